@@ -1,19 +1,20 @@
-//! Writes addresses: the path of a tenant's pages, which the page serves and MCP tells to people, and the query of a URL.
+//! Writes the parts of URLs: the path of a tenant's pages, which the page serves and MCP answers link to, and the
+//! query.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// The folder of the pages of tenants.
+/// The path under which the pages of all tenants are.
 pub(crate) const TENANTS: &str = "/tenants/";
 
-/// The characters of a text that are encoded: all but those that RFC 3986 calls unreserved.
+/// The characters that are percent-encoded: all but those that RFC 3986 calls unreserved.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// The ids that cannot be a segment of a path: browsers read them, also if they are encoded, as steps in the path. A
-/// space is added to them.
+/// The tenant ids that cannot be a segment of a path, because browsers read them as relative steps even if they are
+/// percent-encoded. In a path, a space is appended to such an id.
 const NO_SEGMENTS: [&str; 3] = ["", ".", ".."];
 
 /// The path of a tenant's pages, without a slash at its end.
@@ -22,13 +23,13 @@ pub(crate) fn of_tenant(id: &str) -> String {
     format!("{TENANTS}{}{space}", utf8_percent_encode(id, ENCODED))
 }
 
-/// The tenant's id in the decoded segment of a path that [`of_tenant`] made.
+/// Returns the tenant's id from the decoded path segment that [`of_tenant`] wrote for it.
 pub(crate) fn tenant_id(segment: &str) -> &str {
     let id = segment.strip_suffix(' ');
     id.filter(|id| NO_SEGMENTS.contains(id)).unwrap_or(segment)
 }
 
-/// Writes the query with the arguments that have a value, as in `limit=5&search=a%20b`.
+/// Writes the query of a URL, such as `limit=5&search=a%20b`. Arguments without a value are left out.
 pub(crate) fn query<'a>(arguments: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
     let encode = |text| utf8_percent_encode(text, ENCODED);
     let given = arguments.into_iter();

@@ -1,4 +1,5 @@
-//! Wires the process together: settings -> databases -> mirrors -> {MCP, page, REST, schedule}. Nothing else does.
+//! Wires the process together: settings -> databases -> mirrors -> {MCP, page, REST, schedule}. No other module does
+//! so.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -23,14 +24,14 @@ pub struct App {
 }
 
 impl App {
-    /// Wires the parts. Connects to nothing yet, so both databases may be down.
+    /// Wires the parts together. Opens no connection yet, so both databases may be down.
     pub fn build(config: Config, shutdown: Shutdown) -> anyhow::Result<Self> {
         let mirrors =
             Mirrors::new(config, shutdown.tasks().clone()).context("set up the databases")?;
         Ok(Self { mirrors, shutdown })
     }
 
-    /// The mirrors, through which every surface starts runs and learns what happened.
+    /// The mirrors. Every surface starts runs and reads their state through this value.
     pub fn mirrors(&self) -> &Mirrors {
         &self.mirrors
     }
@@ -42,7 +43,7 @@ impl App {
         self.serve_on(listener).await
     }
 
-    /// Does the same on a socket that is already open.
+    /// Like [`App::serve`], but on a socket that is already listening.
     pub async fn serve_on(self, listener: TcpListener) -> anyhow::Result<()> {
         let address = listener
             .local_addr()
@@ -67,7 +68,7 @@ impl App {
             drop(stop);
             served
         };
-        // Runs and open requests share the remaining time, because a request may wait for its run.
+        // At shutdown, runs and open requests are waited for at the same time, because a request may wait for its run.
         let (served, ()) = tokio::join!(served, self.shutdown.drained());
         served.context("serve HTTP")
     }
@@ -81,7 +82,7 @@ impl App {
         served.context("serve MCP on standard input and output")
     }
 
-    /// Starts the tasks that need no request: the schedule, and with several mirrors the observer of their states.
+    /// Starts the background tasks: the schedule, if it is on, and with several mirrors the observer of their states.
     fn start_tasks(&self) {
         let config = self.mirrors.config();
         if !config.tenants.is_one() {
@@ -118,7 +119,7 @@ pub fn router(
     http::guard(routes, mirrors.clone(), page::ROUTES, shutdown)
 }
 
-/// The failure for an address on which the program cannot listen.
+/// The failure if the program cannot listen on an address.
 pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
     let message = if error.kind() == ErrorKind::AddrInUse {
         format!("Port {} on {} is in use.", address.port(), address.ip())

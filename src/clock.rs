@@ -1,19 +1,20 @@
-//! Reads the time from this machine's clock. All other modules get it from here or take it as an argument.
+//! Reads the date and time from this machine's clock. All other modules call this one or take the time as an argument.
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
-/// How many digits of a second Postgres stores. A time is the same before and after it was stored.
+/// How many decimal places of a second Postgres stores. Times are cut to this precision, so that storing a time does
+/// not change it.
 const FRACTION_DIGITS: u16 = 6;
 
-/// How many hours a clock may have been set back. A stored time that lies further ahead of the clock comes from a wrong
-/// clock.
+/// How many hours a stored time may lie ahead of the clock: the clock may have been set back by that much since. A time
+/// that lies further ahead was written by a wrong clock.
 macro_rules! set_back_hours {
     () => {
         1
     };
 }
 
-/// The same as an SQL interval.
+/// SQL: the number of `set_back_hours` as an interval.
 macro_rules! set_back {
     () => {
         concat!("interval '", $crate::clock::set_back_hours!(), " hours'")

@@ -19,7 +19,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with the remedy that belongs to its code.
+    /// A failure with the general remedy of its code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -28,7 +28,7 @@ impl Failure {
         }
     }
 
-    /// The same failure with a remedy that fits this case better than the code's own.
+    /// Replaces the remedy with one that fits this case better than the general remedy of the code.
     #[must_use]
     pub fn with_remedy(self, remedy: impl Into<String>) -> Self {
         Self {
@@ -102,8 +102,8 @@ const APPROVAL: &str = "Check the remote rows of this tenant first. If the deact
 
 const TENANTS: &str = "Name the tenant by its id; the status without a tenant lists all of them.";
 
-/// The prefix of the options that let a person pass the brake. No remedy may name them, because models read remedies,
-/// too.
+/// The prefix of the command-line options by which a person overrides the brake. No remedy may name these options,
+/// because language models also read remedies.
 pub(crate) const OVERRIDE: &str = "--allow-";
 
 impl ErrorCode {
@@ -140,13 +140,13 @@ impl ErrorCode {
         }
     }
 
-    /// Reads a code from the database, whichever version wrote it.
+    /// Reads a code from the database. A code that this version does not know gives [`ErrorCode::Unknown`].
     pub fn read(text: &str) -> Self {
         let code = serde_json::Value::from(text);
         serde_json::from_value(code).unwrap_or(Self::Unknown)
     }
 
-    /// What to do about an error of this kind when nothing more is known.
+    /// The general remedy for errors with this code.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::ConfigMissing => {
@@ -209,7 +209,7 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the same request may succeed later without anyone changing anything.
+    /// Whether the same request may succeed later although nobody changes a setting or the data.
     pub fn is_transient(self) -> bool {
         match self {
             Self::RemoteUnreachable
@@ -241,6 +241,119 @@ impl ErrorCode {
             | Self::Unknown => false,
         }
     }
+}
+
+impl ErrorCode {
+    /// The database that the code names; `None` if it names none.
+    pub fn side(self) -> Option<FailedSide> {
+        match self {
+            Self::RemoteUnreachable
+            | Self::RemoteTls
+            | Self::RemoteAuth
+            | Self::RemotePermission
+            | Self::RemoteSchema
+            | Self::RemoteTimeout => Some(FailedSide::Remote),
+            Self::LocalUnreachable
+            | Self::LocalAuth
+            | Self::LocalSchema
+            | Self::LocalConstraint
+            | Self::LocalTimeout => Some(FailedSide::Local),
+            Self::ConfigMissing
+            | Self::ConfigInvalid
+            | Self::TenantNotConfigured
+            | Self::TenantMismatch
+            | Self::TenantRequired
+            | Self::TenantUnknown
+            | Self::SchemaDrift
+            | Self::SourceEmptyRefused
+            | Self::MassDeactivationRefused
+            | Self::ApprovalOutdated
+            | Self::DuplicateSourceKey
+            | Self::AlreadyRunning
+            | Self::ReadOnly
+            | Self::Interrupted
+            | Self::Internal
+            | Self::Unknown => None,
+        }
+    }
+
+    /// Whether a look at all tenants that fails with this code tells that a run of each would fail, too.
+    /// [`LocalAuth`](Self::LocalAuth) may also mean a privilege that the role lacks; the role is the same for all. A timeout
+    /// tells no such thing: the look takes longer than a run, and a lock may be free again.
+    pub fn is_of_all_tenants(self) -> bool {
+        match self {
+            Self::ConfigInvalid
+            | Self::RemoteUnreachable
+            | Self::RemoteTls
+            | Self::RemoteAuth
+            | Self::RemotePermission
+            | Self::RemoteSchema
+            | Self::LocalUnreachable
+            | Self::LocalAuth
+            | Self::LocalSchema => true,
+            Self::ConfigMissing
+            | Self::TenantNotConfigured
+            | Self::TenantMismatch
+            | Self::TenantRequired
+            | Self::TenantUnknown
+            | Self::SchemaDrift
+            | Self::RemoteTimeout
+            | Self::SourceEmptyRefused
+            | Self::MassDeactivationRefused
+            | Self::ApprovalOutdated
+            | Self::DuplicateSourceKey
+            | Self::LocalConstraint
+            | Self::LocalTimeout
+            | Self::AlreadyRunning
+            | Self::ReadOnly
+            | Self::Interrupted
+            | Self::Internal
+            | Self::Unknown => false,
+        }
+    }
+
+    /// Whether the local database may be unable to answer any question: it is not set, cannot be reached, or lets nobody
+    /// in. Two codes also stand for less: [`LocalAuth`](Self::LocalAuth) for a privilege that the role lacks, and
+    /// [`LocalTimeout`](Self::LocalTimeout) for a lock that was not granted in time.
+    pub fn may_silence_local(self) -> bool {
+        match self {
+            Self::ConfigMissing | Self::LocalUnreachable | Self::LocalTimeout | Self::LocalAuth => {
+                true
+            }
+            Self::ConfigInvalid
+            | Self::TenantNotConfigured
+            | Self::TenantMismatch
+            | Self::TenantRequired
+            | Self::TenantUnknown
+            | Self::RemoteUnreachable
+            | Self::RemoteTls
+            | Self::RemoteAuth
+            | Self::RemotePermission
+            | Self::RemoteSchema
+            | Self::SchemaDrift
+            | Self::RemoteTimeout
+            | Self::SourceEmptyRefused
+            | Self::MassDeactivationRefused
+            | Self::ApprovalOutdated
+            | Self::DuplicateSourceKey
+            | Self::LocalSchema
+            | Self::LocalConstraint
+            | Self::AlreadyRunning
+            | Self::ReadOnly
+            | Self::Interrupted
+            | Self::Internal
+            | Self::Unknown => false,
+        }
+    }
+}
+
+/// The database that an error code names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailedSide {
+    /// The central database.
+    Remote,
+    /// The site's database.
+    Local,
 }
 
 impl std::fmt::Display for ErrorCode {

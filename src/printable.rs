@@ -1,12 +1,12 @@
-//! Makes text from a database or a caller harmless to show on a terminal or a page.
+//! Makes text from a database or a caller safe to show on a terminal or a page.
 //!
 //! Control characters can steer a terminal, direction marks reverse the text around them, and characters without width
-//! make two different texts look alike. Each is shown by its code point, such as `[202E]`. Characters that join emoji
-//! or the letters of a script are left alone.
+//! make two different texts look alike. Each is replaced by its code point, such as `[202E]`, except that a line break
+//! becomes `↵` and a tab `⇥`. The joiners U+200C and U+200D, which emoji and some scripts need, are kept.
 
 use std::fmt::Write;
 
-/// Returns the text on one line, cut after `longest` characters. Blanks at its ends are made visible.
+/// Returns the text on one line, cut after `longest` characters. Blanks at its ends are shown as `␣`.
 pub(crate) fn line(text: &str, longest: usize) -> String {
     let (start, end) = (text.trim_start(), text.trim_end());
     let (before, after) = (text.len() - start.len(), end.len());
@@ -25,7 +25,7 @@ pub(crate) fn line(text: &str, longest: usize) -> String {
     short
 }
 
-/// Returns the whole text with its line breaks.
+/// Returns the text uncut and with its line breaks.
 pub(crate) fn lines(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -37,11 +37,11 @@ pub(crate) fn lines(text: &str) -> String {
     shown
 }
 
-/// Escapes such characters in JSON without changing its meaning.
+/// Writes invisible characters in JSON as `\u` escapes, which does not change its meaning.
 pub(crate) fn json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
-        // JSON has line breaks only between its values; inside strings they are escaped already.
+        // A line break can only stand between values of the JSON; inside strings it is already escaped.
         if c == '\n' || stand_in(c).is_none() {
             escaped.push(c);
             continue;
@@ -54,18 +54,18 @@ pub(crate) fn json(json: &str) -> String {
     escaped
 }
 
-/// Whether the text has at least one visible character.
+/// Whether the text has at least one visible character. A joiner counts as visible.
 pub(crate) fn is_seen(text: &str) -> bool {
     let is_seen = |c: char| !c.is_whitespace() && stand_in(c).is_none();
     text.chars().any(is_seen)
 }
 
-/// Returns the text that stands for an invisible character; `None` for a visible one.
+/// Returns the text to show in place of an invisible character; `None` for a character that is kept.
 fn stand_in(c: char) -> Option<String> {
     match c {
         '\n' => Some("↵".to_owned()),
         '\t' => Some("⇥".to_owned()),
-        // The joiners are within a range below.
+        // The joiners come first, because a range below contains them.
         '\u{200c}' | '\u{200d}' => None,
         _ if c.is_control() => Some(format!("[{:04X}]", u32::from(c))),
         // Soft hyphen; direction marks, embeddings, overrides and isolates; characters without width; line separators;

@@ -1,11 +1,11 @@
-//! Tells the process to stop, and waits for the tasks that it has started.
+//! The request to stop the process, and the wait for the tasks that it has started.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long tasks may go on after a stop was requested. The whole process then ends within the 10 s that supervisors
+/// How long tasks may go on after a stop was requested. The process thus ends within the 10 s that service managers
 /// commonly grant before they kill it. A run that is cut off rolls back, and the next run marks it as interrupted.
 pub const DRAIN: Duration = Duration::from_secs(8);
 
@@ -17,7 +17,7 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Creates a shutdown that is not requested yet.
+    /// Creates a value on which no stop is requested yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -27,18 +27,18 @@ impl Shutdown {
         self.token.clone()
     }
 
-    /// The tracker on which to spawn tasks that must be waited for.
+    /// The tracker on which to spawn the tasks that a shutdown waits for.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
 
-    /// Requests a stop at Ctrl-C or SIGTERM.
+    /// From now on, requests a stop at Ctrl-C (SIGINT) or SIGTERM.
     pub fn on_signal(&self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let token = self.token.clone();
-        // Not tracked, because without a signal this task lasts as long as the process.
+        // This task is not tracked, because it only ends with a signal or with the process.
         drop(TaskTracker::new().spawn(async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -49,13 +49,13 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Requests a stop, then waits for the tasks, at most [`DRAIN`].
+    /// Requests a stop, then waits for the tasks, for at most [`DRAIN`].
     pub async fn finish(&self) {
         self.token.cancel();
         self.drained().await;
     }
 
-    /// Waits until a stop is requested, then for the tasks, at most [`DRAIN`].
+    /// Waits until a stop is requested, then waits for the tasks, for at most [`DRAIN`].
     pub async fn drained(&self) {
         self.token.cancelled().await;
         self.tasks.close();

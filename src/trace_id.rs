@@ -11,14 +11,16 @@ use tracing::Span;
 
 const HEADER: &str = "traceparent";
 
-/// The length of a `traceparent` of version 00: `00-<32 digits of the trace>-<16 of the parent>-<2 of the flags>`.
+/// The length in characters of a `traceparent` of version 00, which is `00-<trace id, 32 digits>-<parent id, 16
+/// digits>-<flags, 2 digits>`.
 const LETTERS: usize = 55;
 
 /// The id of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId(NonZeroU128);
 
-/// Returns the span in which to handle a request, so that each of its log lines has the trace id.
+/// Returns the span in which to handle a request, so that each log line of the request has the trace id. Without a
+/// trace id, the span is disabled.
 pub fn span(trace: Option<TraceId>) -> Span {
     trace.map_or_else(
         Span::none,
@@ -27,14 +29,16 @@ pub fn span(trace: Option<TraceId>) -> Span {
 }
 
 impl TraceId {
-    /// Returns the trace id in the headers of an HTTP request. Ignores the header if it occurs more than once.
+    /// Returns the trace id from the headers of an HTTP request; `None` if `traceparent` is missing, malformed, or
+    /// occurs more than once.
     pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(HEADER).iter();
         let only = values.next().filter(|_| values.next().is_none())?;
         Self::of_traceparent(only.to_str().ok()?)
     }
 
-    /// Returns the trace id in a `traceparent`. A later version may be longer, but begins in the same way.
+    /// Returns the trace id from the text of a `traceparent`; `None` if it is malformed. A later version of the format
+    /// may be longer, but begins in the same way.
     pub fn of_traceparent(text: &str) -> Option<Self> {
         let (known, more) = text.split_at_checked(LETTERS)?;
         let mut parts = known.split('-');

@@ -1,4 +1,4 @@
-//! Reads the whole body of an HTTP request, or says why it could not be read. MCP, REST and the page use it.
+//! Reads the whole body of an HTTP request, for MCP, REST and the page. If that fails, says why.
 
 use std::error::Error;
 use std::io;
@@ -11,11 +11,11 @@ use http_body_util::LengthLimitError;
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFault {
-    /// It is longer than the limit.
+    /// The body is longer than the limit.
     TooLong,
-    /// It was not complete within the time allowed for a body.
+    /// The body was not complete within the time limit for bodies.
     Late,
-    /// It ended early: the client disconnected, or sent invalid HTTP.
+    /// The body ended early: the client disconnected, or sent invalid HTTP.
     Broken,
 }
 
@@ -27,7 +27,7 @@ pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyFault> {
 }
 
 impl BodyFault {
-    /// Derives the fault from the error itself or one of its causes.
+    /// Derives the fault from the error or from one of its causes. An unknown error counts as `Broken`.
     fn of(error: &(dyn Error + 'static)) -> Self {
         let told = successors(Some(error), |error| (*error).source()).find_map(|error| {
             let late = error

@@ -1,4 +1,4 @@
-//! The bounds of the arguments that several surfaces take, and the JSON schema of an argument that is a number.
+//! The bounds of the arguments that several surfaces take, and the JSON schema of an integer argument.
 
 use std::ops::RangeInclusive;
 
@@ -6,21 +6,21 @@ use serde_json::{Value, json};
 
 use super::{Arguments, BadArgument};
 
-/// How many past runs a status lists.
+/// The bounds of `history`: how many past runs a status lists.
 pub(crate) const HISTORY: IntegerArgument = IntegerArgument::new("history", 0..=50);
-/// How many changes, or tenants, a status lists.
+/// The bounds of `changes_limit`: how many changes, or how many tenants, a status lists.
 pub(crate) const CHANGES_LIMIT: IntegerArgument = IntegerArgument::new("changes_limit", 1..=200);
-/// How many tenants a list of them has.
+/// The bounds of `limit`: how many tenants one page of their list has.
 pub(crate) const TENANTS_LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=200);
-/// How many seconds a request waits for the end of its run. Proxies and hosts commonly give up after 60.
+/// The bounds of `wait_seconds`: for how many seconds a request waits for the end of its run. Proxies and MCP hosts
+/// commonly give up after 60 seconds.
 pub(crate) const WAIT_SECONDS: IntegerArgument = IntegerArgument::new("wait_seconds", 0..=50);
 
-/// The longest id of a tenant, and the longest part of an id or name that is searched for, in characters. It is also the
-/// longest place in a list at which a page begins.
+/// The longest tenant id, search text or `before` argument of a list, in characters.
 pub(crate) const TENANT_CHARS: usize = 200;
 /// The longest reason for a sync, in characters.
 pub(crate) const REASON_CHARS: usize = 200;
-/// The longest key by which a repeated request is recognised, in characters.
+/// The longest idempotency key, in characters.
 pub(crate) const IDEMPOTENCY_KEY_CHARS: usize = 200;
 
 /// An argument that is a whole number within a range.
@@ -35,7 +35,7 @@ impl IntegerArgument {
         Self { name, range }
     }
 
-    /// Reads the argument; `default` if it is absent.
+    /// Reads the argument. Returns `default` if the argument is absent.
     pub(crate) fn read(&self, given: &mut Arguments, default: u32) -> Result<u32, BadArgument> {
         given.integer(self.name, self.range.clone(), default)
     }

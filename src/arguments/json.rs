@@ -1,5 +1,5 @@
 //! Parses JSON, and refuses an object that has the same name twice. Parsers differ in which of the two members they use
-//! (RFC 8259, section 4), so such a request could mean one thing to a proxy and another to this server.
+//! (RFC 8259, section 4), so such a request could mean one thing to a proxy and another thing to this server.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub(crate) fn is_announced(content_type: Option<&HeaderValue>) -> bool {
     media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// Parses a text. An error names the line and column, and a duplicate name if there is one.
+/// Parses a JSON text. The error names the line and column; if an object has a name twice, the error quotes that name.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Unique.deserialize(&mut deserializer)?;

@@ -1,7 +1,7 @@
-//! Reads the arguments of one call by name and checks them. An argument that nothing reads is refused with its name.
+//! Reads the arguments of one call by name and checks them. An unknown argument is refused.
 //!
-//! Neither clients nor serde enforce the keywords of JSON Schema for ranges and lengths, so this module checks every
-//! bound. `null` counts as absent, because some clients send it for an optional argument.
+//! Neither clients nor serde enforce the ranges and lengths in a JSON Schema, so this module checks every bound. `null`
+//! for a known argument counts as absent, because some clients send `null` for an optional argument.
 
 use std::ops::RangeInclusive;
 
@@ -12,24 +12,26 @@ use crate::model::RunId;
 pub(crate) mod body;
 pub(crate) mod bounds;
 pub(crate) mod json;
+pub(crate) mod status_query;
 
-/// How similar a misspelt name must be to a known name, from 0 to 1 (Jaro-Winkler), for the known name to be suggested.
+/// The lowest similarity (Jaro-Winkler, from 0 to 1) of a misspelt name and a known name at which the error suggests
+/// the known name.
 const NEAREST_MIN_SIMILARITY: f64 = 0.6;
-/// How many characters of a caller's own text an error repeats.
+/// How many characters of a caller's text an error message repeats.
 const QUOTED_CHARS: usize = 60;
-/// How many characters of a program's name and version the log keeps.
+/// How many characters of a client's name and version the run log keeps.
 const ACTOR_CHARS: usize = 100;
-/// The largest number up to which a float holds every whole number: 2^53.
+/// 2^53: a 64-bit float holds every whole number up to this one exactly.
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The length of a UUID in its usual form, with hyphens.
+/// The length of a run id in characters: a UUID in its usual form, with hyphens.
 const RUN_ID_CHARS: usize = 36;
 
-/// Why an argument is refused, in one sentence.
+/// The reason why an argument is refused, in one sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadArgument(pub(crate) String);
 
-/// The arguments of one call that were not read yet, and the names read so far.
+/// The arguments of one call that no method has read yet, and the names of those that were read.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     left: Map<String, Value>,
@@ -56,7 +58,7 @@ impl Arguments {
         }
     }
 
-    /// Reads a whole number within `range`.
+    /// Reads a whole number within `range`. Returns `default` if the argument is absent.
     pub(crate) fn integer(
         &mut self,
         name: &'static str,
@@ -95,8 +97,8 @@ impl Arguments {
         }
     }
 
-    /// Reads an id of at most `max_chars` characters. A whole number counts as its digits, because models write an id of
-    /// digits as a number even where the schema asks for text.
+    /// Reads an id of at most `max_chars` characters. A whole number is accepted and becomes its digits, because
+    /// language models write such an id as a number even if the schema asks for text.
     pub(crate) fn id(
         &mut self,
         name: &'static str,
@@ -123,7 +125,8 @@ impl Arguments {
         run_id(&text).map(Some).ok_or_else(refused)
     }
 
-    /// Reads a part of an id or a name from the query of a URL, where a number or a truth value is a text, too.
+    /// Reads a text from the query of a URL, such as a search text. A number or `true` or `false` is accepted as text,
+    /// because in a query it looks the same.
     pub(crate) fn query_text(
         &mut self,
         name: &'static str,
@@ -136,7 +139,7 @@ impl Arguments {
         self.text(name, max_chars)
     }
 
-    /// Reads one of the given words; `None` if the argument is absent.
+    /// Reads one of `words`. Returns `None` if the argument is absent.
     pub(crate) fn choice(
         &mut self,
         name: &'static str,
@@ -152,7 +155,7 @@ impl Arguments {
             .ok_or_else(|| wrong(name, &expected(), &value))
     }
 
-    /// Refuses an argument that was given but not read.
+    /// Returns an error if the caller gave an argument that no method has read.
     pub(crate) fn finish(self) -> Result<(), BadArgument> {
         let Some(unknown) = self.left.keys().next() else {
             return Ok(());
@@ -173,13 +176,13 @@ impl Arguments {
     }
 }
 
-/// Parses the id of a run; `None` if the text is not a UUID in its usual form.
+/// Parses the id of a run. Returns `None` if the text is not a UUID in its usual form, with hyphens.
 pub(crate) fn run_id(text: &str) -> Option<RunId> {
     let id = text.parse().ok();
     id.filter(|_| text.len() == RUN_ID_CHARS)
 }
 
-/// The known name that is most similar to `name`; `None` if none is similar enough.
+/// Returns the known name that is most similar to `name`; `None` if none is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -189,18 +192,18 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Replaces the control characters of a caller's text with spaces, and trims it. The result can go into a log, and into
-/// Postgres (which does not store NUL).
+/// Replaces the control characters of a caller's text with spaces, and trims the text. The result is safe in a log line
+/// and in Postgres, which cannot store NUL.
 pub(crate) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ").trim().to_owned()
 }
 
-/// How a program names itself, on one short line. The log keeps it as the actor of a run.
+/// Shortens the name that a client gives itself to one short line. The run log keeps the result as the actor of a run.
 pub(crate) fn actor(text: &str) -> String {
     one_line(text).chars().take(ACTOR_CHARS).collect()
 }
 
-/// The beginning of a caller's text on one line, for an error that repeats it.
+/// Returns the beginning of a caller's text on one line, for an error message that repeats it.
 pub(crate) fn shorten(text: &str) -> String {
     let line = one_line(text);
     match line.char_indices().nth(QUOTED_CHARS) {
@@ -209,7 +212,8 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
-/// Reads a whole number. In JSON Schema, `5.0` is one too (draft 2020-12, section 4.2.3 of its core).
+/// Converts a JSON number to a whole number. `5.0` is accepted, as JSON Schema defines it (draft 2020-12, section 4.2.3
+/// of its core).
 fn whole(value: &Value) -> Option<u32> {
     if let Some(number) = value.as_u64() {
         return u32::try_from(number).ok();
@@ -219,8 +223,8 @@ fn whole(value: &Value) -> Option<u32> {
     (f64::from(number) == given).then_some(number)
 }
 
-/// Writes a whole number without a fraction or an exponent; `None` for any other value, and for a number that JSON
-/// parsers round.
+/// Writes a JSON number as digits, without a fraction or an exponent. Returns `None` if the value is not a whole
+/// number, or if JSON parsers round it.
 fn digits(value: &Value) -> Option<String> {
     if value.is_i64() || value.is_u64() {
         return Some(value.to_string());

@@ -1,4 +1,4 @@
-//! Checks all tenants of a process, with one statement for each question.
+//! Checks all tenants of a process that keeps several. One statement answers each question for all of them.
 
 use super::connections::CheckedConnection;
 use super::tenant_rows::RowLimit;
@@ -11,12 +11,12 @@ use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Mirrors, TenantMirror};
 use crate::model::RunId;
 
-/// How many tenants or tables a finding names.
+/// How many tenants or tables a finding lists by name.
 const NAMED: usize = 5;
 
-/// Returns findings about all tenants: whether each has a local table and meters on the remote. The remote is asked only
-/// with [`RowLimit::All`], because it may have to compute a view. A side that cannot be used is left to the checks of
-/// the first tenants.
+/// Returns findings about all tenants: whether each has a local table and meters on the remote. The remote is asked
+/// only with [`RowLimit::All`], because it may have to compute a view. If a connection fails, nothing is reported
+/// about that side here, because the checks of the first tenants report the failure.
 pub(super) async fn findings(
     config: &Config,
     mirrors: &Mirrors,
@@ -47,7 +47,7 @@ pub(super) async fn findings(
     findings
 }
 
-/// The finding about tenants whose local table can have no name; `None` if there are none.
+/// Returns the finding about tenants whose ids make the name of their local table too long; `None` if there are none.
 fn unnamed(refused: Vec<Failure>) -> Option<Finding> {
     let count = refused.len();
     let mut first = refused.into_iter().next()?;
@@ -62,7 +62,7 @@ const MISSING: &str = "\
 select u.n from pg_catalog.unnest($1) with ordinality u (name, n)
 where pg_catalog.to_regclass(u.name) is null order by u.n";
 
-/// Looks whether each tenant's local table exists.
+/// Checks that each tenant's local table exists.
 async fn local_tables(
     local: &mut CheckedConnection<Local>,
     all: &[TenantMirror],
@@ -105,7 +105,7 @@ async fn relations(
     Ok(relations)
 }
 
-/// Looks whether each tenant has meters on the remote.
+/// Checks that each tenant has meters on the remote.
 async fn remote_tenants(
     remote: &mut CheckedConnection<Remote>,
     config: &Config,
@@ -159,7 +159,8 @@ fn refused_id(wanted: &str) -> Verdict {
     Verdict::Failed(failure.with_remedy(remedy))
 }
 
-/// The places, from 0, that a query over an array of texts returns from 1.
+/// Runs a query that gets `texts` as an array and returns positions in it, counted from 1. Returns the positions
+/// counted from 0.
 async fn places<S: Side>(
     tx: &Tx<'_, S>,
     sql: &str,
@@ -170,7 +171,7 @@ async fn places<S: Side>(
     Ok(rows.iter().filter_map(|row| place(row.get(0))).collect())
 }
 
-/// The first few, and how many there are besides.
+/// Lists the first [`NAMED`] names, and says how many more there are.
 fn some(names: &[&str]) -> String {
     let first: Vec<&str> = names.iter().take(NAMED).copied().collect();
     let first = first.join(", ");

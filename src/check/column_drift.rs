@@ -9,8 +9,8 @@ use crate::engine::drift::{self, Drift, KnownColumn, TypeChange};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::known_columns::{self, ScopeColumns};
 
-/// Returns a finding for each column that has drifted, with the statements and settings that settle it. Returns one
-/// `Ok` finding if none has drifted, and nothing before the first run.
+/// Returns a finding for each column that has drifted, with the statements and settings that settle the drift. Returns
+/// one `Ok` finding if no column has drifted, and nothing before the first run.
 pub(super) async fn findings(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
@@ -94,8 +94,8 @@ async fn follow(
         Ok(Some(row)) if row.get(0) => Ok(TypeChange::Cast),
         Ok(Some(_)) => Ok(TypeChange::Text),
         Ok(None) => Ok(TypeChange::NoType),
-        // The name of the type has characters that this database's encoding lacks. They were escaped, so it is no valid
-        // name.
+        // The name of the type contains characters that the encoding of the local database lacks. They were escaped,
+        // so this is not a valid type name.
         Err(error) if error.server_error().is_some() => Ok(TypeChange::NoType),
         Err(error) => Err(error),
     }

@@ -12,10 +12,11 @@ use crate::db::{Connection, Database, DbError, Local, Remote, Side, SideName, Tx
 use crate::engine;
 use crate::error::Failure;
 
-/// A larger difference between clocks is a warning: a schedule and a log would be misleading when read side by side.
+/// The largest difference between clocks without a warning. A larger one makes it misleading to compare times in the
+/// log with the schedule.
 const SKEW: TimeDelta = TimeDelta::seconds(5);
 
-/// A database that answers, and a connection to it.
+/// An open connection to a database, and what its server reported.
 pub(super) struct CheckedConnection<S> {
     connection: Connection<S>,
     server: Server,
@@ -57,8 +58,8 @@ impl CheckedConnection<Remote> {
         self.connection.snapshot("check", &[]).await
     }
 
-    /// Begins a read-only transaction that reads the rows of the source as a run does, with locks and the role's
-    /// `search_path`.
+    /// Begins a read-only transaction that reads the rows of the source as a run does: it locks the source and uses
+    /// the role's `search_path`.
     pub(super) async fn look_at_rows(
         &mut self,
         source: &Source,
@@ -118,7 +119,7 @@ impl Server {
     }
 }
 
-/// Returns the findings about one connection, and the connection if there is one.
+/// Returns the findings about one connection, and the connection itself if it was made.
 pub(super) fn findings<S: Side>(
     reached: Result<CheckedConnection<S>, Failure>,
     endpoint: Option<&Endpoint>,
@@ -175,7 +176,7 @@ fn tls(side: SideName, endpoint: &Endpoint, used: Option<&str>) -> Verdict {
     }
 }
 
-/// Checks how far the servers' clocks differ from this machine's.
+/// Reports how far the servers' clocks differ from this machine's; `None` if neither server answered.
 pub(super) fn clocks(
     remote: Option<&CheckedConnection<Remote>>,
     local: Option<&CheckedConnection<Local>>,
@@ -203,7 +204,8 @@ pub(super) fn clocks(
     Some(Finding::new("clocks", verdict))
 }
 
-/// Formats a length of time with its sign. The whole seconds of -0.5 s are 0 and have no sign.
+/// Formats a duration in seconds with its sign. The sign is written separately, because the whole seconds of -0.5 s
+/// are 0 and have no sign.
 fn seconds(length: TimeDelta) -> String {
     let milliseconds = length.num_milliseconds();
     let sign = if milliseconds < 0 { '-' } else { '+' };
@@ -211,7 +213,8 @@ fn seconds(length: TimeDelta) -> String {
     format!("{sign}{}.{:03}", magnitude / 1000, magnitude % 1000)
 }
 
-/// Reports which texts cannot be copied from the remote to the local database; `None` if all can.
+/// Reports which texts cannot be copied from the remote to the local database; `None` if all can, or if a server did
+/// not answer.
 pub(super) fn encodings(
     remote: Option<&CheckedConnection<Remote>>,
     local: Option<&CheckedConnection<Local>>,

@@ -1,4 +1,5 @@
-//! Checks for duplicate keys where tables inherit from the local table. Its unique indexes do not cover them.
+//! Checks for duplicate keys if other tables inherit from the local table, because its unique indexes do not cover the
+//! rows of those tables.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
@@ -6,7 +7,7 @@ use crate::db::{Local, param};
 use crate::engine::{self, Relations, Scope, SyncError};
 use crate::error::Failure;
 
-/// Whether several rows have the same key; `None` if no table inherits from the local one.
+/// Checks that no two rows have the same key; `None` if no table inherits from the local table.
 pub(super) async fn finding(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,

@@ -1,4 +1,4 @@
-//! Checks the limits that roles, databases and servers set on time and on connections.
+//! Checks the limits on time and on connections that roles, databases and servers set.
 
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use crate::config::{Config, Limits, Setting};
 use crate::db::{DbError, Local, Remote, RoleLimits, Side, SideName, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors;
+use crate::model::saturating_i64;
 
-/// Returns findings about the limits of both sides: timeouts that are lower than our settings, connections, and a
-/// standby that can cancel reads.
+/// Returns findings about the limits of both sides: timeouts that are lower than our settings, limits on connections,
+/// and a remote standby that can cancel reads.
 pub(super) async fn of_both(
     remote: Option<&mut CheckedConnection<Remote>>,
     local: Option<&mut CheckedConnection<Local>>,
@@ -38,7 +39,8 @@ async fn of_side<S: Side>(tx: Result<Tx<'_, S>, DbError>, config: &Config) -> Ve
     findings
 }
 
-/// Returns a warning if limits of the role are lower than our settings, because they can then end a run early.
+/// Returns a warning if timeouts of the role are lower than our settings, because they can end a run early; `None` if
+/// none is lower.
 fn timeouts(side: SideName, role: RoleLimits, limits: &Limits) -> Option<Finding> {
     let (statement, run) = (
         (Setting::StatementTimeout.env(), limits.statement_timeout),
@@ -83,8 +85,8 @@ fn connections_finding<S: Side>(looked: Result<Verdict, DbError>) -> Finding {
     Finding::of(&subject, looked.map_err(Failure::from))
 }
 
-/// Checks that a run can have as many connections at once as it needs, and a process with many tenants as many as it
-/// may open.
+/// Checks that the role may open as many connections as one run needs at once. Warns if a process with many tenants
+/// may open fewer than it can use at most.
 async fn connections<S: Side>(tx: &Tx<'_, S>, config: &Config) -> Result<Verdict, DbError> {
     let needed = S::FOR_A_RUN;
     let is_one = config.tenants.is_one();
@@ -132,7 +134,8 @@ select d.setting::bigint, f.setting = 'on'
 from pg_catalog.pg_settings d, pg_catalog.pg_settings f
 where pg_is_in_recovery() and d.name = 'max_standby_streaming_delay' and f.name = 'hot_standby_feedback'";
 
-/// Returns a finding if the remote is a standby, which may cancel a read to go on with recovery.
+/// Returns a finding if the remote is a standby, which may cancel a read so that recovery can go on; `None` for a
+/// primary.
 async fn standby(remote: &mut CheckedConnection<Remote>, limits: &Limits) -> Option<Finding> {
     let looked = async {
         let tx = remote.look().await?;
@@ -143,7 +146,7 @@ async fn standby(remote: &mut CheckedConnection<Remote>, limits: &Limits) -> Opt
         Ok(None) => return None,
         Ok(Some(row)) => {
             let (delay_ms, feedback): (i64, bool) = (row.get(0), row.get(1));
-            let run_ms = i64::try_from(limits.run_timeout.as_millis()).unwrap_or(i64::MAX);
+            let run_ms = saturating_i64(limits.run_timeout.as_millis());
             standby_verdict(delay_ms, run_ms, feedback)
         }
         Err(error) => Verdict::Failed(error.failure()),

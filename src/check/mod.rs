@@ -1,9 +1,10 @@
-//! `meter-sync check`: tests every requirement of a sync, and reports that it is met, that it deserves attention, or
-//! that it is not met and how to fix that.
+//! `meter-sync check`: tests every requirement of a sync. For each, it reports that it is met, that it deserves
+//! attention, or that it is not met and how to fix that.
 //!
-//! It writes nothing on either side: it only reads, in transactions that are rolled back. All of them are read-only,
-//! except the first one on the local database, which asks for the server's version. A failed check does not prevent the
-//! others, except those that depend on it.
+//! It writes nothing on either side: it only reads, in transactions that are rolled back. All transactions on the
+//! remote are read-only. So are those on the local database, except those that ask for the server's version and those
+//! that list the tenants of a process that keeps several. A failed check does not prevent other checks, except those
+//! that depend on it.
 
 use chrono::{DateTime, Utc};
 
@@ -45,7 +46,7 @@ pub struct Finding {
 /// Whether one requirement is met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is met. The text says what was found.
+    /// The requirement is met. The text says what was found.
     Ok(String),
     /// A sync works, but something deserves attention. The text says what and why.
     Warning(String),
@@ -66,11 +67,11 @@ impl Finding {
     }
 }
 
-/// Of how many tenants the rows are looked at, where there are several.
+/// Of how many tenants the rows are checked, if a process keeps several.
 const LOOKED_AT: usize = 3;
 
-/// Runs all checks. Computes all remote meters of the tenant, which takes as long as a first sync takes to read them. Of
-/// several tenants, looks at the rows of the first few.
+/// Runs all checks. Computes all remote meters of the tenant, which takes as long as reading them takes in a first
+/// sync. If a process keeps several tenants, this is done for the first few.
 pub async fn run(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
         true => Box::pin(look(config, RowLimit::All)).await,
@@ -78,8 +79,8 @@ pub async fn run(config: &Config) -> Vec<Finding> {
     }
 }
 
-/// Runs the checks for a page that must not wait. Computes only the first 100 remote meters, and does not look for
-/// duplicate keys among them.
+/// Runs the checks for a page that must not wait. Computes only the first 100 remote meters and counts the others, and
+/// does not look for duplicate keys. If a process keeps several tenants, checks only the rows of the first.
 pub async fn run_quick(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
         true => Box::pin(look(config, RowLimit::First)).await,
@@ -206,7 +207,7 @@ fn schedule(config: &Config, now: DateTime<Utc>) -> Finding {
     Finding::new("schedule", Verdict::Ok(text))
 }
 
-/// The failure for a database whose URL is not set.
+/// Returns the failure for a database whose URL is not set.
 fn missing(setting: Setting) -> Failure {
     ConfigError::Missing(setting.env()).into()
 }

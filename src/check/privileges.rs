@@ -8,12 +8,13 @@ use crate::db::{DbError, Local, Remote, Side, SideName, Tx, param};
 use crate::engine::{self, Relations, SyncError};
 use crate::error::{ErrorCode, Failure};
 
-/// `show` instead of a query: a parallel worker may run a query, and it does not have the setting of the transaction.
+/// This is `show` and not a query: a parallel worker may run a query, and a worker does not see that the transaction
+/// is read-only.
 const REMOTE_READ_ONLY: &str = "\
 -- look whether we only read
 show transaction_read_only";
 
-/// Checks that the remote refuses any write of ours.
+/// Checks that our transactions on the remote are read-only, so that it refuses any write.
 pub(super) async fn remote_is_only_read(remote: &mut CheckedConnection<Remote>) -> Finding {
     let looked = async {
         let tx = remote.look().await?;
@@ -59,7 +60,7 @@ where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
   and not has_column_privilege(a.attrelid, a.attnum, p.name)
 order by p.name, a.attnum";
 
-/// Returns the privileges that the role lacks, each with its column.
+/// Returns the privileges that the role lacks on columns of a relation, each with the name of its column.
 async fn lacking<S: Side>(
     tx: &Tx<'_, S>,
     relation: &Relation,
@@ -94,7 +95,7 @@ async fn look_at_remote(
         Source::Query(query) => {
             let none = format!("-- try the query\nselect from ({query}\n) q limit 0");
             tx.use_role_path().await?;
-            // Not prepared, so that the server refuses a parameter in the query.
+            // The query is not prepared, so that the server refuses a parameter in it.
             tx.batch(&none).await?;
             return Ok(Verdict::Ok("the query may be run".to_owned()));
         }
@@ -178,7 +179,7 @@ const READS_ALL: &str = "\
 -- look whether we may read the whole table
 select has_table_privilege($1::oid, 'select')";
 
-/// Whether the role may read the whole table. Privileges on columns do not cover system columns such as `xmin`.
+/// Whether the role may read the whole table. Privileges on single columns do not cover system columns such as `xmin`.
 async fn reads_all(tx: &Tx<'_, Local>, relation: &Relation) -> Result<bool, DbError> {
     let row = tx.query_one(READS_ALL, &[param::oid(relation.oid)]).await?;
     Ok(row.get(0))
@@ -209,8 +210,8 @@ from used u join pg_catalog.pg_type t on t.oid = u.oid join pg_catalog.pg_namesp
 where not has_schema_privilege(n.oid, 'usage')
 order by 1, 2";
 
-/// Checks that the role may use the schemas of the column types. Where a value does not fit, a run converts the rows
-/// one by one and names these types.
+/// Checks that the role may use the schemas of the column types. A run needs this if a value does not fit its column:
+/// it then converts the rows one by one, with statements that name these types.
 async fn of_types(
     tx: &Tx<'_, Local>,
     relation: &Relation,

@@ -1,5 +1,5 @@
 //! Checks for publications of the local tables that make Postgres refuse updates. A published table needs a replica
-//! identity, and its row filter and column list must fit that
+//! identity, and the row filter and column list of its publication must fit that identity
 //! (<https://www.postgresql.org/docs/current/logical-replication-row-filter.html>).
 
 use super::{Finding, Verdict};
@@ -8,7 +8,7 @@ use crate::db::table_family::family;
 use crate::db::{DbError, Local, PUBLICATION_REMEDY, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
-/// Returns findings about publications of the local table and of our own tables.
+/// Returns findings about publications of the local table and of our own tables; none if all updates are possible.
 pub(super) async fn findings(
     tx: &Tx<'_, Local>,
     table: &Relation,
@@ -20,9 +20,9 @@ pub(super) async fn findings(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Begins the queries below. `ours` lists the tables that hold rows: the local table with its partitions and the tables
-/// that inherit from it, and our own tables. `published_as` lists each of them with its partition ancestors; `place` is
-/// 0 for the table itself and grows towards the root.
+/// The common beginning of the queries below. `ours` lists the tables that hold rows: the local table with its
+/// partitions and the tables that inherit from it, and our own tables. `published_as` lists each of them with its
+/// partition ancestors; `place` is 0 for the table itself and grows towards the root.
 macro_rules! ours {
     () => {
         concat!(
@@ -64,7 +64,7 @@ where o.relreplident <> 'f' and o.identity is null
 order by 1"
 );
 
-/// Checks for published tables without a replica identity. Postgres refuses updates of them.
+/// Checks for published tables without a replica identity, because Postgres refuses updates of them.
 async fn replica_identity(
     tx: &Tx<'_, Local>,
     table: &Relation,
@@ -85,8 +85,8 @@ async fn replica_identity(
 }
 
 /// Lists the row filters and column lists that the replica identity does not fit. Servers before version 15 have
-/// neither, and lack the catalog columns, so these are read through JSON. For a partition that is published as its
-/// root, the highest published ancestor counts.
+/// neither, and lack their catalog columns, so the query reads these columns through JSON. If a publication publishes
+/// partitions as their root, the highest published ancestor of a partition counts.
 const UNCOVERED: &str = concat!(
     "-- look for publications that the replica identity does not cover",
     ours!(),
@@ -120,8 +120,8 @@ select format('%s (the %s of publication %I)', u.name, u.what, u.pubname) from (
 order by 1"
 );
 
-/// Checks for tables whose row filter or column list does not fit the replica identity. Postgres refuses updates of
-/// them.
+/// Checks for tables whose row filter or column list does not fit the replica identity, because Postgres refuses
+/// updates of them.
 async fn filters(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(UNCOVERED, &[param::oid(table.oid)]).await?;
     if rows.is_empty() {

@@ -1,5 +1,5 @@
-//! Checks the sequences that provide keys for the local table. If a sequence is behind the synced keys, inserts by the
-//! site itself fail.
+//! Checks the sequences that provide keys for the local table. If the next value of a sequence is a key that a sync
+//! has already inserted, rows that the site itself inserts fail.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
@@ -7,7 +7,8 @@ use crate::db::catalog::{self, Column};
 use crate::db::{DbError, Local, Tx, param, quote};
 use crate::engine::Relations;
 
-/// Returns a finding for each synced column that takes its values from a sequence, by identity or by default.
+/// Returns a finding for each synced column that takes its values from a sequence, as an identity column or by its
+/// default.
 pub(super) async fn findings(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,
@@ -34,21 +35,21 @@ async fn look(
 
 struct Sequence {
     oid: u32,
-    /// The column that takes its values from it.
+    /// The column that takes its values from the sequence.
     column: String,
-    /// Its schema and name, quoted where needed.
+    /// The schema and name of the sequence, quoted where needed.
     name: String,
     increment: i64,
-    /// Its first value.
+    /// The value at which the sequence starts.
     start: i64,
     /// Whether the role may read the sequence.
     is_readable: bool,
-    /// Whether the role may ask for its last value.
+    /// Whether the role may ask for the last value of the sequence.
     is_usable: bool,
 }
 
 impl Sequence {
-    /// Returns a query for the next value of the sequence. The value is NULL if it is not known.
+    /// Builds a query for the next value of the sequence. The value is NULL if it cannot be known.
     fn next(&self) -> String {
         let Self {
             oid,
@@ -121,8 +122,8 @@ async fn sequences(tx: &Tx<'_, Local>, relations: &Relations) -> Result<Vec<Sequ
     Ok(rows.iter().map(sequence).collect())
 }
 
-/// Compares the next value of the sequence with the keys in the table. If the next value is not known, the start value
-/// is used: the keys come from the remote, so most likely nobody has used the sequence yet.
+/// Compares the next value of the sequence with the keys in the table. If the next value is not known, compares the
+/// start value: the keys come from the remote, so most likely nobody has used the sequence yet.
 async fn compared(
     tx: &Tx<'_, Local>,
     sequence: &Sequence,

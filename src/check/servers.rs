@@ -1,4 +1,5 @@
-//! Checks a connection string that names several servers: which of them answer, and whether they are one database.
+//! Checks a connection string that names several servers: which of them answer, and whether they all belong to one
+//! database.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use crate::config::{Endpoint, Limits};
 use crate::db::{DbError, Local, Remote, Side, SideName, Tx};
 use crate::error::Failure;
 
-/// What one server reports about itself: whether it is a standby, and to which cluster it belongs.
+/// What one server reports about itself: whether it is a standby, and the identifier of its database cluster.
 struct Answer {
     is_standby: bool,
     cluster: i64,
@@ -44,7 +45,7 @@ pub(super) async fn of_local(endpoint: Option<&Endpoint>, limits: &Limits) -> Op
     Some(finding(SideName::Local, &each, &answers))
 }
 
-/// Returns an endpoint for each server; `None` unless there are several.
+/// Returns an endpoint for each server of a connection string; `None` unless it names several.
 fn several(endpoint: Option<&Endpoint>) -> Option<Vec<Endpoint>> {
     let each: Vec<_> = endpoint?.each().collect();
     (each.len() > 1).then_some(each)

@@ -1,5 +1,5 @@
-//! Checks a process that keeps several tenants: what is common to all once, the rows of the first few, and of all
-//! whether they are there (`all_tenants`).
+//! Checks a process that keeps several tenants. Checks once what is common to all tenants, and the rows of the first
+//! few tenants. For all tenants, `all_tenants` checks that they have a local table and meters.
 
 use tokio_util::task::TaskTracker;
 
@@ -12,7 +12,7 @@ use crate::mirrors::{Mirrors, TenantMirror};
 /// The subject of the finding about the tenant of one mirror.
 const TENANT: &str = "tenant";
 
-/// Checks the first tenants, at most `limit`, and says how many were left out.
+/// Checks the first tenants, at most `limit`, and reports how many were not checked.
 pub(super) async fn look_at_several(
     config: &Config,
     extent: RowLimit,
@@ -68,7 +68,8 @@ async fn all(config: &Config) -> Result<(Mirrors, Vec<TenantMirror>), Failure> {
     }
 }
 
-/// The findings while it is not known which tenants there are.
+/// Returns the findings if the list of tenants could not be read. `failure` takes the place of the finding about the
+/// tenant.
 async fn without_tenants(config: &Config, extent: RowLimit, failure: Failure) -> Vec<Finding> {
     let mut findings = look(config, extent).await;
     for finding in &mut findings {
@@ -79,7 +80,7 @@ async fn without_tenants(config: &Config, extent: RowLimit, failure: Failure) ->
     findings
 }
 
-/// Adds what was found of one more tenant: its rows, and what is not well and was not found before.
+/// Adds the findings about one more tenant: the one about its remote rows, and each problem that was not found before.
 fn add(findings: &mut Vec<Finding>, found: Vec<Finding>, known: &TenantMirror) {
     for finding in found {
         let is_of_tenant = finding.subject == super::tenant_rows::SUBJECT;

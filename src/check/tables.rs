@@ -1,4 +1,4 @@
-//! Checks the tables: our own in schema `meter_sync`, and which columns of the two meter tables a sync uses.
+//! Checks our own tables in schema `meter_sync`, and which columns of the two meter tables a sync uses.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
@@ -11,7 +11,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{RunId, TenantId};
 use crate::store::migrations::{self, SchemaVersion};
 
-/// Checks whether the tables of schema `meter_sync` are up to date, and whether the role may create or write them.
+/// Checks whether the tables of schema `meter_sync` are up to date, and whether the role may create, update or write
+/// them.
 pub(super) async fn of_our_own(local: &mut CheckedConnection<Local>) -> Finding {
     let looked = async {
         let tx = local.look().await?;
@@ -69,8 +70,8 @@ async fn may_write(tx: &Tx<'_, Local>) -> Result<Verdict, DbError> {
     Ok(Verdict::Failed(failure.with_remedy(remedy)))
 }
 
-/// Reports which columns are synced, which are not, and which are converted. Also returns the relations and the tenant's
-/// scope, unless they cannot be synced.
+/// Reports which columns are synced, which are not, and which are converted. Also returns the relations and the
+/// tenant's scope; `None` if the tables cannot be synced.
 pub(super) async fn relations(
     remote: &mut CheckedConnection<Remote>,
     local: &mut CheckedConnection<Local>,
@@ -185,7 +186,7 @@ fn converted(relations: &Relations) -> Option<Finding> {
     (!differing.is_empty()).then(|| Finding::new("types that differ", Verdict::Ok(text)))
 }
 
-/// What happens to a time value if only one of the two types has a time zone.
+/// Describes what happens to a time value if only one of the two types has a time zone; empty otherwise.
 fn moment(from: &str, to: &str) -> &'static str {
     let has_zone = |name: &str| name.contains("with time zone") || name.starts_with("tstz");
     let is_time_of_day = |name: &str| name.starts_with("time with time zone");

@@ -1,4 +1,4 @@
-//! Checks the tenant's rows on the remote, and the indexes by tenant on both sides.
+//! Checks the tenant's rows on the remote, and the indexes on the tenant column on both sides.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
@@ -11,7 +11,7 @@ use crate::model::TenantId;
 /// How many of the tenant's remote rows are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RowLimit {
-    /// The first rows, for a page that must not wait.
+    /// The first 100 rows, for a page that must not wait.
     First,
     /// All rows, as in a run.
     All,
@@ -23,8 +23,8 @@ pub(super) const SUBJECT: &str = "remote meters";
 /// The number of rows to compute with [`RowLimit::First`].
 const FIRST: u32 = 100;
 
-/// Counts the tenant's remote meters and computes their columns on the remote, which sends none of them. With
-/// [`RowLimit::All`] this finds what makes every run fail: a row for which a view fails, or a duplicate key.
+/// Counts the tenant's remote meters and computes their columns on the remote, which sends only the counts. With
+/// [`RowLimit::All`] this finds what would make every run fail: a row for which a view fails, or a duplicate key.
 pub(super) async fn remote(
     remote: &mut CheckedConnection<Remote>,
     config: &Config,
@@ -83,8 +83,8 @@ fn compute(relations: &Relations, scope: &Scope, limit: Option<u32>) -> String {
     )
 }
 
-/// Fails if the remote has a key more than once. Does not look if a unique index on the remote rules that out. Only a
-/// run finds keys that differ on the remote and are equal in the local table, as with `citext`.
+/// Fails if the remote has a key more than once. Returns without a query if a unique index on the remote rules that
+/// out. Keys that differ on the remote but are equal in the local table, as with `citext`, are found only by a run.
 async fn refuse_duplicates(
     tx: &Tx<'_, Remote>,
     relations: &Relations,
@@ -162,17 +162,18 @@ pub(super) async fn tenant_indexes(
     findings
 }
 
-/// A table and how to select a tenant's rows in it.
+/// A table, and the condition that selects a tenant's rows in it.
 struct ByTenant<'a> {
-    /// Its quoted name.
+    /// The quoted name of the table.
     table: &'a str,
-    /// The name of its rows in `filter`.
+    /// The alias of the table that `filter` uses.
     row: &'a str,
     /// The condition that selects the tenant's rows.
     filter: &'a str,
 }
 
-/// Returns the finding for one side; `None` if the relation is no table or has no rows of other tenants.
+/// Returns the finding about the index on one side; `None` if the relation is not a table or holds no rows of other
+/// tenants.
 async fn tenant_index<S: Side>(
     tx: Result<Tx<'_, S>, DbError>,
     column: &str,

@@ -1,4 +1,4 @@
-//! Checks what the owner of the local database has set up that can refuse or change the writes of a sync.
+//! Checks what is set up in the local database that can refuse or change the writes of a sync.
 
 use tokio_postgres::Row;
 
@@ -10,8 +10,8 @@ use crate::db::table_family::family;
 use crate::db::{DbError, Local, Tx, param};
 use crate::engine::SyncError;
 
-/// Returns findings about the replication role, publications, row security, rules, triggers and event triggers. Returns
-/// none if nothing of this is set up.
+/// Returns findings about the replication role, publications, row security, rules, triggers and event triggers; none
+/// if nothing of this is set up.
 pub(super) async fn of(local: &mut CheckedConnection<Local>, mapping: &Mapping) -> Vec<Finding> {
     let looked = async {
         let tx = local.look().await?;
@@ -36,7 +36,8 @@ const REPLICATION_ROLE: &str = "\
 -- look whether the role fires triggers by itself
 select from pg_catalog.pg_settings s where s.name = 'session_replication_role' and s.reset_val = 'replica'";
 
-/// Checks whether the role has triggers and foreign keys turned off. A sync turns them on if the role may do so.
+/// Checks whether triggers and foreign keys are turned off for the role. A sync turns them on if the role is allowed
+/// to do so.
 async fn replication_role(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError> {
     let is_set = tx.query_opt(REPLICATION_ROLE, &[]).await?.is_some();
     let verdict = match (tx.is_replica(), is_set) {
@@ -49,7 +50,7 @@ async fn replication_role(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError
     Ok(Some(Finding::new("local replication role", verdict)))
 }
 
-/// Returns one row if policies apply to our role: the commands that no policy permits.
+/// Returns one row if row security applies to our role: the commands that no policy permits.
 const POLICIES: &str = "\
 -- look for policies that hold for our role
 select array(
@@ -61,7 +62,8 @@ select array(
                       where case r.oid when 0 then true else pg_has_role(r.oid, 'usage') end)))
 where row_security_active($1)";
 
-/// Warns of policies. They may hide rows from a sync, or prevent it from writing them.
+/// Warns if row security applies to the role, because policies may hide rows from a sync or prevent it from writing
+/// them.
 async fn row_security(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
     let Some(row) = tx.query_opt(POLICIES, &[param::oid(table.oid)]).await? else {
         return Ok(None);
@@ -88,7 +90,7 @@ select r.rulename::text from pg_catalog.pg_rewrite r
 where r.ev_class = $1 and r.ev_type in ('2', '3') and r.ev_enabled in ('O', 'A')
 order by 1";
 
-/// Warns of rules. A rule replaces the statement of a sync with another one.
+/// Warns of rules on the table, because a rule replaces the statement of a sync with another one.
 async fn rules(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(RULES, &[param::oid(table.oid)]).await?;
     if rows.is_empty() {
@@ -115,7 +117,7 @@ where not g.tgisinternal and g.tgenabled in ('O', 'A') and g.tgtype & 20 <> 0
 order by 1, 2"
 );
 
-/// Lists triggers. They may change or refuse what a sync writes.
+/// Lists the triggers on the table, because they may change or refuse what a sync writes.
 async fn triggers(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(TRIGGERS, &[param::oid(table.oid)]).await?;
     if rows.is_empty() {
@@ -128,7 +130,7 @@ async fn triggers(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding
     Ok(Some(Finding::new("local triggers", Verdict::Ok(text))))
 }
 
-/// Lists triggers with the functions that they call.
+/// Formats a list of triggers with the functions that they call.
 fn functions(rows: &[Row]) -> String {
     let names = rows.iter().map(|row| {
         let (trigger, function): (String, String) = (row.get(0), row.get(1));
@@ -147,7 +149,7 @@ where e.evtenabled in ('O', 'A') and e.evtevent in ('ddl_command_start', 'ddl_co
        or e.evttags && array['CREATE TABLE', 'CREATE TABLE AS', 'CREATE INDEX', 'CREATE VIEW'] and e.evtevent <> 'sql_drop')
 order by 1";
 
-/// Warns of event triggers. They may refuse the temporary tables and views of a sync.
+/// Warns of event triggers, because they may refuse the temporary tables and views of a sync.
 async fn event_triggers(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(EVENT_TRIGGERS, &[]).await?;
     if rows.is_empty() {

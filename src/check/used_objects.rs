@@ -1,7 +1,8 @@
-//! Checks the privileges on what the local table itself uses when its rows are read and written: functions, sequences,
-//! and tables that its policies read. Our role needs a separate grant for each.
+//! Checks the privileges on objects that the local table itself uses when its rows are read and written: functions,
+//! sequences, and tables that its policies read. Our role needs a separate grant for each of them.
 //!
-//! It does not check what a policy of the remote table uses. Counting the remote rows finds that.
+//! Objects that a policy of the remote table uses are not checked here. Counting the remote rows fails if one is
+//! refused.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
@@ -11,7 +12,7 @@ use crate::engine::Relations;
 use crate::error::{ErrorCode, Failure};
 
 /// Returns a failure that names the functions, sequences and tables that our role may not use; `None` if it may use
-/// all.
+/// all of them.
 pub(super) async fn finding(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,
@@ -21,14 +22,14 @@ pub(super) async fn finding(
     Some(Finding::of("local functions", looked))
 }
 
-/// Lists the missing privileges on what these use:
+/// Lists the missing privileges on objects that these use:
 ///
 /// - defaults of columns that a sync does not write, of the local table only
 /// - checks, indexes and generated columns, also of its partitions and of the tables that inherit from it
-/// - policies that apply to our role and to what a sync does, of the local table only
+/// - policies that apply to our role and to the commands of a sync, of the local table only
 ///
-/// Functions that come with Postgres have no rows in `pg_depend`. Before version 15, `pg_depend` records what a
-/// generated column uses under the column, and not under its expression.
+/// Functions that come with Postgres are left out, because they have no rows in `pg_depend`. Before version 15,
+/// `pg_depend` records what a generated column uses under the column, and not under its expression.
 const REFUSED: &str = concat!(
     "-- look for functions, sequences and tables that we may not use",
     family!(),

@@ -1,4 +1,4 @@
-//! The person at the command line: asks for an approval, and finds the account's name for the log.
+//! Asks the person at the terminal to approve a plan, and finds that person's account name for the run log.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -11,12 +11,12 @@ use crate::config::Environment;
 use crate::model::HeldBack;
 use crate::printable;
 
-/// Printed if nobody can be asked. Scripts have no terminal, and neither have programs that an assistant starts.
+/// Printed if there is no terminal to ask on. Scripts have none, and neither do programs that an assistant starts.
 const NOBODY: &str = "--allow-mass-deactivation asks on the terminal, and there is none, so the sync stays refused. Use --allow-plan with the \
     id of the run that showed the meters. Where a person has decided beforehand that any number may be deactivated, add --yes.\n";
 
-/// Shows the meters on the terminal and asks the person to type how many there are. Returns whether exactly that
-/// number was typed; `false` if there is no terminal.
+/// Shows the held-back meters on the terminal and asks the person to type how many there are. Returns whether exactly
+/// that number was typed; `false` if there is no terminal or `stopped` is cancelled.
 pub(super) async fn lets_pass(held: &HeldBack, stopped: CancellationToken) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         Report::ask(NOBODY)?;
@@ -35,8 +35,8 @@ pub(super) async fn lets_pass(held: &HeldBack, stopped: CancellationToken) -> an
     Ok(typed.trim() == number.to_string())
 }
 
-/// Returns who runs this program, for the log: the account and `host`. If it runs as root through `sudo`, the account
-/// that called `sudo` comes first.
+/// Returns who runs this program, for the run log: the account name and `host`. If the program runs as root through
+/// `sudo`, the account that called `sudo` comes first.
 pub(super) fn account(host: &str) -> String {
     let uid = rustix::process::getuid().as_raw();
     let name = name(uid).unwrap_or_else(|| format!("uid {uid}"));

@@ -1,4 +1,4 @@
-//! `meter-sync check`: prints one line for each finding, and the verdict on the whole.
+//! `meter-sync check`: prints each finding, and then whether a sync can run.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub(super) struct CheckArgs {
 }
 
 impl CheckArgs {
-    /// Runs all checks and reports the findings. The exit code is that of the first failed check, or else 0.
+    /// Runs all checks and reports the findings. The exit code is that of the first failed check; 0 if none failed.
     pub(super) async fn run(self, config: &Config) -> Report {
         let findings = crate::check::run(config).await;
         let report = CheckReport::of(&findings);
@@ -35,7 +35,7 @@ impl CheckArgs {
     }
 }
 
-/// The findings of a check and the verdict on the whole, as `check --json` prints them.
+/// All findings and the overall verdict, as `check --json` prints them.
 #[derive(Debug, Serialize)]
 struct CheckReport<'a> {
     /// The worst verdict among the findings.

@@ -1,4 +1,4 @@
-//! The exit codes, as `--help` lists them.
+//! The exit codes, which `--help` lists.
 
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::{RunReport, RunState};
@@ -22,14 +22,15 @@ pub(super) fn of_report(run: &RunReport) -> u8 {
     }
 }
 
-/// Returns the exit code of several runs: the worst of theirs.
+/// Returns the worst of several exit codes; 0 if all are 0 or there are none.
 pub(super) fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
     let codes: Vec<u8> = codes.into_iter().collect();
     let worst = WORST_FIRST.into_iter().find(|code| codes.contains(code));
     worst.unwrap_or(0)
 }
 
-/// Returns the exit code for a run's outcome. A dry run has an error if a sync would be refused.
+/// Returns the exit code for a run's outcome. A dry run has an `error` if a real sync would be refused; its exit code
+/// is then that of the error.
 pub(super) fn of_outcome(outcome: Option<Outcome>, error: Option<&Failure>) -> u8 {
     let of_error = || error.map(|error| of_error(error.code));
     match outcome {

@@ -89,15 +89,15 @@ enum Command {
 }
 
 impl Command {
-    /// Returns the log filter that applies if no setting gives one. A server logs what it does. A command that prints
-    /// a report at the end logs only warnings and errors.
+    /// Returns the log filter that applies if no setting gives one. Servers log at level `info`. Commands that print a
+    /// report at their end log only warnings and errors.
     fn log_filter(&self) -> Targets {
         match self {
             // At `info`, rmcp logs every step of every conversation.
             Self::Serve | Self::Stdio => Targets::new()
                 .with_default(Level::INFO)
                 .with_target("rmcp", Level::WARN),
-            // Only a few lines, so that the text on standard output stays visible.
+            // Log little else, so that the text on standard output stays visible.
             #[cfg(feature = "demo")]
             Self::Demo(_) => Targets::new()
                 .with_default(Level::WARN)
@@ -115,7 +115,8 @@ impl Command {
 }
 
 impl Cli {
-    /// Reads the command line and the environment variables of its flags. An empty variable counts as not set.
+    /// Parses the command line. A flag that is absent takes its value from its environment variable; an empty variable
+    /// counts as not set.
     pub fn read() -> Result<Self, clap::Error> {
         let environment = Environment::of_process();
         let unset = |arg: Arg| match arg.get_env().is_some_and(|name| environment.is_blank(name)) {
@@ -127,7 +128,7 @@ impl Cli {
         Self::from_arg_matches(&command.try_get_matches()?)
     }
 
-    /// Returns the environment variables of all flags of all commands.
+    /// Returns the names of the environment variables that flags of any command read.
     fn variables() -> BTreeSet<String> {
         let command = Self::command();
         let commands = std::iter::once(&command).chain(command.get_subcommands());
@@ -148,9 +149,9 @@ impl Cli {
             Err(error) => return Report::of_error(&error.into()),
         };
         let report = runtime.block_on(Box::pin(self.dispatch()));
-        // A read of standard input cannot be cancelled, so do not wait for it.
+        // A read of standard input cannot be cancelled, so the runtime does not wait for its tasks.
         runtime.shutdown_background();
-        // Flushes the log, so that the report of an error comes after the log lines about it.
+        // Dropping this flushes the log, so that the error report is printed after the log lines about the error.
         drop(logging);
         report.unwrap_or_else(|error| Report::of_error(&error))
     }

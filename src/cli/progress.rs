@@ -1,4 +1,4 @@
-//! Shows on a terminal how far a sync is, and ends it on a stop signal.
+//! The progress bar of a sync on a terminal, and the time limit and the error for a sync that a signal stops.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::{ErrorCode, Failure};
 
-/// How long to wait for a cancelled run. A run that is already committing goes on to its end; any other is rolled
-/// back at once.
+/// How long to wait for a cancelled run to end. A run that is already committing continues to its end; any other run is
+/// rolled back at once.
 pub(super) const STOP: Duration = Duration::from_secs(2);
 
 pub(super) fn stopped_by_signal() -> Failure {
@@ -22,7 +22,7 @@ pub(super) fn stopped_by_signal() -> Failure {
 /// How often the displayed progress is updated.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// A bar on standard error, hidden if that is no terminal.
+/// Returns a progress bar on standard error; a hidden one if standard error is not a terminal.
 pub(super) fn progress_bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

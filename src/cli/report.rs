@@ -1,4 +1,4 @@
-//! Prints the result of a command.
+//! The result of a command: its output and its exit code.
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use super::exit_codes;
 use crate::error::Failure;
 use crate::printable;
 
-/// The longest name in characters; a longer one is cut.
+/// The longest tenant name in characters; a longer one is cut.
 pub(super) const LONGEST_NAME: usize = 200;
 
 /// What a command prints at the end, and its exit code.
@@ -48,7 +48,7 @@ impl Report {
         Self { code, ..self }
     }
 
-    /// Writes a question to standard error, before the report.
+    /// Writes a text to standard error at once, before the report is printed.
     pub(super) fn ask(question: &str) -> std::io::Result<()> {
         let mut stderr = std::io::stderr();
         stderr.write_all(question.as_bytes())?;
@@ -82,8 +82,8 @@ impl Report {
         }
     }
 
-    /// Writes the report and returns the exit code. It is no error if the reader of standard output has closed the
-    /// pipe; any other failure to write to standard output is.
+    /// Writes the report and returns the exit code. If standard output is a pipe that its reader has closed, that is no
+    /// error. Any other failure to write to standard output gives exit code 1.
     pub fn print(self) -> ExitCode {
         let mut stdout = std::io::stdout();
         let written = stdout.write_all(self.stdout.as_bytes());
@@ -110,7 +110,7 @@ pub(super) fn describe(failure: &Failure) -> String {
     )
 }
 
-/// Puts a text on one line. It may contain names from a database, and none of them must look like a line of the
+/// Puts a text on one line. The text may contain names from a database, which must not be able to imitate a line of the
 /// report.
 pub(super) fn on_one_line(text: &str) -> String {
     printable::line(text, usize::MAX)

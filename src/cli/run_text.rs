@@ -1,4 +1,4 @@
-//! Prints a run as text: its changes with the meters' names, and the rows that it rejected with the reasons.
+//! Formats a run as text: its changes with the meters' names, and its rejected rows with the reasons.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -6,20 +6,20 @@ use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
 use crate::mirrors::history::run_listing::RunDetail;
 use crate::mirrors::run::report::RunReport;
-use crate::model::{Change, Fields, Rejection, RunId};
+use crate::model::{Change, Fields, Rejection, RunId, saturating_i64};
 use crate::printable;
 
-/// How many rejected rows `sync` prints, the same number as of changes; `status --run` shows more.
+/// How many rejected rows `sync` prints. A run report holds as many changes. `status --run` shows more of both.
 const SAMPLE: usize = 20;
-/// How many changes and how many rejected rows `status --run` shows; the log has the others.
+/// How many changes, and how many rejected rows, `status --run` shows at most.
 pub(super) const SHOWN: u32 = 200;
-/// The longest value or name in characters. A longer one is cut; the JSON has all of it.
+/// The longest value or name in characters. A longer one is cut; `--json` prints it in full.
 const LONGEST_VALUE: usize = 200;
-/// The longest reason in characters. A longer one is cut; long values in a reason were cut when it was written.
+/// The longest reason for a rejection, in characters. A longer one is cut.
 const LONGEST_REASON: usize = 1000;
 
-/// How a person hands a table of another tenant over to this one. The error's remedy does not say so, because models
-/// read it.
+/// Tells a person how to let this tenant take over a table of another tenant. The remedy of the error does not say it,
+/// because language models read remedies.
 const TURN_OVER: &str = "To turn the table over to this tenant: meter-sync sync --allow-tenant-change --allow-mass-deactivation";
 
 /// The text of one run, ready to print.
@@ -33,13 +33,13 @@ pub(super) struct RunText {
     warning: Option<String>,
     error: Option<Failure>,
     next_step: String,
-    /// Whether a person can approve the deactivations that the run showed.
+    /// Whether a person may approve the deactivations that the brake held back.
     awaits_decision: bool,
-    /// How to see the changes and rejected rows that are not listed.
+    /// Where to find the changes and rejected rows that the text leaves out.
     rest: Rest,
 }
 
-/// Where the changes and rejected rows that are not listed can be seen.
+/// Where to find the changes and rejected rows that the text leaves out.
 #[derive(Clone, Copy)]
 enum Rest {
     /// In the output of `meter-sync status --run`.
@@ -49,11 +49,11 @@ enum Rest {
 }
 
 impl RunText {
-    /// Returns the text of a run that this process requested.
+    /// Returns the text of a run that this process requested. Reads its rejected rows from the log.
     pub(super) async fn of_report(mirror: &Mirror, run: &RunReport) -> Self {
         let rejected = match run.counts.rejected {
             0 => Vec::new(),
-            // If the log cannot be read, only the number of rejected rows is known, not the reasons.
+            // If the log cannot be read, the text has only the number of rejected rows.
             _ => match mirror.run(run.run_id).await {
                 Ok(Some(detail)) => detail.rejected.into_iter().take(SAMPLE).collect(),
                 Ok(None) | Err(_) => Vec::new(),
@@ -74,7 +74,7 @@ impl RunText {
         }
     }
 
-    /// Returns the text of a run in the log.
+    /// Returns the text of a run from the log. Reads its changes from the log.
     pub(super) async fn of_detail(mirror: &Mirror, detail: RunDetail) -> Result<Self, Failure> {
         let RunDetail { run, rejected, .. } = detail;
         let changes = mirror.changes(run.run_id, SHOWN, 0).await?.changes;
@@ -154,10 +154,10 @@ impl Display for RunText {
 }
 
 fn more(total: i64, listed: usize) -> i64 {
-    total.saturating_sub(i64::try_from(listed).unwrap_or(i64::MAX))
+    total.saturating_sub(saturating_i64(listed))
 }
 
-/// Formats a change, such as `update Main (id="1"): port: null -> "502"`.
+/// Formats a change on one line, such as `update Main (id="1"): port: null -> "502"`.
 fn change_line(change: &Change) -> String {
     let key = key_text(&change.key);
     let meter = match change

@@ -27,11 +27,16 @@ pub(super) struct StatusArgs {
 }
 
 impl StatusArgs {
-    /// Reads the status, or with `--run` one run, from the local database and reports it.
+    /// Reports the status; with `--run`, reports that run instead. If the process keeps several mirrors and the command
+    /// asks about no run, reports the status of all tenants.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
         let mirrors = app.mirrors();
-        let is_about_runs = self.run.is_some() || self.history != StatusQuery::default().history;
-        if !is_about_runs && mirrors.only().is_none() {
+        let query = StatusQuery {
+            history: self.history,
+            run_id: self.run,
+            ..StatusQuery::default()
+        };
+        if !query.is_about_runs() && mirrors.only().is_none() {
             return Ok(of_all(mirrors, self.json).await);
         }
         let found = mirrors.find(None).await;
@@ -44,10 +49,6 @@ impl StatusArgs {
             (Some(id), true) => run_as_json(mirror, id).await,
             (Some(id), false) => run_in_words(mirror, id).await,
             (None, as_json) => {
-                let query = StatusQuery {
-                    history: self.history,
-                    ..StatusQuery::default()
-                };
                 let status = mirror.status(&query).await?;
                 let report = match as_json {
                     true => Report::json(&status),
@@ -59,8 +60,8 @@ impl StatusArgs {
     }
 }
 
-/// Reports the status with one run, its changes and its rejected rows, as JSON. Answers while the local database is
-/// down, too.
+/// Reports the status with one run, its changes and its rejected rows, as JSON. Also works while the local database is
+/// down.
 async fn run_as_json(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
     let query = StatusQuery {
         run_id: Some(id),

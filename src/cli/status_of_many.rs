@@ -1,4 +1,4 @@
-//! `meter-sync status` with several tenants: how many are in which health, and a table of the worst.
+//! `meter-sync status` with several tenants: prints how many tenants have each health, and a table of the worst ones.
 
 use super::Report;
 use super::exit_codes;
@@ -8,11 +8,12 @@ use crate::mirrors::Mirrors;
 use crate::mirrors::state::health::Health;
 use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
+use crate::model::saturating_i64;
 use crate::printable;
 
-/// How many tenants the table has.
+/// How many tenants the table lists at most.
 const SHOWN: u32 = 20;
-/// The longest error in characters; a longer one is cut.
+/// The longest error message in characters; a longer one is cut.
 const LONGEST_ERROR: usize = 100;
 
 /// Reports the status of all tenants. The exit code is that of the worst health.
@@ -59,7 +60,7 @@ fn table(tenants: &TenantList) -> String {
     for tenant in &tenants.list {
         text += &format!("{}\n", line(tenant));
     }
-    let listed = i64::try_from(tenants.list.len()).unwrap_or(i64::MAX);
+    let listed = saturating_i64(tenants.list.len());
     let others = tenants.total.saturating_sub(listed);
     if others > 0 {
         text += &format!("and {others} others, which are no worse\n");

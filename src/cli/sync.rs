@@ -1,4 +1,4 @@
-//! `meter-sync sync`: runs one sync from the command line, or one for each of several tenants.
+//! `meter-sync sync`: syncs one tenant, or all tenants if the process keeps several.
 
 use indicatif::ProgressBar;
 
@@ -20,7 +20,8 @@ pub(super) struct SyncArgs {
     /// Print the run as one JSON object
     #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
-    // The next four flags have no environment variables: what a person allows once must not stay allowed.
+    // The next four flags have no environment variables, because a permission that a person gives once must not stay in
+    // force.
     /// Let this run deactivate more meters than the brake allows: shows which and asks on the terminal
     #[arg(long, conflicts_with = "allow_plan")]
     allow_mass_deactivation: bool,
@@ -38,14 +39,15 @@ pub(super) struct SyncArgs {
     reason: Option<String>,
 }
 
-/// How often the question is asked at most. It is asked again if other meters are due to be deactivated by the time
-/// it is answered.
+/// How many times the person is asked at most. The question is repeated if other meters are due to be deactivated by
+/// the time the person has answered.
 const QUESTIONS: u32 = 3;
 
 impl SyncArgs {
-    /// Requests a run and waits for its end. If the brake refuses the run and `--allow-mass-deactivation` was given
-    /// without `--yes`, asks the person at the terminal, and on approval requests another run. Where the process keeps
-    /// several tenants, syncs all of them.
+    /// Requests a run and waits for its end. If the process keeps several tenants, syncs all of them.
+    ///
+    /// If the brake refuses the run of a single tenant and `--allow-mass-deactivation` was given without `--yes`, asks
+    /// the person at the terminal. If the person approves, requests another run.
     pub(super) async fn run(self, app: &App, shutdown: &Shutdown) -> anyhow::Result<Report> {
         match app.mirrors().only() {
             Some(mirror) => self.run_one(mirror, shutdown).await,
@@ -87,7 +89,7 @@ impl SyncArgs {
             }
             run = carry_out(mirror, self.approved(&site, run.run_id), shutdown).await?;
         }
-        // After the run, a background task prunes the log.
+        // Waits for the background task that prunes the log after the run.
         shutdown.finish().await;
         let report = match self.json {
             true => Report::json(&run),
@@ -116,7 +118,7 @@ impl SyncArgs {
         }
     }
 
-    /// Returns the same request with approval for the deactivations that a run showed.
+    /// Returns the request, with approval for the deactivations that the run `shown` held back.
     fn approved(&self, site: &str, shown: RunId) -> Request {
         let request = self.request(site);
         Request {
@@ -129,7 +131,7 @@ impl SyncArgs {
         }
     }
 
-    /// Returns the reason for the log: what the caller says, and what was approved.
+    /// Returns the reason for the run log: the text of `--reason`, followed by what was approved.
     fn reason_with(&self, approval: Option<String>) -> Option<String> {
         match (&self.reason, approval) {
             (Some(reason), Some(approval)) => Some(format!("{reason} ({approval})")),
@@ -138,10 +140,10 @@ impl SyncArgs {
     }
 }
 
-/// The logged reason of a run that was allowed to deactivate any number of meters.
+/// The reason in the log for a run that was allowed to deactivate any number of meters.
 const ANY_NUMBER: &str = "any number of deactivations was allowed beforehand";
 
-/// Requests a run and waits for its end, showing its progress. A stop signal cancels the run.
+/// Requests a run, shows its progress and waits for its end. A stop signal cancels the run.
 async fn carry_out(
     mirror: &Mirror,
     request: Request,
@@ -167,7 +169,8 @@ async fn carry_out(
     Ok(mirror.report_with_names(report).await)
 }
 
-/// Waits until the run has ended and returns its report. Does not wait for the comparison of contents after it.
+/// Waits until the run has ended and returns its report. Unlike [`follow`], does not wait for the comparison of
+/// contents that may follow the run.
 async fn ended(ticket: &mut Ticket) -> RunReport {
     loop {
         let report = ticket.wait(TICK).await;
@@ -177,8 +180,8 @@ async fn ended(ticket: &mut Ticket) -> RunReport {
     }
 }
 
-/// Waits for the end of a run, and of the comparison of contents after it, which this process would cut off if it
-/// ended earlier.
+/// Shows the progress of a run until its end, and returns its report. Also waits for the comparison of contents that
+/// may follow the run, because it would stop if this process exited.
 async fn follow(ticket: &mut Ticket, bar: &ProgressBar) -> RunReport {
     let progress = ticket.progress();
     loop {

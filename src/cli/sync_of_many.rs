@@ -1,4 +1,4 @@
-//! `meter-sync sync` with several tenants: sweeps all of them, and reports those that changed or failed.
+//! `meter-sync sync` with several tenants: sweeps all tenants, and reports those that changed or failed.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -8,7 +8,6 @@ use super::exit_codes;
 use super::progress::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::{RunReport, RunState};
-use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{Mirrors, Request, TenantMirror};
 use crate::model::Outcome;
 use crate::printable;
@@ -17,22 +16,23 @@ use crate::shutdown::Shutdown;
 /// The longest name or summary in characters; a longer one is cut.
 const LONGEST_TEXT: usize = 300;
 
-/// The syncs of several tenants, as `sync --json` prints them.
+/// The result of a sweep, as `sync --json` prints it.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct SyncOfMany {
     /// The result in one sentence.
     summary: String,
-    /// How many tenants there are.
+    /// The number of tenants.
     tenants: i64,
-    /// How many were equal on both sides, or would stay as they are.
+    /// The number of tenants that needed no change. In a dry run: that would need no change.
     unchanged: i64,
-    /// How many were synced, or would be.
+    /// The number of tenants that were synced. In a dry run: that a sync would change.
     succeeded: i64,
-    /// How many were not synced, or not in full.
+    /// The number of tenants that were not synced, or only partially.
     failed: i64,
-    /// The runs of those that were not equal, in the order in which they ended.
+    /// The runs that changed meters or failed, in the order in which they ended. Runs without a change are only
+    /// counted.
     runs: Vec<TenantRun>,
-    /// What else deserves attention, a sentence each: tenants that were left out, and why. `status` tells the same.
+    /// Why tenants were left out, one sentence each.
     warnings: Vec<String>,
 }
 
@@ -42,15 +42,15 @@ struct TenantRun {
     tenant_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// The run; absent if none could be requested.
+    /// The report of the run; absent if no run could be requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<RunReport>,
-    /// Why no run could be requested.
+    /// The reason why no run could be requested; absent if one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
 }
 
-/// How a tenant's run counts.
+/// The count of [`SyncOfMany`] to which a tenant's run adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RunResult {
     Unchanged,
@@ -58,8 +58,7 @@ enum RunResult {
     Failed,
 }
 
-/// Sweeps all tenants: looks at all of them, and waits for the runs of those that may differ. A stop signal cancels the
-/// runs.
+/// Sweeps all tenants: finds the mirrors that may differ, and waits for their runs. A stop signal cancels the runs.
 pub(super) async fn run(
     mirrors: &Mirrors,
     request: &Request,
@@ -87,7 +86,10 @@ pub(super) async fn run(
     synced.tenants = record.counts.mirrors;
     synced.unchanged += record.counts.unchanged;
     synced.summary = synced.summarize(request.dry_run);
-    synced.warnings = mirrors.overview(&TenantsQuery::default()).await.warnings;
+    let refused = mirrors.refused(None).into_iter();
+    synced.warnings = refused
+        .map(|failure| format!("{} {}", failure.message, failure.remedy))
+        .collect();
     Ok(synced)
 }
 
@@ -121,7 +123,7 @@ impl SyncOfMany {
         )
     }
 
-    /// The exit code: that of the worst run. A tenant that was left out counts as a failed run.
+    /// Returns the worst exit code of the runs. Each warning counts as a failed run.
     pub(super) fn code(&self) -> u8 {
         let left_out = self.warnings.iter().map(|_| exit_codes::FAILED);
         exit_codes::worst(self.runs.iter().map(TenantRun::code).chain(left_out))
@@ -147,7 +149,16 @@ impl TenantRun {
             Some(run) if self.code() == 0 => match run.outcome {
                 Some(Outcome::NoChange) => RunResult::Unchanged,
                 Some(Outcome::DryRun) if run.changes_total == 0 => RunResult::Unchanged,
-                _ => RunResult::Succeeded,
+                Some(
+                    Outcome::Succeeded
+                    | Outcome::Partial
+                    | Outcome::Failed
+                    | Outcome::Refused
+                    | Outcome::Interrupted
+                    | Outcome::DryRun
+                    | Outcome::Unknown,
+                )
+                | None => RunResult::Succeeded,
             },
             Some(_) | None => RunResult::Failed,
         }
@@ -162,7 +173,7 @@ impl TenantRun {
     }
 }
 
-/// A line for each tenant that changed or failed, the warnings, and the summary.
+/// Writes a line for each tenant that changed or failed, then the warnings and the summary.
 impl Display for SyncOfMany {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for run in &self.runs {

@@ -10,16 +10,17 @@ use super::database_servers::{Server, Servers, SessionAttrs};
 use super::endpoint_error::EndpointError;
 use super::libpq_parameters;
 
-/// A silent peer is noticed after about nine seconds: 3 s, then three probes 2 s apart.
+/// The keepalive settings notice a silent peer after about nine seconds: 3 s of silence, then three probes 2 s apart.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(3);
 const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVES_COUNT: u32 = 3;
 
-/// The parameters of one connection string. It contains only names that this program accepts.
+/// The parameters of one connection string. All names are ones that this program accepts.
 pub(super) struct Parameters(Vec<(&'static str, String)>);
 
 impl Parameters {
-    /// Refuses unknown names. An empty value counts as not set. If a name occurs twice, the last one wins.
+    /// Checks the names, and refuses unknown ones. An empty value counts as not set. If a name occurs twice, the last
+    /// value is used.
     pub(super) fn new(pairs: Pairs) -> Result<Self, EndpointError> {
         let mut known: Vec<(&'static str, String)> = Vec::new();
         for (name, value) in pairs {
@@ -37,7 +38,7 @@ impl Parameters {
         Some(&found.1)
     }
 
-    /// Returns the configuration of the driver, and the servers. The configuration contains neither the servers nor
+    /// Returns the configuration of the driver, and the servers separately. The configuration does not contain
     /// `ssl_mode`, which [`Parameters::tls`] sets.
     pub(super) fn driver(
         &self,
@@ -55,7 +56,8 @@ impl Parameters {
             }
             pairs.push(pair);
         }
-        // Without a host name, the driver has nothing to check a certificate against. libpq uses the address then, too.
+        // Without a host name, the driver cannot check the name in a certificate. As in libpq, the address then takes
+        // the place of the name.
         if let (None, Some(addresses)) = (self.get("host"), self.get("hostaddr")) {
             pairs.push(("host".to_owned(), addresses.to_owned()));
         }
@@ -112,7 +114,7 @@ impl Parameters {
         })
     }
 
-    /// Sets defaults for what the connection string does not set.
+    /// Sets defaults for the parameters that the connection string does not set.
     fn complete(&self, driver: &mut tokio_postgres::Config) -> Result<(), EndpointError> {
         if driver.get_application_name().is_none() {
             driver.application_name("meter-sync");

@@ -5,7 +5,8 @@
 //! input would show passwords, so no error of this module repeats any part of the input. Formats:
 //! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>.
 
-/// Parameters in the order given. If a name occurs twice, the last one wins, as in libpq.
+/// Pairs of a parameter's name and value, in the order given. If a name occurs twice, the last value is used, as in
+/// libpq.
 pub(super) type Pairs = Vec<(String, String)>;
 
 /// Why a connection string cannot be parsed. It repeats no part of the string.
@@ -34,7 +35,7 @@ pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
     }
 }
 
-/// Whether the text is a URL with another scheme. The value of a pair may contain `://` too, but only after a `=`.
+/// Whether the text is a URL of another kind. In a list of pairs, `://` can only occur after a `=`.
 fn is_another_url(text: &str) -> bool {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|scheme| !scheme.contains('='))
@@ -97,7 +98,7 @@ fn parse_url(rest: &str) -> Result<Pairs, ConninfoError> {
             "has a parameter without = after the ?; in a user or password write ? as %3F",
         ))?;
         match (decode(key)?.as_str(), value) {
-            // libpq does the same, to accept URLs written for JDBC.
+            // libpq also reads `ssl=true` as `sslmode=require`, to accept URLs written for JDBC.
             ("ssl", "true") => push_decoded(&mut parameters, "sslmode", "require")?,
             (key, _) => push_decoded(&mut parameters, key, value)?,
         }

@@ -13,25 +13,26 @@ pub struct Servers {
     pub list: Vec<Server>,
     /// Whether the servers and the addresses of their names are tried in random order (`load_balance_hosts=random`).
     pub shuffled: bool,
-    /// Which of the servers are acceptable.
+    /// Which kind of server is acceptable (`target_session_attrs`).
     pub session: SessionAttrs,
     /// The longest time to connect to one address of one server, sign-in included.
     pub connect_timeout: Duration,
 }
 
-/// One server.
+/// One server of a connection string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Its name, or the directory of its socket. The server's certificate is checked against it.
+    /// The host name of the server, or the directory of its socket. The server's certificate is checked against the
+    /// host name.
     pub host: Host,
-    /// Its IP address (`hostaddr`); `None` if the name must be looked up.
+    /// The IP address given as `hostaddr`; `None` if none is given.
     pub address: Option<IpAddr>,
-    /// Its port.
+    /// The port of the server.
     pub port: u16,
 }
 
 impl Server {
-    /// Whether no connection to it leaves this machine.
+    /// Whether the server is on this machine, so that connections to it never leave the machine.
     pub(super) fn is_on_this_machine(&self) -> bool {
         match (&self.host, self.address) {
             (Host::Unix(_), _) => true,
@@ -43,7 +44,8 @@ impl Server {
         }
     }
 
-    /// Its host and port in a form that can be compared. `localhost`, `127.0.0.1` and `::1` give the same host.
+    /// The host and port in a form that can be compared with those of another server. `localhost`, `127.0.0.1` and
+    /// `::1` count as the same host.
     pub(super) fn canonical(&self) -> (String, u16) {
         let host = match (&self.host, self.address) {
             (Host::Unix(directory), _) => directory.display().to_string(),
@@ -113,7 +115,8 @@ impl SessionAttrs {
         Self::ALL.into_iter().find(|one| one.as_str() == text)
     }
 
-    /// The values to try in turn. All servers are tried with the first value before any is tried with the next.
+    /// The kinds of server to look for, in turn. All servers are tried for the first kind before any is tried for the
+    /// next.
     pub fn passes(self) -> &'static [Self] {
         match self {
             Self::Any => &[Self::Any],
@@ -125,7 +128,7 @@ impl SessionAttrs {
         }
     }
 
-    /// Whether a server is acceptable, by whether it is a standby and whether its sessions are read-only.
+    /// Whether a server with these properties is acceptable.
     pub fn accepts(self, is_standby: bool, is_read_only: bool) -> bool {
         match self {
             Self::Any | Self::PreferStandby => true,

@@ -20,7 +20,8 @@ pub struct Endpoint {
     servers: Servers,
     sslmode: String,
     tls: Tls,
-    /// The input of the constructor, to build the endpoint again when one of its files changes.
+    /// The input that this endpoint was built from. It is needed to build the endpoint again when one of its files
+    /// changes.
     made_of: Arc<EndpointSource>,
 }
 
@@ -36,7 +37,7 @@ struct EndpointSource {
     named: Vec<WatchedFile>,
 }
 
-/// The parameters that name files.
+/// The connection parameters whose values are paths of files.
 const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 
 impl Endpoint {
@@ -76,7 +77,7 @@ impl Endpoint {
         self
     }
 
-    /// Builds the endpoint again if one of its files has changed; `None` if none has.
+    /// Builds the endpoint again if one of its files has changed. Returns `None` if no file has.
     ///
     /// # Errors
     ///
@@ -114,8 +115,8 @@ impl Endpoint {
         }
     }
 
-    /// Closes a connection once sent data stays unacknowledged for longer than `limit`. A `tcp_user_timeout` in the
-    /// connection string takes precedence.
+    /// Sets how long sent data may stay unacknowledged before a connection is closed (`tcp_user_timeout`). A value in
+    /// the connection string takes precedence.
     #[must_use]
     pub(super) fn with_unacknowledged_limit(mut self, limit: Duration) -> Self {
         Arc::make_mut(&mut self.made_of).unacknowledged = Some(limit);
@@ -135,7 +136,8 @@ impl Endpoint {
         &self.servers
     }
 
-    /// Returns one endpoint for each server. It accepts any session, whatever `target_session_attrs` says.
+    /// Returns one endpoint for each server. These endpoints accept any kind of server and ignore
+    /// `target_session_attrs`.
     pub fn each(&self) -> impl Iterator<Item = Self> {
         self.servers.list.iter().map(|server| {
             let mut alone = self.clone();
@@ -168,7 +170,7 @@ impl Endpoint {
         self.database() == other.database() && places.any(|one| others.contains(&one))
     }
 
-    /// Whether no connection to it leaves this machine.
+    /// Whether all servers are on this machine, so that connections to them never leave the machine.
     pub fn is_on_this_machine(&self) -> bool {
         self.servers.list.iter().all(Server::is_on_this_machine)
     }

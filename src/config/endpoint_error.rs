@@ -1,4 +1,4 @@
-//! The errors of connection strings. They never repeat a secret.
+//! The errors of connection strings. No error repeats a secret.
 
 use super::connection_string::ConninfoError;
 use super::tls::TlsError;
@@ -6,10 +6,10 @@ use super::tls::TlsError;
 /// Why a connection string cannot be used. It repeats no part of the string.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// It cannot be parsed.
+    /// The string cannot be parsed.
     #[error(transparent)]
     Syntax(#[from] ConninfoError),
-    /// It has a parameter with an unknown name.
+    /// The string has a parameter with an unknown name.
     #[error("has a parameter that is not known (the nearest known one is {nearest})")]
     UnknownParameter {
         /// The known parameter that resembles it most.
@@ -26,10 +26,10 @@ pub enum EndpointError {
     /// TLS cannot be set up as the string asks.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Its file has changed, and cannot be read or is empty.
+    /// The file that holds the string has changed, and cannot be read or is empty.
     #[error("its file cannot be read, or is empty")]
     FileUnread,
-    /// Its file has changed, and now names another server or database.
+    /// The file that holds the string has changed, and now names another server or database.
     #[error("leads to another server or database than before, which takes a restart")]
     OtherDatabase,
 }

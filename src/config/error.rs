@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorCode, Failure};
 
-/// A setting that is missing or cannot be used. No variant holds the value of a secret setting.
+/// An error about a setting: it is missing or cannot be used. No variant holds the value of a secret setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A setting that the command needs is not set anywhere.
@@ -11,7 +11,7 @@ pub enum ConfigError {
     /// A setting has a value that cannot be used.
     #[error("{place}: {problem}")]
     Invalid {
-        /// The setting, named as it was given: flag, variable or file key.
+        /// The setting, by the name of its source: the flag, the environment variable or the key in the file.
         place: String,
         /// What is wrong with it.
         problem: String,
@@ -21,7 +21,7 @@ pub enum ConfigError {
     /// A setting names a file that cannot be read. The path is left out, because it may be a misplaced secret.
     #[error("{place}: the file it names cannot be read")]
     File {
-        /// The setting, named as it was given.
+        /// The setting, by the name of its source.
         place: String,
         /// Why the file cannot be read.
         #[source]
@@ -30,7 +30,8 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// An error for a value that cannot be used. `place` names the setting as it was given.
+    /// An error for a value that cannot be used. `place` names the setting by its flag, environment variable or key in
+    /// the file.
     pub(super) fn invalid(place: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Invalid {
             place: place.into(),

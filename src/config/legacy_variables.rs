@@ -1,15 +1,15 @@
-//! Reads the environment variables of the legacy system that meter-sync replaces. They are a fallback for the two
-//! connection strings.
+//! Reads the environment variables of the legacy system that meter-sync replaces. They are used for a database whose
+//! connection string is not set.
 //!
 //! In the legacy system, `POSTGRES_SYNC_*` is the database beside the sync program, our *local*, and
-//! `POSTGRES_CLIENT_*` is the customer's central database, our *remote*. The names could as well mean the opposite, and
-//! a mix-up would write to the central database. The tests below therefore fix their meaning.
+//! `POSTGRES_CLIENT_*` is the customer's central database, our *remote*. The names are easily confused, and a mix-up
+//! would write to the central database. The tests below therefore fix their meaning.
 
 use super::connection_string::Pairs;
 use super::error::ConfigError;
 use super::setting_layers::Environment;
 
-/// The prefix of the variables of one side.
+/// The prefix of the legacy variables of one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LegacyPrefix {
     /// `POSTGRES_CLIENT_`
@@ -26,14 +26,14 @@ impl LegacyPrefix {
         }
     }
 
-    /// The name of the variables of this side in errors, such as `POSTGRES_SYNC_*`.
+    /// How errors name the variables of this side together, such as `POSTGRES_SYNC_*`.
     pub(super) fn place(self) -> String {
         format!("{}*", self.as_str())
     }
 }
 
 /// The names of the variables without their prefix, each with the connection parameter that it sets. If several
-/// variables set the same parameter, the first is used.
+/// variables set one parameter, the first of them is used.
 const NAMES: &[(&str, &str)] = &[
     ("HOST", "host"),
     ("PORT", "port"),
@@ -44,11 +44,12 @@ const NAMES: &[(&str, &str)] = &[
     ("SSLMODE", "sslmode"),
 ];
 
-/// The variables that must be set if any variable of the side is. The legacy system had defaults for `DB` and `USER`.
-/// They are not used, as they would be a guess at which database is meant.
+/// The variables that must be set if any variable of the side is set. The legacy system had defaults for `DB` and
+/// `USER`. They are not used here, because a default might lead to the wrong database.
 const REQUIRED: &[&str] = &["HOST", "DB", "USER"];
 
-/// The connection parameters of one side; `None` if none of its variables is set. Error: a required one is missing.
+/// The connection parameters of one side; `None` if none of its variables is set. Error: a required variable is
+/// missing.
 pub(super) fn parameters(
     environment: &Environment,
     prefix: LegacyPrefix,
@@ -71,7 +72,7 @@ pub(super) fn parameters(
             return Err(ConfigError::invalid(missing, problem));
         }
     }
-    // Sites of the legacy system have worked with this mode so far.
+    // The legacy system connected in this mode.
     if !pairs.iter().any(|(given, _)| given == "sslmode") {
         pairs.push(("sslmode".to_owned(), "prefer".to_owned()));
     }

@@ -22,7 +22,8 @@ pub(super) const DRIVERS: &[&str] = &[
     "load_balance_hosts",
 ];
 
-/// Parameters that this program handles, because the driver does not know them or reads them differently from libpq.
+/// Parameters that this program reads itself, because the driver does not know them or reads them differently from
+/// libpq.
 const OURS: &[&str] = &[
     "sslmode",
     "sslrootcert",
@@ -87,8 +88,8 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
-/// Returns the name from one of the lists of accepted parameters. The error for an unknown name does not repeat it: in
-/// a URL with a raw `?` in its password, the name is a part of the password.
+/// Checks the name of a parameter, and returns it as a constant. The error for an unknown name does not repeat the
+/// name: if a URL has a raw `?` in its password, the name is a part of the password.
 pub(super) fn known(name: &str) -> Result<&'static str, EndpointError> {
     let all = || DRIVERS.iter().chain(OURS).chain(IGNORED).copied();
     if let Some(known) = all().find(|known| *known == name) {

@@ -1,4 +1,4 @@
-//! Builds a checked [`Config`] from the layers. It reads each setting once, and applies its default and its bounds.
+//! Builds a checked [`Config`] from all sources of settings. Applies the default and the bounds of each setting.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -21,7 +21,8 @@ const DEFAULT_JITTER: Duration = Duration::from_secs(30);
 const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8765);
 const DEFAULT_TABLE: &str = "meter";
-/// Each run holds a connection to either server, which by default accepts 100.
+/// The upper bound of the setting `workers`. Each run holds connections to both servers, and Postgres accepts 100 by
+/// default.
 const MOST_WORKERS: u32 = 64;
 
 /// How long data sent to the remote may stay unacknowledged (`tcp_user_timeout`). The local database has no such limit:
@@ -29,7 +30,7 @@ const MOST_WORKERS: u32 = 64;
 const REMOTE_UNACKNOWLEDGED: Duration = Duration::from_secs(6);
 
 impl Config {
-    /// Reads flags, environment and file, and checks the settings together.
+    /// Reads the settings from flags, environment and file, and checks them one by one and together.
     pub fn load(settings: &SettingFlags) -> Result<Self, ConfigError> {
         Self::load_from(settings, &Environment::of_process())
     }
@@ -122,7 +123,7 @@ impl Config {
         })
     }
 
-    /// Returns the local tables that are known before the tenants are read from the database.
+    /// Returns the names of the local tables, as far as they are known without reading the tenants from the database.
     fn local_tables(&self) -> Result<Vec<String>, ConfigError> {
         let Tenants::Listed(ids) = &self.tenants else {
             return Ok(vec![self.mapping.local_table.clone()]);
@@ -214,7 +215,7 @@ fn mapping(layers: &Layers, tenants: &Tenants) -> Result<Mapping, ConfigError> {
     }
 }
 
-/// Returns the name of a table as it was written. Error: `check` refuses it.
+/// Returns the name of a table as the setting gives it. Error: `check` refuses the name.
 fn table(
     found: &FoundValue,
     check: impl FnOnce(&str) -> Result<(), String>,
@@ -266,8 +267,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Reads the limits. The lower bounds are short enough for tests; the upper bounds are values that still limit
-/// something in practice.
+/// Reads the limits. The lower bounds are small enough for tests. The upper bounds are the largest values that still
+/// limit something in practice.
 fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
     use Setting as S;
     let default = Limits::default();
@@ -368,7 +369,8 @@ fn list(
     }
 }
 
-/// The parts of a table's name with its schema, so that `meter` and `public.meter` count as the same table.
+/// The schema and the name of a table. The schema is `public` if the name has none, so that `meter` and `public.meter`
+/// count as the same table.
 fn with_schema(table: &str) -> Option<Vec<String>> {
     let mut parts = table_name::parts(table).ok()?;
     if parts.len() == 1 {

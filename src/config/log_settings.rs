@@ -9,7 +9,8 @@ use super::settings::{Setting, SettingFlags};
 /// What is logged and in which format. Logs always go to stderr.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
-    /// A level or a filter such as `info,meter_sync=debug`; `None` means the default of the command.
+    /// Which lines are logged: a level or a filter such as `info,meter_sync=debug`. `None` means the default of the
+    /// command.
     pub filter: Option<Targets>,
     /// The format of a line.
     pub format: LogFormat,
@@ -77,8 +78,8 @@ fn filter(found: &FoundValue) -> Result<Targets, ConfigError> {
     })
 }
 
-/// Parses a level for all targets and `target=level` for single ones, separated by commas. The parser of the library
-/// accepts nearly any text as a target, so a typing error would silence the log.
+/// Parses a level for all targets and `target=level` for single ones, separated by commas. The library's own parser is
+/// not used: it accepts nearly any text as a target, so a typing error would silence the log.
 fn parsed(text: &str) -> Option<Targets> {
     let parts = text.split(',').map(str::trim);
     let mut filter = None;
@@ -93,7 +94,7 @@ fn parsed(text: &str) -> Option<Targets> {
 }
 
 fn level(text: &str) -> Option<LevelFilter> {
-    // The library parses an empty text as `error`.
+    // An empty text is refused here, because the library would parse it as `error`.
     let text = Some(text).filter(|text| !text.is_empty());
     text?.parse().ok()
 }

@@ -1,12 +1,12 @@
 //! Reads all settings and checks them.
 //!
-//! The first of these that gives a setting is used: a flag, an environment variable, the optional TOML file, the
-//! legacy variables (for the two databases only), the default.
+//! The value of a setting comes from the first of these sources that has one: flag, environment variable, optional TOML
+//! file, legacy variables (for the two databases only), default.
 //!
-//! The result is a [`Config`]. Its values are parsed, within bounds and checked together, so that no other code checks
-//! a setting again. A missing database is not an error, because the server runs without one and reports it. A command
-//! that needs both databases calls [`Config::require_databases`]. One database is never used in place of the other. No
-//! error and no `Debug` output of this module shows a secret.
+//! The result is a [`Config`]. Its values are parsed, within their bounds, and checked against each other, so no other
+//! code checks a setting again. A missing database is not an error, because the server runs without one and reports it.
+//! A command that needs both databases calls [`Config::require_databases`]. If only one database is set, it is never
+//! used in place of the other. No error and no `Debug` output of this module shows a secret.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -72,18 +72,19 @@ pub struct Config {
     /// Which rows and columns to sync, and between which tables. With several tenants, `mapping.tenant` is `None`, and
     /// the local table may hold [`TENANT_PLACEHOLDER`].
     pub mapping: Mapping,
-    /// How many runs of different tenants are carried out at the same time.
+    /// How many runs are carried out at the same time, each for another tenant.
     pub workers: u32,
     /// Timeouts and upper bounds.
     pub limits: Limits,
     /// When to start runs without a request; `None` if the schedule is off.
     pub schedule: Option<Schedule>,
-    /// The longest random delay before a scheduled run. It keeps many sites from querying the remote at the same time.
+    /// The longest random delay before a scheduled run. The delay keeps many sites from querying the remote at the same
+    /// time.
     pub jitter: Duration,
     /// The address that `serve` listens on.
     pub listen: SocketAddr,
-    /// The bearer tokens accepted over HTTP. Without tokens and OAuth, everyone who can reach the listen address may
-    /// call. That address must then be a loopback address.
+    /// The bearer tokens accepted over HTTP. Without tokens and OAuth, no caller needs a token, and the listen address
+    /// must be a loopback address.
     pub tokens: Tokens,
     /// The authorization server whose access tokens are also accepted; `None` if OAuth is off.
     pub oauth: Option<OAuth>,
@@ -110,16 +111,16 @@ impl Config {
     }
 }
 
-/// Which rows and columns are kept equal, and in which tables.
+/// Which rows and columns are kept equal, and between which tables.
 #[derive(Clone, Debug)]
 pub struct Mapping {
-    /// The tenant; `None` means that each run reads it from the single row of the local `tenant` table.
+    /// The tenant; `None` means that each run reads its id from the single row of the local `tenant` table.
     pub tenant: Option<TenantId>,
     /// Where the remote rows come from.
     pub source: Source,
     /// The local table, `table` or `schema.table`.
     pub local_table: String,
-    /// The columns to sync; `None` means every column both sides have.
+    /// The columns to sync; `None` means every column that both sides have.
     pub columns: Option<Vec<String>>,
     /// The columns that identify a meter; `None` means the local primary key.
     pub key: Option<Vec<String>>,
@@ -146,14 +147,14 @@ pub enum OnDrift {
 pub enum Source {
     /// A table or view, `table` or `schema.table`.
     Table(String),
-    /// A `select` that is read instead of a table. It must return the tenant column too.
+    /// A `select` that is read instead of a table. Its result must include the tenant column.
     Query(String),
 }
 
 /// Timeouts and upper bounds.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The longest time to make a connection, TLS and sign-in included.
+    /// The longest time to open a connection, TLS and sign-in included.
     pub connect_timeout: Duration,
     /// The longest time for one statement on either side, and the longest wait for the next bytes from the remote.
     pub statement_timeout: Duration,
@@ -164,19 +165,20 @@ pub struct Limits {
     /// First limit of the brake, in percent of the active meters. The brake holds a plan back if its deactivations
     /// exceed both this limit and `max_deactivated_rows`.
     pub max_deactivated_percent: u8,
-    /// Second limit of the brake, a number of meters.
+    /// Second limit of the brake, a number of meters; see `max_deactivated_percent`.
     pub max_deactivated_rows: u32,
-    /// How often a run is followed by a comparison of all row contents, even where row versions show no difference.
+    /// How much time may pass before a run is again followed by a comparison of all row contents. That comparison finds
+    /// differences that row versions do not show.
     pub full_compare: Duration,
-    /// How long the log keeps runs; `None` means for ever. Runs with problems and each meter's last change are kept
-    /// longer.
+    /// How long the log keeps a run; `None` means for ever. Runs with problems are kept longer, and the last change of
+    /// each meter is kept for ever.
     pub keep_runs: Option<Duration>,
-    /// How many changes of one run the log keeps.
+    /// How many changes of one run the log keeps at most.
     pub change_limit: u32,
-    /// How many rows one run may reject. A run that rejects more fails.
+    /// How many rows one run may reject. A run that rejects more rows fails.
     pub rejected_limit: u32,
-    /// Whether a run may take a unique value from an inactive meter that is missing on the remote, to store it with
-    /// another meter.
+    /// Whether a run may take a unique value away from an inactive meter that is missing on the remote, so that another
+    /// meter can have the value.
     pub release_unique: bool,
 }
 

@@ -63,7 +63,8 @@ pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
     }
 }
 
-/// Checks that the value is a URL, and returns it as it was written, because identifiers are compared as text.
+/// Checks that the value is a URL without a query. Returns the text unchanged, because identifiers are compared as
+/// text.
 fn identifier(found: &FoundValue) -> Result<String, ConfigError> {
     let text = found.text();
     match url(&text) {
@@ -85,7 +86,7 @@ fn source(found: &FoundValue) -> Result<Jwks, ConfigError> {
         .map_err(|problem| found.error(problem))
 }
 
-/// Parses an absolute URL that can be written in an HTTP header. The error does not repeat the text, which may hold a
+/// Parses an absolute URL: https, or http on this machine. The error does not repeat the text, which may contain a
 /// password.
 fn url(text: &str) -> Result<Uri, String> {
     let shape = || "is no URL; write https://host/path".to_owned();

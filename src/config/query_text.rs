@@ -26,9 +26,9 @@ fn without_end(text: &str) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
-/// The first token of a text.
+/// The first token of an SQL text.
 struct SqlToken {
-    /// Its length in bytes; at least one character.
+    /// The length of the token in bytes; at least that of one character.
     length: usize,
     /// Whether it is part of the query, and not a blank, a comment or a semicolon.
     counts: bool,
@@ -40,8 +40,9 @@ impl SqlToken {
     }
 }
 
-/// Reads the first token as Postgres does (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>), as far
-/// as that is needed to find where comments begin. A quote or comment that is never closed extends to the end.
+/// Reads the first token of an SQL text as Postgres does
+/// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>), as far as is needed to find where comments
+/// begin. A quote or comment that is never closed extends to the end.
 fn token(text: &str) -> SqlToken {
     let (part, nothing) = (SqlToken::new(true), SqlToken::new(false));
     if text.starts_with("--") {
@@ -72,7 +73,7 @@ fn is_of_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii()
 }
 
-/// The length of a comment, which may contain other comments; `None` if it is never closed.
+/// The length in bytes of a block comment, which may contain other block comments; `None` if it is never closed.
 fn block_comment(text: &str) -> Option<usize> {
     let mut depth = 0;
     let mut place = 0;
@@ -88,7 +89,8 @@ fn block_comment(text: &str) -> Option<usize> {
     }
 }
 
-/// The length of a quoted text after its opening quote, with the closing quote. A doubled quote is part of the text.
+/// The length in bytes of a quoted text. `text` begins after the opening quote; the closing quote is counted. A doubled
+/// quote does not close the text.
 fn quoted(text: &str, quote: char, has_escapes: bool) -> usize {
     let mut characters = text.char_indices().peekable();
     while let Some((place, c)) = characters.next() {
@@ -102,8 +104,8 @@ fn quoted(text: &str, quote: char, has_escapes: bool) -> usize {
     text.len()
 }
 
-/// The length of a dollar-quoted text, with its two tags such as `$$` or `$tag$`; `None` if the text does not start
-/// with a tag.
+/// The length in bytes of a dollar-quoted text, with its two tags such as `$$` or `$tag$`. `None` if the text does not
+/// start with a tag.
 fn dollar_quoted(text: &str) -> Option<usize> {
     let (name, _) = text.get(1..)?.split_once('$')?;
     let is_tag = name.chars().all(is_of_word) && !name.starts_with(|c: char| c.is_ascii_digit());

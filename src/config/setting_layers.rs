@@ -1,4 +1,4 @@
-//! The layers that settings come from, in order of precedence: flags, environment, file, defaults of the command.
+//! The sources of settings, called layers, in order of precedence: flags, environment, file, defaults of the command.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -21,7 +21,7 @@ impl Environment {
         Self(std::env::vars_os().collect())
     }
 
-    /// Whether a variable is set to an empty value.
+    /// Whether a variable is set and its value is empty.
     pub fn is_blank(&self, name: &OsStr) -> bool {
         self.0.get(name).is_some_and(|value| value.is_empty())
     }
@@ -32,8 +32,8 @@ impl Environment {
         (!name.is_empty()).then(|| name.to_owned())
     }
 
-    /// Refuses a variable that looks like one of this program but is not in `known`. The error suggests the nearest
-    /// name.
+    /// Returns an error if a variable looks like one of this program but is not in `known`. The error suggests the
+    /// nearest known name.
     pub fn refuse_unknown(&self, known: &BTreeSet<String>) -> Result<(), ConfigError> {
         let variables = self
             .0
@@ -53,7 +53,7 @@ impl Environment {
         Err(ConfigError::invalid(unknown, problem))
     }
 
-    /// The text of a variable; `None` if it is not set or blank. Error: it is not UTF-8.
+    /// The text of a variable; `None` if the variable is not set or blank. Error: the text is not UTF-8.
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, ConfigError> {
         let Some(value) = self.0.get(OsStr::new(name)) else {
             return Ok(None);
@@ -65,8 +65,8 @@ impl Environment {
     }
 }
 
-/// Whether a variable is meant for this program: its name starts with `METER_SYNC_`, and neither tests nor Kubernetes
-/// set it. Kubernetes sets variables for each service, named after the service
+/// Whether a variable is meant for this program: its name starts with `METER_SYNC_`, and it does not look like one that
+/// our tests or Kubernetes set. Kubernetes sets variables for each service, named after the service
 /// (<https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>).
 fn may_be_ours(name: &str, value: &OsStr) -> bool {
     let Some(rest) = name.strip_prefix("METER_SYNC_") else {
@@ -96,7 +96,7 @@ impl std::fmt::Debug for Environment {
     }
 }
 
-/// All layers, in order of precedence.
+/// All layers, in order of precedence, the highest first.
 pub(super) struct Layers(Vec<Layer>);
 
 struct Layer {
@@ -106,7 +106,7 @@ struct Layer {
 
 #[derive(Clone)]
 enum Origin {
-    /// The flag `--tenant`, which stands for another setting.
+    /// The flag `--tenant`, which sets another setting (see [`TENANT_FLAG`]).
     TenantFlag,
     Flags,
     Environment,
@@ -132,11 +132,11 @@ pub enum SettingSource {
     Variable,
     /// The file that `--config` names.
     File,
-    /// None of these: the default is used.
+    /// No source has a value: the default is used.
     Default,
 }
 
-/// A value and where it came from.
+/// The value of a setting, and where it came from.
 pub(super) struct FoundValue {
     pub(super) source: SettingSource,
     /// The name of the setting in its source: `--listen`, `METER_SYNC_LISTEN`, `listen in <file>`.
@@ -224,8 +224,8 @@ impl Layers {
         Ok(None)
     }
 
-    /// The value of one of several settings that exclude each other, from the first source that has one of them. A flag
-    /// thus overrides all of these settings in the file. Error: one source has two of them.
+    /// The value of one of several settings that exclude each other. The first source that has one of them decides, so
+    /// a flag overrides all of these settings in the file. Error: one source has two of them.
     pub(super) fn find_one_of(
         &self,
         settings: &[Setting],
@@ -277,7 +277,7 @@ impl FoundValue {
         }
     }
 
-    /// Like [`FoundValue::text`], but it keeps the blanks at the ends and removes only line ends.
+    /// Like [`FoundValue::text`], but removes only the line ends at the end and keeps all blanks.
     pub(super) fn exact_text(&self) -> String {
         match &self.value {
             Value::Text(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
@@ -293,8 +293,8 @@ impl FoundValue {
         }
     }
 
-    /// The value as a list of ids. Blanks at the ends of an id are a part of it, except in a text, which is split at
-    /// commas and line ends.
+    /// The value as a list of ids. In an array, blanks at the ends of an id are a part of it. A text is split at commas
+    /// and line ends, and such blanks are removed.
     pub(super) fn ids(&self) -> Vec<String> {
         match &self.value {
             Value::Text(text) => items(text),

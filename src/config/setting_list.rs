@@ -1,5 +1,5 @@
-//! Lists every setting with its value and the source of the value, so that people can see which value is used. Secrets
-//! are left out.
+//! Lists every setting with its value and the source of the value, for people to see which values are used. Secrets are
+//! left out.
 
 use serde::Serialize;
 
@@ -16,10 +16,11 @@ use crate::model::TenantId;
 /// One setting with the value that is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListedSetting {
-    /// Its key in the file.
+    /// The key of the setting in the file.
     pub setting: &'static str,
-    /// Its value, or the default as `--help` gives it; `None` if there is neither. A connection string is shown without
-    /// its password. Tokens are shown by their number, scopes, names and tenants.
+    /// Its value, or the default as `--help` gives it. `None` if there is neither, or if another setting is used in
+    /// place of this one. A connection string is shown without its password. Tokens are shown by their number, scopes,
+    /// names and tenants.
     pub value: Option<String>,
     /// The kind of source that the value came from.
     pub source: SettingSource,
@@ -27,8 +28,8 @@ pub struct ListedSetting {
     pub place: Option<String>,
 }
 
-/// Lists every setting. Settings that cannot be used are an error, as for any other command: a secret can only be left
-/// out of a value that can be parsed.
+/// Lists every setting. Error: a setting cannot be used. Then nothing is listed, because a secret can only be left out
+/// of a value that can be parsed.
 pub fn list(
     settings: &SettingFlags,
     environment: &Environment,
@@ -79,7 +80,8 @@ fn one(
     })
 }
 
-/// Groups of settings that exclude each other. The first source that has one of a group decides which one is used.
+/// Groups of settings that exclude each other. The first source that has a setting of a group decides which one is
+/// used.
 const EXCLUSIVE: &[&[Setting]] = &[
     &[Setting::RemoteUrl, Setting::RemoteUrlFile],
     &[Setting::LocalUrl, Setting::LocalUrlFile],
@@ -88,7 +90,8 @@ const EXCLUSIVE: &[&[Setting]] = &[
     TENANT_SETTINGS,
 ];
 
-/// Returns the value of a setting, or the setting that is used in its place, with its value.
+/// Returns the setting that is used, with its value. If `setting` excludes others, that may be one of the others.
+/// `None` if none of them is set.
 fn counting(
     setting: Setting,
     layers: &Layers,
@@ -99,7 +102,7 @@ fn counting(
     }
 }
 
-/// A value as it is shown, and where it came from.
+/// A value in the form that is shown, and where it came from.
 struct ListedValue {
     value: String,
     source: SettingSource,
@@ -111,7 +114,7 @@ struct Secret {
     setting: Setting,
     /// The setting that names a file with the value.
     by_file: Setting,
-    /// The legacy variables that are the fallback for it; `None` if there are none.
+    /// The legacy variables that are used if the setting is missing; `None` if there are none.
     legacy: Option<LegacyPrefix>,
     /// Returns the part of the value that may be shown.
     show: fn(&FoundValue) -> String,

@@ -168,17 +168,17 @@ settings! {
         Log = "log" "log" "METER_SYNC_LOG" Text "FILTER";
         /// How to log: text or json [default: text].
         LogFormat = "log_format" "log-format" "METER_SYNC_LOG_FORMAT" Text "FORMAT";
-        /// A TOML file with any of these settings; flags and variables go before it.
+        /// A TOML file with any of these settings; flags and environment variables override it.
         Config = "config" "config" "METER_SYNC_CONFIG" Text "PATH";
     }
 }
 
-/// The settings given as flags. A command line flattens it into its own arguments. Other code starts from the default
-/// and adds settings with [`SettingFlags::with`].
+/// The settings given as flags. The command line flattens this type into its own arguments. Other code starts from the
+/// default and adds settings with [`SettingFlags::with`].
 #[derive(Clone, Default)]
 pub struct SettingFlags {
     given: BTreeMap<Setting, String>,
-    /// The ids that `--tenant` gives, one each time.
+    /// The ids that `--tenant` gives. Each use of the flag gives one id.
     tenants: Vec<String>,
     defaults: BTreeMap<Setting, String>,
 }
@@ -204,7 +204,7 @@ impl SettingFlags {
         (!value.trim().is_empty()).then_some(value)
     }
 
-    /// The ids that `--tenant` gives. An empty one counts as not given.
+    /// The ids that `--tenant` gives. A blank id counts as not given.
     pub(super) fn tenants(&self) -> Vec<String> {
         let given = self.tenants.iter().filter(|id| !id.trim().is_empty());
         given.cloned().collect()
@@ -243,7 +243,7 @@ impl clap::FromArgMatches for SettingFlags {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for setting in Setting::ALL.iter().copied() {
             // Values that clap read from the environment are skipped. The environment is a separate layer (see
-            // `layers`), so that an error names the source of a value and a test can pass another environment.
+            // `setting_layers`), so that an error names the source of a value and a test can pass another environment.
             if matches.value_source(setting.key()) != Some(ValueSource::CommandLine) {
                 continue;
             }
@@ -258,8 +258,8 @@ impl clap::FromArgMatches for SettingFlags {
     }
 }
 
-/// The flag that names one tenant each time it is given. It is no setting of its own: given once it stands for
-/// `--tenant-id`, given several times for `--tenants`. Unlike there, an id may hold a comma.
+/// The flag that names one tenant and can be repeated. It is not a setting of its own: used once it sets `tenant_id`,
+/// used several times it sets `tenants`. Unlike with `--tenants`, an id may contain a comma.
 pub(super) const TENANT_FLAG: &str = "tenant";
 
 fn tenant_flag() -> Arg {

@@ -9,7 +9,7 @@ use super::settings::{Setting, ValueType};
 use super::value_parsers;
 use super::watched_file::without_mark;
 
-/// The value of a setting: a text, or a list if the TOML file has an array.
+/// The value of a setting: a list if the TOML file has an array, otherwise a text.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
@@ -49,13 +49,13 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, Value>, ConfigErro
     Ok(values)
 }
 
-/// How an error names a key of the file.
+/// The name of a key of the file in errors.
 pub(super) fn place_in_file(key: &str, path: &Path) -> String {
     format!("{key} in {}", path.display())
 }
 
-/// Gives the message and the line number only. The full text of the TOML parser quotes the line, which may hold a
-/// password.
+/// Makes an error with only the message and the line number. The full text of the TOML parser quotes the line, which
+/// may contain a password.
 fn syntax_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
     let before = error.span().and_then(|span| text.get(..span.start));
     let line = before.unwrap_or_default().matches('\n').count() + 1;
@@ -66,7 +66,7 @@ fn syntax_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError
 }
 
 fn setting_of(key: &str) -> Result<Setting, String> {
-    // The file cannot name another file, as it would be unclear which of the two is used.
+    // The file cannot name another settings file, because it would be unclear which of the two is used.
     let known = || {
         Setting::ALL
             .iter()

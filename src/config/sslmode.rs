@@ -1,4 +1,4 @@
-//! Derives the use of TLS from `sslmode` and the other TLS parameters of a connection string.
+//! Decides from `sslmode` and the other TLS parameters of a connection string how TLS is used.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ impl Parameters {
         servers: &Servers,
     ) -> Result<Tls, EndpointError> {
         let mode = Self::checked(self.sslmode(servers), self.get("sslrootcert"))?;
-        // A connection by Unix socket never leaves the machine. libpq ignores sslmode there, too.
+        // A connection by Unix socket never leaves this machine, so TLS is not used. libpq also ignores sslmode there.
         let mut hosts = servers.list.iter().map(|server| &server.host);
         let sockets_only = hosts.all(|host| matches!(host, Host::Unix(_)));
         let Some((ssl_mode, check)) = mode.filter(|_| !sockets_only) else {
@@ -49,8 +49,8 @@ impl Parameters {
         ))
     }
 
-    /// `sslmode` as given, or its default. Unlike in libpq, the default is the safe one (`verify-full`) if a connection
-    /// leaves this machine.
+    /// `sslmode` as given, or its default. Unlike in libpq, the default is `verify-full`, the safest mode, if a server
+    /// is not on this machine.
     pub(super) fn sslmode(&self, servers: &Servers) -> &str {
         let is_safe_here = servers.list.iter().all(Server::is_on_this_machine);
         let default = match self.get("sslrootcert") {

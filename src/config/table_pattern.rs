@@ -1,18 +1,18 @@
-//! The name of a local table that holds [`TENANT_PLACEHOLDER`]: a pattern for one table a tenant.
+//! The name of the local table with [`TENANT_PLACEHOLDER`] in it, which gives each tenant a local table of its own.
 //!
-//! The id of a tenant is put into the parts of the name after they were parsed, and the result is quoted. An id can
-//! thus neither split the name nor change how Postgres reads it. Ids that differ give names that differ.
+//! The id of a tenant is put into the parts of the name after they were parsed, and the result is quoted. So an id can
+//! neither split the name nor change how Postgres reads it. Different ids give different names.
 
 use super::table_name;
 
 /// The placeholder in the name of the local table that stands for the tenant's id.
 pub const TENANT_PLACEHOLDER: &str = "{tenant}";
 
-/// Stands for the placeholder while the name is parsed. Unicode reserves this character for such uses, and as a letter
-/// outside ASCII it is accepted in a part without quotes.
+/// Replaces the placeholder while the name is parsed. No text uses this character, because Unicode reserves it for
+/// internal use. The parser accepts it without quotes, as it does every character outside ASCII.
 const STAND_IN: &str = "\u{10ffff}";
 
-/// The longest name that Postgres keeps, in bytes. It cuts longer ones off without an error
+/// The longest name that Postgres stores, in bytes. It cuts longer names off without an error
 /// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).
 const LONGEST_NAME: usize = 63;
 
@@ -27,8 +27,8 @@ pub(super) fn check(name: &str) -> Result<(), String> {
     parts(name).map(drop)
 }
 
-/// Puts a tenant's id in place of the placeholder. A name without the placeholder is returned as it is. Error: Postgres
-/// would cut the name off.
+/// Replaces the placeholder by a tenant's id. A name without the placeholder is returned unchanged. Error: the result
+/// is longer than Postgres can store.
 pub(super) fn fill(name: &str, id: &str) -> Result<String, String> {
     if !is_pattern(name) {
         return Ok(name.to_owned());

@@ -1,4 +1,9 @@
-//! Which tenants' meters a process keeps in sync, and how many at once.
+//! The settings that say which tenants' meters a process keeps in sync.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::error::ConfigError;
 use super::setting_layers::{FoundValue, Layers};
@@ -8,7 +13,7 @@ use super::table_pattern::TENANT_PLACEHOLDER;
 use super::{Mapping, query_text, table_pattern};
 use crate::model::TenantId;
 
-/// How many runs of different tenants one process carries out at the same time, if no setting says so.
+/// How many runs of different tenants a sweep carries out at the same time, if no setting says so.
 pub const DEFAULT_WORKERS: u32 = 4;
 
 /// Which tenants' meters this process keeps in sync. Each of them is one mirror.
@@ -16,7 +21,7 @@ pub const DEFAULT_WORKERS: u32 = 4;
 pub enum Tenants {
     /// One tenant. `None` means that each run reads it from the single row of the local `tenant` table.
     One(Option<TenantId>),
-    /// These tenants, each named once.
+    /// The tenants of this list, which names no tenant twice.
     Listed(Vec<TenantId>),
     /// Every row of the local `tenant` table, which is read again while the process runs.
     All,
@@ -25,23 +30,47 @@ pub enum Tenants {
 }
 
 impl Tenants {
-    /// Whether the process keeps one mirror, in the way in which no tenant has to be named.
+    /// Whether the process is set up for a single tenant, so that requests need not name the tenant. `Listed` counts as
+    /// several tenants even with one id.
     pub fn is_one(&self) -> bool {
         match self {
             Self::One(_) => true,
             Self::Listed(_) | Self::All | Self::Query(_) => false,
         }
     }
+
+    /// The first 8 bytes of the SHA-256 of the setting, in hexadecimal. The local database keeps it as the key of slots and
+    /// sweeps, so it must stay the same in all versions. Lists of the same ids have the same digest, whatever their order.
+    pub fn digest(&self) -> String {
+        let digest = Sha256::digest(self.key_text());
+        let bytes = digest.iter().take(8);
+        bytes.map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The kind of the setting, and what it names. Different settings have different texts.
+    fn key_text(&self) -> String {
+        match self {
+            Self::One(None) => "one".to_owned(),
+            Self::One(Some(id)) => format!("one {}", json!(id)),
+            Self::Listed(ids) => {
+                let sorted: BTreeSet<&str> = ids.iter().map(TenantId::as_str).collect();
+                format!("listed {}", json!(sorted))
+            }
+            Self::All => "all".to_owned(),
+            Self::Query(query) => format!("query {query}"),
+        }
+    }
 }
 
-/// The settings that say which tenants. Only one of them is used.
+/// The settings that can name the tenants. Only one of them is used.
 pub(super) const TENANT_SETTINGS: &[Setting] =
     &[Setting::TenantId, Setting::Tenants, Setting::TenantsQuery];
 
-/// The text that stands for every row of the local `tenant` table. In an array of the file it is an id.
+/// The text of the setting `tenants` that stands for every row of the local `tenant` table. In an array of the settings
+/// file, it is an ordinary id.
 const ALL: &str = "all";
 
-/// Reads which tenants to keep in sync. The first source that says so decides alone.
+/// Reads which tenants to keep in sync. The first source that has one of [`TENANT_SETTINGS`] decides.
 pub(super) fn read(layers: &Layers) -> Result<Tenants, ConfigError> {
     Ok(match layers.find_one_of(TENANT_SETTINGS)? {
         None => Tenants::One(None),
@@ -68,8 +97,8 @@ fn several(found: &FoundValue) -> Result<Tenants, ConfigError> {
 }
 
 impl Mapping {
-    /// The mapping of one tenant: sets the tenant, and puts its id in place of [`TENANT_PLACEHOLDER`] in the name of the
-    /// local table. Error: with this id the name is too long.
+    /// Returns the mapping for one tenant: sets `tenant`, and replaces [`TENANT_PLACEHOLDER`] in the name of the local
+    /// table by the id. Error: with this id, the name is too long.
     pub fn for_tenant(&self, id: &TenantId) -> Result<Self, ConfigError> {
         let refused = |problem| ConfigError::invalid(Setting::LocalTable.env(), problem);
         let local_table = table_pattern::fill(&self.local_table, id.as_str()).map_err(refused)?;
@@ -80,12 +109,13 @@ impl Mapping {
         })
     }
 
-    /// Whether each tenant has a local table of its own, by a placeholder in its name.
+    /// Whether each tenant has a local table of its own: the name of the local table contains the placeholder.
     pub fn has_table_per_tenant(&self) -> bool {
         table_pattern::is_pattern(&self.local_table)
     }
 
-    /// Refuses a placeholder in the name of the local table, because no setting says which tenants there are.
+    /// Returns the mapping unchanged. Error: the name of the local table contains the placeholder. This is called if no
+    /// setting names a tenant.
     pub(super) fn without_placeholder(self) -> Result<Self, ConfigError> {
         if !table_pattern::is_pattern(&self.local_table) {
             return Ok(self);
@@ -158,6 +188,22 @@ mod tests {
         }
         let several = load([("METER_SYNC_TENANTS", "7,8")]).unwrap();
         assert_eq!((several.mapping.tenant, several.workers), (None, 4));
+    }
+
+    /// A local database holds these digests, so no version may change them.
+    #[test]
+    fn each_kind_of_setting_keeps_its_digest() {
+        let listed = |list: &[&str]| Tenants::Listed(ids(list)).digest();
+        assert_eq!(Tenants::One(None).digest(), "7692c3ad3540bb80");
+        let one = Tenants::One(TenantId::new("7"));
+        assert_eq!(one.digest(), "427d27ef94397979");
+        assert_eq!(listed(&["7", "8"]), "a5d8ecd31ae79586");
+        assert_eq!(listed(&["8", "7"]), listed(&["7", "8"]));
+        assert_ne!(listed(&["7,8"]), listed(&["7", "8"]));
+        assert_ne!(listed(&["7"]), one.digest());
+        assert_eq!(Tenants::All.digest(), "5ef5ef0364b6939c");
+        let query = Tenants::Query("select id from tenant".to_owned());
+        assert_eq!(query.digest(), "355a9dbb2ce695cc");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! TLS as libpq's `sslmode` defines it (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
 //!
-//! It differs from libpq in these points, all on the safe side or forced by the TLS library:
+//! It differs from libpq in these points. Each is stricter than libpq or due to the TLS library:
 //!
 //! - `allow` means `prefer`.
 //! - `sslrootcert` is checked under `prefer` too. A failed check is an error, with no fallback to clear text.
@@ -33,7 +33,7 @@ use x509_cert::der::{Decode, Encode};
 pub enum Tls {
     /// TLS is never used.
     Disable,
-    /// TLS is used with this client configuration, which does this check of the server's certificate. The driver's
+    /// TLS is used with this client configuration, which checks the server's certificate to this extent. The driver's
     /// `ssl_mode` says whether a connection without TLS is allowed.
     Rustls(Arc<ClientConfig>, CertificateCheck),
 }
@@ -44,19 +44,19 @@ pub(super) struct TlsRequest {
     pub(super) roots: Roots,
     /// The files of `sslcert` and `sslkey`; `None` if there is no client certificate.
     pub(super) identity: Option<(PathBuf, PathBuf)>,
-    /// Whether TLS starts without asking the server first (`sslnegotiation=direct`). Postgres accepts that only with
-    /// its ALPN name.
+    /// Whether TLS starts without asking the server first (`sslnegotiation=direct`). Postgres accepts that only if the
+    /// client names the protocol `postgresql` by ALPN.
     pub(super) direct: bool,
 }
 
 /// How much of the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateCheck {
-    /// Nothing. The connection is encrypted, but the server may be anyone.
+    /// Nothing is checked. The connection is encrypted, but the server may be anyone.
     Nothing,
-    /// That one of the roots issued it.
+    /// One of the root certificates must have issued the certificate.
     Issuer,
-    /// That one of the roots issued it, and that it names the host.
+    /// One of the root certificates must have issued the certificate, and the certificate must name the host.
     IssuerAndName,
 }
 
@@ -85,7 +85,7 @@ pub enum TlsError {
     /// The TLS library refuses the client certificate or its key.
     #[error("its sslcert and sslkey cannot be used together")]
     Identity(#[source] rustls::Error),
-    /// The TLS library refuses its own defaults: a bug.
+    /// The TLS library refuses its own defaults. This would be a bug.
     #[error("TLS cannot be set up")]
     Library(#[source] rustls::Error),
 }
@@ -117,8 +117,8 @@ pub(super) fn client_config(wanted: &TlsRequest) -> Result<ClientConfig, TlsErro
 struct Verifier {
     check: CertificateCheck,
     roots: RootCertStore,
-    /// The certificates of `sslrootcert`. A server may use one of them itself: a self-signed server certificate is
-    /// often marked as an issuer, which the TLS library would refuse and libpq does not.
+    /// The certificates of `sslrootcert`. A server that presents one of these itself is accepted, as by libpq: a
+    /// self-signed server certificate is often marked as an issuer, and the TLS library alone would refuse it.
     listed: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
@@ -207,8 +207,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The public key of a certificate that is not checked otherwise. The TLS library accepts only X.509 version 3, but the
-/// commands in the Postgres manual make version 1.
+/// Reads the public key of a certificate. This is used where nothing else of the certificate is checked: the TLS
+/// library itself parses only X.509 version 3, but the commands in the Postgres manual make version 1.
 fn public_key(
     certificate: &CertificateDer<'_>,
 ) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {
@@ -235,7 +235,7 @@ fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), ru
 
 fn system_roots() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    // Operating systems ship some certificates that the library cannot read. These are skipped.
+    // Certificates of the operating system that the library cannot read are skipped.
     let (usable, _unusable) =
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if usable == 0 {
@@ -274,7 +274,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| file_error("sslkey", &error))
 }
 
-/// Converts an error of the PEM parser. The cause is left out, because its text repeats lines of the file.
+/// Converts an error of the PEM parser. The original error is left out, because its text repeats lines of the file.
 fn file_error(parameter: &'static str, error: &pem::Error) -> TlsError {
     let kind = if let pem::Error::Io(cause) = error {
         Some(cause.kind())

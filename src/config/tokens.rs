@@ -18,18 +18,18 @@ const LONGEST_NAME: usize = 64;
 #[derive(Clone)]
 pub struct Token {
     secret: String,
-    /// The name of its holder, which the log shows; `None` if it has no name.
+    /// The name of the token's holder, which the log shows; `None` if the token has no name.
     pub name: Option<String>,
-    /// Whether it allows requests for runs. Every token allows reading.
+    /// Whether the token allows the caller to request runs. Every token allows reading.
     pub may_trigger: bool,
-    /// The tenants that it allows these things for; `None` for all tenants.
+    /// The tenants that the token is limited to; `None` means all tenants.
     pub tenants: Option<Vec<TenantId>>,
     /// When an access token (OAuth) expires; `None` for a token of the settings, which is valid until it is removed.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Token {
-    /// A token that allows reading, and with `may_trigger` also requests for runs.
+    /// A token that allows reading and, if `may_trigger` is true, requesting runs.
     pub fn new(secret: String, may_trigger: bool) -> Self {
         Self {
             secret,
@@ -40,8 +40,8 @@ impl Token {
         }
     }
 
-    /// A token for the caller of an access token (OAuth). It stores `subject` in place of a secret, with a blank in the
-    /// text. No secret contains a blank, so the two cannot be confused.
+    /// A token for a caller with an access token (OAuth). In place of a secret it stores a text made of `subject`. That
+    /// text contains a blank and no secret does, so it can never equal a secret.
     pub fn of_subject(subject: &str, name: String, may_trigger: bool) -> Self {
         Self::new(format!("subject {subject}"), may_trigger).named(name)
     }
@@ -55,7 +55,7 @@ impl Token {
         }
     }
 
-    /// Limits the token to these tenants.
+    /// Limits the token to the given tenants.
     #[must_use]
     pub fn for_tenants(self, tenants: Vec<TenantId>) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl Token {
         }
     }
 
-    /// Identifies the holder. It is the same for all access tokens of one subject.
+    /// Bytes that identify the holder. They are the same for all access tokens of one subject.
     pub fn identity(&self) -> &[u8] {
         self.secret.as_bytes()
     }
@@ -106,30 +106,32 @@ struct TokenList {
 }
 
 impl Tokens {
-    /// Tokens that do not change.
+    /// A list of tokens that never changes.
     pub fn new(list: Vec<Token>) -> Self {
         let list = list.into();
         Self(Arc::new(Mutex::new(TokenList { list, file: None })))
     }
 
-    /// Tokens that are read again when their file changes.
+    /// A list of tokens that is read again when its file changes.
     pub(super) fn of_file(list: Vec<Token>, file: WatchedFile) -> Self {
         let (list, file) = (list.into(), Some(file));
         Self(Arc::new(Mutex::new(TokenList { list, file })))
     }
 
-    /// Whether there are no tokens. Tokens from a file never become none, as a file without tokens is not used.
+    /// Whether there are no tokens. A list from a file never becomes empty, because a changed file without tokens is
+    /// ignored.
     pub fn is_empty(&self) -> bool {
         self.now().is_empty()
     }
 
-    /// Whether this token is valid now, for the same tenants.
+    /// Whether the current list has a token with the same secret and the same tenants.
     pub fn holds(&self, token: &Token) -> bool {
         let is_held = |held: &Token| held.secret == token.secret && held.tenants == token.tenants;
         self.now().iter().any(is_held)
     }
 
-    /// The tokens that are valid now. A changed file is read first. If it cannot be used, the former tokens stay valid.
+    /// The tokens that are valid now. If the file has changed, it is read again first. If it cannot be used, the former
+    /// tokens stay valid.
     pub fn now(&self) -> Arc<[Token]> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = held.file.as_mut().filter(|file| file.has_changed()) {
@@ -156,8 +158,9 @@ fn of_text(path: &Path) -> Result<Vec<Token>, String> {
     }
 }
 
-/// Reads `read:SECRET` and `trigger:SECRET`, both also with a name, as in `trigger:ann:SECRET`, and with the tenants that
-/// the token is limited to, as in `trigger:ann@7,8:SECRET`. An error gives the number of the token and never its text.
+/// Parses a list of tokens. A token is `read:SECRET` or `trigger:SECRET`. A name may follow the scope, as in
+/// `trigger:ann:SECRET`, and the tenants that the token is limited to may follow the name, as in
+/// `trigger:ann@7,8:SECRET`. An error gives the number of the token and never its text.
 pub(super) fn read(value: &Value) -> Result<Vec<Token>, String> {
     let texts = match value {
         Value::Text(text) => split(text),
@@ -175,7 +178,7 @@ pub(super) fn read(value: &Value) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-/// Splits a text at line ends, and at the commas that are not between the tenants of one token.
+/// Splits a text into tokens: at line ends, and at commas except those between the tenants of one token.
 fn split(text: &str) -> Vec<&str> {
     let mut texts = Vec::new();
     for mut line in text.lines() {
@@ -193,8 +196,9 @@ fn split(text: &str) -> Vec<&str> {
     texts
 }
 
-/// Returns the secret of a first token that names tenants, with all that follows it; `None` if it names none. A secret
-/// may hold an `@`, too, so a scope before the next colon starts another token.
+/// If the first token of the text names tenants, returns its secret and everything after the secret; otherwise `None`.
+/// A secret may also contain an `@`. So if a scope (`read` or `trigger`) stands before the next colon, another token
+/// starts there, and the first token names no tenants.
 fn after_tenants(text: &str) -> Option<&str> {
     let (scope, rest) = text.split_once(':')?;
     let (name, secret) = rest.split_once(':')?;

@@ -10,7 +10,7 @@ use humantime::DurationError;
 
 use super::OnDrift;
 
-/// A duration such as `500ms`, `10s`, `5m`, `1h` or `1d`, within bounds.
+/// Parses a duration such as `500ms`, `10s`, `5m`, `1h` or `1d`, within bounds.
 pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let lacks_unit =
         |error: &_| matches!(error, DurationError::UnknownUnit { unit, .. } if unit.is_empty());
@@ -43,7 +43,7 @@ fn show(duration: Duration) -> String {
         )
 }
 
-/// A whole number within bounds.
+/// Parses a whole number within bounds.
 pub(super) fn number(text: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
     match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
@@ -55,7 +55,7 @@ pub(super) fn number(text: &str, range: &RangeInclusive<u32>) -> Result<u32, Str
     }
 }
 
-/// A boolean: `true`, `1`, `yes` or `on`, or one of their opposites.
+/// Parses a boolean: `true`, `1`, `yes` or `on`; `false`, `0`, `no` or `off`.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
@@ -64,7 +64,7 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// `warn` or `fail`.
+/// Parses `warn` or `fail`.
 pub(super) fn on_drift(text: &str) -> Result<OnDrift, String> {
     match text.to_ascii_lowercase().as_str() {
         "warn" => Ok(OnDrift::Warn),
@@ -73,7 +73,7 @@ pub(super) fn on_drift(text: &str) -> Result<OnDrift, String> {
     }
 }
 
-/// An address to listen on. `localhost` means `127.0.0.1`.
+/// Parses an address to listen on. `localhost` means `127.0.0.1`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text
         .strip_prefix("localhost:")
@@ -89,7 +89,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// A time zone of the IANA database. The error suggests the nearest name.
+/// Parses the name of a time zone of the IANA database. The error suggests the nearest name.
 pub(super) fn timezone(text: &str) -> Result<Tz, String> {
     if let Ok(zone) = text.parse() {
         return Ok(zone);
@@ -109,7 +109,7 @@ pub(super) fn timezone(text: &str) -> Result<Tz, String> {
     ))
 }
 
-/// Column names. Error: there is none, or one occurs twice.
+/// Checks a list of column names. Error: the list is empty, or a name occurs twice.
 pub(super) fn names(list: &[String]) -> Result<Vec<String>, String> {
     let mut seen = std::collections::BTreeSet::new();
     match list.iter().find(|name| !seen.insert(name.as_str())) {
@@ -119,14 +119,16 @@ pub(super) fn names(list: &[String]) -> Result<Vec<String>, String> {
     }
 }
 
-/// Whether the text after the colon is not a port. The colons of an IPv6 address are in brackets.
+/// Whether the text has a colon and what follows it is not a port. Colons inside the brackets of an IPv6 address do not
+/// count.
 fn has_odd_port(host: &str) -> bool {
     let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
     let port = after.split_once(':').map(|(_, port)| port);
     port.is_some_and(|port| port.parse::<u16>().is_err())
 }
 
-/// Host names as a `Host` header gives them, in lower case. A name without a port stands for all ports.
+/// Checks host names as a `Host` header gives them, and changes them to lower case. A name without a port stands for
+/// all ports.
 pub(super) fn hosts(list: &[String]) -> Result<Vec<String>, String> {
     let odd = |host: &&String| host.contains(|c: char| c == '/' || c == '*' || c.is_whitespace());
     match list.iter().find(|host| odd(host) || has_odd_port(host)) {

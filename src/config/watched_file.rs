@@ -9,7 +9,7 @@ use std::time::SystemTime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp(SystemTime, u64, u64);
 
-/// A file, with its stamp at the time when it was last read.
+/// A file, with the stamp that it had when it was last read; the stamp is `None` if the file did not exist.
 #[derive(Clone, Debug)]
 pub(crate) struct WatchedFile {
     path: PathBuf,
@@ -29,8 +29,8 @@ impl WatchedFile {
         &self.path
     }
 
-    /// Whether the file was written or replaced since then. A missing file counts as unchanged, as it may be about to
-    /// be replaced.
+    /// Whether the file was written or replaced since its stamp was taken. A missing file counts as unchanged, because
+    /// it may be about to be replaced.
     pub(crate) fn has_changed(&self) -> bool {
         let now = stamp(&self.path);
         now.is_some() && now != self.stamp

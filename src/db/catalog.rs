@@ -1,78 +1,80 @@
-//! Looks up relations, their columns and their unique indexes in the catalogs, anew in each run.
+//! Looks up relations, their columns and their unique indexes in the system catalogs. Nothing is cached between runs.
 
 use tokio_postgres::Row;
 
 use super::{DbError, Side, Tx, param, quote};
 
-/// A table or view, as it is now.
+/// A table or view, as the catalogs describe it at the time of the lookup.
 #[derive(Clone, Debug)]
 pub struct Relation {
-    /// Its object id within its database.
+    /// The object ID of the relation.
     pub oid: u32,
-    /// Its schema.
+    /// The schema of the relation, unquoted.
     pub schema: String,
-    /// Its name.
+    /// The name of the relation, unquoted.
     pub name: String,
     /// Whether it is a table, plain or partitioned, and not a view.
     pub is_table: bool,
     /// Whether it has rows to read: it is a table or a view, and not an index, a sequence or a type.
     pub has_rows: bool,
-    /// Whether its rows are certain to hold what is written to them: it is a plain table without rules or row
-    /// security, and neither it nor a table that inherits from it has triggers.
+    /// Whether its rows are certain to hold the values that are written to them: it is an ordinary table without rules
+    /// or row security, and neither it nor a table that inherits from it has user-defined triggers.
     pub is_plain: bool,
-    /// Whether a foreign key that refers to it does more than follow an update of the referenced value. Such a key
-    /// sets another value, changes other rows of this table, or changes rows of a table whose triggers may write to
-    /// this one.
+    /// Whether an update of a referenced value of this table may, through a foreign key, do more than copy the new
+    /// value to the referring rows. Such a foreign key sets null or a default, changes other rows of this table, or
+    /// changes rows of a table whose triggers or rules may write to this one.
     pub has_foreign_keys_acting_on_update: bool,
-    /// Whether it may read foreign tables.
+    /// Whether reading it may read foreign tables.
     pub may_be_foreign: bool,
-    /// Identifies the file and the running server that hold its rows. For the server it contains the start time and
-    /// the background processes, which change when the server recovers from a crash. `None` if the rows are not in
-    /// one plain file, if we may not see all of them, or if the server is older than version 14.
+    /// Identifies the file that holds its rows, and the running server. The part for the server consists of its start
+    /// time and its background processes, which change when the server recovers from a crash. `None` if the rows are
+    /// not in one plain file, if the role may not read all of them, or if the server is older than version 14.
     pub file: Option<String>,
     /// The number of rows as of the last vacuum or analyze; negative before the first.
     pub estimated_rows: i64,
-    /// Its columns, in order.
+    /// The columns of the relation, in order.
     pub columns: Vec<Column>,
 }
 
-/// The unique indexes of a table, as they are now.
+/// The unique indexes of a table at the time of the lookup.
 #[derive(Clone, Debug)]
 pub struct UniqueIndexes {
     /// The columns of the primary key; `None` if there is none.
     pub primary: Option<Vec<String>>,
-    /// The columns of each index that covers every row and contains no expression.
+    /// The columns of each unique index that has no predicate and no expression.
     pub whole: Vec<Vec<String>>,
 }
 
-/// A column, as it is now.
+/// A column of a table, view or query at the time of the lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// Its name.
+    /// The name of the column, unquoted.
     pub name: String,
-    /// Its number, which no other column of the relation ever had; 0 for a column of a query.
+    /// Its number (`attnum`), which Postgres never gives to another column of the relation; 0 for a column of a query.
     pub number: i16,
-    /// Its type, with domains resolved and without length or precision. A cast to it cuts nothing off.
+    /// Its type without length or precision, so that a cast to it cuts nothing off. A domain is replaced by its base
+    /// type.
     pub base_type: String,
-    /// The same type with length or precision, where these are known.
+    /// Its type with length or precision, where these are known. A domain is replaced by its base type.
     pub exact_type: String,
     /// The equality operator of the type, with its schema: `operator(pg_catalog.=)`.
     pub equals: String,
     /// Whether the type is built in, so that every server has it.
     pub is_builtin: bool,
-    /// Whether texts in it are equal only if they are identical, byte by byte.
+    /// Whether its collation is deterministic: two texts are equal only if their bytes are.
     pub is_deterministic: bool,
     /// Whether it is a generated column.
     pub is_generated: bool,
-    /// Whether it is an identity column that accepts a given value only when the row is inserted.
+    /// Whether it is `generated always as identity`. Such a column cannot be updated to a given value; an insert can
+    /// set it.
     pub is_always_identity: bool,
     /// Whether it may be null.
     pub is_nullable: bool,
 }
 
 impl Column {
-    /// Whether the values are, or contain, references to catalog rows, written as the names of these rows: `regclass`
-    /// and its kin, `aclitem`, and their arrays.
+    /// Whether Postgres stores references to catalog rows in this column and writes them as names: `regclass` and the
+    /// other `reg` types, `aclitem`, and arrays of these.
     pub fn names_catalog_rows(&self) -> bool {
         self.is_builtin
             && (self.base_type.starts_with("reg") || self.base_type.starts_with("aclitem"))
@@ -104,8 +106,8 @@ impl Relation {
     }
 }
 
-/// SQL: the equality operator of the type `$type`, with its schema, from the default B-tree operator class of the
-/// type.
+/// SQL: the equality operator of the type `$type`, with its schema. It is looked up in the type's default B-tree
+/// operator class.
 macro_rules! equals {
     ($type:literal) => {
         concat!(
@@ -124,7 +126,8 @@ macro_rules! equals {
     };
 }
 
-/// SQL: joins, as `t`, the type behind all domains of `v.type_oid` with the modifier `v.modifier`.
+/// SQL: joins, as `t`, the base type of `v.type_oid` and its name with the modifier `v.modifier`. A domain over a
+/// domain is resolved to the end.
 macro_rules! behind_domains {
     () => {
         concat!(
@@ -148,7 +151,7 @@ join lateral (
     };
 }
 
-/// SQL: a name as bytes, in UTF-8 if the server knows the encoding of the name.
+/// SQL: a name as bytes. They are UTF-8, except in an `SQL_ASCII` database, whose encoding the server does not know.
 macro_rules! name {
     ($name:literal) => {
         concat!(
@@ -160,9 +163,10 @@ macro_rules! name {
     };
 }
 
-/// SQL: whether [`Relation::has_foreign_keys_acting_on_update`] holds for `c`. Each such foreign key has an internal trigger on the
-/// table (<https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/ri_triggers.c>), which an index
-/// finds.
+/// SQL: whether [`Relation::has_foreign_keys_acting_on_update`] holds for `c`. Each such foreign key has an internal
+/// trigger on the referenced table
+/// (<https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/ri_triggers.c>), and the catalog has an
+/// index on the table of a trigger.
 macro_rules! has_foreign_keys_acting_on_update {
     () => {
         "exists (
@@ -270,8 +274,8 @@ pub async fn equals_of<S: Side>(tx: &Tx<'_, S>, type_oid: u32) -> Result<String,
     Ok(tx.query_one(EQUALS, &[param::oid(type_oid)]).await?.get(0))
 }
 
-/// Looks up a relation by `name` or `schema.name`, on the role's own search path. Returns `None` if there is none
-/// that we may see.
+/// Looks up a relation by `name` or `schema.name`, on the role's own search path. Returns `None` if the role can see no
+/// such relation.
 pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation>, DbError> {
     let path = tx.role_path();
     let params = [param::text(name), param::text(path.as_str())];
@@ -302,14 +306,14 @@ const KEEPS: &str = concat!(
     " from pg_catalog.pg_class c where c.oid = $1"
 );
 
-/// Whether the table is certain to hold what is written to it: [`Relation::is_plain`] and not
+/// Whether the table is certain to hold the values that are written to it: [`Relation::is_plain`] and not
 /// [`Relation::has_foreign_keys_acting_on_update`].
 pub async fn stores_rows_unchanged<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<bool, DbError> {
     let found = tx.query_opt(KEEPS, &[param::oid(oid)]).await?;
     Ok(found.is_some_and(|row| row.get(0)))
 }
 
-/// A column; `None` if its name is not valid UTF-8, so that no setting can name it.
+/// Reads a column from a row of the lookup; `None` if its name is not valid UTF-8, so that no setting can name it.
 fn column(row: &Row) -> Option<Column> {
     let name = String::from_utf8(row.get(3)).ok()?;
     Some(Column {
@@ -326,7 +330,7 @@ fn column(row: &Row) -> Option<Column> {
     })
 }
 
-/// Looks up the columns of a query without reading a row of it.
+/// Looks up the columns of a query without reading any of its rows.
 pub async fn of_query<S: Side>(tx: &Tx<'_, S>, query: &str) -> Result<Vec<Column>, DbError> {
     let names = tx.columns_of(query).await?;
     let types = quote::list(&names, ", ", |name| {
@@ -346,7 +350,8 @@ cross join lateral (
         "
 order by v.n"
     );
-    // The left join returns one row of nulls, which have types, too.
+    // The left join returns one row even though the query is limited to no rows. Its values are null but have the types
+    // of the query.
     let sql = format!(
         "-- look up the query's types
 with types as (

@@ -1,18 +1,19 @@
-//! Looks up the expressions that Postgres evaluates for each row that is written, and the columns that they read.
+//! Looks up the expressions that Postgres evaluates for each row that is written to a table (of generated columns,
+//! check constraints and indexes), and the columns that they read.
 
 use tokio_postgres::Row;
 
 use super::{DbError, Side, Tx, param};
 
-/// A column that an expression reads.
+/// A column whose value an expression reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputColumn {
-    /// Its name.
+    /// The name of the column.
     pub name: String,
-    /// Its type.
+    /// The type of the column, with length or precision.
     pub type_: String,
-    /// Its default for a new row, as SQL. `None` if there is no default, or if it differs from row to row; the value
-    /// is then taken to be null.
+    /// Its default for a new row, as SQL. `None` means null: the column has no default, or a volatile one, which
+    /// differs from row to row.
     pub default: Option<String>,
 }
 
@@ -21,17 +22,19 @@ pub struct InputColumn {
 /// is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComputedExpression {
-    /// What it belongs to: `constraint c`, `generated column g` or `index i`.
+    /// The object that the expression belongs to: `constraint c`, `generated column g` or `index i`.
     pub owner: String,
     /// The expression, as SQL.
     pub expression: String,
-    /// The expression, as it is shown to people.
+    /// The expression in the form that people see. For a constraint this is its definition.
     pub shown: String,
-    /// The columns that it names.
+    /// The columns that the expression names, generated ones included.
     pub columns: Vec<String>,
-    /// The columns that it is computed from. A generated column is replaced by those that it is computed from.
+    /// The stored columns that the expression is computed from. In place of a generated column, this list has the
+    /// columns that the generated column is computed from.
     pub reads: Vec<InputColumn>,
-    /// The generated columns among those that it names, each with its expression.
+    /// The generated columns that the expression names, directly or through another generated column, each with its own
+    /// expression.
     pub computed: Vec<(String, String)>,
 }
 
@@ -65,8 +68,8 @@ from (
 ) e
 order by e.step, e.owner, e.expression";
 
-/// Looks up these expressions of a table, in the order in which Postgres evaluates them. The search path must be
-/// pinned.
+/// Looks up the expressions that Postgres evaluates for each row of a table, in the order of evaluation. The search
+/// path must be pinned.
 pub async fn evaluated<S: Side>(
     tx: &Tx<'_, S>,
     oid: u32,
@@ -124,8 +127,8 @@ left join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attn
 where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
 order by a.attnum";
 
-/// A column of the table. A generated column has an `expression`, and the columns that it is computed from in `from`.
-/// Another column may have a `default`, but not one that gives each row another value.
+/// A column of the table. For a generated column, `expression` is set, and `from` names the columns that it is computed
+/// from. For any other column, `default` is its default; `None` if it has none, or a volatile one.
 pub(super) struct ColumnDefinition {
     name: String,
     type_: String,
@@ -150,8 +153,8 @@ pub(super) async fn table_columns<S: Side>(
     Ok(rows.iter().map(column).collect())
 }
 
-/// Replaces generated columns by the columns that they are computed from. Returns these, and the generated columns
-/// with their expressions.
+/// Resolves `names` to stored columns: replaces each generated column by the columns that it is computed from. Returns
+/// the stored columns, and the replaced generated columns with their expressions.
 pub(super) fn reads(
     names: Vec<String>,
     columns: &[ColumnDefinition],

@@ -1,8 +1,8 @@
-//! Opens connections, and keeps the last error of a server that closes one.
+//! Opens the connections of a pool, and keeps the error message with which a server closed one.
 //!
-//! A server that closes a connection between two statements says why, for example that a transaction exceeded a limit
-//! of the role. Nobody waits for an answer at that moment, and the next statement only finds that the connection is
-//! closed.
+//! A server that closes a connection between two statements sends the reason, for example that a transaction exceeded a
+//! limit of the role. No statement waits for an answer at that moment, and the next statement only gets the error that
+//! the connection is closed.
 
 use std::future::Future;
 use std::io;
@@ -37,8 +37,8 @@ impl LastConnectionError {
         }
     }
 
-    /// Replaces an error that only says that the connection is closed by what the server has said after `since`, if
-    /// anything.
+    /// Replaces an error that only says that the connection is closed by the last error that the server sent after
+    /// `since`. Returns any other error unchanged.
     pub(super) fn explain(&self, error: Error, since: Instant) -> Error {
         if !error.is_closed() {
             return error;
@@ -51,8 +51,8 @@ impl LastConnectionError {
     }
 }
 
-/// Opens the connections of a pool. It tries the servers in turn, as libpq does. Each of their addresses has its own
-/// time limit, so that a silent one is skipped.
+/// Opens the connections of a pool. It tries the servers in turn, as libpq does. Each address of a server has its own
+/// time limit, so an address that does not answer is skipped.
 pub(super) struct Connector {
     side: SideName,
     endpoint: Mutex<Arc<Endpoint>>,
@@ -68,7 +68,8 @@ impl Connector {
         }
     }
 
-    /// The endpoint, read again if one of its files has changed, so that a rotated password needs no restart.
+    /// Returns the endpoint. If one of its files has changed, reads it again first, so that a rotated password needs no
+    /// restart.
     fn endpoint(&self) -> Arc<Endpoint> {
         let mut held = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         let url = self.side.url_variable();
@@ -121,7 +122,7 @@ impl ConnectRequest {
         })
     }
 
-    /// Connects to the first server that is suitable.
+    /// Connects to the first server that accepts the connection and is of the wanted kind.
     async fn one_of(
         &self,
         servers: &[&Server],
@@ -142,7 +143,7 @@ impl ConnectRequest {
         Err(attempts)
     }
 
-    /// Connects to one server, at the first of its addresses that accepts us.
+    /// Connects to one server, at the first of its addresses that accepts the connection.
     async fn server(
         &self,
         server: &Server,
@@ -188,7 +189,8 @@ impl ConnectRequest {
         Ok(addresses)
     }
 
-    /// Connects to one address, and checks that the server is of the wanted kind. One time limit covers both.
+    /// Connects to one address, and checks that the server is of the wanted kind. One time limit covers the connection
+    /// and the check.
     async fn attempt(
         &self,
         driver: Config,
@@ -227,7 +229,7 @@ impl ConnectRequest {
     }
 }
 
-/// Whether the server that accepted us is of the wanted kind.
+/// Asks the server whether it is of the wanted kind (`target_session_attrs`).
 async fn is_wanted(client: &Client, wanted: SessionAttrs) -> Result<bool, Error> {
     let asked = "select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')";
     let said = client.simple_query(asked).await?;
@@ -266,8 +268,8 @@ impl Manager for Connector {
     }
 }
 
-/// Drives a connection to its end. Keeps its last error before dropping the connection, because the drop tells its
-/// user that it is closed.
+/// Drives a connection until it ends. Stores the last error before it drops the connection: once the connection is
+/// dropped, a waiting statement fails and looks for that error.
 async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastConnectionError) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
@@ -275,20 +277,21 @@ async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastC
     }
 }
 
-/// Why no server accepted us.
+/// Why no server accepted the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection could be made")]
 pub struct DialError {
-    /// The attempts in order; the last one decided.
+    /// The failed attempts in order; the last one decides how the failure is described. With
+    /// `target_session_attrs=prefer-standby`, these are the attempts of the last pass over the servers.
     pub(super) attempts: Vec<FailedAttempt>,
-    /// The database that we asked for.
+    /// The name of the database in the connection string.
     pub(super) database: String,
     /// `sslmode` as given, or its default.
     pub(super) sslmode: String,
 }
 
 impl DialError {
-    /// The driver's error of the attempt that decided; `None` if it failed for another reason.
+    /// The driver's error of the last attempt; `None` if that attempt failed for another reason.
     pub(super) fn driver_error(&self) -> Option<&Error> {
         match &self.attempts.last()?.why {
             ConnectFailure::Driver(error) => Some(error),
@@ -302,9 +305,9 @@ impl DialError {
 /// A failed attempt to connect to one server.
 #[derive(Debug)]
 pub(super) struct FailedAttempt {
-    /// Its `host:port`.
+    /// The server as `host:port`.
     pub(super) server: String,
-    /// Why it failed.
+    /// Why the attempt failed.
     pub(super) why: ConnectFailure,
 }
 
@@ -314,16 +317,16 @@ impl FailedAttempt {
     }
 }
 
-/// Why a server did not accept us.
+/// Why one attempt to connect failed.
 #[derive(Debug)]
 pub(super) enum ConnectFailure {
     /// The driver's error.
     Driver(Error),
-    /// It did not answer within this time.
+    /// The server did not answer within this time.
     Silent(Duration),
-    /// Its host name has no address.
+    /// The host name has no address.
     NoAddress,
-    /// It is not what `target_session_attrs` asks for.
+    /// The server is not of the kind that `target_session_attrs` asks for.
     Unwanted(SessionAttrs),
 }
 
@@ -334,8 +337,8 @@ impl From<Error> for ConnectFailure {
 }
 
 impl ConnectFailure {
-    /// Whether another server of the same database would answer the same. As in libpq, no other server is tried after
-    /// a refused sign-in or failed TLS, but a server that is starting or stopping is skipped.
+    /// Whether to stop trying servers, because the next one would fail in the same way. As in libpq, that is so after a
+    /// refused sign-in or failed TLS, but not after a server that is starting or stopping.
     fn is_of_the_database(&self) -> bool {
         let Self::Driver(error) = self else {
             return false;

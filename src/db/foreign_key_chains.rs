@@ -1,17 +1,17 @@
-//! Finds chains of foreign keys that lead to a table, which show how far a change of a value reaches.
+//! Finds chains of foreign keys that lead to a table. They show which other tables an update of a value may change.
 
 use super::incoming_foreign_keys::{IncomingForeignKey, references};
 use super::{DbError, Side, Tx};
 
-/// A chain of foreign keys. The first refers to the table itself, each other one to the table that has the key before
-/// it.
+/// A chain of foreign keys. The first one refers to the table itself. Each further one refers to the table that has the
+/// previous foreign key.
 pub type Path = Vec<IncomingForeignKey>;
 
-/// Paths are not followed beyond this length.
+/// The longest chain that is followed, in foreign keys.
 const LONGEST: usize = 8;
 
-/// Finds the paths of two or more foreign keys through which rows lose their reference when a value of the table
-/// changes for a moment, because a key on the path sets null or a default. The search path must be pinned.
+/// Finds the chains of two or more foreign keys through which rows lose their reference if a value of the table
+/// changes, even if it changes back: a foreign key in the chain sets null or a default. The search path must be pinned.
 pub async fn losing<S: Side>(
     tx: &Tx<'_, S>,
     direct: &[IncomingForeignKey],

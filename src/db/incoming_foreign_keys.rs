@@ -4,14 +4,14 @@ use super::table_family::family;
 use super::{DbError, Side, Tx, param};
 use tokio_postgres::Row;
 
-/// A foreign key of any table that refers to the table.
+/// A foreign key, of this or another table, that refers to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IncomingForeignKey {
-    /// Its name, unquoted.
+    /// The name of the constraint, unquoted.
     pub constraint: String,
-    /// Its name, as `set constraints` takes it.
+    /// The name of the constraint in the form that `set constraints` takes.
     pub name: String,
-    /// Whether it is deferrable.
+    /// Whether the constraint is deferrable.
     pub is_deferrable: bool,
     /// The referring table, quoted.
     pub table: String,
@@ -21,22 +21,23 @@ pub struct IncomingForeignKey {
     pub is_own: bool,
     /// Pairs of a referring column and the referenced column.
     pub columns: Vec<(String, String)>,
-    /// For each pair, the operator that compares the referenced column with the referring one, and the collation of
-    /// the referenced column, as SQL that follows a value.
+    /// For each pair of columns, the operator that compares the referenced value with the referring one, and the
+    /// `collate` clause of the referenced column as SQL; the clause is empty if the type has no collation.
     pub compared: Vec<(String, String)>,
-    /// What an update of the referenced value does: `a` and `r` refuse, `c` cascades, `n` sets null, `d` sets the
-    /// default.
+    /// What an update of the referenced value does (`confupdtype`): `a` and `r` refuse it, `c` cascades, `n` sets null,
+    /// `d` sets the default.
     pub on_update: String,
     /// The primary key of the referring table; empty if it has none.
     pub key: Vec<String>,
-    /// Whether we may read all referring rows.
+    /// Whether the role may read all referring rows.
     pub is_readable: bool,
-    /// Whether we may update all referring rows.
+    /// Whether the role may update all referring rows.
     pub is_writable: bool,
 }
 
 impl IncomingForeignKey {
-    /// Whether rows lose their reference to a row whose value changes.
+    /// Whether an update of the referenced value makes the referring rows lose their reference, because the foreign key
+    /// sets null or a default.
     pub fn forgets(&self) -> bool {
         ["n", "d"].contains(&self.on_update.as_str())
     }
@@ -80,8 +81,8 @@ where x.confrelid in (select f.oid from family f) and x.contype = 'f'
 order by x.oid"
 );
 
-/// Looks up the foreign keys that refer to the table, to a table that is a part of it or inherits from it, or to a
-/// table that it is a part of.
+/// Looks up the foreign keys that refer to the table, to one of its partitions, to a table that inherits from it, or to
+/// a partitioned table of which it is a partition.
 pub(super) async fn references<S: Side>(
     tx: &Tx<'_, S>,
     oid: u32,

@@ -1,10 +1,10 @@
-//! Reads JSON that Postgres wrote, without loss.
+//! Reads JSON that Postgres wrote, without losing digits or structure.
 //!
 //! `json` and `jsonb` hold numbers of any size and nest without limit
 //! (<https://www.postgresql.org/docs/current/datatype-json.html>). A [`Value`] holds a number in 64 bits, a client in
-//! JavaScript holds an integer in 53, and most clients refuse deep nesting. What a `Value` or such a client cannot
-//! hold exactly is returned as Postgres's text. So two different values never look alike, and every value can be
-//! shown.
+//! JavaScript holds an integer in 53, and most clients refuse deep nesting. A number or a nested value that a `Value`
+//! or such a client cannot hold exactly is returned as a string with the text that Postgres wrote. So two different
+//! numbers never become equal, and every value can be shown.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,21 @@ use serde_json::value::RawValue;
 
 use crate::model::Fields;
 
-/// JSON that nests deeper is returned as text. Many clients accept a depth of 128 at most, including what surrounds
-/// it.
+/// The deepest nesting that is parsed; deeper JSON is returned as text. Many clients accept a depth of 128 at most, and
+/// the answer that contains the value adds some levels.
 const DEEPEST: usize = 64;
 
-/// From this number on, two integers may look the same to a client that holds numbers in 64-bit floats, as JavaScript
-/// does.
+/// From this number on, a client that holds numbers in 64-bit floats, as JavaScript does, may confuse two integers.
 const TOO_LARGE: u64 = 1 << 53;
 
-/// The fields of a JSON object, to be shown outside this process. Integers that JavaScript cannot hold are returned
-/// as text. JSON that is not an object has no fields.
+/// Returns the fields of a JSON object, for a client. Numbers that a [`Value`] or JavaScript cannot hold exactly are
+/// returned as text. JSON that is not an object gives no fields.
 pub fn fields(text: &str) -> Fields {
     read(text, is_held_by_all)
 }
 
-/// The fields of a JSON object, to be written back to the database. Only what a [`Value`] cannot hold is returned as
-/// text.
+/// Returns the fields of a JSON object, to be written back to the database. Only values that a [`Value`] cannot hold
+/// exactly are returned as text.
 pub fn stored_fields(text: &str) -> Fields {
     read(text, is_held)
 }
@@ -39,8 +38,8 @@ fn read(text: &str, is_held: fn(&str) -> bool) -> Fields {
     raw.into_iter().map(read).collect()
 }
 
-/// An SQL expression: the text of a JSON value in ASCII. In its strings, a byte that is not ASCII is written in octal,
-/// such as `\377`. The text can be read whatever bytes the database holds.
+/// Returns an SQL expression that gives the text of a JSON value in ASCII. A byte in its strings that is not ASCII is
+/// written in octal, such as `\377`. So the text can be read even if the database contains invalid bytes.
 pub fn in_ascii(json: &str) -> String {
     let backslash = "pg_catalog.chr(92)";
     let two = format!("pg_catalog.repeat({backslash}, 2)");
@@ -54,13 +53,15 @@ pub fn in_ascii(json: &str) -> String {
     format!("pg_catalog.replace({doubled}, pg_catalog.chr(1), {backslash})")
 }
 
-/// Parses a JSON value. If it nests too deep or cannot be parsed, returns its text as a string.
+/// Parses a JSON value. Numbers for which `is_held` is false become strings. A JSON text that nests too deep or cannot be
+/// parsed is returned as a string.
 fn value(text: &str, is_held: fn(&str) -> bool) -> Value {
     let read = exact(text, is_held).and_then(|text| serde_json::from_str(&text).ok());
     read.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// The same JSON, with quotes around each number that is not held exactly. Returns `None` if it nests too deep.
+/// Returns the JSON text with quotes around each number for which `is_held` is false. Returns `None` if the JSON nests
+/// too deep.
 fn exact(text: &str, is_held: fn(&str) -> bool) -> Option<String> {
     let mut written = String::with_capacity(text.len());
     let mut depth = 0_usize;

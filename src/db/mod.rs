@@ -1,9 +1,10 @@
 //! Access to the two databases: connection pools, named transactions, catalogs and quoting.
 //!
 //! The side of a connection is part of its type, so a statement meant for the local database cannot reach the remote.
-//! Statements are sent unnamed and typed (the driver names those of COPY, and closes them again), and every setting
-//! is local to a transaction, so a `PgBouncer` in transaction mode works on either side. Every wait has a limit: the
-//! server's is `statement_timeout`, and ours is a slightly longer deadline, which detects a server that is frozen.
+//! Statements are sent unnamed and typed (the driver names those of COPY, and closes them again), and every setting is
+//! local to a transaction, so a `PgBouncer` in transaction mode works on either side. Every wait for an answer has two
+//! limits: the server enforces `statement_timeout`, and this process a slightly longer deadline, which detects a server
+//! that is frozen.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ pub struct Database<S> {
     pool: Pool<Connector>,
     waits: Timeouts,
     clock: ServerClock,
-    /// One permit for each connection that may answer requests.
+    /// One permit for each connection that may be used to answer requests, so that the others stay free for runs.
     readers: Arc<Semaphore>,
     words: LastConnectionError,
     side: PhantomData<S>,
@@ -69,18 +70,18 @@ impl<S: Side> std::fmt::Debug for Database<S> {
     }
 }
 
-/// How many connections of a pool are open, and how many there may be.
+/// How many connections of a pool are open, and how many may be open at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connections {
-    /// Open and idle.
+    /// How many are open and idle.
     pub idle: u32,
-    /// Open and used, or being opened.
+    /// How many are in use or being opened.
     pub in_use: u32,
-    /// The most there may be.
+    /// How many may be open at most.
     pub max: u32,
 }
 
-/// The time limits for connecting, for a statement, for a lock and for a run.
+/// The time limits for connecting, for a statement, for waiting for a lock, and for a whole run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     connect: Duration,
@@ -90,17 +91,17 @@ pub(crate) struct Timeouts {
 }
 
 impl Timeouts {
-    /// How long we wait for an answer: a little longer than `statement`, so that the server reports its own timeout
-    /// first.
+    /// How long this process waits for an answer: a little longer than `statement`, so that the server reports its own
+    /// timeout first.
     pub(crate) fn answer(self) -> Duration {
         self.statement + Duration::from_secs(2)
     }
 }
 
-/// A connection. It returns to its pool when dropped. If an answer of the server is still due, it is closed instead,
-/// because its next user would have to wait for that answer first.
+/// A connection. It returns to its pool when dropped. If an answer of the server is still due, the connection is closed
+/// instead, because its next user would have to wait for that answer first.
 pub struct Connection<S> {
-    /// `None` only while it is being dropped.
+    /// The pooled connection; `None` only while this value is being dropped.
     client: Option<Object<Connector>>,
     answer_due: AtomicBool,
     waits: Timeouts,
@@ -125,7 +126,7 @@ impl<S: Side> Database<S> {
         Self::for_runs(endpoint, limits, 1)
     }
 
-    /// Creates a pool for the endpoint, with connections for so many runs at a time. Nothing connects yet.
+    /// Creates a pool for the endpoint, with connections for `runs` runs at a time. Nothing connects yet.
     pub fn for_runs(endpoint: &Endpoint, limits: &Limits, runs: usize) -> Result<Self, DbError> {
         let words = LastConnectionError::default();
         // There is no `create_timeout`: each attempt to connect has a limit of its own.
@@ -155,7 +156,7 @@ impl<S: Side> Database<S> {
         })
     }
 
-    /// How many connections of the pool are open now.
+    /// How many connections of the pool are open now, and how many may be open.
     pub fn connections(&self) -> Connections {
         let status = self.pool.status();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -166,22 +167,23 @@ impl<S: Side> Database<S> {
         }
     }
 
-    /// Closes the connections that nobody uses.
+    /// Closes the connections in the pool that are idle.
     pub fn close_idle(&self) {
         self.pool.retain(|_, _| false);
     }
 
-    /// The server's clock, which each transaction updates.
+    /// A handle on the server's clock. Each transaction compares that clock with ours again.
     pub fn clock(&self) -> ServerClock {
         self.clock.clone()
     }
 
-    /// Takes a connection, new or used before, for a run or for other short work.
+    /// Takes a connection from the pool, or opens one, for a run or other work that does not answer a request.
     pub async fn connect(&self) -> Result<Connection<S>, DbError> {
         self.connection(None).await
     }
 
-    /// Takes a connection to answer a request. However long the answers take, enough connections are left for a run.
+    /// Takes a connection to answer a request. At most [`Side::FOR_REQUESTS`] connections are lent this way at a time,
+    /// so that slow requests leave enough connections for runs. Waits for a free one for at most the connect timeout.
     pub async fn connect_to_read(&self) -> Result<Connection<S>, DbError> {
         let waited = self.waits.connect;
         let side = S::NAME;
@@ -214,8 +216,8 @@ impl<S: Side> Database<S> {
 }
 
 impl Database<Local> {
-    /// Answers a question inside a transaction that is rolled back at the end. `name` is what `pg_stat_activity` shows.
-    /// It uses a connection that runs do not need, and waits for a free one.
+    /// Runs `question` inside a transaction that is rolled back at the end. `pg_stat_activity` shows `name` in the
+    /// application name. Uses one of the connections for requests (see [`Database::connect_to_read`]).
     pub async fn read<T, E: From<DbError>>(
         &self,
         name: &'static str,
@@ -226,9 +228,9 @@ impl Database<Local> {
         question(&tx).await
     }
 
-    /// Does `work` inside a transaction of its own, which is committed if the work succeeds and rolled back if it fails. `name`
-    /// is what `pg_stat_activity` shows. Nothing is tried again: if the server does not answer the commit, the work may have
-    /// been done.
+    /// Does `work` inside a transaction of its own, which is committed if the work succeeds and rolled back if it
+    /// fails. `pg_stat_activity` shows `name` in the application name. Nothing is retried. If the commit returns an
+    /// error, the work may have been committed.
     pub async fn write<T, E: From<DbError>>(
         &self,
         name: &'static str,
@@ -242,25 +244,27 @@ impl Database<Local> {
     }
 }
 
-/// How errors name the step that opens a transaction.
+/// The name in errors of the step that opens a transaction.
 const OPEN: &str = "begin a transaction";
 
-/// Settings that give the text of a value the same meaning on both sides, whatever the role or the database has set
+/// Settings that make both servers write and read values as the same text, whatever the role or the database has set
 /// (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
 ///
-/// Compiling our statements (`jit`) costs more than it gains: it doubled the time of a digest of 200,000 rows.
+/// `jit` is off, because compiling our statements costs more than it gains: it doubled the time of a digest of 200,000
+/// rows.
 const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'; \
      set local timezone = 'UTC'; set local extra_float_digits = 1; \
      set local bytea_output = 'hex'; set local xmloption = 'content'; \
      set local lc_monetary = 'C'; set local array_nulls = on; set local standard_conforming_strings = on; \
      set local jit = off; ";
 
-/// Settings of the planner for local transactions. A run usually needs few rows of many, and the cost of finding one
-/// on a disk is no reason to read them all. A first comparison needs many rows, which are best joined in memory.
+/// Settings of the planner for local transactions. The low `random_page_cost` favours index scans, because a run
+/// usually needs few rows of many. The higher `work_mem` lets a first comparison, which needs many rows, join them in
+/// memory.
 const PLANNING: &str = "set local random_page_cost = 1.1; set local work_mem = '16MB'; ";
 
 impl<S: Side> Connection<S> {
-    /// Opens every transaction. `pg_stat_activity` shows `name`.
+    /// Opens a transaction; every transaction is opened here. `pg_stat_activity` shows `name` in the application name.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the door the others are sent to"
@@ -303,8 +307,8 @@ impl Connection<Remote> {
     /// Opens a read-only transaction on one snapshot of the remote, so that everything it reads is from the same
     /// moment.
     ///
-    /// The relations `locks`, named as in SQL, are locked against rewrites before the snapshot is taken. Otherwise a
-    /// truncate that commits in between would make the table look empty in the snapshot
+    /// The relations in `locks`, named as in SQL, are locked against rewrites (such as `truncate`) before the snapshot
+    /// is taken. Otherwise a truncate that commits in between would make the table look empty in the snapshot
     /// (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). A relation that cannot be locked, such as a
     /// foreign table, is read without a lock.
     pub async fn snapshot(
@@ -319,18 +323,19 @@ impl Connection<Remote> {
 }
 
 impl Connection<Local> {
-    /// Opens a local transaction. Each statement sees what others committed before it, so after a wait for a lock it
-    /// sees what the lock's holder did.
+    /// Opens a local transaction. Each statement sees what others committed before the statement began. So a statement
+    /// after a wait for a lock sees the changes of the transaction that held the lock.
     ///
-    /// The keepalive settings make the server notice within 10 s that our machine has vanished, and release our
-    /// locks. If only the process dies, the server notices at once
+    /// The keepalive settings make the server notice within 10 s that this machine is gone, and release our locks. If
+    /// only this process dies, the server notices at once
     /// (<https://www.postgresql.org/docs/current/runtime-config-connection.html>).
     pub async fn begin(&mut self, name: &'static str) -> Result<Tx<'_, Local>, DbError> {
         let bounds = self.waits.alone();
         self.begin_bounded(name, bounds).await
     }
 
-    /// Opens a local transaction that also waits for the remote, and so may be idle for longer.
+    /// Opens a local transaction for a run. While the run waits for the remote, the transaction is idle, so its idle
+    /// limit is longer than that of [`Connection::begin`].
     pub async fn begin_for_run(&mut self, name: &'static str) -> Result<Tx<'_, Local>, DbError> {
         let bounds = self.waits.bounds_for_run();
         self.begin_bounded(name, bounds).await

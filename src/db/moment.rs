@@ -1,4 +1,4 @@
-//! Identifies moments of the local database, to tell whether anything was committed between two of them.
+//! Identifies the state of the local database at a moment, to tell whether anything was committed between two moments.
 
 use std::sync::atomic::Ordering;
 
@@ -9,9 +9,10 @@ use super::{Connection, DbError, Local};
 /// A moment of a database. If two moments are equal, nothing was committed in between; if they differ, something may
 /// have been.
 ///
-/// Every transaction that changes anything, the catalogs included, has a number, and a snapshot tells which numbers
-/// have ended. After a crash, a number that was lost can be used again. So a moment also contains the start of the
-/// server and its position in the write-ahead log. Locks do not change it.
+/// Every transaction that changes anything, the catalogs included, has a transaction id, and a snapshot says which of
+/// these transactions have ended. After a crash, the server can give a lost id to another transaction. So a moment also
+/// contains the start time of the server and its position in the write-ahead log. Taking or releasing a lock does not
+/// change the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment(String);
 
@@ -22,13 +23,13 @@ select pg_catalog.concat_ws(' '::pg_catalog.text,
     pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, pg_catalog.txid_current_snapshot()::pg_catalog.text)";
 
 impl Connection<Local> {
-    /// The current moment; `None` if the server cannot tell it.
+    /// The current moment; `None` if the server returns an error, for example because it lacks one of these functions.
     pub async fn moment(&mut self) -> Result<Option<Moment>, DbError> {
         const DOING: &str = "tell the moment";
         let limit = self.waits.answer();
         let silence = || DbError::silence::<Local>(DOING, limit);
         let client = self.client.as_ref().ok_or_else(silence)?;
-        // Outside a transaction, so that an error of a server without these functions affects nothing else.
+        // The statement runs outside a transaction, so that its error does not abort one.
         self.answer_due.store(true, Ordering::Relaxed);
         let answer = tokio::time::timeout(limit, client.simple_query(NOW)).await;
         let answer = answer.map_err(|_elapsed| silence())?;

@@ -1,4 +1,5 @@
-//! Query parameters with their types, which saves the driver a round trip to ask the server for them.
+//! Query parameters with their types. Because the types are given, the driver need not ask the server for them, which
+//! saves a round trip.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;

@@ -1,10 +1,10 @@
-//! Quotes names and values for SQL. No other module turns them into SQL text.
+//! Quotes names and values for SQL text.
 
 use postgres_protocol::escape;
 
 use crate::config::table_name;
 
-/// The equality operator of built-in types.
+/// The equality operator of built-in types, with its schema, so that the search path does not matter.
 pub const EQUALS: &str = "operator(pg_catalog.=)";
 
 /// A quoted identifier.
@@ -51,7 +51,7 @@ pub fn columns<'a>(prefix: &str, names: impl IntoIterator<Item = &'a String>) ->
     list(names, ", ", |name| format!("{prefix}{}", identifier(name)))
 }
 
-/// Makes an SQL fragment of each name and joins them.
+/// Makes an SQL fragment of each name, and joins the fragments with `separator`.
 pub fn list<'a>(
     names: impl IntoIterator<Item = &'a String>,
     separator: &str,

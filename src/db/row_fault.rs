@@ -12,19 +12,20 @@ pub struct RowFault {
     pub state: String,
     /// The server's message.
     pub message: String,
-    /// The detail of the message. Left out for a broken constraint, because it is a dump of the row.
+    /// The detail of the message. `None` also for a violated constraint or view check option, because the detail then
+    /// lists the values of the row.
     pub detail: Option<String>,
-    /// For a duplicate key, the index entry that exists already, such as `(id)=(5)`.
+    /// For a duplicate key, the columns and values that exist already, such as `(id)=(5)`.
     pub entry: Option<String>,
-    /// The constraint or index.
+    /// The name of the violated constraint or index.
     pub rule: Option<String>,
     /// The schema of the table that the constraint belongs to.
     pub schema: Option<String>,
     /// The table that the constraint belongs to.
     pub table: Option<String>,
-    /// The column.
+    /// The name of the column.
     pub column: Option<String>,
-    /// The type, for a violated domain.
+    /// The name of the data type, if a domain is violated.
     pub datatype: Option<String>,
     /// The context of the error, such as the function of a trigger.
     pub context: Option<String>,
@@ -64,13 +65,14 @@ impl DbError {
     }
 }
 
-/// The text from the first parenthesis to the last one, which does not depend on the language of the words around it.
+/// Returns the text from the first parenthesis to the last one. It does not depend on the language of the message
+/// around it.
 fn entry(detail: &str) -> Option<String> {
     let (first, last) = (detail.find('(')?, detail.rfind(')')?);
     detail.get(first..=last).map(str::to_owned)
 }
 
-/// The source files in which the server finds that an index cannot hold an entry.
+/// The server's source files that raise an error if a value is too long for an index.
 const INDEX_ENTRIES: &[&str] = &[
     "indextuple.c",
     "nbtutils.c",
@@ -81,12 +83,12 @@ const INDEX_ENTRIES: &[&str] = &[
 ];
 
 impl RowFault {
-    /// The fault of a row that was skipped without an error.
+    /// The fault of a row that the server skipped without an error, as a trigger that returns null makes it do.
     pub fn skipped() -> Self {
         Self::default()
     }
 
-    /// The fault of a row that collides with another row. The caller looks up with which.
+    /// The fault of a row that collides with another row. The caller looks up the other row.
     pub fn collision() -> Self {
         Self {
             state: SqlState::UNIQUE_VIOLATION.code().to_owned(),
@@ -94,12 +96,12 @@ impl RowFault {
         }
     }
 
-    /// Whether the row was skipped without an error.
+    /// Whether the server skipped the row without an error.
     pub fn is_skip(&self) -> bool {
         self.state.is_empty() && self.message.is_empty()
     }
 
-    /// Whether the row collides with another row.
+    /// Whether the row collides with another row: it breaks a unique index or an exclusion constraint.
     pub fn is_collision(&self) -> bool {
         ["23505", "23P01"].contains(&self.state.as_str())
     }

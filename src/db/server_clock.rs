@@ -1,4 +1,4 @@
-//! Tells the time of a database server, from our own clock and the last known difference between the two.
+//! Tells the time of a database server, from this machine's clock and the last known difference between the two clocks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,7 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock;
 
-/// The clock of a database server. It shows our own time until the server was asked once. Clones share one clock.
+/// The clock of a database server. Until a transaction has read the server's time once, it shows this machine's time.
+/// Clones share one clock.
 #[derive(Clone, Debug, Default)]
 pub struct ServerClock {
     ahead_us: Arc<AtomicI64>,

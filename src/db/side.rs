@@ -1,4 +1,4 @@
-//! The two sides, as a name and as types.
+//! The two sides, remote and local, as an enum and as types.
 
 /// Which database a connection, a transaction or an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +32,12 @@ impl std::fmt::Display for SideName {
 pub trait Side: Send + Sync + 'static {
     /// The side's name.
     const NAME: SideName;
-    /// How many connections a run uses at a time: locally two, its own and a short one for the log.
+    /// How many connections a run uses at a time. On the local side it uses two: its own, and a second one for short
+    /// writes to the log.
     const FOR_A_RUN: usize;
-    /// How many connections are open besides those for runs.
+    /// How many connections a pool may have for requests, in addition to those for runs.
     const FOR_REQUESTS: usize;
-    /// How many connections so many runs at a time use, with those for requests.
+    /// The size of the pool for `runs` runs at a time: the connections for these runs and for requests.
     fn connections_for(runs: usize) -> usize {
         runs * Self::FOR_A_RUN + Self::FOR_REQUESTS
     }

@@ -12,7 +12,8 @@ use super::{DbError, Local, Tx, json, param};
 const TAKE_EVERY_TEXT: &[&str] = &["UTF8", "SQL_ASCII"];
 
 impl Tx<'_, Local> {
-    /// Returns the text as the local database can store it. It is the first of these that the database takes:
+    /// Returns the text in a form that the local database can store. It is the first of these forms that the database
+    /// accepts:
     /// - the text as it is;
     /// - the text with all characters beyond Latin-1 written as `\u{..}`;
     /// - the text with all characters beyond ASCII written as `\u{..}`.
@@ -30,7 +31,7 @@ impl Tx<'_, Local> {
         })
     }
 
-    /// The same for a text that may be missing.
+    /// Like [`Tx::storable`], for an optional text; `None` stays `None`.
     pub async fn storable_if_any<'t>(
         &self,
         text: Option<&'t str>,
@@ -41,8 +42,8 @@ impl Tx<'_, Local> {
         })
     }
 
-    /// Returns a JSON value as the local database can store it. If the database cannot store all its texts, all
-    /// characters beyond ASCII are written as `\u{..}`.
+    /// Returns a JSON value in a form that the local database can store. If the database cannot store all texts in the
+    /// value, all characters beyond ASCII are written as `\u{..}`.
     pub async fn storable_json(&self, value: Value) -> Result<Value, DbError> {
         let text = value.to_string();
         Ok(match self.storable(&text).await? {
@@ -51,8 +52,9 @@ impl Tx<'_, Local> {
         })
     }
 
-    /// Runs a query that returns JSON values. `sql` makes the query from a function that turns a JSON expression into
-    /// one of type text. If a value cannot be returned in UTF-8, all are returned in ASCII (see [`json::in_ascii`]).
+    /// Runs a query that returns JSON values. `sql` returns the query; its argument is a function that turns a JSON
+    /// expression into an expression of type text. If a value cannot be converted to UTF-8, all values are returned in
+    /// ASCII (see [`json::in_ascii`]).
     pub async fn query_json(
         &self,
         sql: impl Fn(fn(&str) -> String) -> String,

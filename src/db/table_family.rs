@@ -1,7 +1,7 @@
 //! SQL for catalog queries about a table together with its partitions and the tables that inherit from it.
 
-/// Begins a query with `family`: the object IDs of the table `$1`, its partitions and the tables that inherit from
-/// it.
+/// SQL: begins a query with the common table expression `family`, which has the object IDs of the table `$1`, its
+/// partitions and the tables that inherit from it.
 macro_rules! family {
     () => {
         "

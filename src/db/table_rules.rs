@@ -1,8 +1,8 @@
-//! Looks up the rules that relate a table's rows to other rows: its unique indexes and exclusion constraints, the
+//! Looks up the constraints that relate a table's rows to other rows: its unique indexes and exclusion constraints, the
 //! foreign keys that refer to it, and its own foreign keys.
 //!
-//! The rules of partitions and of tables that inherit from the table count, too, for rows that are in them or belong
-//! there.
+//! The result includes the constraints of partitions and of tables that inherit from the table. They apply to the rows
+//! that are, or would be, in these tables.
 
 use super::computed_expressions::{ColumnDefinition, InputColumn, reads, table_columns};
 use super::foreign_key_chains::{self, Path};
@@ -11,7 +11,7 @@ use super::table_family::family;
 use super::{DbError, Side, Tx, param};
 use tokio_postgres::Row;
 
-/// All these rules of one table.
+/// The constraints of one table that relate its rows to other rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableRules {
     /// The unique indexes and exclusion constraints.
@@ -20,12 +20,13 @@ pub struct TableRules {
     pub references: Vec<IncomingForeignKey>,
     /// The foreign keys to other tables.
     pub outward: Vec<OutgoingForeignKey>,
-    /// Chains of foreign keys through which rows lose their reference, see [`foreign_key_chains::losing`].
+    /// Chains of foreign keys through which rows of other tables lose their reference, see
+    /// [`foreign_key_chains::losing`].
     pub losing: Vec<Path>,
 }
 
 impl TableRules {
-    /// Looks up the rules of a table. The search path must be pinned.
+    /// Looks up the constraints of a table. The search path must be pinned.
     pub async fn look_up<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Self, DbError> {
         let references = references(tx, oid).await?;
         Ok(Self {
@@ -37,36 +38,35 @@ impl TableRules {
     }
 }
 
-/// A unique index or an exclusion constraint, as it is now. Its expressions name columns without a prefix and
-/// everything else with its schema, so they are valid where only the columns of one row are in scope and the search
-/// path is pinned.
+/// A unique index or an exclusion constraint. Its expressions name columns without a prefix and everything else with
+/// its schema, so they are valid where only the columns of one row are in scope and the search path is pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UniquenessRule {
-    /// Its name.
+    /// The name of the index, unquoted.
     pub name: String,
-    /// Whether it is an exclusion constraint.
+    /// Whether this is an exclusion constraint, and not a unique index.
     pub is_exclusion: bool,
-    /// The name of the constraint, as `set constraints` takes it; `None` if it is not deferrable.
+    /// The name of the constraint in the form that `set constraints` takes; `None` if the constraint is not deferrable.
     pub deferrable: Option<String>,
-    /// What is compared. Two rows exclude each other if all parts match.
+    /// The values that are compared. Two rows exclude each other if all of these values match.
     pub parts: Vec<ComparedValue>,
-    /// The condition for rows that it covers; `None` if it covers all.
+    /// The condition that selects the rows it applies to, as SQL; `None` if it applies to all rows.
     pub predicate: Option<String>,
-    /// Whether two nulls match.
+    /// Whether two nulls match (`nulls not distinct`).
     pub nulls_match: bool,
-    /// The columns that parts and predicate are computed from, those of the parts first. A generated column is
-    /// replaced by those that it is computed from.
+    /// The stored columns that `parts` and `predicate` are computed from, those of `parts` first. In place of a
+    /// generated column, this list has the columns that the generated column is computed from.
     pub reads: Vec<InputColumn>,
-    /// The generated columns among them, each with its expression.
+    /// The generated columns that `parts` and `predicate` name, each with its expression.
     pub computed: Vec<(String, String)>,
 }
 
-/// One value that a rule compares.
+/// One value that a unique index or exclusion constraint compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComparedValue {
     /// The value as SQL, with its collation.
     pub expression: String,
-    /// The value, as it is shown to people.
+    /// The value in the form that people see.
     pub shown: String,
     /// The operator by which two values match, with its schema.
     pub operator: String,
@@ -75,11 +75,11 @@ pub struct ComparedValue {
 /// A foreign key of the table that refers to another table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutgoingForeignKey {
-    /// Its name, unquoted.
+    /// The name of the constraint, unquoted.
     pub constraint: String,
-    /// Its name, as `set constraints` takes it.
+    /// The name of the constraint in the form that `set constraints` takes.
     pub name: String,
-    /// Whether it is deferrable.
+    /// Whether the constraint is deferrable.
     pub is_deferrable: bool,
     /// The referenced table, quoted.
     pub table: String,
@@ -87,7 +87,8 @@ pub struct OutgoingForeignKey {
     pub columns: Vec<(String, String)>,
 }
 
-/// The most indexes of partitions and inheriting tables that are looked at. Each costs queries over the whole table.
+/// How many indexes of partitions and inheriting tables are taken into account at most. Each costs queries over the
+/// whole table.
 const OF_OTHERS: usize = 100;
 
 const EXCLUSIVE: &str = concat!(
@@ -180,8 +181,8 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<UniquenessRu
     Ok(found)
 }
 
-/// The rule of an index, with its first part. If the index covers only a part of the table, the predicate covers the
-/// same part.
+/// Makes the rule for an index, with the first of its compared values. If the index belongs to a partition or an
+/// inheriting table, the predicate also selects the rows of that table.
 fn rule(row: &Row, part: ComparedValue, columns: &[ColumnDefinition]) -> UniquenessRule {
     let (place, predicate): (Option<String>, Option<String>) = (row.get(10), row.get(3));
     let (mut names, by_place): (Vec<String>, Vec<String>) = (row.get(7), row.get(11));
@@ -209,8 +210,8 @@ fn rule(row: &Row, part: ComparedValue, columns: &[ColumnDefinition]) -> Uniquen
     }
 }
 
-/// Leaves out the copies of a foreign key that Postgres makes for the partitions of the referring and of the
-/// referenced table. They belong to the key of, or to, the whole table.
+/// Selects the foreign keys to other tables. For a partitioned table, on either side, Postgres stores a copy of the
+/// foreign key for each partition. The copies are left out.
 const OUTWARD: &str = concat!(
     "-- look up what the table refers to",
     family!(),
@@ -231,7 +232,7 @@ where x.conrelid in (select f.oid from family f) and x.contype = 'f' and x.confr
 order by x.oid"
 );
 
-/// Looks up the foreign keys to other tables, of the table and of those that are a part of it or inherit from it.
+/// Looks up the foreign keys to other tables that the table, its partitions and the tables that inherit from it have.
 async fn outward<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<OutgoingForeignKey>, DbError> {
     let rows = tx.query(OUTWARD, &[param::oid(oid)]).await?;
     let outward = |row: &Row| {

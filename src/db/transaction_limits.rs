@@ -1,14 +1,15 @@
-//! The time limits that the server enforces on our transactions: the lower of our settings and of what the role, its
-//! database or the server sets.
+//! The time limits that the server enforces on our transactions. Each is the lower of two: the one in our settings, and
+//! the one that the role, its database or the server sets.
 //!
-//! The server's own limits hold where we cannot enforce ours, for example while this process is frozen in the middle
-//! of a run.
+//! The server's limits apply even where this process cannot enforce its own, for example while it is frozen in the
+//! middle of a run.
 
 use std::time::Duration;
 
 use super::Timeouts;
 
-/// How much later than our own limit the server's takes effect, so that we report the timeout first.
+/// How much longer the server's limit is than the deadline of this process, so that this process reports the timeout
+/// first.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The first version of Postgres with `transaction_timeout`.
@@ -18,16 +19,16 @@ const HAS_TRANSACTION_TIMEOUT: u32 = 170_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TransactionLimits {
     statement: Duration,
-    /// For a lock. `None` leaves it to the limit of the statement.
+    /// For a wait for a lock. `None` leaves the role's own `lock_timeout` in force.
     lock: Option<Duration>,
-    /// Between two statements.
+    /// For the pause between two statements.
     idle: Duration,
     /// For the whole transaction.
     whole: Duration,
 }
 
 impl Timeouts {
-    /// The limits of a transaction that waits for nothing but its own statements.
+    /// The limits of a transaction that does not wait for the other database.
     pub(super) fn alone(self) -> TransactionLimits {
         let idle = self.answer() + GRACE;
         self.bounds(idle.min(self.run + GRACE))
@@ -56,7 +57,7 @@ impl TransactionLimits {
         }
     }
 
-    /// The SQL that sets these limits, except that of the whole transaction, which older servers do not have.
+    /// The SQL that sets these limits, except the limit for the whole transaction, which older servers do not have.
     pub(super) fn sql(self) -> String {
         let lock = self.lock.map(|lock| set("lock_timeout", lock));
         format!(
@@ -83,7 +84,8 @@ pub struct RoleLimits {
 }
 
 impl RoleLimits {
-    /// Asks for these limits. It runs before ours are set, and takes no snapshot.
+    /// SQL: asks for the role's limits and the server's version. It must run before our limits are set, and takes no
+    /// snapshot.
     pub(super) const ASK: &str = "show statement_timeout; show lock_timeout; \
          show idle_in_transaction_session_timeout; show server_version_num; ";
 
@@ -99,7 +101,7 @@ impl RoleLimits {
         }
     }
 
-    /// The SQL that restores the limits of the role that are lower than ours.
+    /// The SQL that sets the role's own limits again, where they are lower than ours. Empty if none is.
     pub(super) fn lower_than(self, ours: TransactionLimits) -> String {
         let pairs = [
             ("statement_timeout", self.statement, Some(ours.statement)),
@@ -128,8 +130,8 @@ impl RoleLimits {
         set("idle_in_transaction_session_timeout", idle)
     }
 
-    /// The SQL that asks for the role's limit of whole transactions and sets ours. Empty if the server has no such
-    /// limit. If the role has a limit, it is running already, and the server does not replace it.
+    /// The SQL that asks for the role's `transaction_timeout` and sets ours. Empty if the server has no such setting.
+    /// If the role has a limit, it is already running, and this SQL does not replace it.
     pub(super) fn whole_transaction(self, ours: TransactionLimits) -> String {
         if self.version < HAS_TRANSACTION_TIMEOUT {
             return String::new();
@@ -138,8 +140,9 @@ impl RoleLimits {
         format!("show transaction_timeout; {set}")
     }
 
-    /// Keeps the role's limit of whole transactions. If it is longer than ours, returns the SQL that replaces it. The
-    /// server starts a new limit only while none is running, so the SQL first turns the role's limit off.
+    /// Stores the role's `transaction_timeout`, which `theirs` gives. If it is longer than ours, returns the SQL that
+    /// replaces it. The server starts a new limit only while none is running, so the SQL first turns the role's limit
+    /// off.
     pub(super) fn shorten_transaction(
         &mut self,
         theirs: &str,

@@ -1,11 +1,11 @@
 //! `meter-sync demo`: starts two real Postgres servers with sample meters, and meter-sync with all its features.
 //!
 //! The demo reads and writes its own two databases and no others, whatever databases the settings name. The other
-//! settings apply as usual and override the demo's defaults. However and whenever the demo is stopped, it leaves
-//! nothing running, and the next start continues with the data it left. What it changes on the remote, and when, is
-//! the same on every machine.
+//! settings apply as usual and override the demo's defaults. However and whenever the demo is stopped, it leaves no
+//! process running, and the next start continues with the same data. It makes the same changes on the remote, at the
+//! same pace, on every machine.
 //!
-//! [`Pair`] and [`sample`] are public for the examples, which need two databases to work on.
+//! [`Pair`] and [`sample_data`] are public for the examples, which need two databases to work on.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -52,8 +52,8 @@ pub struct DemoArgs {
 }
 
 impl DemoArgs {
-    /// Finds the Postgres binaries or installs them. If the caller stops waiting, a running package manager is left
-    /// to finish.
+    /// Finds the Postgres binaries or installs them. If the caller drops this future, a package manager that is running
+    /// is not stopped.
     async fn binaries(&self) -> Result<Binaries, EmbeddedError> {
         let named = given(self.postgres_bin.as_ref());
         let mut finding = pin!(Binaries::find_or_install(named));
@@ -76,14 +76,13 @@ fn given(path: Option<&OsString>) -> Option<&Path> {
     path.filter(|path| !path.is_empty()).map(Path::new)
 }
 
-/// The default schedule: often enough to watch, and slow enough to read what changed.
+/// The default schedule of the demo, once a minute: often enough to watch, and slow enough to read what changed.
 const SCHEDULE: &str = "* * * * *";
-/// If finding or installing Postgres takes longer than this, it may wait for a network that is missing, and the demo
-/// warns.
+/// How long finding or installing Postgres may take before the demo warns that it may be waiting for a missing network.
 const SURELY_INSTALLED: Duration = Duration::from_secs(8);
-/// How long after a child process failed to wait for the signal that may have ended it.
+/// How long to wait, after a child process failed, for the stop signal that may have ended it.
 const SURELY_TOLD: Duration = Duration::from_millis(500);
-/// The default address. Port 0 stands for the usual port, or any free one if that is taken.
+/// The default address. Port 0 stands for [`USUAL_PORT`], or any free port if that one is taken.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const USUAL_PORT: u16 = 8765;
 /// How long to wait for the first sync. A run over a few hundred meters takes longer only if it hangs.
@@ -91,7 +90,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const STOPPED_EARLY: &str = "\nStopped before the two servers were up; nothing of them runs.\n";
 
-/// Runs the demo until a stop is asked for.
+/// Runs the demo until a stop is requested.
 pub async fn run(
     args: DemoArgs,
     settings: &SettingFlags,
@@ -109,10 +108,10 @@ pub async fn run(
     };
     let (binaries, place) = (binaries?, args.place()?);
     tracing::info!("starting two servers of Postgres {}", binaries.version());
-    // starting takes a second or two and has a limit; a stop in the meantime waits for it, so that servers that were
-    // started are also stopped in order
+    // The start takes a second or two and has a time limit. If a stop is requested meanwhile, the start still finishes,
+    // so that the started servers are shut down in order.
     let pair = match Pair::start(&binaries, place, args.fresh).await {
-        // Ctrl-C also reaches `initdb`, which then may fail before this process learns of the signal
+        // Ctrl-C also reaches `initdb`, which may then fail before this process handles the signal.
         Err(_) if timeout(SURELY_TOLD, stop.cancelled()).await.is_ok() => {
             say(STOPPED_EARLY);
             return Ok(());
@@ -178,8 +177,8 @@ async fn first_sync(app: &App) -> Result<RunReport, Failure> {
     }
 }
 
-/// Returns the settings with the demo's defaults and without the user's databases, because the demo must never write
-/// to a database of the user's.
+/// Loads the settings with the demo's defaults. The settings for databases, tenants and tables are replaced, because
+/// the demo must never write to a database of the user.
 fn config(settings: &SettingFlags) -> Result<Config, Failure> {
     let settings = settings
         .clone()

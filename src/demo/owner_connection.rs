@@ -1,10 +1,10 @@
-//! Connects to a database as its owner, with the right to write. The sync's own connection to the remote is read-only
-//! by type, so the demo needs another one to play the part of the central database.
+//! Connects to a demo database with the right to write. The demo changes rows of its remote itself, and the connections
+//! of `db` to a remote are always read-only.
 
 use tokio_postgres::{Client, NoTls, Transaction};
 use tokio_util::task::TaskTracker;
 
-/// One connection with the right to write.
+/// A connection to a demo database with the right to write.
 pub(super) struct OwnerConnection {
     client: Client,
     driver: TaskTracker,

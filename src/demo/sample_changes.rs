@@ -11,15 +11,15 @@ use super::owner_connection::OwnerConnection;
 
 const INTERVAL: Duration = Duration::from_secs(20);
 
-/// A kind of change on the remote. Each statement takes the number of the cycle and returns the names of the meters
-/// it changed.
+/// A kind of change on the remote. Its statement takes the number of the cycle and returns the names of the meters it
+/// changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
-    /// Arrives at the local database as an update.
+    /// A meter gets another name, which arrives at the local database as an update.
     Rename,
     /// A meter with a new id arrives as an insert; one that was dismantled earlier arrives as a reactivation.
     Install,
-    /// Arrives as an update.
+    /// A meter gets another port, which arrives as an update.
     MovePort,
     /// The remote itself sets `active = false`, which arrives as an update.
     SwitchOff,
@@ -69,7 +69,7 @@ update meter set updated_at = now(),
 where id = 1 + $1 * 7 % 150 and tenant_id = 7
 returning name";
 
-/// Uses forty ids in turn, so that the data of a demo left alone for a week does not grow.
+/// Inserts a meter. It uses forty ids in turn, so that the data does not grow if the demo runs for a week.
 const INSTALL: &str = "\
 -- demo: install a meter
 insert into meter (id, tenant_id, name, type, serial_number, installation_date, ip, port, protocol,
@@ -98,7 +98,7 @@ update meter set active = true, status = 'online', updated_at = now()
 where id = 3 + ($1 + 149) * 13 % 150 and tenant_id = 7 and not active
 returning name";
 
-/// Deletes a meter of the sample in the first three cycles, later the meter that was installed three cycles before.
+/// Deletes a meter: one of the sample in the first three cycles, later the one that was installed three cycles before.
 const DISMANTLE: &str = "\
 -- demo: dismantle a meter
 delete from meter
@@ -109,7 +109,7 @@ const NEXT: &str = "\
 -- demo: take the number of the next change
 update demo_sample set step = step + 1 returning step - 1";
 
-/// Changes the remote every 20 s until a stop is asked for.
+/// Changes the remote every 20 s until a stop is requested.
 pub(super) async fn keep_changing(remote_url: String, stop: CancellationToken) {
     loop {
         let pause = tokio::time::sleep(INTERVAL);

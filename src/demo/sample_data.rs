@@ -1,18 +1,20 @@
-//! The sample data: a remote with 420 meters of three organisations, and the local database of a site of one of them,
-//! which was last synced months ago.
+//! The sample data: a remote with 420 meters of three organisations, and the local database of a site of one of these
+//! organisations. The local database was last synced months ago.
 
 use anyhow::Context;
 
 use super::owner_connection::OwnerConnection;
 
-/// Raised with every change of the sample's tables, so that data of an older demo is detected.
+/// The version of the sample. It is raised with every change of the sample's tables, so that data of an older demo is
+/// detected.
 const VERSION: i32 = 1;
 
 const METERS: &str = include_str!("sql/meters.sql");
 const REMOTE: &str = include_str!("sql/remote.sql");
 const LOCAL: &str = include_str!("sql/local.sql");
 
-/// Records which version of the sample a database holds, and how many changes were made to it since.
+/// Creates the table that records which version of the sample a database holds, and how many changes the demo has made
+/// since.
 const MARK: &str = "\
 -- demo: mark the database as filled
 create table demo_sample (version integer not null, step bigint not null default 0)";
@@ -29,15 +31,15 @@ const REMEMBER: &str = "\
 -- demo: remember the sample's version
 insert into demo_sample (version) values ($1)";
 
-/// Fills each database that is empty. A database that holds this sample stays as it is; one that holds another
-/// version of it is an error.
+/// Fills each database that does not hold the sample yet. A database that holds this version of the sample is not
+/// changed. Error: a database holds another version of it.
 pub async fn fill(remote_url: &str, local_url: &str) -> anyhow::Result<()> {
     let (remote, local) = tokio::join!(fill_one(remote_url, REMOTE), fill_one(local_url, LOCAL));
     remote.context("fill the demo's remote database")?;
     local.context("fill the demo's local database")
 }
 
-/// Fills one database in one transaction, so that a start that is killed in the middle leaves it empty.
+/// Fills one database in one transaction, so that the database stays empty if the process is killed in the middle.
 async fn fill_one(url: &str, tables: &str) -> anyhow::Result<()> {
     let mut owner = OwnerConnection::connect(url).await?;
     let tx = owner.begin().await?;

@@ -25,7 +25,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Returns data that is kept for the next start: in `directory`, or else where programs keep their data.
+    /// Returns directories whose data is kept for the next start: below `directory`, or if that is `None`, where this
+    /// user's programs keep their data.
     pub(super) fn kept(directory: Option<&Path>) -> Result<Self, EmbeddedError> {
         let data = |name: &str| match directory {
             Some(directory) => Ok(DataDirectory::Persistent(directory.join(name))),
@@ -55,7 +56,7 @@ impl Pair {
         place: Place,
         fresh: bool,
     ) -> anyhow::Result<Self> {
-        // check both before anything of either is removed
+        // Both are checked before data of either is removed.
         place.remote.refuse_foreign().map_err(said)?;
         place.local.refuse_foreign().map_err(said)?;
         let (remote, local) = tokio::join!(
@@ -79,12 +80,12 @@ impl Pair {
         })
     }
 
-    /// The URL of the database that plays the part of the central one; it may be written to.
+    /// The URL of the database that stands for the central one. Its role may write.
     pub fn remote_url(&self) -> &str {
         &self.remote_url
     }
 
-    /// The URL of the database that plays the part of the site's own.
+    /// The URL of the database that stands for the site's own.
     pub fn local_url(&self) -> &str {
         &self.local_url
     }

@@ -1,4 +1,4 @@
-//! The text that is printed when the demo is up. The address to open comes last, so that it stays visible.
+//! The text that is printed when the demo is running. The address to open comes last, so that it stays visible.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -74,7 +74,8 @@ pub(super) fn farewell(directory: &Path) -> String {
     )
 }
 
-/// Returns the address at which clients on this machine reach the server: the loopback address if it listens on all.
+/// Returns the address at which clients on this machine reach the server. If the server listens on all addresses, that
+/// is the loopback address.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let loopback = match listen.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),

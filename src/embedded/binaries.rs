@@ -7,7 +7,8 @@ use std::process::Command;
 use super::server_account::{Account, run};
 use super::{EmbeddedError, blocking, downloads};
 
-/// Where systems keep several major versions side by side, as `parent/{prefix}{major}/bin`.
+/// Where systems keep several major versions side by side: pairs of `parent` and `prefix` for
+/// `parent/{prefix}{major}/bin`.
 const VERSIONED: [(&str, &str); 6] = [
     ("/usr/lib/postgresql", ""),
     ("/usr", "pgsql-"),
@@ -27,8 +28,9 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds installed binaries. Looks in the named directory and no other; if none is named, on the `PATH`, in
-    /// `pg_config --bindir`, in the usual places of systems (newest version first) and in our own earlier download.
+    /// Finds installed binaries. If `explicit` names a directory, looks only there. Otherwise looks on the `PATH`, in
+    /// `pg_config --bindir`, in the usual directories of systems (newest version first), and in our own earlier
+    /// download.
     pub async fn find(explicit: Option<&Path>) -> Result<Option<Self>, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
         blocking(move || look(&Account::current()?, explicit)).await
@@ -49,7 +51,7 @@ impl Binaries {
         self.directory.join(name)
     }
 
-    /// Returns the first binaries found in the usual places or in an earlier download.
+    /// Returns the first binaries found on the `PATH`, in the usual directories or in an earlier download.
     pub(super) fn installed(account: &Account) -> Option<Self> {
         let places = on_path().into_iter().chain(pg_config()).chain(versioned());
         let downloads = downloads::wheel_places(account);

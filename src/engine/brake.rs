@@ -1,7 +1,7 @@
-//! The brake: holds back a plan whose deactivations look like a mistake on the remote.
+//! The brake: holds back a plan whose deactivations may be caused by a mistake on the remote.
 //!
 //! A meter becomes inactive because it is missing on the remote, or because the remote switched it off. The limits
-//! apply to the sum of both.
+//! apply to the sum of both kinds.
 
 use crate::db::{DbError, quote};
 use crate::model::{HeldBack, Permission};
@@ -12,13 +12,13 @@ use super::read::StagedRows;
 use super::{RunContext, SyncError};
 use crate::store::held_sets::ApprovalCover;
 
-/// Refuses a plan unless a person approved these meters, if one of these is true:
+/// Refuses a plan in these cases, unless a person approved all meters that would become inactive:
 ///
-/// - The remote has no usable meter, and some are active locally.
-/// - More meters would become inactive than the settings allow.
+/// - The remote has no row whose key a local row can have, and some local meters are active.
+/// - More meters would become inactive than the settings allow, both by number and by percentage of the active meters.
 ///
-/// Other changes of the plan do not matter. The meters of a refused plan are stored under the run, which has written
-/// nothing else by then.
+/// Other changes of the plan do not count. If the plan is refused, the meters that would become inactive are stored
+/// under the run. Nothing else has been written by then.
 pub(super) async fn check(
     run: &RunContext<'_>,
     plan: &Plan,
@@ -29,12 +29,12 @@ pub(super) async fn check(
     let is_empty = staged.rows == staged.unidentified;
     let deactivated = plan.counts.deactivated + plan.switched_off;
     let are_few = deactivated <= i64::from(job.limits.max_deactivated_rows);
-    // Counting the active meters scans all of them, so first decide the cases that need no count.
+    // Counting the active meters scans all of them. So the cases that need no count are decided first.
     if *job.mass_deactivation == Permission::Any || are_few && !is_empty {
         return Ok(());
     }
     let percent = i64::from(job.limits.max_deactivated_percent);
-    // With at least this many active meters the percentage is within the limit, so the count can stop there.
+    // With at least this many active meters, the percentage is within the limit, so the count can stop there.
     let enough = match percent {
         0 => i64::MAX,
         percent => (deactivated * 100 + percent - 1) / percent,
@@ -80,7 +80,7 @@ pub(super) async fn check(
     })
 }
 
-/// Stores the meters for a person to decide about, and returns a description of them.
+/// Stores the meters that would become inactive, so that a person can approve them. Returns a description of them.
 async fn hold(run: &RunContext<'_>, plan: &Plan, active: i64) -> Result<Box<HeldBack>, DbError> {
     let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
     Ok(Box::new(HeldBack {
@@ -94,7 +94,7 @@ async fn hold(run: &RunContext<'_>, plan: &Plan, active: i64) -> Result<Box<Held
     }))
 }
 
-/// Counts the active meters, but no further than `most`.
+/// Counts the active meters, but stops at `most`.
 async fn count_active(run: &RunContext<'_>, most: i64) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the active meters

@@ -1,12 +1,12 @@
-//! What every step of a sync works with.
+//! The context that every step of a sync works with.
 
 use crate::db::{Local, Tx};
 
 use super::{Job, Observer, Relations, Scope};
 
-/// The local transaction of a sync, what is synced, and where progress is published.
+/// The local transaction of a sync, the tables and rows that are synced, and the channel for progress.
 ///
-/// The remote transaction is not part of it, because it ends before the plan is made. The steps that read from the
+/// The remote transaction is not part of the context, because it ends before the plan is made. Steps that read from the
 /// remote take it as an argument of their own.
 #[derive(Clone, Copy)]
 pub(in crate::engine) struct RunContext<'a> {
@@ -14,16 +14,16 @@ pub(in crate::engine) struct RunContext<'a> {
     pub(in crate::engine) local: &'a Tx<'a, Local>,
     /// The two tables.
     pub(in crate::engine) relations: &'a Relations,
-    /// The tenant's rows in them.
+    /// The tenant's rows in the two tables.
     pub(in crate::engine) scope: &'a Scope,
     /// The settings and limits of the run.
     pub(in crate::engine) job: &'a Job<'a>,
-    /// Where progress is published.
+    /// The channel on which progress is published.
     pub(in crate::engine) observer: &'a Observer,
 }
 
 impl<'a> RunContext<'a> {
-    /// The same context with relations of which more is known.
+    /// Returns this context with `relations` in place of its own, for instance because more is known about them.
     pub(in crate::engine) fn with_relations(&self, relations: &'a Relations) -> Self {
         Self { relations, ..*self }
     }

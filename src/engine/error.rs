@@ -19,7 +19,7 @@ pub enum SyncError {
     /// The table is in a schema that the role may not use.
     #[error("The {side} role has no usage on schema {schema}, in which table {name} is.")]
     SchemaUsage {
-        /// Which database.
+        /// The database of the role.
         side: SideName,
         /// The table, as the settings name it.
         name: String,
@@ -46,14 +46,14 @@ pub enum SyncError {
         /// The type of the remote column.
         wanted: String,
     },
-    /// The local table holds one tenant's meters and was last synced for another tenant.
+    /// The local table has no tenant column and was last synced for another tenant.
     #[error(
         "The local table {table} holds the meters of tenant {found}; this run is for {wanted}."
     )]
     TenantMismatch {
         /// The local table.
         table: String,
-        /// The tenant it was last synced for.
+        /// The tenant that the table was last synced for.
         found: String,
         /// The tenant of this run.
         wanted: TenantId,
@@ -61,9 +61,9 @@ pub enum SyncError {
     /// The local table is being synced for another tenant right now.
     #[error("The local table {0} is being synced for another tenant right now.")]
     TableBusy(String),
-    /// A remote table was truncated or rewritten after the snapshot was taken, so the snapshot does not show its
-    /// rows. Also returned before anything is read if the source may read foreign tables and the run has not waited
-    /// for them: the caller then starts over and waits.
+    /// A remote table was truncated or rewritten after the snapshot was taken, so the snapshot does not show its rows.
+    /// Also returned before anything is read if the source may read foreign tables and the run has not waited for them:
+    /// the caller then starts over and waits.
     #[error(
         "The remote table {0} was rewritten while its rows were being read; no meter was changed."
     )]
@@ -93,15 +93,16 @@ pub enum SyncError {
     TooManyRejected {
         /// The tenant.
         tenant: TenantId,
-        /// How many may be rejected.
+        /// How many rows may be rejected.
         limit: usize,
-        /// Why the last one was rejected.
+        /// Why the last row was rejected.
         reason: String,
     },
-    /// Other sessions kept changing the rows of the plan while it was made.
+    /// Other sessions changed the rows of the plan while it was made, each time that it was made.
     #[error("Others kept changing the local meters of tenant {0} while they were being compared.")]
     PlanKeptChanging(TenantId),
-    /// The brake: the remote has no usable meter of the tenant.
+    /// The brake: the remote has no row of the tenant with a key that a local row can have, but local meters are
+    /// active.
     #[error(
         "The remote has no usable meters of tenant {tenant}, but {} are active here; none was deactivated.",
         held.active
@@ -129,7 +130,8 @@ pub enum SyncError {
         tenant: TenantId,
         /// The run whose meters were approved.
         run: RunId,
-        /// How many of these meters that run did not show. `None` if that run cannot be approved.
+        /// How many of the meters that would become inactive are not among those that were approved. `None` if run
+        /// `run` cannot be approved.
         others: Option<i64>,
         /// The deactivations that were held back.
         held: Box<HeldBack>,
@@ -166,29 +168,10 @@ impl From<SyncError> for Failure {
 }
 
 impl SyncError {
-    /// Whether the sync was refused as a precaution and nothing failed: by the brake, or because the local table
+    /// Whether the sync was refused as a precaution, although nothing failed: by the brake, or because the local table
     /// holds another tenant's meters.
     pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::SourceEmpty { .. }
-            | Self::MassDeactivation { .. }
-            | Self::ApprovalOutdated { .. }
-            | Self::TenantMismatch { .. } => true,
-            Self::Database(_)
-            | Self::RemoteSchema(_)
-            | Self::LocalSchema(_)
-            | Self::SchemaUsage { .. }
-            | Self::Drift(_)
-            | Self::TriggersDisabled
-            | Self::SameTable(_)
-            | Self::TenantRefused { .. }
-            | Self::TableBusy(_)
-            | Self::DuplicateSourceKey { .. }
-            | Self::DuplicateLocalKey { .. }
-            | Self::TooManyRejected { .. }
-            | Self::Rewritten(_)
-            | Self::PlanKeptChanging(_) => false,
-        }
+        self.held_back().is_some() || matches!(self, Self::TenantMismatch { .. })
     }
 
     /// Whether the remote failed because a row was too long for it to send.
@@ -252,7 +235,7 @@ impl SyncError {
         }
     }
 
-    /// A remedy more specific than the default one of the code; `None` if the default fits.
+    /// A remedy that is more specific than the default remedy of the code. `None` if the default fits.
     fn remedy(&self, failure: &Failure) -> Option<String> {
         match self {
             Self::SameTable(_) => Some(

@@ -1,7 +1,7 @@
 //! The first load: relays the remote rows straight into the local table if the tenant has no meters there yet.
 //!
-//! The result is the same as with staging and planning, at half the cost. Rows that the table does not take this way
-//! are staged and planned. Not all of them are at fault: for example, a row may refer to a later row.
+//! The result is the same as with staging and planning, at half the cost. Rows that the table does not take by COPY are
+//! staged and planned. They need not be at fault: for example, a row may refer to a later row.
 
 use tokio_postgres::Row;
 
@@ -16,8 +16,8 @@ use super::relations::locks;
 use super::try_rows::{self, RowRange};
 use super::{Extent, RunContext, SyncError, SyncResult, apply, enter, plan, read, record_changes};
 
-/// Loads the meters by COPY. Returns `None`, with nothing changed, if that is not possible: the tenant has local
-/// meters already, or the local table is not suited.
+/// Loads the meters by COPY. Returns `None`, with nothing changed, if that is not possible: the tenant already has
+/// local meters, or the local table is not suited.
 pub(super) async fn load(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -29,7 +29,8 @@ pub(super) async fn load(
     Ok(loaded.await?.ok())
 }
 
-/// Why a load is undone: the local table may change what is copied, or another session has inserted meters meanwhile.
+/// The load must be undone: the local table may change rows that are copied, or another session has inserted meters
+/// meanwhile.
 struct NotLoaded;
 
 async fn relay_all(
@@ -45,7 +46,7 @@ async fn relay_all(
     local.hold_rows().await?;
     let may_load = match relations.stores_rows_unchanged {
         true => locks::stores_rows_unchanged(local, relations).await?,
-        // Foreign keys that act on updates do not matter, because a load updates nothing.
+        // Foreign keys that act on updates do not matter here, because a load updates nothing.
         false => relations.has_foreign_keys_acting_on_update,
     };
     if !may_load {
@@ -82,7 +83,8 @@ async fn relay_all(
     Ok(Ok(synced))
 }
 
-/// Inserts the rows that the COPY did not take, except those at fault. `loaded` is how many it took.
+/// Inserts the rows that the COPY did not take, except those at fault. `loaded` is the number of rows that the COPY
+/// took.
 async fn bring_in(
     run: &RunContext<'_>,
     left: UnreadRows,
@@ -97,7 +99,7 @@ async fn bring_in(
         return Ok(Err(NotLoaded));
     }
     read::refuse_keys(run.job.tenant, &twice)?;
-    // Meters that are loaded already need no comparison, and no meter is to be deactivated.
+    // Meters that are already loaded need no comparison, and no meter will be deactivated.
     let leftover = Extent::nothing(rows);
     let plan = plan::make(run, &leftover, &staged).await?;
     enter(run.observer, Phase::Apply);
@@ -106,7 +108,7 @@ async fn bring_in(
     Ok(Ok(apply::apply(run, plan, staged).await?))
 }
 
-/// Finds keys of rows that the COPY did not take but that are in the local table by now. If only this run inserted
+/// Finds keys of rows that the COPY did not take but that are in the local table now. Unless another session inserted
 /// meters, the remote has these keys twice.
 async fn loaded_twice(run: &RunContext<'_>) -> Result<Vec<Row>, DbError> {
     let relations = run.relations;

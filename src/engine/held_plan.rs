@@ -1,5 +1,5 @@
-//! Finds the meters that a plan would make inactive, and compares them with those that a person was shown. `store::held_sets`
-//! keeps the sets of meters that the brake held back.
+//! Finds the meters that a plan would make inactive, and compares them with those that a person was shown.
+//! `store::held_sets` keeps the sets of meters that the brake held back.
 
 use tokio_postgres::Row;
 
@@ -8,8 +8,8 @@ use crate::db::{DbError, json};
 use crate::model::{Fields, RunId};
 use crate::store::held_sets::{self, ApprovalCover};
 
-/// SQL for the meters that the plan makes inactive: `key` is the key as the local table has it, `n` the number in
-/// the plan.
+/// SQL for the meters that the plan makes inactive. `key` is the key as the local table has it, and `n` is the number
+/// in the plan.
 fn keys(run: &RunContext<'_>) -> String {
     let relations = run.relations;
     let key = relations.key_json("l");
@@ -22,31 +22,31 @@ fn keys(run: &RunContext<'_>) -> String {
     )
 }
 
-/// Stores the meters that the plan makes inactive under the job's run, and returns the digest of the set.
+/// Stores the meters that the plan makes inactive, under the job's run. Returns the digest of the set.
 pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
     let job = run.job;
     let whose = format!("{} {} ", run.relations.local, job.tenant);
     held_sets::keep(run.local, job.run_id, &keys(run), &whose).await
 }
 
-/// Compares the meters that the plan makes inactive with those that the run `shown` held back.
+/// Compares the meters that the plan makes inactive with those that the brake held back in the run `shown`.
 pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCover, DbError> {
     held_sets::cover(run.local, (run.job.run_id, shown), &keys(run)).await
 }
 
-/// How many meters of each kind are named.
+/// The most meters that are named for each cause.
 const NAMED: u32 = 5;
 
 /// Why a meter would become inactive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeactivationCause {
-    /// It is missing on the remote.
+    /// The meter is missing on the remote.
     Gone,
-    /// Its remote row has an `active` that is not true.
+    /// The meter's remote row has an active column that is not true.
     SwitchedOff,
 }
 
-/// The first meters of a kind, for people to read: their keys, and their names if there is a column `name`.
+/// The first meters with one cause, for people to read: their keys, and their names if there is a column `name`.
 pub(super) async fn first(
     run: &RunContext<'_>,
     kind: DeactivationCause,

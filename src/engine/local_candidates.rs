@@ -1,18 +1,18 @@
-//! Selects the local rows of the extent. The plan finds among them those that are missing on the remote.
+//! Selects the local rows of the extent. From these, the plan picks those that are missing on the remote.
 
 use crate::db::{DbError, quote};
 
 use super::{Extent, RunContext};
 
-/// The temporary table of [`select`].
+/// The temporary table that [`select`] creates.
 pub(super) const TABLE: &str = "pg_temp.meter_sync_candidate";
 
-/// Selects the rows into a temporary table. This is done while the remote looks for the rows to send, so that the
-/// plan need not look through the local table afterwards.
+/// Selects the local rows of the extent into a temporary table. This is done while the remote looks for the rows to
+/// send, so that the plan need not search the local table afterwards.
 ///
-/// If somebody changes one of these rows that the plan would deactivate, it is found when the rows of the plan are
-/// locked, and the plan is made again, from the local table itself. A row that somebody adds or activates after this
-/// is left to the next run, as is one that is added after the plan.
+/// Another session may change a row after it was selected. If the plan would deactivate that row, the change is found
+/// when the rows of the plan are locked, and the plan is made again from the local table itself. A row that is added or
+/// activated after the selection is left to the next run, as is a row that is added after the plan.
 pub(super) async fn select(run: &RunContext<'_>, extent: &Extent) -> Result<(), DbError> {
     let sql = format!(
         "-- look for the local rows of the extent
@@ -22,7 +22,7 @@ create temp table meter_sync_candidate on commit drop as select u.* from {} u",
     run.local.batch(&sql).await
 }
 
-/// The rows as SQL for `from`, in parentheses, with the columns of `meter_sync_unmatched`.
+/// The local rows of the extent as SQL for `from`, in parentheses, with the columns of `meter_sync_unmatched`.
 pub(super) fn rows(run: &RunContext<'_>, extent: &Extent) -> String {
     let relations = run.relations;
     let (local, filter, within) = (&relations.local, &run.scope.local_filter, &extent.local);

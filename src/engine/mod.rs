@@ -2,18 +2,19 @@
 //!
 //! It works inside one remote snapshot and one local transaction, both opened by the caller, so its writes become
 //! visible all at once or not at all. It starts no runs, keeps no log of runs and has no user interface: it takes a
-//! [`Job`] and returns what it did.
+//! [`Job`] and returns a result.
 //!
 //! The steps, in order:
 //!
 //! - `relations` reads the catalogs of both sides into a [`Relations`], and `scope` selects the tenant's rows.
-//! - `load` relays the remote rows straight into the local table if the tenant has none there yet. That ends the sync.
+//! - `first_load` relays the remote rows straight into the local table if the tenant has none there yet. That ends the
+//!   sync.
 //! - `digest` finds which rows can differ.
 //! - `read` relays these rows by COPY into a staging table, without decoding them.
 //! - `plan` finds the differences by set operations.
 //! - `brake` may refuse the plan.
-//! - `apply` carries the plan out in sets of rows. It writes single rows only to find those that the local table
-//!   does not take.
+//! - `apply` carries the plan out in sets of rows. It writes single rows only to find those that the local table does
+//!   not take.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -67,8 +68,8 @@ mod value_reasons;
 /// The input of one sync.
 #[derive(Clone, Debug)]
 pub struct Job<'a> {
-    /// The run under which changes are recorded. Its log row exists already, unless nothing is recorded
-    /// ([`compare`]).
+    /// The run under which changes are recorded. Its log row must exist, unless nothing is recorded (as in
+    /// [`compare`]).
     pub run_id: RunId,
     /// The tenant whose meters are synced.
     pub tenant: &'a TenantId,
@@ -76,7 +77,7 @@ pub struct Job<'a> {
     pub mapping: &'a Mapping,
     /// Timeouts, and limits on deactivations, rejected rows and recorded changes.
     pub limits: &'a Limits,
-    /// Whose meters the local table holds, if it has no tenant column.
+    /// The tenant whose meters the local table holds, if the table has no tenant column.
     pub table_owner: TableOwner,
     /// Which rows to compare value by value.
     pub compare: Compare,
@@ -88,15 +89,17 @@ pub struct Job<'a> {
     pub dry_run: bool,
     /// Which mass deactivation a person approved.
     pub mass_deactivation: &'a Permission,
-    /// Whether a person allowed the local table to change over to this tenant.
+    /// Whether a person allowed the local table to be synced for this tenant although it was last synced for another
+    /// one.
     pub allow_tenant_change: bool,
-    /// The columns as earlier runs knew them.
+    /// The columns that earlier runs synced, as recorded then.
     pub known_columns: &'a KnownColumns,
     /// Set as soon as the run has compared its columns with `known_columns`, even if it fails later.
     pub column_report: &'a OnceLock<ColumnReport>,
 }
 
-/// What a run found out in earlier attempts, if it starts over with a new remote snapshot.
+/// What a run found out in earlier attempts. A run starts over with a new remote snapshot if a remote table was
+/// rewritten meanwhile, or if a row was too long to send.
 #[derive(Clone, Debug, Default)]
 pub struct EarlierAttempts {
     /// Whether the run waited, before the snapshot, for sessions that were rewriting the foreign tables behind the
@@ -114,21 +117,21 @@ pub enum Compare {
     /// Rows whose versions or digests differ.
     #[default]
     Differences,
-    /// The same, and the rows that [`compare`] found to differ.
+    /// Rows whose versions or digests differ, and also the rows that [`compare`] found to differ.
     Also(Extent),
     /// All rows.
     Everything,
 }
 
-/// The rows to stage and compare value by value; all others are known to be equal.
+/// The rows to stage and compare value by value. All other rows are known to be equal.
 #[derive(Clone, Debug)]
 pub struct Extent {
-    /// How many meters of the tenant the remote holds, inside and outside the extent. `None` if all rows are read
-    /// and so get counted anyway.
+    /// How many meters of the tenant the remote holds, inside and outside the extent. `None` if all rows are read,
+    /// because they are counted then.
     pub(crate) remote_rows: Option<i64>,
-    /// The SQL condition that selects the rows on the remote, for a row named `r`.
+    /// The SQL condition for the remote rows `r` of the extent.
     pub(crate) remote: String,
-    /// The same on the local side, for a row named `l`.
+    /// The SQL condition for the local rows `l` of the extent.
     pub(crate) local: String,
 }
 
@@ -141,7 +144,7 @@ impl Extent {
         }
     }
 
-    /// Whether no local row is in it, so that none can be missing on the remote.
+    /// Whether the extent has no local rows, so that none can be missing on the remote.
     fn has_no_local_rows(&self) -> bool {
         self.local == "false"
     }
@@ -164,14 +167,15 @@ impl Extent {
     }
 }
 
-/// Whose meters are in a local table without a tenant column. Such a table holds the meters of one tenant only.
+/// Tells which tenant a local table without a tenant column belongs to. Such a table holds the meters of one tenant
+/// only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableOwner {
-    /// No other tenant's: the table is free for the job's tenant.
+    /// No other tenant: the job's tenant may use the table.
     Nobody,
-    /// Those of another tenant, for which it was last synced.
+    /// Another tenant, for which the table was last synced.
     Tenant(String),
-    /// Another run is syncing the table for another tenant right now.
+    /// Another tenant, for which another run is syncing the table right now.
     Running,
 }
 
@@ -192,9 +196,10 @@ pub struct SyncResult {
 /// How a sync ended.
 #[derive(Debug)]
 pub struct SyncEnd {
-    /// What it did, or what it would do if this was a dry run.
+    /// What the sync did, or what it would do if this was a dry run.
     pub synced: SyncResult,
-    /// Why the brake would hold back the plan of a dry run. `None` if it would not, or if this was no dry run.
+    /// The reason for which the brake would hold back the plan of a dry run. `None` if the brake would let the plan
+    /// pass, or if this was no dry run.
     pub refusal: Option<SyncError>,
     /// How the rows that differ were found.
     pub compared: Compared,
@@ -267,7 +272,7 @@ pub async fn run(
     Box::pin(carry_out(run, versions, found)).await
 }
 
-/// What was found to differ, before it is planned.
+/// The rows that may differ, before the changes are planned.
 struct Found {
     extent: Extent,
     staged: StagedRows,
@@ -320,12 +325,13 @@ fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError>
 
 /// Compares the contents of all rows of both sides by two digests with these seeds, and writes nothing.
 ///
-/// The seeds must be new for each comparison: rows whose hashes are equal by chance under one pair of seeds are not
-/// equal under another. The observer learns how many bytes the remote sent, even if the comparison fails or is
+/// The seeds must be new for each comparison. Rows whose hashes are equal by chance under one pair of seeds are not
+/// equal under another. The observer is told how many bytes the remote sent, even if the comparison fails or is
 /// cancelled.
 ///
-/// The local transaction needs no lock, because each side is read as of one moment. If a sync is in progress at the
-/// same time, its changes may show up as a difference; a sync of that difference then finds nothing to do.
+/// A sync may run at the same time, because each side is read as of one moment. The local table is only locked against
+/// being altered. Changes of a running sync may show up as a difference. A sync of that difference then finds nothing
+/// to do.
 pub async fn compare(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,

@@ -1,19 +1,19 @@
-//! Makes the plan: finds by set operations what differs between the staged rows and the local table.
+//! Makes the plan: finds the differences between the staged rows and the local table by set operations.
 //!
 //! Two values differ if their binary images differ (`record_image_ne`, record comparison,
 //! <https://www.postgresql.org/docs/current/functions-comparisons.html#COMPOSITE-TYPE-COMPARISON>). So NULL differs
 //! from `''` and `1.0` from `1.00`, types without an equality operator such as `json` can be compared, and a
-//! case-insensitive type does not hide a rename. A staged value has been converted to the local type, so a value
-//! that was written once compares equal from then on.
+//! case-insensitive type does not hide a rename. A staged value was already converted to the local type, so once it is
+//! written, it compares equal in later runs.
 
 use crate::db::{DbError, Local, RowFault, Tx, quote};
-use crate::model::{Action, Counts, Rejection};
+use crate::model::{Action, Counts, Rejection, saturating_i64};
 
 use super::read::{self, StagedRows};
 use super::try_rows::RowRange;
 use super::{Extent, Job, Relations, RunContext, Scope, SyncError, SyncResult, local_candidates};
 
-/// What a sync would change. The rows are in two temporary tables:
+/// The changes that a sync would make. The rows are in two temporary tables:
 ///
 /// - `meter_sync_plan`: one numbered row for each meter to change.
 /// - `meter_sync_unmatched`: the local meters within the extent that are missing on the remote, active or not.
@@ -26,7 +26,7 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<(Step, RowRange)>,
 }
 
-/// A step of applying a plan. A step that frees unique values comes before a step that takes them.
+/// A step in which a plan is applied. Steps that free unique values come before steps that need them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Deactivate,
@@ -61,8 +61,8 @@ impl Plan {
 /// How many times a plan is made at most, if other sessions change its rows meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// Makes the plan. Unless this is a dry run, it locks the local rows of the plan and makes the plan again if one of
-/// them has changed. So nobody can change a row between plan and apply.
+/// Makes the plan. Unless this is a dry run, it locks the local rows of the plan, and makes the plan again if one of
+/// them has changed. So nobody can change these rows between plan and apply.
 pub(crate) async fn make(
     run: &RunContext<'_>,
     extent: &Extent,
@@ -96,8 +96,8 @@ pub(crate) async fn make(
     Ok(summary(local, staged).await?)
 }
 
-/// `row(t."a", t."b", ...)` over all columns except the key. Keys that are equal to the local type, such as `a` and
-/// `A` in a case-insensitive type, are the same meter, and the local key is left as it is.
+/// `row(t."a", t."b", ...)` over all columns except the key. The key is left out because keys that are equal in the
+/// local type (such as `a` and `A` in a case-insensitive type) are the same meter, and the local key is left as it is.
 fn image(row: &str, relations: &Relations) -> String {
     format!("row({})", relations.list(row, relations.fields()))
 }
@@ -144,8 +144,8 @@ analyze pg_temp.meter_sync_plan"
     )
 }
 
-/// SQL condition: whether a staged row makes an active local row inactive. If `active` is NOT NULL in a plain table,
-/// the table rejects a NULL and the meter stays active, so only `false` counts.
+/// SQL condition: whether a staged row makes an active local row inactive. If the active column is NOT NULL in a plain
+/// table, the table rejects a NULL and the meter stays active, so only `false` counts.
 fn is_switched_off(relations: &Relations) -> String {
     let here = format!("l.{} is true", quote::identifier(&relations.active));
     let there = relations.column("s", &relations.active);
@@ -161,9 +161,9 @@ fn is_switched_off(relations: &Relations) -> String {
     }
 }
 
-/// Locks the local rows of the plan against writers, but not against readers or new rows that refer to them. Returns
-/// `false` if one of them has changed since it was planned. Returns an error if several local rows have the same
-/// key: a unique index does not cover the tables that inherit from its table.
+/// Locks the local rows of the plan. Other sessions can then not change them, but can read them and insert rows that
+/// refer to them. Returns `false` if a row has changed since it was planned. Returns an error if several local rows
+/// have the same key, which is possible because a unique index does not cover the tables that inherit from its table.
 async fn lock(run: &RunContext<'_>) -> Result<bool, SyncError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let same_key = run.relations.same_key("l", "p");
@@ -193,10 +193,11 @@ from pg_temp.meter_sync_plan p where p.action <> 'insert'"
     Ok(planned == as_planned || count_as_planned(run).await? == planned)
 }
 
-/// Counts the local rows of the plan that have not changed since they were planned, locked or not. Row security
-/// keeps us from locking a row that our role may not update. Such a row stays in the plan, and is rejected when the
-/// update skips it. A row that was changed or deleted before it could be locked is not counted, because this
-/// statement sees what is committed by now.
+/// Counts the local rows of the plan that are still as planned, locked or not:
+///
+/// - A row that row security keeps us from locking is counted. The update skips it later, and it is rejected.
+/// - A row that was changed or deleted before it could be locked is not counted, because this statement sees everything
+///   that is committed by now.
 async fn count_as_planned(run: &RunContext<'_>) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the rows that are as planned
@@ -211,7 +212,7 @@ where p.action operator(pg_catalog.<>) 'insert' and l.xmin operator(pg_catalog.=
     Ok(run.local.query_one(&sql, &[]).await?.get(0))
 }
 
-/// Returns an error if several local rows have the same key of the plan.
+/// Returns an error if several local rows have the same key, and the plan changes a row with this key.
 async fn refuse_planned_twice(run: &RunContext<'_>) -> Result<(), SyncError> {
     let same_key = run.relations.same_key("l", "p");
     let is_planned = format!(
@@ -276,7 +277,7 @@ async fn summary(local: &Tx<'_, Local>, staged: &StagedRows) -> Result<Plan, DbE
         }
     }
     plan.steps.sort_by_key(|(_, rows)| rows.first);
-    let rejected = i64::try_from(staged.rejected.len()).unwrap_or(i64::MAX);
+    let rejected = saturating_i64(staged.rejected.len());
     plan.counts.rejected = rejected;
     plan.counts.unchanged = staged.rows
         - rejected

@@ -6,14 +6,15 @@ use uuid::Uuid;
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::model::saturating_i64;
 
 use super::plan::{self, Plan};
 use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::{Relations, RunContext};
 
-/// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. Further
-/// changes are stored in a temporary table. They fill the places of rows that are rejected later: once a row is
-/// written, its old values are lost.
+/// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. Some
+/// further changes are stored in a temporary table, because the old values of a row are lost once it is written. They
+/// take the places of rows that are rejected later.
 pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbError> {
     let RunContext { local, job, .. } = *run;
     let changes = plan.counts.changes();
@@ -40,7 +41,7 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
     record(local, further, &index, |form| of_plan(run, &spare, form)).await
 }
 
-/// Records no changes, for a plan whose rows the caller records later. Only creates the table of further changes.
+/// Records no changes. Used for a plan whose rows the caller records later. Only creates the table of further changes.
 pub(super) async fn no_changes(local: &Tx<'_, Local>) -> Result<(), DbError> {
     local.batch(CREATE_SPARE).await
 }
@@ -59,13 +60,13 @@ insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
 select g.run_id, g.n, g.action, g.key, g.before, g.after
 from pg_temp.meter_sync_spare g where g.n <> all ($1) order by g.n limit $2";
 
-/// Fills the log with further changes in place of those of rejected rows, which are removed from it. `rejected`
-/// holds the numbers of these rows in the plan. Call it once, when all of them are known, and only if there were
-/// more changes than the log keeps.
+/// Fills the log with further changes, in place of those of rejected rows. `rejected` has the numbers of the rejected
+/// rows in the plan. Call this once, when all of them are known, and only if there were more changes than the log
+/// keeps.
 pub(super) async fn refill(run: &RunContext<'_>, rejected: &[i64]) -> Result<(), DbError> {
     let limit = i64::from(run.job.limits.change_limit);
     let taken = rejected.iter().filter(|n| **n <= limit).count();
-    let taken = i64::try_from(taken).unwrap_or(i64::MAX);
+    let taken = saturating_i64(taken);
     let params = [param::bigints(rejected), param::bigint(taken)];
     run.local.execute(REFILL, &params).await.map(drop)
 }
@@ -76,7 +77,7 @@ pub(super) async fn load(run: &RunContext<'_>, rows: RowRange) -> Result<(), DbE
     record(run.local, rows, "", |form| of_load(run, &log, form)).await
 }
 
-/// The table in which changes are recorded, and the run that they belong to.
+/// The table in which changes are recorded, and the run to which the changes belong.
 struct Log<'t> {
     into: &'t str,
     run_id: Uuid,
@@ -92,8 +93,9 @@ impl<'t> Log<'t> {
         }
     }
 
-    /// SQL that inserts the rows of a query. A value that cannot be converted to UTF-8 could not be read back. For
-    /// such a value the statement fails, or writes it in ASCII if the form is [`ValueForm::Escaped`] or [`ValueForm::Size`].
+    /// SQL that inserts the rows of a query. If a value cannot be converted to UTF-8, no client could read it back. For
+    /// such a value, the statement fails if the form is [`ValueForm::Json`] or [`ValueForm::Text`]. In the other forms,
+    /// it writes all values escaped to ASCII.
     fn insert(&self, rows: &str, form: ValueForm) -> String {
         const COLUMNS: &str = "run_id, n, action, key, before, after";
         let into = self.into;
@@ -115,9 +117,9 @@ where pg_catalog.convert_to(pg_catalog.concat(x.key, x.before, x.after), 'UTF8')
     }
 }
 
-/// Records a range of rows. A value that cannot be recorded as JSON must not stop the sync, so there are fallbacks.
-/// If one row fails, all rows are recorded as text. A row that fails again is recorded in ASCII, or else with the
-/// sizes of its long values.
+/// Records a range of rows. A value that cannot be recorded as JSON must not stop the sync, so other forms are tried.
+/// If one row fails, all rows are recorded as text. A row that fails again is recorded in ASCII or, if that fails, too,
+/// with the sizes of its long values.
 async fn record(
     local: &Tx<'_, Local>,
     rows: RowRange,
@@ -162,13 +164,13 @@ async fn record(
 /// The form in which values are recorded.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ValueForm {
-    /// As the JSON value that `to_jsonb` makes of each.
+    /// The JSON value that `to_jsonb` makes of the value.
     Json,
-    /// As a JSON string of their text, which is possible for any value.
+    /// The value's text as a JSON string, which is possible for any type.
     Text,
-    /// As a JSON string of their text, with each byte that is not ASCII written as an escape such as `\377`.
+    /// The value's text as a JSON string, with each byte that is not ASCII written as an escape such as `\377`.
     Escaped,
-    /// As their size in bytes if they are long, otherwise as a JSON string of their text.
+    /// The value's size in bytes if the value is long, otherwise its text as a JSON string.
     Size,
 }
 
@@ -212,8 +214,9 @@ fn of_load(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
         quote::columns("l.", &relations.key),
     );
     let after = fields(relations, "l", form);
-    // Without the fence, the planner may walk the key of all tenants to find the first rows of this one. It does so while
-    // a table that is being filled has no statistics, and each load would read the loads before it.
+    // `offset 0` keeps the planner from walking the key index over all tenants to find the first rows of this one. It
+    // would do so while a table that is being filled has no statistics, and each load would then read the rows of all
+    // earlier loads.
     let rows = match relations.local_tenant {
         Some(_) => format!("(select l.* from {local} l where {local_filter} offset 0) l"),
         None => format!("{local} l where {local_filter}"),
@@ -252,7 +255,8 @@ fn is_same(relations: &Relations, column: &Column) -> String {
     format!("pg_catalog.record_image_eq(row({before}), row({after}))")
 }
 
-/// Types whose `=` is true only for values with the same binary image. It is faster than comparing the images.
+/// The types whose `=` is true only for values with the same binary image. Using `=` is faster than comparing the
+/// images.
 const EXACT: &[&str] = &[
     "smallint",
     "integer",
@@ -264,12 +268,11 @@ const EXACT: &[&str] = &[
     "uuid",
 ];
 
-/// How many characters of a value are recorded. Longer values are cut in the log only; the meters hold them whole.
+/// The most characters of a value that are recorded. A longer value is cut in the log, but not in the meter.
 const LONGEST_RECORDED: u32 = 10_000;
-/// A value that is stored in at most this many bytes has no more than `LONGEST_RECORDED` characters, however well it
-/// is compressed.
+/// A value stored in at most this many bytes has no more than `LONGEST_RECORDED` characters, even if it is compressed.
 const SURELY_SHORT: u32 = 100;
-/// Types whose values always have fewer characters than `LONGEST_RECORDED`.
+/// The types whose values always have fewer characters than `LONGEST_RECORDED`.
 const SHORT: &[&str] = &[
     "smallint",
     "integer",
@@ -284,8 +287,8 @@ const SHORT: &[&str] = &[
     "inet",
 ];
 
-/// SQL: the fields of a row that the plan changes, as one JSON object. The booleans `d1`, `d2` and so on of `o` tell
-/// which fields these are.
+/// SQL: the fields of a row that the plan changes, as one JSON object. A column `o.d1`, `o.d2` and so on tells whether
+/// the plan changes the field.
 fn changed(relations: &Relations, row: &str, form: ValueForm) -> String {
     let each = others(relations).zip(1..).map(|(column, n)| {
         let (name, value) = (quote::literal(&column.name), value(relations, row, column, form));
@@ -367,8 +370,8 @@ pub(super) fn recorded(value: &str, text: &str, form: ValueForm) -> String {
     )
 }
 
-/// SQL: the text of a value, or at least the part of it that is recorded. A `bytea` is cut first: its text is twice
-/// as long as the data, and can exceed the size limit of a text.
+/// SQL: the text of a value, or at least the part that is recorded. A `bytea` is cut first: its text is twice as long
+/// as the data, and can exceed the size limit of a text.
 fn beginning(column: &Column, value: &str) -> String {
     match column.base_type.as_str() {
         "bytea" => format!("pg_catalog.substr({value}, 1, {LONGEST_RECORDED})::text"),

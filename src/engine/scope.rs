@@ -1,6 +1,6 @@
 //! Selects the rows of one tenant in both tables.
 //!
-//! [`Relations`] are the same for all tenants of a table. A [`Scope`] adds the tenant: it is cheap to make, and asks no
+//! [`Relations`] are the same for all tenants of a table. A [`Scope`] adds the tenant. It is cheap to make and needs no
 //! database.
 
 use crate::db::catalog::Column;
@@ -44,8 +44,8 @@ impl Scope {
 }
 
 /// Fails if the tenant id is not a valid value of the remote tenant column's type. Call this before the id is used in a
-/// condition, where the same error would look like a fault of the remote. A query is not checked, because the types of
-/// its columns have no full names.
+/// condition: there, the same error would look like a fault of the remote. For a query, nothing is checked, because the
+/// types of its columns have no full names.
 pub(crate) async fn try_tenant(
     remote: &Tx<'_, Remote>,
     relations: &Relations,

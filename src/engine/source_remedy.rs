@@ -38,14 +38,14 @@ fn behind(error: &SyncError, source: &Source) -> Option<String> {
     }
 }
 
-/// The name of a table without its schema, as the server gives it in errors.
+/// The last part of a table's name, without the schema. The server's errors name tables in this way.
 fn last_part(table: &str) -> String {
     let parts = table_name::parts(table).unwrap_or_default();
     parts.last().cloned().unwrap_or_default()
 }
 
-/// The remedy if the query itself may be at fault; `None` if there is no query, or if the failure has a fitting
-/// remedy.
+/// The remedy if the query itself may be at fault. `None` if the source is no query, or if the failure already has a
+/// fitting remedy.
 fn of_query(failure: &Failure, source: &Source) -> Option<String> {
     const MEND: &str = "Mend METER_SYNC_REMOTE_QUERY: one select that Postgres takes as a subquery, without parameters and without anything behind a semicolon, and that gives the key, the tenant column, the active column and what METER_SYNC_COLUMNS names; `meter-sync check` tries it.";
     const GRANT: &str = "Grant the remote role usage on the schemas, select on the tables and execute on the functions that METER_SYNC_REMOTE_QUERY names.";

@@ -1,8 +1,8 @@
-//! Finds the rows that the local database refuses, at a cost in proportion to their number.
+//! Finds the rows that the local database refuses. The cost grows with the number of refused rows.
 //!
 //! A set of rows is written as a whole. If a row in it is at fault, the set is halved and each half is tried, until the
-//! row at fault is alone. This takes about `2 log2(n)` more statements for each bad row, each over rows found by an
-//! index, and none if no row is bad.
+//! row at fault is alone. This takes about `2 log2(n)` more statements for each row at fault, each over rows found by
+//! an index. If no row is at fault, one statement is enough.
 
 use std::future::Future;
 
@@ -39,8 +39,8 @@ impl RowRange {
 /// A statement that writes each of the rows numbered `$1` to `$2` once.
 pub(crate) struct RowRangeStatement {
     pub(crate) sql: String,
-    /// Whether some numbers may have no row. If not, a statement has failed unless it touches as many rows as the range
-    /// has numbers.
+    /// Whether the range may have numbers without a row. If false, the statement counts as failed unless it touches
+    /// exactly as many rows as the range has numbers.
     pub(crate) has_gaps: bool,
     /// Whether constraints that a trigger of the local table deferred are checked right after the statement. An error
     /// raised only at commit could not be traced to a row.
@@ -76,8 +76,8 @@ pub(crate) enum WriteOutcome {
     NotWritten(Box<RowFault>),
 }
 
-/// Runs `attempt` under a savepoint and undoes it if it gives [`WriteOutcome::NotWritten`]. An error about a row is undone, too,
-/// and becomes [`WriteOutcome::NotWritten`]; any other error is returned.
+/// Runs `attempt` under a savepoint and undoes it if it gives [`WriteOutcome::NotWritten`]. An error about a row is
+/// undone, too, and becomes [`WriteOutcome::NotWritten`]. Any other error is returned.
 pub(crate) async fn attempt(
     local: &Tx<'_, Local>,
     attempt: impl Future<Output = Result<WriteOutcome, DbError>>,
@@ -104,9 +104,9 @@ pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
 /// SQLSTATE classes of errors that come from the state of the server or the connection, not from the statement.
 const NOT_OURS: &[&str] = &["08", "25", "40", "53", "55", "57", "58", "XX"];
 
-/// Runs an optional step under a savepoint. If the server cannot do it, the step is undone and the result is `None`. An
-/// error of the server's state is returned, and so is that of an event trigger that refuses temporary tables: it must
-/// be reported, not taken for something that the server cannot do.
+/// Runs an optional step under a savepoint. If the server cannot run it, the step is undone and the result is `None`.
+/// Two kinds of errors are returned instead, because they do not show what the server can do: errors that come from the
+/// state of the server or the connection, and errors of an event trigger that refuses temporary tables.
 pub(crate) async fn if_possible<T>(
     local: &Tx<'_, Local>,
     attempt: impl Future<Output = Result<T, DbError>>,

@@ -1,4 +1,4 @@
-//! Explains to people why a value was refused, in words that reading and applying share.
+//! Explains to people why a value was refused. Reading and applying use the same words.
 
 use crate::db::{DbError, RowFault, param};
 
@@ -26,11 +26,11 @@ pub(in crate::engine) fn cut(text: &str, limit: usize) -> String {
     }
 }
 
-/// The most characters of a server's message that are shown: it may contain a whole value.
+/// The most characters of a server's message that are shown. A message may contain a whole value.
 const LONGEST_MESSAGE: usize = 300;
 
-/// Returns the server's message with its detail. A collision without a message and a skipped row get a sentence of
-/// ours.
+/// Returns the server's message with its detail. A collision without a message, and a row that was skipped, get a
+/// sentence of our own.
 pub(in crate::engine) fn plain(fault: &RowFault) -> String {
     let message = cut(&fault.message, LONGEST_MESSAGE);
     match &fault.detail {
@@ -86,9 +86,9 @@ pub(in crate::engine) fn of_constraint(
 /// A constraint of the local table, of another table or of a domain.
 pub(in crate::engine) struct Constraint {
     pub(in crate::engine) definition: String,
-    /// The columns of its table that the constraint reads.
+    /// The columns that the constraint reads.
     pub(in crate::engine) columns: Vec<String>,
-    /// Whether it belongs to the local table or one of its partitions.
+    /// Whether the constraint belongs to the local table or one of its partitions.
     pub(in crate::engine) is_ours: bool,
     /// The table that a foreign key refers to; `None` for other constraints.
     pub(in crate::engine) target: Option<String>,

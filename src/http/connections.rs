@@ -2,8 +2,8 @@
 //!
 //! A connection is idle while the server waits for its client: for a request, for the rest of a request, or for the
 //! client to read a response. Connections on which no request was answered yet are closed first, then those that have
-//! been idle longest. So silent clients cannot lock others out. If no connection is idle, a few more connections are
-//! accepted, and only health checks are answered on them.
+//! been idle longest. So silent clients cannot lock others out. If no connection is idle, a few connections beyond the
+//! limit are accepted, and only health checks are answered on them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-/// How many connections are accepted beyond the limit. Only health checks are answered on them.
+/// How many connections are accepted beyond the limit. Only health checks are answered on them. If there are more, the
+/// oldest of them is closed.
 const FOR_HEALTH: usize = 16;
 
 /// The open connections of the server. Clones share one list.
@@ -70,8 +71,8 @@ impl Connections {
         }
     }
 
-    /// Adds a new connection, and closes an idle one if there is no room. If none is idle, the new connection is for
-    /// health checks only.
+    /// Adds a new connection. If the limit is reached, closes an idle connection. If none is idle, the new connection
+    /// is for health checks only.
     pub(super) fn enter(&self, peer: IpAddr) -> ConnectionSlot {
         let mut open = self.lock();
         let is_for_health = !open.make_room(self.rooms, peer);
@@ -97,8 +98,8 @@ impl Connections {
         }
     }
 
-    /// Closes one idle connection, for when the process has no file descriptor left. Returns `false` if no connection
-    /// is idle.
+    /// Closes one idle connection. Used if no new connection can be accepted, usually because the process has no file
+    /// descriptor left. Returns `false` if no connection is idle.
     pub(super) fn close_one(&self) -> bool {
         let mut open = self.lock();
         let longest = open.longest_waiting(|_| true);
@@ -111,8 +112,9 @@ impl Connections {
 }
 
 impl ConnectionTable {
-    /// Makes room for a connection of this peer, by closing an idle one if needed. Returns `false` if no connection is
-    /// idle. One peer gets at most three quarters of the limit: a reverse proxy needs many, but others need some, too.
+    /// Makes room for a connection of this peer, by closing an idle one if needed. Returns `false` if there is no room
+    /// and none to close. One peer gets at most three quarters of the limit, and beyond that only its own idle
+    /// connections are closed: a reverse proxy needs many, but other clients need some, too.
     fn make_room(&mut self, rooms: usize, peer: IpAddr) -> bool {
         let most = (rooms - rooms / 4).max(1);
         if self.count(|known| known.peer == peer) >= most {
@@ -174,7 +176,7 @@ impl Activity {
         })))
     }
 
-    /// Marks the connection as busy: the request has been read.
+    /// Marks the connection as busy: the handler has read the request, or does not want the rest of it.
     pub(super) fn works(&self) {
         self.change(|doing| doing.waits = false);
     }
@@ -192,7 +194,7 @@ impl Activity {
         self.change(|doing| doing.is_unread = is_unread);
     }
 
-    /// Whether a request was ever answered on the connection, and since when it is idle. `None` if it is busy.
+    /// Returns whether a request was ever answered on the connection, and since when it is idle. `None` if it is busy.
     fn waiting(&self) -> Option<(bool, Instant)> {
         let doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (doing.waits || doing.is_unread).then_some((doing.was_answered, doing.since))

@@ -1,4 +1,4 @@
-//! Health checks for an orchestrator: `/livez` says that the process is alive, `/readyz` that it is ready to sync.
+//! The health checks for an orchestrator: `/livez` says that the process is alive, `/readyz` that it is ready to sync.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,14 +16,14 @@ pub(crate) const READY_PATH: &str = "/readyz";
 /// The paths of both health checks.
 pub(crate) const PATHS: [&str; 2] = [LIVE_PATH, READY_PATH];
 
-/// Answers 200 as long as the process answers at all.
+/// Always answers 200. A process that hangs gives no answer.
 pub(crate) async fn live() -> &'static str {
     "ok"
 }
 
-/// Answers 200 when both databases are configured and the local one answers, else 503 with the reason.
+/// Answers 200 if both databases are configured and the local one answers, else 503 with the reason.
 ///
-/// The remote is not asked. When it is down, this server can still report the status, so an orchestrator should keep
+/// The remote is not asked. While it is down, this server can still report the status, so an orchestrator should keep
 /// sending requests to it.
 pub(crate) async fn ready(State(mirrors): State<Mirrors>) -> (StatusCode, Json<Value>) {
     match reason(&mirrors).await {

@@ -1,7 +1,7 @@
-//! The host names this server answers to.
+//! The host names that this server answers to.
 //!
 //! This prevents DNS rebinding. An attacker's page can make its own host name resolve to this machine, but the browser
-//! still sends that name in `Host`. The server answers only to known names, on loopback too.
+//! still sends that name in `Host`. The server answers only to known names, even on loopback.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub(super) struct Hosts {
     named: Vec<Named>,
 }
 
-/// A host, with a port if the text has one. In the settings, a host without a port stands for all its ports.
+/// A host, with a port if the text has one. In the settings, a host without a port allows all its ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     host: String,
@@ -35,8 +35,8 @@ impl Hosts {
         named(host).is_some_and(|asked| self.allow_named(&asked))
     }
 
-    /// Whether the host in an `Origin` header is allowed. The port need not be this server's, so pages of other
-    /// programs on this machine pass, too.
+    /// Whether the host in an `Origin` header is allowed. The port need not be that of this server, unless the settings
+    /// name the host with a port. So pages of other programs on this machine pass, too.
     pub(super) fn allow_origin(&self, origin: &str) -> bool {
         origin
             .strip_prefix("http://")
@@ -44,7 +44,7 @@ impl Hosts {
             .is_some_and(|host| self.allow(host))
     }
 
-    /// Whether an `Origin` header stands for this server: it has the host and port of `Host`, or is a host of the
+    /// Whether an `Origin` header names this server: it has the host and port of `Host`, or it is a host of the
     /// settings, because a proxy may have changed `Host`. Unlike [`Self::allow_origin`], this does not accept other
     /// ports of this machine.
     pub(super) fn is_own_origin(&self, origin: &str, host: &str) -> bool {
@@ -73,8 +73,8 @@ impl Hosts {
             })
     }
 
-    /// Whether an IP address is allowed. A server that listens on all interfaces allows any, because DNS rebinding
-    /// needs a name and cannot use an address.
+    /// Whether an IP address is allowed. A server that listens on all interfaces allows any address, because DNS
+    /// rebinding needs a name.
     fn allow_address(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_loopback()
@@ -83,7 +83,7 @@ impl Hosts {
     }
 }
 
-/// Parses `host`, `host:port`, `[v6]` or `[v6]:port`. `None` for anything else, such as a user name or a path.
+/// Parses `host`, `host:port`, `[v6]` or `[v6]:port`. Returns `None` for anything else, such as a user name or a path.
 fn named(text: &str) -> Option<Named> {
     let authority = Authority::from_str(text).ok()?;
     let port = match text.strip_prefix(authority.host())? {

@@ -1,9 +1,9 @@
-//! `GET /metrics`, in the text format of Prometheus
+//! `GET /metrics`: answers with counters and gauges in the text format of Prometheus
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
 //!
 //! Counters come from the process's recorder. Gauges are computed for each scrape from the current state of `mirrors`,
-//! so a gauge whose value is unknown is absent. A recorder could not do this, because it keeps the last value. No text
-//! of a user or a database can become a label, except the ids of tenants, of a limited number of them.
+//! so a gauge whose value is unknown is absent. A recorder could not leave it out, because it keeps the last value. No
+//! text from a user or a database becomes a label, except the ids of a limited number of tenants.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -22,20 +22,21 @@ use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary};
 use crate::mirrors::status_parts::{Connection, ConnectionState};
+use crate::model::saturating_i64;
 
 /// The path of [`scrape`].
 pub(super) const PATH: &str = "/metrics";
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 
 /// How long a scrape waits for the local database. Prometheus aborts a scrape after 10 s by default. A shorter wait
-/// lets the scrape report a local database that hangs.
+/// lets the scrape report that the local database hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// With more tenants than this, no tenant has series of its own. Each has one for every health and one for its last
-/// success.
+/// The largest number of tenants for which each tenant has series of its own: one for each health, and one for its last
+/// success. With more tenants, no tenant has any.
 const MAX_LABELLED_TENANTS: u32 = 100;
 
-/// A gauge and its samples; no samples if its value is unknown.
+/// A gauge and its samples. If its value is unknown, it has no samples and is not written.
 struct Gauge {
     name: &'static str,
     help: &'static str,
@@ -47,7 +48,8 @@ struct Sample {
     value: f64,
 }
 
-/// Answers a scrape with all counters and gauges, or with 500 and a message if the figures cannot be read.
+/// Answers a scrape with all counters and gauges. Answers 500 with a message if the values of the gauges cannot be
+/// read.
 pub(super) async fn scrape(
     State((mirrors, recorder)): State<(Mirrors, PrometheusHandle)>,
 ) -> Response {
@@ -72,10 +74,6 @@ async fn figures(mirrors: &Mirrors) -> Result<Figures, Failure> {
 
 fn gauges(figures: &Figures) -> Vec<Gauge> {
     let status = &figures.status;
-    let drifted = figures
-        .drifted_columns
-        .and_then(|count| u32::try_from(count).ok());
-    let drifted_columns = drifted.map(f64::from);
     let clock_ahead = figures.local_clock_ahead;
     let clock_ahead = clock_ahead.map(|ahead| number(ahead.num_milliseconds()) / 1000.0);
     let is_running = status.activity == ActivityState::Running;
@@ -89,7 +87,7 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
         gauge(
             "meter_sync_drifted_columns",
             "Synced columns that the remote dropped, renamed or gave another type, until that is settled.",
-            drifted_columns,
+            figures.drifted_columns.map(count),
         ),
         gauge(
             "meter_sync_local_clock_offset_seconds",
@@ -100,6 +98,11 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
             "meter_sync_running",
             "Whether a run is in progress, here or in another process.",
             Some(truth(is_running)),
+        ),
+        gauge(
+            "meter_sync_tenants_running",
+            "How many of several tenants have a run in progress, here or in another process.",
+            figures.running_tenants.map(count),
         ),
         health(status.health),
         meters(status),
@@ -115,7 +118,8 @@ fn gauges(figures: &Figures) -> Vec<Gauge> {
     gauges
 }
 
-/// The gauges of several tenants: how many are in which health and, if they are few, what is known of each.
+/// The gauges of several tenants: the number of tenants in each health and, if there are few tenants, the health and
+/// last success of each.
 fn tenants(tenants: &TenantList) -> Vec<Gauge> {
     let count = |health: &Health| {
         let count = tenants.by_health.of(*health);
@@ -154,7 +158,7 @@ fn tenants(tenants: &TenantList) -> Vec<Gauge> {
     ]
 }
 
-/// The gauges that hold times: of the last success, comparison and run, and of the next run.
+/// The gauges that hold times: of the last success, the last comparison, the last run and the next run.
 fn moments(status: &Status) -> Vec<Gauge> {
     let last_run_at = status.last_run.as_ref().and_then(|run| run.finished_at);
     vec![
@@ -265,7 +269,7 @@ fn sample(labels: &[(&'static str, &'static str)], value: f64) -> Sample {
 }
 
 impl Sample {
-    /// The same sample, of one tenant.
+    /// Adds the label `tenant`.
     fn of(mut self, tenant: &TenantSummary) -> Self {
         let id = Cow::Owned(escaped(&tenant.tenant_id));
         self.labels.insert(0, ("tenant", id));
@@ -273,7 +277,7 @@ impl Sample {
     }
 }
 
-/// The text as the value of a label.
+/// Escapes a text for use as the value of a label.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\\\").replace('"', "\\\"");
     text.replace('\n', "\\n")
@@ -317,6 +321,10 @@ fn seconds(at: DateTime<Utc>) -> f64 {
 )]
 fn number(count: i64) -> f64 {
     count as f64
+}
+
+fn count(length: usize) -> f64 {
+    number(saturating_i64(length))
 }
 
 fn truth(holds: bool) -> f64 {

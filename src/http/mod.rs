@@ -1,7 +1,7 @@
 //! What all HTTP surfaces share: the server and its limits, the guards, health checks, metrics and OAuth.
 //!
-//! The surfaces (`page`, `rest`, `mcp`) define their routes. `guard` puts all routes behind the same checks, also the
-//! answer to an unknown route.
+//! The surfaces (`page`, `rest`, `mcp`) define their routes. `guard` puts all routes behind the same checks,
+//! including the answer to an unknown route.
 
 use axum::Router;
 use axum::routing::get;
@@ -40,7 +40,7 @@ pub(crate) fn routes(config: &Config, mirrors: Mirrors, recorder: PrometheusHand
         .merge(oauth::routes(config.oauth.as_ref()))
 }
 
-/// Puts the routes behind the guards. Routes that are added afterwards are not guarded.
+/// Puts the routes behind the guards. Routes that are added to the result are not guarded.
 pub(crate) fn guard(
     routes: Router,
     mirrors: Mirrors,

@@ -1,5 +1,5 @@
-//! The body of HTTP error responses: problem details (RFC 9457) with two fields of our own, `code` and `remedy`. Also
-//! maps each error code to its HTTP status.
+//! The body of HTTP error responses: problem details (RFC 9457) with two fields of our own, `code` and `remedy`. This
+//! module also maps each error code to its HTTP status.
 
 use axum::Json;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
@@ -59,7 +59,7 @@ impl ProblemDetails {
         }
     }
 
-    /// The problem details of a failure, with this status instead of the one that belongs to its code.
+    /// The problem details of a failure, with `status` instead of the HTTP status that belongs to its code.
     pub(crate) fn failure(status: StatusCode, failure: Failure) -> Self {
         Self::new(
             status,
@@ -104,10 +104,10 @@ impl IntoResponse for ProblemDetails {
 ///
 /// - 502 if the cause is the remote, its data, or a plan that the brake held back;
 /// - 503 if the configuration is missing or wrong;
-/// - 404 if the tenant is unknown, 400 if none is named where there are several;
+/// - 404 if the tenant is unknown, 400 if the request must name a tenant but does not;
 /// - 409 if another run is in progress;
 /// - 403 if the server is read-only;
-/// - 500 for all others: the local database, an interrupted run, a bug.
+/// - 500 for all others: the local database, a local table of another tenant, an interrupted run, a bug.
 pub(crate) fn http_status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::ConfigMissing | ErrorCode::ConfigInvalid | ErrorCode::TenantNotConfigured => {

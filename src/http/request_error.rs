@@ -1,4 +1,5 @@
-//! The HTTP errors that any route may answer: a refused host, origin or token, an unreadable body, an unknown route.
+//! The HTTP errors that any route may answer, such as a refused host, origin or token, an unreadable body, or an
+//! unknown route.
 
 use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
@@ -7,16 +8,16 @@ use axum::response::{IntoResponse, Response};
 use super::problem_details::ProblemDetails;
 use crate::arguments::body::BodyFault;
 
-/// Why a request cannot be handled. The response is problem details (RFC 9457) with our `code` and `remedy`.
+/// The reason why a request cannot be handled. The response is problem details (RFC 9457) with our `code` and `remedy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestError {
     /// The `Host` header is missing, repeated, or names a host that this server does not answer to.
     HostNotAllowed,
     /// The request comes from a page of another site.
     OriginNotAllowed,
-    /// The request may only come from a page of this server, but it comes from another page, or has no `Origin`.
+    /// The request is allowed only from a page of this server, but it comes from another page, or has no `Origin`.
     OriginNotOwn,
-    /// A bearer token is required, and the request has none.
+    /// A token is required, and the request has neither a bearer token nor a valid cookie.
     TokenMissing,
     /// The bearer token matches no token of the settings.
     TokenUnknown,
@@ -28,15 +29,15 @@ pub(crate) enum RequestError {
     KeysUnavailable,
     /// The bearer token allows reading only.
     TokenReadOnly,
-    /// The token counts for some tenants only, and the route is about all of them.
+    /// The token is limited to some tenants, and the route is about all of them.
     TokenLimited,
     /// The body, or its announced length, exceeds the limit.
     BodyTooLarge,
     /// The body did not arrive in time.
     BodyLate,
-    /// The body broke off before its end.
+    /// The body ended too early.
     BodyBroken,
-    /// The server, or this client, has as many busy connections as are allowed.
+    /// The server, or this client, already has as many connections as are allowed, and none of them is idle.
     TooManyConnections,
     /// There is no such route.
     NotFound,
@@ -159,7 +160,7 @@ impl RequestError {
     }
 
     /// The `WWW-Authenticate` challenge for a 401 or a missing scope (RFC 6750, section 3), without the `scope`
-    /// attribute. `None` for other problems.
+    /// attribute. `None` for all other errors.
     pub(crate) fn challenge(self) -> Option<&'static str> {
         match self {
             Self::TokenMissing => Some(r#"Bearer realm="meter-sync""#),
@@ -183,8 +184,8 @@ impl RequestError {
         }
     }
 
-    /// The `scope` attribute at the end of the challenge: `trigger`, a scope of `METER_SYNC_TOKENS`, for
-    /// `TokenReadOnly`; else empty.
+    /// The `scope` attribute at the end of the challenge. For `TokenReadOnly`, it names `trigger`, a scope of
+    /// `METER_SYNC_TOKENS`; for all other errors, it is empty.
     fn scope(self) -> &'static str {
         if self == Self::TokenReadOnly {
             r#", scope="trigger""#

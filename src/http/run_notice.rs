@@ -1,4 +1,4 @@
-//! The notice on a run's page that says why the viewer was redirected there. The address holds it as `?notice=`.
+//! The notice on a run's page that says why the viewer was redirected there. The URL holds it as `?notice=`.
 
 use serde::Deserialize;
 
@@ -16,7 +16,7 @@ impl Notice {
     /// All notices.
     pub(crate) const ALL: [Self; 2] = [Self::AlreadyRunning, Self::NothingHeld];
 
-    /// The value of `notice` in the address.
+    /// The value of `notice` in the URL.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::AlreadyRunning => "already_running",

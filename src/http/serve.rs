@@ -1,7 +1,7 @@
 //! The HTTP server: accepts connections and serves the requests on them.
 //!
-//! The limit of open files sets the number of connections, so that enough files remain for the databases. A connection
-//! that does not send the head of a request in time is closed.
+//! The limit of open files determines how many connections are accepted, so that enough files remain for the databases.
+//! A connection is closed if it does not send the head of a request in time.
 
 use std::convert::Infallible;
 use std::io;
@@ -32,22 +32,23 @@ use super::timeouts::{TimedRequestBody, TimedStream, TrackedResponseBody};
 
 /// How long a connection may take to send the head of a request, counted from when the server begins to wait for it.
 const HEAD: Duration = Duration::from_secs(30);
-/// The same on a connection for health checks only.
+/// How long a connection for health checks may take to send the head of a request.
 const HEAD_OF_HEALTH: Duration = Duration::from_secs(1);
-/// How many open files are kept for other uses than HTTP: databases, logs, standard streams.
+/// How many open files are kept for other uses than HTTP, such as databases, logs and standard streams. If this is more
+/// than half of the limit of open files, half is kept.
 const RESERVED: u64 = 64;
-/// The highest limit of connections. No site has so many clients.
+/// The most connections, whatever the limit of open files. No site has so many clients.
 const MOST: usize = 10_000;
-/// How long the server waits after a connection could not be accepted, because the cause does not pass at once.
+/// How long the server waits after it could not accept a connection, because the cause does not pass at once.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The same if an idle connection was closed to make room.
+/// How long the server waits after it could not accept a connection but closed an idle one to make room.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
-/// How many connections may wait to be taken. With fewer, a crowd that comes and goes fills the queue, and the kernel lets
-/// the next client, which may be a health check, try again only after a second.
+/// How many connections may wait to be accepted. If a burst of connections fills the queue, the kernel drops the next
+/// one, which may be a health check, and its client tries again only after a second.
 const QUEUE: u32 = 4096;
 
-/// Listens on an address. Must be called within a runtime.
+/// Listens on an address. Must be called within a tokio runtime.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -103,7 +104,7 @@ fn connection(
         .serve_connection(TokioIo::new(stream), service)
 }
 
-/// Runs a connection until it ends, or until it is closed to make room for another one.
+/// Runs a connection until it ends, or until it is closed to make room for another connection.
 async fn run_connection(
     connection: impl Future<Output = Result<(), hyper::Error>>,
     place: Arc<ConnectionSlot>,
@@ -135,7 +136,7 @@ async fn answer(
     Ok(response.map(|body| TrackedResponseBody::new(body, place.activity.clone())))
 }
 
-/// How many connections may be open, from how many files may be open; `None` is no limit of files.
+/// The limit of connections for a limit of open files. `None` means that open files are unlimited.
 fn max_connections(files: Option<u64>) -> usize {
     let max_connections = files.map_or(u64::MAX, |files| {
         files.saturating_sub(RESERVED).max(files / 2)
@@ -145,7 +146,7 @@ fn max_connections(files: Option<u64>) -> usize {
         .clamp(1, MOST)
 }
 
-/// Raises the limit of open files as far as allowed, and returns it; `None` is no limit.
+/// Raises the limit of open files as far as allowed, and returns the limit. `None` means unlimited.
 fn files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -2,7 +2,7 @@
 //!
 //! The cookie holds the time of sign-in and an HMAC of that time, keyed by the token's secret. It does not hold the
 //! secret, and the server stores no session. So a cookie survives a restart of the server, expires after 7 days, and
-//! stops working as soon as its token is removed.
+//! becomes invalid as soon as its token is removed.
 
 use chrono::{DateTime, Duration, Utc};
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,11 +14,11 @@ use crate::config::Token;
 const NAME: &str = "meter_sync_session";
 /// How many days a cookie is valid.
 const DAYS: i64 = 7;
-/// Text in the HMAC's input for domain separation: the key has other uses.
+/// Text in the input of the HMAC for domain separation, because the key has other uses.
 const PURPOSE: &str = "meter-sync page session";
 
-/// Finds the token with this secret. All tokens are compared, each in constant time, so that the response time reveals
-/// nothing of a secret but its length.
+/// Finds the token with this secret. Compares all tokens, each in constant time, so that the response time reveals no
+/// more of a secret than its length.
 pub(crate) fn find<'t>(tokens: &'t [Token], secret: &[u8]) -> Option<&'t Token> {
     let mut found = None;
     for token in tokens {
@@ -30,7 +30,7 @@ pub(crate) fn find<'t>(tokens: &'t [Token], secret: &[u8]) -> Option<&'t Token> 
     found
 }
 
-/// The `Set-Cookie` value that signs a browser in. It has the `Secure` attribute if `is_encrypted`.
+/// The `Set-Cookie` value that signs a browser in. If `is_encrypted`, it has the attribute `Secure`.
 pub(crate) fn give(token: &Token, now: DateTime<Utc>, is_encrypted: bool) -> String {
     let value = value(token, now.timestamp());
     header(&value, DAYS * 24 * 60 * 60, is_encrypted)
@@ -46,7 +46,8 @@ fn header(value: &str, seconds: i64, is_encrypted: bool) -> String {
     format!("{NAME}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
 }
 
-/// Finds the token for which the cookie in a `Cookie` header was made. `None` if there is no valid cookie.
+/// Finds the token for which the cookie in a `Cookie` header was made. Returns `None` if the header has no valid
+/// cookie.
 pub(crate) fn token<'t>(
     tokens: &'t [Token],
     header: &str,

@@ -1,5 +1,5 @@
-//! Wrappers around a connection's stream and its request and response bodies. They enforce timeouts, and record in
-//! [`Activity`] whether the connection is busy or waits for its client.
+//! Wrappers around a connection's stream, its request bodies and its response bodies. They enforce timeouts, and record
+//! in [`Activity`] whether the connection is busy or waits for its client.
 
 use std::io;
 use std::pin::Pin;
@@ -13,12 +13,13 @@ use tokio::time::{Sleep, sleep};
 
 use super::connections::Activity;
 
-/// How long the body of a request may take. It is enough for 1 MiB at 0.3 Mbit/s.
+/// How long the body of a request may take to arrive. It is enough for 1 MiB at 0.3 Mbit/s.
 const BODY: Duration = Duration::from_secs(30);
-/// How long a write may wait for the client to read. It starts again whenever the client reads some of the response.
+/// How long a write may wait for the client to read. The time starts again whenever the client reads some of the
+/// response.
 const UNREAD: Duration = Duration::from_secs(30);
 
-/// A stream that fails with `TimedOut` if the client does not read what is written to it.
+/// A stream on which a write fails with `TimedOut` if the client does not read for [`UNREAD`].
 pub(super) struct TimedStream<S> {
     stream: S,
     activity: Activity,
@@ -98,7 +99,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     }
 }
 
-/// The body of a request. Reading it fails with `TimedOut` if it does not arrive in time.
+/// The body of a request. Reading it fails with `TimedOut` if it does not arrive within [`BODY`].
 pub(super) struct TimedRequestBody<B> {
     body: B,
     activity: Activity,
@@ -146,14 +147,14 @@ where
     }
 }
 
-/// The body is dropped when the handler has read all of it, or does not want the rest.
+/// A handler drops the body when it has read all of it, or does not want the rest.
 impl<B> Drop for TimedRequestBody<B> {
     fn drop(&mut self) {
         self.activity.works();
     }
 }
 
-/// The body of a response. When it is dropped, the connection counts as idle again. It has no timeout of its own;
+/// The body of a response. When it is dropped, the connection becomes idle again. It has no timeout of its own, because
 /// [`TimedStream`] has one for writes.
 pub(super) struct TrackedResponseBody<B> {
     body: B,

@@ -1,8 +1,9 @@
-//! The icons of the page and of the MCP App's card. The page draws each once, in a sprite, and refers to it from there.
+//! The icons of the page and of the MCP App's card. A page holds all icons once, in an SVG sprite, and its elements
+//! refer to the sprite.
 
 use maud::{Markup, html};
 
-/// The path of what stands in the circle, behind that of the circle.
+/// Builds the SVG path of an icon inside a circle: the path of the circle, then the path `$inside`.
 macro_rules! ring {
     ($inside:literal) => {
         concat!("M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20Z", $inside)
@@ -42,7 +43,7 @@ impl Icon {
         Self::List,
     ];
 
-    /// The icon's name in addresses and element ids.
+    /// The icon's name in URLs and in element ids.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Check => "check",
@@ -58,7 +59,7 @@ impl Icon {
         }
     }
 
-    /// The icon's SVG path, in a square of 24.
+    /// The icon's SVG path, in a square of 24 by 24 units.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Check => ring!("M7.5 12.3l3 3 6-6.3"),
@@ -80,7 +81,7 @@ impl Icon {
     }
 }
 
-/// The sprite with all icons, once in each document.
+/// The SVG sprite that holds all icons. Each document contains it once.
 pub(crate) fn sprite() -> Markup {
     html! {
         svg.sprite aria-hidden="true" width="0" height="0" {

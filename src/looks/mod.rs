@@ -1,4 +1,4 @@
-//! The words, icons and tones in which the page and the MCP App's card show health and outcomes.
+//! The words, icons and colours with which the page and the MCP App's card show health and outcomes.
 
 use crate::mirrors::state::health::Health;
 use crate::model::Outcome;
@@ -6,12 +6,12 @@ use icons::Icon;
 
 pub(crate) mod icons;
 
-/// How a value is shown: a word, and an icon and a colour with the same meaning.
+/// How a value is shown: a word, and an icon and a colour that mean the same as the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
     pub(crate) word: &'static str,
     pub(crate) icon: Icon,
-    /// A class of the style sheet: `good`, `warn`, `bad` or `calm`.
+    /// The colour, as a class of the style sheet: `good`, `warn`, `bad` or `calm`.
     pub(crate) tone: &'static str,
 }
 
@@ -32,13 +32,13 @@ pub(crate) fn health(health: Health) -> Look {
     }
 }
 
-/// How a run's outcome is shown; `None` is a run in progress.
+/// How a run's outcome is shown. `None` stands for a run in progress.
 pub(crate) fn outcome(outcome: Option<Outcome>) -> Look {
     match outcome {
         None => look("Running", Icon::Dots, "calm"),
         Some(Outcome::Succeeded) => look("Succeeded", Icon::Check, "good"),
         Some(Outcome::NoChange) => look("No change", Icon::Level, "good"),
-        Some(Outcome::Partial) => look("Partly", Icon::Alert, "warn"),
+        Some(Outcome::Partial) => look("Partial", Icon::Alert, "warn"),
         Some(Outcome::Failed) => look("Failed", Icon::Cross, "bad"),
         Some(Outcome::Refused) => look("Refused", Icon::Block, "bad"),
         Some(Outcome::Interrupted) => look("Interrupted", Icon::Gap, "bad"),

@@ -1,12 +1,12 @@
 //! Asks the user whether a sync that the brake held back may go on.
 //!
-//! Only an accepted answer counts, and only for the deactivations that the question showed. The next run may make
-//! these or fewer; if one more is due, the user is asked again. The protocol version decides how the question is
-//! asked:
+//! Only an accepted form with its box ticked counts as approval, and only for the deactivations that the question
+//! showed. The next run may make all or some of them; if any other is due, the user is asked again. The protocol
+//! version decides how the question is asked:
 //!
-//! - Up to 2025-11-25 the server asks the client while the call waits.
-//! - Since 2026-07-28 the result of the call is the question, and the client repeats the call with the user's answer.
-//!   A sealed `requestState` carries what was asked
+//! - Up to 2025-11-25, the server sends the question as a request to the client while the tool call waits.
+//! - Since 2026-07-28, the result of the tool call is the question, and the client repeats the call with the user's
+//!   answer. The sealed `requestState` in both calls holds what was asked
 //!   (<https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/mrtr>).
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,21 +28,21 @@ use crate::printable;
 
 use super::caller::{Target, caller_token};
 
-/// The name of the form's field, and of the question in the result.
+/// The name of the form's field, and the key of the question in the result of the call.
 const GO_ON: &str = "deactivate";
-/// What users call the remote.
+/// The name of the remote in texts for users.
 pub(super) const CENTRAL: &str = "the central database";
-/// How long a question that the client carries can be answered.
+/// How long the user may take to answer a question that was sent as the result of a call.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// How the server can ask the user through this client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ApprovalMethod {
-    /// Not at all: the client shows no forms.
+    /// The client shows no forms, so the user cannot be asked.
     None,
-    /// By a request to the client, while its call waits.
+    /// The server sends a request to the client while the call waits.
     DuringCall,
-    /// By a result that holds the question; the client answers with a second call.
+    /// The result of the call holds the question; the client answers it with a second call.
     SecondCall,
 }
 
@@ -51,7 +51,7 @@ impl ApprovalMethod {
         let elicitation = context
             .client_capabilities()
             .and_then(|capabilities| capabilities.elicitation);
-        // A client that names no mode shows forms.
+        // A client that supports elicitation but names no mode shows forms.
         let fills_forms =
             elicitation.is_some_and(|modes| modes.form.is_some() || modes.url.is_none());
         let modern = ProtocolVersion::V_2026_07_28;
@@ -66,19 +66,19 @@ impl ApprovalMethod {
     }
 }
 
-/// The user's answer.
+/// The user's answer to the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The sync may go on.
     Yes,
     /// The sync may not go on.
     No,
-    /// No answer: the user dismissed the question, or nobody saw it.
+    /// The user dismissed the question, or nobody saw it.
     Nothing,
 }
 
-/// How long before the end of its call an unanswered question is withdrawn. Clients that read one message at a time
-/// then remove the question from the screen before they show how the call ended.
+/// How long before the end of its call an unanswered question is withdrawn. Some clients read one message at a time; in
+/// this time they remove the question from the screen before they show the end of the call.
 const TAKEN_BACK_BEFORE: Duration = Duration::from_millis(300);
 
 /// A question to the user: whether the sync may make the deactivations that a run held back.
@@ -86,7 +86,7 @@ const TAKEN_BACK_BEFORE: Duration = Duration::from_millis(300);
 pub(super) struct Question(ElicitRequestParams);
 
 impl Question {
-    /// Words the question. Where the process keeps several mirrors, it names the tenant.
+    /// Words the question. The question names the tenant if the process keeps several mirrors.
     pub(super) async fn new(held: &HeldBack, target: &Target) -> Self {
         let tenant = target.named().await;
         let tenant = tenant.map_or_else(String::new, |named| format!("Tenant {named}: "));
@@ -106,7 +106,7 @@ impl Question {
     }
 }
 
-/// Asks the user and waits for the answer until `end`, while the call is open. Clients give up a call after a minute.
+/// Asks the user and waits for the answer until shortly before `end`, while the tool call is open.
 pub(super) async fn ask(
     context: &RequestContext<RoleServer>,
     Question(question): Question,
@@ -144,10 +144,10 @@ fn read(result: &ElicitResult) -> Answer {
     }
 }
 
-/// Seals open questions so that clients can carry them, and remembers which ones were answered.
+/// Seals open questions so that clients can carry them, and remembers which states were used.
 pub(super) struct Approvals {
     codec: RequestStateCodec,
-    /// The states that came back, until they expire. Each is accepted only once.
+    /// The ids of the states that came back, until the states expire. Each state is accepted only once.
     used: Mutex<HashMap<Uuid, Instant>>,
 }
 
@@ -165,14 +165,14 @@ struct Asked {
     run: RunId,
 }
 
-/// What a call says about an earlier question.
+/// The reply to an earlier question that a call carries.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ApprovalReply {
-    /// No question was asked: this is a first call.
+    /// The call carries no reply: it is a first call.
     Nothing,
     /// The user approves the deactivations that this run showed.
     Yes(RunId),
-    /// The user does not approve them.
+    /// The user refuses the deactivations.
     No,
     /// The user has not decided about the deactivations that this run showed.
     Undecided(RunId),
@@ -180,7 +180,7 @@ pub(super) enum ApprovalReply {
 
 impl Default for Approvals {
     fn default() -> Self {
-        // The key is random, so the questions of a process are void once it has ended.
+        // The key is random, so no question of this process can be answered after the process has ended.
         let key = [Uuid::new_v4(), Uuid::new_v4()]
             .map(Uuid::into_bytes)
             .concat();
@@ -192,7 +192,7 @@ impl Default for Approvals {
 }
 
 impl Approvals {
-    /// Returns the question about what a run held back, as the result of the call.
+    /// Returns the question about the deactivations that a run held back, as the result of the call.
     pub(super) fn question(
         &self,
         run: RunId,
@@ -213,8 +213,8 @@ impl Approvals {
         Ok(InputRequiredResult::new(Some(requests), Some(state)))
     }
 
-    /// Reads the user's answer from the call. An error if the state belongs to another call or caller, has expired,
-    /// or was used before.
+    /// Reads the user's answer from the call. Returns an error if the state belongs to another call or caller, has
+    /// expired, or was used before.
     pub(super) fn returned(
         &self,
         context: &RequestContext<RoleServer>,
@@ -257,8 +257,8 @@ fn answer(responses: Option<&InputResponses>) -> Answer {
     result.map_or(Answer::Nothing, |result: ElicitResult| read(&result))
 }
 
-/// Returns what a state is bound to: the caller's token, the tool and the arguments. The state is valid only for the
-/// same caller and the same call.
+/// Returns the data that a state is bound to: the caller's token, the tool and the arguments. The state is valid only
+/// for the same caller and the same call.
 fn bound(context: &RequestContext<RoleServer>, call: &CallToolRequestParams) -> Vec<u8> {
     let token = caller_token(context).map(crate::config::Token::identity);
     let arguments: BTreeMap<_, _> = call.arguments.iter().flatten().collect();

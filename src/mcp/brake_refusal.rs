@@ -1,5 +1,5 @@
-//! Builds the answers that tell a model that the brake refused a sync: what happened, how many and which meters, and
-//! that a person decides. No text in this module says how to pass the brake without a person.
+//! Builds the answers that tell a language model that the brake refused a sync: what happened, which meters are held
+//! back, and that a person decides. No text in this module says how to pass the brake without a person.
 
 use super::approval::CENTRAL;
 use super::page_address::PageAddress;
@@ -8,10 +8,10 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{HeldBack, RunId};
 use crate::printable;
 
-/// What a model should do after a refusal.
+/// Tells the model what to do after a refusal.
 const TELL: &str = "Tell the user so, and do not ask for another sync.";
 
-/// Returns the answer if the user was asked and said no.
+/// Returns the answer for a user who was asked and said no.
 pub(super) fn declined() -> CallToolResult {
     let message = "The sync was refused, and the user does not let it go on; no meter was changed.";
     let remedy = "Leave it at that, and sync again only when the user asks for it.";
@@ -19,7 +19,7 @@ pub(super) fn declined() -> CallToolResult {
     tool_result::failure(&failure, None)
 }
 
-/// Returns the answer if the user has not decided. The plan can still be approved on the page.
+/// Returns the answer for a user who has not decided. A person can still approve the plan on the page.
 pub(super) fn undecided(run: RunId, held: Option<&HeldBack>, page: &PageAddress) -> CallToolResult {
     let which = held.map_or_else(String::new, |held| {
         format!(" {}", printable::lines(&held.in_words(CENTRAL)))
@@ -32,7 +32,7 @@ pub(super) fn undecided(run: RunId, held: Option<&HeldBack>, page: &PageAddress)
     tool_result::failure(&failure, Some(run))
 }
 
-/// Returns the brake's refusal, with the first of the meters and who decides about them.
+/// Returns the brake's refusal, with the first held-back meters and the address of the page where a person decides.
 pub(super) fn held_back(
     failure: &Failure,
     held: &HeldBack,
@@ -45,7 +45,7 @@ pub(super) fn held_back(
     tool_result::failure(&failure, Some(run))
 }
 
-/// Returns the answer if every approval came too late: other meters were due to be deactivated by then.
+/// Returns the answer if every approval came too late, because other meters were due to be deactivated by then.
 pub(super) fn unsettled() -> CallToolResult {
     let message = "The sync was refused: each time, other meters were gone by the time the user had answered.";
     tool_result::failure(&Failure::new(ErrorCode::ApprovalOutdated, message), None)

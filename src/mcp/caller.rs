@@ -1,7 +1,7 @@
-//! Knows who asks, and finds the mirror of a request among those that the caller may see.
+//! Reads from a request who sent it, and finds the mirror of the request among those that the caller may see.
 //!
-//! Over stdio there is no token, and the caller may see every tenant. A token that is limited to tenants sees no other
-//! one: a request for it is answered like one for a tenant that does not exist.
+//! Over stdio there is no token, and the caller may see every tenant. A token that is limited to some tenants sees only
+//! those: a request for another tenant gets the same answer as for a tenant that does not exist.
 
 use axum::http::request::Parts;
 use rmcp::RoleServer;
@@ -17,12 +17,12 @@ use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{Mirror, Mirrors, visible_tenants};
 use crate::trace_id::TraceId;
 
-/// Returns the caller's token; `None` over stdio, or if no tokens are set.
+/// Returns the caller's token; `None` over stdio, or if the server requires no token.
 pub(super) fn caller_token(context: &RequestContext<RoleServer>) -> Option<&Token> {
     context.extensions.get::<Parts>()?.extensions.get::<Token>()
 }
 
-/// Returns the name by which the log shows the caller: its token's, or else the client's with its version.
+/// Returns the caller's name for the run log: the name of the token, or else the client's name and version.
 pub(super) fn caller_name(context: &RequestContext<RoleServer>) -> Option<String> {
     let name = caller_token(context).and_then(|token| token.name.clone());
     name.or_else(|| context.client_info().as_ref().map(actor))
@@ -32,14 +32,14 @@ fn actor(client: &Implementation) -> String {
     arguments::actor(&format!("{} {}", client.name, client.version))
 }
 
-/// Returns the trace that the request belongs to: from the MCP metadata, or else from the HTTP headers.
+/// Returns the id of the trace that the request belongs to: from the MCP metadata, or else from the HTTP headers.
 pub(super) fn caller_trace(context: &RequestContext<RoleServer>) -> Option<TraceId> {
     let told = context.meta.get_traceparent();
     told.and_then(TraceId::of_traceparent)
         .or_else(|| TraceId::of_headers(&context.extensions.get::<Parts>()?.headers))
 }
 
-/// Who sent a request.
+/// The sender of a request: the token, and the address of the page for this sender.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     token: Option<Token>,
@@ -55,10 +55,10 @@ impl Caller {
         }
     }
 
-    /// Finds the mirror of a tenant; `None` finds the only one.
+    /// Finds the mirror of `tenant`. `None` finds the only mirror of the process.
     ///
-    /// Fails with `TENANT_REQUIRED` if there are several and none is named, and with `TENANT_UNKNOWN` if the tenant is
-    /// none of those that the caller may see.
+    /// Fails with `TENANT_REQUIRED` if the process keeps several mirrors and `tenant` is `None`. Fails with
+    /// `TENANT_UNKNOWN` if the caller may see no such tenant.
     pub(super) async fn find(
         &self,
         mirrors: &Mirrors,
@@ -89,9 +89,10 @@ impl Caller {
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) mirror: Mirror,
-    /// The tenant's id, as the settings spell it; `None` if the process keeps one mirror, so that nobody has to name it.
+    /// The tenant's id, as the settings spell it; `None` if the process keeps one mirror, so that no request needs to
+    /// name it.
     pub(super) tenant: Option<String>,
-    /// Where a person finds this mirror.
+    /// The address of the mirror's page.
     pub(super) page: PageAddress,
 }
 

@@ -1,4 +1,4 @@
-//! Tells when the resources of one mirror, or the status of many, have changed.
+//! Reports changes of MCP resources: of the resources of one mirror, or of the status of all mirrors.
 
 use rmcp::ErrorData;
 
@@ -10,12 +10,12 @@ use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
 use crate::mirrors::{Events, Mirrors, StateChanges};
 use crate::model::Outcome;
 
-/// What a client listens to for some of the addresses that it watches.
+/// A source of changes for the resource addresses that a client watches.
 #[derive(Debug)]
 pub(super) enum ChangeFeed {
     /// The runs of one mirror.
     Runs(Events),
-    /// The states of all mirrors.
+    /// The states of all mirrors that the caller may see.
     States(Box<StateFeed>),
 }
 
@@ -24,13 +24,13 @@ pub(super) enum ChangeFeed {
 pub(super) enum Change {
     /// These runs of a mirror have begun or ended.
     Runs(Vec<RunRecord>),
-    /// The status of many is another.
+    /// The status of all mirrors has changed.
     States,
 }
 
 impl ChangeFeed {
-    /// Finds the feed of an address, and the tenant whose mirror it is of; `None` for the feed of the only mirror or of
-    /// all. An error if the caller may see no such tenant.
+    /// Returns the feed for an address, and the tenant that it belongs to. The tenant is `None` for the feed of the
+    /// only mirror, and for the feed of all mirrors. Returns an error if the caller may not see the tenant.
     pub(super) async fn of(
         address: &Address,
         mirrors: &Mirrors,
@@ -58,7 +58,8 @@ impl ChangeFeed {
 }
 
 impl Change {
-    /// Returns whether the change is one of the resource at this address, which has the feed that told of it.
+    /// Returns whether the resource at this address may have changed. The address must belong to the feed that reported
+    /// the change.
     pub(super) fn touches(&self, uri: &str) -> bool {
         let wrote = |run: &RunRecord| {
             !run.dry_run
@@ -76,12 +77,12 @@ impl Change {
     }
 }
 
-/// Returns whether the address is that of the status of many.
+/// Returns whether the address is that of the status of all mirrors.
 fn is_of_all(address: &Address, mirrors: &Mirrors) -> bool {
     mirrors.only().is_none() && address.tenant.is_none() && address.subject == Subject::Status
 }
 
-/// Returns whether something can be watched at the address, whoever asks.
+/// Returns whether the address can be watched. Does not check whether the caller may see the tenant.
 pub(super) fn is_watchable(uri: &str, mirrors: &Mirrors) -> bool {
     Address::parse(uri).is_some_and(|address| {
         address.tenant.is_some() || mirrors.only().is_some() || is_of_all(&address, mirrors)
@@ -97,7 +98,7 @@ pub(super) struct StateFeed {
     last: Seen,
 }
 
-/// The part of the status of many whose changes are told.
+/// The part of the status of all mirrors whose changes are reported.
 type Seen = (Health, ActivityState, Option<TenantList>);
 
 impl StateFeed {
@@ -111,7 +112,8 @@ impl StateFeed {
         }
     }
 
-    /// Waits until the first page of the status is another. Tenants that the caller may not see change nothing in it.
+    /// Waits until the first page of the status has changed, as this caller sees it. Never returns once no more changes
+    /// can come.
     async fn next(&mut self) {
         while self.changes.next().await {
             let seen = look(&self.mirrors, &self.caller).await;

@@ -1,4 +1,4 @@
-//! Completes tenants' ids, run ids and meter keys while a person types the address of a resource or the argument of a
+//! Completes tenant ids, run ids and meter keys while a person types the address of a resource or the argument of a
 //! prompt.
 
 use rmcp::ErrorData;
@@ -18,8 +18,8 @@ use super::resources::{
 const OFFERED: usize = 100;
 const TENANT_ID: &str = "tenant_id";
 
-/// Returns the values that begin with what was typed. If nothing matches or the database cannot be asked, it returns
-/// no values instead of an error, because a person is typing.
+/// Returns the values that begin with the typed text. If nothing matches or the database cannot be read, returns an
+/// empty list instead of an error, because the person is still typing.
 pub(super) async fn complete(
     mirrors: &Mirrors,
     request: &CompleteRequestParams,
@@ -54,11 +54,10 @@ pub(super) async fn complete(
     Ok(CompleteResult::new(info))
 }
 
-/// Returns the ids of the tenants whose id or name begins with `typed`, in any case; the ones whose meters are worst off
-/// first.
+/// Returns the ids of tenants whose id or name begins with `typed`, ignoring case, the worst health first.
 async fn tenant_ids(mirrors: &Mirrors, typed: &str, caller: &Caller) -> Vec<String> {
     let query = caller.limit(TenantsQuery {
-        limit: u32::MAX, // what contains the text without beginning with it is left out below
+        limit: u32::MAX, // matches that do not begin with the text are filtered out below
         search: Some(typed.to_owned()),
         ..TenantsQuery::default()
     });
@@ -71,7 +70,7 @@ async fn tenant_ids(mirrors: &Mirrors, typed: &str, caller: &Caller) -> Vec<Stri
     found.map(|tenant| tenant.tenant_id).take(OFFERED).collect()
 }
 
-/// Returns the keys of the meters that begin with `typed`.
+/// Returns keys of meters, at most [`OFFERED`], that begin with `typed`.
 async fn keys(mirror: &Mirror, typed: &str) -> Vec<String> {
     if typed.contains('\0') {
         return Vec::new();
@@ -80,7 +79,7 @@ async fn keys(mirror: &Mirror, typed: &str) -> Vec<String> {
     keys.unwrap_or_default()
 }
 
-/// Returns the ids of the latest runs that begin with `typed`, newest first.
+/// Returns the ids of the latest 50 runs that begin with `typed`, newest first.
 async fn run_ids(mirror: &Mirror, typed: &str) -> Vec<String> {
     let query = StatusQuery {
         history: 50,

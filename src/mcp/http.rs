@@ -1,7 +1,7 @@
-//! Serves MCP over HTTP, as routes to mount: streamable HTTP in this module, its predecessor in `sse`.
+//! Serves MCP over HTTP: the streamable HTTP transport in this module, and the older SSE transport in `sse`.
 //!
-//! These routes do not check Host, Origin or token. The code that mounts them does that for every route alike, and
-//! puts the token into the request's extensions, as [`crate::config::Token`].
+//! These routes check neither `Host`, `Origin` nor token. The guards do that for all routes, and put the caller's token
+//! into the request's extensions as [`crate::config::Token`].
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use super::sse;
 
 /// The path of the endpoint.
 const PATH: &str = "/mcp";
-/// Returns the routes of both transports. `server` creates the server of one more client, and `shutdown` ends the
-/// open streams.
+/// Returns the routes of both transports. `server` creates the server for one more client, and `shutdown` ends the open
+/// streams.
 pub fn routes<S: ServerHandler>(
     server: impl Fn() -> S + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,
@@ -36,7 +36,7 @@ fn streamable<S: ServerHandler>(
     shutdown: CancellationToken,
 ) -> Router {
     let sessions = Arc::new(manager());
-    // Host and Origin are checked for all routes at once, where the routes are mounted.
+    // The guards check `Host` and `Origin` for all routes, so rmcp need not.
     let config = StreamableHttpServerConfig::default()
         .disable_allowed_hosts()
         .disable_allowed_origins()
@@ -63,8 +63,8 @@ fn manager() -> LocalSessionManager {
     manager
 }
 
-/// Answers the end of a session with 204. rmcp answers 202, although the session has ended by then, and the official
-/// Python client warns about any status but 200 and 204.
+/// Answers a DELETE, which ends a session, with 204. rmcp answers 202, although the session has ended by then, and the
+/// official Python client warns about any status but 200 and 204.
 async fn answer_the_end(request: Request, next: Next) -> Response {
     let ends = request.method() == Method::DELETE;
     let response = next.run(request).await;

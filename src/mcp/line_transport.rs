@@ -1,9 +1,9 @@
-//! Transports MCP messages as lines of text, one message a line, as MCP over standard input and output requires
+//! Reads and writes MCP messages as lines of text, one message a line, as MCP over standard input and output requires
 //! (<https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#stdio>).
 //!
-//! Like rmcp's own transport, this one does not answer empty lines and lines that are not JSON; otherwise two
-//! programs could answer each other for ever. Unlike it, this one refuses a message in which an object has a name
-//! twice.
+//! Like the line transport of rmcp, this one does not answer empty lines and lines that are not JSON; otherwise two
+//! programs could answer each other for ever. Unlike the one of rmcp, it refuses a message in which a JSON object has
+//! the same name twice.
 
 use std::io;
 use std::sync::Arc;
@@ -20,23 +20,24 @@ use tokio_util::codec::FramedWrite;
 
 use super::message_parser::{self, InvalidMessage};
 
-/// Removed from the start of a message, because some programs write it before their text (RFC 8259, section 8.1).
+/// The UTF-8 byte order mark. It is removed from the start of a message, because some programs write it before their
+/// text (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A transport that reads messages as lines from `R` and writes them as lines to `W`.
+/// A transport that reads messages as lines from `R` and writes messages as lines to `W`.
 ///
 /// `receive` may be dropped at any point and called again, because this struct keeps the partly read line and the
 /// pending refusal.
 pub(super) struct LineTransport<R, W> {
     input: BufReader<R>,
     line: Vec<u8>,
-    /// Whether the current line is too long; the rest of it is then dropped.
+    /// Whether the current line is too long. The rest of such a line is dropped.
     is_too_long: bool,
     output: Arc<Mutex<Option<TransportWriter<RoleServer, W>>>>,
     refusal: Option<Refusal>,
 }
 
-/// The error answer to a line that is not a valid message, and how far it was sent.
+/// The error answer to a line that is not a valid message, and how far that answer was sent.
 enum Refusal {
     /// Not written yet.
     Unsaid(Box<TxJsonRpcMessage<RoleServer>>),
@@ -56,7 +57,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
         }
     }
 
-    /// Sends the pending refusal, if there is one; returns `None` if nothing can be sent any more.
+    /// Sends the pending refusal, if there is one. Returns `None` if the output is closed or broken.
     async fn refuse(&mut self) -> Option<()> {
         let Some(refusal) = &mut self.refusal else {
             return Some(());
@@ -74,7 +75,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
         Some(())
     }
 
-    /// Reads to the end of the current line; returns `None` at the end of the input.
+    /// Reads to the end of the current line. Returns `None` at the end of the input.
     async fn read_line(&mut self) -> io::Result<Option<()>> {
         loop {
             let read = self.input.fill_buf().await?;
@@ -151,8 +152,8 @@ where
     }
 }
 
-/// Returns the answer to a line that is not a valid message. A notification gets no answer, and neither does a line
-/// that is not JSON.
+/// Returns the error answer to a line that is not a valid message. Returns `None` for a notification and for a line
+/// that is not JSON, because neither is answered.
 fn refusal(told: InvalidMessage) -> Option<Refusal> {
     tracing::debug!(reason = told.message, "received what is no message");
     if told.is_notification || told.code == ErrorCode::PARSE_ERROR {
@@ -175,7 +176,7 @@ mod tests {
 
     const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
-    /// Returns the ids of the messages that get through, and the answers to the others.
+    /// Feeds the text to a transport. Returns the ids of the messages that it passes on, and the errors that it answers.
     async fn heard(text: &[u8]) -> (Vec<Value>, Vec<Value>) {
         let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
         let mut lines = LineTransport::new(io::Cursor::new(text.to_vec()), ours);

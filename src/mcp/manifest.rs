@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{TITLE, prompts, whole_tools};
 
-/// The `_meta` key of our own data, for which the format has no field.
+/// The key in `_meta` for data of this program that the manifest format has no field for.
 const META_KEY: &str = "io.github.meter-sync";
 
 const LONG_DESCRIPTION: &str = "Ask whether your meters are in sync, why a sync failed, what one changed, what one would do now; or \
@@ -60,8 +60,8 @@ pub fn manifest() -> Value {
     })
 }
 
-/// Returns the settings that the assistant asks its user for. The assistant passes on the default of a field that is
-/// left out, and an empty setting counts as not set.
+/// Returns the settings that the assistant asks its user for. For a field that the user leaves out, the assistant
+/// passes the default to `meter-sync`, where an empty setting counts as not set.
 fn user_config() -> Value {
     json!({
         "remote_url": {

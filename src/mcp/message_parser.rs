@@ -1,5 +1,5 @@
-//! Reads a client's message from its text, in the same way for every transport. A message in which an object has a
-//! name twice is refused, because a proxy or a person could read it differently than this program.
+//! Parses the messages of clients, for every transport. A message in which a JSON object has the same name twice is
+//! refused, because a proxy or a person could read it differently than this program.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use crate::arguments::json::parse;
 
-/// The longest body of a request. A typical message, a tool call, has a few hundred bytes.
+/// The longest body of a request in bytes. A typical message, a tool call, has a few hundred bytes.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// Why a text is not a valid message.
+/// The reason why a text is not a valid message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct InvalidMessage {
     pub(super) code: ErrorCode,
@@ -27,12 +27,12 @@ pub(super) struct InvalidMessage {
     pub(super) is_notification: bool,
 }
 
-/// Reads one message.
+/// Parses one message.
 pub(super) fn read(text: &[u8]) -> Result<ClientJsonRpcMessage, InvalidMessage> {
     let value = parse(text).map_err(|error| {
         let message = format!("The message is not JSON as it should be: {error}.");
         match error.is_data() {
-            // The text is JSON, but gives a name twice.
+            // The text is JSON, but an object has a name twice.
             true => invalid(text, message),
             false => InvalidMessage {
                 code: ErrorCode::PARSE_ERROR,
@@ -71,12 +71,13 @@ impl IntoResponse for InvalidMessage {
 struct Head {
     ids: Vec<Value>,
     has_method: bool,
-    /// Whether the message answers a request of this server; its id is then not the client's.
+    /// Whether the message answers a request of this server. Its id is then an id of this server, not of the client.
     is_answer: bool,
 }
 
 impl Head {
-    /// Returns the id of the client's request; null if there is none, or more than one.
+    /// Returns the id of the client's request; null if the message has no id, more than one, or one that is not the
+    /// client's.
     fn id(self) -> Value {
         match <[Value; 1]>::try_from(self.ids) {
             Ok([id]) if !self.is_answer && (id.is_string() || id.is_number()) => id,

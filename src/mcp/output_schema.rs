@@ -1,10 +1,10 @@
-//! Builds output schemas from our own types, in a form that every host accepts.
+//! Builds the output schemas of tools from the types of their results, in a form that every MCP host accepts.
 //!
-//! `tools/list` shows only outlines of them; the manifest has the complete schemas.
+//! `tools/list` shows only outlines of the schemas; the manifest has the complete schemas.
 //!
-//! schemars writes `type: [T, "null"]` for an optional field, `format: "int64"` for an integer and `oneOf` of
-//! constants for an enum; some hosts refuse a server for any of these. Our optional fields are left out rather than
-//! null, so `null` can be dropped from every schema.
+//! schemars writes `type: [T, "null"]` for an optional field, `format: "int64"` for an integer, and a `oneOf` of
+//! constants for an enum. Some hosts refuse a server for any of these. Optional fields of results are left out rather
+//! than null, so `null` can be dropped from every schema.
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ pub(super) fn of<T: JsonSchema>() -> Schema {
     literal(schema)
 }
 
-/// Returns the outline of a schema: its properties and their types, but not the properties inside those. A model pays
-/// for every word of `tools/list` and never fills in an output schema.
+/// Returns the outline of a schema: its properties and their types, but not the properties of nested objects. A model
+/// pays for every word of `tools/list`, and it never fills in an output schema.
 pub(super) fn outline(schema: &Schema) -> Schema {
     let mut outline = JsonObject::new();
     for keyword in ["type", "additionalProperties", "required"] {
@@ -95,7 +95,7 @@ fn tidy(schema: &mut Value) {
     }
 }
 
-/// Tidies the schemas that a keyword holds. Names under `properties` are not keywords.
+/// Applies [`tidy`] to the schemas that a keyword holds. Names under `properties` are not keywords.
 fn tidy_within(keyword: &str, inner: &mut Value) {
     match (keyword, inner) {
         ("properties" | "$defs", Value::Object(named)) => named.values_mut().for_each(tidy),

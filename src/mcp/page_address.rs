@@ -1,4 +1,4 @@
-//! Finds the address of the web page, for a model that has to send a person there.
+//! The address of the web page, to which a language model may have to send a person.
 
 use axum::http::HeaderName;
 use axum::http::header::HOST;
@@ -17,13 +17,14 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PageAddress {
     base: String,
-    /// Whether the page is certain to be served: the caller came over HTTP, so this process serves it.
+    /// Whether the page is certain to be served. True if the caller came over HTTP, because then this process serves
+    /// it.
     is_served: bool,
 }
 
 impl PageAddress {
-    /// Returns the page's address for this caller: the host of its HTTP request, or over stdio the address on which
-    /// `meter-sync serve` would listen.
+    /// Returns the page's address for this caller. Over HTTP, it has the host of the request; over stdio, it is the
+    /// address on which `meter-sync serve` would listen.
     pub(super) fn of(context: &RequestContext<RoleServer>, config: &Config) -> Self {
         let parts = context.extensions.get::<Parts>();
         let header = |name| parts?.headers.get(name)?.to_str().ok();
@@ -38,7 +39,7 @@ impl PageAddress {
         }
     }
 
-    /// Returns the page's address if `meter-sync serve` runs with these settings.
+    /// Returns the address that the page has if `meter-sync serve` runs with these settings.
     pub(super) fn configured(config: &Config) -> Self {
         let mut address = config.listen;
         if address.ip().is_unspecified() {
@@ -50,7 +51,7 @@ impl PageAddress {
         }
     }
 
-    /// Returns the address of a tenant's part of the page; `None` for the page of the only mirror.
+    /// Returns the address of a tenant's pages. `None` stands for the only mirror, whose pages are at the root.
     pub(super) fn of_tenant(&self, tenant: Option<&str>) -> Self {
         let part = tenant.map_or_else(String::new, address::of_tenant);
         Self {
@@ -59,7 +60,7 @@ impl PageAddress {
         }
     }
 
-    /// Says that a person decides about a run that the brake refused, and at which address.
+    /// Returns the sentence that a person decides about a run that the brake refused, and at which address.
     pub(super) fn decides(&self, run: RunId) -> String {
         let place = match self.is_served {
             true => "",

@@ -1,4 +1,4 @@
-//! The prompts: common questions for a user to pick. Each tells the model which tool calls answer it.
+//! The prompts: common questions that a user can pick. Each tells the language model which tool calls answer it.
 
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -18,7 +18,7 @@ const TENANT_ID: &str = "tenant_id";
 const SINCE: &str = "since";
 const SINCE_CHARS: usize = 100;
 
-/// Added to the text of a prompt that names no tenant, where the process keeps several mirrors.
+/// Added to the text of a prompt that names no tenant if the process keeps several mirrors.
 const SEVERAL: &str = " Several tenants are kept in sync here: without `tenant_id` meter_sync_status lists them, the \
     worst first. Ask about one with `tenant_id`, and ask me which one I mean if it matters.";
 
@@ -31,7 +31,7 @@ struct Question {
     has_date: bool,
     /// Whether the answer needs the trigger tool, for a dry run.
     takes_trigger: bool,
-    /// Returns the text for the model. Its argument is `since`, empty if the prompt takes none.
+    /// Returns the prompt's text. The argument is the value of `since`, empty if the prompt takes none.
     words: fn(&str) -> String,
 }
 
@@ -109,7 +109,7 @@ fn preview(_: &str) -> String {
     )
 }
 
-/// Returns the prompts that this caller's tools can answer. They take a tenant where the process keeps several mirrors.
+/// Returns the prompts that the caller's tools can answer. If `takes_tenant`, each prompt has the argument `tenant_id`.
 pub(super) fn list(may_trigger: bool, takes_tenant: bool) -> Vec<Prompt> {
     let listed = QUESTIONS
         .iter()
@@ -151,8 +151,8 @@ impl Question {
     }
 }
 
-/// Returns the text of one prompt. An error if there is no such prompt, if it needs `since` and did not get it, or if the
-/// caller may see no such tenant.
+/// Returns the text of one prompt. Returns an error if there is no such prompt, if an argument is missing or invalid,
+/// or if the caller may not see the tenant.
 pub(super) async fn get(
     mirrors: &Mirrors,
     request: &GetPromptRequestParams,
@@ -180,7 +180,7 @@ pub(super) async fn get(
             Err(failure) if failure.code == ErrorCode::TenantUnknown => {
                 return Err(tool_result::refused(&failure));
             }
-            // Whatever else failed, the tools will say so.
+            // Any other failure does not matter here: the tools will report it.
             Ok(_) | Err(_) => {
                 text.push_str(&format!(
                     " Ask about one tenant alone: give `{TENANT_ID}` {tenant} in each call."

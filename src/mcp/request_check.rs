@@ -1,7 +1,7 @@
 //! Checks a POST to `/mcp` before rmcp reads it.
 //!
-//! rmcp answers a body that it cannot parse as if its media type were wrong. It also requires both media types in
-//! `Accept`, although HTTP lets a client leave `Accept` out (RFC 9110, section 12.5.1).
+//! Without this check, rmcp answers a body that it cannot parse with an error about the media type. rmcp also requires
+//! both media types in `Accept`, although HTTP lets a client leave `Accept` out (RFC 9110, section 12.5.1).
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -14,7 +14,7 @@ use super::message_parser::{self, MAX_BODY_BYTES};
 use crate::arguments::body;
 use crate::arguments::json::is_announced;
 
-/// The media types of an answer to a POST.
+/// The media types of the answers to a POST, as rmcp requires them in `Accept`.
 const ANSWERS: &str = "application/json, text/event-stream";
 /// The media type of the stream that a GET opens.
 const STREAM: &str = "text/event-stream";
@@ -36,7 +36,7 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
     }
 }
 
-/// Sets `Accept` to the media types of our answers if the client accepts them all or sends no `Accept`.
+/// Sets `Accept` to the media types of the answers if the client accepts all of them or sends no `Accept`.
 fn accept(request: &mut Request) {
     let ours = match *request.method() {
         Method::POST => ANSWERS,
@@ -52,7 +52,8 @@ fn accept(request: &mut Request) {
     }
 }
 
-/// Returns whether one of the media ranges of `Accept` includes the type. A range with the weight 0 does not.
+/// Returns whether one of the media ranges of `Accept` includes the media type `name`. A range with the weight 0 does
+/// not count.
 fn takes(ranges: &[&str], name: &str) -> bool {
     let kind = name.split('/').next().unwrap_or_default();
     ranges.iter().any(|range| {

@@ -1,19 +1,19 @@
-//! Tolerates clients that send notifications before their first request: rmcp ends a server whose first message is a
-//! notification, and some clients send one after their first probe.
+//! Tolerates clients that send a notification before their first request. rmcp stops serving a client whose first
+//! message is a notification, and some clients send one right after their first probe.
 
 use rmcp::RoleServer;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta, ProtocolVersion};
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 
-/// A transport that drops every message but requests until the conversation has begun.
+/// A transport that passes only requests on until the conversation has begun, and drops all other messages.
 pub(super) struct RequestFirstTransport<T> {
     inner: T,
     begun: bool,
 }
 
 impl<T> RequestFirstTransport<T> {
-    /// Wraps a transport from which nothing was read yet.
+    /// Wraps a transport from which no message was read yet.
     pub(super) fn new(inner: T) -> Self {
         Self {
             inner,
@@ -48,8 +48,8 @@ impl<T: Transport<RoleServer>> Transport<RoleServer> for RequestFirstTransport<T
     }
 }
 
-/// Returns whether rmcp leaves its opening loop with this message: an `initialize`, or a request with complete
-/// metadata of version 2026-07-28 that is not a probe (`ping`, `server/discover`).
+/// Returns whether the conversation begins with this message, as rmcp sees it: with an `initialize`, or with a request
+/// that has the complete metadata of version 2026-07-28 and is not a probe (`ping`, `server/discover`).
 fn begins(message: &RxJsonRpcMessage<RoleServer>) -> bool {
     let ClientJsonRpcMessage::Request(request) = message else {
         return false;

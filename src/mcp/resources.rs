@@ -1,4 +1,4 @@
-//! The MCP resources: the status, each run and each meter as JSON, and the card.
+//! The MCP resources: the status, each run and each meter as JSON, and the status card as HTML.
 
 use percent_encoding::percent_decode_str;
 use rmcp::ErrorData;
@@ -18,32 +18,35 @@ use super::{status, status_card, status_of_many};
 use crate::arguments::bounds::CHANGES_LIMIT;
 use crate::arguments::shorten;
 
-/// The address of the status: of the only mirror, or of all.
+/// The address of the status: that of the only mirror, or that of all mirrors.
 const STATUS: &str = "meter-sync://status";
 const SCHEME: &str = "meter-sync://";
-/// What follows the scheme in the address of a tenant's resource.
+/// The part of an address between the scheme and a tenant's id.
 const TENANTS: &str = "tenants/";
 /// The address template of a run.
 pub(super) const RUN_TEMPLATE: &str = "meter-sync://runs/{run_id}";
 /// The address template of a meter. If the key has several columns, their values are separated by commas.
 pub(super) const METER_TEMPLATE: &str = "meter-sync://meters/{key}";
-/// The address templates of the same for one tenant of several.
+/// The address template of the status of one tenant, if the process keeps several mirrors.
 pub(super) const TENANT_STATUS_TEMPLATE: &str = "meter-sync://tenants/{tenant_id}/status";
+/// The address template of a run of one tenant.
 pub(super) const TENANT_RUN_TEMPLATE: &str = "meter-sync://tenants/{tenant_id}/runs/{run_id}";
+/// The address template of a meter of one tenant.
 pub(super) const TENANT_METER_TEMPLATE: &str = "meter-sync://tenants/{tenant_id}/meters/{key}";
 const JSON: &str = "application/json";
-/// The longest address in bytes. The percent-encoded key of any meter is shorter.
+/// The longest address in bytes. A meter whose percent-encoded key makes its address longer cannot be read as a
+/// resource.
 const LONGEST: usize = 2048;
 
-/// An address, taken apart.
+/// A parsed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
-    /// The tenant that it names; `None` for the only mirror, or for all.
+    /// The tenant that the address names; `None` for the only mirror, or for all mirrors.
     pub(super) tenant: Option<String>,
     pub(super) subject: Subject,
 }
 
-/// What an address names of a tenant.
+/// The kind of resource that an address names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Status,
@@ -52,7 +55,7 @@ pub(super) enum Subject {
 }
 
 impl Address {
-    /// Parses an address; `None` if it names neither a status nor a run nor a meter.
+    /// Parses an address. Returns `None` if the address is that of neither a status nor a run nor a meter.
     pub(super) fn parse(uri: &str) -> Option<Self> {
         if uri.len() > LONGEST {
             return None;
@@ -78,7 +81,7 @@ impl Address {
     }
 }
 
-/// A tenant's id out of an address; `None` if it is no text of one line.
+/// Decodes a tenant's id from an address. Returns `None` if the id is blank, or not a single line of UTF-8 text.
 fn decoded(id: &str) -> Option<String> {
     let id = percent_decode_str(id).decode_utf8().ok()?.into_owned();
     let is_id = !id.trim().is_empty() && !id.contains(char::is_control);
@@ -98,8 +101,8 @@ pub(super) fn list() -> Vec<Resource> {
     ]
 }
 
-/// Returns the address templates: of runs and meters where the process keeps one mirror, else of each tenant's status,
-/// runs and meters.
+/// Returns the address templates. If the process keeps one mirror (`is_one`), they are of its runs and meters; else
+/// they are of the status, runs and meters of each tenant.
 pub(super) fn templates(is_one: bool) -> Vec<ResourceTemplate> {
     let template = |uri: &str, name, title, description| {
         ResourceTemplate::new(uri, name)
@@ -149,7 +152,7 @@ struct Run {
     rejected: Vec<Rejection>,
 }
 
-/// Reads the resource at an address. An error if there is none, or if it cannot be read.
+/// Reads the resource at an address. Returns an error if there is none, or if it cannot be read.
 pub(super) async fn read(
     mirrors: &Mirrors,
     uri: &str,
@@ -174,7 +177,7 @@ pub(super) async fn read(
     Ok(ReadResourceResult::new(vec![contents]))
 }
 
-/// Reads a resource of one mirror as JSON; `None` if there is no such run or meter.
+/// Reads a resource of one mirror as JSON. Returns `None` if there is no such run or meter.
 async fn read_of(target: &Target, subject: Subject) -> Result<Option<String>, ErrorData> {
     let json = match subject {
         Subject::Status => {
@@ -238,7 +241,8 @@ fn not_found(uri: &str, mirrors: &Mirrors) -> ErrorData {
     ErrorData::resource_not_found(message, Some(serde_json::json!({"uri": shorten(uri)})))
 }
 
-/// The error for a resource that cannot be read, or whose address does not say of which tenant it is.
+/// Returns the error for a resource that cannot be read. If the address names no tenant but must, or an unknown one,
+/// the error is "resource not found".
 pub(super) fn unreadable(failure: &Failure) -> ErrorData {
     let Failure {
         code,

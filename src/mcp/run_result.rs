@@ -1,11 +1,11 @@
-//! The tool's result for a run.
+//! Builds the tool's result for a run.
 
 use crate::mirrors::run::report::RunReport;
 
 use super::page_address::PageAddress;
 use super::{CallToolResult, brake_refusal, shorten, tool_result};
 
-/// How many changes a model is shown; the others are only counted.
+/// How many changes a language model is shown. Further changes are only counted.
 const SAMPLE_CHANGES: usize = 20;
 
 /// Returns the tool's result for a run.

@@ -1,8 +1,8 @@
-//! Limits the number of streamable HTTP sessions, and lets only the owner of a session use it.
+//! Limits the number of streamable HTTP sessions, and refuses a session to other tokens than the one that opened it.
 //!
-//! A session is a conversation with the client that opened it, including questions to its user. Another token cannot
-//! use it, even if its holder has seen the session's id in a log. All access tokens of one subject count as one
-//! token, because they are renewed while a session goes on.
+//! A session is a conversation with the client that opened it, including questions to its user. The holder of another
+//! token cannot use the session, even after seeing its id in a log. All access tokens of one subject count as one
+//! token, because clients renew access tokens during a session.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,18 +21,18 @@ use crate::arguments::body;
 use crate::config::Token;
 
 const SESSION_HEADER: &str = "mcp-session-id";
-/// How long a session may be idle. An assistant that is left open over lunch finds its session again; one that never
-/// closed its session is forgotten the same day.
+/// How long a session may be idle before it is closed. An assistant that is left open over lunch keeps its session; a
+/// session that its client never closed ends on the same day.
 pub(super) const SESSION_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
-/// How many sessions may be open. An idle session takes about 80 kB: 60 in rmcp, most of it for its queues, and 20
+/// How many sessions may be open. An idle session takes about 80 kB: 60 kB in rmcp, mostly for its queues, and 20 kB
 /// for its connection.
 pub(super) const MAX_SESSIONS: usize = 1000;
 
-/// The open sessions, which rmcp manages, and their owners, whom rmcp does not know.
+/// The open sessions, which rmcp manages, and the tokens that opened them, which rmcp does not know.
 #[derive(Clone)]
 pub(super) struct Sessions {
     manager: Arc<LocalSessionManager>,
-    /// The token that opened each session, by session id. Empty if no tokens are set.
+    /// The token that opened each session, by session id. Empty if the server requires no token.
     owners: Arc<Mutex<HashMap<String, Token>>>,
 }
 
@@ -59,7 +59,7 @@ impl Sessions {
         owners.insert(id.to_owned(), owner);
     }
 
-    /// Returns whether the holder of this token opened the session. Also true for a session without a known owner.
+    /// Returns whether the holder of this token opened the session. Also true if the opener is unknown.
     fn are_of(&self, id: &str, token: Option<&Token>) -> bool {
         self.owners()
             .get(id)
@@ -67,12 +67,13 @@ impl Sessions {
     }
 }
 
-/// Returns whether both tokens belong to one holder, or both are missing. The guards have accepted both already.
+/// Returns whether both tokens belong to one holder, or both are absent. Does not check the tokens; the guards have
+/// done that.
 pub(super) fn is_same(one: Option<&Token>, other: Option<&Token>) -> bool {
     one.map(Token::identity) == other.map(Token::identity)
 }
 
-/// Refuses a request that would open one session too many, or that names a session of another token.
+/// Refuses a request that would open a session beyond the limit, or that names a session of another token.
 pub(super) async fn check(
     State(sessions): State<Sessions>,
     request: Request,
@@ -108,7 +109,7 @@ struct Message {
     method: Option<String>,
 }
 
-/// Returns the request unless it is an `initialize`, which is refused: only that opens a session, whatever protocol
+/// Returns the request, or refuses it if it is an `initialize`. Only an `initialize` opens a session, whatever protocol
 /// version the headers name.
 async fn without_hello(request: Request) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
@@ -121,7 +122,7 @@ async fn without_hello(request: Request) -> Result<Request, Response> {
     }
 }
 
-/// Returns the answer to a client for which there is no session left.
+/// Returns the answer to a client that would open a session beyond the limit.
 pub(super) fn full() -> Response {
     tracing::warn!(limit = MAX_SESSIONS, "too many MCP sessions are open");
     let text = "Too many MCP sessions are open; close some or try again later.";

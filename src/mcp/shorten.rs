@@ -1,5 +1,5 @@
-//! Keeps answers short, because a model pays for every word of them. An answer says what was left out, and how to get
-//! it.
+//! Shortens answers, because a language model pays for every word of them. A shortened answer says what was left out,
+//! and how to get it.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,17 +8,17 @@ use crate::mirrors::run::report::RunReport;
 use crate::mirrors::state::status::Status;
 use crate::model::{Change, Fields};
 
-/// How many bytes an answer may have as JSON.
+/// The longest answer in bytes of JSON.
 pub(super) const BYTES: usize = 8_000;
-/// How many bytes it may have if the caller asked for more runs or changes than the default.
+/// The longest answer in bytes of JSON, if the caller asked for longer lists than by default.
 pub(super) const MORE_BYTES: usize = 64_000;
-/// How many characters of a text are kept if the answer is too long.
+/// How many characters of each text are kept if the answer is too long.
 const VALUE_CHARS: usize = 200;
 /// The bytes reserved for the note about what was left out.
 const WORDS_BYTES: usize = 300;
 
 /// Shortens a status to at most `bytes`: cuts long values, then drops entries from the ends of lists, then columns of
-/// the meter's row. The rest is never shortened, so a status can still be longer.
+/// the meter's row. Other parts are never shortened, so the result can still be longer.
 pub(super) fn status(mut status: Status, bytes: usize) -> Status {
     let mut cut = Shortener::of(&status, bytes);
     if cut.excess == 0 {
@@ -41,7 +41,8 @@ pub(super) fn status(mut status: Status, bytes: usize) -> Status {
         }
     }
     let mut cut = cut.again(&status, bytes);
-    // Past runs that only accompany the answer are dropped first.
+    // Past runs are dropped first. If the answer is about a meter or a time, they only accompany it, and
+    // `has_more_runs` stays as it is.
     let is_of_runs = status.meter.is_none() && status.changes_since.is_none();
     status.has_more_runs |= cut.list("runs", &mut status.history) > 0 && is_of_runs;
     if let Some(rejected) = &mut status.rejected {
@@ -70,8 +71,8 @@ pub(super) fn status(mut status: Status, bytes: usize) -> Status {
     status
 }
 
-/// Shortens the status of many mirrors to at most `bytes`: cuts long names and errors, then drops tenants from the end of the
-/// page, so that the next page begins with the first of them.
+/// Shortens the status of many mirrors to at most `bytes`: cuts long names and errors, then drops tenants from the end
+/// of the page. The next page begins with the first tenant that was dropped.
 pub(super) fn overview(mut status: Status, bytes: usize) -> Status {
     let mut cut = Shortener::of(&status, bytes);
     if cut.excess == 0 {
@@ -117,9 +118,9 @@ pub(super) fn report(mut report: RunReport, bytes: usize) -> RunReport {
     report
 }
 
-/// How much of an answer still has to go, and what was left out so far.
+/// How much of an answer must still be removed, and what was left out so far.
 struct Shortener {
-    /// How many bytes still have to go.
+    /// The number of bytes that must still be removed.
     excess: usize,
     has_cut_values: bool,
     left_out: Vec<String>,
@@ -139,7 +140,7 @@ impl Shortener {
         }
     }
 
-    /// Starts over with the answer as it is now, and remembers whether values were cut.
+    /// Measures the answer again after values were cut.
     fn again(self, answer: &impl Serialize, bytes: usize) -> Self {
         Self {
             has_cut_values: self.has_cut_values,
@@ -186,7 +187,7 @@ impl Shortener {
         true
     }
 
-    /// Drops entries from the end of a list until the answer is short enough; returns how many.
+    /// Drops entries from the end of a list until the answer is short enough. Returns how many were dropped.
     fn list<T: Serialize>(&mut self, what: &str, list: &mut Vec<T>) -> usize {
         let all = list.len();
         while self.excess > 0

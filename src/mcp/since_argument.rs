@@ -1,14 +1,14 @@
-//! Parses times as people and models write them.
+//! Parses the argument `since`: a time in the past, as people and language models write it.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
 use crate::arguments::{BadArgument, shorten};
 
-/// The furthest back that a length of time reaches; no log is older.
+/// The longest length of time before now. A longer one is cut to this; no log is older.
 const LONGEST: TimeDelta = TimeDelta::days(100 * 366);
 
-/// Parses a time in the past: a length of time before `now` (`90m`, `24h`, `7d`, `2w`), or a time or day, which is in
-/// UTC if it names no zone.
+/// Parses a time in the past: a length of time before `now` (`90m`, `24h`, `7d`, `2w`), or a time or day. A time or day
+/// without a zone is in UTC.
 pub(super) fn since(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, BadArgument> {
     let at = length(text).and_then(|length| now.checked_sub_signed(length));
     let at = at.or_else(|| moment(text)).ok_or_else(|| {

@@ -1,8 +1,8 @@
-//! Serves MCP over HTTP with server-sent events, the transport of protocol version 2024-11-05, for clients that know
-//! no other (<https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse>). Each client
-//! reads one stream of events, and sends its messages by POST to the address in the first event.
+//! Serves MCP over HTTP with server-sent events, the transport of protocol version 2024-11-05, for clients that know no
+//! other transport (<https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse>). Each
+//! client reads one stream of events, and sends its messages by POST to the address in the first event.
 //!
-//! A conversation runs inside the body of its stream and ends with it, however the stream ends.
+//! The body of the event stream drives the conversation, so the conversation ends whenever the stream ends.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -36,12 +36,13 @@ use crate::config::Token;
 
 const STREAM_PATH: &str = "/sse";
 const MESSAGES_PATH: &str = "/messages";
-/// How often a quiet stream sends a sign of life. Proxies want one, and it finds dead clients.
+/// How often a quiet stream sends a keep-alive comment. Proxies expect traffic, and a failed write reveals a dead
+/// client.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How many messages may wait in either direction.
+/// How many messages of one client may wait, in each direction.
 const QUEUE: usize = 16;
 
-/// Returns both routes; `shutdown` ends the open streams.
+/// Returns the routes of the event stream and of the messages. `shutdown` ends the open streams.
 pub(super) fn routes<S: ServerHandler>(
     server: impl Fn() -> S + Send + Sync + 'static,
     shutdown: CancellationToken,
@@ -57,19 +58,20 @@ pub(super) fn routes<S: ServerHandler>(
         .with_state(conversations)
 }
 
-/// The queue of a client's messages. They are boxed, because a queue reserves room for 32 messages, and those of rmcp
-/// take 400 bytes each.
+/// The queue of a client's messages. The messages are boxed, because a tokio queue reserves room for 32 messages, and
+/// an rmcp message takes 400 bytes.
 type Inbox = mpsc::Sender<Box<ClientJsonRpcMessage>>;
 
 /// An open conversation.
 #[derive(Clone)]
 struct Open {
     inbox: Inbox,
-    /// The token that opened it; `None` if no tokens are set. Messages that come with another token are refused.
+    /// The token that opened the conversation; `None` if the server requires no token. Messages that come with another
+    /// token are refused.
     owner: Option<Token>,
 }
 
-/// Serves one client to the end.
+/// The function that serves one client until its conversation ends.
 type Serve = dyn Fn(SseTransport, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// The state that both routes share.
@@ -85,9 +87,9 @@ impl Conversations {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a conversation; `None` if too many are open.
+    /// Adds a conversation. Returns `None` if too many are open.
     fn enter(&self, conversation: Open) -> Option<ConversationGuard> {
-        // A client shows nothing but this id, so it must not be guessable.
+        // If the server requires no token, this id is all that a client must know, so it must not be guessable.
         let id = Uuid::new_v4();
         let mut open = self.open();
         if open.len() >= MAX_SESSIONS {
@@ -101,7 +103,7 @@ impl Conversations {
     }
 }
 
-/// A place among the open conversations, given back when dropped.
+/// An entry among the open conversations. Dropping it removes the entry.
 struct ConversationGuard {
     id: Uuid,
     conversations: Conversations,
@@ -113,13 +115,14 @@ impl Drop for ConversationGuard {
     }
 }
 
-/// Serves the client until it has been silent for too long or the process shuts down.
+/// Serves the client until the conversation ends: the client is silent for [`SESSION_IDLE`], the process shuts down, or
+/// the opening handshake fails.
 async fn converse<S: ServerHandler>(
     server: S,
     transport: SseTransport,
     shutdown: CancellationToken,
 ) {
-    // boxed, so that memory that only the beginning needs is freed
+    // Boxed, so that the memory for the opening handshake is freed after it.
     let begun =
         Box::pin(server.serve_with_ct(RequestFirstTransport::new(transport), shutdown)).await;
     let ended = match begun {
@@ -153,11 +156,11 @@ async fn open(
     let conversation = served.map(|()| drop(entered));
     let messages = stream::poll_fn(move |context| said.poll_recv(context));
     let messages = messages.map(|message| Event::default().event("message").json_data(message));
-    // This stream yields no event. Reading it drives the conversation.
+    // This stream yields no event. Polling it runs the conversation.
     let going_on = stream::once(conversation).filter_map(|()| ready(None));
     let events = stream::iter([Ok(first)]).chain(stream::select(messages, going_on));
     let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    // without this header, nginx buffers the events
+    // Without this header, nginx buffers the events.
     ([("x-accel-buffering", "no")], events).into_response()
 }
 

@@ -1,4 +1,4 @@
-//! The tool `meter_sync_status`: reports what is known, without changing anything or waiting for a run.
+//! The tool `meter_sync_status`: reports the status. It changes nothing and does not wait for a run.
 
 use chrono::{DateTime, Utc};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
@@ -11,7 +11,7 @@ use super::{
     status_card, status_of_many, tool_result,
 };
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
-use crate::arguments::{Arguments, BadArgument, shorten};
+use crate::arguments::{Arguments, BadArgument, shorten, status_query};
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
 use crate::mirrors::questions::Question;
@@ -33,7 +33,7 @@ const DESCRIPTION: &str = "Says whether this site's local copy of its meters can
     changes nothing and costs milliseconds. Act on `next_step`; `health` other than `ok` is \
     explained in `summary`.";
 
-/// Longer than any key or name that a person types.
+/// The longest `meter` argument in characters. No key or name that a person types is longer.
 const METER_CHARS: usize = 200;
 const TIME_CHARS: usize = 40;
 
@@ -42,7 +42,7 @@ pub(super) fn output() -> Schema {
     output_schema::of::<Status>()
 }
 
-/// Returns the tool. `output` is the schema of its results, complete or in outline.
+/// Returns the tool. `output` is the schema of its results, either complete or as an outline.
 pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
@@ -61,15 +61,15 @@ pub(super) fn tool(output: Schema) -> Tool {
 #[derive(Debug)]
 struct Call {
     tenant: Option<String>,
-    /// What is asked about one tenant. Its `before` is not set yet.
+    /// The question about one tenant. Its `before` is not set; the method `question` sets it.
     question: Question,
-    /// The end of the previous page: of the list of tenants, or of what is asked about one of them.
+    /// `next_before` of the previous page: of the list of tenants, or of the answer about one tenant.
     before: Option<String>,
 }
 
 impl Call {
-    /// Whether the call names neither a tenant nor anything that only one tenant has. An argument with its default names
-    /// nothing, as some hosts fill in every default.
+    /// Whether the call is about all tenants: it has no tenant, and no argument that is about one tenant. An argument
+    /// with its default value does not count, because some hosts fill in every default.
     fn is_about_all(&self) -> bool {
         let Question {
             status,
@@ -78,10 +78,12 @@ impl Call {
             before: _,
         } = &self.question;
         let is_about_one = self.tenant.is_some() || meter.is_some() || since.is_some();
-        let is_about_runs = status.run_id.is_some()
-            || status.include_changes
-            || status.history != StatusQuery::default().history;
-        !is_about_one && !is_about_runs
+        // `changes_limit` is also how many tenants to list.
+        let of_runs = StatusQuery {
+            changes_limit: StatusQuery::default().changes_limit,
+            ..status.clone()
+        };
+        !is_about_one && !of_runs.is_about_runs()
     }
 
     fn question(self) -> Result<Question, BadArgument> {
@@ -123,7 +125,7 @@ pub(super) async fn call(
 async fn tell(Target { mirror, page, .. }: &Target, asked: &Question) -> CallToolResult {
     match mirror.answer(asked).await {
         Ok(status) => tool_result::structured(&told(status, &asked.status, page)),
-        // the status itself never fails, so the call has named a run that is not in the log
+        // Reading the status fails only if the call names a run that is not in the log.
         Err(no_such_run) => tool_result::bad_argument(&BadArgument(format!(
             "{} {}",
             no_such_run.message, no_such_run.remedy
@@ -131,15 +133,15 @@ async fn tell(Target { mirror, page, .. }: &Target, asked: &Question) -> CallToo
     }
 }
 
-/// Returns the answer to a call that asks nothing but the status of one tenant.
+/// Returns the answer to a call that asks only for the status of one tenant.
 pub(super) async fn plain(Target { mirror, page, .. }: &Target) -> Result<Status, Failure> {
     let asked = Question::default();
     let status = mirror.answer(&asked).await?;
     Ok(told(status, &asked.status, page))
 }
 
-/// Prepares a status for a model: adds who decides about a refused run, gives each error only once, and shortens the
-/// answer.
+/// Prepares a status for a language model: adds where a person decides about a refused run, gives each error only once,
+/// and shortens the answer.
 fn told(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Status {
     status.summary = printable::lines(&status.summary);
     if let (Some(_), Some(run), None) = (&status.held_back, &status.last_run, &status.running) {
@@ -171,7 +173,6 @@ fn told(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Status {
 }
 
 fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadArgument> {
-    let default = StatusQuery::default();
     let mut given = Arguments::new(arguments);
     let tenant = given.id("tenant_id", TENANT_CHARS)?;
     let meter = given.text("meter", METER_CHARS)?;
@@ -179,20 +180,14 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
     let since = since
         .map(|text| since_argument::since(&text, now))
         .transpose()?;
-    // An answer about a meter or a time lists past runs only on request.
+    // Unless `history` asks for them, an answer about a meter or a time lists no past runs.
     let history = match meter.is_some() || since.is_some() {
         true => 0,
-        false => default.history,
+        false => StatusQuery::default().history,
     };
-    let run_id = given.run_id("run_id")?;
     let before = given.text("before", TENANT_CHARS)?;
     let question = Question {
-        status: StatusQuery {
-            history: HISTORY.read(&mut given, history)?,
-            run_id,
-            include_changes: given.boolean("include_changes", default.include_changes)?,
-            changes_limit: CHANGES_LIMIT.read(&mut given, default.changes_limit)?,
-        },
+        status: status_query::read(&mut given, history)?,
         meter,
         since,
         before: None,

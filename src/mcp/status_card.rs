@@ -1,10 +1,10 @@
-//! The card `ui://meter-sync/status`: it shows the status and its two buttons inside a conversation, by the MCP Apps
-//! extension (<https://github.com/modelcontextprotocol/ext-apps/blob/main/specification/2026-01-26/apps.mdx>).
+//! The status card `ui://meter-sync/status`: it shows the status, a button to sync and one to preview, inside a
+//! conversation. It uses the MCP Apps extension
+//! (<https://github.com/modelcontextprotocol/ext-apps/blob/main/specification/2026-01-26/apps.mdx>).
 //!
 //! A host that supports the extension shows the card with a tool's result and lets the card call the tools. The card
-//! contacts nobody but its host and loads nothing. Every host gets `_meta.ui`, because not every host that shows
-//! cards says so first; for other hosts the tools work the same. The extension has no capability that a server would
-//! declare.
+//! contacts nobody but its host and loads nothing. Every host gets `_meta.ui`, because some hosts show cards without
+//! announcing it; other hosts ignore `_meta.ui`. The extension defines no capability for servers to declare.
 
 use std::sync::LazyLock;
 
@@ -18,10 +18,10 @@ use crate::model::Outcome;
 
 /// The card's URI.
 pub(super) const URI: &str = "ui://meter-sync/status";
-/// The media type by which a host recognises this HTML as a card.
+/// The media type that tells a host that this HTML is a card.
 const MIME_TYPE: &str = "text/html;profile=mcp-app";
 const TEMPLATE: &str = include_str!("status_card/status.html");
-/// Where the looks stand in the template.
+/// The place in the template at which [`looks_in_script`] is inserted.
 const LOOKS: &str = "/* LOOKS */";
 
 static CARD: LazyLock<String> = LazyLock::new(|| TEMPLATE.replace(LOOKS, &looks_in_script()));
@@ -45,7 +45,7 @@ pub(super) fn read() -> ReadResourceResult {
     ReadResourceResult::new(vec![contents])
 }
 
-/// The icons, and how health and outcomes are shown, as constants of the card's script.
+/// Returns the constants of the card's script: the icons, and how health and outcomes are shown.
 fn looks_in_script() -> String {
     let entry = |name: &str, Look { word, icon, tone }: Look| {
         format!("{name}:['{word}','{}','{tone}']", icon.name())
@@ -71,7 +71,7 @@ pub(super) fn shows_results() -> MetaObject {
     ui(json!({"resourceUri": URI}))
 }
 
-/// Asks the host to draw a border around the card and to let it connect to no domain.
+/// Returns the `_meta` that asks the host to draw a border around the card, and to let the card connect to no domain.
 fn display() -> MetaObject {
     ui(json!({
         "csp": {"connectDomains": [], "resourceDomains": []},
@@ -96,7 +96,7 @@ mod tests {
         assert!(CARD.trim_end().ends_with("</html>"));
     }
 
-    /// Data is untrusted text, and the card may contact its host only.
+    /// Data from the databases is untrusted text, and the card may contact only its host.
     #[test]
     fn the_card_loads_nothing_and_makes_no_markup_or_code_of_data() {
         for never in [

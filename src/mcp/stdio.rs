@@ -1,6 +1,6 @@
 //! Serves MCP on standard input and output to one client, until the client closes its end or the process shuts down.
 //!
-//! Nothing but the protocol is written to standard output.
+//! This module writes nothing but the protocol to standard output.
 
 use rmcp::RoleServer;
 use rmcp::ServiceExt;
@@ -18,12 +18,12 @@ pub enum StdioError {
     /// The conversation never began.
     #[error("the MCP client on standard input and output could not be answered")]
     Start(#[source] Box<ServerInitializeError>),
-    /// A bug ended the conversation.
+    /// A bug ended the conversation: the task that served it panicked.
     #[error("the MCP conversation on standard input and output broke off")]
     Broken(#[source] tokio::task::JoinError),
 }
 
-/// Serves until standard input ends or `shutdown` is cancelled; neither is an error.
+/// Serves until standard input ends or `shutdown` is cancelled. Neither is an error.
 pub async fn serve(server: Server, shutdown: CancellationToken) -> Result<(), StdioError> {
     let (input, output) = transport::stdio_pipes();
     serve_on(server, LineTransport::new(input, output), shutdown).await

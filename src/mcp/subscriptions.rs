@@ -1,4 +1,4 @@
-//! Notifies subscribers when a resource that they watch has changed.
+//! Notifies clients when a resource that they watch has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,11 @@ use crate::mirrors::Mirrors;
 
 /// How many addresses one client may watch.
 const MOST: usize = 1000;
-/// Of how many tenants one client may watch addresses. The log of each is read every two seconds.
+/// The number of tenants whose addresses one client may watch. The log of each watched tenant is read at least every
+/// two seconds.
 const MOST_TENANTS: usize = 20;
 
-/// Returns the addresses of a requested subscription that can be watched. For protocol version 2026-07-28.
+/// Returns the addresses of a requested subscription that can be watched. Used for protocol version 2026-07-28.
 pub(super) fn accepted(wanted: &SubscriptionFilter, mirrors: &Mirrors) -> SubscriptionFilter {
     let uris = wanted.resource_subscriptions.iter().flatten();
     let ours = uris.filter(|uri| change_feed::is_watchable(uri, mirrors));
@@ -29,8 +30,8 @@ pub(super) fn accepted(wanted: &SubscriptionFilter, mirrors: &Mirrors) -> Subscr
         .build()
 }
 
-/// Notifies a subscriber of protocol version 2026-07-28 until it cancels or disconnects. An error if an address names a
-/// tenant that the caller may not see.
+/// Notifies a subscriber of protocol version 2026-07-28 until it cancels or disconnects. Returns an error if an address
+/// names a tenant that the caller may not see, or if the addresses are of too many tenants.
 pub(super) async fn listen(
     mirrors: &Mirrors,
     subscription: &SubscriptionContext,
@@ -58,7 +59,7 @@ pub(super) async fn listen(
             return Ok(());
         },
     }
-    subscription.cancelled().await; // there was nothing to watch
+    subscription.cancelled().await; // only reached if there is no address to watch
     Ok(())
 }
 
@@ -75,17 +76,17 @@ async fn tell(
     }
 }
 
-/// The addresses that one client of an earlier protocol version watches.
+/// The addresses that one client of an earlier protocol version watches. Dropping this ends the notifications.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     wanted: Arc<Mutex<SubscribedAddresses>>,
     ended: CancellationToken,
 }
 
-/// The addresses by tenant; under `None` those of the only mirror, or of all.
+/// The watched addresses by tenant. The key `None` is for those of the only mirror, or of all mirrors.
 type SubscribedAddresses = BTreeMap<Option<String>, WatchedAddresses>;
 
-/// Addresses that one task watches.
+/// The addresses that one task watches.
 #[derive(Debug)]
 struct WatchedAddresses {
     uris: BTreeSet<String>,
@@ -100,7 +101,8 @@ impl Drop for Subscriptions {
 }
 
 impl Subscriptions {
-    /// Adds an address. An error if nothing can be watched there, or if the client watches too many.
+    /// Starts to watch an address. Returns an error if the address cannot be watched, or if the client watches too
+    /// many.
     pub(super) async fn add(
         &self,
         uri: String,
@@ -142,7 +144,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Removes an address.
+    /// Stops watching an address.
     pub(super) fn remove(&self, uri: &str) {
         lock(&self.wanted).retain(|_, watched| {
             watched.uris.remove(uri);
@@ -165,7 +167,7 @@ fn lock(wanted: &Mutex<SubscribedAddresses>) -> MutexGuard<'_, SubscribedAddress
     wanted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notifies the client of a tenant's resources until it accepts no more notifications.
+/// Notifies the client of changes in a tenant's resources until the client accepts no more notifications.
 async fn watch(
     mut feed: ChangeFeed,
     tenant: Option<String>,

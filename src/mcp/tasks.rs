@@ -1,7 +1,9 @@
 //! Presents runs as tasks to clients that support the tasks extension
-//! (<https://modelcontextprotocol.io/extensions/tasks/overview>). A run that takes longer than its call waits goes on
-//! as a task with the same id, which the client can query and cancel. Where the process keeps several mirrors, the
-//! tenant's id is part of the task's id, so that any process finds the run in its mirror's log, also after a restart.
+//! (<https://modelcontextprotocol.io/extensions/tasks/overview>). A run that takes longer than its tool call waits goes
+//! on as a task, which the client can query and cancel.
+//!
+//! The id of a task is the id of its run. If the process keeps several mirrors, the tenant's id is appended, so that
+//! any process finds the run in the log of its mirror, even after a restart.
 
 use rmcp::model::{
     ClientCapabilities, CreateTaskResult, DetailedTask, GetTaskResult, Task, TaskPayload,
@@ -17,9 +19,9 @@ use crate::mirrors::run::report::RunReport;
 use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{NoRunId, Outcome, RunId};
 
-/// Stands between the run's id and the tenant's in the id of a task. No run's id contains it.
+/// Separates the run's id from the tenant's id in the id of a task. No run id contains this character.
 const OF_TENANT: char = '@';
-/// How often a client should query a task.
+/// How often a client should query a task, in milliseconds.
 const POLL_MS: u64 = 1000;
 
 /// Returns whether the client supports tasks.
@@ -30,7 +32,7 @@ pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
         .is_some_and(ClientCapabilities::supports_tasks)
 }
 
-/// Returns a run that is still in progress, as a task.
+/// Returns the task for a run that is still in progress.
 pub(super) fn begun(run: &RunReport, target: &Target) -> CreateTaskResult {
     let id = match &target.tenant {
         Some(tenant) => format!("{}{OF_TENANT}{tenant}", run.run_id),
@@ -39,7 +41,7 @@ pub(super) fn begun(run: &RunReport, target: &Target) -> CreateTaskResult {
     CreateTaskResult::new(task(&id, run, &TaskPayload::Working))
 }
 
-/// Returns the state of a task, with the result if it is completed.
+/// Returns the state of a task, and its result if the run has ended. An interrupted run is a cancelled task.
 pub(super) async fn get(
     mirrors: &Mirrors,
     id: &str,
@@ -56,7 +58,7 @@ pub(super) async fn get(
     Ok(GetTaskResult::new(DetailedTask::new(task, payload)))
 }
 
-/// Cancels the run of a task. It is no error if the run has already ended.
+/// Cancels the run of a task. If the run has already ended, does nothing. Fails if another process runs it.
 pub(super) async fn cancel(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(), ErrorData> {
     let (run_id, Target { mirror, .. }) = find(mirrors, id, caller).await?;
     if mirror.cancel(run_id) {

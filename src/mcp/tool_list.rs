@@ -6,7 +6,7 @@ use rmcp::model::Tool;
 use super::{output_schema, status, trigger};
 use crate::arguments;
 
-/// Returns the tools in the order of `tools/list`, without the trigger tool if the caller may not use it.
+/// Returns the tools in the order of `tools/list`. Leaves the trigger tool out if the caller may not use it.
 pub fn tools(may_trigger: bool) -> Vec<Tool> {
     let mut tools = vec![status::tool(output_schema::outline(&status::output()))];
     if may_trigger {

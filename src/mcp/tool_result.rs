@@ -1,4 +1,4 @@
-//! Builds the results of tools: structured content with the same JSON as text, or an error as text only.
+//! Builds the results of tools: structured content and the same JSON as text, or an error as text only.
 
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock};
@@ -8,11 +8,11 @@ use crate::arguments::BadArgument;
 use crate::error::{ErrorCode, Failure};
 use crate::model::RunId;
 
-/// The code of an error in the call itself, for which no sync was tried. It is not an [`ErrorCode`], because those
-/// say why a sync failed.
+/// The code of an error in the call itself, for which no sync was tried. This code is not an [`ErrorCode`], because an
+/// `ErrorCode` says why a sync failed.
 const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
 
-/// Returns a result as structured content and as the same JSON in text, for programs and models alike.
+/// Returns a result with `value` both as structured content, for programs, and as JSON text, for language models.
 pub(super) fn structured(value: &impl Serialize) -> CallToolResult {
     let written = serde_json::to_string(value);
     match written.and_then(|text| Ok((serde_json::to_value(value)?, text))) {
@@ -30,7 +30,7 @@ pub(super) fn structured(value: &impl Serialize) -> CallToolResult {
     }
 }
 
-/// Returns an error that says what failed, in which run, what to do next, and the code.
+/// Returns an error that names the failure, its run if there is one, the remedy and the code.
 pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResult {
     let Failure {
         code,
@@ -45,7 +45,8 @@ pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResul
     ))
 }
 
-/// Returns the protocol error for a request, other than a tool call, that names a tenant or run which is not there.
+/// Returns the protocol error for a request other than a tool call: its tenant or run is unknown, or the run cannot be
+/// read.
 pub(super) fn refused(failure: &Failure) -> ErrorData {
     ErrorData::invalid_params(format!("{} {}", failure.message, failure.remedy), None)
 }

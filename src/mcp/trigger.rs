@@ -1,7 +1,7 @@
-//! The tool `meter_sync_trigger`: requests a sync and waits a little for its end.
+//! The tool `meter_sync_trigger`: requests a sync and waits a limited time for its end.
 //!
-//! The run belongs to [`Mirror`](crate::mirrors::Mirror). If the client cancels the call or disconnects, only the waiting ends, and the run
-//! goes on.
+//! The run belongs to [`Mirror`]. If the client cancels the call or disconnects, only the
+//! waiting ends; the run goes on.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ pub(super) fn output() -> Schema {
     output_schema::of::<RunReport>()
 }
 
-/// Returns the tool. `output` is the schema of its results, complete or in outline.
+/// Returns the tool. `output` is the schema of its results, either complete or as an outline.
 pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
@@ -68,10 +68,10 @@ pub(super) fn tool(output: Schema) -> Tool {
         )
 }
 
-/// Added to the logged reason of a run whose deactivations the user approved.
+/// Added to the reason in the log for a run whose deactivations the user approved.
 const ALLOWED: &str = " (the user let the deactivations pass)";
-/// How often one call asks the user at most. It asks again if more meters are due to be deactivated by the time the
-/// user has answered.
+/// How many times one call asks the user at most. The question is repeated if other meters are due to be deactivated by
+/// the time the user has answered.
 const QUESTIONS: u32 = 3;
 
 /// Answers one call.
@@ -103,7 +103,7 @@ pub(super) async fn call(
     sync(&target, asked, approvals, call, context).await
 }
 
-/// Runs the sync, and asks the user where the brake holds it back.
+/// Runs the sync. If the brake holds it back, asks the user, and after an approval runs it again.
 async fn sync(
     target: &Target,
     Call {
@@ -160,7 +160,7 @@ async fn run(
     Ok(mirror.report_with_names(report).await)
 }
 
-/// Returns the same request with approval for the deactivations that a run showed.
+/// Returns the request, with approval for the deactivations that the run `shown` held back.
 fn approved(request: Request, shown: RunId) -> Request {
     let reason = request.reason.as_deref().unwrap_or_default();
     let reason = reason.strip_suffix(ALLOWED).unwrap_or(reason);
@@ -174,7 +174,8 @@ fn approved(request: Request, shown: RunId) -> Request {
     }
 }
 
-/// Returns the state of the run when it has ended, when `wait` is over, or when the client has cancelled the call.
+/// Returns the report of the run when the run has ended, when `wait` is over, or when the client has cancelled the
+/// call.
 async fn ended(
     mut ticket: Ticket,
     wait: Duration,

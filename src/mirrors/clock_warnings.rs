@@ -1,16 +1,17 @@
-//! Warns about wrong clocks. The local database's clock dates runs and slots. One warning is for a machine
-//! whose clock differs from it, the other for a sync that this clock dated in the future while it was wrong.
+//! Warns about wrong clocks. Runs and slots are dated by the local database's clock. One warning says that this
+//! machine's clock differs from it. The other says that the last sync is dated in the future, because the database's
+//! clock was wrong at that time.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::warnings;
 use crate::clock;
 
-/// The largest difference without a warning. Network delay does not explain a larger one.
+/// The largest difference between the clocks without a warning. Network delay does not explain a larger one.
 const TOLERATED: TimeDelta = TimeDelta::seconds(60);
 
-/// The warning for a database clock that is `ahead` of this machine's, or behind if negative; `None` if the
-/// difference is at most `TOLERATED`.
+/// Returns the warning if the database's clock is `ahead` of this machine's (behind if negative) by more than
+/// `TOLERATED`; `None` otherwise.
 pub(in crate::mirrors) fn warning(ahead: TimeDelta) -> Option<String> {
     if ahead.abs() <= TOLERATED {
         return None;
@@ -26,8 +27,8 @@ const BEGINS: &str = "The clock of this machine is ";
 const ENDS: &str =
     " the local database's, which tells the time of runs and slots. Set both by NTP.";
 
-/// Adds the clock warning to `known`, if there is one. It replaces the clock warning of an earlier run, which
-/// names another difference.
+/// Adds the warning about differing clocks to `known`, if there is one, in place of such a warning of an earlier run,
+/// which names another difference.
 pub(in crate::mirrors) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
     let Some(warning) = warning(ahead) else {
         return;
@@ -41,8 +42,8 @@ pub(in crate::mirrors) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
         .collect();
 }
 
-/// The warning for a last sync that is dated in the future, so that the age of the meters is not known; `None`
-/// for any other date.
+/// Returns the warning for a last sync that is dated in the future; `None` for any other date. The age of the meters
+/// is not known then.
 pub(in crate::mirrors) fn dated_ahead(
     synced_at: DateTime<Utc>,
     now: DateTime<Utc>,
@@ -56,7 +57,7 @@ pub(in crate::mirrors) fn dated_ahead(
     })
 }
 
-/// The difference in the largest unit of which it holds at least two, such as `60 minutes`.
+/// Formats a difference in the largest unit of which it contains at least two, such as `60 minutes`.
 fn roughly(difference: TimeDelta) -> String {
     let units = [
         (difference.num_days(), "days"),

@@ -1,6 +1,7 @@
-//! Tells its listeners that a run has begun or ended, in this process or in another one.
+//! Tells listeners when a run has begun or ended, or a sweep has found the mirror unchanged, in any process.
 //!
-//! All listeners share each read of the mirror's state (`state::read_state`), so many listeners cost no more queries than one.
+//! All listeners share each read of the mirror's state (`state::read_state`), so many listeners cost no more queries
+//! than one.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,12 +21,13 @@ use super::state::status::Status;
 use crate::mirrors::status_parts::ConnectionState;
 use crate::store::log::RunRecord;
 
-/// How often the log is read to find runs of other processes.
-const PAUSE: Duration = Duration::from_secs(2);
+/// How long a listener waits for a change in this process before it reads the log. With [`FRESH`] it is less than 2 s,
+/// within which runs of other processes are to be found.
+const PAUSE: Duration = Duration::from_millis(1500);
 /// How long a listener waits after it wakes before it reads the log. A read that another listener makes in that
 /// time serves both.
 const FRESH: Duration = Duration::from_millis(200);
-/// How old a status may get before it counts as outdated even though no event was seen.
+/// The age at which a status counts as outdated even if no event was seen.
 const STATUS_AGE: Duration = Duration::from_secs(60);
 
 /// A listener for run events. It remembers which events it has already returned.
@@ -33,7 +35,7 @@ const STATUS_AGE: Duration = Duration::from_secs(60);
 pub struct Events {
     mirror: Mirror,
     live_state: watch::Receiver<LiveState>,
-    /// The state of this process at the last look.
+    /// The state of this process when the listener last looked.
     state: WatchedState,
     seen_runs: SeenRuns,
 }
@@ -41,13 +43,21 @@ pub struct Events {
 /// What this listener has already seen of the log.
 #[derive(Debug)]
 enum SeenRuns {
-    /// Nothing yet. Runs that began or ended at `since` or later are new.
+    /// No read of the log yet. Runs that began or ended at `since` or later are new.
     Nothing { since: DateTime<Utc> },
     /// The outcomes of the latest runs, and the `seq` of the newest of them.
     Latest {
         outcomes: HashMap<RunId, Option<Outcome>>,
         newest: Option<i64>,
     },
+}
+
+/// What one look at the log found.
+struct FoundEvents {
+    /// The runs that have begun or ended since the last look, the latest first.
+    events: Vec<RunRecord>,
+    /// When a sweep last found the mirror unchanged; an error if the state could not be read beside the runs.
+    checked_at: Result<Option<DateTime<Utc>>, Failure>,
 }
 
 impl Mirror {
@@ -65,58 +75,64 @@ impl Mirror {
 }
 
 impl Events {
-    /// Waits until runs have begun or ended since the last call, and returns them, the latest first.
+    /// Waits until runs have begun or ended since the last call, and returns them, the newest first.
     pub async fn next(&mut self) -> Vec<RunRecord> {
         loop {
-            // If the log cannot be read, the next successful read returns what was missed.
-            let (_, events) = self.look().await;
-            let events = events.unwrap_or_default();
+            // If the log cannot be read, the next read that succeeds returns the missed runs.
+            let (_, found) = self.look().await;
+            let events = found.map(|found| found.events).unwrap_or_default();
             if !events.is_empty() {
                 return events;
             }
         }
     }
 
-    /// Waits until `status` may be out of date, which is when:
+    /// Waits until `status` may be out of date, which is the case when:
     ///
     /// - a run has begun or ended;
+    /// - a sweep has found the mirror unchanged;
     /// - the connection to a database was lost or restored;
     /// - the wait for a retry has begun or ended;
-    /// - a minute has passed: the status depends on the time, and others may have changed the database.
+    /// - a minute has passed: the status depends on the time, and other programs may have changed the database.
     pub async fn outdated(&mut self, status: &Status) {
         let was_reached = status.connections.local.state == ConnectionState::Ok;
         let old = Instant::now() + STATUS_AGE;
         while Instant::now() < old {
-            let (changed, events) = self.look().await;
-            if changed
-                || was_reached != events.is_ok()
-                || events.is_ok_and(|events| !events.is_empty())
-            {
+            let (changed, found) = self.look().await;
+            let has_events = found.as_ref().is_ok_and(|found| !found.events.is_empty());
+            let is_other = match found.and_then(|found| found.checked_at) {
+                Ok(checked_at) => !was_reached || checked_at != status.checked_at,
+                Err(_) => was_reached,
+            };
+            if changed || has_events || is_other {
                 return;
             }
         }
     }
 
-    /// Waits until the state of this process changes, but at most [`PAUSE`], and then reads the log. Returns
-    /// whether the state changed, and the runs that have begun or ended.
-    async fn look(&mut self) -> (bool, Result<Vec<RunRecord>, Failure>) {
+    /// Waits until the state of this process changes, but at most [`PAUSE`], and then reads the log. Returns whether
+    /// the state changed, and what was found.
+    async fn look(&mut self) -> (bool, Result<FoundEvents, Failure>) {
         let due = Instant::now() + PAUSE;
         let changed = timeout_at(due, self.changed()).await.is_ok();
         // All listeners wake at the same time. The first read after this moment serves all of them.
         let woken = Instant::now();
         tokio::time::sleep(FRESH).await;
         let observed = self.mirror.observed_since(woken).await;
-        let events = observed.map(|Observation { runs: latest, .. }| {
+        let found = observed.map(|Observation { state, runs, .. }| {
             let now = self.mirror.now();
             let is_new = |run: &&RunRecord| self.seen_runs.is_new_event(run, now);
-            let events = latest.iter().filter(is_new).cloned().collect();
+            let events = runs.iter().filter(is_new).cloned().collect();
             self.seen_runs = SeenRuns::Latest {
-                outcomes: latest.iter().map(mark).collect(),
-                newest: latest.first().and_then(|run| run.seq),
+                outcomes: runs.iter().map(mark).collect(),
+                newest: runs.first().and_then(|run| run.seq),
             };
-            events
+            FoundEvents {
+                events,
+                checked_at: state.map(|state| state.checked_at),
+            }
         });
-        (changed, events)
+        (changed, found)
     }
 
     /// Waits until the state of this process changes. `self.mirror` keeps the sender alive.
@@ -131,8 +147,8 @@ impl Events {
 }
 
 impl SeenRuns {
-    /// Whether the run has begun or ended since the last look. Only the first look compares times, because a
-    /// clock may be set back.
+    /// Whether the run has begun or ended since the last read. Only the first read compares times, because a clock may
+    /// be set back.
     fn is_new_event(&self, run: &RunRecord, now: DateTime<Utc>) -> bool {
         match self {
             Self::Nothing { since } => {
@@ -141,7 +157,8 @@ impl SeenRuns {
             }
             Self::Latest { outcomes, newest } => match outcomes.get(&run.run_id) {
                 Some(outcome) => *outcome != run.outcome,
-                // An older run enters the list when newer runs are deleted, and is not news.
+                // A run with a lower number may enter the list of the latest runs when newer runs are deleted. It is
+                // not new.
                 None => newest.is_none_or(|newest| run.seq.is_none_or(|seq| seq > newest)),
             },
         }
@@ -168,4 +185,14 @@ fn state(live_state: &LiveState) -> WatchedState {
 
 fn mark(run: &RunRecord) -> (RunId, Option<Outcome>) {
     (run.run_id, run.outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_other_processes_are_looked_for_within_two_seconds() {
+        assert!(PAUSE + FRESH < Duration::from_secs(2));
+    }
 }

@@ -1,4 +1,4 @@
-//! Reads the figures that a scrape of metrics reports besides the counters.
+//! Reads the figures that a scrape of the metrics reports besides the counters of runs.
 
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub struct Figures {
     pub consecutive_failures: Option<i64>,
     /// How many synced columns have changed on the remote and are not settled; `None` while that is not known.
     pub drifted_columns: Option<usize>,
+    /// How many of several tenants have a run in progress, here or in another process; `None` while that is not known.
+    pub running_tenants: Option<usize>,
     /// How far the local database's clock is ahead of this machine's; `None` while that database does not
     /// answer.
     pub local_clock_ahead: Option<TimeDelta>,
@@ -54,8 +56,14 @@ impl Mirrors {
             limit,
             ..TenantsQuery::default()
         };
-        let status = self.overview_within(&query, patience).await;
-        self.process.figures(status)
+        let states = tokio::time::timeout(patience, self.states()).await;
+        let states = states.unwrap_or_else(|_elapsed| self.overdue_states());
+        let all = states.mirrors.iter();
+        let running = all.filter(|(_, state)| state.is_running()).count();
+        Figures {
+            running_tenants: states.failure.is_none().then_some(running),
+            ..self.process.figures(self.overview_of(&states, &query))
+        }
     }
 }
 
@@ -69,6 +77,7 @@ impl Process {
             status,
             consecutive_failures: None,
             drifted_columns: None,
+            running_tenants: None,
             remote: remote.map(|database| database.connections()),
             local: local.map(|database| database.connections()),
         }

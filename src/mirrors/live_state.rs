@@ -1,5 +1,5 @@
-//! Keeps what only this process knows of one mirror: its run in progress, its last run that ended, and the state of
-//! both databases when last used. The status falls back on it while the local database is down.
+//! Holds what only this process knows about one mirror: its run in progress, its last run that ended, and the state of
+//! both databases when they were last used. While the local database is down, the status is built from this.
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
@@ -11,11 +11,11 @@ use crate::model::{Progress, RunId};
 use crate::mirrors::status_parts::{Connection, ConnectionState, TenantStatus};
 use crate::store::log::RunRecord;
 
-/// What only this process knows of one mirror.
+/// What only this process knows about one mirror.
 #[derive(Clone, Debug)]
 pub(super) struct LiveState {
     pub(super) running: Option<LocalRun>,
-    /// When the schedule retries a failed slot; `None` if it does not wait.
+    /// When the schedule retries a failed slot; `None` if no retry is pending.
     pub(super) waiting_until: Option<DateTime<Utc>>,
     /// The last run of this process that ended, dry runs excluded.
     pub(super) last: Option<RunRecord>,
@@ -51,7 +51,7 @@ impl LiveState {
         self.running.as_ref().map(|running| running.record.clone())
     }
 
-    /// Clears `running` if it still holds this run; the next run may have started already.
+    /// Clears `running` if it holds this run. It may already hold the next one.
     pub(super) fn no_longer_running(&mut self, id: RunId) {
         if self
             .running
@@ -78,7 +78,7 @@ impl LiveState {
     }
 }
 
-/// The state of a database as seen at `now`: failed if there is an error, otherwise ok.
+/// Returns the state of a database as seen at `now`: failed if there is an error, otherwise ok.
 pub(super) fn connection(error: Option<Failure>, now: DateTime<Utc>) -> Connection {
     let state = if error.is_some() {
         ConnectionState::Failed

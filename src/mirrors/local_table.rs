@@ -9,29 +9,30 @@ use crate::store::log::LogKey;
 /// The local table that holds the meters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LocalTable {
-    /// Schema and table, quoted where needed. It does not depend on how the setting spells them, nor on whether
-    /// the table exists.
+    /// The schema and name of the table, quoted where needed. It does not depend on how the setting spells them, nor
+    /// on whether the table exists.
     pub(super) name: String,
     /// Whether the table exists and is visible to the role.
     pub(super) exists: bool,
-    /// The type of the tenant column; `None` if there is no such column, so that the table holds one tenant's
-    /// meters.
+    /// The type of the tenant column; `None` if there is no such column. The table then holds the meters of one
+    /// tenant.
     pub(super) tenant_type: Option<String>,
-    /// The operator that tests values of that type for equality.
+    /// The operator that tests values of the type of the tenant column for equality.
     pub(super) tenant_equals: String,
-    /// Whether it has the column that says whether a meter is active.
+    /// Whether the table has the active column.
     pub(super) has_active: bool,
-    /// Whether row security is enabled on it, so that policies may hide rows from the role.
+    /// Whether row security is enabled on the table, so that policies may hide rows from the role.
     pub(super) has_row_security: bool,
-    /// Whether the run log has the column `seq`. A log that an earlier version made lacks it until this version
-    /// migrates it.
+    /// Whether the run log has the column `seq`. A log that an earlier version created lacks it until this version has
+    /// run its migrations.
     pub(super) has_run_numbers: bool,
-    /// The table that names the tenant.
+    /// The local table `tenant`, which names the tenant.
     pub(super) tenants: TenantTable,
 }
 
 impl LocalTable {
-    /// Its part of the log: the runs of a tenant, or of all if the tenant is not known.
+    /// Returns the part of the log with the runs of this table: those of a tenant, or of all tenants if `tenant` is
+    /// `None`.
     pub(super) fn log<'a>(&'a self, tenant: Option<&'a TenantId>) -> LogKey<'a> {
         LogKey {
             local_table: &self.name,
@@ -41,19 +42,19 @@ impl LocalTable {
     }
 }
 
-/// The local table `tenant`, which may be missing.
+/// The local table `tenant`, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TenantTable {
-    /// Its schema and name, quoted; `None` if it is missing or the role may not read it.
+    /// The quoted schema and name of the table; `None` if it is missing or the role may not read it.
     pub(super) name: Option<String>,
-    /// The type of its column `id`; `None` if it has none.
+    /// The type of the column `id`; `None` if there is no such column.
     pub(super) id_type: Option<String>,
-    /// Whether it has a column `name` that the role may read.
+    /// Whether the table has a column `name` that the role may read.
     pub(super) has_name: bool,
 }
 
-// One statement looks up both tables, because each statement costs a status one round trip. It prefers
-// subqueries to joins, because planning the joins took most of a status's time.
+// One statement looks up the meter table and the table `tenant`, because each statement costs a status one round trip.
+// It uses subqueries and not joins, because planning the joins took most of the time of a status.
 const FIND: &str = "\
 -- look up the local tables
 with named as materialized (
@@ -88,7 +89,8 @@ cross join lateral pg_identify_object('pg_catalog.pg_class'::regclass, pinned.me
 left join pg_catalog.pg_attribute c
     on c.attrelid = pinned.meter and c.attname = $2 and c.attnum > 0 and not c.attisdropped";
 
-/// Looks up both tables by the role's own `search_path`. A missing table is no error; the run reports it.
+/// Looks up the meter table and the table `tenant` by the role's own `search_path`. A missing table is not an error
+/// here; the run reports it.
 pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalTable, DbError> {
     let path = tx.role_path();
     let params = [
@@ -136,13 +138,14 @@ select coalesce(
             from (select parse_ident(found.name) as parts) said))
 from pinned cross join found order by found.n";
 
-/// The names of local tables as [`LocalTable::name`] gives them, in the order of the settings' names.
+/// Returns the full names of local tables, as in [`LocalTable::name`], in the order of `tables`, which holds the names
+/// from the settings.
 pub(super) async fn names<'a>(
     tx: &Tx<'_, Local>,
     tables: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<String>, DbError> {
     let tables: Vec<String> = tables.map(str::to_owned).collect();
-    // Mirrors that share a table need one look.
+    // If all mirrors share one table, one name is looked up.
     if let Some(first) = tables.first()
         && tables.iter().all(|table| table == first)
     {
@@ -158,7 +161,8 @@ pub(super) async fn names<'a>(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// The condition that picks the tenant's rows of the local table, for a row named `l`.
+/// Returns the condition that selects the tenant's rows of the local table, for a row named `l`; `true` if the table
+/// has no tenant column.
 pub(super) fn of_tenant(table: &LocalTable, mapping: &Mapping, tenant: &TenantId) -> String {
     match table.tenant_type {
         Some(_) => format!(

@@ -1,12 +1,12 @@
-//! Counts the meters, and reports the count of a large table for a short time.
+//! Counts the meters, and reuses the count of a large table for a short time.
 //!
 //! Postgres cannot tell cheaply and exactly whether one table has changed while others were written. The statistics of
 //! a table arrive 10 s late from an idle session, and later from a session that commits in the middle of a statement.
-//! So a small table is counted whenever the state is read. A large table is counted now and then, and the answer says when
-//! that was. When a run has ended in any process, the meters are counted again.
+//! So a small table is counted whenever the state is read. A large table is counted now and then, and the status says
+//! when. After a run has ended in any process, the meters are counted again.
 //!
-//! The read of a state waits at most [`PATIENCE`] for a count. Then a background task counts without that limit, and the
-//! last count is reported meanwhile, or that the meters are still being counted.
+//! Whoever reads the state waits at most [`PATIENCE`] for a count. After that, a background task counts without this
+//! limit. Meanwhile the last count is reported or, if there is none, that the meters are still being counted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,24 +19,26 @@ use crate::model::RunId;
 
 use super::status_parts::MeterCounts;
 
-/// Fewer meters than this are counted for each state, unless the count takes [`PATIENCE`] or longer. On an idle
-/// machine such a count takes less than [`LONG`]. A moment of load is no reason for a less exact answer.
+/// A table with fewer meters than this is counted at each read of the state, unless the count takes [`PATIENCE`] or
+/// longer. On an idle machine, counting so few takes less than [`LONG`]. If it takes longer because of a moment of
+/// load, the answer should still be exact.
 const MANY: i64 = 50_000;
 /// A count that takes less than this is not reused.
 const LONG: Duration = Duration::from_millis(5);
-/// A count is reused for this many times as long as it took. So counting uses at most a hundredth of a core.
+/// A count is reused for this many times the time that it took, so that counting uses at most a hundredth of a core.
 const TIMES: u32 = 100;
-/// The longest time for which a count is fresh. It is reported for as long again while a background task recounts.
+/// The longest time for which a count is fresh. For as long again, it is still reported while a background task
+/// recounts.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How long the read of a state waits for a count.
+/// How long a read of the state waits for a count.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Holds the last count of the meters.
 #[derive(Debug, Default)]
 pub(in crate::mirrors) struct MeterCounter {
     last: Mutex<LastCount>,
-    /// Held by the background task that counts.
+    /// The lock that the background task holds while it counts, so that there is one such task at a time.
     pub(super) behind: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -44,19 +46,19 @@ pub(in crate::mirrors) struct MeterCounter {
 pub(super) struct LastCount {
     /// `None` before the first count.
     pub(super) count: Option<Count>,
-    /// Whether a count took longer than [`PATIENCE`], and no count has ended since.
+    /// Whether the last attempt to count took longer than [`PATIENCE`], and no count has ended since.
     pub(super) is_overdue: bool,
 }
 
-/// What to count, and after which run.
+/// What to count, and the last run before the count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Question {
-    /// The statement. It returns the number of active meters and of all others.
+    /// The statement. It returns the number of active meters, and the number of all others.
     pub(super) sql: String,
-    /// Whether to use the role's `search_path`. Row security may run code of the table's owner, which finds its objects
-    /// by that path.
+    /// Whether to use the role's `search_path`. Row security may call functions of the table's owner, which find their
+    /// objects by that path.
     pub(super) needs_role_path: bool,
-    /// The last run that had ended. A later run may have changed the meters.
+    /// The last run that had ended when the question was asked. A later run may have changed the meters.
     pub(super) last_run: Option<RunId>,
 }
 

@@ -1,4 +1,4 @@
-//! One mirror: the handle by which every surface starts its runs and learns what happened in them.
+//! One mirror: the handle with which every surface starts runs and reads what happened in them.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::process::Process;
 use super::shared_read::SharedRead;
 use super::tenant::{self, Tenant};
 
-/// One tenant's meters in one local table: starts its runs, and tells what happened in them. Clones share one state.
+/// One tenant's meters in one local table. Starts runs, and reports what happened in them. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Mirror {
     pub(super) shared: Arc<MirrorInner>,
@@ -34,25 +34,26 @@ pub(super) struct MirrorInner {
     /// Held while a run is being started, so that requests cannot starve each other of connections.
     pub(super) starting: Mutex<()>,
     pub(super) live_state: watch::Sender<LiveState>,
-    /// The state of the mirror as it was last read.
+    /// The state of the mirror as it was last read from the local database.
     pub(super) observed: Arc<SharedRead<Observed>>,
     pub(super) meter_counter: MeterCounter,
 }
 
-/// One mirror of several.
+/// A tenant and its mirror.
 #[derive(Clone, Debug)]
 pub struct TenantMirror {
     /// The tenant's id, in the spelling that the log of runs uses.
     pub id: TenantId,
-    /// The tenant's name; `None` if the local database does not tell it.
+    /// The tenant's name; `None` if the local database does not hold it.
     pub name: Option<String>,
     /// The mirror.
     pub mirror: Mirror,
-    /// Whether ids are texts, so that another spelling is another tenant.
+    /// Whether ids are texts, so that another spelling of an id is another tenant. Always `false` in a process that
+    /// keeps exactly one mirror.
     pub(super) is_text: bool,
 }
 
-/// What the mirror shares with all mirrors of the process.
+/// Gives access to what all mirrors of the process share.
 impl Deref for Mirror {
     type Target = Process;
 
@@ -64,13 +65,15 @@ impl Deref for Mirror {
 impl Mirror {
     pub(super) fn new(process: Arc<Process>, mapping: Mapping) -> Self {
         let live_state = LiveState::new(process.remote.is_some(), process.local.is_some());
+        // Of one among many, a state is kept only while somebody waits for it.
+        let observed = SharedRead::new(!process.config.tenants.is_one());
         Self {
             shared: Arc::new(MirrorInner {
                 process,
                 mapping,
                 starting: Mutex::new(()),
                 live_state: watch::Sender::new(live_state),
-                observed: Arc::default(),
+                observed: Arc::new(observed),
                 meter_counter: MeterCounter::default(),
             }),
         }
@@ -81,8 +84,8 @@ impl Mirror {
         &self.shared.mapping
     }
 
-    /// The tenant's id, in its canonical spelling, and its name. Fails if the tenant is not known, or the local
-    /// database does not answer.
+    /// Returns the tenant's id, in its canonical spelling, and the tenant's name. Fails if the tenant is not known, or
+    /// if the local database does not answer.
     pub(super) async fn tenant_in(
         &self,
         tx: &Tx<'_, Local>,
@@ -92,7 +95,7 @@ impl Mirror {
         Ok((tenant.id, tenant.name))
     }
 
-    /// The local table, and the tenant if it is known.
+    /// Returns the local table, and the tenant if it is known.
     pub(super) async fn whose(
         &self,
         tx: &Tx<'_, Local>,
@@ -111,7 +114,7 @@ impl Mirror {
         running.inspect(|running| running.cancel.cancel()).is_some()
     }
 
-    /// Cancels the run of this process that is in progress, if there is one.
+    /// Cancels the mirror's run in progress in this process, if there is one.
     pub(super) fn cancel_any(&self) {
         let running = self.shared.live_state.borrow().running.clone();
         if let Some(running) = running {

@@ -1,11 +1,13 @@
 //! Starts runs and reports what happened in them.
 //!
-//! [`Mirrors`] knows all mirrors of the process. Every surface finds one there, requests a run through
-//! [`Mirror::request`], and learns what happened through [`Mirror::status`]. A run belongs to this module and not to its
-//! caller: it goes on when the caller goes away. A lock in the local database (`run::lock`) allows one run at a time for each mirror. The run log in
-//! the same database (`store::log`) keeps what happened. State flows one way: a run writes the log, one task at a
-//! time reads it and publishes what it read (`shared_read`), and every surface waits for the next publication. What only
-//! this process knows is published in one `watch` channel for each mirror (`live_state`).
+//! [`Mirrors`] holds all mirrors of the process. Every surface finds a mirror there, requests a run with
+//! [`Mirror::request`], and reads what happened with [`Mirror::status`]. A run belongs to this module and not to its
+//! caller: if the caller goes away, the run continues. A lock in the local database (`run::lock`) allows one run at a
+//! time for each mirror. The run log in the same database (`store::log`) keeps what happened.
+//!
+//! State flows one way: a run writes the log, one task at a time reads the log and publishes what it read
+//! (`shared_read`), and every surface waits for the next publication. What only this process knows is published in one
+//! `watch` channel for each mirror (`live_state`).
 
 use std::time::Duration;
 
@@ -69,23 +71,27 @@ pub struct Request {
     pub trigger: Trigger,
     /// Who asks for it; `None` if the surface does not know.
     pub actor: Option<String>,
-    /// Why, in the caller's words; `None` if no reason was given.
+    /// Why the run is requested, in the caller's words; `None` if no reason was given.
     pub reason: Option<String>,
-    /// Whether to plan only, and change no meter.
+    /// Whether only to plan, without changing any meter.
     pub dry_run: bool,
     /// What a person has approved.
     pub allow: Allow,
-    /// A second request with the same key and `dry_run` within a day is answered with the run of the first. It
-    /// starts a new run if the first run was refused, was interrupted, or failed for a transient reason.
+    /// If a request with the same key and `dry_run` started a run within the last day, that run is the answer, and no
+    /// new run starts. A new run starts nevertheless if the earlier one was refused, was interrupted, or failed for a
+    /// transient reason. `None` always requests a new run.
     pub idempotency_key: Option<String>,
     /// The trace that the request belongs to, for the logs.
     pub trace: Option<TraceId>,
     /// Which rows are compared value by value.
     pub compare: Compare,
+    /// Whether the run belongs to a sweep. Such a run waits until connections are free, however long runs of other tenants
+    /// use them. Any other request is refused after a while.
+    pub is_of_sweep: bool,
 }
 
 impl Request {
-    /// A request for a normal run: no dry run, and with nothing approved.
+    /// Creates a request for a normal run: not a dry run, and with nothing approved.
     pub fn new(trigger: Trigger) -> Self {
         Self {
             trigger,
@@ -96,20 +102,21 @@ impl Request {
             idempotency_key: None,
             trace: None,
             compare: Compare::Differences,
+            is_of_sweep: false,
         }
     }
 }
 
-/// What a person has approved although it would otherwise be refused.
+/// What a person has approved, so that a run does it although it would otherwise be refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
-    /// Which deactivations are carried out although the brake would hold them back.
+    /// Which deactivations are carried out even if the brake would hold them back.
     pub mass_deactivation: Permission,
-    /// Whether to sync a table that was last synced for another tenant.
+    /// Whether to sync a table that has no tenant column and was last synced for another tenant.
     pub tenant_change: bool,
 }
 
-/// The reason to log for a run that carries out the deactivations that run `shown` showed.
+/// Returns the reason to log for a run that carries out the deactivations that the run `shown` held back.
 pub fn approval_of(shown: RunId) -> String {
     format!("to carry out the deactivations that run {shown} showed")
 }
@@ -125,7 +132,7 @@ pub enum Requested {
     Finished(Box<RunReport>),
 }
 
-/// A handle to a run that this process started. Dropping it does not stop the run.
+/// A handle to a run that this process has started. Dropping the handle does not stop the run.
 #[derive(Debug)]
 pub struct Ticket {
     begun: Box<RunRecord>,
@@ -152,8 +159,8 @@ impl Ticket {
         self.end.has_changed().is_err()
     }
 
-    /// Waits for the end of the run and of the comparison of contents that may follow it, but at most `limit`.
-    /// The `state` of the returned report says whether the run has ended.
+    /// Waits for the end of the run and of the comparison of contents that may follow it, but at most `limit`. The
+    /// `state` of the returned report says whether the run has ended.
     pub async fn wait(&mut self, limit: Duration) -> RunReport {
         let closed = async { while self.end.changed().await.is_ok() {} };
         let is_closed = tokio::time::timeout(limit, closed).await.is_ok();
@@ -172,9 +179,9 @@ impl Ticket {
     }
 }
 
-/// The code of the error for which a slot is tried again or given up; `None` if nothing is wrong.
+/// Returns the error because of which a slot is retried or given up; `None` if the run succeeded or was interrupted.
 ///
-/// If a run of this process was interrupted, somebody cancelled it on purpose.
+/// A run of this process is interrupted only if somebody cancels it on purpose.
 pub fn error_of(report: &Result<RunReport, Failure>) -> Option<ErrorCode> {
     let code = match report {
         Ok(report) if report.state == RunState::AlreadyRunning => ErrorCode::AlreadyRunning,

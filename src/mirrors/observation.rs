@@ -1,4 +1,4 @@
-//! The state of one mirror as it was last read, with the moment that tells how long it is true.
+//! The state of one mirror as it was last read, with the moment of the database that shows whether it is still valid.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,34 +11,35 @@ use crate::store::log::RunRecord;
 
 use super::stored_state::StoredState;
 
-/// How long a state is used at the same moment. Row security or a view may depend on the current time, which changes
-/// without a commit.
+/// How long a state is reused while nothing is committed. Row security or a view may depend on the current time, which
+/// changes without a commit.
 const LASTS: Duration = Duration::from_secs(10);
 
-/// The state of one mirror as one read told it.
+/// The state of one mirror as one read found it.
 #[derive(Clone, Debug)]
 pub(in crate::mirrors) struct Observation {
-    /// The state, without a history.
-    pub(super) state: Arc<StoredState>,
-    /// The newest runs, the latest first.
+    /// The state, without a history; an error if the meters could not be counted.
+    pub(in crate::mirrors) state: Result<Arc<StoredState>, Failure>,
+    /// The newest runs, the latest first. They are known even if the meters cannot be counted.
     pub(in crate::mirrors) runs: Arc<[RunRecord]>,
-    /// The moment at which it was read; `None` if it may change without a commit.
+    /// The moment of the database at which the state was read; `None` if the state may change without a commit.
     pub(super) moment: Option<Moment>,
     pub(super) read_at: Instant,
 }
 
-/// What is published of a mirror. Failures are published too, so that not every caller waits for a database that does not
-/// answer.
+/// What is published for a mirror: its state, or why the state could not be read. Failures are published so that not
+/// every caller has to wait for a database that does not answer.
 pub(in crate::mirrors) type Observed = Result<Observation, Failure>;
 
 impl Observation {
     /// The state with so many of the newest runs.
-    pub(super) fn with_history(&self, history: u32) -> StoredState {
+    pub(super) fn with_history(&self, history: u32) -> Result<StoredState, Failure> {
+        let state = self.state.as_ref().map_err(Failure::clone)?;
         let runs = self.runs.iter().take(history as usize);
-        StoredState {
+        Ok(StoredState {
             history: runs.cloned().collect(),
-            ..StoredState::clone(&self.state)
-        }
+            ..StoredState::clone(state)
+        })
     }
 
     pub(super) fn is_still_true(&self, moment: Option<&Moment>) -> bool {

@@ -1,4 +1,5 @@
-//! What all mirrors of a process share: settings, connection pools, the clock of the local database, and tasks.
+//! What all mirrors of a process share: the settings, the connection pools, the clock of the local database, and the
+//! tasks.
 
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::status_parts::Connection;
 
-/// How many runs may go on besides those of a sweep, when people and programs ask for them.
+/// How many runs may be in progress besides those of a sweep, for requests of people and programs.
 const REQUESTED_RUNS: usize = 2;
 
-/// How many runs a process may have at a time.
+/// Returns how many runs a process may have in progress at once.
 pub(crate) fn most_runs(config: &Config) -> usize {
     match config.tenants.is_one() {
         true => 1,
@@ -33,17 +34,19 @@ pub struct Process {
     pub(super) local: Option<Database<Local>>,
     /// The clock of the local database, which dates runs and slots.
     pub(super) clock: ServerClock,
-    /// The name under which this process claims slots. Each process has a new one.
+    /// The name under which this process claims slots. No other process has the same name.
     pub(super) claimant: String,
-    /// Runs are spawned here, so that shutdown can wait for them.
+    /// The tracker on which runs are spawned, so that a shutdown can wait for them.
     pub(super) tasks: TaskTracker,
-    /// One permit for each run that the pools have connections for. A process that keeps one mirror needs none.
+    /// One permit for each run for which the pools have connections. In a process that keeps one mirror, permits never
+    /// run out.
     pub(super) runs: Semaphore,
-    /// When a run of this process last began or ended.
+    /// When this process last did something that the status of all mirrors shows: a run began or ended, a sweep ended,
+    /// or the wait for a retry of a sweep changed.
     activity: watch::Sender<Instant>,
-    /// Until when the schedule waits to try a sweep again; `None` if it does not wait.
+    /// When the schedule retries a sweep; `None` if no retry is pending.
     pub(super) waiting_until: watch::Sender<Option<DateTime<Utc>>>,
-    /// What is known of the remote: how it was when last used.
+    /// The state of the remote when it was last used.
     pub(super) remote_state: watch::Sender<Connection>,
 }
 
@@ -91,23 +94,23 @@ impl Process {
         self.config.read_only
     }
 
-    /// The settings that the runs follow.
+    /// The settings of this process.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The time by the local database's clock: the time of this machine plus the difference last seen. Runs and
-    /// slots are dated by that clock, so a wrong clock of this machine hides none of them.
+    /// Returns the time by the local database's clock: the time of this machine plus the last known difference. Runs
+    /// and slots are dated by that clock, so they stay in order even if the clock of this machine is wrong.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
 
-    /// The host name of this machine, by which people tell sites apart.
+    /// Returns the host name of this machine, by which people tell sites apart.
     pub fn site(&self) -> String {
         host_name()
     }
 
-    /// Checks that the local database answers one short statement. Slow queries cannot delay this, because they
+    /// Checks that the local database answers one short statement. Slow requests cannot delay this check, because they
     /// never use all connections of the pool.
     pub async fn reach_local(&self) -> Result<(), Failure> {
         let mut connection = self.local()?.connect().await?;
@@ -115,25 +118,25 @@ impl Process {
         moment.map(drop).map_err(Failure::from)
     }
 
-    /// Reads the local database's clock, so that [`Self::now`] is right even if the clock of this machine was
-    /// set since the last transaction.
+    /// Reads the local database's clock, so that [`Self::now`] is right even if the clock of this machine was set
+    /// since the last transaction.
     pub async fn look_at_the_clock(&self) -> Result<(), Failure> {
         let mut connection = self.local()?.connect().await?;
         let tx = connection.begin("look at the clock").await;
         tx.map(drop).map_err(Failure::from)
     }
 
-    /// Notes that a run of this process has begun or ended, so that what was published before is out of date.
+    /// Records that something has changed in this process, so that the states published before are out of date.
     pub(super) fn note_activity(&self) {
         self.activity.send_replace(Instant::now());
     }
 
-    /// When a run of this process last began or ended.
+    /// When this process last did something that the status of all mirrors shows.
     pub(super) fn last_activity(&self) -> Instant {
         *self.activity.borrow()
     }
 
-    /// Waits until a run of this process begins or ends after `time`, but at most `limit`.
+    /// Waits for activity of this process (see [`Self::last_activity`]) after `time`, but at most `limit`.
     pub(super) async fn activity_after(&self, time: Instant, limit: Duration) {
         let mut activity = self.activity.subscribe();
         let later = activity.wait_for(|at| *at > time);
@@ -156,7 +159,7 @@ impl Process {
         Ok(())
     }
 
-    /// The failure that names the database URLs that are not set.
+    /// Returns the failure that names the database URLs that are not set.
     pub(super) fn unconfigured(&self) -> Failure {
         let message = match (&self.config.remote, &self.config.local) {
             (None, None) => "METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL are not set.",
@@ -167,7 +170,8 @@ impl Process {
     }
 }
 
-/// Host name and process id for people to read, and a unique id, because both can be reused.
+/// Returns the name for claims: host name and process id, which people can read, and a unique id, because the first
+/// two can be reused.
 fn claimant() -> String {
     format!(
         "{} pid {} {}",

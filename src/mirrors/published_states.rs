@@ -1,9 +1,7 @@
 //! The states of all mirrors as they were last read and published.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use tokio::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::db::{Local, Moment, Tx};
 use crate::error::Failure;
@@ -18,22 +16,29 @@ use super::shared_read::{Listener, SharedRead};
 /// The states of all mirrors at one time.
 #[derive(Clone, Debug)]
 pub(super) struct Published {
-    /// Grows with each publication that may differ from the one before it.
+    /// Increases with each publication that may differ from the one before it.
     pub(super) version: u64,
-    /// The mirrors in the order of their ids, with their states. The last known ones, if `failure` is set.
+    /// The mirrors with their states, in the order of the tenants' ids. If `failure` is set, these are the last known
+    /// states.
     pub(super) mirrors: Arc<[(TenantMirror, MirrorState)]>,
     /// The last sweep that ended; `None` before the first.
     pub(super) last_sweep: Option<SweepRecord>,
-    /// Why they could not be read this time.
+    /// Why the states could not be read this time; `None` if they were read.
     pub(super) failure: Option<Failure>,
 }
 
-/// What the observer has read of the states, and what it published.
+/// The last read and the last publication of the states of all mirrors.
 #[derive(Debug, Default)]
 pub(super) struct Observer {
-    /// What was read last. Held while reading.
+    /// What was read last.
     pub(super) memory: Mutex<Memory>,
     pub(super) published: Arc<SharedRead<Published>>,
+}
+
+impl Observer {
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What was read last, by which the next read is shorter.
@@ -47,7 +52,7 @@ pub(super) struct Memory {
     pub(super) last_sweep: Option<SweepRecord>,
 }
 
-/// A listener for changes of the states of all mirrors.
+/// A listener for changes in the states of all mirrors.
 #[derive(Debug)]
 pub struct StateChanges {
     published: Listener<Published>,
@@ -64,8 +69,8 @@ impl StateChanges {
         }
     }
 
-    /// Waits until the state of any mirror may have changed since the last call. Returns `false` when there can be no
-    /// more changes.
+    /// Waits until the state of any mirror may have changed since the last call. Returns `false` if no more changes
+    /// can follow.
     pub async fn next(&mut self) -> bool {
         let old = self.version;
         let is_other = |published: &Published| published.version != old;
@@ -82,7 +87,7 @@ pub(super) fn version(published: Option<&Published>) -> u64 {
 }
 
 impl Memory {
-    /// Reads the states of those mirrors that may have changed, and of new ones.
+    /// Reads the states of new mirrors and of those that may have changed.
     pub(super) async fn update(
         &mut self,
         tx: &Tx<'_, Local>,

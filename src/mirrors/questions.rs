@@ -1,5 +1,5 @@
-//! Answers what people ask the status tool: about one meter, about the changes since a time, or for earlier runs. Each
-//! answer takes one call.
+//! Answers the questions that people ask the status tool: about one meter, about the changes since a time, or for
+//! earlier runs. One call answers each question.
 
 use chrono::{DateTime, Utc};
 
@@ -17,7 +17,7 @@ use crate::mirrors::state::status_text;
 use crate::store::changes::{self, ChangesSince};
 use crate::store::migrations;
 
-/// A question that goes beyond the status.
+/// A question that the status alone does not answer.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
     /// The status to return with the answer.
@@ -26,11 +26,11 @@ pub struct Question {
     pub meter: Option<String>,
     /// If set, asks for the changes since this time: of `meter`, or of all meters.
     pub since: Option<DateTime<Utc>>,
-    /// The end of the previous page; `None` for the first page.
+    /// The cursor that the previous page ended with; `None` for the first page.
     pub before: Option<ChangeCursor>,
 }
 
-/// The result of looking for a meter.
+/// The result of a search for a meter.
 enum MeterLookup {
     Found(Box<MeterReport>),
     Several(Vec<MeterMatch>),
@@ -38,8 +38,8 @@ enum MeterLookup {
 }
 
 impl Mirror {
-    /// Returns the status with the answer to a question. Fails only if a run named in the question is not in the log.
-    /// If the local database cannot be read, the reason is added as a warning.
+    /// Returns the status together with the answer to a question. Fails only if the log lacks a run that the question
+    /// names. If the local database cannot be read, the status has a warning with the reason.
     pub async fn answer(&self, question: &Question) -> Result<Status, Failure> {
         let mut status = self.status(&question.status).await?;
         if let Some(before) = question.before {
@@ -211,7 +211,7 @@ impl Mirror {
         }))
     }
 
-    /// Returns the meter with this key, and the requested page of its history.
+    /// Returns the meter with this key, with the page of its changes that the question asks for.
     async fn found(
         &self,
         tx: &Tx<'_, Local>,

@@ -1,4 +1,4 @@
-//! Knows which mirrors a process keeps, from the settings. Where a table or a query of the local database names the
+//! Holds the mirrors of a process, as the settings name them. If a table or a query of the local database names the
 //! tenants, it is read again while the process runs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,24 +25,24 @@ pub struct Mirrors {
     pub(super) observer: Arc<Observer>,
 }
 
-/// The mirrors that a process keeps.
+/// The mirrors of a process.
 #[derive(Debug)]
 enum MirrorSet {
-    /// One. Requests need not name its tenant.
+    /// Exactly one mirror. Requests need not name its tenant.
     One(Mirror),
-    /// Any number, as they were last read.
+    /// Any number of mirrors, as they were last read.
     Many(RwLock<ReadTenants>),
 }
 
-/// What was last read of the tenants.
+/// The tenants as they were last read.
 #[derive(Debug, Default)]
 struct ReadTenants {
     mirrors: Arc<[TenantMirror]>,
-    /// Why tenants have no mirror.
+    /// The tenants that could not get a mirror, and why.
     refused: Vec<(TenantId, Failure)>,
 }
 
-/// What the mirrors share.
+/// Gives access to what all mirrors of the process share.
 impl Deref for Mirrors {
     type Target = Process;
 
@@ -72,8 +72,8 @@ impl Mirrors {
         })
     }
 
-    /// The mirror of a process that keeps one by its settings, so that requests need not name a tenant; `None` if the
-    /// process keeps any number.
+    /// Returns the mirror of a process whose settings name exactly one; `None` if the process keeps any number.
+    /// Requests to such a process must name a tenant.
     pub fn only(&self) -> Option<&Mirror> {
         match &*self.kept {
             MirrorSet::One(mirror) => Some(mirror),
@@ -81,16 +81,18 @@ impl Mirrors {
         }
     }
 
-    /// Finds the mirror of a tenant. `None` finds the only one.
+    /// Finds the mirror of a tenant. `None` finds the mirror of a process that keeps exactly one.
     ///
-    /// Fails with `TENANT_REQUIRED` if there are several and none is named, with `TENANT_UNKNOWN` if the tenant is none
-    /// of them, and as a query of the local database does if that has to be asked.
+    /// Fails with `TENANT_REQUIRED` if the process keeps any number of mirrors and no tenant is named, and with
+    /// `TENANT_UNKNOWN` if no mirror is of that tenant. Also fails if the local database has to be asked for the
+    /// tenants and cannot answer.
     pub async fn find(&self, tenant: Option<&str>) -> Result<Mirror, Failure> {
         self.find_for(tenant, None).await
     }
 
-    /// Does the same for the holder of a token. A tenant that the token does not count for is answered like one that is
-    /// not known, and errors name only tenants that the token counts for.
+    /// Finds the mirror of a tenant for the holder of a token, as [`Self::find`] does. A tenant for which the token is
+    /// not valid is answered like an unknown one, and errors name only tenants for which it is valid. Without a token,
+    /// all tenants count.
     pub async fn find_for(
         &self,
         tenant: Option<&str>,
@@ -110,8 +112,9 @@ impl Mirrors {
             }
             (MirrorSet::One(mirror), Some(asked), None) => match self.all().await {
                 Ok(all) => pick_or_fail(&all, asked, None),
-                // The local database cannot be asked whose the meters are. The status says why, and no run can begin.
-                Err(failure) if cannot_be_asked(failure.code) => Ok(mirror.clone()),
+                // The local database cannot be asked for the tenant of this mirror. The mirror's status says why, and
+                // no run can begin.
+                Err(failure) if failure.code.may_silence_local() => Ok(mirror.clone()),
                 Err(failure) => Err(failure),
             },
             (MirrorSet::One(_), Some(asked), Some(_)) => {
@@ -127,7 +130,8 @@ impl Mirrors {
         }
     }
 
-    /// Whether the settings name the only tenant, and it is one of these. Then the local database need not be asked.
+    /// Whether the settings name the id of the only tenant, and it is one of `ids`. Then the local database need not
+    /// be asked.
     fn is_set_to_one_of(&self, ids: &[String]) -> bool {
         match &self.process.config.tenants {
             Tenants::One(Some(set)) => ids.iter().any(|id| set.as_str() == id),
@@ -135,14 +139,14 @@ impl Mirrors {
         }
     }
 
-    /// All mirrors, in the order of their ids, as the settings and the local database name them now. A process that
-    /// keeps one has it in the list when its tenant is known.
+    /// Returns all mirrors as the settings and the local database name them now, in the order of the tenants' ids.
+    /// Fails if the process keeps exactly one and its tenant is not known.
     pub async fn all(&self) -> Result<Arc<[TenantMirror]>, Failure> {
         let read = async |tx: &Tx<'_, Local>| self.known(tx).await;
         self.local()?.read("tenants", read).await
     }
 
-    /// The same as [`Self::all`], in a transaction that is open already.
+    /// Returns all mirrors as [`Self::all`] does, but reads in a transaction that is already open.
     pub(super) async fn known(&self, tx: &Tx<'_, Local>) -> Result<Arc<[TenantMirror]>, Failure> {
         match &*self.kept {
             MirrorSet::One(mirror) => {
@@ -175,8 +179,8 @@ impl Mirrors {
         Ok(Arc::clone(&known.mirrors))
     }
 
-    /// The mirrors of these tenants. A mirror that is known already is kept, with its run in progress. A tenant whose local
-    /// table can have no name is left out, and told of in `refused`.
+    /// Returns the mirrors of these tenants. A mirror that exists already is kept, together with its run in progress.
+    /// If a tenant's id makes the name of its local table too long, the tenant is put into `refused`.
     fn with_rows(&self, known: &ReadTenants, tenants: Vec<Tenant>) -> ReadTenants {
         let old: BTreeMap<&str, &Mirror> = known
             .mirrors
@@ -214,7 +218,8 @@ impl Mirrors {
         }
     }
 
-    /// The mirrors as they were last read, without asking the local database.
+    /// Returns the mirrors as they were last read, without asking the local database. Empty in a process that keeps
+    /// exactly one mirror.
     pub(super) fn last_known(&self) -> Arc<[TenantMirror]> {
         match &*self.kept {
             MirrorSet::One(_) => Arc::default(),
@@ -222,7 +227,8 @@ impl Mirrors {
         }
     }
 
-    /// Why tenants that the settings name have no mirror; of those that the caller may see.
+    /// Returns why tenants that the settings name have no mirror. `visible` are the ids of the tenants that the caller
+    /// may see; `None` for all.
     pub(crate) fn refused(&self, visible: Option<&[String]>) -> Vec<Failure> {
         let MirrorSet::Many(kept) = &*self.kept else {
             return Vec::new();
@@ -261,14 +267,14 @@ fn current(kept: &RwLock<ReadTenants>) -> Arc<[TenantMirror]> {
     Arc::clone(&known.mirrors)
 }
 
-/// The ids of the tenants that a token counts for; `None` for all tenants.
+/// Returns the ids of the tenants for which a token is valid; `None` if it is valid for all tenants.
 pub fn visible_tenants(token: Option<&Token>) -> Option<Vec<String>> {
     let ids = token?.tenants.as_ref()?;
     Some(ids.iter().map(|id| id.as_str().to_owned()).collect())
 }
 
-/// The mirrors whose ids are these, letter by letter; all of them for `None`. Another spelling of an id does not count: where
-/// ids are texts, it is another tenant.
+/// Returns the mirrors whose ids are in `visible`; `None` for all. Ids are compared exactly, because where ids are
+/// texts, another spelling is another tenant.
 pub(super) fn seen<'a>(
     all: impl IntoIterator<Item = &'a TenantMirror>,
     visible: Option<&[String]>,
@@ -282,7 +288,8 @@ pub(super) fn seen<'a>(
         .collect()
 }
 
-/// The tenant with this id: as it is written or, if there is none, in another spelling of the same id.
+/// Finds the tenant with this id: the one with exactly this spelling or, if there is none, one with another spelling
+/// of the same id.
 fn named<'a>(
     mut all: impl Iterator<Item = &'a TenantMirror> + Clone,
     id: &str,
@@ -308,21 +315,10 @@ fn pick_or_fail(
     pick(&seen, asked).ok_or_else(|| unknown(asked, &seen))
 }
 
-/// Whether the error is that the local database is not set or does not answer.
-fn cannot_be_asked(code: ErrorCode) -> bool {
-    [
-        ErrorCode::ConfigMissing,
-        ErrorCode::LocalUnreachable,
-        ErrorCode::LocalTimeout,
-        ErrorCode::LocalAuth,
-    ]
-    .contains(&code)
-}
-
-/// How many tenants an error names.
+/// How many tenants an error message names.
 const NAMED: usize = 3;
 
-/// How many characters of the id that was asked for an error repeats.
+/// How many characters of the requested id an error message repeats.
 const REPEATED_CHARS: usize = 60;
 
 fn unknown(asked: &str, seen: &[&TenantMirror]) -> Failure {
@@ -344,7 +340,7 @@ fn not_of_the_token() -> Failure {
     )
 }
 
-/// `7 (Northgate Hospitals), 8`: the tenants whose id or name is nearest to the text.
+/// Formats the tenants whose id or name is nearest to the text, as in `7 (Northgate Hospitals), 8`.
 fn nearest(asked: &str, seen: &[&TenantMirror]) -> String {
     let asked = asked.to_lowercase();
     let distance = |known: &&TenantMirror| {

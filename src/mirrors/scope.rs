@@ -1,5 +1,6 @@
-//! The scope of a run: a tenant's meters in a local table. Each scope has its own lock, log and slots, so a run in one
-//! table does not affect another table.
+//! The scope of a run: a tenant's meters in a local table.
+//!
+//! Each scope has its own locks, log rows and slots, so a run in one table does not affect another table.
 
 use crate::store::log::LogKey;
 
@@ -14,12 +15,12 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// The scope as one text, from which its locks take their keys.
+    /// Returns the scope as one text, from which the keys of its locks are computed.
     pub(super) fn text(&self) -> String {
         format!("{} {}", self.table.name, self.tenant.id)
     }
 
-    /// Its part of the log.
+    /// Returns the part of the log with the runs of this scope.
     pub(super) fn log(&self) -> LogKey<'_> {
         self.table.log(Some(&self.tenant.id))
     }

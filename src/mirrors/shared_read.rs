@@ -1,29 +1,42 @@
-//! Publishes what one task reads to everyone who waits for it.
+//! Shares one read among all callers who wait for its result.
 //!
 //! A caller names the oldest moment that its answer may be from, and waits for a publication that was read since. One
-//! task at a time reads, so a thousand callers cost one read, and none of them holds a connection. The task ends when it
-//! has answered everyone, or when nobody waits any more.
+//! task at a time reads, so a thousand callers cost one read, and none of them holds a connection. If that read takes long,
+//! because its connection is frozen say, a second task reads beside it. A task ends when it has answered everyone, or when
+//! nobody waits any more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// How often a caller starts a read. Only a bug ends a read without a publication more than once.
+/// How often a caller sees all reads end without an answer before it gives up. Once can happen, if everyone who waited for
+/// a read has gone away; more often is a bug.
 const ATTEMPTS: u32 = 3;
+/// How long a read may take before a second one is started beside it.
+const SLOW: Duration = Duration::from_secs(2);
+/// How many tasks read at the same time.
+const TASKS: u32 = 2;
 
-/// The last value that was read, and the task that reads the next.
+/// The last value that was read, and the tasks that read the next.
 #[derive(Debug)]
 pub(in crate::mirrors) struct SharedRead<T> {
     state: watch::Sender<State<T>>,
+    /// Whether the last value is dropped when nobody waits, so that it takes no memory.
+    forgets: bool,
 }
 
 #[derive(Debug)]
 struct State<T> {
     last: Option<Published<T>>,
-    /// What the task that reads is for: its last caller asked at this time. `None` if no task reads.
+    /// When the last caller asked whom no publication has answered yet; `None` if all are answered.
     asked_at: Option<Instant>,
+    /// How many tasks read.
+    tasks: u32,
+    /// When the newest read began.
+    begun_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -35,22 +48,45 @@ struct Published<T> {
 
 impl<T> Default for SharedRead<T> {
     fn default() -> Self {
-        let (last, asked_at) = (None, None);
+        Self::new(false)
+    }
+}
+
+impl<T> SharedRead<T> {
+    /// Nothing is read yet. With `forgets`, the last value is dropped as soon as nobody waits.
+    pub(in crate::mirrors) fn new(forgets: bool) -> Self {
+        let state = State {
+            last: None,
+            asked_at: None,
+            tasks: 0,
+            begun_at: None,
+        };
         Self {
-            state: watch::Sender::new(State { last, asked_at }),
+            state: watch::Sender::new(state),
+            forgets,
+        }
+    }
+
+    /// Drops the last value if that is wanted and nothing is being read.
+    fn forget(&self) {
+        if self.forgets {
+            self.state.send_if_modified(|state| {
+                state.last = state.last.take().filter(|_| state.tasks > 0);
+                false
+            });
         }
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
-    /// The last value that was published, however old; `None` before the first.
+    /// Returns the value that was published last, however old it is; `None` before the first.
     pub(in crate::mirrors) fn last(&self) -> Option<T> {
         let state = self.state.borrow();
         state.last.as_ref().map(|last| last.value.clone())
     }
 
-    /// Returns the value as it was read at `time` or later. Starts a task that reads it, if that is not done yet and
-    /// nobody else has started one; the task is handed the last value. Returns `None` only if a bug ends the read.
+    /// Returns the value as it was read at `time` or later. Starts a task that reads it if there is none, or if that one is
+    /// slow; the task is handed the last value. Returns `None` only if a bug ends the reads.
     pub(in crate::mirrors) async fn since<R>(
         self: &Arc<Self>,
         time: Instant,
@@ -60,32 +96,50 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
     where
         R: Future<Output = T> + Send + 'static,
     {
-        let mut published = self.state.subscribe();
-        for _ in 0..ATTEMPTS {
+        let mut waiting = Waiting {
+            published: self.state.subscribe(),
+            shared: self,
+        };
+        let mut attempts = 0;
+        while attempts < ATTEMPTS {
             if self.ask(time) {
                 tasks.spawn(Arc::clone(self).read(read.clone()));
             }
-            let is_over = |state: &State<T>| state.asked_at.is_none() || state.is_read_since(time);
-            let state = published.wait_for(is_over).await.ok()?;
+            let is_over = |state: &State<T>| state.tasks == 0 || state.is_read_since(time);
+            let waited = tokio::time::timeout(SLOW, waiting.published.wait_for(is_over)).await;
+            let Ok(state) = waited else {
+                continue;
+            };
+            let state = state.ok()?;
             if let Some(last) = state.last.as_ref().filter(|last| last.read_at >= time) {
                 return Some(last.value.clone());
             }
+            attempts += 1;
         }
         None
     }
 
-    /// Listens to the publications of all callers.
+    /// Listens to all publications, whoever asked for them.
     pub(in crate::mirrors) fn listener(&self) -> Listener<T> {
         Listener(self.state.subscribe())
     }
 
-    /// Asks for a value read at `time` or later. Returns whether the caller must start the task that reads.
+    /// Asks for a value read at `time` or later. Returns whether the caller must start a task that reads.
     fn ask(&self, time: Instant) -> bool {
+        let now = Instant::now();
         let mut must_start = false;
         self.state.send_if_modified(|state| {
-            if !state.is_read_since(time) {
-                must_start = state.asked_at.is_none();
-                state.asked_at = state.asked_at.max(Some(time));
+            if state.is_read_since(time) {
+                return false;
+            }
+            state.asked_at = state.asked_at.max(Some(time));
+            let is_slow = state
+                .begun_at
+                .is_none_or(|at| now.duration_since(at) >= SLOW);
+            must_start = state.tasks == 0 || is_slow && state.tasks < TASKS;
+            if must_start {
+                state.tasks += 1;
+                state.begun_at = Some(now);
             }
             false
         });
@@ -96,7 +150,7 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
     where
         R: Future<Output = T>,
     {
-        let mut unfinished = Unfinished(Some(&self));
+        let mut running = Running(Some(&self));
         let read_once = async || {
             let read_at = Instant::now();
             let value = read(self.last()).await;
@@ -104,20 +158,31 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
         };
         let reads = async { while !read_once().await {} };
         tokio::select! {
-            () = reads => unfinished.0 = None,
+            () = reads => running.0 = None,
             () = self.state.closed() => {}
+        }
+        drop(running);
+        if self.state.receiver_count() == 0 {
+            self.forget();
         }
     }
 
-    /// Publishes a value. Returns whether it answers all that was asked; the task that reads is over then.
+    /// Publishes a value, unless a newer one was published meanwhile. Returns whether all that was asked is answered; the
+    /// task that reads is over then.
     fn publish(&self, published: Published<T>) -> bool {
         let mut is_answered = false;
         self.state.send_modify(|state| {
-            is_answered = state.asked_at <= Some(published.read_at);
+            if !state.is_read_since(published.read_at) {
+                state.last = Some(published);
+            }
+            let answered = state.last.as_ref().map(|last| last.read_at);
+            is_answered = state.asked_at <= answered;
             if is_answered {
                 state.asked_at = None;
+                state.tasks = state.tasks.saturating_sub(1);
+            } else {
+                state.begun_at = Some(Instant::now());
             }
-            state.last = Some(published);
         });
         is_answered
     }
@@ -129,25 +194,40 @@ impl<T> State<T> {
     }
 }
 
-/// Wakes the callers if the task that reads ends without an answer, because nobody waited or because of a bug. `None` once
-/// it has answered.
-struct Unfinished<'a, T>(Option<&'a SharedRead<T>>);
+/// A task that reads. If it ends without an answer, it wakes the callers. `None` once it has answered.
+struct Running<'a, T>(Option<&'a SharedRead<T>>);
 
-impl<T> Drop for Unfinished<'_, T> {
+impl<T> Drop for Running<'_, T> {
     fn drop(&mut self) {
         if let Some(shared) = self.0 {
-            shared.state.send_modify(|state| state.asked_at = None);
+            shared.state.send_modify(|state| {
+                state.tasks = state.tasks.saturating_sub(1);
+            });
         }
     }
 }
 
-/// Hears of each publication.
+/// A caller that waits.
+struct Waiting<'a, T> {
+    published: watch::Receiver<State<T>>,
+    shared: &'a SharedRead<T>,
+}
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        if self.shared.state.receiver_count() == 1 {
+            self.shared.forget();
+        }
+    }
+}
+
+/// A listener for the values that are published.
 #[derive(Debug)]
 pub(in crate::mirrors) struct Listener<T>(watch::Receiver<State<T>>);
 
 impl<T> Listener<T> {
-    /// Waits until a value is published for which `is_wanted` holds, unless the last one is such. Returns `false` when
-    /// there can be no more.
+    /// Waits until the last published value is one for which `is_wanted` holds. Returns at once if it already is.
+    /// Returns `false` if no more values can be published.
     pub(in crate::mirrors) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> bool {
         let is_wanted = |state: &State<T>| {
             let last = state.last.as_ref();
@@ -163,22 +243,28 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::future::join_all;
-    use tokio::sync::Semaphore;
 
     use super::*;
 
-    /// Counts reads, each of which waits for a permit.
+    /// Counts reads. The first `hanging` of them never end.
     #[derive(Debug, Default)]
     struct Source {
         begun: AtomicU32,
-        permits: Option<Semaphore>,
+        hanging: u32,
     }
 
     impl Source {
+        fn hanging_once() -> Arc<Self> {
+            Arc::new(Self {
+                hanging: 1,
+                ..Self::default()
+            })
+        }
+
         async fn read(self: Arc<Self>) -> u32 {
             let n = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            if let Some(permits) = &self.permits {
-                permits.acquire().await.expect("open").forget();
+            if n <= self.hanging {
+                std::future::pending::<()>().await;
             }
             n
         }
@@ -203,20 +289,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_that_nobody_waits_for_ends_and_the_next_caller_starts_another() {
-        let permits = Some(Semaphore::new(0));
-        let source = Arc::new(Source {
-            permits,
-            ..Source::default()
-        });
-        let published: Arc<SharedRead<u32>> = Arc::default();
+        let (published, source): (Arc<SharedRead<u32>>, _) =
+            (Arc::default(), Source::hanging_once());
         let patience = Duration::from_millis(20);
         let waited = tokio::time::timeout(patience, now(&published, &source)).await;
         assert!(waited.is_err(), "{waited:?}");
         // The task has to hear of it.
-        while published.state.borrow().asked_at.is_some() {
+        while published.state.borrow().tasks > 0 {
             tokio::task::yield_now().await;
         }
-        source.permits.as_ref().expect("permits").add_permits(1);
         assert_eq!(now(&published, &source).await, Some(2));
     }
 
@@ -226,5 +307,23 @@ mod tests {
         let read = |_| async { panic!("a bug") };
         let answer = published.since(Instant::now(), &tasks, read).await;
         assert_eq!(answer, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_hangs_holds_nobody_up_for_longer_than_it_may_take() {
+        let (published, source) = (Arc::default(), Source::hanging_once());
+        let began = Instant::now();
+        let answers = join_all((0..10).map(|_| now(&published, &source))).await;
+        assert_eq!(answers, [Some(2); 10]);
+        assert!(began.elapsed() < SLOW * 2, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_value_that_nobody_waits_for_is_forgotten_where_that_is_wanted() {
+        for forgets in [false, true] {
+            let (published, source) = (Arc::new(SharedRead::new(forgets)), Arc::default());
+            assert_eq!(now(&published, &source).await, Some(1));
+            assert_eq!(published.last(), (!forgets).then_some(1));
+        }
     }
 }

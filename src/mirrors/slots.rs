@@ -1,13 +1,13 @@
-//! Claims the slots of the schedule in the local database, so that each slot is served by one process: by a run of a
-//! mirror, or by a sweep where a process keeps many.
+//! Claims the slots of the schedule in the local database, so that one process serves each slot: with a run of its
+//! mirror or, if it keeps many mirrors, with a sweep.
 //!
-//! A process may die between its claim and the end of its work. Another process takes the claim over when the first
+//! A process may die between its claim and the end of its work. Another process takes the claim over if the first one
 //! appears to have died:
 //!
-//! - For a run, it must hold the door and find the run lock free. In addition, the log must have a run that began after
-//!   the slot did and has no end, or the claim must be 30 seconds old.
-//! - For a sweep, the claim must be 30 seconds old. A process renews its claim while it sweeps. If it was only held up,
-//!   both sweep, which does no harm: each mirror has one run at a time.
+//! - For a run, the other process must hold the door lock and find the run lock free (see `run::lock`). In addition,
+//!   the log must have a run without an end that began after the slot did, or the claim must be 30 seconds old.
+//! - For a sweep, the claim must be 30 seconds old. A process renews its claim while it sweeps. If that process was
+//!   only delayed, both processes sweep. This does no harm, because each mirror has one run at a time.
 
 use std::time::Duration;
 
@@ -26,28 +26,28 @@ use crate::mirrors::scope::Scope;
 /// The answer to a claim on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// This process holds the slot and is to serve it.
+    /// This process holds the slot and must serve it.
     Ours,
-    /// Another process holds the slot and may have died: no run or sweep that started since the slot began has ended.
+    /// Another process holds the slot and has not served it yet. It may be at work, or it may have died.
     Pending,
-    /// The slot needs nothing of this process: a run or sweep that started since the slot began has ended.
+    /// A run or sweep that started since the slot began has served the slot, so this process need do nothing.
     Served,
 }
 
-/// How often the claim of a sweep is renewed.
+/// How often a process renews its claim while it sweeps.
 const RENEWAL: Duration = Duration::from_secs(10);
 
 impl Mirror {
-    /// Claims a slot for a run of this process, unless another process holds it or a run has already served it. Any run
-    /// that started since the slot began and has ended serves the slot, whoever claimed it, but not a dry run
-    /// or an interrupted run. So no slot runs twice after a clock is set back.
+    /// Claims a slot for a run of this process, unless another process holds it or a run has already served it. Any
+    /// run that started since the slot began and has ended serves the slot, whoever claimed it, except a dry run or an
+    /// interrupted run. So no slot is served twice after a clock was set back.
     pub async fn claim_slot(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
         self.claim(slot, false).await
     }
 
-    /// Claims a slot again, if the first answer may have been lost, or if the run of this process failed and is
-    /// to be retried. Unlike [`Self::claim_slot`], it returns [`Claim::Ours`] for a slot of this process even
-    /// if a run has ended.
+    /// Claims a slot again, if the first answer may have been lost, or if the run of this process failed and is to be
+    /// retried. Unlike [`Self::claim_slot`], this returns [`Claim::Ours`] for a slot of this process even if a run has
+    /// served it.
     pub async fn claim_slot_again(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
         self.claim(slot, true).await
     }
@@ -56,8 +56,8 @@ impl Mirror {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
         let claim = async |tx: &Tx<'_, Local>| {
-            // An unknown tenant does not prevent the claim: the run fails and says why, and one process is enough for
-            // that.
+            // An unknown tenant does not prevent the claim. The run fails and says why, and it is enough if one
+            // process does that.
             let (table, tenant) = self.whose(tx).await?;
             let id = tenant.as_ref().map(|tenant| &tenant.id);
             let slot = Slot::of_run(id, &table.name, slot);
@@ -67,8 +67,8 @@ impl Mirror {
         local.write("claim a slot", claim).await
     }
 
-    /// The slots that any process has claimed for the tenant and table of the settings: those after `since`,
-    /// and the last one at or before it.
+    /// Returns the slots that any process has claimed for this mirror: those after `since`, and the last one at or
+    /// before `since`.
     pub async fn claimed_slots(&self, since: DateTime<Utc>) -> Result<ClaimedSlots, Failure> {
         let mut connection = self.local()?.connect().await?;
         let tx = connection.begin("slots").await?;
@@ -83,9 +83,10 @@ impl Mirror {
 }
 
 impl Mirrors {
-    /// Claims a slot for a sweep of this process. A sweep that started since the slot began and has ended without an
-    /// error serves the slot, whoever claimed it. With `is_again`, a slot of this process stays its own even then,
-    /// because some mirrors are to be tried again.
+    /// Claims a slot for a sweep of this process, unless another process holds it or a sweep has already served it.
+    /// Any sweep that started since the slot began and has ended without an error serves the slot, whoever claimed it.
+    /// With `is_again`, this returns [`Claim::Ours`] for a slot of this process even then, because some mirrors are to
+    /// be tried again.
     pub async fn claim_sweep(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
@@ -96,10 +97,10 @@ impl Mirrors {
         local.write("claim a slot", claim).await
     }
 
-    /// Renews the claim of this process on a slot for as long as the work takes.
+    /// Does the work, and renews this process's claim on the slot until the work is done.
     pub async fn renewing_claim<T>(&self, slot: DateTime<Utc>, work: impl Future<Output = T>) -> T {
         let renewing = async {
-            // This loop has no end, so its type can be that of the work.
+            // This loop never ends, so it can have the type of the work's result.
             loop {
                 tokio::time::sleep(RENEWAL).await;
                 self.renew(slot).await;
@@ -112,7 +113,7 @@ impl Mirrors {
         }
     }
 
-    /// Renews the claim once. If that fails, the next time will do.
+    /// Renews the claim once. A failure is only logged, because the next renewal may succeed.
     async fn renew(&self, slot: DateTime<Utc>) {
         let renew = async |tx: &Tx<'_, Local>| {
             let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
@@ -128,8 +129,8 @@ impl Mirrors {
     }
 }
 
-/// Claims a slot for this process, unless another process holds it or it is served. `scope` is what the slot's run
-/// would sync; `None` for a sweep, and for a tenant that is not known, so that no run can begin.
+/// Claims a slot for this process, unless another process holds it or it has been served. `scope` is what the slot's
+/// run would sync; `None` for a sweep, and if the tenant is not known.
 async fn take(
     tx: &Tx<'_, Local>,
     slot: &Slot,
@@ -156,7 +157,7 @@ async fn take(
     if !can_have_no_run {
         return Ok(Claim::Pending);
     }
-    // If a dead run kept its open row, the next process would take the slot over from this one.
+    // If the row of a dead run stayed open, the next process would take the slot over from this one.
     if let Some(scope) = scope {
         log::mark_interrupted(tx, scope.log()).await?;
     }
@@ -168,7 +169,7 @@ async fn take(
     })
 }
 
-/// Whether no run is in progress and none can begin before `tx` ends. Takes the door if it is free.
+/// Whether no run is in progress, and none can begin before `tx` ends. Takes the door lock if it is free.
 async fn can_have_no_run(tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
     Ok(lock::try_door(tx, scope).await? && !lock::is_held(tx, scope).await?)
 }

@@ -1,4 +1,4 @@
-//! The parts of the status that runs and the states of mirrors are made of, too.
+//! The parts of the status that runs and stored states use as well.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -56,7 +56,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A database that this process has not used yet.
+    /// Returns the state of a database that this process has not used yet.
     pub(in crate::mirrors) fn unused(is_configured: bool) -> Self {
         Self {
             state: match is_configured {

@@ -1,4 +1,4 @@
-//! The state of one mirror as the local database tells it, and what follows from it.
+//! The state of one mirror as it was read from the local database, and values that are derived from it.
 
 use chrono::{DateTime, Utc};
 
@@ -16,41 +16,43 @@ use crate::store::log::RunRecord;
 pub(in crate::mirrors) struct StoredState {
     pub(in crate::mirrors) tenant: Option<TenantStatus>,
     pub(in crate::mirrors) last_run: Option<RunRecord>,
-    /// The deactivations that the last run held back; `None` if the brake did not refuse it.
+    /// The deactivations that the last run held back; `None` if the brake did not refuse that run.
     pub(in crate::mirrors) held_back: Option<HeldBack>,
     pub(in crate::mirrors) last_success_at: Option<DateTime<Utc>>,
     /// When a sweep last found the mirror unchanged.
     pub(in crate::mirrors) checked_at: Option<DateTime<Utc>>,
     pub(in crate::mirrors) verified_at: Option<DateTime<Utc>>,
-    /// How many runs have ended since the last success, without dry runs; `None` if the local database was not read.
+    /// How many runs have ended since the last success, dry runs excluded; `None` if the local database was not read.
     pub(in crate::mirrors) failures: Option<i64>,
     pub(in crate::mirrors) running: Option<RunRecord>,
-    /// A run whose process died and which the log does not mark as interrupted yet.
+    /// A run whose process has died, and which the log does not yet mark as interrupted.
     pub(in crate::mirrors) interrupted: Option<RunRecord>,
-    /// `None` if they were not counted.
+    /// The number of meters; `None` if they were not counted.
     pub(in crate::mirrors) meters: Option<MeterCounts>,
     /// Whether `meters` is `None` because the meters are still being counted.
     pub(in crate::mirrors) is_being_counted: bool,
     pub(in crate::mirrors) history: Vec<RunRecord>,
     pub(in crate::mirrors) changes: Option<Vec<Change>>,
     pub(in crate::mirrors) rejected: Option<Vec<Rejection>>,
-    /// The columns whose drift is not settled; `None` if that is not known.
+    /// The columns with an unsettled drift; `None` if that is not known.
     pub(in crate::mirrors) drifted: Option<Vec<KnownColumn>>,
     pub(in crate::mirrors) warnings: Vec<String>,
 }
 
-/// Counts that are read along with the status. A count is `None` if the local database does not provide it.
+/// Numbers for the metrics: failures and drifted columns. A number is `None` if it could not be read from the local
+/// database.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::mirrors) struct Tally {
     /// How many runs have ended since the last success.
     pub(in crate::mirrors) failures: Option<i64>,
-    /// How many columns have drifted.
+    /// How many columns have an unsettled drift.
     pub(in crate::mirrors) drifted: Option<usize>,
 }
 
 impl StoredState {
-    /// Adds what only this process knows. The log may lack a run of this process, if it could not be written: if that
-    /// run is newer than the logged ones, it becomes the last run. An interrupted run gets a warning.
+    /// Adds what only this process knows. The log may lack the last run of this process, if the run could not be
+    /// logged. If that run is newer than the last run in the log, it becomes the last run. If a run of another process
+    /// was interrupted, marks it so in the history, and adds a warning.
     pub(in crate::mirrors) fn with(mut self, live_state: &LiveState) -> Self {
         let ours = [live_state.running_record(), live_state.last.clone()];
         let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);
@@ -76,13 +78,13 @@ impl StoredState {
 }
 
 impl StoredState {
-    /// The warning for columns that have drifted.
+    /// Returns the warning about columns that have drifted; `None` if none has.
     pub(in crate::mirrors) fn drift(&self) -> Option<String> {
         drift::warning(self.drifted.iter().flatten())
     }
 
-    /// The warning of the last run without its part about drifted columns. That part has its own warning while the
-    /// drift lasts ([`Self::drift`]).
+    /// Returns the warning of the last run without its part about drifted columns, because [`Self::drift`] returns
+    /// that part while the drift lasts. `None` if nothing is left.
     pub(in crate::mirrors) fn own_warning(&self) -> Option<String> {
         let warning = self.last_run.as_ref()?.warning.as_deref()?;
         let drift = self.drift().unwrap_or_default();
@@ -90,14 +92,14 @@ impl StoredState {
         (!own.is_empty()).then_some(own)
     }
 
-    /// The warning for a last run that succeeded at a time in the future.
+    /// Returns the warning for a last run that succeeded and is dated in the future; `None` otherwise.
     pub(in crate::mirrors) fn dated_ahead(&self, now: DateTime<Utc>) -> Option<String> {
         let is_success = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
         let run = self.last_run.as_ref().filter(is_success)?;
         clock_warnings::dated_ahead(run.finished_at?, now)
     }
 
-    /// The counts that are read along with the status.
+    /// Returns the numbers for the metrics.
     pub(in crate::mirrors) fn tally(&self) -> Tally {
         Tally {
             failures: self.failures,
@@ -105,17 +107,19 @@ impl StoredState {
         }
     }
 
-    /// Whether the state changes only by a commit, so that it is still true at the next request if nothing was committed. This is not so in two cases:
+    /// Whether the state changes only by a commit, so that it can be reused while nothing is committed. Returns
+    /// `false` in two cases:
     ///
-    /// - A run has not ended. Only a lock tells whether it is still in progress.
-    /// - The meter count is from an earlier request. It expires after some time.
+    /// - A run has not ended. Only its lock shows whether it is still in progress.
+    /// - The meters were counted by an earlier read, or are being counted. Such a count is soon replaced.
     pub(in crate::mirrors) fn lasts(&self) -> bool {
         let counted_at = self.meters.and_then(|meters| meters.counted_at);
         let is_counted = counted_at.is_none() && !self.is_being_counted;
         self.running.is_none() && self.interrupted.is_none() && is_counted
     }
 
-    /// The run in progress at `now`. If another process runs it, phase and rows are `None`.
+    /// Returns the run in progress, as of `now`. If another process runs it, the phase and the number of rows are
+    /// `None`.
     pub(in crate::mirrors) fn running_at(
         &self,
         live_state: &LiveState,
@@ -136,7 +140,7 @@ impl StoredState {
         })
     }
 
-    /// Whether a process died in a run that is newer than the last run that ended. Dry runs do not count.
+    /// Whether a process has died in a run that is newer than the last run that ended. Dry runs do not count.
     pub(in crate::mirrors) fn is_interrupted(&self) -> bool {
         let is_newer = |run: &RunRecord| {
             let last = self.last_run.as_ref();

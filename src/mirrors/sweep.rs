@@ -1,59 +1,65 @@
-//! A sweep: one look at all mirrors of the process, and runs of those that may differ.
+//! A sweep: one look at all mirrors of the process, followed by runs of those that may differ.
 //!
-//! The look costs a few statements on each side (`engine::sweep`). A mirror that it finds unchanged needs no run: the
-//! time of the look is noted for it, in one statement for all of them, and counts as that of a run that found no change.
-//! All others get a run of their own, the one that is longest behind first, so that none of them holds another back:
-//! those that differ, that have never run, that were not equal after their last run, and those whose contents are to be
-//! compared. Where each tenant has a table of its own, all get a run.
+//! The look takes a few statements on each side (`engine::sweep`). A mirror that it finds unchanged needs no run. The
+//! time of the look is recorded for all unchanged mirrors in one statement, and counts like the time of a run that
+//! found no change.
+//!
+//! Each other mirror gets a run of its own:
+//!
+//! - mirrors that differ, or that were not equal after their last run;
+//! - mirrors that have never run;
+//! - mirrors whose contents are due for a comparison;
+//! - all mirrors, if each tenant has its own local table.
+//!
+//! Mirrors whose last run failed run last, so that they hold no others back. Otherwise the mirror that was in sync
+//! longest ago runs first.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::engine::{self, SyncError};
-use crate::error::{ErrorCode, Failure};
-use crate::model::{RunId, TenantId};
+use crate::error::{ErrorCode, FailedSide, Failure};
+use crate::model::{RunId, TenantId, saturating_i64};
 use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
 use crate::store::{checked_mirrors, log, migrations};
 
 use super::mirror::TenantMirror;
 use super::registry::Mirrors;
-use super::run::known_columns;
 use super::run::report::RunReport;
+use super::run::{known_columns, run_metrics};
 use super::{Request, error_of, live_state, local_table};
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Debug)]
 pub struct SweepReport {
-    /// Its row in the log.
+    /// The record of the sweep, as in the log.
     pub record: SweepRecord,
-    /// The mirrors whose run did not succeed, and why.
+    /// The mirrors whose run did not succeed, with the errors.
     pub failed: Vec<(TenantMirror, ErrorCode)>,
 }
 
-/// A mirror, and by what its place among those that need a run is found: whether its last run failed, so that mirrors which
-/// fail again and again do not hold the others back, and when it was last known to be equal.
+/// A mirror with its sort key among those that need a run: whether its last run failed, and when it was last known to
+/// be equal. Mirrors that fail again and again come last, so that they hold no others back.
 type AgedMirror = ((bool, Option<DateTime<Utc>>), TenantMirror);
 
-/// The mirrors of a sweep, sorted out.
+/// The mirrors of a sweep, divided into two groups.
 struct SortedMirrors {
-    /// Those that a look may find unchanged.
+    /// The mirrors that the look may find unchanged.
     candidates: Vec<AgedMirror>,
-    /// Those that need a run.
+    /// The mirrors that need a run in any case.
     due: Vec<AgedMirror>,
 }
 
 impl Mirrors {
-    /// Sweeps all mirrors. `request` says what asks for it; the runs are requested in the same words. `on_run` is told
-    /// of each run that has ended.
+    /// Sweeps all mirrors. Each run gets a copy of `request`. `on_run` is called after each run that has ended.
     ///
-    /// Fails if this process may not sync, or the local database cannot be asked. If the remote cannot be asked, the
-    /// sweep ends with that error and starts no runs, since all would fail alike.
+    /// Fails if this process may not sync, or if the sweep cannot be logged. If the states cannot be read, or if the
+    /// look fails in a way in which each run would fail too, the sweep starts no runs, and its record has the error.
     pub async fn sweep(
         &self,
         request: &Request,
@@ -82,13 +88,13 @@ impl Mirrors {
         Ok(SweepReport { record, failed })
     }
 
-    /// Publishes until when the schedule waits to try a sweep again; `None` if it does not wait.
+    /// Publishes when the schedule retries a sweep; `None` if no retry is pending.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
         self.process.waiting_until.send_replace(until);
         self.note_activity();
     }
 
-    /// Runs these mirrors once more, and returns those whose run did not succeed.
+    /// Runs these mirrors once more, and returns those whose run did not succeed, with the errors.
     pub async fn run_again(
         &self,
         again: Vec<TenantMirror>,
@@ -106,17 +112,17 @@ impl Mirrors {
         on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
     ) -> Result<Vec<(TenantMirror, ErrorCode)>, Failure> {
         let states = self.states_now().await?;
-        counts.mirrors = count(states.len());
+        counts.mirrors = saturating_i64(states.len());
         let sorted = self.sort(&states).await?;
         let due = self.due(sorted, request.dry_run, counts).await?;
         Ok(self.run_all(due, request, counts, on_run).await)
     }
 
-    /// Separates the mirrors that a look may find unchanged from those that need a run in any case.
+    /// Divides the mirrors into those that the look may find unchanged and those that need a run in any case.
     async fn sort(&self, states: &[(TenantMirror, MirrorState)]) -> Result<SortedMirrors, Failure> {
         let has_one_table = !self.config().mapping.has_table_per_tenant();
         let may_be_unchanged = |state: &MirrorState| has_one_table && state.was_equal();
-        // Without such a mirror there may be no log yet.
+        // If no mirror may be unchanged, the log is not read. It may not exist yet.
         let compared = match states.iter().any(|(_, state)| may_be_unchanged(state)) {
             true => self.recently_compared().await?,
             false => BTreeSet::new(),
@@ -136,8 +142,9 @@ impl Mirrors {
         Ok(sorted)
     }
 
-    /// Looks at the candidates, notes those that are unchanged, and returns all mirrors that need a run, the one that is
-    /// longest behind first.
+    /// Looks at the candidates and, unless this is a dry run, records which of them are unchanged. Returns the mirrors
+    /// that need a run, in the order in which they are to run; all candidates, if the look failed but single runs may
+    /// succeed.
     async fn due(
         &self,
         sorted: SortedMirrors,
@@ -160,18 +167,20 @@ impl Mirrors {
             Some(Ok(swept)) => {
                 self.publish_remote(None);
                 counts.remote_bytes += swept.remote_bytes;
+                run_metrics::read(swept.remote_bytes);
                 let looked = candidates.into_iter().zip(swept.is_equal);
                 let changed = looked.filter(|(_, is_equal)| !is_equal);
                 due.extend(changed.map(|(aged, _)| aged));
-                counts.unchanged = counts.mirrors - count(due.len());
+                counts.unchanged = counts.mirrors - saturating_i64(due.len());
             }
             Some(Err(error)) => {
                 let failure = engine::failure(&error, &self.config().mapping.source);
-                if is_of_all(failure.code) {
+                if failure.code.is_of_all_tenants() {
                     self.publish_remote(Some(&failure));
                     return Err(failure);
                 }
-                // One statement over all tenants can fail where a run of each does not, by a time limit say.
+                // One statement over all tenants can fail although a run of each tenant would succeed, for example by
+                // a time limit.
                 tracing::warn!(error = %failure, "the tenants could not be looked at all at once, so each gets a run");
                 due.extend(candidates);
             }
@@ -180,16 +189,16 @@ impl Mirrors {
         Ok(due.into_iter().map(|(_, known)| known).collect())
     }
 
-    /// Publishes how the remote was when the sweep used it.
+    /// Publishes the state of the remote as the sweep found it.
     fn publish_remote(&self, failure: Option<&Failure>) {
-        let of_remote = failure.filter(|failure| failure.code.as_str().starts_with("REMOTE_"));
+        let of_remote = failure.filter(|failure| failure.code.side() == Some(FailedSide::Remote));
         if failure.is_none() || of_remote.is_some() {
             let state = live_state::connection(of_remote.cloned(), self.now());
             self.process.remote_state.send_replace(state);
         }
     }
 
-    /// Looks which of the mirrors are unchanged, and notes when for those that are.
+    /// Finds out which of the mirrors are unchanged. Unless this is a dry run, records the time for those that are.
     async fn look(
         &self,
         remote: &Database<Remote>,
@@ -232,7 +241,7 @@ impl Mirrors {
         Ok(swept)
     }
 
-    /// Runs these mirrors, a few at a time, and counts how their runs ended.
+    /// Runs these mirrors, a few at a time, and counts the runs by how they ended.
     async fn run_all(
         &self,
         due: Vec<TenantMirror>,
@@ -242,7 +251,11 @@ impl Mirrors {
     ) -> Vec<(TenantMirror, ErrorCode)> {
         let workers = self.config().workers as usize;
         let run = async |known: TenantMirror| {
-            let report = known.mirror.run_to_end(request.clone(), true).await;
+            let request = Request {
+                is_of_sweep: true,
+                ..request.clone()
+            };
+            let report = known.mirror.run_to_end(request, true).await;
             (known, report)
         };
         let mut runs = futures_util::stream::iter(due)
@@ -267,7 +280,8 @@ impl Mirrors {
 }
 
 impl Mirrors {
-    /// A sweep without a row in the log, as one of dry runs is: that serves no slot, and tells nothing of the mirrors.
+    /// Creates the record of a sweep without writing it to the log. A sweep of dry runs is never logged, because it
+    /// serves no slot and changes no mirror.
     fn unlogged(&self, request: &Request) -> SweepRecord {
         SweepRecord {
             sweep_id: RunId::at(self.now()),
@@ -279,14 +293,14 @@ impl Mirrors {
         }
     }
 
-    /// Cancels all runs of a process that keeps many mirrors, as [`Mirror::cancel`](super::Mirror::cancel) does.
+    /// Cancels all runs in a process that keeps many mirrors, as [`Mirror::cancel`](super::Mirror::cancel) does.
     pub fn cancel_all(&self) {
         for known in self.last_known().iter() {
             known.mirror.cancel_any();
         }
     }
 
-    /// Writes the row of a sweep that starts.
+    /// Writes the log row of a sweep that starts, and returns its record.
     async fn log_start(&self, request: &Request) -> Result<SweepRecord, Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
@@ -300,7 +314,7 @@ impl Mirrors {
         Ok(record)
     }
 
-    /// Writes how a sweep ended, deletes old rows, and returns when it ended.
+    /// Writes how a sweep ended to its log row, deletes old sweeps from the log, and returns when this one ended.
     async fn log_end(&self, record: &SweepRecord) -> Result<Option<DateTime<Utc>>, Failure> {
         let end = async |tx: &Tx<'_, Local>| {
             let error = record.error.as_ref();
@@ -314,7 +328,7 @@ impl Mirrors {
         self.local()?.write("end a sweep", end).await
     }
 
-    /// What a sweep of this process looks at.
+    /// Returns the set of mirrors that the sweeps of this process look at.
     pub(super) async fn swept_set(&self, tx: &Tx<'_, Local>) -> Result<SweptSet, DbError> {
         let Config {
             mapping, tenants, ..
@@ -323,15 +337,13 @@ impl Mirrors {
             true => mapping.local_table.clone(),
             false => table_name(tx, &mapping.local_table).await?,
         };
-        let digest = Sha256::digest(format!("{tenants:?}"));
-        let tenants = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
         Ok(SweptSet {
             local_table,
-            tenants: tenants.collect(),
+            tenants: tenants.digest(),
         })
     }
 
-    /// The tenants whose contents need not be compared yet.
+    /// Returns the tenants whose contents were compared so recently that no comparison is due.
     async fn recently_compared(&self) -> Result<BTreeSet<String>, Failure> {
         let since = self.now() - self.config().limits.full_compare;
         let read = async |tx: &Tx<'_, Local>| {
@@ -345,24 +357,4 @@ impl Mirrors {
 async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> {
     let names = local_table::names(tx, std::iter::once(table)).await?;
     Ok(names.into_iter().next().unwrap_or_default())
-}
-
-/// Whether a run of each tenant would fail alike.
-fn is_of_all(code: ErrorCode) -> bool {
-    [
-        ErrorCode::ConfigInvalid,
-        ErrorCode::RemoteUnreachable,
-        ErrorCode::RemoteTls,
-        ErrorCode::RemoteAuth,
-        ErrorCode::RemotePermission,
-        ErrorCode::RemoteSchema,
-        ErrorCode::LocalUnreachable,
-        ErrorCode::LocalAuth,
-        ErrorCode::LocalSchema,
-    ]
-    .contains(&code)
-}
-
-fn count(length: usize) -> i64 {
-    i64::try_from(length).unwrap_or(i64::MAX)
 }

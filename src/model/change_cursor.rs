@@ -1,16 +1,17 @@
-//! A place in the list of changes, for paging. The list has the newest run first, and the changes of a run in the order
-//! in which they were made.
+//! A position in the list of changes, for paging. The list is sorted by run, newest first. The changes of one run stand
+//! in the order in which they were made.
 
 use std::str::FromStr;
 
 use super::RunId;
 
-/// The end of a page: `RUN_ID/N` after a change of a run, or `RUN_ID` after all its changes.
+/// The position after the last change of a page. Its text is `RUN_ID/N` after change number N of a run, and `RUN_ID`
+/// after all changes of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeCursor {
-    /// The run.
+    /// The id of the run.
     pub run: RunId,
-    /// The number of the change in the run; `None` after its last change.
+    /// The number of the change within the run. `None` stands for the position after all changes of the run.
     pub n: Option<i64>,
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fields, RunId};
+use super::{Fields, RunId, saturating_i64};
 
 /// The longest name or key of a meter in a sentence, in characters. A longer one is cut.
 const NAME_CHARS: usize = 60;
@@ -41,9 +41,9 @@ impl HeldBack {
         self
     }
 
-    /// Says how many of the active meters would become inactive, why, and which are the first of them. `remote` is the
-    /// name of the remote in the sentence. The names of meters are those of the local table, on one line and cut if
-    /// they are long.
+    /// Returns a sentence for people: how many of the active meters would become inactive, why, and the names of the
+    /// first ones. `remote` is the name of the remote in the sentence. The names come from the local table; long names
+    /// are cut, and line breaks are removed.
     pub fn in_words(&self, remote: &str) -> String {
         format!(
             "{} of {} active meters would be deactivated: {}.{}",
@@ -54,7 +54,7 @@ impl HeldBack {
         )
     }
 
-    /// Lists the first of the meters by name. The text starts with a blank; it is empty if there are none.
+    /// Lists the names of the first held-back meters. The text starts with a blank. It is empty if no meter is listed.
     pub fn first_in_words(&self) -> String {
         let gone = listed("Gone", self.gone, &self.first);
         gone + &listed("Switched off", self.switched_off, &self.first_switched_off)
@@ -87,13 +87,13 @@ impl HeldBack {
     }
 }
 
-/// Lists the first meters of a kind, and says how many more there are.
+/// Lists the names of the first meters, after the word `kind`, and says how many more of `count` there are.
 fn listed(kind: &str, count: i64, first: &[Fields]) -> String {
     if first.is_empty() {
         return String::new();
     }
     let names: Vec<String> = first.iter().map(name).collect();
-    let rest = match count - i64::try_from(first.len()).unwrap_or(i64::MAX) {
+    let rest = match count - saturating_i64(first.len()) {
         ..=0 => String::new(),
         rest => format!(" and {rest} more"),
     };
@@ -118,7 +118,7 @@ pub(crate) fn name(meter: &Fields) -> String {
     }
 }
 
-/// The beginning of a text, on one line.
+/// Returns the first [`NAME_CHARS`] characters of a text, on one line.
 fn cut(text: &str) -> String {
     let line = text.replace(char::is_control, " ");
     match line.trim().char_indices().nth(NAME_CHARS) {
@@ -133,7 +133,8 @@ pub enum Permission {
     /// No deactivations.
     #[default]
     None,
-    /// The deactivations that this run showed, or some of them, as long as no sync has succeeded since.
+    /// The deactivations that this earlier run planned and held back, or a part of them. The approval ends with the
+    /// next successful sync.
     Shown(RunId),
     /// All deactivations.
     Any,

@@ -1,6 +1,6 @@
 //! The types of the domain as plain data: tenant, run, trigger, action, counts, change.
 //!
-//! This module uses no other module, and knows no database, no protocol and no clock.
+//! This module uses no other module of the crate, no database, no protocol and no clock.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,11 @@ pub use held_back::{HeldBack, Permission};
 
 mod change_cursor;
 pub(crate) mod held_back;
+
+/// The number, which is not negative, as the type that Postgres and JSON have for counts. A larger one becomes `i64::MAX`.
+pub(crate) fn saturating_i64(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
 
 /// A JSON object: a key or the changed fields of a meter, by column name.
 pub type Fields = serde_json::Map<String, serde_json::Value>;
@@ -89,8 +94,8 @@ impl std::fmt::Display for RunId {
     }
 }
 
-/// Defines an enum with one text per variant, which serde, SQL and logs share. With `else`, the enum has one more
-/// variant, which stands for texts that a newer version wrote.
+/// Defines an enum with one text per variant. JSON, SQL and logs all use this text. With `else`, the enum has one more
+/// variant, which stands for every text that a newer version wrote and this version does not know.
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }
         $(else $(#[$other_doc:meta])* $other:ident = $other_text:literal)?) => {
@@ -100,21 +105,22 @@ macro_rules! text_enum {
         pub enum $name { $($(#[$variant_doc])* $variant,)+ $($(#[$other_doc])* $other)? }
 
         impl $name {
-            /// Every value that this version writes, in the order of their declaration.
+            /// Every variant except the one after `else`, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The value as JSON and the database hold it.
+            /// The text of the variant, as JSON and the database store it.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ $(Self::$other => $other_text)? }
             }
 
-            /// Parses a text from the database; `None` if a newer version wrote it.
+            /// Parses a text from the database; `None` if this version does not know the text.
             pub fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text)
             }
 
             $(
-                /// Parses a text from the database, whichever version wrote it.
+                /// Parses a text from the database. A text that this version does not know gives the variant after
+                /// `else`.
                 pub fn read(text: &str) -> Self {
                     Self::parse(text).unwrap_or(Self::$other)
                 }
@@ -175,7 +181,7 @@ text_enum! {
 }
 
 impl Outcome {
-    /// Whether the local meters equal the remote's after a run with this outcome.
+    /// Whether the local meters equal the remote meters after a run with this outcome.
     pub fn is_success(self) -> bool {
         match self {
             Self::Succeeded | Self::NoChange => true,
@@ -238,16 +244,15 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// How many meters change.
+    /// The number of meters that change: all that are inserted, updated, deactivated or reactivated.
     pub fn changes(&self) -> i64 {
         self.inserted + self.updated + self.deactivated + self.reactivated
     }
 
-    /// How many changes there are to list; at least `listed`. If a meter that is missing on the remote gave up a unique
-    /// value, that is listed as a change of its own but is in none of the counts.
+    /// The length of the full list of changes, of which `listed` are known. It can exceed [`Counts::changes`]: if a
+    /// meter that is missing on the remote gave up a unique value, the list has a change that no count includes.
     pub fn changes_to_list(&self, listed: usize) -> i64 {
-        self.changes()
-            .max(i64::try_from(listed).unwrap_or(i64::MAX))
+        self.changes().max(saturating_i64(listed))
     }
 }
 
@@ -287,7 +292,7 @@ pub struct Progress {
     pub remote_bytes: i64,
     /// When the run entered the current phase.
     entered: Instant,
-    /// The time spent in each phase, without the current stay; `None` for a phase that the run has not left yet.
+    /// The time spent in each phase until the run left it; `None` for a phase that the run has not left yet.
     spent: [Option<Duration>; Phase::ALL.len()],
 }
 
@@ -303,13 +308,14 @@ impl Progress {
         }
     }
 
-    /// Enters a phase, which may be one that the run was in before.
+    /// Enters a phase. A run may enter the same phase more than once.
     pub fn enter(&mut self, phase: Phase, now: Instant) {
         self.leave(now);
         self.phase = phase;
     }
 
-    /// The time spent in each phase so far, in the order of the phases. Phases that were never entered are left out.
+    /// The time spent in each phase until `now`, in the order of the phases. Phases that were never entered are left
+    /// out.
     pub fn times(mut self, now: Instant) -> Vec<PhaseTime> {
         self.leave(now);
         let times = Phase::ALL.iter().zip(self.spent);
@@ -317,7 +323,7 @@ impl Progress {
             let milliseconds = spent?.as_millis();
             Some(PhaseTime {
                 phase: *phase,
-                duration_ms: i64::try_from(milliseconds).unwrap_or(i64::MAX),
+                duration_ms: saturating_i64(milliseconds),
             })
         };
         times.filter_map(time).collect()
@@ -336,9 +342,9 @@ impl Progress {
 /// How long a run was in one phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseTime {
-    /// The phase.
+    /// The phase that this time was spent in.
     pub phase: Phase,
-    /// In milliseconds.
+    /// The time in milliseconds.
     pub duration_ms: i64,
 }
 
@@ -365,9 +371,9 @@ mod tests {
 text_enum! {
     /// How a sync found the rows that differ.
     Compared {
-        /// By row versions, or because a digest was equal on both sides.
+        /// By comparing row versions, or a digest of the rows that was equal on both sides.
         Differences = "differences",
-        /// By digests of the contents of all rows.
+        /// By comparing digests of the contents of all rows.
         Contents = "contents",
         /// By comparing every value of every row.
         Everything = "everything",

@@ -1,5 +1,5 @@
-//! Handles the form that starts a sync, a preview or an approved plan. It answers with a redirect, so that a reload
-//! does not send the form again.
+//! Handles the form that starts a sync, a preview or an approved plan. The answer is a redirect, so that a reload does
+//! not send the form again.
 
 use axum::Extension;
 use axum::extract::Form;
@@ -41,10 +41,12 @@ enum Yes {
     Yes,
 }
 
-/// Starts a run and redirects the browser. Answers 403 if the viewer may not trigger. The redirect leads:
+/// Starts a run and redirects the browser. Answers 403 if the viewer may not trigger, or if the approval is not valid.
+/// The redirect leads:
 ///
 /// - to the page of the new run, if it is a preview or carries out an approved plan;
-/// - to the page of the other run, if one is in progress, or if the run to approve held nothing back;
+/// - to the page of the other run, if one is in progress;
+/// - to the page of the run to approve, if it held nothing back;
 /// - to the status page otherwise.
 pub(super) async fn sync(
     NamedMirror { mirror, base }: NamedMirror,
@@ -81,13 +83,13 @@ pub(super) async fn sync(
     Ok(Redirect::to(&to))
 }
 
-/// The address of a run's page, with a notice that says why the viewer was redirected there.
+/// Returns the URL of a run's page, with a notice that says why the viewer was redirected there.
 fn noticed(base: &MirrorPaths, id: RunId, notice: Notice) -> String {
     format!("{}?notice={}", base.run(id), notice.as_str())
 }
 
-/// Checks an approval. It allows the deactivations that the person was shown, or fewer. `None` if the run held none
-/// back; an error if the box was not ticked, or the plan can no longer be approved.
+/// Checks an approval and returns the permission to make the deactivations that the run held back, or some of them.
+/// Returns `None` if the run held none back. Fails if the box was not ticked, or if the plan can no longer be approved.
 async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<Allow>, ErrorPage> {
     let detail = mirror.run(id).await?;
     if detail

@@ -1,5 +1,6 @@
-//! Serves the style sheet, the script and the icons. Browsers may cache the style sheet and the script for ever, because
-//! their names hold a hash of their content. The name of an icon holds only its shape and tone, so it is cached for a day.
+//! Serves the style sheet, the script and the icons. Browsers may cache the style sheet and the script for ever,
+//! because their names contain a hash of their content. An icon is cached for a day, because its name contains only its
+//! shape and tone.
 
 use std::sync::LazyLock;
 
@@ -43,13 +44,13 @@ pub(super) fn script() -> &'static str {
     &SCRIPT_PATH
 }
 
-/// The path of an icon in the colour of a tone.
+/// Returns the path of an icon in the colour of a tone.
 pub(super) fn favicon(icon: Icon, tone: &str) -> String {
     format!("{FOLDER}{}-{tone}.svg", icon.name())
 }
 
-/// The colour of each tone in an icon file, which a style sheet cannot colour. The script shows `gone` when the server
-/// does not answer.
+/// The colour of each tone in an icon file, which the style sheet cannot colour. The script uses `gone` while the
+/// server does not answer.
 const TONES: [(&str, &str); 5] = [
     ("good", "#1e8a4a"),
     ("warn", "#b06f00"),

@@ -8,8 +8,7 @@ use crate::looks::{self, Look};
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 
-/// How the health is shown. It does not change while a run is in progress, so the outcome of the last run stays
-/// visible.
+/// How the health is shown. A run in progress does not change it, so the result of the last run stays visible.
 pub(super) fn look(status: &Status) -> Look {
     looks::health(status.health)
 }
@@ -28,10 +27,10 @@ pub(super) fn place(status: &Status, site: &str) -> Markup {
     }
 }
 
-/// What to do, in the words of the page's buttons. `asks` is whether the page asks below to approve a plan. `None` if
-/// nothing needs to be done.
+/// Returns what to do, in the words of the page's buttons; `None` if nothing needs to be done. `asks` says that the
+/// page asks, below the banner, to approve a plan.
 fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
-    // A warning reads the same everywhere. Other next steps are mostly worded for assistants and programs, so the page
+    // Warnings are worded for every surface. Most other next steps are worded for assistants and programs, so the page
     // has its own words for them.
     if status.warnings.contains(&status.next_step) {
         return Some(prose(&status.next_step));
@@ -58,18 +57,18 @@ fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
     }
 }
 
-/// What a banner says.
+/// The content of a banner.
 pub(super) struct Banner<'a> {
     pub(super) look: Look,
     pub(super) summary: &'a str,
-    /// What is going on; `None` if nothing is.
+    /// The activity in progress; `None` if there is none.
     pub(super) busy: Option<&'a str>,
     /// What to do; `None` if nothing needs to be done.
     pub(super) advice: Option<Markup>,
 }
 
 impl Banner<'_> {
-    /// The banner: icon, word, summary and advice.
+    /// Renders the banner: icon, word, summary, activity and advice.
     pub(super) fn show(&self) -> Markup {
         html! {
             section #banner data-live .box.banner .(self.look.tone) {
@@ -102,7 +101,7 @@ pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
     banner.show()
 }
 
-/// Help for a new site: how to configure it, or how to start the first sync.
+/// Renders help for a new site: how to configure it, or how to start the first sync. Empty for other sites.
 pub(super) fn help(status: &Status, viewer: Viewer) -> Markup {
     html! {
         div #help data-live {

@@ -1,4 +1,4 @@
-//! The chart of changed meters, with one stacked column for each run of the strip.
+//! The chart of changed meters. It has one stacked column for each run of the timeline's strip.
 
 use maud::{Markup, html};
 
@@ -7,7 +7,7 @@ use super::timeline_bars::{Bar, HEIGHT, STEP};
 use crate::mirrors::state::status::RunRecord;
 use crate::model::Counts;
 
-/// The chart, with a place for each bar of the strip. Empty if no run changed a meter.
+/// Renders the chart, with a place for each bar of the strip. Empty if no run changed a meter.
 pub(super) fn show(bars: &[Bar<'_>]) -> Markup {
     let changes = |bar: &Bar<'_>| match bar {
         Bar::Run(run) if !run.dry_run => run.counts.changes(),
@@ -40,7 +40,7 @@ pub(super) fn show(bars: &[Bar<'_>]) -> Markup {
     }
 }
 
-/// The kinds of change, from the bottom of a column to its top: the CSS class of the colour, and the count.
+/// The kinds of change, from the bottom of a column to its top. Each has the CSS class of its colour and its count.
 fn kinds(counts: &Counts) -> [(&'static str, i64); 4] {
     [
         ("insert", counts.inserted),
@@ -57,7 +57,7 @@ fn stack(run: &RunRecord, x: i64, most: i64) -> Markup {
         .into_iter()
         .filter(|(_, count)| *count > 0)
     {
-        // At least 1, so that a single change among thousands is visible.
+        // At least 1 unit, so that a single change among thousands is visible.
         let height = (count.saturating_mul(HEIGHT - 4) / most).max(1);
         top -= height;
         pieces.push((class, top, height));

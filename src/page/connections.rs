@@ -1,4 +1,4 @@
-//! The connections to both databases: their address, encryption and last state, and what a check of them finds.
+//! The connections to both databases: their address, encryption and last state, and the findings of their last check.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,10 +31,10 @@ pub(super) struct Checks(Arc<SharedChecks>);
 
 #[derive(Debug, Default)]
 struct SharedChecks {
-    /// By the tenant that the mirror's mapping names.
+    /// The result of each mirror's last check. The key is the tenant that the mirror's mapping names.
     last: Mutex<HashMap<Option<TenantId>, Checked>>,
-    /// Held by the request that runs a check, so that there is one at a time. Others wait for it, and then use its
-    /// result.
+    /// Held by the request that runs a check, so that one check runs at a time. Other requests wait for it, and then
+    /// use its result.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Checked {
 }
 
 impl Checks {
-    /// The result of the last check of the mirror.
+    /// Returns the result of the last check of the mirror; `None` if it was never checked.
     pub(super) fn last(&self, mirror: &Mirror) -> Option<Checked> {
         let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.get(&mirror.mapping().tenant).cloned()
@@ -57,14 +57,14 @@ impl Checks {
         last.insert(mirror.mapping().tenant.clone(), checked);
     }
 
-    /// Checks both databases, unless the last check is less than [`AGAIN`] ago.
+    /// Checks both databases, unless the last check of the mirror is less than [`AGAIN`] old.
     async fn look(&self, mirror: &Mirror) {
         let _turn = self.0.turn.lock().await;
         let last = self.last(mirror);
         if last.is_some_and(|checked| clock::now() - checked.at < AGAIN) {
             return;
         }
-        // The check is of this mirror alone, whatever others the process keeps.
+        // Check this mirror alone, even if the process keeps others.
         let config = Config {
             tenants: Tenants::One(mirror.mapping().tenant.clone()),
             mapping: mirror.mapping().clone(),
@@ -81,7 +81,7 @@ impl Checks {
 
 /// The path of the page.
 pub(super) const PATH: &str = "/connections";
-/// The shortest time between two checks, however often one is requested.
+/// The shortest time between two checks of a mirror, however often a check is requested.
 const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
 /// `POST /connections`: tests every requirement of a sync, as `meter-sync check` does, but reads only a few rows.
@@ -157,7 +157,8 @@ fn line(finding: &Finding) -> Markup {
     }
 }
 
-/// The section of the status page on both connections. `holder` is the process that claimed the last slot.
+/// Renders the section of the status page on both connections. `holder` is the process that claimed the last slot of
+/// the schedule; `None` if it is unknown.
 pub(super) fn overview(
     (config, base): (&Config, &MirrorPaths),
     checked: Option<Checked>,
@@ -245,7 +246,7 @@ fn protection(endpoint: &Endpoint) -> &'static str {
     }
 }
 
-/// The findings of the last check on connecting, TLS and clocks.
+/// Renders the findings of the last check about connecting, TLS and clocks.
 fn measured(checked: &Checked, now: DateTime<Utc>) -> Markup {
     let is_measured = |finding: &&Finding| {
         let subject = finding.subject.as_str();

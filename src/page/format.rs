@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::clock;
 use crate::printable;
 
-/// The longest value shown, in characters. Longer ones are cut; the JSON has them in full.
+/// The longest value shown, in characters. Longer ones are cut; the JSON of the REST API has them in full.
 const LONGEST: usize = 300;
-/// The longest name shown among other words, in characters.
+/// The longest name shown within a text, in characters.
 const LONGEST_NAME: usize = 80;
-/// The format of a time in messages.
+/// The format of a time in messages of this program.
 const MOMENT: &str = "%Y-%m-%d %H:%M:%S UTC";
 const MOMENT_LENGTH: usize = "2026-11-26 18:00:00 UTC".len();
 const DAY_AND_MINUTE: &str = "%Y-%m-%d %H:%M UTC";
@@ -19,19 +19,19 @@ const DAY_AND_MINUTE_LENGTH: usize = "2026-11-26 18:00 UTC".len();
 const MINUTE: &str = "%H:%M UTC";
 const MINUTE_LENGTH: usize = "18:00 UTC".len();
 
-/// A time in UTC. The script converts it to the reader's time zone.
+/// Renders a time in UTC. The script converts it to the reader's time zone.
 pub(super) fn time(at: DateTime<Utc>) -> Markup {
     let utc = at.format(MOMENT).to_string();
     html! { time datetime=(stamp(at)) title=(utc) { (utc) } }
 }
 
-/// A time that is known to the minute. The script shows no seconds of it, as its `datetime` has none.
+/// Renders a time that is known only to the minute. Its `datetime` has no seconds, so the script shows none.
 fn minute(at: DateTime<Utc>) -> Markup {
     let utc = at.format(DAY_AND_MINUTE).to_string();
     html! { time datetime=(at.format("%Y-%m-%dT%H:%MZ")) title=(utc) { (utc) } }
 }
 
-/// A time and how long ago it was. The script keeps the latter up to date.
+/// Renders a time and how long ago it was. The script keeps the age up to date.
 pub(super) fn time_ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     if clock::lies_ahead(at, now) {
         return html! { (time(at)) " " span.soft.whole { "(in the future)" } };
@@ -39,12 +39,12 @@ pub(super) fn time_ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     html! { (time(at)) " " span.soft.whole { "(" span data-since=(stamp(at)) { (span(now - at)) " ago" } ")" } }
 }
 
-/// A future time and how long it is until then.
+/// Renders a future time and how long it is until then. The script keeps that duration up to date.
 pub(super) fn time_until(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     html! { (time(at)) " " span.soft.whole { "(" span data-until=(stamp(at)) { "in " (span(at - now)) } ")" } }
 }
 
-/// A message of this program as HTML. Text in backticks becomes code, and times become `time` elements, which the
+/// Renders a message of this program. Text in backticks becomes code, and times become `time` elements, which the
 /// script converts to the reader's time zone.
 pub(super) fn prose(text: &str) -> Markup {
     html! {
@@ -75,8 +75,8 @@ fn first_moment(text: &str) -> Option<(&str, Markup, &str)> {
     })
 }
 
-/// Parses the time that ends at `end`, in one of the formats of messages: to the second, to the minute, or only hour
-/// and minute, for today. Returns where it starts.
+/// Parses the time that ends at the index `end`, in one of the formats of messages: to the second, to the minute, or
+/// only hour and minute, which are those of today. Returns the index at which it starts, and the time.
 fn moment_before(text: &str, end: usize) -> Option<(usize, Markup)> {
     let written = |length: usize| {
         let start = end.checked_sub(length)?;
@@ -101,12 +101,13 @@ fn moment_before(text: &str, end: usize) -> Option<(usize, Markup)> {
     })
 }
 
-/// A time for programs: RFC 3339, with milliseconds.
+/// Formats a time for programs: RFC 3339, with milliseconds.
 pub(super) fn stamp(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// A duration in its two largest units.
+/// Formats a duration in its two largest units, or in seconds if it is under a minute. A negative duration counts as
+/// zero.
 pub(super) fn span(delta: TimeDelta) -> String {
     let seconds = delta.num_seconds().max(0);
     match seconds {
@@ -126,7 +127,7 @@ pub(super) fn duration(milliseconds: i64) -> String {
     }
 }
 
-/// A number with a narrow space between its thousands.
+/// Formats a number with a narrow space between groups of three digits.
 pub(super) fn number(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut grouped = String::new();
@@ -140,12 +141,12 @@ pub(super) fn number(number: i64) -> String {
     format!("{sign}{grouped}")
 }
 
-/// A number with its noun, `one` or `many`.
+/// Formats a number with its noun: `one` if the number is 1, else `many`.
 pub(super) fn counted(count: i64, one: &str, many: &str) -> String {
     format!("{} {}", number(count), if count == 1 { one } else { many })
 }
 
-/// A number of bytes in B, kB or MB of 1000 each.
+/// Formats a number of bytes in B, kB or MB. The units are decimal: 1 kB is 1000 B.
 pub(super) fn bytes(bytes: i64) -> String {
     match bytes {
         ..1000 => format!("{bytes} B"),
@@ -154,7 +155,7 @@ pub(super) fn bytes(bytes: i64) -> String {
     }
 }
 
-/// A column's value.
+/// Renders a column's value: `none` for null, `empty` for an empty text.
 pub(super) fn value(value: &Value) -> Markup {
     let text = match value {
         Value::Null => return html! { span.soft { "none" } },
@@ -167,12 +168,12 @@ pub(super) fn value(value: &Value) -> Markup {
     html! { bdi { (text) } }
 }
 
-/// Text from a database, on one line and cut to 300 characters.
+/// Puts text from a database on one line, and cuts it to 300 characters.
 pub(super) fn shortened(text: &str) -> String {
     printable::line(text, LONGEST)
 }
 
-/// A name from a database, on one line and cut to 80 characters.
+/// Puts a name from a database on one line, and cuts it to 80 characters.
 pub(super) fn name(text: &str) -> String {
     printable::line(text, LONGEST_NAME)
 }

@@ -1,4 +1,4 @@
-//! The page of one meter: its local row, and what runs changed in it.
+//! The page of one meter: its local row, and what each run changed in it.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::mirrors::history::meter_report::{KeyText, MeterReport};
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::Change;
 
-/// The page at `/meters?column=value`.
+/// Renders the page at `/meters?column=value`. The query names the columns of the key and their values.
 pub(super) async fn show(
     NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,

@@ -1,9 +1,9 @@
 //! The web pages for operators. They show whether the meters are in sync, when a sync last succeeded, when the next one
 //! is due, what changed, and what to do.
 //!
-//! The pages are plain HTML and work without scripts, with forms, links and a refresh. `page.js` keeps the same HTML up
-//! to date. `maud` escapes all text from databases, and the content security policy allows no inline code. Times are in
-//! UTC in the HTML; the script converts them to local time.
+//! The pages are plain HTML with forms and links, and work without scripts: the browser then reloads some of them at
+//! intervals. With scripts, `page.js` keeps the same HTML up to date. `maud` escapes all text from databases, and the
+//! content security policy allows no inline code. Times are in UTC in the HTML; the script converts them to local time.
 
 use axum::Router;
 use axum::body::Body;
@@ -49,7 +49,7 @@ mod words;
 
 /// The path of the sign-in form, where a person enters a token.
 const SIGN_IN: &str = "/sign-in";
-/// The path of the form that deletes the cookie. It needs no right to trigger.
+/// The path of the sign-out form, which deletes the cookie. A read-only token is enough for it.
 const SIGN_OUT: &str = "/sign-out";
 
 /// The page's routes, by how the guards treat them.
@@ -62,22 +62,23 @@ pub(crate) const ROUTES: PagePaths = PagePaths {
     is_harmless_form,
 };
 
+/// The content security policy of every page.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The longest form accepted. A form holds little more than a token or the id of a run.
+/// The longest form in bytes. A form holds little more than a token or the id of a run.
 const MAX_FORM_BYTES: usize = 4096;
 
 /// The state that handlers share.
 #[derive(Clone, Debug)]
 struct Shared {
     mirrors: Mirrors,
-    /// The last checks of the connections.
+    /// The results of the last checks of the connections.
     checks: Checks,
 }
 
-/// The page's routes. A process that keeps one mirror by its settings has the mirror's pages at the root. Otherwise the
-/// list of tenants is there, and the pages of each mirror are below `/tenants/{tenant_id}`.
+/// The page's routes. If the settings name one mirror, its pages are at the root. Otherwise the list of tenants is at
+/// the root, and the pages of each mirror are below `/tenants/{tenant_id}`.
 pub(crate) fn routes(mirrors: Mirrors) -> Router {
     let pages = match mirrors.only() {
         Some(_) => mirror_routes(""),
@@ -97,7 +98,7 @@ pub(crate) fn routes(mirrors: Mirrors) -> Router {
         .with_state(shared)
 }
 
-/// The routes of a mirror's pages, below its base.
+/// The routes of a mirror's pages, below the path `base`.
 fn mirror_routes(base: &str) -> Router<Shared> {
     let at = |path: &str| format!("{base}{path}");
     Router::new()
@@ -112,7 +113,7 @@ fn mirror_routes(base: &str) -> Router<Shared> {
         .route(&at("/sync"), post(actions::sync))
 }
 
-/// Whether the path is that of a page. A browser without a valid token is redirected from it to the sign-in form.
+/// Whether the path is that of a page. A browser without a valid token is redirected from a page to the sign-in form.
 fn is_page(path: &str) -> bool {
     let path = below_base(path);
     ["", "/", connections::PATH, "/meters", "/runs"].contains(&path) || path.starts_with("/runs/")
@@ -128,22 +129,22 @@ fn is_harmless_form(path: &str) -> bool {
     below_base(path) == connections::PATH || path == SIGN_OUT
 }
 
-/// The path below the base of the mirror, with one mirror or with several.
+/// Returns the path without the tenant's part at its beginning; the whole path if it names no tenant.
 fn below_base(path: &str) -> &str {
     MirrorPaths::below(path).unwrap_or(path)
 }
 
-/// The 404 of an unknown route: a page for a browser, problem details for a program.
+/// Answers 404 for an unknown route: a page for a browser, problem details for a program.
 pub(crate) async fn not_found(request: Request) -> Response {
     told(&request, RequestError::NotFound)
 }
 
-/// The 405 of a route that does not take the method: a page for a browser, problem details for a program.
+/// Answers 405 for a route that does not take the method: a page for a browser, problem details for a program.
 pub(crate) async fn method_not_allowed(request: Request) -> Response {
     told(&request, RequestError::MethodNotAllowed)
 }
 
-/// The response to a problem: a page for a browser, problem details for a program.
+/// Answers with an error: a page for a browser, problem details for a program.
 fn told(request: &Request, problem: RequestError) -> Response {
     let response = problem.into_response();
     let is_for_programs = request.uri().path().starts_with(WELL_KNOWN);
@@ -159,7 +160,7 @@ async fn protect(request: Request, next: Next) -> Response {
         Ok(body) => next.run(Request::from_parts(parts, Body::from(body))).await,
         Err(fault) => ErrorPage::unreadable_body(fault).into_response(),
     };
-    // axum answers in plain text if it cannot parse a request. A page replaces that.
+    // axum answers in plain text if it cannot parse a request. An error page replaces that answer.
     let type_ = response.headers().get(CONTENT_TYPE);
     let is_text = type_.is_some_and(|type_| type_.as_bytes().starts_with(b"text/plain"));
     protected(match response.status() {

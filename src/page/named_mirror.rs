@@ -1,4 +1,4 @@
-//! Finds the mirror that the address of a page names, if the viewer's token allows it.
+//! Finds the mirror that the URL of a page names, if the viewer's token is valid for it.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -11,9 +11,10 @@ use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::mirrors::{Mirror, Mirrors};
 
-/// The mirror that the address of a page names, and where its pages lie.
+/// The mirror that the URL of a page names, and the path below which its pages lie.
 ///
-/// Refuses with 404 if there is no such mirror, and in the same words if the viewer's token does not allow it.
+/// If there is no such mirror, the request is answered with 404. If the viewer's token is not valid for the mirror, the
+/// answer is the same.
 pub(super) struct NamedMirror {
     pub(super) mirror: Mirror,
     pub(super) base: MirrorPaths,
@@ -32,7 +33,7 @@ impl FromRequestParts<Shared> for NamedMirror {
     }
 }
 
-/// The id in the address; `None` if the page's route has none.
+/// Returns the tenant's id in the path; `None` if the route has none.
 async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>, ErrorPage> {
     let parameters = RawPathParams::from_request_parts(parts, shared).await;
     let parameters = parameters.map_err(|_not_text| unknown(parts.extensions.get()))?;
@@ -68,7 +69,7 @@ async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<NamedMirror, E
     }
 }
 
-/// The error of a tenant without a mirror, and of one that the token does not allow.
+/// The error for a tenant without a mirror, and for a tenant that the token is not valid for.
 fn unknown(token: Option<&Token>) -> ErrorPage {
     match token.is_some_and(|token| token.tenants.is_some()) {
         true => ErrorPage::not_found("There is no such tenant here, or your token is not for it.")

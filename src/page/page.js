@@ -1,44 +1,45 @@
-// Keeps the page fresh: the server renders it, this replaces the parts that have changed. Everything works without it.
-// A part is an element with an id and `data-live`. Nothing is made from strings, so nothing that a database holds
-// can become markup here that it was not there.
+// Keeps the page up to date: fetches the page again from the server, and replaces the parts that have changed. The page
+// also works without this script. A part is an element with an id and `data-live`. No HTML is built from strings here,
+// so text from a database cannot become markup.
 //
-// Only a page that was shown counts as fresh: that the server is heard, or that something answers in its place, does not.
-// All spans are measured by a clock that nobody sets, and times are told by the server's.
+// The page counts as fresh only after a whole page was received and shown. A heartbeat of the server, or an answer of a
+// proxy in its place, is not enough. Durations are measured with a clock that nobody can set; times of day are those of
+// the server.
 
 const STREAM = document.body.dataset.events;
-const QUIET_MS = 20_000;     // a heartbeat and a little: whoever is silent for longer is asked
-const SILENCE_MS = 35_000;   // two heartbeats and a little: whoever then does not answer either is gone
-const POLL_MS = 5_000;       // while there is no stream
-const HIDDEN_MS = 60_000;    // while nobody looks; a browser opens few streams at a time
-const ANSWER_MS = 12_000;    // an answer takes milliseconds, or as long as a database is waited for
-const FAILURES = 2;          // one failure may be a restart
-const LIST_MS = 1_000;        // the list of tenants is asked for no more often, however many runs begin and end
-const TWICE_MS = 3_000;      // two clicks so soon after each other are one
+const QUIET_MS = 20_000;     // a bit more than a heartbeat: after this silence, the page is fetched
+const SILENCE_MS = 35_000;   // after this silence, one failed fetch means that the server is gone
+const POLL_MS = 5_000;       // the interval of fetches while there is no stream
+const HIDDEN_MS = 60_000;    // the interval while the page is hidden: it closes its stream, as browsers allow few
+const ANSWER_MS = 12_000;    // the timeout of a fetch: an answer takes milliseconds, or waits for a database
+const FAILURES = 2;          // so many failed fetches mean that the server is gone; one may be a restart
+const LIST_MS = 1_000;        // the shortest time between two fetches of the list of tenants
+const TWICE_MS = 3_000;      // a second click within this time is ignored; also how long "Copied" is shown
 
 const root = document.documentElement;
 const find = (id) => document.getElementById(id);
 const clock = () => performance.now();
 
-/** What the server sent for each part, as the parts themselves are changed by `tick`. */
+/** What the server sent for each part. The parts on the page differ from it, because `tick` changes them. */
 const sent = new Map();
 let title = document.title;
-let shown = { at: clock(), time: stamp(document) };   // the last page that was shown, by our clock and by the server's
-let heard = clock();                                  // when the server last said anything
-let due = null;                                       // since when something has changed that is not shown
+let shown = { at: clock(), time: stamp(document) };   // when the last page was shown: by our clock, by the server's
+let heard = clock();                                  // when the server last sent anything
+let due = null;                                       // since when the page may be outdated; null if it is not
 let failures = 0;
 
 // Times -------------------------------------------------------------------------------------------------------------
 
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const toTheMinute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-/** A time in the reader's zone, as exactly as it is given. */
+/** Formats a time in the reader's time zone: to the minute if it was given so, else to the second. */
 const localTime = given => (/T\d\d:\d\dZ$/.test(given) ? toTheMinute : exact).format(new Date(given));
 
 function stamp(page) {
   return new Date(page.querySelector("#fresh time")?.dateTime ?? NaN).getTime();
 }
 
-/** The server's time. */
+/** Returns the server's time now. */
 const now = () => shown.time + clock() - shown.at;
 
 function span(ms) {
@@ -78,30 +79,30 @@ function tick() {
 
 // Fresh parts -------------------------------------------------------------------------------------------------------
 
-/** What a part says, but for the time that goes on by itself. */
+/** Returns the HTML of a part without its running times, for a comparison with other versions of the part. */
 function mark(part) {
   const copy = part.cloneNode(true);
   for (const one of copy.querySelectorAll(COUNTED)) one.textContent = "";
   return copy.outerHTML;
 }
 
-/** A way back to the focused element after its part was replaced. */
+/** Returns a function that finds the focused element again after its part was replaced; null if none had the focus. */
 function focused(part) {
   const at = document.activeElement;
   if (!part.contains(at)) return null;
   const inStrip = at.closest("#strip");
   const first = (fresh) => inStrip && fresh.querySelector("#strip a");
   if (at.id) return (fresh) => find(at.id) ?? first(fresh);
-  // a link by what it leads to, as those before it may have become more
+  // A link is found by its target, because links may have been added before it.
   const href = at.getAttribute("href");
   const kind = href === null ? at.tagName : `a[href="${CSS.escape(href)}"]`;
   const index = [...part.querySelectorAll(kind)].indexOf(at);
   return (fresh) => fresh.querySelectorAll(kind)[index] ?? first(fresh);
 }
 
-let lent = null;   // who gets the focus back when it can be pressed again
+let lent = null;   // the id of the disabled button that gets the focus back when it is enabled
 
-/** Gives an element the focus that its part had; in the strip it becomes the one that the tab key reaches. */
+/** Focuses an element. A bar of the strip also becomes the one that the tab key reaches. */
 function give(element) {
   if (!element) return;
   if (element.disabled) {
@@ -115,7 +116,7 @@ function give(element) {
   if (strip) element.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
-/** Where the strip stands; at its end it stays there as runs come. */
+/** Returns a function that restores the scroll position of the strip. At its end, it stays at the end. */
 function scrolled(part) {
   const strip = part.querySelector("#strip");
   if (!strip) return () => {};
@@ -126,13 +127,13 @@ function scrolled(part) {
 
 let pressed = null;
 
-/** Whether somebody is at a part: copies from it, or has a button or a link of it half pressed. */
+/** Whether somebody is using a part: has selected text in it, or is pressing a button or a link of it. */
 function isInHand(part) {
   const selection = getSelection();
   return (!selection.isCollapsed && selection.containsNode(part, true)) || (pressed !== null && part.contains(pressed));
 }
 
-/** Puts the parts that are others now in their place; whether all of them are. */
+/** Replaces the parts that have changed. Returns false if a part was left because somebody is using it. */
 function replace(fresh) {
   let all = true;
   for (const next of fresh.querySelectorAll("[data-live]")) {
@@ -140,7 +141,7 @@ function replace(fresh) {
     const text = mark(next);
     if (!part || sent.get(next.id) === text) continue;
     if (part.querySelector("input[type=checkbox]:checked")) {
-      // Somebody is deciding, on what is no longer so.
+      // Somebody is deciding on a plan that has changed.
       part.querySelector("[data-changed]").hidden = false;
       part.querySelector("button.danger").disabled = true;
       continue;
@@ -163,7 +164,7 @@ function replace(fresh) {
   return all;
 }
 
-/** How it stands, in a few words. */
+/** Returns the state in a few words, for screen readers. */
 function state() {
   const word = find("word")?.textContent ?? document.querySelector("#run-head h1")?.textContent.trim();
   const more = find("busy") ?? find("summary") ?? document.querySelector("#run-head p");
@@ -172,9 +173,9 @@ function state() {
 
 function show(fresh) {
   const script = (page) => page.querySelector("script[type=module]")?.getAttribute("src");
-  if (script(fresh) !== script(document)) { location.reload(); return; }   // the server is of another version
+  if (script(fresh) !== script(document)) { location.reload(); return; }   // the server has another version now
   const wasGone = "gone" in root.dataset;
-  if (wasGone) sent.clear();   // what was changed to say so
+  if (wasGone) sent.clear();   // replaces what `lose` changed
   delete root.dataset.gone;
   shown = { at: clock(), time: stamp(fresh) };
   heard = clock();
@@ -194,16 +195,16 @@ function show(fresh) {
 
 let asking = false;
 let again = false;
-let answered = false;   // whether it was the server that did not give the page
+let answered = false;   // whether the last answer was a page of this server
 
-/** Lets a request wait no longer than that. */
+/** Returns a signal that aborts a request after ANSWER_MS. */
 function patience() {
   const abort = new AbortController();
   setTimeout(() => abort.abort(), ANSWER_MS);
   return abort.signal;
 }
 
-/** Asks for the whole page, once at a time. */
+/** Fetches the whole page and shows it. One fetch runs at a time. */
 async function refresh() {
   due ??= clock();
   if (asking) { again = true; return; }
@@ -213,9 +214,9 @@ async function refresh() {
       again = false;
       answered = false;
       const answer = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store", signal: patience() });
-      if (answer.redirected && new URL(answer.url).pathname === "/sign-in") { location.reload(); return; }   // the cookie has ended
+      if (answer.redirected && new URL(answer.url).pathname === "/sign-in") { location.reload(); return; }   // the cookie has expired
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      // A proxy, or whatever the network puts in the way, answers as well.
+      // A proxy or another server may have answered instead.
       answered = !Number.isNaN(stamp(fresh)) && fresh.getElementById("favicon") !== null;
       if (!answered || !answer.ok) throw new Error("not the page");
       show(fresh);
@@ -229,14 +230,14 @@ async function refresh() {
   }
 }
 
-// Whether the server is there ---------------------------------------------------------------------------------------
+// Whether the server answers ---------------------------------------------------------------------------------------
 
 function judge() {
   const isSilent = clock() - Math.min(heard, due ?? heard) > SILENCE_MS;
   if (failures >= FAILURES || (failures > 0 && isSilent)) lose();
 }
 
-/** How fresh the page is, in the one place that says so. */
+/** Says at the foot of the page how fresh it is. */
 function tell() {
   const fresh = find("freshness");
   if ("gone" in root.dataset) say(fresh, "no longer kept up to date");
@@ -270,7 +271,7 @@ function lose() {
 const number = new Intl.NumberFormat("en");
 const isLive = document.querySelector("[data-live]:not(#place)") !== null;
 let stream = null;
-let asked = null;   // the run that was asked for last
+let asked = null;   // the last run for which `progress` fetched the page
 
 function hear() { heard = clock(); }
 
@@ -292,7 +293,7 @@ function progress(event) {
 
 let soon = null;
 
-/** Asks for the page, since something has changed. */
+/** Fetches the page, because something has changed. The list of tenants is fetched at most every LIST_MS. */
 function renew() {
   hear();
   if (!find("tenants")) { refresh(); return; }
@@ -317,7 +318,7 @@ function hush() {
 let wall = Date.now() - clock();
 
 function poll() {
-  // A machine that slept, or whose clock was set, knows less than it thinks.
+  // If the machine slept or its clock was set, the page may be outdated without notice.
   const moved = Math.abs(Date.now() - clock() - wall) > POLL_MS;
   wall = Date.now() - clock();
   if (document.hidden && clock() - shown.at < HIDDEN_MS) return;
@@ -326,9 +327,9 @@ function poll() {
   if (moved || !isHeard || due !== null) refresh();
 }
 
-// What the keyboard and the buttons do more -------------------------------------------------------------------------
+// Keyboard and buttons -------------------------------------------------------------------------
 
-/** Says what the focused bar shows: who points at it has its title. */
+/** Shows the text of the focused bar. A mouse shows it as the title of the bar. */
 function point() {
   const bar = document.activeElement?.closest("#strip [aria-label]");
   say(find("pointed"), bar?.getAttribute("aria-label") ?? "");
@@ -353,7 +354,7 @@ async function copy(event) {
       await navigator.clipboard.writeText(JSON.stringify(await answer.json(), null, 2));
       said = "Copied";
     }
-  } catch { /* what is said is all there is to do */ }
+  } catch { /* the button then says that it failed */ }
   say(button, said);
   say(find("announce"), said);
   setTimeout(() => say(button, label), TWICE_MS);
@@ -370,7 +371,7 @@ function enhance() {
 
 let submitted = -Infinity;
 
-/** A second click would only be told that a run is in progress. */
+/** Ignores a second click, which would only report that a run is in progress. */
 function submit(event) {
   if (clock() - submitted < TWICE_MS) event.preventDefault();
   else submitted = clock();
@@ -390,7 +391,7 @@ setInterval(tick, 1000);
 if (isLive) {
   listen();
   setInterval(poll, POLL_MS);
-  document.addEventListener("change", refresh);   // a tick that is taken back lets go of what it held
+  document.addEventListener("change", refresh);   // after a box is unticked, its part may be replaced
   document.addEventListener("visibilitychange", () => { if (document.hidden) hush(); else { listen(); refresh(); } });
   addEventListener("pagehide", hush);
 }

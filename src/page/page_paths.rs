@@ -1,20 +1,20 @@
-//! The addresses of the pages of one mirror.
+//! The paths of the pages of one mirror.
 
 use crate::address::{self, TENANTS};
 use crate::model::RunId;
 
-/// The address below which the pages of a mirror lie: empty for the only mirror of a process, `/tenants/{tenant_id}`
-/// for one of several.
+/// The path below which the pages of a mirror lie, its base: empty for the only mirror of a process,
+/// `/tenants/{tenant_id}` for one of several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct MirrorPaths(String);
 
 impl MirrorPaths {
-    /// The route of [`Self::of_tenant`], with the tenant's id as a parameter.
+    /// The pattern of [`Self::of_tenant`] in a route, with the tenant's id as a parameter.
     pub(super) const PATTERN: &str = "/tenants/{tenant_id}";
-    /// The name of that parameter.
+    /// The name of the parameter in [`Self::PATTERN`].
     pub(super) const PARAMETER: &str = "tenant_id";
 
-    /// The base of the only mirror, and of pages that are about no mirror.
+    /// The base of the only mirror, and of pages that are not about one mirror.
     pub(super) fn root() -> Self {
         Self::default()
     }
@@ -24,29 +24,29 @@ impl MirrorPaths {
         Self(address::of_tenant(id))
     }
 
-    /// The path of a page below the base of a tenant, from its whole path; `None` if it has no such base.
+    /// Returns the part of a path that follows `/tenants/{tenant_id}`; `None` if the path does not begin so.
     pub(super) fn below(path: &str) -> Option<&str> {
         let rest = path.strip_prefix(TENANTS)?;
         let end = rest.find('/').unwrap_or(rest.len());
         rest.get(end..).filter(|_| end > 0)
     }
 
-    /// Whether it is the base of one mirror of several.
+    /// Whether this is the base of one mirror of several.
     pub(super) fn is_of_tenant(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// The address of a page, from its path below the base: `/` is the status.
+    /// Returns the whole path of a page from its path below the base, which is `/` for the status page.
     pub(super) fn page(&self, path: &str) -> String {
         format!("{}{path}", self.0)
     }
 
-    /// The address of a run's page.
+    /// Returns the path of a run's page.
     pub(super) fn run(&self, id: RunId) -> String {
         self.page(&format!("/runs/{id}"))
     }
 
-    /// The address of a resource of the REST API.
+    /// Returns the path of a resource of the REST API for the same mirror.
     pub(super) fn api(&self, path: &str) -> String {
         format!("/api/v1{}{path}", self.0)
     }

@@ -1,4 +1,4 @@
-//! The page of one run: its changes, rejected rows with reasons, phases, error and remedy.
+//! The page of one run: its outcome, changes, rejected rows with reasons, phases, error and remedy.
 
 use axum::extract::{Path, Query};
 use maud::{Markup, html};
@@ -17,18 +17,18 @@ use crate::mirrors::history::run_listing::{ChangesPage, RunDetail};
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::{Change, HeldBack, Outcome, RunId};
 
-/// How many changes one page shows.
+/// How many changes one page shows at most.
 const CHANGES: u32 = 200;
 /// After how many seconds a browser without scripts reloads the page of a run in progress.
 const REFRESH_RUNNING: u32 = 5;
 
-/// The parameter of the route.
+/// The run's id in the path.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct RunPath {
     id: String,
 }
 
-/// The query of the address.
+/// The query of the URL.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct RunPageQuery {
     /// Show the changes after this one; `None` shows them from the first.
@@ -37,7 +37,7 @@ pub(super) struct RunPageQuery {
     notice: Option<Notice>,
 }
 
-/// The page at `/runs/{id}`.
+/// Renders the page at `/runs/{id}`.
 pub(super) async fn show(
     NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
@@ -119,7 +119,7 @@ fn facts_of(detail: &RunDetail, base: &MirrorPaths) -> Markup {
             div { dt { "Asked for by" } dd { (words::trigger(run.trigger))
                 @if let Some(actor) = &run.actor { ", " bdi { (shortened(actor)) } } } }
             @if let Some(reason) = &run.reason { div { dt { "Reason" } dd { bdi { (shortened(reason)) } } } }
-            // Logged only when a run ends, so for a run that is in progress or was interrupted, 0 means unknown.
+            // The log has this number only once a run has ended. For a run in progress or interrupted, 0 means unknown.
             @if run.remote_bytes > 0 { div { dt { "Read from the central database" } dd { (bytes(run.remote_bytes)) } } }
             div { dt { "Run" } dd { code { (run.run_id) } } }
             }
@@ -141,7 +141,8 @@ fn phases(detail: &RunDetail) -> Markup {
     }
 }
 
-/// The button that carries out the plan of a preview; nothing for other runs, or if nothing would change.
+/// Renders the button that starts a sync after a preview. Empty for other runs, if nothing would change, or if the
+/// viewer may not start a sync.
 fn carry_out(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let run = &detail.run;
     let is_plan = run.outcome == Some(Outcome::DryRun) && run.error.is_none();
@@ -155,8 +156,8 @@ fn carry_out(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     }
 }
 
-/// The section on deactivations that the brake held back, with the form to approve them if that is still possible.
-/// Nothing if the run held none back.
+/// Renders the section on deactivations that the brake held back, with the form to approve them if that is still
+/// possible. Empty if the run held none back.
 pub(super) fn decision(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let Some(held) = &detail.held_back else {
         return html! {};
@@ -179,7 +180,7 @@ pub(super) fn decision(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -
     }
 }
 
-/// The form that approves the held-back deactivations of a run.
+/// Renders the form that approves the held-back deactivations of a run.
 fn answer(run: RunId, held: &HeldBack, base: &MirrorPaths) -> Markup {
     html! {
         form method="post" action=(base.page("/sync")) {
@@ -187,7 +188,7 @@ fn answer(run: RunId, held: &HeldBack, base: &MirrorPaths) -> Markup {
             p.box data-changed hidden { "This has changed since it was shown. " a href="" { "Look again" } }
             p { label { input type="checkbox" name="sure" value="yes" required; " I know these meters, and they are to be deactivated." } }
             p.row {
-                // The Enter key presses the first button, so this must be the harmless one.
+                // The Enter key presses the first button, so the first button must be the harmless one.
                 button name="do" value="preview" formnovalidate { "Show all " (number(held.deactivated)) " (a preview)" }
                 button.danger name="do" value="sync" { "Deactivate " (counted(held.deactivated, "meter", "meters")) }
             }
@@ -197,7 +198,7 @@ fn answer(run: RunId, held: &HeldBack, base: &MirrorPaths) -> Markup {
     }
 }
 
-/// The position of a page among the changes of a run: whether earlier changes exist, and where the next page starts.
+/// Where a page lies among the changes of a run: whether earlier changes exist, and where the next page begins.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     is_later: bool,

@@ -1,4 +1,4 @@
-//! Shows the counts, changes, rejected rows and held-back deactivations of a run.
+//! Renders the counts, changes, rejected rows and held-back deactivations of a run.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,14 @@ use super::format::{self, number, shortened, value};
 use super::page_paths::MirrorPaths;
 use super::words;
 use crate::address;
-use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection};
+use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection, saturating_i64};
 use crate::printable;
 
-/// The most fields of one change that are shown. The meter's key and name are shown above them in any case.
+/// The most fields that are shown of one change. The meter's key and name are shown above them in any case.
 const FIELDS: usize = 24;
 
-/// The counts. Those above zero are emphasised, except unchanged rows. `planned` is whether the run only planned.
+/// Renders the counts. Counts above zero are emphasised, except that of unchanged rows. `planned` says that the run was
+/// a dry run.
 pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
     let named = [
         (words::action(Action::Insert, planned), counts.inserted),
@@ -39,7 +40,7 @@ pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
     }
 }
 
-/// The changed meters, each with the old and new value of its fields.
+/// Renders the changed meters, each with the old and new values of its fields.
 pub(super) fn list(changes: &[Change], planned: bool, base: &MirrorPaths) -> Markup {
     html! {
         ul.changes {
@@ -54,7 +55,7 @@ pub(super) fn list(changes: &[Change], planned: bool, base: &MirrorPaths) -> Mar
     }
 }
 
-/// The changed fields of a meter, without those of its key.
+/// Renders the changed fields of a meter, except those of its key.
 pub(super) fn fields(change: &Change) -> Markup {
     let is_new = change.action == Action::Insert;
     let names: BTreeSet<&String> = change.before.keys().chain(change.after.keys()).collect();
@@ -77,12 +78,12 @@ pub(super) fn fields(change: &Change) -> Markup {
     }
 }
 
-/// A link to a meter's page, with the meter's key, and its name if known.
+/// Renders a link to a meter's page. Its text is the meter's key, and the name if it is known.
 pub(super) fn meter(key: &Fields, name: Option<&str>, base: &MirrorPaths) -> Markup {
     html! { a href=(base.page(&address(key))) { (named(key, name)) } }
 }
 
-/// A meter's key, and its name if it has a visible one.
+/// Renders a meter's key, and its name if it has a visible one.
 pub(super) fn named(key: &Fields, name: Option<&str>) -> Markup {
     html! {
         @match name.filter(|name| printable::is_seen(name)) {
@@ -101,7 +102,7 @@ fn key_text(key: &Fields) -> Markup {
     }
 }
 
-/// The path of a meter's page below the base.
+/// Returns the path of a meter's page below the base.
 fn address(key: &Fields) -> String {
     let values: Vec<String> = key.values().map(text).collect();
     let pairs = key.keys().zip(&values);
@@ -116,7 +117,7 @@ fn text(value: &serde_json::Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The rejected rows, each with the reason.
+/// Renders the rejected rows, each with the reason.
 pub(super) fn rejected(rows: &[Rejection], base: &MirrorPaths) -> Markup {
     html! {
         ul.changes {
@@ -128,7 +129,7 @@ pub(super) fn rejected(rows: &[Rejection], base: &MirrorPaths) -> Markup {
     }
 }
 
-/// The facts for a person to decide whether the held-back deactivations are right: how many, why, and which.
+/// Renders what a person needs to know to approve held-back deactivations: how many there are, why, and which meters.
 pub(super) fn question(held: &HeldBack, base: &MirrorPaths) -> Markup {
     html! {
         p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
@@ -139,9 +140,9 @@ pub(super) fn question(held: &HeldBack, base: &MirrorPaths) -> Markup {
     }
 }
 
-/// The first meters of a kind, and how many more there are; nothing if there are none.
+/// Renders the first meters of a kind, and how many more there are. Empty if `first` is empty.
 fn listed(kind: &str, all: i64, first: &[Fields], base: &MirrorPaths) -> Markup {
-    let count = i64::try_from(first.len()).unwrap_or(i64::MAX);
+    let count = saturating_i64(first.len());
     html! {
         @if !first.is_empty() {
             p { (kind) }

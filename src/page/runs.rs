@@ -1,4 +1,4 @@
-//! The page with the table of past runs, with filters, in pages.
+//! The page with the table of runs. It has filters, and links to older runs.
 
 use axum::extract::Query;
 use chrono::{DateTime, Utc};
@@ -18,10 +18,10 @@ use crate::mirrors::history::run_listing::{RunFilter, RunsPage, RunsQuery};
 use crate::mirrors::state::status::{RunRecord, StatusQuery};
 use crate::model::RunId;
 
-/// How many runs a page holds.
+/// How many runs one page of the table holds.
 const PAGE: u32 = 50;
 
-/// The query of the address.
+/// The query of the URL.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct RunsPageQuery {
     /// Which runs are shown; `None` shows all.
@@ -30,7 +30,7 @@ pub(super) struct RunsPageQuery {
     pub(super) before: Option<RunId>,
 }
 
-/// The page at `/runs`.
+/// Renders the page at `/runs`.
 pub(super) async fn show(
     NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
@@ -68,7 +68,7 @@ fn filter_word(show: RunFilter) -> &'static str {
     }
 }
 
-/// The table of runs. The links of its filters go to the page at `path`.
+/// Renders the table of runs. The links of its filters lead to the page at `path`.
 pub(super) fn table(
     page: &RunsPage,
     asked: &RunsPageQuery,

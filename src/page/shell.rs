@@ -1,4 +1,5 @@
-//! The HTML around the content of each page: head, header and footer. Also the page that shows an error.
+//! The HTML around the content of each page: head, header and footer. This module also has the page that shows an
+//! error.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,23 +15,23 @@ use crate::clock;
 use crate::error::{ErrorCode, Failure};
 use crate::looks::icons::{Icon, sprite};
 
-/// The parts of the document around a page's content that differ between pages.
+/// The values in the HTML around a page's content that differ between pages.
 pub(super) struct Shell<'a> {
-    /// Where the pages of the mirror lie that the page is about.
+    /// The base of the mirror that the page is about.
     pub(super) base: MirrorPaths,
-    /// The document's title, without the program's name.
+    /// The document's title, without the name of this program.
     pub(super) title: String,
     pub(super) icon: Icon,
     pub(super) tone: &'a str,
     /// The names of the organisation and the site; `None` if they are unknown.
     pub(super) place: Option<Markup>,
     pub(super) viewer: Option<Viewer>,
-    /// After how many seconds a browser without scripts reloads the page; `None` is never.
+    /// After how many seconds a browser without scripts reloads the page; `None` means never.
     pub(super) refresh_seconds: Option<u32>,
 }
 
 impl Shell<'_> {
-    /// The whole document, with `main` as its content.
+    /// Renders the whole document, with `main` as its content.
     pub(super) fn around(&self, main: &Markup) -> Markup {
         let now = clock::now();
         html! {
@@ -98,7 +99,7 @@ fn footer(now: DateTime<Utc>) -> Markup {
 pub(super) struct ErrorPage {
     status: StatusCode,
     failure: Failure,
-    /// Where the status is to which the page leads back.
+    /// The base of the mirror to whose status page the error page links.
     base: MirrorPaths,
 }
 
@@ -113,7 +114,7 @@ impl From<Failure> for ErrorPage {
 }
 
 impl ErrorPage {
-    /// The page's subject does not exist.
+    /// Says that the subject of the page does not exist.
     pub(super) fn not_found(message: &str) -> Self {
         let failure =
             Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
@@ -123,7 +124,7 @@ impl ErrorPage {
         }
     }
 
-    /// Leads back to the status of the mirror whose pages lie at `base`.
+    /// Makes the page link to the status of the mirror with this base.
     pub(super) fn of_mirror(self, base: &MirrorPaths) -> Self {
         Self {
             base: base.clone(),
@@ -131,7 +132,7 @@ impl ErrorPage {
         }
     }
 
-    /// Says what to do.
+    /// Replaces the remedy.
     pub(super) fn with_remedy(self, remedy: &str) -> Self {
         Self {
             failure: self.failure.with_remedy(remedy),
@@ -139,7 +140,7 @@ impl ErrorPage {
         }
     }
 
-    /// The address is unknown, or the request cannot be parsed.
+    /// Says that the URL is unknown, or that the request cannot be parsed.
     pub(super) fn bad_request(status: StatusCode) -> Self {
         let message = "This address, or what was sent to it, is none of this page's.";
         let failure =
@@ -150,7 +151,7 @@ impl ErrorPage {
         }
     }
 
-    /// The form could not be read as a whole.
+    /// Says that the form could not be read completely.
     pub(super) fn unreadable_body(fault: BodyFault) -> Self {
         let failure = Failure::new(ErrorCode::ConfigInvalid, fault.detail())
             .with_remedy("Go back to the status, and try again.");
@@ -160,7 +161,7 @@ impl ErrorPage {
         }
     }
 
-    /// The viewer may not do this.
+    /// Says that the viewer may not do this.
     pub(super) fn forbidden(failure: Failure) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,

@@ -1,4 +1,4 @@
-//! Signs a browser in, by exchanging a token for a cookie, and out again.
+//! Signs a browser in, by exchanging a token for a cookie, and signs it out.
 
 use axum::extract::{Form, Query, State};
 use axum::http::header::{ORIGIN, SET_COOKIE};
@@ -16,13 +16,13 @@ use crate::clock;
 use crate::http::session_cookie;
 use crate::looks::icons::Icon;
 
-/// The query of the address: the page to open after sign-in.
+/// The query of the URL: the page to open after sign-in.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct SignInQuery {
     next: Option<String>,
 }
 
-/// The fields of the form.
+/// The fields of the sign-in form.
 #[derive(Deserialize)]
 pub(super) struct SignInForm {
     token: String,
@@ -57,8 +57,8 @@ fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
     })
 }
 
-/// Sets the cookie and redirects to the page that was requested. Shows the form again, with 401, if the token is
-/// unknown.
+/// Sets the cookie and redirects to the page that was requested. If the token is unknown, shows the form again with
+/// 401.
 pub(super) async fn sign_in(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -79,7 +79,7 @@ pub(super) async fn sign_in(
     ([(SET_COOKIE, given)], Redirect::to(next)).into_response()
 }
 
-/// Parses the address of a page of this server. `None` for any other address, so that nobody is redirected elsewhere.
+/// Parses the URL of a page of this server. Returns `None` for any other URL, so that nobody is redirected elsewhere.
 fn page(next: &str) -> Option<PathAndQuery> {
     let asked: PathAndQuery = next.parse().ok().filter(|_| next.is_ascii())?;
     is_page(asked.path()).then_some(asked)
@@ -91,7 +91,7 @@ pub(super) async fn sign_out(headers: HeaderMap) -> Response {
     ([(SET_COOKIE, taken)], Redirect::to(SIGN_IN)).into_response()
 }
 
-/// Whether the browser uses TLS to this server, or to a proxy before it. Told by the scheme in `Origin`.
+/// Whether the browser uses TLS, to this server or to a proxy before it, according to the scheme in `Origin`.
 fn is_encrypted(headers: &HeaderMap) -> bool {
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
     origin.is_some_and(|origin| origin.starts_with("https://"))

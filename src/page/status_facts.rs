@@ -1,5 +1,5 @@
-//! The facts of the status page: last success, last and next run, number of meters. Also the buttons, and the run in
-//! progress.
+//! The facts of the status page: last success, last and next run, number of meters. This module also has the buttons,
+//! and the run in progress.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -15,7 +15,7 @@ use crate::mirrors::state::status::Status;
 use crate::mirrors::status_parts::{ConnectionState, RunningStatus};
 use crate::model::Phase;
 
-/// The list of facts, in the order of an operator's questions.
+/// Renders the list of facts: last success, last run, next run and number of meters.
 pub(super) fn show(
     status: &Status,
     schedule: Option<&Schedule>,
@@ -89,7 +89,7 @@ fn in_words(schedule: Option<&Schedule>) -> String {
     )
 }
 
-/// The buttons that start a sync or a preview.
+/// Renders the buttons that start a sync or a preview.
 pub(super) fn actions(status: &Status, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let is_running = status.running.is_some();
     let is_off = is_running || status.tenant.is_none();
@@ -111,7 +111,7 @@ pub(super) fn actions(status: &Status, base: &MirrorPaths, viewer: Viewer) -> Ma
 
 const PHASES: [Phase; 4] = [Phase::Prepare, Phase::Read, Phase::Plan, Phase::Apply];
 
-/// The run in progress, in this process or in another one. Its phase is known only if it is in this process.
+/// Renders the run in progress, in this process or in another one. Its phase is known only in the process that runs it.
 pub(super) fn running(running: Option<&RunningStatus>, now: DateTime<Utc>) -> Markup {
     html! {
         div #running data-live {

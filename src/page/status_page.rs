@@ -1,4 +1,4 @@
-//! The status page, at `/`: everything that an operator needs to know, on one screen.
+//! The status page of a mirror, at `/`: everything that an operator needs to know, on one screen.
 
 use std::time::Duration;
 
@@ -21,20 +21,20 @@ use crate::mirrors::state::health::ActivityState;
 use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
 use crate::mirrors::status_parts::ConnectionState;
 use crate::mirrors::{ClaimedSlots, Mirror};
-use crate::model::{Change, Counts, Outcome};
+use crate::model::{Change, Counts, Outcome, saturating_i64};
 
-/// How many runs the strip shows.
+/// How many runs the strip of the timeline shows.
 const STRIP: u32 = 48;
-/// How many runs the table shows. A link leads to the others.
+/// How many runs the table shows. A link leads to older runs.
 const TABLE: u32 = 12;
 /// How many changes of the last run are shown. A link leads to all of them.
 const CHANGES: u32 = 12;
-/// After how many seconds a browser without scripts reloads the page. [`REFRESH_RUNNING`] applies while a run is in
-/// progress.
+/// After how many seconds a browser without scripts reloads the page while no run is in progress.
 const REFRESH: u32 = 30;
+/// After how many seconds a browser without scripts reloads the page while a run is in progress.
 const REFRESH_RUNNING: u32 = 5;
 
-/// How long the page waits for the local database before it shows it as down.
+/// How long the page waits for the local database before it shows the database as down.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The data that the page shows.
@@ -44,6 +44,7 @@ struct Found {
     /// The last run that the brake refused, with the plan that it held back; `None` if a later run has synced the
     /// meters.
     refused: Option<RunDetail>,
+    /// The slots of the schedule that processes claimed, and the process that claimed the last one.
     claimed: ClaimedSlots,
     /// The first changes of the last run.
     changes: Vec<Change>,
@@ -55,7 +56,8 @@ impl Found {
         self.refused.as_ref().filter(|run| run.awaits_decision)
     }
 
-    /// Whether the plan to approve is what keeps the meters from being in sync: its run is the last one.
+    /// Whether the plan that can be approved is that of the last run, so that only its approval keeps the meters from
+    /// being in sync.
     fn asks(&self) -> bool {
         let last = self.status.last_run.as_ref().map(|run| run.run_id);
         self.asked_about()
@@ -63,7 +65,7 @@ impl Found {
     }
 }
 
-/// The last run that the brake refused. `None` if a later run succeeded, even partially.
+/// Returns the last run that the brake refused. `None` if a later run succeeded, even partially.
 fn refused(status: &Status) -> Option<&RunRecord> {
     let is_over = |run: &&RunRecord| {
         run.outcome.is_some_and(Outcome::is_success) || run.outcome == Some(Outcome::Partial)
@@ -128,7 +130,7 @@ pub(super) async fn show(
     Ok(shell.around(&main))
 }
 
-/// Why past runs are unknown; `None` if they are known.
+/// Says why past runs are unknown; `None` if they are known.
 fn no_runs_known(status: &Status) -> Option<&'static str> {
     let local = &status.connections.local;
     if local.error.is_some() {
@@ -173,7 +175,7 @@ async fn look(mirror: &Mirror, asked: &RunsPageQuery) -> Result<Found, ErrorPage
     })
 }
 
-/// The runs of the table. If all runs are shown, they are taken from the status without another query.
+/// Reads the runs of the table. If no filter applies, takes them from the status without another query.
 async fn table(mirror: &Mirror, status: &Status, show: RunFilter) -> Result<RunsPage, ErrorPage> {
     let limit = TABLE as usize;
     if show == RunFilter::All {
@@ -194,7 +196,8 @@ async fn table(mirror: &Mirror, status: &Status, show: RunFilter) -> Result<Runs
     Ok(mirror.list(&query).await?.unwrap_or_default())
 }
 
-/// The warnings that the banner does not show already.
+/// Renders the warnings. While no run is in progress or waits for a retry, leaves out the warning that the banner
+/// shows.
 fn warnings(status: &Status) -> Markup {
     let is_other =
         |warning: &&String| status.activity != ActivityState::Idle || **warning != status.next_step;
@@ -250,7 +253,7 @@ fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
 fn first_changes(found: &Found, run: &RunRecord, base: &MirrorPaths) -> Markup {
     let listed = &found.changes;
     let rejected = found.status.rejected.as_deref().unwrap_or_default();
-    let rest = run.counts.changes() - i64::try_from(listed.len()).unwrap_or(i64::MAX);
+    let rest = run.counts.changes() - saturating_i64(listed.len());
     html! {
         @if !listed.is_empty() {
             h3 { "What changed" }

@@ -1,6 +1,6 @@
-//! The list of tenants, at `/` of a process that keeps several mirrors: how each of them is, the worst first.
+//! The list of tenants, at `/` of a process that keeps several mirrors: the state of each tenant, the worst first.
 //!
-//! A viewer whose token is limited to tenants sees and counts only those.
+//! For a viewer whose token is limited to some tenants, lists and counts include only those.
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
@@ -34,13 +34,13 @@ const PAGE: u32 = 50;
 /// After how many seconds a browser without scripts reloads the page.
 const REFRESH: u32 = 30;
 
-/// The query of the address.
+/// The query of the URL.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct TenantsPageQuery {
-    /// A part of the id or name; an empty text is none.
+    /// A part of the id or name; an empty text does not filter.
     search: Option<String>,
     health: Option<Health>,
-    /// The tenant with which the page begins; `None` begins with the worst.
+    /// The tenant with which the page begins; `None` begins with the worst tenant.
     before: Option<String>,
 }
 
@@ -50,7 +50,8 @@ impl TenantsPageQuery {
         search.filter(|text| !text.is_empty())
     }
 
-    /// The address of the list with the same search, this health, and the page that begins with this tenant.
+    /// Returns the URL of the list with the same search text, with this health as a filter, and beginning with the
+    /// tenant `before`.
     fn address(&self, health: Option<Health>, before: Option<&str>) -> String {
         let query = address::query([
             ("search", self.search()),
@@ -64,13 +65,13 @@ impl TenantsPageQuery {
     }
 }
 
-/// The path of a tenant's id. Browsers are sent to the status below it.
+/// The parameter of the path `/tenants/{tenant_id}`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct TenantPath {
     tenant_id: String,
 }
 
-/// Redirects from the address of a tenant without its last slash.
+/// Redirects from `/tenants/{tenant_id}` to `/tenants/{tenant_id}/`, the status page of the tenant.
 pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) -> Redirect {
     let base = MirrorPaths::of_tenant(address::tenant_id(&tenant_id));
     Redirect::to(&base.page("/"))
@@ -118,7 +119,7 @@ pub(super) async fn show(
     shell.around(&main)
 }
 
-/// The tenants; `None` if they were never read because the local database does not answer.
+/// Returns the tenants; `None` if they were never read because the local database does not answer.
 fn known(status: &Status) -> Option<&TenantList> {
     let tenants = status.tenants.as_ref();
     tenants.filter(|tenants| tenants.total > 0 || status.connections.local.error.is_none())
@@ -134,7 +135,7 @@ fn banner(status: &Status) -> Markup {
     banner.show()
 }
 
-/// What to do, in the words of the page's links; `None` if nothing needs to be done.
+/// Returns what to do, in the words of the page's links; `None` if nothing needs to be done.
 fn advice(status: &Status) -> Option<Markup> {
     let by_health = status.tenants.as_ref().map(|tenants| tenants.by_health);
     let local_failed = status.connections.local.error.is_some();
@@ -156,13 +157,13 @@ fn advice(status: &Status) -> Option<Markup> {
     }
 }
 
-/// The worst health of any tenant, and how many are in it; `None` if there are no tenants.
+/// Returns the worst health of any tenant, and how many tenants have it; `None` if there are no tenants.
 fn worst(by_health: &HealthCounts) -> Option<(Health, i64)> {
     let counts = WORST_FIRST.map(|health| (health, by_health.of(health)));
     counts.into_iter().find(|(_, count)| *count > 0)
 }
 
-/// How many tenants are in which health, as links that list only those.
+/// Renders how many tenants have each health, as links that list only those tenants.
 fn health_counts(tenants: Option<&TenantList>, asked: &TenantsPageQuery) -> Markup {
     html! {
         div #by_health data-live {
@@ -191,7 +192,7 @@ fn filters(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
     }
 }
 
-/// The search form. It is not replaced while the page is shown, because somebody may be typing.
+/// Renders the search form. The script does not replace it, because somebody may be typing in it.
 fn search(asked: &TenantsPageQuery) -> Markup {
     html! {
         form.row role="search" method="get" action="/" {
@@ -232,7 +233,7 @@ fn list(
     }
 }
 
-/// Which tenants the list holds.
+/// Says in words which tenants the list holds.
 fn said(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
     let is_part = asked.search().is_some() || asked.health.is_some();
     html! {

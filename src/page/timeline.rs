@@ -1,7 +1,7 @@
 //! The timeline of the last runs: a strip with a bar for each run, and a chart of what the runs changed.
 //!
-//! A bar's height shows the run's duration, its colour and icon the outcome. A dashed bar stands for one or more slots
-//! of the schedule that no process claimed. The table of runs says the same in words.
+//! A bar's height shows the run's duration; its colour and icon show the outcome. A dashed bar stands for one or more
+//! slots of the schedule that no process claimed. The table of runs has the same facts in words.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -16,7 +16,7 @@ use crate::looks::icons::Icon;
 use crate::mirrors::ClaimedSlot;
 use crate::mirrors::state::status::RunRecord;
 
-/// The strip and the chart; `history` is newest first.
+/// Renders the strip and the chart. `history` is newest first.
 pub(super) fn show(
     history: &[RunRecord],
     claimed: &[ClaimedSlot],
@@ -39,8 +39,8 @@ pub(super) fn show(
                     h2 #run_quick-head { "Timeline" }
                     p.soft { "Duration and outcome of "
                         @match history.len() { 1 => "the only run so far", count => { "the last " (count) " runs" } } ". "
-                        // The script writes the text of the focused bar here. Without it, only one bar can be focused
-                        // by keyboard.
+                        // The script writes the text of the focused bar here. Without the script, only one bar can be
+                        // focused by keyboard.
                         span #pointed aria-hidden="true" {} }
                     (strip(&bars, base, now))
                     (changes_chart::show(&bars))
@@ -105,7 +105,7 @@ fn small(icon: Icon) -> Markup {
     html! { use href=(format!("#{}", icon.name())) x="1" y=(HEIGHT + 2) width=(STEP - 2) height=(STEP - 2) {} }
 }
 
-/// The height of a bar. It is logarithmic, so that 10 ms are visible beside 10 min.
+/// The height of a bar. The scale is logarithmic, so that 10 ms are visible beside 10 min.
 fn height(milliseconds: i64) -> i64 {
     let doublings = i64::from(milliseconds.max(1).ilog2());
     (4 + doublings * (HEIGHT - 4) / 20).min(HEIGHT)

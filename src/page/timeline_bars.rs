@@ -9,14 +9,15 @@ use crate::clock;
 use crate::config::Schedule;
 use crate::mirrors::ClaimedSlot;
 use crate::mirrors::state::status::RunRecord;
+use crate::model::saturating_i64;
 
 /// The height of the highest bar, in SVG units.
 pub(super) const HEIGHT: i64 = 48;
-/// The width of a bar with its gap, in SVG units.
+/// The width of a bar and its gap, in SVG units.
 pub(super) const STEP: i64 = 14;
-/// How many missed slots in a row are counted at most.
+/// How many missed slots in a row are counted at most. The text then says that there are more.
 const MOST_MISSED: usize = 100;
-/// How long a slot may stay unclaimed, beyond the schedule's jitter, before it counts as missed.
+/// How long a slot may stay unclaimed before it counts as missed. The jitter of the schedule is added to it.
 const GRACE: TimeDelta = TimeDelta::minutes(10);
 
 /// A bar of the strip.
@@ -30,18 +31,18 @@ pub(super) enum Bar<'a> {
 pub(super) struct Missed {
     first: DateTime<Utc>,
     count: usize,
-    /// Whether there are more slots than `count`.
+    /// Whether more slots were missed than `count` says.
     and_more: bool,
 }
 
 impl Missed {
-    /// The id of the element. It stays the same when later runs are added.
+    /// The id of the HTML element. It stays the same when later runs are added.
     pub(super) fn name(&self) -> String {
         format!("missed-{}", self.first.timestamp())
     }
 
     pub(super) fn said(&self) -> String {
-        let count = i64::try_from(self.count).unwrap_or(i64::MAX);
+        let count = saturating_i64(self.count);
         let more = if self.and_more { " or more" } else { "" };
         let slots = if self.count == 1 { "slot" } else { "slots" };
         let first = self.first.format("%Y-%m-%d %H:%M UTC");
@@ -49,13 +50,14 @@ impl Missed {
     }
 }
 
-/// The latest slot that counts as missed if no process has claimed it by now.
+/// Returns the latest time at which an unclaimed slot already counts as missed.
 pub(super) fn over(now: DateTime<Utc>, jitter: Duration) -> DateTime<Utc> {
     now - GRACE - TimeDelta::from_std(jitter).unwrap_or_default()
 }
 
-/// The slots between `from` and `to` that no process claimed, grouped by the claimed slot that they follow. Gaps next
-/// to a slot that was claimed under another schedule are left out, because the slots of that schedule are unknown.
+/// Returns the slots between `from` and `to` that no process claimed, in groups: one group for each claimed slot that
+/// they follow. Gaps next to a slot that was claimed under another schedule are left out, because the slots of that
+/// schedule are unknown.
 pub(super) fn missed(
     schedule: &Schedule,
     claimed: &[ClaimedSlot],
@@ -75,8 +77,8 @@ pub(super) fn missed(
     ours.map(gap).collect()
 }
 
-/// The bars, oldest first: the runs, with the missed slots between them. A run that is dated in the future stays before
-/// the run that followed it.
+/// Returns the bars, oldest first: the runs, with the missed slots between them. A run that is dated in the future
+/// stays before the run that followed it.
 pub(super) fn bars<'a>(
     history: &'a [RunRecord],
     gaps: &[Vec<DateTime<Utc>>],
@@ -131,7 +133,7 @@ mod tests {
         Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule")
     }
 
-    /// The texts of the strip's bars, for these runs and for slots that were claimed under the schedule `by`.
+    /// Returns the texts of the strip's bars for these runs, and for slots that were claimed under the schedule `by`.
     fn seen(history: &[RunRecord], claimed: &[&str], by: &str, now: &str) -> Vec<String> {
         let slot = |time: &&str| ClaimedSlot {
             at: at(&format!("{time}:00")),

@@ -1,6 +1,6 @@
 //! `GET /api/v1/events`: streams the status and the progress of runs as server-sent events.
 //!
-//! Each event holds the latest state. Nothing is queued for a slow client: it misses the states in between.
+//! Each event holds the latest state. Nothing is queued for a slow client, so it misses the states in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +24,15 @@ use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::{Mirror, RunProgress};
 
-/// The most streams open at the same time. Each browser window that shows the status page keeps one open.
+/// The most streams that may be open at the same time. Each browser window with the status page keeps one open.
 const MAX_STREAMS: usize = 100;
-/// How often a heartbeat is sent. It is an event, because `EventSource` does not show SSE comments to scripts.
+/// How often a `heartbeat` event is sent. It is not an SSE comment, because `EventSource` does not show comments to
+/// scripts.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The shortest time between two `progress` events. More than four a second are no use to a client, and cost both sides
-/// work.
+/// The shortest time between two `progress` events. More than four a second would be useless to a client, and work for
+/// both sides.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(250);
-/// The `Retry-After` of the response when too many streams are open.
+/// The `Retry-After` header, in seconds, of the response when too many streams are open.
 const NO_ROOM_SECONDS: u16 = 30;
 
 /// Limits the number of open streams, and ends all of them at shutdown.
@@ -128,7 +129,7 @@ fn events(mirror: Mirror, heartbeat: Duration) -> impl Stream<Item = Sent> + Sen
     begun.flatten_stream()
 }
 
-/// Reads the status. Never `None` in practice: reading it fails only if the query names an unknown run.
+/// Reads the status. Never returns `None` here: reading the status fails only if the query names an unknown run.
 async fn ask(mirror: &Mirror) -> Option<Status> {
     let query = StatusQuery::default();
     Box::pin(mirror.status(&query)).await.ok()

@@ -1,6 +1,7 @@
-//! The events of `GET /api/v1/events` where several tenants are kept in sync: the status of all of them, when it changes.
+//! The events of `GET /api/v1/events` if the process keeps several mirrors: the status of all tenants, whenever it
+//! changes.
 //!
-//! Progress of runs is told by the streams of the tenants alone.
+//! These streams have no `progress` events. Only the streams of single tenants have them.
 
 use std::time::Duration;
 
@@ -13,21 +14,23 @@ use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::status_parts::Connection;
 use crate::mirrors::{Mirrors, StateChanges};
 
-/// The shortest time between two statuses. A sweep over thousands of tenants changes the states many times a second.
+/// The shortest time between two `status` events. A sweep over thousands of tenants changes their states many times a
+/// second.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How old a status may get before another one is sent though nothing has happened, as health depends on the time.
+/// How old the last sent status may become before it is sent anew. Health depends on the time, so it can change without
+/// an event.
 const STATUS_AGE: Duration = Duration::from_secs(60);
 
-/// The status of all mirrors that the caller may see.
+/// The state of one stream.
 struct Watched {
     mirrors: Mirrors,
     changes: StateChanges,
     query: TenantsQuery,
-    /// What was sent last; `None` before the first.
+    /// The status that was sent last; `None` before the first.
     sent: Option<Status>,
 }
 
-/// Streams the status of the tenants in `visible`, or of all, and a heartbeat now and then.
+/// Streams the status of the tenants in `visible` (`None` is all), and a heartbeat at the interval `heartbeat`.
 pub(super) fn events_of_all(
     mirrors: Mirrors,
     visible: Option<Vec<String>>,
@@ -56,8 +59,8 @@ pub(super) fn events_of_all(
 }
 
 impl Watched {
-    /// Waits until the status differs from the one that was sent last, or that one is old. `None` if no more changes
-    /// can come.
+    /// Waits until the status differs from the one that was sent last, or the last one is [`STATUS_AGE`] old, and
+    /// returns it. The first call returns the status at once. Returns `None` if no more changes can come.
     async fn next(&mut self) -> Option<Status> {
         let Some(sent) = &self.sent else {
             return Some(Box::pin(self.mirrors.overview(&self.query)).await);
@@ -70,7 +73,7 @@ impl Watched {
                 Ok(false) => return None,
                 Err(_elapsed) => true,
             };
-            // A change may be about tenants that the caller may not see.
+            // The change may be about a tenant that the caller may not see.
             let status = Box::pin(self.mirrors.overview(&self.query)).await;
             if is_old || differs(sent, &status) {
                 return Some(status);

@@ -1,8 +1,9 @@
-//! The two endpoints of the earlier sync program that meter-sync grew from, with the same paths, bodies and statuses.
+//! The two endpoints of the earlier sync program that meter-sync replaces, with the same paths, bodies and HTTP
+//! statuses.
 //!
 //! The earlier program counts only inserted, updated and deleted meters. So a reactivated meter counts as updated here,
-//! and a deactivated one as deleted. A sync that the brake refused answers 502. Old clients know a fixed set of
-//! statuses, and this one fits: the data from the remote cannot be accepted.
+//! and a deactivated meter as deleted. A sync that the brake refused answers 502: old clients know a fixed set of
+//! statuses, and 502 says that the data from the remote cannot be accepted.
 
 use axum::extract::State;
 use axum::http::header::USER_AGENT;
@@ -77,7 +78,7 @@ pub(crate) async fn status(
     scope: TokenScope,
 ) -> Result<Json<StatusBody>, (StatusCode, Json<TriggerBody>)> {
     let query = StatusQuery {
-        // The last one that was no dry run is looked for among as many as a status lists.
+        // Read as many runs as possible, because the last one that was not a dry run is searched among them.
         history: HISTORY.max(),
         ..StatusQuery::default()
     };
@@ -94,7 +95,7 @@ pub(crate) async fn status(
     Ok(Json(status_body(&status)))
 }
 
-/// Handles `POST /api/local/meter-sync-trigger`: starts a sync and answers when it has ended. The sync goes on if the
+/// Handles `POST /api/local/meter-sync-trigger`: starts a sync and answers when it has ended. The sync continues if the
 /// client disconnects.
 pub(crate) async fn trigger(
     State(Shared { mirrors, wait, .. }): State<Shared>,
@@ -139,7 +140,8 @@ fn status_body(status: &Status) -> StatusBody {
     }
 }
 
-/// The status of several tenants as if they were one: in sync only if all of them are.
+/// The status of several tenants in the shape for one. The sync counts as successful unless a tenant is failing, stale,
+/// never synced or not configured, or the local database does not answer.
 fn status_of_all(status: &Status) -> StatusBody {
     let tenants = status.tenants.as_ref();
     let count = |healths: &[Health]| -> i64 {
@@ -229,7 +231,7 @@ fn failed(failure: Failure) -> (StatusCode, Json<TriggerBody>) {
     (status, Json(body))
 }
 
-/// The failure of a run that did not succeed. If its report has none, makes one with the code `Internal` from its
+/// The failure of a run that did not succeed. If the report has no error, makes one with the code `Internal` from its
 /// summary.
 pub(crate) fn failure_of(report: RunReport) -> Failure {
     report.error.unwrap_or_else(|| {
@@ -253,8 +255,8 @@ fn rejected_rows(counts: &Counts) -> String {
     }
 }
 
-/// Who requested a run, for the run log: the name of the token, else the start of the `User-Agent` header. `None` if
-/// the request has neither.
+/// The actor of a run for the run log: the name of the token, or else the beginning of the `User-Agent` header. `None`
+/// if the request has neither.
 pub(crate) fn actor(token: Option<&Token>, headers: &HeaderMap) -> Option<String> {
     if let Some(name) = token.and_then(|token| token.name.as_ref()) {
         return Some(name.clone());

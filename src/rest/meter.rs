@@ -1,7 +1,7 @@
 //! `GET /api/v1/meters/{key}`: a meter's local row, and what each run changed in it.
 //!
-//! The key is read from the path before percent-decoding. Afterwards, a comma within a value would look like a comma
-//! between two values.
+//! The key is parsed before percent-decoding. In a decoded path, a comma within a value would look like a comma between
+//! two values.
 
 use axum::Json;
 use axum::http::{StatusCode, Uri};
@@ -13,7 +13,7 @@ use crate::arguments::shorten;
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::history::meter_report::{KeyText, MeterReport};
 
-/// The folder of the meters, behind that of the mirror.
+/// The part of the path between the mirror's folder and the key.
 const METERS: &str = "/meters/";
 
 pub(super) fn route() -> Route {

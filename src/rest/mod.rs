@@ -1,8 +1,9 @@
-//! The REST API. One table of routes makes both the router and the `OpenAPI` description, so every route is described.
+//! The REST API. One table of routes generates both the router and the `OpenAPI` description, so every route is
+//! described.
 //!
-//! Errors of `/api/v1` are problem details (RFC 9457), never plain text; the legacy routes and `/readyz` have JSON
-//! bodies of their own. Nothing in this API can approve a plan that the brake held back: that needs a person, at the
-//! command line, on the page or through an assistant that asks its user.
+//! Errors under `/api/v1` are problem details (RFC 9457), never plain text. The legacy routes and `/readyz` have their
+//! own JSON bodies. Nothing in this API can approve a plan that the brake held back. That needs a person: at the
+//! command line, on the page, or through an assistant that asks its user.
 
 use std::time::Duration;
 
@@ -39,13 +40,13 @@ mod tenants;
 mod unexpected_arguments;
 mod unversioned_routes;
 
-/// The path of the API's description.
+/// The path of the `OpenAPI` description.
 const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
 
-/// The longest body accepted. A body holds a few arguments of at most 200 characters.
+/// The longest request body in bytes. A body holds a few arguments of at most 200 characters.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// How long a run may take, after its time limit, to record its end.
+/// How long a run may take to record its end after its time limit is over.
 const RUN_MARGIN: Duration = Duration::from_secs(30);
 
 /// The state that handlers share.
@@ -59,7 +60,7 @@ struct Shared {
     description: Bytes,
 }
 
-/// The handlers of the health checks take only `Mirrors` as state.
+/// Lets the handlers of the health checks take [`Mirrors`] as their state.
 impl FromRef<Shared> for Mirrors {
     fn from_ref(shared: &Shared) -> Self {
         shared.mirrors.clone()
@@ -88,7 +89,7 @@ pub(crate) fn routes(config: &Config, mirrors: Mirrors, shutdown: &Shutdown) -> 
         .with_state(shared)
 }
 
-/// Every route.
+/// The table of all routes.
 fn table() -> Vec<Route> {
     let mut table = vec![
         tenants::route(),
@@ -103,7 +104,8 @@ fn table() -> Vec<Route> {
     table
 }
 
-/// The routes of one mirror. They exist for the only mirror of the process, and for the mirror of each tenant.
+/// The routes of one mirror. [`table`] lists them twice: for the only mirror of the process, and below
+/// `/api/v1/tenants/{tenant_id}` for the mirror of a tenant.
 fn of_mirror() -> impl Iterator<Item = Route> {
     let routes = [
         status::route(),

@@ -16,7 +16,8 @@ const SCHEMAS: &str = "/components/schemas";
 const ABOUT: &str = "Keeps a site's local Postgres copy of its meters equal to its organisation's rows in a central \
     Postgres. What cannot be answered is told as problem details (RFC 9457) with a `code` and a `remedy`.";
 
-/// Generates the description, as JSON. A bearer token is described as required if `needs_token`, else as optional.
+/// Generates the description, as JSON. It says that a bearer token is required if `needs_token`, else that one is
+/// optional.
 pub(crate) fn describe(table: &[Route], needs_token: bool) -> Bytes {
     let settings = SchemaSettings::draft2020_12()
         .for_serialize()
@@ -97,7 +98,7 @@ struct Response {
     links: BTreeMap<&'static str, Value>,
 }
 
-/// The responses of a route, by status: its own, and those that the guards give before the handler is called.
+/// The responses of a route by HTTP status: its own, and those that the guards give before the handler is called.
 fn responses(
     said: &RouteDescription,
     method: &str,
@@ -139,7 +140,8 @@ fn responses(
     responses
 }
 
-/// Adds an answer to the responses. If its status is there already, adds its content, headers and links to that one.
+/// Adds an answer to the responses. If there is already a response with this status, adds content, headers and links to
+/// it.
 fn add(
     responses: &mut BTreeMap<u16, Response>,
     said: &RouteDescription,
@@ -177,7 +179,8 @@ fn add(
     response.links.extend(answer.links.iter().map(link));
 }
 
-/// Removes `null` from the types of optional fields: they are left out of a response, not sent as `null`.
+/// Removes `null` from the types of optional fields, because a response leaves such a field out instead of sending
+/// `null`.
 fn never_null(schema: &mut Schema) {
     let required = schema.get("required").cloned().unwrap_or_default();
     let is_required = |name: &str| {

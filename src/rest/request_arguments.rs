@@ -1,4 +1,4 @@
-//! Reads the arguments of a request: those in its query, and the id of a run in its path.
+//! Reads the arguments of a request from its query, and the id of a run from its path.
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
@@ -11,7 +11,7 @@ use crate::arguments::{Arguments, BadArgument, one_line, run_id, shorten};
 use crate::http::problem_details::ProblemDetails;
 use crate::model::RunId;
 
-/// The arguments of the query. A repeated argument, or one without a value, answers 400.
+/// The arguments of the query. If one is repeated or has no value, the request is answered with 400.
 pub(super) struct RequestArguments(pub(super) Arguments);
 
 impl<S: Sync> FromRequestParts<S> for RequestArguments {
@@ -37,8 +37,8 @@ impl<S: Sync> FromRequestParts<S> for RequestArguments {
     }
 }
 
-/// Converts an argument to JSON: `true`, `false` and whole numbers in JSON's spelling, such as `7` but not `07`.
-/// Everything else is text.
+/// Converts an argument of the query to JSON. `true`, `false` and whole numbers as JSON spells them (`7`, not `07`)
+/// become JSON values of these types; everything else becomes a string.
 fn value(text: String) -> Value {
     match text.parse::<u64>() {
         _ if text == "true" => Value::Bool(true),
@@ -48,7 +48,7 @@ fn value(text: String) -> Value {
     }
 }
 
-/// The id of the run in a path such as `/api/v1/runs/{id}`. Answers 404 if it is not a UUID.
+/// The id of the run in a path such as `/api/v1/runs/{id}`. If it is not a UUID, the request is answered with 404.
 pub(super) struct Run(pub(super) RunId);
 
 impl<S: Sync> FromRequestParts<S> for Run {
@@ -63,7 +63,7 @@ impl<S: Sync> FromRequestParts<S> for Run {
     }
 }
 
-/// The 404 for a run that is not in the log.
+/// The 404 response for a run that is not in the log.
 pub(super) fn no_such_run(folder: &TenantFolder, id: impl AsRef<str>) -> ProblemDetails {
     let detail = format!(
         "There is no run {} of this tenant and table in the log, or it is there no longer (METER_SYNC_KEEP_RUNS).",
@@ -73,7 +73,7 @@ pub(super) fn no_such_run(folder: &TenantFolder, id: impl AsRef<str>) -> Problem
     ProblemDetails::new(StatusCode::NOT_FOUND, "RUN_NOT_FOUND", detail, remedy)
 }
 
-/// The 400 for a request that cannot be understood; `detail` says why.
+/// The 400 response for a request that cannot be understood. `detail` says why.
 pub(super) fn bad_request(detail: impl Into<String>) -> ProblemDetails {
     let remedy = format!("See what the route takes at {DESCRIPTION_PATH}.");
     ProblemDetails::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", detail, remedy)

@@ -1,8 +1,8 @@
-//! Finds the mirror that a request is about: that of the tenant in its path, or the only one of the process.
+//! Finds the mirror that a request is about: that of the tenant in its path, or the only mirror of the process.
 //!
-//! The same routes exist behind two folders: `/api/v1` for a process that keeps one mirror, and
-//! `/api/v1/tenants/{tenant_id}` for any process. A token that does not count for the tenant gets the same answer as for
-//! a tenant that does not exist.
+//! The same routes exist below two folders: `/api/v1`, for a process that keeps one mirror, and
+//! `/api/v1/tenants/{tenant_id}`, for any process. If the token is not valid for the tenant, the answer is the same as
+//! for a tenant that does not exist.
 
 use axum::extract::FromRequestParts;
 use axum::http::Uri;
@@ -16,17 +16,17 @@ use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::{Mirror, Mirrors, visible_tenants};
 use crate::model::RunId;
 
-/// The folder of the API, with the routes of the only mirror.
+/// The path below which the routes of the only mirror lie.
 pub(super) const API: &str = "/api/v1";
-/// The folder of the tenants' folders.
+/// The path to which a tenant's id is appended.
 const TENANTS: &str = "/api/v1/tenants/";
 
-/// The folder of the routes of one mirror, as the request has it: `/api/v1` or `/api/v1/tenants/7`.
+/// The path below which the routes of one mirror lie, as the request spells it: `/api/v1` or `/api/v1/tenants/7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TenantFolder(String);
 
 impl TenantFolder {
-    /// The folder of a request, and the rest of its path.
+    /// Splits the path of a request into its folder and the rest.
     pub(super) fn split(uri: &Uri) -> (Self, &str) {
         let path = uri.path();
         let end = match path.strip_prefix(TENANTS) {
@@ -54,7 +54,7 @@ impl TenantFolder {
     }
 }
 
-/// The mirror that a request is about.
+/// The mirror that a request is about, and the folder in its path.
 #[derive(Debug)]
 pub(super) struct RequestedMirror {
     pub(super) mirror: Mirror,
@@ -76,7 +76,7 @@ impl FromRequestParts<Shared> for RequestedMirror {
     }
 }
 
-/// What a request says about whose mirror it means, and what its token counts for.
+/// The folder in the path of a request, and the token of the request.
 #[derive(Debug)]
 pub(super) struct TokenScope {
     pub(super) folder: TenantFolder,
@@ -90,7 +90,7 @@ impl TokenScope {
         Self { folder, token }
     }
 
-    /// Whether the request is about all mirrors: it names no tenant, and the process keeps any number.
+    /// Whether the request is about all mirrors: it names no tenant, and the process is set up for several mirrors.
     pub(super) fn is_all(&self, mirrors: &Mirrors) -> bool {
         self.folder.tenant().is_none() && mirrors.only().is_none()
     }
@@ -100,7 +100,8 @@ impl TokenScope {
         visible_tenants(self.token.as_ref())
     }
 
-    /// The mirror that the request means.
+    /// Finds the mirror of the tenant in the path; without one, the only mirror. Fails if the token is not valid for
+    /// it.
     pub(super) async fn find(&self, mirrors: &Mirrors) -> Result<Mirror, Failure> {
         let tenant = self.folder.tenant();
         mirrors

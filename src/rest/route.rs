@@ -1,4 +1,4 @@
-//! A route of the API: its path, its handler, and its `OpenAPI` description.
+//! A route of the API: its path, its handler and its `OpenAPI` description.
 
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, get, post};
@@ -9,7 +9,7 @@ use super::Shared;
 use super::requested_mirror::API;
 use crate::http::problem_details::{PROBLEM_JSON, ProblemDetails};
 
-/// Generates the schema of a type. The types that it refers to are added to the generator's definitions.
+/// A function that generates the schema of a type. It adds the types that this one refers to, to the definitions.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// The schema of problem details, which is the same for all errors.
@@ -19,10 +19,10 @@ pub(super) fn problem(generator: &mut SchemaGenerator) -> Schema {
 
 const JSON: &str = "application/json";
 
-/// The end of the ids of the operations on the mirror of one tenant.
+/// The suffix of the ids of operations whose path names a tenant.
 const OF_TENANT: &str = "OfTenant";
 
-/// A route. Its constructors take a description, so no route is served undescribed.
+/// A route. Its constructors require a description, so every route is described.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(super) path: String,
@@ -58,7 +58,7 @@ impl Route {
         }
     }
 
-    /// The same route for the tenant that its path names.
+    /// Returns this route with the tenant's id in its path.
     pub(super) fn of_tenant(self) -> Self {
         let rest = self.path.strip_prefix(API).unwrap_or_default();
         Self {
@@ -69,7 +69,7 @@ impl Route {
     }
 }
 
-/// The description of a route: the source of an operation object of `OpenAPI`.
+/// The description of a route, from which its operation object of `OpenAPI` is generated.
 #[derive(Debug)]
 pub(super) struct RouteDescription {
     pub(super) id: &'static str,
@@ -77,16 +77,16 @@ pub(super) struct RouteDescription {
     pub(super) description: Option<&'static str>,
     /// The parameter objects of `OpenAPI`.
     pub(super) parameters: Vec<Value>,
-    /// The schema of the request's body, which a client may leave out; `None` if the route takes no body.
+    /// The schema of the request body, which is always optional; `None` if the route takes no body.
     pub(super) body: Option<Value>,
     pub(super) answers: Vec<ResponseDescription>,
     /// Whether the route needs no token, even if tokens are configured.
     pub(super) is_open: bool,
-    /// Whether the path names a tenant. The id then ends in [`OF_TENANT`].
+    /// Whether the path names a tenant. The id of the operation then ends in [`OF_TENANT`].
     pub(super) is_of_tenant: bool,
 }
 
-/// A response of a route. Several may share a status and differ in content.
+/// A response of a route. Several responses may have the same status and differ in content.
 #[derive(Debug)]
 pub(super) struct ResponseDescription {
     pub(super) status: u16,
@@ -94,7 +94,7 @@ pub(super) struct ResponseDescription {
     pub(super) content: Option<(&'static str, SchemaOf)>,
     /// Names and descriptions of the response's headers.
     pub(super) headers: Vec<(&'static str, &'static str)>,
-    /// Ids of the operations that take the response's `run_id` as their `id`.
+    /// Ids of the operations that take the `run_id` of this response as their `id`.
     pub(super) links: Vec<&'static str>,
 }
 
@@ -112,7 +112,7 @@ impl RouteDescription {
         }
     }
 
-    /// The operation on the mirror of one tenant, which the path names.
+    /// Returns this description with the tenant's id as a parameter of the path, and the errors that follow from it.
     fn of_tenant(self) -> Self {
         let schema = json!({"type": "string", "minLength": 1});
         let operation = self
@@ -133,7 +133,8 @@ impl RouteDescription {
         }
     }
 
-    /// The id of this operation, or of another one on the same mirror.
+    /// Returns the full id of the operation `id`: with the suffix [`OF_TENANT`] if the path of this route names a
+    /// tenant.
     pub(super) fn id_of(&self, id: &str) -> String {
         match self.is_of_tenant {
             true => format!("{id}{OF_TENANT}"),

@@ -1,4 +1,4 @@
-//! `GET /api/v1/status`: the status. It answers even if both databases are down.
+//! `GET /api/v1/status`: returns the status. Also answers while both databases are down.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use super::request_arguments::{self, RequestArguments};
 use super::requested_mirror::TokenScope;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY};
-use crate::arguments::{Arguments, BadArgument};
+use crate::arguments::{Arguments, BadArgument, status_query};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
@@ -35,7 +35,7 @@ async fn answer(
     RequestArguments(given): RequestArguments,
 ) -> Result<Json<Status>, ProblemDetails> {
     let query = read(given)?;
-    if scope.is_all(&mirrors) && !is_about_runs(&query) {
+    if scope.is_all(&mirrors) && !query.is_about_runs() {
         let query = TenantsQuery {
             visible: scope.visible(),
             ..TenantsQuery::default()
@@ -51,23 +51,8 @@ async fn answer(
         .map_err(|_failure| request_arguments::no_such_run(&scope.folder, id))
 }
 
-/// Whether anything is asked about the runs of one mirror. An argument with its default asks nothing.
-fn is_about_runs(query: &StatusQuery) -> bool {
-    let default = StatusQuery::default();
-    query.run_id.is_some()
-        || query.include_changes
-        || query.history != default.history
-        || query.changes_limit != default.changes_limit
-}
-
 fn read(mut given: Arguments) -> Result<StatusQuery, BadArgument> {
-    let default = StatusQuery::default();
-    let query = StatusQuery {
-        history: HISTORY.read(&mut given, default.history)?,
-        run_id: given.run_id("run_id")?,
-        include_changes: given.boolean("include_changes", default.include_changes)?,
-        changes_limit: CHANGES_LIMIT.read(&mut given, default.changes_limit)?,
-    };
+    let query = status_query::read(&mut given, StatusQuery::default().history)?;
     given.finish()?;
     Ok(query)
 }

@@ -1,6 +1,6 @@
-//! `POST /api/v1/sync`: starts a sync, and waits for its end as long as the client's `Prefer` header asks.
+//! `POST /api/v1/sync`: starts a sync, and waits for its end as long as the `Prefer` header of the request asks.
 //!
-//! The run belongs to [`crate::mirrors`]. It goes on when the client disconnects or the wait is over.
+//! The run belongs to [`crate::mirrors`]. It continues if the client disconnects or the wait is over.
 
 use std::time::Duration;
 
@@ -138,8 +138,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ProblemDetails
     Ok(Some(key.to_owned()))
 }
 
-/// The wait that the client prefers, at most the longest of [`WAIT_SECONDS`]. A malformed preference is ignored (RFC 7240, section
-/// 2).
+/// The wait that the client prefers, at most the maximum of [`WAIT_SECONDS`]. `None` if the client prefers none or its
+/// preference is malformed, which must be ignored (RFC 7240, section 2).
 fn wait(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(PREFER).iter();
     let mut preferences = values
@@ -173,7 +173,8 @@ fn answer(report: RunReport, folder: &TenantFolder) -> Result<Response, ProblemD
             Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun => {
                 Ok(Json(report).into_response())
             }
-            // 409, as the request conflicts with the state of the two databases, and a person can resolve that.
+            // 409, because the request conflicts with the state of the two databases, and a person can resolve the
+            // conflict.
             Outcome::Refused => Err(ProblemDetails::failure(
                 StatusCode::CONFLICT,
                 failure_of(report),

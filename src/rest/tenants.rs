@@ -1,4 +1,4 @@
-//! `GET /api/v1/tenants` lists the tenants whose meters this process keeps in sync, in pages, the worst first.
+//! `GET /api/v1/tenants`: lists the tenants whose meters this process keeps in sync, in pages, the worst first.
 
 use axum::Json;
 use axum::extract::State;
@@ -22,7 +22,8 @@ use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{HealthCounts, TenantSummary, TenantsQuery};
 
 const PATH: &str = "/api/v1/tenants";
-/// A text that holds anything but blanks and control characters. Not every reader of the description knows `\p`.
+/// A regular expression for a text with at least one visible character. It avoids `\p`, which not every validator
+/// knows.
 const VISIBLE: &str = r"[^\s\u0000-\u001f\u007f-\u009f]";
 
 /// A page of the tenants whose meters this process keeps in sync, the worst first. Counts are of the tenants that the
@@ -103,7 +104,7 @@ fn words() -> Vec<&'static str> {
     Health::ALL.iter().map(|health| health.as_str()).collect()
 }
 
-/// The page of a status. Fails if no tenant is known because the local database cannot be asked.
+/// Converts a status of all tenants to a page. Fails if no tenant is known because the local database cannot be read.
 fn page(status: Status) -> Result<TenantsPage, ProblemDetails> {
     let tenants = status.tenants.filter(|tenants| tenants.total > 0);
     let tenants = match (tenants, status.connections.local.error) {
@@ -122,7 +123,7 @@ fn page(status: Status) -> Result<TenantsPage, ProblemDetails> {
     })
 }
 
-/// The `Link` header that leads to the next page.
+/// The value of the `Link` header that leads to the next page.
 fn next(query: &TenantsQuery, before: &str) -> String {
     let arguments = address::query([
         ("limit", Some(query.limit.to_string().as_str())),

@@ -1,4 +1,4 @@
-//! Refuses requests with a query or a body on a route that takes none.
+//! Refuses a query or a body on a route that takes none.
 //!
 //! Otherwise the argument would be ignored: a POST with `dry_run` in the query instead of the body would start a real
 //! sync.
@@ -15,10 +15,11 @@ use crate::arguments::shorten;
 use crate::http::problem_details::ProblemDetails;
 use crate::http::request_error::RequestError;
 
-/// How much is read of a body on a route that takes none. Some clients send `{}` with every request, which is accepted.
+/// How many bytes of a body are read on a route that takes none. Some clients send `{}` with every request, which is
+/// accepted.
 const MAX_BODY_BYTES: usize = 1024;
 
-/// Whether a route takes arguments in the query, and in the body.
+/// Whether a route takes arguments in the query, and whether in the body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AcceptedArguments {
     query: bool,
@@ -26,7 +27,7 @@ pub(super) struct AcceptedArguments {
 }
 
 impl AcceptedArguments {
-    /// The places that the operation's description names.
+    /// Reads from the description of a route where the route takes arguments.
     pub(super) fn of(operation: &RouteDescription) -> Self {
         Self {
             // Proxies may add a query to health checks, so any query is accepted on open routes.
@@ -36,7 +37,7 @@ impl AcceptedArguments {
     }
 }
 
-/// Passes the request on, or answers 400 if it has arguments where the route takes none.
+/// Passes the request on. Answers 400 if it has arguments where the route takes none.
 pub(super) async fn refuse(
     State(places): State<AcceptedArguments>,
     request: Request,
@@ -69,7 +70,7 @@ fn check_query(request: &Request, places: AcceptedArguments) -> Result<(), Probl
     )))
 }
 
-/// Removes an empty body (nothing, `{}` or `null`) from the request. Any other body is an error.
+/// Removes a body without arguments (nothing, `{}` or `null`) from the request. Any other body is an error.
 async fn without_body(request: Request) -> Result<Request, ProblemDetails> {
     let (parts, body) = request.into_parts();
     let says_nothing = |body: &[u8]| matches!(body.trim_ascii(), b"" | b"{}" | b"null");

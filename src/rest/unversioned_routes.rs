@@ -1,4 +1,4 @@
-//! The routes outside `/api/v1` that are described together with the API: the two legacy routes and the health checks.
+//! The routes outside `/api/v1` that the `OpenAPI` description includes: the two legacy routes and the health checks.
 
 use schemars::json_schema;
 

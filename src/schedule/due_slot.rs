@@ -10,23 +10,24 @@ use crate::config::Schedule;
 
 /// The longest retry delay before the random part. With it, two tries are at most ten minutes apart.
 const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
-/// How long before the start of its slot a clock may be. A clock that is set back by this or less was corrected; by
-/// more, it shows another time of day.
+/// How far the clock may go back before the start of a slot while the slot still counts as current. A clock that is set
+/// back a little was corrected. A clock that is set back further shows a time in another slot.
 const CORRECTION: TimeDelta = TimeDelta::minutes(1);
 
-/// The time from one firing of the schedule to the next.
+/// A slot: the time from one firing of the schedule to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DueSlot {
-    /// The firing. It identifies the slot in the local database.
+    /// The firing at which the slot starts. It identifies the slot in the local database.
     pub(super) starts: DateTime<Utc>,
-    /// The next firing; `None` when there is none.
+    /// The next firing, at which the slot ends; `None` if the schedule does not fire again.
     ends: Option<DateTime<Utc>>,
 }
 
-/// Returns the slot to serve at `now`: the slot that contains `now`, unless it is the one `handled` last.
+/// Returns the slot that contains `now`; `None` if there is none, or if this process has already handled it. `handled`
+/// is the start of the slot that was handled last.
 ///
-/// Slots that passed in between are skipped. After the clock was set back this is an earlier slot, and claiming it
-/// tells whether it was served.
+/// Slots between `handled` and `now` are skipped. If the clock was set back, the result is an earlier slot; the claim
+/// then shows whether some process has served it.
 pub(super) fn due(
     schedule: &Schedule,
     handled: Option<DateTime<Utc>>,
@@ -39,8 +40,8 @@ pub(super) fn due(
     })
 }
 
-/// Returns the endless sequence of delays between tries in a slot. From 30 s they are about 45 s, 90 s, 3 min, 6 min
-/// and then 7.5 min.
+/// Returns the endless sequence of delays between tries in a slot. With `first` = 30 s, the delays are on average 45 s,
+/// 90 s, 3 min, 6 min, and then always 7.5 min.
 pub(super) fn retry_delays(first: Duration) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
         .with_min_delay(first)
@@ -53,7 +54,7 @@ pub(super) fn retry_delays(first: Duration) -> impl Iterator<Item = Duration> {
 
 impl DueSlot {
     /// Returns the start of the slot plus a random delay. The delay is at most `longest`, and at most half the slot so
-    /// that a retry still fits. It is the same for the same slot and seed.
+    /// that a retry still fits. For one slot and one seed it is always the same.
     pub(super) fn delayed_start(&self, longest: Duration, seed: &RandomState) -> DateTime<Utc> {
         let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         let half_ms = self.ends.map_or(u64::MAX, |ends| {
@@ -67,12 +68,13 @@ impl DueSlot {
             .unwrap_or(self.starts)
     }
 
-    /// Whether `now` is in the slot.
+    /// Whether `now` is in the slot, or at most [`CORRECTION`] before its start.
     pub(super) fn holds(&self, now: DateTime<Utc>) -> bool {
         self.starts - CORRECTION <= now && self.ends.is_none_or(|ends| now < ends)
     }
 
-    /// Returns the time of the next try; `None` if it is in the next slot, whose run then serves both.
+    /// Returns the time of the next try, `delay` after `now`. Returns `None` if that time is in the next slot, whose
+    /// own run then makes the try unnecessary.
     pub(super) fn next_try(&self, now: DateTime<Utc>, delay: Duration) -> Option<DateTime<Utc>> {
         let next = now.checked_add_signed(TimeDelta::from_std(delay).ok()?)?;
         self.ends.is_none_or(|ends| next < ends).then_some(next)

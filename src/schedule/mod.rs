@@ -1,22 +1,24 @@
 //! Requests a run, or with many mirrors a sweep, at each slot of the schedule.
 //!
-//! Each slot is run once, however many processes there are: a process claims the slot in the local database before it
-//! requests the run. The random delay comes before the claim. So a process that dies during its delay has claimed
-//! nothing, and the process with the shortest delay goes first. At start, a process runs the latest slot at once if
-//! nobody has claimed it, and skips the earlier ones. It also skips to the latest slot after a suspend or a jump of the
-//! clock. While a process runs a slot, the others check until that run has ended. If the process dies before that, one
-//! of them takes the slot over.
+//! A slot is the time from one firing of the schedule to the next. Each slot is run once, however many processes there
+//! are: a process claims the slot in the local database before it requests the run. The random delay comes before the
+//! claim. So a process that dies during its delay has claimed nothing, and the process with the shortest delay claims
+//! the slot. When a process starts, it runs the latest slot at once if no process has claimed it, and skips the earlier
+//! slots. After a suspend of the machine or a jump of the clock, it also skips to the latest slot. While a process runs
+//! a slot, the other processes check again and again whether that run has ended. If the process dies before that, one
+//! of the others takes the slot over.
 //!
-//! Within a slot, a claim that fails for any reason is retried. So a local database that comes back still gets this
-//! slot's run. A run that fails for a transient reason is retried, too. Any other failure is left to the next slot. A
-//! run that is already in progress does not count as the slot's run: it may be a dry run, it may have read the remote
-//! long before the slot, and it may fail. The slot's run follows it, and costs little if there is nothing left to do.
+//! Within a slot, a claim that fails for any reason is retried. So if the local database comes back within the slot,
+//! the slot's run still happens. A run that fails for a transient reason is retried, too. After any other failure, the
+//! next run is that of the next slot. A run that is already in progress does not count as the slot's run: it may be a
+//! dry run, it may have read the remote long before the slot, and it may fail. The slot's own run follows it, and costs
+//! little if nothing is left to do.
 //!
 //! The local database's clock decides which slot is current. It is read before each claim, so a wrong or changed clock
 //! of this machine cannot claim another slot.
 //!
 //! The loop sleeps for at most half a minute before it reads the clock again, because timers stand still while a
-//! machine is suspended. It decides nothing itself: `slot` does, and takes the time as an argument.
+//! machine is suspended. The decisions are in `due_slot`, whose functions take the time as an argument.
 
 use std::hash::RandomState;
 use std::time::Duration;
@@ -35,14 +37,14 @@ use slot_target::SlotTarget;
 mod due_slot;
 mod slot_target;
 
-/// The longest time between two looks at the clock. It is short enough to notice a resumed machine or a corrected clock
-/// soon, and long enough to cost nothing.
+/// The longest time between two readings of the clock. It is short enough to notice soon that the machine was resumed
+/// or the clock was corrected, and long enough to cost nothing.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// How a slot's run is delayed and retried.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The longest random delay before a run. It keeps many sites from reading the remote at the same time.
+    /// The longest random delay before a run. The delay keeps many sites from reading the remote at the same time.
     pub jitter: Duration,
     /// The base of the retry delays. The first delay is a random time between this and twice this; each further delay
     /// doubles it, up to a limit.
@@ -50,7 +52,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The pace of a server. It first retries after half a minute, because that is what a restart takes.
+    /// The pace of a server process. The first retry comes after half a minute or more, because a restart of a database
+    /// takes about that long.
     pub fn new(jitter: Duration) -> Self {
         Self {
             jitter,
@@ -62,7 +65,8 @@ impl Pace {
 /// Requests a run, or with many mirrors a sweep, at each slot of the schedule until `shutdown`. Returns at once if this
 /// process is read-only or not configured.
 ///
-/// Does not wait at shutdown for a run in progress, which belongs to `mirrors`.
+/// At shutdown, returns without waiting for a run in progress. That run is a task of its own, and the shutdown waits
+/// for it.
 pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: CancellationToken) {
     if mirrors.is_read_only() || !mirrors.is_configured() {
         info!("the schedule is off: this process is read-only or not configured");
@@ -80,7 +84,7 @@ pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: Can
     }
 }
 
-/// Serves one slot after the other, for ever.
+/// Handles one slot after the other, for ever.
 async fn follow(schedule: &Schedule, pace: Pace, target: &mut SlotTarget) {
     let seed = RandomState::new();
     let mut trigger = Trigger::Startup;
@@ -104,7 +108,8 @@ async fn follow(schedule: &Schedule, pace: Pace, target: &mut SlotTarget) {
     }
 }
 
-/// Waits for `start`, claims the slot and runs it. Repeats this while a retry can help.
+/// Waits for `start`, claims the slot, and starts its run or sweep. Retries while the error is transient and time is
+/// left in the slot.
 async fn serve(
     slot: &DueSlot,
     start: DateTime<Utc>,
@@ -127,7 +132,8 @@ async fn serve(
 }
 
 /// Claims the slot and returns whether this process must run it. Retries until the local database answers or the slot
-/// is over. If another process has the slot, waits until that process has run it, or until this one can take it over.
+/// is over. If another process has the slot, waits until that process has run it, until this one can take it over, or
+/// until the slot is over.
 async fn claim(slot: &DueSlot, (mut is_first, pace): (bool, Pace), target: &SlotTarget) -> bool {
     let mut delays = due_slot::retry_delays(pace.first_retry);
     loop {
@@ -153,7 +159,8 @@ async fn claim(slot: &DueSlot, (mut is_first, pace): (bool, Pace), target: &Slot
     }
 }
 
-/// Waits for the next try and shows its time in the status. Returns false if it would not be within the slot.
+/// Waits for the next try, and shows the time of that try in the status. Returns false if the slot ends before the next
+/// try.
 async fn wait_for_retry(
     slot: &DueSlot,
     code: ErrorCode,
@@ -172,10 +179,10 @@ async fn wait_for_retry(
     in_time
 }
 
-/// Sleeps until `until`. Returns false if the clock leaves the slot before that.
+/// Sleeps until the clock shows `until`. Returns false if the clock shows a time outside the slot instead.
 ///
-/// This machine's clock may be set during the sleep, so the local database's clock is read at the end. If that fails,
-/// the claim that follows is retried.
+/// This machine's clock may be set during the sleep, so the local database's clock is read at the end. If the database
+/// does not answer, the sleep ends all the same: the claim that follows then fails, and is retried.
 async fn sleep_within(slot: &DueSlot, until: DateTime<Utc>, target: &SlotTarget) -> bool {
     let goes_on = |now| slot.holds(now) && now < until;
     loop {
@@ -192,7 +199,7 @@ async fn sleep_within(slot: &DueSlot, until: DateTime<Utc>, target: &SlotTarget)
     }
 }
 
-/// How long to sleep before looking at the clock again.
+/// How long to sleep before the clock is read again.
 fn sleep_length(now: DateTime<Utc>, until: Option<DateTime<Utc>>) -> Duration {
     until
         .and_then(|until| (until - now).to_std().ok())

@@ -1,4 +1,4 @@
-//! What a due slot asks for: a run of the only mirror, or a sweep of many.
+//! What a due slot starts: a run of the only mirror, or a sweep of many mirrors.
 
 use chrono::{DateTime, Utc};
 
@@ -6,11 +6,11 @@ use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Claim, Mirror, Mirrors, Process, Request, TenantMirror, error_of};
 use crate::model::Trigger;
 
-/// What a due slot asks for.
+/// What a due slot starts.
 pub(super) enum SlotTarget {
-    /// A run.
+    /// A run of the only mirror.
     Run(Mirror),
-    /// A sweep, and after it the mirrors whose run is to be tried again.
+    /// A sweep of all mirrors. After the sweep, the list holds the mirrors whose run is to be retried in this slot.
     Sweep(Mirrors, Vec<TenantMirror>),
 }
 
@@ -29,7 +29,7 @@ impl SlotTarget {
         }
     }
 
-    /// Publishes until when the schedule waits to try a slot again; `None` if it does not wait.
+    /// Publishes the time at which the schedule will retry the slot; `None` if the schedule does not wait for a retry.
     pub(super) fn set_waiting(&self, until: Option<DateTime<Utc>>) {
         match self {
             Self::Run(mirror) => mirror.set_waiting(until),
@@ -37,7 +37,7 @@ impl SlotTarget {
         }
     }
 
-    /// Claims the slot; with `is_again`, to try it once more.
+    /// Claims the slot. `is_again` says that this process may already have claimed the slot and wants to retry it.
     pub(super) async fn claim(
         &self,
         slot: DateTime<Utc>,
@@ -50,8 +50,9 @@ impl SlotTarget {
         }
     }
 
-    /// Does what the slot asks for and returns the code of its error, if any. Of several, one that is worth another try
-    /// is returned. The next attempt in the slot tries only those mirrors again.
+    /// Carries out the run or the sweep. Returns the code of the error if the run, or the sweep as a whole, failed. If
+    /// only runs of single mirrors failed in a sweep, returns the code of the first transient error, or `None` if no
+    /// error is transient; the next attempt in the slot retries only the mirrors with transient errors.
     pub(super) async fn attempt(
         &mut self,
         slot: DateTime<Utc>,
@@ -67,7 +68,7 @@ impl SlotTarget {
         }
     }
 
-    /// Forgets what was to be tried again, at the end of a slot.
+    /// Clears the list of mirrors to retry, at the end of a slot.
     pub(super) fn end_slot(&mut self) {
         match self {
             Self::Run(_) => {}

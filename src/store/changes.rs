@@ -1,4 +1,5 @@
-//! The table `meter_sync_change`: what runs changed of meters, capped for each run.
+//! The table `meter_sync_change`: the changes that runs made to meters. The number of rows kept for each run is
+//! limited.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -71,7 +72,8 @@ pub struct MeterChange {
     pub after: Fields,
 }
 
-/// The columns of the change `c`, in the order in which [`change`] reads them.
+/// Returns the select list for a change `c`, in the order in which [`change`] reads it. `text` turns a JSON expression
+/// into text.
 fn changed(text: fn(&str) -> String) -> String {
     let [key, before, after] = ["c.key", "c.before", "c.after"].map(text);
     format!("c.action, {key}, {before}, {after}")
@@ -125,13 +127,15 @@ select {}, c.n from meter_sync.meter_sync_change c where c.run_id = $1 and c.n >
     Ok(rows.iter().map(|row| (row.get(4), change(row))).collect())
 }
 
-/// Selects the runs `g` since `$3` that changed meters of the tenant `$2` in the table `$1`. A run that ended since
-/// then started at most a day earlier. The other conditions are those of a partial index.
+/// The condition that selects the runs `g` that changed meters of the tenant `$2` in the table `$1` and ended at `$3`
+/// or later. No run takes longer than a day, so the condition on `started_at` drops none of them. The other conditions
+/// are those of a partial index.
 const RUNS: &str = "g.local_table = $1 and g.tenant = $2 and not g.dry_run and g.outcome in ('succeeded', 'partial')
     and g.inserted + g.updated + g.deactivated + g.reactivated > 0
     and g.started_at >= $3::timestamptz - interval '1 day' and g.finished_at >= $3";
 
-/// Counts what was changed since a time, and lists at most `limit` of the changes, from a place on. `log` must name a tenant.
+/// Counts the changes that runs have made since a time, and lists one page of at most `limit` of them, starting after
+/// the cursor `before`. `log` must name a tenant.
 pub async fn since(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -155,7 +159,7 @@ async fn count_since(
     since: DateTime<Utc>,
 ) -> Result<ChangesSince, DbError> {
     let params = log.with([param::timestamptz(since)]);
-    // `is_pruned` is read through JSON, because the log of an earlier version does not have it.
+    // `is_pruned` is read through JSON, because the log table of an earlier version does not have that column.
     let tally = format!(
         "-- count changes since a time
 select count(*), coalesce(sum(g.inserted), 0)::bigint, coalesce(sum(g.updated), 0)::bigint,
@@ -217,8 +221,8 @@ fn dated(row: &Row) -> DatedChange {
     }
 }
 
-/// Lists at most `limit` changes of a meter since a time and before a place in the log, newest first. `key` is its key as
-/// the log has it.
+/// Lists at most `limit` changes of one meter, newest first: those made since `since` that come after the cursor
+/// `before` in the listing. `key` is the meter's key as the log stores it.
 pub async fn of_meter(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -258,8 +262,8 @@ order by {order} desc, c.n limit $4"
     Ok(rows.iter().map(change).collect())
 }
 
-/// The parameters of a place: its run, and the number of the change in it. The end of a run is the highest number, which no
-/// change has.
+/// Returns the parameters of a cursor: a run, and the number of a change in that run. A cursor without a number stands
+/// at the end of its run, as the highest number, which no change has.
 fn place(before: Option<ChangeCursor>) -> (Option<uuid::Uuid>, i64) {
     match before {
         Some(place) => (Some(place.run.as_uuid()), place.n.unwrap_or(i64::MAX)),
@@ -267,7 +271,7 @@ fn place(before: Option<ChangeCursor>) -> (Option<uuid::Uuid>, i64) {
     }
 }
 
-/// The expression by which runs `g` are ordered. Newer runs have higher values.
+/// Returns the SQL expression by which runs `g` are ordered. Newer runs have higher values.
 fn order(log: LogKey<'_>) -> &'static str {
     match log.has_run_numbers {
         true => "g.seq",
@@ -275,8 +279,9 @@ fn order(log: LogKey<'_>) -> &'static str {
     }
 }
 
-/// The condition that a change `c` of a run `g` is on the next page. `run` and `n` are the parameters of the place:
-/// earlier runs match, and so do changes of the run itself with numbers above `n`. If `run` is null, all changes match.
+/// Builds the condition that a change `c` of a run `g` comes after the cursor in the listing. `run` and `n` are the
+/// SQL parameters of the cursor. Changes of earlier runs match, and changes of the run itself with numbers above `n`.
+/// If `run` is null, all changes match.
 fn is_before(log: LogKey<'_>, run: &str, n: &str) -> String {
     let order = order(log);
     let of_run = match log.has_run_numbers {

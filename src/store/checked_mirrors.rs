@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 
 use crate::db::{DbError, Local, Tx, param};
 
-/// A mirror as our tables name it.
+/// Identifies a mirror in our tables.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MirrorKey {
     /// The tenant's id, in its canonical spelling.
@@ -20,8 +20,8 @@ insert into meter_sync.meter_sync_mirror (tenant, local_table, checked_at)
 select u.tenant, $2, $3 from unnest($1) u (tenant)
 on conflict (tenant, local_table) do update set checked_at = excluded.checked_at";
 
-/// Notes that these tenants were found unchanged in a table, as of `at`. A later time that is noted already is replaced, as
-/// a clock may have been set back.
+/// Records that a sweep found these tenants unchanged in a table at the time `at`. Replaces a recorded time even if it
+/// is later, because a clock may have been set back.
 pub async fn mark(
     tx: &Tx<'_, Local>,
     local_table: &str,
@@ -44,7 +44,8 @@ const OF_TABLES: &str = "\
 select m.tenant, m.local_table, m.checked_at from meter_sync.meter_sync_mirror m
 where m.local_table = any ($1)";
 
-/// When the mirrors of these tables were last found unchanged.
+/// Returns when a sweep last found each mirror of these tables unchanged. A mirror that no sweep has found unchanged
+/// is left out.
 pub async fn of_tables(
     tx: &Tx<'_, Local>,
     tables: &[String],

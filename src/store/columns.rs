@@ -1,4 +1,5 @@
-//! The table `meter_sync_column`: the columns that runs have synced, and their drift.
+//! The table `meter_sync_column`: the columns that runs have synced, and how the remote has changed them since
+//! (drift).
 
 use serde_json::{Value, json};
 use tokio_postgres::Row;
@@ -11,26 +12,26 @@ use crate::model::TenantId;
 /// A column that is or was synced, as the last runs recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownColumn {
-    /// Its name in the local table.
+    /// The name of the local column.
     pub name: String,
-    /// A hash of the setting that names the remote table or query it was read from.
+    /// A hash of the setting that names the remote table or query from which the column was read.
     pub source: String,
-    /// The object id of the remote table or view that it was read from; 0 for a query.
+    /// The object id of the remote table or view; 0 for a query.
     pub remote_relation: u32,
-    /// Its column number in that table or view; 0 for a query.
+    /// The column's number in the remote table or view; 0 for a query.
     pub remote_number: i16,
-    /// Its remote type before any drift.
+    /// The type of the remote column. While the column counts as retyped, this is the type before the change.
     pub remote_type: String,
-    /// Its local type at that time.
+    /// The type of the local column.
     pub local_type: String,
-    /// The drift that is not settled yet; `None` if there is none.
+    /// The drift that nobody has settled yet; `None` if there is none.
     pub drift: Option<Drift>,
 }
 
-/// What the remote did to a synced column.
+/// What the remote changed about a synced column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Drift {
-    /// It is missing on the remote: dropped, or renamed in a way that the catalog does not show.
+    /// The column is missing: it was dropped, or renamed in a way that the catalog does not show.
     Missing,
     /// The remote column now has this name.
     Renamed(String),
@@ -40,12 +41,12 @@ pub enum Drift {
     Replaced(String),
 }
 
-/// The columns of a mirror, as earlier runs recorded them.
+/// The columns of a mirror as earlier runs recorded them.
 #[derive(Clone, Debug, Default)]
 pub struct KnownColumns {
-    /// The columns; empty before the first run.
+    /// The recorded columns; empty before the first run.
     pub columns: Vec<KnownColumn>,
-    /// Whether the local database can store every character.
+    /// Whether the encoding of the local database can store every Unicode character.
     pub is_unicode: bool,
 }
 
@@ -59,7 +60,7 @@ const IS_UNICODE: &str = "\
 -- look whether the database stores every character
 select pg_catalog.getdatabaseencoding() in ('UTF8', 'SQL_ASCII')";
 
-/// The columns of a mirror, as the runs so far know them.
+/// Reads the recorded columns of a mirror.
 pub async fn known(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -71,7 +72,7 @@ pub async fn known(
     })
 }
 
-/// The columns of a mirror whose drift is not settled.
+/// Reads the recorded columns of a mirror that have an unsettled drift.
 pub async fn drifted(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -117,22 +118,22 @@ const GROUPS: &str = "\
 -- group the tenants by what is known of their columns
 select array_agg(d.tenant), min(d.tenant)
 from (
-    select c.tenant, bit_xor(hashtextextended(concat_ws(' ', c.column_name, c.source, c.remote_relation, c.remote_number,
+    select c.tenant, sum(hashtextextended(concat_ws(' ', c.column_name, c.source, c.remote_relation, c.remote_number,
                c.remote_type, c.local_type, c.drift, c.drifted_to), 0)) as digest
     from meter_sync.meter_sync_column c where c.local_table = $1 group by c.tenant
 ) d
 group by d.digest";
 
-/// Tenants with the same known columns.
+/// The tenants that have equal recorded columns.
 #[derive(Clone, Debug)]
 pub struct ColumnGroup {
-    /// The tenants' ids, in their canonical spelling.
+    /// The ids of the tenants, in their canonical spelling.
     pub tenants: Vec<String>,
-    /// What is known of the columns of each.
+    /// The recorded columns, which are equal for all these tenants.
     pub known: KnownColumns,
 }
 
-/// The tenants of a table, grouped by their known columns. Most tenants have the same, so there are few groups.
+/// Groups the tenants of a table by their recorded columns. Most tenants have equal columns, so there are few groups.
 pub async fn groups(tx: &Tx<'_, Local>, local_table: &str) -> Result<Vec<ColumnGroup>, DbError> {
     let is_unicode = is_unicode(tx).await?;
     let mut groups = Vec::new();
@@ -161,7 +162,7 @@ select $1, $2, c.column_name, c.source, c.remote_relation, c.remote_number, c.re
 from pg_catalog.jsonb_to_recordset($3) as c (column_name text, source text, remote_relation bigint, remote_number smallint,
     remote_type text, local_type text, drift text, drifted_to text)";
 
-/// Replaces the known columns of a mirror.
+/// Replaces the recorded columns of a mirror.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,

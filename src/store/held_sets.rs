@@ -1,23 +1,23 @@
-//! The table `meter_sync_held`: the sets of meters that the brake held back. Their keys are stored, so that a person can
-//! approve exactly these meters.
+//! The table `meter_sync_held`: the sets of meters that the brake held back. The keys of the meters are stored, so
+//! that a person can approve exactly these meters.
 //!
-//! A set belongs to the run that showed it. It is deleted as soon as a sync of the same tenant and table succeeds, so a
-//! stored set is never older than the last successful sync. An approval is checked key by key.
+//! A set belongs to the run that held it back. As soon as a sync of the same tenant and table succeeds, the set is
+//! deleted, so no stored set is older than the last successful sync. An approval is checked key by key.
 //!
-//! A site may be refused every hour for days, so few sets are kept:
+//! The brake may refuse the runs of a site every hour for days, so few sets are kept:
 //!
 //! - If several runs held back the same set, only the last of them keeps it. Sets count as the same if their digests
-//!   are equal: the number of keys and two sums of key hashes.
-//! - Of different sets the latest ones are kept, and all of the last hour. A person may take a while to decide, and
-//!   the schedule may run every minute.
+//!   are equal. A digest is the number of keys and two sums of key hashes.
+//! - Of different sets, the latest `SETS` are kept, and all sets of the last hour. A person may need a while to
+//!   decide, and the schedule may start a run every minute.
 
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::RunId;
 
-/// How many keys one row of the table stores, as one JSON array that Postgres compresses.
+/// How many keys one row of the table stores at most, as one JSON array that Postgres compresses.
 const KEYS_A_ROW: i64 = 1000;
 
-/// How many of the latest sets of a tenant and table are kept, however old they are.
+/// How many of the latest sets of a tenant and table are kept, even if they are older than an hour.
 const SETS: i64 = 10;
 
 const DROP_EARLIER: &str = "\
@@ -34,8 +34,8 @@ where g.id = $1 and h.tenant = g.tenant and h.local_table = g.local_table and h.
             and l.id <> g.id and l.held_back operator(pg_catalog.->>) 'digest' is distinct from $2) latest
       where latest.place <= $3 or latest.started_at > now() - interval '1 hour')";
 
-/// Deletes the sets of earlier runs that are the same as this run's set, and those that are neither recent nor among
-/// the latest.
+/// Deletes sets of earlier runs: those with the same digest as the set of this run, and those that are neither from
+/// the last hour nor among the latest.
 async fn drop_earlier(local: &Tx<'_, Local>, run: RunId, digest: &str) -> Result<(), DbError> {
     let params = [
         param::uuid(run.as_uuid()),
@@ -45,9 +45,9 @@ async fn drop_earlier(local: &Tx<'_, Local>, run: RunId, digest: &str) -> Result
     local.execute(DROP_EARLIER, &params).await.map(drop)
 }
 
-/// Stores a set of meters under a run, and deletes sets of earlier runs that are no longer needed. `keys` is SQL that selects
-/// the keys of the meters as `key`, each with its number as `n`. `whose` tells apart the sets of different tenants and tables.
-/// Returns the digest of the set: the number of keys, and two sums of hashes of the keys with `whose`.
+/// Stores a set of meters under a run, and deletes sets of earlier runs that are no longer needed. `keys` is SQL that
+/// selects the meters' keys as `key`, each with its number as `n`. `whose` is a text that goes into each hash, so that
+/// sets of different tenants and tables have different digests. Returns the digest of the set.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     run: RunId,
@@ -75,8 +75,8 @@ from held h"
     Ok(digest)
 }
 
-/// A `from` clause that joins the run `g` to its stored set `h`. The set is stored under that run, or under a later
-/// one with the same set as long as no sync has succeeded since.
+/// A `from` clause that joins the run `g` to the rows `h` of its stored set. The set is stored under the run itself,
+/// or under a later run that held back the same set while no sync succeeded in between.
 const SET_OF_RUN: &str = "\
 meter_sync.meter_sync_log g
     join meter_sync.meter_sync_held h on h.tenant = g.tenant and h.local_table = g.local_table
@@ -87,20 +87,20 @@ meter_sync.meter_sync_log g
             where s.tenant = g.tenant and s.local_table = g.local_table and s.seq > g.seq and not s.dry_run
               and s.outcome in ('succeeded', 'no_change', 'partial')))";
 
-/// How many of some meters an earlier run has shown.
+/// How many of the meters that a run wants to deactivate are in the set that a person approved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApprovalCover {
-    /// It showed all of these meters.
+    /// All of them are in the approved set.
     All,
-    /// It did not show this many of them.
+    /// This many of them are not in the approved set.
     AllBut(i64),
-    /// Nothing of that run can be approved: it held back no meters, was a run for another tenant or table, a sync
-    /// has succeeded since, or its set is no longer stored.
+    /// The set of the approved run cannot be used: that run held back no meters, it was for another tenant or table, a
+    /// sync has succeeded since, or its set is no longer stored.
     Nothing,
 }
 
-/// Compares the meters whose keys `keys` selects, as for [`keep`], with those that the run `shown` held back. `run` is the run
-/// that is to deactivate them.
+/// Compares the meters that the run `run` is to deactivate with those that the run `shown` held back. `keys` is SQL
+/// that selects the keys of the former, as for [`keep`].
 pub async fn cover(
     tx: &Tx<'_, Local>,
     (run, shown): (RunId, RunId),
@@ -131,10 +131,10 @@ const HAS_HELD: &str = "\
 -- look for the table of held meters
 select pg_catalog.to_regclass('meter_sync.meter_sync_held') is not null";
 
-/// Whether the meters that the run held back are still stored. They are deleted when a later sync succeeds, and when
-/// enough later runs held back other meters.
+/// Whether the meters that a run held back are still stored, so that a person can approve them. They are deleted when
+/// a later sync succeeds, and when enough later runs held back other meters.
 pub async fn can_be_approved(tx: &Tx<'_, Local>, id: RunId) -> Result<bool, DbError> {
-    // The log of an earlier version does not have this table.
+    // The tables of an earlier version do not include this one.
     let exists: bool = tx.query_one(HAS_HELD, &[]).await?.get(0);
     let held = format!(
         "-- look for the held meters\nselect exists (select from {SET_OF_RUN} where g.id = $1)"

@@ -1,7 +1,7 @@
 //! Creates and updates the tables of schema `meter_sync`, step by step.
 //!
-//! Steps are numbered from 1 and never edited once released. All missing steps run in one transaction under one
-//! advisory lock, so two processes that start at the same time apply them once.
+//! Steps are numbered from 1 and are never edited once released. All missing steps run in one transaction under an
+//! advisory lock, so if two processes start at the same time, each step is applied once.
 
 use crate::db::{Connection, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
@@ -33,27 +33,27 @@ pub enum Migrated {
     Applied(usize),
 }
 
-/// How the version of the sync tables compares with this program.
+/// How the version of the sync tables in the database compares with this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaVersion {
     /// There are no sync tables yet.
     Absent,
-    /// This many steps are missing.
+    /// The tables lack this many steps.
     Behind(usize),
     /// The tables are up to date.
     Current,
-    /// A newer version of the program made them.
+    /// A newer version of the program created or updated the tables.
     Newer,
 }
 
-/// Which of the sync tables exist, in any version.
+/// Which of the sync tables exist, whatever their version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExistingTables {
-    /// Whether any of them exist.
+    /// Whether the table of migrations exists, which is created first.
     pub any: bool,
-    /// Whether the table of known columns exists.
+    /// Whether the table `meter_sync_column` exists.
     pub columns: bool,
-    /// Whether the tables of sweeps exist.
+    /// Whether the tables of sweeps exist. They were added last.
     pub sweeps: bool,
 }
 

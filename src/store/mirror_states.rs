@@ -1,4 +1,5 @@
-//! The state of many mirrors at once, from the log and the table of checks.
+//! Reads the states of many mirrors at once, from the run log and from the table of mirrors that sweeps found
+//! unchanged.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -12,7 +13,7 @@ use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
 use crate::model::{Outcome, RunId};
 
-/// What is stored of one mirror.
+/// What the database holds about one mirror.
 #[derive(Clone, Debug, Default)]
 pub struct MirrorState {
     /// The last run that ended, without dry runs.
@@ -21,9 +22,9 @@ pub struct MirrorState {
     pub last_success_at: Option<DateTime<Utc>>,
     /// When a sweep last found the mirror unchanged.
     pub checked_at: Option<DateTime<Utc>>,
-    /// A run that has not ended.
+    /// The newest run without an end in the log; `None` if all have ended.
     pub open_run: Option<OpenRun>,
-    /// The number of the newest run; 0 before the first.
+    /// The `seq` of the newest run; 0 before the first.
     pub newest: i64,
 }
 
@@ -51,17 +52,18 @@ pub struct LastRunSummary {
     pub error_message: Option<String>,
 }
 
-/// A run whose log row has no end.
+/// A run that has no end in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenRun {
-    /// Whether its lock is held. If not, its process has died.
+    /// Whether the run lock is held. If it is not, the process of the run has died.
     pub is_in_progress: bool,
     /// Whether it only plans.
     pub is_dry_run: bool,
 }
 
 impl MirrorState {
-    /// When the mirror was last known to be equal.
+    /// When both sides were last known to be equal: after the last successful run, or when a sweep found the mirror
+    /// unchanged.
     pub fn equal_at(&self) -> Option<DateTime<Utc>> {
         latest(self.last_success_at, self.checked_at)
     }
@@ -71,15 +73,16 @@ impl MirrorState {
         self.open_run.is_some_and(|run| run.is_in_progress)
     }
 
-    /// Whether the mirror was equal after its last run, as far as the log tells.
+    /// Whether both sides were equal after the last run, according to the log. `false` if a run has no end.
     pub fn was_equal(&self) -> bool {
         let last = self.last_run.as_ref().and_then(|run| run.outcome);
         self.open_run.is_none() && last.is_some_and(Outcome::is_success)
     }
 }
 
-/// A run gets its number before its row is committed, so a row with a lower number can appear after one with a higher.
-/// They are never farther apart than this, unless that many runs begin at the same time.
+/// How far back [`changed_since`] looks for runs that were committed late. A run gets its number before its row is
+/// committed, so a row with a lower number can appear after one with a higher number. Such numbers are never farther
+/// apart than this, unless that many runs begin at the same time.
 const NUMBERS_APART: i64 = 1000;
 
 const CHANGED: &str = "\
@@ -89,8 +92,8 @@ from meter_sync.meter_sync_log l
 where l.local_table = any ($1) and l.seq > $2 and l.tenant is not null
 group by l.tenant, l.local_table";
 
-/// The mirrors of these tables that have runs with numbers after `seq`, each with its highest, and the highest of all. Runs of some earlier
-/// numbers are included, because they may have been committed late.
+/// Returns the mirrors of these tables that have runs with numbers above `seq`, each with its highest number, and the
+/// highest number of all. Includes runs with slightly lower numbers, because these may have been committed late.
 pub async fn changed_since(
     tx: &Tx<'_, Local>,
     tables: &[String],
@@ -109,7 +112,8 @@ pub async fn changed_since(
     Ok((keys.collect(), highest.unwrap_or(seq).max(seq)))
 }
 
-// Each part follows an index that begins with tenant and table, so the cost is that of the mirrors asked for.
+// Each subquery follows an index that begins with tenant and table, so the cost depends only on the number of mirrors
+// asked for.
 const READ: &str = concat!(
     "\
 -- read the states of mirrors
@@ -151,7 +155,7 @@ left join meter_sync.meter_sync_mirror m on m.tenant = u.tenant and m.local_tabl
 order by u.n"
 );
 
-/// Reads the states of these mirrors, in their order.
+/// Reads the states of these mirrors, in the order of `keys`.
 pub async fn read(tx: &Tx<'_, Local>, keys: &[MirrorKey]) -> Result<Vec<MirrorState>, DbError> {
     let tenants: Vec<String> = keys.iter().map(|key| key.tenant.clone()).collect();
     let tables: Vec<String> = keys.iter().map(|key| key.local_table.clone()).collect();
@@ -184,8 +188,8 @@ fn state(row: &Row) -> MirrorState {
     }
 }
 
-/// When a mirror was last known to be equal: after its last success, or at a later look. A look that a wrong clock dated
-/// ahead, before the last success, does not count for ever.
+/// Returns the later of two times: the end of the last successful run, and when a sweep last found the mirror
+/// unchanged. Ignores the latter while it lies more than an hour in the future, because a wrong clock dated it.
 pub fn latest(
     success: Option<DateTime<Utc>>,
     checked: Option<DateTime<Utc>>,

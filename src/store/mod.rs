@@ -1,13 +1,15 @@
-//! Our tables in schema `meter_sync`: their migrations, all SQL on them, and what their rows become.
+//! Our tables in schema `meter_sync`: their migrations, the SQL on them, and the types that their rows are read into.
 //!
-//! - `log` holds runs, `changes` and `rejected` what they did; `retention` deletes old ones.
-//! - `held` holds the sets of meters that wait for a person's approval.
+//! - `log` holds runs, `changes` and `rejected` what each run did; `retention` deletes old runs.
+//! - `held_sets` holds the sets of meters that wait for a person's approval.
 //! - `columns`, `watermarks` and `tombstones` hold what a run remembers for the next.
-//! - `slots` holds who serves which slot of the schedule, `sweeps` the sweeps, `checks` when they found a mirror unchanged.
-//! - `mirror_states` reads the log and the checks of many mirrors in one statement.
+//! - `slots` holds which process serves which slot of the schedule.
+//! - `sweeps` holds sweeps, and `checked_mirrors` when they last found each mirror unchanged.
+//! - `mirror_states` reads the states of many mirrors in one statement.
 //!
-//! What the rows mean is decided above. A statement that is built at run time from the users' columns, and joins one of our
-//! tables with theirs or with a temporary table, stands in `engine`: recording changes (`record`, `apply`), and sweeps.
+//! This module reads and writes rows; the modules that use it decide what the rows mean. Statements that join one of
+//! our tables with the users' tables, or with temporary ones, are built at run time from the users' columns. They are
+//! in `engine` (`record_changes`, `apply`, `sweep`).
 
 use crate::db::param::{self, Param};
 
@@ -25,12 +27,13 @@ pub mod sweeps;
 pub mod tombstones;
 pub mod watermarks;
 
-/// The parameters that pick the rows of a mirror: the tenant's id and the local table.
+/// Returns the parameters that select the rows of a mirror: the tenant's id and the local table.
 fn mirror_params<'a>(tenant: &'a str, local_table: &'a str) -> [Param<'a>; 2] {
     [param::text(tenant), param::text(local_table)]
 }
 
-/// The key of the run lock, as SQL. `$mirror` is SQL for a mirror: the table, a blank and the tenant.
+/// Builds the SQL expression for the advisory lock key of the run lock. `$mirror` is an SQL expression for the name of
+/// a mirror: the local table, a space and the tenant's id.
 macro_rules! run_lock_key {
     ($mirror:literal) => {
         concat!("hashtextextended('meter_sync run ' || ", $mirror, ", 0)")

@@ -11,7 +11,7 @@ insert into meter_sync.meter_sync_rejected (run_id, n, key, reason)
 select $1, r.n, r.entry->'key', r.entry->>'reason'
 from jsonb_array_elements($2) with ordinality r(entry, n)";
 
-/// Writes the rows that a run rejected.
+/// Writes the rows that a run rejected, with the reasons.
 pub async fn write(tx: &Tx<'_, Local>, run_id: RunId, rows: &[Rejection]) -> Result<(), DbError> {
     if rows.is_empty() {
         return Ok(());

@@ -1,31 +1,33 @@
 //! Deletes old runs from the log, with their changes and rejected rows.
 //!
-//! This happens after a run, in small steps with a transaction each. Some are kept longer:
+//! This happens after a run, in small steps, each in a transaction of its own. Some runs are kept longer:
 //!
-//! - runs with problems, [`PROBLEMS`] times as long;
-//! - each meter's last change and its run, so that the log can always tell why a meter is as it is;
-//! - the last run that succeeded, and the last that compared what all rows hold.
+//! - runs with problems, `PROBLEMS` times as long;
+//! - runs with the last change of a meter, of which only these changes are kept, so that the log can always tell why a
+//!   meter is as it is;
+//! - the last run that succeeded, and the last run that compared the contents of all rows.
 //!
-//! The age of a run is measured by the database's clock. Several processes may prune at once: each takes other
-//! runs. A failure is logged, and the next run tries again.
+//! The age of a run is measured by the database's clock. Several processes may delete at once: each skips the runs
+//! that another one has locked. A failure is logged, and the next run tries again.
 
 use std::time::{Duration, Instant};
 
 use super::log::LogKey;
 use crate::db::{Database, DbError, Local, Tx, param};
+use crate::model::saturating_i64;
 
 /// Runs with problems are kept this many times as long as others.
 const PROBLEMS: i64 = 4;
-/// The most runs that one step takes.
+/// The maximum number of runs that one step handles.
 const STEP: i64 = 50;
-/// The most changes and rejected rows that the runs of one step may have together. A step takes at least one
-/// run, however many that has.
+/// The maximum number of changes and rejected rows that the runs of one step have together. A step handles at least
+/// one run, however many entries that run has.
 const STEP_ENTRIES: i64 = 5000;
-/// No step begins later than this after the first. What remains is left to the next run.
+/// How long after the first step another step may begin. The next run deletes what remains.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Deletes what is older than `keep`, as far as time allows: of the runs of a tenant in a table, and of those that failed
-/// because the tenant was not known.
+/// Deletes runs that are older than `keep`, as far as time allows: runs of the tenant in the table, and runs that
+/// failed because no tenant was known.
 pub async fn prune(local: &Database<Local>, log: LogKey<'_>, keep: Duration) {
     let begun = Instant::now();
     let mut runs = 0;
@@ -62,13 +64,13 @@ async fn step(local: &Database<Local>, log: LogKey<'_>, keep: Duration) -> Resul
     local.write("prune the log", prune).await
 }
 
-/// The oldest runs that are due for deletion, at most those of one step.
+/// Selects and locks the oldest runs that are due for deletion, as many as one step handles.
 async fn old_runs(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
     keep: Duration,
 ) -> Result<Vec<uuid::Uuid>, DbError> {
-    let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+    let seconds = saturating_i64(keep.as_secs());
     let params = log.with([
         param::bigint(seconds),
         param::bigint(seconds.saturating_mul(PROBLEMS)),
@@ -102,8 +104,8 @@ from (select id, row_number() over oldest as n, sum(entries) over oldest as entr
 where o.n = 1 or o.entries <= $6
 order by o.n";
 
-/// Deletes changes that were kept as the last of their meter, but have been followed by a change of one of the
-/// old runs.
+/// Deletes changes of runs pruned earlier that were kept as the last change of their meter, if one of the old runs
+/// changed that meter later.
 const SUPERSEDED: &str = "\
 -- prune changes that others followed
 with gone as (
@@ -117,8 +119,8 @@ with gone as (
 update meter_sync.meter_sync_log l set changes_truncated = true
 where not l.changes_truncated and l.id in (select g.run_id from gone g)";
 
-/// Deletes the changes of the old runs, except those that are a meter's last. A change that was only planned or
-/// did not take effect is never a meter's last.
+/// Deletes the changes of the old runs, except the last change of each meter. A change that was only planned, or that
+/// did not take effect, never counts as the last.
 const CHANGES: &str = "\
 -- prune changes
 with gone as (
@@ -143,7 +145,7 @@ const KEPT: &str = "\
 -- mark pruned runs
 update meter_sync.meter_sync_log l set is_pruned = true where l.id = any ($1)";
 
-/// Deletes the old runs, and runs pruned earlier, of which no change is kept.
+/// Deletes pruned runs of which no change is kept: the old runs of this step, and runs pruned earlier.
 const RUNS: &str = "\
 -- prune runs
 delete from meter_sync.meter_sync_log l

@@ -1,4 +1,5 @@
-//! The table `meter_sync_slot`: which process has claimed which slot of the schedule.
+//! The table `meter_sync_slot`: which process has claimed which slot of the schedule. A slot is one time at which the
+//! schedule fires.
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
@@ -18,11 +19,13 @@ pub struct Slot {
     standing: &'static str,
 }
 
-/// What stands before the digest of the tenants in the table of slots. No tenant's id is like that by chance.
+/// The prefix that marks the slots of sweeps: it precedes the digest of the tenants in the column `tenant`. No
+/// tenant's id begins like this by chance.
 const SWEEP: &str = "* ";
 
 impl Slot {
-    /// A slot for a run of the tenant in the table; `None` if the tenant is not known, so that no run can begin.
+    /// A slot for a run of the tenant in the table. `tenant` is `None` if the tenant is not known; no run can begin
+    /// then.
     pub fn of_run(tenant: Option<&TenantId>, local_table: &str, at: DateTime<Utc>) -> Self {
         Self {
             tenant: tenant.map_or("", TenantId::as_str).to_owned(),
@@ -32,7 +35,7 @@ impl Slot {
         }
     }
 
-    /// A slot for a sweep.
+    /// A slot for a sweep of this set of mirrors.
     pub fn of_sweep(set: SweptSet, at: DateTime<Utc>) -> Self {
         Self {
             tenant: format!("{SWEEP}{}", set.tenants),
@@ -55,23 +58,24 @@ impl Slot {
     }
 }
 
-/// How a slot stands that a process has claimed.
+/// The state of a slot that a process has claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// The process that holds the slot.
     pub holder: String,
-    /// Whether a run or sweep that started since the slot began has served it, whoever claimed it.
+    /// Whether the slot has been served, by any process: a run that started since the slot began has ended, and was
+    /// neither a dry run nor interrupted; or a sweep that started since then has ended without an error.
     pub is_served: bool,
-    /// Whether the log has a run that started since the slot began and has no end.
+    /// Whether the log has a run that started since the slot began and has no end. Always `false` for a sweep.
     has_begun: bool,
 }
 
-/// Slots of the schedule that processes have claimed.
+/// The slots that processes have claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimedSlots {
-    /// The host and process that claimed the last slot; `None` if there is no slot.
+    /// The host and process that claimed the last of the slots; `None` if there is no slot.
     pub holder: Option<String>,
-    /// The slots, oldest first.
+    /// The claimed slots, oldest first.
     pub slots: Vec<ClaimedSlot>,
 }
 
@@ -80,14 +84,14 @@ pub struct ClaimedSlots {
 pub struct ClaimedSlot {
     /// When the slot began.
     pub at: DateTime<Utc>,
-    /// The schedule of the process that claimed it, in its `Display` form; `None` if an earlier version claimed
-    /// it.
+    /// The schedule of the process that claimed the slot, in its `Display` form; `None` if that process had none, or
+    /// if an earlier version claimed the slot.
     pub schedule: Option<String>,
 }
 
-/// Deletes claims on slots that are more than an hour ahead. A wrong clock made them, and they would block
-/// these slots when their time comes. Claims less far ahead are kept, because the clock may have been set back
-/// since.
+/// Deletes claims on slots that are more than an hour ahead of both the slot being claimed and the database's clock. A
+/// wrong clock made them, and they would block these slots when their time comes. Claims less far ahead are kept,
+/// because the clock may have been set back since.
 const LET_GO: &str = concat!(
     "\
 -- let go of slots that are far ahead
@@ -101,14 +105,14 @@ const CLAIM: &str = "\
 insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by, schedule) values ($1, $2, $3, $4, $5)
 on conflict do nothing";
 
-/// Deletes claims that are more than 30 days older than the slot being claimed. Only the newest claim is
-/// needed; the others are kept for display.
+/// Deletes claims that are more than 30 days older than the slot being claimed. Only the newest claim is needed; older
+/// ones are kept for display.
 const PRUNE: &str = "\
 -- prune old slots
 delete from meter_sync.meter_sync_slot
 where tenant = $1 and local_table = $2 and slot < $3 - interval '30 days'";
 
-/// Claims a slot that nobody has claimed, and returns whether it did.
+/// Claims a slot unless it is claimed already, and returns whether it did.
 pub async fn claim(
     tx: &Tx<'_, Local>,
     slot: &Slot,
@@ -163,8 +167,8 @@ from meter_sync.meter_sync_slot s
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3"
 );
 
-/// Looks how a slot stands that another claim has taken. [`claim`] may have waited for that claim to be committed, and
-/// only a later statement such as this one sees it.
+/// Reads the state of a slot that is claimed already. This must be a separate statement: [`claim`] may have
+/// waited until the other claim was committed, and only a later statement sees that claim.
 pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbError> {
     let row = tx.query_one(slot.standing, &slot.key()).await?;
     Ok(Standing {
@@ -174,9 +178,9 @@ pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbErr
     })
 }
 
-/// A run normally starts some milliseconds after its slot is claimed, so a claim without a run is given up
-/// after 30 seconds. A process whose run could not start claims the slot again before it retries, and one that sweeps
-/// renews its claim.
+/// Replaces the holder of a claim, if its run has begun (`$6`; the caller has made sure that no run is in progress, so the
+/// process has died) or if the claim is older than 30 seconds. A run normally starts some milliseconds after its slot is claimed. A process whose run could
+/// not start claims the slot again before it retries, and a process that sweeps renews its claim.
 const TAKE_OVER: &str = "\
 -- take over a slot
 update meter_sync.meter_sync_slot s
@@ -184,8 +188,8 @@ set claimed_by = $4, claimed_at = now()
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3 and s.claimed_by = $5
   and ($6 or s.claimed_at < now() - interval '30 seconds')";
 
-/// Takes a slot over from its holder, if the holder appears to have died, and returns whether it did. The caller must know
-/// that no run of the holder is in progress.
+/// Takes a slot over from its holder if the holder appears to have died, and returns whether it did. The caller must
+/// be sure that no run of the holder is in progress.
 pub async fn take_over(
     tx: &Tx<'_, Local>,
     slot: &Slot,
@@ -205,17 +209,18 @@ const RENEW: &str = "\
 update meter_sync.meter_sync_slot set claimed_at = now()
 where tenant = $1 and local_table = $2 and slot = $3 and claimed_by = $4";
 
-/// Renews a process's claim on a slot. Does nothing if another process has taken the slot over.
+/// Renews a process's claim on a slot, so that no other process takes the slot over. Does nothing if another process
+/// has already done so.
 pub async fn renew(tx: &Tx<'_, Local>, slot: &Slot, claimant: &str) -> Result<(), DbError> {
     let params = slot.key_and([param::text(claimant)]);
     tx.execute(RENEW, &params).await.map(drop)
 }
 
-/// The most slots that one query reads.
+/// The maximum number of slots that one query reads.
 const MOST: i64 = 500;
 
-// The query reads `schedule` through JSON, because the column is missing until a process of this version has
-// claimed a slot.
+// The query reads `schedule` through JSON, because the table of an earlier version lacks that column until this
+// version has run its migrations.
 const CLAIMED: &str = "\
 -- list the claimed slots
 select s.slot, s.claimed_by, to_jsonb(s)->>'schedule'
@@ -224,7 +229,7 @@ where s.tenant = $1 and s.local_table = $2 and s.slot >= coalesce((
     select max(b.slot) from meter_sync.meter_sync_slot b where b.tenant = $1 and b.local_table = $2 and b.slot <= $3), $3)
 order by s.slot desc limit $4";
 
-/// The claimed slots after this one, and the last one at or before it.
+/// Returns the claimed slots after the given one, and the last claimed slot at or before it.
 pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlots, DbError> {
     let params = slot.key_and([param::bigint(MOST)]);
     let rows = tx.query(CLAIMED, &params).await?;
@@ -232,7 +237,7 @@ pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlo
         at: row.get(0),
         schedule: row.get(2),
     };
-    // The claimant ends with a unique id, which means nothing to people.
+    // The stored name of a process ends with a unique id, which means nothing to people.
     let claimant = rows.first().map(|row| row.get::<_, &str>(1));
     let holder = claimant.map(|text| text.rsplit_once(' ').map_or(text, |(name, _)| name));
     Ok(ClaimedSlots {

@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{RunId, Trigger};
+use crate::model::{RunId, Trigger, saturating_i64};
 
 /// A sweep: one look at all mirrors of a process, and the runs of those that may differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,17 +48,18 @@ pub struct SweepCounts {
     pub remote_bytes: i64,
 }
 
-/// What sweeps look at: processes with the same settings share their slots and sweeps.
+/// The set of mirrors that a sweep looks at. Processes with the same settings have the same set, and so share their
+/// slots and sweeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SweptSet {
-    /// The local table, or the pattern where each tenant has one of its own.
+    /// The name of the local table. If each tenant has its own table, the name pattern of the setting.
     pub local_table: String,
-    /// A digest of the setting that names the tenants.
+    /// A digest of the setting that names the tenants, which does not depend on the order of a list.
     pub tenants: String,
 }
 
 impl SweptSet {
-    /// The first parameters of the statements about a set.
+    /// Returns the first two parameters of the statements about a set.
     pub fn key(&self) -> [Param<'_>; 2] {
         [
             param::text(self.local_table.as_str()),
@@ -102,7 +103,7 @@ set finished_at = greatest(clock_timestamp(), started_at), mirrors = $2, unchang
 where id = $1
 returning finished_at";
 
-/// Writes how a sweep ended, and returns when.
+/// Writes how a sweep ended, and returns when; `None` if the sweep has no row.
 pub async fn finish(
     tx: &Tx<'_, Local>,
     id: RunId,
@@ -135,7 +136,7 @@ select id, trigger, started_at, finished_at, mirrors, unchanged, succeeded, fail
 from meter_sync.meter_sync_sweep where local_table = $1 and tenants = $2 and finished_at is not null
 order by seq desc limit 1";
 
-/// The last sweep of the set that ended.
+/// Reads the last sweep of the set that has ended; `None` before the first.
 pub async fn last(tx: &Tx<'_, Local>, set: &SweptSet) -> Result<Option<SweepRecord>, DbError> {
     let row = tx.query_opt(LAST, &set.key()).await?;
     Ok(row.as_ref().map(record))
@@ -169,9 +170,9 @@ delete from meter_sync.meter_sync_sweep s
 where s.local_table = $1 and s.tenants = $2 and s.started_at < now() - $3 * interval '1 second'
   and s.seq < (select max(b.seq) from meter_sync.meter_sync_sweep b where b.local_table = $1 and b.tenants = $2)";
 
-/// Deletes the sweeps of the set that are older than `keep`, but not the last one.
+/// Deletes the sweeps of the set that are older than `keep`, except the last one.
 pub async fn prune(tx: &Tx<'_, Local>, set: &SweptSet, keep: Duration) -> Result<(), DbError> {
-    let seconds = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+    let seconds = saturating_i64(keep.as_secs());
     let [table, tenants] = set.key();
     let params = [table, tenants, param::bigint(seconds)];
     tx.execute(PRUNE, &params).await.map(drop)

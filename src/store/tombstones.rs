@@ -1,5 +1,5 @@
-//! The table `meter_sync_gone`: tombstones, which are hashes of the keys of meters that are inactive locally because the
-//! remote no longer has them.
+//! The table `meter_sync_gone`: the tombstones of each mirror. A tombstone is the hash of the key of a meter that is
+//! inactive locally because the remote no longer has it.
 
 use super::mirror_params;
 use crate::db::{DbError, Local, Tx, quote};
@@ -19,14 +19,14 @@ pub async fn are_known(
     Ok(tx.query_one(IS_KNOWN, &params).await?.get(0))
 }
 
-/// SQL that selects the tombstones of the mirror.
+/// Returns SQL that selects the tombstones of the mirror.
 pub fn select(tenant: &TenantId, local_table: &str) -> String {
     let of = of(tenant, local_table);
     format!("select g.key_hash from meter_sync.meter_sync_gone g where {of}")
 }
 
-/// Deletes the tombstones of meters that are back, and adds those of meters that are gone. Both are SQL that selects
-/// hashes of keys.
+/// Deletes the tombstones of meters that are back on the remote, and adds tombstones for meters that are gone from it.
+/// `back` and `gone` are SQL that selects the hashes of their keys.
 pub async fn update(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -34,7 +34,8 @@ pub async fn update(
     back: &str,
     gone: &str,
 ) -> Result<(), DbError> {
-    // The array makes the server compute the hashes once, whatever the planner expects of a table without statistics.
+    // The array makes the server compute the hashes once, even if the planner expects otherwise for a table without
+    // statistics.
     tx.batch(&format!(
         "-- forget meters that are back
 delete from meter_sync.meter_sync_gone g

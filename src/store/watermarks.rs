@@ -1,7 +1,7 @@
-//! The table `meter_sync_seen`: the watermark of each mirror, which is the row versions that both sides held when they were
-//! last found equal.
+//! The table `meter_sync_seen`: the watermark of each mirror. It holds the sums of the row versions of both sides when
+//! they were last found equal. A run that finds the same sums again need not compare the rows.
 //!
-//! It is written in the local transaction that makes the sides equal, or that finds them equal.
+//! A watermark is written in the local transaction that makes the sides equal, or that finds them equal.
 
 use super::mirror_params;
 use crate::db::{DbError, Local, Tx, param};
@@ -10,32 +10,33 @@ use crate::model::TenantId;
 /// A pair of values, one for each side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PerSide<T> {
-    /// The remote's.
+    /// The value of the remote side.
     pub remote: T,
-    /// The local one.
+    /// The value of the local side.
     pub local: T,
 }
 
-/// How many rows a side holds, and the sum of their versions.
+/// The number of rows on one side, and the sum of their versions.
 pub type VersionSum = (i64, i64);
 
 /// The row versions of both sides at one moment.
 #[derive(Clone, Debug)]
 pub struct Watermark {
-    /// The versions that each side holds.
+    /// The number of rows and the sum of versions on each side.
     pub totals: PerSide<VersionSum>,
     /// The oldest transaction that was still running on the remote at that moment.
     pub horizon: i64,
 }
 
-// The basis is passed as bytes: it contains names of remote relations and columns, and the local encoding may lack
+// The basis is passed as bytes, because it contains names of remote relations and columns. The local encoding may lack
 // some of their characters.
 const READ: &str = "\
 -- look up the versions last seen
 select remote_rows, remote_sum, local_rows, local_sum, remote_horizon from meter_sync.meter_sync_seen
 where tenant = $1 and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
 
-/// Reads the watermark. Returns `None` if there is none, or if it was stored for another basis.
+/// Reads the watermark of a mirror. `basis` describes the table files and settings on which row versions depend.
+/// Returns `None` if there is no watermark, or if it was stored for another basis.
 pub async fn read(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -54,17 +55,7 @@ pub async fn read(
     }))
 }
 
-const KEEP: &str = "\
--- remember the versions
-insert into meter_sync.meter_sync_seen
-    (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon)
-values ($1, $2, pg_catalog.encode(pg_catalog.sha256($3), 'hex'), $4, $5, $6, $7, $8)
-on conflict (tenant, local_table) do update set
-    basis = excluded.basis, remote_rows = excluded.remote_rows, remote_sum = excluded.remote_sum,
-    local_rows = excluded.local_rows, local_sum = excluded.local_sum,
-    remote_horizon = excluded.remote_horizon";
-
-/// Stores a watermark in place of the last one.
+/// Stores a watermark, and replaces the mirror's last one.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -72,24 +63,13 @@ pub async fn keep(
     basis: &str,
     watermark: &Watermark,
 ) -> Result<(), DbError> {
-    let [tenant, table] = mirror_params(tenant.as_str(), local_table);
-    let Watermark { totals, horizon } = watermark;
-    let params = [
-        tenant,
-        table,
-        param::bytea(basis.as_bytes()),
-        param::bigint(totals.remote.0),
-        param::bigint(totals.remote.1),
-        param::bigint(totals.local.0),
-        param::bigint(totals.local.1),
-        param::bigint(*horizon),
-    ];
-    tx.execute(KEEP, &params).await.map(drop)
+    let totals = (tenant.clone(), watermark.totals.clone());
+    keep_all(tx, (local_table, basis), &[totals], watermark.horizon).await
 }
 
-// Postgres takes several arrays only if `unnest` is written without its schema. It then never means another function.
-const KEEP_ALL: &str = "\
--- remember the versions of many tenants
+// Postgres accepts `unnest` with several arrays only without its schema. In that form it never means another function.
+const KEEP: &str = "\
+-- remember the versions
 insert into meter_sync.meter_sync_seen
     (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon)
 select u.tenant, $2, pg_catalog.encode(pg_catalog.sha256($3), 'hex'), u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8
@@ -100,10 +80,13 @@ on conflict (tenant, local_table) do update set
     local_rows = excluded.local_rows, local_sum = excluded.local_sum,
     remote_horizon = excluded.remote_horizon";
 
-/// Stores a watermark for each of these tenants, all with the same horizon. Both sides must have been equal in the remote
-/// snapshot in which the versions and the horizon were read, and the local versions must have been read before the local
-/// rows were compared. A run may store another watermark of the same tenant meanwhile; either of them holds for the
-/// versions that it names.
+/// Stores a watermark for each of these tenants, all with the same horizon. The caller must be sure of two things:
+///
+/// - Both sides were equal in the remote snapshot in which the remote versions and the horizon were read.
+/// - The local versions were read before the local rows were compared.
+///
+/// A run may store another watermark of the same tenant meanwhile. Either watermark is valid for the versions that it
+/// holds.
 pub async fn keep_all(
     local: &Tx<'_, Local>,
     (table, basis): (&str, &str),
@@ -135,7 +118,34 @@ pub async fn keep_all(
         param::bigints(&local_sums),
         param::bigint(horizon),
     ];
-    local.execute(KEEP_ALL, &params).await.map(drop)
+    local.execute(KEEP, &params).await.map(drop)
+}
+
+const TOTAL: &str = "\
+-- sum up the watermarks
+select pg_catalog.count(*),
+       coalesce(pg_catalog.sum(remote_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(remote_sum), 0),
+       coalesce(pg_catalog.sum(local_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(local_sum), 0)
+from meter_sync.meter_sync_seen
+where tenant = any ($1) and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
+
+/// How many of these tenants have a watermark on this basis, and the row versions of all these watermarks together.
+pub async fn total(
+    local: &Tx<'_, Local>,
+    (table, basis): (&str, &str),
+    tenants: &[String],
+) -> Result<(i64, PerSide<VersionSum>), DbError> {
+    let params = [
+        param::texts(tenants),
+        param::text(table),
+        param::bytea(basis.as_bytes()),
+    ];
+    let row = local.query_one(TOTAL, &params).await?;
+    let totals = PerSide {
+        remote: (row.get(1), row.get(2)),
+        local: (row.get(3), row.get(4)),
+    };
+    Ok((row.get(0), totals))
 }
 
 const FORGET: &str = "\

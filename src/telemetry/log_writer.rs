@@ -1,5 +1,5 @@
-//! Writes log lines to stderr from a thread of its own, so that the program never waits for a reader of its stderr.
-//! Lines that come while too many wait are lost. They are counted, and a later line reports how many there were.
+//! Writes log lines to stderr from a thread of its own, so that the program never blocks if nobody reads its stderr. If
+//! too many lines wait, further lines are dropped. They are counted, and a later line reports how many were lost.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// How many lines may wait to be written.
 const WAITING: usize = 1024;
-/// How long the program waits at its end for lines that are not written yet.
+/// How long the program waits, when it ends, for lines that are not written yet.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Queues log lines for the thread that writes them.
@@ -23,17 +23,18 @@ pub(super) struct LogWriter {
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
-    /// A request to answer once all earlier lines are written.
+    /// A request for an answer once all earlier lines are written.
     Written(SyncSender<()>),
 }
 
-/// The guard of the log. Dropping it waits until all lines are written, for at most a second.
+/// The guard of the log. Dropping it waits until all queued lines are written, for at most a second. It does not wait
+/// if the queue is full, because then nobody reads the lines.
 #[derive(Debug)]
 #[must_use = "the last lines may be lost without it"]
 pub struct Logging(LogWriter);
 
 impl LogWriter {
-    /// Starts the thread that writes to `output`. Nothing else waits for `output`.
+    /// Starts the thread that writes to `output`. Only this thread blocks if `output` does.
     pub(super) fn to(output: impl io::Write + Send + 'static) -> io::Result<(Self, Logging)> {
         let (queue, waiting) = sync_channel(WAITING);
         let lines = Self {
@@ -50,7 +51,7 @@ impl LogWriter {
 fn write(waiting: &Receiver<Message>, mut output: impl io::Write, lost: &AtomicU64) {
     for message in waiting {
         match message {
-            // The program goes on if nobody reads its log.
+            // A failed write is ignored: the program goes on without its log.
             Message::Line(line) => drop(output.write_all(&line)),
             Message::Written(answer) => drop(answer.send(())),
         }

@@ -21,12 +21,12 @@ pub use log_writer::Logging;
 
 mod log_writer;
 
-/// Starts logging. `default_filter` applies if the settings have no filter. Called once, before anything else.
+/// Starts logging. `default_filter` applies if the settings have no filter. Call it once, before anything is logged.
 pub fn start(settings: &LogSettings, default_filter: Targets) -> std::io::Result<Logging> {
     let filter = settings.filter.clone().unwrap_or(default_filter);
     let filtered = tracing_subscriber::registry().with(filter);
-    // `std::io::stderr` would be locked during a write, which may block for ever. So this is a duplicate of its
-    // descriptor.
+    // The log writes to a duplicate of the descriptor. `std::io::stderr` itself would stay locked during a write, which
+    // may block for ever.
     let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
     let (lines, logging) = LogWriter::to(stderr)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(move || lines.clone());
@@ -40,8 +40,8 @@ pub fn start(settings: &LogSettings, default_filter: Targets) -> std::io::Result
     Ok(logging)
 }
 
-/// Returns the handle of the process's metrics recorder. The first call installs the recorder; before that, recording a
-/// metric costs nothing.
+/// Returns the handle of the process's metrics recorder. The first call installs the recorder. Until then, recording a
+/// metric does nothing.
 pub fn recorder() -> PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     let recorder = RECORDER.get_or_init(|| {
@@ -61,11 +61,12 @@ pub fn recorder() -> PrometheusHandle {
     recorder.clone()
 }
 
-/// How long to wait between two clean-ups. What the histogram records after a scrape stays in memory until the next
-/// scrape or clean-up.
+/// How long to wait between two clean-ups of the recorder. Recorded values of a histogram stay in memory one by one
+/// until the next scrape or clean-up.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// Cleans up the recorder until the process stops, so that its memory does not grow if nobody scrapes.
+/// Cleans up the recorder from time to time until the process stops, so that its memory does not grow if nobody scrapes
+/// the metrics.
 pub async fn upkeep(recorder: PrometheusHandle, shutdown: CancellationToken) {
     let forever = async {
         loop {

@@ -9,7 +9,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &[]),
     ("shutdown", &[]),
-    ("arguments", &["model"]),
     ("trace_id", &[]),
     ("printable", &[]),
     ("address", &[]),
@@ -23,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "engine", "store", "db", "config", "error", "model", "clock", "trace_id",
         ],
     ),
+    ("arguments", &["mirrors", "model"]),
     ("looks", &["mirrors", "model"]),
     (
         "schedule",

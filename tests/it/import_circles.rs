@@ -1,9 +1,9 @@
-//! No folder has an import circle: a file can be read after those that it uses.
+//! Checks that no folder has an import circle, so that each file can be read after the files that it uses.
 //!
 //! The members of a folder are its files and its subfolders. What a member uses is read from its `use` lines and from
-//! the paths in its code that begin with `crate`, `self` or `super`. An import through a name that a `mod.rs`
-//! re-exports counts as one of the file that has it. A `mod.rs` is no member, as it is the parent that declares the
-//! others. Tests do not count.
+//! the paths in its code that begin with `crate`, `self` or `super`. The import of a name that a `mod.rs` re-exports
+//! counts as an import from the file that defines the name. A `mod.rs` is not a member, because it is the parent that
+//! declares the members. Tests do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

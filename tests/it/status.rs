@@ -1,5 +1,7 @@
 //! What a status tells of what others have just changed, though an unchanged database is not asked twice.
 
+use std::time::Duration;
+
 use meter_sync::clock;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
@@ -222,6 +224,38 @@ async fn many_meters_are_counted_anew_after_a_run_of_any_process() {
         assert_eq!(run.outcome, Some(Outcome::Failed));
         assert_eq!(status(&site).await.meters, counts(2 - id, MANY + id));
     }
+}
+
+#[tokio::test]
+async fn runs_are_heard_of_though_the_meters_cannot_be_counted() {
+    let mut site = synced().await;
+    let role = format!("countless_{}", std::process::id());
+    site.on_local(&format!(
+        "create role {role} login; grant usage on schema meter_sync to {role}; grant select on tenant to {role};
+         grant select on all tables in schema meter_sync to {role}"
+    ))
+    .await;
+    let writer = site.mirror.clone();
+    let url = site
+        .pair
+        .local_url
+        .replace("postgres@", &format!("{role}@"));
+    site.reconfigure(&site.settings().with(Setting::LocalUrl, &url));
+    let mut events = site.mirror.events();
+    let run = finish(&writer, Request::new(Trigger::Cli)).await;
+    let heard = tokio::time::timeout(Duration::from_secs(30), events.next()).await;
+    let heard = heard.expect("it is heard of");
+    assert!(
+        heard.iter().any(|event| event.run_id == run.run_id),
+        "{heard:?}"
+    );
+    let local = status(&site).await.connections.local;
+    site.on_local(&format!("drop owned by {role}; drop role {role}"))
+        .await;
+    assert_eq!(
+        local.error.map(|error| error.code),
+        Some(ErrorCode::LocalAuth)
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use chrono_tz::Tz;
 
 use super::fields::{AllowedValues, CronFields};
 
-/// The schedule in words; `None` for an unusual one. The time zone is named only with times of the day.
+/// The schedule in words; `None` if it is too unusual for that. The words name the time zone only if they name times of
+/// the day.
 pub(super) fn in_words(fields: &CronFields, zone: Tz) -> Option<String> {
     let sole_second = fields.seconds.set.iter().eq([&0]);
     if !sole_second || !fields.months.all || !fields.years.all {
@@ -56,7 +57,7 @@ fn sole(values: &AllowedValues) -> Option<u32> {
     set.next().copied().filter(|_| set.next().is_none())
 }
 
-/// The times of the day; `None` if there are more than four, or if they have several minutes.
+/// The times of the day in words; `None` if the line names more than four hours, or more than one minute.
 fn times(fields: &CronFields) -> Option<String> {
     let minute = sole(&fields.minutes)?;
     let hours = &fields.hours.set;

@@ -8,7 +8,7 @@ pub enum ScheduleError {
         "a schedule has 5 fields (minute, hour, day of month, month, weekday), 6 (seconds first) or 7 (year last), this one has {found}; for every hour write `0 * * * *`"
     )]
     FieldCount {
-        /// How many there are.
+        /// How many fields the line has.
         found: usize,
     },
     /// An `@name` that is not supported.
@@ -16,7 +16,7 @@ pub enum ScheduleError {
         "`{name}` is not a known schedule; write @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually, or five fields such as `0 * * * *`"
     )]
     Nickname {
-        /// What was written.
+        /// The name that was written.
         name: String,
     },
     /// A part of a field that is no value, range or step.
@@ -24,23 +24,23 @@ pub enum ScheduleError {
         "`{text}` in the {field} field is not understood; write `*`, a value from {low} to {high}{names}, a range such as `{low}-{high}`, a step such as `*/2`, or several of these with commas"
     )]
     NotUnderstood {
-        /// The field.
+        /// The name of the field in which the error is.
         field: &'static str,
-        /// The part.
+        /// The part of the field that is not understood.
         text: String,
         /// The field's lowest value.
         low: u32,
         /// The field's highest value.
         high: u32,
-        /// The names that the field accepts, as an addition to the values in the message; empty if there are none.
+        /// The part of the message that offers names, such as ` or JAN to DEC`; empty if the field has no names.
         names: &'static str,
     },
     /// A value outside the field's range.
     #[error("{value} in the {field} field is out of range; write a value from {low} to {high}")]
     OutOfRange {
-        /// The field.
+        /// The name of the field in which the error is.
         field: &'static str,
-        /// The value.
+        /// The value that is out of range.
         value: String,
         /// The field's lowest value.
         low: u32,
@@ -50,9 +50,9 @@ pub enum ScheduleError {
     /// A range whose start is after its end.
     #[error("the range `{text}` in the {field} field runs backwards; write `{instead}`")]
     Backwards {
-        /// The field.
+        /// The name of the field in which the error is.
         field: &'static str,
-        /// The range.
+        /// The range as it was written.
         text: String,
         /// The two ranges that were probably meant.
         instead: String,
@@ -60,7 +60,7 @@ pub enum ScheduleError {
     /// A step of zero.
     #[error("the step of `{text}` in the {field} field is 0; write a step of 1 or more")]
     StepOfZero {
-        /// The field.
+        /// The name of the field in which the error is.
         field: &'static str,
         /// The part with the step.
         text: String,
@@ -70,24 +70,24 @@ pub enum ScheduleError {
         "the step of `{text}` in the {field} field is larger than its range {low}-{high}, so it would fire at {field} {low} only; write `{low}` if that is meant, `*` for every {field}, or a step up to {largest}"
     )]
     StepTooLarge {
-        /// The field.
+        /// The name of the field in which the error is.
         field: &'static str,
         /// The part with the step.
         text: String,
-        /// The start of the range the step is taken in.
+        /// The start of the range in which the step counts.
         low: u32,
-        /// The end of that range.
+        /// The end of the range in which the step counts.
         high: u32,
         /// The largest step that leaves two values.
         largest: u32,
     },
-    /// A line in the style of Quartz (with a `?`) that has weekday numbers. Quartz numbers weekdays differently from
-    /// cron.
+    /// A line with a `?`, as Quartz writes it, and with weekday numbers. Quartz numbers weekdays differently from cron,
+    /// so the meaning is unclear.
     #[error(
         "`{weekdays}` in the weekday field is ambiguous beside a `?`: Quartz counts from 1 = Sunday, cron from 0 = Sunday; write names such as MON-FRI, or `*` in place of `?`"
     )]
     AmbiguousWeekday {
-        /// The weekday field.
+        /// The text of the weekday field.
         weekdays: String,
     },
     /// No date matches, such as 30 February.
@@ -95,13 +95,13 @@ pub enum ScheduleError {
         "`{line}` never fires: no date matches its day of month, month, weekday and year together; correct the day of month or the month"
     )]
     NeverFires {
-        /// The line.
+        /// The cron line.
         line: String,
     },
     /// The last year that the line names is over.
     #[error("`{line}` fires no more: the years it names are over; write `*` for the year")]
     Over {
-        /// The line.
+        /// The cron line.
         line: String,
     },
 }

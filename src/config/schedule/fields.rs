@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::ScheduleError;
 
-/// The first and last year that a line can name, as in Quartz.
+/// The first year that a line can name. The last is [`LAST_YEAR`]. Quartz has the same bounds.
 const FIRST_YEAR: i32 = 1970;
 pub(super) const LAST_YEAR: i32 = 2099;
 
@@ -24,8 +24,8 @@ pub(super) struct CronFields {
 #[derive(Clone)]
 pub(super) struct AllowedValues {
     pub(super) set: BTreeSet<u32>,
-    /// Whether the field starts with `*` (or is `?`). Such a day field does not restrict days, and such an hour field
-    /// does not name particular hours.
+    /// Whether the field starts with `*` (or is `?`). A day field that does counts as unrestricted. An hour field that
+    /// does counts as one for every hour, see [`CronFields::runs_by_the_hour`].
     pub(super) starred: bool,
     /// Whether every value of the field is allowed.
     pub(super) all: bool,
@@ -37,7 +37,7 @@ struct Unit {
     low: u32,
     high: u32,
     names: &'static [&'static str],
-    /// The names, as an addition to the values in an error message.
+    /// The part of an error message that offers these names.
     names_offered: &'static str,
     /// Whether 7 means the same as 0.
     seven_is_zero: bool,
@@ -83,8 +83,8 @@ impl CronFields {
         })
     }
 
-    /// Whether the hour field starts with `*` or names every hour, so that the line runs by the hour and not at
-    /// particular times of the day.
+    /// Whether the line fires by the hour and not at particular times of the day: its hour field starts with `*` or
+    /// names every hour.
     pub(super) fn runs_by_the_hour(&self) -> bool {
         self.hours.starred || self.hours.all
     }
@@ -103,7 +103,7 @@ fn spelt_out(nickname: &str) -> Result<&'static str, ScheduleError> {
     }
 }
 
-/// Quartz writes `?` where others write `*`.
+/// Replaces `?` by `*`. In Quartz, `?` stands for a day field without a restriction.
 fn or_star(field: &str) -> &str {
     if field == "?" { "*" } else { field }
 }
@@ -204,7 +204,7 @@ impl Unit {
         if start <= end {
             return Ok((start, end));
         }
-        // Sunday is both 0 and 7, so FRI-SUN and 7-2 are ranges too
+        // Sunday is both 0 and 7, so FRI-SUN and 7-2 are ranges, too.
         if self.fold(start) <= end {
             return Ok((self.fold(start), end));
         }
@@ -267,8 +267,8 @@ impl Unit {
     }
 }
 
-/// Parses a number of digits only (`parse` alone would accept `+5`). A number that is too long gives `u32::MAX`, which
-/// is out of range too.
+/// Parses a number that consists of digits only (`parse` alone would accept `+5`). A number that does not fit gives
+/// `u32::MAX`, which every field refuses.
 fn number(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u32::MAX))

@@ -3,8 +3,8 @@
 //!
 //! The crate reads Quartz lines: seconds first, weekdays from 1 = Sunday, day of month and weekday joined by "and",
 //! years to 2100. So this module writes the checked fields as lists of values in that notation, and as two lines if a
-//! day may match either field. It passes local times to the crate as if they were UTC, because with a real time zone
-//! the crate would drop the slots that a clock change skips.
+//! day may match either field. It passes local times to the crate as if they were UTC. With a real time zone, the crate
+//! would drop the firing times that a clock change skips.
 
 use std::str::FromStr;
 
@@ -13,7 +13,8 @@ use cron::TimeUnitSpec;
 
 use super::fields::CronFields;
 
-/// The slots of a line, as one Quartz line, or as two whose slots are merged.
+/// The local firing times ("slots") of a line. They are stored as one Quartz line, or as two lines whose firing times
+/// are merged.
 #[derive(Clone)]
 pub(super) struct FiringTimes(Vec<cron::Schedule>);
 
@@ -29,18 +30,18 @@ impl FiringTimes {
         })
     }
 
-    /// Whether there is any slot at all.
+    /// Whether the line ever fires.
     pub(super) fn any(&self) -> bool {
         let start = DateTime::UNIX_EPOCH.naive_utc() - TimeDelta::seconds(1);
         self.next(start).is_some()
     }
 
-    /// The slots after `local`, ascending.
+    /// The firing times after `local`, ascending.
     pub(super) fn after(&self, local: NaiveDateTime) -> impl Iterator<Item = NaiveDateTime> {
         std::iter::successors(self.next(local), |slot| self.next(*slot))
     }
 
-    /// The slots before `local`, descending.
+    /// The firing times before `local`, descending.
     pub(super) fn before(&self, local: NaiveDateTime) -> impl Iterator<Item = NaiveDateTime> {
         std::iter::successors(self.previous(local), |slot| self.previous(*slot))
     }
@@ -61,9 +62,9 @@ impl FiringTimes {
     }
 }
 
-/// The end of the last year that `line` names and that is not after the year of `local`. A backward search must not
-/// start later. If it starts in a year that the line does not name, the crate (0.17.0) goes to the last named year but
-/// keeps the month, day and time of the start, and so misses the rest of that year.
+/// The end of the last year that `line` names, among the years up to that of `local`. A backward search must not start
+/// later. If it starts in a year that the line does not name, the crate (0.17.0) goes to the last named year but keeps
+/// the month, day and time of the start, and so misses the rest of that year.
 fn end_of_last_year(line: &cron::Schedule, local: NaiveDateTime) -> Option<NaiveDateTime> {
     let years = line.years().range(..=u32::try_from(local.year()).ok()?);
     let end = i32::try_from(years.max()?).ok()? + 1;

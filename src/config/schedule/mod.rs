@@ -1,15 +1,16 @@
 //! Parses a cron line in a named time zone, and finds the instants at which it fires.
 //!
-//! CronFields: a line has five fields as in crontab(5) (minute, hour, day of month, month, weekday), six with seconds
+//! Fields: a line has five fields as in crontab(5) (minute, hour, day of month, month, weekday), six with seconds
 //! first, or seven with the year last; or it is a nickname such as `@hourly`. Weekdays have the same numbers in all of
 //! these: 0 and 7 are Sunday, as in Node, Spring and crontab. Only Quartz and AWS count from 1 = Sunday. A line that
-//! looks like theirs (`?` for the day, a number for the weekday) is refused, as it would otherwise run a day late
-//! without notice.
+//! looks like one of theirs (`?` for the day, a number for the weekday) is refused, because it would otherwise silently
+//! run a day late.
 //!
 //! Days: the rule is that of Vixie cron. If both day of month and weekday are restricted, a day matches if either field
-//! matches; otherwise both fields must match. A field that starts with `*` (or `?`) is not restricted, even `*/2`.
+//! matches; otherwise both fields must match. A field that starts with `*` (or `?`), such as `*/2`, does not count as
+//! restricted here.
 //!
-//! Clock changes: a slot is a local time.
+//! Clock changes: a slot is the local time of a firing.
 //!
 //! - A slot that a clock change skips fires at the first instant after the change.
 //! - A slot that a clock change repeats fires once, the first time.
@@ -17,8 +18,8 @@
 //!   fires each real hour. A skipped slot of such a line is dropped if the line fires anyway soon after the change:
 //!   within the length of the skipped time.
 //!
-//! The `cron` crate finds the slots. Around it, this module adds the checks with messages that name the field
-//! (`fields`), the translation into the notation of the crate (`slots`), and the clock changes (this file).
+//! The `cron` crate finds the slots. This module adds three things: checks whose messages name the field (`fields`),
+//! the translation into the notation of the crate (`firing_times`), and the clock changes (this file).
 
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
@@ -36,7 +37,7 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
-/// A cron line in a named time zone. It has at least one slot.
+/// A cron line in a named time zone. The line fires at least once.
 #[derive(Clone)]
 pub struct Schedule {
     line: String,
@@ -45,7 +46,7 @@ pub struct Schedule {
     slots: FiringTimes,
 }
 
-/// Which of the two instants is meant if a clock change repeats a local time.
+/// Which of its two instants a local time means if a clock change repeats it.
 #[derive(Clone, Copy)]
 enum Pass {
     First,
@@ -78,7 +79,7 @@ impl Schedule {
         })
     }
 
-    /// Returns the schedule unchanged. Error: the years that it names are over at `now`.
+    /// Returns the schedule unchanged. Error: it does not fire after `now`, because the years that it names are over.
     pub fn still_fires(self, now: DateTime<Utc>) -> Result<Self, ScheduleError> {
         match self.next_after(now) {
             Some(_) => Ok(self),
@@ -130,8 +131,8 @@ impl Schedule {
             .unwrap_or_else(|| format!("cron `{}` ({})", self.line, self.zone))
     }
 
-    /// The passes in which to search for firings. Within one pass, a later slot never fires before an earlier one. The
-    /// two searches above depend on that.
+    /// The passes in which to search for firings. Within one pass, a later slot never fires before an earlier one.
+    /// [`Schedule::next_after`] and [`Schedule::latest_at_or_before`] depend on that.
     fn passes(&self) -> impl Iterator<Item = Pass> + use<> {
         let both = self.fields.runs_by_the_hour();
         [Pass::First, Pass::Second]
@@ -150,7 +151,8 @@ impl Schedule {
         (local, repeated)
     }
 
-    /// The instant at which the local time `slot` fires; `None` if a clock change skips the slot and it is dropped.
+    /// The instant at which the local time `slot` fires; `None` if a clock change skips the slot and its firing is
+    /// dropped.
     fn fires_at(&self, slot: NaiveDateTime, pass: Pass) -> Option<DateTime<Utc>> {
         match (self.zone.from_local_datetime(&slot), pass) {
             (MappedLocalTime::Single(only), _) => Some(only.to_utc()),
@@ -160,7 +162,7 @@ impl Schedule {
         }
     }
 
-    /// The instant at which a slot skipped by a clock change fires instead; `None` if it is dropped.
+    /// The instant at which a slot that a clock change skips fires instead; `None` if its firing is dropped.
     fn made_up_at(&self, slot: NaiveDateTime) -> Option<DateTime<Utc>> {
         let gap = GapInfo::new(&slot, &self.zone)?;
         let (begin, _) = gap.begin?;
@@ -185,8 +187,8 @@ impl std::fmt::Debug for Schedule {
     }
 }
 
-/// Cuts an instant to whole seconds, and limits it to the years that a line can name plus two days at each end. Within
-/// this range arithmetic cannot overflow, and there are no firings outside it.
+/// Cuts an instant to whole seconds, and moves it into the years that a line can name plus two days at each end. Inside
+/// this range, arithmetic cannot overflow. Outside it, no line fires.
 fn within_years(instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
     const FIRST: i64 = -2 * 86_400;
     const LAST: i64 = 4_102_444_800 + 2 * 86_400; // 2100-01-03

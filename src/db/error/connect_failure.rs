@@ -9,7 +9,7 @@ use crate::db::SideName;
 use crate::db::connector::{ConnectFailure, DialError, FailedAttempt, TIMED_OUT};
 use crate::error::{ErrorCode, Failure};
 
-/// The driver's text if TLS is required and the server has none.
+/// The driver's error text if TLS is required and the server does not offer it.
 const NO_TLS: &str = "server does not support TLS";
 
 pub(super) fn of_dial(side: SideName, error: &DialError) -> Failure {
@@ -60,7 +60,7 @@ fn reason(why: &ConnectFailure) -> String {
     }
 }
 
-/// The failure, if the server or its TLS decided the attempt; `None` if the server was not reached.
+/// Describes an error that the server or TLS caused; `None` if the server was not reached.
 fn of_driver(
     side: SideName,
     error: &DialError,

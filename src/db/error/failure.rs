@@ -8,7 +8,7 @@ use super::server_text::shortened;
 use crate::db::{OPEN, SideName};
 use crate::error::{ErrorCode, Failure};
 
-/// The driver's texts for an answer that does not follow the Postgres protocol.
+/// The beginnings of the driver's error texts for an answer that does not follow the Postgres protocol.
 const GARBLED: [&str; 3] = [
     "unexpected message from server",
     "error parsing response from server",
@@ -60,7 +60,7 @@ pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Fai
     }
 }
 
-/// What the server says, and the function that raised it.
+/// The message for people: the server's own message, and the function that raised the error.
 fn told(side: SideName, doing: &str, error: &ServerError) -> String {
     let state = error.code().code();
     if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !origin::is_raised(error) {
@@ -89,7 +89,7 @@ pub(super) fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// Why a connection was not made: the kind of the I/O error, without the address.
+/// Says why a connection was not made, by the kind of the I/O error. The address is left out.
 pub(super) fn io_reason(error: &tokio_postgres::Error) -> String {
     let source = std::error::Error::source(error);
     let Some(io) = source.and_then(|source| source.downcast_ref::<std::io::Error>()) else {

@@ -1,15 +1,15 @@
-//! Reads from a server's message which right a role lacks, such as `permission denied for function f`.
+//! Reads from a server's message, such as `permission denied for function f`, on which object a role lacks a privilege.
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
 use crate::db::{SideName, quote};
 
-/// An object that a role lacks a right on.
+/// An object on which the role lacks a privilege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MissingPrivilege<'e> {
     /// The kind of the object, in the words of the server: `function`, `table`, `foreign table`.
     pub(crate) kind: &'e str,
-    /// Its name, without its schema.
+    /// The name of the object, without its schema.
     pub(crate) name: &'e str,
 }
 
@@ -41,7 +41,7 @@ impl<'e> MissingPrivilege<'e> {
         ["foreign table", "materialized view", "table", "view"].contains(&self.kind)
     }
 
-    /// The remedy that names the grant; `None` if the kind does not tell which right is missing.
+    /// The remedy with the `grant` statement; `None` if several privileges could be missing on an object of this kind.
     pub(super) fn remedy(self, side: SideName) -> Option<String> {
         let right = match self.kind {
             "function" => "execute on function",

@@ -1,4 +1,4 @@
-//! The errors of the databases, and the [`Failure`] that users see of each.
+//! The errors of database access. Users see each of them as a [`Failure`].
 
 use std::time::Duration;
 
@@ -25,47 +25,47 @@ pub enum DbError {
     /// The pool could not be built.
     #[error("the {side} connection pool could not be set up")]
     Pool {
-        /// Which database.
+        /// The side of the database.
         side: SideName,
-        /// Why.
+        /// The cause.
         source: BuildError,
     },
     /// No connection could be made.
     #[error("no connection to the {side} database")]
     Connect {
-        /// Which database.
+        /// The side of the database.
         side: SideName,
-        /// How long we waited.
+        /// How long this process waited.
         waited: Duration,
-        /// Why.
+        /// The cause.
         source: PoolError<DialError>,
     },
     /// A statement failed.
     #[error("the {side} database failed at: {doing}")]
     Query {
-        /// Which database.
+        /// The side of the database.
         side: SideName,
-        /// What was being done.
+        /// The step that was being carried out.
         doing: String,
-        /// Why.
+        /// The cause.
         source: tokio_postgres::Error,
     },
     /// All connections that may be used for reading are in use.
     #[error("no connection to the {side} database is free for reading")]
     Busy {
-        /// Which database.
+        /// The side of the database.
         side: SideName,
-        /// How long we waited.
+        /// How long this process waited.
         waited: Duration,
     },
     /// The server did not answer.
     #[error("the {side} database was silent for {waited:?} at: {doing}")]
     Silence {
-        /// Which database.
+        /// The side of the database.
         side: SideName,
-        /// What was being done.
+        /// The step that was being carried out.
         doing: String,
-        /// How long we waited.
+        /// How long this process waited.
         waited: Duration,
     },
 }
@@ -93,7 +93,7 @@ impl DbError {
         }
     }
 
-    /// Which database.
+    /// The side of the database.
     pub fn side(&self) -> SideName {
         match self {
             Self::Pool { side, .. }
@@ -104,13 +104,13 @@ impl DbError {
         }
     }
 
-    /// The server's own error, if it gave one.
+    /// The error message of the server itself; `None` if the error did not come from the server.
     pub fn server_error(&self) -> Option<&tokio_postgres::error::DbError> {
         self.driver_error()
             .and_then(tokio_postgres::Error::as_db_error)
     }
 
-    /// The object that the role lacks a right on, if the server's message names it.
+    /// The object on which the role lacks a privilege, if the server's message names one.
     pub(crate) fn denied(&self) -> Option<MissingPrivilege<'_>> {
         self.server_error().and_then(MissingPrivilege::of)
     }
@@ -128,13 +128,13 @@ impl DbError {
         }
     }
 
-    /// Whether the error concerns one row, and not the statement or the server. The values of the row break a rule or
-    /// cannot be cast, or a trigger or another function of the database's owner fails on it.
+    /// Whether the error concerns one row, and not the statement or the server: a value of the row breaks a constraint
+    /// or cannot be cast, or a trigger or another user-defined function fails on the row.
     pub fn is_about_a_row(&self) -> bool {
         self.server_error().is_some_and(origin::is_about_a_row) && !self.is_of_an_event_trigger()
     }
 
-    /// Whether an event trigger refuses to create or drop temporary tables or views, which every run may need.
+    /// Whether an event trigger refused to create or drop one of the temporary tables or views that runs need.
     pub fn is_of_an_event_trigger(&self) -> bool {
         match self {
             Self::Query { doing, source, .. } => source
@@ -151,7 +151,7 @@ impl DbError {
         self.server_error().is_none_or(origin::is_fatal)
     }
 
-    /// Whether a text on the server reached its limit of 1 GiB.
+    /// Whether a text on the server exceeded the limit of 1 GiB for one value.
     pub fn is_of_a_long_row(&self) -> bool {
         self.server_error().is_some_and(|error| {
             let is_of_memory =
@@ -161,16 +161,16 @@ impl DbError {
         })
     }
 
-    /// Whether the server gave up on a computation that the caller can do without. It took longer than
-    /// `statement_timeout`, or needs a function that the server does not have.
+    /// Whether the statement was cancelled, usually by `statement_timeout`, or needs a function that the server does
+    /// not have. Callers whose computation is optional then go on without it.
     pub fn is_too_much_to_compute(&self) -> bool {
         self.server_error().is_some_and(|error| {
             [SqlState::QUERY_CANCELED, SqlState::UNDEFINED_FUNCTION].contains(error.code())
         })
     }
 
-    /// Whether a relation cannot be locked: it is no table or view, does not exist, or may not be read. Reading it
-    /// shows the reason.
+    /// Whether the relation cannot be locked: it is no table or view, does not exist, or the role may not read it. A
+    /// later read of the relation then fails with the reason.
     pub fn cannot_be_locked(&self) -> bool {
         self.server_error().is_some_and(|error| {
             [
@@ -184,13 +184,13 @@ impl DbError {
         })
     }
 
-    /// Whether the role lacks a right.
+    /// Whether the role lacks a privilege.
     pub fn is_denied(&self) -> bool {
         self.server_error()
             .is_some_and(|error| *error.code() == SqlState::INSUFFICIENT_PRIVILEGE)
     }
 
-    /// Converts the error into what users see: a code, a message and a remedy.
+    /// Converts the error to the failure that users see: a code, a message and a remedy.
     pub fn failure(&self) -> Failure {
         let side = self.side();
         match self {

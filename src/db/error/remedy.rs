@@ -8,8 +8,8 @@ use super::server_text::shortened;
 use crate::db::SideName;
 use crate::error::ErrorCode;
 
-/// The statements that create and drop temporary tables, views and indexes. An event trigger may refuse them, and
-/// they run no other code of the database's owner.
+/// The names of our statements that create or drop temporary tables, views, indexes or our schema. If user-defined code
+/// raises an error in one of them, that code is taken to be an event trigger.
 const OF_TEMPORARY_TABLES: [&str; 15] = [
     "create the staging tables",
     "create the text staging table",
@@ -28,15 +28,16 @@ const OF_TEMPORARY_TABLES: [&str; 15] = [
     "forget who was noted",
 ];
 
-/// Whether an event trigger failed in one of our statements.
+/// Whether an event trigger refused one of the statements in [`OF_TEMPORARY_TABLES`].
 pub(super) fn is_of_an_event_trigger(doing: &str, error: &ServerError) -> bool {
     OF_TEMPORARY_TABLES.contains(&doing) && origin::is_in_code_of_theirs(error)
 }
 
-/// What to do if the row filter or column list of a publication keeps the local table from being updated.
+/// The remedy if Postgres refuses updates of the local table because of the row filter or column list of a publication.
 pub(crate) const PUBLICATION_REMEDY: &str = "As the owner of the publication: let its row filter read only columns of the table's replica identity, and its column list name all of these (`alter publication <publication> set table <table> ...`). Or change the identity: `alter table <table> replica identity using index <unique index>`, or `replica identity full`, which fits any row filter and no column list. `meter-sync check` names the publication.";
 
-/// The code for an error of a server. Never `INTERNAL`: what a server refuses is not a bug of ours to the user.
+/// The code for an error that a server sent. It is never `INTERNAL`, because that code tells the user to report a bug
+/// in this program.
 pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
     if origin::is_raised(error) {
         return rows(side);
@@ -63,7 +64,7 @@ pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
     }
 }
 
-/// The code for an error in the rows, or in the owner's code that checks them.
+/// The code for an error in the rows, or in a user-defined function that checks them.
 fn rows(side: SideName) -> ErrorCode {
     match side {
         SideName::Remote => ErrorCode::RemoteSchema,
@@ -92,7 +93,8 @@ pub(super) fn auth(side: SideName) -> ErrorCode {
     }
 }
 
-/// The remedy for this error, with the server's hint where that helps; `None` if the remedy of the code fits best.
+/// The remedy for this error, with the server's hint where the hint helps; `None` if the general remedy of the error
+/// code fits best.
 pub(super) fn of(side: SideName, doing: &str, error: &ServerError) -> Option<String> {
     let remedy = match origin::is_raised(error) {
         true => Some(of_code_of_theirs(side, doing)),
@@ -120,7 +122,7 @@ fn of_code_of_theirs(side: SideName, doing: &str) -> String {
     }
 }
 
-/// The remedy for one SQLSTATE.
+/// The remedy for errors with this SQLSTATE, if there is a specific one.
 fn of_state(side: SideName, error: &ServerError) -> Option<String> {
     let url = side.url_variable();
     Some(match error.code().code() {
@@ -172,7 +174,7 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
     })
 }
 
-/// The remedy for a class of SQLSTATEs.
+/// The remedy for errors of this class of SQLSTATEs, if there is a specific one.
 fn of_class(side: SideName, error: &ServerError) -> Option<String> {
     Some(match (class(error), side) {
         ("HV", _) => format!(
@@ -209,7 +211,8 @@ fn connections(side: SideName) -> String {
     )
 }
 
-/// Whether the statement reads a setting that is not set. Detected by the place in the server's source code.
+/// Whether the statement reads a configuration parameter that is not set. Detected by the source file that the error
+/// names.
 fn is_of_settings(error: &ServerError) -> bool {
     error.file().is_some_and(|file| file.starts_with("guc"))
 }

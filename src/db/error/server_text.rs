@@ -1,6 +1,6 @@
-//! Shortens the texts of servers.
+//! Shortens the messages of database servers.
 
-/// The longest text of a server that is shown, in characters.
+/// How many characters of a server's message are shown. The rest is cut.
 const LONGEST_TEXT: usize = 400;
 
 pub(super) fn shortened(text: &str) -> String {

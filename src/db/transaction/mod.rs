@@ -1,4 +1,4 @@
-//! A transaction on one side, which names its statements and limits every wait.
+//! A transaction on one side. It names its statements in errors, and limits every wait.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -15,6 +15,7 @@ use super::connector::LastConnectionError;
 use super::param::{Param, typed};
 use super::transaction_limits::{RoleLimits, TransactionLimits};
 use super::{DbError, Local, Side, Timeouts};
+use crate::model::saturating_i64;
 
 mod opening;
 mod savepoints;
@@ -22,7 +23,7 @@ mod savepoints;
 /// An open transaction. It is rolled back if dropped without [`Tx::commit`].
 pub struct Tx<'c, S> {
     inner: Transaction<'c>,
-    /// Set while an answer is due; stays set if we stopped waiting for it.
+    /// Whether an answer of the server is due. It stays true if this process stopped waiting for the answer.
     answer_due: &'c AtomicBool,
     waits: Timeouts,
     opened: Instant,
@@ -43,14 +44,15 @@ pub struct Tx<'c, S> {
     side: PhantomData<S>,
 }
 
-/// The bytes before a row of a COPY: type and length of the message.
+/// How many bytes precede a row of a COPY in the protocol: the type and length of the message.
 const COPY_HEAD: usize = 5;
-/// The bytes before the values of a row: type and length of the message, and the number of values.
+/// How many bytes precede the values of a row in the protocol: the type and length of the message, and the number of
+/// values.
 const ROW_HEAD: usize = 7;
-/// The bytes before each value: its length.
+/// How many bytes precede each value in the protocol: its length.
 const VALUE_HEAD: usize = 4;
 
-/// A server with a round trip below this is near.
+/// A server counts as near if its shortest answer took less than this.
 const NEAR: Duration = Duration::from_millis(3);
 
 impl<'c, S: Side> Tx<'c, S> {
@@ -93,19 +95,19 @@ impl<'c, S: Side> Tx<'c, S> {
         self.is_replica
     }
 
-    /// Whether the encoding is UTF-8, so that every text of the database can be shown.
+    /// Whether the encoding of the database is UTF-8, so that every text in it can be sent to us.
     pub fn is_utf8(&self) -> bool {
         self.encoding == "UTF8"
     }
 
-    /// Whether the server is as near as in the same building, judged by the shortest answer in this transaction.
+    /// Whether the server is near, as in the same building, judged by the shortest answer in this transaction.
     pub fn is_near(&self) -> bool {
         Duration::from_micros(self.shortest_us.load(Ordering::Relaxed)) < NEAR
     }
 
     /// How many bytes of rows the server has sent in this transaction.
     pub fn bytes_read(&self) -> i64 {
-        i64::try_from(self.bytes_read.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+        saturating_i64(self.bytes_read.load(Ordering::Relaxed))
     }
 
     fn count_bytes(&self, bytes: usize) {
@@ -127,7 +129,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(Some(row))
     }
 
-    /// How long we wait for the next bytes.
+    /// How long this process waits for the next bytes of the server.
     pub fn patience(&self) -> Duration {
         self.waits.answer()
     }
@@ -157,12 +159,13 @@ impl<'c, S: Side> Tx<'c, S> {
         DbError::query::<S>(doing, self.words.explain(source, self.opened))
     }
 
-    /// Whether we stopped waiting for an answer of the server. Nothing more can be done in this transaction then.
+    /// Whether an answer of the server is still due: this process stopped waiting for it, or started to read a COPY and
+    /// ran no statement since. After a timeout, the transaction can do nothing more.
     pub fn is_silent(&self) -> bool {
         self.answer_due.load(Ordering::Relaxed)
     }
 
-    /// Runs a statement; returns the number of rows that it touched.
+    /// Runs a statement; returns the number of rows that it affected.
     pub async fn execute(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, DbError> {
         self.answer(sql, self.inner.execute_typed(sql, &typed(params)))
             .await
@@ -177,7 +180,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(rows)
     }
 
-    /// Runs a query that returns one row.
+    /// Runs a query that returns one row. Error: it returns none, or more than one.
     pub async fn query_one(&self, sql: &str, params: &[Param<'_>]) -> Result<Row, DbError> {
         let row = self
             .answer(sql, self.inner.query_typed_one(sql, &typed(params)))
@@ -186,7 +189,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(row)
     }
 
-    /// Runs a query that returns one row or none.
+    /// Runs a query that returns one row or none. Error: it returns more than one.
     pub async fn query_opt(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, DbError> {
         let row = self
             .answer(sql, self.inner.query_typed_opt(sql, &typed(params)))
@@ -208,8 +211,8 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(rows)
     }
 
-    /// The names of a query's columns, found without reading a row. Prepares no statement, because a pooler could
-    /// pass it on to its next client.
+    /// Returns the names of a query's columns without reading a row. Prepares no statement, because behind a connection
+    /// pooler a prepared statement could reach another client.
     pub async fn columns_of(&self, query: &str) -> Result<Vec<String>, DbError> {
         let sql = format!("-- describe the query\nselect q.* from ({query}\n) q limit 0");
         let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
@@ -222,7 +225,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(names)
     }
 
-    /// Starts `copy .. to stdout`. Its rows count as a due answer until another statement is answered.
+    /// Starts `copy .. to stdout`. From now on an answer counts as due, until another statement is answered.
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOutStream, DbError> {
         let rows = self.answer(sql, self.inner.copy_out(sql)).await?;
         self.answer_due.store(true, Ordering::Relaxed);
@@ -234,7 +237,8 @@ impl<'c, S: Side> Tx<'c, S> {
         self.answer(sql, self.inner.copy_in(sql)).await
     }
 
-    /// Sets the time limit of each statement that follows in this transaction. A lower limit of the role stays.
+    /// Sets the time limit of each statement that follows in this transaction. If the role's own limit is lower, sets
+    /// that one.
     pub async fn allow_each_statement(&self, limit: Duration) -> Result<(), DbError> {
         let limit_ms = self.role_limits.statement(limit).as_millis();
         self.batch(&format!(
@@ -243,7 +247,7 @@ impl<'c, S: Side> Tx<'c, S> {
         .await
     }
 
-    /// Commits. After an error it is not known whether the server has committed.
+    /// Commits. After an error, the server may or may not have committed.
     pub async fn commit(self) -> Result<(), DbError> {
         let Self {
             inner,
@@ -268,8 +272,8 @@ impl<'c, S: Side> Tx<'c, S> {
 }
 
 impl Tx<'_, Local> {
-    /// Shortens the idle limit of a transaction that holds row locks from now on and no longer waits for the other
-    /// database. If this process freezes, the server ends the transaction, and releases the locks, as soon as it
+    /// Shortens the idle limit, for a transaction that from now on holds row locks and no longer waits for the other
+    /// database. If this process freezes, the server ends the transaction and releases the locks about as soon as it
     /// would end a statement.
     pub async fn hold_rows(&self) -> Result<(), DbError> {
         let idle = self.role_limits.idle(self.waits.alone());
@@ -277,8 +281,8 @@ impl Tx<'_, Local> {
     }
 }
 
-/// Waits for both sides at the same time and returns both results. If one fails, it still waits for the other, so
-/// that no answer is left due and that transaction can go on.
+/// Waits for both sides at the same time and returns both results. If one side fails, still waits for the other, so
+/// that the other transaction has no answer due and can be used further.
 pub async fn both<A, B, E>(
     there: impl Future<Output = Result<A, E>>,
     here: impl Future<Output = Result<B, E>>,
@@ -292,7 +296,7 @@ fn size(row: &SimpleQueryRow) -> usize {
     ROW_HEAD + (0..row.len()).map(value).sum::<usize>()
 }
 
-/// The first value of each row.
+/// Returns the first value of each row.
 fn first_values(messages: Vec<SimpleQueryMessage>) -> Vec<String> {
     let rows = messages.into_iter().filter_map(row);
     rows.map(|row| row.get(0).unwrap_or_default().to_owned())

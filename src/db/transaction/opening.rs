@@ -1,38 +1,38 @@
-//! What a transaction does before its first statement: it sets limits, takes locks and pins the search path. On the
-//! remote, it takes no snapshot before the locks are held.
+//! What a transaction does before its first statement: it sets limits, takes locks and pins the search path. A remote
+//! transaction takes its snapshot after its locks.
 
 use std::time::Duration;
 
 use super::{DbError, RoleLimits, TransactionLimits, Tx, first_values};
 use crate::db::{ServerClock, Side, SideName, quote};
 
-/// How errors name the step that locks the relations of a snapshot.
+/// The name in errors of the step that locks relations.
 const LOCK: &str = "lock the tables to be read";
 
-/// Makes unqualified names find only built-in objects. Otherwise, anyone who may create functions or operators in a
-/// schema of the role's own search path could have them run with our rights
+/// Pins the search path: unqualified names find only built-in objects. Otherwise, anyone who may create functions or
+/// operators in a schema of the role's own search path could have them run with the privileges of our role
 /// (<https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS>).
 const PINNED_PATH: &str = "set local search_path = pg_catalog, pg_temp";
 
-/// The savepoint before the locks of a snapshot.
+/// The savepoint that is set before relations are locked.
 const LOCKS: &str = "meter_sync_locks";
 
 /// The `session_replication_role` that turns triggers and foreign keys off.
 const REPLICA: &str = "replica";
 
-/// The savepoint before the statement that turns triggers on.
+/// The savepoint that is set before triggers are turned on.
 const TRIGGERS: &str = "meter_sync_triggers";
 
-/// Makes a server that is running a statement check whether its client has died or given up, so that it does not hold
-/// locks and the connection for it. Postgres has this since version 14, with certainty on Linux. Elsewhere, the
-/// statement's own time limit ends it.
+/// Makes the server check once a second, while it runs a statement, whether its client is still connected. If not, the
+/// server ends the statement and releases its locks. This is used on Linux with Postgres 14 or later. Elsewhere, only
+/// the statement's own time limit ends such a statement.
 const NOTICE_A_DEAD_CLIENT: &str = "\
     select set_config('client_connection_check_interval', '1000', true) \
     where current_setting('client_connection_check_interval', true) is not null \
     and version() like '%linux%'";
 
-/// Makes a server that sends rows to a frozen client give up, where it has the setting (Postgres 12 on Linux). Not
-/// used together with keepalives, which it would delay.
+/// SQL: makes a server that sends rows to a frozen client give up after `limit`. This is used on Linux with Postgres 12
+/// or later. It is not used together with keepalives, because it would delay them.
 fn notice_a_frozen_client(limit: Duration) -> String {
     let limit_ms = limit.as_millis();
     format!(
@@ -41,12 +41,12 @@ fn notice_a_frozen_client(limit: Duration) -> String {
     )
 }
 
-/// The server's clock, in microseconds since 1970.
+/// SQL: the server's clock, in microseconds since 1970.
 const NOW: &str = "select (extract(epoch from pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::bigint";
 
 impl<S: Side> Tx<'_, S> {
-    /// Applies the settings and limits of the transaction. Of the role's own limits and ours, the lower ones hold.
-    /// Takes no snapshot.
+    /// Applies the settings and limits of the transaction. For each limit, the lower of the role's own and ours
+    /// applies. Takes no snapshot.
     pub(in crate::db) async fn set_bounds(
         &mut self,
         name: &str,
@@ -65,8 +65,8 @@ impl<S: Side> Tx<'_, S> {
             .await
     }
 
-    /// Locks relations against rewrites, then pins the search path and reads the server's clock. Takes no snapshot
-    /// before the locks are held.
+    /// Locks relations against rewrites, then pins the search path and reads the server's clock. On the local side,
+    /// also turns triggers on if the role has turned them off. Takes no snapshot before the locks are held.
     pub(in crate::db) async fn lock_and_pin(
         &mut self,
         locks: &[String],
@@ -108,7 +108,7 @@ impl<S: Side> Tx<'_, S> {
         }
     }
 
-    /// Turns triggers and foreign keys on, if the role may do so.
+    /// Turns triggers and foreign keys on. If the role may not do so, sets `is_replica`.
     async fn fire_triggers(&mut self) -> Result<(), DbError> {
         self.savepoint(TRIGGERS).await?;
         let sql = "-- fire triggers\nset local session_replication_role = origin";
@@ -122,7 +122,8 @@ impl<S: Side> Tx<'_, S> {
         }
     }
 
-    /// Locks each relation that can be locked and skips the others.
+    /// Locks each relation that can be locked and skips the others. A single relation is not tried again, because the
+    /// caller has just failed to lock it.
     async fn lock_one_by_one(&self, locks: &[String]) -> Result<(), DbError> {
         if locks.len() < 2 {
             return Ok(());
@@ -147,8 +148,8 @@ impl<S: Side> Tx<'_, S> {
         .await
     }
 
-    /// Locks a relation, found on the role's own search path, and pins the path again. If the relation cannot be
-    /// locked, rolls back before it returns the error.
+    /// Locks a relation, which is looked up on the role's own search path, and pins the path again. If the relation
+    /// cannot be locked, undoes both before it returns the error.
     pub async fn lock_as_role(&self, relation: &str) -> Result<(), DbError> {
         let path = quote::literal(&self.role_path());
         let sql = format!(
@@ -164,7 +165,7 @@ impl<S: Side> Tx<'_, S> {
         locked
     }
 
-    /// The role's own search path, as `set search_path` and `set_config` take it. Built-in objects come first in it.
+    /// The role's own search path, in the form that `set_config` takes. Built-in objects are always found first.
     pub fn role_path(&self) -> String {
         match self.role_path.contains("pg_catalog") {
             true => format!("pg_catalog, {}", self.role_path),
@@ -172,11 +173,11 @@ impl<S: Side> Tx<'_, S> {
         }
     }
 
-    /// Switches to the role's own search path, for code of the database's owner that relies on it: views, row
-    /// security, triggers, checks. Our own statements must then qualify every name.
+    /// Switches to the role's own search path, for user-defined code that may rely on it: views, row security policies,
+    /// triggers and check constraints. Our own statements must then qualify every name.
     pub async fn use_role_path(&self) -> Result<(), DbError> {
-        // Passed as a value, because the path that the role or the URL sets need not be a list of names that SQL
-        // accepts.
+        // The path is passed as a value, because a path that the role or the URL sets need not be a list of names that
+        // SQL accepts.
         let path = quote::literal(&self.role_path());
         self.batch(&format!(
             "-- use the path of the role\nselect pg_catalog.set_config('search_path', {path}, true)"

@@ -10,11 +10,11 @@ impl<S: Side> Tx<'_, S> {
     ///
     /// - `Ok(Ok(_))`: the work is kept.
     /// - `Ok(Err(_))`: the work is undone, and row locks that it took are released. The transaction can go on.
-    /// - `Err(_)`: returned at once, and nothing is undone. The caller gives the transaction up, or rolls back to an
-    ///   earlier savepoint of another name.
+    /// - `Err(_)`: the error is returned at once. Nothing is undone, and the savepoint stays open. The caller must drop
+    ///   the transaction, or roll back to an earlier savepoint, which must have another name.
     ///
-    /// Takes two round trips besides those of the work. Where that matters, put the savepoint into the same message
-    /// as the work, and call [`Tx::back_to`] if it fails.
+    /// This takes two round trips in addition to those of the work. Where that matters, send the `savepoint` statement
+    /// in one batch with the work, and call [`Tx::back_to`] if the batch fails.
     ///
     /// The work is a future and not a closure, because the compiler cannot prove that the future of an async closure
     /// that borrows the transaction may move between threads.
@@ -23,7 +23,8 @@ impl<S: Side> Tx<'_, S> {
         name: &'static str,
         work: impl Future<Output = Result<Result<T, U>, E>>,
     ) -> impl Future<Output = Result<Result<T, U>, E>> {
-        // Boxed at once, because attempts are nested, and each future would store those inside it more than once.
+        // Boxed at once, because attempts are nested, and each future would otherwise store the futures inside it more
+        // than once.
         let work = Box::pin(work);
         async move {
             self.savepoint(name).await?;
@@ -36,8 +37,8 @@ impl<S: Side> Tx<'_, S> {
         }
     }
 
-    /// Runs `work` under a savepoint, undoes what it did, and returns what it found. An error is returned at once, as
-    /// by [`Tx::attempt`].
+    /// Runs `work` under a savepoint, undoes its changes, and returns its result. An error is returned at once, and the
+    /// savepoint stays open, as with [`Tx::attempt`].
     pub fn rehearse<T, E: From<DbError>>(
         &self,
         name: &'static str,
@@ -57,12 +58,12 @@ impl<S: Side> Tx<'_, S> {
         self.batch(&format!("savepoint {name}")).await
     }
 
-    /// Releases the savepoint: keeps what was done since.
+    /// Releases the savepoint, and keeps the changes made since it was set.
     pub async fn release(&self, name: &'static str) -> Result<(), DbError> {
         self.batch(&format!("release savepoint {name}")).await
     }
 
-    /// Rolls back to the savepoint and releases it. Row locks that were taken since are released, too.
+    /// Rolls back to the savepoint and releases it. Row locks that were taken since the savepoint are released, too.
     pub async fn back_to(&self, name: &'static str) -> Result<(), DbError> {
         self.batch(&format!(
             "rollback to savepoint {name}; release savepoint {name}"

@@ -13,9 +13,9 @@ use crate::engine::plan::Step;
 use crate::engine::try_rows;
 use crate::engine::{Relations, RunContext};
 
-/// Creates the temporary view `meter_sync_found` from a query. Returns `None` if the server cannot create it. The names
-/// in the query are resolved by the pinned search path. The view is read with the role's search path, so that a
-/// function of an index finds what it calls, as it does when a row is written.
+/// Creates the temporary view `meter_sync_found` from a query. Returns `None` if the server cannot create it. Names in
+/// the query are resolved by the pinned search path. The view is read with the role's search path, so that a function
+/// of an index finds the objects that it uses, as it does when a row is written.
 pub(in crate::engine) async fn as_view(
     local: &Tx<'_, Local>,
     query: &str,
@@ -31,9 +31,9 @@ create temp view meter_sync_found as {query}"
     Ok(made)
 }
 
-/// A subquery of the index entries of rows. Its columns `x1`, `x2`, ... are the values that the index compares, and
-/// `v1`, `v2`, ... are `values`. `from` is the SQL after `from`, and `column` gives the SQL of a column of a row. The
-/// search path must be pinned.
+/// Builds a subquery of the index entries of rows. Its columns `x1`, `x2`, ... are the values that the index compares,
+/// and `v1`, `v2`, ... are the expressions in `values`. `from` is the SQL after `from`, and `column` gives the SQL of a
+/// column of a row. The search path must be pinned when the subquery is parsed.
 pub(in crate::engine) fn entries(
     rule: &UniquenessRule,
     values: &[String],
@@ -89,8 +89,8 @@ pub(in crate::engine) fn collide(rule: &UniquenessRule, a: &str, b: &str) -> Str
     parts.collect::<Vec<_>>().join(" and ")
 }
 
-/// A subquery of the index entries that the rows of a step will have, with their number in the plan as `v1`. Updates
-/// are included only if they change a column that the index reads.
+/// A subquery of the index entries that the rows of a step will have, with the row's number in the plan as `v1`. An
+/// update is included only if it changes a column that the index reads.
 pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let relations = run.relations;
     let staged_row = relations.same_key("s", "p");
@@ -129,15 +129,16 @@ pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &UniquenessRule, ste
     }
 }
 
-/// A subquery of the index entries that these updated rows have now.
+/// A subquery of the index entries that updated rows hold before their update, with the row's number in the plan as
+/// `v1`. An update is included only if it changes a column that the index reads.
 fn held_by_plan(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let column = |read: &InputColumn| run.relations.column("l", &read.name);
     let number = ["p.n".to_owned()];
     entries(rule, &number, column, &changed(run, rule))
 }
 
-/// A query of the updates that wait for a value of another updated row: their number as `n`, and that row's as
-/// `holder`.
+/// A query of the updates that need a value which another updated row still holds. `n` is the number of the waiting
+/// row, and `holder` is the number of the row that holds the value.
 pub(in crate::engine) fn waiting(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     format!(
         "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
@@ -147,7 +148,7 @@ pub(in crate::engine) fn waiting(run: &RunContext<'_>, rule: &UniquenessRule) ->
     )
 }
 
-/// A column of the local row `l` after its update from the staged row `s`.
+/// SQL of a column's value after the local row `l` is updated from the staged row `s`.
 fn after(relations: &Relations, read: &InputColumn) -> String {
     let row = match relations.fields().any(|name| *name == read.name) {
         true => "s",
@@ -200,11 +201,11 @@ pub(in crate::engine) fn movable<'s>(
         .collect()
 }
 
-/// The most updates that are compared pairwise, which operators other than equality require.
+/// The most updates that are compared pairwise. Operators other than equality require this comparison.
 const COMPARED: i64 = 2000;
 
-/// Whether the rule has an operator other than equality, so that each row has to be compared with each other, and the
-/// plan has too many updates for that.
+/// Whether comparing the updates would cost too much: the rule has an operator other than equality, so that each row
+/// has to be compared with every other row, and the plan has more than [`COMPARED`] updates.
 pub(in crate::engine) async fn is_costly(
     local: &Tx<'_, Local>,
     rule: &UniquenessRule,

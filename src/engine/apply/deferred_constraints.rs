@@ -10,7 +10,7 @@ use crate::engine::RunContext;
 use crate::engine::try_rows;
 use crate::engine::try_rows::Bad;
 
-/// Defers the check of a constraint until [`try_rows::CHECK`]. Returns whether the constraint can be deferred.
+/// Defers the check of a constraint until [`try_rows::CHECK`]. Returns whether it was deferred.
 pub(in crate::engine) async fn put_off(
     local: &Tx<'_, Local>,
     rule: &UniquenessRule,
@@ -30,7 +30,7 @@ pub(in crate::engine) async fn colliding(run: &RunContext<'_>) -> Result<Bad, Db
     let mut bad = Bad::new();
     let rules = run.relations.rules.exclusive.iter();
     for rule in rules.filter(|rule| rule.deferrable.is_some()) {
-        // Comparing all rows by this constraint would take too long. They are left to be tried one by one.
+        // Comparing all rows by this constraint would take too long. Its rows are tried one by one later.
         if collisions::is_costly(local, rule).await? {
             continue;
         }

@@ -1,4 +1,5 @@
-//! Writes a plan to the local table: one statement a step, and row by row only around a row that the table refuses.
+//! Writes a plan to the local table: one statement for each step. Only if the table refuses a row, the step is divided
+//! until the refused rows are alone.
 
 use crate::db::table_rules::TableRules;
 use crate::db::{DbError, RowFault, json, param, quote};
@@ -21,15 +22,15 @@ mod referencing_rows;
 mod release_values;
 mod verify_written;
 
-/// How many times rows that could not be written are retried, as long as a pass helps: a row may have waited for a
-/// value that another row gave up, or for the row that it refers to.
+/// The most passes in which rows that could not be written are retried. Each pass may help the next: a row may have
+/// waited for a value that another row gave up, or for the row that it refers to.
 const PASSES: usize = 20;
 
-/// While a set is halved, rows that only wait for others are found, too. The run gives up after this many times the limit
-/// of rejected rows.
+/// Halving a set also finds rows that are not at fault and only wait for other rows. The run therefore gives up only
+/// after this many times the limit of rejected rows.
 const WAITING_FACTOR: usize = 20;
 
-/// Applies the plan and records the rejected rows.
+/// Applies the plan. The result lists the rows that were rejected.
 pub(crate) async fn apply(
     run: &RunContext<'_>,
     plan: Plan,
@@ -51,8 +52,8 @@ pub(crate) async fn apply(
     settle(run, plan, staged, bad, &released).await
 }
 
-/// Carries out the steps. Returns `None` if one statement was enough for each step, else the relations with the
-/// constraints of the local table looked up, and the rows that could not be written.
+/// Carries out the steps. Returns `None` if one statement was enough for each step. Otherwise, returns the relations
+/// with the constraints of the local table looked up, and the rows that could not be written.
 async fn steps(
     run: &RunContext<'_>,
     plan: &Plan,
@@ -100,9 +101,9 @@ async fn steps(
     Ok(obstacles.map(|relations| (relations, bad)))
 }
 
-/// Writes all updates as one exchange, or none of them, and returns whether it did. Used if foreign keys to the table act
-/// on updates: row by row, a value that moves to another meter would take the rows that refer to it along or not,
-/// depending on which of the two is written first.
+/// Writes all updates as one exchange, or none of them. Returns whether they were written. Used if foreign keys to the
+/// table act on updates. If the rows were written one by one, it would depend on their order whether a value that moves
+/// to another meter takes the rows that refer to it along.
 async fn exchanged(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -155,7 +156,8 @@ fn too_many(job: &Job<'_>, reason: String) -> SyncError {
     }
 }
 
-/// Writes the rows of a step that could not be written as a whole, except those at fault, which it returns.
+/// Writes the rows of a step after they could not be written as a whole. Returns the rows at fault, which are left out,
+/// or the inner `Err(fault)` if more than `left` rows are at fault.
 async fn one_step(
     run: &RunContext<'_>,
     step: Step,
@@ -187,7 +189,8 @@ async fn one_step(
     }
 }
 
-/// Finds the reasons of the rows that could not be written, and counts and records them as rejected.
+/// Finds the reasons of the rows in `bad`, counts them as rejected and removes them from the recorded changes. Fails if
+/// more rows are rejected than allowed.
 async fn settle(
     run: &RunContext<'_>,
     mut plan: Plan,
@@ -226,7 +229,8 @@ async fn settle(
     })
 }
 
-/// Retries the rows that could not be written, until a pass releases no more values of meters missing on the remote.
+/// Retries the rows in `bad` and removes those that are written. Stops when a pass releases no more values of meters
+/// missing on the remote.
 async fn try_again(
     run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
@@ -255,7 +259,8 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbErro
     for _ in 0..PASSES {
         let before = bad.len();
         reference_rings::write_together(run, bad).await?;
-        // If each row waits for the next one, as when all numbers move up by one, the last must be written first.
+        // If each row waits for the next one (all numbers move up by one, for instance), the last row must be written
+        // first.
         bad.reverse();
         let mut still_bad = Vec::new();
         for (step, n, known) in bad.drain(..) {
@@ -272,8 +277,9 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbErro
     Ok(())
 }
 
-/// Returns why a retried row could not be written, `None` if it was. A row that could not be parked because of rows of
-/// other tables keeps that fault (`known`) if the retry only finds a collision, which is a consequence of it.
+/// Returns why a retried row could not be written, or `None` if it was written. `known` is the row's earlier fault. If
+/// `known` says that rows of other tables kept the row from being parked, a collision in the retry only follows from
+/// that, so `known` is returned.
 fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Option<RowFault> {
     match tried {
         WriteOutcome::Written => None,
@@ -288,7 +294,7 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
     }
 }
 
-/// The statement of a step for a range of rows.
+/// Builds the statement that writes a range of the rows of a step.
 pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowRangeStatement {
     RowRangeStatement {
         sql: writing(run, step, "p.n >= $1 and p.n <= $2"),
@@ -297,7 +303,8 @@ pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowRangeStatement {
     }
 }
 
-/// The statement of a step for the rows `p` of the plan that meet the condition `picked`.
+/// Builds the statement that writes those rows `p` of the plan that meet the condition `picked`. All of them must
+/// belong to the step.
 pub(super) fn writing(run: &RunContext<'_>, step: Step, picked: &str) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);

@@ -1,9 +1,9 @@
 //! Inserts rows into a table that refers to itself, parents before children, and leaves out the rows at fault.
 //!
-//! A set of rows that cannot be inserted as a whole is halved. In the order of keys, the parents of some rows would be
-//! in the other half, so these rows would be found at fault, too. With parents first, the parents of a row are already
-//! inserted, unless they are at fault themselves. Rows that refer to each other in a ring have no such order and are
-//! left to `reference_rings`.
+//! A set of rows that cannot be inserted as a whole is halved. If the rows were ordered by key, the parents of some
+//! rows would be in the other half, so these rows would be found at fault, too. With parents first, the parents of a
+//! row are already inserted unless they are at fault. Rows that refer to each other in a ring have no such order and
+//! are left to `reference_rings`.
 
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
@@ -12,6 +12,7 @@ use super::writing;
 use crate::engine::plan::{Step, index};
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement};
 use crate::engine::{Relations, RunContext};
+use crate::model::saturating_i64;
 
 /// A reference from one new row to another, by their numbers in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +46,7 @@ pub(in crate::engine) async fn insert_all_but_the_bad(
     local.execute(FILL, &[param::bigints(&order)]).await?;
     let all = RowRange {
         first: 1,
-        last: i64::try_from(order.len()).unwrap_or(i64::MAX),
+        last: saturating_i64(order.len()),
     };
     let write = RowRangeStatement {
         sql: writing(run, Step::Insert, NUMBERED),
@@ -81,7 +82,7 @@ const INDEX: &str = "\
 create index if not exists meter_sync_order_k on pg_temp.meter_sync_order (k);
 analyze pg_temp.meter_sync_order";
 
-/// A condition for the rows `p` of the plan at the places `$1` to `$2` of the order.
+/// A condition for the rows `p` of the plan whose position in `meter_sync_order` is from `$1` to `$2`.
 const NUMBERED: &str = "exists (select from pg_temp.meter_sync_order o
     where o.n operator(pg_catalog.=) p.n and o.k >= $1 and o.k <= $2)";
 
@@ -150,7 +151,7 @@ fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
     order
 }
 
-/// Counts a parent of the row at `place` as done. Returns whether it was the last one that the row waited for.
+/// Counts one parent of the row at `place` as placed. Returns whether the row waits for no further parent.
 fn arrive(missing: &mut [u32], place: Option<usize>) -> bool {
     let missing = place.and_then(|place| missing.get_mut(place));
     missing.is_some_and(|missing| {

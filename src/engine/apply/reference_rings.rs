@@ -1,9 +1,9 @@
-//! Writes rows together that refer to each other by a foreign key of the local table to itself.
+//! Writes rows in one statement if they refer to each other by a foreign key of the local table to itself.
 //!
-//! Foreign keys are checked at the end of a statement, so one statement can write a whole ring of such rows, but none
-//! of them can be written alone. If a set is halved because of some other row, the rows of a ring are found at fault,
-//! too. This module picks, from the rows that could not be written, those whose references can be satisfied by the
-//! table or by each other.
+//! Foreign keys are checked at the end of a statement, so one statement can write a whole ring of such rows, but no row
+//! of the ring can be written alone. Halving a set because of some other row therefore finds the rows of a ring at
+//! fault, too. From the rows that could not be written, this module picks those whose references can be satisfied by
+//! the table or by each other.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,8 +20,8 @@ use crate::engine::try_rows::{self, RowRange, WriteOutcome};
 /// A condition for the rows `p` of the plan whose numbers are in `$1`.
 const PICKED: &str = "p.n operator(pg_catalog.=) any ($1)";
 
-/// Writes the rows of `bad` that broke such a foreign key and that can be written together, and removes them from
-/// `bad`.
+/// Writes those rows of `bad` that broke a foreign key of the table to itself and that can be written together. Removes
+/// the written rows from `bad`.
 pub(in crate::engine) async fn write_together(
     run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
@@ -50,8 +50,8 @@ pub(in crate::engine) async fn write_together(
     Ok(())
 }
 
-/// Writes all groups in one statement or, if that fails, each group in its own. A group of one row is then left to the
-/// caller. Returns the numbers of the rows written.
+/// Writes all groups in one statement. If that fails, writes each group of two or more rows in a statement of its own,
+/// and leaves single rows to the caller. Returns the numbers of the rows written.
 async fn write_groups(
     run: &RunContext<'_>,
     step: Step,
@@ -70,11 +70,12 @@ async fn write_groups(
     Ok(written)
 }
 
-/// If more rows than this cannot be inserted early, no row is.
+/// If more than this many rows cannot be inserted early, [`insert_early`] inserts none.
 const LEFT: usize = 100;
 
-/// Inserts as many new rows as possible before the updates that may refer to them, if the local table refers to itself.
-/// Returns the ranges left for later: the usual order, updates first, frees unique values that the new rows may need.
+/// If the local table refers to itself, inserts as many new rows as possible before the updates, which may refer to
+/// them. Returns the ranges that are left. These are inserted after the updates, which may free unique values that the
+/// new rows need.
 pub(in crate::engine) async fn insert_early(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -116,16 +117,17 @@ async fn is_taken(run: &RunContext<'_>, step: Step, rows: &[i64]) -> Result<bool
     Ok(matches!(tried.await?, WriteOutcome::Written))
 }
 
-/// A reference of a row of the plan to another row.
+/// A reference from a row of the plan to another row.
 struct RowReference {
     from: i64,
-    /// The row, among those looked up, that is to hold the value; `None` if none of them is.
+    /// The number of the row that will hold the referenced value. `None` if no row that was looked up together with
+    /// this one will hold it.
     to: Option<i64>,
-    /// Whether a local row already holds the value.
+    /// Whether a local row already holds the referenced value.
     is_here: bool,
 }
 
-/// Looks up the references of the rows by a foreign key. A row with NULL in one of its columns refers to nothing.
+/// Looks up what the rows refer to by a foreign key. A row with NULL in a column of the foreign key refers to nothing.
 async fn look_up(
     run: &RunContext<'_>,
     reference: &IncomingForeignKey,
@@ -160,7 +162,8 @@ where {PICKED} and {}",
     Ok(found.iter().flatten().map(edge).collect())
 }
 
-/// Returns the rows whose references can all be satisfied, in groups that do not refer to each other.
+/// Returns the rows whose references can all be satisfied, divided into groups. No row refers to a row of another
+/// group.
 fn groups(rows: &[i64], edges: &[RowReference]) -> Vec<Vec<i64>> {
     let mut referring: HashMap<i64, Vec<i64>> = HashMap::new();
     let mut hopeless = HashSet::new();

@@ -1,8 +1,9 @@
 //! Keeps the rows of other tables attached to their meter while its unique value is exchanged.
 //!
 //! A foreign key that cascades does this by itself. One that sets NULL or the default would lose the meter, although
-//! its value only moves to another row, so the rows that refer to it are noted before and get the new value afterwards.
-//! One that refuses the update is checked after all values have moved, if it can be deferred.
+//! the value only moves to another row. The rows that refer to the meter are therefore noted before the exchange and
+//! get the new value afterwards. A foreign key that refuses the update is checked after all values have moved, if it
+//! can be deferred.
 
 use crate::db::catalog::Column;
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
@@ -13,7 +14,7 @@ use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Prepares an exchange that changes some of `columns` in the rows of `meter_sync_holder`. Returns the rows that cannot
-/// take part, because rows that refer to them would lose them.
+/// take part, because rows that refer to them would lose their meter.
 pub(in crate::engine) async fn prepare(
     run: &RunContext<'_>,
     columns: &[&Column],
@@ -57,8 +58,8 @@ pub(in crate::engine) async fn prepare(
     Ok(refused)
 }
 
-/// Locks the rows of `meter_sync_holder`, so that no new row can refer to them before they are written: its transaction
-/// waits. The next statement sees the rows that referred to them before.
+/// Locks the rows of `meter_sync_holder`. A transaction that inserts a row that refers to them then waits until this
+/// one ends. The next statement sees all rows that referred to them before.
 async fn hold(run: &RunContext<'_>) -> Result<(), DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let hold = format!(
@@ -72,7 +73,7 @@ select pg_catalog.count(*) from (
     run.local.query_one(&hold, &[]).await.map(drop)
 }
 
-/// Defers the foreign keys of these columns to other tables until [`finish`]. Returns whether any can be deferred.
+/// Defers the foreign keys of these columns to other tables until [`finish`]. Returns whether any was deferred.
 pub(in crate::engine) async fn put_off(
     run: &RunContext<'_>,
     columns: &[&Column],
@@ -99,7 +100,8 @@ pub(in crate::engine) async fn put_off(
     Ok(are_some)
 }
 
-/// Makes the noted rows follow their meters, then checks the deferred constraints.
+/// Gives the noted rows of other tables the new values of their meters, restores the noted values of meters, and checks
+/// the deferred constraints.
 pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutcome, DbError> {
     let local = run.local;
     for (place, reference) in run.relations.rules.references.iter().enumerate() {
@@ -128,7 +130,7 @@ pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Colum
     })
 }
 
-/// Drops the notes of an exchange that is over.
+/// Drops the temporary tables with the rows that an earlier exchange noted.
 pub(in crate::engine) async fn forget(run: &RunContext<'_>) -> Result<(), DbError> {
     for place in 0..run.relations.rules.references.len() {
         let drop = format!(
@@ -139,7 +141,7 @@ pub(in crate::engine) async fn forget(run: &RunContext<'_>) -> Result<(), DbErro
     Ok(())
 }
 
-/// Whether the fault is that rows of other tables refer to the row, directly or through further tables.
+/// Whether the row was refused because rows of other tables refer to it, directly or through further tables.
 pub(in crate::engine) fn is_blocked_by_references(relations: &Relations, fault: &RowFault) -> bool {
     let rules = &relations.rules;
     let ends = rules.losing.iter().filter_map(|path| path.last());
@@ -158,7 +160,8 @@ fn can_wait(reference: &IncomingForeignKey) -> bool {
     reference.is_deferrable && reference.on_update == "a"
 }
 
-/// Whether an update of a meter changes meters that refer to it. Their values come from the remote and are restored.
+/// Whether an update of a meter changes the meters that refer to it, and their values, which come from the remote, can be
+/// restored afterwards. They cannot if the table has no primary key.
 fn changes_others(reference: &IncomingForeignKey) -> bool {
     reference.is_own
         && ["c", "n", "d"].contains(&reference.on_update.as_str())
@@ -169,12 +172,13 @@ fn can_be_carried(reference: &IncomingForeignKey) -> bool {
     !reference.key.is_empty() && reference.is_readable && reference.is_writable
 }
 
-/// `l.b = c.a and ..` over the columns of the foreign key, with its own operators and collations.
+/// The condition that row `c` refers to row `l`: `l.b = c.a and ..` over the columns of the foreign key, with its own
+/// operators and collations.
 pub(in crate::engine) fn refers(reference: &IncomingForeignKey) -> String {
     refers_to(reference, "c", "l")
 }
 
-/// The same for a row named `from` that refers to a row named `to`.
+/// The condition that the row named `from` refers to the row named `to` by the foreign key.
 fn refers_to(reference: &IncomingForeignKey, from: &str, to: &str) -> String {
     let pairs = reference.columns.iter().zip(&reference.compared);
     let pairs = pairs.map(|((refers, referred), (equals, collation))| {
@@ -210,7 +214,8 @@ insert into pg_temp.meter_sync_carried_{place} {rows}"
     )
 }
 
-/// SQL that notes the values by which meters outside of the plan refer to the meters of the exchange.
+/// SQL that stores in a temporary table the values by which meters outside of the plan refer to the meters of the
+/// exchange.
 fn note_own(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
     let relations = run.relations;
     let keys = (0..)
@@ -237,7 +242,7 @@ insert into pg_temp.meter_sync_carried_{place} {rows}"
     )
 }
 
-/// SQL that gives these meters the noted values back.
+/// SQL that gives the meters noted by [`note_own`] their noted values back.
 fn restore(place: usize, reference: &IncomingForeignKey) -> String {
     let set: Vec<String> = (0..)
         .zip(&reference.columns)
@@ -279,7 +284,7 @@ where {} and p.n = k.n and {} and {local_filter}",
     )
 }
 
-/// Whether every noted row refers to its meter again. A trigger may have changed or skipped it.
+/// Whether every noted row refers to its meter again. If not, a trigger may have changed or skipped the row.
 async fn do_all_follow(
     run: &RunContext<'_>,
     place: usize,
@@ -320,7 +325,8 @@ fn lost(reference: &IncomingForeignKey) -> RowFault {
     }
 }
 
-/// Returns the rows of `meter_sync_holder` that rows of the other table refer to and would lose.
+/// Returns the rows of `meter_sync_holder` to which rows of the other table refer. These rows would lose their meter.
+/// If our role cannot read the other table, returns all rows of `meter_sync_holder`.
 async fn referred_to(run: &RunContext<'_>, reference: &IncomingForeignKey) -> Result<Bad, DbError> {
     let rows = match reference.is_readable {
         true => format!("select distinct h.n from {}", referring(run, reference)),
@@ -331,8 +337,9 @@ async fn referred_to(run: &RunContext<'_>, reference: &IncomingForeignKey) -> Re
 
 const HOLDERS: &str = "select h.n from pg_temp.meter_sync_holder h";
 
-/// Returns the rows of `meter_sync_holder` that rows further away would lose: those that refer to rows which refer to a
-/// meter by this foreign key. They are not carried along.
+/// Returns the rows of `meter_sync_holder` whose update would detach rows further away: rows that refer to those rows
+/// which refer to a meter by the foreign key `first`. Rows further away are not noted, so they could not be attached
+/// again.
 async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result<Bad, DbError> {
     let mut bad = Bad::new();
     let paths = run.relations.rules.losing.iter();
@@ -362,7 +369,7 @@ async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result
     Ok(bad)
 }
 
-/// Returns the rows that a query finds, each with the fault.
+/// Returns the rows that a query finds, each with a copy of the fault.
 async fn refused(local: &Tx<'_, Local>, rows: &str, fault: &RowFault) -> Result<Bad, DbError> {
     let sql = format!("-- find the rows that others refer to\n{rows}");
     let rows = local.query(&sql, &[]).await?;

@@ -1,8 +1,8 @@
-//! Releases unique values that inactive meters missing on the remote still hold, if other meters need them. This is the
-//! case when a meter was entered again on the remote under another key.
+//! Releases unique values that other meters need from inactive meters that are missing on the remote. Meters need such
+//! a value if a meter was entered again on the remote under another key.
 //!
-//! The value is set to NULL, and the change is recorded for both meters. A column that is not nullable keeps its value,
-//! and so does a row that other rows refer to by this value, as these would lose their meter.
+//! The value is set to NULL, and the change is recorded. A value is kept if its column is not nullable, or if rows
+//! refer to the meter by it: these rows would lose their meter.
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
@@ -19,7 +19,7 @@ use crate::engine::{Relations, RunContext, digest};
 /// The values that were released so far.
 #[derive(Clone, Debug, Default)]
 pub(in crate::engine) struct ReleasedValues {
-    /// The temporary tables of released values, each with the column's name.
+    /// The temporary tables of released values, each with the name of the column that was cleared.
     given_up: Vec<(String, String)>,
     /// The highest number of a recorded change.
     last: i64,
@@ -28,7 +28,7 @@ pub(in crate::engine) struct ReleasedValues {
 }
 
 impl ReleasedValues {
-    /// No values yet. `last` is the highest number of a row of the plan.
+    /// Nothing is released yet. `last` is the highest number of a row of the plan.
     pub(in crate::engine) fn after(last: i64) -> Self {
         Self {
             last,
@@ -50,7 +50,7 @@ pub(in crate::engine) fn is_gone(run: &RunContext<'_>) -> String {
     )
 }
 
-/// Releases the values that rows of a step need and that meters missing on the remote hold, unless the setting
+/// Releases the values that rows of a step need and that meters missing on the remote hold. Does nothing if the setting
 /// `release_unique` is off. Returns how many values were released.
 pub(in crate::engine) async fn release(
     run: &RunContext<'_>,
@@ -89,8 +89,8 @@ pub(in crate::engine) async fn release(
     Ok(released.rows - before)
 }
 
-/// A query of the meters that hold a value needed by a row of the plan: the key, the value as `old`, and the number of
-/// that row as `n`.
+/// Builds a query of the meters that hold a value needed by a row of the plan. It returns the meter's key, the value as
+/// `old`, and the number of the row that needs the value as `n`.
 fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column) -> String {
     let relations = run.relations;
     let Relations { local, key, .. } = relations;
@@ -121,7 +121,7 @@ fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column
     )
 }
 
-/// SQL that stores the meters found in a table, each once and numbered by `k`.
+/// SQL that stores the meters of `meter_sync_found` in a temporary table, each meter once and numbered by `k`.
 fn fill(relations: &Relations, table: &str) -> String {
     let places = relations.places(&relations.key);
     format!(
@@ -156,15 +156,15 @@ pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column)
     }
 }
 
-/// Sets the column to NULL for the meters in the table, and removes those from the table that keep their value. Returns
-/// how many were cleared.
+/// Sets the column to NULL for the meters in the temporary table, and deletes from that table the meters that keep
+/// their value. Returns how many meters were cleared.
 async fn give_up(run: &RunContext<'_>, column: &Column, table: &str) -> Result<i64, DbError> {
     let RunContext {
         local, relations, ..
     } = *run;
     let (meters, local_filter) = (&relations.local, &run.scope.local_filter);
-    // From now on, a transaction that wants to refer to these rows waits. The statement that clears the values sees the
-    // references committed before.
+    // These row locks make a transaction that wants to refer to the rows wait. The statement that clears the values
+    // sees all references committed before.
     let hold = format!(
         "-- hold who gives a value up
 select pg_catalog.count(*) from (
@@ -205,8 +205,8 @@ delete from pg_temp.{table} f where f.k = any ($1) or exists (
     Ok(last - i64::try_from(forgotten).unwrap_or(last))
 }
 
-/// Records the values in the last table: as part of the meter's deactivation if the plan has one, else as an update of
-/// its own.
+/// Records the values of the temporary table that was filled last. If the meter's deactivation is recorded, the value
+/// is added to it. Otherwise, it is recorded as an update of its own.
 async fn record(run: &RunContext<'_>, released: &mut ReleasedValues) -> Result<(), DbError> {
     let local = run.local;
     let Some((table, column)) = released.given_up.last() else {
@@ -252,8 +252,8 @@ order by f.k limit $3",
     Ok(())
 }
 
-/// Returns the function that makes an SQL expression recordable. It escapes values to ASCII if the table has values
-/// that cannot be converted to UTF-8, and changes nothing otherwise.
+/// Returns a function that makes an SQL expression fit to be recorded. If the table has values that cannot be converted
+/// to UTF-8, the function escapes values to ASCII. Otherwise, it changes nothing.
 async fn as_recorded(run: &RunContext<'_>, table: &str) -> Result<fn(&str) -> String, DbError> {
     let local = run.local;
     let key = run.relations.key_json("f");
@@ -277,7 +277,8 @@ fn in_ascii(value: &str) -> String {
     format!("{}::jsonb", json::in_ascii(value))
 }
 
-/// Gives released values back if the rows that needed them were rejected after all.
+/// Gives released values back to their meters if the rows that needed them were rejected, and removes the release from
+/// the recorded changes.
 pub(in crate::engine) async fn give_back(
     run: &RunContext<'_>,
     released: &ReleasedValues,

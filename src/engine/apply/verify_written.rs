@@ -1,11 +1,12 @@
-//! Checks that the local table holds the values that the run wrote to it. A trigger may have changed them, and the next
-//! run would then find the same difference again.
+//! Checks that the local table holds the values that the run wrote to it. If a trigger changed them, each later run
+//! would find the same difference again.
 
 use crate::db::{DbError, param, quote};
 use crate::engine::RunContext;
 
-/// Returns the names of the columns that do not hold the value written to them, and of the key columns if a row is
-/// missing altogether. `out` has the numbers of the rejected rows of the plan, which are not checked.
+/// Returns the names of the columns that do not hold the value that was written. If a row is missing, these are the key
+/// columns. Rows of the plan with a number in `out` were rejected and are not checked. If
+/// `relations.stores_rows_unchanged` is set, nothing is checked.
 pub(in crate::engine) async fn columns(
     run: &RunContext<'_>,
     out: &[i64],

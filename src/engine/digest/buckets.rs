@@ -1,13 +1,14 @@
-//! Assigns rows to buckets by a hash of their key, in the same way on both sides.
+//! Assigns rows to buckets by a hash of their key. Both sides assign equal keys to the same bucket.
 
 use crate::db::catalog::Column;
 
 use super::Extent;
 use super::row_hash::{HashMode, HashedColumns, Hasher, RowSide};
 use crate::engine::Relations;
+use crate::model::saturating_i64;
 
-/// The approximate number of rows in a bucket. It is small, because the other rows of a bucket travel with one that
-/// differs. It is not smaller, because the servers keep about 100 bytes for each bucket.
+/// The approximate number of rows in a bucket. It is small, because one differing row causes all rows of its bucket to
+/// be listed or read. It is not smaller, because the servers keep about 100 bytes for each bucket.
 const BUCKET_ROWS: i64 = 12;
 const LEAST_BUCKETS: u32 = 1024;
 const MOST_BUCKETS: u32 = 65_536;
@@ -17,15 +18,15 @@ const MOST_BUCKETS: u32 = 65_536;
 pub(super) struct DifferingBuckets {
     pub(super) what: HashedColumns,
     pub(super) buckets: Buckets,
-    /// The numbers of these buckets, in ascending order.
+    /// The numbers of the differing buckets, in ascending order.
     pub(super) numbers: Vec<u32>,
     /// How many meters the remote holds in all.
     pub(super) remote_rows: i64,
 }
 
 impl DifferingBuckets {
-    /// Selects the rows in these buckets. Returns `None` if more than half of all buckets differ, because reading all
-    /// rows is cheaper then.
+    /// Selects the rows in the differing buckets. Returns `None` if more than half of all buckets differ, because
+    /// reading all rows is cheaper then.
     pub(super) fn extent(&self, relations: &Relations) -> Option<Extent> {
         let Buckets { count, .. } = self.buckets;
         if self.numbers.len() > count as usize / 2 {
@@ -53,9 +54,9 @@ impl DifferingBuckets {
         }
     }
 
-    /// The approximate number of meters in these buckets.
+    /// The approximate number of meters in the differing buckets.
     pub(super) fn rows(&self) -> i64 {
-        let numbers = i64::try_from(self.numbers.len()).unwrap_or(i64::MAX);
+        let numbers = saturating_i64(self.numbers.len());
         self.remote_rows.saturating_mul(numbers) / i64::from(self.buckets.count)
     }
 }
@@ -88,8 +89,8 @@ impl Buckets {
         )
     }
 
-    /// An `integer` expression: the upper half of the hash of a row's key. It is independent of the bucket, whose
-    /// number comes from the lower half.
+    /// An `integer` expression: the upper half of the hash of a row's key. It is independent of the bucket number,
+    /// which comes from the lower half.
     pub(super) fn tag(self, relations: &Relations, row: RowSide) -> String {
         format!("({} >> 32)::integer", self.key_hash(relations, row))
     }

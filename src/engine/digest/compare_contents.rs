@@ -1,8 +1,8 @@
-//! Compares the contents of all rows by two digests a side, regardless of row versions and earlier runs.
+//! Compares the contents of all rows by two digests per side, regardless of row versions and earlier runs.
 //!
 //! Each side returns three numbers: how many rows it has, and two sums of row hashes. The caller chooses the seeds of
-//! the hashes at random for each comparison. A difference stays unseen with a probability of about 2^-128. Buckets
-//! and rows are summed, as in a sync, only if the numbers differ.
+//! the hashes at random for each comparison. A difference stays unseen with a probability of about 2^-128. Only if the
+//! numbers differ, the differing buckets and rows are looked for, as in a sync.
 
 use tokio_postgres::SimpleQueryRow;
 
@@ -18,11 +18,11 @@ use super::{DigestVerdict, differing_rows};
 /// The result of a comparison of contents.
 #[derive(Clone, Debug)]
 pub enum Contents {
-    /// Both sides hold the same.
+    /// Both sides hold the same rows.
     Equal,
     /// The sides differ. Holds what a sync must compare value by value.
     Differing(Compare),
-    /// The digests differed, but the sides were equal when the differing buckets were looked for.
+    /// The digests differed, but both sides were equal when the differing buckets were looked for.
     Unsettled,
     /// The sides cannot be compared: a remote value cannot be converted to the type of the local column.
     Incomparable,

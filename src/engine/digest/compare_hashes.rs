@@ -1,9 +1,9 @@
-//! Compares both sides by hashes of their rows, or of their keys only. Each server hashes its own rows, both at the
-//! same time.
+//! Compares both sides by hashes of their rows, or of the keys only. Each server hashes its own rows, both at the same
+//! time.
 //!
-//! Two different rows pass for equal if their hashes collide, with a probability of about 2^-64 a row. Each run uses
-//! another seed, so rows that collide once do not collide again. In addition, contents are compared by two hashes
-//! from time to time (`contents`).
+//! Two different rows count as equal if their hashes collide, with a probability of about 2^-64 per row. Each run uses
+//! another seed, so rows that collide once do not collide again. In addition, contents are compared by two hashes from
+//! time to time (`compare_contents`).
 
 use crate::db::{DbError, Local, Remote, Tx, both};
 use crate::engine::{Job, Relations, RunContext, SyncError};
@@ -62,7 +62,7 @@ pub(super) async fn compare(
     }
 }
 
-/// How rows are hashed in the job's run.
+/// Returns the hasher of the job's run, whose seed is taken from the run's id.
 pub(super) fn hasher(job: &Job<'_>, mode: HashMode) -> Hasher {
     Hasher {
         // The second half of a UUIDv7 is random.
@@ -91,8 +91,8 @@ async fn differing(
         numbers.extend(sums::unequal(&there, &here));
     }
     both(there.close(), here.close()).await?;
-    // If keys can be equal without being identical, one meter may lie in different buckets on the two sides. If the
-    // totals differ but no bucket does, the differences of several buckets have cancelled each other out.
+    // If equal keys may be spelt differently, one meter may lie in different buckets on the two sides. If the totals
+    // differ but no bucket does, the differences of several buckets have cancelled each other out.
     if !relations.has_exact_key || numbers.is_empty() {
         return Ok(DigestVerdict::Unclear);
     }
@@ -104,8 +104,8 @@ async fn differing(
     }))
 }
 
-/// The local rows to compare with remote rows, as SQL for `from`: the tenant's rows that have a key, without the
-/// inactive ones that have a tombstone. The remote cannot name a row without a key.
+/// The local rows to compare with remote rows, as SQL for `from`: the tenant's rows that have a key, without inactive
+/// rows that have a tombstone. Rows without a key are left out because no remote row can match them.
 pub(super) async fn local_rows(run: &RunContext<'_>) -> Result<String, DbError> {
     let (table, filter, has_key) = (
         &run.relations.local,

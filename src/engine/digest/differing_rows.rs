@@ -1,8 +1,8 @@
-//! Finds which rows in the differing buckets differ, so that the other rows of these buckets are not read.
+//! Finds the rows in the differing buckets that differ. The other rows of these buckets are then not read.
 //!
-//! Each side lists the rows in these buckets, each row as a tag of its key and a hash of its contents. If one side
-//! lists an entry that the other does not, the rows with this tag differ. Rows with the same key have the same tag,
-//! so duplicate keys of the remote are found together.
+//! Each side lists the rows in these buckets. An entry of the list is a tag, made from the row's key, and a hash of the
+//! row's contents. If one side lists an entry that the other does not, the rows with this tag differ. Rows with the
+//! same key have the same tag, so duplicate keys of the remote are found together.
 
 use std::pin::pin;
 
@@ -15,18 +15,21 @@ use super::row_hash::RowSide;
 use super::sum_cursor::{DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
 use super::sums::{self, Sums};
 
-/// With so few differing buckets, all their rows are read at once, because listing them first would take longer. With
-/// a distant remote it takes another round trip; a distant remote is assumed to have a slow line as well, so the
-/// number is small. With a near remote it takes another scan of the table.
+/// If at most this many buckets differ, all their rows are read at once, because listing the rows first would take
+/// longer. With a distant remote, a list takes another round trip, but reading whole buckets takes bandwidth, which is
+/// assumed to be low. So this number is small. With a near remote, a list takes another scan of the table, so the
+/// number is larger.
 const FEW_BUCKETS: usize = 16;
+/// The same for a near remote, where listing costs one more scan of the table.
 const FEW_BUCKETS_NEAR: usize = 1024;
-/// The most rows that are listed. Their entries take some megabytes.
+/// If the differing buckets have more rows than this, they are not listed but read. The entries of so many rows take
+/// some megabytes.
 const MOST_LISTED: i64 = 200_000;
 
 /// Narrows the differing buckets down to the rows that differ. Returns:
 /// - the rows that differ;
-/// - all rows in these buckets, where listing them first would take longer or fails;
-/// - `None` if all rows of the table are to be read.
+/// - all rows in these buckets, if listing them first would take longer or fails;
+/// - `None` if all rows of the table must be read.
 pub(super) async fn narrow(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -62,7 +65,7 @@ pub(super) async fn narrow(
     })))
 }
 
-/// The number of groups that entries are collected in, so that each row of the COPY takes some kilobytes.
+/// The number of groups in which entries are sent. Each group is one row of the COPY and takes some kilobytes.
 const GROUPS: u32 = 256;
 
 fn statement(
@@ -98,8 +101,8 @@ copy (
     )
 }
 
-/// Runs a statement that lists entries, and sorts them. For the errors that [`none_if_not_computable`] lists, undoes it and
-/// returns `None`.
+/// Runs a statement that lists entries, and sorts them. For the errors that [`none_if_not_computable`] lists, undoes
+/// the statement and returns `None`.
 async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
     tx.batch(&format!(
         "-- begin to compare the rows\nsavepoint {SAVEPOINT}; {GROUP_BY_HASH}"

@@ -1,19 +1,19 @@
 //! Finds which rows can differ, without fetching the rows.
 //!
-//! Rows are divided into buckets by their key (`buckets`), and each server sums its own rows by bucket (`cursor`).
+//! Rows are divided into buckets by their key (`buckets`), and each server sums its own rows by bucket (`sum_cursor`).
 //! The sums are fetched in steps, each one only for the parts that differed in the step before:
 //! - the sum of all rows;
 //! - the sums of chunks of buckets;
 //! - the sums of the buckets in a chunk;
-//! - the hashes of the rows in a bucket (`rows`).
+//! - the hashes of the rows in a bucket (`differing_rows`).
 //!
 //! The rows that differ are then read and compared value by value, so nothing is changed because of a hash alone.
 //!
 //! There are two things to sum:
-//! - What the rows hold (`compare`, with the hashes of `row_hash`). This compares one side with the other.
+//! - What the rows hold (`compare_hashes`, with the hashes of `row_hash`). This compares one side with the other.
 //! - Which versions of rows there are (`versions`). This compares each side with itself at the last run
-//!   (`store::watermarks`), at a fifth of the cost. Where versions are proof, they tell which rows are new, and only the keys
-//!   of the other rows are compared.
+//!   (`store::watermarks`), at a fifth of the cost. If the versions prove it, they tell which rows are new, and only
+//!   the keys of the other rows are compared.
 
 use crate::db::{DbError, Remote, Tx, param};
 
@@ -40,10 +40,10 @@ pub(super) mod sum_cursor;
 pub mod sums;
 pub(super) mod versions;
 
-/// Where the sides can differ.
+/// The rows in which the sides can differ.
 #[derive(Debug)]
 pub(super) enum Difference {
-    /// Nowhere: both sides hold the same meters. Holds their number.
+    /// Nowhere: both sides hold the same meters. Holds the number of meters.
     None(i64),
     /// Only in these rows.
     Within(Extent),
@@ -55,17 +55,18 @@ pub(super) enum Difference {
 /// The result of comparing the sums of both sides.
 #[derive(Debug)]
 enum DigestVerdict {
-    /// Both sides hold the same rows. Holds their number.
+    /// Both sides hold the same rows. Holds the number of rows.
     Equal(i64),
     /// The sides differ, and only in these buckets.
     DifferingBuckets(DifferingBuckets),
     /// The sides differ, but the buckets do not tell where.
     Unclear,
-    /// Nothing is known: a value, a missing function or a time limit kept a side from summing.
+    /// Nothing is known, because one side could not compute its sums. The cause is a value that cannot be converted, a
+    /// missing function or a time limit.
     Unknown,
 }
 
-/// Finds where the sides can differ. Also returns how they were compared.
+/// Finds which rows can differ. Also returns how they were compared.
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -94,12 +95,11 @@ pub(super) async fn find(
     })
 }
 
-/// A slow line carries this many rows within seconds.
+/// The most rows that count as few. A slow line carries this many rows within seconds.
 const FEW_ROWS: i64 = 10_000;
 
 /// Whether a column is synced for the first time in a table of few rows. Most rows get a value in such a column.
-/// Reading a few rows at once costs less than first finding those that differ, above all where the source is a slow
-/// view.
+/// Reading all of a few rows costs less than finding those that differ first, above all if the source is a slow view.
 async fn has_few_rows_with_a_new_column(run: &RunContext<'_>) -> Result<bool, DbError> {
     let relations = run.relations;
     let report = run.job.column_report.get();
@@ -114,8 +114,8 @@ async fn has_few_rows_with_a_new_column(run: &RunContext<'_>) -> Result<bool, Db
     Ok(bytes <= FEW_ROWS * SMALL_ROW)
 }
 
-/// The number of bytes that a small row takes. Where no row count is known, the size of the table divided by this is
-/// an upper limit for it.
+/// The number of bytes that a small row takes. If no row count is known, the size of the table divided by this is an
+/// upper limit for it.
 const SMALL_ROW: i64 = 64;
 
 /// Looks up how many bytes a table and its partitions hold.
@@ -125,7 +125,7 @@ select pg_catalog.sum(pg_catalog.pg_relation_size(t.oid))::bigint
 from (select $1::oid as oid
       union select p.relid::oid from pg_catalog.pg_partition_tree($1::oid::regclass) p) t";
 
-/// Finds where the sides can differ, by the cheapest method that works.
+/// Finds which rows can differ, by the cheapest method that works. Also returns how they were compared.
 async fn find_usual(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -159,7 +159,8 @@ async fn find_usual(
     })
 }
 
-/// Stores what the next run needs: tombstones and the watermark. `is_planned` tells whether there was a plan.
+/// Stores what the next run needs: tombstones, if there was a plan (`is_planned`), and the watermark. Deletes the
+/// watermark if the sides are not equal after this run.
 pub(super) async fn remember(
     run: &RunContext<'_>,
     versions: Option<RowVersions<'_>>,
@@ -181,7 +182,7 @@ pub(super) async fn remember(
     Ok(())
 }
 
-/// Stores what the next run needs, after the first load of an empty table.
+/// Stores the watermark after the first load of an empty table. Deletes it if rows were rejected.
 pub(super) async fn remember_load(
     run: &RunContext<'_>,
     versions: Option<RowVersions<'_>>,

@@ -1,9 +1,10 @@
-//! Builds the SQL that hashes a row. Both servers get the same hash exactly if a sync would call the rows equal.
+//! Builds the SQL that hashes a row. Both servers get the same hash if a sync would call the rows equal, and otherwise,
+//! except by chance, another one.
 //!
 //! The hash of a row is the exclusive or of one term for each column, hashed once more as a whole. Without this last
-//! step, two rows that swap a value would cancel each other out. Each column has its own seed, and each term comes
-//! from a hash function that mixes value and seed: if the seed entered a term unmixed, it would cancel out against
-//! another such term.
+//! step, two rows that swap a value would cancel each other out. Each column has its own seed, and the hash function of
+//! a term mixes the value with the seed. If the seed entered a term unmixed, it would cancel out against another such
+//! term.
 //!
 //! The functions are those of Postgres's hash indexes (<https://www.postgresql.org/docs/current/hash-index.html>).
 //! Each is used only where it distinguishes all stored values. Some do not:
@@ -12,12 +13,12 @@
 //!   hash for values that are stored differently;
 //! - that of floating point returns the bare seed for 0.
 //!
-//! A `bigint` is therefore passed in as the seed. A time is passed in as seconds in floating point, where these
-//! distinguish microseconds and are not 0. A value without an exact function is hashed as its text.
+//! A `bigint` is therefore passed to the hash function as the seed. A time is hashed as seconds in floating point, as
+//! long as these distinguish microseconds and are not 0. A value of a type without an exact function is hashed as its
+//! text.
 //!
-//! Where the types of the sides differ, the remote value is converted as by COPY: through its text into the local
-//! type. Where values cannot be converted, the texts are compared instead: if these are the same, COPY stores the
-//! same.
+//! If the types of the sides differ, the remote value is converted as by COPY: through its text into the local type. If
+//! values cannot be converted, the texts are compared instead: if the texts are equal, COPY stores equal values.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
@@ -56,11 +57,11 @@ impl HashedColumns {
     }
 }
 
-/// Which function hashes, and whether remote values are cast first.
+/// The hash function, and whether remote values are cast first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct HashMode {
     pub(in crate::engine) function: HashFunction,
-    /// Whether a remote value of another type is cast to the local type. If not, the texts are compared.
+    /// Whether a remote value of another type is cast to the local type. If false, the texts are compared.
     pub(in crate::engine) casts: bool,
 }
 
@@ -75,7 +76,7 @@ impl HashMode {
 /// Which function makes the hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum HashFunction {
-    /// Postgres's own hash functions, where both servers have the same ones.
+    /// Postgres's own hash functions. Used if those of both servers give the same hashes.
     Server,
     /// The first 64 bits of a SHA-256 of the row's text in UTF-8. It is the same on all servers, and several times
     /// slower.
@@ -164,7 +165,7 @@ impl Hasher {
             Kind::Date => format!(
                 "coalesce(pg_catalog.hashint4extended({number}, pg_catalog.daterange_subdiff({sql}, '2000-01-01')::bigint), 0)"
             ),
-            // In these years a double distinguishes the microseconds since 1890, and is not 0.
+            // Between these years, the seconds since 1890 as a double distinguish microseconds and are not 0.
             Kind::Time { range, send } => format!(
                 "case when {sql} >= '1900-01-01' and {sql} < '2150-01-01' \
                  then pg_catalog.hashfloat8extended({range}({sql}, '1890-01-01'), {seed}) \
@@ -185,8 +186,8 @@ impl Hasher {
     }
 }
 
-/// The encoding of the texts that are hashed. If the database has no encoding, the bytes are hashed as they are,
-/// because they may not be valid UTF-8.
+/// SQL: the encoding to which texts are converted before they are hashed. If the database has no encoding, the bytes
+/// are hashed as they are, because they may not be valid UTF-8.
 const ENCODING: &str =
     "case pg_catalog.getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end";
 
@@ -254,8 +255,8 @@ impl Kind {
     }
 }
 
-/// The value of a column as the local table would store it, from a row of either side. Returns its text instead if
-/// storing the value may take a cast and `casts` is false.
+/// The value of a column of a row of either side, as the local table would store it. Returns the value's text instead
+/// if storing the value may take a cast and `casts` is false.
 fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, casts: bool) -> Value {
     let name = quote::identifier(&here.name);
     let (plain, written) = match row {
@@ -273,7 +274,7 @@ fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, cas
     };
     let is_rounded = rounds(here) && there.exact_type != here.exact_type;
     let is_cast = there.base_type != here.base_type || is_rounded;
-    // A cast does not tell what a bare number means in an interval with restricted fields.
+    // In an interval with restricted fields, a cast does not read a bare number as the column's input does.
     let is_read = has_interval_fields(here) && there.base_type != here.base_type;
     if !here.is_builtin || is_read || is_cast && !casts {
         return Value {

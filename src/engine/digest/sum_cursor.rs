@@ -1,7 +1,7 @@
-//! Holds the sums of one side behind a cursor of its transaction.
+//! Reads the sums of one side through a cursor in its transaction.
 //!
-//! One statement sums each row once. The cursor then keeps the total, the sums of all chunks, and the sums of the
-//! buckets in each chunk. What is not fetched is not sent.
+//! One statement reads and sums all rows. The cursor then holds the total, the sums of all chunks, and the sums of the
+//! buckets in each chunk. Only the parts that are fetched are sent.
 
 use tokio_postgres::SimpleQueryRow;
 
@@ -31,16 +31,16 @@ where
 }
 
 pub(in crate::engine) const SAVEPOINT: &str = "meter_sync_digest";
-/// Settings that make the server group rows by hashing instead of sorting. The planner would sort where it takes the
-/// expression of a unique column for unique, and sorting costs more than all the hashing. The memory is enough for
-/// the largest number of buckets.
+/// Settings that make the server group rows by hashing instead of sorting. If the planner takes the expression of a
+/// unique column for unique, it would sort, which costs more than all the hashing. The memory is enough for the largest
+/// number of buckets.
 pub(in crate::engine) const GROUP_BY_HASH: &str =
     "set local enable_sort = off; set local work_mem = '16MB'";
 /// Lets the planner sort again after [`GROUP_BY_HASH`].
 pub(in crate::engine) const DEFAULT_GROUPING: &str = "set local enable_sort to default";
 
 /// Returns `None`, after a rollback to the savepoint, for errors that a digest can meet but reading the rows cannot.
-/// Other errors are passed on.
+/// Other errors are returned.
 ///
 /// The errors that become `None` are:
 /// - a value that cannot be converted, such as a text that is no number where the local column is numeric;
@@ -83,13 +83,13 @@ impl Total {
     }
 }
 
-/// What to sum, as SQL over the rows of one side.
+/// The SQL expressions from which the sums of one side are computed.
 pub(super) struct SumQuery {
     /// The number of a row's bucket.
     pub(super) bucket: String,
     /// The hash of a row.
     pub(super) hash: String,
-    /// What is mixed into the sum of bucket `b.n` for its number of rows, `b.rows`.
+    /// An expression that is mixed into the sum of bucket `b.n` to cover its number of rows, `b.rows`.
     pub(super) number: String,
     /// The rows, as SQL for `from`, with their filter.
     pub(super) rows: String,
@@ -166,7 +166,7 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
         Ok(sums::read(rows.iter().filter_map(|row| row.get(SUMS))))
     }
 
-    /// Closes the cursor and keeps what the transaction did meanwhile.
+    /// Closes the cursor, and releases the savepoint without a rollback.
     pub(super) async fn close(self) -> Result<(), DbError> {
         let sql = format!(
             "-- close the digest\nclose meter_sync_digest; {DEFAULT_GROUPING}; \

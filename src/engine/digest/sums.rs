@@ -1,4 +1,4 @@
-//! Compares numbered sums, of buckets or of chunks of buckets. A number that is not listed has the sum 0.
+//! Compares the sums of numbered buckets, or of numbered chunks of buckets. A number that is not listed has the sum 0.
 
 use std::cmp::Ordering;
 
@@ -13,8 +13,8 @@ const NUMBER_DIGITS: usize = 8;
 const SUM_DIGITS: usize = 16;
 pub(super) const ENTRY_DIGITS: usize = NUMBER_DIGITS + SUM_DIGITS;
 
-/// Reads numbers and sums from hexadecimal digits, as Postgres writes `int4send(n) || int8send(sum)` after `\x`.
-/// Skips what does not have this form.
+/// Reads numbers and sums from hexadecimal digits, as Postgres writes `int4send(n) || int8send(sum)` after `\x`. Skips
+/// entries that do not have this form.
 pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Sums {
     let mut sums = Sums::new();
     for text in texts {
@@ -55,8 +55,8 @@ pub fn unequal(a: &[(u32, i64)], b: &[(u32, i64)]) -> Vec<u32> {
     }
 }
 
-/// Returns the numbers of the entries that one list holds more often than the other. Both lists are sorted, and may
-/// hold several entries of the same number.
+/// Returns the numbers of the entries that one list holds more often than the other. Both lists must be sorted. They
+/// may hold several entries with the same number.
 pub fn unmatched(a: &[(u32, i64)], b: &[(u32, i64)]) -> Vec<u32> {
     let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
     let mut unmatched = Vec::new();

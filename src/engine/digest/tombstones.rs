@@ -1,8 +1,8 @@
 //! Keeps tombstones: hashes of the keys of meters that are inactive locally because the remote no longer has them.
 //!
 //! The remote's digest does not contain these meters, so the local digest must leave them out. Tombstones are a cache
-//! and may be wrong: a bucket whose digests differ because of a wrong tombstone is compared row by row, and the
-//! tombstones are corrected.
+//! and may be wrong. If a wrong tombstone makes the digests of a bucket differ, the bucket is compared row by row, and
+//! the tombstones are corrected.
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, quote};
@@ -27,7 +27,7 @@ pub(super) async fn remember(run: &RunContext<'_>) -> Result<(), DbError> {
     let relations = run.relations;
     let (table, local_filter) = (&relations.local, &run.scope.local_filter);
     let hash = key_hash(relations);
-    // The key of a row `row` of a temporary table, under the names of the local columns.
+    // Lists the key columns of `row`, a row of a temporary table, under the names of the local columns.
     let key = |row: &str| {
         quote::list(&relations.key, ", ", |name| {
             format!(
@@ -37,7 +37,7 @@ pub(super) async fn remember(run: &RunContext<'_>) -> Result<(), DbError> {
             )
         })
     };
-    // Where equal keys may be spelt differently, the tombstone was made from the local spelling.
+    // If equal keys may be spelt differently, the tombstone was made from the local spelling.
     let staged = match relations.has_exact_key {
         true => format!("(select {} from pg_temp.meter_sync_stage s) l", key("s")),
         false => format!(
@@ -53,7 +53,7 @@ pub(super) async fn remember(run: &RunContext<'_>) -> Result<(), DbError> {
     tombstones::update(run.local, run.job.tenant, table, &back, &gone).await
 }
 
-/// The hash of a local row's key that is stored as its tombstone. It is the same in every run.
+/// SQL: the hash of a local row's key, which is stored as its tombstone. It is the same in every run.
 pub(in crate::engine) fn key_hash(relations: &Relations) -> String {
     let hasher = Hasher {
         seed: 0,

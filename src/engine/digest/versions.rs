@@ -1,30 +1,31 @@
 //! Tells from row versions whether rows have changed since both sides were last found equal.
 //!
 //! Postgres never changes a row in place: an update writes a new version at another place (`ctid`), under the
-//! transaction that made it (`xmin`) (<https://www.postgresql.org/docs/current/ddl-system-columns.html>). As long as
-//! a table is the same file of the same running server, the set of visible pairs of place and transaction stays the
-//! same exactly as long as the rows do: the transaction of a visible version has committed, and its number is not
-//! used again within the next four billion transactions.
+//! transaction that made it (`xmin`) (<https://www.postgresql.org/docs/current/ddl-system-columns.html>). As long as a
+//! table is the same file of the same running server, an unchanged set of visible pairs of place and transaction proves
+//! that no row was written or deleted: the transaction of a visible version has committed, and its number is not used
+//! again within the next four billion transactions.
 //!
-//! If the set has changed, the watermark tells which versions are new. The watermark is the oldest transaction that
-//! was still running when the last run took its snapshot
-//! (<https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT>). A version that is visible
-//! now and older than that was visible then. The newest transaction seen would not do: it would miss what was written
-//! early and committed late. Versions do not show which rows were deleted; comparing keys does.
+//! If the set has changed, the watermark tells which versions are new. The watermark is the oldest transaction that was
+//! still running when the last run took its snapshot
+//! (<https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT>). A version that is visible now
+//! and was made by an older transaction than the watermark was also visible to the last run. The newest transaction in
+//! that snapshot would not do as a watermark: it would miss the rows of older transactions that committed later.
+//! Versions do not show which rows were deleted. A comparison of keys does.
 //!
-//! This holds only under these conditions. Contents are compared instead:
+//! In the following cases versions prove nothing, so contents are compared instead:
 //! - after a restart, a crash, a restore or a failover, each of which starts a server or its processes anew;
 //! - after the table was rewritten or its columns changed;
-//! - for views, queries, partitions, row security, other storage, generated columns, user-defined types, and roles
-//!   that may not read all columns;
+//! - for views, queries, partitions, row security, other storage, generated columns, user-defined types, and roles that
+//!   may not read all columns;
 //! - after a run that rejected rows, or that wrote to a table with triggers or rules;
 //! - after somebody else wrote to the local table.
 //!
-//! Of each set, the sum of 64-bit hashes is compared. So a change stays unseen with a probability of 2^-64, until
-//! contents are compared (`contents`).
+//! Sets are compared by the sums of their 64-bit hashes. A change stays unseen with a probability of 2^-64, until
+//! contents are compared (`compare_contents`).
 //!
-//! The versions that are stored were read before the rows were compared, plus those that the plan wrote. Whatever
-//! else was written after that shows up as a difference in the next run, and is compared then.
+//! The stored versions are those that were read before the rows were compared, plus those that the plan wrote. Anything
+//! else that was written later shows up as a difference in the next run, which then compares it.
 
 use crate::db::{DbError, Remote, Side, Tx, both};
 
@@ -35,7 +36,7 @@ use crate::store::watermarks::{self, PerSide, VersionSum, Watermark};
 /// The row versions of both sides, read before anything was compared.
 #[derive(Debug)]
 pub(in crate::engine) struct RowVersions<'s> {
-    /// Identifies what must stay the same for versions to be comparable: table files, settings and columns.
+    /// Identifies the table files, settings and columns. Versions are comparable only as long as these stay the same.
     basis: &'s str,
     now: Watermark,
     /// One past the newest transaction that had ended on the remote (`pg_snapshot_xmax`).
@@ -57,7 +58,8 @@ pub(super) enum VersionVerdict {
 const FARTHEST: i64 = 1 << 31;
 
 impl<'s> RowVersions<'s> {
-    /// Reads the versions of both sides. Returns `None` where they prove nothing.
+    /// Reads the versions of both sides. Returns `None` if versions prove nothing for these relations or cannot be
+    /// read.
     pub(in crate::engine) async fn read(
         remote: &Tx<'_, Remote>,
         run: &RunContext<'s>,
@@ -99,8 +101,8 @@ impl<'s> RowVersions<'s> {
         self.now.totals.local.0
     }
 
-    /// Compares the versions with the watermark. Returns `None` if there is no watermark, if it is too old, or if the
-    /// local table has changed.
+    /// Compares the versions with the watermark of the last run. Returns `None` if there is no watermark, if it is too
+    /// old, or if the local table has changed.
     pub(super) fn tell(&self) -> Option<VersionVerdict> {
         let known = self.known.as_ref()?;
         if known.totals == self.now.totals {
@@ -111,9 +113,11 @@ impl<'s> RowVersions<'s> {
         (is_ours_alone && is_near).then_some(VersionVerdict::Since(known.horizon))
     }
 
-    /// Stores the versions for the next run, after the sides were made equal. `written` is the number of rows that
-    /// the plan changed. If the local table may have changed what was written to it, deletes the watermark instead,
-    /// because the sides may not be equal.
+    /// Stores the versions for the next run, after the sides were made equal. `written` is the number of rows that the
+    /// plan changed. Deletes the watermark instead if it could be wrong:
+    /// - if the local table may have changed the values that were written to it, because the sides may not be equal
+    ///   then;
+    /// - if rows were changed although the versions showed no change, because versions prove nothing then.
     pub(super) async fn remember(
         mut self,
         run: &RunContext<'_>,
@@ -140,13 +144,14 @@ impl<'s> RowVersions<'s> {
         watermarks::keep(run.local, tenant, table, self.basis, &self.now).await
     }
 
-    /// Stores the versions for the next run, after `loaded` rows were copied into an empty table.
+    /// Stores the versions for the next run, after `loaded` rows were copied into an empty table. Stores nothing if the
+    /// table holds another number of rows.
     pub(super) async fn remember_load(
         mut self,
         run: &RunContext<'_>,
         loaded: i64,
     ) -> Result<(), DbError> {
-        // If the table holds another number of rows than were copied, somebody else wrote some of them.
+        // If the numbers differ, somebody else wrote or deleted rows meanwhile.
         let here = total(
             run.local,
             "l",
@@ -162,7 +167,7 @@ impl<'s> RowVersions<'s> {
     }
 }
 
-/// The versions that one side holds.
+/// The sum of the row versions of one side, with the transactions of the snapshot in which they were read.
 pub(in crate::engine) struct Total {
     pub(in crate::engine) versions: VersionSum,
     horizon: i64,
@@ -207,9 +212,9 @@ const HORIZON: &str = "\
 -- look which transactions were running
 select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
 
-/// Looks up the versions that the plan wrote. Returns how many rows were inserted, and the value that turns the sum
-/// of the old versions into that of the new ones by exclusive or. Reading the whole table again would also count what
-/// others wrote meanwhile, which was not compared.
+/// Looks up the versions that the plan wrote. Returns how many rows were inserted, and the value that turns the sum of
+/// the old versions into the sum of the new ones by exclusive or. Reading the whole table again would also count rows
+/// that others wrote meanwhile and that were not compared.
 async fn written_since(run: &RunContext<'_>) -> Result<(i64, i64), DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let same_key = run.relations.same_key("l", "p");
@@ -225,22 +230,23 @@ join {table} l on {same_key} and {local_filter}"
     Ok((found.get(0), found.get(1)))
 }
 
-/// A `bigint` expression: the hash of the version of a row of a table; null for no row.
+/// A `bigint` expression: the hash of the version of a table row. It is null if there is no row.
 pub(in crate::engine) fn row_version(row: &str) -> String {
     version(&format!("{row}.ctid"), &format!("{row}.xmin"))
 }
 
 /// A `bigint` expression: the hash of a place and a transaction. The transaction enters as its distance from the
-/// first one (3), because the result of `age` changes with each new transaction.
+/// first one (3), because the result of `age` changes with each new transaction. All names have their schema, because a
+/// sweep reads versions by the role's own search path, too.
 fn version(place: &str, transaction: &str) -> String {
     format!(
-        "pg_catalog.hashtidextended({place}, \
-         ((select pg_catalog.age('3'::xid)::bigint) - pg_catalog.age({transaction})) & 4294967295)"
+        "pg_catalog.hashtidextended({place}, ((select pg_catalog.age('3'::pg_catalog.xid)::bigint) operator(pg_catalog.-) \
+         pg_catalog.age({transaction})) operator(pg_catalog.&) 4294967295)"
     )
 }
 
-/// An SQL condition: the version of the remote row `r` may be new since the transaction. It also holds for some very
-/// old versions, because transaction IDs wrap around; comparing these rows, too, does no harm.
+/// An SQL condition: the version of the remote row `r` may be newer than the transaction `since`. It also holds for
+/// some very old versions, because transaction IDs wrap around. Comparing these rows, too, does no harm.
 pub(super) fn is_new(since: i64) -> String {
     let number = since & 0xffff_ffff;
     format!("pg_catalog.age(r.xmin) <= (select pg_catalog.age('{number}'::xid))")

@@ -1,16 +1,16 @@
-//! Detects drift: what the remote did to columns that were synced before.
+//! Detects drift: changes that the remote made to columns that were synced before.
 //!
-//! Each run compares the columns that it syncs with those that earlier runs knew. If the remote dropped a column,
-//! renamed it or gave it another type, the column stays known as it was, with its drift, until one of these settles
-//! it:
+//! Each run compares the columns that it syncs with the columns that earlier runs knew. If the remote dropped a column,
+//! renamed it or gave it another type, the column stays known as it was, with its drift, until one of these settles the
+//! drift:
 //!
 //! - The remote has the column back.
 //! - The local table follows: its column is dropped, renamed, or has the new type.
-//! - `METER_SYNC_COLUMNS` names the columns without it.
-//! - Its row is deleted from the table of known columns.
+//! - `METER_SYNC_COLUMNS` names the columns to sync, without this one.
+//! - The column's row is deleted from the table of known columns.
 //!
-//! What the site itself does to its table or its settings is not drift. A column that is no longer synced for that
-//! reason is reported once.
+//! A change that the site makes to its own table or settings is not drift. If a column is no longer synced because of
+//! such a change, this is reported once.
 
 use sha2::{Digest, Sha256};
 
@@ -24,12 +24,12 @@ pub use words::{TypeChange, failure, finding, warning};
 
 mod words;
 
-/// What a run found when it compared its columns with the known ones.
+/// The result of comparing the columns of a run with the known columns.
 #[derive(Clone, Debug)]
 pub struct ColumnReport {
     /// The columns to record for the next run, sorted by name.
     pub columns: Vec<KnownColumn>,
-    /// Whether these differ from the known columns.
+    /// Whether `columns` differ from the known columns.
     pub is_changed: bool,
     /// Whether a column is synced for the first time in a mirror that was synced before.
     pub has_new: bool,
@@ -85,14 +85,14 @@ pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -
     }
 }
 
-/// What becomes of a known column.
+/// What happens to a known column in this run.
 enum Standing {
-    /// It stays known, with these values.
+    /// The column stays known, with these values.
     Known(KnownColumn),
-    /// It is no longer synced because the site changed its table or settings. The run reports that once.
+    /// The column is no longer synced because the site changed its table or settings. The run reports that once.
     Left,
-    /// It is no longer synced, and the run does not report it: the local table followed the remote, or
-    /// `METER_SYNC_COLUMNS` names the columns without it.
+    /// The column is no longer synced, and the run does not report it: the local table followed the remote, or
+    /// `METER_SYNC_COLUMNS` names the columns to sync, without this one.
     Settled,
 }
 
@@ -180,7 +180,7 @@ impl Now<'_> {
         })
     }
 
-    /// Decides what becomes of a column that was synced and no longer is.
+    /// Decides what happens to a known column that is no longer synced.
     fn gone(&self, known: &KnownColumn) -> Standing {
         let offered = &self.relations.offered;
         let mut here = offered.local.iter();
@@ -225,7 +225,7 @@ impl Now<'_> {
     }
 }
 
-/// How many bytes of the hash are kept; 8 are enough to distinguish the settings of one site.
+/// How many bytes of the hash of the source are kept. 8 bytes are enough to distinguish the settings of one site.
 const HASH_BYTES: usize = 8;
 
 fn hash(source: &Source) -> String {

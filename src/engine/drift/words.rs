@@ -7,9 +7,9 @@ use crate::model::TenantId;
 use super::{Drift, KnownColumn};
 use crate::engine::Relations;
 
-/// How many columns one warning names; `meter-sync check` names all.
+/// The most columns that one warning names. `meter-sync check` names all.
 const NAMED: usize = 10;
-/// How many ways to settle the drift the remedy of a failed run names.
+/// The most ways to settle the drift that the remedy of a failed run names.
 const IN_REMEDY: usize = 3;
 
 /// How a local column can be changed to the new type of the remote column.
@@ -31,7 +31,8 @@ pub fn warning<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option
     ))
 }
 
-/// Describes what happened to each column and what it means for the local one; `None` if no column has drifted.
+/// Describes how each column changed on the remote and what this means for the local column. `None` if no column has
+/// drifted.
 fn changes<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<String> {
     let mut drifted: Vec<&KnownColumn> = drifted.into_iter().collect();
     drifted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -79,7 +80,7 @@ pub(super) fn left(columns: &[String]) -> Option<String> {
     })
 }
 
-/// The failure of a run for which the settings make drift an error.
+/// The failure of a run if the settings make drift an error.
 pub fn failure(drifted: &[&KnownColumn], relations: &Relations) -> Failure {
     let changes = changes(drifted.iter().copied()).unwrap_or_default();
     let message =
@@ -119,7 +120,8 @@ fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
     }
 }
 
-/// What a check reports for a column that has drifted: what happened, and each way to settle it.
+/// What a check reports for a column that has drifted: the change, and each way to settle it. `None` if it has not
+/// drifted.
 pub fn finding(
     column: &KnownColumn,
     relations: &Relations,
@@ -214,7 +216,7 @@ fn retype(column: &KnownColumn, to: &str, relations: &Relations, follow: TypeCha
     )
 }
 
-/// The setting `METER_SYNC_COLUMNS` without these columns.
+/// The setting `METER_SYNC_COLUMNS` that names all synced columns except these.
 fn without(columns: &[&KnownColumn], relations: &Relations) -> String {
     let names = relations.names.iter().map(String::as_str);
     let stays = |name: &&str| !columns.iter().any(|column| column.name == *name);

@@ -9,19 +9,19 @@ use crate::engine::{Relations, RunContext};
 pub(in crate::engine) enum Format {
     /// Text, which can be converted to any type.
     Text {
-        /// The encoding that the remote is told to write; `None` for the connection's encoding, UTF-8.
+        /// The encoding that the remote is told to write. If `None`, it writes the connection's encoding, UTF-8.
         written: Option<String>,
-        /// The encoding in which the local server reads it; `None` for UTF-8.
+        /// The encoding in which the local server is told to read. If `None`, it reads UTF-8.
         read: Option<String>,
-        /// The encoding that the remote writes, if the rows are converted to UTF-8 on the way (`recode`); `None` if
-        /// they are not.
+        /// If set, this process has the rows converted from this encoding to UTF-8 on the way (see `recode_rows`). If
+        /// `None`, rows are passed on as the remote wrote them.
         recoded: Option<String>,
     },
     /// The binary format, which takes less work and more bytes.
     Binary,
 }
 
-/// Types with the same binary format in all servers since version 14. `interval` is not one of them: servers before
+/// The types that have the same binary format in all servers since version 14. `interval` is missing: servers before
 /// version 17 silently read its infinity as some number of days.
 const ONE_FORM: &[&str] = &[
     "boolean",
@@ -46,9 +46,9 @@ const ONE_FORM: &[&str] = &[
     "jsonb",
 ];
 
-/// How many bytes of `bytea` a row may have in the text format, which doubles them. A server cannot write a row of 1
-/// GiB: the COPY would fail. If a row has more bytes, a text that is no `bytea` is sent instead, so that the local
-/// server rejects the row.
+/// The most bytes of `bytea` that a row may have in the text format, which doubles them. A server cannot write a row of
+/// 1 GiB: the COPY would fail. If a row has more bytes, a text that is no valid `bytea` is sent in their place, so that
+/// the local server rejects the row.
 const MOST_BYTES: u32 = 500_000_000;
 const NO_BYTES: &str = "'too many bytes to cross as text \\'::pg_catalog.text";
 
@@ -56,8 +56,9 @@ const UTF8: &str = "UTF8";
 const NO_ENCODING: &str = "SQL_ASCII";
 
 impl Format {
-    /// Chooses the fastest format: on a near connection the one with the least work, on a distant one, whose
-    /// bandwidth is assumed to be low, the one with the fewest bytes.
+    /// Chooses the fastest format that both servers can use. On a near connection, this is the binary format, which
+    /// takes the least work. A distant connection is assumed to have a low bandwidth, so the text format is used, which
+    /// takes the fewest bytes.
     pub(in crate::engine) fn quickest(remote: &Tx<'_, Remote>, run: &RunContext<'_>) -> Self {
         let mut columns = run
             .relations
@@ -78,17 +79,17 @@ impl Format {
         }
     }
 
-    /// The text format between databases with these encodings. The conversion is left to the local server, which can
-    /// find and reject a row that does not convert. On the remote, the first such text would end the whole COPY.
+    /// The text format between databases with these encodings. The local server converts the texts, because it can find
+    /// and reject a row that does not convert. If the remote converted them, the first such row would end the whole
+    /// COPY.
     fn text(there: &str, here: &str) -> Self {
         let named = |name: &str| Some(name.to_owned());
         let (written, read, recoded) = match (there, here) {
             (NO_ENCODING, _) => (named(NO_ENCODING), None, None),
             (UTF8, _) => (None, None, None),
             (there, UTF8) => (named(there), named(there), None),
-            // Every encoding can be converted to UTF-8, but few can be converted to another one. A text without a
-            // counterpart in UTF-8 is rejected even if both sides could store it, because it could not be shown to
-            // anybody.
+            // Every encoding can be converted to UTF-8, but few can be converted to another encoding. A text without a
+            // counterpart in UTF-8 is rejected even if both sides could store it, because no client could show it.
             (there, _) => (named(there), None, named(there)),
         };
         Self::Text {
@@ -98,8 +99,8 @@ impl Format {
         }
     }
 
-    /// The encoding that the remote writes, if rows must be converted to UTF-8 before the local server reads them;
-    /// `None` if they need not be.
+    /// The encoding that the remote writes, if rows must be converted to UTF-8 before the local server reads them.
+    /// `None` if no such conversion is needed.
     pub(in crate::engine) fn recoded(&self) -> Option<&str> {
         match self {
             Self::Text { recoded, .. } => recoded.as_deref(),
@@ -154,7 +155,7 @@ impl Format {
         }
     }
 
-    /// A type that takes every value of the column in this format, for staging.
+    /// The type of the column in the text staging table, which takes every value in this format.
     pub(in crate::engine) fn loosest<'c>(&self, column: &'c Column) -> &'c str {
         match self {
             Self::Text { .. } => "text",
@@ -170,13 +171,13 @@ fn text_options(encoding: Option<&str>) -> String {
     )
 }
 
-/// SQL that casts a remote value to a text for a local column of another type. `None` if the value is sent as its
-/// own type writes it.
+/// SQL that casts a remote value to a text for a local column of another type. `None` if the value is sent without a
+/// cast, as its type writes it.
 ///
-/// The local type usually reads that text. If an assignment cast would give another value, or would accept what the
-/// local type refuses as text, that cast is made on the remote. A text column outside the key takes the text
-/// unchanged, with the blanks of a `char(n)` and with `t` or `f` for a boolean. In a key the blanks are removed, so
-/// that `'1'` and `'1   '` are one key.
+/// The local type can usually read the text of the value. If an assignment cast would give another value, or would
+/// accept a value whose text the local type refuses, that cast is made on the remote. A text column outside the key
+/// takes the text unchanged, with the blanks of a `char(n)` and with `t` or `f` for a boolean. In a key the blanks are
+/// removed, so that `'1'` and `'1   '` are one key.
 ///
 /// A cast must not fail on the remote, because the first failure ends a COPY. So a value that does not fit is sent
 /// without the cast, and the local server refuses it.
@@ -230,8 +231,8 @@ pub(in crate::engine) fn cast(
 /// Makes an SQL condition on a value.
 type Fits = fn(&str) -> String;
 
-/// The type to cast a value to on the remote, if an assignment cast gives another value than its text does
-/// (`pg_cast` lists these casts); with the condition under which that cast cannot fail, if it can fail at all.
+/// If an assignment cast gives another value than reading the value's text, returns the type to cast to on the remote
+/// (`pg_cast` lists these casts). If this cast can fail, also returns the condition under which it cannot fail.
 fn assigned(from: &str, to: &str) -> Option<(&'static str, Option<Fits>)> {
     let is_integer = INTEGERS.contains(&to);
     match from {

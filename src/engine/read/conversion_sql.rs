@@ -13,8 +13,8 @@ pub(in crate::engine) struct ConversionSql {
     pub(in crate::engine) from: String,
 }
 
-/// Converts columns of the text table to their local types, without length or precision. Those are applied by the
-/// assignment, which refuses a value that an explicit cast would cut off
+/// Builds the SQL that converts columns of the text table to their local types, without length or precision. Those are
+/// applied by the assignment, which refuses a value that an explicit cast would cut off
 /// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
 pub(in crate::engine) fn values(relations: &Relations, names: &[String]) -> ConversionSql {
     let column = |name: &str| relations.columns.iter().find(|column| column.name == name);
@@ -42,9 +42,10 @@ cross join lateral pg_catalog.json_to_record((select pg_catalog.row_to_json(x) f
     ConversionSql { list, from }
 }
 
-/// Whether a text must go through the input function of the type with its modifiers, as in COPY. A cast does the
-/// same, but not for types with their own cast from text (`regclass`, some user-defined types) or for an interval,
-/// whose fields decide what a bare number means. In SQL only `json_to_record` calls the input function of any type.
+/// Whether a text must be converted by the input function of the type with its modifiers, as COPY does it. Usually a
+/// cast gives the same value. It does not for types with their own cast from text (`regclass`, some user-defined
+/// types), and not for an interval, whose fields decide what a bare number means. In SQL only `json_to_record` calls
+/// the input function of any type.
 fn is_read_by_input(column: &Column) -> bool {
     !column.is_builtin || column.base_type == "regclass" || has_interval_fields(column)
 }

@@ -1,11 +1,12 @@
-//! Converts the rows that a COPY did not take: stages them in types that take any value, converts them set by set,
-//! and rejects those at fault. Each set is converted before more is read, so too many rows at fault end the read.
+//! Converts the rows that a COPY did not take. Stages them as types that take any value, converts them set by set, and
+//! rejects the rows at fault. Each set is converted before more is read, so the read ends as soon as too many rows are
+//! at fault.
 
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::db::{DbError, RowFault, json, param, quote};
-use crate::model::{Fields, Rejection};
+use crate::model::{Fields, Rejection, saturating_i64};
 
 use super::choose_copy_format::Format;
 use super::conversion_sql::values;
@@ -17,7 +18,7 @@ use crate::engine::value_reasons;
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
 /// Rows that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
-/// first of them; rows that not even this table takes are rejected.
+/// first of them. A row that even this table does not take is rejected.
 #[derive(Debug)]
 pub(in crate::engine) struct UnreadRows {
     to: CopyTarget,
@@ -32,12 +33,12 @@ pub(in crate::engine) struct UnreadRows {
 #[derive(Debug, Default)]
 pub(in crate::engine) struct ConversionReport {
     pub(in crate::engine) rejected: Vec<Rejection>,
-    /// How many of these have a key that no local row can have.
+    /// How many of the rejected rows have a key that no local row can have.
     pub(in crate::engine) unidentified: i64,
 }
 
 impl UnreadRows {
-    /// Starts without rows. `to` is where the COPY was to put them.
+    /// Starts without rows. `to` is the table into which the COPY was to write them.
     pub(in crate::engine) fn new(to: CopyTarget, format: Format) -> Self {
         Self {
             to,
@@ -48,8 +49,8 @@ impl UnreadRows {
         }
     }
 
-    /// Stages and converts the rows, and returns their number. A row with a text that the local encoding cannot
-    /// represent is rejected at once.
+    /// Stages and converts the rows, and returns their number. A row that cannot be staged as text, for instance
+    /// because the local encoding cannot represent it, is rejected at once.
     pub(in crate::engine) async fn take(
         &mut self,
         run: &RunContext<'_>,
@@ -70,7 +71,7 @@ impl UnreadRows {
                 waiting.extend([high, low]);
             }
         }
-        let number = i64::try_from(apart.len()).unwrap_or(i64::MAX);
+        let number = saturating_i64(apart.len());
         self.rows += number;
         Box::pin(self.convert(run)).await?;
         Ok(number)
@@ -120,10 +121,11 @@ impl UnreadRows {
             self.rows += 1;
             self.refuse_too_many(run.job)?;
         }
-        Ok(i64::try_from(long.len()).unwrap_or(i64::MAX))
+        Ok(saturating_i64(long.len()))
     }
 
-    /// Records the key that was staged last, and deletes that row from the text table.
+    /// Records the key that was staged last as rejected, and deletes its row from the text table. Returns the key, and
+    /// whether a local row could have it.
     async fn named(&self, run: &RunContext<'_>) -> Result<(Fields, bool), DbError> {
         let n: i64 = run.local.query_one(LAST, &[]).await?.get(0);
         let named = set_aside(run, n).await?;
@@ -165,7 +167,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         .await
     }
 
-    /// Rejects a row with a text that cannot be stored locally.
+    /// Rejects a row that cannot be staged as text.
     async fn set_aside(
         &mut self,
         run: &RunContext<'_>,
@@ -230,7 +232,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         }
     }
 
-    /// The rows that were rejected.
+    /// Returns the rows that were rejected.
     pub(in crate::engine) fn converted(self) -> ConversionReport {
         ConversionReport {
             rejected: self.rejected,
@@ -299,7 +301,7 @@ select pg_catalog.min(t.n), pg_catalog.max(t.n) from pg_temp.meter_sync_text t";
 
 const EMPTY: &str = "-- empty the text staging table\ntruncate pg_temp.meter_sync_text";
 
-/// The search for the rows at fault looks rows up by number many times.
+/// Indexes the text table by row number. The search for the rows at fault looks rows up by number many times.
 const INDEX: &str = "\
 -- index the text staging table
 create index if not exists meter_sync_text_n on pg_temp.meter_sync_text (n);

@@ -9,13 +9,13 @@ use super::choose_copy_format::Format;
 const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// The tail of the binary format, after the rows.
 const TAIL: &[u8] = &[0xff, 0xff];
-/// Marks a value that could not be converted to UTF-8 (`recode`). No text in UTF-8 contains this byte.
+/// Stands before a value that could not be converted to UTF-8 (see `recode_rows`). No text in UTF-8 contains this byte.
 pub(in crate::engine) const MARK: u8 = 0xff;
-/// How many bytes the number of fields takes in the binary format, and the length of one field.
+/// The sizes in bytes, in the binary format, of the number of fields and of the length of a field.
 const COUNT: usize = 2;
 const LENGTH: usize = 4;
 
-/// The head of a COPY to the server.
+/// What a COPY to the server sends before the rows.
 pub(in crate::engine) fn head(format: &Format) -> &'static [u8] {
     match format {
         Format::Text { .. } => &[],
@@ -23,7 +23,7 @@ pub(in crate::engine) fn head(format: &Format) -> &'static [u8] {
     }
 }
 
-/// The tail of a COPY to the server.
+/// What a COPY to the server sends after the rows.
 pub(in crate::engine) fn tail(format: &Format) -> &'static [u8] {
     match format {
         Format::Text { .. } => &[],
@@ -103,7 +103,7 @@ fn values(mut row: &[u8]) -> Vec<Option<&[u8]>> {
     values
 }
 
-/// The row with NULL in place of every value except those at `places`, counted from 0.
+/// Returns the row with NULL in place of every value, except for the values at `places`, counted from 0.
 pub(in crate::engine) fn only(format: &Format, row: &Bytes, places: &[usize]) -> Bytes {
     let is_kept = |place: usize| places.contains(&place);
     let mut written = BytesMut::new();
@@ -134,14 +134,14 @@ pub(in crate::engine) fn only(format: &Format, row: &Bytes, places: &[usize]) ->
     written.freeze()
 }
 
-/// The values of a row in the text format, escaped as COPY writes them.
+/// The values of a row in the text format, still escaped as COPY wrote them.
 pub(in crate::engine) fn lines(row: &[u8]) -> impl Iterator<Item = &[u8]> {
     row.strip_suffix(b"\n")
         .unwrap_or(row)
         .split(|byte| *byte == b'\t')
 }
 
-/// The value at a place as text, as far as it is UTF-8; `None` for NULL.
+/// The value at a place as text; `None` for NULL. Bytes that are not UTF-8 are replaced.
 pub(in crate::engine) fn shown(format: &Format, row: &Bytes, place: usize) -> Option<String> {
     let value = match format {
         Format::Text { .. } => lines(row).nth(place).filter(|value| value != b"\\N"),

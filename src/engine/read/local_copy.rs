@@ -6,11 +6,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
 
 use crate::db::{DbError, Local, Tx};
+use crate::model::saturating_i64;
 
 use super::choose_copy_format::Format;
 use super::copy_rows;
 
-/// Where rows are relayed to.
+/// The table into which rows are relayed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum CopyTarget {
     /// The local table itself.
@@ -41,10 +42,11 @@ pub(in crate::engine) async fn copy_again(
     }
     patiently(local, sink.send(piece.freeze())).await?;
     let rows = patiently(local, sink.finish()).await?;
-    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
+    Ok(saturating_i64(rows))
 }
 
-/// Waits for the local server to finish a step of a COPY, but no longer than for any answer.
+/// Waits for the local server to finish a step of a COPY. Fails after `local.patience()`, the longest wait for any
+/// answer.
 pub(in crate::engine) async fn patiently<T>(
     local: &Tx<'_, Local>,
     taken: impl Future<Output = Result<T, tokio_postgres::Error>>,

@@ -1,7 +1,7 @@
 //! Finds remote rows that are too long for the remote server to send: a row of 1 GiB ends the COPY with an error.
 //!
-//! Measuring rows means looking at each value, so it is done only after a COPY has failed for this reason. The run
-//! then starts over, reads the other rows, and rejects the long ones by their keys.
+//! Measuring a row means looking at each of its values, so rows are measured only after a COPY has failed for this
+//! reason. The run then starts over, reads the other rows, and rejects the long ones by their keys.
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Remote, Tx, quote};
@@ -10,21 +10,21 @@ use crate::model::Fields;
 use super::choose_copy_format::{self, Format};
 use crate::engine::{Extent, Relations, RunContext};
 
-/// The length of the longest row that is read. A server cannot make a text of 1 GiB; the difference leaves room for
-/// short parts such as separators.
+/// The length in bytes of the longest row that is read. A server cannot make a text of 1 GiB. The difference leaves
+/// room for short parts such as separators.
 const MOST_BYTES: i64 = 1_073_000_000;
 
 /// A remote row that is left out because it is too long.
 #[derive(Debug)]
 pub(in crate::engine) struct OversizedRow {
-    /// The values of its key as texts; `None` for NULL.
+    /// The values of the row's key as texts; `None` for NULL.
     pub(in crate::engine) key: Vec<Option<String>>,
-    /// How many bytes it may take, as digits.
+    /// The number of bytes that the row may take, as decimal digits.
     pub(in crate::engine) bytes: String,
 }
 
 impl OversizedRow {
-    /// Why it is rejected.
+    /// The reason with which the row is rejected.
     pub(in crate::engine) fn reason(&self) -> String {
         format!(
             "the row may take {} bytes on the way, and a server sends no row of 1 GiB",
@@ -32,7 +32,7 @@ impl OversizedRow {
         )
     }
 
-    /// Its key as the remote sent it, for a key that no local row can have.
+    /// The row's key as the remote sent it. Used if no local row can have this key.
     pub(in crate::engine) fn named(&self, relations: &Relations) -> Fields {
         let values = self.key.iter().map(|value| match value {
             Some(text) => serde_json::Value::String(text.clone()),
@@ -42,8 +42,8 @@ impl OversizedRow {
     }
 }
 
-/// SQL that leaves rows `r` that are too long out of what the remote sends: ` and` with a condition. Empty if no
-/// such row is to be left out.
+/// SQL to append to a filter: ` and` with a condition that leaves out remote rows `r` that are too long. Empty unless
+/// an earlier attempt of this run failed because of a long row.
 pub(in crate::engine) fn left_out(run: &RunContext<'_>, format: &Format) -> String {
     match run.job.earlier.leaves_long_rows {
         true => format!(
@@ -132,8 +132,8 @@ const PLAIN: &[&str] = &[
 /// Types whose text has one digit for each bit. `format_type` writes `bit` without a length in quotes.
 const BITS: &[&str] = &["\"bit\"", "bit varying"];
 
-/// SQL: how many bytes one value may take. The stored size says nothing, because a stored value may be compressed. A
-/// value is converted to text only if the text comes out no longer than the value.
+/// SQL: how many bytes one value may take. The stored size does not tell, because a stored value may be compressed. A
+/// value is converted to text only if the text is no longer than the value.
 fn of_value(value: &str, type_: &str, format: &Format) -> String {
     // In the text format each character may have a backslash before it, and each byte of a `bytea` is two digits.
     let factor: u8 = match format {
@@ -161,7 +161,8 @@ fn times(bytes: &str, factor: u8) -> String {
     format!("({bytes}::pg_catalog.int8 operator(pg_catalog.*) {factor}::pg_catalog.int8)")
 }
 
-/// SQL: the size of a value without compression, since a value inside an array is not compressed.
+/// SQL: the size of a value without compression. The value is put into an array, because values in an array are not
+/// compressed.
 fn uncompressed(value: &str) -> String {
     format!("pg_catalog.pg_column_size(array[{value}])")
 }

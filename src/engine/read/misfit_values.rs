@@ -1,4 +1,4 @@
-//! Finds which value of a row does not fit its column. The server names the value only in the words of its message.
+//! Finds which value of a row does not fit its column. The server tells the value only in the text of its message.
 
 use crate::db::{DbError, RowFault, param};
 
@@ -7,7 +7,7 @@ use crate::engine::RunContext;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::value_reasons;
 
-/// Returns the reason why a row of the text staging table does not convert. It halves the columns until the one at
+/// Returns the reason why a row of the text staging table does not convert. Halves the columns until the column at
 /// fault is left.
 pub(in crate::engine) async fn reason(
     run: &RunContext<'_>,
@@ -39,7 +39,7 @@ select pg_catalog.left({}::text, {} + 1) from pg_temp.meter_sync_text t where t.
     value_reasons::of_value(run, &fault, name, value.get(0)).await
 }
 
-/// Tries to convert these columns of the row, and then undoes that. Returns the fault; `None` if they convert.
+/// Tries to convert these columns of the row, and undoes that. Returns the fault, or `None` if the columns convert.
 async fn tried(
     run: &RunContext<'_>,
     names: &[String],

@@ -1,12 +1,12 @@
 //! Reads the tenant's remote rows into a local staging table.
 //!
-//! The staging table has the types of the local columns, so a value is decoded once, by the local server, from the
+//! The staging table has the types of the local columns. A value is decoded only once, by the local server, from the
 //! bytes that the remote wrote. Rows with a value that the local type does not take are rejected.
 
 use tokio_postgres::Row;
 
 use crate::db::{DbError, Remote, Tx, both, json, quote};
-use crate::model::{Rejection, TenantId};
+use crate::model::{Rejection, TenantId, saturating_i64};
 
 use super::relations::row_security::may_hide_rows;
 use super::{Extent, Job, RunContext, SyncError, local_candidates};
@@ -29,20 +29,20 @@ pub(super) mod rewritten_tables;
 /// `meter_sync_aside`.
 #[derive(Debug)]
 pub(crate) struct StagedRows {
-    /// How many rows the remote has for the tenant: staged, rejected, or outside the extent.
+    /// How many rows the remote has for the tenant, including rows that were rejected or lie outside the extent.
     pub(crate) rows: i64,
     /// The rows that were rejected.
     pub(crate) rejected: Vec<Rejection>,
-    /// How many of these have a key that no local row can have.
+    /// How many of the rejected rows have a key that no local row can have.
     pub(crate) unidentified: i64,
-    /// Whether the local rows of the extent are in the temporary table of [`local_candidates::select`].
+    /// Whether the local rows of the extent were selected into the temporary table of [`local_candidates::select`].
     pub(crate) has_candidates: bool,
     /// Whether the remote shows no row at all, and row security may be the reason.
     pub(crate) may_be_hidden: bool,
 }
 
-/// Reads the tenant's rows into the staging table, and ends the remote transaction, so that the remote does not keep
-/// a snapshot while we plan and write.
+/// Reads the tenant's rows into the staging table, and ends the remote transaction. The remote then keeps no snapshot
+/// while the run plans and writes.
 pub(crate) async fn stage(
     remote: Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -51,7 +51,7 @@ pub(crate) async fn stage(
     create_tables(run).await?;
     let format = Format::quickest(&remote, run);
     let reading = relay_rows::start(&remote, run, extent, CopyTarget::Stage, format);
-    // If all rows are read, all local rows are candidates, and a table of them would only cost time.
+    // If all rows are read, all local rows are candidates, so selecting them into a table would only cost time.
     let has_candidates = extent.remote_rows.is_some() && !extent.has_no_local_rows();
     let selecting = async {
         match has_candidates {
@@ -120,7 +120,7 @@ create temp table meter_sync_aside on commit drop as select {key} from {table} l
         .await
 }
 
-/// Returns an error if a staged row would not be the tenant's in the local table. A local type that compares by text
+/// Returns an error if the local table would not count a staged row as the tenant's. A local type that compares by text
 /// may distinguish ids that are equal on the remote, such as `7` and `7.00`.
 async fn refuse_other_spelling(run: &RunContext<'_>) -> Result<(), SyncError> {
     let RunContext { relations, job, .. } = *run;
@@ -183,7 +183,7 @@ select k.key from taken k limit {left} + 1"
         reason: reason.clone(),
     };
     staged.rejected.extend(rows.iter().map(reject));
-    staged.unidentified += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    staged.unidentified += saturating_i64(rows.len());
     Ok(())
 }
 
@@ -197,7 +197,7 @@ async fn refuse_duplicates(run: &RunContext<'_>) -> Result<(), SyncError> {
         relations.list("k", &relations.key),
     );
     let key_json = relations.key_json("k");
-    // Rows without a key are not duplicates: each is rejected for itself.
+    // Rows without a key are not duplicates. Each is rejected by itself.
     let whole = relations.has_key("k");
     let sql = format!(
         "-- look for duplicate keys
@@ -209,7 +209,7 @@ where {whole} group by {keys} having pg_catalog.count(*) > 1 order by {keys} lim
     refuse_keys(run.job.tenant, &rows)
 }
 
-/// Returns an error that names these duplicate keys, if there are any. Each row is one key, as the text of a JSON
+/// If there are duplicate keys, returns an error that names them. Each row of `rows` has one key, as the text of a JSON
 /// object.
 pub(crate) fn refuse_keys(tenant: &TenantId, rows: &[Row]) -> Result<(), SyncError> {
     if rows.is_empty() {

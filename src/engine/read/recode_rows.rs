@@ -1,7 +1,7 @@
-//! Converts rows to UTF-8 if the remote wrote them in an encoding that the COPY of the local server cannot read.
+//! Converts rows to UTF-8 if the remote wrote them in an encoding that the local server's COPY cannot read.
 //!
-//! The local server makes the conversion, because it can convert every database encoding to UTF-8. Only rows that do
-//! not convert are examined value by value. A value that does not convert gets a mark, so that COPY refuses the row.
+//! The local server converts the rows, because it can convert every database encoding to UTF-8. Only rows that do not
+//! convert are examined value by value. A value that does not convert is marked, so that COPY refuses the row.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -67,7 +67,7 @@ select pg_catalog.convert($1, $2::pg_catalog.name, 'UTF8')";
     })
 }
 
-/// Converts a row to UTF-8, except for the values that do not convert, which get a mark.
+/// Converts a row to UTF-8. A value that does not convert is left as it is, with a mark before it.
 async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<Bytes, DbError> {
     let mut written = BytesMut::new();
     for (place, value) in copy_rows::lines(row).enumerate() {
@@ -85,7 +85,7 @@ async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<By
     Ok(written.freeze())
 }
 
-/// Returns why a value of the row has a mark; `None` if it has none.
+/// Returns why a value of the row is marked, or `None` if it is not marked.
 pub(in crate::engine) async fn fault(
     local: &Tx<'_, Local>,
     format: &Format,

@@ -1,9 +1,9 @@
 //! Relays rows from the remote snapshot into a local table by COPY, without decoding them. Each row is read once.
 //!
-//! The remote writes one COPY, which the local server reads as several COPYs, each under a savepoint. If a row is
-//! not taken, its local COPY is undone, and the rows of that COPY, which are still in memory, go on to [`UnreadRows`].
-//! So a row at fault causes no second read of other rows, however slow the connection is. Memory is bounded by one
-//! local COPY or one row.
+//! The remote writes one COPY, which the local server reads as several COPYs, each under a savepoint. If a row is not
+//! taken, its local COPY is undone. The rows of that COPY are still in memory and are given to [`UnreadRows`]. So a row
+//! at fault causes no second read, however slow the connection is. Memory is bounded by one local COPY or one row,
+//! whichever is larger.
 
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use futures_util::SinkExt;
 use tokio_postgres::CopyOutStream;
 
 use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
+use crate::model::saturating_i64;
 
 use super::choose_copy_format::Format;
 use super::convert_rows::UnreadRows;
@@ -39,7 +40,7 @@ pub(in crate::engine) struct RemoteCopy {
     format: Format,
 }
 
-/// Lets the remote begin to send the rows of the extent, for the local table `to`.
+/// Makes the remote begin to send the rows of the extent, to be relayed into the table `to`.
 pub(in crate::engine) async fn start(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -137,8 +138,8 @@ fn write(relations: &Relations, to: CopyTarget, format: &Format) -> String {
     format!("-- stage the meters\ncopy {to} ({columns}) from stdin ({format})")
 }
 
-/// Copies the next rows to the local server, as many as go into one COPY, and returns their number. They are also
-/// kept in `kept`, as pieces of whole rows.
+/// Copies the next rows to the local server, as many as go into one COPY, and returns their number. Also keeps these
+/// rows in `kept`, as pieces of whole rows.
 async fn copy(
     from: &mut Source<'_, '_>,
     local: &Tx<'_, Local>,
@@ -146,7 +147,7 @@ async fn copy(
     kept: &mut Vec<Bytes>,
 ) -> Result<i64, DbError> {
     if let Some(encoding) = from.format.recoded().map(str::to_owned) {
-        // Meanwhile the local transaction is idle, which its server allows only for a short time.
+        // While rows are read, the local transaction is idle. Its server allows that only for a short time.
         let read = from.some(local.patience() / 4).await?;
         *kept = recode_rows::to_utf8(local, &from.format, &encoding, read).await?;
         return copy_again(local, write, &from.format, kept).await;
@@ -165,7 +166,7 @@ async fn copy(
     let tail = copy_rows::tail(&from.format);
     patiently(local, sink.send(Bytes::from_static(tail))).await?;
     let rows = patiently(local, sink.finish()).await?;
-    Ok(i64::try_from(rows).unwrap_or(i64::MAX))
+    Ok(saturating_i64(rows))
 }
 
 /// The stream of rows that the remote writes.
@@ -174,7 +175,7 @@ struct Source<'t, 'c> {
     rows: Pin<&'t mut CopyOutStream>,
     told: ReadProgressReporter<'t, 'c>,
     format: Format,
-    /// How many rows have arrived so far.
+    /// The number of rows that have arrived so far.
     pieces: i64,
     is_over: bool,
 }
@@ -217,11 +218,12 @@ impl Source<'_, '_> {
     }
 }
 
-/// Publishes how much was read. On drop it publishes the bytes again, so a failed or cancelled read is counted, too.
+/// Publishes the progress of a read. On drop, it publishes the number of bytes again, so that a failed or cancelled
+/// read is counted, too.
 pub(in crate::engine) struct ReadProgressReporter<'t, 'c> {
     pub(in crate::engine) remote: &'t Tx<'c, Remote>,
     pub(in crate::engine) observer: &'t Observer,
-    /// How many bytes earlier snapshots of the same run sent.
+    /// How many bytes earlier attempts of the same run received.
     pub(in crate::engine) before: i64,
 }
 

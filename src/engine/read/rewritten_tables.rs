@@ -1,11 +1,12 @@
-//! Ends the remote transaction, and finds tables that were rewritten between its snapshot and the first look at
-//! them.
+//! Ends the remote transaction, and finds tables that were rewritten after its snapshot was taken and before it first
+//! read them.
 //!
 //! Some tables cannot be locked before the snapshot is taken: those that a view, policy or function reads by itself,
-//! and those of which the role may read only some columns (see `locks`). If such a table was truncated or rewritten
-//! meanwhile, it looks empty in the snapshot (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). It is
-//! recognised by its file: the catalog shows the file as of the snapshot, and `pg_relation_filenode` the file as of
-//! now. For a foreign table this does not work, so the run waits for it instead (see `locks`).
+//! and those of which the role may read only some columns (see `relations::locks`). If such a table was truncated or
+//! rewritten meanwhile, it looks empty in the snapshot (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). A
+//! rewrite is recognised by the table's file: the catalog shows the file as of the snapshot, and `pg_relation_filenode`
+//! shows the current file. This does not work for a foreign table, so the run waits for it instead (see
+//! `relations::locks`).
 
 use crate::db::{Remote, Tx};
 

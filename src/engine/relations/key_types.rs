@@ -1,11 +1,11 @@
-//! Decides by type whether keys can be compared without the local table's own operators: by their buckets, or by
-//! their texts.
+//! Decides by the types of the key columns whether keys can be compared without the local table's own operators: by
+//! their buckets, or by their texts.
 
 use crate::db::catalog::Column;
 
-/// Types whose equal values are identical, and which write each value in one way only.
+/// The types whose equal values are identical and have only one text.
 const ONE_TEXT: &[&str] = &["smallint", "integer", "bigint", "uuid", "date", "inet"];
-/// Further types whose equal values are identical.
+/// More types whose equal values are identical.
 const EXACT: &[&str] = &[
     "text",
     "character varying",
@@ -13,8 +13,8 @@ const EXACT: &[&str] = &[
     "timestamp with time zone",
 ];
 
-/// Whether local keys of the column that compare equal are identical. If not, a local meter may match a remote key
-/// that is another value, in another bucket.
+/// Whether local keys of the column that compare equal are identical. If not, a local meter may match a remote key that
+/// is stored as another value and lies in another bucket.
 pub(in crate::engine) fn is_exact(there: &Column, here: &Column) -> bool {
     let type_ = here.base_type.as_str();
     // `varchar(n)` cuts off blanks beyond its length.

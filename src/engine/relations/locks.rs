@@ -4,12 +4,13 @@
 //! the relations that it reads are taken from its plan, in an earlier transaction. A relation in the plan that the
 //! role may not read is behind a view, and is locked through a view that the role may read.
 //!
-//! A foreign table cannot be locked, and its own server takes a snapshot when the table is first read. So one row of
-//! it is read in an earlier transaction, which waits for any session that is rewriting the table on that server.
+//! A foreign table cannot be locked, and its own server takes a snapshot when the table is first read. Therefore one
+//! row of it is read in an earlier transaction. This read waits for any session that is rewriting the table on that
+//! server.
 //!
 //! The local table is locked before its catalogs are read, so its columns stay the same until the end of the run.
-//! Triggers, rules and foreign keys can still be created until the lock for writing is taken. Only then is it known
-//! whether there are any.
+//! Triggers, rules and foreign keys can still be created until the lock for writing is taken, so the run looks for them
+//! only then.
 
 use serde_json::Value;
 
@@ -52,8 +53,9 @@ pub(crate) async fn of_source(
     })
 }
 
-/// Locks the local table against being altered or replaced until the transaction ends, and waits for a session that
-/// is doing so. Readers and writers are not blocked. A missing table is no error here; `look` reports it.
+/// Locks the local table against being altered or replaced until the transaction ends. Waits for a session that is
+/// altering or replacing it. Readers and writers are not blocked. A missing table is not reported here, but by
+/// [`look`](super::look).
 pub(in crate::engine) async fn hold_local_table(
     local: &Tx<'_, Local>,
     name: &str,
@@ -62,16 +64,16 @@ pub(in crate::engine) async fn hold_local_table(
         return Ok(());
     };
     match local.lock_as_role(&table).await {
-        // Some server versions require rights on each partition. What is not locked here is locked by the first
-        // statement that reads it.
+        // Some server versions require rights on each partition to lock it. A partition that is not locked here is
+        // locked by the first statement that reads it.
         Err(error) if error.cannot_be_locked() => Ok(()),
         locked => locked,
     }
 }
 
-/// Takes the lock for writing to the local table, so that nobody can create triggers, rules or foreign keys on it
-/// until the transaction ends. Returns whether the table still keeps rows as they are written. If it did not when
-/// its catalogs were read, returns `false` without a lock. The lock needs no rights beyond those for writing.
+/// Takes the lock for writing to the local table, so that nobody can create triggers, rules or foreign keys on it until
+/// the transaction ends. Returns whether the table stores rows as they are written. If this was false when its catalogs
+/// were read, returns `false` without a lock. The lock needs no rights beyond those for writing.
 pub(in crate::engine) async fn stores_rows_unchanged(
     local: &Tx<'_, Local>,
     relations: &Relations,
@@ -91,7 +93,8 @@ pub(in crate::engine) async fn stores_rows_unchanged(
     Ok(keeps)
 }
 
-/// The relations with `stores_rows_unchanged` as it stays for the rest of the run. A dry run takes no lock.
+/// Returns the relations with `stores_rows_unchanged` as it stays for the rest of the run. In a dry run, takes no lock
+/// and leaves the value as it is.
 pub(in crate::engine) async fn hold_to_write(
     local: &Tx<'_, Local>,
     relations: &Relations,

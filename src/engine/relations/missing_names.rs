@@ -1,4 +1,4 @@
-//! Explains why a table or column is not found, and names those that exist.
+//! Explains why a table or column is not found, and suggests names that exist.
 
 use crate::db::catalog::{self, Column, Relation};
 use crate::db::{DbError, Remote, Side, SideName, Tx, param};
@@ -19,8 +19,8 @@ pub(in crate::engine) async fn remote_source(
     }
 }
 
-/// The error for a table or view that the role does not find by this name: it may not use the schema, or there is no
-/// such table.
+/// The error for a table or view that the role does not find by this name, because it may not use the schema or because
+/// there is no such table.
 pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncError, DbError> {
     let path = tx.role_path();
     let params = [param::text(name), param::text(path.as_str())];
@@ -42,7 +42,7 @@ pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncE
     })
 }
 
-/// Lists the tables and views that the role can see as a phrase, those most similar to `name` first.
+/// Lists the tables and views that the role can see, as a phrase. Those with a name most similar to `name` come first.
 async fn there<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<String, DbError> {
     let rows = tx.query(THERE, &[param::bigint(MOST_READ)]).await?;
     let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
@@ -62,8 +62,8 @@ async fn there<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<String, DbError> {
 const MOST_READ: i64 = 1_000;
 const MOST_SHOWN: usize = 5;
 
-/// The error for a column that `what` lacks: a table or query, in words, with these columns. The message suggests
-/// the most similar column name.
+/// The error for a column that a table or query lacks. `what` names the table or query in the message, and `columns`
+/// are the columns that it has. The message suggests the most similar column name.
 pub(in crate::engine) fn lacks(
     side: fn(String) -> SyncError,
     what: &str,
@@ -87,8 +87,8 @@ pub(in crate::engine) fn made_there(table: &str, column: &str) -> SyncError {
     ))
 }
 
-/// Postgres looks up a name without a schema only in those schemas of the search path that the role may use. This
-/// statement looks in the others.
+/// Looks for the table in schemas that the role may not use. Postgres itself looks up a name without a schema only in
+/// those schemas of the search path that the role may use.
 const HIDDEN: &str = "\
 -- look for the table in schemas that we may not use
 with said as (

@@ -19,7 +19,7 @@ mod remote_side;
 pub(super) mod row_security;
 
 /// The tables, columns and key of a sync. They are the same for all tenants of the tables; a [`Scope`](super::Scope)
-/// selects the rows of one of them. Names of relations are quoted for SQL, names of columns are not.
+/// selects the rows of one tenant. Names of relations are quoted for SQL, names of columns are not.
 #[derive(Clone, Debug)]
 pub struct Relations {
     /// The remote table, view or query, for use after `from`.
@@ -28,7 +28,7 @@ pub struct Relations {
     pub local: String,
     /// The columns to sync, including the key and the active column, as the local table has them.
     pub columns: Vec<Column>,
-    /// The same columns in the same order, as the remote has them.
+    /// The remote columns that `columns` are synced from, in the order of `columns`.
     pub remote_columns: Vec<Column>,
     /// The names of `columns`.
     pub names: Vec<String>,
@@ -46,17 +46,19 @@ pub struct Relations {
     pub has_exact_key: bool,
     /// Whether remote keys that convert to one local key have one text on the remote (`key_types::has_one_text`).
     pub has_one_text_a_key: bool,
-    /// Whether the local table keeps rows as written: it has no triggers, rules, row security or acting keys.
+    /// Whether the local table stores rows as they are written: it has no triggers, rules, row security or foreign keys
+    /// that act on updates.
     pub stores_rows_unchanged: bool,
     /// See [`Relation::has_foreign_keys_acting_on_update`].
     pub has_foreign_keys_acting_on_update: bool,
     /// Whether the remote source is a plain table without row security: reading it runs no code of its owner.
     pub is_remote_plain: bool,
-    /// Describes all that must stay the same for row versions to be comparable; `None` if versions prove nothing.
+    /// Describes everything that must stay the same for row versions to be comparable; `None` if versions prove
+    /// nothing.
     pub versions: Option<String>,
     /// The estimated number of rows in the local table; negative if it was never analyzed.
     pub estimated_rows: i64,
-    /// Whether the remote source may read foreign tables; `false` for a query, which has waited for them.
+    /// Whether the remote source may read foreign tables. `false` for a query, for which the run has already waited.
     pub may_be_foreign: bool,
     /// The remote column that holds the tenant's id.
     pub remote_tenant: Column,
@@ -72,8 +74,8 @@ impl Relations {
         self.names.iter().filter(|name| !self.key.contains(name))
     }
 
-    /// SQL for a column of a row. Rows `r` and `l` are of the remote and the local table, where the column has its
-    /// own name. Any other row is of a temporary table, where columns are numbered so that no name can clash.
+    /// SQL for a column of a row. The alias `r` is a remote row and `l` is a local row, whose columns have their own
+    /// names. Any other alias is a row of a temporary table, whose columns are numbered so that no names can clash.
     pub fn column(&self, row: &str, name: &str) -> String {
         match row {
             "r" | "l" => format!("{row}.{}", quote::identifier(name)),
@@ -127,8 +129,8 @@ impl Relations {
     }
 }
 
-/// Finds the relations and the local table without locking the table, as a check does. The id `mark` serves to find
-/// out whether both transactions are in one database.
+/// Finds the relations and the local table, and takes no lock on the table. `mark` is used to find out whether both
+/// transactions are in one database.
 pub(crate) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -168,7 +170,7 @@ pub struct OfferedColumns {
     pub local: Vec<Column>,
 }
 
-/// What the settings select of the columns that the tables have.
+/// The columns that the settings select from those of the tables.
 struct Selected {
     columns: Vec<Column>,
     key: Vec<String>,
@@ -254,7 +256,7 @@ fn key(
             mapping.local_table, mapping.active_column
         )));
     }
-    // In a table with several tenants a key may be unique only together with the tenant.
+    // In a table with several tenants, a key may be unique only together with the tenant.
     let is_unique = unique.whole.iter().any(|index| {
         index
             .iter()
@@ -326,7 +328,8 @@ fn columns(
 }
 
 /// Describes the table files and settings that row versions depend on, without the tenant. `None` if versions prove
-/// nothing, for instance if a value can change meaning without a new row version, as an enum label or a table name can.
+/// nothing. This is the case, for instance, if a value can change its meaning without a new row version, as an enum
+/// label or a table name can.
 fn basis(
     there: &RemoteSide,
     here: &Relation,

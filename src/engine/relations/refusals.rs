@@ -24,8 +24,8 @@ pub(in crate::engine) async fn local_table(
     Ok(table)
 }
 
-/// Returns whether both transactions are in the same database, whatever their connection settings: the local one
-/// takes an advisory lock, and the remote one looks for it.
+/// Returns whether both transactions are in the same database, even if their connection settings differ. The local
+/// transaction takes an advisory lock, and the remote transaction looks for it.
 pub(in crate::engine) async fn is_one_database(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -54,8 +54,8 @@ select exists (
       and k.classid::bigint = ($1 >> 32) & 4294967295 and k.objid::bigint = $1 & 4294967295
 )";
 
-/// Refuses a local table without a tenant column if it was last synced, or is being synced right now, for another
-/// tenant. A person can allow the first, but not the second.
+/// Refuses a local table without a tenant column in two cases: it was last synced for another tenant and no person has
+/// allowed the change, or it is being synced for another tenant right now, which nobody can allow.
 pub(in crate::engine) fn refuse_occupied(here: &Relation, job: &Job<'_>) -> Result<(), SyncError> {
     let table = here.shown();
     match &job.table_owner {

@@ -7,7 +7,8 @@ use crate::engine::SyncError;
 
 use super::missing_names::{lacks, remote_source};
 
-/// The remote source, with fields as in [`Relation`]. A query has no `oid` and no `file`.
+/// The remote source. Its fields are as in [`Relation`](catalog::Relation), and `what` names the source in messages. A
+/// query has no `oid` and no `file`.
 pub(super) struct RemoteSide {
     pub(super) from: String,
     pub(super) is_plain: bool,
@@ -57,7 +58,7 @@ impl RemoteSide {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// The error for a column that it lacks. The role says what the column is for.
+    /// The error for a column that the source lacks. `role` tells in the message what the column is for.
     pub(super) fn lacks(&self, role: &str, column: &str) -> SyncError {
         lacks(
             SyncError::RemoteSchema,
@@ -75,7 +76,7 @@ impl RemoteSide {
         column.ok_or_else(|| self.lacks("tenant column", name))
     }
 
-    /// Whether it has a column of this name.
+    /// Whether the source has a column of this name.
     pub(super) fn has(&self, column: &str) -> bool {
         self.column(column).is_some()
     }

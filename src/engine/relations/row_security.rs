@@ -3,8 +3,8 @@
 use crate::config::Source;
 use crate::db::{DbError, Remote, Tx, catalog, param};
 
-/// Returns whether row security may hide rows of a relation that the source reads, from our role or from the role as
-/// which a view reads it. A query must have been run, or planned, in this transaction before.
+/// Returns whether row security may hide rows of a relation that the source reads, from our role or from the role with
+/// whose rights a view reads. If the source is a query, it must have been run or planned in this transaction before.
 pub(crate) async fn may_hide_rows(tx: &Tx<'_, Remote>, source: &Source) -> Result<bool, DbError> {
     tx.pin_path().await?;
     let found = match source {
@@ -19,8 +19,8 @@ pub(crate) async fn may_hide_rows(tx: &Tx<'_, Remote>, source: &Source) -> Resul
     Ok(found.get(0))
 }
 
-/// A view usually reads as its owner. Whether the owner sees all rows is not known, so row security behind a view
-/// always counts.
+/// A view usually reads with the rights of its owner. It is not known whether the owner sees all rows, so row security
+/// behind a view always counts.
 const OF_TABLE: &str = "\
 -- look for row security
 with recursive below (oid, is_named) as (
@@ -37,8 +37,8 @@ select exists (
     where c.relrowsecurity and (not b.is_named or row_security_active(c.oid))
 )";
 
-/// The relations that a query reads are taken from the locks of our transaction, because its plan omits a relation
-/// if a policy shows none of its rows. For a table that is read through its parent the policies of the parent apply.
+/// The relations that a query reads are taken from the locks of our transaction, because its plan omits a relation if a
+/// policy shows none of its rows. If a table is read through its parent, the policies of the parent apply.
 const OF_QUERY: &str = "\
 -- look for row security behind the query
 with locked as (

@@ -1,4 +1,7 @@
 //! Compares what the rows of many tenants hold, where row versions prove nothing.
+//!
+//! The local statement reads the versions along with the contents, so that both are of one snapshot. Versions that were read
+//! earlier could be those of rows that a run has changed meanwhile.
 
 use tokio_postgres::SimpleQueryRow;
 use uuid::Uuid;
@@ -13,24 +16,40 @@ use crate::engine::digest::tombstones;
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
 
-use super::array;
 use super::tenant_groups::{Groups, Sum};
+use super::{array, versions};
+use crate::store::watermarks::VersionSum;
+
+/// What contents tell of one tenant.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ContentsVerdict {
+    /// Whether both sides hold the same.
+    pub(super) is_equal: bool,
+    /// The versions of the local rows that were compared; `None` if they prove nothing.
+    pub(super) local_versions: Option<VersionSum>,
+}
 
 /// The sums of the local side.
 struct LocalSums {
     sums: Vec<Option<Sum>>,
+    /// See [`ContentsVerdict::local_versions`].
+    versions: Vec<Option<VersionSum>>,
     /// See [`PROBE`].
     probe: String,
 }
 
-/// Tells for each tenant whether both sides hold the same. Where that cannot be computed, no tenant counts as equal.
+/// Tells for each tenant whether both sides hold the same rows. If that cannot be computed, no tenant counts as equal.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     (relations, column): (&Relations, &Column),
     tenants: &[TenantId],
-) -> Result<Vec<bool>, SyncError> {
+) -> Result<Vec<ContentsVerdict>, SyncError> {
     let ids = array(tenants, "pg_catalog.text");
+    let versions = relations
+        .versions
+        .as_ref()
+        .map(|_basis| versions::by_tenant((&relations.local, "l"), column, tenants, &ids));
     let mut mode = HashMode::USUAL;
     loop {
         let hasher = Hasher {
@@ -61,23 +80,25 @@ pub(super) async fn look(
         let there = there.by_tenant();
         let looked = both(
             Groups::open(remote, &there),
-            local_sums(local, &here, tenants.len()),
+            local_sums(local, &here, versions.as_deref(), tenants.len()),
         );
         match looked.await? {
             (Some(there), Some(here)) if there.probe == here.probe => {
-                return Ok(there.agree(&here.sums).await?);
+                return Ok(here.verdicts(&there.agree(&here.sums).await?));
             }
             (Some(there), Some(_)) if mode.function == HashFunction::Server => {
                 there.abandon().await?;
                 mode.function = HashFunction::Portable;
             }
-            (Some(there), Some(here)) => return Ok(there.agree(&here.sums).await?),
+            (Some(there), Some(here)) => {
+                return Ok(here.verdicts(&there.agree(&here.sums).await?));
+            }
             (there, _) => {
                 if let Some(there) = there {
                     there.abandon().await?;
                 }
                 if !mode.casts || !relations.has_one_text_a_key {
-                    return Ok(vec![false; tenants.len()]);
+                    return Ok(vec![ContentsVerdict::default(); tenants.len()]);
                 }
                 mode.casts = false;
             }
@@ -85,7 +106,8 @@ pub(super) async fn look(
     }
 }
 
-/// The conditions on local rows: they have a key, and are not inactive with a tombstone. The remote has no others.
+/// The conditions on local rows: they have a key, and are not inactive rows with a tombstone. No remote row can match a
+/// row that is left out.
 fn condition(relations: &Relations) -> String {
     format!(
         " and {} and not (l.{} is not true and exists (
@@ -98,18 +120,33 @@ fn condition(relations: &Relations) -> String {
     )
 }
 
-/// Sums the local rows. Returns `None` if that cannot be computed.
+impl LocalSums {
+    fn verdicts(&self, agree: &[bool]) -> Vec<ContentsVerdict> {
+        let verdicts = agree.iter().zip(&self.versions);
+        verdicts
+            .map(|(is_equal, local_versions)| ContentsVerdict {
+                is_equal: *is_equal,
+                local_versions: *local_versions,
+            })
+            .collect()
+    }
+}
+
+/// Sums the local rows, and their versions by the query `versions`. Returns `None` if that cannot be computed.
 async fn local_sums(
     local: &Tx<'_, Local>,
     summed: &SumQuery<'_>,
+    versions: Option<&str>,
     tenants: usize,
 ) -> Result<Option<LocalSums>, DbError> {
     let sums = summed.by_tenant();
+    let no_versions = "select null::bigint as n, null::bigint as rows, null::bigint as sum";
+    let versions = versions.unwrap_or(no_versions);
     let sql = format!(
         "-- sweep the local rows
 savepoint {SAVEPOINT};
 {GROUP_BY_HASH};
-select s.n, s.rows, s.sum, {PROBE} from ({sums}) s;
+select s.n, s.rows, s.sum, {PROBE}, v.rows, v.sum from ({sums}) s left join ({versions}) v on v.n operator(pg_catalog.=) s.n;
 {DEFAULT_GROUPING};
 release savepoint {SAVEPOINT}"
     );
@@ -118,19 +155,24 @@ release savepoint {SAVEPOINT}"
         return Ok(None);
     };
     let probe = rows.first().and_then(|row| row.get(3)).unwrap_or_default();
-    let mut sums = vec![None; tenants];
-    for (place, sum) in rows.iter().filter_map(sum_of) {
-        if let Some(known) = sums.get_mut(place) {
+    let (mut sums, mut versions) = (vec![None; tenants], vec![None; tenants]);
+    for row in &rows {
+        let Some((place, sum)) = sum_of(row) else {
+            continue;
+        };
+        if let (Some(known), Some(versions)) = (sums.get_mut(place), versions.get_mut(place)) {
             *known = Some(sum);
+            *versions = number(row, 4).zip(number(row, 5));
         }
     }
     Ok(Some(LocalSums {
         sums,
+        versions,
         probe: probe.to_owned(),
     }))
 }
 
-/// What is summed on one side.
+/// The rows and hashes that are summed on one side.
 struct SumQuery<'a> {
     /// The table, view or query, for use after `from`.
     table: &'a str,
@@ -140,15 +182,15 @@ struct SumQuery<'a> {
     column: &'a Column,
     /// The hash of a row.
     hash: &'a str,
-    /// More conditions on the rows, each with `and` before it; of the tenants, row `u` has the id.
+    /// More conditions on the rows, each with `and` before it. They can use `u.id`, the tenant's id.
     condition: &'a str,
-    /// The ids: an SQL expression of an array of texts.
+    /// The ids of the tenants, as an SQL expression of an array of texts.
     ids: &'a str,
 }
 
 impl SumQuery<'_> {
     /// SQL for the sums by tenant, with the columns `n` (the tenant's place among the ids, from 1), `rows` and `sum`. A
-    /// tenant without rows has a row in it, too.
+    /// tenant without meters is in the result, too.
     fn by_tenant(&self) -> String {
         let SumQuery {
             table,
@@ -170,13 +212,16 @@ impl SumQuery<'_> {
     }
 }
 
-/// The place of a tenant and its sum.
+/// Reads the place of a tenant (from 0) and its sum.
 fn sum_of(row: &SimpleQueryRow) -> Option<(usize, Sum)> {
-    let number = |n| row.get(n)?.parse::<i64>().ok();
-    let place = usize::try_from(number(0)? - 1).ok()?;
+    let place = usize::try_from(number(row, 0)? - 1).ok()?;
     let sum = Sum {
-        rows: number(1)?,
-        hashes: number(2)?,
+        rows: number(row, 1)?,
+        hashes: number(row, 2)?,
     };
     Some((place, sum))
+}
+
+fn number(row: &SimpleQueryRow, n: usize) -> Option<i64> {
+    row.get(n)?.parse().ok()
 }

@@ -1,15 +1,15 @@
-//! Tells for many tenants at once which of them need no run, with a few statements on each side.
+//! Finds out which of many tenants need no run, with a few statements on each side.
 //!
-//! Row versions are summed where they prove something (`versions`), and compared with the watermarks. Where they prove
-//! nothing, what the rows hold is summed (`contents`), and compared with the other side. Tenants that are found equal get a
-//! watermark, so that versions are enough the next time.
+//! If row versions prove something (`versions`), their sums are compared with the watermarks. If they prove nothing,
+//! the contents of the rows are summed (`contents`) and compared with the other side. Tenants that are found equal get
+//! a watermark, so that versions are enough the next time.
 //!
-//! Versions are first summed over all tenants together, without grouping. Only if that sum differs, or where contents are
-//! summed, each server sums its rows by tenant, in one pass. The remote's sums wait behind a cursor: the sum over all
-//! tenants is fetched first, then the sums of groups of tenants if that differs, then the sums of the tenants in the groups
-//! that differ (`groups`). So almost nothing travels when nothing changed.
+//! Versions are first summed over all tenants together, without grouping. Only if that sum differs, or if contents are
+//! summed, each server sums its rows by tenant, in one pass. The remote keeps its sums behind a cursor
+//! (`tenant_groups`). The sum over all tenants is fetched first. If it differs, the sums of groups of tenants are
+//! fetched, and then the sums of the tenants in the groups that differ. So almost nothing is sent if nothing changed.
 //!
-//! A sum over several tenants is the exclusive or of theirs, and hides a change with a probability of 2^-64.
+//! A sum over several tenants is the exclusive or of their sums. It hides a change with a probability of 2^-64.
 
 use uuid::Uuid;
 
@@ -26,37 +26,48 @@ mod contents;
 mod tenant_groups;
 mod versions;
 
-/// What a look at many tenants found.
+/// The result of a sweep.
 #[derive(Clone, Debug)]
 pub struct SweepResult {
     /// For each tenant, whether both sides are known to be equal.
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
-    /// The two tables. Equality is of the columns that they share.
+    /// The two tables. `is_equal` is about the columns that are synced.
     pub relations: Relations,
-    /// What [`SweepResult::remember`] stores: the tenants whose contents were found equal, and the versions that both sides held
-    /// before contents were compared.
+    /// What [`SweepResult::remember`] stores: the tenants whose contents were found equal, and the versions of the rows that
+    /// were compared.
     proven: Vec<(TenantId, PerSide<VersionSum>)>,
-    /// The oldest transaction that was running when the remote snapshot was taken; `None` if nothing is to be stored.
+    /// The oldest transaction that was running when the remote snapshot was taken. `None` if nothing has to be stored.
     horizon: Option<i64>,
 }
 
 impl SweepResult {
-    /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares versions.
+    /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares versions. If that
+    /// fails, because a run holds the watermark of its tenant say, none is stored, and the next sweep compares contents again.
     pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
-        if let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) {
+        let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) else {
+            return Ok(());
+        };
+        let store = async {
             let of = (self.relations.local.as_str(), basis.as_str());
-            watermarks::keep_all(local, of, &self.proven, horizon).await?;
+            match watermarks::keep_all(local, of, &self.proven, horizon).await {
+                Ok(()) => Ok(Ok(())),
+                Err(error) if local.is_silent() => Err(error),
+                Err(error) => Ok(Err(error)),
+            }
+        };
+        if let Err(error) = local.attempt("meter_sync_watermarks", store).await? {
+            tracing::debug!(%error, "could not store the watermarks of the tenants that are equal");
         }
         Ok(())
     }
 }
 
-/// Looks which of the tenants need no run, because both sides are equal. All share the tables of `mapping`, whose tenant
-/// does not matter.
+/// Finds the tenants that need no run, because both sides are equal. All tenants share the tables of `mapping`, whose
+/// own tenant does not matter.
 ///
-/// Neither side is locked against a run of one of the tenants. A run that ends meanwhile makes its tenant look changed.
+/// Runs are not kept out meanwhile. A tenant whose run ends during the sweep may look changed.
 pub async fn sweep(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -82,7 +93,7 @@ pub async fn sweep(
     })
 }
 
-/// What a look at versions and contents found.
+/// What the comparison of versions and contents found.
 struct Found {
     /// See [`SweepResult::is_equal`].
     is_equal: Vec<bool>,
@@ -100,14 +111,14 @@ async fn look(
         is_equal: vec![false; tenants.len()],
         proven: Vec::new(),
     };
-    // A table without a tenant column holds the meters of one tenant, and its run tells of which.
+    // A table without a tenant column holds the meters of one tenant. Only a run finds out of which.
     let Some(column) = &relations.local_tenant else {
         return Ok(found);
     };
     let unproven = match versions::look(remote, local, (relations, column), tenants).await? {
         Some(looked) => {
             found.is_equal = looked.is_equal;
-            // A few runs cost less than a look at what all rows hold.
+            // A few runs cost less than a comparison of the contents of all rows.
             if looked.unproven.len() <= GROUP {
                 return Ok(found);
             }
@@ -124,18 +135,18 @@ async fn look(
     let looked = contents::look(remote, local, (relations, column), &ids).await?;
     local.pin_path().await?;
     let equal = unproven.into_iter().zip(ids).zip(looked);
-    for ((one, id), _) in equal.filter(|(_, is_equal)| *is_equal) {
+    for ((one, id), verdict) in equal.filter(|(_, verdict)| verdict.is_equal) {
         if let Some(known) = found.is_equal.get_mut(one.place) {
             *known = true;
         }
-        found
-            .proven
-            .extend(one.versions.map(|versions| (id, versions)));
+        let versions = one.remote_versions.zip(verdict.local_versions);
+        let versions = versions.map(|(remote, local)| PerSide { remote, local });
+        found.proven.extend(versions.map(|versions| (id, versions)));
     }
     Ok(found)
 }
 
-/// The ids as an SQL literal of an array of this type.
+/// The tenants' ids as an SQL literal of an array of the type `of_type`.
 fn array(tenants: &[TenantId], of_type: &str) -> String {
     let quoted = |id: &TenantId| id.as_str().replace('\\', r"\\").replace('"', r#"\""#);
     let ids: Vec<String> = tenants

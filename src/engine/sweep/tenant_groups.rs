@@ -1,4 +1,4 @@
-//! The sums of the remote behind a cursor, by groups of tenants.
+//! Reads the remote's sums by tenant through a cursor. Fetches single tenants only from groups whose sum differs.
 
 use tokio_postgres::SimpleQueryRow;
 
@@ -9,14 +9,14 @@ use crate::engine::digest::sum_cursor::{GROUP_BY_HASH, SAVEPOINT, none_if_not_co
 /// How many tenants share a group.
 pub(super) const GROUP: usize = 32;
 
-/// The number of rows of a tenant, and the exclusive or of their hashes.
+/// The number of rows of a tenant or of a group, and the exclusive or of their hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) rows: i64,
     pub(super) hashes: i64,
 }
 
-/// The sums of the remote, of which the total is fetched.
+/// An open cursor over the remote's sums, from which the total was fetched.
 pub(super) struct Groups<'t, 'c> {
     remote: &'t Tx<'c, Remote>,
     total: Sum,
@@ -25,8 +25,8 @@ pub(super) struct Groups<'t, 'c> {
 }
 
 impl<'t, 'c> Groups<'t, 'c> {
-    /// Sums the rows and opens the cursor. `sums` is a query with one row for each tenant and the columns `n` (the tenant's
-    /// place, from 1), `rows` and `sum`. Returns `None`, with no cursor open, if the sums cannot be computed.
+    /// Sums the rows and opens the cursor. `sums` is a query with one row for each tenant and the columns `n` (the
+    /// tenant's place, from 1), `rows` and `sum`. Returns `None`, with no cursor open, if the sums cannot be computed.
     pub(super) async fn open(
         remote: &'t Tx<'c, Remote>,
         sums: &str,
@@ -45,7 +45,8 @@ impl<'t, 'c> Groups<'t, 'c> {
         }))
     }
 
-    /// Returns the sum of each tenant. Fetches no more than is needed to tell them from the expected sums.
+    /// Returns the sum of each tenant, and closes the cursor. Fetches only the groups that differ from the expected
+    /// sums. For the other groups, returns the expected sums.
     pub(super) async fn sums(self, expected: &[Option<Sum>]) -> Result<Vec<Option<Sum>>, DbError> {
         let mut sums = expected.to_vec();
         if total(expected) == Some(self.total) {
@@ -77,7 +78,7 @@ impl<'t, 'c> Groups<'t, 'c> {
         self.close(sums).await
     }
 
-    /// Tells for each tenant whether it has the expected sum; not, if none is expected.
+    /// Tells for each tenant whether it has the expected sum. A tenant without an expected sum counts as different.
     pub(super) async fn agree(self, expected: &[Option<Sum>]) -> Result<Vec<bool>, DbError> {
         let sums = self.sums(expected).await?;
         let both = expected.iter().zip(&sums);
@@ -86,14 +87,14 @@ impl<'t, 'c> Groups<'t, 'c> {
             .collect())
     }
 
-    /// Closes the cursor, so that another can be opened.
+    /// Closes the cursor, so that another can be opened, and returns `sums`.
     async fn close(self, sums: Vec<Option<Sum>>) -> Result<Vec<Option<Sum>>, DbError> {
         let close = format!("close meter_sync_sweep; release savepoint {SAVEPOINT}");
         self.remote.batch(&close).await?;
         Ok(sums)
     }
 
-    /// Gives the sums up without having looked at them.
+    /// Closes the cursor without reading the sums.
     pub(super) async fn abandon(self) -> Result<(), DbError> {
         self.close(Vec::new()).await.map(drop)
     }
@@ -122,7 +123,7 @@ fetch 1 from meter_sync_sweep"
     )
 }
 
-/// The sum over these tenants; `None` if one of them has none.
+/// The sum over these tenants. `None` if the sum of one of them is not known.
 fn total(sums: &[Option<Sum>]) -> Option<Sum> {
     let mut total = Sum::default();
     for sum in sums {
@@ -133,7 +134,8 @@ fn total(sums: &[Option<Sum>]) -> Option<Sum> {
     Some(total)
 }
 
-/// The statements that fetch these groups, in ascending order, from the cursor after it has passed the groups' sums.
+/// The statements that fetch the sums of the tenants in these groups, which must be in ascending order. The cursor must
+/// have passed the sums of the groups.
 fn fetch(groups: &[usize]) -> String {
     let mut sql = "-- sweep the tenants\n".to_owned();
     let mut passed = 0;

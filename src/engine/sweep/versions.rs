@@ -1,10 +1,11 @@
 //! Compares the row versions of many tenants with their watermarks (see `digest::versions` for what versions prove).
 //!
-//! First each server sums the versions of all tenants together, which needs no grouping and takes two thirds of the time.
-//! If both sums are those of all watermarks, nothing has changed.
+//! First, each server sums the versions of all tenants together. This needs no grouping and takes two thirds of the
+//! time. If both sums are those of all watermarks together, nothing has changed.
 //!
 //! Otherwise each server sums by tenant. The local server compares its sums with the watermarks itself. Those that agree
-//! give the sums that the remote should have. The other sums become watermarks if contents are then found equal.
+//! give the sums that the remote should have. Of the other tenants, the remote's sums become watermarks if contents are then
+//! found equal.
 
 use crate::db::catalog::Column;
 use crate::db::param::{self, Param};
@@ -14,26 +15,26 @@ use crate::engine::digest::sum_cursor::{
 };
 use crate::engine::digest::versions::{self, row_version};
 use crate::engine::{Relations, SyncError};
-use crate::model::TenantId;
-use crate::store::watermarks::{PerSide, VersionSum};
+use crate::model::{TenantId, saturating_i64};
+use crate::store::watermarks::{self, PerSide, VersionSum};
 
 use super::array;
 use super::tenant_groups::{Groups, Sum};
 
-/// What the versions tell of many tenants.
+/// What the versions tell about many tenants.
 pub(super) struct VersionsReport {
     /// For each tenant, whether both sides hold exactly the rows that they held when they were last found equal.
     pub(super) is_equal: Vec<bool>,
-    /// The tenants of which the versions tell nothing.
+    /// The tenants about which the versions tell nothing.
     pub(super) unproven: Vec<Unproven>,
 }
 
-/// A tenant of which the versions tell nothing.
+/// A tenant about which the versions tell nothing.
 pub(super) struct Unproven {
-    /// Its place among the tenants, from 0.
+    /// The tenant's place among the tenants, from 0.
     pub(super) place: usize,
-    /// The versions that both sides hold; `None` if they were not read.
-    pub(super) versions: Option<PerSide<VersionSum>>,
+    /// The versions that the remote holds; `None` if they were not read.
+    pub(super) remote_versions: Option<VersionSum>,
 }
 
 impl Unproven {
@@ -41,17 +42,9 @@ impl Unproven {
     pub(super) fn unread(place: usize) -> Self {
         Self {
             place,
-            versions: None,
+            remote_versions: None,
         }
     }
-}
-
-/// The versions of a tenant's local rows.
-#[derive(Clone, Copy, Debug, Default)]
-struct LocalVersions {
-    now: Sum,
-    /// What the remote held when the local rows had these versions and both sides were equal; `None` if that is not known.
-    expected: Option<Sum>,
 }
 
 /// Looks at the versions of both sides. Returns `None` if they prove nothing for these tables.
@@ -65,78 +58,67 @@ pub(super) async fn look(
         return Ok(None);
     };
     let ids: Vec<String> = tenants.iter().map(|id| id.as_str().to_owned()).collect();
-    let params = [
-        param::texts(&ids),
-        param::text(relations.local.as_str()),
-        param::bytea(basis.as_bytes()),
-    ];
-    if are_all_unchanged(remote, local, (relations, column), tenants, &params).await? {
+    let (known, totals) = watermarks::total(local, (&relations.local, basis), &ids).await?;
+    let of = (relations, column);
+    if known == saturating_i64(tenants.len())
+        && are_all_unchanged(remote, local, of, tenants, &totals).await?
+    {
         return Ok(Some(VersionsReport {
             is_equal: vec![true; tenants.len()],
             unproven: Vec::new(),
         }));
     }
+    let params = [
+        param::texts(&ids),
+        param::text(relations.local.as_str()),
+        param::bytea(basis.as_bytes()),
+    ];
     let ids = array(tenants, "pg_catalog.text");
     let from = (relations.remote_from.as_str(), "r");
     let there = by_tenant(from, &relations.remote_tenant, tenants, &ids);
-    let (there, here) = both(
+    let (there, expected) = both(
         Groups::open(remote, &there),
-        local_versions(local, (relations, column), tenants, &params),
+        expected(local, of, tenants, &params),
     )
     .await?;
-    let (there, here) = match (there, here) {
-        (Some(there), Some(here)) => (there, here),
+    let (there, expected) = match (there, expected) {
+        (Some(there), Some(expected)) => (there, expected),
         (Some(there), None) => {
             there.abandon().await?;
             return Ok(None);
         }
         (None, _) => return Ok(None),
     };
-    let expected: Vec<Option<Sum>> = here.iter().map(|versions| versions.expected).collect();
-    Ok(Some(told(&here, &there.sums(&expected).await?)))
+    let held = there.sums(&expected).await?;
+    Ok(Some(told(&expected, &held)))
 }
 
 /// Compares what the remote holds with what is expected there.
-fn told(here: &[LocalVersions], there: &[Option<Sum>]) -> VersionsReport {
-    let mut looked = VersionsReport {
-        is_equal: Vec::with_capacity(here.len()),
+fn told(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
+    let mut report = VersionsReport {
+        is_equal: Vec::with_capacity(expected.len()),
         unproven: Vec::new(),
     };
-    for (place, (here, there)) in here.iter().zip(there).enumerate() {
-        looked
-            .is_equal
-            .push(here.expected.is_some() && here.expected == *there);
-        if here.expected.is_none() {
-            let versions = there.map(|there| PerSide {
-                remote: (there.rows, there.hashes),
-                local: (here.now.rows, here.now.hashes),
+    for (place, (expected, held)) in expected.iter().zip(held).enumerate() {
+        report.is_equal.push(expected.is_some() && expected == held);
+        if expected.is_none() {
+            report.unproven.push(Unproven {
+                place,
+                remote_versions: held.map(|held| (held.rows, held.hashes)),
             });
-            looked.unproven.push(Unproven { place, versions });
         }
     }
-    looked
+    report
 }
 
-const REMEMBERED: &str = "\
--- sum up the watermarks
-select pg_catalog.count(*),
-       coalesce(pg_catalog.sum(remote_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(remote_sum), 0),
-       coalesce(pg_catalog.sum(local_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(local_sum), 0)
-from meter_sync.meter_sync_seen
-where tenant = any ($1) and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
-
-/// Whether all tenants have a watermark on this basis, and both sides hold exactly the rows of all watermarks together.
+/// Whether the versions of both sides add up to the sums of these watermarks, which are those of all tenants.
 async fn are_all_unchanged(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     (relations, column): (&Relations, &Column),
     tenants: &[TenantId],
-    params: &[Param<'_>; 3],
+    watermarks: &PerSide<VersionSum>,
 ) -> Result<bool, DbError> {
-    let known = local.query_one(REMEMBERED, params).await?;
-    if usize::try_from(known.get::<_, i64>(0)) != Ok(tenants.len()) {
-        return Ok(false);
-    }
     let (there, here) = both(
         versions::total(
             remote,
@@ -147,14 +129,13 @@ async fn are_all_unchanged(
         versions::total(local, "l", &relations.local, &is_of("l", column, tenants)),
     )
     .await?;
-    let is_known = |total: Option<versions::Total>, place| {
-        total.is_some_and(|total| total.versions == (known.get(place), known.get(place + 1)))
-    };
-    Ok(is_known(there, 1) && is_known(here, 3))
+    let is =
+        |total: Option<versions::Total>, known| total.is_some_and(|total| total.versions == known);
+    Ok(is(there, watermarks.remote) && is(here, watermarks.local))
 }
 
-/// An SQL condition: the row is of one of these tenants. Servers that have versions (see `digest::versions`) look each row
-/// up in a hash table of the ids, because the ids are constants.
+/// An SQL condition: the row belongs to one of these tenants. The ids are constants, so that servers from which
+/// versions are used (see `digest::versions`) look up each row in a hash table of the ids.
 fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
     let name = quote::identifier(&column.name);
     let ids = array(tenants, &column.base_type);
@@ -163,7 +144,7 @@ fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
 
 /// SQL for the sums of versions by tenant (see [`Groups::open`]). `ids` is an SQL expression of an array of texts. Rows are
 /// grouped before they meet the ids, which is faster than a join of all rows.
-fn by_tenant(
+pub(super) fn by_tenant(
     (from, row): (&str, &str),
     column: &Column,
     tenants: &[TenantId],
@@ -182,24 +163,25 @@ fn by_tenant(
     )
 }
 
-/// Reads the versions of the local rows of each tenant, and compares them with the watermarks. Returns `None` if they
-/// cannot be summed. `params` name the watermarks: the ids, the local table and the basis.
-async fn local_versions(
+/// The versions that the remote should have of each tenant: those of the watermark if the local rows are as the watermark
+/// says, and `None` otherwise. Returns `None` if the local versions cannot be summed. `params` name the watermarks: the ids,
+/// the local table and the basis.
+async fn expected(
     local: &Tx<'_, Local>,
     (relations, column): (&Relations, &Column),
     tenants: &[TenantId],
     params: &[Param<'_>; 3],
-) -> Result<Option<Vec<LocalVersions>>, DbError> {
+) -> Result<Option<Vec<Option<Sum>>>, DbError> {
     let sums = by_tenant((&relations.local, "l"), column, tenants, "$1");
     let sql = format!(
         "-- sweep the local versions
 with sums as materialized (
     {sums}
 )
-select sums.n, sums.rows, sums.sum, s.remote_rows, s.remote_sum
+select sums.n, s.remote_rows, s.remote_sum
 from pg_catalog.unnest($1) with ordinality u (id, n)
 join sums on sums.n = u.n
-left join meter_sync.meter_sync_seen s
+join meter_sync.meter_sync_seen s
     on s.tenant = u.id and s.local_table = $2 and s.basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')
    and s.local_rows = sums.rows and s.local_sum = sums.sum"
     );
@@ -211,21 +193,15 @@ left join meter_sync.meter_sync_seen s
     };
     let close = format!("{DEFAULT_GROUPING}; release savepoint {SAVEPOINT}");
     local.batch(&close).await?;
-    let mut versions = vec![LocalVersions::default(); tenants.len()];
+    let mut expected = vec![None; tenants.len()];
     for row in &rows {
         let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
-        if let Some(known) = versions.get_mut(place) {
-            *known = LocalVersions {
-                now: Sum {
-                    rows: row.get(1),
-                    hashes: row.get(2),
-                },
-                expected: row.get::<_, Option<i64>>(3).map(|rows| Sum {
-                    rows,
-                    hashes: row.get(4),
-                }),
-            };
+        if let Some(known) = expected.get_mut(place) {
+            *known = Some(Sum {
+                rows: row.get(1),
+                hashes: row.get(2),
+            });
         }
     }
-    Ok(Some(versions))
+    Ok(Some(expected))
 }

@@ -1,9 +1,9 @@
-//! Checks every request before its route sees it: `Host`, `Origin`, announced length, and bearer token or cookie.
+//! Checks every request before its handler is called: `Host`, `Origin`, announced length, and bearer token or cookie.
 //!
-//! A browser adds its cookie to any request, also to one that another site caused. So a request that changes something
-//! must come from a page of this server if it is a form of the page, or if it has a cookie or `Origin` but no bearer
-//! token. The caller's [`Token`] is added to the request's extensions. Endpoints such as MCP need it, because there
-//! reading and triggering share one path and method.
+//! A browser adds its cookie to every request, even to one that another site caused. So a request that changes
+//! something must come from a page of this server in two cases: it is a form of the page, or it has a cookie or
+//! `Origin` but no bearer token. The caller's [`Token`] is added to the request's extensions. Endpoints such as MCP
+//! need it there, because their requests for reading and for triggering have the same path and method.
 
 use std::sync::Arc;
 
@@ -31,23 +31,27 @@ use page_paths::PagePaths;
 
 pub(crate) mod page_paths;
 
-/// The longest body accepted. Requests to this server need less than a thousandth of it.
+/// The longest request body in bytes. Requests to this server need less than a thousandth of it.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// The paths of MCP that take a POST. Whether it changes something depends on the tool that is called.
+/// The paths of MCP that take a POST. Whether such a POST changes something depends on the tool that it calls.
 const MCP_PATHS: [&str; 2] = ["/mcp", "/messages"];
-/// The health checks. They need no token, because orchestrators have none.
+/// The paths of the health checks. They need no token, because orchestrators have none.
 const OPEN_PATHS: [&str; 2] = [health::LIVE_PATH, health::READY_PATH];
-/// The folder of well-known paths (RFC 8615). It needs no token: MCP clients look there for OAuth metadata.
+/// The folder of well-known paths (RFC 8615). Requests below it need no token: MCP clients look there for OAuth
+/// metadata.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/";
-/// The folders whose routes limit their answers to the tenants that the token counts for, besides MCP and the page.
+/// The folders whose routes limit their answers to the tenants that the token is valid for. The routes of MCP and of
+/// the page do so, too, but are not listed here.
 const SCOPED_FOLDERS: [&str; 2] = ["/api/v1/", "/api/local/"];
-/// The paths of MCP, where cookies are ignored. So no page in a browser can call MCP in its user's name.
+/// The paths of MCP, where cookies are ignored. So no web page can call MCP with its user's cookie.
 const NO_COOKIE_PATHS: [&str; 3] = ["/mcp", "/messages", "/sse"];
 
-/// Headers in which a browser says from which site and for what purpose a request comes
+/// The header in which a browser says whether another site caused the request
 /// (<https://www.w3.org/TR/fetch-metadata/>).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// The header in which a browser says how the request is made. `navigate` is for opening a page.
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+/// The header in which a browser says what the response is for. `document` is for a whole page.
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The settings that requests are checked against.
@@ -63,15 +67,15 @@ pub(super) struct Guards {
 
 /// The credentials of a request.
 enum Credentials {
-    /// None, and the route needs none.
+    /// The route needs no credentials.
     Nothing,
-    /// A token of the settings, sent as a bearer token or as a cookie.
+    /// A token of the settings, sent as a bearer token or proven by a cookie.
     Token(Token),
     /// A bearer token that has the form of an access token (OAuth). It is not verified yet.
     AccessToken(String),
 }
 
-/// Puts the routes behind the guards. Routes that are added afterwards are not guarded.
+/// Puts the routes behind the guards. Routes that are added to the result are not guarded.
 pub(super) fn guard(routes: Router, guards: Guards) -> Router {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -135,9 +139,10 @@ impl Guards {
         }
     }
 
-    /// Refuses a token that counts for some tenants only, where it does not count. In a process that keeps one mirror,
-    /// that is every route if the tenant is another one. In a process that keeps several, it is every route that does
-    /// not limit its answers to the tenants of the token.
+    /// Refuses a token that is limited to some tenants, on routes for which it is not valid.
+    ///
+    /// - If the process keeps one mirror, a token for another tenant is refused on all routes.
+    /// - If it keeps several, the token is refused on routes that do not limit their answers to its tenants.
     async fn check_tenants(&self, path: &str, token: &Token) -> Result<(), ProblemDetails> {
         if token.tenants.is_none() || path == self.pages.sign_out {
             return Ok(());
@@ -155,7 +160,8 @@ impl Guards {
         }
     }
 
-    /// Runs the checks that need no waiting, and returns the credentials of the request.
+    /// Runs the checks that need no waiting, and returns the credentials of the request. An access token among them is
+    /// not verified yet.
     fn screen(&self, request: &Request) -> Result<Credentials, RequestError> {
         self.check_host(request)?;
         self.check_origin(request.headers())?;
@@ -177,8 +183,8 @@ impl Guards {
         self.shown(request)
     }
 
-    /// Verifies the credentials. Returns the caller's token, or `None` if the route needs none. The error is
-    /// `TokenReadOnly` if `needs_trigger` and the token only allows reading.
+    /// Verifies the credentials. Returns the caller's token, or `None` if the route needs none. Fails with
+    /// `TokenReadOnly` if `needs_trigger` is set and the token allows only reading.
     async fn admit(
         &self,
         shown: Credentials,
@@ -199,7 +205,8 @@ impl Guards {
     /// The response to a request that failed a check.
     fn refuse(&self, problem: RequestError, request: &Request) -> Response {
         let mut response = problem.into_response();
-        // An MCP client requests the scopes named in this header. It sees the tools that trigger only with that scope.
+        // An MCP client requests the scopes named in this header, and is shown the trigger tool only if its token has
+        // that scope.
         let is_of_mcp = NO_COOKIE_PATHS.contains(&request.uri().path());
         let may_trigger = self.needs_trigger(request) || is_of_mcp && !self.read_only;
         let oauth = self.oauth.as_ref();
@@ -215,7 +222,7 @@ impl Guards {
     }
 
     /// Whether a browser may have sent the request without its user's intent. True for a form of the page, and for a
-    /// request with `Origin` or a cookie but no bearer token. A browser never adds a bearer token by itself.
+    /// request with `Origin` or a cookie but no bearer token: a browser never adds a bearer token by itself.
     fn is_of_a_browser(&self, request: &Request) -> bool {
         let headers = request.headers();
         (self.pages.is_form)(request.uri().path())
@@ -223,7 +230,7 @@ impl Guards {
                 && (headers.contains_key(ORIGIN) || headers.contains_key(COOKIE)))
     }
 
-    /// Whether the request needs a token that may trigger.
+    /// Whether the request needs a token that may trigger a sync.
     fn needs_trigger(&self, request: &Request) -> bool {
         changes_something(request) && !(self.pages.is_harmless_form)(request.uri().path())
     }
@@ -259,8 +266,8 @@ impl Guards {
             .ok_or(RequestError::OriginNotAllowed)
     }
 
-    /// Returns the request's bearer token, or the token that its cookie was made for. An unknown bearer token is an
-    /// error, even if there is a cookie.
+    /// Returns the credentials of the request: its bearer token, or else the token that its cookie was made for. An
+    /// unknown bearer token is an error, even if there is a cookie.
     fn shown(&self, request: &Request) -> Result<Credentials, RequestError> {
         let headers = request.headers();
         let tokens = self.tokens.now();
@@ -287,8 +294,8 @@ impl Guards {
     }
 }
 
-/// Refuses requests that a page of another site causes, as `Sec-Fetch-Site` says. Such a page may only link to this
-/// server: a GET that opens a document.
+/// Refuses requests that a page of another site caused, according to `Sec-Fetch-Site`. Such a page may only link to
+/// this server: it may cause a GET that opens a document.
 fn check_site(request: &Request) -> Result<(), RequestError> {
     let headers = request.headers();
     if only(headers, &SEC_FETCH_SITE) != Some("cross-site") {
@@ -310,7 +317,8 @@ fn check_length(headers: &HeaderMap) -> Result<(), RequestError> {
     }
 }
 
-/// Whether the request changes something, by its method. MCP paths are excepted, because there it depends on the tool.
+/// Whether the request changes something, judged by its method. False on the paths of MCP, where the called tool
+/// decides.
 fn changes_something(request: &Request) -> bool {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     !reads && !MCP_PATHS.contains(&request.uri().path())

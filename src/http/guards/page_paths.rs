@@ -1,4 +1,4 @@
-//! What the guards need to know of the page's routes.
+//! Tells the guards how to treat the routes of the page.
 
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, Method};
@@ -8,14 +8,14 @@ use axum::http::{HeaderMap, Method};
 pub(crate) struct PagePaths {
     /// The path of the sign-in form. A browser without a valid token is redirected there. It needs no token.
     pub(crate) sign_in: &'static str,
-    /// The path of the form that ends a session. Every token is enough for it.
+    /// The path of the sign-out form. Any valid token is enough for it.
     pub(crate) sign_out: &'static str,
-    /// The folder of the style sheet, script and icons. It needs no token.
+    /// The folder of the style sheet, script and icons. Requests below it need no token.
     pub(crate) assets: &'static str,
-    /// Returns whether a GET of this path shows a page. A browser without a valid token is sent from it to the sign-in
+    /// Returns whether a GET of this path shows a page. A browser without a valid token is redirected to the sign-in
     /// form.
     pub(crate) is_page: fn(&str) -> bool,
-    /// Returns whether this path takes forms. They may only be sent from a page of this server.
+    /// Returns whether this path takes a form. Forms may be sent only from a page of this server.
     pub(crate) is_form: fn(&str) -> bool,
     /// Returns whether the form of this path changes only what the viewer sees. A read-only token is enough for it.
     pub(crate) is_harmless_form: fn(&str) -> bool,
@@ -27,7 +27,8 @@ impl PagePaths {
         (self.is_page)(path) || (self.is_form)(path)
     }
 
-    /// Whether a browser requests a page or sends a form. It is then redirected to sign in, not answered with an error.
+    /// Whether a browser requests a page or sends a form. Without a valid token, it is redirected to the sign-in form
+    /// instead of being answered with an error.
     pub(super) fn is_for_a_person(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
         let is_ours = match *method {
             Method::GET => (self.is_page)(path),

@@ -1,8 +1,8 @@
 //! Ends event streams when their token becomes invalid.
 //!
-//! A token is checked once per request, but a stream stays open for days. So a stream ends soon after its token is
-//! removed from the token file, or after its access token expires. The client connects again and is checked again.
-//! Other responses, and the streams that answer a POST, end by themselves and are left alone.
+//! The guards check a token once per request, but a stream can stay open for days. So a stream ends soon after its
+//! token is removed from the token file, or after its access token expires. The client then connects again, and its
+//! token is checked again. Other responses, and streams that answer a POST, end by themselves and are left alone.
 
 use std::time::Duration;
 

@@ -26,7 +26,7 @@ async fn shown_token(request: Request) -> &'static str {
     }
 }
 
-/// Guarded routes with trivial handlers, and these tokens: secret, and whether it may trigger.
+/// Returns guarded routes with trivial handlers. Each of `tokens` is a secret and whether it may trigger.
 fn routes(tokens: &[(&str, bool)]) -> Router {
     let routes = Router::new()
         .route("/livez", get(async || "ok"))

@@ -11,10 +11,11 @@ use super::key_cache::Missing;
 use super::{OAuth, READ, TRIGGER};
 use crate::config::Token;
 use crate::http::request_error::RequestError;
+use crate::model::saturating_i64;
 use crate::printable;
 
-/// The accepted algorithms. All use a public key. HMAC is left out, because an attacker could sign with the public key
-/// as the shared secret.
+/// The accepted signature algorithms. All use a public key. HMAC is left out, because an attacker could sign with the
+/// public key as the shared secret.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS256,
     Algorithm::RS384,
@@ -26,17 +27,18 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::ES384,
     Algorithm::EdDSA,
 ];
-/// The `typ` values of a JWT that may be an access token. Others, such as `logout+jwt`, have another purpose.
+/// The accepted `typ` values of a JWT; a JWT without `typ` is accepted, too. Others, such as `logout+jwt`, are not
+/// access tokens.
 const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
-/// How far the clocks of the authorization server and this machine may differ.
+/// How many seconds the clocks of the authorization server and this machine may differ.
 const LEEWAY_SECONDS: u64 = 30;
-/// The longest access token accepted. One with many claims has about 2 kB.
+/// The longest access token in bytes. A token with many claims has about 2 kB.
 const MAX_BYTES: usize = 16 * 1024;
-/// How many characters of a caller's name are shown: as many as the name of a token in the settings may have.
+/// How many characters of a caller's name are shown. The name of a token in the settings has the same limit.
 const NAME_CHARS: usize = 64;
 
-/// The claims that are read after the library has checked the token. As `iss` is a `String`, a list of issuers is
-/// refused.
+/// The claims that this program reads after the library has checked the token. Because `iss` is a `String`, a token
+/// with a list of issuers is refused.
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
@@ -55,9 +57,9 @@ impl OAuth {
 
     /// Verifies an access token and returns its caller. Errors:
     ///
-    /// - `AccessTokenInvalid` if it is not valid for this server;
-    /// - `ScopeMissing` if it is valid but has no scope of this server;
-    /// - `KeysUnavailable` if no keys could be read yet.
+    /// - `AccessTokenInvalid` if the token is not valid for this server, or names no caller;
+    /// - `ScopeMissing` if the token is valid but has no scope of this server;
+    /// - `KeysUnavailable` if the keys of the authorization server could never be read.
     pub(in crate::http) async fn caller(&self, token: &str) -> Result<Token, RequestError> {
         let header = header(token).ok_or(MALFORMED)?;
         let key = self.keys.find(header.kid.as_deref(), header.alg).await;
@@ -86,8 +88,8 @@ impl OAuth {
 const MALFORMED: RequestError =
     RequestError::AccessTokenInvalid("The bearer token is no access token that can be read.");
 
-/// Parses the header of a token. `None` if the token is too long or malformed, or its type or algorithm is not
-/// accepted.
+/// Parses the header of a token. Returns `None` if the token is too long or malformed, or if its type or algorithm is
+/// not accepted.
 fn header(token: &str) -> Option<Header> {
     if token.len() > MAX_BYTES {
         return None;
@@ -115,14 +117,14 @@ fn caller(claims: &Claims) -> Result<Token, RequestError> {
     Ok(Token::of_subject(&identity.to_string(), name, may_trigger).until(end(claims.exp)))
 }
 
-/// The last moment at which a token with this `exp` is accepted.
+/// The time until which a token with this `exp` is accepted, including the leeway.
 fn end(exp: f64) -> DateTime<Utc> {
     let seconds = Duration::try_from_secs_f64(exp).map_or(u64::MAX, |since| since.as_secs());
-    let seconds = i64::try_from(seconds.saturating_add(LEEWAY_SECONDS)).unwrap_or(i64::MAX);
+    let seconds = saturating_i64(seconds.saturating_add(LEEWAY_SECONDS));
     DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// Says why a token is invalid. The text is logged, so it repeats nothing of the token.
+/// Says why a token is invalid. The text is logged, so it contains nothing of the token.
 fn told(error: &Error) -> &'static str {
     let known = [
         (ErrorKind::ExpiredSignature, "The access token has expired."),

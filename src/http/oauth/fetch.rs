@@ -1,6 +1,6 @@
 //! Fetches a small document over https. The settings allow plain http only for URLs on this machine.
 //!
-//! It follows no redirect, because a redirect could lead to another host or to http. It uses no proxy.
+//! The fetch follows no redirect, because a redirect could lead to another host or to http. It uses no proxy.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use tokio_rustls::TlsConnector;
 
 /// How long a fetch may take, from resolving the host name to the last byte.
 const LIMIT: Duration = Duration::from_secs(5);
-/// The longest document accepted. A key set has a few kilobytes.
+/// The longest document in bytes. A key set has a few kilobytes.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
-/// Why a document could not be fetched. The messages leave out the URL, because it is in the settings.
+/// The reason why a document could not be fetched. The messages leave out the URL, because the settings have it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     /// The fetch took too long.
@@ -35,10 +35,10 @@ pub(super) enum FetchError {
     /// TLS could not be set up on this side.
     #[error("no TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// The URL has no host, or none that a certificate can name.
+    /// The URL has no host, or a host that no certificate can name.
     #[error("the address names no host")]
     NoHost,
-    /// The response is not HTTP, or broke off.
+    /// The response is not HTTP, or ended too early.
     #[error("the answer broke off or is no HTTP: {0}")]
     Http(#[from] hyper::Error),
     /// No request could be built from the URL.
@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// Fetches from a server that sends these bytes and, if `is_endless`, blanks without end.
+    /// Fetches from a server that sends `answer` and then, if `is_endless`, spaces without end.
     async fn fetched(answer: &str, is_endless: bool) -> Result<Bytes, FetchError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -1,10 +1,10 @@
-//! Caches the authorization server's keys, and reads them again when needed. This is checked whenever a token arrives.
+//! Caches the authorization server's keys. Whenever a token arrives, decides whether to read the keys again:
 //!
 //! - A file is read again when it has changed.
 //! - A URL is fetched for the first token, when the keys are an hour old, and when a token names an unknown key.
 //!   Unknown keys cause at most one fetch a minute, so that strangers cannot make this server flood the key server.
 //! - If the keys cannot be read again, the former keys stay valid, however old they are.
-//! - One fetch runs at a time, as a task of its own. Only requests whose key is missing wait for it.
+//! - One fetch runs at a time, in a background task. Only requests whose key is missing wait for it.
 
 use std::fs::File;
 use std::io::Read;
@@ -23,14 +23,14 @@ use crate::shutdown::Shutdown;
 
 /// How old fetched keys may become before they are fetched again.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-/// While there are keys: the shortest time between two fetches for unknown keys, and before a fetch is retried that is
-/// due by age.
+/// The shortest time between two fetches that unknown keys cause, and before a fetch that failed is tried again.
+/// Applies while there are keys.
 const PAUSE: Duration = Duration::from_secs(60);
-/// While there are no keys: the shortest time between two reads. It is short, so that tokens are accepted soon after
-/// the keys become readable.
+/// The shortest time between two attempts to read the keys while there are none. It is short, so that tokens are
+/// accepted soon after the keys become readable.
 const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(3);
 
-/// A handle to the cached keys. Clones share them.
+/// A handle to the cached keys. Clones share the cache.
 #[derive(Clone, Debug)]
 pub(super) struct KeyCache(Arc<Inner>);
 
@@ -96,8 +96,8 @@ impl KeyCache {
         self.held().find(id, algorithm)
     }
 
-    /// Reads the keys again, or begins a fetch, if that is due. Returns the key as the cache has it now, and whether a
-    /// fetch is running.
+    /// Reads the keys again, or begins a fetch, if either is due. Returns the key as the cache has it now, and whether
+    /// a fetch is running.
     fn look(&self, id: Option<&str>, algorithm: Algorithm) -> (Result<Arc<Key>, Missing>, bool) {
         let now = Instant::now();
         let mut held = self.held();
@@ -139,8 +139,8 @@ impl Held {
         keys.find(id, algorithm).ok_or(Missing::Key)
     }
 
-    /// Returns whether the caller must begin a fetch, and marks it as running if so. `is_unknown` means that a token
-    /// names a key that is not in the cache.
+    /// Returns whether the caller must begin a fetch, and marks the fetch as running if so. `is_unknown` says that a
+    /// token needs a key that is not in the cache.
     fn begin_fetch_if_due(&mut self, is_unknown: bool, now: Instant) -> bool {
         if self.is_fetching {
             return false;
@@ -193,7 +193,7 @@ impl Held {
     }
 }
 
-/// Reads at most 1 MiB of the file. A longer file is cut, and then fails to parse as JSON.
+/// Reads at most 1 MiB of the file. A longer file is cut, so it fails to parse as JSON.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let most = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX);
@@ -208,7 +208,7 @@ mod tests {
     const SET: &[u8] = br#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AQAB"}]}"#;
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Whether a fetch is due at this time. If so, it ends at once.
+    /// Returns whether a fetch is due at this time. A fetch that begins ends at once.
     fn fetches(held: &mut Held, is_unknown: bool, now: Instant) -> bool {
         let begins = held.begin_fetch_if_due(is_unknown, now);
         held.is_fetching = false;

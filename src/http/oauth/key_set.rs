@@ -15,7 +15,7 @@ pub(super) struct KeySet(Vec<Arc<Key>>);
 #[derive(Debug)]
 pub(super) struct Key {
     id: Option<String>,
-    /// The only algorithm the key may be used with; `None` if the set does not say.
+    /// The only algorithm that the key may be used with; `None` if the key set names none.
     algorithm: Option<Algorithm>,
     public: DecodingKey,
 }
@@ -26,8 +26,8 @@ struct Document {
 }
 
 impl KeySet {
-    /// Parses a key set. Keys of unknown types or for another use are skipped (section 5). It is an error if the text
-    /// is not a key set, or holds no usable key.
+    /// Parses a key set. Keys of unknown types or for another use are skipped (section 5). Fails if the text is not a
+    /// key set, or holds no usable key.
     pub(super) fn parse(text: &[u8]) -> Result<Self, &'static str> {
         let document: Document =
             serde_json::from_slice(text).or(Err("it is no JSON Web Key Set: {\"keys\": [..]}"))?;
@@ -43,7 +43,7 @@ impl KeySet {
         self.0.len()
     }
 
-    /// Finds the key with this id for this algorithm. Without an id, returns the only key for the algorithm, or `None`
+    /// Finds the key with this id for this algorithm. If `id` is `None`, returns the only key for the algorithm; `None`
     /// if there are several.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
         let mut fitting = self.0.iter().filter(|key| key.is_for(algorithm));
@@ -85,7 +85,7 @@ impl Key {
             && self.algorithm.is_none_or(|only| only == algorithm)
     }
 
-    /// The key in the library's type.
+    /// The key in the type of the `jsonwebtoken` crate.
     pub(super) fn public(&self) -> &DecodingKey {
         &self.public
     }

@@ -12,9 +12,10 @@ use super::{READ, TRIGGER};
 use crate::config::OAuth;
 use crate::http::request_error::RequestError;
 
-/// The path of the metadata of a resource without a path (section 3). For others, the resource's path is appended.
+/// The path of the metadata of a resource without a path (section 3). For a resource with a path, that path is
+/// appended.
 const PATH: &str = "/.well-known/oauth-protected-resource";
-/// The path where clients of the MCP endpoint look, whatever the resource identifier is.
+/// The path where clients of the MCP endpoint look for the metadata, whatever the resource identifier is.
 const OF_MCP: &str = "/.well-known/oauth-protected-resource/mcp";
 
 /// The routes of the metadata. They need no token.
@@ -28,8 +29,8 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(settings: &OAuth) -> Rout
         .route(&format!("{PATH}/{{*resource}}"), answer)
 }
 
-/// Answers with the metadata, or 404 for another path. The router does not compare the path, because a path from the
-/// settings may hold characters that have a meaning in a route.
+/// Answers with the metadata; with 404 if the path is none of `places`. The router cannot compare the path, because a
+/// path from the settings may hold characters that have a meaning in a route.
 fn answer(request: &Request, places: &BTreeSet<String>, document: Value) -> Response {
     match places.contains(request.uri().path()) {
         true => Json(document).into_response(),

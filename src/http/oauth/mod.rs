@@ -1,9 +1,9 @@
 //! An OAuth 2.1 resource server, as the authorization of MCP requires
 //! (<https://modelcontextprotocol.io/specification/2025-11-25/basic/authorization>).
 //!
-//! It accepts access tokens of one authorization server, besides the tokens of the settings, and tells clients which
-//! server that is. Access tokens are JWTs (RFC 9068) and are verified in this process: only the public keys are read
-//! from the authorization server. So a revoked token stays valid until it expires.
+//! Besides the tokens of the settings, it accepts access tokens of one authorization server, and tells clients which
+//! server that is. Access tokens are JWTs (RFC 9068). This process verifies them itself and reads only the public keys
+//! from the authorization server. So a revoked access token stays valid until it expires.
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -22,10 +22,10 @@ mod ring_provider;
 
 /// The scope that allows reading.
 const READ: &str = "meter-sync:read";
-/// The scope that allows syncing, and reading as well.
+/// The scope that allows both syncing and reading.
 const TRIGGER: &str = "meter-sync:trigger";
 
-/// Verifies access tokens: the settings and the keys for it.
+/// The settings and keys with which access tokens are verified.
 #[derive(Debug)]
 pub(super) struct OAuth {
     settings: config::OAuth,
@@ -33,7 +33,8 @@ pub(super) struct OAuth {
 }
 
 impl OAuth {
-    /// Reads the keys at once if they are in a file; a URL is fetched when the first token arrives.
+    /// Creates the verifier. If the keys are in a file, reads them at once; a URL is fetched when the first token
+    /// arrives.
     pub(super) fn new(settings: config::OAuth, shutdown: &Shutdown) -> Self {
         ring_provider::install();
         Self {
@@ -43,7 +44,7 @@ impl OAuth {
     }
 
     /// The `WWW-Authenticate` header of a refused request (RFC 6750, section 3; RFC 9728, section 5.1). It names the
-    /// scopes that the request needs and the URL of the metadata. `None` if no token would help.
+    /// scopes that the request needs, and the URL of the metadata. `None` if no other token would help.
     pub(super) fn challenge(
         &self,
         problem: RequestError,

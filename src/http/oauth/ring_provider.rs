@@ -1,5 +1,5 @@
-//! Implements the cryptography of `jsonwebtoken` with `ring`, which TLS uses already. It only verifies signatures and
-//! cannot sign.
+//! Implements the cryptography of `jsonwebtoken` with `ring`, which TLS uses already. It can verify signatures, but not
+//! sign.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result, new_error};
@@ -11,7 +11,7 @@ use ring::signature::{
     UnparsedPublicKey,
 };
 
-/// The provider. The key utilities are left out, because they make JWKs from private keys, and this process has none.
+/// The provider. The key utilities are left out: they make JWKs from private keys, and this process has none.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(new_error(ErrorKind::UnsupportedAlgorithm)),
     verifier_factory: verifier,
@@ -25,7 +25,7 @@ pub(super) fn install() {
     }
 }
 
-/// How a signature is verified. RSA keys must have 2048 to 8192 bits.
+/// The way to verify a signature. RSA keys must have 2048 to 8192 bits.
 #[derive(Clone, Copy)]
 enum Scheme {
     Rsa(&'static RsaParameters),

@@ -1,4 +1,4 @@
-//! Describes whether a meter is active and, if not, why.
+//! Describes in words whether a meter is active and, if it is not, why.
 
 use serde_json::Value;
 
@@ -6,7 +6,8 @@ use crate::model::Action;
 
 use super::meter_report::MeterChange;
 
-/// Returns one or two sentences. `changes` are ordered newest first; `column` is the active column.
+/// Returns one or two sentences. `changes` are the changes of the meter, newest first; `column` is the name of the
+/// active column.
 pub(in crate::mirrors) fn in_words(
     active: Option<bool>,
     has_row: bool,
@@ -68,8 +69,8 @@ fn inactive(changes: &[MeterChange], column: &str) -> String {
     }
 }
 
-/// Returns the value that a change gives to the active column, where NULL is inactive. `None` if the change sets no
-/// such value.
+/// Returns whether a change makes the meter active. NULL in the active column counts as inactive. `None` if the change
+/// does not set that column, or sets a value that is not boolean.
 fn says(change: &MeterChange, column: &str) -> Option<bool> {
     match change.after.get(column)? {
         Value::Bool(active) => Some(*active),

@@ -7,8 +7,8 @@ use crate::mirrors::Mirror;
 use crate::mirrors::run::report::RunReport;
 
 impl Mirror {
-    /// Adds the name of its meter to each change: from the change if it has one, else from the local table. If the
-    /// table cannot be read, changes stay without names, which only help the reader.
+    /// Sets the name of its meter in each change, from the change itself or else from the local table. If the table
+    /// cannot be read, the changes that lack a name stay without one, because names only help the reader.
     pub async fn with_names(&self, mut changes: Vec<Change>) -> Vec<Change> {
         for change in &mut changes {
             change.name = name(change).map(str::to_owned);

@@ -55,19 +55,19 @@ impl MeterReport {
     }
 }
 
-/// The column with the name of a meter. The table need not have it.
+/// The name of the column that holds the meter's name. The table may lack this column.
 pub(in crate::mirrors) const NAME: &str = "name";
 
-/// How many changes of a meter are read, unless the caller sets another limit.
+/// The maximum number of changes of a meter in a report, unless the caller sets another limit.
 pub const CHANGES: i64 = 100;
 
-/// The local table, and the conditions that select a meter in it.
+/// The local table, and the SQL expressions that select the tenant's rows and tell whether a row is active.
 pub(in crate::mirrors) struct Meters {
     pub(in crate::mirrors) scope: Scope,
     pub(in crate::mirrors) relation: Relation,
-    /// The key columns.
+    /// The columns of the key.
     pub(in crate::mirrors) key: Vec<Column>,
-    /// The condition that selects the tenant's rows, for a row named `l`.
+    /// The SQL condition that selects the tenant's rows, for a row named `l`.
     pub(in crate::mirrors) filter: String,
     /// The SQL expression for whether the row `l` is active; NULL if there is no active column.
     pub(in crate::mirrors) active: String,
@@ -84,9 +84,9 @@ impl Mirror {
         self.local()?.read("meter", read).await
     }
 
-    /// Returns the names of the meters with these keys in the local table, in the order of the keys. An entry is `None`
-    /// if there is no such row or it has no name. If a value does not fit the type of its key column, all entries are
-    /// `None`.
+    /// Returns the names of the meters with these keys in the local table, in the order of `keys`. A name is `None` if
+    /// there is no such row, or if the row has no name. If any key has a value that does not fit the type of its
+    /// column, all names are `None`.
     pub async fn names(&self, keys: &[&Fields]) -> Result<Vec<Option<String>>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
@@ -154,12 +154,13 @@ impl Meters {
         let Some(read) = self.read_key(tx, &key).await? else {
             return Ok(None);
         };
-        // A type may accept several spellings of one key, as `char(3)` does. The log has the spelling of the row.
+        // A type may accept several spellings of one key, as `char(3)` does. The log stores the key as the row spells
+        // it.
         let (key_json, active, meter) = match self.row(tx, &key).await? {
             Some((key, active, meter)) => (key, active, Some(meter)),
             None => (read, None, None),
         };
-        // The log is ours, so it is read with the pinned `search_path` again.
+        // The log is our own table, so the pinned `search_path` is used again to read it.
         tx.pin_path().await?;
         let changes = match migrations::exist(tx).await? {
             true => {
@@ -185,7 +186,8 @@ impl Meters {
         }))
     }
 
-    /// Returns the key as JSON, as the log has it; `None` if a value does not fit the type of its column.
+    /// Returns the key as JSON, in the form in which the log stores keys; `None` if a value does not fit the type of
+    /// its column.
     async fn read_key(
         &self,
         tx: &Tx<'_, Local>,
@@ -219,7 +221,8 @@ impl Meters {
         }
     }
 
-    /// Returns the row with this key: its key as the log has it, whether it is active, and its fields.
+    /// Returns the row with this key: the key in the form in which the log stores keys, whether the row is active, and
+    /// its fields.
     async fn row(
         &self,
         tx: &Tx<'_, Local>,
@@ -232,7 +235,7 @@ impl Meters {
             .zip(&self.key)
             .map(|(n, column)| is(column, &format!("${n}")))
             .collect();
-        // `row_to_json`, because a `json` column may hold values that `jsonb` cannot.
+        // `row_to_json` is used because a `json` column may hold values that `jsonb` cannot.
         let (table, picked) = (self.relation.quoted(), conditions.join(" and "));
         let sql = |text: fn(&str) -> String| {
             let key = text(&format!("pg_catalog.jsonb_build_object({pairs})"));
@@ -278,7 +281,7 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
     }
 }
 
-/// The condition that a column of the row `l` equals the SQL expression `text`, which is cast to the column's type.
+/// Builds the condition that a column of the row `l` equals the SQL expression `text`, cast to the column's type.
 pub(in crate::mirrors) fn is(column: &Column, text: &str) -> String {
     let Column {
         name,

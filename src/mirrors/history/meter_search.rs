@@ -12,11 +12,11 @@ use crate::model::Fields;
 use super::meter_report::{Meters, NAME};
 use crate::mirrors::Mirror;
 
-/// The time limit of a search. No index serves the beginning of a key as text or a part of a name, and reading a
-/// million rows takes a third of a second.
+/// The time limit of a search. No index serves these searches (by the beginning of a key as text, or by a part of a
+/// name), and reading a million rows takes a third of a second.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// How many meters are listed whose names contain a text.
+/// The maximum number of meters that a search by name lists.
 pub const MATCHES: usize = 20;
 
 /// A meter among several whose names hold what was asked for.
@@ -36,7 +36,8 @@ pub struct MeterMatch {
 }
 
 impl Mirror {
-    /// Returns at most `limit` keys that begin with `prefix`, in order. Returns none if the key has several columns.
+    /// Returns at most `limit` keys that begin with `prefix`, in key order. Returns none if the key has several
+    /// columns.
     pub async fn meter_keys(&self, prefix: &str, limit: i64) -> Result<Vec<String>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
@@ -70,8 +71,8 @@ where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// Returns the meters whose names contain `part`, in any case: exact matches first, then by name. Returns at most
-    /// [`MATCHES`] plus one, which tells that there are more.
+    /// Returns the meters whose names contain `part`, ignoring case: first those whose whole name is `part`, then the
+    /// others by name. Returns at most [`MATCHES`] plus one, so that the caller sees whether there are more.
     pub(in crate::mirrors) async fn named(
         &self,
         tx: &Tx<'_, Local>,

@@ -1,4 +1,4 @@
-//! Lists past runs page by page, and reads one run with everything that the log keeps about it.
+//! Lists past runs page by page, and reads one run with everything that the log holds about it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ pub struct ChangesPage {
     pub next_after: Option<i64>,
 }
 
-/// How many rejected rows of a run are returned at most.
+/// The maximum number of rejected rows that are returned for a run.
 const REJECTED: u32 = 100_000;
 
 /// The name of the transactions that read the log.
@@ -114,7 +114,7 @@ impl Mirror {
         Ok(logged.or_else(|| self.known_here(id)))
     }
 
-    /// Returns the last run of this process, if it has this id. It may have ended without reaching the log.
+    /// Returns the last run that ended in this process, if it has this id. The log may lack that run.
     fn known_here(&self, id: RunId) -> Option<RunDetail> {
         let last = self.shared.live_state.borrow().last.clone();
         let run = last.filter(|last| last.run_id == id)?;
@@ -154,8 +154,8 @@ impl Mirror {
         }))
     }
 
-    /// Returns at most `limit` changes of a run whose numbers are above `after` (0 for the first page). Returns none if
-    /// the log does not have the run.
+    /// Returns at most `limit` changes of a run whose numbers are above `after` (0 for the first page); none if the
+    /// log does not have the run.
     pub async fn changes(&self, id: RunId, limit: u32, after: i64) -> Result<ChangesPage, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let log = self.log(tx).await?;
@@ -179,7 +179,7 @@ impl Mirror {
         })
     }
 
-    /// Finds the configured tenant and table in the log; `None` if there is no log yet.
+    /// Returns the part of the log for this mirror; `None` if there is no log yet.
     async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<Log>, DbError> {
         if !migrations::exist(tx).await? {
             return Ok(None);
@@ -189,7 +189,7 @@ impl Mirror {
     }
 }
 
-/// The part of the log to read: the runs of a table, and of a tenant once that is known.
+/// The part of the log to read: the runs of a table, and of one tenant if the tenant is known.
 struct Log {
     table: LocalTable,
     tenant: Option<Tenant>,
@@ -208,8 +208,8 @@ impl Log {
         }
     }
 
-    /// Returns the current state of the run. A run without an end is marked as interrupted, unless the run lock is
-    /// held.
+    /// Returns the run as it is now. If its log row has no end and the run lock is free, the returned record is marked
+    /// as interrupted; the log row stays as it is.
     async fn now(&self, tx: &Tx<'_, Local>, run: RunRecord) -> Result<RunRecord, DbError> {
         let (None, Some(tenant)) = (run.outcome, &self.tenant) else {
             return Ok(run);
@@ -217,7 +217,7 @@ impl Log {
         if lock::is_held(tx, &self.scope(tenant)).await? {
             return Ok(run);
         }
-        // The run may have ended since its row was read.
+        // The run may have ended after its row was read.
         let found = log::by_id(tx, self.key(), run.run_id).await?;
         let mut run = found.unwrap_or(run);
         if run.outcome.is_none() {

@@ -1,4 +1,4 @@
-//! Starts a run: finds the tenant, passes the door, takes the run lock, writes the log row.
+//! Starts a run: finds the tenant, takes the door lock and then the run lock (see `lock`), and writes the log row.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -24,13 +24,13 @@ use crate::store::{changes, columns, log, migrations};
 pub(in crate::mirrors) enum StartResult<'c> {
     StartedRun(Box<StartedRun<'c>>),
     Answered(Requested),
-    /// The tenant is not known, so the run has failed. It is logged for this table.
+    /// The tenant is not known. The run has failed, and is logged for this table.
     NoTenant(Requested, LocalTable),
 }
 
 /// A run that holds the lock of its scope and has its log row.
 pub(in crate::mirrors) struct StartedRun<'c> {
-    /// The transaction that holds the lock.
+    /// The transaction that holds the run lock.
     pub(in crate::mirrors) tx: Tx<'c, Local>,
     pub(in crate::mirrors) scope: Scope,
     pub(in crate::mirrors) table_owner: TableOwner,
@@ -38,12 +38,12 @@ pub(in crate::mirrors) struct StartedRun<'c> {
     /// Set once the run has compared its columns with the known ones.
     pub(in crate::mirrors) column_report: OnceLock<ColumnReport>,
     pub(in crate::mirrors) record: RunRecord,
-    /// Whether the contents are to be compared after this run, because the last comparison is too long ago.
+    /// Whether to compare the contents after this run, because the last comparison was too long ago.
     pub(in crate::mirrors) is_comparison_due: bool,
 }
 
 impl StartedRun<'_> {
-    /// The warning about columns; `None` if there is none, or if their drift is the error that ended the run.
+    /// Returns the warning about columns; `None` if there is none, or if the run failed because of their drift.
     pub(in crate::mirrors) fn column_warning(&self, error: Option<&SyncError>) -> Option<String> {
         let is_drift = matches!(error, Some(SyncError::Drift(_)));
         let report = self.column_report.get().filter(|_| !is_drift);
@@ -51,29 +51,29 @@ impl StartedRun<'_> {
     }
 }
 
-/// The result of one try at the door.
+/// The result of one attempt to take the door lock.
 enum StartLock {
-    /// Another process is starting a run, or one is just ending.
+    /// Another process is starting a run or claiming a slot, or a run is just ending.
     Busy,
     Open(Scope),
     Answered(Requested),
     NoTenant(Failure, LocalTable),
 }
 
-/// The pause between two tries at the door. Starting a run takes some milliseconds.
+/// The pause between two attempts to take the door lock. Starting a run takes some milliseconds.
 const DOOR_PAUSE: Duration = Duration::from_millis(25);
-/// How often the door is tried: for 10 s in all.
+/// The maximum number of attempts to take the door lock. Their pauses add up to 10 s.
 const DOOR_ATTEMPTS: u32 = 400;
 
-/// For how many hours a repeated request is answered with the run of the first.
+/// For how many hours a repeated request is answered with the run of the first request.
 const IDEMPOTENCY_HOURS: i64 = 24;
 
 impl PendingRun<'_> {
-    /// Starts the run, on a connection that is opened and put into `slot` once the run can begin. Fails if the
-    /// door stays busy for about 10 s.
+    /// Starts the run. Opens a connection for it once the run can begin, and puts the connection into `slot`. Fails if
+    /// the door lock stays taken for about 10 s.
     ///
-    /// No connection is held between two tries at the door. Behind a pooler with few connections, processes
-    /// that each held one and waited for another would wait for each other.
+    /// No connection is held between two attempts. Otherwise, behind a pooler with few connections, processes that
+    /// each held one and waited for another would wait for each other.
     pub(in crate::mirrors) async fn start<'c>(
         &mut self,
         slot: &'c mut Option<Connection<Local>>,
@@ -128,7 +128,7 @@ impl PendingRun<'_> {
         if lock::end_frozen(tx, &scope, &self.shared.process.config.limits).await? {
             return Ok(StartLock::Busy);
         }
-        // The lock is held, but the log has no running run: the run has just ended, and is about to release its
+        // The run lock is held, but the log has no run in progress: a run has just ended, and is about to release the
         // lock.
         Ok(match log::running(tx, scope.log()).await? {
             Some(running) => {
@@ -139,7 +139,7 @@ impl PendingRun<'_> {
         })
     }
 
-    /// Takes the lock on a second connection, and logs the start while the door is held.
+    /// Takes the run lock on a second connection, and logs the start while the door lock is held.
     async fn step_in<'c>(
         &mut self,
         door: Tx<'_, Local>,
@@ -149,8 +149,8 @@ impl PendingRun<'_> {
         let connection = slot.insert(self.local.connect().await?);
         let tx = connection.begin_for_run("sync").await?;
         lock::take(&tx, &scope).await?;
-        // A new id, because the wait may have been long. Ids should sort as the runs do, as far as clocks
-        // allow.
+        // The run gets a new id, because the wait may have been long. Ids should sort in the order of the runs, as far
+        // as clocks allow.
         self.run_id = RunId::at(self.shared.process.clock.now());
         log::mark_interrupted(&door, scope.log()).await?;
         let table_owner = table_owner(&tx, &scope).await?;
@@ -171,8 +171,8 @@ impl PendingRun<'_> {
         })))
     }
 
-    /// Whether the contents are to be compared after this run. They are not after a dry run, which should cost
-    /// little, nor after a run that corrects what a comparison found or compares everything itself.
+    /// Whether to compare the contents after this run. They are not compared after a dry run, which should cost
+    /// little, nor after a run that corrects what a comparison found or that compares everything itself.
     async fn is_comparison_due(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
         match self.request.compare {
             Compare::Differences if !self.request.dry_run => {}
@@ -194,8 +194,8 @@ impl PendingRun<'_> {
         let request = (key.as_str(), self.request.dry_run);
         let since = self.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
         let found = log::by_idempotency_key(tx, scope.log(), request, since).await?;
-        // A run that failed for a transient reason is tried again. So is one that was refused: a person may
-        // have approved the deactivations by now, or may do so after the new run.
+        // A run that failed for a transient reason is tried again. So is a run that was refused: a person may have
+        // approved the deactivations by now, or may do so after the new run.
         let may_pass = |record: &RunRecord| {
             let error = record.error.as_ref();
             error.is_some_and(|error| error.code.is_transient())
@@ -224,7 +224,8 @@ impl PendingRun<'_> {
         failure: Failure,
     ) -> Result<Requested, DbError> {
         let mut ending = self.failed(failure, false, None);
-        // An id that cannot be used is set all the same, so its failure is no other tenant's.
+        // If the settings name an id that cannot be used, the run is logged under that id. Logged without an id, the
+        // failure would be listed among the runs of every tenant of the table.
         let tenant = self.shared.mapping.tenant.clone();
         self.log_start(&tx, table, tenant.as_ref()).await?;
         log::finish(&tx, self.run_id, &mut ending).await?;
@@ -246,7 +247,7 @@ impl PendingRun<'_> {
         Ok(())
     }
 
-    /// Ends a run that failed before it could be logged. Only this process knows of it.
+    /// Ends a run that failed before it was logged. Only this process knows about it.
     pub(in crate::mirrors) fn never_began(&self, failure: Failure) -> Requested {
         if failure.code == ErrorCode::LocalUnreachable {
             let now = self.shared.process.clock.now();
@@ -269,8 +270,8 @@ impl PendingRun<'_> {
     }
 }
 
-/// Tells whether another tenant's meters prevent the run. A table without a tenant column is locked before its
-/// owner is read, so the answer holds until the transaction ends.
+/// Finds out whether another tenant's meters in the table prevent the run. A table without a tenant column is locked
+/// first, so the answer holds until the transaction ends.
 async fn table_owner(tx: &Tx<'_, Local>, scope: &Scope) -> Result<TableOwner, DbError> {
     if scope.table.tenant_type.is_some() {
         return Ok(TableOwner::Nobody);

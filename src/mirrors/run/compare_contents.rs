@@ -1,8 +1,8 @@
 //! Compares the contents of both sides after a run, when that is due.
 //!
-//! By then the run is in the log and its lock is free. So a failure here becomes a warning of that run, and a
-//! later run tries again. A difference is corrected by a run of its own, which compares the rows in question
-//! value by value under the same rules as any other run.
+//! By then the run is in the log and its lock is free. So a failure of the comparison only adds a warning to that run,
+//! and a later run tries again. If contents differ, a run of its own corrects them. It compares the rows in question
+//! value by value, under the same rules as any other run.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -22,7 +22,7 @@ use crate::mirrors::{Allow, Request};
 use crate::store::log;
 
 impl EndedRun<'_> {
-    /// Compares the contents, starts a run that corrects what differs, and adds the result to the log and the
+    /// Compares the contents, starts a run that corrects what differs, and adds the result to the log row and the
     /// report of the run that has ended.
     pub(in crate::mirrors) async fn compare_contents(&mut self) {
         let limit = self.context.shared.process.config.limits.run_timeout;
@@ -47,11 +47,11 @@ impl EndedRun<'_> {
         self.note(is_equal, warning, bytes).await;
     }
 
-    /// Compares the contents and writes nothing. Counts the bytes that the remote sent in `read`.
+    /// Compares the contents without writing anything. Adds the bytes that the remote sends to `read`.
     async fn compare(&self, read: &engine::Observer) -> Result<Contents, SyncError> {
         let mapping = &self.context.shared.mapping;
         let job = Job {
-            // This id belongs to no run. It seeds the hashes, and these must be fresh.
+            // This id belongs to no run. Hashes are seeded with it, and the seed must be a new one.
             run_id: RunId::at(self.context.shared.process.clock.now()),
             tenant: &self.scope.tenant.given,
             mapping,
@@ -78,8 +78,8 @@ impl EndedRun<'_> {
         compared
     }
 
-    /// Starts a run that also compares these rows, and waits for its end. Returns a warning to add to the run
-    /// that has ended; `None` if the new run found nothing to change, or did not start.
+    /// Starts a run that compares the differing rows value by value, and waits for its end. Returns a warning for the
+    /// run that has ended; `None` if the new run found nothing to change, or did not start.
     async fn start_correcting_run(&self, compare: Compare) -> Option<String> {
         let asked = self.context.request;
         let request = Request {
@@ -107,7 +107,7 @@ impl EndedRun<'_> {
         })
     }
 
-    /// Adds the result to the log and the report of the run that has ended.
+    /// Adds the result to the log row and the report of the run that has ended.
     async fn note(&mut self, is_equal: bool, warning: Option<String>, bytes: i64) {
         let run_id = self.context.run_id;
         if let Some(warning) = &warning {

@@ -1,9 +1,9 @@
 //! Carries out one run: takes the lock, logs the start, syncs, and settles how the run ended.
 //!
-//! The lock, the meters, the change rows and the run's outcome belong to one local transaction, so they take
-//! effect together. A failure is logged in the same transaction if that is still possible. Otherwise it is
-//! logged through a new connection, once the run lock shows that the old transaction has ended. Contents are
-//! compared only afterwards (`contents`), so a comparison that fails undoes nothing.
+//! The lock, the meters, the change rows and the run's outcome belong to one local transaction, so they take effect
+//! together. A failure is logged in the same transaction if that is still possible. Otherwise it is logged through a
+//! new connection, once the run lock shows that the old transaction has ended. Contents are compared only afterwards
+//! (`compare_contents`), so a comparison that fails undoes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Database, Local, Remote, Tx};
 use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
-use crate::error::{ErrorCode, Failure};
+use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{Outcome, Phase, Progress, RunId, TenantId};
 
 use super::begin::{StartResult, StartedRun};
@@ -28,15 +28,19 @@ use crate::mirrors::{MirrorInner, Request, Requested, Ticket};
 use crate::store::log::RunEnd;
 use crate::store::retention;
 
-/// Carries out a request. If it became a run, compares the contents afterwards where that is due, and deletes
-/// old runs from the log. `begun` is answered as soon as it is known what becomes of the request.
+/// Carries out a request. If it becomes a run, also compares the contents afterwards if that is due, and deletes old
+/// runs from the log. Sends the answer to the request to `begun` as soon as it is known.
 pub(in crate::mirrors) async fn run(
     shared: &MirrorInner,
     request: &Request,
     begun: oneshot::Sender<Requested>,
 ) {
     let limit = shared.process.config.limits.connect_timeout;
-    let permit = tokio::time::timeout(limit, shared.process.runs.acquire()).await;
+    let free = shared.process.runs.acquire();
+    let permit = match request.is_of_sweep {
+        true => Ok(free.await),
+        false => tokio::time::timeout(limit, free).await,
+    };
     if permit.is_err() {
         answer_busy(shared, request, begun);
         return;
@@ -52,7 +56,7 @@ pub(in crate::mirrors) async fn run(
     prune(shared, &scope.table, Some(&scope.tenant.id)).await;
 }
 
-/// Answers a request for which there are no connections, because runs of other tenants use them.
+/// Answers a request for which no connections are free, because runs of other tenants use them.
 fn answer_busy(shared: &MirrorInner, request: &Request, begun: oneshot::Sender<Requested>) {
     let Some(local) = &shared.process.local else {
         return;
@@ -73,7 +77,7 @@ async fn prune(shared: &MirrorInner, table: &LocalTable, tenant: Option<&TenantI
     }
 }
 
-/// A run that has ended, and what a comparison of contents after it needs.
+/// A run that has ended, with what a comparison of contents after it needs.
 pub(in crate::mirrors) struct EndedRun<'a> {
     pub(in crate::mirrors) context: PendingRun<'a>,
     pub(in crate::mirrors) remote: &'a Database<Remote>,
@@ -83,7 +87,7 @@ pub(in crate::mirrors) struct EndedRun<'a> {
 }
 
 impl EndedRun<'_> {
-    /// Sends the report to those who wait for the run.
+    /// Sends the report to all who wait for the run.
     fn tell(&self) {
         let now = self.context.shared.process.clock.now();
         self.told
@@ -91,7 +95,8 @@ impl EndedRun<'_> {
     }
 }
 
-/// Carries out a request, without what follows the run. Returns `None` if the request did not become a run.
+/// Carries out a request up to the end of its run, without the comparison of contents. Returns `None` if the request
+/// did not become a run.
 pub(in crate::mirrors) async fn run_once<'a>(
     shared: &'a MirrorInner,
     request: &'a Request,
@@ -159,8 +164,8 @@ fn discard(connection: Option<Connection<Local>>) {
     }
 }
 
-/// Removes the run from the published state, however its task ends. Otherwise a bug in one run would make the
-/// process answer "already running" for ever.
+/// Removes the run from the published state when its task ends, for whatever reason. Otherwise a bug in one run would
+/// make the process answer "already running" forever.
 struct RunningGuard<'a>(&'a MirrorInner, RunId);
 
 impl Drop for RunningGuard<'_> {
@@ -171,7 +176,7 @@ impl Drop for RunningGuard<'_> {
     }
 }
 
-/// Answers a request that did not become a run. It is no error if nobody waits for the answer any more.
+/// Answers a request that did not become a run. It is not an error if nobody waits for the answer any more.
 fn answer<T>(begun: oneshot::Sender<Requested>, requested: Requested) -> Option<T> {
     drop(begun.send(requested));
     None
@@ -277,8 +282,8 @@ impl PendingRun<'_> {
             .error
             .clone()
             .filter(|_| ending.outcome == Outcome::Failed);
-        let is_remote = |e: &Failure| e.code.as_str().starts_with("REMOTE_");
-        let is_local = |e: &Failure| e.code.as_str().starts_with("LOCAL_");
+        let is_remote = |e: &Failure| e.code.side() == Some(FailedSide::Remote);
+        let is_local = |e: &Failure| e.code.side() == Some(FailedSide::Local);
         let now = ending.finished_at;
         let remote = live_state::connection(error.clone().filter(is_remote), now);
         self.shared
@@ -301,8 +306,8 @@ async fn work(
 ) -> Result<SyncEnd, SyncError> {
     let mut connection = remote.connect().await?;
     let result = read_and_write(&mut connection, local, job, observer).await;
-    // The next run of the only mirror may be an hour away, so the remote need not keep a connection open for it. The runs of
-    // a sweep use connections of each other, and the sweep closes them at its end.
+    // The only mirror's next run may be an hour away, so its connection to the remote is closed. In a sweep, runs
+    // reuse each other's connections, and the sweep closes them at its end.
     if is_only || result.is_err() {
         connection.discard();
     }

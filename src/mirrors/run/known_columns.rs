@@ -1,4 +1,4 @@
-//! Compares what earlier runs know of the columns with what a sweep or a check finds.
+//! Compares the columns that earlier runs recorded with those that a sweep or a check finds.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use crate::mirrors::local_table;
 use crate::mirrors::tenant;
 use crate::store::{columns, migrations};
 
-/// The tenants of a table of which a run with these relations would find nothing new about the columns. Most tenants have
-/// the same known columns, so few are compared.
+/// Returns the tenants of a table whose recorded columns agree with these relations, so that a run would record
+/// nothing new about them. Most tenants have equal recorded columns, so few comparisons are made.
 pub(in crate::mirrors) async fn settled(
     tx: &Tx<'_, Local>,
     local_table: &str,
@@ -27,18 +27,18 @@ pub(in crate::mirrors) async fn settled(
     Ok(settled.flat_map(|group| group.tenants).collect())
 }
 
-/// The known columns of a scope, for a check.
+/// The recorded columns of a scope, for a check.
 #[derive(Clone, Debug)]
 pub(crate) struct ScopeColumns {
-    /// The columns.
+    /// The recorded columns.
     pub(crate) known: KnownColumns,
-    /// The tenant id as our tables spell it.
+    /// The tenant's id as our tables spell it.
     pub(crate) tenant: TenantId,
-    /// The local table's full name, as our tables spell it.
+    /// The full name of the local table as our tables spell it.
     pub(crate) local_table: String,
 }
 
-/// Reads the known columns for a check; `None` while no run has recorded any.
+/// Reads the recorded columns for a check; `None` if no run has recorded any.
 pub(crate) async fn look(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,

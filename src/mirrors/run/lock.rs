@@ -5,8 +5,9 @@
 //! changes the meters holds it, and the server releases it exactly when that transaction ends, however it ends.
 //! So a run that has lost its lock cannot write, and a run that has ended cannot hold the lock.
 //!
-//! A second, short lock, the *door*, is held while a run is being started. A process that finds the run lock
-//! taken reads the log while it holds the door. The log row of the running run is then sure to be there.
+//! A second lock, the *door*, is held only for a short time: while a run is being started or a slot is claimed. A
+//! process that finds the run lock taken reads the log while it holds the door. The log row of the run in progress is
+//! then sure to be there.
 
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ select pg_advisory_xact_lock(",
     ")"
 );
 
-/// Takes the door until the transaction ends. Returns `false` if another process holds it to start a run or to
-/// claim a slot.
+/// Takes the door until the transaction ends. Returns `false` if it is taken: another transaction is starting a run or
+/// claiming a slot.
 pub(in crate::mirrors) async fn try_door(
     tx: &Tx<'_, Local>,
     scope: &Scope,
@@ -41,9 +42,8 @@ pub(in crate::mirrors) async fn try_door(
         .get(0))
 }
 
-/// Takes the run lock of the scope until the transaction ends. Waits for it at most `lock_timeout`: the lock is
-/// free for the process that holds the door; after a lost connection it is free once the old transaction has
-/// ended.
+/// Takes the run lock of the scope until the transaction ends. Waits at most `lock_timeout`. If the caller holds the
+/// door, the lock is free. After a lost connection, the lock becomes free once the old transaction has ended.
 pub(in crate::mirrors) async fn take(tx: &Tx<'_, Local>, scope: &Scope) -> Result<(), DbError> {
     tx.execute(TAKE, &[param::text(scope.text().as_str())])
         .await
@@ -54,8 +54,8 @@ const TRY_TABLE: &str = "\
 -- claim the table
 select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))";
 
-/// Locks a table that holds one tenant's meters until the transaction ends. Returns `false` while the table is
-/// being synced for another tenant. Only the holder of this lock may ask whose meters the table holds.
+/// Locks a table without a tenant column until the transaction ends. Returns `false` while a run for another tenant
+/// holds the lock. Only its holder may read from the log which tenant's meters the table holds.
 pub(in crate::mirrors) async fn try_table(
     tx: &Tx<'_, Local>,
     table: &LocalTable,
@@ -80,8 +80,8 @@ select exists (
 )"
 );
 
-/// Whether a run of the scope is in progress in any process. A log row without an end does not prove it,
-/// because a process that died leaves one, too.
+/// Whether a run of the scope is in progress in any process. A log row without an end does not prove it, because a
+/// process that died leaves one, too.
 pub(in crate::mirrors) async fn is_held(
     tx: &Tx<'_, Local>,
     scope: &Scope,
@@ -108,15 +108,15 @@ where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = c
   and a.xact_start < clock_timestamp() - ($2 || ' milliseconds')::interval"
 );
 
-/// The time beyond the limits of a run after which its process counts as frozen. A process that is not frozen
-/// has given the run up by then.
+/// How long a process may hold the run lock beyond the limits of a run before it counts as frozen. A process that is
+/// not frozen has given the run up by then.
 const BEYOND: Duration = Duration::from_secs(10);
 
-/// Ends the run that holds the lock if its process is frozen, and returns whether it did. A process is frozen
-/// if the server is waiting for it and its transaction is older than all limits of a run allow. Only sessions
-/// of our own role are ended.
+/// Ends the run that holds the lock if its process is frozen, and returns whether it did. A process counts as frozen
+/// if the server waits for it, and its transaction is older than the limits of a run allow. Only sessions of our own
+/// role are ended.
 ///
-/// A server ends an idle transaction by itself, but not one that waits for the rows of a COPY.
+/// The server itself ends an idle transaction, but not one that waits for the rows of a COPY.
 pub(in crate::mirrors) async fn end_frozen(
     tx: &Tx<'_, Local>,
     scope: &Scope,

@@ -1,4 +1,4 @@
-//! Holds a request while it becomes a run, and makes the records of the run for the log and the reports.
+//! Holds a request until its run ends, and builds the records of the run for the log and the reports.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::mirrors::{MirrorInner, RUN_ENDED, Request};
 use crate::store::log::RunEnd;
 use crate::store::log::RunRecord;
 
-/// A request that becomes a run, with the id and times of that run.
+/// A request that becomes a run, with the id and the times of that run.
 pub(in crate::mirrors) struct PendingRun<'a> {
     pub(in crate::mirrors) shared: &'a MirrorInner,
     pub(in crate::mirrors) local: &'a Database<Local>,
@@ -28,7 +28,7 @@ pub(in crate::mirrors) struct PendingRun<'a> {
 }
 
 impl<'a> PendingRun<'a> {
-    /// The context of a request that arrives now.
+    /// Creates the context of a request that arrives now.
     pub(in crate::mirrors) fn new(
         shared: &'a MirrorInner,
         local: &'a Database<Local>,
@@ -47,7 +47,8 @@ impl<'a> PendingRun<'a> {
 }
 
 impl PendingRun<'_> {
-    /// The end of a run that failed or was refused. `reached` is how far it came; `None` if it did not begin.
+    /// Builds the end of a run that failed or was refused. `reached` is how far the run came; `None` if it did not
+    /// begin.
     pub(in crate::mirrors) fn failed(
         &self,
         failure: Failure,
@@ -106,18 +107,18 @@ impl PendingRun<'_> {
         }
     }
 
-    /// Writes the end of a run to the process log, at a level that fits the outcome, and publishes it to the
-    /// metrics and the status. Called once for each run.
+    /// Writes the end of a run to the process's own log output, at a level that fits the outcome, and publishes it to
+    /// the metrics and the status. Called once for each run.
     pub(in crate::mirrors) fn publish_ended(&self, record: &RunRecord) {
         let code = record.error.as_ref().map(|error| error.code.as_str());
         let duration = record
             .finished_at
             .map(|finished| finished - record.started_at);
-        // Where there is one tenant, each line would say the same.
+        // If the process keeps one tenant, its id would be the same in each line, so it is left out.
         let process = &self.shared.process;
         let tenant = self.shared.mapping.tenant.as_ref();
         let tenant = tenant.filter(|_| !process.config.tenants.is_one());
-        // `tracing` takes the level of an event only as a constant.
+        // This is a macro because `tracing` takes the level of an event only as a constant.
         macro_rules! log {
             ($level:ident) => {
                 tracing::event!(

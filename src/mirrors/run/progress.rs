@@ -1,4 +1,4 @@
-//! Reports how far the run of this process is, to those who follow it.
+//! Reports the progress of the runs of this process to those who follow them.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -44,7 +44,7 @@ struct FollowedRun {
 }
 
 impl Mirror {
-    /// Follows the runs of this process, the one in progress included.
+    /// Follows the runs of this process, including one that is in progress already.
     pub fn follow(&self) -> RunFollower {
         RunFollower {
             live_state: self.shared.live_state.subscribe(),
@@ -55,8 +55,8 @@ impl Mirror {
 }
 
 impl RunFollower {
-    /// Waits until the run has made progress or another run has begun, and returns how far it is. Returns
-    /// `None` when there can be no more runs.
+    /// Waits until the run has made progress or another run has begun, and returns how far the run is. Returns `None`
+    /// if there can be no more runs.
     pub async fn next(&mut self) -> Option<RunProgress> {
         let last = self.followed.as_ref().map(|followed| followed.id);
         if let Some(followed) = &mut self.followed

@@ -71,11 +71,11 @@ pub struct RunReport {
     pub held_back: Option<HeldBack>,
 }
 
-/// The most changes that a report of a run lists.
+/// The maximum number of changes that a report lists.
 pub(in crate::mirrors) const SAMPLE: u32 = 20;
 
 impl RunReport {
-    /// The report of a run from its record.
+    /// Builds the report of a run from its record.
     pub(in crate::mirrors) fn of(
         record: &RunRecord,
         changes: Vec<Change>,
@@ -111,7 +111,7 @@ impl RunReport {
         }
     }
 
-    /// The answer to a request that came while this run was in progress.
+    /// Builds the answer to a request that arrived while this run was in progress.
     pub(in crate::mirrors) fn already_running(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let report = Self::of(record, Vec::new(), now);
         Self {
@@ -124,7 +124,7 @@ impl RunReport {
         }
     }
 
-    /// The report of a run whose task ended without a report.
+    /// Builds the report of a run whose task ended without one.
     pub(in crate::mirrors) fn lost(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let message = "The run broke off without a report; the log tells how it ended.";
         let lost = RunRecord {
@@ -136,7 +136,7 @@ impl RunReport {
         Self::of(&lost, Vec::new(), now)
     }
 
-    /// The report of a run whose process has died, until the next run marks it as interrupted in the log.
+    /// Builds the report of a run whose process has died, while the log does not yet mark the run as interrupted.
     pub(in crate::mirrors) fn abandoned(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let message = "The process that ran it went away before its end; no meter was changed.";
         let abandoned = RunRecord {
@@ -147,7 +147,7 @@ impl RunReport {
         Self::of(&abandoned, Vec::new(), now)
     }
 
-    /// The error of the run, if its outcome is one that the caller must treat as an error.
+    /// Returns the error of the run if its outcome is one that the caller must treat as an error; `None` otherwise.
     pub fn failure(&self) -> Option<&Failure> {
         match self.outcome {
             Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::Unknown) => {
@@ -159,7 +159,7 @@ impl RunReport {
     }
 }
 
-/// A run's result in one sentence.
+/// Describes the result of a run in one sentence.
 pub(crate) fn summary(record: &RunRecord) -> String {
     let counts = &record.counts;
     let error = || {
@@ -218,7 +218,7 @@ fn changed(counts: &Counts) -> String {
         .join(", ")
 }
 
-/// What to do after a run, in one sentence.
+/// Describes what to do after a run, in one sentence.
 pub(in crate::mirrors) fn next_step(record: &RunRecord) -> String {
     match record.outcome {
         None => format!("Ask for the status with run_id {} to follow it.", record.run_id),

@@ -11,12 +11,12 @@ use super::execute;
 use super::report::RunReport;
 use crate::mirrors::{Mirror, Request, Requested};
 
-/// How long one wait for a run lasts. Another one follows until the run is over.
+/// How long a single wait for a run lasts. Further waits follow until the run is over.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Mirror {
-    /// Requests a run and waits for its end; with `and_comparison`, also for that of the comparison of contents that may
-    /// follow it.
+    /// Requests a run and waits for its end. If `and_comparison` is set, also waits for the end of the comparison of
+    /// contents that may follow the run.
     pub async fn run_to_end(
         &self,
         request: Request,
@@ -34,13 +34,15 @@ impl Mirror {
         }
     }
 
-    /// Starts a run unless one is in progress. If the caller stops waiting for the answer, the run still
-    /// starts.
+    /// Starts a run, unless one is in progress or the idempotency key of the request names an earlier run. If the
+    /// caller stops waiting for the answer, the run still starts.
     ///
-    /// Fails with `CONFIG_MISSING` or `READ_ONLY`, and with `INTERNAL` if a bug ends the run's task.
+    /// Fails with `CONFIG_MISSING` or `READ_ONLY` if this process starts no runs, and with `INTERNAL` if a bug ends
+    /// the run's task.
     pub async fn request(&self, request: Request) -> Result<Requested, Failure> {
         self.may_sync()?;
-        // With a key, the answer may be a run that has already ended, whatever is running now.
+        // A request with an idempotency key may be answered with a run that has already ended, even if another run is
+        // in progress.
         let running = self.shared.live_state.borrow().running_record();
         if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
             let report = RunReport::already_running(&running, self.now());

@@ -1,9 +1,9 @@
 //! Keeps the metrics of runs.
 //!
-//! The counters and the histogram grow when a run ends in this process. Without a recorder (a single command,
-//! MCP over stdio) they cost nothing. What can be read at any time is not counted: a scrape asks for it by
-//! [`Mirror::figures`](crate::mirrors::Mirror::figures). Each label has a closed set of values, and is never text of a
-//! user or a database.
+//! The counters and the histogram are updated when a run ends in this process. Without a recorder, as in a single
+//! command or in MCP over stdio, they cost nothing. Figures that can be read at any time have no counters: a scrape
+//! reads them (`mirrors::figures`). Each label has a fixed set of values, and never contains text from a user or a
+//! database.
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
@@ -23,7 +23,7 @@ pub const DURATION_BUCKETS: [f64; 14] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 450.0, 900.0,
 ];
 
-/// Describes the metrics to a new recorder and starts each counter at 0. Without the 0, a rate would miss the
+/// Describes the metrics to a new recorder, and starts each counter at 0. Without that start, a rate would miss the
 /// first failure.
 pub fn begin() {
     describe_counter!(
@@ -64,7 +64,7 @@ pub(in crate::mirrors) fn ended(record: &RunRecord) {
     runs(outcome, record.trigger).increment(1);
     let finished_at = record.finished_at.unwrap_or(record.started_at);
     let duration = (finished_at - record.started_at).to_std();
-    // If the clock was set back during the run, the duration is negative, and is left out.
+    // If the clock was set back during the run, the duration is negative, and is not recorded.
     if let Ok(duration) = duration {
         histogram!(DURATION, "outcome" => outcome.as_str()).record(duration);
     }
@@ -76,7 +76,8 @@ pub(in crate::mirrors) fn ended(record: &RunRecord) {
     count(&changed, record.remote_bytes);
 }
 
-/// Counts bytes that were read from the remote outside of a run.
+/// Counts bytes that a sweep, or the comparison of contents after a run, has read from the remote. Those of a run are
+/// counted when it ends.
 pub(in crate::mirrors) fn read(remote_bytes: i64) {
     counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
 }

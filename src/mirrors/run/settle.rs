@@ -1,5 +1,5 @@
-//! Settles the end of a run: logs it together with the meters or, if the connection was lost, finds out how the
-//! run ended.
+//! Settles the end of a run: logs it in the transaction that changes the meters. If the connection was lost, finds out
+//! how the run ended.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::store::log::RunEnd;
 use crate::store::log::RunRecord;
 use crate::store::{changes, columns, log, rejected};
 
-/// How a run ended, for its report and for what follows.
+/// How a run ended, for its report and for a comparison of contents.
 #[derive(Clone)]
 pub(in crate::mirrors) struct SettledRun {
     pub(in crate::mirrors) record: RunRecord,
@@ -29,12 +29,12 @@ pub(in crate::mirrors) struct SettledRun {
     pub(in crate::mirrors) changes: Vec<Change>,
     /// The deactivations that the brake held back; `None` if it held none back.
     pub(in crate::mirrors) held_back: Option<HeldBack>,
-    /// Whether the contents are to be compared now.
+    /// Whether to compare the contents now.
     pub(in crate::mirrors) is_comparison_due: bool,
 }
 
 impl SettledRun {
-    /// The end of a run without changes.
+    /// Describes the end of a run that reports no changes.
     pub(in crate::mirrors) fn of(record: RunRecord) -> Self {
         Self {
             record,
@@ -44,7 +44,7 @@ impl SettledRun {
         }
     }
 
-    /// The report for those who wait for the run.
+    /// Builds the report for those who wait for the run.
     pub(in crate::mirrors) fn report(self, now: DateTime<Utc>) -> RunReport {
         RunReport {
             held_back: self.held_back,
@@ -57,9 +57,9 @@ impl SettledRun {
 pub(in crate::mirrors) enum SettleOutcome {
     /// The end has been logged.
     Logged(SettledRun),
-    /// The transaction can no longer log the end. Holds how the run ended.
+    /// The transaction can no longer log the end. Holds how the run ended, for another attempt.
     NotYet(RunEnd),
-    /// The server did not answer the commit. Holds how the run ended unless it was committed.
+    /// The server did not answer the commit. Holds how the run ended if it was not committed.
     Unanswered(RunEnd),
 }
 
@@ -86,7 +86,7 @@ impl PendingRun<'_> {
             counts if counts.changes() > 0 => Outcome::Succeeded,
             _ => Outcome::NoChange,
         };
-        // If rows were rejected, the sides differ, and the next run compares contents anyway.
+        // If rows were rejected, the sides differ, and the next run compares contents in any case.
         let is_comparison_due =
             run.is_comparison_due && compared == Compared::Differences && outcome.is_success();
         let held_back = refusal.as_ref().and_then(SyncError::held_back).cloned();
@@ -126,8 +126,8 @@ impl PendingRun<'_> {
         }))
     }
 
-    /// Rolls back what the run did and logs why, in the transaction that still holds the lock. If the brake
-    /// held meters back, nothing is rolled back: the run has written down these meters and nothing else.
+    /// Rolls back what the run did and logs why, in the transaction that still holds the lock. If the brake held
+    /// meters back, nothing is rolled back, because the run has only stored the set of these meters.
     pub(in crate::mirrors) async fn settle(
         &self,
         run: StartedRun<'_>,
@@ -141,8 +141,7 @@ impl PendingRun<'_> {
         run.tx.commit().await
     }
 
-    /// Stores what the run found out about the columns, however it ended. A dry run leaves that to the next
-    /// run.
+    /// Stores what the run found out about the columns, whatever its outcome. A dry run stores nothing.
     async fn keep_columns(&self, run: &StartedRun<'_>) -> Result<(), DbError> {
         match run.column_report.get() {
             Some(report) if report.is_changed && !self.request.dry_run => {
@@ -153,15 +152,15 @@ impl PendingRun<'_> {
         }
     }
 
-    /// Finds out through a new connection how the run ended, and logs it if the log does not say so yet.
+    /// Finds out through a new connection how the run ended, and logs its end if the log does not have it yet.
     ///
-    /// The log is read first, because another run may hold the lock by now:
+    /// The log is read before the lock is taken, because another run may hold the lock by now:
     ///
-    /// - If it says interrupted, the run was not committed: it can be marked so only after its transaction has
+    /// - If the log says interrupted, the run was not committed: a run is marked so only after its transaction has
     ///   ended.
-    /// - If it has any other outcome, the run was committed.
-    /// - If it has no outcome, the transaction may still be open. It has ended once this function gets the
-    ///   lock, and the log is then read again.
+    /// - If the log has any other outcome, the run was committed.
+    /// - If the log has no outcome, the transaction may still be open. Once this function gets the lock, the
+    ///   transaction has ended, and the log is read again.
     ///
     /// If all attempts fail and `may_be_committed` is set, the outcome is unknown.
     pub(in crate::mirrors) async fn settle_on_new_connection(
@@ -234,7 +233,7 @@ impl PendingRun<'_> {
     }
 }
 
-/// The end of a run whose commit was not answered, and whose log row could not be read since.
+/// Marks the outcome as unknown: the commit was not answered, and the log could not be read since.
 fn uncertain(ending: RunEnd) -> RunEnd {
     let doubt = "It is not known whether the changes were committed; the log tells it when the local database answers again.";
     let error = ending.error.map(|error| Failure {
@@ -258,8 +257,8 @@ fn altered(columns: &[String]) -> Option<String> {
     })
 }
 
-/// The error of a run that rejected rows. It speaks of a change, because what was rejected may be the
-/// deactivation of a meter that is missing on the remote.
+/// Returns the error of a run that rejected rows. It speaks of changes and not of meters, because a rejected change
+/// may be the deactivation of a meter that is missing on the remote.
 fn rejected_rows(rejected: i64) -> Failure {
     let message = match rejected {
         1 => "1 row was rejected: its change could not be written.".to_owned(),

@@ -1,4 +1,5 @@
-//! Derives health, in one place, from the log, the schedule and whether the local database answers.
+//! Derives the health of a mirror from the log, from the schedule and from whether the local database answers. No
+//! other place derives health.
 
 use chrono::{DateTime, Duration, Utc};
 use schemars::JsonSchema;
@@ -52,15 +53,15 @@ pub(in crate::mirrors) struct HealthInputs<'a> {
     pub(in crate::mirrors) is_local_down: bool,
     /// Whether a process died in a run that is newer than the last run that ended.
     pub(in crate::mirrors) is_interrupted: bool,
-    /// The last run that ended, without dry runs.
+    /// The last run that ended, dry runs excluded; `None` before the first.
     pub(in crate::mirrors) last_run: Option<LastRun>,
-    /// When the mirror was last known to be equal: by a run, or by a sweep.
+    /// When both sides were last known to be equal: after a run, or when a sweep found the mirror unchanged.
     pub(in crate::mirrors) last_success_at: Option<DateTime<Utc>>,
-    /// The slots that count.
+    /// The slots that should have been served by now.
     pub(in crate::mirrors) slots: &'a RecentSlots,
 }
 
-/// What health needs to know of the last run.
+/// The properties of the last run that health depends on.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::mirrors) struct LastRun {
     pub(in crate::mirrors) started_at: DateTime<Utc>,
@@ -76,7 +77,7 @@ impl From<&RunRecord> for LastRun {
     }
 }
 
-/// The latest slots whose runs should have ended by now, newest first. They are the same for all mirrors of a process.
+/// The latest slots whose runs should have ended by now, newest first. All mirrors of a process have the same slots.
 #[derive(Clone, Debug)]
 pub(in crate::mirrors) struct RecentSlots {
     now: DateTime<Utc>,
@@ -85,7 +86,7 @@ pub(in crate::mirrors) struct RecentSlots {
 }
 
 impl RecentSlots {
-    /// The slots at `now`. `jitter` is the longest random delay between a slot and its run.
+    /// Returns the slots as of `now`. `jitter` is the longest random delay between a slot and its run.
     pub(in crate::mirrors) fn at(
         now: DateTime<Utc>,
         schedule: Option<&Schedule>,
@@ -108,10 +109,10 @@ impl RecentSlots {
 /// How long a scheduled run may take before its slot counts as missed.
 const GRACE_MINUTES: i64 = 10;
 
-/// The number of slots without a success after which the meters are stale.
+/// The number of slots without a success after which the meters count as stale.
 const STALE_SLOTS: usize = 3;
 
-/// Returns the health of one of many mirrors at the time of the slots.
+/// Returns the health of one of many mirrors, as of the time for which `slots` were computed.
 pub(in crate::mirrors) fn of_mirror(
     state: &MirrorState,
     slots: &RecentSlots,
@@ -133,13 +134,14 @@ pub(in crate::mirrors) fn of_mirror(
     })
 }
 
-/// Returns the health at the time of the slots.
+/// Returns the health, as of the time for which the slots were computed.
 pub(in crate::mirrors) fn derive(signs: &HealthInputs<'_>) -> Health {
     let RecentSlots { now, slots } = signs.slots;
     if !signs.is_configured {
         return Health::NotConfigured;
     }
-    // Without the local database, or after a run whose process died, the outcome of the last run does not count.
+    // If the local database is down, or the process of the newest run has died, the outcome of the last run does not
+    // matter.
     if signs.is_local_down || signs.is_interrupted {
         return Health::Failing;
     }
@@ -153,7 +155,7 @@ pub(in crate::mirrors) fn derive(signs: &HealthInputs<'_>) -> Health {
         return Health::Paused;
     };
     let synced_at = signs.last_success_at.unwrap_or(last.started_at);
-    // A success that is dated in the future does not tell how old the meters are.
+    // The date of a success that lies in the future does not show how old the meters are.
     if clock::lies_ahead(synced_at, *now) {
         return Health::Stale;
     }

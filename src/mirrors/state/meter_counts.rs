@@ -1,4 +1,4 @@
-//! Counts the meters of a mirror, or recalls the last count.
+//! Counts the meters of a mirror, or reuses the last count.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,14 +20,14 @@ use crate::mirrors::status_parts::MeterCounts;
 pub(super) enum MeterCount {
     /// The table or its active column does not exist.
     Missing,
-    /// They are being counted, and there is no earlier count.
+    /// The meters are being counted, and there is no earlier count.
     BeingCounted,
     /// The counts.
     Counted(MeterCounts),
 }
 
 impl Mirror {
-    /// Counts the meters of the scope, unless the last count can be reported.
+    /// Counts the meters of the scope, unless the last count may be reported.
     pub(super) async fn count_meters(
         &self,
         tx: &Tx<'_, Local>,
@@ -85,7 +85,8 @@ from {} l where {filter}",
         }))
     }
 
-    /// Counts in the background, unless that is being done. If it fails, the next read of the state starts another count.
+    /// Counts in a background task, unless such a task is running. If the count fails, the next read of the state
+    /// starts another one.
     fn start_counting(&self, question: Question) {
         let Ok(only) = Arc::clone(&self.shared.meter_counter.behind).try_lock_owned() else {
             return;

@@ -1,4 +1,4 @@
-//! The state of the mirror as every surface shows it: the status, its health, and the sentences that describe it.
+//! The state of a mirror as every surface shows it: the status, the health, and the sentences that describe them.
 
 pub mod health;
 pub(super) mod meter_counts;

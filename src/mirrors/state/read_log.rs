@@ -1,8 +1,8 @@
-//! Reads what the run log holds for a status: the latest runs, and the changes of the run asked for.
+//! Reads the parts of a status that come from the run log: the latest runs, and the changes of a requested run.
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{Outcome, TenantId};
+use crate::model::{Outcome, TenantId, saturating_i64};
 
 use super::status::StatusQuery;
 use super::status_text;
@@ -11,7 +11,7 @@ use crate::mirrors::stored_state::StoredState;
 use crate::store::log::RunRecord;
 use crate::store::{changes, log, rejected};
 
-/// Reads the `wanted` latest runs, and what they tell of the last run and of the last success.
+/// Reads the latest runs, as many as `wanted`, and sets the fields of `found` about the last run and the last success.
 pub(super) async fn read_log(
     tx: &Tx<'_, Local>,
     (table, tenant): (&LocalTable, Option<&TenantId>),
@@ -46,11 +46,7 @@ pub(super) async fn read_log(
         }
         success => {
             let since = runs.iter().take(success.unwrap_or(runs.len()));
-            since
-                .filter(has_ended)
-                .count()
-                .try_into()
-                .unwrap_or(i64::MAX)
+            saturating_i64(since.filter(has_ended).count())
         }
     });
     found.history = runs;
@@ -61,7 +57,7 @@ pub(super) async fn read_log(
 pub(super) enum ReadError {
     /// The local database did not answer, or reported an error.
     Failed(Failure),
-    /// The log has no run with the id asked for.
+    /// The log has no run with the requested id.
     NoSuchRun(Failure),
 }
 
@@ -71,7 +67,8 @@ impl From<DbError> for ReadError {
     }
 }
 
-/// Reads the run asked for by its id. Reads the changes and rejected rows of that run, or else of the last run.
+/// Reads the run that the query names, if any. If changes are requested, reads the changes and rejected rows of that
+/// run, or of the last run if none is named.
 pub(super) async fn read_runs(
     tx: &Tx<'_, Local>,
     (table, tenant): (&LocalTable, Option<&TenantId>),

@@ -1,7 +1,8 @@
-//! Reads the state of one mirror from the local database, and publishes it to all who ask for it.
+//! Reads the state of one mirror from the local database, and publishes it to all callers who wait for it.
 //!
-//! The state is read anew only if something may have been committed since the last read (a [`Moment`](crate::db::Moment) tells), so a client that
-//! asks every second, or a thousand clients at once, cost one short statement a read.
+//! The state is read again only if something may have been committed since the last read, which a
+//! [`Moment`](crate::db::Moment) shows. While nothing is committed, a client that asks every second costs one short
+//! statement for each answer, and so do a thousand clients that ask at once.
 
 use std::sync::Arc;
 
@@ -23,11 +24,11 @@ use crate::mirrors::tenant::{self, NoTenant, Tenant};
 use crate::store::mirror_states::latest;
 use crate::store::{columns, log, migrations};
 
-/// How many of the newest runs are read: as many as a status lists at most.
+/// How many of the newest runs are read. A status lists at most as many.
 const RUNS: u32 = 50;
 
 impl Mirror {
-    /// The state of the mirror as it was read at `time` or later.
+    /// Returns the state of the mirror as it was read at `time` or later. Reads it if needed.
     pub(in crate::mirrors) async fn observed_since(&self, time: Instant) -> Observed {
         let mirror = self.clone();
         let read = move |last: Option<Observed>| {
@@ -62,9 +63,18 @@ impl Mirror {
             return Ok(last);
         }
         let read_at = Instant::now();
-        let mut state = self.read_anew(connection).await?;
+        let (mut state, counted) = self.read_anew(connection).await?;
+        let runs = std::mem::take(&mut state.history).into();
+        if let Err(error) = counted {
+            return Ok(Observation {
+                state: Err(error.into()),
+                runs,
+                moment: None,
+                read_at,
+            });
+        }
         let moment = match before.filter(|_| state.lasts()) {
-            // Without the second moment the state is as true, but must be read again.
+            // If the second moment cannot be read, the state is valid, but is read again the next time.
             Some(before) => {
                 let after = connection.moment().await.ok().flatten();
                 after.filter(|after| *after == before)
@@ -72,14 +82,18 @@ impl Mirror {
             None => None,
         };
         Ok(Observation {
-            runs: std::mem::take(&mut state.history).into(),
-            state: Arc::new(state),
+            state: Ok(Arc::new(state)),
+            runs,
             moment,
             read_at,
         })
     }
 
-    async fn read_anew(&self, connection: &mut Connection<Local>) -> Result<StoredState, Failure> {
+    /// Reads the state, and counts the meters last. Returns the error of the count beside what else was read.
+    async fn read_anew(
+        &self,
+        connection: &mut Connection<Local>,
+    ) -> Result<(StoredState, Result<(), DbError>), Failure> {
         let tx = connection.begin("status").await?;
         let mapping = self.mapping();
         let table = local_table::find(&tx, mapping).await?;
@@ -96,7 +110,7 @@ impl Mirror {
         tx: &Tx<'_, Local>,
         table: LocalTable,
         tenant: Result<Tenant, Failure>,
-    ) -> Result<StoredState, Failure> {
+    ) -> Result<(StoredState, Result<(), DbError>), Failure> {
         let mut found = StoredState {
             failures: Some(0),
             ..StoredState::default()
@@ -120,13 +134,14 @@ impl Mirror {
                 if tables.any {
                     read_running(tx, &scope, &mut found).await?;
                 }
-                self.read_meters(tx, scope, &mut found).await?;
+                let counted = self.read_meters(tx, scope, &mut found).await;
+                return Ok((found, counted));
             }
             Err(failure) => found
                 .warnings
                 .push(format!("{} {}", failure.message, failure.remedy)),
         }
-        Ok(found)
+        Ok((found, Ok(())))
     }
 
     async fn read_meters(
@@ -169,7 +184,7 @@ async fn read_running(
         found.running = Some(run);
         return Ok(());
     }
-    // The run may have ended since its row was read. If it has not, its process has died.
+    // The run may have ended after its row was read. If it has not, its process has died.
     let now = log::by_id(tx, scope.log(), run.run_id).await?;
     found.interrupted = now.filter(|run| run.outcome.is_none());
     Ok(())

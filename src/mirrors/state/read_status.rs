@@ -1,5 +1,5 @@
-//! Builds the status from the published state of the mirror and from what only this process knows. If the local database
-//! is down, the status has only the latter, and a warning.
+//! Builds the status from the published state of the mirror and from what only this process knows. If the local
+//! database is down, builds it only from the latter, with a warning.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::mirrors::{Mirror, clock_warnings, local_table, tenant};
 use crate::store::migrations;
 
 impl Mirror {
-    /// Returns the current status. Fails only if the log has no run with the query's `run_id`.
+    /// Returns the current status. Fails only if the query names a run that the log does not have.
     pub async fn status(&self, query: &StatusQuery) -> Result<Status, Failure> {
         let mut status = self.ask_status(query, None).await?.0;
         if let Some(changes) = status.changes.take() {
@@ -39,8 +39,8 @@ impl Mirror {
         Ok(self.ask_status(query, Some(patience)).await?.0)
     }
 
-    /// Returns the status and the tally. Waits for the local database at most `patience`; with `None`, as long as the
-    /// settings allow.
+    /// Returns the status, and the numbers of failures and of drifted columns. Waits for the local database at most
+    /// `patience`; with `None`, as long as the settings allow.
     pub(in crate::mirrors) async fn ask_status(
         &self,
         query: &StatusQuery,
@@ -91,7 +91,8 @@ impl Mirror {
     async fn ask(&self, query: &StatusQuery) -> Result<StoredState, ReadError> {
         let observed = self.observed_since(Instant::now()).await;
         let observation = observed.map_err(ReadError::Failed)?;
-        let mut found = observation.with_history(query.history);
+        let found = observation.with_history(query.history);
+        let mut found = found.map_err(ReadError::Failed)?;
         if query.run_id.is_some() || query.include_changes {
             let read = async |tx: &Tx<'_, Local>| self.read_details(tx, query, &mut found).await;
             self.local()

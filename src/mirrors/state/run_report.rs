@@ -8,7 +8,8 @@ use crate::mirrors::Mirror;
 use crate::mirrors::run::report::{RunReport, SAMPLE};
 
 impl Mirror {
-    /// Builds the report of a run as its caller would receive it now. Fails if the log has no such run.
+    /// Builds the report of a run as it is now. Fails if the run is not known: it is not in the log, or the local
+    /// database is down and it is not the last run of this process.
     pub async fn report(&self, id: RunId) -> Result<RunReport, Failure> {
         let query = StatusQuery {
             run_id: Some(id),
@@ -32,7 +33,7 @@ impl Mirror {
         let is_running = status.running.is_some_and(|running| running.run_id == id);
         let mut report = match record.outcome {
             None if !is_running => RunReport::abandoned(&record, now),
-            _ => RunReport::of(&record, status.changes.unwrap_or_default(), now),
+            None | Some(_) => RunReport::of(&record, status.changes.unwrap_or_default(), now),
         };
         if report.outcome == Some(Outcome::Refused) {
             let detail = self.run(id).await?;

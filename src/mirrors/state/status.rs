@@ -1,4 +1,4 @@
-//! The types of the status. Every surface shows the same status, and its health is derived once.
+//! The types of the status. Every surface shows the same status.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -15,15 +15,15 @@ use crate::store::changes::ChangesSince;
 pub use crate::store::log::RunRecord;
 
 /// The parameters of a request for the status.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusQuery {
-    /// How many past runs to list, newest first (0 to 50).
+    /// How many past runs to list, newest first. The range is 0 to 50.
     pub history: u32,
-    /// The run to show changes of, and to list alone in `history`. If `None`, the changes are those of the last run.
+    /// The run whose changes to show. `history` then lists only this run. `None` shows the changes of the last run.
     pub run_id: Option<RunId>,
     /// Whether to list the run's changes and rejected rows.
     pub include_changes: bool,
-    /// How many changes to list at most (1 to 200).
+    /// The maximum number of changes to list. The range is 1 to 200.
     pub changes_limit: u32,
 }
 
@@ -35,6 +35,14 @@ impl Default for StatusQuery {
             include_changes: false,
             changes_limit: 20,
         }
+    }
+}
+
+impl StatusQuery {
+    /// Whether anything is asked about past runs, which only one mirror has: then the status of many does not answer it. A
+    /// parameter with its default asks nothing, because some MCP hosts fill in every default.
+    pub fn is_about_runs(&self) -> bool {
+        *self != Self::default()
     }
 }
 
@@ -117,7 +125,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// Sets `next_before` to the start of the next page; `None` if this page is the last.
+    /// Sets `next_before` to the cursor for the next page; to `None` if this page is the last.
     pub fn turn_page(&mut self) {
         let of_meter = self.meter.as_ref().filter(|meter| meter.has_more);
         let of_meter = of_meter.and_then(|meter| meter.changes.last());

@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use crate::error::Failure;
+use crate::model::saturating_i64;
 use crate::store::mirror_states::MirrorState;
 
 use super::health::{self, RecentSlots};
@@ -20,7 +20,7 @@ use crate::mirrors::registry::{self, Mirrors};
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::status_parts::{Connection, Connections};
 
-/// One mirror with its health and its place in the list.
+/// A mirror with its state and its health.
 struct RankedMirror<'a> {
     known: &'a TenantMirror,
     state: &'a MirrorState,
@@ -28,26 +28,17 @@ struct RankedMirror<'a> {
 }
 
 impl Mirrors {
-    /// The status of all mirrors: how many are in which health, and a page of them, the worst first. It is given with
-    /// both databases down, too.
+    /// Returns the status of all mirrors: how many mirrors have which health, and a page of the mirrors, the worst
+    /// first. If the databases are down, the status shows the last known states.
     pub async fn overview(&self, query: &TenantsQuery) -> Status {
         self.overview_of(&self.states().await, query)
     }
 
-    /// The same, at most `patience` later. A local database that has not answered by then counts as down.
-    pub(in crate::mirrors) async fn overview_within(
+    pub(in crate::mirrors) fn overview_of(
         &self,
+        published: &Published,
         query: &TenantsQuery,
-        patience: Duration,
     ) -> Status {
-        let states = tokio::time::timeout(patience, self.states()).await;
-        self.overview_of(
-            &states.unwrap_or_else(|_elapsed| self.overdue_states()),
-            query,
-        )
-    }
-
-    fn overview_of(&self, published: &Published, query: &TenantsQuery) -> Status {
         let now = self.now();
         let config = self.config();
         let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);
@@ -56,7 +47,7 @@ impl Mirrors {
         all.iter().for_each(|mirror| by_health.add(mirror.health));
         let (list, matching, next_before) = page(&all, query);
         let tenants = TenantList {
-            total: count(all.len()),
+            total: saturating_i64(all.len()),
             by_health,
             list,
             matching,
@@ -112,8 +103,8 @@ impl Mirrors {
 }
 
 impl Mirrors {
-    /// What is known of both databases. Who may see only some tenants is not told why the remote failed, as that can be
-    /// about another tenant.
+    /// Returns the states of both databases. A caller who may see only some tenants does not get the error of the
+    /// remote, because it may be about another tenant.
     fn connections_of(&self, published: &Published, query: &TenantsQuery) -> Connections {
         let mut remote = self.process.remote_state.borrow().clone();
         if query.visible.is_some() {
@@ -138,7 +129,8 @@ fn activity(all: &[RankedMirror<'_>], waiting: Option<DateTime<Utc>>) -> Activit
     }
 }
 
-/// The mirrors that the caller may see, the worst first; of two in the same health, the one that is longest not in sync.
+/// Lists the mirrors that the caller may see, the worst first. Mirrors with the same health are ordered by when they
+/// were last in sync, the oldest first.
 fn rank<'a>(
     published: &'a Published,
     query: &TenantsQuery,
@@ -164,30 +156,30 @@ fn rank<'a>(
             health: health::of_mirror(state, slots, published.failure.is_some()),
         })
         .collect();
-    // The sort is stable, so mirrors that are alike stay in the order of their ids.
+    // The sort is stable, so mirrors that compare as equal stay in the order of their ids.
     all.sort_by_key(|mirror| (badness(mirror.health), mirror.state.equal_at()));
     all
 }
 
-/// The place of a health among all, the worst first.
+/// Returns the position of a health in the order of [`WORST_FIRST`].
 fn badness(health: Health) -> usize {
     let place = WORST_FIRST.iter().position(|worst| *worst == health);
     place.unwrap_or(WORST_FIRST.len())
 }
 
-/// When the mirror that is longest not in sync was last in sync; `None` if one never was.
+/// Returns the earliest of the times at which the mirrors were last in sync; `None` if one of them never was.
 fn oldest(all: &[RankedMirror<'_>]) -> Option<DateTime<Utc>> {
     let all = all.iter().map(|mirror| Reverse(mirror.state.equal_at()));
     all.max().and_then(|Reverse(oldest)| oldest)
 }
 
-/// The tenant that is first in the list, with its health.
+/// Returns the tenant of the first mirror in the list, with its health.
 fn first(all: &[RankedMirror<'_>]) -> Option<(String, Health)> {
     let first = all.first()?;
     Some((first.known.id.as_str().to_owned(), first.health))
 }
 
-/// A page of the mirrors that match, how many match in all, and where the next page starts.
+/// Returns a page of the mirrors that match the query, how many match in all, and where the next page starts.
 fn page(
     all: &[RankedMirror<'_>],
     query: &TenantsQuery,
@@ -198,7 +190,8 @@ fn page(
             && search.as_ref().is_none_or(|text| holds(mirror.known, text))
     };
     let found: Vec<&RankedMirror<'_>> = all.iter().filter(matches).collect();
-    // A tenant that matches no more starts no page: to begin anew would never end.
+    // If the tenant at which the page starts no longer matches, the page is empty. Starting again from the first page
+    // would never end.
     let start = query.before.as_ref().map_or(0, |id| {
         let starts = |mirror: &&RankedMirror<'_>| mirror.known.id.as_str() == id;
         found.iter().position(starts).unwrap_or(found.len())
@@ -209,10 +202,10 @@ fn page(
         .get(limit)
         .map(|next| next.known.id.as_str().to_owned());
     let list = rest.iter().take(limit).map(|mirror| summary(mirror));
-    (list.collect(), count(found.len()), next)
+    (list.collect(), saturating_i64(found.len()), next)
 }
 
-/// Whether the id or the name of the tenant contains the text, which is in lower case.
+/// Whether the id or the name of the tenant contains `text`, which is in lower case.
 fn holds(known: &TenantMirror, text: &str) -> bool {
     let id = known.id.as_str().to_lowercase();
     let name = known.name.as_ref().map(|name| name.to_lowercase());
@@ -239,7 +232,8 @@ fn summary(mirror: &RankedMirror<'_>) -> TenantSummary {
     }
 }
 
-/// The health of all: the worst of any.
+/// Returns the health of all mirrors together: the worst health of any, but `NotConfigured` or `Failing` if the
+/// process is not configured or there is a failure.
 fn worst(by_health: &HealthCounts, failure: Option<&Failure>, is_configured: bool) -> Health {
     if !is_configured {
         return Health::NotConfigured;
@@ -255,8 +249,4 @@ fn worst(by_health: &HealthCounts, failure: Option<&Failure>, is_configured: boo
 
 fn warning(failure: &Failure) -> String {
     format!("{} {}", failure.message, failure.remedy)
-}
-
-fn count(length: usize) -> i64 {
-    i64::try_from(length).unwrap_or(i64::MAX)
 }

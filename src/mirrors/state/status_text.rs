@@ -16,8 +16,8 @@ use crate::mirrors::stored_state::StoredState;
 pub(in crate::mirrors) const FIRST_RUN: &str =
     "The first sync is running; nothing is here before it ends.";
 
-/// Returns the summary. `unanswered` is the reason why the local database could not be read. A statement about the
-/// meters always says at what time they were in sync.
+/// Returns the summary. `unanswered` is the reason why the local database could not be read; `None` if it was read. A
+/// statement about the meters always says when they were last in sync.
 pub(in crate::mirrors) fn summary(
     health: Health,
     found: &StoredState,
@@ -58,14 +58,23 @@ pub(in crate::mirrors) fn summary(
                 format!("The last sync{ended} rejected some changes; all others are here. {said}")
             }
             Some(Outcome::Unknown) => said,
-            _ => format!(
+            None
+            | Some(
+                Outcome::Succeeded
+                | Outcome::NoChange
+                | Outcome::Failed
+                | Outcome::Refused
+                | Outcome::Interrupted
+                | Outcome::DryRun,
+            ) => format!(
                 "The last sync{ended} did not succeed; the meters were last in sync {in_sync}. {said}"
             ),
         },
     }
 }
 
-/// `as of 03:38 UTC (9 min ago)`, or `at no time that is known` without a success.
+/// Formats the time of the last success, as in `as of 03:38 UTC (9 min ago)`; `at no time that is known` if there was
+/// none.
 fn in_sync_as_of(found: &StoredState, now: DateTime<Utc>) -> String {
     let at = found.last_success_at;
     at.map_or_else(
@@ -74,7 +83,7 @@ fn in_sync_as_of(found: &StoredState, now: DateTime<Utc>) -> String {
     )
 }
 
-/// `03:38 UTC (9 min ago)`. The date is added if it is not today's.
+/// Formats a time with its age, as in `03:38 UTC (9 min ago)`. Adds the date if it is not today's.
 pub(in crate::mirrors) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let time = match at.date_naive() == now.date_naive() {
         true => at.format("%H:%M UTC"),
@@ -86,7 +95,7 @@ pub(in crate::mirrors) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> Strin
     }
 }
 
-/// A duration in its two largest units.
+/// Formats a duration in its two largest units, or in one if it is shorter than an hour.
 fn span(length: TimeDelta) -> String {
     let minutes = length.num_minutes();
     match minutes {
@@ -97,7 +106,7 @@ fn span(length: TimeDelta) -> String {
     }
 }
 
-/// Returns what to do next. Before any step that writes, it tells the reader to ask the user.
+/// Returns what to do next. If a step would write something, the text tells the reader to ask the user first.
 pub(in crate::mirrors) fn next_step(
     health: Health,
     found: &StoredState,
@@ -133,8 +142,8 @@ pub(in crate::mirrors) fn next_step(
     }
 }
 
-/// The summary of many mirrors. `unread` is why their states could not be read, `unswept` why the last sweep could not look
-/// at them, and `oldest` when the mirror that is longest not in sync was last in sync.
+/// Returns the summary of many mirrors. `unread` is the reason why their states could not be read, and `unswept` the
+/// reason why the last sweep failed. `oldest` is the earliest of the times at which the mirrors were last in sync.
 pub(in crate::mirrors) fn summary_of_many(
     tenants: &TenantList,
     (unread, unswept): (Option<&Failure>, Option<&Failure>),
@@ -182,7 +191,7 @@ pub(in crate::mirrors) fn summary_of_many(
     )
 }
 
-/// What to do next about many mirrors. `worst` is the first of the list.
+/// Returns what to do next about many mirrors. `worst` is the first tenant in the list, with its health.
 pub(in crate::mirrors) fn next_step_of_many(
     worst: Option<&(String, Health)>,
     failure: Option<&Failure>,
@@ -197,7 +206,7 @@ pub(in crate::mirrors) fn next_step_of_many(
     }
 }
 
-/// The failure for a run id that is not in the log.
+/// Returns the failure for a run id that is not in the log.
 pub(in crate::mirrors) fn no_such_run(id: RunId) -> Failure {
     let message = format!("There is no run {id} of this tenant and table in the log.");
     Failure::new(ErrorCode::ConfigInvalid, message)

@@ -1,4 +1,5 @@
-//! The status of many mirrors: how many are in which health, and a page of them, the worst first.
+//! The types for the status of many mirrors: how many mirrors have which health, and a page of the mirrors, the worst
+//! first.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -11,15 +12,15 @@ use crate::store::sweeps::SweepRecord;
 /// The parameters of a request for the status of many mirrors.
 #[derive(Clone, Debug)]
 pub struct TenantsQuery {
-    /// How many tenants to list at most (1 to 200).
+    /// The maximum number of tenants to list. The range is 1 to 200.
     pub limit: u32,
-    /// Where the page starts: `next_before` of the page before it; `None` for the first.
+    /// The `next_before` of the previous page; `None` for the first page.
     pub before: Option<String>,
-    /// Only tenants whose id is this text, or whose id or name contains it in any case.
+    /// Lists only tenants whose id or name contains this text, ignoring case; `None` lists all.
     pub search: Option<String>,
-    /// Only tenants in this health.
+    /// Lists only tenants with this health; `None` lists all.
     pub health: Option<Health>,
-    /// The tenants that the caller may see; `None` for all.
+    /// The ids of the tenants that the caller may see; `None` if the caller may see all.
     pub visible: Option<Vec<String>>,
 }
 
@@ -73,7 +74,7 @@ pub struct HealthCounts {
 }
 
 impl HealthCounts {
-    /// The count of one health.
+    /// Returns how many tenants have this health.
     pub fn of(&self, health: Health) -> i64 {
         match health {
             Health::Failing => self.failing,

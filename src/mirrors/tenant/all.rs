@@ -1,5 +1,5 @@
-//! Finds the tenants of a process that keeps several: those that the settings list, all rows of the local `tenant` table,
-//! or the rows of a query.
+//! Finds the tenants of a process that keeps several: the ids that the settings list, all rows of the local table
+//! `tenant`, or the rows of a query.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,14 @@ use super::rows::{Row, rows, texts_of};
 use super::spelling::{IdTypes, normalize_by_form};
 use crate::mirrors::local_table::{self, TenantTable};
 
-/// The tenants that the settings name, each once, in the order of their ids.
+/// Returns the tenants that the settings name, each once, in the order of their ids.
 pub(in crate::mirrors) async fn all(
     tx: &Tx<'_, Local>,
     tenants: &Tenants,
     mapping: &Mapping,
 ) -> Result<Vec<Tenant>, Failure> {
-    // Where each tenant has a table of its own, the types of those tables are left to the runs.
+    // If each tenant has its own local table, the column types of those tables are not looked up here. The runs do
+    // that.
     let table = match mapping.has_table_per_tenant() {
         true => local_table::find(tx, &no_table(mapping)).await?,
         false => local_table::find(tx, mapping).await?,
@@ -45,7 +46,7 @@ pub(in crate::mirrors) async fn all(
     Ok(all.into_values().collect())
 }
 
-/// The mapping with a local table that does not exist.
+/// Returns the mapping with the name of a local table that does not exist.
 fn no_table(mapping: &Mapping) -> Mapping {
     Mapping {
         local_table: "pg_temp.meter_sync_none".to_owned(),
@@ -55,7 +56,7 @@ fn no_table(mapping: &Mapping) -> Mapping {
 
 type Named = Vec<(TenantId, Option<String>)>;
 
-/// The listed tenants with their names in the `tenant` table.
+/// Returns the listed tenants with their names from the table `tenant`.
 async fn listed(
     tx: &Tx<'_, Local>,
     tenants: &TenantTable,
@@ -79,7 +80,7 @@ async fn listed(
         .collect())
 }
 
-/// Every row of the `tenant` table.
+/// Returns a tenant for every row of the table `tenant` that has an id.
 async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantTable) -> Result<Named, Failure> {
     if tenants.name.is_none() || tenants.id_type.is_none() {
         let message = "METER_SYNC_TENANTS is all, and the local tenant table is missing, unreadable or has no id.";
@@ -89,7 +90,7 @@ async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantTable) -> Result<Named, F
     Ok(named_rows(rows(tx, tenants, None, None).await?).collect())
 }
 
-/// The ids in the first column of the query, with the names in its column `name`.
+/// Returns the tenants of a query: ids from its first column, and names from its column `name`.
 async fn of_query(tx: &Tx<'_, Local>, query: &str) -> Result<Named, Failure> {
     tx.use_role_path().await?;
     let sql = |text: fn(&str) -> String| {
@@ -110,13 +111,13 @@ select {id}, {name} from (
     Ok(named_rows(texts_of(&rows)).collect())
 }
 
-/// The rows that have an id.
+/// Returns the rows that have an id.
 fn named_rows(rows: Vec<Row>) -> impl Iterator<Item = (TenantId, Option<String>)> {
     rows.into_iter()
         .filter_map(|(id, name)| Some((TenantId::new(id?)?, name)))
 }
 
-/// Sorts whole numbers by their value, and before all other ids.
+/// Returns a sort key that orders whole numbers by value, before all other ids.
 fn order_of(id: &TenantId) -> (bool, i128, String) {
     let number: Option<i128> = id.as_str().parse().ok();
     (

@@ -1,5 +1,5 @@
-//! Finds the tenant whose meters this site mirrors: the one in the settings, or the single row of the local
-//! `tenant` table.
+//! Finds the tenant whose meters a mirror holds: the one in the settings, or the single row of the local table
+//! `tenant`.
 
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx};
@@ -22,21 +22,21 @@ mod spelling;
 /// The organisation whose meters are mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tenant {
-    /// The id in its canonical spelling, for lock, log and slots.
+    /// The id in its canonical spelling, for the lock, the log and the slots.
     pub(super) id: TenantId,
-    /// The id as it was given, for queries.
+    /// The id as the settings or the table `tenant` spell it, for queries on meters.
     pub(super) given: TenantId,
     pub(super) name: Option<String>,
-    /// Whether ids are texts here, so that another spelling is another tenant.
+    /// Whether ids are texts in the local database, so that another spelling is another tenant.
     pub(super) is_text: bool,
 }
 
-/// What a check reports about the tenant.
+/// What a check needs to know about the tenant.
 pub(crate) struct TenantCheck {
-    /// The id as it was given.
+    /// The id as the settings or the table `tenant` spell it.
     pub(crate) id: TenantId,
     pub(crate) name: Option<String>,
-    /// The local table, and the other tenant whose meters it holds; `None` if there is no such tenant.
+    /// The local table, and another tenant whose meters it holds; `None` if it holds no other tenant's meters.
     pub(crate) mismatch: Option<(String, String)>,
 }
 
@@ -55,8 +55,8 @@ pub(crate) async fn look(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<Tenant
     })
 }
 
-/// The other tenant whose meters the table holds: it has no tenant column and was last synced for that tenant.
-/// `None` if there is no such tenant.
+/// Returns the other tenant whose meters the table holds, if the table has no tenant column and was last synced for
+/// that tenant; `None` otherwise.
 pub(super) async fn other(
     tx: &Tx<'_, Local>,
     table: &LocalTable,
@@ -71,7 +71,8 @@ pub(super) async fn other(
 
 /// Why the tenant is not known.
 pub(super) enum NoTenant {
-    /// No id is set and the `tenant` table gives none, or the local tenant column does not accept the id.
+    /// No id is set and the table `tenant` does not name a single tenant, or the local tenant column does not accept
+    /// the id.
     Unknown(Failure),
     /// The local database failed.
     Database(DbError),
@@ -92,7 +93,8 @@ impl From<NoTenant> for Failure {
     }
 }
 
-/// Finds the tenant. Each run calls this, because the row may be added after the process has started.
+/// Finds the tenant. Each run calls this, because the row in the table `tenant` may be added after the process has
+/// started.
 pub(super) async fn resolve(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,
@@ -122,8 +124,8 @@ pub(super) async fn resolve(
     })
 }
 
-/// The tenant; `None` if none is set and the `tenant` table names none. An id that the local column does not take stays as it
-/// was given: no row of ours is under it but those of its failed runs.
+/// Returns the tenant; `None` if no id is set and the table `tenant` does not name a single tenant. If the local tenant
+/// column does not accept the id that is set, returns that id unchanged: the log has only failed runs under such an id.
 pub(super) async fn known(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,

@@ -1,14 +1,15 @@
-//! Reads rows of the local `tenant` table.
+//! Reads rows of the local table `tenant`.
 
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
 
 use crate::mirrors::local_table::TenantTable;
 
-/// The id and the name in a row, each as text.
+/// The id and the name in a row, each as text; `None` for NULL.
 pub(super) type Row = (Option<String>, Option<String>);
 
-/// The rows of the `tenant` table, or those with the ids in `of`, at most `limit`; none if there is no table.
+/// Returns the rows of the table `tenant`, at most `limit`. `of` selects those with one of two ids; `None` selects
+/// all. Returns none if there is no table.
 pub(super) async fn rows(
     tx: &Tx<'_, Local>,
     tenants: &TenantTable,
@@ -35,9 +36,9 @@ pub(super) fn texts_of(rows: &[tokio_postgres::Row]) -> Vec<Row> {
         .collect()
 }
 
-/// The statement that reads rows of the `tenant` table. The values pass through jsonb, because the id may have
-/// any type. Other columns are not read: their values may have no jsonb form, and the role may have no right to
-/// them.
+/// Builds the statement that reads rows of the table `tenant`. The values pass through jsonb, because the id may have
+/// any type. Other columns are not read: their values may have no jsonb form, and the role may lack the privilege to
+/// read them.
 fn rows_of(tenants: &TenantTable, table: &str, text: fn(&str) -> String) -> String {
     let (id, name) = (
         match tenants.id_type {
@@ -58,7 +59,7 @@ limit $3"
     )
 }
 
-/// The text of a JSON value.
+/// Returns the text of a JSON value.
 fn text_of(json: String) -> String {
     match json.starts_with('"') {
         true => serde_json::from_str(&json).unwrap_or(json),

@@ -1,9 +1,9 @@
 //! Finds the canonical spelling of tenant ids.
 //!
-//! A tenant id can have several spellings that mean the same to a database with a number or UUID column: `1`
-//! and `01`, or a UUID in upper and lower case. Lock, log and slots need one spelling. It comes from casting
-//! the id to the local type, or from the form of the id if no local type settles it. Queries for meters use the
-//! id as it was given, because the remote's type may be another.
+//! A tenant id can have several spellings that mean the same to a database with a number or UUID column: `1` and `01`,
+//! or a UUID in upper and lower case. The lock, the log and the slots need one spelling. It comes from casting the id
+//! to the local type, or from the form of the id if no local type decides. Queries on meters use the id as it was
+//! given, because the type on the remote may be another one.
 
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ use crate::mirrors::local_table::LocalTable;
 pub(super) struct IdTypes<'a> {
     /// The type of the meters' tenant column. A text that it does not accept is not a valid id.
     column: Option<&'a str>,
-    /// The type of `tenant.id`, which may differ from the remote's type.
+    /// The type of the column `id` of the table `tenant`, which may differ from the remote's type.
     id: Option<&'a str>,
 }
 
@@ -35,7 +35,7 @@ impl<'a> IdTypes<'a> {
         self.column.or(self.id).is_some_and(keeps_any_text)
     }
 
-    /// The canonical spelling of an id.
+    /// Returns the canonical spelling of an id. Fails if the local tenant column does not accept the id.
     pub(super) async fn read(
         &self,
         tx: &Tx<'_, Local>,
@@ -54,14 +54,14 @@ impl<'a> IdTypes<'a> {
         Ok(TenantId::new(read).unwrap_or_else(|| given.clone()))
     }
 
-    /// The canonical spelling of each id. An id that the local column does not take stays as it is: its runs fail and
-    /// say why.
+    /// Returns the canonical spelling of each id. An id that the local tenant column does not accept stays as it is.
+    /// The runs of that tenant fail and say why.
     pub(super) async fn read_all<'t>(
         &self,
         tx: &Tx<'_, Local>,
         given: impl Iterator<Item = &'t TenantId> + Clone,
     ) -> Result<Vec<TenantId>, DbError> {
-        // Other ids are read without a statement.
+        // Ids of a text type, or of no known type, are read without a statement.
         let asked = self.column.or(self.id);
         if let Some(type_) = asked.filter(|type_| !keeps_any_text(type_))
             && let Some(all) = cast_all(tx, given.clone(), type_).await?
@@ -84,13 +84,14 @@ fn keeps_any_text(name: &str) -> bool {
     ["text", "character varying", "bpchar", "name"].contains(&name)
 }
 
-/// The id as the type formats it; `None` if the type does not accept it.
+/// Returns the id as the type formats it; `None` if the type does not accept it.
 async fn cast(
     tx: &Tx<'_, Local>,
     given: &TenantId,
     type_: &str,
 ) -> Result<Option<String>, DbError> {
-    // All in one message, which takes no parameters. Three messages would take a sixth of the time of a status.
+    // All three statements are sent in one message, which takes no parameters. Three messages would take a sixth of
+    // the time of a status.
     let sql = format!(
         "-- read the tenant id\nsavepoint tenant; select {}::text::{type_}::text; release savepoint tenant",
         quote::literal(given.as_str())
@@ -105,7 +106,7 @@ async fn cast(
     }
 }
 
-/// The ids as the type formats them, all in one statement; `None` if the type does not take one of them.
+/// Returns the ids as the type formats them, with one statement; `None` if the type does not accept one of them.
 async fn cast_all<'t>(
     tx: &Tx<'_, Local>,
     given: impl Iterator<Item = &'t TenantId>,
@@ -136,12 +137,13 @@ fn refused(given: &TenantId, type_: &str) -> NoTenant {
     NoTenant::Unknown(Failure::new(ErrorCode::ConfigInvalid, message).with_remedy(remedy))
 }
 
-/// Whether two texts are spellings of one id, by their form.
+/// Whether two texts are spellings of one id, judged by their form.
 pub(in crate::mirrors) fn is_same(one: &str, other: &str) -> bool {
     one == other || normalize_by_form(one) == normalize_by_form(other)
 }
 
-/// The id normalised by its form: a UUID in lower case, a whole number without needless sign or zeros.
+/// Normalizes an id by its form: a UUID to lower case, and a whole number to digits without a plus sign or leading
+/// zeros. Any other id is only trimmed.
 pub(super) fn normalize_by_form(given: &str) -> String {
     let given = given.trim();
     if given.len() == uuid::fmt::Hyphenated::LENGTH && Uuid::try_parse(given).is_ok() {

@@ -1,4 +1,5 @@
-//! Which runs compared what all rows hold, themselves or right after.
+//! Records and finds the runs that compared the contents of all rows. A run compares them itself, or is followed by a
+//! comparison.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ set compared = case when $2 then 'contents' else compared end,
     warning = nullif(concat_ws(' ', warning, $3), ''), remote_bytes = remote_bytes + $4
 where id = $1";
 
-/// Adds the result of a comparison of contents to the log row of the run that it followed.
+/// Adds the result of a comparison of contents to the log row of the run before it.
 pub async fn compared_after(
     tx: &Tx<'_, Local>,
     run_id: RunId,
@@ -39,8 +40,9 @@ select exists (
       and started_at > $3 and started_at <= clock_timestamp()
 )";
 
-/// Whether a run that started after `since` compared what all rows hold, itself or right after. A run that a
-/// wrong clock dated in the future does not count: one comparison too many costs little.
+/// Whether a run that started after `since` compared the contents of all rows, itself or in the comparison after it. A
+/// run with a start time in the future does not count: a wrong clock dated it, and one comparison too many costs
+/// little.
 pub async fn was_compared_since(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -50,15 +52,16 @@ pub async fn was_compared_since(
     Ok(tx.query_one(WAS_COMPARED_SINCE, &params).await?.get(0))
 }
 
-/// When a mirror was last looked at as a whole.
+/// When a mirror was last compared as a whole.
 pub struct LastLooks {
-    /// When the last run ended that compared what all rows hold, itself or right after; `None` before the first.
+    /// When the last run ended that compared the contents of all rows, itself or in the comparison after it; `None`
+    /// before the first.
     pub verified_at: Option<DateTime<Utc>>,
     /// When a sweep last found the mirror unchanged; `None` before the first.
     pub checked_at: Option<DateTime<Utc>>,
 }
 
-/// Reads when the mirror was last looked at as a whole. `has_sweeps` is whether the tables of sweeps exist.
+/// Reads when the mirror was last compared as a whole. `has_sweeps` says whether the tables of sweeps exist.
 pub async fn last_looks(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -92,7 +95,7 @@ select distinct tenant from meter_sync.meter_sync_log
 where local_table = $1 and tenant is not null and compared in ('contents', 'everything')
   and started_at > $2 and started_at <= clock_timestamp()";
 
-/// The tenants of a table whose contents were compared by a run that started after `since`.
+/// Returns the tenants of a table whose contents were compared by a run that started after `since`, or after that run.
 pub async fn compared_tenants(
     tx: &Tx<'_, Local>,
     local_table: &str,

@@ -75,14 +75,15 @@ impl RunRecord {
     }
 }
 
-/// Which part of the log is read: the runs of a table, and of a tenant once that is known.
+/// Selects a part of the log: the runs of a table, and of one tenant if the tenant is known.
 #[derive(Clone, Copy, Debug)]
 pub struct LogKey<'a> {
     /// The local table, with its schema, quoted where needed.
     pub local_table: &'a str,
     /// The tenant's id, in its canonical spelling; `None` if the tenant is not known.
     pub tenant: Option<&'a TenantId>,
-    /// Whether the log has the column `seq`. A log that an earlier version made lacks it until this version migrates it.
+    /// Whether the log has the column `seq`. A log that an earlier version created lacks it until this version has run
+    /// its migrations.
     pub has_run_numbers: bool,
 }
 
@@ -94,12 +95,13 @@ impl LogKey<'_> {
         ]
     }
 
-    /// The parameters of a statement: those that pick the rows, and these.
+    /// Returns the parameters of a statement: `$1` and `$2` select this part of the log, and `more` follows from `$3`
+    /// on.
     pub(super) fn with<'a, const N: usize>(&'a self, more: [Param<'a>; N]) -> Vec<Param<'a>> {
         self.params().into_iter().chain(more).collect()
     }
 
-    /// The `order by` that lists the newest run first.
+    /// Returns the `order by` expression that lists the newest run first.
     fn newest_first(self) -> &'static str {
         match self.has_run_numbers {
             true => "seq desc",

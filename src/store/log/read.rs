@@ -1,4 +1,4 @@
-//! Reads the rows of runs.
+//! Reads the log rows of runs.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -12,12 +12,12 @@ use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure, OVERRIDE};
 use crate::model::{Counts, HeldBack, Outcome, PhaseTime, RunId, Trigger};
 
-/// Which past runs to list.
+/// The query for one page of past runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunsQuery {
-    /// How many runs to return at most.
+    /// The maximum number of runs to return.
     pub limit: u32,
-    /// Only runs before this one; `None` starts with the newest run.
+    /// Returns only runs before this one; `None` starts with the newest run.
     pub before: Option<RunId>,
     /// Which kind of runs to return.
     pub show: RunFilter,
@@ -54,7 +54,7 @@ const COLUMNS: &str = "id, trigger, actor, reason, dry_run, started_at, finished
        inserted, updated, deactivated, reactivated, unchanged, rejected,
        error_code, error_message, error_remedy, remote_bytes, changes_truncated, warning";
 
-/// The `select .. from` of a query for runs. `seq` is null if the runs have no numbers yet.
+/// Builds the `select .. from` of a query for runs. `seq` is null if the log does not have that column yet.
 fn select(log: LogKey<'_>) -> String {
     let seq = match log.has_run_numbers {
         true => "seq",
@@ -63,7 +63,8 @@ fn select(log: LogKey<'_>) -> String {
     format!("select {COLUMNS}, {seq}\nfrom meter_sync.meter_sync_log")
 }
 
-/// The condition that a run comes after (`is` is `>`) or before (`<`) the run with this id.
+/// Builds the condition that a run comes after (`is` is `>`) or before (`<`) the run with the id `id`, an SQL
+/// parameter.
 fn beside(log: LogKey<'_>, is: &str, id: &str) -> String {
     let of = |run: &str| match log.has_run_numbers {
         true => format!("{run}.seq"),
@@ -74,10 +75,10 @@ fn beside(log: LogKey<'_>, is: &str, id: &str) -> String {
     format!("{one} {is} (select {other} from meter_sync.meter_sync_log b where b.id = {id})")
 }
 
-/// Builds a query for runs of the table `$1`, newest first, at most `$3`. If the tenant `$2` is known, these are its
-/// runs and the runs that ended because no tenant was known. Each part follows an index that begins with the tenant, so
-/// it reads no run of another tenant. With `tenant = $2`, or without the tenant in `order by`, Postgres sometimes takes
-/// the index of the whole table and reads the runs of all tenants.
+/// Builds a query for runs of the table `$1`, newest first, at most `$3`. If the tenant `$2` is known, the query
+/// returns the tenant's runs and the runs that failed because no tenant was known. Each of the two parts follows an
+/// index that begins with the tenant, so it reads no run of another tenant. With `tenant = $2`, or without the tenant
+/// in `order by`, Postgres sometimes chooses the index of the whole table and reads the runs of all tenants.
 fn runs(log: LogKey<'_>, condition: &str) -> String {
     let (select, newest_first) = (select(log), log.newest_first());
     let part = |whose: &str, first: &str| {
@@ -95,20 +96,22 @@ fn runs(log: LogKey<'_>, condition: &str) -> String {
     }
 }
 
-// `PROBLEMS` and `CHANGED` match the conditions of partial indexes.
+// `PROBLEMS` and `CHANGED` repeat the conditions of partial indexes, so that Postgres can use these.
 const PROBLEMS: &str = "and outcome in ('partial', 'failed', 'refused', 'interrupted')";
 const CHANGED: &str = "and not dry_run and outcome in ('succeeded', 'partial')
     and inserted + updated + deactivated + reactivated > 0";
 const ENDED: &str = "and outcome is not null and not dry_run";
 
-// Read through JSON: a log that no run of this version has written to does not have these columns yet.
+// The columns `phases` and `held_back` are read through JSON, because the log of an earlier version lacks them until
+// this version has run its migrations.
 const DETAILS: &str = "\
 -- read a run's details
 select to_jsonb(g.*)->>'phases', to_jsonb(g.*)->>'held_back',
        (select count(*) from meter_sync.meter_sync_change c where c.run_id = g.id)
 from meter_sync.meter_sync_log g where g.id = $1";
 
-/// Returns the run with this id, if it is among those that [`newest`] lists.
+/// Returns the run with this id, if it is of the table and of the tenant, or of no known tenant. If `log` names no
+/// tenant, the runs of all tenants count.
 pub async fn by_id(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -122,8 +125,8 @@ pub async fn by_id(
     one(tx, &sql, &params).await
 }
 
-/// Returns the newest runs of the table, newest first: the tenant's runs (those of all tenants if it is not known), and
-/// runs that ended because no tenant was known.
+/// Returns the newest runs of the table, newest first: the tenant's runs, and runs that failed because no tenant was
+/// known. If `log` names no tenant, returns the runs of all tenants.
 pub async fn newest(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -156,21 +159,21 @@ pub async fn page(
     Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
 }
 
-/// What the log has about a run beyond its [`RunRecord`].
+/// What the log holds about a run beyond its [`RunRecord`].
 pub struct LoggedDetails {
-    /// How long the run was in each phase; empty while it runs.
+    /// How long the run spent in each phase; empty while it runs.
     pub phases: Vec<PhaseTime>,
     /// The deactivations that the brake held back; `None` if it held none back.
     pub held_back: Option<HeldBack>,
-    /// How many changes the log has.
+    /// How many changes of the run the log holds.
     pub changes: i64,
 }
 
-/// Reads the details of a run.
+/// Reads what the log holds about a run beyond its [`RunRecord`].
 pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<LoggedDetails, DbError> {
     let row = tx.query_one(DETAILS, &[param::uuid(id.as_uuid())]).await?;
     let text = |column| row.get::<_, Option<&str>>(column);
-    // A value that a newer version wrote in another form is left out.
+    // A value that a newer version wrote in another format is left out.
     let phases = text(0).and_then(|text| serde_json::from_str(text).ok());
     let held_back = text(1).and_then(|text| serde_json::from_str(text).ok());
     let held_back = held_back.map(HeldBack::completed);
@@ -181,7 +184,7 @@ pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<LoggedDetails, DbE
     })
 }
 
-/// Returns the newest run that has not ended, if any.
+/// Returns the tenant's newest run that has not ended; `None` if all have ended.
 pub async fn running(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<Option<RunRecord>, DbError> {
     let sql = format!(
         "-- read the running run\n{} where local_table = $1 and tenant = $2 and outcome is null order by {} limit 1",
@@ -191,7 +194,7 @@ pub async fn running(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<Option<RunRe
     one(tx, &sql, &log.params()).await
 }
 
-/// Returns the last run that ended, without dry runs, among those that [`newest`] lists.
+/// Returns the last of the runs that [`newest`] lists that has ended and is no dry run.
 pub async fn last_finished(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -201,8 +204,8 @@ pub async fn last_finished(
     one(tx, &sql, &params).await
 }
 
-/// Returns the last run with this idempotency key and `dry_run` that started after `since`, if any. Ignores runs that a
-/// wrong clock dated in the future.
+/// Returns the tenant's last run with this idempotency key and `dry_run` that started after `since`; `None` if there
+/// is none. Ignores runs that a wrong clock dated in the future.
 pub async fn by_idempotency_key(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -227,7 +230,7 @@ order by {} limit 1",
     one(tx, &sql, &params).await
 }
 
-/// Returns the last run that succeeded.
+/// Returns the tenant's last run that succeeded completely. If `log` names no tenant, returns that of any tenant.
 pub async fn last_success(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -242,10 +245,12 @@ order by {} limit 1",
     one(tx, &sql, &log.params()).await
 }
 
-/// The most failures that are counted. It bounds the query, and nobody needs to tell higher numbers apart.
+/// The limit up to which runs without a success are counted. It bounds the query, and nobody needs to distinguish
+/// higher numbers.
 const MAX_FAILURES: i64 = 1000;
 
-/// Counts the runs that ended after this run, or all if `None`, without dry runs, at most [`MAX_FAILURES`].
+/// Counts the runs that come after `run` in the log and have ended, without dry runs. `None` counts all of them.
+/// Returns at most `MAX_FAILURES`.
 pub async fn ended_after(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -304,7 +309,8 @@ fn failure(row: &Row) -> Option<Failure> {
     let code = ErrorCode::read(&code);
     let message: Option<String> = row.get("error_message");
     let remedy: Option<String> = row.get("error_remedy");
-    // Remedies of earlier versions named an option that passes the brake. Only people may use it.
+    // Remedies that earlier versions logged may name an option that overrides the brake. Only people may use that
+    // option, so such a remedy is replaced.
     let remedy = remedy.filter(|remedy| !remedy.contains(OVERRIDE));
     Some(Failure {
         code,
@@ -319,7 +325,7 @@ select tenant from meter_sync.meter_sync_log
 where local_table = $1 and outcome in ('succeeded', 'no_change', 'partial')
 order by seq desc limit 1";
 
-/// The tenant that the local table was last synced for; `None` if it was never synced.
+/// Returns the tenant for which the local table was last synced; `None` if it was never synced.
 pub async fn last_tenant(tx: &Tx<'_, Local>, local_table: &str) -> Result<Option<String>, DbError> {
     let params = [param::text(local_table)];
     Ok(tx

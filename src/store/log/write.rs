@@ -1,4 +1,4 @@
-//! Writes the rows of runs.
+//! Writes the log rows of runs.
 
 use chrono::{DateTime, Utc};
 
@@ -7,23 +7,23 @@ use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Compared, Counts, HeldBack, Outcome, PhaseTime, RunId, TenantId};
 
-/// What is logged of a run at its end.
+/// What is logged about a run when it ends.
 #[derive(Clone, Debug)]
 pub struct RunEnd {
-    /// How it ended.
+    /// The outcome of the run.
     pub outcome: Outcome,
-    /// When it ended. [`finish`] replaces it by the database's time.
+    /// When the run ended. [`finish`] replaces this with the time of the database.
     pub finished_at: DateTime<Utc>,
-    /// What it changed.
+    /// How many meters the run changed.
     pub counts: Counts,
-    /// Why it did not succeed; `None` if it did.
+    /// Why the run did not succeed; `None` if it did.
     pub error: Option<Failure>,
     /// Bytes of row data read from the remote.
     pub remote_bytes: i64,
     /// Whether fewer changes were logged than were made.
     pub changes_truncated: bool,
-    /// How the rows that differ were found; `None` for a run that did not reach its end, and for a dry run,
-    /// whose plan was not carried out.
+    /// Which rows were compared; `None` for a run that failed or was refused, and for a dry run, which does not carry
+    /// out its plan.
     pub compared: Option<Compared>,
     /// A warning that does not change the outcome; `None` if there is none.
     pub warning: Option<String>,
@@ -40,9 +40,9 @@ insert into meter_sync.meter_sync_log
 values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())
 returning seq, started_at";
 
-/// Writes the log row of a run that starts, and puts the number and the time that the database gives it into `run`. `log`
-/// names no tenant if the tenant could not be found; the run then ends at once. A repeated request is recognized by its
-/// `idempotency_key`.
+/// Writes the log row of a run that starts, and sets `seq` and `started_at` of `run` to the values that the database
+/// assigns. `log` names no tenant if none could be found; such a run ends at once. `idempotency_key` is stored so that
+/// a repeated request can be recognized.
 pub async fn start(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -77,7 +77,8 @@ set outcome = 'interrupted', finished_at = greatest(clock_timestamp(), started_a
     error_code = $2, error_message = $3, error_remedy = $4
 where tenant = $1 and local_table = $5 and outcome is null";
 
-/// Marks the record of a run whose process has died as interrupted, before the log does.
+/// Marks a record that was read from the log as interrupted, because the process of its run has died. The log row
+/// itself stays as it is.
 pub fn interrupt(run: &mut RunRecord) {
     run.outcome = Some(Outcome::Interrupted);
     run.error = Some(interruption());
@@ -90,8 +91,9 @@ fn interruption() -> Failure {
     )
 }
 
-/// Marks the runs of the mirror whose process has died as interrupted, and returns how many. The caller must
-/// hold the run lock, or the door while the run lock is free: then no other run can be in progress.
+/// Marks the mirror's runs without an end as interrupted in the log, and returns how many there were. The caller must
+/// be sure that none of them is in progress: it holds the run lock, or it holds the door lock while the run lock is
+/// free.
 pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<u64, DbError> {
     let failure = interruption();
     let params = [
@@ -120,11 +122,12 @@ set outcome = $2, finished_at = greatest(clock_timestamp(), started_at),
 where id = $1 and (outcome is null or outcome = 'interrupted')
 returning finished_at";
 
-/// Writes how a run ended, and puts the database's time of the end into `ending`. Called once for each run, in
-/// the transaction that changes the meters if there is one.
+/// Writes the end of a run to its log row, and sets `finished_at` of `ending` to the time of the database. If a
+/// transaction changes the meters, this is called in it.
 ///
-/// After a sync that succeeded, also in part, the sets of meters that earlier runs held back are deleted. A run
-/// that lost its connection may have been marked as interrupted meanwhile; its outcome replaces that mark.
+/// After a sync that succeeded, even in part, also deletes the sets of meters that earlier runs held back. If the run
+/// lost its connection, another process may have marked it as interrupted meanwhile; the outcome replaces that mark. A
+/// run with any other outcome is left as it is.
 pub async fn finish(tx: &Tx<'_, Local>, run_id: RunId, ending: &mut RunEnd) -> Result<(), DbError> {
     let counts = &ending.counts;
     let error = ending.error.as_ref();

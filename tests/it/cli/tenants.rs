@@ -21,6 +21,18 @@ async fn site() -> Site {
     site
 }
 
+/// The status goes on to tell of a sweep that failed, until another one is logged. A sync tells of itself.
+#[tokio::test]
+async fn an_earlier_sweep_that_failed_is_no_warning_of_this_sync() {
+    let site = site().await;
+    let unreachable = [THREE[0], (Setting::RemoteUrl, NOWHERE)];
+    assert_eq!(run(&site, &["sync"], THREE).await.code, 0);
+    assert_eq!(run(&site, &["sync"], &unreachable).await.code, 1);
+    let ended = run(&site, &["sync", "--dry-run", "--json"], THREE).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(object(&ended)["warnings"], json!([]));
+}
+
 #[tokio::test]
 async fn sync_syncs_all_tenants_and_tells_of_those_that_changed() {
     let site = site().await;

@@ -1,14 +1,18 @@
 //! Which mirrors a process keeps, how one is found, and the list of them.
 
+use std::time::Duration;
+
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::Mirrors;
 use meter_sync::mirrors::state::health::Health;
 use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::state::tenant_list::TenantsQuery;
+use meter_sync::mirrors::{Mirrors, Request};
+use meter_sync::model::Trigger;
 use serde_json::json;
 
 use super::{loaded, of_all, sweep, three_tenants};
+use crate::support::held::Held;
 use crate::support::site::{self, rows};
 
 async fn ids(mirrors: &Mirrors) -> Vec<(String, Option<String>)> {
@@ -177,7 +181,7 @@ async fn the_list_counts_all_and_shows_the_worst_first_in_pages() {
 }
 
 #[tokio::test]
-async fn runs_of_other_processes_are_seen_within_two_seconds_and_ones_own_at_once() {
+async fn runs_of_other_processes_are_seen_within_seconds_and_ones_own_at_once() {
     let site = three_tenants().await;
     let (ours, theirs) = (loaded(&site).await, site::mirrors(&of_all(&site)));
     let shutdown = tokio_util::sync::CancellationToken::new();
@@ -192,9 +196,9 @@ async fn runs_of_other_processes_are_seen_within_two_seconds_and_ones_own_at_onc
     site.on_remote("delete from meter where tenant_id = 9")
         .await;
     sweep(&theirs).await;
-    let seen = tokio::time::timeout(std::time::Duration::from_secs(5), async {
+    let seen = tokio::time::timeout(Duration::from_secs(5), async {
         while counts(&ours).await != Some(1) {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
     assert!(seen.await.is_ok());
@@ -231,4 +235,39 @@ async fn a_tenant_whose_id_cannot_be_used_fails_alone_and_shows_nothing_of_other
     let list = mirrors.overview(&TenantsQuery::default()).await;
     let by_health = list.tenants.expect("a list").by_health;
     assert_eq!((by_health.failing, by_health.paused), (1, 2));
+}
+
+#[tokio::test]
+async fn a_sweep_waits_for_requested_runs_that_use_all_connections() {
+    let site = three_tenants().await;
+    site.on_remote("insert into meter values (1010, 10, 'one', true)")
+        .await;
+    let settings = site.settings().with(Setting::Tenants, "7,8,9,10");
+    let settings = settings
+        .with(Setting::Workers, "1")
+        .with(Setting::ConnectTimeout, "1s");
+    let mirrors = site::mirrors(&settings);
+    let held = Held::new(&site).await;
+    let mut tickets = Vec::new();
+    for id in ["7", "8", "9"] {
+        let mirror = mirrors.find(Some(id)).await.expect("a mirror");
+        let requested = mirror.request(Request::new(Trigger::Cli)).await;
+        tickets.push(requested.expect("a run"));
+    }
+    // Longer than a request waits.
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        held.release().await;
+    };
+    let (report, ()) = tokio::join!(sweep(&mirrors), release);
+    let failed = report
+        .failed
+        .iter()
+        .map(|(known, code)| (known.id.as_str(), *code));
+    for (id, code) in failed {
+        assert_ne!(id, "10", "{code:?}");
+        assert_eq!(code, ErrorCode::AlreadyRunning, "tenant {id}");
+    }
+    let synced = "select count(*) from meter where tenant_id = 10";
+    assert_eq!(rows(&site.local, synced).await, json!([{"count": 1}]));
 }

@@ -156,7 +156,7 @@ async fn changes_after_a_look_at_contents_are_found() {
 }
 
 #[tokio::test]
-async fn a_local_write_during_a_look_at_contents_is_found_by_the_next_sweep() {
+async fn a_local_write_during_a_look_at_contents_is_part_of_what_it_compares() {
     let site = many_tenants().await;
     let mirrors = site::mirrors(&of_all(&site));
     assert_eq!(swept(&mirrors).await, (0, 43));
@@ -179,5 +179,41 @@ async fn a_local_write_during_a_look_at_contents_is_found_by_the_next_sweep() {
     assert_eq!(looked, (43, 0));
     site.on_local("update meter set name = 'y' where tenant_id = 131")
         .await;
-    assert_eq!(swept(&mirrors).await, (41, 2));
+    assert_eq!(swept(&mirrors).await, (42, 1));
+}
+
+#[tokio::test]
+async fn a_run_during_a_look_at_contents_leaves_no_watermark_of_before_it() {
+    let site = many_tenants().await;
+    let mirrors = site::mirrors(&of_all(&site));
+    assert_eq!(swept(&mirrors).await, (0, 43));
+    let meter = rows(&site.local, "select * from meter where tenant_id = 130").await;
+    assert_eq!(
+        meter,
+        json!([{"id": 1130, "tenant_id": 130, "name": "one", "active": true}])
+    );
+    let lose = "delete from meter where tenant_id = 130";
+    site.on_local(lose).await;
+    rewrite(&site).await;
+    // As in the test before: the versions are read without the meter, the contents with it.
+    site.on_local("begin; lock table meter_sync.meter_sync_gone in access exclusive mode")
+        .await;
+    let write = async {
+        wait::until("the sweep waits", async || {
+            let waiting = "select count(*) > 0 as yes from pg_locks where not granted";
+            rows(&site.local, waiting).await[0]["yes"] == true
+        })
+        .await;
+        site.on_local("insert into meter values (1130, 130, 'one', true); commit")
+            .await;
+    };
+    let (looked, ()) = tokio::join!(swept(&mirrors), write);
+    assert_eq!(looked, (43, 0));
+    // The versions are now those that were read without the meter.
+    site.on_local(lose).await;
+    assert_eq!(swept(&mirrors).await, (42, 1));
+    assert_eq!(
+        rows(&site.local, "select * from meter where tenant_id = 130").await,
+        meter
+    );
 }

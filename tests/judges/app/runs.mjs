@@ -147,7 +147,7 @@ async function rejects(scene) {
   await site.remote(`update meter set name = 'A name too long for here' where id = 2`);
   const card = await first(scene);
   await press(card, 'Sync now');
-  await ended(card, 'Partly');
+  await ended(card, 'Partial');
   assert.equal((await counts(card, 'run')).rejected, '1');
   await card.locator('#run', {hasText: /Rejected\s*id 2\s*.*short_names/}).waitFor();
   await look(host, card, 'partial');

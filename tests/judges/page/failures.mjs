@@ -5,7 +5,7 @@ import {createServer} from 'node:http';
 import {once} from 'node:events';
 import {command, until} from './sites.mjs';
 import {look} from './stage.mjs';
-import {button, counts, sync, word} from './syncs.mjs';
+import {button, counts, sync, titled, word} from './syncs.mjs';
 
 const icon = page => page.locator('#favicon').getAttribute('href');
 const LOST = /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET|ERR_TIMED_OUT/;
@@ -17,7 +17,7 @@ async function namesTheRemedy({site, visit}) {
   await sync(page);
   await word(page, 'Failing');
   assert.match(await icon(page), /cross-bad/);
-  assert.match(await page.title(), /^Failing – Acme/);
+  await titled(page, /^Failing – Acme/);
   assert.match(await page.locator('#remedy').innerText(), /What to do/);
   await page.locator('#connections .badge.bad', {hasText: 'Failed'}).waitFor();
   await look(page, 'failing');
@@ -55,7 +55,7 @@ async function rejects({site, visit}) {
   await page.getByRole('heading', {name: 'Rejected rows'}).waitFor();
   await look(page, 'partial');
   await page.getByRole('link', {name: 'All about this run'}).click();
-  await page.locator('#run-head h1', {hasText: 'Partly'}).waitFor();
+  await page.locator('#run-head h1', {hasText: 'Partial'}).waitFor();
   assert.equal(await page.locator('.tag.rejected').count(), 2);
   await look(page, 'partial-run');
 }
@@ -72,7 +72,7 @@ async function greysAndComesBack({program, visit, person}) {
   await word(page, 'No connection').catch(() => {});
   await until('it is grey', () => page.evaluate(() => 'gone' in document.documentElement.dataset), 45_000);
   assert(Date.now() - killed < 45_000);
-  assert.match(await page.title(), /^No connection – Paused/);
+  await titled(page, /^No connection – Paused/);
   assert.match(await icon(page), /gone/);
   assert(await button(page, 'Sync now').isDisabled());
   assert.match(await page.locator('#freshness').innerText(), /no longer/);
@@ -86,7 +86,7 @@ async function greysAndComesBack({program, visit, person}) {
   await look(run, 'gone-run');
   await program.start();
   await word(page, 'Paused');
-  assert.match(await page.title(), /^Paused/);
+  await titled(page, /^Paused/);
   assert.doesNotMatch(await icon(page), /gone/);
   await until('it can be pressed', () => button(page, 'Sync now').isEnabled());
   person.expect();
@@ -125,7 +125,7 @@ async function isNotMistaken({program, visit, person}) {
     other.listen(Number(address.port), address.hostname);
     await once(other, 'listening');
     await until(`it is grey at ${status}`, () => page.evaluate(() => 'gone' in document.documentElement.dataset), 45_000);
-    assert.match(await page.title(), /^No connection – Paused/);
+    await titled(page, /^No connection – Paused/);
     other.close();
     other.closeAllConnections();
     await once(other, 'close');

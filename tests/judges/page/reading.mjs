@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {command, until} from './sites.mjs';
 import {fits, look} from './stage.mjs';
-import {button, sync, word} from './syncs.mjs';
+import {button, sync, titled, word} from './syncs.mjs';
 
 /** Hourly runs of three days and what they changed, with one of each outcome among them. */
 const HISTORY = `
@@ -55,13 +55,13 @@ async function hasAPast(scene) {
   assert.equal(await page.locator('#strip a').count(), 48);
   assert.equal(await page.locator('#strip .missed').count(), 1);
   const legend = await page.locator('.legend').first().innerText();
-  for (const name of ['Succeeded', 'No change', 'Partly', 'Failed', 'Refused', 'Interrupted', 'Preview', 'Missed slot']) assert(legend.includes(name), name);
+  for (const name of ['Succeeded', 'No change', 'Partial', 'Failed', 'Refused', 'Interrupted', 'Preview', 'Missed slot']) assert(legend.includes(name), name);
   await look(page, 'history');
 
   await page.getByRole('link', {name: 'Problems'}).click();
   await page.waitForURL('**show=problems**');
   const outcomes = await page.locator('tbody .badge').allInnerTexts();
-  assert.deepEqual(outcomes.map(text => text.trim()).sort(), ['Failed', 'Interrupted', 'Partly', 'Refused']);
+  assert.deepEqual(outcomes.map(text => text.trim()).sort(), ['Failed', 'Interrupted', 'Partial', 'Refused']);
   await page.getByRole('link', {name: 'With changes'}).click();
   await page.waitForURL('**show=changes**');
   assert(!(await page.locator('tbody .badge').allInnerTexts()).some(text => text.trim() === 'No change'));
@@ -203,7 +203,7 @@ async function ages({site, settings, visit}) {
     await page.goto('/');
     await word(page, name);
     await until('the icon follows', async () => (await page.locator('#favicon').getAttribute('href')).includes(shape));
-    assert.match(await page.title(), new RegExp(`^${name}`));
+    await titled(page, new RegExp(`^${name}`));
     await look(page, `health-${shape.split('-')[0]}`);
   }
 }

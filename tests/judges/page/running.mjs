@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {command, until} from './sites.mjs';
 import {look} from './stage.mjs';
-import {button, counts, sync, word} from './syncs.mjs';
+import {button, counts, sync, titled, word} from './syncs.mjs';
 
 /** Far more than three times what is let through at a time, so that some rows come and others do not. */
 const MANY = `insert into meter select id, 7, 'Meter ' || id || repeat('.', 200), 'electricity', 'SN-' || id, true from generate_series(1001, 5000) id`;
@@ -68,7 +68,7 @@ async function isInTwoTabs({site, visit, person}) {
     await hasEnded(tab);
     await word(tab, 'Paused');
     await until('the counts are there', async () => (await counts(tab)).Inserted === '30');
-    assert.match(await tab.title(), /^Paused/);
+    await titled(tab, /^Paused/);
     assert(await button(tab, 'Sync now').isEnabled());
   }
   assert.match(await tabs[2].locator('#announce').innerText(), /^Paused\./);

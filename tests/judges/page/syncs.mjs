@@ -44,7 +44,7 @@ async function begins({site, visit}) {
   await word(page, 'Paused');
   assert.equal((await counts(page)).Inserted, '30');
   assert.deepEqual(await site.local('select count(*) from meter where active'), [{count: '30'}]);
-  assert.match(await page.title(), /^Paused – Acme/);
+  await titled(page, /^Paused – Acme/);
   assert.match(await page.locator('#favicon').getAttribute('href'), /pause-calm/);
   await look(page, 'synced');
 }
@@ -78,3 +78,6 @@ export const scenarios = [
   {name: 'a site that never ran helps to begin, previews without writing, and syncs', play: begins},
   {name: 'what changed is told field by field, and of each meter what was done to it', play: tells},
 ];
+
+/** Waits until the page has a title like this; it can follow what the page shows. */
+export const titled = (page, like) => until(`the title is like ${like}`, async () => like.test(await page.title()));

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {until} from './sites.mjs';
 import {look} from './stage.mjs';
-import {button, word} from './syncs.mjs';
+import {button, titled, word} from './syncs.mjs';
 
 const TABLE = `drop table if exists site_meter; create table site_meter (
   id bigint primary key, tenant_id bigint, name text, type text, serial_number text, active boolean not null default true)`;
@@ -26,7 +26,7 @@ async function followsAll({site, visit}) {
   await word(one, 'Never run');
   await button(one, 'Sync now').click();
   await word(one, 'Paused');
-  assert.match(await one.title(), /^Paused – Acme/);
+  await titled(one, /^Paused – Acme/);
   await look(one, 'tenant-synced');
   await row(list, 'Acme').getByText('Paused').waitFor();
   assert.equal(await list.getByLabel('Name or id').inputValue(), 'Acm');

@@ -160,7 +160,7 @@ fn a_date_that_does_not_exist_is_refused() {
             "{line}"
         );
     }
-    // accepted, as either the date or the weekday may match: it fires on Mondays in February
+    // Accepted: either the date or the weekday may match, so it fires on Mondays in February.
     schedule("0 0 30 2 1", UTC);
 }
 

@@ -1,11 +1,11 @@
-//! Writes rings of rows that wait for each other's unique values, one ring after the other, with a single free value.
+//! Writes rings of rows that wait for each other's unique values. Each ring needs a single free value.
 //!
-//! If every row in the way is parked, each needs a free value of its own. A check or a type may allow fewer. For a
-//! ring, one is enough: one row is parked on it, then the others take their new values along the ring, and the parked
-//! row comes last. The next ring can use the same value.
+//! If every row in the way is parked, each needs a free value of its own, but a check or a type may allow fewer values.
+//! For a ring, one value is enough: one row is parked on it, the other rows take their new values along the ring, and
+//! the parked row comes last. The next ring can use the same free value.
 //!
-//! Rings are left out if a foreign key of the table to itself acts on updates of their columns: it would change other
-//! meters, which are already written.
+//! A ring is left out if a foreign key of the table to itself acts on updates of the ring's columns: it would change
+//! other meters, which are already written.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -24,25 +24,25 @@ use crate::engine::plan::Step;
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 
-/// Rings are not looked for among more rows than this, because a ring takes one statement for each of its rows.
+/// If more rows than this wait, no ring is looked for, because a ring takes one statement for each of its rows.
 const ROWS: usize = 5000;
-/// The most pairs of waiting row and holder that are read for one rule; rings beyond them are not found.
+/// The most pairs of a waiting row and a holder that are read for one rule. Rings beyond these pairs are not found.
 const PAIRS: usize = 20_000;
 /// After this many rings that could not be broken, no more are tried: each may have cost hundreds of statements.
 const UNBROKEN: usize = 5;
-/// At how many of its rows a ring is tried, at most.
+/// The most rows of a ring that are tried as the row to be parked.
 const STARTS: usize = 5;
 
 /// Row `n` waits for a value that row `holder` holds.
 #[derive(Debug)]
 struct Edge {
-    /// The position in `rules.exclusive` of the rule that makes it wait.
+    /// The position in `rules.exclusive` of the index or constraint that makes row `n` wait.
     rule: usize,
     n: i64,
     holder: i64,
 }
 
-/// Writes the rows that form rings, and removes them from `bad`. Returns whether any were written.
+/// Writes those rows of `bad` that form rings, and removes them from `bad`. Returns whether any were written.
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
@@ -70,7 +70,7 @@ pub(in crate::engine) async fn write(
     Ok(!written.is_empty())
 }
 
-/// Looks up which of the rows wait for which.
+/// Looks up which of these rows wait for which others.
 async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbError> {
     let mut edges = Vec::new();
     for (place, rule) in run.relations.rules.exclusive.iter().enumerate() {
@@ -79,7 +79,7 @@ async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbErro
     Ok(edges)
 }
 
-/// Looks up which of the rows wait for which by one unique index or exclusion constraint.
+/// Looks up which of these rows wait for which others because of one unique index or exclusion constraint.
 async fn of_rule(
     run: &RunContext<'_>,
     place: usize,
@@ -106,7 +106,8 @@ where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {PAIRS}",
     Ok(edges.collect())
 }
 
-/// Finds rings that have no row in common. Each row of a ring waits for the next one, and the last for the first.
+/// Finds rings that have no row in common. Each row of a ring waits for the next row of the list, and the last row for
+/// the first.
 fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
     let mut holders: HashMap<i64, Vec<i64>> = HashMap::new();
     for edge in edges {
@@ -138,8 +139,8 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
     rings
 }
 
-/// Writes a ring by parking one of its rows. Returns whether it could. If an index reads more than one column, another
-/// row may find a free value where the first does not, so several are tried.
+/// Writes a ring by parking one of its rows. Returns whether it was written. If an index reads more than one column,
+/// another row may find a free value where the first row does not, so several rows are tried.
 async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
     let mut rules = run.relations.rules.exclusive.iter();
     let starts = match rules.any(|rule| rule.reads.len() > 1) {
@@ -173,7 +174,8 @@ async fn break_one(
     let all = run.relations.rules.exclusive.iter().enumerate();
     let mut rules: Vec<(usize, &UniquenessRule)> =
         all.filter(|(place, _)| rules.contains(place)).collect();
-    // A value that moves a row out of the way of a rule with fewer parts may do the same for one with more.
+    // The value that frees a rule with few columns may free one with more columns, too, so rules with few columns come
+    // first.
     rules.sort_by_key(|(_, rule)| rule.parts.len());
     let columns = rules.iter().flat_map(|(_, rule)| movable(run, rule));
     let columns: Vec<&Column> = columns.collect();
@@ -289,8 +291,8 @@ const VALUES: &str = "\
 -- count the free values
 select pg_catalog.count(*) from pg_temp.meter_sync_free f";
 
-/// The statement that parks row `$1` of the plan on value `$2` of `meter_sync_free`. It leaves the row alone if it
-/// already holds that value.
+/// The statement that parks row `$1` of the plan on value `$2` of `meter_sync_free`. If the row already holds that
+/// value, it is not changed.
 fn park_one(run: &RunContext<'_>, column: &Column) -> String {
     let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let name = quote::identifier(&column.name);

@@ -1,5 +1,5 @@
 //! Makes free values for columns that refer to another table: values of that table that no meter holds. The foreign key
-//! accepts no others.
+//! accepts only values of that table.
 
 use crate::db::catalog::Column;
 use crate::db::table_rules::OutgoingForeignKey;
@@ -10,8 +10,9 @@ use crate::engine::try_rows;
 use crate::engine::try_rows::Bad;
 use crate::engine::{Relations, RunContext};
 
-/// Statements that each fill `meter_sync_free` with up to `rows` such values; none for a column without a foreign key.
-/// If the foreign key has more columns, some of the values may not fit the other columns of a row.
+/// Builds statements that each fill `meter_sync_free` with up to `rows` values of a table that the column refers to. A
+/// column without a foreign key has no such statement. If the foreign key has more columns, some of the values may not
+/// fit the other columns of a row.
 pub(in crate::engine) fn statements(
     relations: &Relations,
     column: &Column,
@@ -32,8 +33,8 @@ pub(in crate::engine) fn statements(
         .collect()
 }
 
-/// Finds the updates of the plan that refer to a missing row of another table, if `fault` says that there are any: the
-/// error of a deferred constraint does not tell which row it is.
+/// Finds the updates of the plan that refer to a missing row of another table by the foreign key that `fault` names.
+/// The error of a deferred constraint does not tell which row broke it. Empty if `fault` names no such foreign key.
 pub(in crate::engine) async fn missing(
     run: &RunContext<'_>,
     fault: &RowFault,
@@ -55,8 +56,8 @@ pub(in crate::engine) async fn missing(
 /// The most rows that [`missing`] finds at once.
 const LACKING: i64 = 10_000;
 
-/// The query for [`missing`]: the updates of rows in the table `$1`.`$2`, which may be a partition of the local table.
-/// `None` if a column of the foreign key is not synced.
+/// Builds the query for [`missing`]. It finds updates of rows in the table `$1`.`$2`, which may be a partition of the
+/// local table. `None` if a column of the foreign key is not synced.
 fn lacking(run: &RunContext<'_>, outward: &OutgoingForeignKey) -> Option<String> {
     let relations = run.relations;
     let mut conditions = Vec::new();

@@ -1,4 +1,4 @@
-//! The temporary table of free values, and the rows that are to get them.
+//! Fills the temporary table of free values, and builds the SQL for the rows that will get them.
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param};

@@ -1,8 +1,9 @@
 //! Makes free values: values that a column can take for a moment and that no row holds or will hold.
 //!
-//! What the checks of the table allow is not known, so there are several ways to make values, the likeliest first; the
-//! caller tries one after another. The statements need the pinned search path. In them, `own` has the values of the
-//! rows `l` to be parked, which the caller gives as the SQL after `from`; `held` has all local and staged values.
+//! It is not known what the checks of the table allow, so there are several ways to make values. They are sorted by
+//! likelihood, and the caller tries one after another. The statements need the pinned search path. In them, `held` has
+//! all local and staged values of the column. `own` has the values of the rows `l` to be parked, which the caller gives
+//! as the SQL after `from`.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
@@ -17,16 +18,16 @@ pub(in crate::engine) struct TypeKind {
     pub(in crate::engine) category: String,
 }
 
-/// One way to make free values.
+/// One way to make free values for a column.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct FreeValueSource {
     /// A query of values to choose from; it can read `held` and `own`.
     candidates: String,
-    /// Whether the values are used without a check that no row holds them.
+    /// If true, the values are used without a check that no row holds them.
     is_surely_free: bool,
 }
 
-/// How many values are made from each row's own value: the fewer rows, the more values.
+/// How many values are made from each row's own value. The fewer rows there are, the more values are made for each.
 fn tries(rows: i64) -> i64 {
     (10_000 / rows.max(1)).clamp(4, 1000)
 }
@@ -112,7 +113,7 @@ fn others(base: &str, rows: i64) -> Vec<FreeValueSource> {
             sure(format!(
                 "select left({RANDOM}, 32)::uuid from generate_series(1, {rows}) g"
             )),
-            // The same version and variant as the row's own value.
+            // Keeps the version and variant of the row's own value.
             own(base, OF_SAME_VERSION, rows),
         ],
         "bytea" => vec![
@@ -192,14 +193,16 @@ pub(in crate::engine) fn checked(candidates: String) -> FreeValueSource {
     }
 }
 
-/// A way that counts: an expression of `g`, for more numbers than there are values in use, so that some are free.
+/// Makes values by counting. `value` is an SQL expression of the number `g`. There are more numbers than values in use,
+/// so that some values are free.
 fn series(value: &str, rows: i64) -> FreeValueSource {
     checked(format!(
         "select {value} from generate_series(1, {rows} + (select count(*) from held)) g"
     ))
 }
 
-/// A way that varies the row's own value: an expression of `o.value` that gives another value for each `g`.
+/// Makes values by varying the row's own value. `value` is an SQL expression of `o.value` and should give another value
+/// for each `g`.
 fn own(base: &str, value: &str, rows: i64) -> FreeValueSource {
     let tries = tries(rows);
     checked(format!(
@@ -207,9 +210,9 @@ fn own(base: &str, value: &str, rows: i64) -> FreeValueSource {
     ))
 }
 
-/// The length of the shortest random text that no row can hold by chance: 64 bits.
+/// The length, in hexadecimal digits, of the shortest random text that no row can hold by chance: 64 bits.
 const SHORTEST_TOKEN: usize = 16;
-/// The length of the longest random text; a longer one would be no better.
+/// The length, in hexadecimal digits, of the longest random text. A longer one would be no better.
 const LONGEST_TOKEN: usize = 32;
 
 fn texts(column: &Column, rows: i64) -> Vec<FreeValueSource> {
@@ -224,7 +227,8 @@ fn texts(column: &Column, rows: i64) -> Vec<FreeValueSource> {
             "select left({RANDOM}, {length})::{base} from generate_series(1, {rows}) g"
         )));
     }
-    // A check may require values like the row's own: with other digits, with other letters as well, or longer.
+    // A check may require values of the same form as the row's own value. So digits are replaced, then letters as well,
+    // and then digits are appended.
     ways.push(own(&varied(OTHER_DIGITS)));
     ways.push(own(&varied(OTHER_LETTERS)));
     if fits(9) {

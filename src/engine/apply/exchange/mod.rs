@@ -1,12 +1,12 @@
-//! Updates rows that exchange unique values, for example when meter A is to get the serial number of B, and B that of
-//! C.
+//! Updates rows that exchange unique values. For example, meter A is to get the serial number of B, and B that of C.
 //!
 //! Postgres checks a unique index row by row, so a single statement cannot do this. First, the rows that hold a value
 //! needed by another row of the plan are parked: one statement sets them to values that no row holds. Then all rows
 //! take their new values, in any order. A foreign key that cascades updates the rows that refer to a meter both times,
-//! so they still refer to it at the end. If meters were parked on NULL, these rows would lose their meter.
+//! so they still refer to the meter at the end. If meters were parked on NULL, these rows would lose their meter.
 //!
-//! In the code, a rule is a unique index or an exclusion constraint ([`UniquenessRule`](crate::db::table_rules::UniquenessRule)).
+//! In the code, a rule is a unique index or an exclusion constraint
+//! ([`UniquenessRule`](crate::db::table_rules::UniquenessRule)).
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
@@ -30,8 +30,8 @@ mod partial_index;
 /// How many times the exchange is tried, each time without the rows that were found to be at fault.
 const ATTEMPTS: usize = 10;
 
-/// Writes the updates except those at fault, of which at most `limit` are allowed. The result is as that of
-/// [`try_rows::all_but_the_bad`].
+/// Writes the updates except those at fault. Returns the rows at fault, each with its fault, or the inner `Err(fault)`
+/// as soon as more than `limit` rows are at fault.
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -76,16 +76,17 @@ pub(in crate::engine) async fn write(
 
 /// Why an attempt at the exchange is undone.
 enum UndoReason {
-    /// The next attempt is to leave these rows out: they are at fault, or wait for a value that a row at fault holds.
+    /// The next attempt must leave these rows out: they are at fault, or they wait for a value that a row at fault
+    /// holds.
     LeaveOut(Bad),
     /// No row waits for another, or another attempt would not help.
     NoUse,
-    /// More rows are at fault than allowed, the last one for this reason.
+    /// More rows are at fault than allowed. This is the fault of the last one.
     TooMany(Box<RowFault>),
 }
 
-/// Parks the rows in the way and writes all rows, both without those in `out`. Returns the rows that could not be
-/// written.
+/// Parks the rows in the way and writes all rows, except those in `out`. Returns the rows that could not be written, or
+/// why the attempt must be undone.
 async fn attempt(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -132,8 +133,8 @@ async fn attempt(
     leave_out(local, bad).await.map(Err)
 }
 
-/// Releases values of meters missing on the remote that nothing refers to any more. If there are any, retries the rows
-/// of `bad`; those that still cannot be written stay in it.
+/// Releases values of meters missing on the remote to which no row refers any more. If a value was released, retries
+/// the rows of `bad` and removes those that are written.
 async fn take_what_is_freed(
     run: &RunContext<'_>,
     bad: &mut Bad,
@@ -165,7 +166,7 @@ with recursive out (n) as (
 )
 select o.n from out o where o.n <> all ($1)";
 
-/// Adds to the rows at fault those that wait, directly or through other rows, for a value that they hold.
+/// Returns the rows at fault together with the rows that wait for their values, directly or through other rows.
 async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<UndoReason, DbError> {
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     local

@@ -1,7 +1,7 @@
-//! Parks rows that hold a unique value needed by another row of the plan: sets them to values that no row holds.
+//! Parks rows that hold a unique value needed by another row of the plan: sets the column to a value that no row holds.
 //!
-//! The temporary table `meter_sync_wait` has which row of the plan waits for which. `meter_sync_holder` numbers the
-//! rows that hold the needed values of one unique index, and `meter_sync_free` has a free value for each.
+//! The temporary table `meter_sync_wait` lists which row of the plan waits for which. `meter_sync_holder` numbers the
+//! rows that hold the needed values of one unique index. `meter_sync_free` has free values, numbered in the same way.
 
 use crate::db::catalog::Column;
 use crate::db::table_rules::UniquenessRule;
@@ -20,9 +20,9 @@ use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutco
 
 /// The result of parking.
 pub(in crate::engine) enum ParkOutcome {
-    /// No row of the plan waits for another.
+    /// No row of the plan waits for another, or the indexes that make rows wait read no column that may be changed.
     Nobody,
-    /// All rows in the way are parked, or the constraint is deferred.
+    /// All rows in the way are parked, or do not need to be, because the constraint is deferred.
     All,
     /// These rows cannot be parked.
     Not(Bad),
@@ -84,7 +84,7 @@ const WAIT: &str = "\
 create temp table meter_sync_wait (rule integer, n bigint, holder bigint) on commit drop";
 
 /// Fills `meter_sync_wait` and `meter_sync_holder` for one unique index or exclusion constraint. Returns how many rows
-/// hold a value that others wait for.
+/// hold a value that another row waits for.
 async fn find(
     run: &RunContext<'_>,
     place: usize,
@@ -93,7 +93,7 @@ async fn find(
 ) -> Result<i64, DbError> {
     let local = run.local;
     let query = match is_costly(local, rule).await? {
-        // Then each row is treated as if it waited for itself.
+        // Each row is treated as if it waited for itself.
         true => format!(
             "select a.v1 as n, a.v1 as holder from {} a",
             wanted(run, rule, Step::Change)
@@ -132,7 +132,8 @@ const HOLDERS: &str = "\
 -- count who stands in the way
 select pg_catalog.count(*) from pg_temp.meter_sync_holder";
 
-/// Parks all rows of `meter_sync_holder`, or none. Returns the rows that cannot be parked.
+/// Parks all rows of `meter_sync_holder` and returns an empty list. If that fails, parks none, and returns the rows at
+/// fault.
 async fn park_all(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
@@ -156,7 +157,8 @@ async fn park_all(
     if are_moved(run, obstacles, &ways, all).await? {
         return Ok(Vec::new());
     }
-    // If no values can be made, as for an unknown type: NULL, unless a foreign key refers to the column.
+    // If no value works (for instance because the type is unknown), try NULL, unless a foreign key refers to the
+    // column.
     for &column in columns {
         let is_referred_to = relations.rules.references.iter().any(|reference| {
             let mut pairs = reference.columns.iter();
@@ -170,8 +172,7 @@ async fn park_all(
             }
         }
     }
-    // Values that break the column's own foreign key, if its check can be deferred until all rows have their new
-    // values.
+    // If the column's own foreign key can be deferred until all rows have their new values, try values that break it.
     if referencing_rows::put_off(run, columns).await?
         && are_moved(run, obstacles, &ways, all).await?
     {
@@ -183,8 +184,8 @@ async fn park_all(
     one_by_one(run, &ways, all).await
 }
 
-/// Parks all rows on the values of the first way that makes enough values that the table accepts. Returns whether there
-/// is one.
+/// Tries the ways one after another and parks all rows by the first that makes enough values and whose values the table
+/// accepts. Returns whether one worked.
 async fn are_moved(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
@@ -222,8 +223,8 @@ async fn gets_away(
     })
 }
 
-/// Finds the rows that cannot be parked, and parks none. Each way is tried with the rows at fault left out, and the way
-/// that fails for the fewest rows counts. If no way fails for particular rows, all rows are returned.
+/// Finds the rows that cannot be parked, and parks none. Each way is tried without the rows at fault. The result is
+/// that of the way that fails for the fewest rows. If no way fails for particular rows, all rows are returned.
 async fn one_by_one(
     run: &RunContext<'_>,
     ways: &[(&Column, String)],
@@ -305,7 +306,7 @@ where p.n = h.n and {local_row} and {local_filter} and h.k >= $1 and h.k <= $2{c
     }
 }
 
-/// Whether other rows wait for one of these rows, so that it was parked or its constraint was deferred.
+/// Whether another row waits for one of these rows. Such a row was parked, or its constraint was deferred.
 pub(in crate::engine) async fn are_any_parked(
     local: &Tx<'_, Local>,
     numbers: &[i64],

@@ -1,8 +1,8 @@
 //! Moves rows out of a partial unique index for a moment: a row outside of the index holds no value in it.
 //!
 //! First, one value for all rows is tried in a column that the predicate or an expression of the index reads. If no
-//! value works, the active column is changed, unless a trigger or rewrite rule looks at it: one that acts on
-//! deactivations would act on this change, too.
+//! value works and the index reads the active column, that column is changed. It is not changed if a trigger or rewrite
+//! rule names it, because one that acts on deactivations would act on this change, too.
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
@@ -16,16 +16,17 @@ use crate::engine::apply::referencing_rows;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
-/// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The view
-/// `meter_sync_found` must be that of `waiting`.
+/// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The functions
+/// here expect that the view `meter_sync_found` was made from the query `waiting`.
 pub(in crate::engine) struct Obstacles<'r> {
     /// The unique index or exclusion constraint.
     pub(in crate::engine) rule: &'r UniquenessRule,
-    /// A query of which row (`n`) waits for which (`holder`); `None` if it would cost too much.
+    /// A query of the waiting rows (`n`) and the rows that hold the values (`holder`). `None` if it would cost too
+    /// much.
     pub(in crate::engine) waiting: Option<String>,
-    /// The condition that picks the waiting rows, on a row `w` of that query.
+    /// An SQL condition on a row `w` of that query, which picks the waiting rows.
     pub(in crate::engine) waits: String,
-    /// The condition that picks the rows that hold the values, on a row `h` of `meter_sync_holder`.
+    /// An SQL condition on a row `h` of `meter_sync_holder`, which picks the rows that hold the values.
     pub(in crate::engine) holds: String,
 }
 
@@ -46,8 +47,8 @@ pub(in crate::engine) fn reads_active(relations: &Relations, rule: &UniquenessRu
     rule.reads.iter().any(|read| read.name == relations.active)
 }
 
-/// Whether no row waits for these rows any more. This is assumed if the index compares only plain columns, or if the
-/// query would cost too much.
+/// Whether no row waits for these rows any more. If the index has neither a predicate nor an expression, or if the
+/// query would cost too much, the result is true without a look.
 pub(in crate::engine) async fn are_out_of_the_way(
     local: &Tx<'_, Local>,
     obstacles: &Obstacles<'_>,
@@ -68,8 +69,8 @@ select not exists (
     Ok(found.is_some_and(|row| row.get(0)))
 }
 
-/// Moves all rows out of the index by one value in one of the columns, or by their active column. Returns whether they
-/// left it.
+/// Moves all rows out of the index: sets them all to one value in one of the columns, or changes their active column.
+/// Returns whether this worked.
 pub(in crate::engine) async fn leave(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
@@ -118,7 +119,8 @@ fn decides(rule: &UniquenessRule, column: &Column) -> bool {
             || texts.any(|text| !is_plain(rule, text) && text.contains(&column.name)))
 }
 
-/// Tries to do so by one of the values that a statement makes for a column.
+/// Tries to move all rows out of the index by one of the values that the statement `free` makes for a column. Returns
+/// whether this worked.
 async fn leave_by(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
@@ -175,7 +177,7 @@ async fn leave_by_active(run: &RunContext<'_>, obstacles: &Obstacles<'_>) -> Res
     Ok(false)
 }
 
-/// Returns the numbers of some values in `meter_sync_free` with which none of the rows would be in the index.
+/// Returns the numbers of up to five values in `meter_sync_free` with which none of the rows would be in the index.
 async fn outside(
     run: &RunContext<'_>,
     obstacles: &Obstacles<'_>,
@@ -239,7 +241,7 @@ async fn is_moved(
     })
 }
 
-/// Whether a trigger or rewrite rule of the local table names the active column, judged by its text.
+/// Whether an update trigger or rewrite rule of the local table or its family contains the name of the active column.
 async fn is_looked_at(run: &RunContext<'_>) -> Result<bool, DbError> {
     let local = run.local;
     let params = [

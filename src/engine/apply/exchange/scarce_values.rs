@@ -1,5 +1,5 @@
-//! Makes free values for a column that accepts only a few values: those that the checks name, those in the gaps between
-//! the values in use and, if the index compares more than this column, values that other rows hold.
+//! Makes values to park rows on, for a column that accepts only a few: literals in the checks, values in the gaps
+//! between the values in use and, if the index compares more than this column, values that other rows hold.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
@@ -9,11 +9,11 @@ use super::foreign_key_values;
 use super::free_values::{self, TypeKind, checked, sure};
 use crate::engine::Relations;
 
-/// How many values of each kind are tried.
+/// The most values that are made in each way.
 const TRIED: i64 = 100;
 
-/// Statements that each fill `meter_sync_free` with values to be tried one by one. `is_alone` is whether the index
-/// compares only this column.
+/// Builds statements that each fill `meter_sync_free` with values to be tried one by one. `is_alone` is whether the
+/// index compares only this column.
 pub(in crate::engine) fn statements(
     relations: &Relations,
     column: &Column,
@@ -41,8 +41,8 @@ pub(in crate::engine) fn statements(
         .collect()
 }
 
-/// The statement for the literals in the expressions and the predicate of an index. A row with one of them may be
-/// outside of a partial index. Other rows may hold the same value.
+/// Builds the statement that fills `meter_sync_free` with the literals in the expressions and the predicate of an
+/// index. A row with such a value may be outside of a partial index. Other rows may hold the same value.
 pub(in crate::engine) fn named_in_rule(
     relations: &Relations,
     column: &Column,
@@ -67,7 +67,7 @@ fn is_number(column: &Column, kind: &TypeKind) -> bool {
     kind.category == "N" && column.base_type != "oid"
 }
 
-/// The regular expression of an SQL literal, and the SQL expression of the value of a match `m`.
+/// A regular expression that matches an SQL literal, and the SQL expression that turns a match `m` into a value.
 fn literals(column: &Column, is_number: bool) -> (&'static str, String) {
     let base = &column.base_type;
     match is_number {

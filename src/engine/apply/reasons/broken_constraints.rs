@@ -9,15 +9,15 @@ use crate::engine::RunContext;
 use crate::engine::plan::BadRow;
 use crate::engine::value_reasons::{Constraint, constraint};
 
-/// A constraint, and the values of its columns in each row that breaks it, by the row's number in the plan. There are
-/// no values if the constraint is not one of the local table.
+/// A constraint, and the values of its columns in each row that breaks it, by the row's number in the plan. The values
+/// are empty if the constraint does not belong to the local table.
 pub(in crate::engine) struct BrokenConstraint {
     pub(in crate::engine) constraint: Constraint,
     pub(in crate::engine) values: HashMap<i64, String>,
 }
 
 /// Returns the constraint that a row breaks, with the values of all rows that break it. `None` if the fault names no
-/// constraint that is known.
+/// constraint, or one that the catalogs do not have.
 pub(in crate::engine) async fn broken(
     run: &RunContext<'_>,
     fault: &RowFault,

@@ -3,9 +3,8 @@
 //! error, the server's error names neither the rule nor a column.
 //!
 //! Each rule is evaluated for all such rows at once. Only if that fails, a function on the server evaluates it row by
-//! row. If a row fails with the same error as before, it was this rule that refused the row. The result only helps
-//! people, so this takes few statements, however many rows there are, and if it fails, the reason is the server's
-//! message.
+//! row. A row that fails with the same error as before was refused by this rule. The result only helps people, so the
+//! number of statements does not grow with the rows. If the search fails, the reason shown is the server's message.
 
 use std::collections::HashMap;
 
@@ -20,10 +19,11 @@ use crate::engine::plan::{self, BadRow, Step};
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::value_reasons::plain;
 
-/// How many times rules are evaluated in a run, at most: each time takes up to ten statements.
+/// The most times that rules are evaluated in a run. Each time takes up to ten statements.
 const TIMES: usize = 60;
 
-/// Returns the reasons of the rows that were refused because a rule could not be evaluated, as far as they are found.
+/// Returns the reasons of the rows that were refused because a rule could not be evaluated. Rows whose rule is not
+/// found are missing from the result.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
     bad: impl Iterator<Item = &BadRow>,
@@ -34,7 +34,7 @@ pub(in crate::engine) async fn reasons(
     if rows.is_empty() {
         return Ok(found);
     }
-    // Rows are looked up by their numbers in this function and after it.
+    // This function and its caller look up rows by their numbers.
     local.batch(&plan::index(run.relations)).await?;
     // The session may be used again, so the function must not stay in it.
     let looked = local.rehearse("unevaluated", async {
@@ -100,7 +100,7 @@ async fn told(
     Ok(reasons.collect())
 }
 
-/// Returns the rows of a step for which the rule fails with the same error that the row was refused with.
+/// Returns the rows of a step for which the rule fails with the same error with which the row was refused.
 async fn failing<'b>(
     run: &RunContext<'_>,
     rule: &ComputedExpression,
@@ -159,8 +159,9 @@ const RAISED: &str = "\
 -- ask what a rule raises for each row
 select w.n, w.state, w.message from pg_temp.meter_sync_raised($1) w";
 
-/// Creates a function that returns the rows for which the rule raises an error, with that error. It reads the view by
-/// name, so it serves for every rule.
+/// Creates a function that evaluates a rule (a check, a generated column or an expression of an index) for each row, and
+/// returns the rows for which it raises an error, with the error. It reads the view `meter_sync_found`, which must be made
+/// anew for each rule.
 const EVALUATE_EACH: &str = "\
 -- define how a rule is evaluated for each row
 create function pg_temp.meter_sync_raised(numbers bigint[])

@@ -2,18 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// The meter that holds the value a row is to get, and that was to give it up in the same run.
+/// A meter that holds a unique value which another row needs, and which the plan would have taken from it.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Holder {
     /// The meter's number in the plan.
     pub(in crate::engine) n: i64,
-    /// The meter's key, for a person.
+    /// The meter's key, as shown to people.
     pub(in crate::engine) name: String,
 }
 
-/// Returns the text that is added to the reason of a row whose holder was rejected: the first cause. `holders` has the
-/// holder of each row that waits for one, and `reasons` has the reason of each rejected row. `None` if the holder was
-/// not rejected, or if rows only wait for each other.
+/// Returns the first cause of a rejection, as text to be added to the reason of `row`. `holders` has the holder of each
+/// row that waits for one, and `reasons` has the reason of each rejected row. `None` if the holder was not rejected, or
+/// if the rows only wait for each other.
 pub(in crate::engine) fn first_cause(
     row: i64,
     holders: &HashMap<i64, Holder>,

@@ -1,8 +1,8 @@
 //! Finds an SQL statement with which a person can free a unique value of a meter that is missing on the remote.
 //!
 //! The statement is tried and undone before it is shown: checks, indexes and triggers may refuse a value, and a trigger
-//! may restore the old one. A statement that fails only because rows refer to the old value is shown, too: the reason
-//! says that these have to go first.
+//! may restore the old one. A statement that fails only because rows refer to the old value is shown, too. The reason
+//! then says that these rows have to be removed first.
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
@@ -16,7 +16,7 @@ use crate::engine::apply::exchange::scarce_values;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
-/// Returns a statement for the meter with this key. It changes the first of the columns that accepts another value.
+/// Returns a statement that changes the meter with this key in the first of the columns that accepts another value.
 /// `value` is the held value as the reason shows it. `None` if the local table accepted none of the values that were
 /// tried.
 pub(in crate::engine) async fn statement(
@@ -100,7 +100,7 @@ fn set(relations: &Relations, column: &Column, free: &str, is_it: &str) -> Strin
 }
 
 /// Tries a statement and undoes it. Returns whether it frees the value, or fails only because rows refer to the old
-/// one.
+/// value.
 async fn is_freed(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool, DbError> {
     let local = run.local;
     let sql = format!("-- try what frees a value\n{set}");
@@ -109,7 +109,7 @@ async fn is_freed(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool
         let is_set = local.execute(&sql, &[]).await? == 1;
         let after = held(local, is_seen).await?;
         Ok(match is_set && (before.is_none() || before != after) {
-            // The statement worked, and is undone by this result.
+            // The statement worked. This result undoes it.
             true => WriteOutcome::NotWritten(Box::new(RowFault::skipped())),
             false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
         })
@@ -139,8 +139,8 @@ fn entry(relations: &Relations, rule: &UniquenessRule, is_it: &str) -> String {
     )
 }
 
-/// Reads the index entry by the view of [`entry`]. `None` if there is no view, or if the row has no entry because the
-/// predicate of the index leaves it out.
+/// Reads the index entry through the view made from [`entry`]. `None` if there is no view, or if the row has no entry
+/// because the predicate of the index leaves it out.
 async fn held(
     local: &Tx<'_, Local>,
     is_seen: bool,

@@ -1,5 +1,5 @@
-//! Finds which value of a row is too long for an index of the local table. The server names only the index, or neither
-//! of them.
+//! Finds which value of a row is too long for an index of the local table. The server names the index at most, never
+//! the column.
 
 use crate::db::{DbError, RowFault, param, quote};
 
@@ -26,8 +26,9 @@ join pg_catalog.pg_class c on c.oid = i.indexrelid
 where i.indrelid = $1 and i.indisready
 order by i.indexrelid";
 
-/// Returns the reason of row `n`. It shows the longest value of the index that the server names or, if the server names
-/// none, of the index whose values are longest. `None` if no index reads a column.
+/// Returns the reason of row `n`. It shows the longest value of the index that the server names. If the server names
+/// none, it shows the longest value of the index whose values are longest in total. `None` if there is no such index,
+/// or if it reads no column.
 pub(in crate::engine) async fn reason(
     run: &RunContext<'_>,
     n: i64,

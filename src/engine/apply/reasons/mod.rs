@@ -1,7 +1,8 @@
 //! Explains to people why a row was rejected: the column, its value, the constraint with its definition, and the row
 //! that is in the way.
 //!
-//! The definition comes from the catalogs and not from the server's message, whose detail is a dump of the row.
+//! The definition is read from the catalogs. The server's message is not used for it, because its detail is a dump of
+//! the row.
 
 use std::collections::HashMap;
 
@@ -65,8 +66,8 @@ pub(in crate::engine) async fn explain(
     Ok(bad.iter().map(reason).collect())
 }
 
-/// Returns two maps by the number of the row: the reasons of the rows that collide with another row, and the meters in
-/// their way that the plan was to move out of it.
+/// Returns two maps by the number of the row: the reasons of the rows that collide with another row, and for each such
+/// row the meter in its way, if the plan was to move that meter out of the way.
 async fn collisions(
     run: &RunContext<'_>,
     bad: &[BadRow],
@@ -76,7 +77,8 @@ async fn collisions(
     let mut left: Vec<&BadRow> = collided.collect();
     for rule in &run.relations.rules.exclusive {
         let of_rule = |fault: &RowFault| {
-            // The index of a partition has another name than the table's, so an unknown name may be that of any index.
+            // The index of a partition has another name than that of the table, so an unknown name may belong to any
+            // index.
             fault.rule.as_ref().is_none_or(|name| {
                 *name == rule.name
                     || run
@@ -116,11 +118,11 @@ struct Trigger {
 /// The triggers, rewrite rules and row security that can change, skip or refuse a row.
 #[derive(Default)]
 struct Triggers {
-    /// The triggers of the local table, then those of tables that refer to it.
+    /// The triggers of the local table, followed by the triggers of tables that refer to it.
     triggers: Vec<Trigger>,
     /// The names of the triggers and rewrite rules of the local table that may skip a row.
     skipping: Vec<String>,
-    /// The triggers of the local table that may change the values of a row before it is written.
+    /// The triggers of the local table that may change the values of a row before the row is written.
     altering: Vec<AlteringTrigger>,
     /// Whether row security of the local table applies to our role.
     has_row_security: bool,
@@ -248,7 +250,7 @@ fn of_skip(triggers: &Triggers) -> String {
     }
 }
 
-/// Whether the error's context has a call of the function.
+/// Whether the error's context contains a call of the function.
 fn is_within(context: &str, function: &str) -> bool {
     let call = format!("{function}(");
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
@@ -257,14 +259,14 @@ fn is_within(context: &str, function: &str) -> bool {
         .any(|(place, _)| !context.get(..place).unwrap_or_default().ends_with(is_word))
 }
 
-/// Finds the trigger whose function raised the error, by the error's context.
+/// Finds the trigger whose function the error's context names.
 fn within<'t>(fault: &RowFault, triggers: &'t Triggers) -> Option<&'t Trigger> {
     let context = fault.context.as_ref()?;
     let mut known = triggers.triggers.iter();
     known.find(|trigger| is_within(context, &trigger.function))
 }
 
-/// Returns the reason if the function of a trigger raised the error.
+/// Returns the reason if the error was raised in the function of a trigger. `None` otherwise.
 fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
     let Trigger {
         name,

@@ -1,7 +1,7 @@
 //! Finds rejected rows that broke a unique index only because a trigger of the local table changed them.
 //!
-//! The server's error has the index entry. If the row of the plan would have had another entry, a trigger that fires
-//! before the row is written has changed the row.
+//! The server's error shows the index entry that collided. If the row of the plan would have had another entry, a
+//! trigger that fires before the row is written has changed the row.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use crate::engine::try_rows;
 
 /// A trigger that may change the values of a row before it is written.
 pub(in crate::engine) struct AlteringTrigger {
-    /// The trigger's name and its function's, for a person.
+    /// The names of the trigger and its function, as shown to people.
     pub(in crate::engine) trigger: String,
     pub(in crate::engine) on_insert: bool,
     pub(in crate::engine) on_update: bool,
@@ -32,8 +32,8 @@ impl AlteringTrigger {
     }
 }
 
-/// Returns the reasons of the rows that broke a unique index because a trigger changed them. Rows in `known`, which
-/// have a reason already, are left out.
+/// Returns the reasons of the rows that broke a unique index because a trigger changed them. Rows in `known` already
+/// have a reason and are left out.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
     bad: &[BadRow],

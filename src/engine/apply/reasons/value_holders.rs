@@ -19,14 +19,14 @@ use crate::engine::{Relations, RunContext};
 
 /// Why another row keeps a row of the plan from being written.
 pub(in crate::engine) struct BlockingRow {
-    /// The reason, for a person.
+    /// The reason, as shown to people.
     pub(in crate::engine) reason: String,
-    /// The meter in the way, if it was to give the value up in the same run.
+    /// The meter in the way, if the plan was to make it give up the value.
     pub(in crate::engine) holder: Option<Holder>,
 }
 
-/// Returns the reason of each of these rows of the plan that another row keeps out by one unique index or exclusion
-/// constraint. A row has none if no other row is in its way any more.
+/// Returns why another row keeps each of these rows of the plan out, by one unique index or exclusion constraint. A row
+/// is missing from the result if no other row is in its way any more.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
@@ -57,7 +57,7 @@ pub(in crate::engine) async fn reasons(
     Ok(found)
 }
 
-/// The query that picks one holder for each row from those found: meters of this tenant first, then active ones.
+/// Builds the query that picks one holder for each waiting row: meters of this tenant first, then active ones.
 fn first_of_each(rule: &UniquenessRule) -> String {
     let shown: Vec<String> = (1..=rule.parts.len())
         .map(|place| format!("pg_catalog.left(w.x{place}, {SHOWN} + 1)"))
@@ -75,7 +75,7 @@ order by w.n, w.is_ours desc, w.is_active desc",
     )
 }
 
-/// What is looked up of a row that holds a value: the names of the columns, in the order in which [`find`] adds them.
+/// The columns that are looked up of a row that holds a value, as SQL aliases in the order in which [`find`] adds them.
 const OF_HOLDER: [&str; 6] = [
     " as named",
     " as is_active",
@@ -85,9 +85,9 @@ const OF_HOLDER: [&str; 6] = [
     " as has_no_tenant",
 ];
 
-/// A query of the rows of a step and the rows in their way: the row's number `n`, the values that it is to have, and
-/// what the reason says of the holder. An update is not in its own way. An insert is, if somebody else inserted the
-/// same meter during the run.
+/// A query of the rows of a step and the rows in their way: the row's number `n`, the values that the row is to get,
+/// and the columns of [`OF_HOLDER`]. An update does not count as in its own way. An insert does: if somebody else
+/// inserted the same meter during the run, that meter is in its way.
 fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let relations = run.relations;
     let Relations { local, key, .. } = relations;
@@ -234,15 +234,15 @@ async fn freed(
 
 /// How the value of a meter missing on the remote can be freed.
 enum FreeingOption {
-    /// It cannot: the index reads no column that a run may change.
+    /// The value cannot be freed: the index reads no column that a run may change.
     Never,
     /// The local table refused all values that were tried.
     NotByWhatWasTried,
-    /// By this statement.
+    /// This statement frees the value.
     By(String),
 }
 
-/// Adds to the reason what a person can do. A statement that would be cut off is left out.
+/// Adds to the reason how a person can free the value. A statement that would be cut off is left out.
 fn with_statement(reason: String, freed: FreeingOption, is_unreferenced: bool) -> String {
     let hint = match is_unreferenced {
         true => "",
@@ -263,7 +263,7 @@ fn with_statement(reason: String, freed: FreeingOption, is_unreferenced: bool) -
     }
 }
 
-/// The most characters that stand between the reason and the statement.
+/// The characters reserved for the words between the reason and the statement.
 const ROOM: usize = 100;
 
 /// A column's name without SQL quotes.
@@ -291,8 +291,8 @@ fn named(key: &Fields) -> String {
     }
 }
 
-/// The statement by which a person gives this tenant a row that another tenant left behind under the key, or that has
-/// no tenant.
+/// Builds the statement with which a person gives this tenant a row that has the same key but no tenant, or that is an
+/// inactive row of another tenant.
 fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
     let tenant = quote::identifier(&run.job.mapping.tenant_column);
     let is_free = match has_no_tenant {
@@ -307,7 +307,8 @@ fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
     )
 }
 
-/// A condition for a local row `l` without a tenant; never true if the local table has no tenant column.
+/// A condition that holds if the local row `l` has no tenant. It is always false if the local table has no tenant
+/// column.
 fn has_no_tenant(run: &RunContext<'_>) -> String {
     let tenant = &run.job.mapping.tenant_column;
     let mut columns = run.relations.offered.local.iter();

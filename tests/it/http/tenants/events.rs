@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use meter_sync::config::Setting;
+use meter_sync::mirrors::Request;
+use meter_sync::model::Trigger;
 use serde_json::{Value, json};
 
 use super::{of_three, site, sync};
 use crate::http::v1::api::Api;
 use crate::support::events::events;
 use crate::support::served::send;
+use crate::support::site::mirrors;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -79,4 +82,20 @@ async fn a_stream_is_silent_about_tenants_that_the_token_does_not_count_for() {
         status["tenants"]["list"][0]["last_run"].is_object(),
         "only tenant 7 is told of: {status:#}"
     );
+}
+
+/// The status of a stream is read again after a minute in any case, which is longer than the test waits.
+#[tokio::test]
+async fn the_stream_of_a_tenant_tells_that_a_sweep_of_another_process_found_it_unchanged() {
+    let site = site().await;
+    let api = Api::new(&of_three(&site)).await;
+    sync(&api, "7").await;
+    let mut of_seven = listen(&api, "/api/v1/tenants/7/events", "none set").await;
+    let first = next(&mut of_seven, "status").await;
+    assert!(first["last_run"].is_object(), "{first:#}");
+    assert!(first["checked_at"].is_null(), "{first:#}");
+    let request = Request::new(Trigger::Cli);
+    let swept = mirrors(&of_three(&site)).sweep(&request, |_, _| {}).await;
+    assert_eq!(swept.expect("a sweep").record.counts.unchanged, 1);
+    while next(&mut of_seven, "status").await["checked_at"].is_null() {}
 }

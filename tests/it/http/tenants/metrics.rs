@@ -38,6 +38,7 @@ async fn tenants_are_counted_by_health_and_few_have_series_of_their_own() {
     let first = three.value(&format!("{success}{{tenant=\"7\"}}"));
     assert_eq!(three.value(LAST_SUCCESS), first, "the oldest counts");
     assert_eq!(three.value("meter_sync_running"), 0.0);
+    assert_eq!(three.value("meter_sync_tenants_running"), 0.0);
 }
 
 #[tokio::test]
@@ -85,4 +86,5 @@ async fn a_local_database_that_hangs_is_down_and_the_scrape_ends() {
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     assert_eq!(frozen.value("meter_sync_database_up{side=\"local\"}"), 0.0);
     assert_eq!(frozen.health(), "failing");
+    assert!(!frozen.has("meter_sync_tenants_running"), "it is not known");
 }
