@@ -6,7 +6,7 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use criterion::Criterion;
 use meter_sync::config::Schedule;
-use meter_sync::engine::sums::{self, Sums};
+use meter_sync::engine::compare_sums::{self, Sums};
 
 /// As many buckets as a run ever makes.
 const BUCKETS: u32 = 65_536;
@@ -34,13 +34,13 @@ fn bucket_sums(criterion: &mut Criterion) {
         .collect();
     let mut group = criterion.benchmark_group("sums of 65,536 buckets");
     group.bench_function("read", |bench| {
-        bench.iter(|| sums::read([black_box(digits.as_str())]));
+        bench.iter(|| compare_sums::read([black_box(digits.as_str())]));
     });
     group.bench_function("unequal", |bench| {
-        bench.iter(|| sums::unequal(black_box(&a), black_box(&b)));
+        bench.iter(|| compare_sums::unequal(black_box(&a), black_box(&b)));
     });
     group.bench_function("unmatched", |bench| {
-        bench.iter(|| sums::unmatched(black_box(&a), black_box(&b)));
+        bench.iter(|| compare_sums::unmatched(black_box(&a), black_box(&b)));
     });
     group.finish();
 }

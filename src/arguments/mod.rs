@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::model::RunId;
 
-pub(crate) mod body;
 pub(crate) mod bounds;
 pub(crate) mod json;
+pub(crate) mod read_body;
 pub(crate) mod status_query;
 
 /// The lowest similarity (Jaro-Winkler, from 0 to 1) of a misspelt name and a known name at which the error suggests

@@ -24,10 +24,10 @@ mod column_drift;
 mod connections;
 mod inherited_keys;
 mod limits;
+mod listed_hosts;
 mod privileges;
 mod publications;
 mod sequences;
-mod servers;
 mod several;
 mod tables;
 mod tenant_rows;
@@ -97,8 +97,8 @@ async fn look(config: &Config, extent: RowLimit) -> Vec<Finding> {
     let (mut findings, mut remote) = connections::findings(remote, config.remote.as_ref());
     let (more, mut local) = connections::findings(local, config.local.as_ref());
     findings.extend(more);
-    findings.extend(servers::of_remote(config.remote.as_ref(), limits).await);
-    findings.extend(servers::of_local(config.local.as_ref(), limits).await);
+    findings.extend(listed_hosts::of_remote(config.remote.as_ref(), limits).await);
+    findings.extend(listed_hosts::of_local(config.local.as_ref(), limits).await);
     findings.extend(connections::clocks(remote.as_ref(), local.as_ref()));
     findings.extend(connections::encodings(remote.as_ref(), local.as_ref()));
     if let Some(remote) = &mut remote {

@@ -12,7 +12,7 @@ use super::setting_layers::{Environment, FoundValue, Layers};
 use super::settings::{Setting, SettingFlags};
 use super::{
     Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, Source, Tenants, Tokens,
-    oauth_settings, query_text, table_name, table_pattern, tenants, tokens, value_parsers,
+    oauth_settings, sql_query, table_name, table_pattern, tenants, tokens, value_parsers,
 };
 use crate::clock;
 
@@ -187,7 +187,7 @@ fn mapping(layers: &Layers, tenants: &Tenants) -> Result<Mapping, ConfigError> {
     let mapping = Mapping {
         tenant: None,
         source: match layers.find_one_of(&[Setting::RemoteTable, Setting::RemoteQuery])? {
-            Some((Setting::RemoteQuery, found)) => Source::Query(query_text::read(&found)?),
+            Some((Setting::RemoteQuery, found)) => Source::Query(sql_query::read(&found)?),
             Some((_, found)) => {
                 Source::Table(table(&found, |text| table_name::parts(text).map(drop))?)
             }

@@ -10,7 +10,7 @@ use super::setting_layers::{FoundValue, Layers};
 use super::settings::Setting;
 use super::settings_file::Value;
 use super::table_pattern::TENANT_PLACEHOLDER;
-use super::{Mapping, query_text, table_pattern};
+use super::{Mapping, sql_query, table_pattern};
 use crate::model::TenantId;
 
 /// How many runs of different tenants a sweep carries out at the same time, if no setting says so.
@@ -75,7 +75,7 @@ pub(super) fn read(layers: &Layers) -> Result<Tenants, ConfigError> {
     Ok(match layers.find_one_of(TENANT_SETTINGS)? {
         None => Tenants::One(None),
         Some((Setting::Tenants, found)) => several(&found)?,
-        Some((Setting::TenantsQuery, found)) => Tenants::Query(query_text::read(&found)?),
+        Some((Setting::TenantsQuery, found)) => Tenants::Query(sql_query::read(&found)?),
         Some((_, found)) => Tenants::One(TenantId::new(found.exact_text())),
     })
 }

@@ -6,7 +6,7 @@
 use crate::db::{DbError, quote};
 use crate::model::{HeldBack, Permission};
 
-use super::held_plan::{self, DeactivationCause};
+use super::approved_deactivations::{self, DeactivationCause};
 use super::plan::Plan;
 use super::read::StagedRows;
 use super::{RunContext, SyncError};
@@ -49,7 +49,7 @@ pub(super) async fn check(
         return Ok(());
     }
     let approved = match *job.mass_deactivation {
-        Permission::Shown(shown) => Some((shown, held_plan::cover(run, shown).await?)),
+        Permission::Shown(shown) => Some((shown, approved_deactivations::cover(run, shown).await?)),
         Permission::None | Permission::Any => None,
     };
     let held = || hold(run, plan, active);
@@ -84,13 +84,14 @@ pub(super) async fn check(
 async fn hold(run: &RunContext<'_>, plan: &Plan, active: i64) -> Result<Box<HeldBack>, DbError> {
     let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
     Ok(Box::new(HeldBack {
-        digest: held_plan::keep(run).await?,
+        digest: approved_deactivations::keep(run).await?,
         deactivated: gone + switched_off,
         gone,
         switched_off,
         active,
-        first: held_plan::first(run, DeactivationCause::Gone).await?,
-        first_switched_off: held_plan::first(run, DeactivationCause::SwitchedOff).await?,
+        first: approved_deactivations::first(run, DeactivationCause::Gone).await?,
+        first_switched_off: approved_deactivations::first(run, DeactivationCause::SwitchedOff)
+            .await?,
     }))
 }
 

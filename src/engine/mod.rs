@@ -26,7 +26,7 @@ use crate::db::{Local, Remote, Tx};
 use crate::model::{Compared, Counts, Permission, Phase, Progress, Rejection, RunId, TenantId};
 
 use context::RunContext;
-pub use digest::{Contents, sums};
+pub use digest::{Contents, compare_sums};
 use digest::{Difference, RowVersions};
 use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
@@ -50,13 +50,13 @@ mod scope;
 mod sweep;
 
 mod apply;
+mod approved_deactivations;
 mod brake;
 mod context;
 mod digest;
 pub mod drift;
 mod error;
 mod first_load;
-mod held_plan;
 mod local_candidates;
 mod plan;
 mod read;

@@ -17,7 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
-use crate::mirrors::figures::Figures;
+use crate::mirrors::figures::ScrapedFigures;
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary};
@@ -65,14 +65,14 @@ pub(super) async fn scrape(
     ([(CONTENT_TYPE, TEXT_FORMAT)], page).into_response()
 }
 
-async fn figures(mirrors: &Mirrors) -> Result<Figures, Failure> {
+async fn figures(mirrors: &Mirrors) -> Result<ScrapedFigures, Failure> {
     match mirrors.only() {
         Some(mirror) => mirror.figures(PATIENCE).await,
         None => Ok(mirrors.figures(MAX_LABELLED_TENANTS, PATIENCE).await),
     }
 }
 
-fn gauges(figures: &Figures) -> Vec<Gauge> {
+fn gauges(figures: &ScrapedFigures) -> Vec<Gauge> {
     let status = &figures.status;
     let clock_ahead = figures.local_clock_ahead;
     let clock_ahead = clock_ahead.map(|ahead| number(ahead.num_milliseconds()) / 1000.0);
@@ -230,7 +230,7 @@ fn is_up(connection: &Connection) -> Option<bool> {
     }
 }
 
-fn pools(figures: &Figures) -> Gauge {
+fn pools(figures: &ScrapedFigures) -> Gauge {
     let sides = [("remote", figures.remote), ("local", figures.local)];
     let known = sides
         .into_iter()

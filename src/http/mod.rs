@@ -17,7 +17,7 @@ pub(crate) mod guards;
 mod hosts;
 mod oauth;
 
-pub(crate) mod run_notice;
+pub(crate) mod redirect_notice;
 
 pub(crate) mod health;
 mod metrics;

@@ -6,7 +6,7 @@ use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 
 use super::problem_details::ProblemDetails;
-use crate::arguments::body::BodyFault;
+use crate::arguments::read_body::BodyFault;
 
 /// The reason why a request cannot be handled. The response is problem details (RFC 9457) with our `code` and `remedy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -203,7 +203,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::arguments::body::{self, BodyFault};
+    use crate::arguments::read_body::{self, BodyFault};
     use crate::http::connections::Connections;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -218,7 +218,7 @@ mod tests {
         let body = AnyBody::from_stream(byte_a_second);
         let begun = Instant::now();
         let body = AnyBody::new(TimedRequestBody::new(body, place.activity.clone()));
-        assert_eq!(body::read(body, 10_000).await, Err(BodyFault::Late));
+        assert_eq!(read_body::read(body, 10_000).await, Err(BodyFault::Late));
         assert_eq!(begun.elapsed().as_secs(), BODY.as_secs());
     }
 

@@ -11,8 +11,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::message_parser::{self, MAX_BODY_BYTES};
-use crate::arguments::body;
 use crate::arguments::json::is_announced;
+use crate::arguments::read_body;
 
 /// The media types of the answers to a POST, as rmcp requires them in `Accept`.
 const ANSWERS: &str = "application/json, text/event-stream";
@@ -26,7 +26,7 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let body = match body::read(body, MAX_BODY_BYTES).await {
+    let body = match read_body::read(body, MAX_BODY_BYTES).await {
         Ok(body) => body,
         Err(fault) => return (fault.status(), fault.detail()).into_response(),
     };

@@ -17,7 +17,7 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use serde::Deserialize;
 
 use super::message_parser::MAX_BODY_BYTES;
-use crate::arguments::body;
+use crate::arguments::read_body;
 use crate::config::Token;
 
 const SESSION_HEADER: &str = "mcp-session-id";
@@ -113,7 +113,7 @@ struct Message {
 /// version the headers name.
 async fn without_hello(request: Request) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
-    let body = body::read(body, MAX_BODY_BYTES).await;
+    let body = read_body::read(body, MAX_BODY_BYTES).await;
     let body = body.map_err(|fault| (fault.status(), fault.detail()).into_response())?;
     let message = serde_json::from_slice(&body).unwrap_or(Message { method: None });
     match message.method.as_deref() {

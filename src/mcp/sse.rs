@@ -31,7 +31,7 @@ use uuid::Uuid;
 use super::message_parser::{self, MAX_BODY_BYTES};
 use super::request_first_transport::RequestFirstTransport;
 use super::sessions::{MAX_SESSIONS, SESSION_IDLE, full, is_same};
-use crate::arguments::body;
+use crate::arguments::read_body;
 use crate::config::Token;
 
 const STREAM_PATH: &str = "/sse";
@@ -184,7 +184,7 @@ async fn post_message(
         let text = "There is no such MCP session, or it has ended: open one by GET /sse.";
         return (StatusCode::NOT_FOUND, text).into_response();
     };
-    let body = match body::read(body, MAX_BODY_BYTES).await {
+    let body = match read_body::read(body, MAX_BODY_BYTES).await {
         Ok(body) => body,
         Err(fault) => return (fault.status(), fault.detail()).into_response(),
     };

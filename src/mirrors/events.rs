@@ -32,7 +32,7 @@ const STATUS_AGE: Duration = Duration::from_secs(60);
 
 /// A listener for run events. It remembers which events it has already returned.
 #[derive(Debug)]
-pub struct Events {
+pub struct RunEvents {
     mirror: Mirror,
     live_state: watch::Receiver<LiveState>,
     /// The state of this process when the listener last looked.
@@ -61,11 +61,11 @@ struct FoundEvents {
 }
 
 impl Mirror {
-    /// Starts to listen. The returned [`Events`] reports what happens from now on.
-    pub fn events(&self) -> Events {
+    /// Starts to listen. The returned [`RunEvents`] reports what happens from now on.
+    pub fn events(&self) -> RunEvents {
         let live_state = self.shared.live_state.subscribe();
         let state = state(&live_state.borrow());
-        Events {
+        RunEvents {
             mirror: self.clone(),
             live_state,
             state,
@@ -74,7 +74,7 @@ impl Mirror {
     }
 }
 
-impl Events {
+impl RunEvents {
     /// Waits until runs have begun or ended since the last call, and returns them, the newest first.
     pub async fn next(&mut self) -> Vec<RunRecord> {
         loop {

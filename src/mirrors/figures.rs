@@ -14,7 +14,7 @@ use super::{Mirror, Mirrors, Process};
 
 /// What a scrape reports besides the counters.
 #[derive(Clone, Debug)]
-pub struct Figures {
+pub struct ScrapedFigures {
     /// The status, without past runs.
     pub status: Status,
     /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read.
@@ -34,13 +34,13 @@ pub struct Figures {
 
 impl Mirror {
     /// The figures now. A local database that gives no answer within `patience` counts as down.
-    pub async fn figures(&self, patience: Duration) -> Result<Figures, Failure> {
+    pub async fn figures(&self, patience: Duration) -> Result<ScrapedFigures, Failure> {
         let query = StatusQuery {
             history: 0,
             ..StatusQuery::default()
         };
         let (status, tally) = self.ask_status(&query, Some(patience)).await?;
-        Ok(Figures {
+        Ok(ScrapedFigures {
             consecutive_failures: tally.failures,
             drifted_columns: tally.drifted,
             ..self.shared.process.figures(status)
@@ -51,7 +51,7 @@ impl Mirror {
 impl Mirrors {
     /// The figures of several mirrors now, listing at most `limit` of them. What is known of one mirror alone is absent.
     /// A local database that gives no answer within `patience` counts as down.
-    pub async fn figures(&self, limit: u32, patience: Duration) -> Figures {
+    pub async fn figures(&self, limit: u32, patience: Duration) -> ScrapedFigures {
         let query = TenantsQuery {
             limit,
             ..TenantsQuery::default()
@@ -60,7 +60,7 @@ impl Mirrors {
         let states = states.unwrap_or_else(|_elapsed| self.overdue_states());
         let all = states.mirrors.iter();
         let running = all.filter(|(_, state)| state.is_running()).count();
-        Figures {
+        ScrapedFigures {
             running_tenants: states.failure.is_none().then_some(running),
             ..self.process.figures(self.overview_of(&states, &query))
         }
@@ -69,10 +69,10 @@ impl Mirrors {
 
 impl Process {
     /// The figures that belong to the process, beside a status.
-    fn figures(&self, status: Status) -> Figures {
+    fn figures(&self, status: Status) -> ScrapedFigures {
         let (remote, local) = (self.remote.as_ref(), self.local.as_ref());
         let is_local_up = status.connections.local.state == ConnectionState::Ok;
-        Figures {
+        ScrapedFigures {
             local_clock_ahead: is_local_up.then(|| self.clock.ahead()),
             status,
             consecutive_failures: None,

@@ -19,7 +19,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{Permission, Progress, RunId, Trigger};
 use crate::trace_id::TraceId;
 
-pub use events::Events;
+pub use events::RunEvents;
 pub use mirror::{Mirror, TenantMirror};
 pub use process::Process;
 pub(crate) use process::most_runs;

@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::store::checked_mirrors::MirrorKey;
 use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps;
+use crate::store::unchanged_mirrors::MirrorKey;
 
 use super::local_table;
 use super::mirror::TenantMirror;

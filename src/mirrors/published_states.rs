@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::db::{Local, Moment, Tx};
 use crate::error::Failure;
-use crate::store::checked_mirrors::{self, MirrorKey};
 use crate::store::migrations;
 use crate::store::mirror_states::{self, MirrorState};
 use crate::store::sweeps::SweepRecord;
+use crate::store::unchanged_mirrors::{self, MirrorKey};
 
 use super::mirror::TenantMirror;
 use super::shared_read::{Listener, SharedRead};
@@ -118,7 +118,7 @@ impl Memory {
         let changed: Vec<MirrorKey> = changed.into_iter().collect();
         let read = mirror_states::read(tx, &changed).await?;
         self.states.extend(changed.into_iter().zip(read));
-        for (key, checked_at) in checked_mirrors::of_tables(tx, &names).await? {
+        for (key, checked_at) in unchanged_mirrors::of_tables(tx, &names).await? {
             if let Some(state) = self.states.get_mut(&key) {
                 state.checked_at = Some(checked_at);
             }

@@ -26,7 +26,7 @@ use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{RunId, TenantId, saturating_i64};
 use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
-use crate::store::{checked_mirrors, log, migrations};
+use crate::store::{log, migrations, unchanged_mirrors};
 
 use super::mirror::TenantMirror;
 use super::registry::Mirrors;
@@ -235,7 +235,7 @@ impl Mirrors {
             .collect();
         if !dry_run {
             swept.remember(&tx).await?;
-            checked_mirrors::mark(&tx, &table, &ids, at).await?;
+            unchanged_mirrors::mark(&tx, &table, &ids, at).await?;
             tx.commit().await?;
         }
         Ok(swept)

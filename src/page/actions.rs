@@ -13,7 +13,7 @@ use super::shell::ErrorPage;
 use super::viewer::Viewer;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
-use crate::http::run_notice::Notice;
+use crate::http::redirect_notice::RedirectNotice;
 use crate::mirrors::{Allow, Mirror, Request, Requested, approval_of};
 use crate::model::{Permission, RunId, Trigger};
 use crate::trace_id::TraceId;
@@ -68,7 +68,11 @@ pub(super) async fn sync(
     if let Some(id) = allowed {
         let allow = allow(&mirror, id, wanted.sure).await;
         let Some(allow) = allow.map_err(|error| error.of_mirror(&base))? else {
-            return Ok(Redirect::to(&noticed(&base, id, Notice::NothingHeld)));
+            return Ok(Redirect::to(&noticed(
+                &base,
+                id,
+                RedirectNotice::NothingHeld,
+            )));
         };
         request.allow = allow;
         request.reason = Some(approval_of(id));
@@ -76,7 +80,9 @@ pub(super) async fn sync(
     let is_shown = request.dry_run || allowed.is_some();
     let to = match mirror.request(request).await? {
         Requested::Started(ticket) if is_shown => base.run(ticket.run_id()),
-        Requested::AlreadyRunning(report) => noticed(&base, report.run_id, Notice::AlreadyRunning),
+        Requested::AlreadyRunning(report) => {
+            noticed(&base, report.run_id, RedirectNotice::AlreadyRunning)
+        }
         // A run that ended at once may not be in the log. The status page shows how it ended.
         Requested::Started(_) | Requested::Finished(_) => base.page("/"),
     };
@@ -84,7 +90,7 @@ pub(super) async fn sync(
 }
 
 /// Returns the URL of a run's page, with a notice that says why the viewer was redirected there.
-fn noticed(base: &MirrorPaths, id: RunId, notice: Notice) -> String {
+fn noticed(base: &MirrorPaths, id: RunId, notice: RedirectNotice) -> String {
     format!("{}?notice={}", base.run(id), notice.as_str())
 }
 

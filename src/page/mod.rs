@@ -16,7 +16,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use crate::arguments::body;
+use crate::arguments::read_body;
 use crate::http::guards::WELL_KNOWN;
 use crate::http::guards::page_paths::{PagePaths, wants_page};
 use crate::http::request_error::RequestError;
@@ -156,7 +156,7 @@ fn told(request: &Request, problem: RequestError) -> Response {
 
 async fn protect(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let response = match body::read(body, MAX_FORM_BYTES).await {
+    let response = match read_body::read(body, MAX_FORM_BYTES).await {
         Ok(body) => next.run(Request::from_parts(parts, Body::from(body))).await,
         Err(fault) => ErrorPage::unreadable_body(fault).into_response(),
     };

@@ -11,7 +11,7 @@ use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::{banner, run_changes, status_facts, words};
 use crate::clock;
-use crate::http::run_notice::Notice;
+use crate::http::redirect_notice::RedirectNotice;
 use crate::looks;
 use crate::mirrors::history::run_listing::{ChangesPage, RunDetail};
 use crate::mirrors::state::status::StatusQuery;
@@ -34,7 +34,7 @@ pub(super) struct RunPageQuery {
     /// Show the changes after this one; `None` shows them from the first.
     after: Option<i64>,
     /// Why the viewer was redirected to this page; `None` if the viewer was not.
-    notice: Option<Notice>,
+    notice: Option<RedirectNotice>,
 }
 
 /// Renders the page at `/runs/{id}`.
@@ -74,8 +74,8 @@ pub(super) async fn show(
         p { a href=(base.page("/")) { "Back to the status" } }
         @match asked.notice {
             None => {},
-            Some(Notice::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
-            Some(Notice::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
+            Some(RedirectNotice::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
+            Some(RedirectNotice::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
         }
         (head(&detail))
         (status_facts::running(running, clock::now()))

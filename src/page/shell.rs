@@ -10,7 +10,7 @@ use super::assets;
 use super::format::{self, prose};
 use super::page_paths::MirrorPaths;
 use super::viewer::Viewer;
-use crate::arguments::body::BodyFault;
+use crate::arguments::read_body::BodyFault;
 use crate::clock;
 use crate::error::{ErrorCode, Failure};
 use crate::looks::icons::{Icon, sprite};

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
-use super::request_arguments::{self, Run};
+use super::request_arguments::{self, RunIdInPath};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::error::{ErrorCode, Failure};
@@ -25,7 +25,7 @@ pub(super) fn route() -> Route {
 
 async fn cancel(
     RequestedMirror { mirror, folder }: RequestedMirror,
-    Run(id): Run,
+    RunIdInPath(id): RunIdInPath,
 ) -> Result<Response, ProblemDetails> {
     if mirror.is_read_only() {
         let message = "This meter-sync was started read-only and ends no sync.";

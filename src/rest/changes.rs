@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
-use super::request_arguments::{self, RequestArguments, Run};
+use super::request_arguments::{self, RequestArguments, RunIdInPath};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
@@ -44,7 +44,7 @@ pub(super) fn route() -> Route {
 
 async fn list(
     RequestedMirror { mirror, folder }: RequestedMirror,
-    Run(id): Run,
+    RunIdInPath(id): RunIdInPath,
     RequestArguments(mut given): RequestArguments,
 ) -> Result<Response, ProblemDetails> {
     let limit = LIMIT.read(&mut given, LIMIT_DEFAULT)?;

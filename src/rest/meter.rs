@@ -7,7 +7,7 @@ use axum::Json;
 use axum::http::{StatusCode, Uri};
 use serde_json::json;
 
-use super::requested_mirror::{RequestedMirror, TenantFolder};
+use super::requested_mirror::{MirrorPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::shorten;
 use crate::http::problem_details::ProblemDetails;
@@ -31,7 +31,7 @@ async fn answer(
     RequestedMirror { mirror, .. }: RequestedMirror,
     uri: Uri,
 ) -> Result<Json<MeterReport>, ProblemDetails> {
-    let (_, path) = TenantFolder::split(&uri);
+    let (_, path) = MirrorPrefix::split(&uri);
     let part = path.strip_prefix(METERS).unwrap_or_default();
     let meter = match KeyText::parse(part) {
         Some(key) => mirror.meter(&key).await?,

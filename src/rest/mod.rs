@@ -77,7 +77,7 @@ pub(crate) fn routes(config: &Config, mirrors: Mirrors, shutdown: &Shutdown) -> 
         description: openapi::describe(&table, config.requires_token()),
     };
     let add = |router: Router<Shared>, route: Route| {
-        let places = unexpected_arguments::AcceptedArguments::of(&route.operation);
+        let places = unexpected_arguments::ArgumentPlaces::of(&route.operation);
         let refuse = middleware::from_fn_with_state(places, unexpected_arguments::refuse);
         router.route(&route.path, route.handler.layer(refuse))
     };

@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
 use super::DESCRIPTION_PATH;
-use super::requested_mirror::TenantFolder;
+use super::requested_mirror::MirrorPrefix;
 use crate::arguments::{Arguments, BadArgument, one_line, run_id, shorten};
 use crate::http::problem_details::ProblemDetails;
 use crate::model::RunId;
@@ -49,13 +49,13 @@ fn value(text: String) -> Value {
 }
 
 /// The id of the run in a path such as `/api/v1/runs/{id}`. If it is not a UUID, the request is answered with 404.
-pub(super) struct Run(pub(super) RunId);
+pub(super) struct RunIdInPath(pub(super) RunId);
 
-impl<S: Sync> FromRequestParts<S> for Run {
+impl<S: Sync> FromRequestParts<S> for RunIdInPath {
     type Rejection = ProblemDetails;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ProblemDetails> {
-        let (folder, rest) = TenantFolder::split(&parts.uri);
+        let (folder, rest) = MirrorPrefix::split(&parts.uri);
         let part = rest.split('/').nth(2).unwrap_or_default();
         run_id(part)
             .map(Self)
@@ -64,7 +64,7 @@ impl<S: Sync> FromRequestParts<S> for Run {
 }
 
 /// The 404 response for a run that is not in the log.
-pub(super) fn no_such_run(folder: &TenantFolder, id: impl AsRef<str>) -> ProblemDetails {
+pub(super) fn no_such_run(folder: &MirrorPrefix, id: impl AsRef<str>) -> ProblemDetails {
     let detail = format!(
         "There is no run {} of this tenant and table in the log, or it is there no longer (METER_SYNC_KEEP_RUNS).",
         shorten(id.as_ref())

@@ -23,9 +23,9 @@ const TENANTS: &str = "/api/v1/tenants/";
 
 /// The path below which the routes of one mirror lie, as the request spells it: `/api/v1` or `/api/v1/tenants/7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TenantFolder(String);
+pub(super) struct MirrorPrefix(String);
 
-impl TenantFolder {
+impl MirrorPrefix {
     /// Splits the path of a request into its folder and the rest.
     pub(super) fn split(uri: &Uri) -> (Self, &str) {
         let path = uri.path();
@@ -58,7 +58,7 @@ impl TenantFolder {
 #[derive(Debug)]
 pub(super) struct RequestedMirror {
     pub(super) mirror: Mirror,
-    pub(super) folder: TenantFolder,
+    pub(super) folder: MirrorPrefix,
 }
 
 impl FromRequestParts<Shared> for RequestedMirror {
@@ -79,13 +79,13 @@ impl FromRequestParts<Shared> for RequestedMirror {
 /// The folder in the path of a request, and the token of the request.
 #[derive(Debug)]
 pub(super) struct TokenScope {
-    pub(super) folder: TenantFolder,
+    pub(super) folder: MirrorPrefix,
     token: Option<Token>,
 }
 
 impl TokenScope {
     fn of(parts: &Parts) -> Self {
-        let (folder, _) = TenantFolder::split(&parts.uri);
+        let (folder, _) = MirrorPrefix::split(&parts.uri);
         let token = parts.extensions.get::<Token>().cloned();
         Self { folder, token }
     }
@@ -134,7 +134,7 @@ mod tests {
             ("/x", None, ""),
         ] {
             let uri: Uri = path.parse().expect("a path");
-            let (folder, left) = TenantFolder::split(&uri);
+            let (folder, left) = MirrorPrefix::split(&uri);
             assert_eq!((folder.tenant().as_deref(), left), (tenant, rest), "{path}");
         }
     }

@@ -5,13 +5,13 @@ use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde_json::json;
 
-use super::request_arguments::{self, RequestArguments, Run};
+use super::request_arguments::{self, RequestArguments, RunIdInPath};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
-use crate::http::run_notice::Notice;
+use crate::http::redirect_notice::RedirectNotice;
 use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=100);
@@ -88,7 +88,7 @@ pub(super) fn route() -> Route {
         .run()
         .query(
             "notice",
-            json!({"type": "string", "enum": Notice::ALL.map(Notice::as_str)}),
+            json!({"type": "string", "enum": RedirectNotice::ALL.map(RedirectNotice::as_str)}),
             "What the page's address of the run may end with; it changes nothing here.",
         )
         .answer(200, "The run", |generator| {
@@ -102,10 +102,10 @@ pub(super) fn route() -> Route {
 
 async fn one(
     RequestedMirror { mirror, folder }: RequestedMirror,
-    Run(id): Run,
+    RunIdInPath(id): RunIdInPath,
     RequestArguments(mut given): RequestArguments,
 ) -> Result<Json<RunDetail>, ProblemDetails> {
-    given.choice("notice", &Notice::ALL.map(Notice::as_str))?;
+    given.choice("notice", &RedirectNotice::ALL.map(RedirectNotice::as_str))?;
     given.finish()?;
     let run = mirror.run(id).await?;
     run.map(Json)

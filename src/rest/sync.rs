@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use super::MAX_BODY_BYTES;
 use super::legacy::{actor, failure_of};
 use super::request_arguments::bad_request;
-use super::requested_mirror::{RequestedMirror, TenantFolder};
+use super::requested_mirror::{MirrorPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::Arguments;
-use crate::arguments::body;
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, WAIT_SECONDS};
 use crate::arguments::json::{is_announced, parse};
+use crate::arguments::read_body;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::http::problem_details::{ProblemDetails, http_status};
@@ -73,7 +73,7 @@ async fn start(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ProblemDetails> {
-    let body = body::read(body, MAX_BODY_BYTES).await;
+    let body = read_body::read(body, MAX_BODY_BYTES).await;
     let body = body.map_err(|fault| RequestError::from(fault).details())?;
     let mut request = read(&headers, &body)?;
     request.actor = actor(token.as_deref(), &headers);
@@ -154,7 +154,7 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(WAIT_SECONDS.max().into())))
 }
 
-fn answer(report: RunReport, folder: &TenantFolder) -> Result<Response, ProblemDetails> {
+fn answer(report: RunReport, folder: &MirrorPrefix) -> Result<Response, ProblemDetails> {
     let (id, location) = (report.run_id, folder.run(report.run_id));
     match (report.state, report.outcome) {
         (RunState::AlreadyRunning, _) => {

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::request_arguments::bad_request;
 use super::route::RouteDescription;
-use crate::arguments::body::{self, BodyFault};
+use crate::arguments::read_body::{self, BodyFault};
 use crate::arguments::shorten;
 use crate::http::problem_details::ProblemDetails;
 use crate::http::request_error::RequestError;
@@ -21,12 +21,12 @@ const MAX_BODY_BYTES: usize = 1024;
 
 /// Whether a route takes arguments in the query, and whether in the body.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AcceptedArguments {
+pub(super) struct ArgumentPlaces {
     query: bool,
     body: bool,
 }
 
-impl AcceptedArguments {
+impl ArgumentPlaces {
     /// Reads from the description of a route where the route takes arguments.
     pub(super) fn of(operation: &RouteDescription) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl AcceptedArguments {
 
 /// Passes the request on. Answers 400 if it has arguments where the route takes none.
 pub(super) async fn refuse(
-    State(places): State<AcceptedArguments>,
+    State(places): State<ArgumentPlaces>,
     request: Request,
     next: Next,
 ) -> Result<Response, ProblemDetails> {
@@ -53,7 +53,7 @@ pub(super) async fn refuse(
     Ok(next.run(request).await.into_response())
 }
 
-fn check_query(request: &Request, places: AcceptedArguments) -> Result<(), ProblemDetails> {
+fn check_query(request: &Request, places: ArgumentPlaces) -> Result<(), ProblemDetails> {
     let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(request.uri()) else {
         return Err(bad_request("The query cannot be read."));
     };
@@ -74,7 +74,7 @@ fn check_query(request: &Request, places: AcceptedArguments) -> Result<(), Probl
 async fn without_body(request: Request) -> Result<Request, ProblemDetails> {
     let (parts, body) = request.into_parts();
     let says_nothing = |body: &[u8]| matches!(body.trim_ascii(), b"" | b"{}" | b"null");
-    match body::read(body, MAX_BODY_BYTES).await {
+    match read_body::read(body, MAX_BODY_BYTES).await {
         Ok(body) if says_nothing(&body) => Ok(Request::from_parts(parts, Body::empty())),
         Ok(_) | Err(BodyFault::TooLong) => Err(bad_request("This route takes no body.")),
         Err(fault @ (BodyFault::Late | BodyFault::Broken)) => {

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
-use super::checked_mirrors::MirrorKey;
 use super::run_lock_key;
+use super::unchanged_mirrors::MirrorKey;
 use crate::clock;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;

@@ -14,7 +14,6 @@
 use crate::db::param::{self, Param};
 
 pub mod changes;
-pub mod checked_mirrors;
 pub mod columns;
 pub mod held_sets;
 pub mod log;
@@ -25,6 +24,7 @@ pub mod retention;
 pub mod slots;
 pub mod sweeps;
 pub mod tombstones;
+pub mod unchanged_mirrors;
 pub mod watermarks;
 
 /// Returns the parameters that select the rows of a mirror: the tenant's id and the local table.

@@ -3,7 +3,7 @@
 use tokio_postgres::error::SqlState;
 
 use super::remedy::{auth, unreachable};
-use super::{failure, origin, server_text};
+use super::{error_origin, failure, server_text};
 use crate::config::SessionAttrs;
 use crate::db::SideName;
 use crate::db::connector::{ConnectFailure, DialError, FailedAttempt, TIMED_OUT};
@@ -68,7 +68,7 @@ fn of_driver(
     source: &tokio_postgres::Error,
 ) -> Option<Failure> {
     if let Some(said) = source.as_db_error() {
-        let is_raised = origin::is_raised(said);
+        let is_raised = error_origin::is_raised(said);
         // The server's message about a failed sign-in contains the user's name, so it is replaced.
         if said.code().code().starts_with("28") && !is_raised {
             let message = format!("The {side} database at {server} refused the user or password.");

@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
-use super::origin;
+use super::error_origin;
 use super::remedy::{self, unreachable};
 use super::server_text::shortened;
 use crate::db::{OPEN, SideName};
@@ -38,7 +38,7 @@ pub(super) fn of_driver(side: SideName, doing: &str, source: &tokio_postgres::Er
 
 pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
     let state = error.code().code();
-    if origin::is_of_connection_settings(error) {
+    if error_origin::is_of_connection_settings(error) {
         let message = format!(
             "The {side} server takes no connection with these settings: {} (SQLSTATE {state}).",
             shortened(error.message())
@@ -63,7 +63,7 @@ pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Fai
 /// The message for people: the server's own message, and the function that raised the error.
 fn told(side: SideName, doing: &str, error: &ServerError) -> String {
     let state = error.code().code();
-    if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !origin::is_raised(error) {
+    if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !error_origin::is_raised(error) {
         return format!("The {side} server has no connection left for us (SQLSTATE {state}).");
     }
     let mut message = shortened(error.message());
@@ -73,9 +73,9 @@ fn told(side: SideName, doing: &str, error: &ServerError) -> String {
     {
         message = format!("{message}: {}", shortened(detail).trim_end_matches('.'));
     }
-    let from = origin::function(error)
+    let from = error_origin::function(error)
         .map_or_else(String::new, |line| format!(", in {}", shortened(line)));
-    match origin::is_fatal(error) {
+    match error_origin::is_fatal(error) {
         true => format!(
             "The {side} server ended the connection at: {doing}. It says: {message} (SQLSTATE {state}){from}."
         ),

@@ -10,9 +10,9 @@ use super::{Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
 mod connect_failure;
+mod error_origin;
 mod failure;
 mod missing_privilege;
-mod origin;
 mod remedy;
 mod server_text;
 
@@ -131,7 +131,9 @@ impl DbError {
     /// Whether the error concerns one row, and not the statement or the server: a value of the row breaks a constraint
     /// or cannot be cast, or a trigger or another user-defined function fails on the row.
     pub fn is_about_a_row(&self) -> bool {
-        self.server_error().is_some_and(origin::is_about_a_row) && !self.is_of_an_event_trigger()
+        self.server_error()
+            .is_some_and(error_origin::is_about_a_row)
+            && !self.is_of_an_event_trigger()
     }
 
     /// Whether an event trigger refused to create or drop one of the temporary tables or views that runs need.
@@ -148,7 +150,7 @@ impl DbError {
 
     /// Whether the connection can no longer be used: the server ended it, or the error did not come from a server.
     pub fn ends_the_connection(&self) -> bool {
-        self.server_error().is_none_or(origin::is_fatal)
+        self.server_error().is_none_or(error_origin::is_fatal)
     }
 
     /// Whether a text on the server exceeded the limit of 1 GiB for one value.

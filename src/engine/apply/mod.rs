@@ -10,7 +10,7 @@ use super::read::StagedRows;
 use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::{Job, Relations, RunContext, SyncError, SyncResult, record_changes, value_reasons};
 use exchange::exchange_rings;
-use release_values::ReleasedValues;
+use release_values::ClearedValues;
 
 mod collisions;
 mod deferred_constraints;
@@ -39,7 +39,7 @@ pub(crate) async fn apply(
     // An error raised only at commit could not be traced to a row.
     run.local.batch(try_rows::CHECK).await?;
     let last = plan.steps.last().map_or(0, |(_, rows)| rows.last);
-    let mut released = ReleasedValues::after(last);
+    let mut released = ClearedValues::after(last);
     let Some((relations, mut bad)) = steps(run, &plan, &mut released).await? else {
         let altered = verify_written::columns(run, &[]).await?;
         return Ok(SyncResult {
@@ -57,7 +57,7 @@ pub(crate) async fn apply(
 async fn steps(
     run: &RunContext<'_>,
     plan: &Plan,
-    released: &mut ReleasedValues,
+    released: &mut ClearedValues,
 ) -> Result<Option<(Relations, Vec<BadRow>)>, SyncError> {
     let mut obstacles: Option<Relations> = None;
     let mut bad: Vec<BadRow> = Vec::new();
@@ -107,7 +107,7 @@ async fn steps(
 async fn exchanged(
     run: &RunContext<'_>,
     rows: RowRange,
-    released: &mut ReleasedValues,
+    released: &mut ClearedValues,
 ) -> Result<bool, DbError> {
     let written = run.local.attempt("acting", async {
         let mut given_up = released.clone();
@@ -163,7 +163,7 @@ async fn one_step(
     step: Step,
     ranges: Vec<RowRange>,
     left: usize,
-    released: &mut ReleasedValues,
+    released: &mut ClearedValues,
 ) -> Result<Result<try_rows::Bad, Box<RowFault>>, DbError> {
     let relations = run.relations;
     let (write, index) = (write(run, step), plan::index(relations));
@@ -196,7 +196,7 @@ async fn settle(
     mut plan: Plan,
     staged: StagedRows,
     bad: Vec<BadRow>,
-    released: &ReleasedValues,
+    released: &ClearedValues,
 ) -> Result<SyncResult, SyncError> {
     let job = run.job;
     let out: Vec<i64> = bad.iter().map(|(_, n, _)| *n).collect();
@@ -234,7 +234,7 @@ async fn settle(
 async fn try_again(
     run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
-    released: &mut ReleasedValues,
+    released: &mut ClearedValues,
 ) -> Result<(), DbError> {
     for _ in 0..PASSES {
         retry(run, bad).await?;

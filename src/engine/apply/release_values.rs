@@ -18,7 +18,7 @@ use crate::engine::{Relations, RunContext, digest};
 
 /// The values that were released so far.
 #[derive(Clone, Debug, Default)]
-pub(in crate::engine) struct ReleasedValues {
+pub(in crate::engine) struct ClearedValues {
     /// The temporary tables of released values, each with the name of the column that was cleared.
     given_up: Vec<(String, String)>,
     /// The highest number of a recorded change.
@@ -27,7 +27,7 @@ pub(in crate::engine) struct ReleasedValues {
     rows: i64,
 }
 
-impl ReleasedValues {
+impl ClearedValues {
     /// Nothing is released yet. `last` is the highest number of a row of the plan.
     pub(in crate::engine) fn after(last: i64) -> Self {
         Self {
@@ -55,7 +55,7 @@ pub(in crate::engine) fn is_gone(run: &RunContext<'_>) -> String {
 pub(in crate::engine) async fn release(
     run: &RunContext<'_>,
     step: Step,
-    released: &mut ReleasedValues,
+    released: &mut ClearedValues,
 ) -> Result<i64, DbError> {
     let local = run.local;
     if !run.job.limits.release_unique {
@@ -207,7 +207,7 @@ delete from pg_temp.{table} f where f.k = any ($1) or exists (
 
 /// Records the values of the temporary table that was filled last. If the meter's deactivation is recorded, the value
 /// is added to it. Otherwise, it is recorded as an update of its own.
-async fn record(run: &RunContext<'_>, released: &mut ReleasedValues) -> Result<(), DbError> {
+async fn record(run: &RunContext<'_>, released: &mut ClearedValues) -> Result<(), DbError> {
     let local = run.local;
     let Some((table, column)) = released.given_up.last() else {
         return Ok(());
@@ -281,7 +281,7 @@ fn in_ascii(value: &str) -> String {
 /// the recorded changes.
 pub(in crate::engine) async fn give_back(
     run: &RunContext<'_>,
-    released: &ReleasedValues,
+    released: &ClearedValues,
     rejected: &[i64],
 ) -> Result<(), DbError> {
     let RunContext {

@@ -11,7 +11,7 @@ use crate::engine::{Job, Relations, RunContext, SyncError};
 use super::buckets::{Buckets, DifferingBuckets};
 use super::row_hash::{HashFunction, HashMode, HashedColumns, Hasher, RowSide};
 use super::sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
-use super::{DigestVerdict, is_remembered_as_gone, sums};
+use super::{DigestVerdict, compare_sums, is_remembered_as_gone};
 use crate::store::tombstones;
 
 /// Compares this part of the rows on both sides. `rows` is the approximate number of local rows, which decides how
@@ -86,9 +86,9 @@ async fn differing(
     }
     let (chunks_there, chunks_here) = both(there.chunks(), here.chunks()).await?;
     let mut numbers = Vec::new();
-    for chunks in sums::unequal(&chunks_there, &chunks_here).chunks(CHUNKS_AT_A_TIME) {
+    for chunks in compare_sums::unequal(&chunks_there, &chunks_here).chunks(CHUNKS_AT_A_TIME) {
         let (there, here) = both(there.buckets(chunks), here.buckets(chunks)).await?;
-        numbers.extend(sums::unequal(&there, &here));
+        numbers.extend(compare_sums::unequal(&there, &here));
     }
     both(there.close(), here.close()).await?;
     // If equal keys may be spelt differently, one meter may lie in different buckets on the two sides. If the totals

@@ -11,9 +11,9 @@ use crate::engine::{Extent, RunContext, SyncError};
 
 use super::buckets::DifferingBuckets;
 use super::compare_hashes;
+use super::compare_sums::{self, Sums};
 use super::row_hash::RowSide;
 use super::sum_cursor::{DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
-use super::sums::{self, Sums};
 
 /// If at most this many buckets differ, all their rows are read at once, because listing the rows first would take
 /// longer. With a distant remote, a list takes another round trip, but reading whole buckets takes bandwidth, which is
@@ -51,7 +51,7 @@ pub(super) async fn narrow(
     let (Some(there), Some(here)) = (there, here) else {
         return Ok(Some(extent));
     };
-    let tags = sums::unmatched(&there, &here);
+    let tags = compare_sums::unmatched(&there, &here);
     let tags: Vec<String> = tags
         .iter()
         .map(|tag| tag.cast_signed().to_string())
@@ -125,10 +125,10 @@ async fn entries<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbE
     while let Some(piece) = tx.next(&mut pieces, "compare the rows").await? {
         let text = str::from_utf8(&piece).unwrap_or_default().trim_end();
         digits += text.len();
-        entries.extend(sums::read([text]));
+        entries.extend(compare_sums::read([text]));
     }
     entries.sort_unstable();
     // An entry that could not be read would look like one that this side does not have.
-    let are_whole = entries.len() * sums::ENTRY_DIGITS == digits;
+    let are_whole = entries.len() * compare_sums::ENTRY_DIGITS == digits;
     Ok(are_whole.then_some(entries))
 }

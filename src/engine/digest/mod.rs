@@ -35,9 +35,9 @@ pub(super) mod tombstones;
 mod buckets;
 mod compare_contents;
 mod compare_hashes;
+pub mod compare_sums;
 mod differing_rows;
 pub(super) mod sum_cursor;
-pub mod sums;
 pub(super) mod versions;
 
 /// The rows in which the sides can differ.

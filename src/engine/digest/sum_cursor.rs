@@ -7,8 +7,8 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::db::{DbError, Side, Tx};
 
+use super::compare_sums::{self, CHUNK, Sums};
 use super::row_hash::PROBE;
-use super::sums::{self, CHUNK, Sums};
 
 /// Opens a cursor on both sides at the same time. If one of them cannot be opened, closes the other and returns
 /// `None`.
@@ -138,7 +138,7 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
     pub(super) async fn chunks(&mut self) -> Result<Sums, DbError> {
         let sql = "-- compare the chunks\nfetch 1 from meter_sync_digest";
         let rows = self.tx.simple(sql).await?;
-        let chunks = sums::read(rows.iter().filter_map(|row| row.get(SUMS)));
+        let chunks = compare_sums::read(rows.iter().filter_map(|row| row.get(SUMS)));
         self.order = chunks.iter().map(|(n, _)| *n).collect();
         Ok(chunks)
     }
@@ -163,7 +163,9 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
             return Ok(Sums::new());
         }
         let rows = self.tx.simple(&sql).await?;
-        Ok(sums::read(rows.iter().filter_map(|row| row.get(SUMS))))
+        Ok(compare_sums::read(
+            rows.iter().filter_map(|row| row.get(SUMS)),
+        ))
     }
 
     /// Closes the cursor, and releases the savepoint without a rollback.

@@ -16,7 +16,7 @@ use crate::engine::digest::tombstones;
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
 
-use super::tenant_groups::{Groups, Sum};
+use super::tenant_sum_cursor::{Sum, TenantSumCursor};
 use super::{array, versions};
 use crate::store::watermarks::VersionSum;
 
@@ -79,7 +79,7 @@ pub(super) async fn look(
         };
         let there = there.by_tenant();
         let looked = both(
-            Groups::open(remote, &there),
+            TenantSumCursor::open(remote, &there),
             local_sums(local, &here, versions.as_deref(), tenants.len()),
         );
         match looked.await? {

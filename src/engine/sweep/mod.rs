@@ -19,11 +19,11 @@ use crate::model::{RunId, TenantId};
 
 use super::{Relations, SyncError, digest, read, relations};
 use crate::store::watermarks::{self, PerSide, VersionSum};
-use tenant_groups::GROUP;
+use tenant_sum_cursor::GROUP;
 use versions::Unproven;
 
 mod contents;
-mod tenant_groups;
+mod tenant_sum_cursor;
 mod versions;
 
 /// The result of a sweep.

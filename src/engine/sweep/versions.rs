@@ -19,7 +19,7 @@ use crate::model::{TenantId, saturating_i64};
 use crate::store::watermarks::{self, PerSide, VersionSum};
 
 use super::array;
-use super::tenant_groups::{Groups, Sum};
+use super::tenant_sum_cursor::{Sum, TenantSumCursor};
 
 /// What the versions tell about many tenants.
 pub(super) struct VersionsReport {
@@ -77,7 +77,7 @@ pub(super) async fn look(
     let from = (relations.remote_from.as_str(), "r");
     let there = by_tenant(from, &relations.remote_tenant, tenants, &ids);
     let (there, expected) = both(
-        Groups::open(remote, &there),
+        TenantSumCursor::open(remote, &there),
         expected(local, of, tenants, &params),
     )
     .await?;
@@ -142,7 +142,7 @@ fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
     format!("{row}.{name} {} any ({ids})", column.equals)
 }
 
-/// SQL for the sums of versions by tenant (see [`Groups::open`]). `ids` is an SQL expression of an array of texts. Rows are
+/// SQL for the sums of versions by tenant (see [`TenantSumCursor::open`]). `ids` is an SQL expression of an array of texts. Rows are
 /// grouped before they meet the ids, which is faster than a join of all rows.
 pub(super) fn by_tenant(
     (from, row): (&str, &str),

@@ -10,8 +10,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId, TenantId};
 
 use super::lock;
-use super::pending_run::PendingRun;
 use super::report::{RunReport, SAMPLE};
+use super::run_attempt::RunAttempt;
 use crate::mirrors::local_table::{self, LocalTable};
 use crate::mirrors::scope::Scope;
 use crate::mirrors::tenant::{self, NoTenant};
@@ -68,7 +68,7 @@ const DOOR_ATTEMPTS: u32 = 400;
 /// For how many hours a repeated request is answered with the run of the first request.
 const IDEMPOTENCY_HOURS: i64 = 24;
 
-impl PendingRun<'_> {
+impl RunAttempt<'_> {
     /// Starts the run. Opens a connection for it once the run can begin, and puts the connection into `slot`. Fails if
     /// the door lock stays taken for about 10 s.
     ///

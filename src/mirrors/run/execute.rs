@@ -16,8 +16,8 @@ use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{Outcome, Phase, Progress, RunId, TenantId};
 
 use super::begin::{StartResult, StartedRun};
-use super::pending_run::PendingRun;
 use super::report::RunReport;
+use super::run_attempt::RunAttempt;
 use super::settle::{SettleOutcome, SettledRun};
 use crate::mirrors::live_state::{self, LocalRun};
 use crate::mirrors::local_table::LocalTable;
@@ -64,7 +64,7 @@ fn answer_busy(shared: &MirrorInner, request: &Request, begun: oneshot::Sender<R
     let message = "This process is running as many syncs as it may, for other tenants.";
     let failure = Failure::new(ErrorCode::LocalTimeout, message)
         .with_remedy("Try again in a moment, or raise METER_SYNC_WORKERS.");
-    let context = PendingRun::new(shared, local, request);
+    let context = RunAttempt::new(shared, local, request);
     drop(begun.send(context.never_began(failure)));
 }
 
@@ -79,7 +79,7 @@ async fn prune(shared: &MirrorInner, table: &LocalTable, tenant: Option<&TenantI
 
 /// A run that has ended, with what a comparison of contents after it needs.
 pub(in crate::mirrors) struct EndedRun<'a> {
-    pub(in crate::mirrors) context: PendingRun<'a>,
+    pub(in crate::mirrors) context: RunAttempt<'a>,
     pub(in crate::mirrors) remote: &'a Database<Remote>,
     pub(in crate::mirrors) scope: Scope,
     pub(in crate::mirrors) end: SettledRun,
@@ -106,7 +106,7 @@ pub(in crate::mirrors) async fn run_once<'a>(
         return None;
     };
     let starting = shared.starting.lock().await;
-    let mut context = PendingRun::new(shared, local, request);
+    let mut context = RunAttempt::new(shared, local, request);
     let mut connection = None;
     let run = match context.start(&mut connection).await {
         Ok(StartResult::StartedRun(run)) => *run,
@@ -182,7 +182,7 @@ fn answer<T>(begun: oneshot::Sender<Requested>, requested: Requested) -> Option<
     None
 }
 
-impl PendingRun<'_> {
+impl RunAttempt<'_> {
     fn publish_begun(&self, run: &StartedRun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
         let id = run.scope.tenant.id.as_str().to_owned();
         let tenant = TenantStatus {

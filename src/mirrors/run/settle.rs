@@ -12,8 +12,8 @@ use crate::model::{Change, Compared, HeldBack, Outcome, Progress};
 
 use super::begin::StartedRun;
 use super::lock;
-use super::pending_run::PendingRun;
 use super::report::{RunReport, SAMPLE};
+use super::run_attempt::RunAttempt;
 use crate::mirrors::clock_warnings;
 use crate::mirrors::scope::Scope;
 use crate::mirrors::warnings::joined;
@@ -69,7 +69,7 @@ const SETTLE_ATTEMPTS: usize = 4;
 /// The pause after each attempt.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
-impl PendingRun<'_> {
+impl RunAttempt<'_> {
     pub(in crate::mirrors) async fn succeed(
         &self,
         run: StartedRun<'_>,

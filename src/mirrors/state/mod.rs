@@ -1,10 +1,10 @@
 //! The state of a mirror as every surface shows it: the status, the health, and the sentences that describe them.
 
+mod build_status;
 pub mod health;
 pub(super) mod meter_counts;
 mod read_log;
 pub(super) mod read_state;
-mod read_status;
 mod run_report;
 pub mod status;
 mod status_of_many;

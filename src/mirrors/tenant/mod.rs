@@ -6,18 +6,18 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use rows::{Row, rows};
 use spelling::IdTypes;
+use tenant_table::{Row, rows};
 
 use super::local_table::{self, LocalTable};
 use crate::store::log;
 
-pub(super) use all::all;
+pub(super) use list_tenants::all;
 pub(super) use spelling::is_same;
 
-mod all;
-mod rows;
+mod list_tenants;
 mod spelling;
+mod tenant_table;
 
 /// The organisation whose meters are mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]

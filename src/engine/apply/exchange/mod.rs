@@ -12,7 +12,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::deferred_constraints;
 use super::referencing_rows;
-use super::release_values::{self, ReleasedValues};
+use super::release_values::{self, ClearedValues};
 use crate::engine::plan::{self, Step};
 use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
@@ -21,7 +21,7 @@ use park_rows::ParkOutcome;
 pub(super) mod exchange_rings;
 pub(super) mod scarce_values;
 
-mod foreign_key_values;
+mod free_referenced_values;
 pub(super) mod free_table;
 mod free_values;
 pub(super) mod park_rows;
@@ -36,7 +36,7 @@ pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
     rows: RowRange,
     limit: usize,
-    released: &mut ReleasedValues,
+    released: &mut ClearedValues,
 ) -> Result<Result<Bad, Box<RowFault>>, DbError> {
     let mut out: Bad = Vec::new();
     let prepare = plan::index(run.relations);
@@ -92,7 +92,7 @@ async fn attempt(
     rows: RowRange,
     limit: usize,
     out: &Bad,
-    released: &mut ReleasedValues,
+    released: &mut ClearedValues,
 ) -> Result<Result<Bad, UndoReason>, DbError> {
     let local = run.local;
     let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
@@ -121,7 +121,7 @@ async fn attempt(
             WriteOutcome::NotWritten(fault) => {
                 let found = match fault.is_collision() {
                     true => deferred_constraints::colliding(run).await?,
-                    false => foreign_key_values::missing(run, &fault).await?,
+                    false => free_referenced_values::missing(run, &fault).await?,
                 };
                 bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
             }
@@ -138,7 +138,7 @@ async fn attempt(
 async fn take_what_is_freed(
     run: &RunContext<'_>,
     bad: &mut Bad,
-    released: &mut ReleasedValues,
+    released: &mut ClearedValues,
     write: &RowRangeStatement,
 ) -> Result<(), DbError> {
     if !bad.iter().any(|(_, fault)| fault.is_collision())

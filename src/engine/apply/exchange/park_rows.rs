@@ -7,7 +7,7 @@ use crate::db::catalog::Column;
 use crate::db::table_rules::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::foreign_key_values;
+use super::free_referenced_values;
 use super::free_table::{fill, holders, kind};
 use super::free_values;
 use super::partial_index::{self, Obstacles};
@@ -150,7 +150,8 @@ async fn park_all(
     let (own, mut ways) = (holders(run, "true"), Vec::new());
     for &column in columns {
         let kind = kind(local, column).await?;
-        let referred = foreign_key_values::statements(relations, column, rows, &own).into_iter();
+        let referred =
+            free_referenced_values::statements(relations, column, rows, &own).into_iter();
         let statements = free_values::statements(relations, column, &kind, rows, &own);
         ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }

@@ -5,7 +5,7 @@ use crate::db::catalog::Column;
 use crate::db::quote;
 use crate::db::table_rules::UniquenessRule;
 
-use super::foreign_key_values;
+use super::free_referenced_values;
 use super::free_values::{self, TypeKind, checked, sure};
 use crate::engine::Relations;
 
@@ -35,7 +35,7 @@ pub(in crate::engine) fn statements(
     let few = ways
         .iter()
         .map(|way| free_values::statement(relations, column, way, TRIED, own));
-    let referred = foreign_key_values::statements(relations, column, TRIED, own).into_iter();
+    let referred = free_referenced_values::statements(relations, column, TRIED, own).into_iter();
     let few = referred.chain(few);
     few.chain(free_values::statements(relations, column, kind, TRIED, own))
         .collect()

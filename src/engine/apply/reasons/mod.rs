@@ -15,13 +15,13 @@ use broken_constraints::{BrokenConstraint, broken};
 use first_causes::Holder;
 use trigger_conflicts::AlteringTrigger;
 
-mod freeing_statement;
+mod suggested_statement;
 
 mod broken_constraints;
 mod failed_evaluations;
 mod first_causes;
-mod index_entries;
 mod row_values;
+mod too_long_for_index;
 mod trigger_conflicts;
 mod value_holders;
 
@@ -213,7 +213,7 @@ async fn of_row(
         return Ok(of_trigger(fault, triggers).unwrap_or(of_ours));
     }
     if fault.is_too_long_for_an_index()
-        && let Some(reason) = index_entries::reason(run, n, fault).await?
+        && let Some(reason) = too_long_for_index::reason(run, n, fault).await?
     {
         return Ok(reason);
     }

@@ -10,7 +10,7 @@ use crate::db::{DbError, json, param, quote};
 use crate::model::Fields;
 
 use super::first_causes::Holder;
-use super::freeing_statement;
+use super::suggested_statement;
 use crate::engine::apply::collisions::{as_view, changed, collide, entries, movable, wanted};
 use crate::engine::apply::{release_values, try_rows};
 use crate::engine::plan::Step;
@@ -228,7 +228,7 @@ async fn freed(
     let mut parts = rule.parts.iter();
     let own = parts.position(|part| bare(&part.shown) == first.name);
     let value = values.get(own.unwrap_or(0)).and_then(Option::as_deref);
-    let statement = freeing_statement::statement(run, rule, &columns, key, value).await?;
+    let statement = suggested_statement::statement(run, rule, &columns, key, value).await?;
     Ok(statement.map_or(FreeingOption::NotByWhatWasTried, FreeingOption::By))
 }
 
@@ -303,7 +303,7 @@ fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
         "update {} set {tenant} = {} where {} and {is_free}",
         run.relations.local,
         quote::literal(run.job.tenant.as_str()),
-        freeing_statement::condition(key, |_| "=".to_owned()),
+        suggested_statement::condition(key, |_| "=".to_owned()),
     )
 }
 

@@ -17,9 +17,9 @@ use crate::support::site::mirrors;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-type Events = Pin<Box<dyn Stream<Item = (String, String)> + Send>>;
+type RunEvents = Pin<Box<dyn Stream<Item = (String, String)> + Send>>;
 
-async fn listen(api: &Api, path: &str, token: &str) -> Events {
+async fn listen(api: &Api, path: &str, token: &str) -> RunEvents {
     let request = api
         .served
         .request(&format!("GET {path}"))
@@ -28,7 +28,7 @@ async fn listen(api: &Api, path: &str, token: &str) -> Events {
 }
 
 /// The next event of a name, and what was skipped.
-async fn next(events: &mut Events, name: &str) -> Value {
+async fn next(events: &mut RunEvents, name: &str) -> Value {
     loop {
         let event = tokio::time::timeout(PATIENCE, events.next()).await;
         let (found, data) = event.expect("in time").expect("an event");

@@ -16,7 +16,7 @@ use crate::store::log::RunEnd;
 use crate::store::log::RunRecord;
 
 /// A request that becomes a run, with the id and the times of that run.
-pub(in crate::mirrors) struct PendingRun<'a> {
+pub(in crate::mirrors) struct RunAttempt<'a> {
     pub(in crate::mirrors) shared: &'a MirrorInner,
     pub(in crate::mirrors) local: &'a Database<Local>,
     pub(in crate::mirrors) request: &'a Request,
@@ -27,7 +27,7 @@ pub(in crate::mirrors) struct PendingRun<'a> {
     pub(in crate::mirrors) started_at: DateTime<Utc>,
 }
 
-impl<'a> PendingRun<'a> {
+impl<'a> RunAttempt<'a> {
     /// Creates the context of a request that arrives now.
     pub(in crate::mirrors) fn new(
         shared: &'a MirrorInner,
@@ -46,7 +46,7 @@ impl<'a> PendingRun<'a> {
     }
 }
 
-impl PendingRun<'_> {
+impl RunAttempt<'_> {
     /// Builds the end of a run that failed or was refused. `reached` is how far the run came; `None` if it did not
     /// begin.
     pub(in crate::mirrors) fn failed(

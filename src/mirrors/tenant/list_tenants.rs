@@ -9,8 +9,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use super::Tenant;
-use super::rows::{Row, rows, texts_of};
 use super::spelling::{IdTypes, normalize_by_form};
+use super::tenant_table::{Row, rows, texts_of};
 use crate::mirrors::local_table::{self, TenantTable};
 
 /// Returns the tenants that the settings name, each once, in the order of their ids.

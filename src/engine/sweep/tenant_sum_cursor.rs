@@ -17,14 +17,14 @@ pub(super) struct Sum {
 }
 
 /// An open cursor over the remote's sums, from which the total was fetched.
-pub(super) struct Groups<'t, 'c> {
+pub(super) struct TenantSumCursor<'t, 'c> {
     remote: &'t Tx<'c, Remote>,
     total: Sum,
     /// Equal on both sides if the servers hash alike (see [`PROBE`]).
     pub(super) probe: String,
 }
 
-impl<'t, 'c> Groups<'t, 'c> {
+impl<'t, 'c> TenantSumCursor<'t, 'c> {
     /// Sums the rows and opens the cursor. `sums` is a query with one row for each tenant and the columns `n` (the
     /// tenant's place, from 1), `rows` and `sum`. Returns `None`, with no cursor open, if the sums cannot be computed.
     pub(super) async fn open(

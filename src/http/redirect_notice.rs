@@ -5,14 +5,14 @@ use serde::Deserialize;
 /// Why a viewer was redirected to the page of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Notice {
+pub(crate) enum RedirectNotice {
     /// The viewer tried to start a run while this one was in progress.
     AlreadyRunning,
     /// The viewer tried to approve this run, but the brake had held nothing back.
     NothingHeld,
 }
 
-impl Notice {
+impl RedirectNotice {
     /// All notices.
     pub(crate) const ALL: [Self; 2] = [Self::AlreadyRunning, Self::NothingHeld];
 
