@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 /// How often a caller sees all reads end without an answer before it gives up. Once can happen, if everyone who waited for
 /// a read has gone away; more often is a bug.
 const ATTEMPTS: u32 = 3;
-/// How long a read may take before a second one is started beside it.
-const SLOW: Duration = Duration::from_secs(2);
+/// How long a read may take before a second one is started beside it: longer than a read waits for a count of the meters.
+const SLOW: Duration = Duration::from_secs(3);
 /// How many tasks read at the same time.
 const TASKS: u32 = 2;
 

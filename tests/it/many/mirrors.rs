@@ -245,7 +245,7 @@ async fn a_sweep_waits_for_requested_runs_that_use_all_connections() {
     let settings = site.settings().with(Setting::Tenants, "7,8,9,10");
     let settings = settings
         .with(Setting::Workers, "1")
-        .with(Setting::ConnectTimeout, "1s");
+        .with(Setting::ConnectTimeout, "3s");
     let mirrors = site::mirrors(&settings);
     let held = Held::new(&site).await;
     let mut tickets = Vec::new();
@@ -256,7 +256,7 @@ async fn a_sweep_waits_for_requested_runs_that_use_all_connections() {
     }
     // Longer than a request waits.
     let release = async {
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_millis(3500)).await;
         held.release().await;
     };
     let (report, ()) = tokio::join!(sweep(&mirrors), release);
