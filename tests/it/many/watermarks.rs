@@ -155,27 +155,32 @@ async fn changes_after_a_look_at_contents_are_found() {
     );
 }
 
+/// Sweeps, and meanwhile writes to the local database, after the versions were read and before the contents are. The look at
+/// contents reads the tombstones, so it waits for a lock on their table.
+async fn swept_during(site: &Site, mirrors: &Mirrors, write: &str) -> (i64, i64) {
+    site.on_local("begin; lock table meter_sync.meter_sync_gone in access exclusive mode")
+        .await;
+    let write = async {
+        wait::until("the sweep waits", async || {
+            let waiting = "select count(*) > 0 as yes from pg_locks l join pg_database d on d.oid = l.database
+                where not l.granted and d.datname = current_database()";
+            rows(&site.local, waiting).await[0]["yes"] == true
+        })
+        .await;
+        site.on_local(&format!("{write}; commit")).await;
+    };
+    let (looked, ()) = tokio::join!(Box::pin(swept(mirrors)), write);
+    looked
+}
+
 #[tokio::test]
 async fn a_local_write_during_a_look_at_contents_is_part_of_what_it_compares() {
     let site = many_tenants().await;
     let mirrors = site::mirrors(&of_all(&site));
     assert_eq!(swept(&mirrors).await, (0, 43));
     rewrite(&site).await;
-    // The look at contents reads the tombstones, so it waits here, after the versions were read.
-    site.on_local("begin; lock table meter_sync.meter_sync_gone in access exclusive mode")
-        .await;
-    let write = async {
-        wait::until("the sweep waits", async || {
-            let waiting = "select count(*) > 0 as yes from pg_locks where not granted";
-            rows(&site.local, waiting).await[0]["yes"] == true
-        })
-        .await;
-        site.on_local(
-            "update meter set name = 'x' where tenant_id = 130; update meter set name = 'one' where tenant_id = 130; commit",
-        )
-        .await;
-    };
-    let (looked, ()) = tokio::join!(swept(&mirrors), write);
+    let write = "update meter set name = 'x' where tenant_id = 130; update meter set name = 'one' where tenant_id = 130";
+    let looked = swept_during(&site, &mirrors, write).await;
     assert_eq!(looked, (43, 0));
     site.on_local("update meter set name = 'y' where tenant_id = 131")
         .await;
@@ -195,19 +200,9 @@ async fn a_run_during_a_look_at_contents_leaves_no_watermark_of_before_it() {
     let lose = "delete from meter where tenant_id = 130";
     site.on_local(lose).await;
     rewrite(&site).await;
-    // As in the test before: the versions are read without the meter, the contents with it.
-    site.on_local("begin; lock table meter_sync.meter_sync_gone in access exclusive mode")
-        .await;
-    let write = async {
-        wait::until("the sweep waits", async || {
-            let waiting = "select count(*) > 0 as yes from pg_locks where not granted";
-            rows(&site.local, waiting).await[0]["yes"] == true
-        })
-        .await;
-        site.on_local("insert into meter values (1130, 130, 'one', true); commit")
-            .await;
-    };
-    let (looked, ()) = tokio::join!(swept(&mirrors), write);
+    // The versions are read without the meter, the contents with it.
+    let write = "insert into meter values (1130, 130, 'one', true)";
+    let looked = swept_during(&site, &mirrors, write).await;
     assert_eq!(looked, (43, 0));
     // The versions are now those that were read without the meter.
     site.on_local(lose).await;
