@@ -135,7 +135,10 @@ impl Mirrors {
             .as_ref()
             .is_some_and(|last| Arc::ptr_eq(&last.mirrors, &mirrors) && last.failure == failure);
         Published {
-            version: if is_same { old } else { old + 1 },
+            version: match is_same {
+                true => old,
+                false => self.observer.next_version(),
+            },
             mirrors,
             last_sweep,
             failure,

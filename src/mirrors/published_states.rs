@@ -1,6 +1,7 @@
 //! The states of all mirrors as they were last read and published.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::db::{Local, Moment, Tx};
@@ -16,7 +17,7 @@ use super::shared_read::{Listener, SharedRead};
 /// The states of all mirrors at one time.
 #[derive(Clone, Debug)]
 pub(super) struct Published {
-    /// Increases with each publication that may differ from the one before it.
+    /// Another number if the publication may differ from the one before it.
     pub(super) version: u64,
     /// The mirrors with their states, in the order of the tenants' ids. If `failure` is set, these are the last known
     /// states.
@@ -33,9 +34,15 @@ pub(super) struct Observer {
     /// What was read last.
     pub(super) memory: Mutex<Memory>,
     pub(super) published: Arc<SharedRead<Published>>,
+    versions: AtomicU64,
 }
 
 impl Observer {
+    /// Returns a version that no other read has, though two may go on at the same time.
+    pub(super) fn next_version(&self) -> u64 {
+        self.versions.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }

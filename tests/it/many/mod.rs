@@ -24,6 +24,19 @@ async fn three_tenants() -> Site {
     Site::with_schemas(REMOTE, LOCAL).await
 }
 
+/// A site with 43 tenants: so many that contents are looked at for all of them at once.
+async fn many_tenants() -> Site {
+    let site = three_tenants().await;
+    let add = "insert into tenant select n, 'tenant ' || n from generate_series(100, 139) n";
+    site.on_remote(add).await;
+    site.on_local(add).await;
+    site.on_remote(
+        "insert into meter select 1000 + n, n, 'one', true from generate_series(100, 139) n",
+    )
+    .await;
+    site
+}
+
 fn of_all(site: &Site) -> SettingFlags {
     site.settings().with(Setting::Tenants, "all")
 }

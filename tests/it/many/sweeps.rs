@@ -9,7 +9,7 @@ use meter_sync::mirrors::{Claim, Mirrors, Request};
 use meter_sync::model::Trigger;
 use serde_json::json;
 
-use super::{LOCAL, REMOTE, loaded, of_all, sweep, three_tenants};
+use super::{LOCAL, REMOTE, loaded, many_tenants, of_all, sweep, three_tenants};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{self, Site, rows, settings};
 
@@ -188,14 +188,7 @@ async fn where_versions_prove_nothing_contents_are_compared() {
 
 #[tokio::test]
 async fn without_watermarks_many_tenants_are_compared_by_contents() {
-    let site = three_tenants().await;
-    let add = "insert into tenant select n, 'tenant ' || n from generate_series(100, 139) n";
-    site.on_remote(add).await;
-    site.on_local(add).await;
-    site.on_remote(
-        "insert into meter select 1000 + n, n, 'one', true from generate_series(100, 139) n",
-    )
-    .await;
+    let site = many_tenants().await;
     let mirrors = site::mirrors(&of_all(&site));
     sweep(&mirrors).await;
     site.on_local("delete from meter_sync.meter_sync_seen")

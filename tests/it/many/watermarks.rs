@@ -5,7 +5,7 @@ use meter_sync::mirrors::{Mirrors, Request};
 use meter_sync::model::Trigger;
 use serde_json::json;
 
-use super::{LOCAL, REMOTE, of_all, sweep, three_tenants};
+use super::{LOCAL, REMOTE, many_tenants, of_all, sweep, three_tenants};
 use crate::support::site::{self, Site, rows};
 use crate::support::wait;
 
@@ -70,19 +70,6 @@ async fn ids_with_any_characters_are_swept_by_versions() {
 /// How many tenants have a watermark, and on how many bases.
 const WATERMARKS: &str =
     "select count(*), count(distinct basis) as bases from meter_sync.meter_sync_seen";
-
-/// A site with 43 tenants: so many that contents are looked at for all of them at once.
-async fn many_tenants() -> Site {
-    let site = three_tenants().await;
-    let add = "insert into tenant select n, 'tenant ' || n from generate_series(100, 139) n";
-    site.on_remote(add).await;
-    site.on_local(add).await;
-    site.on_remote(
-        "insert into meter select 1000 + n, n, 'one', true from generate_series(100, 139) n",
-    )
-    .await;
-    site
-}
 
 /// Writes both tables to new files, so that their old row versions prove nothing.
 async fn rewrite(site: &Site) {
