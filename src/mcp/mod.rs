@@ -37,6 +37,7 @@ mod caller;
 mod change_feed;
 mod completion;
 pub mod http;
+mod json_schema;
 mod line_transport;
 pub mod manifest;
 mod message_parser;
@@ -379,24 +380,4 @@ fn modern_meta(context: &RequestContext<RoleServer>) -> Option<MetaObject> {
         serde_json::to_value(server_info()).ok()?,
     );
     Some(meta)
-}
-
-/// A JSON Schema, shared between tools instead of copied.
-type Schema = Arc<rmcp::model::JsonObject>;
-
-/// Converts a JSON object to a schema. Any other value becomes an empty schema.
-fn literal(value: serde_json::Value) -> Schema {
-    if let serde_json::Value::Object(object) = value {
-        Arc::new(object)
-    } else {
-        Schema::default()
-    }
-}
-
-/// Adds a description to the schema of an argument.
-fn described(mut schema: serde_json::Value, description: &str) -> serde_json::Value {
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("description".to_owned(), description.into());
-    }
-    schema
 }

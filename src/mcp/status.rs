@@ -5,10 +5,11 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
 use super::caller::{Caller, Target};
+use super::json_schema::{Schema, described, literal};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, Schema, described, literal, output_schema, shorten, since_argument,
-    status_card, status_of_many, tool_result,
+    CallToolResult, output_schema, shorten, since_argument, status_card, status_of_many,
+    tool_result,
 };
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, shorten, status_query};

@@ -12,11 +12,9 @@ use serde_json::json;
 
 use super::approval::{self, Answer, ApprovalMethod, ApprovalReply, Approvals, Question};
 use super::caller::{Caller, Target, caller_name, caller_trace};
+use super::json_schema::{Schema, described, literal};
 use super::run_result::report;
-use super::{
-    Schema, brake_refusal, described, literal, output_schema, progress, status_card, tasks,
-    tool_result,
-};
+use super::{brake_refusal, output_schema, progress, status_card, tasks, tool_result};
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, TENANT_CHARS, WAIT_SECONDS};
 use crate::arguments::{Arguments, BadArgument};
 use crate::error::Failure;
