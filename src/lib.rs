@@ -15,6 +15,7 @@ pub mod demo;
 pub mod embedded;
 pub mod engine;
 pub mod error;
+mod hex_digest;
 pub mod http;
 mod looks;
 pub mod mcp;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::error::ConfigError;
 use super::setting_layers::{FoundValue, Layers};
@@ -11,6 +10,7 @@ use super::settings::Setting;
 use super::settings_file::Value;
 use super::table_pattern::TENANT_PLACEHOLDER;
 use super::{Mapping, sql_query, table_pattern};
+use crate::hex_digest::hex_digest;
 use crate::model::TenantId;
 
 /// How many runs of different tenants a sweep carries out at the same time, if no setting says so.
@@ -42,9 +42,7 @@ impl Tenants {
     /// The first 8 bytes of the SHA-256 of the setting, in hexadecimal. The local database keeps it as the key of slots and
     /// sweeps, so it must stay the same in all versions. Lists of the same ids have the same digest, whatever their order.
     pub fn digest(&self) -> String {
-        let digest = Sha256::digest(self.key_text());
-        let bytes = digest.iter().take(8);
-        bytes.map(|byte| format!("{byte:02x}")).collect()
+        hex_digest(&self.key_text(), 8)
     }
 
     /// The kind of the setting, and what it names. Different settings have different texts.

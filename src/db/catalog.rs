@@ -1,5 +1,7 @@
 //! Looks up relations, their columns and their unique indexes in the system catalogs. Nothing is cached between runs.
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::Row;
 
 use super::{DbError, Side, Tx, param, quote};
@@ -37,7 +39,7 @@ pub struct Relation {
 }
 
 /// The unique indexes of a table at the time of the lookup.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct UniqueIndexes {
     /// The columns of the primary key; `None` if there is none.
     pub primary: Option<Vec<String>>,
@@ -192,13 +194,17 @@ macro_rules! is_plain {
     };
 }
 
+// The names are looked up by the role's own path, all before the path is pinned: the aggregate reads them to the end.
 const FIND: &str = concat!(
     "\
--- look up the table
+-- look up the tables
 with named as materialized (
-    select case when set_config('search_path', $2, true) is not null then to_regclass($1)::oid end as oid
+    select u.n, to_regclass(u.name)::oid as oid
+    from (select set_config('search_path', $2, true) offset 0) path (is_set)
+    cross join unnest($1) with ordinality u (name, n)
+    where path.is_set is not null
 ), pinned as materialized (
-    select named.oid, set_config('search_path', 'pg_catalog, pg_temp', true) from named
+    select array_agg(named.oid order by named.n) as oids, set_config('search_path', 'pg_catalog, pg_temp', true) from named
 )
 select t.base_type, t.exact_type, t.is_builtin, ",
     name!("a.attname::text"),
@@ -222,42 +228,51 @@ select t.base_type, t.exact_type, t.is_builtin, ",
        c.relkind in ('r', 'p', 'v', 'm', 'f'),
        ",
     has_foreign_keys_acting_on_update!(),
-    "
+    ",
+       f.n
 from pinned
-join pg_catalog.pg_class c on c.oid = pinned.oid
+cross join lateral unnest(pinned.oids) with ordinality f (oid, n)
+join pg_catalog.pg_class c on c.oid = f.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 cross join lateral (select a.atttypid as type_oid, a.atttypmod as modifier) v",
     behind_domains!(),
     "
-order by a.attnum"
+order by f.n, a.attnum"
 );
 
 const UNIQUE: &str = "\
 -- look up the unique indexes
 select i.indisprimary, array_agg(a.attname::text order by k.position),
-       i.indpred is null and i.indexprs is null
+       i.indpred is null and i.indexprs is null, i.indrelid
 from pg_catalog.pg_index i
 cross join lateral unnest(i.indkey::smallint[]) with ordinality k(attnum, position)
 join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-where i.indrelid = $1 and i.indisunique and i.indisvalid and k.position <= i.indnkeyatts
-group by i.indexrelid, i.indisprimary, i.indpred is null, i.indexprs is null
+where i.indrelid = any ($1) and i.indisunique and i.indisvalid and k.position <= i.indnkeyatts
+group by i.indrelid, i.indexrelid, i.indisprimary, i.indpred is null, i.indexprs is null
 order by i.indexrelid";
 
 /// Looks up the unique indexes of a table.
 pub async fn unique_indexes<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<UniqueIndexes, DbError> {
-    let mut found = UniqueIndexes {
-        primary: None,
-        whole: Vec::new(),
-    };
-    for row in tx.query(UNIQUE, &[param::oid(oid)]).await? {
+    let found = unique_indexes_of(tx, &[oid]).await?;
+    Ok(found.into_values().next().unwrap_or_default())
+}
+
+/// Looks up the unique indexes of these tables, by the tables' object ids. A table without any is left out.
+pub async fn unique_indexes_of<S: Side>(
+    tx: &Tx<'_, S>,
+    oids: &[u32],
+) -> Result<BTreeMap<u32, UniqueIndexes>, DbError> {
+    let mut found: BTreeMap<u32, UniqueIndexes> = BTreeMap::new();
+    for row in tx.query(UNIQUE, &[param::oids(oids)]).await? {
         let (is_primary, columns, is_whole): (bool, Vec<String>, bool) =
             (row.get(0), row.get(1), row.get(2));
+        let of_table = found.entry(row.get(3)).or_default();
         if is_primary {
-            found.primary = Some(columns.clone());
+            of_table.primary = Some(columns.clone());
         }
         if is_whole {
-            found.whole.push(columns);
+            of_table.whole.push(columns);
         }
     }
     Ok(found)
@@ -277,13 +292,66 @@ pub async fn equals_of<S: Side>(tx: &Tx<'_, S>, type_oid: u32) -> Result<String,
 /// Looks up a relation by `name` or `schema.name`, on the role's own search path. Returns `None` if the role can see no
 /// such relation.
 pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation>, DbError> {
+    let found = find_all(tx, &[name.to_owned()]).await?;
+    Ok(found.into_iter().flatten().next())
+}
+
+/// Looks up relations as [`find`] does, in the order of their names.
+pub async fn find_all<S: Side>(
+    tx: &Tx<'_, S>,
+    names: &[String],
+) -> Result<Vec<Option<Relation>>, DbError> {
     let path = tx.role_path();
-    let params = [param::text(name), param::text(path.as_str())];
+    let params = [param::texts(names), param::text(path.as_str())];
     let rows = tx.query(FIND, &params).await?;
-    let Some(first) = rows.first() else {
-        return Ok(None);
-    };
-    Ok(Some(Relation {
+    let mut found = vec![None; names.len()];
+    for of_one in rows.chunk_by(|a, b| place(a) == place(b)) {
+        let first = of_one.first();
+        let wanted = first.and_then(|row| found.get_mut(place(row)));
+        if let (Some(wanted), Some(first)) = (wanted, first) {
+            *wanted = Some(relation(first, of_one));
+        }
+    }
+    Ok(found)
+}
+
+// As in `FIND`.
+const READABLE: &str = "\
+-- look up which tables can be read
+with named as materialized (
+    select u.n, to_regclass(u.name)::oid as oid
+    from (select set_config('search_path', $2, true) offset 0) path (is_set)
+    cross join unnest($1) with ordinality u (name, n)
+    where path.is_set is not null
+), pinned as materialized (
+    select array_agg(named.oid order by named.n) as oids, set_config('search_path', 'pg_catalog, pg_temp', true) from named
+)
+select f.n
+from pinned
+cross join lateral unnest(pinned.oids) with ordinality f (oid, n)
+join pg_catalog.pg_class c on c.oid = f.oid and c.relkind = 'r'
+where has_table_privilege(c.oid, 'select')
+order by f.n";
+
+/// Returns the places, from 0, of the names that stand for ordinary tables all of whose columns the role may read.
+pub async fn readable_tables<S: Side>(
+    tx: &Tx<'_, S>,
+    names: &[String],
+) -> Result<Vec<usize>, DbError> {
+    let path = tx.role_path();
+    let params = [param::texts(names), param::text(path.as_str())];
+    let rows = tx.query(READABLE, &params).await?;
+    let place = |row: &Row| usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
+    Ok(rows.iter().map(place).collect())
+}
+
+/// The place of a relation among the names that were looked up, from 0.
+fn place(row: &Row) -> usize {
+    usize::try_from(row.get::<_, i64>(20) - 1).unwrap_or(usize::MAX)
+}
+
+fn relation(first: &Row, rows: &[Row]) -> Relation {
+    Relation {
         oid: first.get(9),
         schema: first.get(10),
         name: first.get(11),
@@ -295,7 +363,7 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
         has_foreign_keys_acting_on_update: first.get(19),
         may_be_foreign: first.get(17),
         columns: rows.iter().filter_map(column).collect(),
-    }))
+    }
 }
 
 const KEEPS: &str = concat!(

@@ -67,6 +67,11 @@ pub fn oid<'a>(value: u32) -> Param<'a> {
     param(value, Type::OID)
 }
 
+/// An `oid[]`.
+pub fn oids(values: &[u32]) -> Param<'_> {
+    param(values, Type::OID_ARRAY)
+}
+
 /// A `uuid`, or null.
 pub fn uuid<'a>(value: impl Into<Option<Uuid>>) -> Param<'a> {
     param(value.into(), Type::UUID)

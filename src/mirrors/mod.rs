@@ -44,6 +44,7 @@ mod live_state;
 mod local_table;
 mod meter_counter;
 mod mirror;
+mod mirror_keys;
 mod observation;
 mod observer;
 mod process;

@@ -18,14 +18,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::db::{Connection, Local, Tx};
+use crate::db::{Connection, Local};
 use crate::error::{ErrorCode, Failure};
 use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps;
-use crate::store::unchanged_mirrors::MirrorKey;
 
-use super::local_table;
 use super::mirror::TenantMirror;
+use super::mirror_keys::keys;
 use super::published_states::{Memory, Published, StateChanges, version};
 use super::registry::Mirrors;
 
@@ -176,22 +175,6 @@ impl Mirrors {
         });
         Ok(states.collect())
     }
-}
-
-/// Returns the keys under which the database holds these mirrors, in the same order.
-async fn keys(tx: &Tx<'_, Local>, known: &[TenantMirror]) -> Result<Vec<MirrorKey>, Failure> {
-    let tables = known
-        .iter()
-        .map(|known| known.mirror.mapping().local_table.as_str());
-    let tables = local_table::names(tx, tables).await?;
-    let keys = known
-        .iter()
-        .zip(tables)
-        .map(|(known, local_table)| MirrorKey {
-            tenant: known.id.as_str().to_owned(),
-            local_table,
-        });
-    Ok(keys.collect())
 }
 
 #[cfg(test)]

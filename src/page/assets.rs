@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
 
+use crate::hex_digest::hex_digest;
 use crate::http::request_error::RequestError;
 use crate::looks::icons::Icon;
 
@@ -25,13 +25,7 @@ static STYLE_PATH: LazyLock<String> = LazyLock::new(|| path(STYLE, "css"));
 static SCRIPT_PATH: LazyLock<String> = LazyLock::new(|| path(SCRIPT, "js"));
 
 fn path(text: &str, extension: &str) -> String {
-    let hash = Sha256::digest(text.as_bytes());
-    let hash: String = hash
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{FOLDER}{hash}.{extension}")
+    format!("{FOLDER}{}.{extension}", hex_digest(text, 8))
 }
 
 /// The style sheet's path.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Row;
 
 use super::mirror_params;
+use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
@@ -115,35 +116,50 @@ fn column(row: &Row) -> KnownColumn {
 }
 
 const GROUPS: &str = "\
--- group the tenants by what is known of their columns
-select array_agg(d.tenant), min(d.tenant)
+-- group the mirrors by what is known of their columns
+select array_agg(d.n), min(d.n)
 from (
-    select c.tenant, sum(hashtextextended(concat_ws(' ', c.column_name, c.source, c.remote_relation, c.remote_number,
+    select u.n, sum(hashtextextended(concat_ws(' ', c.column_name, c.source, c.remote_relation, c.remote_number,
                c.remote_type, c.local_type, c.drift, c.drifted_to), 0)) as digest
-    from meter_sync.meter_sync_column c where c.local_table = $1 group by c.tenant
+    from unnest($1, $2) with ordinality u (tenant, local_table, n)
+    join meter_sync.meter_sync_column c on c.tenant = u.tenant and c.local_table = u.local_table
+    group by u.n
 ) d
 group by d.digest";
 
-/// The tenants that have equal recorded columns.
+/// Mirrors that have equal recorded columns.
 #[derive(Clone, Debug)]
 pub struct ColumnGroup {
-    /// The ids of the tenants, in their canonical spelling.
-    pub tenants: Vec<String>,
-    /// The recorded columns, which are equal for all these tenants.
+    /// The places of the mirrors among those that were asked for, from 0.
+    pub places: Vec<usize>,
+    /// The recorded columns, which are equal for all these mirrors.
     pub known: KnownColumns,
 }
 
-/// Groups the tenants of a table by their recorded columns. Most tenants have equal columns, so there are few groups.
-pub async fn groups(tx: &Tx<'_, Local>, local_table: &str) -> Result<Vec<ColumnGroup>, DbError> {
+/// Groups mirrors by their recorded columns. Most mirrors have equal columns, so there are few groups. A mirror without
+/// recorded columns is in none.
+pub async fn groups(
+    tx: &Tx<'_, Local>,
+    mirrors: &[MirrorKey],
+) -> Result<Vec<ColumnGroup>, DbError> {
     let is_unicode = is_unicode(tx).await?;
+    let keys = MirrorKeys::of(mirrors);
+    let params = [
+        param::texts(&keys.tenants),
+        param::texts(&keys.local_tables),
+    ];
+    let place = |n: i64| usize::try_from(n - 1).unwrap_or(usize::MAX);
     let mut groups = Vec::new();
-    for group in tx.query(GROUPS, &[param::text(local_table)]).await? {
-        let columns = read(tx, KNOWN, &mirror_params(group.get(1), local_table)).await?;
+    for group in tx.query(GROUPS, &params).await? {
+        let Some(first) = mirrors.get(place(group.get(1))) else {
+            continue;
+        };
+        let of_first = mirror_params(&first.tenant, &first.local_table);
         groups.push(ColumnGroup {
-            tenants: group.get(0),
+            places: group.get::<_, Vec<i64>>(0).into_iter().map(place).collect(),
             known: KnownColumns {
                 is_unicode,
-                columns,
+                columns: read(tx, KNOWN, &of_first).await?,
             },
         });
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
 use super::run_lock_key;
-use super::unchanged_mirrors::MirrorKey;
+use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
 use crate::clock;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
@@ -157,9 +157,11 @@ order by u.n"
 
 /// Reads the states of these mirrors, in the order of `keys`.
 pub async fn read(tx: &Tx<'_, Local>, keys: &[MirrorKey]) -> Result<Vec<MirrorState>, DbError> {
-    let tenants: Vec<String> = keys.iter().map(|key| key.tenant.clone()).collect();
-    let tables: Vec<String> = keys.iter().map(|key| key.local_table.clone()).collect();
-    let params = [param::texts(&tenants), param::texts(&tables)];
+    let keys = MirrorKeys::of(keys);
+    let params = [
+        param::texts(&keys.tenants),
+        param::texts(&keys.local_tables),
+    ];
     let rows = tx.query(READ, &params).await?;
     Ok(rows.iter().map(state).collect())
 }

@@ -14,26 +14,41 @@ pub struct MirrorKey {
     pub local_table: String,
 }
 
+/// Mirrors as two arrays of equal length, which statements take as parameters.
+#[derive(Debug, Default)]
+pub(super) struct MirrorKeys {
+    pub(super) tenants: Vec<String>,
+    pub(super) local_tables: Vec<String>,
+}
+
+impl MirrorKeys {
+    pub(super) fn of<'a>(mirrors: impl IntoIterator<Item = &'a MirrorKey>) -> Self {
+        let mut keys = Self::default();
+        for key in mirrors {
+            keys.tenants.push(key.tenant.clone());
+            keys.local_tables.push(key.local_table.clone());
+        }
+        keys
+    }
+}
+
 const MARK: &str = "\
 -- note the mirrors found unchanged
 insert into meter_sync.meter_sync_mirror (tenant, local_table, checked_at)
-select u.tenant, $2, $3 from unnest($1) u (tenant)
+select u.tenant, u.local_table, $3 from unnest($1, $2) u (tenant, local_table)
 on conflict (tenant, local_table) do update set checked_at = excluded.checked_at";
 
-/// Records that a sweep found these tenants unchanged in a table at the time `at`. Replaces a recorded time even if it
-/// is later, because a clock may have been set back.
-pub async fn mark(
+/// Records that a sweep found these mirrors unchanged at the time `at`. Replaces a recorded time even if it is later,
+/// because a clock may have been set back.
+pub async fn mark<'a>(
     tx: &Tx<'_, Local>,
-    local_table: &str,
-    tenants: &[String],
+    mirrors: impl IntoIterator<Item = &'a MirrorKey>,
     at: DateTime<Utc>,
 ) -> Result<(), DbError> {
-    if tenants.is_empty() {
-        return Ok(());
-    }
+    let keys = MirrorKeys::of(mirrors);
     let params = [
-        param::texts(tenants),
-        param::text(local_table),
+        param::texts(&keys.tenants),
+        param::texts(&keys.local_tables),
         param::timestamptz(at),
     ];
     tx.execute(MARK, &params).await.map(drop)

@@ -28,14 +28,12 @@ pub struct Watermark {
     pub horizon: i64,
 }
 
-// The basis is passed as bytes, because it contains names of remote relations and columns. The local encoding may lack
-// some of their characters.
 const READ: &str = "\
 -- look up the versions last seen
 select remote_rows, remote_sum, local_rows, local_sum, remote_horizon from meter_sync.meter_sync_seen
-where tenant = $1 and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
+where tenant = $1 and local_table = $2 and basis = $3";
 
-/// Reads the watermark of a mirror. `basis` describes the table files and settings on which row versions depend.
+/// Reads the watermark of a mirror. `basis` is a hash of the table files and settings on which row versions depend.
 /// Returns `None` if there is no watermark, or if it was stored for another basis.
 pub async fn read(
     tx: &Tx<'_, Local>,
@@ -44,7 +42,7 @@ pub async fn read(
     basis: &str,
 ) -> Result<Option<Watermark>, DbError> {
     let [tenant, table] = mirror_params(tenant.as_str(), local_table);
-    let params = [tenant, table, param::bytea(basis.as_bytes())];
+    let params = [tenant, table, param::text(basis)];
     let found = tx.query_opt(READ, &params).await?;
     Ok(found.map(|row| Watermark {
         totals: PerSide {
@@ -72,7 +70,7 @@ const KEEP: &str = "\
 -- remember the versions
 insert into meter_sync.meter_sync_seen
     (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon)
-select u.tenant, $2, pg_catalog.encode(pg_catalog.sha256($3), 'hex'), u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8
+select u.tenant, $2, $3, u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8
 from unnest($1, $4, $5, $6, $7) u (tenant, remote_rows, remote_sum, local_rows, local_sum)
 order by u.tenant
 on conflict (tenant, local_table) do update set
@@ -111,7 +109,7 @@ pub async fn keep_all(
     let params = [
         param::texts(&ids),
         param::text(table),
-        param::bytea(basis.as_bytes()),
+        param::text(basis),
         param::bigints(&remote_rows),
         param::bigints(&remote_sums),
         param::bigints(&local_rows),
@@ -127,7 +125,7 @@ select pg_catalog.count(*),
        coalesce(pg_catalog.sum(remote_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(remote_sum), 0),
        coalesce(pg_catalog.sum(local_rows), 0)::bigint, coalesce(pg_catalog.bit_xor(local_sum), 0)
 from meter_sync.meter_sync_seen
-where tenant = any ($1) and local_table = $2 and basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')";
+where tenant = any ($1) and local_table = $2 and basis = $3";
 
 /// How many of these tenants have a watermark on this basis, and the row versions of all these watermarks together.
 pub async fn total(
@@ -138,7 +136,7 @@ pub async fn total(
     let params = [
         param::texts(tenants),
         param::text(table),
-        param::bytea(basis.as_bytes()),
+        param::text(basis),
     ];
     let row = local.query_one(TOTAL, &params).await?;
     let totals = PerSide {
@@ -146,6 +144,46 @@ pub async fn total(
         local: (row.get(3), row.get(4)),
     };
     Ok((row.get(0), totals))
+}
+
+const OF_TABLES: &str = "\
+-- look up the watermarks of tables
+select u.n, s.remote_rows, s.remote_sum, s.local_rows, s.local_sum
+from unnest($1, $2, $3) with ordinality u (tenant, local_table, basis, n)
+join meter_sync.meter_sync_seen s on s.tenant = u.tenant and s.local_table = u.local_table and s.basis = u.basis";
+
+/// The watermarks of mirrors that do not share a table, to be looked up.
+#[derive(Debug, Default)]
+pub struct WatermarkKeys {
+    /// The tenants' ids.
+    pub tenants: Vec<String>,
+    /// The local tables, quoted.
+    pub local_tables: Vec<String>,
+    /// See [`read`].
+    pub bases: Vec<String>,
+}
+
+/// Reads the versions of many watermarks, in the order of `keys`. A version is `None` where [`read`] returns `None`.
+pub async fn of_tables(
+    local: &Tx<'_, Local>,
+    keys: &WatermarkKeys,
+) -> Result<Vec<Option<PerSide<VersionSum>>>, DbError> {
+    let params = [
+        param::texts(&keys.tenants),
+        param::texts(&keys.local_tables),
+        param::texts(&keys.bases),
+    ];
+    let mut found = vec![None; keys.tenants.len()];
+    for row in local.query(OF_TABLES, &params).await? {
+        let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
+        if let Some(known) = found.get_mut(place) {
+            *known = Some(PerSide {
+                remote: (row.get(1), row.get(2)),
+                local: (row.get(3), row.get(4)),
+            });
+        }
+    }
+    Ok(found)
 }
 
 const FORGET: &str = "\

@@ -12,10 +12,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trace_id", &[]),
     ("printable", &[]),
     ("address", &[]),
-    ("config", &["error", "model", "clock"]),
+    ("hex_digest", &[]),
+    ("config", &["error", "model", "clock", "hex_digest"]),
     ("db", &["config", "error", "model", "clock"]),
     ("store", &["db", "error", "model", "clock"]),
-    ("engine", &["store", "db", "config", "error", "model"]),
+    (
+        "engine",
+        &["store", "db", "config", "error", "model", "hex_digest"],
+    ),
     (
         "mirrors",
         &[
@@ -90,6 +94,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "model",
             "arguments",
             "clock",
+            "hex_digest",
             "trace_id",
             "printable",
         ],

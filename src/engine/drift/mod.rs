@@ -12,10 +12,9 @@
 //! A change that the site makes to its own table or settings is not drift. If a column is no longer synced because of
 //! such a change, this is reported once.
 
-use sha2::{Digest, Sha256};
-
 use crate::config::{Mapping, Source};
 use crate::db::catalog::Column;
+use crate::hex_digest::hex_digest;
 
 use super::Relations;
 
@@ -233,7 +232,5 @@ fn hash(source: &Source) -> String {
         Source::Table(name) => format!("table {name}"),
         Source::Query(query) => format!("query {query}"),
     };
-    let hash = Sha256::digest(text.as_bytes());
-    let bytes = hash.iter().take(HASH_BYTES);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    hex_digest(&text, HASH_BYTES)
 }

@@ -71,6 +71,21 @@ pub(in crate::engine) async fn hold_local_table(
     }
 }
 
+/// Locks local tables as [`hold_local_table`] does, in one statement. Fails if one of them is missing.
+pub(in crate::engine) async fn hold_local_tables(
+    local: &Tx<'_, Local>,
+    names: &[String],
+) -> Result<(), DbError> {
+    let tables: Vec<String> = names
+        .iter()
+        .filter_map(|name| quote::relation(name))
+        .collect();
+    match tables.is_empty() {
+        true => Ok(()),
+        false => local.lock_as_role(&tables.join(", ")).await,
+    }
+}
+
 /// Takes the lock for writing to the local table, so that nobody can create triggers, rules or foreign keys on it until
 /// the transaction ends. Returns whether the table stores rows as they are written. If this was false when its catalogs
 /// were read, returns `false` without a lock. The lock needs no rights beyond those for writing.

@@ -4,12 +4,13 @@ use crate::config::Mapping;
 use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
 use crate::db::table_rules::TableRules;
 use crate::db::{Local, Remote, Tx, both, quote};
+use crate::hex_digest::{WHOLE, hex_digest};
 use crate::model::RunId;
 
 use super::SyncError;
 use missing_names::{lacks, made_there};
 use refusals::{is_one_database, local_table};
-use remote_side::RemoteSide;
+pub(super) use remote_side::RemoteSide;
 
 mod key_types;
 pub(super) mod locks;
@@ -53,7 +54,7 @@ pub struct Relations {
     pub has_foreign_keys_acting_on_update: bool,
     /// Whether the remote source is a plain table without row security: reading it runs no code of its owner.
     pub is_remote_plain: bool,
-    /// Describes everything that must stay the same for row versions to be comparable; `None` if versions prove
+    /// A hash of everything that must stay the same for row versions to be comparable; `None` if versions prove
     /// nothing.
     pub versions: Option<String>,
     /// The estimated number of rows in the local table; negative if it was never analyzed.
@@ -149,14 +150,23 @@ pub(crate) async fn look(
         return Err(SyncError::SameTable(here.shown()));
     }
     let unique = catalog::unique_indexes(local, here.oid).await?;
-    let key = key(mapping, &here, &unique)?;
-    let remote_tenant = there.tenant(mapping)?;
+    Ok((relate(&there, &here, &unique, mapping)?, here))
+}
+
+/// Finds the columns and the key in what the catalogs hold about both sides.
+pub(in crate::engine) fn relate(
+    there: &RemoteSide,
+    here: &Relation,
+    unique: &UniqueIndexes,
+    mapping: &Mapping,
+) -> Result<Relations, SyncError> {
+    let key = key(mapping, here, unique)?;
     let selected = Selected {
-        columns: columns(mapping, &here, &there, &key)?,
+        remote_tenant: there.tenant(mapping)?,
+        columns: columns(mapping, here, there, &key)?,
         key,
-        remote_tenant,
     };
-    Ok((of_both(there, &here, selected, mapping), here))
+    Ok(of_both(there, here, selected, mapping))
 }
 
 /// All columns of both sides, synced or not.
@@ -178,7 +188,7 @@ struct Selected {
 }
 
 fn of_both(
-    there: RemoteSide,
+    there: &RemoteSide,
     here: &Relation,
     Selected {
         columns,
@@ -196,8 +206,7 @@ fn of_both(
         both.filter(|(_, here)| key.contains(&here.name))
     };
     let has_exact_key = keys().all(|(there, here)| key_types::is_exact(there, here));
-    let versions =
-        basis(&there, here, &columns, &remote_columns, mapping).filter(|_| has_exact_key);
+    let versions = basis(there, here, &columns, &remote_columns, mapping).filter(|_| has_exact_key);
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
     let offered = OfferedColumns {
         remote_relation: there.oid,
@@ -219,7 +228,7 @@ fn of_both(
         may_be_foreign: there.may_be_foreign,
         takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),
         estimated_rows: here.estimated_rows,
-        remote_from: there.from,
+        remote_from: there.from.clone(),
         local: here.quoted(),
         names: columns.iter().map(|column| column.name.clone()).collect(),
         remote_columns,
@@ -327,7 +336,7 @@ fn columns(
     Ok(columns)
 }
 
-/// Describes the table files and settings that row versions depend on, without the tenant. `None` if versions prove
+/// Returns a hash of the table files and settings that row versions depend on, without the tenant. `None` if versions prove
 /// nothing. This is the case, for instance, if a value can change its meaning without a new row version, as an enum
 /// label or a table name can.
 fn basis(
@@ -354,5 +363,10 @@ fn basis(
         "{source:?} {local_table:?} {named:?} {key:?} {tenant_column:?} {active_column:?} {on_drift:?}"
     );
     all.all(|column| column.is_builtin && !column.names_catalog_rows() && !column.is_generated)
-        .then(|| format!("{there} {here} {settings} {columns:?} {remote_columns:?}"))
+        .then(|| {
+            hex_digest(
+                &format!("{there} {here} {settings} {columns:?} {remote_columns:?}"),
+                WHOLE,
+            )
+        })
 }

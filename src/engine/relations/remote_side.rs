@@ -9,19 +9,19 @@ use super::missing_names::{lacks, remote_source};
 
 /// The remote source. Its fields are as in [`Relation`](catalog::Relation), and `what` names the source in messages. A
 /// query has no `oid` and no `file`.
-pub(super) struct RemoteSide {
-    pub(super) from: String,
+pub(in crate::engine) struct RemoteSide {
+    pub(in crate::engine) from: String,
     pub(super) is_plain: bool,
     pub(super) may_be_foreign: bool,
     pub(super) columns: Vec<Column>,
-    pub(super) oid: Option<u32>,
+    pub(in crate::engine) oid: Option<u32>,
     pub(super) file: Option<String>,
     pub(super) what: String,
 }
 
 impl RemoteSide {
     /// Looks up the source.
-    pub(super) async fn find(
+    pub(in crate::engine) async fn find(
         remote: &Tx<'_, Remote>,
         mapping: &Mapping,
     ) -> Result<Self, SyncError> {
@@ -70,7 +70,7 @@ impl RemoteSide {
     }
 
     /// The column that holds the tenant's id. Fails if there is none.
-    pub(super) fn tenant(&self, mapping: &Mapping) -> Result<Column, SyncError> {
+    pub(in crate::engine) fn tenant(&self, mapping: &Mapping) -> Result<Column, SyncError> {
         let name = &mapping.tenant_column;
         let column = self.column(name).cloned();
         column.ok_or_else(|| self.lacks("tenant column", name))

@@ -11,6 +11,8 @@
 //!
 //! A sum over several tenants is the exclusive or of their sums. It hides a change with a probability of 2^-64.
 
+pub use own_tables::{OwnTables, TABLES_AT_ONCE};
+
 use uuid::Uuid;
 
 use crate::config::Mapping;
@@ -18,18 +20,32 @@ use crate::db::{Local, Remote, Tx, quote};
 use crate::model::{RunId, TenantId};
 
 use super::{Relations, SyncError, digest, read, relations};
+use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, PerSide, VersionSum};
 use tenant_sum_cursor::GROUP;
 use versions::Unproven;
 
 mod contents;
+mod own_tables;
+mod settled_columns;
 mod tenant_sum_cursor;
 mod versions;
+
+/// A mirror that a sweep looks at.
+#[derive(Clone, Debug)]
+pub struct SweptMirror<'a> {
+    /// The settings of the mirror, with its tenant and local table.
+    pub mapping: &'a Mapping,
+    /// The tenant's id, as the remote and the watermarks spell it.
+    pub tenant: &'a TenantId,
+    /// How our other tables name the mirror.
+    pub key: MirrorKey,
+}
 
 /// The result of a sweep.
 #[derive(Clone, Debug)]
 pub struct SweepResult {
-    /// For each tenant, whether both sides are known to be equal.
+    /// For each mirror, whether both sides are known to be equal, with the columns that the last run recorded.
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
@@ -64,20 +80,23 @@ impl SweepResult {
     }
 }
 
-/// Finds the tenants that need no run, because both sides are equal. All tenants share the tables of `mapping`, whose
-/// own tenant does not matter.
+/// Finds the mirrors that need no run, because both sides are equal. All share the tables of `mapping`, whose own tenant
+/// does not matter.
 ///
 /// Runs are not kept out meanwhile. A tenant whose run ends during the sweep may look changed.
 pub async fn sweep(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     mapping: &Mapping,
-    tenants: &[TenantId],
+    mirrors: &[SweptMirror<'_>],
 ) -> Result<SweepResult, SyncError> {
+    let tenants: Vec<TenantId> = mirrors.iter().map(|one| one.tenant.clone()).collect();
     let mark = RunId::from(Uuid::new_v4());
     relations::locks::hold_local_table(local, &mapping.local_table).await?;
     let (relations, _) = relations::look(&remote, local, mapping, mark).await?;
-    let found = look(&remote, local, &relations, tenants).await?;
+    let found = look(&remote, local, &relations, &tenants).await?;
+    let settled = settled_columns::of_mirrors(local, mirrors, |_| Some(&relations)).await?;
+    let is_equal = found.is_equal.iter().zip(settled);
     let horizon = match found.proven.is_empty() {
         true => None,
         false => digest::versions::horizon(&remote).await?,
@@ -85,7 +104,9 @@ pub async fn sweep(
     let remote_bytes = remote.bytes_read();
     read::rewritten_tables::commit_unless_rewritten(remote).await?;
     Ok(SweepResult {
-        is_equal: found.is_equal,
+        is_equal: is_equal
+            .map(|(is_equal, is_settled)| *is_equal && is_settled)
+            .collect(),
         remote_bytes,
         relations,
         proven: found.proven,

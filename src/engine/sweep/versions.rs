@@ -71,7 +71,7 @@ pub(super) async fn look(
     let params = [
         param::texts(&ids),
         param::text(relations.local.as_str()),
-        param::bytea(basis.as_bytes()),
+        param::text(basis.as_str()),
     ];
     let ids = array(tenants, "pg_catalog.text");
     let from = (relations.remote_from.as_str(), "r");
@@ -182,7 +182,7 @@ select sums.n, s.remote_rows, s.remote_sum
 from pg_catalog.unnest($1) with ordinality u (id, n)
 join sums on sums.n = u.n
 join meter_sync.meter_sync_seen s
-    on s.tenant = u.id and s.local_table = $2 and s.basis = pg_catalog.encode(pg_catalog.sha256($3), 'hex')
+    on s.tenant = u.id and s.local_table = $2 and s.basis = $3
    and s.local_rows = sums.rows and s.local_sum = sums.sum"
     );
     let open = format!("savepoint {SAVEPOINT}; {GROUP_BY_HASH}");

@@ -1,31 +1,14 @@
-//! Compares the columns that earlier runs recorded with those that a sweep or a check finds.
-
-use std::collections::BTreeSet;
+//! Reads the columns that earlier runs recorded, for a check.
 
 use crate::config::Mapping;
-use crate::db::{DbError, Local, Tx};
-use crate::engine::Relations;
-use crate::engine::drift::{self, KnownColumns};
+use crate::db::{Local, Tx};
+use crate::engine::drift::KnownColumns;
 use crate::error::Failure;
 use crate::model::TenantId;
 
 use crate::mirrors::local_table;
 use crate::mirrors::tenant;
 use crate::store::{columns, migrations};
-
-/// Returns the tenants of a table whose recorded columns agree with these relations, so that a run would record
-/// nothing new about them. Most tenants have equal recorded columns, so few comparisons are made.
-pub(in crate::mirrors) async fn settled(
-    tx: &Tx<'_, Local>,
-    local_table: &str,
-    relations: &Relations,
-    mapping: &Mapping,
-) -> Result<BTreeSet<String>, DbError> {
-    let groups = columns::groups(tx, local_table).await?.into_iter();
-    let settled =
-        groups.filter(|group| !drift::compare(&group.known, relations, mapping).is_changed);
-    Ok(settled.flat_map(|group| group.tenants).collect())
-}
 
 /// The recorded columns of a scope, for a check.
 #[derive(Clone, Debug)]

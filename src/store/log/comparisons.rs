@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
 
 use super::LogKey;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::RunId;
+use crate::store::unchanged_mirrors::MirrorKey;
 
 const COMPARED: &str = "\
 -- log a comparison of contents
@@ -89,19 +91,24 @@ select (
     })
 }
 
-const COMPARED_TENANTS: &str = "\
--- list the tenants whose contents were compared
-select distinct tenant from meter_sync.meter_sync_log
-where local_table = $1 and tenant is not null and compared in ('contents', 'everything')
+const COMPARED_MIRRORS: &str = "\
+-- list the mirrors whose contents were compared
+select distinct tenant, local_table from meter_sync.meter_sync_log
+where local_table = any ($1) and tenant is not null and compared in ('contents', 'everything')
   and started_at > $2 and started_at <= clock_timestamp()";
 
-/// Returns the tenants of a table whose contents were compared by a run that started after `since`, or after that run.
-pub async fn compared_tenants(
+/// Returns the mirrors of these tables whose contents were compared by a run that started after `since`, or after that
+/// run.
+pub async fn compared_mirrors(
     tx: &Tx<'_, Local>,
-    local_table: &str,
+    local_tables: &[String],
     since: DateTime<Utc>,
-) -> Result<BTreeSet<String>, DbError> {
-    let params = [param::text(local_table), param::timestamptz(since)];
-    let rows = tx.query(COMPARED_TENANTS, &params).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+) -> Result<BTreeSet<MirrorKey>, DbError> {
+    let params = [param::texts(local_tables), param::timestamptz(since)];
+    let rows = tx.query(COMPARED_MIRRORS, &params).await?;
+    let key = |row: &Row| MirrorKey {
+        tenant: row.get(0),
+        local_table: row.get(1),
+    };
+    Ok(rows.iter().map(key).collect())
 }

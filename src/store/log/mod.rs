@@ -9,7 +9,7 @@ use crate::error::Failure;
 use crate::model::{Counts, Outcome, RunId, TenantId, Trigger};
 
 pub use comparisons::{
-    LastLooks, compared_after, compared_tenants, last_looks, was_compared_since,
+    LastLooks, compared_after, compared_mirrors, last_looks, was_compared_since,
 };
 pub use read::{
     LoggedDetails, RunFilter, RunsQuery, by_id, by_idempotency_key, details, ended_after,

@@ -2,6 +2,7 @@
 
 mod checks;
 mod mirrors;
+mod own_tables;
 mod slots;
 mod sweeps;
 mod watermarks;

@@ -8,8 +8,7 @@
 //!
 //! - mirrors that differ, or that were not equal after their last run;
 //! - mirrors that have never run;
-//! - mirrors whose contents are due for a comparison;
-//! - all mirrors, if each tenant has its own local table.
+//! - mirrors whose contents are due for a comparison.
 //!
 //! Mirrors whose last run failed run last, so that they hold no others back. Otherwise the mirror that was in sync
 //! longest ago runs first.
@@ -20,19 +19,21 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 
 use crate::config::Config;
-use crate::db::{Database, DbError, Local, Remote, Tx};
-use crate::engine::{self, SyncError};
+use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, FailedSide, Failure};
-use crate::model::{RunId, TenantId, saturating_i64};
+use crate::model::{RunId, saturating_i64};
 use crate::store::mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
-use crate::store::{log, migrations, unchanged_mirrors};
+use crate::store::{log, migrations};
 
-use super::mirror::TenantMirror;
-use super::registry::Mirrors;
-use super::run::report::RunReport;
-use super::run::{known_columns, run_metrics};
-use super::{Request, error_of, live_state, local_table};
+use crate::mirrors::mirror::TenantMirror;
+use crate::mirrors::mirror_keys::keys;
+use crate::mirrors::registry::Mirrors;
+use crate::mirrors::run::report::RunReport;
+use crate::mirrors::run::run_metrics;
+use crate::mirrors::{Request, error_of, live_state, local_table};
+
+mod look;
 
 /// The result of a sweep.
 #[derive(Debug)]
@@ -120,13 +121,10 @@ impl Mirrors {
 
     /// Divides the mirrors into those that the look may find unchanged and those that need a run in any case.
     async fn sort(&self, states: &[(TenantMirror, MirrorState)]) -> Result<SortedMirrors, Failure> {
-        let has_one_table = !self.config().mapping.has_table_per_tenant();
-        let may_be_unchanged = |state: &MirrorState| has_one_table && state.was_equal();
-        // If no mirror may be unchanged, the log is not read. It may not exist yet.
-        let compared = match states.iter().any(|(_, state)| may_be_unchanged(state)) {
-            true => self.recently_compared().await?,
-            false => BTreeSet::new(),
-        };
+        let may_be_unchanged = states.iter().filter(|(_, state)| state.was_equal());
+        let may_be_unchanged: Vec<TenantMirror> =
+            may_be_unchanged.map(|(known, _)| known.clone()).collect();
+        let compared = self.recently_compared(&may_be_unchanged).await?;
         let mut sorted = SortedMirrors {
             candidates: Vec::new(),
             due: Vec::new(),
@@ -134,7 +132,7 @@ impl Mirrors {
         for (known, state) in states {
             let has_failed = state.last_run.is_some() && !state.was_equal();
             let aged = ((has_failed, state.equal_at()), known.clone());
-            match may_be_unchanged(state) && compared.contains(known.id.as_str()) {
+            match compared.contains(known.id.as_str()) {
                 true => sorted.candidates.push(aged),
                 false => sorted.due.push(aged),
             }
@@ -155,12 +153,11 @@ impl Mirrors {
             candidates,
             mut due,
         } = sorted;
-        let (Some(remote), Some(local)) = (&self.process.remote, &self.process.local) else {
-            return Err(self.unconfigured());
-        };
+        let candidate = |(_, known): &AgedMirror| known.clone();
+        let looked_at: Vec<TenantMirror> = candidates.iter().map(candidate).collect();
         let looked = match candidates.is_empty() {
             true => None,
-            false => Some(self.look(remote, local, &candidates, dry_run).await),
+            false => Some(self.look(&looked_at, dry_run).await),
         };
         match looked {
             None => {}
@@ -173,8 +170,7 @@ impl Mirrors {
                 due.extend(changed.map(|(aged, _)| aged));
                 counts.unchanged = counts.mirrors - saturating_i64(due.len());
             }
-            Some(Err(error)) => {
-                let failure = engine::failure(&error, &self.config().mapping.source);
+            Some(Err(failure)) => {
                 if failure.code.is_of_all_tenants() {
                     self.publish_remote(Some(&failure));
                     return Err(failure);
@@ -196,49 +192,6 @@ impl Mirrors {
             let state = live_state::connection(of_remote.cloned(), self.now());
             self.process.remote_state.send_replace(state);
         }
-    }
-
-    /// Finds out which of the mirrors are unchanged. Unless this is a dry run, records the time for those that are.
-    async fn look(
-        &self,
-        remote: &Database<Remote>,
-        local: &Database<Local>,
-        candidates: &[AgedMirror],
-        dry_run: bool,
-    ) -> Result<engine::SweepResult, SyncError> {
-        let mapping = &self.config().mapping;
-        let tenants: Vec<TenantId> = candidates
-            .iter()
-            .filter_map(|(_, known)| known.mirror.mapping().tenant.clone())
-            .collect();
-        let mut here = local.connect().await?;
-        let tx = here.begin_for_run("sweep").await?;
-        let at: DateTime<Utc> = tx
-            .query_one("-- tell the time\nselect now()", &[])
-            .await?
-            .get(0);
-        let table = table_name(&tx, &mapping.local_table).await?;
-        let mut there = remote.connect().await?;
-        let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
-        let snapshot = there.snapshot("sweep", &locks).await?;
-        let swept = engine::sweep(snapshot, &tx, mapping, &tenants).await;
-        there.discard();
-        let mut swept = swept?;
-        let settled = known_columns::settled(&tx, &table, &swept.relations, mapping).await?;
-        for ((_, known), is_equal) in candidates.iter().zip(&mut swept.is_equal) {
-            *is_equal &= settled.contains(known.id.as_str());
-        }
-        let unchanged = candidates.iter().zip(&swept.is_equal);
-        let unchanged = unchanged.filter(|(_, is_equal)| **is_equal);
-        let ids: Vec<String> = unchanged
-            .map(|((_, known), _)| known.id.as_str().to_owned())
-            .collect();
-        if !dry_run {
-            swept.remember(&tx).await?;
-            unchanged_mirrors::mark(&tx, &table, &ids, at).await?;
-            tx.commit().await?;
-        }
-        Ok(swept)
     }
 
     /// Runs these mirrors, a few at a time, and counts the runs by how they ended.
@@ -343,12 +296,23 @@ impl Mirrors {
         })
     }
 
-    /// Returns the tenants whose contents were compared so recently that no comparison is due.
-    async fn recently_compared(&self) -> Result<BTreeSet<String>, Failure> {
+    /// Returns those of these tenants whose contents were compared so recently that no comparison is due.
+    async fn recently_compared(
+        &self,
+        mirrors: &[TenantMirror],
+    ) -> Result<BTreeSet<String>, Failure> {
+        // Without mirrors, the log is not read. It may not exist yet.
+        if mirrors.is_empty() {
+            return Ok(BTreeSet::new());
+        }
         let since = self.now() - self.config().limits.full_compare;
         let read = async |tx: &Tx<'_, Local>| {
-            let table = table_name(tx, &self.config().mapping.local_table).await?;
-            Ok(log::compared_tenants(tx, &table, since).await?)
+            let keys = keys(tx, mirrors).await?;
+            let tables: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
+            let tables: Vec<String> = tables.into_iter().cloned().collect();
+            let compared = log::compared_mirrors(tx, &tables, since).await?;
+            let is_compared = keys.into_iter().filter(|key| compared.contains(key));
+            Ok(is_compared.map(|key| key.tenant).collect())
         };
         self.local()?.read("sweep", read).await
     }

@@ -1,0 +1,26 @@
+//! Finds the keys under which our tables hold mirrors.
+
+use crate::db::{DbError, Local, Tx};
+use crate::store::unchanged_mirrors::MirrorKey;
+
+use super::local_table;
+use super::mirror::TenantMirror;
+
+/// Returns the keys under which the database holds these mirrors, in the same order.
+pub(super) async fn keys(
+    tx: &Tx<'_, Local>,
+    known: &[TenantMirror],
+) -> Result<Vec<MirrorKey>, DbError> {
+    let tables = known
+        .iter()
+        .map(|known| known.mirror.mapping().local_table.as_str());
+    let tables = local_table::names(tx, tables).await?;
+    let keys = known
+        .iter()
+        .zip(tables)
+        .map(|(known, local_table)| MirrorKey {
+            tenant: known.id.as_str().to_owned(),
+            local_table,
+        });
+    Ok(keys.collect())
+}

@@ -1,0 +1,160 @@
+//! The look of a sweep: which of many mirrors are unchanged.
+//!
+//! Mirrors that share a local table are looked at in one transaction of each side. If each has a table of its own, the
+//! local tables are read in several transactions. What is found unchanged is recorded in one statement.
+
+use chrono::{DateTime, Utc};
+
+use crate::db::{Database, DbError, Local, Remote, Tx};
+use crate::engine::{self, OwnTables, SweptMirror, SyncError, TABLES_AT_ONCE};
+use crate::error::Failure;
+use crate::mirrors::mirror::TenantMirror;
+use crate::mirrors::mirror_keys::keys;
+use crate::mirrors::registry::Mirrors;
+use crate::model::TenantId;
+use crate::store::unchanged_mirrors::{self, MirrorKey};
+use crate::store::watermarks::VersionSum;
+
+/// What a look found.
+pub(super) struct Look {
+    /// For each mirror, whether it is unchanged.
+    pub(super) is_equal: Vec<bool>,
+    /// How many bytes the remote sent.
+    pub(super) remote_bytes: i64,
+}
+
+impl Mirrors {
+    /// Finds out which of the mirrors are unchanged. Unless this is a dry run, records the time for those that are.
+    pub(super) async fn look(
+        &self,
+        mirrors: &[TenantMirror],
+        dry_run: bool,
+    ) -> Result<Look, Failure> {
+        let (Some(remote), Some(local)) = (&self.process.remote, &self.process.local) else {
+            return Err(self.unconfigured());
+        };
+        let looked = match self.config().mapping.has_table_per_tenant() {
+            true => Box::pin(self.look_at_own_tables(remote, local, mirrors, dry_run)).await,
+            false => Box::pin(self.look_at_shared_table(remote, local, mirrors, dry_run)).await,
+        };
+        looked.map_err(|error| self.failure_of(&error))
+    }
+
+    async fn look_at_shared_table(
+        &self,
+        remote: &Database<Remote>,
+        local: &Database<Local>,
+        mirrors: &[TenantMirror],
+        dry_run: bool,
+    ) -> Result<Look, SyncError> {
+        let mapping = &self.config().mapping;
+        let mut here = local.connect().await?;
+        let tx = here.begin_for_run("sweep").await?;
+        let at = time(&tx).await?;
+        let keys = keys(&tx, mirrors).await?;
+        let swept = swept(mirrors, &keys);
+        let mut there = remote.connect().await?;
+        let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
+        let snapshot = there.snapshot("sweep", &locks).await?;
+        let found = engine::sweep(snapshot, &tx, mapping, &swept).await;
+        there.discard();
+        let found = found?;
+        if !dry_run {
+            found.remember(&tx).await?;
+            mark(&tx, &keys, &found.is_equal, at).await?;
+            tx.commit().await?;
+        }
+        Ok(Look {
+            is_equal: found.is_equal,
+            remote_bytes: found.remote_bytes,
+        })
+    }
+
+    async fn look_at_own_tables(
+        &self,
+        remote: &Database<Remote>,
+        local: &Database<Local>,
+        mirrors: &[TenantMirror],
+        dry_run: bool,
+    ) -> Result<Look, SyncError> {
+        let mapping = &self.config().mapping;
+        let read = async |tx: &Tx<'_, Local>| {
+            Ok::<_, DbError>((time(tx).await?, keys(tx, mirrors).await?))
+        };
+        let (at, keys) = local.read("sweep", read).await?;
+        let swept = swept(mirrors, &keys);
+        let mut there = remote.connect().await?;
+        let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
+        let snapshot = there.snapshot("sweep", &locks).await?;
+        let sweep = OwnTables::begin(snapshot, mapping).await?;
+        let mut expected = Vec::with_capacity(swept.len());
+        for some in swept.chunks(TABLES_AT_ONCE) {
+            expected.extend(self.expected(&sweep, local, some).await?);
+        }
+        let tenants: Vec<TenantId> = swept.iter().map(|one| one.tenant.clone()).collect();
+        let compared = sweep.compare(&tenants, &expected).await;
+        there.discard();
+        let (is_equal, remote_bytes) = compared?;
+        if !dry_run {
+            let work = async |tx: &Tx<'_, Local>| mark(tx, &keys, &is_equal, at).await;
+            local.write("sweep", work).await?;
+        }
+        Ok(Look {
+            is_equal,
+            remote_bytes,
+        })
+    }
+
+    /// Reads some of the local tables. If they cannot be read together, nothing is known of them, so that each gets a run.
+    async fn expected(
+        &self,
+        sweep: &OwnTables<'_>,
+        local: &Database<Local>,
+        mirrors: &[SweptMirror<'_>],
+    ) -> Result<Vec<Option<VersionSum>>, SyncError> {
+        let mut here = local.connect().await?;
+        let tx = here.begin_for_run("sweep").await?;
+        match sweep.expected(&tx, mirrors).await {
+            Err(error) if !self.failure_of(&error).code.is_of_all_tenants() => {
+                drop(tx);
+                here.discard();
+                tracing::warn!(error = %self.failure_of(&error), "some local tables could not be looked at together, so each gets a run");
+                Ok(vec![None; mirrors.len()])
+            }
+            expected => expected,
+        }
+    }
+
+    fn failure_of(&self, error: &SyncError) -> Failure {
+        engine::failure(error, &self.config().mapping.source)
+    }
+}
+
+/// The mirrors as the engine takes them, with their keys.
+fn swept<'m>(mirrors: &'m [TenantMirror], keys: &[MirrorKey]) -> Vec<SweptMirror<'m>> {
+    let swept = mirrors.iter().zip(keys).map(|(known, key)| {
+        let mapping = known.mirror.mapping();
+        SweptMirror {
+            mapping,
+            tenant: mapping.tenant.as_ref().unwrap_or(&known.id),
+            key: key.clone(),
+        }
+    });
+    swept.collect()
+}
+
+async fn mark(
+    tx: &Tx<'_, Local>,
+    keys: &[MirrorKey],
+    is_equal: &[bool],
+    at: DateTime<Utc>,
+) -> Result<(), DbError> {
+    let equal = keys.iter().zip(is_equal).filter(|(_, is_equal)| **is_equal);
+    unchanged_mirrors::mark(tx, equal.map(|(key, _)| key), at).await
+}
+
+/// The time of the local database when the transaction began.
+async fn time(tx: &Tx<'_, Local>) -> Result<DateTime<Utc>, DbError> {
+    let row = tx.query_one("-- tell the time\nselect now()", &[]).await?;
+    Ok(row.get(0))
+}
