@@ -20,7 +20,9 @@ create index on meter (tenant_id);";
 
 /// The remote's meters. Those of one tenant are spread over the whole table.
 pub(crate) fn remote(size: Size) -> String {
-    let Size { tenants, meters } = size;
+    let Size {
+        tenants, meters, ..
+    } = size;
     let all = u64::from(tenants) * u64::from(meters);
     format!(
         "{TABLE}
@@ -50,6 +52,23 @@ analyze tenant",
         size.tenants
     )
 }
+
+/// The local tables of the tenants' own, a few to a statement list because a transaction holds a lock on each. They inherit
+/// from the table `meter`, by which the bench reads the rows of all of them.
+pub(crate) fn own_tables(size: Size) -> impl Iterator<Item = String> {
+    const AT_ONCE: u32 = 100;
+    let firsts = (1..=size.tenants).step_by(AT_ONCE as usize);
+    firsts.map(move |first| {
+        let last = size.tenants.min(first + AT_ONCE - 1);
+        let table = |tenant| {
+            format!("create table {OWN_TABLE}{tenant} (primary key (id)) inherits (meter);\n")
+        };
+        (first..=last).map(table).collect()
+    })
+}
+
+/// The name of a tenant's own table, without its id at the end.
+pub(crate) const OWN_TABLE: &str = "meter_of_";
 
 /// Changes one meter of every hundredth tenant. `turn` is another number each time.
 pub(crate) fn change_some(size: Size, turn: u32) -> String {

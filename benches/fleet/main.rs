@@ -71,7 +71,9 @@ async fn measure(options: &Options) -> Result<()> {
 }
 
 async fn of_site(site: &Site, options: &Options) -> Result<Figures> {
-    let Size { tenants, meters } = site.size;
+    let Size {
+        tenants, meters, ..
+    } = site.size;
     let mut figures = Figures::new(site.size);
     let stop = CancellationToken::new();
     let mirrors = site.mirrors()?;
@@ -93,7 +95,9 @@ async fn rounds(
     options: &Options,
     figures: &mut Figures,
 ) -> Result<()> {
-    let Size { tenants, meters } = site.size;
+    let Size {
+        tenants, meters, ..
+    } = site.size;
     for turn in 0..=options.program.rounds {
         let mut round = Round {
             site,

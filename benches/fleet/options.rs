@@ -13,12 +13,13 @@ use crate::program_options::ProgramOptions;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "fleet")]
 pub(crate) struct Options {
-    /// How many tenants there are and how many meters each of them has; several are measured one after another
+    /// How many tenants there are and how many meters each of them has; several are measured one after another. With `t`
+    /// at the end, each tenant has a local table of its own
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "10000x100,1000x1000",
-        value_name = "TENANTSxMETERS"
+        default_value = "10000x100,1000x1000,10000x100t",
+        value_name = "TENANTSxMETERS[t]"
     )]
     pub(crate) sizes: Vec<Size>,
     /// How many single runs of unchanged tenants are timed in each round
@@ -31,11 +32,13 @@ pub(crate) struct Options {
     pub(crate) program: ProgramOptions,
 }
 
-/// How many tenants there are, and how many meters each has.
+/// How many tenants there are, how many meters each has, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) tenants: u32,
     pub(crate) meters: u32,
+    /// Whether each tenant has a local table of its own.
+    pub(crate) has_own_tables: bool,
 }
 
 impl FromStr for Size {
@@ -43,9 +46,14 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let (tenants, meters) = text.split_once('x').context("a size is like 1000x100")?;
+        let shared = meters.strip_suffix('t');
         let size = Self {
             tenants: tenants.parse().context("the number of tenants")?,
-            meters: meters.parse().context("the number of meters")?,
+            has_own_tables: shared.is_some(),
+            meters: shared
+                .unwrap_or(meters)
+                .parse()
+                .context("the number of meters")?,
         };
         // Four tenants are changed in ways of their own, and of a few the second meter is.
         ensure!(

@@ -73,7 +73,10 @@ process. Connections are the most that were open at a time during the first swee
 /// The heading of a column.
 pub(crate) fn title(size: Size) -> String {
     let [tenants, meters] = [size.tenants, size.meters].map(|number| count(number.into()));
-    format!("{tenants} x {meters}")
+    match size.has_own_tables {
+        true => format!("{tenants} x {meters}, own tables"),
+        false => format!("{tenants} x {meters}"),
+    }
 }
 
 /// A time in milliseconds with its unit.

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use meter_sync::config::Setting;
+use meter_sync::config::{Setting, TENANT_PLACEHOLDER};
 use meter_sync::embedded::Server;
 use meter_sync::mirrors::Mirrors;
 use tokio::process::Command;
 use tokio_postgres::Client;
 
-use crate::data;
+use crate::data::{self, OWN_TABLE};
 use crate::options::{Options, Size};
 use crate::server_cpu::server_cpu_seconds;
 use crate::server_pair::{self, ServerPair, connect};
@@ -18,11 +18,13 @@ use crate::server_pair::{self, ServerPair, connect};
 pub(crate) const NO_SCHEDULE: &str = "0 0 1 1 *";
 
 /// Settings of both servers beside those of every temporary server. Nothing is vacuumed in the midst of a measurement.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "shared_buffers=512MB",
     "max_wal_size=4GB",
     "checkpoint_timeout=1h",
     "autovacuum=off",
+    // The bench reads the own tables of all tenants with one statement.
+    "max_locks_per_transaction=1024",
     "timezone=UTC",
     "log_timezone=UTC",
 ];
@@ -61,6 +63,11 @@ impl Site {
         let local = connect(&servers.local).await?;
         remote.batch_execute(&data::remote(size)).await?;
         local.batch_execute(&data::local(size)).await?;
+        if size.has_own_tables {
+            for tables in data::own_tables(size) {
+                local.batch_execute(&tables).await?;
+            }
+        }
         remote.batch_execute("vacuum (freeze, analyze)").await?;
         let program = &options.program.program;
         Ok(Self {
@@ -80,7 +87,16 @@ impl Site {
             (Setting::Schedule, schedule.to_owned()),
             (Setting::Jitter, "0s".to_owned()),
         ];
-        self.servers.urls().into_iter().chain(others)
+        let own_table = (
+            Setting::LocalTable,
+            format!("{OWN_TABLE}{TENANT_PLACEHOLDER}"),
+        );
+        let own_table = Some(own_table).filter(|_| self.size.has_own_tables);
+        self.servers
+            .urls()
+            .into_iter()
+            .chain(others)
+            .chain(own_table)
     }
 
     /// The command `serve` of the program for all tenants.

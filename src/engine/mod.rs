@@ -42,7 +42,7 @@ pub(crate) use relations::row_security::may_hide_rows;
 pub use scope::Scope;
 pub(crate) use scope::try_tenant;
 pub(crate) use source_remedy::failure;
-pub use sweep::{OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep};
+pub use sweep::{LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep};
 
 mod relations;
 mod resolve;

@@ -56,13 +56,31 @@ pub async fn read(
 /// Stores a watermark, and replaces the mirror's last one.
 pub async fn keep(
     tx: &Tx<'_, Local>,
-    tenant: &TenantId,
-    local_table: &str,
-    basis: &str,
+    key: WatermarkKey,
     watermark: &Watermark,
 ) -> Result<(), DbError> {
-    let totals = (tenant.clone(), watermark.totals.clone());
-    keep_all(tx, (local_table, basis), &[totals], watermark.horizon).await
+    let totals = watermark.totals.clone();
+    keep_all(tx, &[NewWatermark { key, totals }], watermark.horizon).await
+}
+
+/// What a watermark is stored under.
+#[derive(Clone, Debug)]
+pub struct WatermarkKey {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The local table, quoted.
+    pub local_table: String,
+    /// A hash of the table files and settings on which row versions depend.
+    pub basis: String,
+}
+
+/// A watermark to store.
+#[derive(Clone, Debug)]
+pub struct NewWatermark {
+    /// What it is stored under.
+    pub key: WatermarkKey,
+    /// The number of rows and the sum of versions on each side.
+    pub totals: PerSide<VersionSum>,
 }
 
 // Postgres accepts `unnest` with several arrays only without its schema. In that form it never means another function.
@@ -70,15 +88,15 @@ const KEEP: &str = "\
 -- remember the versions
 insert into meter_sync.meter_sync_seen
     (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon)
-select u.tenant, $2, $3, u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8
-from unnest($1, $4, $5, $6, $7) u (tenant, remote_rows, remote_sum, local_rows, local_sum)
+select u.tenant, u.local_table, u.basis, u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8
+from unnest($1, $2, $3, $4, $5, $6, $7) u (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum)
 order by u.tenant
 on conflict (tenant, local_table) do update set
     basis = excluded.basis, remote_rows = excluded.remote_rows, remote_sum = excluded.remote_sum,
     local_rows = excluded.local_rows, local_sum = excluded.local_sum,
     remote_horizon = excluded.remote_horizon";
 
-/// Stores a watermark for each of these tenants, all with the same horizon. The caller must be sure of two things:
+/// Stores watermarks, all with the same horizon. The caller must be sure of two things:
 ///
 /// - Both sides were equal in the remote snapshot in which the remote versions and the horizon were read.
 /// - The local versions were read before the local rows were compared.
@@ -87,29 +105,26 @@ on conflict (tenant, local_table) do update set
 /// holds.
 pub async fn keep_all(
     local: &Tx<'_, Local>,
-    (table, basis): (&str, &str),
-    tenants: &[(TenantId, PerSide<VersionSum>)],
+    watermarks: &[NewWatermark],
     horizon: i64,
 ) -> Result<(), DbError> {
-    let ids: Vec<String> = tenants
-        .iter()
-        .map(|(id, _)| id.as_str().to_owned())
-        .collect();
-    let numbers = |number: fn(&PerSide<VersionSum>) -> i64| -> Vec<i64> {
-        tenants.iter().map(|(_, totals)| number(totals)).collect()
+    let texts = |text: fn(&WatermarkKey) -> &str| -> Vec<String> {
+        let keys = watermarks.iter().map(|one| &one.key);
+        keys.map(|key| text(key).to_owned()).collect()
     };
-    let (remote_rows, remote_sums) = (
-        numbers(|totals| totals.remote.0),
-        numbers(|totals| totals.remote.1),
-    );
-    let (local_rows, local_sums) = (
-        numbers(|totals| totals.local.0),
-        numbers(|totals| totals.local.1),
-    );
+    let numbers = |number: fn(&PerSide<VersionSum>) -> i64| -> Vec<i64> {
+        watermarks.iter().map(|one| number(&one.totals)).collect()
+    };
+    let tenants = texts(|key| key.tenant.as_str());
+    let (tables, bases) = (texts(|key| &key.local_table), texts(|key| &key.basis));
+    let remote_rows = numbers(|totals| totals.remote.0);
+    let remote_sums = numbers(|totals| totals.remote.1);
+    let local_rows = numbers(|totals| totals.local.0);
+    let local_sums = numbers(|totals| totals.local.1);
     let params = [
-        param::texts(&ids),
-        param::text(table),
-        param::text(basis),
+        param::texts(&tenants),
+        param::texts(&tables),
+        param::texts(&bases),
         param::bigints(&remote_rows),
         param::bigints(&remote_sums),
         param::bigints(&local_rows),
@@ -152,28 +167,27 @@ select u.n, s.remote_rows, s.remote_sum, s.local_rows, s.local_sum
 from unnest($1, $2, $3) with ordinality u (tenant, local_table, basis, n)
 join meter_sync.meter_sync_seen s on s.tenant = u.tenant and s.local_table = u.local_table and s.basis = u.basis";
 
-/// The watermarks of mirrors that do not share a table, to be looked up.
-#[derive(Debug, Default)]
-pub struct WatermarkKeys {
-    /// The tenants' ids.
-    pub tenants: Vec<String>,
-    /// The local tables, quoted.
-    pub local_tables: Vec<String>,
-    /// See [`read`].
-    pub bases: Vec<String>,
-}
-
-/// Reads the versions of many watermarks, in the order of `keys`. A version is `None` where [`read`] returns `None`.
+/// Reads the versions of watermarks, in the order of `keys`. They are `None` where there is no key, and where [`read`]
+/// returns `None`.
 pub async fn of_tables(
     local: &Tx<'_, Local>,
-    keys: &WatermarkKeys,
+    keys: &[Option<WatermarkKey>],
 ) -> Result<Vec<Option<PerSide<VersionSum>>>, DbError> {
+    let text = |text: fn(&WatermarkKey) -> &str| -> Vec<String> {
+        let texts = keys.iter().map(|key| key.as_ref().map_or("", text));
+        texts.map(str::to_owned).collect()
+    };
+    let (tenants, tables) = (
+        text(|key| key.tenant.as_str()),
+        text(|key| &key.local_table),
+    );
+    let bases = text(|key| &key.basis);
     let params = [
-        param::texts(&keys.tenants),
-        param::texts(&keys.local_tables),
-        param::texts(&keys.bases),
+        param::texts(&tenants),
+        param::texts(&tables),
+        param::texts(&bases),
     ];
-    let mut found = vec![None; keys.tenants.len()];
+    let mut found = vec![None; keys.len()];
     for row in local.query(OF_TABLES, &params).await? {
         let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
         if let Some(known) = found.get_mut(place) {

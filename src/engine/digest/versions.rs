@@ -31,7 +31,7 @@ use crate::db::{DbError, Remote, Side, Tx, both};
 
 use super::sum_cursor::{SAVEPOINT, none_if_not_computable};
 use crate::engine::RunContext;
-use crate::store::watermarks::{self, PerSide, VersionSum, Watermark};
+use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKey};
 
 /// The row versions of both sides, read before anything was compared.
 #[derive(Debug)]
@@ -140,8 +140,12 @@ impl<'s> RowVersions<'s> {
     }
 
     async fn keep(self, run: &RunContext<'_>) -> Result<(), DbError> {
-        let (tenant, table) = (run.job.tenant, &run.relations.local);
-        watermarks::keep(run.local, tenant, table, self.basis, &self.now).await
+        let key = WatermarkKey {
+            tenant: run.job.tenant.clone(),
+            local_table: run.relations.local.clone(),
+            basis: self.basis.to_owned(),
+        };
+        watermarks::keep(run.local, key, &self.now).await
     }
 
     /// Stores the versions for the next run, after `loaded` rows were copied into an empty table. Stores nothing if the

@@ -11,11 +11,11 @@ use super::missing_names::{lacks, remote_source};
 /// query has no `oid` and no `file`.
 pub(in crate::engine) struct RemoteSide {
     pub(in crate::engine) from: String,
-    pub(super) is_plain: bool,
+    pub(in crate::engine) is_plain: bool,
     pub(super) may_be_foreign: bool,
     pub(super) columns: Vec<Column>,
     pub(in crate::engine) oid: Option<u32>,
-    pub(super) file: Option<String>,
+    pub(in crate::engine) file: Option<String>,
     pub(super) what: String,
 }
 

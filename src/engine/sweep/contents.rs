@@ -68,7 +68,7 @@ pub(super) async fn look(
             condition: "",
             ids: &ids,
         };
-        let condition = condition(relations);
+        let condition = format!(" and {}", can_match(relations, "u.id"));
         let here = SumQuery {
             table: &relations.local,
             row: "l",
@@ -106,13 +106,13 @@ pub(super) async fn look(
     }
 }
 
-/// The conditions on local rows: they have a key, and are not inactive rows with a tombstone. No remote row can match a
-/// row that is left out.
-fn condition(relations: &Relations) -> String {
+/// The condition on local rows: they have a key, and are not inactive rows with a tombstone. No remote row can match a row
+/// that is left out. `tenant` is an SQL expression of the tenant's id.
+pub(super) fn can_match(relations: &Relations, tenant: &str) -> String {
     format!(
-        " and {} and not (l.{} is not true and exists (
+        "{} and not (l.{} is not true and exists (
         select from meter_sync.meter_sync_gone g
-        where g.tenant = u.id and g.local_table = {} and g.key_hash = {}))",
+        where g.tenant = {tenant} and g.local_table = {} and g.key_hash = {}))",
         relations.has_key("l"),
         quote::identifier(&relations.active),
         quote::literal(&relations.local),
@@ -173,25 +173,25 @@ release savepoint {SAVEPOINT}"
 }
 
 /// The rows and hashes that are summed on one side.
-struct SumQuery<'a> {
+pub(super) struct SumQuery<'a> {
     /// The table, view or query, for use after `from`.
-    table: &'a str,
+    pub(super) table: &'a str,
     /// The alias of a row.
-    row: &'a str,
+    pub(super) row: &'a str,
     /// The tenant column.
-    column: &'a Column,
+    pub(super) column: &'a Column,
     /// The hash of a row.
-    hash: &'a str,
+    pub(super) hash: &'a str,
     /// More conditions on the rows, each with `and` before it. They can use `u.id`, the tenant's id.
-    condition: &'a str,
+    pub(super) condition: &'a str,
     /// The ids of the tenants, as an SQL expression of an array of texts.
-    ids: &'a str,
+    pub(super) ids: &'a str,
 }
 
 impl SumQuery<'_> {
     /// SQL for the sums by tenant, with the columns `n` (the tenant's place among the ids, from 1), `rows` and `sum`. A
     /// tenant without meters is in the result, too.
-    fn by_tenant(&self) -> String {
+    pub(super) fn by_tenant(&self) -> String {
         let SumQuery {
             table,
             row,

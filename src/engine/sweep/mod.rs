@@ -11,7 +11,7 @@
 //!
 //! A sum over several tenants is the exclusive or of their sums. It hides a change with a probability of 2^-64.
 
-pub use own_tables::{OwnTables, TABLES_AT_ONCE};
+pub use own_tables::{LocalFinding, OwnTables, TABLES_AT_ONCE};
 
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ use crate::model::{RunId, TenantId};
 
 use super::{Relations, SyncError, digest, read, relations};
 use crate::store::unchanged_mirrors::MirrorKey;
-use crate::store::watermarks::{self, PerSide, VersionSum};
+use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
 use tenant_sum_cursor::GROUP;
 use versions::Unproven;
 
@@ -65,19 +65,38 @@ impl SweepResult {
         let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) else {
             return Ok(());
         };
-        let store = async {
-            let of = (self.relations.local.as_str(), basis.as_str());
-            match watermarks::keep_all(local, of, &self.proven, horizon).await {
-                Ok(()) => Ok(Ok(())),
-                Err(error) if local.is_silent() => Err(error),
-                Err(error) => Ok(Err(error)),
-            }
-        };
-        if let Err(error) = local.attempt("meter_sync_watermarks", store).await? {
-            tracing::debug!(%error, "could not store the watermarks of the tenants that are equal");
-        }
-        Ok(())
+        let proven = self.proven.iter().map(|(tenant, totals)| NewWatermark {
+            key: WatermarkKey {
+                tenant: tenant.clone(),
+                local_table: self.relations.local.clone(),
+                basis: basis.clone(),
+            },
+            totals: totals.clone(),
+        });
+        remember(local, &proven.collect::<Vec<_>>(), horizon).await
     }
+}
+
+/// Stores watermarks of tenants whose contents were found equal. If that fails, none is stored.
+async fn remember(
+    local: &Tx<'_, Local>,
+    watermarks: &[NewWatermark],
+    horizon: i64,
+) -> Result<(), SyncError> {
+    if watermarks.is_empty() {
+        return Ok(());
+    }
+    let store = async {
+        match watermarks::keep_all(local, watermarks, horizon).await {
+            Ok(()) => Ok(Ok(())),
+            Err(error) if local.is_silent() => Err(error),
+            Err(error) => Ok(Err(error)),
+        }
+    };
+    if let Err(error) = local.attempt("meter_sync_watermarks", store).await? {
+        tracing::debug!(%error, "could not store the watermarks of the tenants that are equal");
+    }
+    Ok(())
 }
 
 /// Finds the mirrors that need no run, because both sides are equal. All share the tables of `mapping`, whose own tenant

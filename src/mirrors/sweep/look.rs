@@ -6,14 +6,13 @@
 use chrono::{DateTime, Utc};
 
 use crate::db::{Database, DbError, Local, Remote, Tx};
-use crate::engine::{self, OwnTables, SweptMirror, SyncError, TABLES_AT_ONCE};
+use crate::engine::{self, LocalFinding, OwnTables, SweptMirror, SyncError, TABLES_AT_ONCE};
 use crate::error::Failure;
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::model::TenantId;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
-use crate::store::watermarks::VersionSum;
 
 /// What a look found.
 pub(super) struct Look {
@@ -86,42 +85,45 @@ impl Mirrors {
         let mut there = remote.connect().await?;
         let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
         let snapshot = there.snapshot("sweep", &locks).await?;
-        let sweep = OwnTables::begin(snapshot, mapping).await?;
-        let mut expected = Vec::with_capacity(swept.len());
+        let mut sweep = OwnTables::begin(snapshot, mapping).await?;
+        let mut findings = Vec::with_capacity(swept.len());
         for some in swept.chunks(TABLES_AT_ONCE) {
-            expected.extend(self.expected(&sweep, local, some).await?);
+            findings.extend(self.read_own_tables(&mut sweep, local, some).await?);
         }
         let tenants: Vec<TenantId> = swept.iter().map(|one| one.tenant.clone()).collect();
-        let compared = sweep.compare(&tenants, &expected).await;
+        let found = sweep.compare(&tenants, &findings).await;
         there.discard();
-        let (is_equal, remote_bytes) = compared?;
+        let found = found?;
         if !dry_run {
-            let work = async |tx: &Tx<'_, Local>| mark(tx, &keys, &is_equal, at).await;
+            let work = async |tx: &Tx<'_, Local>| {
+                found.remember(tx).await?;
+                Ok::<_, SyncError>(mark(tx, &keys, &found.is_equal, at).await?)
+            };
             local.write("sweep", work).await?;
         }
         Ok(Look {
-            is_equal,
-            remote_bytes,
+            is_equal: found.is_equal,
+            remote_bytes: found.remote_bytes,
         })
     }
 
     /// Reads some of the local tables. If they cannot be read together, nothing is known of them, so that each gets a run.
-    async fn expected(
+    async fn read_own_tables(
         &self,
-        sweep: &OwnTables<'_>,
+        sweep: &mut OwnTables<'_>,
         local: &Database<Local>,
         mirrors: &[SweptMirror<'_>],
-    ) -> Result<Vec<Option<VersionSum>>, SyncError> {
+    ) -> Result<Vec<LocalFinding>, SyncError> {
         let mut here = local.connect().await?;
         let tx = here.begin_for_run("sweep").await?;
-        match sweep.expected(&tx, mirrors).await {
+        match sweep.look(&tx, mirrors).await {
             Err(error) if !self.failure_of(&error).code.is_of_all_tenants() => {
                 drop(tx);
                 here.discard();
                 tracing::warn!(error = %self.failure_of(&error), "some local tables could not be looked at together, so each gets a run");
-                Ok(vec![None; mirrors.len()])
+                Ok(vec![LocalFinding::Nothing; mirrors.len()])
             }
-            expected => expected,
+            findings => findings,
         }
     }
 

@@ -229,3 +229,75 @@ async fn a_column_that_the_remote_drops_gets_every_table_a_run() {
     assert_eq!(rows(&site.local, drifted).await, json!([{"count": 3}]));
     assert_eq!(swept(&mirrors).await, (3, 0, 0));
 }
+
+const MARKS: &str =
+    "select tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum
+    from meter_sync.meter_sync_seen order by tenant";
+
+#[tokio::test]
+async fn without_watermarks_many_tables_are_compared_by_contents_and_get_new_ones() {
+    let site = site_of(40).await;
+    let mirrors = site::mirrors(&of_all(&site));
+    assert_eq!(swept(&mirrors).await, (0, 40, 0));
+    // A meter that is gone from the remote. Contents are equal only with its tombstone, versions without it, too.
+    site.on_remote("delete from meter where id = 14").await;
+    assert_eq!(swept(&mirrors).await, (39, 1, 0));
+    let marks = rows(&site.local, MARKS).await;
+    let forget = "delete from meter_sync.meter_sync_seen";
+    site.on_local(forget).await;
+    assert_eq!(swept(&mirrors).await, (40, 0, 0), "by contents");
+    assert_eq!(
+        rows(&site.local, MARKS).await,
+        marks,
+        "as the runs left them"
+    );
+    site.on_local("delete from meter_sync.meter_sync_gone")
+        .await;
+    assert_eq!(swept(&mirrors).await, (40, 0, 0), "by versions");
+    site.on_local(forget).await;
+    site.on_remote("update meter set name = 'new' where id = 16")
+        .await;
+    site.on_local("update site_9.meter set name = 'ours' where id = 18")
+        .await;
+    assert_eq!(swept(&mirrors).await, (37, 3, 0), "one lacks its tombstone");
+    site.on_local("update site_10.meter set name = 'ours' where id = 20")
+        .await;
+    assert_eq!(swept(&mirrors).await, (39, 1, 0));
+}
+
+#[tokio::test]
+async fn a_view_is_compared_with_many_tables_by_contents() {
+    let site = site_of(40).await;
+    site.on_remote(
+        "create view meters as select id::integer, tenant_id::text, name, active from meter",
+    )
+    .await;
+    let settings = of_all(&site).with(Setting::RemoteTable, "meters");
+    let mirrors = site::mirrors(&settings);
+    assert_eq!(swept(&mirrors).await, (0, 40, 0));
+    assert_eq!(swept(&mirrors).await, (40, 0, 0));
+    site.on_remote("update meter set name = 'new' where id = 16")
+        .await;
+    site.on_local("update site_9.meter set name = 'ours' where id = 18")
+        .await;
+    assert_eq!(swept(&mirrors).await, (38, 2, 0));
+    assert_eq!(swept(&mirrors).await, (40, 0, 0));
+}
+
+#[tokio::test]
+async fn tables_of_different_columns_are_compared_by_contents() {
+    let site = site_of(40).await;
+    for tenant in 7..=20 {
+        let change = format!(
+            "alter table site_{tenant}.meter alter column id type varchar(40), alter column name type varchar(80)"
+        );
+        site.on_local(&change).await;
+    }
+    let mirrors = site::mirrors(&of_all(&site));
+    assert_eq!(swept(&mirrors).await, (0, 40, 0));
+    site.on_local("delete from meter_sync.meter_sync_seen")
+        .await;
+    site.on_remote("update meter set name = 'new' where id in (16, 90)")
+        .await;
+    assert_eq!(swept(&mirrors).await, (38, 2, 0));
+}

@@ -1,0 +1,62 @@
+//! Finds the local tables of the tenants' own that a sweep can look at.
+
+use crate::db::catalog;
+use crate::db::{Local, Tx};
+use crate::engine::relations::{self, RemoteSide};
+use crate::engine::sweep::{SweptMirror, settled_columns};
+use crate::engine::{Relations, Scope, SyncError};
+
+/// A local table that a run would take, with the columns that the last run recorded.
+pub(super) struct KnownTable<'m> {
+    /// The place of its mirror.
+    pub(super) place: usize,
+    pub(super) mirror: &'m SweptMirror<'m>,
+    pub(super) relations: Relations,
+    /// The SQL condition for the mirror's rows `l`.
+    pub(super) filter: String,
+}
+
+/// Locks the local tables that can be read, and looks them up in the catalogs. A table is left out, so that its mirror gets
+/// a run, if it is missing or no ordinary table, if the role may not read all of it, if a run would refuse it, or if the run
+/// would record other columns.
+pub(super) async fn look_up<'m>(
+    there: &RemoteSide,
+    local: &Tx<'_, Local>,
+    mirrors: &'m [SweptMirror<'m>],
+) -> Result<Vec<KnownTable<'m>>, SyncError> {
+    let mut readable: Vec<(usize, &SweptMirror<'_>)> = Vec::new();
+    let name = |mirror: &SweptMirror<'_>| mirror.mapping.local_table.clone();
+    let names: Vec<String> = mirrors.iter().map(name).collect();
+    for place in catalog::readable_tables(local, &names).await? {
+        readable.extend(mirrors.get(place).map(|mirror| (place, mirror)));
+    }
+    let names: Vec<String> = readable.iter().map(|(_, mirror)| name(mirror)).collect();
+    relations::locks::hold_local_tables(local, &names).await?;
+    let found = catalog::find_all(local, &names).await?;
+    let oids: Vec<u32> = found.iter().flatten().map(|table| table.oid).collect();
+    let mut unique = catalog::unique_indexes_of(local, &oids).await?;
+    let mut tables = Vec::new();
+    for ((place, mirror), here) in readable.into_iter().zip(found) {
+        // If the object ids are equal, both may be the same table, which a run finds out.
+        let Some(here) = here.filter(|here| there.oid != Some(here.oid)) else {
+            continue;
+        };
+        let unique = unique.remove(&here.oid).unwrap_or_default();
+        let Ok(relations) = relations::relate(there, &here, &unique, mirror.mapping) else {
+            continue;
+        };
+        tables.push(KnownTable {
+            place,
+            mirror,
+            filter: Scope::of(&relations, mirror.tenant).local_filter,
+            relations,
+        });
+    }
+    let relations = |place| {
+        let table = tables.iter().find(|table| table.place == place);
+        table.map(|table| &table.relations)
+    };
+    let settled = settled_columns::of_mirrors(local, mirrors, relations).await?;
+    tables.retain(|table| settled.get(table.place) == Some(&true));
+    Ok(tables)
+}

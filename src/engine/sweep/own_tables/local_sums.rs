@@ -1,0 +1,101 @@
+//! Sums the rows of many local tables with one statement.
+
+use tokio_postgres::SimpleQueryRow;
+
+use super::known_tables::KnownTable;
+use crate::db::{DbError, Local, Tx, quote};
+use crate::engine::digest::row_hash::{Hasher, RowSide};
+use crate::engine::digest::sum_cursor::{SAVEPOINT, none_if_not_computable};
+use crate::engine::digest::versions::row_version;
+use crate::engine::sweep::contents;
+use crate::store::watermarks::VersionSum;
+
+/// The sums over the rows of one table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ContentSums {
+    /// The number of rows that remote rows can match, and the sum of their hashes.
+    pub(super) contents: VersionSum,
+    /// The number of all rows, and the sum of their versions.
+    pub(super) versions: VersionSum,
+}
+
+/// Sums the versions of the rows of each table, in their order. All are `None` if they cannot be computed.
+pub(super) async fn of_versions(
+    local: &Tx<'_, Local>,
+    tables: &[&KnownTable<'_>],
+) -> Result<Vec<Option<VersionSum>>, DbError> {
+    let version = row_version("l");
+    let sums = format!("pg_catalog.count(*), coalesce(pg_catalog.bit_xor({version}), 0)");
+    let of_table = |table: &KnownTable<'_>| format!("{sums} {}", rows_of(table));
+    let read = |row: &SimpleQueryRow| number(row, 1).zip(number(row, 2));
+    sum(local, tables, of_table, read).await
+}
+
+/// Sums the hashes and the versions of the rows of each table, in their order. All are `None` if they cannot be computed.
+/// Both are read by one statement, so that they are of the same rows.
+pub(super) async fn of_contents(
+    local: &Tx<'_, Local>,
+    tables: &[&KnownTable<'_>],
+    hasher: Hasher,
+) -> Result<Vec<Option<ContentSums>>, DbError> {
+    let version = row_version("l");
+    let of_table = |table: &KnownTable<'_>| {
+        let hash = hasher.hash(&table.relations, RowSide::Local, |_| true);
+        let tenant = quote::literal(table.mirror.tenant.as_str());
+        let can_match = contents::can_match(&table.relations, &tenant);
+        format!(
+            "pg_catalog.count(*) filter (where {can_match}),
+    coalesce(pg_catalog.bit_xor({hash}) filter (where {can_match}), 0),
+    pg_catalog.count(*), coalesce(pg_catalog.bit_xor({version}), 0) {}",
+            rows_of(table)
+        )
+    };
+    let read = |row: &SimpleQueryRow| {
+        Some(ContentSums {
+            contents: number(row, 1).zip(number(row, 2))?,
+            versions: number(row, 3).zip(number(row, 4))?,
+        })
+    };
+    local.use_role_path().await?;
+    let sums = sum(local, tables, of_table, read).await?;
+    local.pin_path().await?;
+    Ok(sums)
+}
+
+fn rows_of(table: &KnownTable<'_>) -> String {
+    format!("from {} l where {}", table.relations.local, table.filter)
+}
+
+/// Runs one statement with a row for each table. `of_table` makes what follows the number of the row, and `read` reads it.
+async fn sum<T: Clone>(
+    local: &Tx<'_, Local>,
+    tables: &[&KnownTable<'_>],
+    of_table: impl Fn(&KnownTable<'_>) -> String,
+    read: impl Fn(&SimpleQueryRow) -> Option<T>,
+) -> Result<Vec<Option<T>>, DbError> {
+    let mut sums = vec![None; tables.len()];
+    if tables.is_empty() {
+        return Ok(sums);
+    }
+    let tables = tables.iter().enumerate();
+    let selects: Vec<String> = tables
+        .map(|(n, table)| format!("select {n}, {}", of_table(table)))
+        .collect();
+    let sql = format!(
+        "-- sum up the rows of tables\nsavepoint {SAVEPOINT};\n{};\nrelease savepoint {SAVEPOINT}",
+        selects.join("\nunion all ")
+    );
+    let answered = local.simple(&sql).await;
+    let rows = none_if_not_computable(local, answered).await?;
+    for row in rows.iter().flatten() {
+        let place = number(row, 0).and_then(|n| usize::try_from(n).ok());
+        if let Some(known) = place.and_then(|place| sums.get_mut(place)) {
+            *known = read(row);
+        }
+    }
+    Ok(sums)
+}
+
+fn number(row: &SimpleQueryRow, n: usize) -> Option<i64> {
+    row.get(n)?.parse().ok()
+}

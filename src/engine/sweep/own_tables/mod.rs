@@ -1,0 +1,313 @@
+//! A sweep over mirrors of which each has a local table of its own.
+//!
+//! The remote is asked once for all tenants, as if they shared a table. The local tables are read a number at a time, each
+//! number in one transaction and with one statement. A transaction holds locks on the tables that it reads and on their
+//! indexes, and the server has room for a limited number of locks
+//! (<https://www.postgresql.org/docs/current/runtime-config-locks.html>).
+//!
+//! As for a shared table, row versions are compared with the watermarks, and where these prove nothing the contents of the
+//! rows with those of the remote. One value that cannot be converted lets all tables that are read with it get a run.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::contents::SumQuery;
+use super::tenant_sum_cursor::{GROUP, Sum, TenantSumCursor};
+use super::{SweptMirror, array, remember, versions};
+use crate::config::Mapping;
+use crate::db::catalog::Column;
+use crate::db::{Local, Remote, Side, Tx};
+use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
+use crate::engine::relations::RemoteSide;
+use crate::engine::{SyncError, digest, read};
+use crate::model::TenantId;
+use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
+use known_tables::KnownTable;
+
+mod known_tables;
+mod local_sums;
+
+/// How many local tables one transaction reads. With a few indexes each, they take a tenth of the locks of a server with
+/// default settings.
+pub const TABLES_AT_ONCE: usize = 100;
+
+/// A sweep over mirrors with local tables of their own.
+pub struct OwnTables<'c> {
+    remote: Tx<'c, Remote>,
+    there: RemoteSide,
+    /// The remote column that holds the tenant's id.
+    tenant_column: Column,
+    /// How rows are hashed; `None` until contents are compared.
+    hasher: Option<Hasher>,
+    /// The SQL expressions that hash remote rows. Tables with the same columns share one.
+    remote_hashes: Vec<String>,
+}
+
+/// What the local table of a mirror says.
+#[derive(Clone, Debug)]
+pub enum LocalFinding {
+    /// Nothing. The mirror gets a run.
+    Nothing,
+    /// The table is as its watermark says. If both sides are equal, the remote has these versions.
+    Unchanged(VersionSum),
+    /// The versions prove nothing, so the rows were hashed.
+    Hashed(HashedTable),
+}
+
+/// The rows of a local table, hashed.
+#[derive(Clone, Debug)]
+pub struct HashedTable {
+    contents: Sum,
+    /// The place of the expression in [`OwnTables::remote_hashes`].
+    remote_hash: usize,
+    /// What a watermark holds about these rows; `None` if versions prove nothing about them.
+    watermark: Option<(WatermarkKey, VersionSum)>,
+}
+
+/// The result of a sweep over own tables.
+#[derive(Debug)]
+pub struct OwnTablesResult {
+    /// For each tenant, whether both sides are known to be equal.
+    pub is_equal: Vec<bool>,
+    /// How many bytes the remote sent.
+    pub remote_bytes: i64,
+    /// What [`OwnTablesResult::remember`] stores.
+    watermarks: Vec<NewWatermark>,
+    /// The oldest transaction that was running when the remote snapshot was taken.
+    horizon: i64,
+}
+
+impl OwnTablesResult {
+    /// Stores watermarks as [`SweepResult::remember`](super::SweepResult::remember) does.
+    pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
+        remember(local, &self.watermarks, self.horizon).await
+    }
+}
+
+impl<'c> OwnTables<'c> {
+    /// Looks up the remote source in a snapshot. `mapping` may be of any of the mirrors.
+    pub async fn begin(remote: Tx<'c, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
+        let there = RemoteSide::find(&remote, mapping).await?;
+        Ok(Self {
+            tenant_column: there.tenant(mapping)?,
+            there,
+            remote,
+            hasher: None,
+            remote_hashes: Vec::new(),
+        })
+    }
+
+    /// Reads the local tables of these mirrors, of which there may be [`TABLES_AT_ONCE`].
+    pub async fn look(
+        &mut self,
+        local: &Tx<'_, Local>,
+        mirrors: &[SweptMirror<'_>],
+    ) -> Result<Vec<LocalFinding>, SyncError> {
+        let mut findings = vec![LocalFinding::Nothing; mirrors.len()];
+        let tables = known_tables::look_up(&self.there, local, mirrors).await?;
+        let unproven = look_at_versions(local, &tables, &mut findings).await?;
+        // A few runs cost less than a comparison of the contents of all rows.
+        if unproven.len() > GROUP {
+            self.look_at_contents(local, &unproven, &mut findings)
+                .await?;
+        }
+        Ok(findings)
+    }
+
+    async fn look_at_contents(
+        &mut self,
+        local: &Tx<'_, Local>,
+        tables: &[&KnownTable<'_>],
+        findings: &mut [LocalFinding],
+    ) -> Result<(), SyncError> {
+        let hasher = self.hasher(local).await?;
+        let sums = local_sums::of_contents(local, tables, hasher).await?;
+        for (table, sums) in tables.iter().zip(sums) {
+            let (Some(sums), Some(finding)) = (sums, findings.get_mut(table.place)) else {
+                continue;
+            };
+            let hash = hasher.hash(&table.relations, RowSide::Remote, |_| true);
+            let (rows, hashes) = sums.contents;
+            *finding = LocalFinding::Hashed(HashedTable {
+                contents: Sum { rows, hashes },
+                remote_hash: self.place_of(hash),
+                watermark: watermark_key(table).map(|key| (key, sums.versions)),
+            });
+        }
+        Ok(())
+    }
+
+    /// Chooses how rows are hashed. Uses the servers' own hash functions if both servers hash alike.
+    async fn hasher(&mut self, local: &Tx<'_, Local>) -> Result<Hasher, SyncError> {
+        if let Some(hasher) = self.hasher {
+            return Ok(hasher);
+        }
+        let mut mode = HashMode::USUAL;
+        if probe(&self.remote).await? != probe(local).await? {
+            mode.function = HashFunction::Portable;
+        }
+        let hasher = Hasher {
+            // Fresh, so that rows whose hashes collide by chance do not collide again.
+            seed: Uuid::new_v4().as_u64_pair().0,
+            bits: u64::BITS,
+            mode,
+        };
+        self.hasher = Some(hasher);
+        Ok(hasher)
+    }
+
+    /// The place of an expression in `remote_hashes`. It is added if it is new.
+    fn place_of(&mut self, hash: String) -> usize {
+        let known = self.remote_hashes.iter().position(|known| *known == hash);
+        known.unwrap_or_else(|| {
+            self.remote_hashes.push(hash);
+            self.remote_hashes.len() - 1
+        })
+    }
+
+    /// Compares what the remote holds of these tenants with what their local tables say. Ends the remote transaction.
+    pub async fn compare(
+        self,
+        tenants: &[TenantId],
+        findings: &[LocalFinding],
+    ) -> Result<OwnTablesResult, SyncError> {
+        let mut result = OwnTablesResult {
+            is_equal: Vec::with_capacity(tenants.len()),
+            remote_bytes: 0,
+            watermarks: Vec::new(),
+            horizon: 0,
+        };
+        let expected: Vec<Option<Sum>> = findings.iter().map(expected).collect();
+        let held = self.remote_versions(tenants, &expected).await?;
+        for (expected, held) in expected.iter().zip(&held) {
+            result.is_equal.push(expected.is_some() && expected == held);
+        }
+        for (place, versions) in self.equal_contents(tenants, findings).await? {
+            if let Some(is_equal) = result.is_equal.get_mut(place) {
+                *is_equal = true;
+            }
+            let held = held.get(place).copied().flatten();
+            if let (Some((key, local)), Some(held)) = (versions, held) {
+                let remote = (held.rows, held.hashes);
+                let totals = PerSide { remote, local };
+                result.watermarks.push(NewWatermark { key, totals });
+            }
+        }
+        result.horizon = digest::versions::horizon(&self.remote).await?.unwrap_or(0);
+        result.remote_bytes = self.remote.bytes_read();
+        read::rewritten_tables::commit_unless_rewritten(self.remote).await?;
+        Ok(result)
+    }
+
+    /// Reads the remote versions of each tenant. All are `None` if they prove nothing.
+    async fn remote_versions(
+        &self,
+        tenants: &[TenantId],
+        expected: &[Option<Sum>],
+    ) -> Result<Vec<Option<Sum>>, SyncError> {
+        let nothing = vec![None; tenants.len()];
+        if self.there.file.is_none() {
+            return Ok(nothing);
+        }
+        let ids = array(tenants, "pg_catalog.text");
+        let from = (self.there.from.as_str(), "r");
+        let sums = versions::by_tenant(from, &self.tenant_column, tenants, &ids);
+        Ok(match TenantSumCursor::open(&self.remote, &sums).await? {
+            Some(cursor) => cursor.sums(expected).await?,
+            None => nothing,
+        })
+    }
+
+    /// Compares the contents of the tables that were hashed. Returns the places of those that are equal, with what a
+    /// watermark holds about them.
+    async fn equal_contents(
+        &self,
+        tenants: &[TenantId],
+        findings: &[LocalFinding],
+    ) -> Result<Vec<(usize, Option<(WatermarkKey, VersionSum)>)>, SyncError> {
+        let mut groups: BTreeMap<usize, Vec<(usize, &HashedTable)>> = BTreeMap::new();
+        for (place, finding) in findings.iter().enumerate() {
+            if let LocalFinding::Hashed(table) = finding {
+                let group = groups.entry(table.remote_hash).or_default();
+                group.push((place, table));
+            }
+        }
+        let mut equal = Vec::new();
+        for (hash, tables) in groups {
+            let ids = tables.iter().filter_map(|(place, _)| tenants.get(*place));
+            let ids: Vec<TenantId> = ids.cloned().collect();
+            let sums = SumQuery {
+                table: &self.there.from,
+                row: "r",
+                column: &self.tenant_column,
+                hash: self.remote_hashes.get(hash).map_or("0", String::as_str),
+                condition: "",
+                ids: &array(&ids, "pg_catalog.text"),
+            };
+            if !self.there.is_plain {
+                self.remote.use_role_path().await?;
+            }
+            let Some(cursor) = TenantSumCursor::open(&self.remote, &sums.by_tenant()).await? else {
+                continue;
+            };
+            let expected = tables.iter().map(|(_, table)| Some(table.contents));
+            let agree = cursor.agree(&expected.collect::<Vec<_>>()).await?;
+            let tables = tables.into_iter().zip(agree).filter(|(_, agrees)| *agrees);
+            equal.extend(tables.map(|((place, table), _)| (place, table.watermark.clone())));
+        }
+        Ok(equal)
+    }
+}
+
+fn expected(finding: &LocalFinding) -> Option<Sum> {
+    match finding {
+        LocalFinding::Unchanged((rows, hashes)) => Some(Sum {
+            rows: *rows,
+            hashes: *hashes,
+        }),
+        LocalFinding::Nothing | LocalFinding::Hashed(_) => None,
+    }
+}
+
+/// Compares the row versions of tables with their watermarks. Returns the tables about which the versions say nothing.
+async fn look_at_versions<'t, 'm>(
+    local: &Tx<'_, Local>,
+    tables: &'t [KnownTable<'m>],
+    findings: &mut [LocalFinding],
+) -> Result<Vec<&'t KnownTable<'m>>, SyncError> {
+    let keys: Vec<Option<WatermarkKey>> = tables.iter().map(watermark_key).collect();
+    let known = watermarks::of_tables(local, &keys).await?;
+    let (mut proven, mut unproven) = (Vec::new(), Vec::new());
+    for (table, known) in tables.iter().zip(known) {
+        match known {
+            Some(known) => proven.push((table, known)),
+            None => unproven.push(table),
+        }
+    }
+    let watched: Vec<&KnownTable<'_>> = proven.iter().map(|(table, _)| *table).collect();
+    let held = local_sums::of_versions(local, &watched).await?;
+    for ((table, known), held) in proven.into_iter().zip(held) {
+        if held == Some(known.local)
+            && let Some(finding) = findings.get_mut(table.place)
+        {
+            *finding = LocalFinding::Unchanged(known.remote);
+        }
+    }
+    Ok(unproven)
+}
+
+/// The key of the table's watermark; `None` if versions prove nothing about the table.
+fn watermark_key(table: &KnownTable<'_>) -> Option<WatermarkKey> {
+    Some(WatermarkKey {
+        tenant: table.mirror.tenant.clone(),
+        local_table: table.relations.local.clone(),
+        basis: table.relations.versions.clone()?,
+    })
+}
+
+async fn probe<S: Side>(tx: &Tx<'_, S>) -> Result<Option<String>, SyncError> {
+    let sql = format!("-- look how the server hashes\nselect {PROBE}");
+    let rows = tx.simple(&sql).await?;
+    Ok(rows.first().and_then(|row| row.get(0)).map(str::to_owned))
+}
