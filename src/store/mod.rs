@@ -4,7 +4,7 @@
 //! - `held_sets` holds the sets of meters that wait for a person's approval.
 //! - `columns`, `watermarks` and `tombstones` hold what a run remembers for the next.
 //! - `slots` holds which process serves which slot of the schedule.
-//! - `sweeps` holds sweeps, and `checked_mirrors` when they last found each mirror unchanged.
+//! - `sweeps` holds sweeps, and `unchanged_mirrors` when they last found each mirror unchanged.
 //! - `mirror_states` reads the states of many mirrors in one statement.
 //!
 //! This module reads and writes rows; the modules that use it decide what the rows mean. Statements that join one of

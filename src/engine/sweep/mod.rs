@@ -6,12 +6,12 @@
 //!
 //! Versions are first summed over all tenants together, without grouping. Only if that sum differs, or if contents are
 //! summed, each server sums its rows by tenant, in one pass. The remote keeps its sums behind a cursor
-//! (`tenant_groups`). The sum over all tenants is fetched first. If it differs, the sums of groups of tenants are
+//! (`tenant_sum_cursor`). The sum over all tenants is fetched first. If it differs, the sums of groups of tenants are
 //! fetched, and then the sums of the tenants in the groups that differ. So almost nothing is sent if nothing changed.
 //!
+//! If each tenant has a local table of its own, `own_tables` does the same with the local tables read a number at a time.
+//!
 //! A sum over several tenants is the exclusive or of their sums. It hides a change with a probability of 2^-64.
-
-pub use own_tables::{LocalFinding, OwnTables, TABLES_AT_ONCE};
 
 use uuid::Uuid;
 
@@ -22,6 +22,7 @@ use crate::model::{RunId, TenantId};
 use super::{Relations, SyncError, digest, read, relations};
 use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
+pub use own_tables::{LocalFinding, OwnTables, TABLES_AT_ONCE};
 use tenant_sum_cursor::GROUP;
 use versions::Unproven;
 
