@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::time::sleep;
 
 use crate::case::Case;
-use crate::data::{BLANK, Changed};
+use crate::data::{BLANK, ChangedMeters};
 use crate::options::LineKind;
 use crate::oracle::Truth;
-use crate::peer::{Peer, Site, Start};
-use crate::process::{self, Ran};
+use crate::peer::{Peer, RunMethod, Site};
+use crate::process::{self, FinishedProcess};
 use crate::results::Sample;
-use crate::servers::{REMOTE_DATABASE, Servers, Side, Spent};
+use crate::servers::{REMOTE_DATABASE, ServerUsage, Servers, Side};
 use crate::{logical, ours};
 
 /// A backend's processor time counts when the backend has ended, soon after its client.
@@ -21,7 +21,7 @@ const SETTLE: Duration = Duration::from_millis(60);
 
 /// Where a peer works, owned.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct PeerRunner {
     peer: Peer,
     line: LineKind,
     remote_url: String,
@@ -36,11 +36,11 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expected<'a> {
     pub(crate) case: Case,
-    pub(crate) changed: Changed,
+    pub(crate) changed: ChangedMeters,
     pub(crate) truth: &'a Truth,
 }
 
-impl Place {
+impl PeerRunner {
     pub(crate) fn of(servers: &Servers, peer: Peer, line: LineKind) -> Result<Self> {
         let scratch = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join("peers/scratch")
@@ -82,10 +82,10 @@ impl Place {
     /// One run, measured and looked at. What it leaves is vacuumed, so that no peer pays in its next run
     /// for what it is spared by autovacuum elsewhere.
     pub(crate) async fn run(&self, servers: &Servers, expected: Expected<'_>) -> Result<Sample> {
-        let before = servers.spent(self.line).await?;
+        let before = servers.usage(self.line).await?;
         let ran = self.start(expected.case).await?;
         sleep(SETTLE).await;
-        let after = servers.spent(self.line).await?;
+        let after = servers.usage(self.line).await?;
         if self.peer == Peer::Logical {
             logical::unsubscribe(self.site()).await?;
         }
@@ -123,12 +123,12 @@ impl Place {
             .await
     }
 
-    async fn start(&self, case: Case) -> Result<Ran> {
+    async fn start(&self, case: Case) -> Result<FinishedProcess> {
         let mut command = match self.peer.start(self.site())? {
-            Start::Process(command) => command,
-            Start::InServer => {
+            RunMethod::Process(command) => command,
+            RunMethod::InServer => {
                 let wall = logical::copy(self.site()).await?;
-                return Ok(Ran::in_server(wall));
+                return Ok(FinishedProcess::in_server(wall));
             }
         };
         if case == Case::FullCompare {
@@ -157,7 +157,7 @@ fn telling_line(text: &str) -> String {
         .collect()
 }
 
-fn sample(ran: &Ran, before: Spent, after: Spent) -> Sample {
+fn sample(ran: &FinishedProcess, before: ServerUsage, after: ServerUsage) -> Sample {
     Sample {
         wall: ran.wall.as_secs_f64(),
         tool_cpu: ran.cpu_seconds,

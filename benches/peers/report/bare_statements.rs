@@ -1,29 +1,29 @@
-//! What single statements take, and where the time of ours goes.
+//! The times of bare statements, and where the time of ours goes.
 
 use crate::case::Case;
 use crate::options::LineKind;
 use crate::peer::Peer;
 use crate::profile::Profile;
-use crate::results::{Key, Limit, Results};
+use crate::results::{BareStatement, Key, Results};
 use crate::servers::Side;
 
 use super::format::{Table, count, line, seconds, times};
 
-const LIMITS: [(Limit, &str); 5] = [
+const STATEMENTS: [(BareStatement, &str); 5] = [
     (
-        Limit::Read,
+        BareStatement::Read,
         "read: `copy (select ..) to '/dev/null'` on the remote",
     ),
     (
-        Limit::Write,
+        BareStatement::Write,
         "write: `copy from` a file into an unlogged table without a key",
     ),
-    (Limit::WriteWithKey, "the same with a primary key"),
+    (BareStatement::WriteWithKey, "the same with a primary key"),
     (
-        Limit::DigestRemote,
+        BareStatement::DigestRemote,
         "sum: `select count(*), bit_xor(hash_record_extended(row(..), 0))` on the remote",
     ),
-    (Limit::DigestLocal, "the same on the local server"),
+    (BareStatement::DigestLocal, "the same on the local server"),
 ];
 
 pub(super) fn table(results: &Results) -> String {
@@ -32,9 +32,9 @@ pub(super) fn table(results: &Results) -> String {
         .into_iter()
         .chain(sizes.iter().map(|size| format!("{} meters", count(*size))));
     let mut table = Table::new(header);
-    for (limit, text) in LIMITS {
+    for (statement, text) in STATEMENTS {
         let cells = sizes.iter().map(|size| {
-            let median = results.limit(*size, limit);
+            let median = results.bare_statement(*size, statement);
             median
                 .map(|median| format!("{} s", seconds(median)))
                 .unwrap_or_default()
@@ -59,8 +59,8 @@ fn remains(results: &Results) -> String {
         };
         results.median(key, |sample| sample.wall)
     };
-    let limit = |limit| results.limit(size, limit);
-    let slower = limit(Limit::DigestRemote).zip(limit(Limit::DigestLocal));
+    let bare = |statement| results.bare_statement(size, statement);
+    let slower = bare(BareStatement::DigestRemote).zip(bare(BareStatement::DigestLocal));
     let slower = slower.map(|(remote, local)| remote.max(local));
     let mut text = String::new();
     let mut tell = |what: &str, ours: Option<f64>, limit: Option<f64>| {
@@ -80,7 +80,7 @@ fn remains(results: &Results) -> String {
     tell(
         "First load, against the write with a key",
         ours(Case::First),
-        limit(Limit::WriteWithKey),
+        bare(BareStatement::WriteWithKey),
     );
     tell(
         "Unchanged, against the sum on the slower server",

@@ -1,10 +1,10 @@
-//! Whose results are right, and what was left out.
+//! Whose results are correct, and what was left out.
 
 use std::collections::BTreeMap;
 
 use crate::case::Case;
 use crate::options::LineKind;
-use crate::oracle::Wrong;
+use crate::oracle::WrongRows;
 use crate::peer::Peer;
 use crate::results::Results;
 
@@ -12,7 +12,7 @@ use super::format::{Table, count, line};
 
 /// By peer and case, over all sizes and rounds: what was wrong at most.
 pub(super) fn table(results: &Results) -> String {
-    let mut worst: BTreeMap<(Peer, Case), Wrong> = BTreeMap::new();
+    let mut worst: BTreeMap<(Peer, Case), WrongRows> = BTreeMap::new();
     for (key, samples) in &results.samples {
         for sample in samples {
             let cell = worst.entry((key.peer, key.case)).or_default();
@@ -36,14 +36,14 @@ pub(super) fn table(results: &Results) -> String {
             .map(|((_, case), wrong)| row("no", &case.to_string(), *wrong, peer))
             .collect();
         if rows.is_empty() && of_peer.clone().next().is_some() {
-            rows.push(row("yes", "", Wrong::default(), peer));
+            rows.push(row("yes", "", WrongRows::default(), peer));
         }
         rows.into_iter().for_each(|row| table.row(row));
     }
     table.finish()
 }
 
-fn row(right: &str, case: &str, wrong: Wrong, peer: Peer) -> [String; 8] {
+fn row(right: &str, case: &str, wrong: WrongRows, peer: Peer) -> [String; 8] {
     [
         peer.title().to_owned(),
         right.to_owned(),

@@ -1,10 +1,11 @@
-//! A site of many meters and a long log, where something is committed before each question: the status and the page.
+//! A large site: many meters and a long log, where something is committed before each question. The status and the
+//! page are measured.
 
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use crate::conversation::{Conversation, Lines, OverHttp, Session};
+use crate::conversation::{Conversation, OverHttp, SessionConversation, StdioConversation};
 use crate::http::Connection;
 use crate::message::Question;
 use crate::program::Program;
@@ -16,7 +17,7 @@ impl Round<'_> {
     pub(crate) async fn large(&mut self) -> Result<()> {
         let question = Question::Status(self.site.meters);
         let (program, pipes) = Program::stdio(self.site.command("stdio"))?;
-        let mut client = Lines::begin(pipes).await?;
+        let mut client = StdioConversation::begin(pipes).await?;
         let first = client.ask(question, 1).await?;
         self.results.asked(Asked::LargeFirst, &[first]);
         self.ask_anew(&mut client, Asked::LargeStdio).await?;
@@ -24,7 +25,7 @@ impl Round<'_> {
         program.stop().await?;
 
         let (program, address) = Program::serve(self.site.command("serve")).await?;
-        let mut session = Session::begin(&address).await?;
+        let mut session = SessionConversation::begin(&address).await?;
         session.ask(question, 1).await?;
         self.ask_anew(&mut session, Asked::LargeSession).await?;
         drop(session);

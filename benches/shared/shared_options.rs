@@ -1,11 +1,11 @@
-//! The options of the benches that measure the program itself.
+//! The command-line options that the benches of the program itself share.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ProgramOptions {
+pub(crate) struct SharedOptions {
     /// How often everything is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
@@ -21,7 +21,7 @@ pub(crate) struct ProgramOptions {
     bench: bool,
 }
 
-impl ProgramOptions {
+impl SharedOptions {
     /// Where a page of this name goes, if anywhere.
     pub(crate) fn output(&self, page: &str) -> Option<PathBuf> {
         (self.output.as_os_str() != "none").then(|| self.output.join(page))

@@ -1,4 +1,5 @@
-//! What single statements take over the same rows: no way that reads, writes or sums them all is faster.
+//! The times of bare statements over the same rows. They are a lower bound: no way that reads, writes or sums all
+//! rows is faster.
 
 use anyhow::Result;
 use tokio::time::Instant;
@@ -6,7 +7,7 @@ use tokio_postgres::Client;
 
 use crate::data::{BLANK, COLUMNS, TENANT};
 use crate::peer::Peer;
-use crate::results::{Limit, Results};
+use crate::results::{BareStatement, Results};
 use crate::servers::{REMOTE_DATABASE, Servers, Side};
 
 /// Measures each once. Ours must hold the rows, since its table is the one that is summed here.
@@ -19,33 +20,36 @@ pub(crate) async fn measure(servers: &Servers, size: u64, results: &mut Results)
     remote
         .batch_execute(&format!("copy ({rows}) to '{file}'"))
         .await?;
-    let mut add = |limit, seconds| {
+    let mut add = |statement, seconds| {
         results
-            .limits
-            .entry((size, limit))
+            .bare_statements
+            .entry((size, statement))
             .or_default()
             .push(seconds);
     };
     add(
-        Limit::Read,
+        BareStatement::Read,
         seconds(&remote, &format!("copy ({rows}) to '/dev/null'")).await?,
     );
-    for (limit, extra) in [
-        (Limit::Write, ""),
-        (Limit::WriteWithKey, ", primary key (id)"),
+    for (statement, extra) in [
+        (BareStatement::Write, ""),
+        (BareStatement::WriteWithKey, ", primary key (id)"),
     ] {
         let table = format!("create unlogged table target (like meter{extra})");
         blank.batch_execute(&table).await?;
         let copy = format!("copy target from '{file}'");
-        add(limit, seconds(&blank, &copy).await?);
+        add(statement, seconds(&blank, &copy).await?);
         blank.batch_execute("drop table target").await?;
     }
     let digest =
         format!("select count(*), bit_xor(hash_record_extended(row({COLUMNS}), 0)) from meter");
     let of_tenant = format!("{digest} where tenant_id = {TENANT}");
-    add(Limit::DigestRemote, seconds(&remote, &of_tenant).await?);
+    add(
+        BareStatement::DigestRemote,
+        seconds(&remote, &of_tenant).await?,
+    );
     if let Ok(ours) = servers.connect(Side::Local, Peer::Ours.database()).await {
-        add(Limit::DigestLocal, seconds(&ours, &digest).await?);
+        add(BareStatement::DigestLocal, seconds(&ours, &digest).await?);
     }
     std::fs::remove_file(servers.local.directory().join("meter.copy"))?;
     Ok(())

@@ -1,4 +1,4 @@
-//! The tables of each size: times and ratios, and what they cost.
+//! The tables of times and costs for each size.
 
 use crate::case::Case;
 use crate::options::LineKind;
