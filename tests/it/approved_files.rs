@@ -1,4 +1,4 @@
-//! What clients read of us, held against files that a change must update in plain sight.
+//! The list of tools and the manifest are equal to approved files, so that a change of them shows in the diff.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! `meter-sync check` on real databases: what is well, what deserves attention, what is wrong, and that
-//! nothing is written.
+//! What `meter-sync check` finds on real databases: what is well, what deserves attention, what is wrong. It writes
+//! nothing.
 
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, SettingFlags};

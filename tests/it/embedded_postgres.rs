@@ -1,4 +1,4 @@
-//! The embedded Postgres launcher.
+//! The launcher of embedded Postgres servers.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -63,7 +63,7 @@ async fn a_process_killed_by_force_leaves_nothing() {
     if std::env::var_os(HOLD).is_some() {
         return hold_a_pair().await;
     }
-    let test = "embedded::a_process_killed_by_force_leaves_nothing";
+    let test = "embedded_postgres::a_process_killed_by_force_leaves_nothing";
     let mut holder = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
         .env(HOLD, "1")
@@ -144,7 +144,7 @@ async fn a_frozen_server_answers_again_once_resumed() {
 
 #[tokio::test]
 async fn persistent_data_and_its_url_survive_a_restart_and_ask_for_the_password() {
-    let place = Place::new();
+    let place = PersistentDirectory::new();
     let binaries = binaries().await;
     let server = Server::start(&binaries, place.options()).await.unwrap();
     let url = server.url("postgres");
@@ -172,7 +172,7 @@ async fn persistent_data_and_its_url_survive_a_restart_and_ask_for_the_password(
 
 #[tokio::test]
 async fn persistent_data_waits_for_the_server_of_a_dropped_handle() {
-    let place = Place::new();
+    let place = PersistentDirectory::new();
     let binaries = binaries().await;
     drop(Server::start(&binaries, place.options()).await.unwrap());
     let server = Server::start(&binaries, place.options()).await.unwrap();
@@ -182,7 +182,7 @@ async fn persistent_data_waits_for_the_server_of_a_dropped_handle() {
 
 #[tokio::test]
 async fn persistent_data_cannot_be_used_twice_at_once() {
-    let place = Place::new();
+    let place = PersistentDirectory::new();
     let binaries = binaries().await;
     let server = Server::start(&binaries, place.options()).await.unwrap();
     let second = Server::start(&binaries, place.options()).await;
@@ -195,7 +195,7 @@ async fn persistent_data_cannot_be_used_twice_at_once() {
 
 #[tokio::test]
 async fn erased_data_starts_empty() {
-    let place = Place::new();
+    let place = PersistentDirectory::new();
     let options = place.options();
     let binaries = binaries().await;
     let server = Server::start(&binaries, options.clone()).await.unwrap();
@@ -260,9 +260,9 @@ async fn hold_a_pair() {
 }
 
 /// A directory for persistent data, which the servers' account can reach.
-struct Place(PathBuf);
+struct PersistentDirectory(PathBuf);
 
-impl Place {
+impl PersistentDirectory {
     fn new() -> Self {
         let parent = tempfile::tempdir().unwrap().keep();
         // tempdir is root's alone where the server runs as another user
@@ -281,7 +281,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for PersistentDirectory {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).unwrap();
     }

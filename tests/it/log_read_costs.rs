@@ -1,4 +1,4 @@
-//! What a look at a long log costs.
+//! What it costs to read a long log.
 
 use std::time::Duration;
 

@@ -8,12 +8,12 @@ use meter_sync::model::{Counts, Outcome, Permission, Trigger};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};
-use crate::support::program::{self, Running};
+use crate::support::program::{self, RunningProgram};
 use crate::support::site::{REMOTE_SCHEMA, Site, finish, mirror, settings};
 use crate::support::wait::until;
 
 /// A pair of servers that no other test writes to.
-struct Quiet {
+struct QuietServers {
     remote: Client,
     local: Client,
     urls: [String; 2],
@@ -27,7 +27,7 @@ const ROWS: &str = "
            '10.0.0.1', 502, '{\"unit\": 1, \"registers\": [1, 2, 3]}', repeat('note ', 20), now()
     from generate_series(1, 20000) n";
 
-impl Quiet {
+impl QuietServers {
     async fn start(local_schema: &str) -> Self {
         let (remote_server, local_server) = start_pair().await;
         let urls = [remote_server.url("postgres"), local_server.url("postgres")];
@@ -112,7 +112,7 @@ const SHARED: &str = "
 
 #[tokio::test]
 async fn in_a_table_of_many_tenants_a_run_touches_its_own_rows_only() {
-    let quiet = Quiet::start(SHARED).await;
+    let quiet = QuietServers::start(SHARED).await;
     let edits = [
         (
             "select",
@@ -171,7 +171,7 @@ fn of_one_tenant() -> String {
 
 #[tokio::test]
 async fn what_travels_and_what_is_written_follows_what_changed() {
-    let quiet = Quiet::start(&of_one_tenant()).await;
+    let quiet = QuietServers::start(&of_one_tenant()).await;
     quiet.on_remote("update meter set tenant_id = 7").await;
     let load = quiet.sync(request()).await;
     assert_eq!(load.counts.inserted, 20_000, "{load:#?}");
@@ -213,7 +213,7 @@ async fn what_travels_and_what_is_written_follows_what_changed() {
 
 #[tokio::test]
 async fn many_meters_that_are_gone_make_no_run_look_at_the_others_again_and_again() {
-    let quiet = Quiet::start(&of_one_tenant()).await;
+    let quiet = QuietServers::start(&of_one_tenant()).await;
     quiet.on_remote("update meter set tenant_id = 7").await;
     quiet.sync(request()).await;
     quiet.on_remote("delete from meter where id % 10 = 0").await;
@@ -256,7 +256,7 @@ async fn memory_does_not_follow_the_table() {
     let more = "insert into meter (id, tenant_id, name, serial_number, notes) \
         select n, 7, 'meter ' || n, 'SN-' || n, repeat('note ', 40) from generate_series";
     site.on_remote(&format!("{more}(1, 500) n")).await;
-    let (program, address) = Running::serve(program::over(&site, &["serve"], &[])).await;
+    let (program, address) = RunningProgram::serve(program::over(&site, &["serve"], &[])).await;
     let client = reqwest::Client::new();
     let trigger = format!("http://{address}/api/local/meter-sync-trigger");
     let sync = async || {

@@ -1,4 +1,4 @@
-//! What a status tells of what others have just changed, though an unchanged database is not asked twice.
+//! How fresh a status is: it shows what others have just changed, though an unchanged database is not asked twice.
 
 use std::time::Duration;
 

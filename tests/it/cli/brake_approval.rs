@@ -1,4 +1,5 @@
-//! A person lets deactivations pass that the brake holds back: of a run that showed them, asked on the terminal, or beforehand.
+//! A person approves deactivations that the brake holds back: those of a run that showed them, asked on the
+//! terminal, or beforehand.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,7 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
 use super::{object, run};
-use crate::support::program::{self, Ended};
+use crate::support::program::{self, CommandOutput};
 use crate::support::site::{Site, rows};
 
 const ACTIVE: &str = "select count(*) from meter where active";
@@ -36,7 +37,7 @@ fn account() -> Value {
 }
 
 /// Runs a command on a terminal of its own, at which somebody types; its standard output is a pipe.
-async fn at_a_terminal(site: &Site, arguments: &[&str], typed: &str) -> Ended {
+async fn at_a_terminal(site: &Site, arguments: &[&str], typed: &str) -> CommandOutput {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).expect("granted");
     unlockpt(&ours).expect("unlocked");
@@ -59,7 +60,7 @@ async fn at_a_terminal(site: &Site, arguments: &[&str], typed: &str) -> Ended {
         String::from_utf8_lossy(&shown).into_owned()
     });
     let output = child.wait_with_output().await.expect("an end");
-    Ended {
+    CommandOutput {
         code: output.status.code().expect("an exit code"),
         stdout: String::from_utf8(output.stdout).expect("text"),
         stderr: shown.await.expect("what the terminal showed"),

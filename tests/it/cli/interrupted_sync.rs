@@ -1,4 +1,4 @@
-//! What Ctrl-C does to `sync`, and what is logged of runs that did not succeed.
+//! What Ctrl-C does to `sync`, and how runs that did not succeed are logged.
 
 use std::time::Duration;
 
@@ -8,14 +8,15 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::run;
-use crate::support::held::{self, Held};
-use crate::support::program::{self, Running};
+use crate::support::program::{self, RunningProgram};
+use crate::support::run_hold::{self, RunHold};
 use crate::support::site::{Site, rows};
 
 /// Starts a sync, interrupts it while it is held, and gives its exit code and what it printed.
 async fn interrupted(site: &Site, arguments: &[&str]) -> (i32, String) {
-    let (mut running, _input, mut output) = Running::start(program::over(site, arguments, &[]));
-    held::running(site).await;
+    let (mut running, _input, mut output) =
+        RunningProgram::start(program::over(site, arguments, &[]));
+    run_hold::running(site).await;
     running.interrupt();
     let code = running.code(Duration::from_secs(10)).await;
     let mut printed = String::new();
@@ -28,7 +29,7 @@ async fn an_interrupted_sync_cancels_its_run_and_says_so() {
     let site = Site::new().await;
     site.on_remote("insert into meter (id, tenant_id) values (1, 7)")
         .await;
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let (code, printed) = interrupted(&site, &["sync"]).await;
     assert_eq!(code, 1, "{printed}");
     for part in [
@@ -59,7 +60,8 @@ async fn a_sync_that_still_waits_for_its_database_ends_at_once_when_it_is_interr
     let address = silent.local_addr().expect("an address");
     let url = format!("postgres://nobody@{address}/nothing?sslmode=disable");
     let more = [(Setting::LocalUrl, url.as_str())];
-    let (mut running, _input, _output) = Running::start(program::over(&site, &["sync"], &more));
+    let (mut running, _input, _output) =
+        RunningProgram::start(program::over(&site, &["sync"], &more));
     let _connection = silent.accept().await.expect("a connection");
     running.interrupt();
     // It would wait ten seconds for a connection.

@@ -1,4 +1,4 @@
-//! The commands beside `sync`.
+//! The commands other than `sync`: status, migrate, manifest and help.
 
 use meter_sync::config::Setting;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `METER_SYNC_ON_DRIFT=fail`.
+//! `METER_SYNC_ON_DRIFT=fail`: runs fail until the drift is settled.
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Config, Environment, Setting};

@@ -1,4 +1,4 @@
-//! Each way to settle drift, and what the site does to its own table.
+//! The ways to settle drift, and what the site does to its own table.
 
 use meter_sync::config::Setting;
 use meter_sync::model::Outcome;

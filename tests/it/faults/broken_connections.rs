@@ -1,4 +1,4 @@
-//! Connections that break while a run is under way.
+//! Connections that break during a run.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use meter_sync::mirrors::{Request, Requested};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
-use crate::support::broken::Broken;
-use crate::support::held::Held;
+use crate::support::breakable_site::BreakableSite;
 use crate::support::proxy::Fault;
+use crate::support::run_hold::RunHold;
 use crate::support::site::{mirror, rows};
 use crate::support::wait;
 
@@ -43,7 +43,7 @@ const MANY: &str = "
 
 #[tokio::test]
 async fn a_local_connection_cut_at_any_statement_leaves_the_meters_as_they_were() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     for point in LOCAL_POINTS {
         for fault in [Fault::CutBefore(point), Fault::LoseReply(point)] {
             let struck = broken.local.struck();
@@ -58,7 +58,7 @@ async fn a_local_connection_cut_at_any_statement_leaves_the_meters_as_they_were(
 
 #[tokio::test]
 async fn a_remote_connection_cut_at_any_statement_leaves_the_meters_as_they_were() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     for point in REMOTE_POINTS {
         for fault in [Fault::CutBefore(point), Fault::LoseReply(point)] {
             let struck = broken.remote.struck();
@@ -73,7 +73,7 @@ async fn a_remote_connection_cut_at_any_statement_leaves_the_meters_as_they_were
 
 #[tokio::test]
 async fn a_remote_gone_in_the_middle_of_the_rows_deactivates_nobody() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken.site.on_remote(MANY).await;
     for bytes in [20_000, 500_000] {
         broken
@@ -87,7 +87,7 @@ async fn a_remote_gone_in_the_middle_of_the_rows_deactivates_nobody() {
 
 #[tokio::test]
 async fn a_remote_frozen_in_the_middle_of_the_rows_times_out() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[(Setting::StatementTimeout, "500ms")]);
     broken.site.on_remote(MANY).await;
     broken.remote.set(Fault::StallReply(500_000));
@@ -101,7 +101,7 @@ async fn a_remote_frozen_in_the_middle_of_the_rows_times_out() {
 
 #[tokio::test]
 async fn a_slow_line_is_no_fault() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken.remote.set(Fault::Delay(Duration::from_millis(20)));
     broken.local.set(Fault::Delay(Duration::from_millis(5)));
     let run = broken.site.sync().await;
@@ -111,7 +111,7 @@ async fn a_slow_line_is_no_fault() {
 
 #[tokio::test]
 async fn a_lost_commit_reply_is_found_out_and_does_not_duplicate_rows() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken.local.set_once(Fault::LoseReply(COMMIT), Fault::None);
     let run = broken.site.sync().await;
     assert_eq!(broken.local.struck(), 1);
@@ -133,7 +133,7 @@ async fn a_lost_commit_reply_is_found_out_and_does_not_duplicate_rows() {
 
 #[tokio::test]
 async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken
         .local
         .set_once(Fault::LoseReply(COMMIT), Fault::Refuse);
@@ -146,7 +146,7 @@ async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
     let second = async {
         let lost = async || broken.local.struck() == 1;
         wait::until("the reply is lost", lost).await;
-        let held = Held::new(&broken.site).await;
+        let held = RunHold::new(&broken.site).await;
         let other = mirror(&broken.site.settings());
         let begun = other.request(Request::new(Trigger::Cli)).await;
         let Ok(Requested::Started(mut ticket)) = begun else {
@@ -170,7 +170,7 @@ async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
 
 #[tokio::test]
 async fn a_commit_that_nobody_can_tell_of_is_not_called_a_failure() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken
         .local
         .set_once(Fault::LoseReply(COMMIT), Fault::Refuse);
@@ -191,7 +191,7 @@ async fn a_commit_that_nobody_can_tell_of_is_not_called_a_failure() {
 
 #[tokio::test]
 async fn a_refusal_whose_commit_was_not_answered_can_be_approved() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken.heals().await;
     broken
         .site
@@ -213,7 +213,7 @@ async fn a_refusal_whose_commit_was_not_answered_can_be_approved() {
 
 #[tokio::test]
 async fn a_commit_that_never_arrived_is_a_failed_run() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken.local.set_once(Fault::CutBefore(COMMIT), Fault::None);
     broken.fails_with(ErrorCode::LocalUnreachable).await;
     assert_eq!(broken.local.struck(), 1);
@@ -222,7 +222,7 @@ async fn a_commit_that_never_arrived_is_a_failed_run() {
 
 #[tokio::test]
 async fn a_local_database_gone_for_good_in_the_middle_leaves_a_run_to_be_marked_interrupted() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     let before = broken.meters().await;
     broken
         .local
@@ -240,7 +240,7 @@ async fn a_local_database_gone_for_good_in_the_middle_leaves_a_run_to_be_marked_
 
 #[tokio::test]
 async fn a_start_whose_log_row_is_in_doubt_leaves_no_run_without_an_end() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     let point = &["-- log the start of a run", "COMMIT"];
     for fault in [Fault::CutBefore(point), Fault::LoseReply(point)] {
         let before = broken.meters().await;
@@ -256,7 +256,7 @@ async fn a_start_whose_log_row_is_in_doubt_leaves_no_run_without_an_end() {
 
 #[tokio::test]
 async fn a_backend_ended_by_an_administrator_fails_the_run_and_no_more() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     let blocker = crate::support::postgres::connect(&broken.site.pair.local_url).await;
     let lock = "begin; select from meter where id = '1' for update";
     blocker.batch_execute(lock).await.unwrap();

@@ -1,4 +1,4 @@
-//! Databases that cannot be reached, or that do not let us in.
+//! Databases that cannot be reached, or that refuse the connection.
 
 use std::time::{Duration, Instant};
 
@@ -6,14 +6,14 @@ use meter_sync::config::{ConfigError, Environment, Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
 use meter_sync::model::Outcome;
 
-use crate::support::broken::{Broken, SECRET};
+use crate::support::breakable_site::{BreakableSite, SECRET};
 use crate::support::postgres::{binaries, connect, start_server};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, mirror, rows, settings};
 
 #[tokio::test]
 async fn a_remote_that_is_not_there_is_unreachable() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     let name = broken.site.pair.remote_url.rsplit('/').next().unwrap();
     let name = name.to_owned();
     for url in [
@@ -34,8 +34,8 @@ async fn a_remote_that_is_not_there_is_unreachable() {
 
 #[tokio::test]
 async fn an_unreachable_remote_is_told_apart_in_words() {
-    let mut broken = Broken::with_changes().await;
-    let said = async |broken: &mut Broken, url: String| {
+    let mut broken = BreakableSite::with_changes().await;
+    let said = async |broken: &mut BreakableSite, url: String| {
         broken.reconfigure(&[(Setting::RemoteUrl, &url)]);
         let run = broken.fails_with(ErrorCode::RemoteUnreachable).await;
         let error = run.error.expect("an error");
@@ -52,7 +52,7 @@ async fn an_unreachable_remote_is_told_apart_in_words() {
 
 #[tokio::test]
 async fn options_that_a_server_does_not_take_are_told_as_a_setting_of_ours() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     for (setting, url) in [
         (Setting::RemoteUrl, broken.site.pair.remote_url.clone()),
         (Setting::LocalUrl, broken.site.pair.local_url.clone()),
@@ -73,7 +73,7 @@ async fn options_that_a_server_does_not_take_are_told_as_a_setting_of_ours() {
 
 #[tokio::test]
 async fn a_search_path_in_the_options_is_taken_as_the_server_takes_it() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     for path in ["", "my-schema,public", "user", "\"$user\",public"] {
         let option = format!("?options=-c%20search_path%3D{}", path.replace('"', "%22"));
         let urls = [&broken.site.pair.remote_url, &broken.site.pair.local_url];
@@ -92,7 +92,7 @@ async fn a_search_path_in_the_options_is_taken_as_the_server_takes_it() {
 
 #[tokio::test]
 async fn a_remote_without_tls_is_not_talked_to_in_clear_when_tls_is_required() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     let url = format!("{}?sslmode=require", broken.site.pair.remote_url);
     broken.reconfigure(&[(Setting::RemoteUrl, &url)]);
     broken.fails_with(ErrorCode::RemoteTls).await;
@@ -102,7 +102,7 @@ async fn a_remote_without_tls_is_not_talked_to_in_clear_when_tls_is_required() {
 
 #[tokio::test]
 async fn a_remote_that_is_silent_from_the_start_is_given_up() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[(Setting::ConnectTimeout, "300ms")]);
     broken.remote.set(Fault::Stall);
     let begun = Instant::now();
@@ -114,7 +114,7 @@ async fn a_remote_that_is_silent_from_the_start_is_given_up() {
 
 #[tokio::test]
 async fn databases_that_are_down_at_the_start_are_synced_once_they_are_up() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken.local.set(Fault::Refuse);
     broken.remote.set(Fault::Refuse);
     let run = broken.site.sync().await;
@@ -130,7 +130,7 @@ async fn databases_that_are_down_at_the_start_are_synced_once_they_are_up() {
 
 #[tokio::test]
 async fn one_database_under_two_names_is_refused() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     let local_url = broken.site.pair.local_url.clone();
     let by_name = local_url.replace("127.0.0.1", "localhost");
     let error = meter_sync::config::Config::load_from(

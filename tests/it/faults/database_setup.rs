@@ -1,4 +1,5 @@
-//! Causes that lie in how a database is set up: the remedy names them, and `check` finds them beforehand.
+//! Event triggers, row security and connection limits of a database: the remedy names them, and `check` finds them
+//! beforehand.
 
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
@@ -6,7 +7,7 @@ use meter_sync::error::{ErrorCode, Failure};
 use meter_sync::model::Outcome;
 
 use super::schemas::with_role;
-use crate::support::broken::Broken;
+use crate::support::breakable_site::BreakableSite;
 use crate::support::site::{Site, config};
 
 pub(super) async fn finding(settings: &SettingFlags, subject: &str) -> Verdict {
@@ -34,7 +35,7 @@ fn warning(verdict: Verdict) -> String {
 
 #[tokio::test]
 async fn an_event_trigger_that_refuses_our_tables_is_named_with_its_hint() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken
         .site
         .on_local(
@@ -203,7 +204,7 @@ async fn row_security_below_a_view_or_a_query_is_named() {
 
 #[tokio::test]
 async fn a_role_with_too_few_connections_is_told_so_and_found_beforehand() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.site.on_local("drop schema meter_sync cascade").await;
     let database = broken.site.pair.local_url.rsplit('/').next().unwrap();
     let url = with_role(

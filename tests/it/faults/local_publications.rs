@@ -1,16 +1,16 @@
-//! Publications that keep the local table from being updated: the remedy names them, and `check` finds them beforehand.
+//! Publications of the local table that forbid updates: the remedy names them, and `check` finds them beforehand.
 
 use meter_sync::check::{self, Finding};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 
-use super::causes::{failure, finding};
-use crate::support::broken::Broken;
+use super::database_setup::{failure, finding};
+use crate::support::breakable_site::BreakableSite;
 use crate::support::site::{Site, config};
 
 #[tokio::test]
 async fn a_published_table_without_a_replica_identity_is_told_and_found_beforehand() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[(Setting::Key, "id")]);
     broken
         .site
@@ -140,7 +140,7 @@ async fn a_partition_published_as_its_root_without_a_replica_identity_is_found_b
 
 #[tokio::test]
 async fn a_published_table_that_inherits_from_the_local_one_is_found_beforehand() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken
         .site
         .on_local(

@@ -1,10 +1,10 @@
-//! What the views, functions and triggers of either side raise, by any SQLSTATE, is told as theirs.
+//! Errors that the views, functions and triggers of either side raise, by any SQLSTATE, are reported as theirs.
 
 use meter_sync::error::ErrorCode;
 use meter_sync::model::Outcome;
 use serde_json::json;
 
-use crate::support::broken::Broken;
+use crate::support::breakable_site::BreakableSite;
 use crate::support::site::{Site, rows};
 
 /// A view in place of the remote table, with a column that raises for one meter.
@@ -17,8 +17,8 @@ fn raising_view(state: &str) -> String {
     )
 }
 
-async fn with_a_view_of_spare_columns() -> Broken {
-    let broken = Broken::with_changes().await;
+async fn with_a_view_of_spare_columns() -> BreakableSite {
+    let broken = BreakableSite::with_changes().await;
     let local = "alter table meter add spare text";
     broken.site.on_local(local).await;
     let remote = "alter table meter rename to old_meter";

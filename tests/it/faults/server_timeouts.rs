@@ -1,4 +1,4 @@
-//! The bounds that the servers keep: a role's own limits, and ours where we cannot keep them ourselves.
+//! Timeouts that the servers enforce: those of a role, and ours, which a frozen process cannot enforce itself.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::schemas::with_role;
-use crate::support::broken::Broken;
+use crate::support::breakable_site::BreakableSite;
 use crate::support::postgres::{connect, postgres_18, start_server};
 use crate::support::program;
 use crate::support::site::{
@@ -42,7 +42,7 @@ async fn limits(settings: &meter_sync::config::SettingFlags, subject: &str) -> S
 
 #[tokio::test]
 async fn a_lower_limit_of_the_remote_role_is_kept_and_told() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     let url = with_role(
         &broken.site.pair.remote_url,
         &broken.site.remote,
@@ -70,7 +70,7 @@ async fn a_lower_limit_of_the_remote_role_is_kept_and_told() {
 
 #[tokio::test]
 async fn a_local_role_that_may_not_be_idle_for_long_is_told_which_limit_it_is() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     let limit = "idle_in_transaction_session_timeout";
     let url = with_role(
         &broken.site.pair.local_url,
@@ -95,7 +95,7 @@ async fn a_local_role_that_may_not_be_idle_for_long_is_told_which_limit_it_is() 
 
 #[tokio::test]
 async fn a_remote_role_that_may_not_be_idle_for_long_is_told_which_limit_it_is() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     let limit = "idle_in_transaction_session_timeout";
     let url = with_role(
         &broken.site.pair.remote_url,

@@ -1,4 +1,4 @@
-//! Questions whose answers take long leave a run its connections.
+//! Slow queries for a status leave a run its connections.
 
 use futures_util::future::join_all;
 use meter_sync::config::Setting;

@@ -1,4 +1,4 @@
-//! Every wait has an end: locks, slow statements, frozen servers, whole runs.
+//! Every wait has a timeout: for locks, slow statements, frozen servers and whole runs.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use tokio_postgres::Client;
 
-use crate::support::broken::Broken;
+use crate::support::breakable_site::BreakableSite;
 use crate::support::postgres::connect;
 use crate::support::proxy::Fault;
 
@@ -31,7 +31,7 @@ async fn holding(url: &str, lock: &str) -> Client {
 
 #[tokio::test]
 async fn a_local_lock_held_by_someone_else_is_waited_for_so_long_and_no_longer() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[(Setting::LockTimeout, "200ms")]);
     for lock in [
         "select from meter where id = '2' for update",
@@ -53,7 +53,7 @@ async fn a_local_lock_held_by_someone_else_is_waited_for_so_long_and_no_longer()
 
 #[tokio::test]
 async fn a_remote_table_locked_by_someone_else_times_out() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[(Setting::StatementTimeout, "300ms")]);
     let lock = "lock table meter in access exclusive mode";
     let holder = holding(&broken.site.pair.remote_url, lock).await;
@@ -65,7 +65,7 @@ async fn a_remote_table_locked_by_someone_else_times_out() {
 
 #[tokio::test]
 async fn a_slow_remote_statement_is_ended_by_its_timeout() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[(Setting::StatementTimeout, "300ms")]);
     broken.site.on_remote(SLOW_VIEW).await;
     broken.fails_with(ErrorCode::RemoteTimeout).await;
@@ -75,7 +75,7 @@ async fn a_slow_remote_statement_is_ended_by_its_timeout() {
 
 #[tokio::test]
 async fn a_slow_local_statement_is_ended_by_its_timeout() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[(Setting::StatementTimeout, "300ms")]);
     broken.site.on_local(SLOW).await;
     broken.fails_with(ErrorCode::LocalTimeout).await;
@@ -85,7 +85,7 @@ async fn a_slow_local_statement_is_ended_by_its_timeout() {
 
 #[tokio::test]
 async fn a_run_that_takes_too_long_is_given_up_and_its_rows_rolled_back() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[
         (Setting::RunTimeout, "1s"),
         (Setting::StatementTimeout, "1m"),
@@ -100,7 +100,7 @@ async fn a_run_that_takes_too_long_is_given_up_and_its_rows_rolled_back() {
 
 #[tokio::test]
 async fn a_run_whose_remote_takes_too_long_says_so_and_leaves_no_connection_there() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[
         (Setting::RunTimeout, "1s"),
         (Setting::StatementTimeout, "15s"),
@@ -117,7 +117,7 @@ async fn a_run_whose_remote_takes_too_long_says_so_and_leaves_no_connection_ther
 
 #[tokio::test]
 async fn a_local_database_frozen_in_the_middle_ends_the_run_and_spoils_no_later_one() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     let short = [
         (Setting::StatementTimeout, "300ms"),
         (Setting::ConnectTimeout, "300ms"),
@@ -148,7 +148,7 @@ async fn a_local_database_frozen_in_the_middle_ends_the_run_and_spoils_no_later_
 
 #[tokio::test]
 async fn connections_that_vanished_while_idle_cost_a_pause_and_no_run() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[(Setting::ConnectTimeout, "500ms")]);
     broken.site.status().await;
     broken.site.dry_run().await;

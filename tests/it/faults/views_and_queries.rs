@@ -1,4 +1,4 @@
-//! What fails behind a view or in a query of the settings: the remedy names the query, or the grant that is lacking.
+//! Errors behind a view or in a query of the settings: the remedy names the query, or the missing grant.
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Setting, SettingFlags};

@@ -1,4 +1,4 @@
-//! `Database::write`: a transaction of its own that is committed only if its work succeeds.
+//! `Database::write`: a transaction that is committed only if its work succeeds.
 
 use meter_sync::db::{Database, DbError, Local, Tx};
 use meter_sync::error::{ErrorCode, Failure};

@@ -1,12 +1,12 @@
-//! The seed system's two endpoints, exact to the byte of their JSON, in every state; and the health
-//! checks beside them.
+//! The two endpoints of the earlier program, exact to the byte of their JSON, in every state; and the health
+//! checks.
 
 use meter_sync::config::{Setting, SettingFlags};
 use serde_json::{Value, json};
 
 use super::{STATUS, TRIGGER};
-use crate::support::held::{self, Held};
-use crate::support::served::Served;
+use crate::support::http_server::HttpServer;
+use crate::support::run_hold::{self, RunHold};
 use crate::support::site::{NOWHERE, Site, rows};
 
 /// When the newest run ended, as the log has it.
@@ -32,7 +32,7 @@ fn trimmed(mut body: Value, pointer: &str) -> Value {
 #[tokio::test]
 async fn before_any_run_everything_of_the_last_one_is_null() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let expected = json!({"last_sync_at": null, "last_sync_success": null, "last_sync_error": null,
         "inserted_count": null, "updated_count": null, "deleted_count": null,
         "meter_count": 0, "is_syncing": false});
@@ -42,7 +42,7 @@ async fn before_any_run_everything_of_the_last_one_is_null() {
 #[tokio::test]
 async fn a_sync_is_answered_when_it_has_ended_with_what_it_did() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     site.on_remote("insert into meter (id, tenant_id, name, active) values (1, 7, 'a', true), (2, 7, 'b', true), (3, 7, 'c', true), (4, 7, 'd', false)").await;
     served.ask(TRIGGER).await;
     site.on_remote("update meter set name = 'A' where id = 1; update meter set active = true where id = 4; delete from meter where id = 3; insert into meter (id, tenant_id) values (5, 7)").await;
@@ -70,12 +70,12 @@ async fn a_second_sync_is_refused_while_one_is_in_progress() {
     let site = Site::new().await;
     site.on_remote("insert into meter (id, tenant_id) values (1, 7)")
         .await;
-    let served = Served::new(&site.settings()).await;
-    let other = Served::new(&site.settings()).await;
-    let held = Held::new(&site).await;
+    let served = HttpServer::new(&site.settings()).await;
+    let other = HttpServer::new(&site.settings()).await;
+    let held = RunHold::new(&site).await;
     let first = served.ask(TRIGGER);
     let meanwhile = async {
-        held::running(&site).await;
+        run_hold::running(&site).await;
         let refused = json!({"success": false, "message": "Meter sync is already in progress"});
         for served in [&served, &other] {
             assert_eq!(served.ask(TRIGGER).await, (409, refused.clone()));
@@ -87,13 +87,13 @@ async fn a_second_sync_is_refused_while_one_is_in_progress() {
     };
     let ((status, body), ()) = tokio::join!(first, meanwhile);
     assert_eq!((status, &body["result"]["inserted"]), (200, &json!(1)));
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["succeeded"]));
     assert_eq!(served.ask(STATUS).await.1["is_syncing"], false);
 }
 
 /// The trigger fails with this status and code; the status then shows the same message.
 async fn assert_fails(site: &Site, settings: &SettingFlags, status: u16, code: &str) {
-    let served = Served::new(settings).await;
+    let served = HttpServer::new(settings).await;
     let (answered, body) = served.ask(TRIGGER).await;
     assert_eq!(answered, status, "{body:#}");
     assert_eq!(body["success"], false);
@@ -137,7 +137,7 @@ async fn a_sync_that_the_brake_refuses_is_502() {
         .await;
     site.sync().await;
     site.on_remote("update meter set tenant_id = 8").await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let (status, body) = served.ask(TRIGGER).await;
     assert_eq!(
         (status, &body["error"]["code"]),
@@ -148,7 +148,7 @@ async fn a_sync_that_the_brake_refuses_is_502() {
 
 #[tokio::test]
 async fn before_it_is_configured_a_sync_is_503_and_the_status_answers() {
-    let served = Served::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
+    let served = HttpServer::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
     let (status, body) = served.ask(TRIGGER).await;
     assert_eq!(
         (status, &body["error"]["code"]),
@@ -163,7 +163,7 @@ async fn before_it_is_configured_a_sync_is_503_and_the_status_answers() {
 
     let site = Site::new().await;
     site.on_local("delete from tenant").await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let (status, body) = served.ask(TRIGGER).await;
     assert_eq!(
         (status, &body["error"]["code"]),
@@ -178,7 +178,7 @@ async fn a_sync_that_set_rows_aside_is_an_answer_without_success() {
         "insert into meter (id, tenant_id, name) values (1, 7, 'fits'), (2, 7, repeat('x', 81))",
     )
     .await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let (status, body) = served.ask(TRIGGER).await;
     let at = ended_at(&site).await;
     let aside = "1 row was rejected; the status tool shows which and why.";
@@ -196,7 +196,7 @@ async fn a_sync_that_set_rows_aside_is_an_answer_without_success() {
 #[tokio::test]
 async fn a_read_only_server_refuses_a_sync_with_403() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings().with(Setting::ReadOnly, "true")).await;
+    let served = HttpServer::new(&site.settings().with(Setting::ReadOnly, "true")).await;
     let (status, body) = served.ask(TRIGGER).await;
     assert_eq!((status, &body["error"]["code"]), (403, &json!("READ_ONLY")));
     assert_eq!(body["success"], false);
@@ -208,14 +208,14 @@ async fn a_sync_goes_on_when_its_client_goes_away() {
     let site = Site::new().await;
     site.on_remote("insert into meter (id, tenant_id) values (1, 7)")
         .await;
-    let served = Served::new(&site.settings()).await;
-    let held = Held::new(&site).await;
+    let served = HttpServer::new(&site.settings()).await;
+    let held = RunHold::new(&site).await;
     tokio::select! {
         answer = served.ask(TRIGGER) => panic!("{answer:?} while the run is held"),
-        () = held::running(&site) => {}
+        () = run_hold::running(&site) => {}
     }
     held.release().await;
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["succeeded"]));
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn the_server_is_alive_always_and_ready_when_the_local_database_answers() 
         (remote_down, 200, Value::Null),
         (site.settings(), 200, Value::Null),
     ] {
-        let served = Served::new(&settings).await;
+        let served = HttpServer::new(&settings).await;
         let (answered, body) = served.ask("GET /readyz").await;
         assert_eq!((answered, &body["code"]), (status, &code), "{body:#}");
         assert_eq!(body["ready"], status == 200);

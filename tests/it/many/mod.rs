@@ -2,7 +2,7 @@
 
 mod checks;
 mod mirrors;
-mod slots;
+mod schedule_slots;
 mod sweeps;
 mod watermarks;
 

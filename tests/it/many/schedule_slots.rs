@@ -1,4 +1,4 @@
-//! Slots of the schedule with many tenants: one process sweeps, and what failed is tried again alone.
+//! Slots of the schedule with many tenants: one process sweeps, and a failed mirror is retried alone.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
-//! How answers are given: numbers that every client reads alike, the summary first, and no longer than a model can read.
+//! The format of answers: numbers that every client reads alike, the summary first, and no longer than a model can
+//! read.
 
 use serde_json::{Value, json};
 
-use super::client::{Assistant, Way};
+use super::client::{Assistant, Transport};
 use super::{STATUS, TRIGGER};
 use crate::support::site::{Site, rows};
 
@@ -23,7 +24,7 @@ async fn an_integer_beyond_2_to_the_53_is_a_text_and_any_other_a_number() {
     )
     .await;
     site.sync().await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     let told = assistant
         .ask(STATUS, json!({"include_changes": true}))
         .await;
@@ -67,7 +68,7 @@ async fn told(assistant: &Assistant, tool: &'static str, arguments: &Value) -> (
 async fn the_summary_comes_first_and_what_is_said_of_the_meters_is_as_of_a_time() {
     let site = Site::new().await;
     site.on_remote(super::METERS).await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     let (_, before) = told(&assistant, STATUS, &json!({})).await;
     let next_step = before["next_step"].as_str().expect("text");
     assert!(
@@ -122,7 +123,7 @@ async fn an_answer_is_at_most_8_kb_unless_more_is_asked_for_and_says_what_it_lea
     )
     .await;
     site.sync().await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     for (asked, most, list) in [
         (json!({"include_changes": true}), 8_000, "/changes"),
         (json!({"since": "1h"}), 8_000, "/changes_since/changes"),
@@ -181,7 +182,7 @@ async fn an_error_that_runs_share_is_told_once_among_them() {
     for _ in 0..4 {
         site.sync().await;
     }
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     let (_, content) = told(&assistant, STATUS, &json!({})).await;
     let history = content["history"].as_array().expect("a list");
     assert_eq!(history.len(), 4);

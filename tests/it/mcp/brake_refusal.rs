@@ -1,8 +1,8 @@
-//! What a model is told of a sync that the brake refused, and what it is not.
+//! What a model reads of a sync that the brake refused, and what it must not read.
 
 use serde_json::json;
 
-use super::client::{Assistant, EVERY_WAY, Way};
+use super::client::{Assistant, EVERY_TRANSPORT, Transport};
 use super::{STATUS, TRIGGER};
 use crate::support::site::{Site, rows};
 
@@ -22,9 +22,9 @@ fn assert_names_no_way_around(text: &str) {
 
 #[tokio::test]
 async fn a_model_whose_user_cannot_be_asked_is_told_which_meters_and_where_a_person_decides() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::with_meters_gone().await;
-        let assistant = Assistant::new(way, &site, &[]).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
         let refused = assistant.refused(TRIGGER, json!({})).await;
         let run = &rows(
             &site.local,
@@ -37,14 +37,14 @@ async fn a_model_whose_user_cannot_be_asked_is_told_which_meters_and_where_a_per
         for text in [refused.as_str(), next_step] {
             assert!(
                 text.contains("A person decides, at http://127.0.0.1:"),
-                "{way:?}: {text}"
+                "{transport:?}: {text}"
             );
-            assert!(text.contains(&page), "{way:?}: {text}");
-            let is_certain = [Way::Http, Way::Sse].contains(&way);
+            assert!(text.contains(&page), "{transport:?}: {text}");
+            let is_certain = [Transport::Http, Transport::Sse].contains(&transport);
             assert_eq!(
                 !text.contains("where `meter-sync serve` runs"),
                 is_certain,
-                "{way:?}: {text}"
+                "{transport:?}: {text}"
             );
         }
         for part in [
@@ -54,7 +54,7 @@ async fn a_model_whose_user_cannot_be_asked_is_told_which_meters_and_where_a_per
             "do not ask for another sync",
             "[MASS_DEACTIVATION_REFUSED]",
         ] {
-            assert!(refused.contains(part), "{way:?}: {part}: {refused}");
+            assert!(refused.contains(part), "{transport:?}: {part}: {refused}");
         }
         assert_eq!(status["held_back"]["deactivated"], 10, "{status:#}");
         assert_eq!(
@@ -77,7 +77,7 @@ async fn a_remedy_in_the_log_that_names_a_way_around_the_brake_is_told_to_nobody
         "update meter_sync.meter_sync_log set error_code = 'TENANT_MISMATCH', error_remedy = 'run `meter-sync sync --allow-tenant-change`' where outcome = 'refused'",
     )
     .await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     let status = assistant.ask(STATUS, json!({})).await;
     assert_eq!(status["last_run"]["error"]["code"], "TENANT_MISMATCH");
     assert_names_no_way_around(&status.to_string());

@@ -1,5 +1,4 @@
-//! The blocks that docs/clients.md and the README give to paste into a client, started as the client
-//! would start them.
+//! The client configurations in docs/clients.md and the README, started as the client would start them.
 
 use std::fs;
 use std::path::Path;

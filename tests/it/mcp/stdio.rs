@@ -1,4 +1,4 @@
-//! The program as an assistant's child process: what stands on its standard output, and how it ends.
+//! The program over stdio, as an assistant's child process: what it writes to standard output, and how it ends.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout};
 
-use super::client::{Assistant, EVERY_WAY, Way};
+use super::client::{Assistant, EVERY_TRANSPORT, Transport};
 use super::{METERS, STATUS, TRIGGER};
-use crate::support::held::{self, Held};
-use crate::support::program::{self, Running};
+use crate::support::program::{self, RunningProgram};
+use crate::support::run_hold::{self, RunHold};
 use crate::support::site::Site;
 
 /// What a supervisor grants before it kills.
@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// A conversation by hand.
 struct Conversation {
-    program: Running,
+    program: RunningProgram,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
@@ -27,7 +27,7 @@ impl Conversation {
     async fn new(site: &Site) -> Self {
         let trace = [(Setting::Log, "trace")];
         let command = program::over(site, &["stdio"], &trace);
-        let (program, input, output) = Running::start(command);
+        let (program, input, output) = RunningProgram::start(command);
         let mut conversation = Self {
             program,
             input,
@@ -154,65 +154,70 @@ async fn the_end_of_standard_input_ends_the_program() {
     let site = Site::new().await;
     assert_eq!(Conversation::new(&site).await.close().await, 0);
     // and so before the conversation has begun
-    let (mut program, input, _output) = Running::start(program::over(&site, &["stdio"], &[]));
+    let (mut program, input, _output) =
+        RunningProgram::start(program::over(&site, &["stdio"], &[]));
     drop(input);
     assert_eq!(program.code(SOON).await, 0);
 }
 
 #[tokio::test]
 async fn a_request_to_stop_ends_the_program_soon() {
-    for way in [Way::Stdio, Way::Http, Way::Sse] {
+    for transport in [Transport::Stdio, Transport::Http, Transport::Sse] {
         let site = Site::new().await;
-        let mut assistant = Assistant::new(way, &site, &[]).await;
+        let mut assistant = Assistant::new(transport, &site, &[]).await;
         assistant.ask(STATUS, json!({})).await;
         let program = assistant.program.as_mut().expect("a program");
         program.terminate();
-        assert_eq!(program.code(SOON).await, 0, "{way:?}");
+        assert_eq!(program.code(SOON).await, 0, "{transport:?}");
     }
 }
 
 #[tokio::test]
 async fn a_request_to_stop_cuts_off_a_run_that_does_not_end() {
-    for way in [Way::Stdio, Way::Http] {
+    for transport in [Transport::Stdio, Transport::Http] {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let mut assistant = Assistant::new(way, &site, &[]).await;
-        let held = Held::new(&site).await;
+        let mut assistant = Assistant::new(transport, &site, &[]).await;
+        let held = RunHold::new(&site).await;
         let _call = assistant.begin(TRIGGER, &json!({"wait_seconds": 50})).await;
-        held::running(&site).await;
+        run_hold::running(&site).await;
         let program = assistant.program.as_mut().expect("a program");
         program.terminate();
-        assert_eq!(program.code(SOON).await, 0, "{way:?}");
+        assert_eq!(program.code(SOON).await, 0, "{transport:?}");
         held.release().await;
         site.sync().await;
         assert_eq!(
-            held::outcomes(&site).await,
+            run_hold::outcomes(&site).await,
             json!(["interrupted", "succeeded"]),
-            "{way:?}"
+            "{transport:?}"
         );
     }
 }
 
 #[tokio::test]
 async fn a_run_under_way_ends_well_when_the_program_is_asked_to_stop() {
-    for way in [Way::Stdio, Way::Http] {
+    for transport in [Transport::Stdio, Transport::Http] {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let mut assistant = Assistant::new(way, &site, &[]).await;
-        let held = Held::new(&site).await;
+        let mut assistant = Assistant::new(transport, &site, &[]).await;
+        let held = RunHold::new(&site).await;
         let _call = assistant.begin(TRIGGER, &json!({"wait_seconds": 50})).await;
-        held::running(&site).await;
+        run_hold::running(&site).await;
         assistant.program.as_ref().expect("a program").terminate();
         held.release().await;
         let program = assistant.program.as_mut().expect("a program");
-        assert_eq!(program.code(SOON).await, 0, "{way:?}");
-        assert_eq!(held::outcomes(&site).await, json!(["succeeded"]), "{way:?}");
+        assert_eq!(program.code(SOON).await, 0, "{transport:?}");
+        assert_eq!(
+            run_hold::outcomes(&site).await,
+            json!(["succeeded"]),
+            "{transport:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_log_of_a_conversation_holds_no_secret() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
         site.on_remote("create role spy login superuser password 'hunter2'")
@@ -221,7 +226,7 @@ async fn the_log_of_a_conversation_holds_no_secret() {
         let url = url.replace("postgres@", "spy:hunter2@");
         assert!(url.contains("hunter2"), "{url}");
         let more = [(Setting::RemoteUrl, url.as_str()), (Setting::Log, "trace")];
-        let assistant = Assistant::new(way, &site, &more).await;
+        let assistant = Assistant::new(transport, &site, &more).await;
         assistant.ask(TRIGGER, json!({})).await;
         assistant.ask(STATUS, json!({})).await;
         site.on_remote("drop role spy").await;
@@ -229,7 +234,7 @@ async fn the_log_of_a_conversation_holds_no_secret() {
             let log = program.whole_stderr().await;
             assert!(log.contains("sync started"), "{log}");
             let line = log.lines().find(|line| line.contains("hunter2"));
-            assert_eq!(line, None, "{way:?}");
+            assert_eq!(line, None, "{transport:?}");
         }
     }
 }

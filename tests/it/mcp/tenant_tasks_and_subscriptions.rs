@@ -1,5 +1,4 @@
-//! What goes on after a call has been answered, in a process that keeps the meters of several tenants in sync:
-//! subscriptions, tasks, and questions to the user.
+//! Tasks, subscriptions and questions to the user in a process that syncs several tenants.
 
 use std::sync::Arc;
 
@@ -13,9 +12,9 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::TRIGGER;
-use super::client::{Abilities, Answers, Assistant, Start, Way, modern, params};
+use super::client::{Abilities, Answers, Assistant, ClientStart, Transport, modern, params};
 use super::tenants::{SEVERAL, several, site};
-use crate::support::held::Held;
+use crate::support::run_hold::RunHold;
 use crate::support::site::{Site, finish, mirror};
 use crate::support::wait;
 use meter_sync::config::Setting;
@@ -30,7 +29,7 @@ async fn sync_elsewhere(site: &Site, tenant: &str) {
 }
 
 /// An assistant of a process that observes its mirrors, as a real one does.
-async fn observed(site: &Site, start: Start) -> Assistant {
+async fn observed(site: &Site, start: ClientStart) -> Assistant {
     let mirrors = several(site);
     #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
     tokio::spawn(mirrors.clone().observe(CancellationToken::new()));
@@ -41,7 +40,7 @@ async fn observed(site: &Site, start: Start) -> Assistant {
 #[expect(deprecated, reason = "clients before 2026-07-28 know no other way")]
 async fn who_subscribed_to_a_tenant_is_told_of_its_runs_only() {
     let site = site().await;
-    let assistant = observed(&site, Start::default()).await;
+    let assistant = observed(&site, ClientStart::default()).await;
     let watched = [
         "meter-sync://status",
         "meter-sync://tenants/7/status",
@@ -85,7 +84,7 @@ async fn who_subscribed_to_a_tenant_is_told_of_its_runs_only() {
 async fn who_listens_to_all_or_to_one_tenant_is_told() {
     for uri in ["meter-sync://status", "meter-sync://tenants/8/status"] {
         let site = site().await;
-        let start = Start {
+        let start = ClientStart {
             lifecycle: modern(),
             abilities: Abilities::default(),
         };
@@ -119,15 +118,15 @@ async fn who_listens_to_all_or_to_one_tenant_is_told() {
 #[tokio::test]
 async fn a_task_is_found_again_by_another_process() {
     let site = site().await;
-    let start = || Start {
+    let start = || ClientStart {
         lifecycle: modern(),
         abilities: Abilities {
             tasks: true,
             ..Abilities::default()
         },
     };
-    let assistant = Assistant::with_abilities(Way::Memory, &site, SEVERAL, start()).await;
-    let held = Held::new(&site).await;
+    let assistant = Assistant::with_abilities(Transport::Memory, &site, SEVERAL, start()).await;
+    let held = RunHold::new(&site).await;
     let call = params(TRIGGER, &json!({"wait_seconds": 0, "tenant_id": "8"}));
     let answer = assistant.client.call_tool_once(call).await;
     let CallToolResponse::Task(begun) = answer.expect("an answer") else {
@@ -136,7 +135,7 @@ async fn a_task_is_found_again_by_another_process() {
     let id = begun.task.task_id;
     assert!(id.ends_with("@8"), "{id}");
     held.release().await;
-    let other = Assistant::with_abilities(Way::Memory, &site, SEVERAL, start()).await;
+    let other = Assistant::with_abilities(Transport::Memory, &site, SEVERAL, start()).await;
     let payload = async || {
         let got = other.client.get_task(GetTaskParams::new(id.clone())).await;
         let task = got.expect("a task").task;
@@ -176,11 +175,11 @@ async fn the_question_to_the_user_names_the_tenant() {
             answers: Some(yes()),
             ..Abilities::default()
         };
-        let start = Start {
+        let start = ClientStart {
             lifecycle,
             abilities,
         };
-        let assistant = Assistant::with_abilities(Way::Memory, &site, SEVERAL, start).await;
+        let assistant = Assistant::with_abilities(Transport::Memory, &site, SEVERAL, start).await;
         let run = assistant.ask(TRIGGER, json!({"tenant_id": 8})).await;
         assert_eq!(run["counts"]["deactivated"], 15, "{run:#}");
         let asked = assistant.asked();
@@ -198,7 +197,7 @@ async fn a_refusal_names_the_page_of_the_tenant() {
     sync_elsewhere(&site, "8").await;
     site.on_remote("delete from meter where tenant_id = 8")
         .await;
-    let assistant = Assistant::new(Way::Memory, &site, SEVERAL).await;
+    let assistant = Assistant::new(Transport::Memory, &site, SEVERAL).await;
     let text = assistant.refused(TRIGGER, json!({"tenant_id": "8"})).await;
     assert!(text.contains("/tenants/8/runs/"), "{text}");
 }

@@ -1,5 +1,5 @@
-//! The questions that people ask, without a model to ask them: for each of tests/data/questions.json
-//! the fewest calls that answer it, and the facts that an answer rests on.
+//! Typical questions that people ask an assistant: for each in tests/data/questions.json, the fewest calls that
+//! answer it, and the facts that the answer needs. No model is asked.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use rmcp::model::ReadResourceRequestParams;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Assistant, Way};
+use super::client::{Assistant, Transport};
 use super::{STATUS, TRIGGER};
-use crate::support::held::Held;
+use crate::support::run_hold::RunHold;
 use crate::support::site::Site;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
     question: String,
-    given: Vec<Given>,
+    given: Vec<Precondition>,
     calls: Vec<Call>,
     /// What stands where in the last answer.
     facts: BTreeMap<String, Fact>,
@@ -26,7 +26,7 @@ struct Question {
 /// What has happened before the question.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Given {
+enum Precondition {
     Remote(String),
     Sync,
     /// Every run from here on is held in progress.
@@ -112,16 +112,20 @@ async fn answer(assistant: &Assistant, call: &Call, before: &Value) -> Value {
 }
 
 /// Brings the site to where the question is asked; gives what holds a run in progress.
-async fn bring_about(given: &[Given], site: &Site, assistant: &Assistant) -> Option<Held> {
+async fn bring_about(
+    given: &[Precondition],
+    site: &Site,
+    assistant: &Assistant,
+) -> Option<RunHold> {
     let mut held = None;
     for given in given {
         match given {
-            Given::Remote(sql) => site.on_remote(sql).await,
-            Given::Sync => {
+            Precondition::Remote(sql) => site.on_remote(sql).await,
+            Precondition::Sync => {
                 site.sync().await;
             }
-            Given::Hold => held = Some(Held::new(site).await),
-            Given::Call(call) => {
+            Precondition::Hold => held = Some(RunHold::new(site).await),
+            Precondition::Call(call) => {
                 answer(assistant, call, &Value::Null).await;
             }
         }
@@ -136,7 +140,7 @@ async fn each_question_is_answered_by_its_calls_and_by_no_fewer() {
     for question in questions {
         let site = Site::new().await;
         let hourly = [(Setting::Schedule, "0 * * * *")];
-        let assistant = Assistant::new(Way::Memory, &site, &hourly).await;
+        let assistant = Assistant::new(Transport::Memory, &site, &hourly).await;
         let held = bring_about(&question.given, &site, &assistant).await;
         let mut last = Value::Null;
         for call in &question.calls {

@@ -1,4 +1,4 @@
-//! Tokens that do not count.
+//! Tokens that are refused.
 
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
@@ -6,17 +6,17 @@ use tempfile::NamedTempFile;
 use super::callers::key_file;
 use super::issuer::{AUDIENCE, ISSUER, Signer, claims, claims_but, message, shared_secret_token};
 use super::{METADATA, STATUS, ask, challenge, settings, status};
-use crate::support::served::Served;
+use crate::support::http_server::HttpServer;
 use crate::support::site::Site;
 
 /// A server, and the file of its keys, which is there for as long.
-async fn served(site: &Site, keys: &[(&str, &Signer)]) -> (Served, NamedTempFile) {
+async fn served(site: &Site, keys: &[(&str, &Signer)]) -> (HttpServer, NamedTempFile) {
     let file = key_file(keys);
     let settings = settings(site, file.path().to_str().expect("a path"));
-    (Served::new(&settings).await, file)
+    (HttpServer::new(&settings).await, file)
 }
 
-async fn assert_refused(served: &Served, what: &str, token: &str) {
+async fn assert_refused(served: &HttpServer, what: &str, token: &str) {
     let refused = ask(served, STATUS, token).await;
     assert_eq!(refused.status(), 401, "{what}");
     let told = challenge(&refused);

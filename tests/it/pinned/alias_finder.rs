@@ -1,5 +1,5 @@
-//! The names that our own SQL gives to rows, columns and subqueries, as the sources have them: a column of a meter may have any
-//! of these names, and is taken for what we meant by it if a statement of ours names it without a prefix.
+//! Finds the aliases that our own SQL gives to rows, columns and subqueries, in the sources. A column of a meter
+//! may have any of these names, and a statement of ours that names it without a prefix would take it for the alias.
 
 use std::path::{Path, PathBuf};
 

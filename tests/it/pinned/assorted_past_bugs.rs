@@ -1,4 +1,4 @@
-//! Data and schemas that look harmless and once were synced wrongly, or kept a whole site from being
+//! Assorted data and schemas that look harmless and once were synced wrongly, or kept a whole site from being
 //! synced.
 
 use meter_sync::config::Setting;

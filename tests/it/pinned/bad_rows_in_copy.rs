@@ -1,4 +1,4 @@
-//! Rows that the local table does not take cost no second read of those it takes.
+//! Bad rows in a COPY, which the local table refuses, cost no second read of the others.
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
@@ -6,7 +6,7 @@ use meter_sync::model::{Counts, Outcome};
 use serde_json::json;
 
 use super::site;
-use crate::support::broken::Broken;
+use crate::support::breakable_site::BreakableSite;
 use crate::support::proxy::Fault;
 use crate::support::site::{Site, rows};
 
@@ -145,7 +145,7 @@ async fn a_key_that_the_remote_gives_in_two_copies_is_refused() {
 
 #[tokio::test]
 async fn a_run_that_was_given_up_tells_all_that_it_had_read() {
-    let broken = Broken::new().await;
+    let broken = BreakableSite::new().await;
     fill(&broken.site).await;
     broken.remote.set(Fault::StallReply(600_000));
     let run = broken.fails_with(ErrorCode::RemoteTimeout).await;

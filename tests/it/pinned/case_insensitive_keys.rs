@@ -1,4 +1,4 @@
-//! Keys of the local table that are blind to case: `K1` and `k1` are one meter.
+//! Case-insensitive keys of the local table: `K1` and `k1` are one meter.
 
 use meter_sync::mirrors::history::meter_report::KeyText;
 use meter_sync::model::{Counts, Outcome};

@@ -1,4 +1,4 @@
-//! Columns by the names that our own SQL uses, and by any others.
+//! Columns with the names that our own SQL uses, and with any others.
 
 use std::sync::LazyLock;
 
@@ -7,12 +7,12 @@ use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{Counts, Outcome, Permission, Trigger};
 use serde_json::{Value, json};
 
-use super::{aliases, counts};
+use super::{alias_finder, counts};
 use crate::support::site::{Site, finish, rows};
 
 /// Names of our SQL, reserved words, and what needs quotes.
 pub(crate) static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let ours = aliases::in_our_sources().into_iter();
+    let ours = alias_finder::in_our_sources().into_iter();
     let ours = ours.map(|name| &*Box::leak(name.into_boxed_str()));
     let mut names: Vec<&str> = ours.chain(OTHERS.iter().copied()).collect();
     // Columns that the tables of the tests have already.

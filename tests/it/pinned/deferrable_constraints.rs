@@ -1,4 +1,4 @@
-//! Unique and exclusion constraints that can be checked later need no spare value: rows take their values in any order.
+//! Unique and exclusion constraints that are deferrable need no spare value: rows take their values in any order.
 
 use meter_sync::model::Outcome;
 use serde_json::json;

@@ -1,5 +1,4 @@
-//! Remote rows that share a key, among others that differ and others that do not: a sum over both must
-//! not hide them.
+//! Remote rows with a duplicate key, beside others that differ or do not: a sum over both must not hide them.
 
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::error::ErrorCode;

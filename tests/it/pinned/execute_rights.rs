@@ -1,5 +1,5 @@
-//! What the local table calls itself when a row is written, and our role may not: a check tells the grant before a run
-//! fails, and so does the run.
+//! Functions that a write to the local table calls, which our role may not execute: a check names the grant before
+//! a run fails, and so does the run.
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::error::ErrorCode;
@@ -102,7 +102,7 @@ async fn what_is_not_called_for_rows_of_ours_needs_no_right() {
     .await;
     let settings = site.settings().with(
         meter_sync::config::Setting::LocalUrl,
-        super::rewrites::as_role(&site.pair.local_url, &role),
+        super::table_reloads::as_role(&site.pair.local_url, &role),
     );
     let findings = check::run(&config(&settings)).await;
     let is_told = findings

@@ -1,4 +1,4 @@
-//! What is told of a comparison of contents that failed.
+//! What a failed comparison of contents reports.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use meter_sync::db::SideName;
 use meter_sync::model::Outcome;
 use serde_json::json;
 
-use super::contents::{Waiting, always, last, settled_on};
-use crate::support::broken::Broken;
+use super::full_compare::{WaitingRun, always, last, settled_on};
+use crate::support::breakable_site::BreakableSite;
 use crate::support::postgres::pair_in;
 use crate::support::proxy::Fault;
 use crate::support::site::rows;
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn what_a_comparison_read_before_it_failed_is_counted() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     let alone = broken.site.sync().await;
     assert_eq!(alone.warning, None, "{alone:#?}");
     broken.change_the_remote().await;
@@ -48,7 +48,7 @@ async fn a_warning_that_the_local_encoding_cannot_hold_is_stored_in_ascii() {
     site.reconfigure(&named);
     let run = site.sync().await;
     assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
-    let waiting = Waiting::on(SideName::Remote, &site, &site.mirror).await;
+    let waiting = WaitingRun::on(SideName::Remote, &site, &site.mirror).await;
     let (mut ticket, locker) = waiting.parts().await;
     locker
         .batch_execute("alter table \"z\u{2603}\" rename to gone; commit")

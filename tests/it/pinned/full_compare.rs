@@ -1,5 +1,4 @@
-//! Comparing contents now and then: it finds what versions do not show, and where it cannot be done the run before it
-//! stands.
+//! The full compare of contents: it finds what row versions do not show. If it fails, the run before it stands.
 
 use std::time::Duration;
 
@@ -70,7 +69,7 @@ async fn holds(client: &Client, condition: &str) -> bool {
 }
 
 /// A run that has changed a meter, and whose comparison waits for a lock that somebody holds on the meters of a side.
-pub(super) struct Waiting {
+pub(super) struct WaitingRun {
     pub(super) ticket: Ticket,
     locked: JoinHandle<Client>,
 }
@@ -78,7 +77,7 @@ pub(super) struct Waiting {
 const COMPARING: &str =
     "application_name = 'meter-sync compare contents' and wait_event_type = 'Lock'";
 
-impl Waiting {
+impl WaitingRun {
     pub(super) async fn on(side: SideName, site: &Site, mirror: &Mirror) -> Self {
         site.on_remote("update meter set name = name || '!' where id = 5")
             .await;
@@ -168,7 +167,7 @@ async fn a_comparison_that_exceeds_the_statement_timeout_leaves_the_run_as_it_wa
     let site = settled().await;
     let hurried = mirror(&always(&site).with(Setting::StatementTimeout, "3s"));
     for side in [SideName::Remote, SideName::Local, SideName::Remote] {
-        let waiting = Waiting::on(side, &site, &hurried).await;
+        let waiting = WaitingRun::on(side, &site, &hurried).await;
         waiting
             .assert_stands(&site, "METER_SYNC_STATEMENT_TIMEOUT")
             .await;
@@ -180,7 +179,7 @@ async fn a_comparison_that_exceeds_the_statement_timeout_leaves_the_run_as_it_wa
 async fn a_comparison_that_exceeds_the_run_timeout_leaves_the_run_as_it_was() {
     let site = settled().await;
     let hurried = mirror(&always(&site).with(Setting::RunTimeout, "6s"));
-    let waiting = Waiting::on(SideName::Remote, &site, &hurried).await;
+    let waiting = WaitingRun::on(SideName::Remote, &site, &hurried).await;
     waiting.assert_stands(&site, "METER_SYNC_RUN_TIMEOUT").await;
     assert_is_compared_later(&site).await;
 }
@@ -193,7 +192,7 @@ async fn a_comparison_whose_connection_breaks_leaves_the_run_as_it_was() {
         (SideName::Remote, &site.remote),
         (SideName::Local, &site.local),
     ] {
-        let waiting = Waiting::on(side, &site, &mirror).await;
+        let waiting = WaitingRun::on(side, &site, &mirror).await;
         let kill = format!(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and {COMPARING}"
         );
@@ -206,7 +205,7 @@ async fn a_comparison_whose_connection_breaks_leaves_the_run_as_it_was() {
 #[tokio::test]
 async fn who_waits_no_longer_is_told_of_a_run_while_its_contents_are_compared() {
     let site = settled().await;
-    let mut waiting = Waiting::on(SideName::Remote, &site, &mirror(&always(&site))).await;
+    let mut waiting = WaitingRun::on(SideName::Remote, &site, &mirror(&always(&site))).await;
     let run = waiting.ticket.wait(Duration::ZERO).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
     assert!(!waiting.ticket.is_over());

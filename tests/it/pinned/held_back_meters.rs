@@ -1,4 +1,4 @@
-//! How many sets of held meters are kept, and what can be approved of them.
+//! How many sets of held-back meters are kept, and what of them can be approved.
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;

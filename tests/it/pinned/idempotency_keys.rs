@@ -1,4 +1,4 @@
-//! What is asked for twice.
+//! Requests with the same idempotency key.
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;

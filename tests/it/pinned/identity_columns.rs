@@ -1,4 +1,4 @@
-//! Columns whose values the local table generates itself: no update may set them, so no setting may name them.
+//! Identity columns, whose values the local table generates: no update may set them, so no setting may name them.
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;

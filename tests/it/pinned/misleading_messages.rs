@@ -1,4 +1,4 @@
-//! What a caller is told, where it was wrong.
+//! Messages to callers that once were misleading.
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::site;
 use crate::mcp::client::Assistant;
+use crate::support::http_server::{HttpServer, answer, send};
 use crate::support::program::{over, run as run_program};
-use crate::support::served::{Served, answer, send};
 
 #[tokio::test]
 async fn a_local_database_that_refuses_is_not_said_to_be_silent() {
@@ -92,7 +92,7 @@ async fn a_deactivation_that_a_trigger_refuses_is_no_remote_row_on_any_surface()
     )
     .await;
     site.on_remote("delete from meter where id = 3").await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let request = served.request("POST /api/v1/sync");
     let (_, run) = answer(request.header("prefer", "wait=50")).await;
     assert_eq!(run["outcome"], "partial", "{run:#}");

@@ -1,4 +1,4 @@
-//! Ways in which finding the difference misses one, or fails where comparing everything does not.
+//! Differences that a digest would miss, and where it fails though a comparison of all rows does not.
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;

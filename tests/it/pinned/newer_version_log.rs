@@ -1,4 +1,4 @@
-//! What a newer version logged is unknown here, and not taken for something that this version knows.
+//! The log of a newer version: what is unknown in it is not taken for something that this version knows.
 
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::state::health::Health;

@@ -1,5 +1,5 @@
-//! Overloads of the functions and operators that our SQL may use, in a schema that our roles look in first. That they are all
-//! there, and called by whoever names them without a schema, is looked at each time.
+//! Overloads of the functions and operators that our SQL may use, planted in a schema that our roles look in first.
+//! Each time a test checks that they are all there, and that names without a schema call them.
 
 use tokio_postgres::Client;
 

@@ -1,4 +1,4 @@
-//! How many changes the log keeps of a run, and whether it says so truly.
+//! How many changes of a run the log records, and whether it says if some are missing.
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::run::report::RunReport;

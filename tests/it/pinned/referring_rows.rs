@@ -1,5 +1,5 @@
-//! Rows of other tables keep their meter, or the meters are left as they are, where their unique values are exchanged or
-//! given up.
+//! Rows of other tables that refer to meters whose unique values are exchanged or given up: they keep their meter,
+//! or the meters stay as they are.
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
@@ -7,8 +7,8 @@ use meter_sync::error::ErrorCode;
 use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 
-use super::rewrites::as_role;
 use super::site;
+use super::table_reloads::as_role;
 use crate::support::site::{Site, config, rows};
 
 const THREE: &str =

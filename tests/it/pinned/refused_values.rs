@@ -1,4 +1,4 @@
-//! Values that a local type refuses in words of its own.
+//! Values that a local type refuses with an error of its own.
 
 use meter_sync::model::Outcome;
 use serde_json::json;

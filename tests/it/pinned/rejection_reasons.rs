@@ -1,10 +1,10 @@
-//! What a rejection says to people.
+//! The reasons that people read for a rejected row.
 
 use meter_sync::config::Setting;
 use serde_json::json;
 
-use super::rewrites::as_role;
 use super::site;
+use super::table_reloads::as_role;
 use crate::support::site::{Site, rows};
 
 const REASONS: &str = "select reason from meter_sync.meter_sync_rejected order by key->>'id'";

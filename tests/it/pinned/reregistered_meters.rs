@@ -1,4 +1,4 @@
-//! Meters that were entered anew on the remote, under another key and with their old serial number.
+//! Meters that were registered again on the remote, under another key and with their old serial number.
 
 use meter_sync::config::Setting;
 use meter_sync::model::{Counts, Outcome};

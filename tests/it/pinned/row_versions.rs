@@ -1,5 +1,5 @@
-//! What a comparison of row versions must not miss. Before each, two runs in a row have found nothing,
-//! so that the versions are what the next one goes by.
+//! What a comparison of row versions must not miss. Before each test two runs in a row have found nothing, so the
+//! next one compares versions.
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::run::report::RunReport;

@@ -1,4 +1,4 @@
-//! Remote tables that are truncated or written anew while a run begins.
+//! Remote tables that are truncated or rewritten while a run begins.
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::run::report::RunReport;

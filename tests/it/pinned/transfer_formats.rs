@@ -1,4 +1,4 @@
-//! Rows of types that both sides share travel as the servers hold them, and others as text.
+//! The formats in which rows travel: types that both sides share as the servers store them, others as text.
 
 use std::time::Duration;
 

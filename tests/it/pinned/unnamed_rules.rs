@@ -1,4 +1,5 @@
-//! Rejected rows whose error names no rule: each rule of the table is evaluated to find the one that raised it.
+//! Rejected rows whose error does not name the rule: each rule of the table is evaluated to find the one that
+//! raised it.
 
 use std::time::{Duration, Instant};
 

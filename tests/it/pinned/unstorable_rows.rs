@@ -1,4 +1,4 @@
-//! One row that the other side cannot hold, or does not want, is rejected alone.
+//! A row that the other side cannot store, or refuses, is rejected alone.
 
 use meter_sync::mirrors::Request;
 use meter_sync::mirrors::run::report::RunReport;
@@ -14,14 +14,14 @@ const COLUMNS: &str =
     "id text primary key, name text, notes text, active boolean not null default true";
 
 /// A pair of databases in encodings of their own.
-pub(super) struct Encoded {
+pub(super) struct EncodedSite {
     pair: Pair,
     pub(super) remote: Client,
     pub(super) local: Client,
     pub(super) urls: [String; 2],
 }
 
-impl Encoded {
+impl EncodedSite {
     pub(super) async fn new(there: &str, here: &str) -> Self {
         let pair = pair().await;
         let urls = [
@@ -112,7 +112,7 @@ async fn bytes_that_are_no_text_are_set_aside_and_the_others_go_on() {
         ("SQL_ASCII", "LATIN1"),
         ("WIN1252", "UTF8"),
     ] {
-        let site = Encoded::new(there, here).await;
+        let site = EncodedSite::new(there, here).await;
         site.remote.batch_execute(METERS).await.unwrap();
         let clean = site.sync().await;
         assert_eq!(
@@ -155,7 +155,7 @@ async fn bytes_that_are_no_text_are_set_aside_and_the_others_go_on() {
 #[tokio::test]
 async fn characters_that_the_local_encoding_lacks_are_set_aside_and_the_others_go_on() {
     for here in ["LATIN1", "WIN1252", "LATIN9", "KOI8R"] {
-        let site = Encoded::new("UTF8", here).await;
+        let site = EncodedSite::new("UTF8", here).await;
         let more = "insert into meter (id, name) values ('K21', U&'Z\\+01F600'), (U&'K\\+01F600', 'the key itself')";
         site.remote.batch_execute(METERS).await.unwrap();
         site.remote.batch_execute(more).await.unwrap();

@@ -1,4 +1,5 @@
-//! Who holds a value, told where the holder came meanwhile, was to give the value up, or is gone.
+//! Which meter holds a value that another needs: one that came meanwhile, one that was to give it up, or one that
+//! is gone.
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::{Request, Requested};

@@ -1,12 +1,12 @@
-//! The meters themselves: what is new arrives, what changes follows, what is gone is kept and switched
-//! off, and what is not ours to touch stays.
+//! Changes of the remote arrive: new meters, changed fields, and missing meters, which are kept and deactivated.
+//! Rows and columns that are not ours stay untouched.
 
 use meter_sync::model::{Action, Outcome};
 
 use super::edits::{Case, Edit};
 use super::harness::{Verdict, check};
 use super::model::{Expected, TENANT};
-use super::shapes::{Key, TenantColumn};
+use super::shapes::{Key, TenantPlace};
 use super::world::{Text, World, Worlds};
 use crate::support::site::rows;
 
@@ -80,7 +80,7 @@ async fn assert_mirrored(world: &World) {
         .fields
         .iter()
         .all(|(column, _)| column.remote == column.local);
-    if !same_types || world.shape.tenant != TenantColumn::Absent {
+    if !same_types || world.shape.tenant != TenantPlace::Absent {
         return;
     }
     let tenant_at = world.shape.key.len();
@@ -183,7 +183,7 @@ fn rows_of_others_and_columns_of_the_site_are_untouched() {
 
 /// The rows of other tenants here, with where and by whom they were written.
 async fn others_here(world: &World) -> serde_json::Value {
-    if world.shape.tenant == TenantColumn::Absent {
+    if world.shape.tenant == TenantPlace::Absent {
         return serde_json::Value::Null;
     }
     let sql = "select m::text, ctid::text, xmin::text, xmax::text from meter m where tenant_id <> 7 order by 1";

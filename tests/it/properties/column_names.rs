@@ -1,4 +1,5 @@
-//! Any column may have any name: key, tenant column, active column and fields alike, on both sides and in `tenant`.
+//! Column names may be any: of the key, the tenant column, the active column and fields alike, on both sides and in
+//! `tenant`.
 
 use meter_sync::config::Setting;
 use meter_sync::model::{Counts, Outcome};
@@ -6,12 +7,12 @@ use quickcheck::{Arbitrary, Gen, quickcheck};
 use serde_json::json;
 
 use super::harness::{self, Verdict};
-use crate::pinned::columns::{NAMES, quoted};
+use crate::pinned::column_names::{NAMES, quoted};
 use crate::support::site::{Site, rows};
 
 /// Names that differ, in the order of their use, and the types of the fields.
 #[derive(Clone, Debug)]
-struct Named {
+struct ColumnNames {
     names: Vec<String>,
     types: Vec<&'static str>,
 }
@@ -21,7 +22,7 @@ const LEAST: usize = 4;
 const MOST: usize = 9;
 const TYPES: &[&str] = &["text", "varchar(20)", "jsonb", "char(3)", "json"];
 
-impl Arbitrary for Named {
+impl Arbitrary for ColumnNames {
     fn arbitrary(g: &mut Gen) -> Self {
         let count = LEAST + usize::arbitrary(g) % (MOST - LEAST);
         let mut names: Vec<String> = Vec::new();
@@ -69,7 +70,7 @@ quickcheck! {
     }
 }
 
-async fn syncs(Named { names, types }: &Named) -> Verdict {
+async fn syncs(ColumnNames { names, types }: &ColumnNames) -> Verdict {
     let [key, tenant, active, ..] = names.as_slice() else {
         return Verdict::Vacuous;
     };
@@ -165,5 +166,5 @@ fn tenant_columns(fields: &[(String, &str)]) -> String {
 
 #[test]
 fn any_column_may_have_any_name() {
-    harness::check_slow(async |_worlds, named: &Named| syncs(named).await);
+    harness::check_slow(async |_worlds, named: &ColumnNames| syncs(named).await);
 }

@@ -1,4 +1,4 @@
-//! Rows whose hashes meet are taken for equal, and do not stay so.
+//! Rows whose hashes collide are taken for equal at first, and a later comparison finds them.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use crate::support::site::{Site, config, finish, mirror, rows};
 
 /// Some meters that change on the remote, and how few bits of the hashes are kept.
 #[derive(Clone, Debug)]
-struct Planted {
+struct PlantedCollision {
     meters: i32,
     changed: i32,
     bits: u32,
@@ -28,7 +28,7 @@ struct Planted {
     is_view: bool,
 }
 
-impl Arbitrary for Planted {
+impl Arbitrary for PlantedCollision {
     fn arbitrary(g: &mut Gen) -> Self {
         let meters = *g.choose(&[1, 5, 60, 300]).unwrap();
         Self {
@@ -40,7 +40,7 @@ impl Arbitrary for Planted {
     }
 }
 
-impl Planted {
+impl PlantedCollision {
     /// Meters that are equal on both sides, and then are changed on the remote only.
     async fn plant(&self, site: &Site) {
         site.on_remote(&format!(
@@ -98,7 +98,7 @@ fn tenant() -> (TenantId, Columns) {
 /// A job of the engine alone, with hashes of so few bits.
 fn job<'a>(
     config: &'a Config,
-    planted: &Planted,
+    planted: &PlantedCollision,
     (tenant, columns): &'a (TenantId, Columns),
     (run_id, compare): (RunId, Compare),
 ) -> Job<'a> {
@@ -119,7 +119,7 @@ fn job<'a>(
     }
 }
 
-async fn sync(config: &Config, planted: &Planted, compare: Compare) -> SyncEnd {
+async fn sync(config: &Config, planted: &PlantedCollision, compare: Compare) -> SyncEnd {
     let (mut remote, mut local) = connected(config).await;
     let snapshot = remote.snapshot("sync", &[]).await.unwrap();
     let tx = local.begin("sync").await.unwrap();
@@ -132,13 +132,13 @@ async fn sync(config: &Config, planted: &Planted, compare: Compare) -> SyncEnd {
 }
 
 /// Compares contents, and syncs what differs.
-async fn put_right(config: &Config, planted: &Planted) {
+async fn put_right(config: &Config, planted: &PlantedCollision) {
     if let Contents::Differing(found) = compare(config, planted).await {
         sync(config, planted, found).await;
     }
 }
 
-async fn compare(config: &Config, planted: &Planted) -> Contents {
+async fn compare(config: &Config, planted: &PlantedCollision) -> Contents {
     let (mut remote, mut local) = connected(config).await;
     let snapshot = remote.snapshot("compare", &[]).await.unwrap();
     let tx = local.begin("compare").await.unwrap();
@@ -180,7 +180,7 @@ const RUNS: usize = 200;
 #[test]
 fn rows_whose_hashes_meet_heal() {
     let site = OnceCell::new();
-    check_slow(async move |_worlds, planted: &Planted| {
+    check_slow(async move |_worlds, planted: &PlantedCollision| {
         let site = site.get_or_init(prepared).await;
         let config = config(&planted.settings(site));
         planted.plant(site).await;

@@ -7,7 +7,7 @@ use meter_sync::config::{Setting, SettingFlags};
 use quickcheck::{Arbitrary, Gen};
 use tokio_postgres::Client;
 
-use super::pools::{
+use super::value_pools::{
     ADDRESSES, BIGINTS_AS_TEXT, BYTES, DATES, FLOATS, INSTANTS, INTEGERS, JSON_TEXTS, LISTS,
     NUMERICS, OBJECTS, PADDED, PORTS, ROUNDED, SPANS, UUIDS,
 };

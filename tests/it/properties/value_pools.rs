@@ -1,4 +1,4 @@
-//! Values of each pair of types: as written on the remote, as the local column shows them, as JSON.
+//! Pools of values for each pair of types: as written on the remote, as the local column shows them, as JSON.
 
 use super::values::Kind;
 

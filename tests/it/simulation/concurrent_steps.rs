@@ -1,4 +1,4 @@
-//! Runs that meet another run, or somebody who is still writing.
+//! Runs during another run, or while somebody is still writing.
 
 use std::cell::Cell;
 
@@ -7,10 +7,10 @@ use meter_sync::mirrors::run::report::RunState;
 use meter_sync::model::Trigger;
 use tokio_postgres::Client;
 
-use super::model::Remote;
+use super::model::RemoteMeter;
+use super::model_writer;
 use super::op::{Edit, Name, Op};
 use super::world::{World, assert_ended, is_as, says};
-use super::writes;
 use crate::support::site::finish;
 use crate::support::wait::until;
 
@@ -46,8 +46,8 @@ impl World {
         says(&self.late, "begin; truncate meter").await;
         let active = true;
         self.model.edit(&Op::Put { key, name, active });
-        let filled: (&[Remote], _) = (&[], self.model.remote.as_slice());
-        writes::remote(&self.late, &self.kind, filled).await;
+        let filled: (&[RemoteMeter], _) = (&[], self.model.remote.as_slice());
+        model_writer::remote(&self.late, &self.kind, filled).await;
         let process = self.next().clone();
         let (run, ()) = tokio::join!(finish(&process, Request::new(Trigger::Rest)), async {
             let waits = async || waits_for(&self.late, &self.site.remote).await;
@@ -69,7 +69,7 @@ impl World {
         }
         says(&self.hand, "begin").await;
         let rows = (&self.model.rows(), &edited.rows());
-        writes::local(&self.hand, &self.kind, rows).await;
+        model_writer::local(&self.hand, &self.kind, rows).await;
         let process = self.next().clone();
         let other = self.next().clone();
         let (waited, is_over) = (Cell::new(false), Cell::new(false));

@@ -1,21 +1,26 @@
-//! Writes what the model says, but only the rows that differ from before: the remote's by one statement each.
+//! Writes what the model says to the databases, but only the rows that differ from before: the remote's by one
+//! statement each.
 
 use serde_json::Value;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use super::model::{Remote, Rows};
-use super::numbers;
+use super::model::{RemoteMeter, Rows};
 use super::sites::Kind;
+use super::unique_numbers;
 
 /// Makes the remote rows `after` of what they were before, one statement for each row that differs.
-pub(super) async fn remote(client: &Client, kind: &Kind, (before, after): (&[Remote], &[Remote])) {
+pub(super) async fn remote(
+    client: &Client,
+    kind: &Kind,
+    (before, after): (&[RemoteMeter], &[RemoteMeter]),
+) {
     let mut gone = before.to_vec();
-    let is_new = |row: &&Remote| {
+    let is_new = |row: &&RemoteMeter| {
         let same = gone.iter().position(|old| old == *row);
         same.map(|n| gone.swap_remove(n)).is_none()
     };
-    let new: Vec<&Remote> = after.iter().filter(is_new).collect();
+    let new: Vec<&RemoteMeter> = after.iter().filter(is_new).collect();
     for row in new {
         match gone.iter().position(|old| old.key == row.key) {
             Some(n) => update(client, kind, (&gone.swap_remove(n), row)).await,
@@ -68,7 +73,7 @@ pub(super) async fn reading(client: &Client, kind: &Kind, key: u8) {
     written.expect("write a reading");
 }
 
-async fn insert(client: &Client, kind: &Kind, row: &Remote) {
+async fn insert(client: &Client, kind: &Kind, row: &RemoteMeter) {
     let Kind { name, number, .. } = kind;
     let sql = format!(
         "insert into meter (id, tenant_id, {name}, {number}, active) values ($1::bigint, $2, $3, $4, $5)"
@@ -76,7 +81,7 @@ async fn insert(client: &Client, kind: &Kind, row: &Remote) {
     execute(client, &sql, &Values::of(row).params()).await;
 }
 
-async fn update(client: &Client, kind: &Kind, (old, new): (&Remote, &Remote)) {
+async fn update(client: &Client, kind: &Kind, (old, new): (&RemoteMeter, &RemoteMeter)) {
     let Kind { name, number, .. } = kind;
     let sql = format!(
         "update meter set id = $6::bigint, tenant_id = $7, {name} = $8, {number} = $9, active = $10 where {}",
@@ -86,7 +91,7 @@ async fn update(client: &Client, kind: &Kind, (old, new): (&Remote, &Remote)) {
     execute(client, &sql, &[old.params(), new.params()].concat()).await;
 }
 
-async fn delete(client: &Client, kind: &Kind, row: &Remote) {
+async fn delete(client: &Client, kind: &Kind, row: &RemoteMeter) {
     let sql = format!("delete from meter where {}", one(kind));
     execute(client, &sql, &Values::of(row).params()).await;
 }
@@ -109,12 +114,12 @@ struct Values {
 }
 
 impl Values {
-    fn of(row: &Remote) -> Self {
+    fn of(row: &RemoteMeter) -> Self {
         Self {
             id: row.key.map(i64::from),
             tenant: row.tenant,
             name: row.name.text(),
-            number: numbers::text(row.number),
+            number: unique_numbers::text(row.number),
             active: row.active,
         }
     }

@@ -1,4 +1,4 @@
-//! Histories that once ended badly.
+//! Histories that once failed.
 
 use super::op::{Name, Op};
 use super::world::World;

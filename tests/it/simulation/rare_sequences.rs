@@ -1,11 +1,12 @@
-//! Short sequences of steps that random ones seldom make. Each leads up to something that an engine can get wrong.
+//! Short sequences of steps that are rare among random ones. Each leads up to something that an engine can get
+//! wrong.
 
 use quickcheck::{Arbitrary, Gen};
 
-use super::op::{Break, Edit, KEYS, Name, Op};
+use super::op::{Edit, KEYS, LineBreak, Name, Op};
 
 /// One of them.
-pub(super) fn story(g: &mut Gen) -> Vec<Op> {
+pub(super) fn rare_sequence(g: &mut Gen) -> Vec<Op> {
     let key = u8::arbitrary(g) % KEYS;
     let other = (key + 1 + u8::arbitrary(g) % (KEYS - 1)) % KEYS;
     let [first, second] = [0, 1].map(|_| Name::arbitrary(g).storable());
@@ -46,7 +47,7 @@ pub(super) fn story(g: &mut Gen) -> Vec<Op> {
 
 /// How a history may begin: with the first load, which only an empty site has, and what may come in its way.
 pub(super) fn first_load(g: &mut Gen) -> Vec<Op> {
-    let broken = Op::Broken(Break::arbitrary(g));
+    let broken = Op::Broken(LineBreak::arbitrary(g));
     let first = [Op::DryRun, Op::TwoAtOnce, broken, Op::Sync];
     let first = g.choose(&first).cloned();
     let steps = [Op::PutAll(Name::arbitrary(g))].into_iter().chain(first);

@@ -1,14 +1,15 @@
-//! The meters' numbers, which are unique here: who can have the one that the remote gives it.
+//! The meters' numbers, which are unique in the local table: which meters can have the number that the remote gives
+//! them.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::model::{Here, Remote};
+use super::model::{LocalMeter, RemoteMeter};
 
 /// What refers to a meter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum MeterReference {
     None,
     /// A reading that refers to the meter by no number.
     Bare,
@@ -25,22 +26,23 @@ pub(super) fn text(number: Option<u8>) -> Option<String> {
 /// meters that give their numbers up to them. A number that somebody holds can be had only if the holder is written
 /// as well, and so has another number, or is gone from the remote and no reading refers to it.
 pub(super) fn writable<'r>(
-    here: &BTreeMap<u8, Here>,
-    mut rows: BTreeMap<u8, &'r Remote>,
+    here: &BTreeMap<u8, LocalMeter>,
+    mut rows: BTreeMap<u8, &'r RemoteMeter>,
     is_gone: impl Fn(u8) -> bool,
-) -> (BTreeMap<u8, &'r Remote>, Vec<u8>) {
+) -> (BTreeMap<u8, &'r RemoteMeter>, Vec<u8>) {
     let gives_up = |key: u8| {
         let found = here.get(&key);
-        is_gone(key) && found.is_some_and(|row| row.is_ours() && row.reading != Reading::ByNumber)
+        is_gone(key)
+            && found.is_some_and(|row| row.is_ours() && row.reading != MeterReference::ByNumber)
     };
-    let holder = |(key, row): (&u8, &&Remote)| {
-        let holds = |(other, found): &(&u8, &Here)| {
+    let holder = |(key, row): (&u8, &&RemoteMeter)| {
+        let holds = |(other, found): &(&u8, &LocalMeter)| {
             *other != key && found.number.is_some() && found.number == row.number
         };
         here.iter().find(holds).map(|(other, _)| *other)
     };
     loop {
-        let waits = |entry: &(&u8, &&Remote)| {
+        let waits = |entry: &(&u8, &&RemoteMeter)| {
             holder(*entry).is_some_and(|other| !rows.contains_key(&other) && !gives_up(other))
         };
         let Some(key) = rows.iter().find(waits).map(|(key, _)| *key) else {
@@ -54,17 +56,21 @@ pub(super) fn writable<'r>(
 }
 
 /// The numbers by which readings refer to the meters, by the meters' keys.
-pub(super) fn readings(here: &BTreeMap<u8, Here>) -> Value {
-    let read = here.iter().filter(|(_, row)| row.reading != Reading::None);
-    let reading = |(key, row): (&u8, &Here)| {
-        let number = row.number.filter(|_| row.reading == Reading::ByNumber);
+pub(super) fn readings(here: &BTreeMap<u8, LocalMeter>) -> Value {
+    let read = here
+        .iter()
+        .filter(|(_, row)| row.reading != MeterReference::None);
+    let reading = |(key, row): (&u8, &LocalMeter)| {
+        let number = row
+            .number
+            .filter(|_| row.reading == MeterReference::ByNumber);
         json!({"meter": key.to_string(), "number": text(number)})
     };
     read.map(reading).collect()
 }
 
 /// Exchanges the numbers of two remote meters, if both are there.
-pub(super) fn swap(remote: &mut [Remote], key: u8, other: u8) {
+pub(super) fn swap(remote: &mut [RemoteMeter], key: u8, other: u8) {
     if let (Some(one), Some(two)) = (of(remote, key), of(remote, other)) {
         give(remote, key, two);
         give(remote, other, one);
@@ -72,7 +78,7 @@ pub(super) fn swap(remote: &mut [Remote], key: u8, other: u8) {
 }
 
 /// Gives each remote meter the number of the next one.
-pub(super) fn rotate(remote: &mut [Remote]) {
+pub(super) fn rotate(remote: &mut [RemoteMeter]) {
     let mut keys: Vec<u8> = remote.iter().filter_map(|row| row.key).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -86,17 +92,17 @@ pub(super) fn rotate(remote: &mut [Remote]) {
 }
 
 /// The number that a remote meter gets that is put there: the one it has, or else its own, unless another has that.
-pub(super) fn put(remote: &[Remote], key: u8) -> Option<u8> {
+pub(super) fn put(remote: &[RemoteMeter], key: u8) -> Option<u8> {
     let is_taken = remote.iter().any(|row| row.number == Some(key));
     of(remote, key).unwrap_or((!is_taken).then_some(key))
 }
 
-fn of(remote: &[Remote], key: u8) -> Option<Option<u8>> {
+fn of(remote: &[RemoteMeter], key: u8) -> Option<Option<u8>> {
     let mut rows = remote.iter();
     rows.find(|row| row.key == Some(key)).map(|row| row.number)
 }
 
-fn give(remote: &mut [Remote], key: u8, number: Option<u8>) {
+fn give(remote: &mut [RemoteMeter], key: u8, number: Option<u8>) {
     let rows = remote.iter_mut().filter(|row| row.key == Some(key));
     rows.for_each(|row| row.number = number);
 }

@@ -30,7 +30,7 @@ const CHANGES: &str = "
     insert into meter (id, tenant_id, name) select max(id) + 1, 7, 'New' from meter";
 
 /// A site whose lines to both databases can be broken. What is logged is kept.
-pub(crate) struct Broken {
+pub(crate) struct BreakableSite {
     pub(crate) site: Site,
     pub(crate) remote: Proxy,
     pub(crate) local: Proxy,
@@ -40,7 +40,7 @@ pub(crate) struct Broken {
     _listening: DefaultGuard,
 }
 
-impl Broken {
+impl BreakableSite {
     /// A site with sound lines and no meters.
     pub(crate) async fn new() -> Self {
         let mut site = Site::new().await;

@@ -1,16 +1,16 @@
-//! Programs and libraries of Debian's packages: as installed, else installed as root, else unpacked beside the tests.
+//! Files of Debian's packages: as installed, else installed as root, else unpacked beside the tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
 /// A file of a package, and where its package and what that needs lie if they are not installed.
-pub(crate) struct Found {
+pub(crate) struct PackageFile {
     pub(crate) file: PathBuf,
     unpacked: Option<PathBuf>,
 }
 
-impl Found {
+impl PackageFile {
     /// What the dynamic linker is to be told for a program that was unpacked.
     pub(crate) fn library_path(&self) -> Option<PathBuf> {
         let root = self.unpacked.as_ref()?;
@@ -23,12 +23,12 @@ impl Found {
 static FETCHING: Mutex<()> = Mutex::new(());
 
 /// The file of `package` that `find` finds below a root.
-pub(crate) fn found(package: &str, find: fn(&Path) -> Option<PathBuf>) -> Found {
+pub(crate) fn found(package: &str, find: fn(&Path) -> Option<PathBuf>) -> PackageFile {
     let _one = FETCHING.lock().unwrap();
     let installed = || {
         let file = find(Path::new("/"))?;
         let unpacked = None;
-        Some(Found { file, unpacked })
+        Some(PackageFile { file, unpacked })
     };
     if let Some(found) = installed() {
         return found;
@@ -52,7 +52,7 @@ pub(crate) fn found(package: &str, find: fn(&Path) -> Option<PathBuf>) -> Found 
     }
     let file = find(&root).unwrap_or_else(|| panic!("{package} should be unpacked now"));
     let unpacked = Some(root);
-    Found { file, unpacked }
+    PackageFile { file, unpacked }
 }
 
 /// Fetches a package and those that are missing for it, and unpacks them; all of which takes no right.

@@ -1,4 +1,4 @@
-//! A stream of server-sent events, read.
+//! Reads a stream of server-sent events.
 
 use futures_util::{Stream, stream};
 use reqwest::Response;

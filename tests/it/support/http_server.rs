@@ -1,4 +1,4 @@
-//! An HTTP server of the test's own process.
+//! An HTTP server in the process of the test.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use super::site::config;
 const SOON: Duration = Duration::from_secs(20);
 
 /// Serves until dropped.
-pub(crate) struct Served {
+pub(crate) struct HttpServer {
     pub(crate) address: String,
     client: Client,
     shutdown: Shutdown,
 }
 
-impl Served {
+impl HttpServer {
     pub(crate) async fn new(settings: &SettingFlags) -> Self {
         let shutdown = Shutdown::new();
         let app = App::build(config(settings), shutdown.clone()).expect("an app");
@@ -49,7 +49,7 @@ impl Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.shutdown.token().cancel();
     }

@@ -1,4 +1,4 @@
-//! Holds JSON against a schema, with the few keywords that our schemas use.
+//! Checks JSON against a JSON schema, with the few keywords that our schemas use.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Runs held in progress: a lock of the test's own on the meters keeps them from being read.
+//! Holds runs in progress: a lock of the test on the meters keeps runs from reading them.
 
 use meter_sync::mirrors::state::health::ActivityState;
 use serde_json::Value;
@@ -9,11 +9,11 @@ use super::site::{Site, rows};
 use super::wait;
 
 /// Until it is released or dropped, every run over the site stops before it takes its snapshot of the remote.
-pub(crate) struct Held {
+pub(crate) struct RunHold {
     holder: Client,
 }
 
-impl Held {
+impl RunHold {
     pub(crate) async fn new(site: &Site) -> Self {
         Self::by_lock_at(&site.pair.remote_url, "access exclusive").await
     }

@@ -1,4 +1,4 @@
-//! A request of MCP without a session, as protocol version 2026-07-28 has it.
+//! A stateless request of MCP, as in protocol version 2026-07-28.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! How much the long tests do, and by which random numbers.
+//! The size of the long tests, and the seed of their random numbers.
 
 use std::hash::{BuildHasher, RandomState};
 

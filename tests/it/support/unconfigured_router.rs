@@ -1,4 +1,4 @@
-//! All that is served over HTTP, in the test's own process, without a database or a socket.
+//! The router of all that is served over HTTP, in the process of the test, without a database or a socket.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};

@@ -11,7 +11,7 @@ use super::invariants;
 use super::programs;
 use super::trial::Side::{self, Local, Remote};
 use super::trial::Trial;
-use crate::support::program::Running;
+use crate::support::program::RunningProgram;
 use crate::support::proxy::Fault;
 use crate::support::wait;
 
@@ -43,10 +43,10 @@ async fn is_frozen((side, point): (Side, &'static [&'static str])) {
     trial.start_anew(&[]);
     trial.change().await;
     let before = trial.state().await;
-    let line = &trial.end(side).line;
+    let line = &trial.database(side).line;
     let struck = line.struck();
     line.set(Fault::StallAt(point));
-    let (mut frozen, _input, _output) = Running::start(programs::sync(&trial, SHORT));
+    let (mut frozen, _input, _output) = RunningProgram::start(programs::sync(&trial, SHORT));
     let held = async || line.struck() > struck;
     wait::until(&name, held).await;
     frozen.freeze();

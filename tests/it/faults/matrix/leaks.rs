@@ -1,4 +1,4 @@
-//! The real program through one fault after the other: after each its memory, descriptors and connections are back.
+//! Faults leave no leaks: after each, the real program has its memory, descriptors and connections back.
 
 use meter_sync::config::Setting;
 use meter_sync::db::{Local as LocalSide, Side as _};
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::case::{Case, Ends, side_by_side};
 use super::trial::Trial;
-use super::{invariants, lines, locks, rights, rows};
+use super::{invariants, lines, locks, rights, row_errors};
 use crate::support::processes::{descriptors, memory_kb};
-use crate::support::program::{self, Running};
+use crate::support::program::{self, RunningProgram};
 
 /// So many faults strike one program.
 const MOST_CASES: usize = 20;
@@ -25,7 +25,7 @@ const LONG_NOTES: &str = "update meter set notes = repeat(md5(id || notes), 250)
 
 /// The program with the settings of these cases, which serves until it is dropped.
 struct Program {
-    running: Running,
+    running: RunningProgram,
     address: String,
     client: Client,
 }
@@ -38,7 +38,7 @@ impl Program {
             (Setting::Schedule, "off"),
         ];
         let serve = program::bare(&["serve"], &[&settings, more].concat());
-        let (running, address) = Running::serve(serve).await;
+        let (running, address) = RunningProgram::serve(serve).await;
         Self {
             running,
             address,
@@ -114,7 +114,7 @@ fn memory_and_descriptors_of_a_program_are_back_after_each_fault() {
         lines::CUTS,
         locks::CASES,
         rights::CASES,
-        rows::CASES,
+        row_errors::CASES,
     ];
     let mut groups: Vec<Vec<&Case>> = Vec::new();
     for case in all.into_iter().flatten() {

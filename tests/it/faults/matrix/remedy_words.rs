@@ -1,4 +1,4 @@
-//! What the remedy of an error has to name, by its code and its cause.
+//! The words that the remedy of an error must contain, by its code and its cause.
 
 use meter_sync::error::{ErrorCode, Failure};
 

@@ -1,9 +1,10 @@
-//! Tables that somebody else empties, fills again or writes anew in a transaction that is committed while a run waits for it.
+//! Tables that somebody else empties and refills, or rewrites, in a transaction that is committed while a run waits
+//! for it.
 
 use meter_sync::error::ErrorCode;
 use meter_sync::model::Outcome;
 
-use super::case::{Case, Ends, Hold, SOUND, Strike, all_hold};
+use super::case::{Case, Ends, HoldPoint, SOUND, Strike, all_hold};
 use super::invariants;
 use super::trial::Side::{Local, Remote};
 use super::trial::Trial;
@@ -21,7 +22,7 @@ const RELOAD: &str = "
 const CASES: &[Case] = &[
     Case {
         name: "the local table is emptied and filled again while a run waits",
-        hold: Hold::Behind(
+        hold: HoldPoint::Behind(
             Local,
             "create temp table kept on commit drop as select * from meter;
              create temp table kept_readings on commit drop as select * from reading;
@@ -32,7 +33,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "the local table is written anew while a run waits",
-        hold: Hold::Behind(
+        hold: HoldPoint::Behind(
             Local,
             "alter table meter alter column site_note type text using site_note || ''",
         ),
@@ -40,7 +41,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "the remote table is emptied while a run waits",
-        hold: Hold::Behind(Remote, EMPTY),
+        hold: HoldPoint::Behind(Remote, EMPTY),
         ends: Ends::Refused(ErrorCode::SourceEmptyRefused),
         mend: &[Strike::Sql(Remote, REFILL)],
         ..SOUND
@@ -53,7 +54,7 @@ fn a_table_reloaded_while_a_run_waits_leaves_old_or_new_and_the_next_run_converg
 }
 
 /// Empties the local table but for the meters of another tenant.
-const EMPTY_HERE: Hold = Hold::Behind(
+const EMPTY_HERE: HoldPoint = HoldPoint::Behind(
     Local,
     "create temp table kept on commit drop as select * from meter where tenant_id = 8;
      truncate meter, reading; insert into meter select * from kept",
@@ -78,12 +79,12 @@ async fn a_local_table_emptied_while_a_run_waits_gets_all_its_meters_back() {
 const ALLOWED: &[Case] = &[
     Case {
         name: "the remote is reloaded while a run waits that may deactivate everything",
-        hold: Hold::Behind(Remote, RELOAD),
+        hold: HoldPoint::Behind(Remote, RELOAD),
         ..SOUND
     },
     Case {
         name: "the remote is emptied for a moment while a run waits that may deactivate everything",
-        hold: Hold::Behind(Remote, "truncate meter"),
+        hold: HoldPoint::Behind(Remote, "truncate meter"),
         during: &[Strike::Holder("rollback")],
         ..SOUND
     },

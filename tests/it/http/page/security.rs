@@ -1,11 +1,11 @@
-//! Who may do what on the page, and what never comes out of a database as anything but text.
+//! Who may do what on the page, and that text from a database is never markup.
 
 use meter_sync::config::Setting;
 use serde_json::json;
 
 use super::{Browser, OPERATE, READ, assert_says, header, served};
-use crate::support::held;
-use crate::support::served::{Served, send};
+use crate::support::http_server::{HttpServer, send};
+use crate::support::run_hold;
 use crate::support::site::{Site, rows};
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_form_and_a_cookie_count_only_from_a_page_of_the_servers_own() {
     assert_only_our_own(&Browser::new(&open), "/sync").await;
 
     let tokens = format!("trigger:{OPERATE}");
-    let closed = Served::new(&site.settings().with(Setting::Tokens, tokens)).await;
+    let closed = HttpServer::new(&site.settings().with(Setting::Tokens, tokens)).await;
     let mut browser = Browser::new(&closed);
     browser.sign_in(OPERATE).await;
     for path in ["/sync", "/api/local/meter-sync-trigger"] {
@@ -84,7 +84,7 @@ async fn a_browser_without_a_token_is_sent_to_the_sign_in_and_comes_back() {
     let settings = site
         .settings()
         .with(Setting::Tokens, format!("read:{READ},trigger:{OPERATE}"));
-    let served = Served::new(&settings).await;
+    let served = HttpServer::new(&settings).await;
     let mut browser = Browser::new(&served);
     for path in [
         "/",
@@ -134,7 +134,7 @@ async fn a_browser_without_a_token_is_sent_to_the_sign_in_and_comes_back() {
     browser.sign_in(OPERATE).await;
     assert_says(&browser.read("/").await, &["Sync now", "Sign out"]);
     assert_eq!(browser.follow("/sync", "do=sync").await, "/");
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     let mcp = served
         .request("POST /mcp")
         .header("cookie", browser.cookie.clone().expect("a cookie"));
@@ -150,11 +150,11 @@ async fn a_token_says_who_asked_whatever_the_client_calls_itself() {
     site.on_remote("insert into meter (id, tenant_id) values (1, 7)")
         .await;
     let tokens = format!("trigger:ann:{OPERATE}");
-    let served = Served::new(&site.settings().with(Setting::Tokens, tokens)).await;
+    let served = HttpServer::new(&site.settings().with(Setting::Tokens, tokens)).await;
     let mut browser = Browser::new(&served);
     browser.sign_in(OPERATE).await;
     assert_eq!(browser.follow("/sync", "do=sync").await, "/");
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     for path in ["/api/v1/sync", "/api/local/meter-sync-trigger"] {
         let asked = served
             .request(&format!("POST {path}"))
@@ -182,10 +182,10 @@ async fn who_may_only_read_has_no_buttons_and_cannot_send_their_forms() {
     let tokens = site
         .settings()
         .with(Setting::Tokens, format!("read:{READ}"));
-    let served = Served::new(&tokens).await;
+    let served = HttpServer::new(&tokens).await;
     let mut browser = Browser::new(&served);
     browser.sign_in(READ).await;
-    let read_only = Served::new(&site.settings().with(Setting::ReadOnly, "true")).await;
+    let read_only = HttpServer::new(&site.settings().with(Setting::ReadOnly, "true")).await;
     for browser in [browser, Browser::new(&read_only)] {
         let page = browser.read("/").await;
         assert!(!page.contains("/sync\""), "{page}");
@@ -209,7 +209,7 @@ async fn what_a_database_holds_is_never_markup() {
     let served = served(&site).await;
     let browser = Browser::new(&served);
     browser.follow("/sync", "do=sync").await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     let run = rows(&site.local, "select id from meter_sync.meter_sync_log").await[0]["id"].clone();
     let run = format!("/runs/{}", run.as_str().expect("an id"));
     for path in ["/", "/runs", &run, "/meters?id=1"] {

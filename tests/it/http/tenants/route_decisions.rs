@@ -1,5 +1,5 @@
-//! Every route that the server has, with what it tells a token that counts for some tenants only. A route that is not in
-//! one of these tables fails a test.
+//! What every route of the server decides for a token that counts for some tenants only. A route that is not in one
+//! of these tables fails a test.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A client of the API that believes no answer which the API's description does not allow.
+//! A client of the API that checks every answer against the API's description.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::support::served::{Served, send};
+use crate::support::http_server::{HttpServer, send};
 
 pub(in crate::http) const READ: &str = "0123456789abcdef";
 pub(in crate::http) const TRIGGER: &str = "fedcba9876543210";
 
 /// The API of a server of the test's own.
-pub(in crate::http) struct Api {
-    pub(in crate::http) served: Served,
+pub(in crate::http) struct ApiClient {
+    pub(in crate::http) served: HttpServer,
     pub(in crate::http) description: Value,
     /// What each request shows, unless it shows something else.
     token: Option<String>,
@@ -29,9 +29,9 @@ pub(in crate::http) struct Answer {
     pub(in crate::http) body: Value,
 }
 
-impl Api {
+impl ApiClient {
     pub(in crate::http) async fn new(settings: &SettingFlags) -> Self {
-        let served = Served::new(settings).await;
+        let served = HttpServer::new(settings).await;
         let description = send(served.request("GET /api/v1/openapi.json")).await;
         let description = description.json().await.expect("JSON");
         Self {
@@ -43,7 +43,7 @@ impl Api {
 
     /// With tokens of the test's own, of which each request shows this one.
     pub(in crate::http) async fn with(settings: &SettingFlags, token: &str) -> Self {
-        let served = Served::new(settings).await;
+        let served = HttpServer::new(settings).await;
         let described = served
             .request("GET /api/v1/openapi.json")
             .bearer_auth(token);
@@ -58,7 +58,7 @@ impl Api {
     /// With both tokens set.
     pub(in crate::http) async fn with_tokens(settings: &SettingFlags) -> Self {
         let tokens = format!("read:{READ},trigger:{TRIGGER}");
-        let served = Served::new(&settings.clone().with(Setting::Tokens, tokens)).await;
+        let served = HttpServer::new(&settings.clone().with(Setting::Tokens, tokens)).await;
         let described = served.request("GET /api/v1/openapi.json").bearer_auth(READ);
         let description = send(described).await.json().await.expect("JSON");
         Self {

@@ -1,12 +1,12 @@
-//! docs/rest.md: its table of routes, and its examples as they stand there.
+//! docs/rest.md: its table of routes and its examples are correct.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use reqwest::RequestBuilder;
 
-use super::api::Api;
-use crate::support::served::send;
+use super::api_client::ApiClient;
+use crate::support::http_server::send;
 use crate::support::site::Site;
 
 const BASE: &str = "http://127.0.0.1:8765";
@@ -19,7 +19,7 @@ fn document() -> String {
 #[tokio::test]
 async fn the_document_names_the_routes_that_there_are() {
     let site = Site::new().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     // One sentence stands for those that a tenant has like the process.
     let of_tenant = "/api/v1/tenants/{tenant_id}/";
     let routes = api.routes().into_iter();
@@ -98,7 +98,7 @@ async fn the_examples_of_the_document_succeed() {
     site.on_remote("insert into meter (id, tenant_id) values (42, 7)")
         .await;
     let run = site.sync().await.run_id.to_string();
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let document = document();
     let examples: Vec<_> = document
         .lines()
@@ -115,7 +115,7 @@ async fn the_examples_of_the_document_succeed() {
         let answer = api.ask_with(&line, |request| example.add(request)).await;
         assert!([200, 202].contains(&answer.status), "{text}: {answer:?}");
         if answer.status == 202 {
-            crate::support::held::outcomes(&site).await;
+            crate::support::run_hold::outcomes(&site).await;
         }
     }
 }

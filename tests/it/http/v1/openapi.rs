@@ -1,16 +1,16 @@
-//! The API's description itself.
+//! The OpenAPI description of the API.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::api::Api;
+use super::api_client::ApiClient;
 use crate::support::site::Site;
 
 #[tokio::test]
 async fn every_route_of_the_api_and_beside_it_is_described() {
     let site = Site::new().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let expected = [
         "GET /api/local/meter-sync-status",
         "GET /api/v1/events",
@@ -41,7 +41,7 @@ async fn every_route_of_the_api_and_beside_it_is_described() {
 #[tokio::test]
 async fn every_operation_has_an_id_of_its_own_and_links_lead_to_one() {
     let site = Site::new().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let (mut ids, mut linked) = (Vec::new(), Vec::new());
     let paths = api.description["paths"].as_object().expect("paths");
     for operation in paths
@@ -70,7 +70,7 @@ async fn every_operation_has_an_id_of_its_own_and_links_lead_to_one() {
 #[tokio::test]
 async fn the_answers_of_the_routes_beside_the_api_are_as_described() {
     let site = Site::new().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     for line in [
         "GET /api/local/meter-sync-status",
         "POST /api/local/meter-sync-trigger",
@@ -84,7 +84,7 @@ async fn the_answers_of_the_routes_beside_the_api_are_as_described() {
 #[tokio::test]
 async fn every_reference_leads_somewhere() {
     let site = Site::new().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let mut references = Vec::new();
     collect(&api.description, &mut references);
     assert!(references.len() > 50, "{}", references.len());
@@ -110,9 +110,9 @@ fn collect<'a>(value: &'a Value, references: &mut Vec<&'a str>) {
 async fn a_token_is_said_to_be_needed_where_tokens_are_set() {
     let site = Site::new().await;
     let bearer = json!({"bearer": []});
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     assert_eq!(api.description["security"], json!([{}, bearer]));
-    let api = Api::with_tokens(&site.settings()).await;
+    let api = ApiClient::with_tokens(&site.settings()).await;
     assert_eq!(api.description["security"], json!([bearer]));
     assert_eq!(
         api.description["paths"]["/livez"]["get"]["security"],

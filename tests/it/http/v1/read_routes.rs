@@ -1,8 +1,8 @@
-//! Status, runs, changes and meters.
+//! The routes that read: status, runs, changes and meters.
 
 use serde_json::{Value, json};
 
-use super::api::{Api, counted};
+use super::api_client::{ApiClient, counted};
 use crate::support::site::Site;
 
 /// A site with so many runs, all but the first without a change.
@@ -17,7 +17,7 @@ async fn with_runs(count: usize) -> Site {
 }
 
 /// All that a list holds, page by page, and how many pages there were.
-async fn pages(api: &Api, first: &str, list: &str) -> (Vec<Value>, usize) {
+async fn pages(api: &ApiClient, first: &str, list: &str) -> (Vec<Value>, usize) {
     let (mut all, mut pages) = (Vec::new(), 0);
     let mut next = Some(first.to_owned());
     while let Some(line) = next {
@@ -35,7 +35,7 @@ async fn pages(api: &Api, first: &str, list: &str) -> (Vec<Value>, usize) {
 #[tokio::test]
 async fn the_status_is_told_with_as_much_of_the_past_as_is_asked_for() {
     let site = with_runs(3).await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let plain = api.ask("GET /api/v1/status").await.body;
     assert_eq!(plain["history"].as_array().map(Vec::len), Some(3));
     assert_eq!(plain["meters"], json!({"active": 2, "inactive": 0}));
@@ -54,7 +54,7 @@ async fn runs_are_listed_page_by_page_without_loss_or_doubling_though_they_start
     let site = with_runs(7).await;
     site.on_local("update meter_sync.meter_sync_log set started_at = (select min(started_at) from meter_sync.meter_sync_log)")
         .await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let (runs, pages) = pages(&api, "GET /api/v1/runs?limit=2", "runs").await;
     let ids = runs.iter().map(|run| run["run_id"].to_string());
     let counts = counted(ids);
@@ -70,7 +70,7 @@ async fn runs_are_picked_by_what_came_of_them_on_every_page() {
     site.on_remote("update meter set name = 'A' where id = 1")
         .await;
     site.sync().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let outcomes = async |show: &str| {
         let first = format!("GET /api/v1/runs?limit=1&show={show}");
         let (runs, _) = pages(&api, &first, "runs").await;
@@ -91,7 +91,7 @@ async fn changes_are_listed_page_by_page_in_the_order_of_making() {
     site.on_remote("delete from meter where id = 2; update meter set name = 'A'; insert into meter (id, tenant_id) select id, 7 from generate_series(10, 12) id")
         .await;
     let run = site.sync().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let first = format!("GET /api/v1/runs/{}/changes?limit=2", run.run_id);
     let (changes, pages) = pages(&api, &first, "changes").await;
     let made: Vec<_> = changes
@@ -115,7 +115,7 @@ async fn a_run_tells_the_phases_it_went_through() {
     site.on_remote("update meter set name = 'c' where id = 1")
         .await;
     let changed = site.sync().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     for (run, expected) in [
         // A first load writes what it reads; then it logs it.
         (first, vec!["prepare", "read", "apply"]),
@@ -132,7 +132,7 @@ async fn a_run_tells_the_phases_it_went_through() {
 #[tokio::test]
 async fn a_run_without_changes_has_an_empty_page_of_them() {
     let site = with_runs(2).await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let run = site.sync().await.run_id;
     let none = api.ask(&format!("GET /api/v1/runs/{run}/changes")).await;
     assert_eq!((none.status, none.body), (200, json!({"changes": []})));
@@ -150,7 +150,7 @@ async fn a_meter_is_found_by_its_key_however_it_must_be_encoded() {
     site.on_remote("insert into meter values ('a,b/c', 'A', 7, 'first'), ('a', 'b/c,A', 7, 'second'), ('100% ü', '', 7, 'third')")
         .await;
     site.sync().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     for (key, name) in [
         ("a%2Cb%2Fc,A", "first"),
         ("a,b%2Fc%2CA", "second"),
@@ -172,7 +172,7 @@ async fn a_meter_is_found_by_its_key_however_it_must_be_encoded() {
 #[tokio::test]
 async fn what_is_not_there_is_a_problem_that_says_where_to_look() {
     let site = with_runs(1).await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let unknown = "0190c2f1-7a00-7000-8000-000000000001";
     for line in [
         format!("GET /api/v1/runs/{unknown}"),
@@ -191,7 +191,7 @@ async fn what_is_not_there_is_a_problem_that_says_where_to_look() {
 #[tokio::test]
 async fn a_page_after_a_run_that_is_not_there_is_a_problem_and_not_the_end() {
     let site = with_runs(2).await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let none = api
         .ask("GET /api/v1/runs?before=0190c2f1-7a00-7000-8000-000000000001")
         .await;
@@ -210,7 +210,7 @@ async fn a_meter_whose_key_is_padded_has_its_history_however_it_is_asked_for() {
     site.on_remote("insert into meter values ('ab', 7, 'first')")
         .await;
     site.sync().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     for key in ["ab", "ab%20%20%20"] {
         let found = api.ask(&format!("GET /api/v1/meters/{key}")).await.body;
         assert_eq!(
@@ -227,7 +227,7 @@ async fn runs_of_another_tenant_are_none_of_ours() {
     let run = site.sync().await.run_id;
     site.on_local("update meter_sync.meter_sync_log set tenant = '8'")
         .await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     for path in [
         format!("runs/{run}"),
         format!("runs/{run}/changes"),

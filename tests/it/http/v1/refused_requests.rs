@@ -1,12 +1,12 @@
-//! What cannot be done: arguments, bodies, tokens, and a process that may only show.
+//! Requests that are refused: wrong arguments, bodies and tokens, and a process that is read-only.
 
 use meter_sync::config::{Setting, SettingFlags};
 use reqwest::RequestBuilder;
 use serde_json::json;
 
-use super::api::{Api, READ, TRIGGER};
-use crate::support::held;
+use super::api_client::{ApiClient, READ, TRIGGER};
 use crate::support::proxy::{Fault, Proxy};
+use crate::support::run_hold;
 use crate::support::site::{NOWHERE, Site};
 
 const RUN: &str = "0190c2f1-7a00-7000-8000-000000000001";
@@ -82,7 +82,7 @@ const CHANGES_QUERIES: &[(&str, &str)] = &[
 #[tokio::test]
 async fn an_argument_that_cannot_be_used_is_named_with_what_is_allowed() {
     let site = Site::new().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let changes = format!("/api/v1/runs/{RUN}/changes");
     for (path, queries) in [
         ("/api/v1/status", STATUS_QUERIES),
@@ -101,7 +101,7 @@ async fn an_argument_that_cannot_be_used_is_named_with_what_is_allowed() {
 async fn a_body_that_cannot_be_used_starts_nothing() {
     let site = Site::new().await;
     site.sync().await; // for the log to be there
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let long = format!("{{\"reason\": \"{}\"}}", "x".repeat(201));
     for (body, detail) in [
         ("{", "not JSON"),
@@ -138,7 +138,7 @@ async fn a_body_that_cannot_be_used_starts_nothing() {
     let ask = |request: RequestBuilder| request.header("idempotency-key", key);
     let refused = api.ask_with("POST /api/v1/sync", ask).await;
     assert_eq!(refused.problem(), (400, "BAD_REQUEST"));
-    assert_eq!(held::outcomes(&site).await, json!(["no_change"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["no_change"]));
 }
 
 /// How many of the first of [`ROUTES`] are there for each tenant, too.
@@ -165,7 +165,7 @@ const ROUTES: &[(&str, bool, bool)] = &[
 async fn an_argument_in_a_place_where_a_route_takes_none_is_refused() {
     let site = Site::new().await;
     site.sync().await; // for the log to be there
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let paths = api.description["paths"].as_object().expect("paths");
     let of_mirror = ROUTES.iter().take(OF_MIRROR);
     let of_tenant = of_mirror.map(|(line, has_query, has_body)| {
@@ -216,7 +216,7 @@ async fn an_argument_in_a_place_where_a_route_takes_none_is_refused() {
 #[tokio::test]
 async fn a_body_too_long_is_refused_though_it_was_not_announced() {
     let site = Site::new().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let pieces = (0..20).map(|_| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
     let ask = |request: RequestBuilder| {
@@ -231,7 +231,7 @@ async fn a_body_too_long_is_refused_though_it_was_not_announced() {
 #[tokio::test]
 async fn a_read_token_reads_everything_and_changes_nothing() {
     let site = Site::new().await;
-    let api = Api::with_tokens(&site.settings()).await;
+    let api = ApiClient::with_tokens(&site.settings()).await;
     let run = site.sync().await.run_id;
     let cancel = format!("POST /api/v1/runs/{run}/cancel");
     for (line, bare, read, trigger) in [
@@ -258,7 +258,7 @@ async fn a_read_token_reads_everything_and_changes_nothing() {
 async fn a_process_that_may_only_show_starts_and_ends_nothing() {
     let site = Site::new().await;
     let run = site.sync().await.run_id;
-    let api = Api::new(&site.settings().with(Setting::ReadOnly, "true")).await;
+    let api = ApiClient::new(&site.settings().with(Setting::ReadOnly, "true")).await;
     for line in [
         "POST /api/v1/sync".to_owned(),
         format!("POST /api/v1/runs/{run}/cancel"),
@@ -270,7 +270,7 @@ async fn a_process_that_may_only_show_starts_and_ends_nothing() {
 
 #[tokio::test]
 async fn without_its_databases_it_says_what_is_missing() {
-    let api = Api::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
+    let api = ApiClient::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
     let run = format!("GET /api/v1/runs/{RUN}");
     for line in [
         "POST /api/v1/sync",
@@ -295,7 +295,7 @@ async fn without_its_databases_it_says_what_is_missing() {
 async fn with_the_local_database_down_no_run_is_told_of_in_place_of_another() {
     let site = Site::new().await;
     let (line, through) = Proxy::before(&site.pair.local_url).await;
-    let api = Api::new(&site.settings().with(Setting::LocalUrl, through)).await;
+    let api = ApiClient::new(&site.settings().with(Setting::LocalUrl, through)).await;
     let wait = |request: RequestBuilder| request.header("prefer", "wait=30");
     let first = api.ask_with("POST /api/v1/sync", wait).await.body;
     let last = api.ask_with("POST /api/v1/sync", wait).await.body;
@@ -329,7 +329,7 @@ async fn with_the_local_database_down_no_run_is_told_of_in_place_of_another() {
 async fn a_local_database_that_is_down_is_told_of_without_its_password() {
     let site = Site::new().await;
     let down = site.settings().with(Setting::LocalUrl, NOWHERE);
-    let api = Api::new(&down).await;
+    let api = ApiClient::new(&down).await;
     for line in [
         "GET /api/v1/runs",
         "GET /api/v1/meters/1",

@@ -1,11 +1,11 @@
-//! A sync asked for over REST: followed, waited for, repeated, refused, cancelled.
+//! Requests for a sync over REST: followed, waited for, repeated, refused, cancelled.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::api::{Answer, Api};
-use crate::support::held::{self, Held};
+use super::api_client::{Answer, ApiClient};
+use crate::support::run_hold::{self, RunHold};
 use crate::support::site::{Site, rows};
 use crate::support::wait;
 
@@ -18,7 +18,7 @@ async fn with_a_meter() -> Site {
     site
 }
 
-async fn ask(api: &Api, headers: &[(&'static str, &str)], body: &Value) -> Answer {
+async fn ask(api: &ApiClient, headers: &[(&'static str, &str)], body: &Value) -> Answer {
     let headers = headers.to_vec();
     let add = |mut request: reqwest::RequestBuilder| {
         for (name, value) in headers {
@@ -32,8 +32,8 @@ async fn ask(api: &Api, headers: &[(&'static str, &str)], body: &Value) -> Answe
 #[tokio::test]
 async fn a_sync_is_accepted_at_once_and_followed_to_its_end() {
     let site = with_a_meter().await;
-    let api = Api::new(&site.settings()).await;
-    let held = Held::new(&site).await;
+    let api = ApiClient::new(&site.settings()).await;
+    let held = RunHold::new(&site).await;
     let accepted = api.ask(SYNC).await;
     assert_eq!(
         (accepted.status, &accepted.body["state"]),
@@ -54,7 +54,7 @@ async fn a_sync_is_accepted_at_once_and_followed_to_its_end() {
 #[tokio::test]
 async fn a_sync_is_answered_with_its_end_when_a_wait_is_preferred() {
     let site = with_a_meter().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let body = json!({"reason": "before the audit"});
     let headers = [("prefer", "wait=90"), ("user-agent", "audit/1")];
     let ended = ask(&api, &headers, &body).await;
@@ -71,8 +71,8 @@ async fn a_sync_is_answered_with_its_end_when_a_wait_is_preferred() {
 #[tokio::test]
 async fn a_wait_that_is_over_before_the_sync_is_answered_like_none() {
     let site = with_a_meter().await;
-    let api = Api::new(&site.settings()).await;
-    let held = Held::new(&site).await;
+    let api = ApiClient::new(&site.settings()).await;
+    let held = RunHold::new(&site).await;
     let answer = ask(&api, &[("prefer", "wait=1")], &json!({})).await;
     assert_eq!(answer.status, 202);
     assert_eq!(answer.header("preference-applied"), Some("wait=1"));
@@ -81,13 +81,13 @@ async fn a_wait_that_is_over_before_the_sync_is_answered_like_none() {
         "{answer:?}"
     );
     held.release().await;
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["succeeded"]));
 }
 
 #[tokio::test]
 async fn a_dry_run_changes_nothing_and_a_sync_in_part_is_no_problem() {
     let site = with_a_meter().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let wait = [("prefer", "wait=30")];
     let planned = ask(&api, &wait, &json!({"dry_run": true})).await;
     assert_eq!(
@@ -108,7 +108,7 @@ async fn a_dry_run_changes_nothing_and_a_sync_in_part_is_no_problem() {
 #[tokio::test]
 async fn a_request_repeated_with_its_key_is_answered_with_the_first_ones_run() {
     let site = with_a_meter().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let headers = [("prefer", "wait=30"), ("idempotency-key", "order 66")];
     let first = ask(&api, &headers, &json!({})).await.body;
     site.on_remote("update meter set name = 'b'").await;
@@ -121,7 +121,7 @@ async fn a_request_repeated_with_its_key_is_answered_with_the_first_ones_run() {
     let other = ask(&api, &other, &json!({})).await.body;
     assert_eq!(other["counts"]["updated"], 1);
     assert_eq!(
-        held::outcomes(&site).await,
+        run_hold::outcomes(&site).await,
         json!(["succeeded", "succeeded"])
     );
 }
@@ -129,10 +129,10 @@ async fn a_request_repeated_with_its_key_is_answered_with_the_first_ones_run() {
 #[tokio::test]
 async fn a_repeated_request_is_answered_with_its_own_run_though_another_goes_on() {
     let site = with_a_meter().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let headers = [("prefer", "wait=30"), ("idempotency-key", "order 68")];
     let first = ask(&api, &headers, &json!({})).await.body;
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     assert_eq!(api.ask(SYNC).await.status, 202);
     let again = ask(&api, &headers, &json!({})).await;
     assert_eq!(
@@ -140,17 +140,17 @@ async fn a_repeated_request_is_answered_with_its_own_run_though_another_goes_on(
         (200, &first["run_id"])
     );
     held.release().await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
 }
 
 #[tokio::test]
 async fn a_second_sync_is_told_which_one_is_in_progress_in_whatever_process() {
     let site = with_a_meter().await;
     let (api, other) = (
-        Api::new(&site.settings()).await,
-        Api::new(&site.settings()).await,
+        ApiClient::new(&site.settings()).await,
+        ApiClient::new(&site.settings()).await,
     );
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let first = api.ask(SYNC).await;
     for api in [&api, &other] {
         let refused = api.ask(SYNC).await;
@@ -159,7 +159,7 @@ async fn a_second_sync_is_told_which_one_is_in_progress_in_whatever_process() {
         assert_eq!(refused.header("location"), first.header("location"));
     }
     held.release().await;
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["succeeded"]));
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn a_sync_that_the_brake_refuses_needs_a_person() {
     let site = with_a_meter().await;
     site.sync().await;
     site.on_remote("delete from meter").await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let refused = ask(&api, &[("prefer", "wait=30")], &json!({})).await;
     assert_eq!(refused.problem(), (409, "SOURCE_EMPTY_REFUSED"));
     let remedy = refused.body["remedy"].as_str().expect("a remedy");
@@ -185,7 +185,7 @@ async fn a_sync_that_the_brake_refuses_needs_a_person() {
 #[tokio::test]
 async fn a_sync_that_failed_is_a_problem_by_the_side_that_failed() {
     let site = with_a_meter().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     site.on_remote("drop table meter").await;
     let failed = ask(&api, &[("prefer", "wait=30")], &json!({})).await;
     assert_eq!(failed.problem(), (502, "REMOTE_SCHEMA"));
@@ -198,10 +198,10 @@ async fn a_sync_that_failed_is_a_problem_by_the_side_that_failed() {
 async fn a_run_is_cancelled_where_it_runs_and_only_while_it_does() {
     let site = with_a_meter().await;
     let (api, other) = (
-        Api::new(&site.settings()).await,
-        Api::new(&site.settings()).await,
+        ApiClient::new(&site.settings()).await,
+        ApiClient::new(&site.settings()).await,
     );
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let location = api.ask(SYNC).await;
     let location = location.header("location").expect("a location");
     let cancel = format!("POST {location}/cancel");
@@ -213,7 +213,7 @@ async fn a_run_is_cancelled_where_it_runs_and_only_while_it_does() {
         (202, Some(location))
     );
     held.release().await;
-    assert_eq!(held::outcomes(&site).await, json!(["interrupted"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["interrupted"]));
     assert_eq!(api.ask(&cancel).await.problem(), (409, "RUN_OVER"));
     assert_eq!(rows(&site.local, "select id from meter").await, json!([]));
 }
@@ -221,16 +221,16 @@ async fn a_run_is_cancelled_where_it_runs_and_only_while_it_does() {
 #[tokio::test]
 async fn a_sync_goes_on_when_who_waits_for_it_goes_away() {
     let site = with_a_meter().await;
-    let api = Api::new(&site.settings()).await;
-    let held = Held::new(&site).await;
+    let api = ApiClient::new(&site.settings()).await;
+    let held = RunHold::new(&site).await;
     let waiting = api.served.request(SYNC).header("prefer", "wait=50").send();
     let left = tokio::time::timeout(Duration::from_secs(30), async {
         tokio::select! {
             answer = waiting => panic!("{answer:?} while the run is held"),
-            () = held::running(&site) => {}
+            () = run_hold::running(&site) => {}
         }
     });
     left.await.expect("a run begins");
     held.release().await;
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["succeeded"]));
 }

@@ -1,18 +1,18 @@
-//! A transaction of the remote that ends some syncs after it wrote.
+//! A transaction of the remote that is committed some syncs after it wrote.
 
 use tokio_postgres::Client;
 
-use super::edits::Edits;
+use super::edits::EditGenerator;
 use super::table::Draw;
 use crate::support::postgres::connect;
 
-pub(super) struct Late {
+pub(super) struct LateTransaction {
     client: Client,
     /// For how many more syncs it is open.
     open: Option<usize>,
 }
 
-impl Late {
+impl LateTransaction {
     pub(super) async fn new(url: &str) -> Self {
         Self {
             client: connect(url).await,
@@ -25,7 +25,11 @@ impl Late {
     }
 
     /// What it does, if it begins now; often it does.
-    pub(super) fn begin(&mut self, edits: &mut Edits<'_>, draw: &mut Draw) -> Option<String> {
+    pub(super) fn begin(
+        &mut self,
+        edits: &mut EditGenerator<'_>,
+        draw: &mut Draw,
+    ) -> Option<String> {
         if self.is_open() || draw.below(4) == 0 {
             return None;
         }
