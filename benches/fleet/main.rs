@@ -34,8 +34,6 @@ mod options;
 #[path = "../shared/program.rs"]
 #[expect(dead_code, reason = "this bench only serves")]
 mod program;
-#[path = "../shared/program_options.rs"]
-mod program_options;
 mod report;
 mod results;
 mod round;
@@ -43,6 +41,8 @@ mod round;
 mod server_cpu;
 #[path = "../shared/server_pair.rs"]
 mod server_pair;
+#[path = "../shared/shared_options.rs"]
+mod shared_options;
 mod site;
 mod truth;
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use anyhow::{Context, Error, ensure};
 use clap::Parser;
 
-use crate::program_options::ProgramOptions;
+use crate::shared_options::SharedOptions;
 
 /// Measures one process that keeps the meters of many tenants in sync, over servers of its own.
 ///
@@ -29,7 +29,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) workers: u32,
     #[command(flatten)]
-    pub(crate) program: ProgramOptions,
+    pub(crate) program: SharedOptions,
 }
 
 /// How many tenants there are, how many meters each has, and where.

@@ -100,11 +100,11 @@ impl Round<'_> {
         let there = start.elapsed();
         once(local).await?;
         let here = start.elapsed().saturating_sub(there);
-        let before = self.site.spent();
+        let before = self.site.server_cpu();
         let start = Instant::now();
         tokio::try_join!(once(remote), once(local))?;
         let both = start.elapsed();
-        let after = self.site.spent();
+        let after = self.site.server_cpu();
         self.figures
             .add(Figure::GroupedCpu, after.sum() - before.sum());
         self.figures.time(Figure::GroupedRemote, there);
@@ -115,9 +115,9 @@ impl Round<'_> {
 
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     async fn unchanged(&mut self) -> Result<()> {
-        let before = self.site.spent();
+        let before = self.site.server_cpu();
         let (took, report) = self.sweep().await?;
-        let after = self.site.spent();
+        let after = self.site.server_cpu();
         self.expect(&report, [self.tenants(), 0, 0])?;
         self.figures.time(Figure::Unchanged, took);
         let bytes = report.record.counts.remote_bytes;

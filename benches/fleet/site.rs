@@ -44,12 +44,12 @@ pub(crate) struct Site {
 
 /// Processor time of both servers, in seconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spent {
+pub(crate) struct ServerCpu {
     pub(crate) remote: f64,
     pub(crate) local: f64,
 }
 
-impl Spent {
+impl ServerCpu {
     pub(crate) fn sum(self) -> f64 {
         self.remote + self.local
     }
@@ -116,9 +116,9 @@ impl Site {
     }
 
     /// The processor time that the servers have spent so far.
-    pub(crate) fn spent(&self) -> Spent {
+    pub(crate) fn server_cpu(&self) -> ServerCpu {
         let of = |server: &Server| server.pid().map(server_cpu_seconds).unwrap_or_default();
-        Spent {
+        ServerCpu {
             remote: of(&self.servers.remote),
             local: of(&self.servers.local),
         }

@@ -25,7 +25,7 @@ const STRIDE: u64 = 1024;
 
 /// How many meters a change touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changed {
+pub(crate) struct ChangedMeters {
     pub(crate) inserted: u64,
     pub(crate) updated: u64,
     /// Gone, and active before.
@@ -93,13 +93,17 @@ timestamptz '2024-01-01' + {n} % 100000 * interval '1 second'"
 /// Changes so many thousandths of the tenant's meters, scattered over all keys: of 20 changed ones one
 /// goes, one is new, and the others get another status and time, every other one a name, too. `turn` is another number
 /// each time. With 1000 thousandths all are updated and none goes.
-pub(crate) async fn change(servers: &Servers, thousandths: u64, turn: u64) -> Result<Changed> {
+pub(crate) async fn change(
+    servers: &Servers,
+    thousandths: u64,
+    turn: u64,
+) -> Result<ChangedMeters> {
     let remote = servers.connect(Side::Remote, REMOTE_DATABASE).await?;
     let changed = if thousandths == 1000 {
         let sql = update(turn, &format!("tenant_id = {TENANT}"));
-        Changed {
+        ChangedMeters {
             updated: remote.execute(&sql, &[]).await?,
-            ..Changed::default()
+            ..ChangedMeters::default()
         }
     } else {
         change_some(&remote, thousandths, turn).await?
@@ -108,7 +112,7 @@ pub(crate) async fn change(servers: &Servers, thousandths: u64, turn: u64) -> Re
     Ok(changed)
 }
 
-async fn change_some(remote: &Client, thousandths: u64, turn: u64) -> Result<Changed> {
+async fn change_some(remote: &Client, thousandths: u64, turn: u64) -> Result<ChangedMeters> {
     let pick = format!(
         "create temp table picked as
 select id, row_number() over (order by hashint8extended(id, {turn})) n
@@ -129,7 +133,7 @@ on conflict do nothing",
     delete from meter where id in (select id from picked where n % 20 = 0) returning active
 ) select count(*) filter (where active) from gone";
     let gone: i64 = remote.query_one(delete, &[]).await?.try_get(0)?;
-    Ok(Changed {
+    Ok(ChangedMeters {
         inserted,
         updated,
         gone: gone.unsigned_abs(),

@@ -11,17 +11,17 @@ use anyhow::Result;
 use clap::Parser;
 use tokio::runtime::Builder;
 
-use options::{Command, LineKind, Options, Part};
+use options::{ChildCommand, Command, LineKind, Options};
 use peer::Peer;
 use results::Results;
 use rounds::Series;
 use servers::Servers;
 
+mod bare_statements;
 mod case;
 mod data;
 mod dlt;
 mod fdw;
-mod limits;
 mod line;
 mod logical;
 #[path = "../shared/median.rs"]
@@ -30,6 +30,7 @@ mod options;
 mod oracle;
 mod ours;
 mod peer;
+mod peer_run;
 mod process;
 mod profile;
 mod psql_relay;
@@ -38,7 +39,6 @@ mod report;
 mod results;
 mod rounds;
 mod row_by_row;
-mod runs;
 #[path = "../shared/server_cpu.rs"]
 mod server_cpu;
 mod servers;
@@ -49,7 +49,7 @@ fn main() -> Result<()> {
     let mut one_thread = Builder::new_current_thread();
     let mut threads = Builder::new_multi_thread();
     match part {
-        Some(Part::RowByRow { remote, local }) => {
+        Some(ChildCommand::RowByRow { remote, local }) => {
             let runtime = one_thread.enable_all().build()?;
             runtime.block_on(row_by_row::run(&remote, &local))
         }

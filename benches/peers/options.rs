@@ -14,14 +14,14 @@ use crate::peer::Peer;
 #[command(name = "peers", args_conflicts_with_subcommands = true)]
 pub(crate) struct Command {
     #[command(subcommand)]
-    pub(crate) part: Option<Part>,
+    pub(crate) part: Option<ChildCommand>,
     #[command(flatten)]
     pub(crate) options: Options,
 }
 
 /// What the bench starts as a process of its own.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Part {
+pub(crate) enum ChildCommand {
     /// The peer that compares row by row
     #[command(hide = true)]
     RowByRow {

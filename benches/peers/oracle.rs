@@ -21,7 +21,7 @@ pub(crate) struct Truth {
 
 /// How many rows are wrong, in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wrong {
+pub(crate) struct WrongRows {
     /// On the remote and not here.
     pub(crate) missing: u64,
     /// Here with other values.
@@ -34,7 +34,7 @@ pub(crate) struct Wrong {
     pub(crate) foreign: u64,
 }
 
-impl Wrong {
+impl WrongRows {
     pub(crate) fn is_right(self) -> bool {
         self == Self::default()
     }
@@ -78,9 +78,9 @@ impl Truth {
     }
 
     /// Compares what is in a local database.
-    pub(crate) async fn compare(&self, servers: &Servers, database: &str) -> Result<Wrong> {
+    pub(crate) async fn compare(&self, servers: &Servers, database: &str) -> Result<WrongRows> {
         let local = servers.connect(Side::Local, database).await?;
-        let mut wrong = Wrong::default();
+        let mut wrong = WrongRows::default();
         let mut here = HashSet::new();
         each(&local, "true", |row| {
             here.insert(row.id);

@@ -7,7 +7,7 @@ use meter_sync::config::Setting;
 use serde_json::Value;
 
 use crate::case::Case;
-use crate::data::{Changed, TENANT};
+use crate::data::{ChangedMeters, TENANT};
 use crate::peer::Site;
 
 pub(crate) const METHOD: &str = "`meter-sync sync --json`, a fresh process each time";
@@ -28,22 +28,22 @@ pub(crate) fn full_compare(mut command: Command) -> Command {
 }
 
 /// The bytes from the remote that the report of a run tells, once it tells what was to be done.
-pub(crate) fn check(report: &str, case: Case, meters: u64, changed: Changed) -> Result<u64> {
+pub(crate) fn check(report: &str, case: Case, meters: u64, changed: ChangedMeters) -> Result<u64> {
     let report: Value = serde_json::from_str(report).context("the report is not JSON")?;
     let get = |pointer: &str| report.pointer(pointer).and_then(Value::as_u64);
     let expected = if case == Case::First {
-        Changed {
+        ChangedMeters {
             inserted: meters,
-            ..Changed::default()
+            ..ChangedMeters::default()
         }
     } else {
         changed
     };
-    let outcome = match expected == Changed::default() {
+    let outcome = match expected == ChangedMeters::default() {
         true => "no_change",
         false => "succeeded",
     };
-    let told = Changed {
+    let told = ChangedMeters {
         inserted: get("/counts/inserted").unwrap_or_default(),
         updated: get("/counts/updated").unwrap_or_default(),
         gone: get("/counts/deactivated").unwrap_or_default(),

@@ -43,7 +43,7 @@ pub(crate) struct Site<'a> {
 
 /// How a peer is run.
 #[derive(Debug)]
-pub(crate) enum Start {
+pub(crate) enum RunMethod {
     /// As a process.
     Process(Command),
     /// By statements that the local server carries out by itself.
@@ -131,15 +131,15 @@ impl Peer {
     }
 
     /// How one run is started.
-    pub(crate) fn start(self, site: Site<'_>) -> Result<Start> {
-        Ok(Start::Process(match self {
+    pub(crate) fn start(self, site: Site<'_>) -> Result<RunMethod> {
+        Ok(RunMethod::Process(match self {
             Self::Ours => ours::command(site),
             Self::PsqlRelay => psql_relay::command(site),
             Self::Fdw => fdw::command(site),
             Self::RowByRow => row_by_row::command(site)?,
             Self::Sling => sling::command(site),
             Self::Dlt => dlt::command(site),
-            Self::Logical => return Ok(Start::InServer),
+            Self::Logical => return Ok(RunMethod::InServer),
         }))
     }
 }

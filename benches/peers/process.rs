@@ -15,7 +15,7 @@ use crate::server_cpu::{children, read, seconds};
 
 /// What a process and those it started took.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct FinishedProcess {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -25,7 +25,7 @@ pub(crate) struct Ran {
     pub(crate) peak_kib: u64,
 }
 
-impl Ran {
+impl FinishedProcess {
     /// What the local server carried out by itself.
     pub(crate) fn in_server(wall: Duration) -> Self {
         Self {
@@ -45,7 +45,7 @@ const POLL: Duration = Duration::from_millis(5);
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Runs a command to its end. No other child may end meanwhile, since their processor time would count.
-pub(crate) fn run(mut command: Command) -> Result<Ran> {
+pub(crate) fn run(mut command: Command) -> Result<FinishedProcess> {
     command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0);
@@ -56,7 +56,7 @@ pub(crate) fn run(mut command: Command) -> Result<Ran> {
         .spawn()
         .with_context(|| format!("cannot start {program}"))?;
     let (output, wall, peak_kib) = watch(child, start)?;
-    Ok(Ran {
+    Ok(FinishedProcess {
         status: output.status,
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

@@ -8,12 +8,12 @@ use anyhow::Result;
 use chrono::NaiveDateTime;
 
 use crate::case::Case;
-use crate::data::{self, Changed};
+use crate::data::{self, ChangedMeters};
 use crate::options::LineKind;
 use crate::oracle::Truth;
 use crate::peer::Peer;
+use crate::peer_run::{Expected, PeerRunner};
 use crate::results::Results;
-use crate::runs::{Expected, Place};
 use crate::say;
 use crate::servers::{MAINTENANCE, Servers, Side};
 
@@ -38,14 +38,14 @@ pub(crate) async fn all(
     say(&format!("{size} meters: profile"));
     data::fill(servers, size).await?;
     results.profile_size = size;
-    let place = Place::of(servers, Peer::Ours, LineKind::Lan)?;
+    let place = PeerRunner::of(servers, Peer::Ours, LineKind::Lan)?;
     place.empty(servers).await?;
     let mut truth = Truth::default();
     for case in Case::TARGETS {
         let changed = if case.thousandths() > 0 {
             data::change(servers, case.thousandths(), turn + 1).await?
         } else {
-            Changed::default()
+            ChangedMeters::default()
         };
         truth = truth.read(servers).await?;
         let expected = Expected {
@@ -61,7 +61,7 @@ pub(crate) async fn all(
 }
 
 /// Runs ours once with every statement logged.
-async fn take(servers: &Servers, place: &Place, expected: Expected<'_>) -> Result<Profile> {
+async fn take(servers: &Servers, place: &PeerRunner, expected: Expected<'_>) -> Result<Profile> {
     log_statements(servers, true).await?;
     let from = [Side::Remote, Side::Local].map(|side| (side, length(servers, side)));
     let sample = place.run(servers, expected).await;

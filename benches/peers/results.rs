@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::case::Case;
 use crate::median::median;
 use crate::options::LineKind;
-use crate::oracle::Wrong;
+use crate::oracle::WrongRows;
 use crate::peer::Peer;
 use crate::profile::Profile;
 
@@ -25,7 +25,7 @@ pub(crate) struct Sample {
     pub(crate) memory: f64,
     /// What the remote sent, as ours reports it; 0 for other peers.
     pub(crate) reported: f64,
-    pub(crate) wrong: Wrong,
+    pub(crate) wrong: WrongRows,
 }
 
 /// What is measured in a cell of a table.
@@ -37,9 +37,9 @@ pub(crate) struct Key {
     pub(crate) case: Case,
 }
 
-/// Statements that bound what any way could do.
+/// Bare statements, whose times are a lower bound for any way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Limit {
+pub(crate) enum BareStatement {
     /// `copy (select ..) to '/dev/null'` on the remote.
     Read,
     /// `copy from` a file into an unlogged table without a key.
@@ -56,7 +56,7 @@ pub(crate) enum Limit {
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) samples: BTreeMap<Key, Vec<Sample>>,
-    pub(crate) limits: BTreeMap<(u64, Limit), Vec<f64>>,
+    pub(crate) bare_statements: BTreeMap<(u64, BareStatement), Vec<f64>>,
     /// What was left out in a cell, or failed there.
     pub(crate) left_out: BTreeMap<Key, String>,
     /// Peers that could not be had at all.
@@ -76,14 +76,19 @@ impl Results {
         median(self.samples.get(&key)?.iter().map(of))
     }
 
-    pub(crate) fn limit(&self, size: u64, limit: Limit) -> Option<f64> {
-        median(self.limits.get(&(size, limit))?.iter().copied())
+    pub(crate) fn bare_statement(&self, size: u64, statement: BareStatement) -> Option<f64> {
+        median(
+            self.bare_statements
+                .get(&(size, statement))?
+                .iter()
+                .copied(),
+        )
     }
 
     /// What was ever wrong in a cell.
-    pub(crate) fn wrong(&self, key: Key) -> Option<Wrong> {
+    pub(crate) fn wrong(&self, key: Key) -> Option<WrongRows> {
         let samples = self.samples.get(&key)?.iter();
-        samples.map(|sample| sample.wrong).reduce(Wrong::or)
+        samples.map(|sample| sample.wrong).reduce(WrongRows::or)
     }
 
     /// Whether a peer was right in all that it ran.

@@ -3,15 +3,15 @@
 
 use anyhow::{Context, Result};
 
+use crate::bare_statements;
 use crate::case::Case;
-use crate::data::{self, Changed};
-use crate::limits;
+use crate::data::{self, ChangedMeters};
 use crate::options::{LineKind, Options};
 use crate::oracle::Truth;
 use crate::peer::Peer;
+use crate::peer_run::{self, Expected, PeerRunner};
 use crate::report::count;
 use crate::results::{Key, Results, Sample};
-use crate::runs::{self, Expected, Place};
 use crate::servers::{REMOTE_DATABASE, Servers, Side};
 use crate::{logical, say};
 
@@ -133,7 +133,7 @@ impl Series<'_> {
                 round + 1
             ));
             let changed = match case.thousandths() {
-                0 => Changed::default(),
+                0 => ChangedMeters::default(),
                 thousandths => {
                     self.turn += 1;
                     data::change(self.servers, thousandths, self.turn).await?
@@ -143,7 +143,7 @@ impl Series<'_> {
                 truth = truth.read(self.servers).await?;
             }
             if case == Case::AfterRestart {
-                runs::restart(self.servers, Peer::Ours).await?;
+                peer_run::restart(self.servers, Peer::Ours).await?;
             }
             if !peers.is_empty() {
                 peers.rotate_left(1);
@@ -155,7 +155,7 @@ impl Series<'_> {
             };
             self.case(&peers, expected).await?;
             if case == Case::Unchanged && self.line == LineKind::Lan {
-                limits::measure(self.servers, self.size, self.results).await?;
+                bare_statements::measure(self.servers, self.size, self.results).await?;
             }
         }
         // all that was updated left the table twice as large
@@ -194,7 +194,7 @@ impl Series<'_> {
     }
 
     async fn one(&self, peer: Peer, expected: Expected<'_>) -> Result<Sample> {
-        let place = Place::of(self.servers, peer, self.line)?;
+        let place = PeerRunner::of(self.servers, peer, self.line)?;
         if expected.case == Case::First {
             place.empty(self.servers).await.context("preparing")?;
         }

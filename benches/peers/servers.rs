@@ -46,9 +46,9 @@ pub(crate) enum Side {
     Local,
 }
 
-/// What was spent so far, to be taken from what was spent later.
+/// What the servers have used so far. Two of these are subtracted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spent {
+pub(crate) struct ServerUsage {
     pub(crate) remote_cpu: f64,
     pub(crate) local_cpu: f64,
     pub(crate) received: u64,
@@ -117,13 +117,13 @@ impl Servers {
         Ok(())
     }
 
-    /// What was spent so far, on this line.
-    pub(crate) async fn spent(&self, line: LineKind) -> Result<Spent> {
+    /// What the servers have used so far, on this line.
+    pub(crate) async fn usage(&self, line: LineKind) -> Result<ServerUsage> {
         let client = self.connect(Side::Local, MAINTENANCE).await?;
         let sql = "select (pg_current_wal_insert_lsn() - '0/0')::bigint";
         let row = client.query_one(sql, &[]).await?;
         let cpu = |server: &Server| server.pid().map(server_cpu_seconds);
-        Ok(Spent {
+        Ok(ServerUsage {
             remote_cpu: cpu(&self.remote).unwrap_or_default(),
             local_cpu: cpu(&self.local).unwrap_or_default(),
             received: self.line(line).received(),

@@ -43,12 +43,12 @@ pub(crate) trait OverHttp: Conversation + Sized {
 
 /// Lines over the program's standard input and output.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct StdioConversation {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
-impl Lines {
+impl StdioConversation {
     /// Says hello.
     pub(crate) async fn begin((input, output): Pipes) -> Result<Self> {
         let output = BufReader::new(output);
@@ -70,7 +70,7 @@ impl Lines {
     }
 }
 
-impl Conversation for Lines {
+impl Conversation for StdioConversation {
     async fn answer(&mut self, question: Question, id: u64) -> Result<Vec<u8>> {
         self.line(question.request(id)).await
     }
@@ -94,9 +94,9 @@ impl Requests {
 
 /// A session at `/mcp`, as clients of version 2025-11-25 hold it.
 #[derive(Debug)]
-pub(crate) struct Session(Requests);
+pub(crate) struct SessionConversation(Requests);
 
-impl OverHttp for Session {
+impl OverHttp for SessionConversation {
     async fn begin(address: &str) -> Result<Self> {
         let mut connection = Connection::open(address).await?;
         let version = message::WITH_SESSION;
@@ -116,7 +116,7 @@ impl OverHttp for Session {
     }
 }
 
-impl Conversation for Session {
+impl Conversation for SessionConversation {
     async fn answer(&mut self, question: Question, id: u64) -> Result<Vec<u8>> {
         self.0.answer(question, id).await
     }
@@ -124,9 +124,9 @@ impl Conversation for Session {
 
 /// Requests to `/mcp` without a session, as version 2026-07-28 has it.
 #[derive(Debug)]
-pub(crate) struct Stateless(Requests);
+pub(crate) struct StatelessConversation(Requests);
 
-impl OverHttp for Stateless {
+impl OverHttp for StatelessConversation {
     fn status(meters: i64) -> Question {
         Question::ModernStatus(meters)
     }
@@ -143,7 +143,7 @@ impl OverHttp for Stateless {
     }
 }
 
-impl Conversation for Stateless {
+impl Conversation for StatelessConversation {
     async fn answer(&mut self, question: Question, id: u64) -> Result<Vec<u8>> {
         self.0.answer(question, id).await
     }
@@ -151,13 +151,13 @@ impl Conversation for Stateless {
 
 /// A stream of events at `/sse`, and a second connection for what the client says.
 #[derive(Debug)]
-pub(crate) struct Events {
+pub(crate) struct SseConversation {
     events: Connection,
     messages: Connection,
     path: String,
 }
 
-impl OverHttp for Events {
+impl OverHttp for SseConversation {
     async fn begin(address: &str) -> Result<Self> {
         let mut events = Connection::open(address).await?;
         let request = "GET /sse HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
@@ -181,7 +181,7 @@ impl OverHttp for Events {
     }
 }
 
-impl Events {
+impl SseConversation {
     async fn say(&mut self, message: &str) -> Result<()> {
         let request = http::post(&self.path, "", message);
         self.messages.send(&request).await
@@ -211,7 +211,7 @@ impl Events {
     }
 }
 
-impl Conversation for Events {
+impl Conversation for SseConversation {
     async fn answer(&mut self, question: Question, id: u64) -> Result<Vec<u8>> {
         self.exchange(&question.request(id)).await
     }

@@ -16,9 +16,9 @@ const ARRIVAL: Duration = Duration::from_secs(2);
 const CALLS: u32 = 5;
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What one client saw.
+/// The times that one client measured, and its error.
 #[derive(Debug, Default)]
-struct Seen {
+struct ClientResult {
     spread: Vec<Duration>,
     burst: Vec<Duration>,
     error: Option<String>,
@@ -64,7 +64,7 @@ async fn watch(program: &Program, meeting: &Meeting) -> Result<Memory> {
     })
 }
 
-fn sum_up(seen: Vec<Seen>, memory: Memory) -> Crowd {
+fn sum_up(seen: Vec<ClientResult>, memory: Memory) -> Crowd {
     let spread: Vec<Duration> = seen.iter().flat_map(|seen| seen.spread.clone()).collect();
     let burst: Vec<Duration> = seen.iter().flat_map(|seen| seen.burst.clone()).collect();
     let burst_seconds = burst.iter().max().copied().unwrap_or_default();
@@ -78,8 +78,8 @@ fn sum_up(seen: Vec<Seen>, memory: Memory) -> Crowd {
 }
 
 /// One client, from its arrival to its end.
-async fn visit<C: OverHttp>(n: u32, address: &str, meeting: &Meeting) -> Seen {
-    let mut seen = Seen::default();
+async fn visit<C: OverHttp>(n: u32, address: &str, meeting: &Meeting) -> ClientResult {
+    let mut seen = ClientResult::default();
     let share = f64::from(n) / f64::from(meeting.clients);
     tokio::time::sleep(ARRIVAL.mul_f64(share)).await;
     let begun = C::begin(address).await;

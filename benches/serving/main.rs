@@ -24,7 +24,7 @@ mod crowd;
 #[expect(dead_code, reason = "not every bench shows every unit")]
 mod format;
 mod http;
-mod large;
+mod large_site;
 #[path = "../shared/machine.rs"]
 mod machine;
 #[path = "../shared/median.rs"]
@@ -33,13 +33,13 @@ mod message;
 mod options;
 #[path = "../shared/program.rs"]
 mod program;
-#[path = "../shared/program_options.rs"]
-mod program_options;
 mod report;
 mod results;
 mod round;
 #[path = "../shared/server_pair.rs"]
 mod server_pair;
+#[path = "../shared/shared_options.rs"]
+mod shared_options;
 mod site;
 mod targets;
 

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-use crate::program_options::ProgramOptions;
+use crate::shared_options::SharedOptions;
 
 /// Measures how fast meter-sync answers and how small it is, over a site of its own.
 ///
@@ -20,5 +20,5 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) large_meters: u32,
     #[command(flatten)]
-    pub(crate) program: ProgramOptions,
+    pub(crate) program: SharedOptions,
 }

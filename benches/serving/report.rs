@@ -5,7 +5,7 @@ use crate::format::{self, Table, bytes, count, times};
 use crate::machine::Machine;
 use crate::median::median;
 use crate::options::Options;
-use crate::results::{Asked, Crowd, Door, Memory, Processor, Results};
+use crate::results::{Asked, Crowd, CrowdTransport, Memory, Processor, Results};
 use crate::site::{LARGE_RUNS, METERS};
 use crate::targets;
 
@@ -141,21 +141,21 @@ fn many(results: &Results, clients: &str) -> String {
         "with the calls",
         "with all at once",
     ]);
-    for (door, title) in [
-        (Door::Sessions, "`/mcp`, a session each"),
-        (Door::Stateless, "`/mcp`, no session"),
-        (Door::Events, "`/sse`, a stream each"),
+    for (transport, title) in [
+        (CrowdTransport::Sessions, "`/mcp`, a session each"),
+        (CrowdTransport::Stateless, "`/mcp`, no session"),
+        (CrowdTransport::Events, "`/sse`, a stream each"),
     ] {
-        table.row(crowded(results, door, title));
+        table.row(crowded(results, transport, title));
     }
     text += &table.finish();
     text
 }
 
-fn crowded(results: &Results, door: Door, title: &str) -> [String; 9] {
-    let of = |of: fn(&Crowd) -> f64| results.crowd(door, of).unwrap_or_default();
-    let held = |of: fn(Memory) -> u64| bytes(results.held(door, of).unwrap_or_default());
-    let crowds = results.crowds.get(&door).into_iter().flatten();
+fn crowded(results: &Results, transport: CrowdTransport, title: &str) -> [String; 9] {
+    let of = |of: fn(&Crowd) -> f64| results.crowd(transport, of).unwrap_or_default();
+    let held = |of: fn(Memory) -> u64| bytes(results.held(transport, of).unwrap_or_default());
+    let crowds = results.crowds.get(&transport).into_iter().flatten();
     let errors: usize = crowds.map(|crowd| crowd.errors.len()).sum();
     [
         title.to_owned(),

@@ -69,9 +69,9 @@ pub(crate) struct Processor {
     pub(crate) postgres: f64,
 }
 
-/// How many clients met the program.
+/// Over which transport a crowd of clients met the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Door {
+pub(crate) enum CrowdTransport {
     /// A session each at `/mcp`.
     Sessions,
     /// Requests to `/mcp` without a session, over a connection each.
@@ -115,7 +115,7 @@ pub(crate) enum Moment {
 
 /// What is waited for after a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum First {
+pub(crate) enum FirstAnswer {
     /// The answer to `initialize` over standard input and output.
     Hello,
     /// The first status after it.
@@ -129,9 +129,9 @@ pub(crate) enum First {
 pub(crate) struct Results {
     pub(crate) times: BTreeMap<Asked, Vec<Times>>,
     pub(crate) processor: Vec<Processor>,
-    pub(crate) crowds: BTreeMap<Door, Vec<Crowd>>,
+    pub(crate) crowds: BTreeMap<CrowdTransport, Vec<Crowd>>,
     pub(crate) memory_kib: BTreeMap<Moment, Vec<u64>>,
-    pub(crate) starts: BTreeMap<First, Vec<Duration>>,
+    pub(crate) starts: BTreeMap<FirstAnswer, Vec<Duration>>,
     pub(crate) binary_bytes: u64,
     /// The longest page.
     pub(crate) page_bytes: u64,
@@ -153,13 +153,25 @@ impl Results {
     }
 
     /// The median of what a crowd saw in the rounds.
-    pub(crate) fn crowd(&self, door: Door, of: impl Fn(&Crowd) -> f64) -> Option<f64> {
-        median(self.crowds.get(&door)?.iter().map(of))
+    pub(crate) fn crowd(
+        &self,
+        transport: CrowdTransport,
+        of: impl Fn(&Crowd) -> f64,
+    ) -> Option<f64> {
+        median(self.crowds.get(&transport)?.iter().map(of))
     }
 
     /// The most that the program held with a crowd at a time, in bytes.
-    pub(crate) fn held(&self, door: Door, of: impl Fn(Memory) -> u64) -> Option<f64> {
-        let held = self.crowds.get(&door)?.iter().map(|crowd| of(crowd.memory));
+    pub(crate) fn held(
+        &self,
+        transport: CrowdTransport,
+        of: impl Fn(Memory) -> u64,
+    ) -> Option<f64> {
+        let held = self
+            .crowds
+            .get(&transport)?
+            .iter()
+            .map(|crowd| of(crowd.memory));
         held.max().map(bytes)
     }
 
@@ -174,7 +186,7 @@ impl Results {
     }
 
     /// How long an answer after a start took, in seconds.
-    pub(crate) fn first(&self, first: First) -> Option<f64> {
+    pub(crate) fn first(&self, first: FirstAnswer) -> Option<f64> {
         median(self.starts.get(&first)?.iter().map(Duration::as_secs_f64))
     }
 

@@ -9,10 +9,13 @@ use meter_sync::mirrors::state::status::StatusQuery;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::conversation::{Conversation, Events, Lines, OverHttp, Session, Stateless};
+use crate::conversation::{
+    Conversation, OverHttp, SessionConversation, SseConversation, StatelessConversation,
+    StdioConversation,
+};
 use crate::message::Question;
 use crate::program::{Program, server_cpu};
-use crate::results::{Asked, Door, First, Moment, Processor, Results};
+use crate::results::{Asked, CrowdTransport, FirstAnswer, Moment, Processor, Results};
 use crate::site::{METERS, Site};
 use crate::{crowd, options::Options};
 
@@ -37,24 +40,28 @@ impl Round<'_> {
         self.serve().await.context("HTTP")?;
         self.starts().await.context("starts")?;
         let clients = self.options.clients;
-        let sessions = crowd::measure::<Session>(self.site, clients).await?;
-        self.crowd(Door::Sessions, sessions);
-        let stateless = crowd::measure::<Stateless>(self.site, clients).await?;
-        self.crowd(Door::Stateless, stateless);
-        let events = crowd::measure::<Events>(self.site, clients).await?;
-        self.crowd(Door::Events, events);
+        let sessions = crowd::measure::<SessionConversation>(self.site, clients).await?;
+        self.crowd(CrowdTransport::Sessions, sessions);
+        let stateless = crowd::measure::<StatelessConversation>(self.site, clients).await?;
+        self.crowd(CrowdTransport::Stateless, stateless);
+        let events = crowd::measure::<SseConversation>(self.site, clients).await?;
+        self.crowd(CrowdTransport::Events, events);
         Ok(())
     }
 
-    fn crowd(&mut self, door: Door, crowd: crate::results::Crowd) {
-        self.results.crowds.entry(door).or_default().push(crowd);
+    fn crowd(&mut self, transport: CrowdTransport, crowd: crate::results::Crowd) {
+        self.results
+            .crowds
+            .entry(transport)
+            .or_default()
+            .push(crowd);
     }
 
     fn memory(&mut self, moment: Moment, kib: u64) {
         self.results.memory_kib.entry(moment).or_default().push(kib);
     }
 
-    fn first(&mut self, first: First, took: Duration) {
+    fn first(&mut self, first: FirstAnswer, took: Duration) {
         self.results.starts.entry(first).or_default().push(took);
     }
 
@@ -78,7 +85,7 @@ impl Round<'_> {
 
     async fn stdio(&mut self) -> Result<()> {
         let (program, pipes) = Program::stdio(self.site.command("stdio"))?;
-        let mut client = Lines::begin(pipes).await?;
+        let mut client = StdioConversation::begin(pipes).await?;
         self.memory(Moment::StdioStarted, program.memory_kib()?);
         client.ask(Question::Status(METERS), 1).await?;
         self.memory(Moment::StdioAsked, program.memory_kib()?);
@@ -119,7 +126,7 @@ impl Round<'_> {
     async fn serve(&mut self) -> Result<()> {
         let (program, address) = Program::serve(self.site.command("serve")).await?;
         self.memory(Moment::ServeStarted, program.memory_kib()?);
-        let mut session = Session::begin(&address).await?;
+        let mut session = SessionConversation::begin(&address).await?;
         session.ask(Question::Status(METERS), 1).await?;
         self.memory(Moment::ServeAsked, program.memory_kib()?);
         self.ask(&mut session, Question::Ping, Asked::SessionPing)
@@ -127,10 +134,14 @@ impl Round<'_> {
         self.ask(&mut session, Question::Status(METERS), Asked::Session)
             .await?;
         self.ask_anew(&mut session, Asked::SessionAnew).await?;
-        let mut stateless = Stateless::begin(&address).await?;
-        self.ask(&mut stateless, Stateless::status(METERS), Asked::Stateless)
-            .await?;
-        let mut events = Events::begin(&address).await?;
+        let mut stateless = StatelessConversation::begin(&address).await?;
+        self.ask(
+            &mut stateless,
+            StatelessConversation::status(METERS),
+            Asked::Stateless,
+        )
+        .await?;
+        let mut events = SseConversation::begin(&address).await?;
         self.ask(&mut events, Question::Status(METERS), Asked::Events)
             .await?;
         drop((session, stateless, events));
@@ -141,18 +152,18 @@ impl Round<'_> {
         for _ in 0..STARTS {
             let started = Instant::now();
             let (program, pipes) = Program::stdio(self.site.command("stdio"))?;
-            let mut client = Lines::begin(pipes).await?;
-            self.first(First::Hello, started.elapsed());
+            let mut client = StdioConversation::begin(pipes).await?;
+            self.first(FirstAnswer::Hello, started.elapsed());
             client.ask(Question::Status(METERS), 1).await?;
-            self.first(First::StdioStatus, started.elapsed());
+            self.first(FirstAnswer::StdioStatus, started.elapsed());
             drop(client);
             program.stop().await?;
 
             let started = Instant::now();
             let (program, address) = Program::serve(self.site.command("serve")).await?;
-            let mut client = Stateless::begin(&address).await?;
-            client.ask(Stateless::status(METERS), 1).await?;
-            self.first(First::HttpStatus, started.elapsed());
+            let mut client = StatelessConversation::begin(&address).await?;
+            client.ask(StatelessConversation::status(METERS), 1).await?;
+            self.first(FirstAnswer::HttpStatus, started.elapsed());
             drop(client);
             program.stop().await?;
         }

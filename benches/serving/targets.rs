@@ -3,7 +3,7 @@
 use crate::format::{Table, bytes, count};
 use crate::options::Options;
 use crate::report::milliseconds;
-use crate::results::{Asked, Door, First, Moment, Results};
+use crate::results::{Asked, CrowdTransport, FirstAnswer, Moment, Results};
 use crate::site::LARGE_RUNS;
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -54,15 +54,16 @@ fn all(results: &Results, options: &Options) -> Vec<Option<Target>> {
         let text = format!("resident, {text}: under 20 MiB");
         Some(below(text, results.memory(moment)?, IDLE_BYTES, bytes))
     };
-    let loaded = |door: Door, text: &str| {
+    let loaded = |transport: CrowdTransport, text: &str| {
         let text = format!("resident with {clients} clients {text}: under 64 MiB");
         Some(below(
             text,
-            results.held(door, |memory| memory.called_kib)?,
+            results.held(transport, |memory| memory.called_kib)?,
             LOADED_BYTES,
             bytes,
         ))
     };
+    let started = |answer: FirstAnswer, text: &str| first(results, answer, text);
     vec![
         status(Asked::Stdio, "over stdio", STDIO_SECONDS),
         status(Asked::Session, "at `/mcp` in a session", HTTP_SECONDS),
@@ -81,12 +82,12 @@ fn all(results: &Results, options: &Options) -> Vec<Option<Target>> {
         idle(Moment::StdioAsked, "`stdio`, after a first status"),
         idle(Moment::ServeStarted, "`serve`, idle"),
         idle(Moment::ServeAsked, "`serve`, after a first status"),
-        loaded(Door::Sessions, "at `/mcp` with a session each"),
-        loaded(Door::Stateless, "at `/mcp` without sessions"),
-        loaded(Door::Events, "at `/sse`"),
-        first(results, First::Hello, "the first answer over stdio"),
-        first(results, First::StdioStatus, "the first status over stdio"),
-        first(results, First::HttpStatus, "the first status at `/mcp`"),
+        loaded(CrowdTransport::Sessions, "at `/mcp` with a session each"),
+        loaded(CrowdTransport::Stateless, "at `/mcp` without sessions"),
+        loaded(CrowdTransport::Events, "at `/sse`"),
+        started(FirstAnswer::Hello, "the first answer over stdio"),
+        started(FirstAnswer::StdioStatus, "the first status over stdio"),
+        started(FirstAnswer::HttpStatus, "the first status at `/mcp`"),
         Some(binary(results)),
     ]
 }
@@ -113,7 +114,7 @@ fn page_size(results: &Results, meters: &str) -> Target {
     })
 }
 
-fn first(results: &Results, first: First, text: &str) -> Option<Target> {
+fn first(results: &Results, first: FirstAnswer, text: &str) -> Option<Target> {
     let limit = milliseconds(FIRST_SECONDS);
     let text = format!("{text} after the start: under {limit}");
     let measured = results.first(first)?;

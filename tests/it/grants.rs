@@ -28,12 +28,12 @@ fn statements(block: &str) -> Vec<String> {
 }
 
 /// A site whose databases give nothing to everybody, and the roles that the scripts make there.
-struct Guarded {
+struct GrantedSite {
     site: Site,
     roles: [String; 2],
 }
 
-impl Guarded {
+impl GrantedSite {
     /// The scripts but for the statements that begin with `left_out`.
     async fn new(left_out: &str) -> Self {
         let site = Site::new().await;
@@ -105,7 +105,7 @@ impl Guarded {
 
 #[tokio::test]
 async fn the_documented_grants_are_enough() {
-    let guarded = Guarded::new("").await;
+    let guarded = GrantedSite::new("").await;
     let findings = check::run(&config(&guarded.settings())).await;
     let failed = findings
         .iter()
@@ -136,7 +136,7 @@ async fn none_of_the_documented_grants_can_be_spared() {
             continue;
         }
         println!("without {grant}");
-        let guarded = Guarded::new(&grant).await;
+        let guarded = GrantedSite::new(&grant).await;
         let outcome = guarded.outcome().await;
         assert_ne!(outcome, Some(Outcome::Succeeded), "without {grant}");
         guarded.drop_roles().await;

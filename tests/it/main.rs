@@ -4,15 +4,13 @@
 mod support;
 
 #[cfg(test)]
-mod approval;
+mod approved_files;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
-mod check;
+mod check_findings;
 #[cfg(test)]
 mod cli;
-#[cfg(test)]
-mod costs;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
@@ -20,7 +18,7 @@ mod docs;
 #[cfg(test)]
 mod drift;
 #[cfg(test)]
-mod embedded;
+mod embedded_postgres;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
@@ -34,7 +32,7 @@ mod import_circles;
 #[cfg(test)]
 mod libpq;
 #[cfg(test)]
-mod log;
+mod log_read_costs;
 #[cfg(test)]
 mod majors;
 #[cfg(test)]
@@ -54,6 +52,8 @@ mod pooler;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod run_costs;
+#[cfg(test)]
 mod schedule;
 #[cfg(test)]
 mod sequences;
@@ -62,6 +62,6 @@ mod simulation;
 #[cfg(test)]
 mod soak;
 #[cfg(test)]
-mod status;
+mod status_freshness;
 #[cfg(test)]
 mod sync;

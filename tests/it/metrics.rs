@@ -6,9 +6,9 @@ use std::time::Duration;
 use meter_sync::config::Setting;
 use reqwest::Client;
 
-use super::support::held::{self, Held};
-use super::support::program::{self, More, Running};
+use super::support::program::{self, MoreSettings, RunningProgram};
 use super::support::proxy::{Fault, Proxy};
+use super::support::run_hold::{self, RunHold};
 use super::support::scrape::{get, labels, scrape};
 use super::support::site::{NOWHERE, Site};
 use super::support::wait;
@@ -36,8 +36,8 @@ const TRIGGERS: [&str; 6] = ["schedule", "startup", "mcp", "rest", "page", "cli"
 const ACTIONS: [&str; 4] = ["insert", "update", "deactivate", "reactivate"];
 
 /// The program over a site, and its address.
-async fn serve(site: &Site, more: More<'_>) -> (Running, String) {
-    Running::serve(program::over(site, &["serve"], more)).await
+async fn serve(site: &Site, more: MoreSettings<'_>) -> (RunningProgram, String) {
+    RunningProgram::serve(program::over(site, &["serve"], more)).await
 }
 
 /// A sync by REST to its end.
@@ -134,9 +134,9 @@ async fn a_run_in_progress_is_told_by_every_process() {
     site.on_remote(METERS).await;
     let (_program, address) = serve(&site, &[]).await;
     let (_other, elsewhere) = serve(&site, &[]).await;
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let meanwhile = async {
-        held::running(&site).await;
+        run_hold::running(&site).await;
         for address in [&address, &elsewhere] {
             let scrape = scrape(address).await;
             assert_eq!(scrape.value("meter_sync_running"), 1.0);
@@ -254,7 +254,7 @@ async fn pools_show_what_they_hold_and_nothing_is_said_of_a_database_that_is_not
     assert_eq!(first.value(&pool("remote", "idle")), 0.0);
     assert_eq!(first.value(&pool("remote", "max")), 2.0);
 
-    let (_bare, address) = Running::serve(program::bare(&["serve"], &[])).await;
+    let (_bare, address) = RunningProgram::serve(program::bare(&["serve"], &[])).await;
     let bare = scrape(&address).await;
     for family in [
         "meter_sync_pool_connections",
@@ -274,7 +274,7 @@ async fn a_run_that_cannot_begin_counts_as_failed() {
         (Setting::LocalUrl, NOWHERE),
         (Setting::Schedule, "off"),
     ];
-    let (_program, address) = Running::serve(program::bare(&["serve"], &settings)).await;
+    let (_program, address) = RunningProgram::serve(program::bare(&["serve"], &settings)).await;
     sync(&address).await;
     let scrape = scrape(&address).await;
     assert_eq!(scrape.runs("failed", "rest"), 1.0);

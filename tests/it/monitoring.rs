@@ -7,7 +7,7 @@ use std::path::Path;
 use meter_sync::config::Setting;
 use reqwest::Client;
 
-use super::support::program::{self, Running};
+use super::support::program::{self, RunningProgram};
 use super::support::scrape::{Scrape, labels, scrape};
 use super::support::site::{REMOTE_SCHEMA, Site};
 use super::support::wait;
@@ -20,7 +20,7 @@ async fn whole() -> Scrape {
     // It is synced at once, as it never was.
     let schedule = [(Setting::Schedule, "@yearly"), (Setting::Jitter, "0s")];
     let command = program::over(&site, &["serve"], &schedule);
-    let (_program, address) = Running::serve(command).await;
+    let (_program, address) = RunningProgram::serve(command).await;
     let is_synced = async || {
         scrape(&address)
             .await
@@ -37,7 +37,7 @@ async fn of_several() -> Scrape {
     let site = Site::with_schemas(REMOTE_SCHEMA, local).await;
     let several = [(Setting::Tenants, "7,8")];
     let command = program::over(&site, &["serve"], &several);
-    let (_program, address) = Running::serve(command).await;
+    let (_program, address) = RunningProgram::serve(command).await;
     let sync = format!("http://{address}/api/v1/tenants/7/sync");
     let request = Client::new().post(sync).header("prefer", "wait=50");
     let synced = request.send().await.expect("an answer");

@@ -13,8 +13,8 @@ use meter_sync::schedule::{self, Pace};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::held::{self, Held};
 use crate::support::postgres::{connect, start_pair};
+use crate::support::run_hold::{self, RunHold};
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, mirror, mirrors, rows, settings};
 use crate::support::wait::{self, recently};
 
@@ -78,7 +78,7 @@ async fn of_three_processes_one_makes_up_the_slot_that_passed_before_they_starte
     wait::until("all three have tried", all_claimed).await;
     let ran = async || number(&site, RUNS).await == Some(2);
     wait::until("the slot's run is there", ran).await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     let triggers = "select trigger from meter_sync.meter_sync_log order by started_at";
     let triggers = rows(&site.local, triggers).await;
     assert_eq!(
@@ -97,7 +97,7 @@ async fn of_three_processes_one_makes_up_the_slot_that_passed_before_they_starte
     let (_late, _stop) = start(YEARLY, &site.settings());
     let claimed = async || number(&site, CLAIMS).await > before;
     wait::until("the late one has tried", claimed).await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     assert_eq!(number(&site, RUNS).await, Some(2));
 }
 
@@ -112,7 +112,7 @@ async fn each_slot_is_run_by_one_of_three_processes() {
     let four = async || number(&site, RUNS).await >= Some(1 + 4);
     wait::until("four slots were run", four).await;
     drop(loops);
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     let (slots, runs) = (number(&site, SLOTS).await, number(&site, RUNS).await);
     assert!(
         runs <= slots.map(|slots| slots + 1),
@@ -182,12 +182,12 @@ async fn a_slot_whose_run_goes_on_is_left_alone() {
     assert_eq!(other.claim_slot(slot).await, Ok(Claim::Ours));
     site.on_local("update meter_sync.meter_sync_slot set claimed_at = '2026-01-01'")
         .await;
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let run = other.request(Request::new(Trigger::Schedule)).await;
     assert!(matches!(run, Ok(Requested::Started(_))), "{run:?}");
     assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Pending));
     held.release().await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Served));
 }
 
@@ -213,7 +213,7 @@ async fn a_failure_that_will_not_pass_by_itself_is_left_to_the_next_slot() {
     let three = async || number(&site, RUNS).await >= Some(3);
     wait::until("three slots were run", three).await;
     drop(stop);
-    let outcomes = held::outcomes(&site).await;
+    let outcomes = run_hold::outcomes(&site).await;
     let outcomes = outcomes.as_array().expect("a list");
     assert!(
         outcomes.iter().all(|outcome| outcome == "failed"),
@@ -226,9 +226,9 @@ async fn a_failure_that_will_not_pass_by_itself_is_left_to_the_next_slot() {
 #[tokio::test]
 async fn a_run_that_was_cancelled_is_left_to_the_next_slot() {
     let site = Site::new().await;
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let (mirror, _stop) = start(YEARLY, &site.settings());
-    held::running(&site).await;
+    run_hold::running(&site).await;
     let running = status(&mirror).await.running.expect("a run");
     assert!(mirror.cancel(running.run_id));
     let over = async || status(&mirror).await.running.is_none();
@@ -240,7 +240,7 @@ async fn a_run_that_was_cancelled_is_left_to_the_next_slot() {
         looks.tick().await;
         assert_eq!(status(&mirror).await.activity, ActivityState::Idle);
     }
-    assert_eq!(held::outcomes(&site).await, json!(["interrupted"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["interrupted"]));
 }
 
 #[tokio::test]

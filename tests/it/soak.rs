@@ -11,10 +11,10 @@ use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::support::processes::{descriptors, memory_kb};
-use crate::support::program::{self, Running};
+use crate::support::program::{self, RunningProgram};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{Site, rows};
-use crate::support::size::size;
+use crate::support::test_size::size;
 
 const RUNS_A_UNIT: u64 = 146;
 /// After so many runs what is used has settled: each meter that changes has done so, and runs were deleted.
@@ -49,21 +49,21 @@ const SIZES: &str = "
         (select count(*) from meter_sync.meter_sync_log where not is_pruned) as runs";
 
 /// What the program and the databases hold, by name.
-type Held = BTreeMap<String, i64>;
+type HeldResources = BTreeMap<String, i64>;
 
-async fn held(program: &Running, site: &Site) -> Held {
+async fn held(program: &RunningProgram, site: &Site) -> HeldResources {
     site.on_local(VACUUM).await;
     let sizes = rows(&site.local, SIZES).await;
     let sizes = sizes[0].as_object().expect("a row").iter();
     let number = |(name, size): (&String, &Value)| (name.clone(), size.as_i64().expect("a number"));
-    let mut held: Held = sizes.map(number).collect();
+    let mut held: HeldResources = sizes.map(number).collect();
     held.insert("memory_kb".to_owned(), memory_kb(program.pid()));
     held.insert("descriptors".to_owned(), descriptors(program.pid()));
     held
 }
 
 /// Nothing has grown since the use had settled, beyond what one run more or less explains.
-fn assert_flat(held: &Held, settled: &Held) {
+fn assert_flat(held: &HeldResources, settled: &HeldResources) {
     for (name, now) in held {
         let then = settled[name];
         let most = match name.as_str() {
@@ -81,7 +81,7 @@ fn assert_flat(held: &Held, settled: &Held) {
 
 /// By how much each may grow in one window while it grows in all of them: what memory allocators, and pages that are not filled
 /// yet, explain.
-fn assert_no_growth(measured: &[Held]) {
+fn assert_no_growth(measured: &[HeldResources]) {
     let Some(last) = measured.last_chunk::<{ WINDOWS + 1 }>() else {
         return;
     };
@@ -114,10 +114,10 @@ async fn a_year_of_hourly_runs_with_faults_in_between_leaves_nothing_that_grows(
         (Setting::KeepRuns, "1d"),
         (Setting::ConnectTimeout, "1s"),
     ];
-    let (program, address) = Running::serve(program::bare(&["serve"], &settings)).await;
+    let (program, address) = RunningProgram::serve(program::bare(&["serve"], &settings)).await;
     let url = format!("http://{address}/api/local/meter-sync-trigger");
     let client = Client::new();
-    let mut measured: Vec<Held> = Vec::new();
+    let mut measured: Vec<HeldResources> = Vec::new();
     let last = (size() * RUNS_A_UNIT).max(SETTLED + WINDOW * WINDOWS as u64);
     for hour in 1..=last {
         change(&site, hour).await;

@@ -1,4 +1,4 @@
-//! One sync after the other on the seed system's shapes, counted and compared exactly.
+//! One sync after the other on the earlier program's table shapes, counted and compared exactly.
 
 use meter_sync::model::{Counts, Outcome};
 use serde_json::json;

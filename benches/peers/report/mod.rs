@@ -13,15 +13,15 @@ pub(crate) use format::count;
 use format::line;
 pub(crate) use machine::Machine;
 
-mod figures;
+mod bare_statements;
+mod correctness;
 #[path = "../../shared/format.rs"]
 mod format;
-mod limits;
 #[path = "../../shared/machine.rs"]
 mod machine;
 mod plot;
 mod targets;
-mod verdicts;
+mod times_and_costs;
 
 /// Writes both files.
 pub(crate) fn write(results: &Results, machine: &Machine, folder: &Path) -> Result<()> {
@@ -38,23 +38,26 @@ fn page(results: &Results, machine: &Machine) -> String {
         ("How it was measured", how(machine)),
         (
             "Right or wrong",
-            RIGHT.to_owned() + &verdicts::table(results),
+            RIGHT.to_owned() + &correctness::table(results),
         ),
         (
             "Times",
-            PLOT.to_owned() + &figures::all(results, LineKind::Lan),
+            PLOT.to_owned() + &times_and_costs::all(results, LineKind::Lan),
         ),
         (
             "Over 10 Mbit/s and 50 ms",
-            THIN.to_owned() + &figures::all(results, LineKind::Thin),
+            THIN.to_owned() + &times_and_costs::all(results, LineKind::Thin),
         ),
         (
             "Other runs of meter-sync",
-            OURS.to_owned() + &figures::of_ours(results) + &reported(results),
+            OURS.to_owned() + &times_and_costs::of_ours(results) + &reported(results),
         ),
-        ("Limits", LIMITS.to_owned() + &limits::table(results)),
+        (
+            "Limits",
+            LIMITS.to_owned() + &bare_statements::table(results),
+        ),
         ("Where the time goes", profiles(results)),
-        ("Left out", verdicts::left_out(results)),
+        ("Left out", correctness::left_out(results)),
     ];
     format::page(HEAD, sections)
 }
@@ -153,6 +156,6 @@ fn profiles(results: &Results) -> String {
         "One run each at {} meters with every statement logged by both servers. The servers work at the same time, so the sum of \
          the lines may exceed the whole.\n\n{}",
         count(results.profile_size),
-        limits::profiles(results)
+        bare_statements::profiles(results)
     )
 }

@@ -3,7 +3,7 @@
 use crate::case::Case;
 use crate::options::{LineKind, TARGET_SIZE};
 use crate::peer::Peer;
-use crate::results::{Key, Limit, Results, Sample};
+use crate::results::{BareStatement, Key, Results, Sample};
 
 use super::format::{Table, bytes, count, times};
 
@@ -131,10 +131,10 @@ fn against_digest(results: &Results) -> Target {
         size: DIGEST_SIZE,
         ..of(Peer::Ours, Case::Unchanged)
     };
-    let sides = [Limit::DigestRemote, Limit::DigestLocal];
+    let sides = [BareStatement::DigestRemote, BareStatement::DigestLocal];
     let slower = sides
         .into_iter()
-        .filter_map(|side| results.limit(DIGEST_SIZE, side))
+        .filter_map(|side| results.bare_statement(DIGEST_SIZE, side))
         .max_by(f64::total_cmp);
     let ratio = results
         .median(key, |sample| sample.wall)

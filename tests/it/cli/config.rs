@@ -4,7 +4,7 @@ use meter_sync::config::Setting;
 use serde_json::{Value, json};
 
 use super::object;
-use crate::support::program::{self, More};
+use crate::support::program::{self, MoreSettings};
 
 /// What is said of one setting: its value, the kind of place it came from, and the place.
 fn told(listed: &Value, key: &str) -> Value {
@@ -14,7 +14,7 @@ fn told(listed: &Value, key: &str) -> Value {
     json!([found["value"], found["source"], found["place"]])
 }
 
-async fn listed(arguments: &[&str], more: More<'_>) -> Value {
+async fn listed(arguments: &[&str], more: MoreSettings<'_>) -> Value {
     let ended = program::run(program::bare(arguments, more)).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(!format!("{ended:?}").contains("hunter2"), "{ended:?}");

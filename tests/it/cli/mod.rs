@@ -2,29 +2,29 @@
 
 use serde_json::{Value, json};
 
-use crate::support::program::{self, Ended, More};
-use crate::support::schema::assert_fits;
+use crate::support::json_schema::assert_fits;
+use crate::support::program::{self, CommandOutput, MoreSettings};
 use crate::support::site::Site;
 
-mod approving;
+mod brake_approval;
 mod check;
-mod commands;
 mod config;
-mod interrupted;
-mod output;
+mod interrupted_sync;
+mod other_commands;
 mod run_reports;
 mod settings;
 mod sync;
 mod tenants;
-mod unread;
+mod unread_stderr;
+mod unwritable_output;
 
 /// Runs a command over a site to its end.
-async fn run(site: &Site, arguments: &[&str], more: More<'_>) -> Ended {
+async fn run(site: &Site, arguments: &[&str], more: MoreSettings<'_>) -> CommandOutput {
     program::run(program::over(site, arguments, more)).await
 }
 
 /// The one JSON object on standard output.
-fn object(ended: &Ended) -> Value {
+fn object(ended: &CommandOutput) -> Value {
     let value: Value =
         serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
     assert!(value.is_object(), "{ended:?}");

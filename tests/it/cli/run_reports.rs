@@ -4,7 +4,7 @@ use meter_sync::config::Setting;
 use serde_json::json;
 
 use super::{object, run};
-use crate::support::held::{self, Held};
+use crate::support::run_hold::{self, RunHold};
 use crate::support::site::Site;
 
 /// A site on which a run changed one meter and rejected one row, and the run's id.
@@ -66,10 +66,10 @@ async fn the_status_of_a_refused_run_ends_with_3_and_of_a_running_one_with_4() {
     let approve = format!("meter-sync sync --allow-plan {refused}");
     assert!(in_words.stdout.contains(&approve), "{}", in_words.stdout);
 
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let first = run(&site, &["sync", "--dry-run"], &[]);
     let second = async {
-        held::running(&site).await;
+        run_hold::running(&site).await;
         let running = site.status().await.running.expect("a run");
         let id = running.run_id.to_string();
         let ended = run(&site, &["status", "--run", &id], &[]).await;

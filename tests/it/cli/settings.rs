@@ -5,13 +5,13 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::{object, run};
-use crate::support::program::{self, More};
+use crate::support::program::{self, MoreSettings};
 use crate::support::site::{NOWHERE, Site};
 
 #[tokio::test]
 async fn usage_and_settings_end_with_2_and_say_what_is_wrong() {
     let site = Site::new().await;
-    let cases: [(&[&str], More<'_>, &str); 9] = [
+    let cases: [(&[&str], MoreSettings<'_>, &str); 9] = [
         (&[], &[], "Usage:"),
         (&["sink"], &[], "sync"),
         (&["sync", "--dryrun"], &[], "--dry-run"),
@@ -66,7 +66,7 @@ async fn flags_go_before_variables_and_variables_before_the_file() {
     let text = "schedule = '15 * * * *'\ntimezone = 'Asia/Tokyo'\ntenant_id = 9\n";
     std::fs::write(&file, text).expect("write the file");
     let config = file.to_str().expect("UTF-8");
-    let command = |arguments: &[&str], more: More<'_>| {
+    let command = |arguments: &[&str], more: MoreSettings<'_>| {
         let mut command = program::over(&site, arguments, more);
         command.env_remove(Setting::Schedule.env());
         command

@@ -8,8 +8,8 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use super::{assert_as_shown, object, run};
-use crate::support::held::{self, Held};
-use crate::support::program::Running;
+use crate::support::program::RunningProgram;
+use crate::support::run_hold::{self, RunHold};
 use crate::support::site::{NOWHERE, Site, rows};
 
 #[tokio::test]
@@ -113,10 +113,10 @@ async fn a_failed_sync_ends_with_1_and_its_remedy() {
 #[tokio::test]
 async fn a_sync_beside_another_ends_with_4_and_names_the_running_run() {
     let site = Site::new().await;
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let first = run(&site, &["sync", "--json"], &[]);
     let second = async {
-        held::running(&site).await;
+        run_hold::running(&site).await;
         let second = run(&site, &["sync", "--json"], &[]).await;
         let in_words = run(&site, &["sync"], &[]).await;
         held.release().await;
@@ -136,7 +136,7 @@ async fn a_sync_beside_another_ends_with_4_and_names_the_running_run() {
         "{}",
         in_words.stdout
     );
-    assert_eq!(held::outcomes(&site).await, json!(["no_change"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["no_change"]));
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn on_a_terminal_a_sync_shows_how_far_it_is() {
     let site = Site::new().await;
     site.on_remote("insert into meter (id, tenant_id) values (1, 7)")
         .await;
-    let held = Held::while_reading(&site).await;
+    let held = RunHold::while_reading(&site).await;
     let mut command = Command::new("script");
     let program = concat!(env!("CARGO_BIN_EXE_meter-sync"), " sync");
     command
@@ -172,7 +172,7 @@ async fn on_a_terminal_a_sync_shows_how_far_it_is() {
         .env(Setting::LocalUrl.env(), &site.pair.local_url)
         .env("TERM", "xterm")
         .kill_on_drop(true);
-    let (mut script, _input, mut output) = Running::start(command);
+    let (mut script, _input, mut output) = RunningProgram::start(command);
     let mut shown = String::new();
     while !shown.contains("read: 0 rows, 0 kB from the remote") {
         let mut more = [0; 1000];

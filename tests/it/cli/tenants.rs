@@ -4,7 +4,7 @@ use meter_sync::config::Setting;
 use serde_json::json;
 
 use super::{assert_as_shown, object, run};
-use crate::support::program::{Ended, More};
+use crate::support::program::{CommandOutput, MoreSettings};
 use crate::support::site::{NOWHERE, REMOTE_SCHEMA, Site, rows};
 
 const LOCAL_SCHEMA: &str = "
@@ -12,7 +12,7 @@ const LOCAL_SCHEMA: &str = "
     insert into tenant values (7, 'Acme'), (8, 'Byte'), (9, 'Cole');
     create table meter (
         id bigint primary key, tenant_id bigint not null, name varchar(10), active boolean not null default true)";
-const THREE: More<'_> = &[(Setting::Tenants, "7,8,9")];
+const THREE: MoreSettings<'_> = &[(Setting::Tenants, "7,8,9")];
 
 async fn site() -> Site {
     let site = Site::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await;
@@ -254,7 +254,7 @@ async fn sync_tells_of_a_tenant_that_was_left_out_as_status_does() {
     let site = Site::with_schemas(REMOTE_SCHEMA, &local).await;
     site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'a')")
         .await;
-    let more: More<'_> = &[
+    let more: MoreSettings<'_> = &[
         (Setting::Tenants, "all"),
         (Setting::LocalTable, "site_{tenant}.meter"),
     ];
@@ -286,6 +286,6 @@ async fn status_of_one_tells_when_a_sweep_found_nothing_changed() {
     let before = run(&site, &of_7, THREE).await;
     run(&site, &["sync"], THREE).await;
     let ended = run(&site, &of_7, THREE).await;
-    let told = |ended: &Ended| ended.stdout.matches("\nchecked    20").count();
+    let told = |ended: &CommandOutput| ended.stdout.matches("\nchecked    20").count();
     assert_eq!((told(&before), told(&ended)), (0, 1), "{ended:?}");
 }

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::support::site::{REMOTE_SCHEMA, Site, config, rows};
 
 mod advice;
-mod failing;
-mod settled;
-mod sources;
+mod fail_on_drift;
 mod surfaces;
+mod views_and_queries;
+mod ways_to_settle;
 
 /// A local table as the remote has it, but for the tenant.
 fn same_schema() -> String {

@@ -4,9 +4,9 @@ use meter_sync::model::Outcome;
 use serde_json::Value;
 
 use super::{synced, warned};
-use crate::support::program::{self, Running, run};
+use crate::support::http_server::HttpServer;
+use crate::support::program::{self, RunningProgram, run};
 use crate::support::scrape::scrape;
-use crate::support::served::Served;
 use crate::support::site::Site;
 
 const TOLD: &str = "notes is called remarks now";
@@ -47,7 +47,7 @@ async fn the_page_and_the_api_tell_it() {
     let site = synced().await;
     drift(&site).await;
     warned(&site, &[TOLD]).await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let (_, status) = served.ask("GET /api/v1/status").await;
     assert!(status["warnings"].to_string().contains(TOLD), "{status:#}");
     assert!(status["next_step"].to_string().contains(TOLD), "{status:#}");
@@ -68,7 +68,7 @@ async fn the_page_and_the_api_tell_it() {
 #[tokio::test]
 async fn the_gauge_and_the_warning_stand_through_failures_until_it_is_settled() {
     let site = synced().await;
-    let (_program, address) = Running::serve(program::over(&site, &["serve"], &[])).await;
+    let (_program, address) = RunningProgram::serve(program::over(&site, &["serve"], &[])).await;
     assert_eq!(scrape(&address).await.value(GAUGE), 0.0);
     drift(&site).await;
     warned(&site, &[TOLD]).await;

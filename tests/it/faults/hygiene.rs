@@ -10,7 +10,7 @@ use meter_sync::mirrors::{Mirror, Request, Requested};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
-use crate::support::broken::Broken;
+use crate::support::breakable_site::BreakableSite;
 use crate::support::postgres::connect;
 use crate::support::proxy::Fault;
 use crate::support::site::{finish, mirror, rows};
@@ -18,7 +18,7 @@ use crate::support::wait;
 
 #[tokio::test]
 async fn twenty_faulty_runs_spoil_neither_the_next_one_nor_either_server() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     for round in 0..20 {
         let fault = match round % 4 {
             0 => Fault::CutBefore(&["-- update meters"]),
@@ -49,7 +49,7 @@ async fn twenty_faulty_runs_spoil_neither_the_next_one_nor_either_server() {
 }
 
 /// Runs held in progress: until the lock is let go no run gets past its plan.
-async fn hold(broken: &Broken) -> tokio_postgres::Client {
+async fn hold(broken: &BreakableSite) -> tokio_postgres::Client {
     let holder = connect(&broken.site.pair.remote_url).await;
     let lock = "begin; lock table meter in access exclusive mode";
     holder.batch_execute(lock).await.unwrap();
@@ -80,7 +80,7 @@ async fn follow(requested: Requested) {
 
 #[tokio::test]
 async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     let others: Vec<Mirror> = (0..3).map(|_| mirror(&broken.settings())).collect();
     let all: Vec<&Mirror> = others.iter().chain([&broken.site.mirror]).collect();
     for round in 0..5 {
@@ -115,7 +115,7 @@ async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
 
 #[tokio::test]
 async fn whoever_asks_right_after_the_end_of_a_run_gets_a_run() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     for _ in 0..50 {
         let run = finish(&broken.site.mirror, Request::new(Trigger::Rest)).await;
         assert_eq!(run.state, RunState::Finished, "{run:#?}");
@@ -124,7 +124,7 @@ async fn whoever_asks_right_after_the_end_of_a_run_gets_a_run() {
 
 #[tokio::test]
 async fn a_request_whose_asker_goes_away_still_becomes_a_run() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     let asked = tokio::time::timeout(Duration::from_millis(1), request(&broken.site.mirror)).await;
     assert!(asked.is_err(), "it cannot have started yet");
     let succeeded = async || {
@@ -140,7 +140,7 @@ async fn a_request_whose_asker_goes_away_still_becomes_a_run() {
 
 #[tokio::test]
 async fn the_status_answers_in_time_with_both_databases_frozen() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[
         (meter_sync::config::Setting::StatementTimeout, "300ms"),
         (meter_sync::config::Setting::ConnectTimeout, "300ms"),

@@ -9,9 +9,9 @@ use meter_sync::model::Outcome;
 use meter_sync::store::migrations;
 use serde_json::{Value, json};
 
-use crate::support::broken::Broken;
+use crate::support::breakable_site::BreakableSite;
 use crate::support::postgres::connect;
-use crate::support::program::{self, Ended};
+use crate::support::program::{self, CommandOutput};
 use crate::support::site::{Site, config, rows};
 use crate::support::wait;
 
@@ -23,7 +23,7 @@ const WAITING: &str = "select pid from pg_stat_activity
 
 #[tokio::test]
 async fn a_process_killed_in_the_middle_of_apply_leaves_an_interrupted_run_and_no_lock() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     let site = &broken.site;
     let before = broken.meters().await;
     let holder = connect(&site.pair.local_url).await;
@@ -90,7 +90,7 @@ async fn of_two_processes_at_once_one_runs_and_the_other_names_its_run() {
     assert_eq!(first["run_id"], second["run_id"]);
 }
 
-fn report(ended: &Ended) -> Value {
+fn report(ended: &CommandOutput) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 

@@ -129,7 +129,7 @@ async fn assert_the_lower_is_kept(sides: &Sides) {
         let shown = sides.in_force().await;
         for (place, limit) in sides.limits.iter().enumerate() {
             // That of the whole transaction goes on as it began, whatever is shown: see
-            // `bounds::a_transaction_timeout_of_the_role_is_told_by_its_name`.
+            // `server_timeouts::a_transaction_timeout_of_the_role_is_told_by_its_name`.
             if *limit != OF_TRANSACTION {
                 let [remote, local] = [&shown[0][place], &shown[1][place]];
                 assert_eq!([remote, local], [LOWER; 2], "{limit}, {scope}");

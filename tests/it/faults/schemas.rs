@@ -5,7 +5,7 @@ use meter_sync::error::ErrorCode;
 use meter_sync::model::Outcome;
 use serde_json::json;
 
-use crate::support::broken::Broken;
+use crate::support::breakable_site::BreakableSite;
 use crate::support::site::rows;
 
 /// What is broken, its code, and how it is mended.
@@ -72,7 +72,7 @@ const LOCAL: &[Case] = &[
 
 #[tokio::test]
 async fn what_the_remote_lacks_fails_the_run_until_it_is_there() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     for (breaks, code, mends) in REMOTE {
         broken.site.on_remote(breaks).await;
         // a view in place of the table computes the column only when it is asked for
@@ -91,7 +91,7 @@ async fn what_the_remote_lacks_fails_the_run_until_it_is_there() {
 
 #[tokio::test]
 async fn what_the_local_side_lacks_fails_the_run_until_it_is_there() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     for (breaks, code, mends) in LOCAL {
         broken.site.on_local(breaks).await;
         broken.fails_with(*code).await;
@@ -103,7 +103,7 @@ async fn what_the_local_side_lacks_fails_the_run_until_it_is_there() {
 
 #[tokio::test]
 async fn a_local_table_that_is_missing_is_told_and_not_made() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken
         .site
         .on_local("alter table meter rename to old_meter")
@@ -123,7 +123,7 @@ async fn a_local_table_that_is_missing_is_told_and_not_made() {
 
 #[tokio::test]
 async fn settings_that_name_what_is_not_there_are_told_by_side() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     for (setting, value, code) in [
         (
             Setting::Columns,
@@ -160,7 +160,7 @@ async fn settings_that_name_what_is_not_there_are_told_by_side() {
 
 #[tokio::test]
 async fn without_exactly_one_tenant_nothing_is_synced() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     for (breaks, mends) in [
         (
             "delete from tenant",
@@ -195,7 +195,7 @@ pub(super) async fn with_role(url: &str, admin: &tokio_postgres::Client, may: &s
 
 #[tokio::test]
 async fn a_remote_role_that_may_not_read_is_told_what_to_grant() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     let url = with_role(&broken.site.pair.remote_url, &broken.site.remote, "").await;
     broken.reconfigure(&[(Setting::RemoteUrl, &url)]);
     let run = broken.fails_with(ErrorCode::RemotePermission).await;
@@ -213,7 +213,7 @@ async fn a_remote_role_that_may_not_read_is_told_what_to_grant() {
 
 #[tokio::test]
 async fn a_local_role_needs_its_rights_step_by_step() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.site.on_local("drop schema meter_sync cascade").await;
     let url = with_role(
         &broken.site.pair.local_url,
@@ -241,7 +241,7 @@ async fn a_local_role_needs_its_rights_step_by_step() {
 
 #[tokio::test]
 async fn a_row_that_is_not_taken_is_rejected_and_the_others_go_on() {
-    let broken = Broken::with_changes().await;
+    let broken = BreakableSite::with_changes().await;
     broken
         .site
         .on_local("alter table meter add check (name <> 'bad')")
@@ -277,7 +277,7 @@ async fn a_row_that_is_not_taken_is_rejected_and_the_others_go_on() {
 
 #[tokio::test]
 async fn more_bad_rows_than_allowed_fail_the_run_as_a_whole() {
-    let mut broken = Broken::with_changes().await;
+    let mut broken = BreakableSite::with_changes().await;
     broken.reconfigure(&[(Setting::RejectedLimit, "2")]);
     for (bad, mended) in [("x", "port = 70000000"), ("name", "name = 'bad'")] {
         let insert = format!(

@@ -14,8 +14,8 @@ use tokio::runtime::Runtime;
 
 use super::draw::{below, odd, once_in, pick};
 use super::inputs;
-use crate::support::stateless;
-use crate::support::unconfigured::{read, router, send};
+use crate::support::stateless_request;
+use crate::support::unconfigured_router::{read, router, send};
 
 /// A tool and its schema of arguments.
 struct Tool {
@@ -125,11 +125,11 @@ async fn called(router: &Router, call: &Call) -> Value {
     let mut request = Request::post("/mcp")
         .header("host", "localhost")
         .header("content-type", "application/json");
-    for (name, value) in stateless::headers("tools/call", Some(name)) {
+    for (name, value) in stateless_request::headers("tools/call", Some(name)) {
         request = request.header(name, value);
     }
     let params = json!({"name": name, "arguments": call.arguments});
-    let message = stateless::message("tools/call", params);
+    let message = stateless_request::message("tools/call", params);
     let request = request
         .body(Body::from(message.to_string()))
         .expect("a request");

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::draw::{below, edited, odd, once_in, pick};
 use super::inputs;
-use crate::support::unconfigured::{read, router, send};
+use crate::support::unconfigured_router::{read, router, send};
 
 /// A client of `/sse`, with a reader of events by the letter of the standard
 /// (<https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation>).
@@ -122,9 +122,9 @@ impl Client {
 
 /// A text that comes back.
 #[derive(Clone, Debug)]
-struct Echoed(String);
+struct EchoedText(String);
 
-impl TypeGenerator for Echoed {
+impl TypeGenerator for EchoedText {
     fn generate<D: Driver>(driver: &mut D) -> Option<Self> {
         let mut text = odd(driver)?;
         for _ in 0..below(driver, 3)? {
@@ -153,8 +153,8 @@ fn what_a_client_says_comes_back_in_one_event_as_it_was() {
     let client = AssertUnwindSafe(Mutex::new(client));
     check!()
         .with_iterations(inputs(300))
-        .with_type::<Echoed>()
-        .for_each(|Echoed(text)| {
+        .with_type::<EchoedText>()
+        .for_each(|EchoedText(text)| {
             // The id is repeated, and so is the name of a method that is none.
             let message =
                 json!({"jsonrpc": "2.0", "id": text, "method": format!("x{text}"), "params": {}});
@@ -166,13 +166,13 @@ fn what_a_client_says_comes_back_in_one_event_as_it_was() {
 
 /// A body, and whether an object in it has a name twice.
 #[derive(Clone, Debug)]
-struct Said {
+struct DrawnBody {
     body: String,
     is_whole: bool,
     is_twice: bool,
 }
 
-impl TypeGenerator for Said {
+impl TypeGenerator for DrawnBody {
     fn generate<D: Driver>(driver: &mut D) -> Option<Self> {
         let mut is_twice = false;
         let params = object(driver, 3, &mut is_twice)?;
@@ -249,7 +249,7 @@ fn a_body_that_is_no_message_is_refused_and_the_conversation_goes_on() {
     let client = AssertUnwindSafe(Mutex::new(client));
     check!()
         .with_iterations(inputs(300))
-        .with_type::<Said>()
+        .with_type::<DrawnBody>()
         .for_each(|said| {
             runtime.block_on(async {
                 let mut client = client.lock().await;

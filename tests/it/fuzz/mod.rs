@@ -6,7 +6,7 @@
 //! belongs beside the code as a test of its own. The rows of COPY (`src/engine/read/copy_rows.rs`), the reading of JSON
 //! (`src/arguments/json.rs`) and the events of REST (`src/rest/events.rs`) are private and have their targets there.
 
-use crate::support::size::size;
+use crate::support::test_size::size;
 
 mod draw;
 

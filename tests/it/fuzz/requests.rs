@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::draw::{below, edited, odd, once_in, pick};
 use super::inputs;
-use crate::support::unconfigured::{read, router, send};
+use crate::support::unconfigured_router::{read, router, send};
 
 /// Paths of no route that is described, with those of the page.
 const OTHERS: &[&str] = &[
@@ -110,7 +110,7 @@ static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| {
 });
 
 #[derive(Clone, Debug)]
-struct Asked {
+struct DrawnRequest {
     method: String,
     /// As it is described, or another.
     route: String,
@@ -119,7 +119,7 @@ struct Asked {
     body: String,
 }
 
-impl TypeGenerator for Asked {
+impl TypeGenerator for DrawnRequest {
     fn generate<D: Driver>(driver: &mut D) -> Option<Self> {
         let paths = DESCRIPTION["paths"].as_object()?;
         let route = match below(driver, 5)? {
@@ -202,7 +202,7 @@ fn body<D: Driver>(driver: &mut D) -> Option<String> {
     )
 }
 
-impl Asked {
+impl DrawnRequest {
     /// The request, unless no client can send it.
     fn request(&self) -> Option<Request<Body>> {
         let uri: Uri = self.path.parse().ok()?;
@@ -240,7 +240,7 @@ fn a_request_is_answered_as_it_is_described_whatever_it_says() {
     let ask = AssertUnwindSafe(|request| runtime.block_on(answer(&router, request)));
     check!()
         .with_iterations(inputs(3000))
-        .with_type::<Asked>()
+        .with_type::<DrawnRequest>()
         .for_each(|asked| {
             let Some(request) = asked.request() else {
                 return;

@@ -101,9 +101,9 @@ fn shown(loaded: &Result<Config, ConfigError>) -> String {
 
 /// A few settings with values of their own or of others.
 #[derive(Clone, Debug)]
-struct Given(Vec<(Setting, String)>);
+struct GivenSettings(Vec<(Setting, String)>);
 
-impl TypeGenerator for Given {
+impl TypeGenerator for GivenSettings {
     fn generate<D: Driver>(driver: &mut D) -> Option<Self> {
         let mut given: Vec<(Setting, String)> = Vec::new();
         for _ in 0..3 {
@@ -127,7 +127,7 @@ impl TypeGenerator for Given {
     }
 }
 
-impl Given {
+impl GivenSettings {
     fn as_flags(&self) -> Result<Config, ConfigError> {
         let settings = self
             .0
@@ -173,7 +173,7 @@ fn toml_text(value: &str) -> String {
 fn a_setting_means_the_same_wherever_it_is_given() {
     check!()
         .with_iterations(inputs(500))
-        .with_type::<Given>()
+        .with_type::<GivenSettings>()
         .for_each(|given| {
             let flags = given.as_flags();
             for other in [Some(given.as_variables()), given.as_file()]

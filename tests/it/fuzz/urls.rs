@@ -62,7 +62,7 @@ const PIECES: &[&str] = &[
 
 /// A database, and how it is written.
 #[derive(Clone, Debug)]
-struct Place {
+struct DatabaseUrl {
     user: String,
     password: String,
     hosts: Vec<(&'static str, u16)>,
@@ -70,7 +70,7 @@ struct Place {
     parameters: Vec<(&'static str, &'static str)>,
 }
 
-impl TypeGenerator for Place {
+impl TypeGenerator for DatabaseUrl {
     fn generate<D: Driver>(driver: &mut D) -> Option<Self> {
         let word = |driver: &mut D| Some(odd(driver)?.replace('\0', ""));
         let hosts = 1 + below(driver, 3)?;
@@ -93,7 +93,7 @@ impl TypeGenerator for Place {
     }
 }
 
-impl Place {
+impl DatabaseUrl {
     fn url(&self) -> String {
         let hosts = self
             .hosts
@@ -151,7 +151,7 @@ fn parse(text: &str) -> Result<Endpoint, meter_sync::config::EndpointError> {
 fn a_database_is_the_same_in_either_form() {
     check!()
         .with_iterations(inputs(300))
-        .with_type::<Place>()
+        .with_type::<DatabaseUrl>()
         .for_each(|place| {
             for text in [place.url(), place.pairs()] {
                 let read = parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -176,11 +176,11 @@ fn a_database_is_the_same_in_either_form() {
 
 /// A string with a few edits.
 #[derive(Clone, Debug)]
-struct Edited(String);
+struct EditedUrl(String);
 
-impl TypeGenerator for Edited {
+impl TypeGenerator for EditedUrl {
     fn generate<D: Driver>(driver: &mut D) -> Option<Self> {
-        let place = Place::generate(driver)?;
+        let place = DatabaseUrl::generate(driver)?;
         let text = match once_in(driver, 2)? {
             true => place.url(),
             // As people write it: the password is not encoded.
@@ -197,8 +197,8 @@ impl TypeGenerator for Edited {
 fn no_error_shows_any_of_a_string() {
     check!()
         .with_iterations(inputs(2000))
-        .with_type::<Edited>()
-        .for_each(|Edited(text)| {
+        .with_type::<EditedUrl>()
+        .for_each(|EditedUrl(text)| {
             let Err(error) = parse(text) else { return };
             let causes = successors(Some(&error as &dyn Error), |error| (*error).source());
             let told: Vec<_> = causes.map(|error| format!("{error} {error:?}")).collect();

@@ -8,8 +8,8 @@ use axum::http::Request;
 use futures_util::stream;
 use meter_sync::config::SettingFlags;
 
-use crate::support::program::{self, Running};
-use crate::support::unconfigured::{read, router, send};
+use crate::support::program::{self, RunningProgram};
+use crate::support::unconfigured_router::{read, router, send};
 
 /// Where a body is read, and its media type.
 const ROUTES: [(&str, &str); 5] = [
@@ -75,7 +75,7 @@ async fn a_body_that_is_too_long_without_a_length_is_called_so() {
 #[tokio::test]
 async fn a_client_that_ends_in_the_middle_of_a_body_is_told_so() {
     let (_program, address) =
-        Running::serve(program::bare(&["serve", "--listen", "127.0.0.1:0"], &[])).await;
+        RunningProgram::serve(program::bare(&["serve", "--listen", "127.0.0.1:0"], &[])).await;
     for (path, media_type) in ROUTES {
         let mut client = TcpStream::connect(&address).expect("a connection");
         let head = format!(

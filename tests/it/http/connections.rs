@@ -8,9 +8,9 @@ use meter_sync::config::Setting;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::support::program::{self, More, Running};
+use crate::support::program::{self, MoreSettings, RunningProgram};
 use crate::support::site::{Site, rows};
-use crate::support::size::size;
+use crate::support::test_size::size;
 use crate::support::wait;
 
 /// So many files the program may have open, and so many clients come.
@@ -22,7 +22,7 @@ const CONNECTIONS: u64 = 2500;
 const HEALTH: Duration = Duration::from_secs(1);
 
 /// The program as a process that may open few files.
-async fn serve(site: &Site, more: More<'_>) -> (Running, String) {
+async fn serve(site: &Site, more: MoreSettings<'_>) -> (RunningProgram, String) {
     let served = program::over(site, &["serve"], more);
     let served = served.as_std();
     let mut command = Command::new("sh");
@@ -36,7 +36,7 @@ async fn serve(site: &Site, more: More<'_>) -> (Running, String) {
                 .filter_map(|(name, value)| Some((name, value?))),
         )
         .kill_on_drop(true);
-    Running::serve(command).await
+    RunningProgram::serve(command).await
 }
 
 /// Asks as an orchestrator does, over a connection of its own.

@@ -4,9 +4,9 @@ use meter_sync::config::{Setting, SettingFlags};
 use serde_json::json;
 
 use super::{STATUS, TRIGGER};
-use crate::support::held;
-use crate::support::program::{self, Running};
-use crate::support::served::{Served, answer, ends, send};
+use crate::support::http_server::{HttpServer, answer, ends, send};
+use crate::support::program::{self, RunningProgram};
+use crate::support::run_hold;
 use crate::support::site::{Site, rows};
 
 const EVERY_ROUTE: [&str; 12] = [
@@ -32,7 +32,7 @@ async fn a_host_that_is_let_in_without_tokens_is_warned_of() {
             (Setting::AllowedHosts, "meters.example.com"),
             (Setting::Tokens, tokens),
         ];
-        let (program, _) = Running::serve(program::over(&site, &["serve"], &more)).await;
+        let (program, _) = RunningProgram::serve(program::over(&site, &["serve"], &more)).await;
         let told = program.whole_stderr().await;
         let warned = told.contains("METER_SYNC_ALLOWED_HOSTS names a host");
         assert_eq!(warned, is_warned, "{told}");
@@ -45,7 +45,7 @@ const OPERATE: &str = "fedcba9876543210";
 #[tokio::test]
 async fn a_foreign_host_or_origin_is_refused_everywhere_and_nothing_runs() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     for line in EVERY_ROUTE {
         for host in [
             "evil.example",
@@ -88,7 +88,7 @@ async fn its_own_page_and_a_named_host_are_let_in() {
     let settings = site
         .settings()
         .with(Setting::AllowedHosts, "meters.example");
-    let served = Served::new(&settings).await;
+    let served = HttpServer::new(&settings).await;
     let own = format!("http://{}", served.address);
     for (host, origin) in [
         (served.address.as_str(), own.as_str()),
@@ -107,7 +107,7 @@ async fn its_own_page_and_a_named_host_are_let_in() {
 async fn with_tokens_each_route_but_the_health_checks_asks_for_one() {
     let site = Site::new().await;
     let tokens = format!("read:{READ},trigger:{OPERATE}");
-    let served = Served::new(&site.settings().with(Setting::Tokens, tokens)).await;
+    let served = HttpServer::new(&site.settings().with(Setting::Tokens, tokens)).await;
     for line in EVERY_ROUTE {
         let bare = send(served.request(line)).await;
         let open = ["GET /livez", "GET /readyz"].contains(&line);
@@ -130,7 +130,7 @@ async fn with_tokens_each_route_but_the_health_checks_asks_for_one() {
             trigger
         );
     }
-    assert_eq!(held::outcomes(&site).await, json!(["no_change"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["no_change"]));
 }
 
 #[tokio::test]
@@ -165,14 +165,14 @@ async fn an_address_that_others_can_reach_is_refused_without_tokens() {
     let more = [(Setting::Tokens, tokens.as_str())];
     let mut command = program::over(&site, &["serve", "--listen", "0.0.0.0:0"], &more);
     command.stdin(std::process::Stdio::null());
-    let (_program, address) = Running::serve(command).await;
+    let (_program, address) = RunningProgram::serve(command).await;
     assert!(address.starts_with("0.0.0.0:"), "{address}");
 }
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let taken = [(Setting::Listen, served.address.as_str())];
     let refused = program::run(program::over(&site, &["serve"], &taken)).await;
     assert_eq!(refused.code, 2, "{refused:?}");
@@ -189,7 +189,7 @@ async fn an_address_in_use_is_named() {
 #[tokio::test]
 async fn a_wrong_method_or_route_is_a_problem_that_names_the_way() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     for (line, status, code) in [
         (
             "GET /api/local/meter-sync-trigger",
@@ -232,7 +232,7 @@ async fn a_wrong_method_or_route_is_a_problem_that_names_the_way() {
 #[tokio::test]
 async fn a_body_too_long_is_refused_whether_announced_or_not() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let long = vec![b' '; 1024 * 1024 + 1];
     for line in [
         TRIGGER,
@@ -284,7 +284,7 @@ impl TokenFile {
 async fn streams_end_with_the_token_that_opened_them_and_others_go_on() {
     let site = Site::new().await;
     let file = TokenFile::new("read:0123456789abcdef\nread:fedcba9876543210\n");
-    let served = Served::new(&file.settings(&site)).await;
+    let served = HttpServer::new(&file.settings(&site)).await;
     let open = async |line: &str, token: &str| {
         let asked = served.request(line).bearer_auth(token);
         let mut stream = send(asked.header("accept", "text/event-stream")).await;
@@ -309,7 +309,7 @@ async fn streams_end_with_the_token_that_opened_them_and_others_go_on() {
 async fn tokens_of_a_file_count_as_the_file_says_now() {
     let site = Site::new().await;
     let file = TokenFile::new("read:0123456789abcdef\n");
-    let served = Served::new(&file.settings(&site)).await;
+    let served = HttpServer::new(&file.settings(&site)).await;
     let status = async |token: &str| {
         let asked = served.request("GET /api/v1/status").bearer_auth(token);
         send(asked).await.status().as_u16()

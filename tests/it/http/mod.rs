@@ -3,8 +3,8 @@
 mod bodies;
 mod connections;
 mod guards;
+mod legacy_endpoints;
 mod page;
-mod seed;
 mod sessions;
 mod tenants;
 mod traces;

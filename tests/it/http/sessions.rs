@@ -4,10 +4,10 @@ use meter_sync::config::Setting;
 use reqwest::RequestBuilder;
 use serde_json::json;
 
-use crate::support::served::{Served, send};
+use crate::support::http_server::{HttpServer, send};
 use crate::support::site::Site;
 
-fn initialize(served: &Served) -> RequestBuilder {
+fn initialize(served: &HttpServer) -> RequestBuilder {
     let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {},
         "clientInfo": {"name": "by hand", "version": "0"}}});
@@ -21,7 +21,7 @@ fn initialize(served: &Served) -> RequestBuilder {
 #[tokio::test]
 async fn a_client_that_takes_any_type_is_answered() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     for accept in [None, Some("*/*")] {
         let hello = initialize(&served).build().expect("a request");
         let mut request = served
@@ -52,7 +52,7 @@ async fn a_client_that_takes_any_type_is_answered() {
 #[tokio::test]
 async fn a_body_that_is_no_message_is_a_bad_request_with_a_code_of_json_rpc() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     for (body, code, id) in [
         ("{", -32700, json!(null)),
         (
@@ -95,7 +95,7 @@ async fn a_client_that_looks_for_oauth_is_told_in_json_that_there_is_none() {
     let tokens = site
         .settings()
         .with(Setting::Tokens, "trigger:0123456789abcdef");
-    let served = Served::new(&tokens).await;
+    let served = HttpServer::new(&tokens).await;
     for path in [
         "oauth-protected-resource",
         "oauth-protected-resource/mcp",
@@ -113,7 +113,7 @@ async fn a_client_that_looks_for_oauth_is_told_in_json_that_there_is_none() {
 #[tokio::test]
 async fn the_events_of_sse_are_not_held_back_by_a_proxy() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let stream = send(served.request("GET /sse")).await;
     assert_eq!(stream.headers()["x-accel-buffering"], "no");
 }
@@ -122,7 +122,7 @@ async fn the_events_of_sse_are_not_held_back_by_a_proxy() {
 #[tokio::test]
 async fn the_end_of_a_session_is_answered_as_done() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let begun = send(initialize(&served)).await;
     let session = begun.headers()["mcp-session-id"].clone();
     let end = served

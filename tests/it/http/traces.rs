@@ -4,9 +4,9 @@ use meter_sync::config::Setting;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 
-use crate::support::program::{self, Running};
+use crate::support::program::{self, RunningProgram};
 use crate::support::site::Site;
-use crate::support::{held, wait};
+use crate::support::{run_hold, wait};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
@@ -14,7 +14,7 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 async fn the_log_lines_of_a_run_tell_the_trace_of_the_request() {
     let site = Site::new().await;
     let json = [(Setting::LogFormat, "json")];
-    let (program, address) = Running::serve(program::over(&site, &["serve"], &json)).await;
+    let (program, address) = RunningProgram::serve(program::over(&site, &["serve"], &json)).await;
     let traced = format!("00-{TRACE}-b7ad6b7169203331-01");
     let malformed = format!("00-{}-b7ad6b7169203331-01", TRACE.to_uppercase());
     for given in [&traced, &malformed] {
@@ -38,7 +38,7 @@ async fn the_log_lines_of_a_run_tell_the_trace_of_the_request() {
 async fn whatever_route_asks_for_a_run_gives_it_the_trace() {
     let site = Site::new().await;
     let json = [(Setting::LogFormat, "json")];
-    let (program, address) = Running::serve(program::over(&site, &["serve"], &json)).await;
+    let (program, address) = RunningProgram::serve(program::over(&site, &["serve"], &json)).await;
     let own = format!("http://{address}");
     let client = Client::builder()
         .redirect(Policy::none())
@@ -58,7 +58,7 @@ async fn whatever_route_asks_for_a_run_gives_it_the_trace() {
         };
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), status, "{path}");
-        held::outcomes(&site).await;
+        run_hold::outcomes(&site).await;
     }
     let told = Some(TRACE.to_owned());
     assert_eq!(
@@ -73,7 +73,7 @@ async fn what_is_logged_of_a_request_tells_its_trace() {
         (Setting::LogFormat, "json"),
         (Setting::Log, "meter_sync=debug"),
     ];
-    let (program, address) = Running::serve(program::bare(&["serve"], &settings)).await;
+    let (program, address) = RunningProgram::serve(program::bare(&["serve"], &settings)).await;
     let request = Client::new()
         .get(format!("http://{address}/livez"))
         .header("host", "evil.example")

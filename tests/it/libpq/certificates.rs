@@ -9,7 +9,7 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-use super::{Found, agree};
+use super::{FoundPort, agree};
 use crate::support::postgres::{binaries, connect, start_server};
 use crate::support::wait;
 use meter_sync::embedded::Server;
@@ -141,7 +141,7 @@ impl Site {
         )
     }
 
-    async fn agree(&self, more: &str) -> Found {
+    async fn agree(&self, more: &str) -> FoundPort {
         agree(&self.binaries, &self.url(more)).await
     }
 }

@@ -12,13 +12,13 @@ use crate::support::standby::standby_of;
 use crate::support::wait;
 
 mod certificates;
-mod checked;
+mod check_of_several_servers;
 
 /// What a client finds at the other end: the server's port, or why it is not there.
-type Found = Result<String, String>;
+type FoundPort = Result<String, String>;
 
 /// The port of the server that psql is let in by.
-fn psql(binaries: &Binaries, text: &str) -> Found {
+fn psql(binaries: &Binaries, text: &str) -> FoundPort {
     let output = Command::new(binaries.program("psql"))
         .args(["-XAtw", "-c", "select inet_server_port()", text])
         .env_clear()
@@ -31,7 +31,7 @@ fn psql(binaries: &Binaries, text: &str) -> Found {
 }
 
 /// The port of the server that we are let in by.
-async fn ours(text: &str) -> Found {
+async fn ours(text: &str) -> FoundPort {
     let endpoint = Endpoint::parse(text, &Limits::default()).map_err(|error| error.to_string())?;
     let said = |error: DbError| error.failure().message;
     let database = Database::<Remote>::new(&endpoint, &Limits::default()).map_err(said)?;
@@ -42,7 +42,7 @@ async fn ours(text: &str) -> Found {
 }
 
 /// Both are let in by one server, or neither is let in.
-async fn agree(binaries: &Binaries, text: &str) -> Found {
+async fn agree(binaries: &Binaries, text: &str) -> FoundPort {
     let (theirs, ours) = (psql(binaries, text), ours(text).await);
     println!("{text}\n  psql: {theirs:?}\n  ours: {ours:?}");
     assert_eq!(theirs.as_ref().ok(), ours.as_ref().ok(), "{text}");

@@ -12,7 +12,7 @@ use meter_sync::model::Trigger;
 use serde_json::json;
 
 use super::{loaded, of_all, sweep, three_tenants};
-use crate::support::held::Held;
+use crate::support::run_hold::RunHold;
 use crate::support::site::{self, rows};
 
 async fn ids(mirrors: &Mirrors) -> Vec<(String, Option<String>)> {
@@ -247,7 +247,7 @@ async fn a_sweep_waits_for_requested_runs_that_use_all_connections() {
         .with(Setting::Workers, "1")
         .with(Setting::ConnectTimeout, "3s");
     let mirrors = site::mirrors(&settings);
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let mut tickets = Vec::new();
     for id in ["7", "8", "9"] {
         let mirror = mirrors.find(Some(id)).await.expect("a mirror");

@@ -3,7 +3,7 @@
 mod checks;
 mod mirrors;
 mod own_tables;
-mod slots;
+mod schedule_slots;
 mod sweeps;
 mod watermarks;
 

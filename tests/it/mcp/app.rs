@@ -3,7 +3,7 @@
 use rmcp::model::ReadResourceRequestParams;
 use serde_json::{Value, json};
 
-use super::client::{Assistant, EVERY_WAY, Way, modern};
+use super::client::{Assistant, EVERY_TRANSPORT, Transport, modern};
 use super::{STATUS, TRIGGER};
 use crate::support::site::Site;
 
@@ -29,36 +29,36 @@ async fn read(assistant: &Assistant) -> Value {
 #[tokio::test]
 async fn the_card_is_listed_and_read_whichever_way_leads_to_it() {
     let site = Site::new().await;
-    for way in EVERY_WAY {
-        assert_card(&Assistant::new(way, &site, &[]).await, way).await;
+    for transport in EVERY_TRANSPORT {
+        assert_card(&Assistant::new(transport, &site, &[]).await, transport).await;
         assert_card(
-            &Assistant::with_lifecycle(way, &site, &[], modern()).await,
-            way,
+            &Assistant::with_lifecycle(transport, &site, &[], modern()).await,
+            transport,
         )
         .await;
     }
 }
 
-async fn assert_card(assistant: &Assistant, way: Way) {
+async fn assert_card(assistant: &Assistant, transport: Transport) {
     let listed = json!(assistant.client.list_all_resources().await.expect("a list"));
     let mut listed = listed.as_array().expect("a list").iter();
     let listed = listed.find(|resource| resource["uri"] == CARD);
     let read = read(assistant).await;
     assert_eq!(read["contents"].as_array().map(Vec::len), Some(1));
     let read = &read["contents"][0];
-    assert_eq!(read["uri"], CARD, "{way:?}");
+    assert_eq!(read["uri"], CARD, "{transport:?}");
     for told in [listed.expect("the card is listed"), read] {
-        assert_eq!(told["mimeType"], MIME_TYPE, "{way:?}");
-        assert_eq!(told["_meta"], display(), "{way:?}");
+        assert_eq!(told["mimeType"], MIME_TYPE, "{transport:?}");
+        assert_eq!(told["_meta"], display(), "{transport:?}");
     }
     let html = read["text"].as_str().expect("text");
-    assert!(html.starts_with("<!doctype html>"), "{way:?}");
+    assert!(html.starts_with("<!doctype html>"), "{transport:?}");
 }
 
 #[tokio::test]
 async fn both_tools_name_the_card_their_results_are_shown_by() {
     let site = Site::new().await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     for tool in assistant.tools.as_array().expect("tools") {
         let shown_by = json!({"ui": {"resourceUri": CARD}});
         assert_eq!(tool["_meta"], shown_by, "{}", tool["name"]);
@@ -69,7 +69,7 @@ async fn both_tools_name_the_card_their_results_are_shown_by() {
 #[tokio::test]
 async fn the_card_speaks_of_tools_arguments_and_states_that_there_are() {
     let site = Site::new().await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     let card = read(&assistant).await;
     let html = card["contents"][0]["text"].as_str().expect("text");
     let names = [
@@ -116,7 +116,7 @@ fn collect(value: &Value, keyword: &str, found: &mut Vec<String>) {
 async fn who_may_only_read_still_has_the_card() {
     let site = Site::new().await;
     let more = [(meter_sync::config::Setting::ReadOnly, "true")];
-    let assistant = Assistant::new(Way::Memory, &site, &more).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &more).await;
     assert_eq!(assistant.tools.as_array().map(Vec::len), Some(1));
     assert_eq!(assistant.tools[0]["_meta"]["ui"]["resourceUri"], CARD);
     assert_eq!(read(&assistant).await["contents"][0]["uri"], CARD);

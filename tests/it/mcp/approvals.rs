@@ -10,10 +10,12 @@ use rmcp::model::{
 use rmcp::service::{ClientLifecycleMode, ServiceError};
 use serde_json::{Value, json};
 
-use super::client::{Abilities, Answers, Assistant, EVERY_WAY, Start, Way, modern, params};
+use super::client::{
+    Abilities, Answers, Assistant, ClientStart, EVERY_TRANSPORT, Transport, modern, params,
+};
 use super::{STATUS, TRIGGER};
-use crate::support::held;
 use crate::support::postgres::connect;
+use crate::support::run_hold;
 use crate::support::site::{Site, rows};
 use crate::support::wait;
 
@@ -36,7 +38,7 @@ fn always(result: &ElicitResult) -> Answers {
 }
 
 async fn assistant(
-    way: Way,
+    transport: Transport,
     site: &Site,
     lifecycle: ClientLifecycleMode,
     answers: Answers,
@@ -45,33 +47,33 @@ async fn assistant(
         answers: Some(answers),
         ..Abilities::default()
     };
-    let start = Start {
+    let start = ClientStart {
         lifecycle,
         abilities,
     };
-    Assistant::with_abilities(way, site, &[(Setting::Schedule, "off")], start).await
+    Assistant::with_abilities(transport, site, &[(Setting::Schedule, "off")], start).await
 }
 
 #[tokio::test]
 async fn a_yes_lets_the_plan_go_on() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         for lifecycle in LIFECYCLES {
             let site = Site::with_meters_gone().await;
             let yes = always(&accepted(true));
-            let assistant = assistant(way, &site, lifecycle(), yes).await;
+            let assistant = assistant(transport, &site, lifecycle(), yes).await;
             let arguments = json!({"reason": "tidying", "idempotency_key": "once"});
             let run = assistant.ask(TRIGGER, arguments.clone()).await;
-            assert_eq!(run["counts"]["deactivated"], 10, "{way:?}: {run:#}");
+            assert_eq!(run["counts"]["deactivated"], 10, "{transport:?}: {run:#}");
             let again = assistant.ask(TRIGGER, arguments).await;
-            assert_eq!(again["run_id"], run["run_id"], "{way:?}");
+            assert_eq!(again["run_id"], run["run_id"], "{transport:?}");
             assert_eq!(active(&site).await, 10);
             let asked = assistant.asked();
-            assert_eq!(asked.len(), 1, "{way:?}: {asked:?}");
+            assert_eq!(asked.len(), 1, "{transport:?}: {asked:?}");
             assert!(
                 asked[0].starts_with("10 of 20 active meters would be deactivated")
                     && asked[0].contains("Meter 11 (id 11); Meter 12 (id 12)")
                     && asked[0].ends_with("and 5 more. Go on?"),
-                "{way:?}: {asked:?}"
+                "{transport:?}: {asked:?}"
             );
             let status = assistant.ask(STATUS, json!({})).await;
             assert_eq!(
@@ -79,7 +81,7 @@ async fn a_yes_lets_the_plan_go_on() {
                 "tidying (the user let the deactivations pass)"
             );
             assert_eq!(
-                held::outcomes(&site).await,
+                run_hold::outcomes(&site).await,
                 json!(["succeeded", "refused", "succeeded"])
             );
         }
@@ -99,7 +101,7 @@ async fn whatever_is_no_yes_changes_nothing() {
         ] {
             let site = Site::with_meters_gone().await;
             let is_put_away = answer.action == ElicitationAction::Cancel;
-            let assistant = assistant(Way::Memory, &site, lifecycle(), always(&answer)).await;
+            let assistant = assistant(Transport::Memory, &site, lifecycle(), always(&answer)).await;
             let key = json!({"idempotency_key": "once"});
             let text = assistant.refused(TRIGGER, key.clone()).await;
             let said = match is_put_away {
@@ -111,7 +113,10 @@ async fn whatever_is_no_yes_changes_nothing() {
                 "{answer:?}: {text}"
             );
             assert_eq!(active(&site).await, 20, "{answer:?}");
-            assert_eq!(held::outcomes(&site).await, json!(["succeeded", "refused"]));
+            assert_eq!(
+                run_hold::outcomes(&site).await,
+                json!(["succeeded", "refused"])
+            );
             // A refusal does no more than a no: with the same key the user is asked again.
             assistant.refused(TRIGGER, key).await;
             assert_eq!(assistant.asked().len(), 2, "{answer:?}");
@@ -143,7 +148,7 @@ async fn one_meter_more_than_was_asked_about_is_asked_about_again() {
         ] {
             let site = Site::with_meters_gone().await;
             let answers = accepting_after(&site, meanwhile);
-            let assistant = assistant(Way::Memory, &site, lifecycle(), answers).await;
+            let assistant = assistant(Transport::Memory, &site, lifecycle(), answers).await;
             let run = assistant.call(TRIGGER, &json!({})).await;
             let asked = assistant.asked();
             assert_eq!(asked.len(), 2, "{meanwhile}: {asked:?} {run:#}");
@@ -163,7 +168,7 @@ async fn whatever_else_changes_while_the_user_thinks_is_not_part_of_the_question
         ] {
             let site = Site::with_meters_gone().await;
             let answers = accepting_after(&site, meanwhile);
-            let assistant = assistant(Way::Memory, &site, lifecycle(), answers).await;
+            let assistant = assistant(Transport::Memory, &site, lifecycle(), answers).await;
             let run = assistant.ask(TRIGGER, json!({})).await;
             assert_eq!(assistant.asked().len(), 1, "{meanwhile}: {run:#}");
             assert_eq!(active(&site).await, left, "{meanwhile}");
@@ -177,7 +182,13 @@ async fn a_question_tells_meters_gone_from_those_switched_off() {
         let site = Site::with_meters_gone().await;
         site.on_remote("update meter set active = false where id in (1, 2)")
             .await;
-        let assistant = assistant(Way::Memory, &site, lifecycle(), always(&accepted(true))).await;
+        let assistant = assistant(
+            Transport::Memory,
+            &site,
+            lifecycle(),
+            always(&accepted(true)),
+        )
+        .await;
         let run = assistant.ask(TRIGGER, json!({})).await;
         assert_eq!(
             (&run["counts"]["deactivated"], &run["counts"]["updated"]),
@@ -201,7 +212,7 @@ async fn a_question_tells_meters_gone_from_those_switched_off() {
 async fn a_question_that_nobody_answers_ends_with_the_call_and_stays_open_for_a_person() {
     let site = Site::with_meters_gone().await;
     let never: Answers = Arc::new(|_question| Box::pin(std::future::pending()));
-    let assistant = assistant(Way::Memory, &site, LIFECYCLES[0](), never).await;
+    let assistant = assistant(Transport::Memory, &site, LIFECYCLES[0](), never).await;
     let begun = std::time::Instant::now();
     let text = assistant.refused(TRIGGER, json!({"wait_seconds": 2})).await;
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
@@ -231,7 +242,7 @@ async fn a_yes_to_a_call_that_was_given_up_does_not_count() {
             accepted(true)
         })
     });
-    let assistant = assistant(Way::Memory, &site, LIFECYCLES[0](), answers).await;
+    let assistant = assistant(Transport::Memory, &site, LIFECYCLES[0](), answers).await;
     let call = assistant.begin(TRIGGER, &json!({})).await;
     wait::until("the user is asked", async || assistant.asked().len() == 1).await;
     call.cancel(Some("too late".to_owned()))
@@ -241,7 +252,10 @@ async fn a_yes_to_a_call_that_was_given_up_does_not_count() {
     assistant.ask(STATUS, json!({})).await;
     said.send(true).expect("somebody listens");
     assistant.ask(STATUS, json!({})).await;
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded", "refused"]));
+    assert_eq!(
+        run_hold::outcomes(&site).await,
+        json!(["succeeded", "refused"])
+    );
     assert_eq!(active(&site).await, 20);
 }
 
@@ -251,7 +265,7 @@ async fn an_empty_remote_is_asked_about_too() {
         let site = Site::with_meters_gone().await;
         site.on_remote("delete from meter").await;
         let yes = always(&accepted(true));
-        let assistant = assistant(Way::Memory, &site, lifecycle(), yes).await;
+        let assistant = assistant(Transport::Memory, &site, lifecycle(), yes).await;
         let run = assistant.ask(TRIGGER, json!({})).await;
         assert_eq!(run["counts"]["deactivated"], 20);
         assert_eq!(active(&site).await, 0);
@@ -263,7 +277,7 @@ async fn a_dry_run_asks_nothing() {
     for lifecycle in LIFECYCLES {
         let site = Site::with_meters_gone().await;
         let yes = always(&accepted(true));
-        let assistant = assistant(Way::Memory, &site, lifecycle(), yes).await;
+        let assistant = assistant(Transport::Memory, &site, lifecycle(), yes).await;
         let plan = assistant.ask(TRIGGER, json!({"dry_run": true})).await;
         assert_eq!(plan["error"]["code"], "MASS_DEACTIVATION_REFUSED");
         assert_eq!(assistant.asked(), Vec::<String>::new());
@@ -288,7 +302,7 @@ fn yes() -> InputResponses {
 #[tokio::test]
 async fn a_state_counts_once_and_for_its_own_call_only() {
     let site = Site::with_meters_gone().await;
-    let assistant = assistant(Way::Memory, &site, modern(), always(&accepted(true))).await;
+    let assistant = assistant(Transport::Memory, &site, modern(), always(&accepted(true))).await;
     let call = || params(TRIGGER, &json!({"reason": "tidying"}));
     let asked = question(&assistant, call()).await;
     let state = asked.request_state.expect("a state");

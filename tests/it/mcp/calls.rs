@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Assistant, EVERY_WAY, Way, modern};
+use super::client::{Assistant, EVERY_TRANSPORT, Transport, modern};
 use super::{METERS, STATUS, TRIGGER};
-use crate::support::held::{self, Held};
+use crate::support::run_hold::{self, RunHold};
 use crate::support::site::{Site, rows};
 use crate::support::wait;
 
@@ -62,14 +62,14 @@ async fn first_steps(site: &Site, assistant: &Assistant) {
 
 #[tokio::test]
 async fn an_assistant_sees_the_state_plans_syncs_and_sees_the_new_state() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::new(way, &site, &[]).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
         assert_eq!(
             assistant.tools,
             json!(meter_sync::mcp::tools(true)),
-            "{way:?}"
+            "{transport:?}"
         );
         first_steps(&site, &assistant).await;
     }
@@ -77,42 +77,46 @@ async fn an_assistant_sees_the_state_plans_syncs_and_sees_the_new_state() {
 
 #[tokio::test]
 async fn a_client_of_the_protocol_without_initialize_takes_the_same_steps() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::with_lifecycle(way, &site, &[], modern()).await;
+        let assistant = Assistant::with_lifecycle(transport, &site, &[], modern()).await;
         first_steps(&site, &assistant).await;
     }
 }
 
 #[tokio::test]
 async fn a_run_longer_than_the_wait_is_followed_by_the_status() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::new(way, &site, &[]).await;
-        let held = Held::new(&site).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
+        let held = RunHold::new(&site).await;
         let begun = assistant.ask(TRIGGER, json!({"wait_seconds": 0})).await;
-        assert_eq!(begun["state"], "running", "{way:?}");
-        assert_eq!(begun["outcome"], Value::Null, "{way:?}");
+        assert_eq!(begun["state"], "running", "{transport:?}");
+        assert_eq!(begun["outcome"], Value::Null, "{transport:?}");
         let run_id = &begun["run_id"];
         let step = begun["next_step"].as_str().expect("text");
         assert!(
             step.contains(run_id.as_str().expect("an id")),
-            "{way:?}: {step}"
+            "{transport:?}: {step}"
         );
 
         let second = assistant.ask(TRIGGER, json!({})).await;
-        assert_eq!(second["state"], "already_running", "{way:?}");
-        assert_eq!(&second["run_id"], run_id, "{way:?}");
+        assert_eq!(second["state"], "already_running", "{transport:?}");
+        assert_eq!(&second["run_id"], run_id, "{transport:?}");
         let meanwhile = assistant.ask(STATUS, json!({})).await;
-        assert_eq!(meanwhile["activity"], "running", "{way:?}");
-        assert_eq!(&meanwhile["running"]["run_id"], run_id, "{way:?}");
+        assert_eq!(meanwhile["activity"], "running", "{transport:?}");
+        assert_eq!(&meanwhile["running"]["run_id"], run_id, "{transport:?}");
 
         held.release().await;
         let status = followed(&assistant, run_id).await;
-        assert_eq!(status["last_run"]["outcome"], "succeeded", "{way:?}");
-        assert_eq!(held::outcomes(&site).await, json!(["succeeded"]), "{way:?}");
+        assert_eq!(status["last_run"]["outcome"], "succeeded", "{transport:?}");
+        assert_eq!(
+            run_hold::outcomes(&site).await,
+            json!(["succeeded"]),
+            "{transport:?}"
+        );
     }
 }
 
@@ -120,9 +124,9 @@ async fn a_run_longer_than_the_wait_is_followed_by_the_status() {
 async fn a_run_in_another_process_is_not_run_again() {
     let site = Site::new().await;
     site.on_remote(METERS).await;
-    let first = Assistant::new(Way::Stdio, &site, &[]).await;
-    let second = Assistant::new(Way::Http, &site, &[]).await;
-    let held = Held::new(&site).await;
+    let first = Assistant::new(Transport::Stdio, &site, &[]).await;
+    let second = Assistant::new(Transport::Http, &site, &[]).await;
+    let held = RunHold::new(&site).await;
     let begun = first.ask(TRIGGER, json!({"wait_seconds": 0})).await;
     let answer = second.ask(TRIGGER, json!({"dry_run": true})).await;
     assert_eq!(answer["state"], "already_running");
@@ -131,16 +135,16 @@ async fn a_run_in_another_process_is_not_run_again() {
     assert_eq!(status["running"]["run_id"], begun["run_id"]);
     held.release().await;
     followed(&second, &begun["run_id"]).await;
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["succeeded"]));
 }
 
 #[tokio::test]
 async fn who_gave_a_token_is_told_how_far_the_run_is() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::new(way, &site, &[]).await;
-        let held = Held::while_reading(&site).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
+        let held = RunHold::while_reading(&site).await;
         // rmcp's client gives a token with every call
         let call = assistant.begin(TRIGGER, &json!({"wait_seconds": 50})).await;
         let reading = async || {
@@ -154,66 +158,74 @@ async fn who_gave_a_token_is_told_how_far_the_run_is() {
         let answer = json!(call.await_response().await.expect("an answer"));
         assert_eq!(
             answer["structuredContent"]["outcome"], "succeeded",
-            "{way:?}: {answer:#}"
+            "{transport:?}: {answer:#}"
         );
         let told = assistant.told();
         assert!(
             told.iter().all(|told| told.progress_token == token),
-            "{way:?}: {told:?}"
+            "{transport:?}: {told:?}"
         );
         assert!(
             told.is_sorted_by(|one, next| one.progress < next.progress),
-            "{way:?}: {told:?}"
+            "{transport:?}: {told:?}"
         );
     }
 }
 
 #[tokio::test]
 async fn a_run_goes_on_when_its_call_is_cancelled() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::new(way, &site, &[]).await;
-        let held = Held::new(&site).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
+        let held = RunHold::new(&site).await;
         let call = assistant.begin(TRIGGER, &json!({"wait_seconds": 50})).await;
-        held::running(&site).await;
+        run_hold::running(&site).await;
         call.cancel(Some("changed my mind".to_owned()))
             .await
             .expect("cancelled");
         let status = assistant.ask(STATUS, json!({})).await;
-        assert_eq!(status["activity"], "running", "{way:?}");
+        assert_eq!(status["activity"], "running", "{transport:?}");
         held.release().await;
-        assert_eq!(held::outcomes(&site).await, json!(["succeeded"]), "{way:?}");
+        assert_eq!(
+            run_hold::outcomes(&site).await,
+            json!(["succeeded"]),
+            "{transport:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_run_goes_on_when_its_client_goes_away() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::new(way, &site, &[]).await;
-        let held = Held::new(&site).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
+        let held = RunHold::new(&site).await;
         let _call = assistant.begin(TRIGGER, &json!({"wait_seconds": 50})).await;
-        held::running(&site).await;
+        run_hold::running(&site).await;
         let _program = assistant.leave().await;
         held.release().await;
-        assert_eq!(held::outcomes(&site).await, json!(["succeeded"]), "{way:?}");
+        assert_eq!(
+            run_hold::outcomes(&site).await,
+            json!(["succeeded"]),
+            "{transport:?}"
+        );
         let meters = rows(&site.local, "select id from meter order by id").await;
         assert_eq!(
             meters,
             json!([{"id": "1"}, {"id": "2"}, {"id": "3"}]),
-            "{way:?}"
+            "{transport:?}"
         );
     }
 }
 
 #[tokio::test]
 async fn a_repeated_idempotency_key_is_answered_with_the_first_run() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::new(way, &site, &[]).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
         let first = assistant
             .ask(TRIGGER, json!({"idempotency_key": "a"}))
             .await;
@@ -223,16 +235,16 @@ async fn a_repeated_idempotency_key_is_answered_with_the_first_run() {
             .ask(TRIGGER, json!({"idempotency_key": "a"}))
             .await;
         again["now"] = first["now"].clone();
-        assert_eq!(again, first, "{way:?}");
+        assert_eq!(again, first, "{transport:?}");
         let other = assistant
             .ask(TRIGGER, json!({"idempotency_key": "b"}))
             .await;
-        assert_ne!(other["run_id"], first["run_id"], "{way:?}");
-        assert_eq!(other["counts"]["updated"], 1, "{way:?}");
+        assert_ne!(other["run_id"], first["run_id"], "{transport:?}");
+        assert_eq!(other["counts"]["updated"], 1, "{transport:?}");
         assert_eq!(
-            held::outcomes(&site).await,
+            run_hold::outcomes(&site).await,
             json!(["succeeded", "succeeded"]),
-            "{way:?}"
+            "{transport:?}"
         );
     }
 }
@@ -243,7 +255,7 @@ async fn a_column_that_has_drifted_is_told_by_both_tools() {
     site.on_remote(METERS).await;
     site.sync().await;
     site.on_remote("alter table meter drop column notes").await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     let run = assistant.ask(TRIGGER, json!({})).await;
     let status = assistant.ask(STATUS, json!({})).await;
     for told in [&run["warning"], &run["next_step"], &status["warnings"][0]] {

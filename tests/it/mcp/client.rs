@@ -1,4 +1,4 @@
-//! rmcp's own client in the place of an assistant, over every way that leads to the server.
+//! rmcp's own client in the place of an assistant, over every transport of the server.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,13 +20,13 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::sse;
-use crate::support::program::{self, More, Running};
-use crate::support::schema::assert_fits;
+use crate::support::json_schema::assert_fits;
+use crate::support::program::{self, MoreSettings, RunningProgram};
 use crate::support::site::{Site, mirrors};
 
 /// How an assistant reaches the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Transport {
     /// In one process, over a pipe in memory.
     Memory,
     /// The real program on its standard input and output.
@@ -37,16 +37,21 @@ pub(super) enum Way {
     Sse,
 }
 
-pub(super) const EVERY_WAY: [Way; 4] = [Way::Memory, Way::Stdio, Way::Http, Way::Sse];
+pub(super) const EVERY_TRANSPORT: [Transport; 4] = [
+    Transport::Memory,
+    Transport::Stdio,
+    Transport::Http,
+    Transport::Sse,
+];
 
 /// An assistant in conversation with a server of its own.
 pub(crate) struct Assistant {
     pub(super) client: RunningService<RoleClient, Listener>,
     /// Ends with the assistant.
-    pub(super) program: Option<Running>,
+    pub(super) program: Option<RunningProgram>,
     /// `tools/list` as it was at the start.
     pub(super) tools: Value,
-    told: Told,
+    told: SharedServerMessages,
 }
 
 /// What a user answers to a question.
@@ -75,22 +80,22 @@ impl Abilities {
 
 /// What the server told by itself.
 #[derive(Default)]
-struct Heard {
+struct ServerMessages {
     progress: Vec<ProgressNotificationParam>,
     updated: Vec<String>,
     asked: Vec<String>,
 }
 
-type Told = Arc<Mutex<Heard>>;
+type SharedServerMessages = Arc<Mutex<ServerMessages>>;
 
 /// Notes what the server tells, and answers what it asks.
 pub(super) struct Listener {
-    told: Told,
+    told: SharedServerMessages,
     abilities: Abilities,
 }
 
 impl Listener {
-    fn told(&self) -> MutexGuard<'_, Heard> {
+    fn told(&self) -> MutexGuard<'_, ServerMessages> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -135,18 +140,18 @@ impl ClientHandler for Listener {
 
 /// How a client begins.
 #[derive(Clone)]
-pub(super) struct Start {
+pub(super) struct ClientStart {
     pub(super) lifecycle: ClientLifecycleMode,
     pub(super) abilities: Abilities,
 }
 
-impl Default for Start {
+impl Default for ClientStart {
     fn default() -> Self {
         Self::as_told(ClientLifecycleMode::Initialize)
     }
 }
 
-impl Start {
+impl ClientStart {
     fn as_told(lifecycle: ClientLifecycleMode) -> Self {
         Self {
             lifecycle,
@@ -163,31 +168,31 @@ pub(super) fn modern() -> ClientLifecycleMode {
 }
 
 impl Assistant {
-    /// A server over the site, reached in this way by a client that says `initialize`.
-    pub(super) async fn new(way: Way, site: &Site, more: More<'_>) -> Self {
-        Self::with_lifecycle(way, site, more, ClientLifecycleMode::Initialize).await
+    /// A server over the site, reached over this transport by a client that says `initialize`.
+    pub(super) async fn new(transport: Transport, site: &Site, more: MoreSettings<'_>) -> Self {
+        Self::with_lifecycle(transport, site, more, ClientLifecycleMode::Initialize).await
     }
 
     /// The same with a client that begins as told.
     pub(super) async fn with_lifecycle(
-        way: Way,
+        transport: Transport,
         site: &Site,
-        more: More<'_>,
+        more: MoreSettings<'_>,
         lifecycle: ClientLifecycleMode,
     ) -> Self {
-        let start = Start::as_told(lifecycle);
-        Self::with_abilities(way, site, more, start).await
+        let start = ClientStart::as_told(lifecycle);
+        Self::with_abilities(transport, site, more, start).await
     }
 
     /// The same with a client that can do more.
     pub(super) async fn with_abilities(
-        way: Way,
+        transport: Transport,
         site: &Site,
-        more: More<'_>,
-        start: Start,
+        more: MoreSettings<'_>,
+        start: ClientStart,
     ) -> Self {
-        match way {
-            Way::Memory => {
+        match transport {
+            Transport::Memory => {
                 let settings = more
                     .iter()
                     .fold(site.settings(), |settings, (name, value)| {
@@ -195,20 +200,20 @@ impl Assistant {
                     });
                 Self::in_memory(Server::new(mirrors(&settings)), start).await
             }
-            Way::Stdio => {
+            Transport::Stdio => {
                 let command = program::over(site, &["stdio"], more);
-                let (program, input, output) = Running::start(command);
+                let (program, input, output) = RunningProgram::start(command);
                 Self::begin_with((output, input), start, Some(program)).await
             }
-            Way::Http => {
+            Transport::Http => {
                 let command = program::over(site, &["serve"], more);
-                let (program, address) = Running::serve(command).await;
-                let transport = transport(&address, None);
+                let (program, address) = RunningProgram::serve(command).await;
+                let transport = http_transport(&address, None);
                 Self::begin_with(transport, start, Some(program)).await
             }
-            Way::Sse => {
+            Transport::Sse => {
                 let command = program::over(site, &["serve"], more);
-                let (program, address) = Running::serve(command).await;
+                let (program, address) = RunningProgram::serve(command).await;
                 let transport = sse::connect(&address, None).await;
                 Self::begin_with(transport, start, Some(program)).await
             }
@@ -216,7 +221,7 @@ impl Assistant {
     }
 
     /// A client of this server, over a pipe in memory.
-    pub(super) async fn in_memory(server: Server, start: Start) -> Self {
+    pub(super) async fn in_memory(server: Server, start: ClientStart) -> Self {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         #[expect(clippy::disallowed_methods, reason = "it ends with its client")]
         tokio::spawn(async move {
@@ -228,32 +233,41 @@ impl Assistant {
 
     /// A client of the program that the command starts.
     pub(super) async fn stdio(command: Command, lifecycle: ClientLifecycleMode) -> Self {
-        let (program, input, output) = Running::start(command);
-        Self::begin_with((output, input), Start::as_told(lifecycle), Some(program)).await
+        let (program, input, output) = RunningProgram::start(command);
+        Self::begin_with(
+            (output, input),
+            ClientStart::as_told(lifecycle),
+            Some(program),
+        )
+        .await
     }
 
     /// A client of a server that is there already.
     pub(crate) async fn at(address: &str, token: Option<&str>) -> Self {
-        Self::at_with(address, token, Start::default()).await
+        Self::at_with(address, token, ClientStart::default()).await
     }
 
     /// The same with a client that can do more.
-    pub(super) async fn at_with(address: &str, token: Option<&str>, start: Start) -> Self {
-        Self::begin_with(transport(address, token), start, None).await
+    pub(super) async fn at_with(address: &str, token: Option<&str>, start: ClientStart) -> Self {
+        Self::begin_with(http_transport(address, token), start, None).await
     }
 
     /// The same over SSE.
     pub(crate) async fn at_sse(address: &str, token: Option<&str>) -> Self {
         let transport = sse::connect(address, token).await;
-        Self::begin_with(transport, Start::default(), None).await
+        Self::begin_with(transport, ClientStart::default(), None).await
     }
 
-    async fn begin_with<T, E, A>(transport: T, start: Start, program: Option<Running>) -> Self
+    async fn begin_with<T, E, A>(
+        transport: T,
+        start: ClientStart,
+        program: Option<RunningProgram>,
+    ) -> Self
     where
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
     {
-        let told = Told::default();
+        let told = SharedServerMessages::default();
         let listener = Listener {
             told: Arc::clone(&told),
             abilities: start.abilities,
@@ -261,7 +275,11 @@ impl Assistant {
         let begun = listener
             .serve_with_lifecycle(transport, start.lifecycle)
             .await;
-        let log = || program.as_ref().map_or_else(String::new, Running::stderr);
+        let log = || {
+            program
+                .as_ref()
+                .map_or_else(String::new, RunningProgram::stderr)
+        };
         let client = begun.unwrap_or_else(|error| panic!("{error} {}", log()));
         let tools = json!(client.list_all_tools().await.expect("the tools"));
         Self {
@@ -334,12 +352,12 @@ impl Assistant {
         self.heard().asked.clone()
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
+    fn heard(&self) -> MutexGuard<'_, ServerMessages> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the conversation; the program, if there is one, goes on.
-    pub(crate) async fn leave(mut self) -> Option<Running> {
+    pub(crate) async fn leave(mut self) -> Option<RunningProgram> {
         let program = self.program.take();
         self.client.cancel().await.expect("an end");
         program
@@ -351,7 +369,10 @@ pub(super) fn params(tool: &'static str, arguments: &Value) -> CallToolRequestPa
     CallToolRequestParams::new(tool).with_arguments(arguments.clone())
 }
 
-fn transport(address: &str, token: Option<&str>) -> StreamableHttpClientTransport<reqwest::Client> {
+fn http_transport(
+    address: &str,
+    token: Option<&str>,
+) -> StreamableHttpClientTransport<reqwest::Client> {
     let url = format!("http://{address}/mcp");
     let config = StreamableHttpClientTransportConfig::with_uri(url);
     StreamableHttpClientTransport::from_config(match token {

@@ -5,84 +5,90 @@ use meter_sync::embedded::Server;
 use rmcp::service::ClientLifecycleMode;
 use serde_json::{Value, json};
 
-use super::client::{Assistant, EVERY_WAY, Way};
+use super::client::{Assistant, EVERY_TRANSPORT, Transport};
 use super::{METERS, STATUS, TRIGGER};
 use crate::support::postgres::start_pair;
-use crate::support::program::{self, Running};
+use crate::support::program::{self, RunningProgram};
 use crate::support::site::{LOCAL_SCHEMA, NOWHERE, REMOTE_SCHEMA, Site, rows};
 
 #[tokio::test]
 async fn a_failed_run_is_told_as_text_with_run_remedy_and_code() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote("alter table meter rename to elsewhere")
             .await;
-        let assistant = Assistant::new(way, &site, &[]).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
         let text = assistant.refused(TRIGGER, json!({})).await;
         let log = "select id, error_code, outcome from meter_sync.meter_sync_log";
         let log = rows(&site.local, log).await;
-        assert_eq!(log[0]["error_code"], "REMOTE_SCHEMA", "{way:?}");
+        assert_eq!(log[0]["error_code"], "REMOTE_SCHEMA", "{transport:?}");
         let run = format!(
             " Run {}. Remedy: Check METER_SYNC_REMOTE_TABLE",
             log[0]["id"].as_str().expect("an id")
         );
         assert!(
             text.contains("The remote table or view meter does not exist; there are public."),
-            "{way:?}: {text}"
+            "{transport:?}: {text}"
         );
-        assert!(text.contains(&run), "{way:?}: {text}");
-        assert!(text.ends_with(" [REMOTE_SCHEMA]"), "{way:?}: {text}");
+        assert!(text.contains(&run), "{transport:?}: {text}");
+        assert!(text.ends_with(" [REMOTE_SCHEMA]"), "{transport:?}: {text}");
 
         let status = assistant.ask(STATUS, json!({})).await;
-        assert_eq!(status["health"], "failing", "{way:?}");
+        assert_eq!(status["health"], "failing", "{transport:?}");
         assert_eq!(
             status["last_run"]["error"]["code"], "REMOTE_SCHEMA",
-            "{way:?}"
+            "{transport:?}"
         );
         site.on_remote("alter table elsewhere rename to meter")
             .await;
         let healed = assistant.ask(TRIGGER, json!({})).await;
-        assert_eq!(healed["outcome"], "no_change", "{way:?}");
+        assert_eq!(healed["outcome"], "no_change", "{transport:?}");
     }
 }
 
 #[tokio::test]
 async fn the_brake_is_told_as_text_and_no_argument_lets_it_go() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(
             "insert into meter (id, tenant_id) select n, 7 from generate_series(1, 20) n",
         )
         .await;
-        let assistant = Assistant::new(way, &site, &[]).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
         assistant.ask(TRIGGER, json!({})).await;
         site.on_remote("delete from meter where id > 10").await;
         let text = assistant.refused(TRIGGER, json!({})).await;
         assert!(
             text.starts_with("10 of 20 active meters of tenant 7 would be deactivated: 10 are gone from the remote. Nothing was changed."),
-            "{way:?}: {text}"
+            "{transport:?}: {text}"
         );
         assert!(
             text.contains("a person approves them on the page of `meter-sync serve`"),
-            "{way:?}: {text}"
+            "{transport:?}: {text}"
         );
         assert!(
             !text.contains("--"),
-            "{way:?}: a model is told no way around: {text}"
+            "{transport:?}: a model is told no way around: {text}"
         );
         assert!(
             text.ends_with("[MASS_DEACTIVATION_REFUSED]"),
-            "{way:?}: {text}"
+            "{transport:?}: {text}"
         );
         let text = assistant
             .refused(TRIGGER, json!({"allow_mass_deactivation": true}))
             .await;
-        assert!(text.ends_with("[INVALID_ARGUMENT]"), "{way:?}: {text}");
+        assert!(
+            text.ends_with("[INVALID_ARGUMENT]"),
+            "{transport:?}: {text}"
+        );
         site.on_remote("delete from meter").await;
         let text = assistant.refused(TRIGGER, json!({})).await;
-        assert!(text.ends_with("[SOURCE_EMPTY_REFUSED]"), "{way:?}: {text}");
+        assert!(
+            text.ends_with("[SOURCE_EMPTY_REFUSED]"),
+            "{transport:?}: {text}"
+        );
         let active = rows(&site.local, "select count(*) from meter where active").await;
-        assert_eq!(active, json!([{"count": 20}]), "{way:?}");
+        assert_eq!(active, json!([{"count": 20}]), "{transport:?}");
     }
 }
 
@@ -166,64 +172,70 @@ fn bad_arguments_of_trigger() -> Vec<(&'static str, Value, &'static str)> {
 #[tokio::test]
 async fn a_bad_argument_is_named_and_nothing_is_done() {
     let cases = bad_arguments();
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::new(way, &site, &[]).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
         for (tool, arguments, expected) in &cases {
             let text = assistant.refused(tool, arguments.clone()).await;
-            assert!(text.contains(expected), "{way:?} {arguments}: {text}");
+            assert!(text.contains(expected), "{transport:?} {arguments}: {text}");
             assert!(
                 text.contains("Nothing was done."),
-                "{way:?} {arguments}: {text}"
+                "{transport:?} {arguments}: {text}"
             );
             assert!(
                 text.ends_with("[INVALID_ARGUMENT]"),
-                "{way:?} {arguments}: {text}"
+                "{transport:?} {arguments}: {text}"
             );
         }
         let unknown = json!({"run_id": "0190c2f1-7a00-7000-8000-000000000001"});
         let text = assistant.refused(STATUS, unknown).await;
         assert!(
             text.starts_with("There is no run 0190c2f1"),
-            "{way:?}: {text}"
+            "{transport:?}: {text}"
         );
-        assert!(text.ends_with("[INVALID_ARGUMENT]"), "{way:?}: {text}");
+        assert!(
+            text.ends_with("[INVALID_ARGUMENT]"),
+            "{transport:?}: {text}"
+        );
         assert_eq!(
             rows(&site.local, "select id from meter").await,
             json!([]),
-            "{way:?}"
+            "{transport:?}"
         );
     }
 }
 
 #[tokio::test]
 async fn with_both_databases_down_the_status_answers_and_a_sync_says_which_is_down() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         let down = [
             (Setting::RemoteUrl, NOWHERE),
             (Setting::LocalUrl, NOWHERE),
             (Setting::LocalTable, "site_meter"),
         ];
-        let assistant = Assistant::new(way, &site, &down).await;
+        let assistant = Assistant::new(transport, &site, &down).await;
         for _ in 0..2 {
             let status = assistant.ask(STATUS, json!({})).await;
-            assert_eq!(status["health"], "failing", "{way:?}");
+            assert_eq!(status["health"], "failing", "{transport:?}");
             assert_eq!(
                 status["connections"]["local"]["error"]["code"], "LOCAL_UNREACHABLE",
-                "{way:?}"
+                "{transport:?}"
             );
             assert!(
                 !status.to_string().contains("hunter2"),
-                "{way:?}: {status:#}"
+                "{transport:?}: {status:#}"
             );
             let text = assistant.refused(TRIGGER, json!({})).await;
-            assert!(text.ends_with("[LOCAL_UNREACHABLE]"), "{way:?}: {text}");
+            assert!(
+                text.ends_with("[LOCAL_UNREACHABLE]"),
+                "{transport:?}: {text}"
+            );
         }
         if let Some(program) = assistant.leave().await {
             let log = program.whole_stderr().await;
-            assert!(!log.contains("hunter2"), "{way:?}");
+            assert!(!log.contains("hunter2"), "{transport:?}");
         }
     }
 }
@@ -232,7 +244,7 @@ async fn with_both_databases_down_the_status_answers_and_a_sync_says_which_is_do
 async fn without_settings_the_status_says_what_to_set() {
     let lifecycle = ClientLifecycleMode::Initialize;
     let over_stdio = Assistant::stdio(program::bare(&["stdio"], &[]), lifecycle).await;
-    let (_program, address) = Running::serve(program::bare(&["serve"], &[])).await;
+    let (_program, address) = RunningProgram::serve(program::bare(&["serve"], &[])).await;
     let over_http = Assistant::at(&address, None).await;
     for assistant in [over_stdio, over_http] {
         let status = assistant.ask(STATUS, json!({})).await;
@@ -245,22 +257,22 @@ async fn without_settings_the_status_says_what_to_set() {
 
 #[tokio::test]
 async fn a_read_only_server_has_no_trigger() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::new(way, &site, &[(Setting::ReadOnly, "true")]).await;
+        let assistant = Assistant::new(transport, &site, &[(Setting::ReadOnly, "true")]).await;
         assert_eq!(
             assistant.tools,
             json!(meter_sync::mcp::tools(false)),
-            "{way:?}"
+            "{transport:?}"
         );
         assistant.ask(STATUS, json!({})).await;
         let text = assistant.refused(TRIGGER, json!({})).await;
-        assert!(text.ends_with("[READ_ONLY]"), "{way:?}: {text}");
+        assert!(text.ends_with("[READ_ONLY]"), "{transport:?}: {text}");
         assert_eq!(
             rows(&site.local, "select id from meter").await,
             json!([]),
-            "{way:?}"
+            "{transport:?}"
         );
     }
 }
@@ -271,7 +283,7 @@ async fn a_token_for_reading_is_shown_no_trigger() {
     site.on_remote(METERS).await;
     let tokens = "read:0123456789abcdef,trigger:fedcba9876543210";
     let command = program::over(&site, &["serve"], &[(Setting::Tokens, tokens)]);
-    let (_program, address) = Running::serve(command).await;
+    let (_program, address) = RunningProgram::serve(command).await;
     let reader = Assistant::at(&address, Some("0123456789abcdef")).await;
     assert_eq!(reader.tools, json!(meter_sync::mcp::tools(false)));
     assert_eq!(reader.ask(STATUS, json!({})).await["health"], "never_run");
@@ -301,12 +313,12 @@ async fn a_server_started_before_its_databases_syncs_once_they_are_up() {
         (Setting::LocalUrl, local_url.as_str()),
     ];
     let mut assistants = Vec::new();
-    for way in [Way::Stdio, Way::Http] {
-        let assistant = Assistant::new(way, &site, &settings).await;
+    for transport in [Transport::Stdio, Transport::Http] {
+        let assistant = Assistant::new(transport, &site, &settings).await;
         assert_eq!(
             assistant.ask(STATUS, json!({})).await["health"],
             "failing",
-            "{way:?}"
+            "{transport:?}"
         );
         assistant.refused(TRIGGER, json!({})).await;
         assistants.push(assistant);

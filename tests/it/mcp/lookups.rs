@@ -4,11 +4,11 @@ use meter_sync::mirrors::history::meter_report::KeyText;
 use serde_json::{Value, json};
 
 use super::STATUS;
-use super::client::{Assistant, Way};
+use super::client::{Assistant, Transport};
 use crate::support::site::Site;
 
 async fn assistant(site: &Site) -> Assistant {
-    Assistant::new(Way::Memory, site, &[]).await
+    Assistant::new(Transport::Memory, site, &[]).await
 }
 
 async fn with_meters(sql: &str) -> Site {
@@ -274,7 +274,7 @@ async fn a_question_of_a_meter_is_answered_with_a_warning_where_the_local_databa
         meter_sync::config::Setting::LocalUrl,
         "postgres://nobody@127.0.0.1:1/nothing",
     )];
-    let assistant = Assistant::new(Way::Memory, &site, &down).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &down).await;
     for asked in [json!({"meter": "1"}), json!({"since": "1h"})] {
         let told = assistant.ask(STATUS, asked).await;
         assert!(

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::client::Assistant;
 use super::{METERS, TRIGGER};
-use crate::support::program::{self, Running};
+use crate::support::program::{self, RunningProgram};
 use crate::support::scrape::scrape;
 use crate::support::site::Site;
 
@@ -12,7 +12,7 @@ use crate::support::site::Site;
 async fn a_dry_run_counts_as_a_run_and_its_changes_do_not() {
     let site = Site::new().await;
     site.on_remote(METERS).await;
-    let (_program, address) = Running::serve(program::over(&site, &["serve"], &[])).await;
+    let (_program, address) = RunningProgram::serve(program::over(&site, &["serve"], &[])).await;
     let assistant = Assistant::at(&address, None).await;
     let dry = assistant.ask(TRIGGER, json!({"dry_run": true})).await;
     assert_eq!(dry["counts"]["inserted"], 3, "{dry}");

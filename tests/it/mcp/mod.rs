@@ -1,26 +1,26 @@
 //! MCP as assistants meet it: rmcp's own client in one process, and over the real program's standard
 //! input and output, `/mcp` and `/sse`.
 
-mod answers;
+mod answer_format;
 mod app;
 mod approvals;
+mod brake_refusal;
 mod calls;
 pub(crate) mod client;
-mod documents;
+mod documented_clients;
 mod faults;
 mod lookups;
 mod metrics;
-mod process;
-mod questions;
-mod refusals;
 mod resources;
 mod sessions;
 mod sse;
+mod stdio;
 mod tasks;
-mod tenant_events;
+mod tenant_tasks_and_subscriptions;
 mod tenant_tokens;
 mod tenants;
 mod traces;
+mod typical_questions;
 
 /// The tools' names.
 const STATUS: &str = "meter_sync_status";

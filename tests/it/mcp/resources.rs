@@ -7,7 +7,7 @@ use rmcp::model::{
 use rmcp::service::ServiceError;
 use serde_json::{Value, json};
 
-use super::client::{Assistant, EVERY_WAY, Way, modern};
+use super::client::{Assistant, EVERY_TRANSPORT, Transport, modern};
 use super::{METERS, STATUS, TRIGGER};
 use crate::support::site::Site;
 use crate::support::wait;
@@ -35,10 +35,10 @@ async fn unreadable(assistant: &Assistant, uri: &str) -> (i32, String) {
 
 #[tokio::test]
 async fn status_runs_and_meters_are_read_by_address() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::new(way, &site, &[]).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
         let first = assistant.ask(TRIGGER, json!({})).await;
         site.on_remote("update meter set name = 'East 2' where id = 2")
             .await;
@@ -50,7 +50,7 @@ async fn status_runs_and_meters_are_read_by_address() {
             told["connections"]["local"]["checked_at"].take();
             told["now"].take();
         }
-        assert_eq!(status, answered, "{way:?}");
+        assert_eq!(status, answered, "{transport:?}");
 
         let id = first["run_id"].as_str().expect("an id");
         let run = read(&assistant, &format!("meter-sync://runs/{id}")).await;
@@ -90,8 +90,8 @@ async fn what_is_not_there_is_told_so() {
     site.on_remote(METERS).await;
     for (lifecycle, code) in [(None, -32002), (Some(modern()), -32602)] {
         let assistant = match lifecycle {
-            None => Assistant::new(Way::Memory, &site, &[]).await,
-            Some(modern) => Assistant::with_lifecycle(Way::Memory, &site, &[], modern).await,
+            None => Assistant::new(Transport::Memory, &site, &[]).await,
+            Some(modern) => Assistant::with_lifecycle(Transport::Memory, &site, &[], modern).await,
         };
         for uri in [
             "meter-sync://nothing",
@@ -121,7 +121,7 @@ async fn with_the_local_database_down_the_status_is_read_and_the_rest_says_why_n
         meter_sync::config::Setting::LocalUrl,
         "postgres://nobody@127.0.0.1:1/nowhere",
     )];
-    let assistant = Assistant::new(Way::Memory, &site, &more).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &more).await;
     let status = read(&assistant, "meter-sync://status").await;
     assert_eq!(status["connections"]["local"]["state"], "failed");
     for uri in [
@@ -137,7 +137,7 @@ async fn with_the_local_database_down_the_status_is_read_and_the_rest_says_why_n
 #[tokio::test]
 async fn what_is_listed_is_what_there_is() {
     let site = Site::new().await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     let resources = json!(assistant.client.list_all_resources().await.expect("a list"));
     let uris = resources.as_array().expect("a list").iter();
     let uris: Vec<_> = uris.map(|resource| resource["uri"].clone()).collect();
@@ -164,7 +164,7 @@ async fn ids_and_keys_are_completed() {
     let site = Site::new().await;
     site.on_remote("insert into meter (id, tenant_id) select n, 7 from generate_series(1, 300) n")
         .await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     let run = assistant.ask(TRIGGER, json!({})).await;
     let complete = async |template: &str, argument: &str, typed: &str| {
         let client = &assistant.client;
@@ -202,10 +202,10 @@ async fn ids_and_keys_are_completed() {
 #[tokio::test]
 #[expect(deprecated, reason = "clients before 2026-07-28 know no other way")]
 async fn who_subscribed_is_told_when_a_run_has_ended() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::new(way, &site, &[]).await;
+        let assistant = Assistant::new(transport, &site, &[]).await;
         let client = &assistant.client;
         for uri in [
             "meter-sync://status",
@@ -222,7 +222,7 @@ async fn who_subscribed_is_told_when_a_run_has_ended() {
         let strange = client
             .subscribe(SubscribeRequestParams::new("meter-sync://other"))
             .await;
-        assert!(strange.is_err(), "{way:?}");
+        assert!(strange.is_err(), "{transport:?}");
         // By a process of its own: the site's runs are others than the assistant's.
         assert_eq!(site.sync().await.counts.inserted, 3);
         let told = async || {
@@ -235,17 +235,17 @@ async fn who_subscribed_is_told_when_a_run_has_ended() {
         let updated = assistant.updated();
         assert!(
             !updated.contains(&"meter-sync://meters/2".to_owned()),
-            "{way:?}: {updated:?}"
+            "{transport:?}: {updated:?}"
         );
     }
 }
 
 #[tokio::test]
 async fn who_listens_is_told_when_a_run_has_ended() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = Assistant::with_lifecycle(way, &site, &[], modern()).await;
+        let assistant = Assistant::with_lifecycle(transport, &site, &[], modern()).await;
         let wanted = SubscriptionFilter::builder()
             .resource_subscriptions(["meter-sync://meters/1", "meter-sync://other"])
             .tools_list_changed()
@@ -259,9 +259,9 @@ async fn who_listens_is_told_when_a_run_has_ended() {
         assert_eq!(
             accepted.resource_subscriptions,
             Some(vec!["meter-sync://meters/1".to_owned()]),
-            "{way:?}"
+            "{transport:?}"
         );
-        assert_eq!(accepted.tools_list_changed, None, "{way:?}");
+        assert_eq!(accepted.tools_list_changed, None, "{transport:?}");
         assert_eq!(
             assistant.ask(TRIGGER, json!({})).await["outcome"],
             "succeeded"
@@ -272,7 +272,7 @@ async fn who_listens_is_told_when_a_run_has_ended() {
             .expect("news")
             .expect("a notification");
         let ServerNotification::ResourceUpdatedNotification(updated) = told else {
-            panic!("{way:?}: {told:?}");
+            panic!("{transport:?}: {told:?}");
         };
         assert_eq!(updated.params.uri, "meter-sync://meters/1");
         subscription.cancel().await.expect("an end");
@@ -282,7 +282,7 @@ async fn who_listens_is_told_when_a_run_has_ended() {
 #[tokio::test]
 async fn the_questions_people_ask_name_the_tools_that_answer_them() {
     let site = Site::new().await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     let prompts = json!(assistant.client.list_all_prompts().await.expect("a list"));
     let prompts = prompts.as_array().expect("a list");
     assert_eq!(prompts.len(), 4);

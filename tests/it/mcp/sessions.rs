@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::support::site::{Site, mirrors};
-use crate::support::stateless;
+use crate::support::stateless_request;
 
 const MOST: usize = 1000;
 
@@ -51,8 +51,8 @@ fn initialize() -> Request<Body> {
 fn list() -> Request<Body> {
     let method = "tools/list";
     post(
-        &stateless::headers(method, None),
-        &stateless::message(method, json!({})),
+        &stateless_request::headers(method, None),
+        &stateless_request::message(method, json!({})),
     )
 }
 

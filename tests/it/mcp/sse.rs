@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::client::Assistant;
 use super::{METERS, STATUS, TRIGGER};
-use crate::support::events::events;
-use crate::support::served::{Served, send};
+use crate::support::event_stream::events;
+use crate::support::http_server::{HttpServer, send};
 use crate::support::site::Site;
 use crate::support::wait;
 
@@ -50,7 +50,7 @@ pub(super) async fn connect(address: &str, token: Option<&str>) -> (Outbox, Inbo
 
 /// Where the first event says to answer.
 async fn endpoint(
-    served: &Served,
+    served: &HttpServer,
 ) -> (String, Pin<Box<dyn Stream<Item = (String, String)> + Send>>) {
     let mut events = Box::pin(events(send(served.request("GET /sse")).await));
     let (_, endpoint) = events.next().await.expect("a first event");
@@ -64,7 +64,7 @@ fn ping() -> Value {
 #[tokio::test]
 async fn a_conversation_ends_with_its_stream() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let (endpoint, events) = endpoint(&served).await;
     let said = async || send(served.request(&endpoint).json(&ping())).await.status();
     assert_eq!(said().await, 202);
@@ -75,7 +75,7 @@ async fn a_conversation_ends_with_its_stream() {
 #[tokio::test]
 async fn what_is_no_message_is_refused_and_the_conversation_goes_on() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let (endpoint, mut events) = endpoint(&served).await;
     for (line, body, status) in [
         (endpoint.as_str(), "no JSON", 400),
@@ -114,7 +114,7 @@ async fn what_is_no_message_is_refused_and_the_conversation_goes_on() {
 async fn a_conversation_is_closed_to_every_other_token() {
     let site = Site::new().await;
     let tokens = "read:0123456789abcdef,trigger:fedcba9876543210";
-    let served = Served::new(&site.settings().with(Setting::Tokens, tokens)).await;
+    let served = HttpServer::new(&site.settings().with(Setting::Tokens, tokens)).await;
     let opened = served.request("GET /sse").bearer_auth("fedcba9876543210");
     let mut events = Box::pin(events(send(opened).await));
     let (_, endpoint) = events.next().await.expect("a first event");
@@ -130,7 +130,7 @@ async fn a_token_for_reading_reads_and_is_shown_no_trigger() {
     let site = Site::new().await;
     site.on_remote(METERS).await;
     let tokens = "read:0123456789abcdef,trigger:ann:fedcba9876543210";
-    let served = Served::new(&site.settings().with(Setting::Tokens, tokens)).await;
+    let served = HttpServer::new(&site.settings().with(Setting::Tokens, tokens)).await;
     let reader = Assistant::at_sse(&served.address, Some("0123456789abcdef")).await;
     assert_eq!(reader.tools.as_array().expect("tools").len(), 1);
     assert_eq!(reader.ask(STATUS, json!({})).await["health"], "never_run");

@@ -5,22 +5,24 @@ use rmcp::model::{
 };
 use serde_json::json;
 
-use super::client::{Abilities, Assistant, EVERY_WAY, Start, Way, modern, params};
+use super::client::{
+    Abilities, Assistant, ClientStart, EVERY_TRANSPORT, Transport, modern, params,
+};
 use super::{METERS, STATUS, TRIGGER};
-use crate::support::held::{self, Held};
+use crate::support::run_hold::{self, RunHold};
 use crate::support::site::{Site, rows};
 use crate::support::wait;
 
-async fn assistant(way: Way, site: &Site) -> Assistant {
+async fn assistant(transport: Transport, site: &Site) -> Assistant {
     let abilities = Abilities {
         tasks: true,
         ..Abilities::default()
     };
-    let start = Start {
+    let start = ClientStart {
         lifecycle: modern(),
         abilities,
     };
-    Assistant::with_abilities(way, site, &[], start).await
+    Assistant::with_abilities(transport, site, &[], start).await
 }
 
 /// A run that goes on, as a task.
@@ -42,22 +44,22 @@ async fn payload(assistant: &Assistant, id: &str) -> TaskPayload {
 
 #[tokio::test]
 async fn a_long_run_is_a_task_that_completes_with_the_tools_result() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = assistant(way, &site).await;
-        let held = Held::new(&site).await;
+        let assistant = assistant(transport, &site).await;
+        let held = RunHold::new(&site).await;
         let id = begun(&assistant).await;
         assert_eq!(
             payload(&assistant, &id).await,
             TaskPayload::Working,
-            "{way:?}"
+            "{transport:?}"
         );
         held.release().await;
         let completed = async || payload(&assistant, &id).await != TaskPayload::Working;
         wait::until("the task is over", completed).await;
         let TaskPayload::Completed { result } = payload(&assistant, &id).await else {
-            panic!("{way:?}: {:?}", payload(&assistant, &id).await);
+            panic!("{transport:?}: {:?}", payload(&assistant, &id).await);
         };
         assert_eq!(result["structuredContent"]["run_id"], json!(id));
         assert_eq!(result["structuredContent"]["counts"]["inserted"], 3);
@@ -68,18 +70,18 @@ async fn a_long_run_is_a_task_that_completes_with_the_tools_result() {
 async fn a_run_that_ends_in_time_is_no_task() {
     let site = Site::new().await;
     site.on_remote(METERS).await;
-    let assistant = assistant(Way::Memory, &site).await;
+    let assistant = assistant(Transport::Memory, &site).await;
     let run = assistant.ask(TRIGGER, json!({})).await;
     assert_eq!(run["outcome"], "succeeded");
 }
 
 #[tokio::test]
 async fn a_cancelled_task_ends_its_run_and_changes_nothing() {
-    for way in EVERY_WAY {
+    for transport in EVERY_TRANSPORT {
         let site = Site::new().await;
         site.on_remote(METERS).await;
-        let assistant = assistant(way, &site).await;
-        let held = Held::new(&site).await;
+        let assistant = assistant(transport, &site).await;
+        let held = RunHold::new(&site).await;
         let id = begun(&assistant).await;
         let cancelled = assistant
             .client
@@ -87,25 +89,25 @@ async fn a_cancelled_task_ends_its_run_and_changes_nothing() {
             .await;
         cancelled.expect("cancelled");
         assert_eq!(
-            held::outcomes(&site).await,
+            run_hold::outcomes(&site).await,
             json!(["interrupted"]),
-            "{way:?}"
+            "{transport:?}"
         );
         assert_eq!(
             payload(&assistant, &id).await,
             TaskPayload::Cancelled,
-            "{way:?}"
+            "{transport:?}"
         );
         held.release().await;
         assert_eq!(rows(&site.local, "select id from meter").await, json!([]));
         let status = assistant.ask(STATUS, json!({})).await;
         assert_eq!(
             status["connections"]["remote"]["state"], "unknown",
-            "{way:?}"
+            "{transport:?}"
         );
         // Nothing of it is left in the way of the next run, and a second cancel is no error.
         let run = assistant.ask(TRIGGER, json!({})).await;
-        assert_eq!(run["counts"]["inserted"], 3, "{way:?}");
+        assert_eq!(run["counts"]["inserted"], 3, "{transport:?}");
         let again = assistant
             .client
             .cancel_task(CancelTaskParams::new(&id))
@@ -119,22 +121,22 @@ async fn a_run_of_another_process_is_not_said_to_be_cancelled() {
     let site = Site::new().await;
     site.on_remote(METERS).await;
     let (ours, theirs) = (
-        assistant(Way::Memory, &site).await,
-        assistant(Way::Memory, &site).await,
+        assistant(Transport::Memory, &site).await,
+        assistant(Transport::Memory, &site).await,
     );
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let id = begun(&theirs).await;
     let cancelled = ours.client.cancel_task(CancelTaskParams::new(&id)).await;
     let error = cancelled.expect_err("not ours").to_string();
     assert!(error.contains("another process"), "{error}");
     held.release().await;
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["succeeded"]));
 }
 
 #[tokio::test]
 async fn what_is_no_task_is_refused_by_name() {
     let site = Site::new().await;
-    let assistant = assistant(Way::Memory, &site).await;
+    let assistant = assistant(Transport::Memory, &site).await;
     for id in ["none", "0190c2f1-7a00-7000-8000-000000000001"] {
         let got = assistant.client.get_task(GetTaskParams::new(id)).await;
         let error = got.expect_err("no task").to_string();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Abilities, Assistant, Start, modern};
+use super::client::{Abilities, Assistant, ClientStart, modern};
 use super::tenants::{complete, several, site};
 use super::{STATUS, TRIGGER};
 use crate::support::site::{Site, mirrors, rows};
@@ -141,7 +141,7 @@ async fn resources_completions_and_prompts_do_neither() {
 async fn tasks_and_streams_do_neither() {
     let site = site().await;
     let address = serve(Server::new(several(&site))).await;
-    let start = || Start {
+    let start = || ClientStart {
         lifecycle: modern(),
         abilities: Abilities {
             tasks: true,

@@ -9,7 +9,7 @@ use rmcp::model::{
 use rmcp::service::ServiceError;
 use serde_json::{Value, json};
 
-use super::client::{Assistant, Way};
+use super::client::{Assistant, Transport};
 use super::{STATUS, TRIGGER};
 use crate::support::site::{Site, mirrors, rows};
 
@@ -30,7 +30,7 @@ pub(super) fn several(site: &Site) -> Mirrors {
 }
 
 async fn assistant(site: &Site) -> Assistant {
-    Assistant::new(Way::Memory, site, SEVERAL).await
+    Assistant::new(Transport::Memory, site, SEVERAL).await
 }
 
 async fn read(assistant: &Assistant, uri: &str) -> Result<Value, String> {
@@ -55,9 +55,9 @@ fn ids(overview: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn without_a_tenant_the_status_lists_all_of_them_the_worst_first() {
-    for way in [Way::Memory, Way::Stdio] {
+    for transport in [Transport::Memory, Transport::Stdio] {
         let site = site().await;
-        let assistant = Assistant::new(way, &site, SEVERAL).await;
+        let assistant = Assistant::new(transport, &site, SEVERAL).await;
         for tenant in ["7", "9"] {
             let run = assistant.ask(TRIGGER, json!({"tenant_id": tenant})).await;
             assert_eq!(run["outcome"], "succeeded", "{run:#}");
@@ -65,7 +65,7 @@ async fn without_a_tenant_the_status_lists_all_of_them_the_worst_first() {
         let overview = assistant.ask(STATUS, json!({})).await;
         assert_eq!(
             overview["summary"], "2 of 3 tenants are in sync; 1 never synced.",
-            "{way:?}"
+            "{transport:?}"
         );
         assert_eq!(overview["tenants"]["total"], 3);
         assert_eq!(overview["tenants"]["by_health"]["never_run"], 1);
@@ -96,7 +96,7 @@ async fn a_page_of_tenants_takes_8_kb_at_most_and_leaves_none_out() {
     let long =
         "insert into tenant select n, repeat('雪', 300) || n from generate_series(100, 159) n";
     site.on_local(long).await;
-    let assistant = Assistant::new(Way::Memory, &site, &[(Setting::Tenants, &many)]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[(Setting::Tenants, &many)]).await;
     let mut seen = Vec::new();
     let mut asked = json!({});
     while seen.len() < all.len() {
@@ -190,7 +190,7 @@ async fn an_unknown_tenant_is_answered_with_the_nearest() {
 async fn a_process_of_one_mirror_takes_its_own_tenant_only() {
     let site = Site::new().await;
     site.on_remote(super::METERS).await;
-    let assistant = Assistant::new(Way::Memory, &site, &[]).await;
+    let assistant = Assistant::new(Transport::Memory, &site, &[]).await;
     let run = assistant.ask(TRIGGER, json!({"tenant_id": 7})).await;
     assert_eq!(run["counts"]["inserted"], 3);
     let status = assistant.ask(STATUS, json!({"tenant_id": "7"})).await;

@@ -3,7 +3,7 @@
 use meter_sync::config::Setting;
 use rmcp::model::{CallToolRequestParams, RequestParamsMeta};
 
-use super::client::{Assistant, Way};
+use super::client::{Assistant, Transport};
 use super::{METERS, TRIGGER};
 use crate::support::site::Site;
 
@@ -11,11 +11,11 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[tokio::test]
 async fn the_log_lines_of_a_run_tell_the_trace_of_the_call() {
-    for way in [Way::Stdio, Way::Http, Way::Sse] {
+    for transport in [Transport::Stdio, Transport::Http, Transport::Sse] {
         let site = Site::new().await;
         site.on_remote(METERS).await;
         let json = [(Setting::LogFormat, "json")];
-        let assistant = Assistant::new(way, &site, &json).await;
+        let assistant = Assistant::new(transport, &site, &json).await;
         for given in [
             format!("00-{TRACE}-00f067aa0ba902b7-01"),
             "hunter2".to_owned(),
@@ -23,16 +23,16 @@ async fn the_log_lines_of_a_run_tell_the_trace_of_the_call() {
             let mut call = CallToolRequestParams::new(TRIGGER);
             call.set_traceparent(&given);
             let result = assistant.client.call_tool(call).await.expect("a result");
-            assert_eq!(result.is_error, Some(false), "{way:?}");
+            assert_eq!(result.is_error, Some(false), "{transport:?}");
         }
         let program = assistant.leave().await.expect("a program");
         let told = Some(TRACE.to_owned());
         assert_eq!(
             program.traces_of_runs(4).await,
             [told.clone(), told, None, None],
-            "{way:?}"
+            "{transport:?}"
         );
         let log = program.whole_stderr().await;
-        assert!(!log.contains("hunter2"), "{way:?}");
+        assert!(!log.contains("hunter2"), "{transport:?}");
     }
 }

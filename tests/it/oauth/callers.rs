@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::issuer::{Signer, claims, claims_but, key_set};
 use super::{METADATA, STATUS, SYNC, ask, challenge, settings, status};
-use crate::support::program::{self, Running};
-use crate::support::served::{Served, answer, ends, send};
+use crate::support::http_server::{HttpServer, answer, ends, send};
+use crate::support::program::{self, RunningProgram};
 use crate::support::site::{Site, rows};
 use crate::support::wait;
 
@@ -29,7 +29,7 @@ async fn a_token_of_each_kind_of_key_reads_and_triggers_by_its_scope() {
     ];
     let keys: Vec<_> = signers.iter().map(|(id, signer)| (*id, signer)).collect();
     let file = key_file(&keys);
-    let served = Served::new(&settings(&site, file.path().to_str().expect("a path"))).await;
+    let served = HttpServer::new(&settings(&site, file.path().to_str().expect("a path"))).await;
     for (id, signer) in &signers {
         for (scope, read, trigger) in [
             ("meter-sync:read", 200, 403),
@@ -53,7 +53,7 @@ async fn what_a_caller_lacks_is_told_as_rfc_6750_and_rfc_9728_say() {
     let signer = Signer::ed25519();
     let file = key_file(&[("1", &signer)]);
     let settings = settings(&site, file.path().to_str().expect("a path"));
-    let served = Served::new(&settings).await;
+    let served = HttpServer::new(&settings).await;
     let metadata = format!(r#"resource_metadata="{METADATA}""#);
     let (read, both) = (
         r#"scope="meter-sync:read""#,
@@ -71,7 +71,7 @@ async fn what_a_caller_lacks_is_told_as_rfc_6750_and_rfc_9728_say() {
         assert_eq!(challenge(&bare), told, "{line}");
     }
     let read_only = settings.clone().with(Setting::ReadOnly, "true");
-    let bare = send(Served::new(&read_only).await.request("POST /mcp")).await;
+    let bare = send(HttpServer::new(&read_only).await.request("POST /mcp")).await;
     let told = challenge(&bare);
     assert!(told.contains(read), "a process that only reads: {told}");
     let reads = signer.token("1", &claims("meter-sync:read"));
@@ -97,7 +97,7 @@ async fn the_subject_is_who_asked_in_the_log() {
     let site = Site::new().await;
     let signer = Signer::ecdsa("ES256");
     let file = key_file(&[("1", &signer)]);
-    let served = Served::new(&settings(&site, file.path().to_str().expect("a path"))).await;
+    let served = HttpServer::new(&settings(&site, file.path().to_str().expect("a path"))).await;
     for (claims, actor) in [
         (json!({}), "ann@example.com"),
         (json!({"sub": null}), "assistant"),
@@ -124,7 +124,7 @@ async fn static_tokens_count_beside_and_the_page_signs_in_with_these_only() {
     let file = key_file(&[("1", &signer)]);
     let settings = settings(&site, file.path().to_str().expect("a path"));
     let settings = settings.with(Setting::Tokens, "trigger:bob:0123.456789.abcdef");
-    let served = Served::new(&settings).await;
+    let served = HttpServer::new(&settings).await;
     let token = signer.token("1", &claims("meter-sync:trigger"));
     assert_eq!(status(&served, STATUS, "0123.456789.abcdef").await, 200);
     assert_eq!(status(&served, STATUS, "0123456789abcdef").await, 401);
@@ -158,7 +158,7 @@ async fn an_address_that_others_can_reach_is_served_without_static_tokens() {
         (Setting::AllowedHosts, "meters.example.com"),
     ];
     let command = program::over(&site, &["serve", "--listen", "0.0.0.0:0"], &more);
-    let (program, _) = Running::serve(command).await;
+    let (program, _) = RunningProgram::serve(command).await;
     let told = program.whole_stderr().await;
     assert!(!told.contains("no tokens are set"), "{told}");
 }
@@ -169,7 +169,7 @@ async fn a_stream_ends_when_its_access_token_expires() {
     let site = Site::new().await;
     let signer = Signer::ed25519();
     let file = key_file(&[("1", &signer)]);
-    let served = Served::new(&settings(&site, file.path().to_str().expect("a path"))).await;
+    let served = HttpServer::new(&settings(&site, file.path().to_str().expect("a path"))).await;
     // It counts for 5 seconds more, as clocks may be 30 seconds apart.
     let end = meter_sync::clock::now().timestamp() - 25;
     let token = signer.token("1", &claims_but(&json!({"exp": end})));
@@ -190,7 +190,7 @@ async fn no_log_holds_a_token() {
         (Setting::OauthJwks, file.path().to_str().expect("a path")),
         (Setting::Log, "trace"),
     ];
-    let (program, address) = Running::serve(program::over(&site, &["serve"], &more)).await;
+    let (program, address) = RunningProgram::serve(program::over(&site, &["serve"], &more)).await;
     let good = signer.token("1", &claims("meter-sync:trigger"));
     let expired = signer.token("1", &claims_but(&json!({"exp": 1})));
     let odd = signer.token("1", &claims_but(&json!({"sub": 7, "scope": ["hunter2"]})));

@@ -2,7 +2,7 @@
 
 use super::issuer::{Signer, claims, key_set};
 use super::{STATUS, settings, status};
-use crate::support::served::Served;
+use crate::support::http_server::HttpServer;
 use crate::support::site::Site;
 use crate::support::wait;
 
@@ -19,7 +19,7 @@ async fn keys_of_a_file_count_as_the_file_says_now() {
     let (old, new) = (Signer::ed25519(), Signer::ecdsa("ES256"));
     let old_token = old.token("old", &claims("meter-sync:read"));
     let new_token = new.token("new", &claims("meter-sync:read"));
-    let served = Served::new(&settings(&site, file.to_str().expect("a path"))).await;
+    let served = HttpServer::new(&settings(&site, file.to_str().expect("a path"))).await;
     assert_eq!(
         status(&served, STATUS, &old_token).await,
         503,

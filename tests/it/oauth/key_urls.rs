@@ -17,8 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use super::issuer::{AUDIENCE, ISSUER, Signer, claims, key_set};
 use super::key_server::{Behaviour, KeyServer};
 use super::{STATUS, ask, settings, status};
-use crate::support::program::{self, Running};
-use crate::support::served::{Served, answer, send};
+use crate::support::http_server::{HttpServer, answer, send};
+use crate::support::program::{self, RunningProgram};
 use crate::support::site::Site;
 use crate::support::wait;
 
@@ -27,7 +27,7 @@ async fn keys_are_fetched_once_for_all_and_again_for_a_new_key() {
     let site = Site::new().await;
     let (old, new) = (Signer::ed25519(), Signer::ed25519());
     let keys = KeyServer::new(Behaviour::Gives(key_set(&[("old", &old)]))).await;
-    let served = Served::new(&settings(&site, &keys.url)).await;
+    let served = HttpServer::new(&settings(&site, &keys.url)).await;
     assert_eq!(keys.asked(), 0, "nobody needed them yet");
     let old_token = old.token("old", &claims("meter-sync:read"));
     let at_once = join_all((0..20).map(|_| status(&served, STATUS, &old_token))).await;
@@ -45,7 +45,7 @@ async fn unknown_keys_make_few_fetches() {
     let site = Site::new().await;
     let signer = Signer::ed25519();
     let keys = KeyServer::new(Behaviour::Gives(key_set(&[("1", &signer)]))).await;
-    let served = Served::new(&settings(&site, &keys.url)).await;
+    let served = HttpServer::new(&settings(&site, &keys.url)).await;
     let asked = (0..100).map(|n| {
         let token = signer.token(&format!("unknown {n}"), &claims("meter-sync:read"));
         let served = &served;
@@ -68,7 +68,7 @@ async fn without_keys_nobody_is_let_in_until_they_can_be_read() {
         Behaviour::Endless,
     ] {
         let keys = KeyServer::new(behaviour).await;
-        let served = Served::new(&settings(&site, &keys.url)).await;
+        let served = HttpServer::new(&settings(&site, &keys.url)).await;
         let (code, body) = answer(served.request(STATUS).bearer_auth(&token)).await;
         assert_eq!(
             (code, &body["code"]),
@@ -91,7 +91,7 @@ async fn a_failing_fetch_keeps_the_former_keys() {
     let site = Site::new().await;
     let signer = Signer::ed25519();
     let keys = KeyServer::new(Behaviour::Gives(key_set(&[("1", &signer)]))).await;
-    let served = Served::new(&settings(&site, &keys.url)).await;
+    let served = HttpServer::new(&settings(&site, &keys.url)).await;
     let known = signer.token("1", &claims("meter-sync:read"));
     let unknown = signer.token("2", &claims("meter-sync:read"));
     assert_eq!(status(&served, STATUS, &known).await, 200);
@@ -107,7 +107,7 @@ async fn a_silent_key_server_delays_only_those_who_need_a_new_key() {
     let signer = Signer::ed25519();
     let keys = KeyServer::new(Behaviour::Gives(key_set(&[("1", &signer)]))).await;
     let settings = settings(&site, &keys.url).with(Setting::Tokens, "read:0123456789abcdef");
-    let served = Served::new(&settings).await;
+    let served = HttpServer::new(&settings).await;
     let known = signer.token("1", &claims("meter-sync:read"));
     let unknown = signer.token("2", &claims("meter-sync:read"));
     assert_eq!(status(&served, STATUS, &known).await, 200);
@@ -193,7 +193,7 @@ async fn keys_come_over_https_from_a_server_that_is_trusted() {
         std::fs::write(file.path(), root).expect("write the root");
         let mut command = program::over(&site, &["serve"], &more);
         command.env("SSL_CERT_FILE", file.path());
-        let (program, address) = Running::serve(command).await;
+        let (program, address) = RunningProgram::serve(command).await;
         let asked = reqwest::Client::new().get(format!("http://{address}/api/v1/status"));
         let answered = send(asked.bearer_auth(&token)).await.status();
         assert_eq!(answered, code, "{}", program.stderr());

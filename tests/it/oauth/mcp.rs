@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::callers::key_file;
 use super::issuer::{Signer, claims, claims_but};
 use super::{METADATA, challenge, settings};
-use crate::support::served::{Served, send};
+use crate::support::http_server::{HttpServer, send};
 use crate::support::site::Site;
 
-async fn say(served: &Served, token: &str, session: Option<&str>, message: &Value) -> Response {
+async fn say(served: &HttpServer, token: &str, session: Option<&str>, message: &Value) -> Response {
     let request = served
         .request("POST /mcp")
         .header("accept", "application/json, text/event-stream")
@@ -26,7 +26,7 @@ fn hello() -> Value {
         "clientInfo": {"name": "by hand", "version": "0"}}})
 }
 
-async fn tools(served: &Served, token: &str, session: &str) -> Vec<String> {
+async fn tools(served: &HttpServer, token: &str, session: &str) -> Vec<String> {
     let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"});
     let answer = say(served, token, Some(session), &list)
         .await
@@ -49,7 +49,7 @@ async fn a_client_learns_where_to_get_a_token_and_is_shown_the_tools_of_its_scop
     let site = Site::new().await;
     let signer = Signer::rsa("PS256");
     let file = key_file(&[("1", &signer)]);
-    let served = Served::new(&settings(&site, file.path().to_str().expect("a path"))).await;
+    let served = HttpServer::new(&settings(&site, file.path().to_str().expect("a path"))).await;
     let bare = send(served.request("POST /mcp").json(&hello())).await;
     assert_eq!(bare.status(), 401);
     assert!(challenge(&bare).contains(&format!(r#"resource_metadata="{METADATA}""#)));
@@ -73,7 +73,7 @@ async fn a_session_goes_on_with_a_renewed_token_of_the_same_subject_only() {
     let site = Site::new().await;
     let signer = Signer::ed25519();
     let file = key_file(&[("1", &signer)]);
-    let served = Served::new(&settings(&site, file.path().to_str().expect("a path"))).await;
+    let served = HttpServer::new(&settings(&site, file.path().to_str().expect("a path"))).await;
     let token = |others: Value| signer.token("1", &claims_but(&others));
     let begun = say(&served, &token(json!({})), None, &hello()).await;
     let session = begun.headers()["mcp-session-id"]

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::callers::key_file;
 use super::issuer::{AUDIENCE, ISSUER, Signer};
 use super::settings;
-use crate::support::served::{Served, answer, send};
+use crate::support::http_server::{HttpServer, answer, send};
 use crate::support::site::Site;
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn the_metadata_is_open_to_all_at_each_of_its_places() {
         ),
     ] {
         let settings = settings.clone().with(Setting::OauthAudience, audience);
-        let served = Served::new(&settings).await;
+        let served = HttpServer::new(&settings).await;
         for place in places {
             let line = format!("GET /.well-known/oauth-protected-resource{place}");
             let (status, document) = served.ask(&line).await;

@@ -8,12 +8,12 @@ mod key_files;
 mod key_urls;
 mod mcp;
 mod metadata;
-mod refused;
+mod refused_tokens;
 
 use meter_sync::config::{Setting, SettingFlags};
 use reqwest::Response;
 
-use crate::support::served::{Served, send};
+use crate::support::http_server::{HttpServer, send};
 use crate::support::site::Site;
 use issuer::{AUDIENCE, ISSUER};
 
@@ -30,11 +30,11 @@ fn settings(site: &Site, jwks: &str) -> SettingFlags {
 }
 
 /// The answer to a request with this token.
-async fn ask(served: &Served, line: &str, token: &str) -> Response {
+async fn ask(served: &HttpServer, line: &str, token: &str) -> Response {
     send(served.request(line).bearer_auth(token)).await
 }
 
-async fn status(served: &Served, line: &str, token: &str) -> u16 {
+async fn status(served: &HttpServer, line: &str, token: &str) -> u16 {
     ask(served, line, token).await.status().as_u16()
 }
 

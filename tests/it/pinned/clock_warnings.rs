@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::site;
 use crate::mcp::client::Assistant;
-use crate::support::program::{self, Running, run};
+use crate::support::http_server::HttpServer;
+use crate::support::program::{self, RunningProgram, run};
 use crate::support::scrape::scrape;
-use crate::support::served::Served;
 use crate::support::site::{Site, config, finish, mirror};
 
 const GAUGE: &str = "meter_sync_local_clock_offset_seconds";
@@ -113,7 +113,7 @@ async fn every_command_tells_it() {
 async fn the_page_the_api_the_assistant_and_the_metrics_tell_it() {
     let (site, told) = (with_a_clock_off_by(30).await, told(30));
     let run = finish(&mirror(&site.settings()), Request::new(Trigger::Cli)).await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let (_, status) = served.ask("GET /api/v1/status").await;
     assert!(status["warnings"].to_string().contains(&told), "{status:#}");
     let path = format!("/runs/{}", run.run_id);
@@ -134,7 +134,7 @@ async fn the_page_the_api_the_assistant_and_the_metrics_tell_it() {
     let synced = assistant.ask("meter_sync_trigger", json!({})).await;
     assert!(synced["warning"].to_string().contains(&told), "{synced:#}");
 
-    let (_program, address) = Running::serve(program::over(&site, &["serve"], &[])).await;
+    let (_program, address) = RunningProgram::serve(program::over(&site, &["serve"], &[])).await;
     let offset = scrape(&address).await.value(GAUGE);
     assert!((offset - 30.5 * 3600.0).abs() < 30.0, "{offset}");
 }

@@ -7,7 +7,7 @@ use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
-use super::unstorable::{Encoded, METERS, done, partial};
+use super::unstorable_rows::{EncodedSite, METERS, done, partial};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{finish, mirror, rows, settings};
 
@@ -25,7 +25,7 @@ async fn a_character_that_utf_8_lacks_is_set_aside_between_any_two_encodings() {
         ("WIN1252", "SQL_ASCII", "Z\\xc3\\x81hler", "Z\\xe4hler"),
         ("EUC_JP", "EUC_JP", "Z\\xa9\\xa9hler", "Z\\xb7\\xd7hler"),
     ] {
-        let site = Encoded::new(there, here).await;
+        let site = EncodedSite::new(there, here).await;
         site.remote.batch_execute(METERS).await.unwrap();
         site.sync().await;
         let update = |bytes: &str, key: &str| {
@@ -83,7 +83,7 @@ async fn a_local_value_that_cannot_be_shown_is_recorded_in_ascii() {
         ("SQL_ASCII", "sql_ascii", r"\xff", r"old\377\n"),
         ("WIN1252", "win1252", r"\x81", r"old\201\n"),
     ] {
-        let site = Encoded::new("UTF8", here).await;
+        let site = EncodedSite::new("UTF8", here).await;
         site.remote.batch_execute(METERS).await.unwrap();
         site.local
             .batch_execute("alter table meter add unique (notes)")
@@ -132,7 +132,7 @@ async fn a_local_value_that_cannot_be_shown_is_recorded_in_ascii() {
 /// The brake names the first meters that it holds back, and they may have names that cannot be shown.
 #[tokio::test]
 async fn meters_with_names_that_cannot_be_shown_are_held_back_and_read() {
-    let site = Encoded::new("UTF8", "SQL_ASCII").await;
+    let site = EncodedSite::new("UTF8", "SQL_ASCII").await;
     site.remote.batch_execute(METERS).await.unwrap();
     site.sync().await;
     site.local
@@ -164,7 +164,7 @@ async fn a_column_whose_name_is_no_text_keeps_no_other_from_being_synced() {
         ("UTF8", "SQL_ASCII"),
         ("SQL_ASCII", "SQL_ASCII"),
     ] {
-        let site = Encoded::new(there, here).await;
+        let site = EncodedSite::new(there, here).await;
         site.remote.batch_execute(METERS).await.unwrap();
         let rename = "set client_encoding = sql_ascii;
             do $$ begin execute convert_from('\\x616c746572207461626c65206d657465722061646420225ae4686c65722220746578742c206164642022', 'SQL_ASCII')
@@ -193,7 +193,7 @@ async fn a_column_whose_name_is_no_text_keeps_no_other_from_being_synced() {
 
 #[tokio::test]
 async fn a_tenant_whose_name_cannot_be_shown_is_synced() {
-    let site = Encoded::new("UTF8", "SQL_ASCII").await;
+    let site = EncodedSite::new("UTF8", "SQL_ASCII").await;
     site.remote.batch_execute(METERS).await.unwrap();
     site.local
         .batch_execute(r"set client_encoding = sql_ascii; alter table tenant add name text; update tenant set name = E'A\xff'; set client_encoding = utf8")
@@ -215,7 +215,7 @@ async fn a_tenant_whose_name_cannot_be_shown_is_synced() {
 /// The rows that are made UTF-8 here are waited for longer than a transaction that holds rows may be idle.
 #[tokio::test]
 async fn a_slow_line_between_two_encodings_does_not_run_into_our_own_limits() {
-    let site = Encoded::new("WIN1252", "LATIN1").await;
+    let site = EncodedSite::new("WIN1252", "LATIN1").await;
     let meters = "insert into meter (id, name, notes) select 'K' || n, 'Z\u{e4}hler', repeat('note ', 20) from generate_series(1, 4000) n";
     site.remote.batch_execute(meters).await.unwrap();
     let (line, url) = Proxy::before(&site.urls[0]).await;
@@ -231,7 +231,7 @@ async fn a_slow_line_between_two_encodings_does_not_run_into_our_own_limits() {
 
 #[tokio::test]
 async fn a_remote_table_whose_name_the_local_encoding_lacks_is_synced() {
-    let site = Encoded::new("UTF8", "LATIN1").await;
+    let site = EncodedSite::new("UTF8", "LATIN1").await;
     site.remote.batch_execute(METERS).await.unwrap();
     let named = "alter table meter rename to \"z\u{2603}\"";
     site.remote.batch_execute(named).await.unwrap();

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::site;
 use crate::support::site::{Site, rows};
-use crate::support::size::size;
+use crate::support::test_size::size;
 
 /// Each of these tests takes gigabytes of memory for a while, so one goes after the other.
 static TURN: Mutex<()> = Mutex::const_new(());

@@ -11,8 +11,8 @@ use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
 use super::site;
-use crate::support::held::Held;
 use crate::support::proxy::{Fault, Proxy};
+use crate::support::run_hold::RunHold;
 use crate::support::site::{Site, finish, mirror, rows, settings};
 use crate::support::wait::{self, recently};
 
@@ -234,7 +234,7 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
         .expect("a status");
     assert_eq!((before.health, before.history.len()), (Health::NeverRun, 0));
 
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let ticket = site.mirror.request(Request::new(Trigger::Cli)).await;
     assert!(matches!(ticket, Ok(Requested::Started(_))), "{ticket:?}");
     let both = copy.request(Request::new(Trigger::Cli)).await;

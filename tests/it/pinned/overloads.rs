@@ -10,8 +10,8 @@ use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{Outcome, Permission, Trigger};
 
-use super::planted::{CALLED, names_in_our_sources, overload};
-use super::rewrites::as_role;
+use super::planted_overloads::{CALLED, names_in_our_sources, overload};
+use super::table_reloads::as_role;
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, config, finish, rows};
 use crate::support::wait;
 

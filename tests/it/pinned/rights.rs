@@ -6,8 +6,8 @@ use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::Outcome;
 
-use super::rewrites::as_role;
 use super::site;
+use super::table_reloads::as_role;
 use crate::support::site::{Site, config};
 
 /// A site whose sides are entered as roles that may do nothing yet with the tables; gives the role's name.

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
 
 use super::harness::{Verdict, check_slow};
-use super::tables::Tables;
+use super::random_tables::Tables;
 use super::world::request;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{Site, finish, mirror, rows};
@@ -20,7 +20,7 @@ const FAST: &str = "meter_fast";
 const NAIVE: &str = "meter_naive";
 
 /// A site, and a long line to its remote.
-struct Lines {
+struct FarSite {
     site: Site,
     far_url: String,
     _line: Proxy,
@@ -29,7 +29,7 @@ struct Lines {
 /// What makes a line a long one.
 const LATE: Duration = Duration::from_millis(3);
 
-impl Lines {
+impl FarSite {
     async fn new() -> Self {
         let site = prepared().await;
         let (line, far_url) = Proxy::before(&site.pair.remote_url).await;
@@ -107,7 +107,7 @@ async fn assert_alike(site: &Site, [fast, naive]: [&RunReport; 2]) {
 fn the_digests_lead_to_what_comparing_everything_leads_to() {
     let lines = OnceCell::new();
     check_slow(async move |_worlds, tables: &Tables| {
-        let lines = lines.get_or_init(Lines::new).await;
+        let lines = lines.get_or_init(FarSite::new).await;
         let site = &lines.site;
         tables.make(site, &[FAST, NAIVE]).await;
         tables.fill(site).await;

@@ -4,7 +4,7 @@ use meter_sync::model::Trigger;
 use quickcheck::{Arbitrary, Gen};
 
 use super::model::{Meter, Model, Row, TENANT};
-use super::shapes::{Key, SHAPES, Shape, TenantColumn};
+use super::shapes::{Key, SHAPES, Shape, TenantPlace};
 use super::values::Kind;
 
 /// One edit, in numbers that a shape gives a meaning.
@@ -135,8 +135,8 @@ impl Edit {
             }
             Self::PutHere { tenant, pick, .. } => {
                 let tenant = match shape.tenant {
-                    TenantColumn::Absent => TENANT,
-                    TenantColumn::Beside | TenantColumn::InKey => tenant_of(shape, &key, tenant),
+                    TenantPlace::Absent => TENANT,
+                    TenantPlace::Beside | TenantPlace::InKey => tenant_of(shape, &key, tenant),
                 };
                 let mut meter = meter(shape, pick);
                 for value in &mut meter.fields {
@@ -204,8 +204,8 @@ impl Edit {
 
 fn tenant_of(shape: &Shape, key: &Key, wanted: u8) -> u8 {
     match shape.tenant {
-        TenantColumn::InKey => key[0].parse().unwrap(),
-        TenantColumn::Absent | TenantColumn::Beside => wanted,
+        TenantPlace::InKey => key[0].parse().unwrap(),
+        TenantPlace::Absent | TenantPlace::Beside => wanted,
     }
 }
 

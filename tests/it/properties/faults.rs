@@ -35,13 +35,13 @@ enum Fault {
 
 /// A fault so long after the run has started.
 #[derive(Clone, Debug)]
-struct Broken {
+struct FaultCase {
     case: Case,
     fault: Fault,
     after_us: u64,
 }
 
-impl Arbitrary for Broken {
+impl Arbitrary for FaultCase {
     fn arbitrary(g: &mut Gen) -> Self {
         let row = *g.choose(&[1, 2, 3, 4, 6, 8]).unwrap();
         let states = [
@@ -68,7 +68,7 @@ impl Arbitrary for Broken {
 /// P10.
 #[test]
 fn a_fault_leaves_old_or_new_and_the_next_run_converges() {
-    check(async |worlds: &mut Worlds, broken: &Broken| {
+    check(async |worlds: &mut Worlds, broken: &FaultCase| {
         let world = worlds.empty(broken.case.shape).await;
         let (last, before) = broken.case.rounds.split_last().unwrap();
         world.edit(&before.concat()).await;
@@ -108,14 +108,14 @@ fn a_fault_leaves_old_or_new_and_the_next_run_converges() {
 
 /// How a run ended, by whichever way it was learnt.
 #[derive(Debug)]
-struct Ended {
+struct RunEnd {
     run_id: RunId,
     outcome: Outcome,
     #[expect(dead_code, reason = "it is printed when an assertion fails")]
     error: Option<Failure>,
 }
 
-impl From<RunReport> for Ended {
+impl From<RunReport> for RunEnd {
     fn from(report: RunReport) -> Self {
         let RunReport {
             run_id,
@@ -131,7 +131,7 @@ impl From<RunReport> for Ended {
     }
 }
 
-impl From<RunRecord> for Ended {
+impl From<RunRecord> for RunEnd {
     fn from(record: RunRecord) -> Self {
         let RunRecord {
             run_id,
@@ -148,13 +148,13 @@ impl From<RunRecord> for Ended {
 }
 
 /// Runs with the fault while a reader looks on.
-async fn run_and_break(world: &World, broken: &Broken, states: &[&Vec<Text>; 2]) -> Ended {
+async fn run_and_break(world: &World, broken: &FaultCase, states: &[&Vec<Text>; 2]) -> RunEnd {
     let onlooker = connect(&world.site.pair.local_url).await;
     onlooker
         .batch_execute("set timezone = 'UTC'")
         .await
         .unwrap();
-    let mut run: Pin<Box<dyn Future<Output = Ended>>> =
+    let mut run: Pin<Box<dyn Future<Output = RunEnd>>> =
         Box::pin(async { world.run(broken.case.trigger).await.into() });
     let mut breaking = Box::pin(break_it(world, broken));
     let last = world.site.status().await.last_run.unwrap().run_id;
@@ -181,7 +181,7 @@ async fn run_and_break(world: &World, broken: &Broken, states: &[&Vec<Text>; 2])
 }
 
 /// How the run that nobody waits for ended.
-async fn outlasted(world: &World, before: RunId) -> Ended {
+async fn outlasted(world: &World, before: RunId) -> RunEnd {
     loop {
         let last = world.site.status().await.last_run.unwrap();
         if last.run_id != before {
@@ -191,7 +191,7 @@ async fn outlasted(world: &World, before: RunId) -> Ended {
     }
 }
 
-async fn break_it(world: &World, broken: &Broken) {
+async fn break_it(world: &World, broken: &FaultCase) {
     let site = &world.site;
     tokio::time::sleep(Duration::from_micros(broken.after_us)).await;
     match broken.fault {
@@ -240,7 +240,7 @@ async fn mend(world: &World, fault: Fault) {
 }
 
 /// Whether the log tells what the report told, with changes exactly when they were made.
-async fn assert_logged(world: &World, report: &Ended, changes: usize) {
+async fn assert_logged(world: &World, report: &RunEnd, changes: usize) {
     let id = report.run_id;
     let sql = format!("select outcome from meter_sync.meter_sync_log where id = '{id}'");
     let logged = world.site.local.query_opt(&sql, &[]).await.unwrap();

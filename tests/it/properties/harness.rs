@@ -10,7 +10,7 @@ use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult, Testable};
 use tokio::runtime::Runtime;
 
 use super::world::Worlds;
-use crate::support::size::{seed, size};
+use crate::support::test_size::{seed, size};
 
 /// What a case came to; one that fails panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,23 +1,23 @@
 //! The contract's properties P1 to P10, each over at least a hundred cases on real Postgres.
 //!
 //! A case is a few rounds of [`edits`] to both tables with a sync after each, on one of the
-//! [`shapes`] a site may have, with [`values`] out of [`pools`] and keys that collide. The oracle is [`model`]: two
+//! [`shapes`] a site may have, with [`values`] out of [`value_pools`] and keys that collide. The oracle is [`model`]: two
 //! maps and a loop. A failure prints its seed; `TEST_SEED=<seed> cargo test <name>` brings
 //! it again, and the smallest failing case that was found stands beside it.
 
-mod collisions;
+mod column_names;
 mod digests;
 mod edits;
 mod harness;
+mod hash_collisions;
 mod model;
-mod names;
-mod pools;
+mod random_tables;
 mod shapes;
-mod tables;
+mod value_pools;
 mod values;
 mod world;
 
-mod arrives;
+mod arriving_changes;
 mod faults;
 mod log;
 mod one_at_a_time;

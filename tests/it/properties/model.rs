@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use meter_sync::model::{Action, Counts, Fields};
 use serde_json::{Value as Json, json};
 
-use super::shapes::{Key, Shape, TenantColumn};
+use super::shapes::{Key, Shape, TenantPlace};
 use super::values::Value;
 
 /// The tenant that the sites of the properties mirror.
@@ -147,7 +147,7 @@ fn recorded(shape: &Shape, action: Action, old: Option<&Row>, new: &Meter) -> Re
     }
     if action == Action::Insert {
         before.clear();
-        if shape.tenant == TenantColumn::Beside {
+        if shape.tenant == TenantPlace::Beside {
             after.insert("tenant_id".to_owned(), json!(TENANT));
         }
     }

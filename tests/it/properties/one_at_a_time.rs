@@ -18,7 +18,7 @@ use crate::support::site::{finish, mirror};
 
 /// Where a run is held up.
 #[derive(Clone, Copy, Debug)]
-enum Hold {
+enum HoldPoint {
     /// Before it has read a remote row.
     Remote,
     /// Before it has looked at a local one.
@@ -29,7 +29,7 @@ enum Hold {
 #[derive(Clone, Debug)]
 struct Rush {
     case: Case,
-    hold: Hold,
+    hold: HoldPoint,
     /// Which of three processes' runs each request goes to.
     askers: Vec<(usize, Trigger)>,
 }
@@ -45,7 +45,7 @@ impl Arbitrary for Rush {
         };
         Self {
             case: Case::arbitrary(g),
-            hold: *g.choose(&[Hold::Remote, Hold::Local]).unwrap(),
+            hold: *g.choose(&[HoldPoint::Remote, HoldPoint::Local]).unwrap(),
             askers: (0..asks).map(|_| asker(g)).collect(),
         }
     }
@@ -132,7 +132,7 @@ async fn a_second_process_is_told_so_with_exit_code_4() {
         .site
         .on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'Main')")
         .await;
-    for side in [Hold::Remote, Hold::Local] {
+    for side in [HoldPoint::Remote, HoldPoint::Local] {
         // Another process asks while we run.
         let held = hold(world, side).await;
         let mut ticket = start(&world.site.mirror, Trigger::Cli).await;
@@ -172,7 +172,7 @@ async fn a_killed_process_makes_room_for_the_next_run() {
         .site
         .on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'Main')")
         .await;
-    for side in [Hold::Remote, Hold::Local] {
+    for side in [HoldPoint::Remote, HoldPoint::Local] {
         let held = hold(world, side).await;
         let mut running = binary(world).spawn().unwrap();
         let id = wait_for_a_run(world).await;
@@ -196,10 +196,10 @@ fn other_process(world: &World) -> Mirror {
 }
 
 /// Holds every run up till the transaction of the connection ends.
-async fn hold(world: &World, hold: Hold) -> Client {
+async fn hold(world: &World, hold: HoldPoint) -> Client {
     let url = match hold {
-        Hold::Remote => &world.site.pair.remote_url,
-        Hold::Local => &world.site.pair.local_url,
+        HoldPoint::Remote => &world.site.pair.remote_url,
+        HoldPoint::Local => &world.site.pair.local_url,
     };
     let client = connect(url).await;
     let lock = "begin; lock table meter in access exclusive mode";

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::pools::{
+use super::value_pools::{
     ADDRESSES, BIGINTS_AS_TEXT, BYTES, DATES, FLOATS, INSTANTS, INTEGERS, JSON_TEXTS, LISTS, MOODS,
     NUMERICS, OBJECTS, PADDED, PORTS, POSITIVES, ROUNDED, SPANS, UUIDS,
 };
@@ -40,7 +40,7 @@ impl KeyColumn {
 
 /// Where the tenant stands in the local table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TenantColumn {
+pub(crate) enum TenantPlace {
     /// Nowhere: all local rows are of one tenant.
     Absent,
     /// In a column beside the key, so a key belongs to one tenant at a time.
@@ -58,7 +58,7 @@ pub(crate) struct Shape {
     pub(crate) name: &'static str,
     pub(crate) key: Vec<KeyColumn>,
     pub(crate) fields: Vec<(Column, Kind)>,
-    pub(crate) tenant: TenantColumn,
+    pub(crate) tenant: TenantPlace,
     pub(crate) remote_schema: String,
     pub(crate) local_schema: String,
 }
@@ -139,27 +139,27 @@ pub(crate) fn shape(n: usize) -> Shape {
                 key(same("id", "bigint"), &["1", "2", "3"]),
                 key(same("meter_element_id", "text"), LETTERS),
             ],
-            TenantColumn::Absent,
+            TenantPlace::Absent,
         ),
         3 => plain(
             "uuid keys",
             vec![key(same("id", "uuid"), UUID_KEYS)],
-            TenantColumn::Absent,
+            TenantPlace::Absent,
         ),
         4 => plain(
             "text keys",
             vec![key(same("id", "text"), TEXT_KEYS)],
-            TenantColumn::Absent,
+            TenantPlace::Absent,
         ),
         5 => plain(
             "tenant column",
             vec![key(same("id", "bigint"), NUMBERS)],
-            TenantColumn::Beside,
+            TenantPlace::Beside,
         ),
         _ => plain(
             "tenant in key",
             vec![key(same("id", "bigint"), &["1", "2", "3"])],
-            TenantColumn::InKey,
+            TenantPlace::InKey,
         ),
     }
 }
@@ -186,7 +186,7 @@ fn seed() -> Shape {
             (same("created_at", "timestamptz"), INSTANTS),
             (same("updated_at", "timestamptz"), INSTANTS),
         ],
-        tenant: TenantColumn::Absent,
+        tenant: TenantPlace::Absent,
         remote_schema: REMOTE_SCHEMA.to_owned(),
         local_schema: LOCAL_SCHEMA.to_owned(),
     }
@@ -209,7 +209,7 @@ fn wide() -> Shape {
         (column("phases", "integer", "positive"), POSITIVES),
     ];
     let key = vec![key(same("id", "bigint"), NUMBERS)];
-    let mut shape = with_fields("every type", key, fields, TenantColumn::Absent);
+    let mut shape = with_fields("every type", key, fields, TenantPlace::Absent);
     shape.local_schema = shape
         .local_schema
         .replace(
@@ -227,7 +227,7 @@ fn wide() -> Shape {
     shape
 }
 
-fn plain(name: &'static str, key: Vec<KeyColumn>, tenant: TenantColumn) -> Shape {
+fn plain(name: &'static str, key: Vec<KeyColumn>, tenant: TenantPlace) -> Shape {
     let fields = vec![
         (same("name", "text"), Kind::Text),
         (same("port", "integer"), INTEGERS),
@@ -241,7 +241,7 @@ fn with_fields(
     name: &'static str,
     mut key: Vec<KeyColumn>,
     fields: Vec<(Column, Kind)>,
-    tenant: TenantColumn,
+    tenant: TenantPlace,
 ) -> Shape {
     let list = |side: fn(&Column) -> &'static str, columns: &mut dyn Iterator<Item = &Column>| {
         columns
@@ -258,7 +258,7 @@ fn with_fields(
     let local = |c: &Column| c.local;
     let ids = list(remote, &mut key.iter().map(|k| &k.column));
     let local_ids = list(local, &mut key.iter().map(|k| &k.column));
-    if tenant == TenantColumn::InKey {
+    if tenant == TenantPlace::InKey {
         key.insert(
             0,
             KeyColumn {
@@ -268,7 +268,7 @@ fn with_fields(
         );
     }
     let key_names = names(&key);
-    let tenant_here = if tenant == TenantColumn::Absent {
+    let tenant_here = if tenant == TenantPlace::Absent {
         ""
     } else {
         "tenant_id bigint not null, "

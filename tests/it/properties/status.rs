@@ -54,12 +54,12 @@ enum Trouble {
 
 /// Runs with troubles of their own, one after the other.
 #[derive(Clone, Debug)]
-struct Troubled {
+struct TroubledRuns {
     case: Case,
     troubles: Vec<(Trouble, Trigger)>,
 }
 
-impl Arbitrary for Troubled {
+impl Arbitrary for TroubledRuns {
     fn arbitrary(g: &mut Gen) -> Self {
         let troubles = [
             Trouble::Nothing,
@@ -94,7 +94,7 @@ impl Arbitrary for Troubled {
 /// P6.
 #[test]
 fn the_status_tells_when_the_last_run_ended_how_and_why() {
-    check(async |worlds: &mut Worlds, troubled: &Troubled| {
+    check(async |worlds: &mut Worlds, troubled: &TroubledRuns| {
         let world = worlds.empty(troubled.case.shape).await;
         world.edit(&troubled.case.rounds[0]).await;
         world.sync(troubled.case.trigger).await;

@@ -11,7 +11,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::edits::Edit;
 use super::model::{Expected, Model, Row};
-use super::shapes::{Column, Key, KeyColumn, Shape, TenantColumn, shape};
+use super::shapes::{Column, Key, KeyColumn, Shape, TenantPlace, shape};
 use super::values::Value;
 use crate::support::site::{Site, finish};
 
@@ -114,8 +114,8 @@ impl World {
             local: type_,
         };
         let tenant = match (side, self.shape.tenant) {
-            (_, TenantColumn::InKey) | (Side::Local, TenantColumn::Absent) => None,
-            (Side::Remote, _) | (_, TenantColumn::Beside) => Some(column("tenant_id", "bigint")),
+            (_, TenantPlace::InKey) | (Side::Local, TenantPlace::Absent) => None,
+            (Side::Remote, _) | (_, TenantPlace::Beside) => Some(column("tenant_id", "bigint")),
         };
         let note = (side == Side::Local).then(|| column("site_note", "text"));
         self.shape

@@ -3,33 +3,33 @@
 //! somebody who is still writing, lines break at named points; after every step the site must be as a model says. [`tables`] does the like with tables of any shape.
 //!
 //! A failure prints its seed and the shortest history that shows it. `TEST_SEED=<seed>` runs
-//! the same histories again; the short one belongs into `reproduction.rs`. `TEST_SIZE=<n>` lives n times as many.
+//! the same histories again; the short one belongs into `past_failures.rs`. `TEST_SIZE=<n>` lives n times as many.
 
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 
 use op::Op;
+use rare_sequences::{first_load, rare_sequence};
 use sites::KINDS;
-use stories::{first_load, story};
 use world::World;
 
-use crate::support::size::{seed, size};
+use crate::support::test_size::{seed, size};
 
-mod meanwhile;
+mod concurrent_steps;
 mod model;
-mod numbers;
+mod model_writer;
 mod op;
-mod reproduction;
+mod past_failures;
+mod rare_sequences;
 mod sites;
-mod stories;
 mod tables;
+mod unique_numbers;
 mod world;
-mod writes;
 
 /// How many histories, and how long each is.
 const HISTORIES: u64 = 30;
 const LENGTH: usize = 15;
-/// One step of so many begins a story.
-const STORY: u8 = 4;
+/// One step of so many begins a rare sequence.
+const RARE_SEQUENCE: u8 = 4;
 
 /// A history that starts on an empty site.
 #[derive(Clone, Debug)]
@@ -44,8 +44,8 @@ impl Arbitrary for History {
         let is_loaded = bool::arbitrary(g);
         let mut ops = if is_loaded { first_load(g) } else { Vec::new() };
         while ops.len() < LENGTH {
-            if u8::arbitrary(g) % STORY == 0 {
-                ops.append(&mut story(g));
+            if u8::arbitrary(g) % RARE_SEQUENCE == 0 {
+                ops.append(&mut rare_sequence(g));
             } else {
                 ops.push(Op::arbitrary(g));
             }

@@ -6,8 +6,8 @@ use meter_sync::error::ErrorCode;
 use meter_sync::model::{Counts, Outcome};
 use serde_json::{Value, json};
 
-use super::numbers::{self, Reading};
 use super::op::{KEYS, Name, Op};
+use super::unique_numbers::{self, MeterReference};
 
 /// The tenant of the site, and the other one.
 pub(super) const OURS: i64 = 7;
@@ -17,7 +17,7 @@ pub(super) const THEIRS: i64 = 8;
 pub(super) type Rows = BTreeMap<String, Value>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Remote {
+pub(super) struct RemoteMeter {
     pub(super) key: Option<u8>,
     pub(super) tenant: i64,
     pub(super) name: Name,
@@ -27,29 +27,29 @@ pub(super) struct Remote {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Here {
+pub(super) struct LocalMeter {
     tenant: i64,
     name: Name,
     active: bool,
     note: String,
     pub(super) number: Option<u8>,
-    pub(super) reading: Reading,
+    pub(super) reading: MeterReference,
 }
 
 /// Which side's encoding has an emoji.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Emoji {
+pub(super) struct EmojiSupport {
     pub(super) remote: bool,
     pub(super) local: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Model {
-    emoji: Emoji,
-    pub(super) remote: Vec<Remote>,
+    emoji: EmojiSupport,
+    pub(super) remote: Vec<RemoteMeter>,
     /// What the open transaction on the remote did: a key, and the row it put there if it removed nothing.
-    open: Option<(u8, Option<Remote>)>,
-    pub(super) here: BTreeMap<u8, Here>,
+    open: Option<(u8, Option<RemoteMeter>)>,
+    pub(super) here: BTreeMap<u8, LocalMeter>,
     /// The slots that were claimed.
     pub(super) slots: BTreeSet<u8>,
     notes: u8,
@@ -64,7 +64,7 @@ pub(super) struct Expected {
     /// How many numbers are given up by meters that were inactive before, which no count tells.
     pub(super) given_up: i64,
     /// The local rows then; for a dry run, those it speaks of.
-    pub(super) here: BTreeMap<u8, Here>,
+    pub(super) here: BTreeMap<u8, LocalMeter>,
 }
 
 impl Expected {
@@ -80,7 +80,7 @@ impl Expected {
 }
 
 impl Model {
-    pub(super) fn new(emoji: Emoji) -> Self {
+    pub(super) fn new(emoji: EmojiSupport) -> Self {
         Self {
             emoji,
             remote: Vec::new(),
@@ -121,8 +121,8 @@ impl Model {
                 let ours = self.remote.iter_mut().filter(|row| row.tenant == OURS);
                 ours.for_each(|row| row.active = false);
             }
-            Op::Swap { key, other } => numbers::swap(&mut self.remote, key, other),
-            Op::Rotate => numbers::rotate(&mut self.remote),
+            Op::Swap { key, other } => unique_numbers::swap(&mut self.remote, key, other),
+            Op::Rotate => unique_numbers::rotate(&mut self.remote),
             Op::Anew { key, other } => self.enter_anew(key, other),
             Op::Begin { key, name } => {
                 let row = name.map(|name| self.row(Some(key), name, active));
@@ -150,7 +150,7 @@ impl Model {
                 let number = Some(100 + self.notes);
                 self.each_here(key, |row| row.number = number);
             }
-            Op::ReadHere(key) => self.each_here(key, Here::read),
+            Op::ReadHere(key) => self.each_here(key, LocalMeter::read),
             Op::Sync
             | Op::SyncAllowed
             | Op::SyncDuringReload { .. }
@@ -177,15 +177,15 @@ impl Model {
     }
 
     /// A remote row as it would be put.
-    fn row(&self, key: Option<u8>, name: Name, active: bool) -> Remote {
+    fn row(&self, key: Option<u8>, name: Name, active: bool) -> RemoteMeter {
         let is_storable = name != Name::Emoji || self.emoji.remote;
         let name = if is_storable { name } else { name.storable() };
-        Remote {
+        RemoteMeter {
             key,
             tenant: OURS,
             name,
             active,
-            number: key.and_then(|key| numbers::put(&self.remote, key)),
+            number: key.and_then(|key| unique_numbers::put(&self.remote, key)),
         }
     }
 
@@ -198,10 +198,10 @@ impl Model {
 
     /// Whether a run has the meter in its plan, or finds it unchanged.
     pub(super) fn is_planned(&self, key: u8) -> bool {
-        let is_it = |row: &&Remote| row.key == Some(key) && row.tenant == OURS;
+        let is_it = |row: &&RemoteMeter| row.key == Some(key) && row.tenant == OURS;
         let found = self.remote.iter().find(is_it);
         found.is_some_and(|row| self.reads(row.name))
-            && self.here.get(&key).is_some_and(Here::is_ours)
+            && self.here.get(&key).is_some_and(LocalMeter::is_ours)
     }
 
     /// Whether the local column reads a name; whether it is then let in is another thing.
@@ -209,30 +209,30 @@ impl Model {
         name != Name::TooLong && (name != Name::Emoji || self.emoji.local)
     }
 
-    fn each_remote(&mut self, key: u8, change: impl Fn(&mut Remote)) {
+    fn each_remote(&mut self, key: u8, change: impl Fn(&mut RemoteMeter)) {
         let rows = self.remote.iter_mut().filter(|row| row.key == Some(key));
         rows.for_each(change);
     }
 
-    fn each_here(&mut self, key: u8, change: impl Fn(&mut Here)) {
+    fn each_here(&mut self, key: u8, change: impl Fn(&mut LocalMeter)) {
         self.here.get_mut(&key).into_iter().for_each(change);
     }
 
     /// How a run would end now.
     pub(super) fn run(&self, dry: bool, allowed: bool) -> Expected {
-        let ours: Vec<&Remote> = self
+        let ours: Vec<&RemoteMeter> = self
             .remote
             .iter()
             .filter(|row| row.tenant == OURS)
             .collect();
         let keys: Vec<u8> = ours.iter().filter_map(|row| row.key).collect();
-        let gone = |(key, row): &(&u8, &Here)| row.is_active() && !keys.contains(key);
+        let gone = |(key, row): &(&u8, &LocalMeter)| row.is_active() && !keys.contains(key);
         let gone: Vec<u8> = self.here.iter().filter(gone).map(|(key, _)| *key).collect();
         let active = self.here.values().filter(|row| row.is_active()).count();
         // That a row is rejected is known beforehand only where the value does not fit its type.
-        let switched_off = |row: &&&Remote| {
+        let switched_off = |row: &&&RemoteMeter| {
             let found = row.key.and_then(|key| self.here.get(&key));
-            found.is_some_and(Here::is_active) && !row.active && self.reads(row.name)
+            found.is_some_and(LocalMeter::is_active) && !row.active && self.reads(row.name)
         };
         let inactive = gone.len() + ours.iter().filter(switched_off).count();
         if keys.iter().collect::<BTreeSet<_>>().len() < keys.len() {
@@ -281,7 +281,11 @@ impl Model {
 
     /// The remote rows that a run writes or finds unchanged, and the meters that give up their numbers to them. A dry run does not
     /// write, and so does not learn what only writing tells.
-    fn writable<'r>(&self, ours: &[&'r Remote], dry: bool) -> (BTreeMap<u8, &'r Remote>, Vec<u8>) {
+    fn writable<'r>(
+        &self,
+        ours: &[&'r RemoteMeter],
+        dry: bool,
+    ) -> (BTreeMap<u8, &'r RemoteMeter>, Vec<u8>) {
         let is_seized = |key| self.here.get(&key).is_some_and(|found| !found.is_ours());
         let is_taken = |key, name| dry || !is_seized(key) && name != Name::Forbidden;
         let readable = ours.iter().filter(|row| self.reads(row.name));
@@ -293,7 +297,7 @@ impl Model {
             return (rows, Vec::new());
         }
         let is_gone = |key| ours.iter().all(|row| row.key != Some(key));
-        numbers::writable(&self.here, rows, is_gone)
+        unique_numbers::writable(&self.here, rows, is_gone)
     }
 
     pub(super) fn rows(&self) -> Rows {
@@ -314,16 +318,16 @@ fn refusal(keys: &[u8], (inactive, active): (usize, usize)) -> Option<ErrorCode>
 
 /// What becomes of a remote row that is written, and the count it adds to.
 fn take<'c>(
-    here: &mut BTreeMap<u8, Here>,
+    here: &mut BTreeMap<u8, LocalMeter>,
     key: u8,
-    row: &Remote,
+    row: &RemoteMeter,
     counts: &'c mut Counts,
 ) -> &'c mut i64 {
     let Some(found) = here.get_mut(&key).filter(|found| found.is_ours()) else {
         let (active, number) = (row.active, row.number);
         here.insert(
             key,
-            Here {
+            LocalMeter {
                 active,
                 number,
                 ..self::here(OURS, row.name)
@@ -344,7 +348,7 @@ fn take<'c>(
     count
 }
 
-impl Here {
+impl LocalMeter {
     pub(super) fn is_ours(&self) -> bool {
         self.tenant == OURS
     }
@@ -354,39 +358,41 @@ impl Here {
     }
 
     fn read(&mut self) {
-        if self.reading == Reading::None {
-            self.reading = self.number.map_or(Reading::Bare, |_| Reading::ByNumber);
+        if self.reading == MeterReference::None {
+            self.reading = self
+                .number
+                .map_or(MeterReference::Bare, |_| MeterReference::ByNumber);
         }
     }
 
     /// A reading follows the number until there is none.
     fn set_number(&mut self, number: Option<u8>) {
         self.number = number;
-        if number.is_none() && self.reading == Reading::ByNumber {
-            self.reading = Reading::Bare;
+        if number.is_none() && self.reading == MeterReference::ByNumber {
+            self.reading = MeterReference::Bare;
         }
     }
 }
 
-fn here(tenant: i64, name: Name) -> Here {
+fn here(tenant: i64, name: Name) -> LocalMeter {
     let note = "ours".to_owned();
-    Here {
+    LocalMeter {
         tenant,
         name,
         active: true,
         note,
         number: None,
-        reading: Reading::None,
+        reading: MeterReference::None,
     }
 }
 
 /// Local rows as the database shows them.
-pub(super) fn rows(here: &BTreeMap<u8, Here>) -> Rows {
-    let row = |(key, row): (&u8, &Here)| {
+pub(super) fn rows(here: &BTreeMap<u8, LocalMeter>) -> Rows {
+    let row = |(key, row): (&u8, &LocalMeter)| {
         let id = key.to_string();
         let json = json!({
             "id": id, "tenant_id": row.tenant, "name": row.name.text(), "active": row.active,
-            "site_note": row.note, "number": numbers::text(row.number),
+            "site_note": row.note, "number": unique_numbers::text(row.number),
         });
         (id, json)
     };

@@ -65,7 +65,7 @@ pub(super) enum Op {
     /// Two processes ask for a run at once.
     TwoAtOnce,
     /// A run whose line breaks.
-    Broken(Break),
+    Broken(LineBreak),
     /// The process ends and another starts.
     Restart,
     /// A slot of the schedule comes, perhaps not for the first time.
@@ -128,7 +128,7 @@ impl Edit {
 
 /// Which line breaks, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Break {
+pub(super) enum LineBreak {
     Remote(Fault),
     Local(Fault),
 }
@@ -189,7 +189,7 @@ impl Op {
     }
 }
 
-impl Arbitrary for Break {
+impl Arbitrary for LineBreak {
     fn arbitrary(g: &mut Gen) -> Self {
         let point = g.choose(LOCAL_POINTS).copied().unwrap_or(COMMIT);
         let bytes = usize::from(u16::arbitrary(g) % 4000);
@@ -249,7 +249,7 @@ impl Arbitrary for Op {
             22 | 23 => Self::SyncAllowed,
             24 | 25 => Self::DryRun,
             26 | 27 => Self::TwoAtOnce,
-            28..=32 => Self::Broken(Break::arbitrary(g)),
+            28..=32 => Self::Broken(LineBreak::arbitrary(g)),
             33 => Self::Restart,
             34 | 35 => Self::Tick(key % 3),
             36..=39 => {

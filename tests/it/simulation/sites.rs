@@ -1,6 +1,6 @@
 //! The sites that histories are lived on: what their columns are called, their encodings, and the types of their keys.
 
-use super::model::Emoji;
+use super::model::EmojiSupport;
 
 /// One kind of site.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +45,11 @@ const fn kind(
 
 impl Kind {
     /// A database without an encoding takes any bytes.
-    pub(super) fn emoji(&self) -> Emoji {
+    pub(super) fn emoji(&self) -> EmojiSupport {
         let [remote, local] = self
             .encodings
             .map(|own| ["UTF8", "SQL_ASCII"].contains(&own));
-        Emoji { remote, local }
+        EmojiSupport { remote, local }
     }
 
     pub(super) fn remote_schema(&self) -> String {

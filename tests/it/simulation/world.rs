@@ -13,10 +13,10 @@ use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
 use super::model::{self, Expected, Model, Rows};
-use super::numbers::{self, Reading};
-use super::op::{Break, COMMIT, Name, Op};
+use super::model_writer;
+use super::op::{COMMIT, LineBreak, Name, Op};
 use super::sites::{KINDS, Kind};
-use super::writes;
+use super::unique_numbers::{self, MeterReference};
 use crate::support::postgres::{connect, pair_in};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{Site, finish, mirror, rows, settings};
@@ -155,19 +155,19 @@ impl World {
                 let before = self.model.rows();
                 self.model.edit(op);
                 let rows = (&before, &self.model.rows());
-                writes::local(&self.site.local, &self.kind, rows).await;
+                model_writer::local(&self.site.local, &self.kind, rows).await;
             }
             Op::ReadHere(key) => {
                 self.model.edit(op);
-                writes::reading(&self.site.local, &self.kind, key).await;
+                model_writer::reading(&self.site.local, &self.kind, key).await;
             }
         }
     }
 
     /// The remote becomes what the model says.
-    async fn write_remote(&self, before: &[model::Remote]) {
+    async fn write_remote(&self, before: &[model::RemoteMeter]) {
         let rows = (before, self.model.remote.as_slice());
-        writes::remote(&self.site.remote, &self.kind, rows).await;
+        model_writer::remote(&self.site.remote, &self.kind, rows).await;
     }
 
     /// A transaction on the remote writes and stays open.
@@ -178,7 +178,7 @@ impl World {
             after.edit(&Op::End { is_commit: true });
             says(&self.late, "begin").await;
             let rows = (self.model.remote.as_slice(), after.remote.as_slice());
-            writes::remote(&self.late, &self.kind, rows).await;
+            model_writer::remote(&self.late, &self.kind, rows).await;
         }
     }
 
@@ -256,11 +256,11 @@ impl World {
     }
 
     /// A run whose line breaks once ends as if nothing had happened, or has changed nothing.
-    async fn sync_broken(&mut self, broken: Break) {
+    async fn sync_broken(&mut self, broken: LineBreak) {
         let process = self.next().clone();
         let (proxy, fault, code) = match broken {
-            Break::Remote(fault) => (&self.remote, fault, ErrorCode::RemoteUnreachable),
-            Break::Local(fault) => (&self.local, fault, ErrorCode::LocalUnreachable),
+            LineBreak::Remote(fault) => (&self.remote, fault, ErrorCode::RemoteUnreachable),
+            LineBreak::Local(fault) => (&self.local, fault, ErrorCode::LocalUnreachable),
         };
         let struck = proxy.struck();
         proxy.set_once(fault, Fault::None);
@@ -307,7 +307,7 @@ impl World {
         assert_eq!(found, self.model.rows());
         let readings = "select meter::text, number from reading order by meter";
         let readings = rows(&self.site.local, readings).await;
-        assert_eq!(readings, numbers::readings(&self.model.here));
+        assert_eq!(readings, unique_numbers::readings(&self.model.here));
         let log = "select count(*) as runs, count(*) filter (where outcome is null) as unfinished
              from meter_sync.meter_sync_log";
         let log = rows(&self.site.local, log).await;
@@ -326,7 +326,7 @@ impl World {
         }
         self.model.here.retain(|_, row| row.is_ours());
         let rows = self.model.here.values_mut();
-        rows.for_each(|row| row.reading = Reading::None);
+        rows.for_each(|row| row.reading = MeterReference::None);
         self.site
             .on_local("delete from meter where tenant_id <> 7; delete from reading")
             .await;

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio_postgres::Client;
 
-use super::debian;
+use super::debian_packages;
 use super::postgres::connect;
 use super::site::{Site, settings};
 use super::wait;
@@ -88,7 +88,7 @@ pub(crate) async fn whole_pool(url: &str) -> Vec<Client> {
 
 /// Starts it with the settings in this directory; it takes connections then.
 async fn start(directory: &TempDir, port: u16) -> Child {
-    let found = debian::found("pgbouncer", program);
+    let found = debian_packages::found("pgbouncer", program);
     let mut command = Command::new(&found.file);
     if let Some(libraries) = found.library_path() {
         command.env("LD_LIBRARY_PATH", libraries);

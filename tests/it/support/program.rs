@@ -18,10 +18,10 @@ use super::wait;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Settings beyond those of a site.
-pub(crate) type More<'a> = &'a [(Setting, &'a str)];
+pub(crate) type MoreSettings<'a> = &'a [(Setting, &'a str)];
 
 /// The program with nothing in its environment but these settings.
-pub(crate) fn bare(arguments: &[&str], more: More<'_>) -> Command {
+pub(crate) fn bare(arguments: &[&str], more: MoreSettings<'_>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meter-sync"));
     command.args(arguments).env_clear().kill_on_drop(true);
     for (setting, value) in more {
@@ -31,7 +31,7 @@ pub(crate) fn bare(arguments: &[&str], more: More<'_>) -> Command {
 }
 
 /// The program over a site, with the schedule off.
-pub(crate) fn over(site: &Site, arguments: &[&str], more: More<'_>) -> Command {
+pub(crate) fn over(site: &Site, arguments: &[&str], more: MoreSettings<'_>) -> Command {
     let mut command = bare(
         arguments,
         &[
@@ -48,25 +48,25 @@ pub(crate) fn over(site: &Site, arguments: &[&str], more: More<'_>) -> Command {
 
 /// What a command left behind.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct CommandOutput {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
 /// Runs a command to its end.
-pub(crate) async fn run(mut command: Command) -> Ended {
+pub(crate) async fn run(mut command: Command) -> CommandOutput {
     let output = command.stdin(Stdio::null()).output();
     let output = tokio::time::timeout(PATIENCE, output).await;
     let output = output.expect("the command should end").expect("start it");
-    Ended {
+    CommandOutput {
         code: output.status.code().expect("an exit code, and no signal"),
         stdout: String::from_utf8(output.stdout).expect("UTF-8"),
         stderr: String::from_utf8(output.stderr).expect("UTF-8"),
     }
 }
 
-impl Ended {
+impl CommandOutput {
     /// Fails unless standard output holds each of the texts.
     pub(crate) fn assert_says(&self, expected: &[&str]) {
         for text in expected {
@@ -76,13 +76,13 @@ impl Ended {
 }
 
 /// A program that goes on until it is told to stop; killed when dropped.
-pub(crate) struct Running {
+pub(crate) struct RunningProgram {
     child: Child,
     stderr: Arc<Mutex<String>>,
     collector: Option<JoinHandle<()>>,
 }
 
-impl Running {
+impl RunningProgram {
     /// Starts it; standard input and output are the caller's.
     pub(crate) fn start(mut command: Command) -> (Self, ChildStdin, ChildStdout) {
         command

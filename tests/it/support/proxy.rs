@@ -264,7 +264,7 @@ async fn ask(
     lose_reply: &AtomicBool,
 ) {
     let mut piece = vec![0; 64 * 1024];
-    let mut said = Said::default();
+    let mut said = PointProgress::default();
     let mut sent = 0;
     let strandings = line.strandings.load(Ordering::SeqCst);
     while let Ok(length @ 1..) = from.read(&mut piece).await {
@@ -292,14 +292,14 @@ async fn ask(
 
 /// What a client has said so far, as far as a named point needs it.
 #[derive(Default)]
-struct Said {
+struct PointProgress {
     /// How many texts of the point were seen.
     texts: usize,
     /// The end of what was sent: a text may be split between two pieces.
     tail: Vec<u8>,
 }
 
-impl Said {
+impl PointProgress {
     /// Whether the last text of the point has come; it is looked for anew then.
     fn reaches(&mut self, point: &[&str], piece: &[u8]) -> bool {
         self.tail.extend_from_slice(piece);

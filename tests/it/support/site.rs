@@ -25,7 +25,7 @@ pub(crate) const REMOTE_SCHEMA: &str = "
         active boolean not null default true,
         created_at timestamptz, updated_at timestamptz)";
 
-/// The local side in the seed system's shape: text ids and ports, a foreign key from readings, and
+/// The local side in the earlier program's shape: text ids and ports, a foreign key from readings, and
 /// a column of the site's own.
 pub(crate) const LOCAL_SCHEMA: &str = "
     create table tenant (id bigint primary key, name text);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::debian;
+use super::debian_packages;
 
 /// Says how far the clock is ahead.
 const FILE: &str = "ahead";
@@ -35,7 +35,10 @@ impl SteppedClock {
     /// Shows it to a program. What measures durations goes on as it does when a machine's clock is set.
     pub(crate) fn show_to(&self, command: &mut Command) {
         command
-            .env("LD_PRELOAD", debian::found("libfaketime", library).file)
+            .env(
+                "LD_PRELOAD",
+                debian_packages::found("libfaketime", library).file,
+            )
             .env("FAKETIME_TIMESTAMP_FILE", self.file())
             .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
@@ -47,7 +50,7 @@ impl SteppedClock {
 }
 
 fn library(root: &Path) -> Option<PathBuf> {
-    debian::folders(&root.join("usr/lib"))
+    debian_packages::folders(&root.join("usr/lib"))
         .map(|folder| folder.join("faketime/libfaketimeMT.so.1"))
         .find(|library| library.is_file())
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 use tokio_postgres::Client;
 
 use super::invariants;
-use super::trial::{End, Side, Trial};
+use super::trial::{Side, Trial, TrialDatabase};
 use crate::support::proxy::Fault;
 use crate::support::wait;
 
@@ -24,7 +24,7 @@ pub(super) struct Case {
     /// What is broken before the run starts.
     pub(super) before: &'static [Strike],
     /// Where the run is held while `during` happens.
-    pub(super) hold: Hold,
+    pub(super) hold: HoldPoint,
     pub(super) during: &'static [Strike],
     pub(super) ends: Ends,
     /// What is mended after the run; the lines are sound again anyway.
@@ -36,7 +36,7 @@ pub(super) const SOUND: Case = Case {
     name: "",
     settings: &[],
     before: &[],
-    hold: Hold::Nowhere,
+    hold: HoldPoint::Nowhere,
     during: &[],
     ends: Ends::With(Outcome::Succeeded),
     mend: &[],
@@ -68,7 +68,7 @@ pub(super) const NO_TRIGGER: &[Strike] = &[Strike::Sql(Side::Local, "drop functi
 
 /// Where a run is held.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Hold {
+pub(super) enum HoldPoint {
     Nowhere,
     /// Before this point of the line (see [`Fault::StallAt`]) reaches the server.
     At(Side, &'static [&'static str]),
@@ -155,7 +155,7 @@ impl Case {
     }
 }
 
-impl Hold {
+impl HoldPoint {
     /// The end of a run that is held here while `during` happens; that gets whoever holds the lock.
     pub(super) async fn run<T>(
         self,
@@ -167,7 +167,7 @@ impl Hold {
         match self {
             Self::Nowhere => sync.await,
             Self::At(side, point) => {
-                let line = &trial.end(side).line;
+                let line = &trial.database(side).line;
                 let struck = line.struck();
                 line.set(Fault::StallAt(point));
                 let strikes = async {
@@ -179,9 +179,9 @@ impl Hold {
                 tokio::join!(sync, strikes).0
             }
             Self::Behind(side, lock) => {
-                let holder = hold_lock(trial.end(side), lock).await;
+                let holder = hold_lock(trial.database(side), lock).await;
                 let strikes = async {
-                    let held = async || waits_for_a_lock(trial.end(side)).await;
+                    let held = async || waits_for_a_lock(trial.database(side)).await;
                     wait::until(name, held).await;
                     during(Some(&holder)).await;
                     // a victim of a deadlock is rolled back
@@ -190,7 +190,7 @@ impl Hold {
                 tokio::join!(sync, strikes).0
             }
             Self::BehindToTheEnd(side, lock) => {
-                let holder = hold_lock(trial.end(side), lock).await;
+                let holder = hold_lock(trial.database(side), lock).await;
                 let ended = sync.await;
                 holder.batch_execute("commit").await.expect("an end");
                 ended
@@ -200,17 +200,17 @@ impl Hold {
 }
 
 /// Somebody else's transaction, which has taken a lock.
-pub(super) async fn hold_lock(end: &End, lock: &str) -> Client {
-    let holder = end.connect().await;
+pub(super) async fn hold_lock(database: &TrialDatabase, lock: &str) -> Client {
+    let holder = database.connect().await;
     let begin = format!("begin; {lock}");
     holder.batch_execute(&begin).await.expect("take a lock");
     holder
 }
 
 /// Whether a statement of ours waits for a lock.
-async fn waits_for_a_lock(end: &End) -> bool {
+async fn waits_for_a_lock(database: &TrialDatabase) -> bool {
     let waits = "select 1 from pg_locks join pg_stat_activity using (pid) where not granted and usename = '$role'";
-    end.rows(waits).await != json!([])
+    database.rows(waits).await != json!([])
 }
 
 async fn strike(trial: &Trial, strikes: &[Strike]) {
@@ -220,16 +220,17 @@ async fn strike(trial: &Trial, strikes: &[Strike]) {
 async fn strike_by(trial: &Trial, strikes: &[Strike], holder: Option<&Client>) {
     for strike in strikes {
         match *strike {
-            Strike::Line(side, fault) => trial.end(side).line.set(fault),
-            Strike::Once(side, fault) => trial.end(side).line.set_once(fault, Fault::None),
-            Strike::Strand(side) => trial.end(side).line.strand(),
+            Strike::Line(side, fault) => trial.database(side).line.set(fault),
+            Strike::Once(side, fault) => trial.database(side).line.set_once(fault, Fault::None),
+            Strike::Strand(side) => trial.database(side).line.strand(),
             Strike::Gone(side) => {
-                let end = trial.end(side);
-                let are_gone = async || end.line.tasks() == 1 && end.sessions().await == json!([]);
+                let database = trial.database(side);
+                let are_gone =
+                    async || database.line.tasks() == 1 && database.sessions().await == json!([]);
                 wait::until("our connections are gone", are_gone).await;
             }
-            Strike::Sql(side, sql) => trial.end(side).run(sql).await,
-            Strike::Queue(side, sql) => queue(trial.end(side), sql).await,
+            Strike::Sql(side, sql) => trial.database(side).run(sql).await,
+            Strike::Queue(side, sql) => queue(trial.database(side), sql).await,
             Strike::Holder(sql) => {
                 // it may be the victim
                 drop(holder.expect("a holder").batch_execute(sql).await);
@@ -239,8 +240,8 @@ async fn strike_by(trial: &Trial, strikes: &[Strike], holder: Option<&Client>) {
     }
 }
 
-async fn queue(end: &End, sql: &'static str) {
-    let waiter = end.connect().await;
+async fn queue(database: &TrialDatabase, sql: &'static str) {
+    let waiter = database.connect().await;
     #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
     tokio::spawn(async move {
         let sql = format!("-- queued\nbegin; {sql}; commit");
@@ -248,7 +249,7 @@ async fn queue(end: &End, sql: &'static str) {
     });
     let waits = "select 1 from pg_stat_activity
          where datname = current_database() and query like '-- queued%' and wait_event_type = 'Lock'";
-    let waits = async || end.rows(waits).await != json!([]);
+    let waits = async || database.rows(waits).await != json!([]);
     wait::until("somebody waits for us", waits).await;
 }
 

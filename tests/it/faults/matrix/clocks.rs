@@ -9,7 +9,7 @@ use super::case::{Ends, side_by_side};
 use super::trial::Side::{self, Local, Remote};
 use super::trial::Trial;
 use super::{invariants, programs};
-use crate::support::program::{self, Running};
+use crate::support::program::{self, RunningProgram};
 use crate::support::proxy::Fault;
 use crate::support::stepped_clock::SteppedClock;
 use crate::support::wait;
@@ -53,7 +53,7 @@ async fn is_set_in_a_run(trial: &mut Trial, step: (Side, &'static [&'static str]
     let clock = SteppedClock::new();
     let mut sync = programs::sync(trial, &[]);
     clock.show_to(&mut sync);
-    let line = &trial.end(side).line;
+    let line = &trial.database(side).line;
     let struck = line.struck();
     line.set(Fault::StallAt(point));
     let set = async {
@@ -128,7 +128,7 @@ async fn a_clock_set_between_runs_has_each_slot_served_once() {
     ];
     let mut serve = program::bare(&["serve"], &settings);
     clock.show_to(&mut serve);
-    let (mut program, _address) = Running::serve(serve).await;
+    let (mut program, _address) = RunningProgram::serve(serve).await;
     are_served("the clock is right", &trial).await;
     for ahead in WAY {
         trial.change().await;

@@ -8,7 +8,7 @@ use tokio_postgres::{Client, NoTls};
 use super::case::Ends;
 use super::invariants;
 use super::trial::Side::{self, Local, Remote};
-use super::trial::{End, Trial};
+use super::trial::{Trial, TrialDatabase};
 use crate::support::postgres::{binaries, start_server_with};
 use crate::support::site::rows;
 use crate::support::wait;
@@ -22,11 +22,13 @@ const OTHERS: &str = "
     where backend_type = 'client backend' and usename <> 'crowd' and pid <> pg_backend_pid()";
 
 /// Takes every connection that the server gives to other than superusers; they are free once the clients are dropped.
-async fn take_all(end: &End) -> Vec<Client> {
-    let admin = end.connect().await;
-    let url = end.direct_url.replace(&end.sql("$role:right@"), "crowd@");
-    end.run("create role crowd login").await;
-    end.run(TERMINATE).await;
+async fn take_all(database: &TrialDatabase) -> Vec<Client> {
+    let admin = database.connect().await;
+    let url = database
+        .direct_url
+        .replace(&database.sql("$role:right@"), "crowd@");
+    database.run("create role crowd login").await;
+    database.run(TERMINATE).await;
     let mut clients = take_what_is_left(&url).await;
     let are_gone = async || rows(&admin, OTHERS).await == json!([]);
     wait::until("everybody else is gone", are_gone).await;
@@ -59,12 +61,12 @@ async fn is_crowded_out(trial: &mut Trial, side: Side) {
     trial.start_anew(&[]);
     trial.change().await;
     let before = trial.state().await;
-    let crowd = take_all(trial.end(side)).await;
+    let crowd = take_all(trial.database(side)).await;
     let run = trial.sync().await;
     drop(crowd);
     let are_gone = async || {
         let crowd = "select pid from pg_stat_activity where usename = 'crowd'";
-        trial.end(side).rows(crowd).await == json!([])
+        trial.database(side).rows(crowd).await == json!([])
     };
     wait::until("the crowd is gone", are_gone).await;
     Ends::FailingOn(side).hold(&name, &run);

@@ -7,12 +7,12 @@ use meter_sync::mirrors::state::status::{Status, StatusQuery};
 use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 
-use super::remedies;
+use super::remedy_words;
 use super::trial::{State, Trial};
 use crate::mcp::client::Assistant;
+use crate::support::http_server::{HttpServer, send};
 use crate::support::program;
 use crate::support::scrape::scrape;
-use crate::support::served::{Served, send};
 use crate::support::site::settings;
 use crate::support::wait;
 
@@ -96,7 +96,7 @@ fn history_tells(name: &str, logged: &Value, run: Option<&RunReport>) -> bool {
     };
     if let Some(error) = &run.error {
         assert!(error.message.len() > 20, "{name}: {error:?}");
-        remedies::fits(name, error);
+        remedy_words::fits(name, error);
     }
     if is_over {
         let told = json!({
@@ -158,7 +158,7 @@ fn tell_errors_again(history: &mut Value) {
 /// The REST API, MCP, the metrics and the page of a server started anew.
 async fn served_surfaces_agree(name: &str, trial: &Trial, told: &Value) {
     let (remote, local) = (&trial.remote.direct_url, &trial.local.direct_url);
-    let served = Served::new(&settings(remote, local).with(Setting::Schedule, "off")).await;
+    let served = HttpServer::new(&settings(remote, local).with(Setting::Schedule, "off")).await;
     let (code, rest) = served.ask("GET /api/v1/status").await;
     assert_eq!(code, 200, "{name}: {rest}");
     for part in PARTS {
@@ -200,7 +200,7 @@ async fn surfaces_agree(name: &str, trial: &Trial) {
         "select id, outcome, error_code from meter_sync.meter_sync_log order by seq desc limit 5";
     let told = ours.history.iter().map(|run| {
         if let Some(error) = &run.error {
-            remedies::fits(name, error);
+            remedy_words::fits(name, error);
         }
         let code = run.error.as_ref().map(|error| error.code);
         json!({"id": run.run_id, "outcome": run.outcome, "error_code": code})

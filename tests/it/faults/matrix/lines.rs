@@ -5,7 +5,7 @@ use std::time::Duration;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 
-use super::case::{Case, Ends, Hold, SOUND, Strike, all_hold};
+use super::case::{Case, Ends, HoldPoint, SOUND, Strike, all_hold};
 use super::trial::Side::{Local, Remote};
 use crate::support::proxy::Fault;
 
@@ -46,14 +46,14 @@ pub(super) const LINES: &[Case] = &[
     },
     Case {
         name: "the remote's line is reset while it is read",
-        hold: Hold::At(Remote, &["-- read the meters"]),
+        hold: HoldPoint::At(Remote, &["-- read the meters"]),
         during: &[Strike::Line(Remote, Fault::Reset)],
         ends: Ends::Failing(ErrorCode::RemoteUnreachable),
         ..SOUND
     },
     Case {
         name: "the local line is reset for a moment while meters are written",
-        hold: Hold::At(Local, &["-- update meters"]),
+        hold: HoldPoint::At(Local, &["-- update meters"]),
         during: &[
             Strike::Line(Local, Fault::Reset),
             Strike::Gone(Local),
@@ -94,7 +94,7 @@ pub(super) const LINES: &[Case] = &[
     },
     Case {
         name: "the reply to the commit is lost, and somebody else gets the run lock",
-        hold: Hold::At(Local, &["-- update meters"]),
+        hold: HoldPoint::At(Local, &["-- update meters"]),
         during: &[
             Strike::Queue(Local, TAKE_THE_RUN_LOCK),
             Strike::Once(Local, Fault::LoseReply(COMMIT)),
@@ -104,7 +104,7 @@ pub(super) const LINES: &[Case] = &[
     Case {
         name: "the remote's line is forgotten while it is read",
         settings: SHORT,
-        hold: Hold::At(Remote, &["-- read the meters"]),
+        hold: HoldPoint::At(Remote, &["-- read the meters"]),
         during: &[Strike::Strand(Remote)],
         ends: Ends::Failing(ErrorCode::RemoteTimeout),
         ..SOUND
@@ -112,7 +112,7 @@ pub(super) const LINES: &[Case] = &[
     Case {
         name: "the local line is forgotten while meters are written",
         settings: SHORT,
-        hold: Hold::At(Local, &["-- update meters"]),
+        hold: HoldPoint::At(Local, &["-- update meters"]),
         during: &[Strike::Strand(Local)],
         ends: Ends::Failing(ErrorCode::LocalTimeout),
         ..SOUND
@@ -218,7 +218,7 @@ pub(super) const CUTS: &[Case] = &[
     },
     Case {
         name: "the local side is cut off after the next bytes while meters are written",
-        hold: Hold::At(Local, &["-- update meters"]),
+        hold: HoldPoint::At(Local, &["-- update meters"]),
         during: &[Strike::Once(Local, Fault::CutReply(6_000))],
         ends: Ends::Failing(ErrorCode::LocalUnreachable),
         ..SOUND

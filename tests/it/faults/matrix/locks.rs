@@ -3,7 +3,7 @@
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 
-use super::case::{Case, Ends, Hold, SOUND, Strike, all_hold};
+use super::case::{Case, Ends, HoldPoint, SOUND, Strike, all_hold};
 use super::trial::Side::{Local, Remote};
 
 const EXCLUSIVE: &str = "lock table meter in access exclusive mode";
@@ -15,14 +15,14 @@ const TERMINATE: &str =
 pub(super) const CASES: &[Case] = &[
     Case {
         name: "our remote backends are terminated while rows are read",
-        hold: Hold::At(Remote, &["-- read the meters"]),
+        hold: HoldPoint::At(Remote, &["-- read the meters"]),
         during: &[Strike::Sql(Remote, TERMINATE)],
         ends: Ends::Failing(ErrorCode::RemoteUnreachable),
         ..SOUND
     },
     Case {
         name: "our local backends are terminated while meters are written",
-        hold: Hold::At(Local, &["-- update meters"]),
+        hold: HoldPoint::At(Local, &["-- update meters"]),
         during: &[Strike::Sql(Local, TERMINATE)],
         ends: Ends::Failing(ErrorCode::LocalUnreachable),
         ..SOUND
@@ -35,25 +35,25 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "somebody holds the lock of a local meter for too long",
         settings: &[(Setting::LockTimeout, "200ms")],
-        hold: Hold::BehindToTheEnd(Local, "select from meter where id = 5 for update"),
+        hold: HoldPoint::BehindToTheEnd(Local, "select from meter where id = 5 for update"),
         ends: Ends::Failing(ErrorCode::LocalTimeout),
         ..SOUND
     },
     Case {
         name: "somebody holds the lock of the remote table for too long",
         settings: &[(Setting::StatementTimeout, "300ms")],
-        hold: Hold::BehindToTheEnd(Remote, EXCLUSIVE),
+        hold: HoldPoint::BehindToTheEnd(Remote, EXCLUSIVE),
         ends: Ends::Failing(ErrorCode::RemoteTimeout),
         ..SOUND
     },
     Case {
         name: "somebody holds the lock of the remote table for a while",
-        hold: Hold::Behind(Remote, EXCLUSIVE),
+        hold: HoldPoint::Behind(Remote, EXCLUSIVE),
         ..SOUND
     },
     Case {
         name: "the remote table is emptied and filled again while a run waits",
-        hold: Hold::Behind(
+        hold: HoldPoint::Behind(
             Remote,
             "create temp table kept on commit drop as select * from meter; truncate meter;
              insert into meter select * from kept",
@@ -62,24 +62,24 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "the remote table gets a column while a run waits",
-        hold: Hold::Behind(Remote, "alter table meter add column floor integer"),
+        hold: HoldPoint::Behind(Remote, "alter table meter add column floor integer"),
         mend: &[Strike::Sql(Remote, "alter table meter drop column floor")],
         ..SOUND
     },
     Case {
         name: "the remote table loses a column while a run waits",
-        hold: Hold::Behind(Remote, "alter table meter drop column if exists spare"),
+        hold: HoldPoint::Behind(Remote, "alter table meter drop column if exists spare"),
         ..SOUND
     },
     Case {
         name: "a change of the local table waits for the run",
-        hold: Hold::At(Local, &["-- update meters"]),
+        hold: HoldPoint::At(Local, &["-- update meters"]),
         during: &[Strike::Queue(Local, EXCLUSIVE)],
         ..SOUND
     },
     Case {
         name: "a local writer and the run would wait for each other",
-        hold: Hold::Behind(
+        hold: HoldPoint::Behind(
             Local,
             "set local deadlock_timeout = '10ms'; update meter set site_note = 'first' where id = 37",
         ),

@@ -3,15 +3,15 @@
 
 use meter_sync::error::ErrorCode;
 
-use super::case::{Case, Ends, Hold, SOUND, Strike};
+use super::case::{Case, Ends, HoldPoint, SOUND, Strike};
 use super::invariants;
 use super::trial::Side::{Local, Remote};
 use super::trial::Trial;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::proxy::{Fault, Proxy};
 
-const READS: Hold = Hold::At(Remote, &["-- read the meters"]);
-const WRITES: Hold = Hold::At(Local, &["-- update meters"]);
+const READS: HoldPoint = HoldPoint::At(Remote, &["-- read the meters"]);
+const WRITES: HoldPoint = HoldPoint::At(Local, &["-- update meters"]);
 
 /// A pooler that keeps idle connections for a second: they have to be back in the end.
 const SOON: &str = "server_idle_timeout = 1";
@@ -26,7 +26,7 @@ async fn behind() -> (Trial, PgBouncer) {
 }
 
 /// A pooler that is killed while a run is held, and is up again soon.
-async fn is_killed(trial: &mut Trial, pooler: &mut PgBouncer, hold: Hold) {
+async fn is_killed(trial: &mut Trial, pooler: &mut PgBouncer, hold: HoldPoint) {
     let name = format!("the pooler is killed: {hold:?}");
     println!("{name}");
     trial.start_anew(&[]);
@@ -63,8 +63,8 @@ async fn before() -> (Trial, PgBouncer) {
         (&mut trial.remote, &pooler.remote_url),
         (&mut trial.local, &pooler.local_url),
     ];
-    for (end, url) in ends {
-        (end.line, end.url) = Proxy::before(url).await;
+    for (database, url) in ends {
+        (database.line, database.url) = Proxy::before(url).await;
     }
     // the listeners of the lines to the servers
     trial.other_tasks += 2;

@@ -10,7 +10,7 @@ use super::case::side_by_side;
 use super::invariants;
 use super::trial::Side::{self, Local, Remote};
 use super::trial::Trial;
-use crate::support::program::{self, Ended, Running};
+use crate::support::program::{self, CommandOutput, RunningProgram};
 use crate::support::proxy::Fault;
 use crate::support::wait;
 
@@ -56,10 +56,10 @@ async fn signalled(
     trial.start_anew(&[]);
     trial.change().await;
     let before = trial.state().await;
-    let line = &trial.end(side).line;
+    let line = &trial.database(side).line;
     let struck = line.struck();
     line.set(Fault::StallAt(point));
-    let (mut running, _input, _output) = Running::start(sync(trial, &[]));
+    let (mut running, _input, _output) = RunningProgram::start(sync(trial, &[]));
     let held = async || line.struck() > struck;
     wait::until(&name, held).await;
     let code = match signal {
@@ -91,7 +91,7 @@ fn a_program_stopped_or_killed_in_any_phase_leaves_old_or_new_and_the_next_run_c
     });
 }
 
-fn report(ended: &Ended) -> RunReport {
+fn report(ended: &CommandOutput) -> RunReport {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 

@@ -2,7 +2,7 @@
 
 use meter_sync::error::ErrorCode;
 
-use super::case::{Case, Ends, Hold, SOUND, Strike, all_hold};
+use super::case::{Case, Ends, HoldPoint, SOUND, Strike, all_hold};
 use super::trial::Side::{Local, Remote};
 
 /// Has the sync sign in anew, as limits and rights of a role count from then on.
@@ -64,7 +64,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "the local role may not write any more while meters are written",
-        hold: Hold::At(Local, &["-- update meters"]),
+        hold: HoldPoint::At(Local, &["-- update meters"]),
         during: &[Strike::Sql(Local, "revoke update on meter from $role")],
         ends: Ends::Failing(ErrorCode::LocalAuth),
         mend: &[Strike::Sql(Local, "grant update on meter to $role")],
@@ -101,7 +101,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "the local table loses a column while a run starts",
-        hold: Hold::At(Local, &["-- try the door"]),
+        hold: HoldPoint::At(Local, &["-- try the door"]),
         during: &[Strike::Sql(Local, NO_SPARE)],
         ..SOUND
     },

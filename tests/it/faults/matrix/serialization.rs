@@ -4,7 +4,7 @@
 
 use meter_sync::error::ErrorCode;
 
-use super::case::{Case, Ends, Hold, SOUND};
+use super::case::{Case, Ends, HoldPoint, SOUND};
 use super::trial::Side::Local;
 use super::trial::Trial;
 
@@ -27,7 +27,7 @@ const MOVE: &str = "
 
 const MOVED: Case = Case {
     name: "a meter moves to another part of the local table while the run waits for it",
-    hold: Hold::Behind(Local, MOVE),
+    hold: HoldPoint::Behind(Local, MOVE),
     ends: Ends::Failing(ErrorCode::LocalTimeout),
     ..SOUND
 };

@@ -86,7 +86,7 @@ async fn crashes(servers: &mut Servers, (side, point): Point, code: ErrorCode) {
     trial.start_anew(&[]);
     trial.change().await;
     let before = trial.state().await;
-    let line = &trial.end(side).line;
+    let line = &trial.database(side).line;
     let struck = line.struck();
     line.set(Fault::StallAt(point));
     let crash = async {
@@ -109,7 +109,7 @@ async fn freezes(servers: &mut Servers, (side, point): Point, code: ErrorCode) {
     trial.start_anew(SHORT);
     trial.change().await;
     let before = trial.state().await;
-    let line = &trial.end(side).line;
+    let line = &trial.database(side).line;
     let struck = line.struck();
     line.set(Fault::StallAt(point));
     let frozen = async {

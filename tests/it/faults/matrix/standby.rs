@@ -7,10 +7,10 @@ use meter_sync::model::Outcome;
 use serde_json::json;
 use tokio_postgres::Client;
 
-use super::case::{Ends, Hold, hold_lock};
+use super::case::{Ends, HoldPoint, hold_lock};
 use super::invariants;
 use super::trial::Side::Remote;
-use super::trial::{CHANGES, End, Trial};
+use super::trial::{CHANGES, Trial, TrialDatabase};
 use crate::support::postgres::{binaries, start_server, start_server_with};
 use crate::support::standby::standby_of;
 use crate::support::wait;
@@ -22,13 +22,13 @@ const VIEW: &str = "
     grant select on waiting to $role";
 
 /// Where a run is held while the replay comes.
-const IDLE: Hold = Hold::At(Remote, &["-- read the meters"]);
-const READING: Hold = Hold::Behind(Remote, "select pg_advisory_xact_lock(20)");
+const IDLE: HoldPoint = HoldPoint::At(Remote, &["-- read the meters"]);
+const READING: HoldPoint = HoldPoint::Behind(Remote, "select pg_advisory_xact_lock(20)");
 
 /// A primary, a standby that reads are not to hold up for long, and a site that reads from the standby.
 struct Site {
     _servers: [Server; 3],
-    primary: End,
+    primary: TrialDatabase,
     trial: Trial,
 }
 
@@ -49,7 +49,7 @@ impl Site {
         let mut trial = Trial::over((&urls.0, &urls.1), 40).await;
         trial.remote.run(VIEW).await;
         let standby_server = standby_of(&mut primary_server).await;
-        let standby = End::at(&standby_server.url("postgres")).await;
+        let standby = TrialDatabase::at(&standby_server.url("postgres")).await;
         let primary = std::mem::replace(&mut trial.remote, standby);
         trial.start_anew(&[]);
         trial.other_tasks = primary.line.tasks();
@@ -86,7 +86,7 @@ impl Site {
     }
 
     /// A run that is in the way of the replay.
-    async fn is_ended(&mut self, name: &str, hold: Hold) {
+    async fn is_ended(&mut self, name: &str, hold: HoldPoint) {
         println!("{name}");
         self.on_primary(CHANGES).await;
         let before = self.trial.state().await;

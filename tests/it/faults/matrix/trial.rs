@@ -68,7 +68,7 @@ impl Side {
 }
 
 /// One of the two databases.
-pub(super) struct End {
+pub(super) struct TrialDatabase {
     /// Signs the test in.
     admin_url: String,
     /// Whom the sync signs in as.
@@ -80,11 +80,11 @@ pub(super) struct End {
     pub(super) line: Proxy,
 }
 
-impl End {
+impl TrialDatabase {
     async fn new(admin_url: &str, schema: &str) -> Self {
-        let end = Self::at(admin_url).await;
-        end.run(schema).await;
-        end
+        let database = Self::at(admin_url).await;
+        database.run(schema).await;
+        database
     }
 
     /// The same in a database that has the tables and the role.
@@ -165,8 +165,8 @@ impl State {
 
 /// Two databases, the lines to them, and the runs over them.
 pub(super) struct Trial {
-    pub(super) remote: End,
-    pub(super) local: End,
+    pub(super) remote: TrialDatabase,
+    pub(super) local: TrialDatabase,
     pub(super) mirror: Mirror,
     /// What the runs are made of.
     settings: SettingFlags,
@@ -194,8 +194,8 @@ impl Trial {
     pub(super) async fn over((remote, local): (&str, &str), rows: u32) -> Self {
         let remote_schema = REMOTE.replace("$rows", &rows.to_string());
         let (remote, local) = (
-            End::new(remote, &remote_schema).await,
-            End::new(local, LOCAL).await,
+            TrialDatabase::new(remote, &remote_schema).await,
+            TrialDatabase::new(local, LOCAL).await,
         );
         let settings = settings(&remote.url, &local.url);
         let trial = Self {
@@ -213,7 +213,7 @@ impl Trial {
         trial
     }
 
-    pub(super) fn end(&self, side: Side) -> &End {
+    pub(super) fn database(&self, side: Side) -> &TrialDatabase {
         match side {
             Side::Remote => &self.remote,
             Side::Local => &self.local,
@@ -312,12 +312,12 @@ fn alive_tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
 
-async fn meters(end: &End, which: &str) -> BTreeMap<String, Meter> {
+async fn meters(database: &TrialDatabase, which: &str) -> BTreeMap<String, Meter> {
     let texts = format!(
         "select (select jsonb_object_agg(key, value) from jsonb_each_text(to_jsonb(m.*))) as meter
          from meter m where {which}"
     );
-    let texts = end.rows(&texts).await;
+    let texts = database.rows(&texts).await;
     let texts = texts.as_array().expect("rows").iter();
     let meter = |row: &Value| {
         let meter = row["meter"].as_object().expect("columns").clone();

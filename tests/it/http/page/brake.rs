@@ -6,8 +6,8 @@ use meter_sync::model::Trigger;
 use serde_json::{Value, json};
 
 use super::{Browser, assert_says, served};
-use crate::support::held;
-use crate::support::served::Served;
+use crate::support::http_server::HttpServer;
+use crate::support::run_hold;
 use crate::support::site::{Site, finish, mirror, rows};
 
 /// A site in sync with twenty meters, of which ten are gone on the remote since.
@@ -38,7 +38,7 @@ async fn what_the_brake_held_back_is_asked_about_and_a_person_can_allow_it() {
     let served = served(&site).await;
     let browser = Browser::new(&served);
     browser.follow("/sync", "do=sync").await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     let id = refused(&site).await;
     for path in ["/", &format!("/runs/{id}")] {
         let page = browser.read(path).await;
@@ -62,7 +62,7 @@ async fn what_the_brake_held_back_is_asked_about_and_a_person_can_allow_it() {
         .follow("/sync", &format!("do=sync&sure=yes&allow={id}"))
         .await;
     assert_eq!(
-        held::outcomes(&site).await,
+        run_hold::outcomes(&site).await,
         json!(["succeeded", "refused", "succeeded"])
     );
     assert_says(
@@ -82,14 +82,14 @@ async fn no_meter_is_deactivated_that_was_not_shown() {
     let served = served(&site).await;
     let browser = Browser::new(&served);
     browser.follow("/sync", "do=preview").await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     let id = refused(&site).await;
     site.on_remote("delete from meter where id = 10").await;
     let path = browser
         .follow("/sync", &format!("do=sync&sure=yes&allow={id}"))
         .await;
     assert_eq!(
-        held::outcomes(&site).await,
+        run_hold::outcomes(&site).await,
         json!(["succeeded", "dry_run", "refused"])
     );
     assert_eq!(active(&site).await, 20);
@@ -106,7 +106,7 @@ async fn no_meter_is_deactivated_that_was_not_shown() {
     browser
         .follow("/sync", &format!("do=sync&sure=yes&allow={anew}"))
         .await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     assert_eq!(active(&site).await, 9);
 }
 
@@ -118,7 +118,7 @@ async fn a_remote_that_changes_each_minute_can_be_approved() {
     let served = served(&site).await;
     let browser = Browser::new(&served);
     browser.follow("/sync", "do=sync").await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     let id = refused(&site).await;
     let page = browser.read(&format!("/runs/{id}")).await;
     assert_says(
@@ -133,7 +133,7 @@ async fn a_remote_that_changes_each_minute_can_be_approved() {
         .follow("/sync", &format!("do=sync&sure=yes&allow={id}"))
         .await;
     assert_eq!(
-        held::outcomes(&site).await,
+        run_hold::outcomes(&site).await,
         json!(["succeeded", "refused", "succeeded"])
     );
     assert_eq!(active(&site).await, 10);
@@ -145,10 +145,10 @@ async fn what_was_allowed_once_is_asked_about_again_when_it_comes_again() {
     let served = served(&site).await;
     let browser = Browser::new(&served);
     browser.follow("/sync", "do=sync").await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     let allow = format!("do=sync&sure=yes&allow={}", refused(&site).await);
     browser.follow("/sync", &allow).await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     // They come back, and are gone once more.
     site.on_remote("insert into meter (id, tenant_id, name) select n, 7, 'Meter ' || n from generate_series(11, 20) n")
         .await;
@@ -178,7 +178,7 @@ async fn a_run_that_held_nothing_back_cannot_be_approved() {
         &browser.read(&path).await,
         &["Nothing was started: this run held no meters back."],
     );
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["succeeded"]));
 }
 
 #[tokio::test]
@@ -189,12 +189,12 @@ async fn what_was_allowed_for_one_table_is_not_for_another() {
     )
     .await;
     let other = site.settings().with(Setting::LocalTable, "meter_b");
-    let (here, there) = (served(&site).await, Served::new(&other).await);
+    let (here, there) = (served(&site).await, HttpServer::new(&other).await);
     let (here, there) = (Browser::new(&here), Browser::new(&there));
     finish(&mirror(&other), Request::new(Trigger::Cli)).await;
     let theirs = refused(&site).await;
     here.follow("/sync", "do=sync").await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     let ours = refused(&site).await;
     let digests = rows(
         &site.local,

@@ -2,8 +2,8 @@
 //! lets in. What needs a browser is for `tests/judges/page`.
 
 mod brake;
-mod guarded;
 mod pages;
+mod security;
 mod status;
 mod tenant_pages;
 mod tenants;
@@ -12,7 +12,7 @@ use meter_sync::config::Setting;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
 
-use crate::support::served::{Served, send};
+use crate::support::http_server::{HttpServer, send};
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site};
 
 const READ: &str = "0123456789abcdef";
@@ -20,13 +20,13 @@ const OPERATE: &str = "fedcba9876543210";
 
 /// A browser at a served site; it follows no redirect by itself.
 struct Browser<'a> {
-    served: &'a Served,
+    served: &'a HttpServer,
     client: Client,
     cookie: Option<String>,
 }
 
 impl<'a> Browser<'a> {
-    fn new(served: &'a Served) -> Self {
+    fn new(served: &'a HttpServer) -> Self {
         let client = Client::builder().redirect(Policy::none()).build();
         Self {
             served,
@@ -115,8 +115,8 @@ fn assert_says(html: &str, expected: &[&str]) {
     }
 }
 
-async fn served(site: &Site) -> Served {
-    Served::new(&site.settings()).await
+async fn served(site: &Site) -> HttpServer {
+    HttpServer::new(&site.settings()).await
 }
 
 /// A site of the tenants 7, 8 and 9, whose meters are in one local table.
@@ -128,8 +128,8 @@ async fn shared_site() -> Site {
 }
 
 /// The page of many mirrors over a site.
-async fn served_for(site: &Site, tenants: &str) -> Served {
-    Served::new(&site.settings().with(Setting::Tenants, tenants)).await
+async fn served_for(site: &Site, tenants: &str) -> HttpServer {
+    HttpServer::new(&site.settings().with(Setting::Tenants, tenants)).await
 }
 
 /// The values of an attribute in a page.

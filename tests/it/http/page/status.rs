@@ -7,8 +7,8 @@ use meter_sync::mirrors::Claim;
 use serde_json::json;
 
 use super::{Browser, assert_says, served, words};
-use crate::support::held::{self, Held};
-use crate::support::served::Served;
+use crate::support::http_server::HttpServer;
+use crate::support::run_hold::{self, RunHold};
 use crate::support::site::{NOWHERE, Site, mirror, rows};
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn the_schedule_is_told_in_words_with_its_zone() {
             .settings()
             .with(Setting::Schedule, line)
             .with(Setting::Timezone, "Europe/Berlin");
-        let served = Served::new(&settings).await;
+        let served = HttpServer::new(&settings).await;
         assert_says(&Browser::new(&served).read("/").await, &[said]);
     }
 }
@@ -70,7 +70,7 @@ async fn missed_slots_and_who_holds_the_schedule_are_those_of_our_tenant() {
     let claim = runs.claim_slot(hours_ago(2)).await;
     assert_eq!(claim.expect("a claim"), Claim::Ours);
     // A process that only shows takes no slot itself.
-    let served = Served::new(&settings.with(Setting::ReadOnly, "true")).await;
+    let served = HttpServer::new(&settings.with(Setting::ReadOnly, "true")).await;
     let page = Browser::new(&served).read("/").await;
     assert!(page.contains("2 slots missed from"), "{page}");
     assert!(
@@ -86,7 +86,7 @@ async fn missed_slots_and_who_holds_the_schedule_are_those_of_our_tenant() {
 
 #[tokio::test]
 async fn without_databases_the_page_says_which_settings_are_missing() {
-    let served = Served::new(&meter_sync::config::SettingFlags::default()).await;
+    let served = HttpServer::new(&meter_sync::config::SettingFlags::default()).await;
     let page = Browser::new(&served).read("/").await;
     assert_says(
         &page,
@@ -110,11 +110,11 @@ async fn a_form_syncs_and_the_page_says_what_changed() {
     let served = served(&site).await;
     let browser = Browser::new(&served);
     assert_eq!(browser.follow("/sync", "do=sync").await, "/");
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["succeeded"]));
     site.on_remote("update meter set name = 'Main boiler' where id = 1")
         .await;
     browser.follow("/sync", "do=sync").await;
-    held::outcomes(&site).await;
+    run_hold::outcomes(&site).await;
     let page = browser.read("/").await;
     assert_says(
         &page,
@@ -142,7 +142,7 @@ async fn a_preview_has_a_page_of_its_own_and_writes_nothing() {
     let served = served(&site).await;
     let browser = Browser::new(&served);
     let path = browser.follow("/sync", "do=preview").await;
-    assert_eq!(held::outcomes(&site).await, json!(["dry_run"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["dry_run"]));
     let page = browser.read(&path).await;
     assert_says(
         &page,
@@ -164,9 +164,9 @@ async fn a_run_in_progress_shows_wherever_it_was_started_and_a_second_click_lead
     site.on_remote("insert into meter (id, tenant_id) values (1, 7)")
         .await;
     let (here, elsewhere) = (served(&site).await, served(&site).await);
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     Browser::new(&elsewhere).follow("/sync", "do=sync").await;
-    held::running(&site).await;
+    run_hold::running(&site).await;
     for served in [&here, &elsewhere] {
         let browser = Browser::new(served);
         let page = browser.read("/").await;
@@ -187,7 +187,7 @@ async fn a_run_in_progress_shows_wherever_it_was_started_and_a_second_click_lead
         );
     }
     held.release().await;
-    assert_eq!(held::outcomes(&site).await, json!(["succeeded"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["succeeded"]));
 }
 
 #[tokio::test]
@@ -197,7 +197,7 @@ async fn a_failure_shows_its_time_its_cause_and_what_to_do() {
     let served = served(&site).await;
     let browser = Browser::new(&served);
     browser.follow("/sync", "do=sync").await;
-    assert_eq!(held::outcomes(&site).await, json!(["failed"]));
+    assert_eq!(run_hold::outcomes(&site).await, json!(["failed"]));
     let page = browser.read("/").await;
     assert_says(
         &page,
@@ -216,7 +216,7 @@ async fn with_the_local_database_down_the_page_still_says_so() {
         .await
         .settings()
         .with(Setting::LocalUrl, NOWHERE);
-    let served = Served::new(&settings).await;
+    let served = HttpServer::new(&settings).await;
     let page = Browser::new(&served).read("/").await;
     assert_says(
         &page,

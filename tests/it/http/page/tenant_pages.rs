@@ -3,9 +3,9 @@
 use meter_sync::config::Setting;
 use serde_json::json;
 
-use super::guarded::assert_only_our_own;
+use super::security::assert_only_our_own;
 use super::{Browser, OPERATE, READ, assert_says, attributes, header, served_for, shared_site};
-use crate::support::served::Served;
+use crate::support::http_server::HttpServer;
 use crate::support::site::{Site, rows};
 use crate::support::wait;
 
@@ -155,7 +155,7 @@ async fn an_unknown_tenant_has_no_pages() {
     let without_slash = browser.open("/tenants/7").await;
     assert_eq!(header(&without_slash, "location"), "/tenants/7/");
     assert_eq!(browser.open("/runs").await.status(), 404);
-    let only = Served::new(&site.settings().with(Setting::TenantId, "7")).await;
+    let only = HttpServer::new(&site.settings().with(Setting::TenantId, "7")).await;
     let browser = Browser::new(&only);
     assert_eq!(browser.open("/tenants/7/").await.status(), 404);
     assert_eq!(browser.open("/").await.status(), 200);
@@ -176,7 +176,7 @@ async fn a_token_for_some_tenants_has_no_pages_of_the_others() {
     let site = shared_site().await;
     let tokens = format!("trigger:ann@7:{OPERATE}");
     let settings = site.settings().with(Setting::Tokens, tokens);
-    let served = Served::new(&settings.clone().with(Setting::Tenants, "7,8")).await;
+    let served = HttpServer::new(&settings.clone().with(Setting::Tenants, "7,8")).await;
     let mut browser = Browser::new(&served);
     browser.sign_in(OPERATE).await;
     for path in PAGES {
@@ -199,7 +199,7 @@ async fn a_token_for_some_tenants_has_no_pages_of_the_others() {
     );
     ended(&site, 1).await;
 
-    let only = Served::new(&settings.with(Setting::TenantId, "8")).await;
+    let only = HttpServer::new(&settings.with(Setting::TenantId, "8")).await;
     let mut browser = Browser::new(&only);
     browser.sign_in(OPERATE).await;
     for path in PAGES {
@@ -213,7 +213,7 @@ async fn a_browser_comes_back_from_the_sign_in_to_the_tenant() {
     let site = shared_site().await;
     let tokens = format!("read:{READ},trigger:{OPERATE}");
     let settings = site.settings().with(Setting::Tenants, "7,8");
-    let served = Served::new(&settings.with(Setting::Tokens, tokens)).await;
+    let served = HttpServer::new(&settings.with(Setting::Tokens, tokens)).await;
     let mut browser = Browser::new(&served);
     for path in PAGES.iter().map(|path| format!("/tenants/7{path}")) {
         let sent = browser.open(&path).await;

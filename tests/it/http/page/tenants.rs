@@ -9,7 +9,7 @@ use meter_sync::model::Trigger;
 use super::{
     Browser, OPERATE, READ, assert_says, attributes, header, served_for, shared_site, words,
 };
-use crate::support::served::Served;
+use crate::support::http_server::HttpServer;
 use crate::support::site::{LOCAL_SCHEMA, NOWHERE, REMOTE_SCHEMA, Site, finish, mirrors};
 
 /// The addresses of the tenants' pages, in the order of the list.
@@ -80,10 +80,10 @@ async fn the_list_counts_by_health_and_has_the_worst_first() {
 }
 
 /// A site with as many tenants, `Site 1` and so on.
-async fn crowd(tenants: u32) -> (Site, Served) {
+async fn crowd(tenants: u32) -> (Site, HttpServer) {
     let site = shared_site().await;
     let query = format!("select n, 'Site ' || n as name from generate_series(1, {tenants}) n");
-    let served = Served::new(&site.settings().with(Setting::TenantsQuery, query)).await;
+    let served = HttpServer::new(&site.settings().with(Setting::TenantsQuery, query)).await;
     (site, served)
 }
 
@@ -151,7 +151,7 @@ async fn ids_and_names_of_any_characters_are_text_and_lead_to_their_tenant() {
         "select id, name from (values {}) v (id, name)",
         rows.join(", ")
     );
-    let served = Served::new(&site.settings().with(Setting::TenantsQuery, query)).await;
+    let served = HttpServer::new(&site.settings().with(Setting::TenantsQuery, query)).await;
     let browser = Browser::new(&served);
     let page = browser.read("/").await;
     assert_eq!(page.matches("<script").count(), 1, "our own: {page}");
@@ -179,7 +179,7 @@ async fn a_token_for_some_tenants_lists_and_counts_only_those() {
     let site = shared_site().await;
     let tokens = format!("read:ann@7,9:{READ},trigger:{OPERATE}");
     let settings = site.settings().with(Setting::Tenants, "7,8,9");
-    let served = Served::new(&settings.with(Setting::Tokens, tokens)).await;
+    let served = HttpServer::new(&settings.with(Setting::Tokens, tokens)).await;
     let mut browser = Browser::new(&served);
     browser.sign_in(READ).await;
     let page = browser.read("/").await;
@@ -203,7 +203,7 @@ async fn without_the_local_database_the_list_says_what_is_wrong() {
         .settings()
         .with(Setting::Tenants, "7,8")
         .with(Setting::LocalUrl, NOWHERE);
-    let served = Served::new(&settings).await;
+    let served = HttpServer::new(&settings).await;
     let page = Browser::new(&served).read("/").await;
     assert_says(
         &page,

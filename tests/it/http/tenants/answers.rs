@@ -4,7 +4,7 @@ use meter_sync::config::{Setting, SettingFlags};
 use serde_json::{Value, json};
 
 use super::{of_three, site, sync};
-use crate::http::v1::api::Api;
+use crate::http::v1::api_client::ApiClient;
 use crate::support::site::{Site, rows};
 
 fn ids(page: &Value) -> Vec<&str> {
@@ -18,7 +18,7 @@ fn ids(page: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn each_tenant_has_the_routes_of_a_mirror() {
     let site = site().await;
-    let api = Api::new(&of_three(&site)).await;
+    let api = ApiClient::new(&of_three(&site)).await;
     let run = sync(&api, "7").await;
     let other = sync(&api, "8").await;
     let status = api.ask("GET /api/v1/tenants/7/status").await;
@@ -58,7 +58,7 @@ async fn each_tenant_has_the_routes_of_a_mirror() {
 #[tokio::test]
 async fn pages_and_places_stay_with_the_tenant() {
     let site = site().await;
-    let api = Api::new(&of_three(&site)).await;
+    let api = ApiClient::new(&of_three(&site)).await;
     sync(&api, "7").await;
     sync(&api, "07").await;
     let first = api.ask("GET /api/v1/tenants/7/runs?limit=1").await;
@@ -83,7 +83,7 @@ async fn pages_and_places_stay_with_the_tenant() {
 #[tokio::test]
 async fn without_a_tenant_the_status_is_of_all_and_all_else_needs_one() {
     let site = site().await;
-    let api = Api::new(&of_three(&site)).await;
+    let api = ApiClient::new(&of_three(&site)).await;
     let run = sync(&api, "7").await;
     let status = api.ask("GET /api/v1/status").await;
     assert_eq!(status.status, 200);
@@ -117,7 +117,7 @@ async fn without_a_tenant_the_status_is_of_all_and_all_else_needs_one() {
 #[tokio::test]
 async fn a_tenant_that_is_not_kept_is_unknown_and_the_nearest_are_named() {
     let site = site().await;
-    let api = Api::new(&of_three(&site)).await;
+    let api = ApiClient::new(&of_three(&site)).await;
     for path in ["status", "sync", "runs", "events", "meters/1"] {
         let method = if path == "sync" { "POST" } else { "GET" };
         let answer = api
@@ -139,7 +139,7 @@ async fn a_tenant_that_is_not_kept_is_unknown_and_the_nearest_are_named() {
 #[tokio::test]
 async fn tenants_are_listed_page_by_page_and_found_by_name_and_health() {
     let site = site().await;
-    let api = Api::new(&of_three(&site)).await;
+    let api = ApiClient::new(&of_three(&site)).await;
     sync(&api, "8").await;
     let all = api.ask("GET /api/v1/tenants").await;
     assert_eq!(ids(&all.body), ["7", "9", "8"]);
@@ -185,7 +185,7 @@ async fn tenants_are_listed_page_by_page_and_found_by_name_and_health() {
 #[tokio::test]
 async fn a_process_of_one_tenant_lists_it_and_has_its_routes() {
     let site = Site::new().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let page = api.ask("GET /api/v1/tenants").await;
     assert_eq!(ids(&page.body), ["7"]);
     assert_eq!(page.body["tenants"][0]["name"], "Acme");
@@ -201,7 +201,7 @@ async fn a_process_of_one_tenant_lists_it_and_has_its_routes() {
 async fn what_cannot_be_listed_is_a_problem_and_no_empty_list() {
     let site = Site::new().await;
     site.on_local("delete from tenant").await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     for line in ["GET /api/v1/tenants", "GET /api/v1/tenants/7/status"] {
         let answer = api.ask(line).await;
         assert_eq!(answer.problem(), (503, "TENANT_NOT_CONFIGURED"), "{line}");
@@ -209,7 +209,7 @@ async fn what_cannot_be_listed_is_a_problem_and_no_empty_list() {
     let nowhere = SettingFlags::default()
         .with(Setting::Schedule, "off")
         .with(Setting::Tenants, "7,8");
-    let api = Api::new(&nowhere).await;
+    let api = ApiClient::new(&nowhere).await;
     for line in [
         "GET /api/v1/tenants",
         "GET /api/v1/tenants/7/status",
@@ -228,7 +228,7 @@ async fn what_cannot_be_listed_is_a_problem_and_no_empty_list() {
 #[tokio::test]
 async fn the_old_routes_tell_of_all_tenants_only_what_is_true_of_all() {
     let site = site().await;
-    let api = Api::new(&of_three(&site)).await;
+    let api = ApiClient::new(&of_three(&site)).await;
     let empty = json!({"last_sync_at": null, "last_sync_success": null, "last_sync_error": null,
         "inserted_count": null, "updated_count": null, "deleted_count": null,
         "meter_count": null, "is_syncing": false});

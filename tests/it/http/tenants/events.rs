@@ -10,16 +10,16 @@ use meter_sync::model::Trigger;
 use serde_json::{Value, json};
 
 use super::{of_three, site, sync};
-use crate::http::v1::api::Api;
-use crate::support::events::events;
-use crate::support::served::send;
+use crate::http::v1::api_client::ApiClient;
+use crate::support::event_stream::events;
+use crate::support::http_server::send;
 use crate::support::site::mirrors;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 type RunEvents = Pin<Box<dyn Stream<Item = (String, String)> + Send>>;
 
-async fn listen(api: &Api, path: &str, token: &str) -> RunEvents {
+async fn listen(api: &ApiClient, path: &str, token: &str) -> RunEvents {
     let request = api
         .served
         .request(&format!("GET {path}"))
@@ -41,7 +41,7 @@ async fn next(events: &mut RunEvents, name: &str) -> Value {
 #[tokio::test]
 async fn the_stream_of_all_tells_when_a_tenant_changes_and_the_stream_of_one_of_its_runs() {
     let site = site().await;
-    let api = Api::new(&of_three(&site)).await;
+    let api = ApiClient::new(&of_three(&site)).await;
     let mut all = listen(&api, "/api/v1/events", "none set").await;
     let mut of_seven = listen(&api, "/api/v1/tenants/7/events", "none set").await;
     let first = next(&mut all, "status").await;
@@ -66,7 +66,7 @@ async fn the_stream_of_all_tells_when_a_tenant_changes_and_the_stream_of_one_of_
 async fn a_stream_is_silent_about_tenants_that_the_token_does_not_count_for() {
     let site = site().await;
     let tokens = "read:ann@7:0123456789abcdef,trigger:fedcba9876543210";
-    let api = Api::with(
+    let api = ApiClient::with(
         &of_three(&site).with(Setting::Tokens, tokens),
         "fedcba9876543210",
     )
@@ -88,7 +88,7 @@ async fn a_stream_is_silent_about_tenants_that_the_token_does_not_count_for() {
 #[tokio::test]
 async fn the_stream_of_a_tenant_tells_that_a_sweep_of_another_process_found_it_unchanged() {
     let site = site().await;
-    let api = Api::new(&of_three(&site)).await;
+    let api = ApiClient::new(&of_three(&site)).await;
     sync(&api, "7").await;
     let mut of_seven = listen(&api, "/api/v1/tenants/7/events", "none set").await;
     let first = next(&mut of_seven, "status").await;

@@ -3,7 +3,7 @@
 use meter_sync::config::Setting;
 
 use super::{of_three, site, sync};
-use crate::http::v1::api::Api;
+use crate::http::v1::api_client::ApiClient;
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::scrape::scrape;
 use crate::support::site::{Site, settings};
@@ -13,7 +13,7 @@ const LAST_SUCCESS: &str = "meter_sync_last_success_timestamp_seconds";
 #[tokio::test]
 async fn tenants_are_counted_by_health_and_few_have_series_of_their_own() {
     let site = site().await;
-    let api = Api::new(&of_three(&site)).await;
+    let api = ApiClient::new(&of_three(&site)).await;
     sync(&api, "7").await;
     sync(&api, "8").await;
     let two = scrape(&api.served.address).await;
@@ -50,7 +50,7 @@ async fn beyond_a_hundred_tenants_none_has_a_series_of_its_own() {
         );
         site.on_local(&fill).await;
         let settings = site.settings().with(Setting::Tenants, "all");
-        let api = Api::new(&settings).await;
+        let api = ApiClient::new(&settings).await;
         let scrape = scrape(&api.served.address).await;
         assert_eq!(scrape.sum("meter_sync_tenants"), f64::from(count));
         assert_eq!(scrape.text.contains("tenant=\""), has_series, "{count}");
@@ -63,7 +63,7 @@ async fn an_id_cannot_break_out_of_its_label() {
     let remote = "create table meter (id bigint primary key, tenant_id text not null, name text, active boolean not null default true)";
     let site = Site::with_schemas(remote, local).await;
     let query = r#"select E'a"b\\c\nd' as id union all select 'e'"#;
-    let api = Api::new(&site.settings().with(Setting::TenantsQuery, query)).await;
+    let api = ApiClient::new(&site.settings().with(Setting::TenantsQuery, query)).await;
     let scrape = scrape(&api.served.address).await;
     let series = r#"meter_sync_tenant_health{tenant="a\"b\\c\nd",health="never_run"}"#;
     assert_eq!(scrape.value(series), 1.0);
@@ -74,7 +74,7 @@ async fn a_local_database_that_hangs_is_down_and_the_scrape_ends() {
     let site = site().await;
     let (proxy, url) = Proxy::before(&site.pair.local_url).await;
     let settings = settings(&site.pair.remote_url, &url).with(Setting::Tenants, "7,8,9");
-    let api = Api::new(&settings).await;
+    let api = ApiClient::new(&settings).await;
     assert_eq!(
         scrape(&api.served.address).await.sum("meter_sync_tenants"),
         3.0

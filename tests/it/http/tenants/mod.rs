@@ -3,12 +3,12 @@
 mod answers;
 mod events;
 mod metrics;
-mod routes;
+mod route_decisions;
 mod scopes;
 
 use meter_sync::config::{Setting, SettingFlags};
 
-use super::v1::api::Api;
+use super::v1::api_client::ApiClient;
 use crate::support::site::Site;
 
 const METERS: &str = "insert into meter (id, tenant_id, name)
@@ -27,7 +27,7 @@ fn of_three(site: &Site) -> SettingFlags {
 }
 
 /// A sync of one tenant to its end; gives the run.
-async fn sync(api: &Api, tenant: &str) -> String {
+async fn sync(api: &ApiClient, tenant: &str) -> String {
     let line = format!("POST /api/v1/tenants/{tenant}/sync");
     let waited = api.ask_with(&line, |request| request.header("prefer", "wait=50"));
     let answer = waited.await;

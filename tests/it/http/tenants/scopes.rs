@@ -4,16 +4,16 @@ use meter_sync::config::{Setting, SettingFlags};
 use reqwest::{RequestBuilder, Response};
 use serde_json::json;
 
-use super::routes::Decision::{
+use super::route_decisions::Decision::{
     Conversation, Filtered, OfTenant, Public, Refused, TenantRequired, ToolCall,
 };
-use super::routes::{self, DESCRIBED, Decision, OF_TENANT};
+use super::route_decisions::{self, DESCRIBED, Decision, OF_TENANT};
 use super::{of_three, site, sync};
-use crate::http::v1::api::Api;
+use crate::http::v1::api_client::ApiClient;
 use crate::mcp::client::Assistant;
-use crate::support::served::{Served, send};
+use crate::support::http_server::{HttpServer, send};
 use crate::support::site::Site;
-use crate::support::stateless;
+use crate::support::stateless_request;
 
 const ROOT: &str = "0123456789abcdef";
 /// Of tenant 7.
@@ -32,7 +32,7 @@ fn with_tokens(settings: &SettingFlags) -> SettingFlags {
 #[tokio::test]
 async fn every_described_route_has_a_decision() {
     let site = Site::new().await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let mut decided: Vec<_> = DESCRIBED
         .iter()
         .map(|(line, _)| (*line).to_owned())
@@ -57,7 +57,7 @@ async fn read(mut response: Response) -> (u16, String) {
 }
 
 /// The request of a line of the tables, as the server's own page or an assistant sends it.
-fn request(served: &Served, line: &str, token: &str) -> RequestBuilder {
+fn request(served: &HttpServer, line: &str, token: &str) -> RequestBuilder {
     let (line, tenant) = line.split_once(" for ").unwrap_or((line, ""));
     let request = served.request(line).bearer_auth(token);
     let request = request.header("origin", format!("http://{}", served.address));
@@ -73,16 +73,16 @@ fn request(served: &Served, line: &str, token: &str) -> RequestBuilder {
 /// A call of the status tool.
 fn tool_call(request: RequestBuilder, tenant: &str) -> RequestBuilder {
     let (method, tool) = ("tools/call", "meter_sync_status");
-    let headers = stateless::headers(method, Some(tool)).into_iter();
+    let headers = stateless_request::headers(method, Some(tool)).into_iter();
     let request = headers.fold(request, |request, (name, value)| {
         request.header(name, value)
     });
     let params = json!({"name": tool, "arguments": {"tenant_id": tenant}});
-    request.json(&stateless::message(method, params))
+    request.json(&stateless_request::message(method, params))
 }
 
 /// Status and text of the answer, without the times that a page shows.
-async fn ask(served: &Served, line: &str, token: &str) -> (u16, String) {
+async fn ask(served: &HttpServer, line: &str, token: &str) -> (u16, String) {
     let (status, text) = read(send(request(served, line, token)).await).await;
     let mut pieces = text.split("<time ");
     let first = pieces.next().unwrap_or_default().to_owned();
@@ -117,9 +117,9 @@ fn needs_trigger(line: &str) -> bool {
 #[tokio::test]
 async fn among_several_tenants_every_route_answers_a_token_as_was_decided() {
     let site = site().await;
-    let api = Api::with(&with_tokens(&of_three(&site)), ROOT).await;
+    let api = ApiClient::with(&with_tokens(&of_three(&site)), ROOT).await;
     let (ours, theirs) = (sync(&api, "7").await, sync(&api, "8").await);
-    for route in routes::all() {
+    for route in route_decisions::all() {
         for token in [ANN, EVE] {
             assert_route(&api.served, route, [&ours, &theirs], token).await;
         }
@@ -128,7 +128,7 @@ async fn among_several_tenants_every_route_answers_a_token_as_was_decided() {
 
 /// Asks a route for the own tenant, with its run, and for another one, with that one's run.
 async fn assert_route(
-    served: &Served,
+    served: &HttpServer,
     (line, decision): (&str, Decision),
     [ours, theirs]: [&str; 2],
     token: &str,
@@ -199,7 +199,7 @@ fn assert_denied(
 async fn in_every_conversation_a_tenant_that_is_not_the_tokens_is_unknown() {
     let site = site().await;
     let tokens = format!("trigger:cam@7,8:{ANN},read:dan@7,8:{EVE}");
-    let served = Served::new(&of_three(&site).with(Setting::Tokens, tokens)).await;
+    let served = HttpServer::new(&of_three(&site).with(Setting::Tokens, tokens)).await;
     for (token, refusal) in [(ANN, "[TENANT_UNKNOWN]"), (EVE, "[READ_ONLY]")] {
         for assistant in [
             Assistant::at(&served.address, Some(token)).await,
@@ -230,7 +230,7 @@ fn assert_tells_nothing_of_others(line: &str, text: &str) {
 #[tokio::test]
 async fn counts_are_of_the_tenants_of_the_token() {
     let site = site().await;
-    let api = Api::with(&with_tokens(&of_three(&site)), BOB).await;
+    let api = ApiClient::with(&with_tokens(&of_three(&site)), BOB).await;
     sync(&api, "8").await;
     let page = api.ask("GET /api/v1/tenants").await.body;
     assert_eq!((&page["total"], &page["matching"]), (&1.into(), &1.into()));
@@ -248,7 +248,7 @@ async fn counts_are_of_the_tenants_of_the_token() {
 async fn a_token_for_none_of_the_tenants_finds_none() {
     let site = site().await;
     let settings = site.settings().with(Setting::Tenants, "7,9");
-    let api = Api::with(&with_tokens(&settings), BOB).await;
+    let api = ApiClient::with(&with_tokens(&settings), BOB).await;
     assert_eq!(api.ask("GET /api/v1/tenants").await.body["total"], 0);
     for line in [
         "POST /api/v1/sync",
@@ -274,7 +274,7 @@ async fn a_token_counts_for_the_tenant_that_is_written_like_it() {
     let remote = "create table meter (id bigint primary key, tenant_id text not null, name text, active boolean not null default true)";
     let site = Site::with_schemas(remote, local).await;
     let settings = site.settings().with(Setting::Tenants, "all");
-    let api = Api::with(&with_tokens(&settings), ANN).await;
+    let api = ApiClient::with(&with_tokens(&settings), ANN).await;
     let page = api.ask("GET /api/v1/tenants").await.body;
     assert_eq!(page["total"], 1, "{page:#}");
     assert_eq!(page["tenants"][0]["name"], "Acme");
@@ -285,7 +285,7 @@ async fn a_token_counts_for_the_tenant_that_is_written_like_it() {
 /// Every route of a process that keeps one tenant, but for those that need no token.
 fn of_one() -> Vec<String> {
     let run = "0190c2f1-7a00-7000-8000-000000000001";
-    let lines = routes::all().map(|(line, _)| match line.contains("/api/") {
+    let lines = route_decisions::all().map(|(line, _)| match line.contains("/api/") {
         true => line.to_owned(),
         false => line.replace(OF_TENANT, ""),
     });
@@ -304,14 +304,14 @@ async fn a_process_of_one_tenant_is_closed_to_a_token_of_another_on_every_route(
     let site = Site::new().await;
     let set = site.settings().with(Setting::TenantId, "07");
     for settings in [site.settings(), set] {
-        let served = Served::new(&with_tokens(&settings)).await;
+        let served = HttpServer::new(&with_tokens(&settings)).await;
         for line in of_one() {
             assert_is_of_one(&served, &line).await;
         }
     }
 }
 
-async fn assert_is_of_one(served: &Served, line: &str) {
+async fn assert_is_of_one(served: &HttpServer, line: &str) {
     let (status, text) = ask(served, line, BOB).await;
     if OPEN.contains(&line) {
         assert_eq!(status, 200, "{line}");
@@ -331,7 +331,7 @@ async fn assert_is_of_one(served: &Served, line: &str) {
 async fn a_token_of_a_tenant_is_refused_while_nobody_knows_whose_the_meters_are() {
     let site = Site::new().await;
     site.on_local("delete from tenant").await;
-    let served = Served::new(&with_tokens(&site.settings())).await;
+    let served = HttpServer::new(&with_tokens(&site.settings())).await;
     let (status, text) = ask(&served, "GET /api/v1/status", ANN).await;
     assert!(
         status == 503 && text.contains("TENANT_NOT_CONFIGURED"),

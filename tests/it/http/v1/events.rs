@@ -7,11 +7,11 @@ use futures_util::{Stream, StreamExt};
 use meter_sync::config::{Setting, SettingFlags};
 use serde_json::{Value, json};
 
-use super::api::Api;
-use crate::support::events::events;
-use crate::support::held::Held;
+use super::api_client::ApiClient;
+use crate::support::event_stream::events;
+use crate::support::http_server::{HttpServer, send};
 use crate::support::proxy::{Fault, Proxy};
-use crate::support::served::{Served, send};
+use crate::support::run_hold::RunHold;
 use crate::support::site::Site;
 use crate::support::wait;
 
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Listener(Pin<Box<dyn Stream<Item = (String, String)> + Send>>);
 
 impl Listener {
-    async fn new(served: &Served) -> Self {
+    async fn new(served: &HttpServer) -> Self {
         Self(Box::pin(events(send(served.request(EVENTS)).await)))
     }
 
@@ -53,7 +53,7 @@ async fn a_stream_begins_with_the_status_and_tells_of_a_run_from_begin_to_end() 
     let site = Site::new().await;
     site.on_remote("insert into meter (id, tenant_id) values (1, 7)")
         .await;
-    let api = Api::new(&site.settings()).await;
+    let api = ApiClient::new(&site.settings()).await;
     let response = send(api.served.request(EVENTS)).await;
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert_eq!(response.headers()["x-accel-buffering"], "no");
@@ -70,7 +70,7 @@ async fn a_stream_begins_with_the_status_and_tells_of_a_run_from_begin_to_end() 
     };
     api.assert_fits(&of("status"), &status);
 
-    let held = Held::new(&site).await;
+    let held = RunHold::new(&site).await;
     let accepted = api.ask("POST /api/v1/sync").await.body;
     let (name, progress) = listener.next().await;
     assert_eq!(name, "progress");
@@ -90,7 +90,7 @@ async fn a_stream_begins_with_the_status_and_tells_of_a_run_from_begin_to_end() 
 #[tokio::test]
 async fn a_run_of_another_process_is_told_of_too() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let mut listener = Listener::new(&served).await;
     let (_, status) = listener.next().await;
     assert!(status.get("last_run").is_none());
@@ -105,7 +105,7 @@ async fn a_run_of_another_process_is_told_of_too() {
 async fn a_remote_that_is_lost_is_told_of() {
     let site = Site::new().await;
     let nowhere = "postgres://nobody@127.0.0.1:1/nothing";
-    let served = Served::new(&site.settings().with(Setting::RemoteUrl, nowhere)).await;
+    let served = HttpServer::new(&site.settings().with(Setting::RemoteUrl, nowhere)).await;
     let mut listener = Listener::new(&served).await;
     let (_, status) = listener.next().await;
     assert_eq!(status["connections"]["remote"]["state"], "unknown");
@@ -125,7 +125,7 @@ async fn a_remote_that_is_lost_is_told_of() {
 async fn a_local_database_that_is_lost_and_back_is_told_of_though_nothing_runs() {
     let site = Site::new().await;
     let (line, through) = Proxy::before(&site.pair.local_url).await;
-    let served = Served::new(&site.settings().with(Setting::LocalUrl, through)).await;
+    let served = HttpServer::new(&site.settings().with(Setting::LocalUrl, through)).await;
     let mut listener = Listener::new(&served).await;
     let local = |status: &Value| status["connections"]["local"]["state"].clone();
     let (_, status) = listener.next().await;
@@ -140,7 +140,7 @@ async fn a_local_database_that_is_lost_and_back_is_told_of_though_nothing_runs()
 #[tokio::test]
 async fn streams_end_at_once_when_the_server_stops() {
     let site = Site::new().await;
-    let served = Served::new(&site.settings()).await;
+    let served = HttpServer::new(&site.settings()).await;
     let mut listener = Listener::new(&served).await;
     listener.next().await;
     let begun = Instant::now();
@@ -152,7 +152,7 @@ async fn streams_end_at_once_when_the_server_stops() {
 
 #[tokio::test]
 async fn there_are_so_many_streams_and_room_again_when_one_ends() {
-    let served = Served::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
+    let served = HttpServer::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
     let mut open = Vec::new();
     for _ in 0..100 {
         let response = send(served.request(EVENTS)).await;

@@ -1,9 +1,9 @@
-//! Version 1 of the REST API. Every answer is held against the API's own description (`api`).
+//! Version 1 of the REST API. Every answer is held against the API's own description (`api_client`).
 
-pub(super) mod api;
-mod described;
-mod documented;
+pub(super) mod api_client;
+mod documentation;
 mod events;
-mod reading;
-mod refused;
-mod syncing;
+mod openapi;
+mod read_routes;
+mod refused_requests;
+mod sync_requests;

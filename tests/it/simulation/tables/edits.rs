@@ -1,9 +1,9 @@
 //! What people do to the two tables, as SQL.
 
-use super::table::{Column, Draw, Special, Table};
+use super::table::{Column, Draw, Table, TableFeature};
 
 /// Draws edits of a table.
-pub(super) struct Edits<'t> {
+pub(super) struct EditGenerator<'t> {
     table: &'t Table,
     /// Keys of numbers from here on were never used.
     fresh: usize,
@@ -11,7 +11,7 @@ pub(super) struct Edits<'t> {
     written: usize,
 }
 
-impl<'t> Edits<'t> {
+impl<'t> EditGenerator<'t> {
     pub(super) fn new(table: &'t Table) -> Self {
         let fresh = table.rows + 1;
         Self {
@@ -35,7 +35,7 @@ impl<'t> Edits<'t> {
             3 => format!("delete from meter where {some}"),
             4 => format!("update meter set {tenant} = 15 - {tenant} where {some}"),
             5 => format!("update meter set {active} = not {active} where {some}"),
-            6 if self.table.special != Special::Referenced => self.rekey(draw),
+            6 if self.table.special != TableFeature::Referenced => self.rekey(draw),
             _ => {
                 let first = self.fresh;
                 self.fresh += draw.of(&[1, 3, 70]);
@@ -153,7 +153,7 @@ impl<'t> Edits<'t> {
     /// The unique values of local rows become others that nobody else has.
     fn renumber(&self, some: &str) -> String {
         let value = match (self.table.special, self.written % 2) {
-            (Special::Unique(_), 0) => "null".to_owned(),
+            (TableFeature::Unique(_), 0) => "null".to_owned(),
             _ => format!("'here {} ' || o.n", self.written),
         };
         match self.table.serial() {

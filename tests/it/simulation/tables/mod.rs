@@ -7,12 +7,12 @@
 use table::{Draw, Table};
 use trial::Trial;
 
-use crate::support::size::{seed, size};
+use crate::support::test_size::{seed, size};
 
 mod edits;
 mod keys;
 mod kinds;
-mod late;
+mod late_transaction;
 mod oracle;
 mod table;
 mod trial;

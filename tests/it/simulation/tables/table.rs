@@ -5,7 +5,7 @@ use quickcheck::{Arbitrary, Gen};
 
 use super::keys::{ENCODINGS, KEYS, Key, TAKES_ALL};
 use super::kinds::{EMOJI, KINDS, Kind, MISFITS};
-use crate::pinned::columns::{NAMES, quoted};
+use crate::pinned::column_names::{NAMES, quoted};
 use crate::support::postgres::pair_in;
 use crate::support::site::Site;
 
@@ -28,7 +28,7 @@ impl Draw {
 
 /// What is special about a table; one thing at a time, so that the model stays small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Special {
+pub(super) enum TableFeature {
     Nothing,
     /// Some rows cannot be stored.
     Misfits,
@@ -38,15 +38,15 @@ pub(super) enum Special {
     Referenced,
 }
 
-const SPECIALS: &[Special] = &[
-    Special::Nothing,
-    Special::Nothing,
-    Special::Misfits,
-    Special::Unique("create unique index on meter (%)"),
-    Special::Unique("create unique index on meter (lower(%))"),
-    Special::Unique("alter table meter add exclude using btree (% with =)"),
-    Special::Unique("alter table meter add unique (%) deferrable initially deferred"),
-    Special::Referenced,
+const SPECIALS: &[TableFeature] = &[
+    TableFeature::Nothing,
+    TableFeature::Nothing,
+    TableFeature::Misfits,
+    TableFeature::Unique("create unique index on meter (%)"),
+    TableFeature::Unique("create unique index on meter (lower(%))"),
+    TableFeature::Unique("alter table meter add exclude using btree (% with =)"),
+    TableFeature::Unique("alter table meter add unique (%) deferrable initially deferred"),
+    TableFeature::Referenced,
 ];
 
 /// A column that both sides have; its name is quoted.
@@ -77,7 +77,7 @@ impl Column {
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) encodings: [&'static str; 2],
-    pub(super) special: Special,
+    pub(super) special: TableFeature,
     pub(super) key: Vec<(Column, &'static str)>,
     /// All synced columns but the key and the active column.
     pub(super) columns: Vec<Column>,
@@ -120,7 +120,7 @@ impl Table {
             )
         });
         let key = key.collect();
-        let unique = matches!(special, Special::Unique(_) | Special::Referenced);
+        let unique = matches!(special, TableFeature::Unique(_) | TableFeature::Referenced);
         let mut kinds: Vec<Kind> = unique.then_some(SERIAL).into_iter().collect();
         kinds.extend((0..=draw.below(7)).map(|_| kind(draw, special, encodings)));
         let columns = kinds.into_iter().map(|(remote, locals, values)| Column {
@@ -180,9 +180,9 @@ impl Table {
         };
         let serial = self.serial().unwrap_or_default();
         let rule = match self.special {
-            Special::Nothing | Special::Misfits => String::new(),
-            Special::Unique(rule) => rule.replace('%', serial),
-            Special::Referenced => format!(
+            TableFeature::Nothing | TableFeature::Misfits => String::new(),
+            TableFeature::Unique(rule) => rule.replace('%', serial),
+            TableFeature::Referenced => format!(
                 "alter table meter add unique ({serial});
                  create table reading (owner text, meter text references meter ({serial}) on update cascade on delete cascade)"
             ),
@@ -214,8 +214,8 @@ impl Table {
     }
 }
 
-fn kind(draw: &mut Draw, special: Special, encodings: [&str; 2]) -> Kind {
-    if special != Special::Misfits || draw.below(2) == 0 {
+fn kind(draw: &mut Draw, special: TableFeature, encodings: [&str; 2]) -> Kind {
+    if special != TableFeature::Misfits || draw.below(2) == 0 {
         return draw.of(KINDS);
     }
     if TAKES_ALL.contains(&encodings[0]) && draw.below(2) == 0 {

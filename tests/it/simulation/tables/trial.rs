@@ -5,20 +5,20 @@ use meter_sync::mirrors::run::report::{RunReport, RunState};
 use meter_sync::mirrors::{Allow, Mirror, Request};
 use meter_sync::model::{Counts, Outcome, Permission, Trigger};
 
-use super::edits::Edits;
-use super::late::Late;
+use super::edits::EditGenerator;
+use super::late_transaction::LateTransaction;
 use super::oracle::{self, Rows};
-use super::table::{Draw, Special, Table};
+use super::table::{Draw, Table, TableFeature};
 use crate::support::site::{Site, finish, mirror};
 
 pub(super) struct Trial<'t> {
     table: &'t Table,
-    edits: Edits<'t>,
+    edits: EditGenerator<'t>,
     site: Site,
     settings: SettingFlags,
     /// Two processes.
     processes: [Mirror; 2],
-    late: Late,
+    late: LateTransaction,
     /// What was done so far, to be told when something is wrong.
     log: Vec<String>,
 }
@@ -34,10 +34,10 @@ impl<'t> Trial<'t> {
     pub(super) async fn new(table: &'t Table, seed: u64, draw: &mut Draw) -> Self {
         let site = table.site().await;
         let settings = table.settings(&site);
-        let late = Late::new(&site.pair.remote_url).await;
+        let late = LateTransaction::new(&site.pair.remote_url).await;
         let mut trial = Self {
             table,
-            edits: Edits::new(table),
+            edits: EditGenerator::new(table),
             processes: [mirror(&settings), mirror(&settings)],
             late,
             log: vec![format!("TEST_SEED={seed} {table:#?}")],
@@ -103,7 +103,7 @@ impl<'t> Trial<'t> {
 
     /// Readings refer to some meters by their unique value.
     async fn refer(&mut self, draw: &mut Draw) {
-        if self.table.special == Special::Referenced {
+        if self.table.special == TableFeature::Referenced {
             let (key, serial) = (
                 self.table.key_names(),
                 self.table.serial().unwrap_or_default(),
@@ -159,7 +159,7 @@ impl<'t> Trial<'t> {
             let found: Vec<_> = wrong.iter().map(|(key, _)| found.get(*key)).collect();
             panic!("{found:#?} should be {wrong:#?} {runs:#?} {}", self.told());
         }
-        if self.table.special == Special::Referenced {
+        if self.table.special == TableFeature::Referenced {
             let key = self
                 .table
                 .key
