@@ -101,8 +101,8 @@ copy (
     )
 }
 
-/// Runs a statement that lists entries, and sorts them. For the errors that [`grouped_by_hash`] lists, undoes
-/// the statement and returns `None`.
+/// Runs a statement that lists entries, and sorts them. Returns `None` if the statement cannot be computed (see
+/// [`grouped_by_hash`]).
 async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
     let listed = grouped_by_hash(tx, entries(tx, sql));
     Ok(listed.await?.flatten())
