@@ -30,7 +30,7 @@ pub(super) async fn findings(
     };
     if mapping.has_table_per_tenant() {
         let looked = local_tables(&mut local, all).await;
-        findings.push(Finding::of("local tables", looked.map_err(Failure::from)));
+        findings.push(Finding::of("local tables", looked));
     }
     if extent == RowLimit::First {
         return findings;
@@ -41,8 +41,11 @@ pub(super) async fn findings(
     };
     if let Ok(relations) = relations(&mut remote, &mut local, first).await {
         let looked = remote_tenants(&mut remote, config, &relations, all).await;
-        let looked = looked.map_err(|error| engine::failure(&error, &mapping.source));
-        findings.push(Finding::of("remote tenants", looked));
+        findings.push(Finding::of_source(
+            "remote tenants",
+            looked,
+            &mapping.source,
+        ));
     }
     findings
 }

@@ -19,10 +19,10 @@ pub(super) async fn findings(
     match look(local, mapping).await {
         Ok(Some(known)) => match compared(local, &known, mapping, relations).await {
             Ok(findings) => findings,
-            Err(error) => vec![Finding::new("drift", Verdict::Failed(error.failure()))],
+            Err(error) => vec![Finding::of("drift", Err(error))],
         },
         Ok(None) => Vec::new(),
-        Err(failure) => vec![Finding::new("drift", Verdict::Failed(failure))],
+        Err(failure) => vec![Finding::of("drift", Err(failure))],
     }
 }
 

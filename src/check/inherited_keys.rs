@@ -5,7 +5,6 @@ use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::db::{Local, param};
 use crate::engine::{self, Relations, Scope, SyncError};
-use crate::error::Failure;
 
 /// Checks that no two rows have the same key; `None` if no table inherits from the local table.
 pub(super) async fn finding(
@@ -14,7 +13,6 @@ pub(super) async fn finding(
     scope: &Scope,
 ) -> Option<Finding> {
     let looked = look(local, relations, scope).await.transpose()?;
-    let looked = looked.map_err(Failure::from);
     Some(Finding::of("keys of inheriting tables", looked))
 }
 

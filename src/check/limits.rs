@@ -82,7 +82,7 @@ where r.rolname = session_user and d.datname = current_database() and not r.rols
 
 fn connections_finding<S: Side>(looked: Result<Verdict, DbError>) -> Finding {
     let subject = format!("{} connections", S::NAME);
-    Finding::of(&subject, looked.map_err(Failure::from))
+    Finding::of(&subject, looked)
 }
 
 /// Checks that the role may open as many connections as one run needs at once. Warns if a process with many tenants

@@ -26,7 +26,7 @@ pub(super) async fn of_remote(endpoint: Option<&Endpoint>, limits: &Limits) -> O
     let ask = async |one: &Endpoint| {
         let mut reached = CheckedConnection::<Remote>::new(Some(one), limits).await?;
         let tx = reached.look().await?;
-        ask(&tx).await.map_err(Failure::from)
+        Ok(ask(&tx).await?)
     };
     let each = several(endpoint)?;
     let answers = join_all(each.iter().map(ask)).await;
@@ -38,7 +38,7 @@ pub(super) async fn of_local(endpoint: Option<&Endpoint>, limits: &Limits) -> Op
     let ask = async |one: &Endpoint| {
         let mut reached = CheckedConnection::<Local>::new(Some(one), limits).await?;
         let tx = reached.look().await?;
-        ask(&tx).await.map_err(Failure::from)
+        Ok(ask(&tx).await?)
     };
     let each = several(endpoint)?;
     let answers = join_all(each.iter().map(ask)).await;

@@ -9,14 +9,15 @@
 use chrono::{DateTime, Utc};
 
 use crate::clock;
-use crate::config::{Config, ConfigError, Setting};
+use crate::config::{Config, ConfigError, Setting, Source};
 use crate::db::{Local, Remote};
-use crate::engine::SyncError;
+use crate::engine::{self, SyncError};
 use crate::error::Failure;
 use crate::mirrors::tenant::{self, TenantCheck};
 use crate::model::TenantId;
 
 use connections::CheckedConnection;
+use tables::CheckedTables;
 use tenant_rows::RowLimit;
 
 mod all_tenants;
@@ -62,8 +63,16 @@ impl Finding {
         }
     }
 
-    fn of(subject: &str, looked: Result<Verdict, Failure>) -> Self {
-        Self::new(subject, looked.unwrap_or_else(Verdict::Failed))
+    fn of(subject: &str, looked: Result<Verdict, impl Into<Failure>>) -> Self {
+        let verdict = looked.unwrap_or_else(|error| Verdict::Failed(error.into()));
+        Self::new(subject, verdict)
+    }
+
+    /// Returns the finding of a check that reads the source of the remote rows.
+    fn of_source(subject: &str, looked: Result<Verdict, SyncError>, source: &Source) -> Self {
+        let verdict =
+            looked.unwrap_or_else(|error| Verdict::Failed(engine::failure(&error, source)));
+        Self::new(subject, verdict)
     }
 }
 
@@ -116,11 +125,11 @@ async fn look(config: &Config, extent: RowLimit) -> Vec<Finding> {
                 tenant = Some(id);
                 finding
             }
-            Err(failure) => Finding::new("tenant", Verdict::Failed(failure)),
+            Err(failure) => Finding::of("tenant", Err(failure)),
         });
     }
-    let sides = (remote.as_mut(), local.as_mut());
-    findings.extend(tables_and_rows(config, sides, tenant.as_ref(), extent).await);
+    let (remote, local) = (remote.as_mut(), local.as_mut());
+    findings.extend(tables_and_rows(config, remote, local, tenant.as_ref(), extent).await);
     findings.push(schedule(config, clock::now()));
     findings
 }
@@ -128,10 +137,8 @@ async fn look(config: &Config, extent: RowLimit) -> Vec<Finding> {
 /// Checks both meter tables, the privileges on them, and their rows.
 async fn tables_and_rows(
     config: &Config,
-    (remote, local): (
-        Option<&mut CheckedConnection<Remote>>,
-        Option<&mut CheckedConnection<Local>>,
-    ),
+    remote: Option<&mut CheckedConnection<Remote>>,
+    local: Option<&mut CheckedConnection<Local>>,
     tenant: Option<&TenantId>,
     extent: RowLimit,
 ) -> Vec<Finding> {
@@ -141,15 +148,14 @@ async fn tables_and_rows(
         (Some(remote), Some(local), Some(tenant)) => {
             let (found, both) = tables::relations(remote, local, mapping, tenant).await;
             findings.extend(found);
-            let relations = both.as_ref().map(|(relations, _)| relations);
+            let relations = both.as_ref().map(|both| &both.relations);
             findings.push(privileges::remote_table(remote, mapping, relations).await);
             findings.push(privileges::local_table(local, mapping, relations).await);
-            if let Some((relations, scope)) = &both {
+            if let Some(both @ CheckedTables { relations, scope }) = &both {
                 findings.extend(used_objects::finding(local, relations).await);
                 findings.extend(column_drift::findings(local, mapping, relations).await);
                 findings.extend(sequences::findings(local, relations).await);
                 findings.extend(inherited_keys::finding(local, relations, scope).await);
-                let both = (relations, scope);
                 findings.push(tenant_rows::remote(remote, config, both, extent).await);
                 findings.extend(tenant_rows::tenant_indexes(remote, local, mapping, both).await);
             }

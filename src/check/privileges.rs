@@ -27,7 +27,7 @@ pub(super) async fn remote_is_only_read(remote: &mut CheckedConnection<Remote>) 
         })
     };
     let looked: Result<Verdict, DbError> = looked.await;
-    Finding::of("remote is only read", looked.map_err(Failure::from))
+    Finding::of("remote is only read", looked)
 }
 
 const TEMPORARY: &str = "\
@@ -49,7 +49,7 @@ pub(super) async fn temporary_tables(local: &mut CheckedConnection<Local>) -> Fi
         })
     };
     let looked: Result<Verdict, DbError> = looked.await;
-    Finding::of("local temporary tables", looked.map_err(Failure::from))
+    Finding::of("local temporary tables", looked)
 }
 
 const LACKING: &str = "\
@@ -78,10 +78,7 @@ pub(super) async fn remote_table(
     relations: Option<&Relations>,
 ) -> Finding {
     let looked = look_at_remote(remote, mapping, relations).await;
-    Finding::of(
-        "remote privileges",
-        looked.map_err(|e| engine::failure(&e, &mapping.source)),
-    )
+    Finding::of_source("remote privileges", looked, &mapping.source)
 }
 
 async fn look_at_remote(
@@ -132,7 +129,7 @@ pub(super) async fn local_table(
     relations: Option<&Relations>,
 ) -> Finding {
     let looked = look_at_local(local, mapping, relations).await;
-    Finding::of("local privileges", looked.map_err(Failure::from))
+    Finding::of("local privileges", looked)
 }
 
 async fn look_at_local(

@@ -57,7 +57,7 @@ pub(super) async fn look_at_several(
 }
 
 async fn all(config: &Config) -> Result<(Mirrors, Vec<TenantMirror>), Failure> {
-    let mirrors = Mirrors::new(config.clone(), TaskTracker::new()).map_err(Failure::from)?;
+    let mirrors = Mirrors::new(config.clone(), TaskTracker::new())?;
     let all = mirrors.all().await?.to_vec();
     match all.is_empty() {
         true => Err(Failure::new(

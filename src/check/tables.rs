@@ -29,7 +29,7 @@ pub(super) async fn of_our_own(local: &mut CheckedConnection<Local>) -> Finding 
         })
     };
     let looked: Result<Verdict, DbError> = looked.await;
-    Finding::of("sync tables", looked.map_err(Failure::from))
+    Finding::of("sync tables", looked)
 }
 
 const MAY_MAKE: &str = "\
@@ -70,16 +70,23 @@ async fn may_write(tx: &Tx<'_, Local>) -> Result<Verdict, DbError> {
     Ok(Verdict::Failed(failure.with_remedy(remedy)))
 }
 
-/// Reports which columns are synced, which are not, and which are converted. Also returns the relations and the
-/// tenant's scope; `None` if the tables cannot be synced.
+/// Both meter tables, if a sync can use them.
+pub(super) struct CheckedTables {
+    pub(super) relations: Relations,
+    /// The rows of the tenant whose meters are checked.
+    pub(super) scope: Scope,
+}
+
+/// Reports which columns are synced, which are not, and which are converted. Also returns both tables; `None` if they
+/// cannot be synced.
 pub(super) async fn relations(
     remote: &mut CheckedConnection<Remote>,
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
-) -> (Vec<Finding>, Option<(Relations, Scope)>) {
+) -> (Vec<Finding>, Option<CheckedTables>) {
     match look_at_both(remote, local, mapping, tenant).await {
-        Ok((findings, relations, scope)) => (findings, Some((relations, scope))),
+        Ok((findings, tables)) => (findings, Some(tables)),
         Err(error) => {
             let failed = Verdict::Failed(engine::failure(&error, &mapping.source));
             (vec![Finding::new("columns", failed)], None)
@@ -92,7 +99,7 @@ async fn look_at_both(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
-) -> Result<(Vec<Finding>, Relations, Scope), SyncError> {
+) -> Result<(Vec<Finding>, CheckedTables), SyncError> {
     let there = remote.look().await?;
     let here = local.look().await?;
     let mark = RunId::at(clock::now());
@@ -109,7 +116,7 @@ async fn look_at_both(
         findings.extend(only_there(remote_table, &relations, mapping));
     }
     findings.extend(converted(&relations));
-    Ok((findings, relations, scope))
+    Ok((findings, CheckedTables { relations, scope }))
 }
 
 fn synced(relations: &Relations) -> Finding {

@@ -1,11 +1,11 @@
 //! Checks the tenant's rows on the remote, and the indexes on the tenant column on both sides.
 
 use super::connections::CheckedConnection;
+use super::tables::CheckedTables;
 use super::{Finding, Verdict};
 use crate::config::{Config, Mapping, Source};
 use crate::db::{DbError, Local, Remote, Side, Tx, catalog, param, quote};
 use crate::engine::{self, Relations, Scope, SyncError};
-use crate::error::Failure;
 use crate::model::TenantId;
 
 /// How many of the tenant's remote rows are computed.
@@ -28,9 +28,10 @@ const FIRST: u32 = 100;
 pub(super) async fn remote(
     remote: &mut CheckedConnection<Remote>,
     config: &Config,
-    (relations, scope): (&Relations, &Scope),
+    tables: &CheckedTables,
     extent: RowLimit,
 ) -> Finding {
+    let CheckedTables { relations, scope } = tables;
     let tenant = &scope.tenant;
     let source = &config.mapping.source;
     let looked = async {
@@ -60,9 +61,7 @@ pub(super) async fn remote(
         };
         Ok(Verdict::Ok(format!("{count} of tenant {tenant}{hidden}")))
     };
-    let looked: Result<Verdict, SyncError> = looked.await;
-    let looked = looked.map_err(|e| engine::failure(&e, source));
-    Finding::of(SUBJECT, looked)
+    Finding::of_source(SUBJECT, looked.await, source)
 }
 
 fn count(relations: &Relations, scope: &Scope) -> String {
@@ -141,8 +140,9 @@ pub(super) async fn tenant_indexes(
     remote: &mut CheckedConnection<Remote>,
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-    (relations, scope): (&Relations, &Scope),
+    tables: &CheckedTables,
 ) -> Vec<Finding> {
+    let CheckedTables { relations, scope } = tables;
     let column = &mapping.tenant_column;
     let mut findings = Vec::new();
     if let Source::Table(_) = mapping.source {
@@ -180,7 +180,7 @@ async fn tenant_index<S: Side>(
     read: ByTenant<'_>,
 ) -> Option<Finding> {
     let looked = async { look_for_index(&tx?, column, &read).await };
-    let looked = looked.await.map_err(Failure::from).transpose()?;
+    let looked = looked.await.transpose()?;
     let subject = format!("index on the {} tenant", S::NAME);
     Some(Finding::of(&subject, looked))
 }

@@ -28,7 +28,7 @@ pub(super) async fn of(local: &mut CheckedConnection<Local>, mapping: &Mapping) 
     let looked: Result<_, DbError> = looked.await;
     match looked {
         Ok(found) => found,
-        Err(error) => vec![Finding::of("local publications", Err(error.failure()))],
+        Err(error) => vec![Finding::of("local publications", Err(error))],
     }
 }
 

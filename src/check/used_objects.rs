@@ -18,7 +18,6 @@ pub(super) async fn finding(
     relations: &Relations,
 ) -> Option<Finding> {
     let looked = look(local, relations).await.transpose()?;
-    let looked = looked.map_err(Failure::from);
     Some(Finding::of("local functions", looked))
 }
 

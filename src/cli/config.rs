@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::Report;
 use super::report::on_one_line;
 use crate::config::{Environment, ListedSetting, SettingFlags, list};
-use crate::error::Failure;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigArgs {
@@ -23,7 +22,7 @@ struct ConfigReport {
 impl ConfigArgs {
     /// Lists the settings.
     pub(super) fn run(self, settings: &SettingFlags) -> anyhow::Result<Report> {
-        let settings = list(settings, &Environment::of_process()).map_err(Failure::from)?;
+        let settings = list(settings, &Environment::of_process())?;
         Ok(match self.json {
             true => Report::json(&ConfigReport { settings }),
             false => Report::text(&settings.iter().map(line).collect::<String>()),

@@ -10,7 +10,6 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use crate::app::App;
 use crate::config::{Config, Environment, LogSettings, SettingFlags};
 use crate::db::Database;
-use crate::error::Failure;
 use crate::mcp::manifest::manifest;
 use crate::mirrors::RUN_ENDED;
 use crate::shutdown::Shutdown;
@@ -146,25 +145,23 @@ impl Cli {
         let begun = logging.and_then(|logging| Ok((logging, runtime()?)));
         let (logging, runtime) = match begun {
             Ok(begun) => begun,
-            Err(error) => return Report::of_error(&error.into()),
+            Err(error) => return Report::of_error(error.into()),
         };
         let report = runtime.block_on(Box::pin(self.dispatch()));
         // A read of standard input cannot be cancelled, so the runtime does not wait for its tasks.
         runtime.shutdown_background();
         // Dropping this flushes the log, so that the error report is printed after the log lines about the error.
         drop(logging);
-        report.unwrap_or_else(|error| Report::of_error(&error))
+        report.unwrap_or_else(Report::of_error)
     }
 
     async fn dispatch(self) -> anyhow::Result<Report> {
         let shutdown = Shutdown::new();
         if !matches!(self.command, Command::Manifest) {
             let environment = Environment::of_process();
-            environment
-                .refuse_unknown(&Self::variables())
-                .map_err(Failure::from)?;
+            environment.refuse_unknown(&Self::variables())?;
         }
-        let load = || Config::load(&self.settings).map_err(Failure::from);
+        let load = || Config::load(&self.settings);
         match self.command {
             Command::Manifest => return Ok(Report::json(&manifest())),
             #[cfg(feature = "demo")]
@@ -185,7 +182,7 @@ impl Cli {
             }
             Command::Sync(args) => {
                 let config = load()?;
-                config.require_databases().map_err(Failure::from)?;
+                config.require_databases()?;
                 shutdown.on_signal()?;
                 return args
                     .run(&App::build(config, shutdown.clone())?, &shutdown)
@@ -204,7 +201,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 async fn migrate(config: &Config) -> anyhow::Result<Report> {
-    let (_, local) = config.require_databases().map_err(Failure::from)?;
+    let (_, local) = config.require_databases()?;
     let local = Database::new(local, &config.limits)?;
     let mut connection = local.connect().await?;
     let text = match migrations::run(&mut connection).await? {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::exit_codes;
+use crate::config::ConfigError;
 use crate::error::Failure;
 use crate::printable;
 
@@ -39,7 +40,7 @@ impl Report {
                 stdout: printable::json(&text) + "\n",
                 ..Self::default()
             },
-            Err(error) => Self::of_error(&error.into()),
+            Err(error) => Self::of_error(error.into()),
         }
     }
 
@@ -70,10 +71,12 @@ impl Report {
     }
 
     /// Returns the report for an error that ended the command early.
-    pub(super) fn of_error(error: &anyhow::Error) -> Self {
-        let (text, code) = match error.downcast_ref::<Failure>() {
-            Some(failure) => (describe(failure), exit_codes::of_error(failure.code)),
-            None => (format!("{error:#}"), exit_codes::FAILED),
+    pub(super) fn of_error(error: anyhow::Error) -> Self {
+        let failure = error.downcast::<ConfigError>().map(Failure::from);
+        let failure = failure.or_else(|error| error.downcast::<Failure>());
+        let (text, code) = match failure {
+            Ok(failure) => (describe(&failure), exit_codes::of_error(failure.code)),
+            Err(error) => (format!("{error:#}"), exit_codes::FAILED),
         };
         Self {
             stderr: printable::lines(&format!("error: {text}\n")),

@@ -221,10 +221,7 @@ fn table(
     check: impl FnOnce(&str) -> Result<(), String>,
 ) -> Result<String, ConfigError> {
     let text = found.text();
-    match check(&text) {
-        Ok(()) => Ok(text),
-        Err(problem) => Err(found.error(problem)),
-    }
+    found.checked(check(&text)).map(|()| text)
 }
 
 fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
@@ -254,7 +251,7 @@ fn tokens(layers: &Layers) -> Result<Tokens, ConfigError> {
     let Some(found) = layers.find_secret(Setting::Tokens, Setting::TokensFile)? else {
         return Ok(Tokens::default());
     };
-    let list = tokens::read(&found.value).map_err(|problem| found.error(problem))?;
+    let list = found.checked(tokens::read(&found.value))?;
     match found.file {
         _ if list.is_empty() => Err(found.error("holds no token")),
         Some(file) => Ok(Tokens::of_file(list, file)),
@@ -351,7 +348,7 @@ fn parse<T>(
     read: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, ConfigError> {
     match layers.find(setting) {
-        Some(found) => read(&found.text()).map_err(|problem| found.error(problem)),
+        Some(found) => found.checked(read(&found.text())),
         None => Ok(default),
     }
 }
@@ -362,9 +359,7 @@ fn list(
     read: fn(&[String]) -> Result<Vec<String>, String>,
 ) -> Result<Option<Vec<String>>, ConfigError> {
     match layers.find(setting) {
-        Some(found) => read(&found.list())
-            .map(Some)
-            .map_err(|problem| found.error(problem)),
+        Some(found) => found.checked(read(&found.list())).map(Some),
         None => Ok(None),
     }
 }

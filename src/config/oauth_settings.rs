@@ -67,12 +67,9 @@ pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
 /// text.
 fn identifier(found: &FoundValue) -> Result<String, ConfigError> {
     let text = found.text();
-    match url(&text) {
-        Ok(url) if url.query().is_some() => {
-            Err(found.error("has a query, which no identifier has"))
-        }
-        Ok(_) => Ok(text),
-        Err(problem) => Err(found.error(problem)),
+    match found.checked(url(&text))?.query() {
+        Some(_) => Err(found.error("has a query, which no identifier has")),
+        None => Ok(text),
     }
 }
 
@@ -81,9 +78,7 @@ fn source(found: &FoundValue) -> Result<Jwks, ConfigError> {
     if !text.contains("://") {
         return Ok(Jwks::File(PathBuf::from(text)));
     }
-    url(&text)
-        .map(Jwks::Url)
-        .map_err(|problem| found.error(problem))
+    found.checked(url(&text)).map(Jwks::Url)
 }
 
 /// Parses an absolute URL: https, or http on this machine. The error does not repeat the text, which may contain a
@@ -135,7 +130,7 @@ mod tests {
     fn load<const N: usize>(variables: [(&str, &str); N]) -> Result<Option<OAuth>, Failure> {
         let environment = Environment::from(variables);
         let config = Config::load_from(&SettingFlags::default(), &environment);
-        config.map(|config| config.oauth).map_err(Failure::from)
+        Ok(config?.oauth)
     }
 
     #[test]

@@ -306,6 +306,11 @@ impl FoundValue {
     pub(super) fn error(&self, problem: impl Into<String>) -> ConfigError {
         ConfigError::invalid(&self.place, problem)
     }
+
+    /// Adds the source of this value to the problem with it, if there is one.
+    pub(super) fn checked<T>(&self, read: Result<T, String>) -> Result<T, ConfigError> {
+        read.map_err(|problem| self.error(problem))
+    }
 }
 
 /// Splits a text at commas and line ends, and drops blank items.

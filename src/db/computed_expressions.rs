@@ -75,7 +75,7 @@ pub async fn evaluated<S: Side>(
     oid: u32,
 ) -> Result<Vec<ComputedExpression>, DbError> {
     let columns = table_columns(tx, oid).await?;
-    let of = |owner: String, (expression, shown): (String, String), names: Vec<String>| {
+    let of = |owner: String, expression: String, shown: String, names: Vec<String>| {
         let (reads, computed) = reads(names.clone(), &columns);
         ComputedExpression {
             owner,
@@ -91,7 +91,8 @@ pub async fn evaluated<S: Side>(
         let owner = format!("generated column {}", column.name);
         Some(of(
             owner,
-            (expression.clone(), expression),
+            expression.clone(),
+            expression,
             column.from.clone(),
         ))
     });
@@ -99,7 +100,7 @@ pub async fn evaluated<S: Side>(
     let rows = tx.query(EVALUATED, &[param::oid(oid)]).await?;
     found.extend(
         rows.iter()
-            .map(|row| of(row.get(0), (row.get(1), row.get(2)), row.get(3))),
+            .map(|row| of(row.get(0), row.get(1), row.get(2), row.get(3))),
     );
     Ok(found)
 }

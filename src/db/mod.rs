@@ -272,15 +272,23 @@ impl<S: Side> Connection<S> {
     async fn open(
         &mut self,
         name: &'static str,
-        level: IsolationLevel,
-        (settings, bounds, locks): (&str, TransactionLimits, &[String]),
+        settings: &str,
+        bounds: TransactionLimits,
+        locks: &[String],
     ) -> Result<Tx<'_, S>, DbError> {
         let waits = self.waits;
         let Some(client) = self.client.as_mut() else {
             return Err(DbError::silence::<S>(name, Duration::ZERO));
         };
-        let builder = client.build_transaction().isolation_level(level);
-        let builder = builder.read_only(matches!(S::NAME, SideName::Remote));
+        let builder = client.build_transaction();
+        let builder = match S::NAME {
+            SideName::Remote => builder
+                .isolation_level(IsolationLevel::RepeatableRead)
+                .read_only(true),
+            SideName::Local => builder
+                .isolation_level(IsolationLevel::ReadCommitted)
+                .read_only(false),
+        };
         self.answer_due.store(true, Ordering::Relaxed);
         let opening = tokio::time::timeout(waits.answer(), builder.start());
         let inner = opening
@@ -317,8 +325,7 @@ impl Connection<Remote> {
         locks: &[String],
     ) -> Result<Tx<'_, Remote>, DbError> {
         let bounds = self.waits.bounds_for_run();
-        self.open(name, IsolationLevel::RepeatableRead, ("", bounds, locks))
-            .await
+        self.open(name, "", bounds, locks).await
     }
 }
 
@@ -351,11 +358,6 @@ impl Connection<Local> {
              set local tcp_keepalives_count = 2; {PLANNING}"
         );
         let bounds = bounds.with_lock(self.waits.lock);
-        self.open(
-            name,
-            IsolationLevel::ReadCommitted,
-            (&settings, bounds, &[]),
-        )
-        .await
+        self.open(name, &settings, bounds, &[]).await
     }
 }

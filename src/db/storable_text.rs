@@ -65,26 +65,21 @@ impl Tx<'_, Local> {
         if self.is_utf8() {
             return self.query(&plain, params).await;
         }
-        self.savepoint(SAVEPOINT).await?;
-        match self.query(&plain, params).await {
-            Ok(rows) => self.release(SAVEPOINT).await.map(|()| rows),
-            Err(error) if error.is_about_a_row() => {
-                self.back_to(SAVEPOINT).await?;
-                self.query(&sql(json::in_ascii), params).await
-            }
-            Err(error) => Err(error),
+        let queried = self.query(&plain, params);
+        let queried = self.undo_if(SAVEPOINT, DbError::is_about_a_row, queried);
+        match queried.await? {
+            Ok(rows) => Ok(rows),
+            Err(_) => self.query(&sql(json::in_ascii), params).await,
         }
     }
 
     async fn takes(&self, text: &str) -> Result<bool, DbError> {
         const SAVEPOINT: &str = "meter_sync_storable";
-        self.savepoint(SAVEPOINT).await?;
         let sql = "-- look whether a text can be stored\nselect $1";
-        match self.query_one(sql, &[param::text(text)]).await {
-            Ok(_) => self.release(SAVEPOINT).await.map(|()| true),
-            Err(error) if error.is_about_a_row() => self.back_to(SAVEPOINT).await.map(|()| false),
-            Err(error) => Err(error),
-        }
+        let params = [param::text(text)];
+        let taken = self.query_one(sql, &params);
+        let taken = self.undo_if(SAVEPOINT, DbError::is_about_a_row, taken);
+        Ok(taken.await?.is_ok())
     }
 }
 

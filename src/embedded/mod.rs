@@ -118,9 +118,20 @@ pub enum EmbeddedError {
 }
 
 impl EmbeddedError {
-    fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { path, source }
+        Self::File { path, source }
+    }
+}
+
+/// Adds the path to the error of a step that uses a file or directory.
+trait OfFile<T> {
+    fn of_file(self, path: impl Into<PathBuf>) -> Result<T, EmbeddedError>;
+}
+
+impl<T> OfFile<T> for std::io::Result<T> {
+    fn of_file(self, path: impl Into<PathBuf>) -> Result<T, EmbeddedError> {
+        self.map_err(|source| EmbeddedError::file(path, source))
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::server_account::{Account, last_lines};
 use super::server_directory::{self, DataDirectory};
-use super::{Binaries, EmbeddedError, blocking};
+use super::{Binaries, EmbeddedError, OfFile, blocking};
 
 /// The pause between two checks of a server that is starting or stopping.
 const POLL: Duration = Duration::from_millis(5);
@@ -132,13 +132,7 @@ impl Server {
             ..
         } = self;
         drop(pipe);
-        blocking(move || {
-            supervisor
-                .wait()
-                .map(drop)
-                .map_err(EmbeddedError::file(home))
-        })
-        .await
+        blocking(move || supervisor.wait().map(drop).of_file(home)).await
     }
 
     /// Stops the server as a crash would, without a checkpoint, and keeps its files for
@@ -199,15 +193,12 @@ impl Server {
         // The supervisor gets a process group of its own, so that Ctrl-C in a terminal reaches only this process, which
         // decides what to stop.
         command.process_group(0).stdin(Stdio::piped());
-        let output = || {
-            log.try_clone()
-                .map_err(EmbeddedError::file(home.join("log")))
-        };
+        let output = || log.try_clone().of_file(home.join("log"));
         command.stdout(output()?).stderr(output()?);
-        let mut supervisor = command.spawn().map_err(EmbeddedError::file("/bin/sh"))?;
+        let mut supervisor = command.spawn().of_file("/bin/sh")?;
         let pipe = supervisor.stdin.take();
         let pipe =
-            pipe.ok_or_else(|| EmbeddedError::file(&home)(std::io::ErrorKind::BrokenPipe.into()))?;
+            pipe.ok_or_else(|| EmbeddedError::file(&home, std::io::ErrorKind::BrokenPipe.into()))?;
         Ok(Self {
             name: options.name,
             home,
@@ -222,7 +213,7 @@ impl Server {
         for stale in ["pid", "exited"] {
             server_directory::remove(&self.home, stale)?;
         }
-        writeln!(self.pipe, "{}", self.port).map_err(EmbeddedError::file(&self.home))?;
+        writeln!(self.pipe, "{}", self.port).of_file(&self.home)?;
         let settled = async {
             while !self.is_ready() && !self.has_exited() {
                 sleep(POLL).await;

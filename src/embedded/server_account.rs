@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use super::EmbeddedError;
+use super::{EmbeddedError, OfFile};
 
 /// How many bytes must be free in shared memory (`/dev/shm`) so that temporary servers keep their data there.
 const SHARED_MEMORY_FREE: u64 = 1 << 30;
@@ -107,7 +107,7 @@ impl Account {
             }
             Ok(())
         };
-        check().map_err(EmbeddedError::file(&path))?;
+        check().of_file(&path)?;
         Ok(path)
     }
 
@@ -136,11 +136,11 @@ impl Account {
             }
             Ok(file)
         };
-        let file = open().map_err(EmbeddedError::file(path))?;
+        let file = open().of_file(path)?;
         match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, operation)) {
             Ok(()) => Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(EmbeddedError::file(path)(error.into())),
+            Err(error) => Err(EmbeddedError::file(path, error.into())),
         }
     }
 }

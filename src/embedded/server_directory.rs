@@ -15,7 +15,7 @@ use etcetera::BaseStrategy;
 use uuid::Uuid;
 
 use super::server_account::{Account, run};
-use super::{Binaries, EmbeddedError, blocking};
+use super::{Binaries, EmbeddedError, OfFile, blocking};
 
 /// How many times to try to lock the log, with a pause of [`RELEASE_POLL`] in between: 5 s in all. If a process is
 /// killed, its server stops in much less time, so the next start can wait for that.
@@ -93,7 +93,7 @@ pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
     let is_empty = match fs::read_dir(home) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        Err(error) => return Err(EmbeddedError::file(home)(error)),
+        Err(error) => return Err(EmbeddedError::file(home, error)),
     };
     if is_empty {
         return Ok(());
@@ -108,7 +108,7 @@ fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
     refuse_foreign(&home)?;
     let home = account.private_directory(home)?;
     let marker = home.join(MARKER);
-    fs::write(&marker, "").map_err(EmbeddedError::file(marker))?;
+    fs::write(&marker, "").of_file(marker)?;
     Ok(home)
 }
 
@@ -119,7 +119,7 @@ pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
         return Ok(());
     }
     let _log = released_log(&Account::current()?, home)?;
-    fs::remove_dir_all(home).map_err(EmbeddedError::file(home))
+    fs::remove_dir_all(home).of_file(home)
 }
 
 /// Returns the text of a small file; empty if the file cannot be read.
@@ -130,9 +130,7 @@ pub(super) fn read(directory: &Path, name: &str) -> String {
 
 pub(super) fn remove(directory: &Path, name: &str) -> Result<(), EmbeddedError> {
     let path = directory.join(name);
-    fs::remove_file(&path)
-        .or_else(gone)
-        .map_err(EmbeddedError::file(path))
+    fs::remove_file(&path).or_else(gone).of_file(path)
 }
 
 fn gone(error: io::Error) -> io::Result<()> {
@@ -170,7 +168,7 @@ fn persistent(
     let parent = home.parent().unwrap_or(home);
     if !parent.exists() {
         let above = parent.parent().unwrap_or(parent);
-        fs::create_dir_all(above).map_err(EmbeddedError::file(above))?;
+        fs::create_dir_all(above).of_file(above)?;
         account.private_directory(parent.to_owned())?;
     }
     let home = claim(account, home.to_owned())?;
@@ -205,7 +203,7 @@ fn persistent(
 fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
     for _ in 0..RELEASE_TRIES {
         if let Some(log) = account.lock(&home.join("log"), false)? {
-            log.set_len(0).map_err(EmbeddedError::file(home))?;
+            log.set_len(0).of_file(home)?;
             return Ok(log);
         }
         std::thread::sleep(RELEASE_POLL);
@@ -219,7 +217,7 @@ fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
 /// caller must hold the lock of `scratch`, under which new directories get their locked log. So no new directory is
 /// removed.
 fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
-    let entries = fs::read_dir(scratch).map_err(EmbeddedError::file(scratch))?;
+    let entries = fs::read_dir(scratch).of_file(scratch)?;
     for entry in entries.flatten() {
         let home = entry.path();
         let a_server = entry.file_name().to_string_lossy().starts_with("server-");
@@ -231,9 +229,7 @@ fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
                 .is_ok_and(|log| log.is_some())
         {
             tracing::info!(path = %home.display(), "removing what a killed run left");
-            fs::remove_dir_all(&home)
-                .or_else(gone)
-                .map_err(EmbeddedError::file(home))?;
+            fs::remove_dir_all(&home).or_else(gone).of_file(home)?;
         }
     }
     Ok(())

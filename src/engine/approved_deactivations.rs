@@ -31,7 +31,7 @@ pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
 
 /// Compares the meters that the plan makes inactive with those that the brake held back in the run `shown`.
 pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCover, DbError> {
-    held_sets::cover(run.local, (run.job.run_id, shown), &keys(run)).await
+    held_sets::cover(run.local, run.job.run_id, shown, &keys(run)).await
 }
 
 /// The most meters that are named for each cause.

@@ -10,7 +10,7 @@ use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::{Action, Counts, Rejection, saturating_i64};
 
 use super::read::{self, StagedRows};
-use super::try_rows::RowRange;
+use super::try_rows::{Bad, RowRange};
 use super::{Extent, Job, Relations, RunContext, Scope, SyncError, SyncResult, local_candidates};
 
 /// The changes that a sync would make. The rows are in two temporary tables:
@@ -304,8 +304,21 @@ select p.action, pg_catalog.min(p.n), pg_catalog.max(p.n), pg_catalog.count(*),
        pg_catalog.count(*) filter (where p.is_switched_off)
 from pg_temp.meter_sync_plan p group by 1";
 
-/// A row of the plan that could not be written: its step, its number and the fault.
-pub(in crate::engine) type BadRow = (Step, i64, RowFault);
+/// A row of the plan that could not be written.
+pub(in crate::engine) struct BadRow {
+    pub(in crate::engine) step: Step,
+    /// The number of the row in the plan.
+    pub(in crate::engine) n: i64,
+    pub(in crate::engine) fault: RowFault,
+}
+
+impl BadRow {
+    /// Returns the rows at fault of one step.
+    pub(in crate::engine) fn of_step(step: Step, bad: Bad) -> impl Iterator<Item = Self> {
+        bad.into_iter()
+            .map(move |(n, fault)| Self { step, n, fault })
+    }
+}
 
 /// SQL that indexes the plan by number and the staging table by key, so that a small range of rows is found fast.
 pub(super) fn index(relations: &Relations) -> String {

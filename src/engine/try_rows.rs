@@ -111,13 +111,8 @@ pub(crate) async fn if_possible<T>(
     local: &Tx<'_, Local>,
     attempt: impl Future<Output = Result<T, DbError>>,
 ) -> Result<Option<T>, DbError> {
-    let attempt = Box::pin(attempt);
-    let found = local.attempt("possible", async {
-        match attempt.await {
-            Err(error) if is_of_the_server(&error) || error.is_of_an_event_trigger() => Err(error),
-            found => Ok(found),
-        }
-    });
+    let is_undone = |error: &DbError| !is_of_the_server(error) && !error.is_of_an_event_trigger();
+    let found = local.undo_if("possible", is_undone, attempt);
     Ok(found.await?.ok())
 }
 

@@ -205,6 +205,12 @@ impl From<BodyFault> for RequestError {
     }
 }
 
+impl From<BodyFault> for ProblemDetails {
+    fn from(fault: BodyFault) -> Self {
+        RequestError::from(fault).details()
+    }
+}
+
 impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
         let mut response = self.details().into_response();

@@ -27,6 +27,7 @@ use crate::model::{HeldBack, RunId};
 use crate::printable;
 
 use super::caller::{Target, caller_token};
+use super::tool_result;
 
 /// The name of the form's field, and the key of the question in the result of the call.
 const GO_ON: &str = "deactivate";
@@ -207,7 +208,7 @@ impl Approvals {
         let bound = bound(context, call);
         let options = SealOptions::new().associated_data(&bound).ttl(PATIENCE);
         let state = self.codec.seal_json_with(&asked, &options);
-        let state = state.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        let state = state.map_err(tool_result::internal)?;
         let request = InputRequest::Elicitation(ElicitRequest::new(question));
         let requests = BTreeMap::from([(GO_ON.to_owned(), request)]);
         Ok(InputRequiredResult::new(Some(requests), Some(state)))

@@ -36,7 +36,8 @@ pub(super) fn undecided(run: RunId, held: Option<&HeldBack>, page: &PageAddress)
 pub(super) fn held_back(
     failure: &Failure,
     held: &HeldBack,
-    (run, page): (RunId, &PageAddress),
+    run: RunId,
+    page: &PageAddress,
 ) -> CallToolResult {
     let which = printable::lines(&held.first_in_words());
     let message = format!("{}{which}", failure.message);

@@ -41,7 +41,7 @@ impl ChangeFeed {
             return Ok((None, Self::States(Box::new(states))));
         }
         let target = caller.find(mirrors, address.tenant.as_deref()).await;
-        let target = target.map_err(|failure| resources::unreadable(&failure))?;
+        let target = target.map_err(resources::unreadable)?;
         Ok((target.tenant, Self::Runs(target.mirror.events())))
     }
 

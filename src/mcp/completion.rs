@@ -13,6 +13,7 @@ use super::resources::{
     METER_TEMPLATE, RUN_TEMPLATE, TENANT_METER_TEMPLATE, TENANT_RUN_TEMPLATE,
     TENANT_STATUS_TEMPLATE,
 };
+use super::tool_result;
 
 /// The most values that the protocol allows in one answer.
 const OFFERED: usize = 100;
@@ -50,7 +51,7 @@ pub(super) async fn complete(
         _ => Vec::new(),
     };
     let info = CompletionInfo::with_all_values(values);
-    let info = info.map_err(|error| ErrorData::internal_error(error, None))?;
+    let info = info.map_err(tool_result::internal)?;
     Ok(CompleteResult::new(info))
 }
 

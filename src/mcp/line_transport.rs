@@ -120,7 +120,7 @@ where
         async move {
             let mut output = output.lock().await;
             let output = output.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-            output.send(message).await.map_err(io::Error::from)
+            Ok(output.send(message).await?)
         }
     }
 

@@ -14,7 +14,7 @@ use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{Change, Rejection, RunId};
 
 use super::caller::{Caller, Target};
-use super::{status, status_card, status_of_many};
+use super::{status, status_card, status_of_many, tool_result};
 use crate::arguments::bounds::CHANGES_LIMIT;
 use crate::arguments::shorten;
 
@@ -169,7 +169,7 @@ pub(super) async fn read(
         text(&status_of_many::read(mirrors, caller, TenantsQuery::default()).await)
     } else {
         let target = caller.find(mirrors, tenant.as_deref()).await;
-        let target = target.map_err(|failure| unreadable(&failure))?;
+        let target = target.map_err(unreadable)?;
         let found = read_of(&target, subject).await;
         found?.ok_or_else(|| not_found(uri, mirrors))
     };
@@ -182,7 +182,7 @@ async fn read_of(target: &Target, subject: Subject) -> Result<Option<String>, Er
     let json = match subject {
         Subject::Status => {
             let status = status::plain(target).await;
-            Some(text(&status.map_err(|failure| unreadable(&failure))?)?)
+            Some(text(&status.map_err(unreadable)?)?)
         }
         Subject::Run(id) => {
             let run = run(&target.mirror, id).await?;
@@ -190,7 +190,7 @@ async fn read_of(target: &Target, subject: Subject) -> Result<Option<String>, Er
         }
         Subject::Meter(key) => {
             let meter = target.mirror.meter(&key).await;
-            let meter = meter.map_err(|failure| unreadable(&failure))?;
+            let meter = meter.map_err(unreadable)?;
             meter.as_ref().map(text).transpose()?
         }
     };
@@ -224,7 +224,7 @@ async fn run(mirror: &Mirror, id: RunId) -> Result<Option<Run>, ErrorData> {
 }
 
 fn text(value: &impl Serialize) -> Result<String, ErrorData> {
-    serde_json::to_string(value).map_err(|error| ErrorData::internal_error(error.to_string(), None))
+    serde_json::to_string(value).map_err(tool_result::internal)
 }
 
 fn not_found(uri: &str, mirrors: &Mirrors) -> ErrorData {
@@ -243,14 +243,14 @@ fn not_found(uri: &str, mirrors: &Mirrors) -> ErrorData {
 
 /// Returns the error for a resource that cannot be read. If the address names no tenant but must, or an unknown one,
 /// the error is "resource not found".
-pub(super) fn unreadable(failure: &Failure) -> ErrorData {
+pub(super) fn unreadable(failure: Failure) -> ErrorData {
     let Failure {
         code,
         message,
         remedy,
     } = failure;
     let text = format!("{message} Remedy: {remedy} [{code}]");
-    match [ErrorCode::TenantRequired, ErrorCode::TenantUnknown].contains(code) {
+    match [ErrorCode::TenantRequired, ErrorCode::TenantUnknown].contains(&code) {
         true => ErrorData::resource_not_found(text, None),
         false => ErrorData::internal_error(text, None),
     }

@@ -12,7 +12,7 @@ const SAMPLE_CHANGES: usize = 20;
 pub(super) fn report(mut report: RunReport, page: &PageAddress) -> CallToolResult {
     if let Some(failure) = report.failure() {
         return match &report.held_back {
-            Some(held) => brake_refusal::held_back(failure, held, (report.run_id, page)),
+            Some(held) => brake_refusal::held_back(failure, held, report.run_id, page),
             None => tool_result::failure(failure, Some(report.run_id)),
         };
     }

@@ -125,15 +125,8 @@ async fn converse<S: ServerHandler>(
     // Boxed, so that the memory for the opening handshake is freed after it.
     let begun =
         Box::pin(server.serve_with_ct(RequestFirstTransport::new(transport), shutdown)).await;
-    let ended = match begun {
-        Ok(running) => running
-            .waiting()
-            .await
-            .map(drop)
-            .map_err(anyhow::Error::from),
-        Err(error) => Err(error.into()),
-    };
-    if let Err(error) = ended {
+    let ended = async { anyhow::Ok(begun?.waiting().await?) };
+    if let Err(error) = ended.await {
         tracing::debug!(%error, "a conversation over SSE broke off");
     }
 }

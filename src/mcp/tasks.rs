@@ -82,13 +82,12 @@ async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Ta
     let run = run.parse().map_err(|_error: NoRunId| no_task(id))?;
     match caller.find(mirrors, tenant).await {
         Ok(target) => Ok((run, target)),
-        Err(failure) => Err(tool_result::refused(&failure)),
+        Err(failure) => Err(tool_result::refused(failure)),
     }
 }
 
 async fn report(mirror: &Mirror, id: RunId) -> Result<RunReport, ErrorData> {
-    let report = mirror.report(id).await;
-    report.map_err(|failure| tool_result::refused(&failure))
+    mirror.report(id).await.map_err(tool_result::refused)
 }
 
 fn completed(run: RunReport, page: &PageAddress) -> Result<TaskPayload, ErrorData> {

@@ -1,5 +1,7 @@
 //! Builds the results of tools: structured content and the same JSON as text, or an error as text only.
 
+use std::fmt::Display;
+
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde::Serialize;
@@ -47,8 +49,16 @@ pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResul
 
 /// Returns the protocol error for a request other than a tool call: its tenant or run is unknown, or the run cannot be
 /// read.
-pub(super) fn refused(failure: &Failure) -> ErrorData {
-    ErrorData::invalid_params(format!("{} {}", failure.message, failure.remedy), None)
+pub(super) fn refused(failure: Failure) -> ErrorData {
+    let Failure {
+        message, remedy, ..
+    } = failure;
+    ErrorData::invalid_params(format!("{message} {remedy}"), None)
+}
+
+/// Returns the protocol error for a bug in this program.
+pub(super) fn internal(error: impl Display) -> ErrorData {
+    ErrorData::internal_error(error.to_string(), None)
 }
 
 /// Returns an error that says what is wrong with the call.

@@ -157,27 +157,36 @@ fn line(finding: &Finding) -> Markup {
     }
 }
 
-/// Renders the section of the status page on both connections. `holder` is the process that claimed the last slot of
-/// the schedule; `None` if it is unknown.
-pub(super) fn overview(
-    (config, base): (&Config, &MirrorPaths),
-    checked: Option<Checked>,
-    (status, holder): (&Status, Option<&str>),
-    now: DateTime<Utc>,
-) -> Markup {
-    html! {
-        section #connections data-live aria-labelledby="connections-head" {
-            h2 #connections-head { "Connections" }
-            div.sides {
-                (side("Central database", config.remote.as_ref(), &status.connections.remote, (&status.next_step, now)))
-                (side("This site's database", config.local.as_ref(), &status.connections.local, (&status.next_step, now)))
+/// What the status page shows of both connections.
+pub(super) struct ConnectionsOverview<'a> {
+    pub(super) config: &'a Config,
+    pub(super) base: &'a MirrorPaths,
+    pub(super) status: &'a Status,
+    /// The result of the last check; `None` if there was none yet.
+    pub(super) checked: Option<Checked>,
+    /// The process that claimed the last slot of the schedule; `None` if it is unknown.
+    pub(super) holder: Option<&'a str>,
+}
+
+impl ConnectionsOverview<'_> {
+    /// Renders the section of the status page.
+    pub(super) fn show(&self, now: DateTime<Utc>) -> Markup {
+        let (config, status) = (self.config, self.status);
+        let next_step = &status.next_step;
+        html! {
+            section #connections data-live aria-labelledby="connections-head" {
+                h2 #connections-head { "Connections" }
+                div.sides {
+                    (side("Central database", config.remote.as_ref(), &status.connections.remote, next_step, now))
+                    (side("This site's database", config.local.as_ref(), &status.connections.local, next_step, now))
+                }
+                @match &self.checked {
+                    Some(checked) => (measured(checked, now)),
+                    None => p.soft { "Latency, TLS and clocks have not been looked at since this server started." },
+                }
+                p { a href=(self.base.page(PATH)) { "Check both" } span.soft { ": latency, TLS, clocks, privileges, tables" } }
+                @if let Some(holder) = self.holder { p.soft { "The schedule's last slot was taken by " bdi { (holder) } "." } }
             }
-            @match checked {
-                Some(checked) => (measured(&checked, now)),
-                None => p.soft { "Latency, TLS and clocks have not been looked at since this server started." },
-            }
-            p { a href=(base.page(PATH)) { "Check both" } span.soft { ": latency, TLS, clocks, privileges, tables" } }
-            @if let Some(holder) = holder { p.soft { "The schedule's last slot was taken by " bdi { (holder) } "." } }
         }
     }
 }
@@ -186,7 +195,8 @@ fn side(
     name: &str,
     endpoint: Option<&Endpoint>,
     connection: &Connection,
-    (next_step, now): (&str, DateTime<Utc>),
+    next_step: &str,
+    now: DateTime<Utc>,
 ) -> Markup {
     let look = match connection.state {
         ConnectionState::Ok => Look {

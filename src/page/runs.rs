@@ -55,7 +55,7 @@ pub(super) async fn show(
     };
     Ok(shell.around(&html! {
         h1 { "Runs" }
-        (table(&page, &asked, (&base, "/runs"), clock::now()))
+        (table(&page, &asked, &base, "/runs", clock::now()))
         p { a href=(base.page("/")) { "Back to the status" } }
     }))
 }
@@ -72,7 +72,8 @@ fn filter_word(show: RunFilter) -> &'static str {
 pub(super) fn table(
     page: &RunsPage,
     asked: &RunsPageQuery,
-    (base, path): (&MirrorPaths, &str),
+    base: &MirrorPaths,
+    path: &str,
     now: DateTime<Utc>,
 ) -> Markup {
     let current = asked.show.unwrap_or_default();

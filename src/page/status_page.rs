@@ -7,13 +7,14 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::Shared;
+use super::connections::ConnectionsOverview;
 use super::format::{counted, duration, prose, time_ago};
 use super::named_mirror::NamedMirror;
 use super::page_paths::MirrorPaths;
 use super::runs::{self, RunsPageQuery};
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
-use super::{banner, connections, run_changes, status_facts, timeline, words};
+use super::{banner, run_changes, status_facts, timeline, words};
 use crate::clock;
 use crate::looks;
 use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
@@ -110,6 +111,13 @@ pub(super) async fn show(
         // Do not reload the page while a person decides whether to approve a plan.
         refresh_seconds: found.asked_about().is_none().then_some(refresh),
     };
+    let connections = ConnectionsOverview {
+        config: mirror.config(),
+        base: &base,
+        checked: shared.checks.last(&mirror),
+        status,
+        holder: found.claimed.holder.as_deref(),
+    };
     let main = html! {
         (banner::show(status, found.asks(), viewer))
         (banner::help(status, viewer))
@@ -123,9 +131,9 @@ pub(super) async fn show(
             div #runs data-live {}
         } @else {
             (timeline::show(&status.history, &found.claimed.slots, mirror.config(), &base, now))
-            (runs::table(&found.table, &asked, (&base, "/"), now))
+            (runs::table(&found.table, &asked, &base, "/", now))
         }
-        (connections::overview((mirror.config(), &base), shared.checks.last(&mirror), (status, found.claimed.holder.as_deref()), now))
+        (connections.show(now))
     };
     Ok(shell.around(&main))
 }

@@ -27,7 +27,7 @@ pub(super) fn show(
     let oldest = history.iter().map(|run| run.started_at).min();
     let missed = match (&config.schedule, oldest) {
         (Some(schedule), Some(oldest)) => {
-            missed(schedule, claimed, (oldest, over(now, config.jitter)))
+            missed(schedule, claimed, oldest, over(now, config.jitter))
         }
         _ => Vec::new(),
     };

@@ -61,7 +61,8 @@ pub(super) fn over(now: DateTime<Utc>, jitter: Duration) -> DateTime<Utc> {
 pub(super) fn missed(
     schedule: &Schedule,
     claimed: &[ClaimedSlot],
-    (from, to): (DateTime<Utc>, DateTime<Utc>),
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
 ) -> Vec<Vec<DateTime<Utc>>> {
     let name = schedule.to_string();
     let is_ours = |slot: &ClaimedSlot| slot.schedule.as_ref() == Some(&name);
@@ -146,7 +147,7 @@ mod tests {
             .min()
             .expect("a run");
         let to = over(at(now), Duration::from_secs(30));
-        let missed = missed(&hourly(), &claimed, (from, to));
+        let missed = missed(&hourly(), &claimed, from, to);
         let bars = bars(history, &missed, at(now));
         let seen = bars.iter().map(|bar| match bar {
             Bar::Run(run) => run.started_at.format("%H:%M").to_string(),
@@ -241,7 +242,7 @@ mod tests {
             at: at("10:00:00"),
             schedule: Some(schedule.to_string()),
         }];
-        let missed = missed(&schedule, &claimed, (at("10:00:00"), at("20:00:00")));
+        let missed = missed(&schedule, &claimed, at("10:00:00"), at("20:00:00"));
         let history = [run("schedule", "10:00:01")];
         let bars = bars(&history, &missed, at("14:30:00"));
         let Some(Bar::Missed(missed)) = bars.last() else {

@@ -23,7 +23,6 @@ use crate::arguments::read_body;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::http::problem_details::{ProblemDetails, http_status};
-use crate::http::request_error::RequestError;
 use crate::mirrors::run::report::{RunReport, RunState};
 use crate::mirrors::{Request, Requested};
 use crate::model::{Outcome, Trigger};
@@ -73,8 +72,7 @@ async fn start(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ProblemDetails> {
-    let body = read_body::read(body, MAX_BODY_BYTES).await;
-    let body = body.map_err(|fault| RequestError::from(fault).details())?;
+    let body = read_body::read(body, MAX_BODY_BYTES).await?;
     let mut request = read(&headers, &body)?;
     request.actor = actor(token.as_deref(), &headers);
     let preferred = wait(&headers);

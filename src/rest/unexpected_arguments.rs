@@ -13,7 +13,6 @@ use super::route::RouteDescription;
 use crate::arguments::read_body::{self, BodyFault};
 use crate::arguments::shorten;
 use crate::http::problem_details::ProblemDetails;
-use crate::http::request_error::RequestError;
 
 /// How many bytes of a body are read on a route that takes none. Some clients send `{}` with every request, which is
 /// accepted.
@@ -77,8 +76,6 @@ async fn without_body(request: Request) -> Result<Request, ProblemDetails> {
     match read_body::read(body, MAX_BODY_BYTES).await {
         Ok(body) if says_nothing(&body) => Ok(Request::from_parts(parts, Body::empty())),
         Ok(_) | Err(BodyFault::TooLong) => Err(bad_request("This route takes no body.")),
-        Err(fault @ (BodyFault::Late | BodyFault::Broken)) => {
-            Err(RequestError::from(fault).details())
-        }
+        Err(fault @ (BodyFault::Late | BodyFault::Broken)) => Err(fault.into()),
     }
 }

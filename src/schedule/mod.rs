@@ -97,7 +97,7 @@ async fn follow(schedule: &Schedule, pace: Pace, target: &mut SlotTarget) {
             } else {
                 slot.delayed_start(pace.jitter, &seed)
             };
-            serve(&slot, start, (trigger, pace), target).await;
+            serve(&slot, start, trigger, pace, target).await;
             target.end_slot();
             handled = Some(slot.starts);
         } else {
@@ -113,11 +113,11 @@ async fn follow(schedule: &Schedule, pace: Pace, target: &mut SlotTarget) {
 async fn serve(
     slot: &DueSlot,
     start: DateTime<Utc>,
-    (trigger, pace): (Trigger, Pace),
+    trigger: Trigger,
+    pace: Pace,
     target: &mut SlotTarget,
 ) {
-    let is_ours =
-        sleep_within(slot, start, target).await && claim(slot, (true, pace), target).await;
+    let is_ours = sleep_within(slot, start, target).await && claim(slot, true, pace, target).await;
     if !is_ours {
         return;
     }
@@ -125,7 +125,7 @@ async fn serve(
     while let Some(code) = target.attempt(slot.starts, trigger).await {
         let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, target).await;
         // Another process may have taken over the slot while we waited.
-        if !again || !claim(slot, (false, pace), target).await {
+        if !again || !claim(slot, false, pace, target).await {
             return;
         }
     }
@@ -134,7 +134,7 @@ async fn serve(
 /// Claims the slot and returns whether this process must run it. Retries until the local database answers or the slot
 /// is over. If another process has the slot, waits until that process has run it, until this one can take it over, or
 /// until the slot is over.
-async fn claim(slot: &DueSlot, (mut is_first, pace): (bool, Pace), target: &SlotTarget) -> bool {
+async fn claim(slot: &DueSlot, mut is_first: bool, pace: Pace, target: &SlotTarget) -> bool {
     let mut delays = due_slot::retry_delays(pace.first_retry);
     loop {
         match target.claim(slot.starts, !is_first).await {

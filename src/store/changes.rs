@@ -143,7 +143,7 @@ pub async fn since(
     (before, limit): (Option<ChangeCursor>, u32),
 ) -> Result<ChangesSince, DbError> {
     let counted = count_since(tx, log, since).await?;
-    let mut changes = list_since(tx, log, since, (before, i64::from(limit) + 1)).await?;
+    let mut changes = list_since(tx, log, since, before, i64::from(limit) + 1).await?;
     let has_more = changes.len() > limit as usize;
     changes.truncate(limit as usize);
     Ok(ChangesSince {
@@ -188,7 +188,8 @@ async fn list_since(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
     since: DateTime<Utc>,
-    (before, limit): (Option<ChangeCursor>, i64),
+    before: Option<ChangeCursor>,
+    limit: i64,
 ) -> Result<Vec<DatedChange>, DbError> {
     let (run, n) = place(before);
     let params = log.with([

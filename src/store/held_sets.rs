@@ -103,7 +103,8 @@ pub enum ApprovalCover {
 /// that selects the keys of the former, as for [`keep`].
 pub async fn cover(
     tx: &Tx<'_, Local>,
-    (run, shown): (RunId, RunId),
+    run: RunId,
+    shown: RunId,
     keys: &str,
 ) -> Result<ApprovalCover, DbError> {
     let sql = format!(

@@ -133,7 +133,7 @@ pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure
     if found == STEPS.len() {
         return Ok(Migrated::Current);
     }
-    apply(tx).await.map_err(Failure::from)
+    Ok(apply(tx).await?)
 }
 
 async fn apply(tx: Tx<'_, Local>) -> Result<Migrated, DbError> {

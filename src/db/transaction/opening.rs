@@ -1,6 +1,7 @@
 //! What a transaction does before its first statement: it sets limits, takes locks and pins the search path. A remote
 //! transaction takes its snapshot after its locks.
 
+use std::slice;
 use std::time::Duration;
 
 use super::{DbError, RoleLimits, TransactionLimits, Tx, first_values};
@@ -72,11 +73,7 @@ impl<S: Side> Tx<'_, S> {
         locks: &[String],
         clock: &ServerClock,
     ) -> Result<(), DbError> {
-        if let Err(error) = self.lock(locks).await {
-            if !error.cannot_be_locked() {
-                return Err(error);
-            }
-            self.back_to(LOCKS).await?;
+        if self.lock(locks).await?.is_err() {
             self.lock_one_by_one(locks).await?;
         }
         let whole = self.role_limits.whole_transaction(self.bounds);
@@ -110,16 +107,10 @@ impl<S: Side> Tx<'_, S> {
 
     /// Turns triggers and foreign keys on. If the role may not do so, sets `is_replica`.
     async fn fire_triggers(&mut self) -> Result<(), DbError> {
-        self.savepoint(TRIGGERS).await?;
-        let sql = "-- fire triggers\nset local session_replication_role = origin";
-        match self.batch(sql).await {
-            Ok(()) => self.release(TRIGGERS).await,
-            Err(error) if error.is_denied() => {
-                self.is_replica = true;
-                self.back_to(TRIGGERS).await
-            }
-            Err(error) => Err(error),
-        }
+        let fire = self.batch("-- fire triggers\nset local session_replication_role = origin");
+        let fired = self.undo_if(TRIGGERS, DbError::is_denied, fire).await?;
+        self.is_replica = fired.is_err();
+        Ok(())
     }
 
     /// Locks each relation that can be locked and skips the others. A single relation is not tried again, because the
@@ -129,23 +120,24 @@ impl<S: Side> Tx<'_, S> {
             return Ok(());
         }
         for relation in locks {
-            match self.lock(std::slice::from_ref(relation)).await {
-                Err(error) if error.cannot_be_locked() => self.back_to(LOCKS).await?,
-                locked => locked?,
-            }
+            let _is_locked = self.lock(slice::from_ref(relation)).await?.is_ok();
         }
         Ok(())
     }
 
-    async fn lock(&self, locks: &[String]) -> Result<(), DbError> {
+    /// Locks all of the relations. The inner error is that of a relation that cannot be locked; then none is locked.
+    async fn lock(&self, locks: &[String]) -> Result<Result<(), DbError>, DbError> {
         if locks.is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        let locks = locks.join(", ");
-        self.batch(&format!(
-            "-- {LOCK}\nsavepoint {LOCKS}; lock table {locks} in access share mode; release savepoint {LOCKS}"
-        ))
-        .await
+        let sql = format!("lock table {} in access share mode", locks.join(", "));
+        self.lock_or_undo(&sql).await
+    }
+
+    /// Runs a batch that locks. The inner error is that of a relation that cannot be locked; then the batch is undone.
+    async fn lock_or_undo(&self, sql: &str) -> Result<Result<(), DbError>, DbError> {
+        let locked = self.undo_simple_if(LOCKS, DbError::cannot_be_locked, LOCK, sql);
+        Ok(locked.await?.map(drop))
     }
 
     /// Locks a relation, which is looked up on the role's own search path, and pins the path again. If the relation
@@ -153,16 +145,10 @@ impl<S: Side> Tx<'_, S> {
     pub async fn lock_as_role(&self, relation: &str) -> Result<(), DbError> {
         let path = quote::literal(&self.role_path());
         let sql = format!(
-            "-- {LOCK}\nsavepoint {LOCKS}; select pg_catalog.set_config('search_path', {path}, true); \
-             lock table {relation} in access share mode; {PINNED_PATH}; release savepoint {LOCKS}"
+            "select pg_catalog.set_config('search_path', {path}, true); \
+             lock table {relation} in access share mode; {PINNED_PATH}"
         );
-        let locked = self.batch(&sql).await;
-        if let Err(error) = &locked
-            && error.cannot_be_locked()
-        {
-            self.back_to(LOCKS).await?;
-        }
-        locked
+        self.lock_or_undo(&sql).await?
     }
 
     /// The role's own search path, in the form that `set_config` takes. Built-in objects are always found first.

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use tokio_postgres::SimpleQueryRow;
+
 use super::Tx;
 use crate::db::{DbError, Side};
 
@@ -13,8 +15,7 @@ impl<S: Side> Tx<'_, S> {
     /// - `Err(_)`: the error is returned at once. Nothing is undone, and the savepoint stays open. The caller must drop
     ///   the transaction, or roll back to an earlier savepoint, which must have another name.
     ///
-    /// This takes two round trips in addition to those of the work. Where that matters, send the `savepoint` statement
-    /// in one batch with the work, and call [`Tx::back_to`] if the batch fails.
+    /// This takes two round trips in addition to those of the work. Where that matters, use [`Tx::undo_simple_if`].
     ///
     /// The work is a future and not a closure, because the compiler cannot prove that the future of an async closure
     /// that borrows the transaction may move between threads.
@@ -35,6 +36,46 @@ impl<S: Side> Tx<'_, S> {
             }
             Ok(worked)
         }
+    }
+
+    /// Runs `work` under a savepoint. If it fails with an error for which `is_undone` holds, undoes it and returns that
+    /// error inside `Ok`. Other errors are returned at once, as with [`Tx::attempt`].
+    pub fn undo_if<T>(
+        &self,
+        name: &'static str,
+        is_undone: impl FnOnce(&DbError) -> bool,
+        work: impl Future<Output = Result<T, DbError>>,
+    ) -> impl Future<Output = Result<Result<T, DbError>, DbError>> {
+        let work = Box::pin(work);
+        self.attempt(name, async move {
+            match work.await {
+                Err(error) if !is_undone(&error) => Err(error),
+                worked => Ok(worked),
+            }
+        })
+    }
+
+    /// Like [`Tx::undo_if`], for statements without parameters. Sends them in one message with the savepoint, so that
+    /// they take one round trip if they succeed. `doing` names the statements in errors and on the server. Returns all
+    /// rows.
+    pub fn undo_simple_if(
+        &self,
+        name: &'static str,
+        is_undone: impl FnOnce(&DbError) -> bool,
+        doing: &str,
+        sql: &str,
+    ) -> impl Future<Output = Result<Result<Vec<SimpleQueryRow>, DbError>, DbError>> {
+        let sql = format!("-- {doing}\nsavepoint {name};\n{sql};\nrelease savepoint {name}");
+        // Boxed, as in `attempt`.
+        Box::pin(async move {
+            match self.simple(&sql).await {
+                Err(error) if is_undone(&error) => {
+                    self.back_to(name).await?;
+                    Ok(Err(error))
+                }
+                answered => answered.map(Ok),
+            }
+        })
     }
 
     /// Runs `work` under a savepoint, undoes its changes, and returns its result. An error is returned at once, and the

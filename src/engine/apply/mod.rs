@@ -94,7 +94,7 @@ async fn steps(
         let limit =
             (run.job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
         match one_step(run, *step, ranges, limit, released).await? {
-            Ok(found) => bad.extend(found.into_iter().map(|(n, fault)| (*step, n, fault))),
+            Ok(found) => bad.extend(BadRow::of_step(*step, found)),
             Err(fault) => return Err(too_many(run.job, value_reasons::plain(&fault))),
         }
     }
@@ -199,7 +199,7 @@ async fn settle(
     released: &ClearedValues,
 ) -> Result<SyncResult, SyncError> {
     let job = run.job;
-    let out: Vec<i64> = bad.iter().map(|(_, n, _)| *n).collect();
+    let out: Vec<i64> = bad.iter().map(|row| row.n).collect();
     release_values::give_back(run, released, &out).await?;
     if bad.len() + staged.rejected.len() > job.limits.rejected_limit as usize {
         let last = bad.get(bad.len().saturating_sub(1)..).unwrap_or_default();
@@ -215,7 +215,7 @@ async fn settle(
     if plan.counts.changes() > i64::from(job.limits.change_limit) && !out.is_empty() {
         record_changes::refill(run, &out).await?;
     }
-    for ((_, n, _), reason) in bad.into_iter().zip(reasons) {
+    for (BadRow { n, .. }, reason) in bad.into_iter().zip(reasons) {
         let (action, rejection) = reject(run, n, reason).await?;
         if let Some(count) = count_of(&mut plan.counts, action) {
             *count -= 1;
@@ -244,7 +244,7 @@ async fn try_again(
         let mut given_up = 0;
         for step in [Step::Change, Step::Insert] {
             let mut rows = bad.iter();
-            if rows.any(|(of, _, fault)| *of == step && fault.is_collision()) {
+            if rows.any(|row| row.step == step && row.fault.is_collision()) {
                 given_up += release_values::release(run, step, released).await?;
             }
         }
@@ -263,11 +263,12 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbErro
         // first.
         bad.reverse();
         let mut still_bad = Vec::new();
-        for (step, n, known) in bad.drain(..) {
+        for BadRow { step, n, fault } in bad.drain(..) {
             let row = RowRange { first: n, last: n };
             let write = write(run, step);
             let tried = try_rows::attempt(run.local, write.run(run.local, row)).await?;
-            still_bad.extend(fault_of(run.relations, known, tried).map(|fault| (step, n, fault)));
+            let fault = fault_of(run.relations, fault, tried);
+            still_bad.extend(fault.map(|fault| BadRow { step, n, fault }));
         }
         *bad = still_bad;
         if bad.is_empty() || bad.len() == before {

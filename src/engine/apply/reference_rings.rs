@@ -33,8 +33,8 @@ pub(in crate::engine) async fn write_together(
         };
         let waiting: Vec<i64> = bad
             .iter()
-            .filter(|(of, _, fault)| *of == step && waits(fault))
-            .map(|(_, n, _)| *n)
+            .filter(|row| row.step == step && waits(&row.fault))
+            .map(|row| row.n)
             .collect();
         if waiting.is_empty() {
             continue;
@@ -45,7 +45,7 @@ pub(in crate::engine) async fn write_together(
         }
         let groups = groups(&waiting, &edges);
         let written = write_groups(run, step, &groups).await?;
-        bad.retain(|(_, n, _)| !written.contains(n));
+        bad.retain(|row| !written.contains(&row.n));
     }
     Ok(())
 }
@@ -89,14 +89,13 @@ pub(in crate::engine) async fn insert_early(
     let Ok(left) = inserted.await? else {
         return Ok(vec![rows]);
     };
-    let left = left.into_iter();
-    let mut left: Vec<BadRow> = left.map(|(n, fault)| (Step::Insert, n, fault)).collect();
+    let mut left: Vec<BadRow> = BadRow::of_step(Step::Insert, left).collect();
     write_together(run, &mut left).await?;
     Ok(left
         .iter()
-        .map(|(_, n, _)| RowRange {
-            first: *n,
-            last: *n,
+        .map(|row| RowRange {
+            first: row.n,
+            last: row.n,
         })
         .collect())
 }

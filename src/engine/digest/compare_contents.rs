@@ -101,22 +101,20 @@ impl Total {
 
 /// Computes the digests of one side. If a value cannot be converted, undoes the statement and returns `None`.
 async fn total<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Total>, DbError> {
-    match tx.simple(sql).await {
-        Err(error) if error.is_about_a_row() => {
-            tx.back_to(SAVEPOINT).await?;
-            Ok(None)
-        }
-        answered => Ok(answered?.first().and_then(Total::of)),
-    }
+    let answered = tx.undo_simple_if(
+        SAVEPOINT,
+        DbError::is_about_a_row,
+        "compare the contents",
+        sql,
+    );
+    let rows = answered.await?.unwrap_or_default();
+    Ok(rows.first().and_then(Total::of))
 }
 
 fn statement(relations: &Relations, hashers: [Hasher; 2], row: RowSide, rows: &str) -> String {
     let [one, other] = hashers.map(|hasher| HashedColumns::Rows.hash(hasher, relations, row));
     format!(
-        "-- compare the contents
-savepoint {SAVEPOINT};
-select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({one}), 0), coalesce(pg_catalog.bit_xor({other}), 0), {PROBE}
-from {rows};
-release savepoint {SAVEPOINT}"
+        "select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({one}), 0), coalesce(pg_catalog.bit_xor({other}), 0), {PROBE}
+from {rows}"
     )
 }

@@ -13,7 +13,7 @@ use super::buckets::DifferingBuckets;
 use super::compare_hashes;
 use super::compare_sums::{self, Sums};
 use super::row_hash::RowSide;
-use super::sum_cursor::{DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
+use super::sum_cursor::grouped_by_hash;
 
 /// If at most this many buckets differ, all their rows are read at once, because listing the rows first would take
 /// longer. With a distant remote, a list takes another round trip, but reading whole buckets takes bandwidth, which is
@@ -101,21 +101,11 @@ copy (
     )
 }
 
-/// Runs a statement that lists entries, and sorts them. For the errors that [`none_if_not_computable`] lists, undoes
-/// the statement and returns `None`.
+/// Runs a statement that lists entries, and sorts them. Returns `None` if the statement cannot be computed (see
+/// [`grouped_by_hash`]).
 async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
-    tx.batch(&format!(
-        "-- begin to compare the rows\nsavepoint {SAVEPOINT}; {GROUP_BY_HASH}"
-    ))
-    .await?;
-    let Some(listed) = none_if_not_computable(tx, entries(tx, sql).await).await? else {
-        return Ok(None);
-    };
-    tx.batch(&format!(
-        "-- end comparing the rows\n{DEFAULT_GROUPING}; release savepoint {SAVEPOINT}"
-    ))
-    .await?;
-    Ok(listed)
+    let listed = grouped_by_hash(tx, entries(tx, sql));
+    Ok(listed.await?.flatten())
 }
 
 async fn entries<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {

@@ -51,11 +51,40 @@ pub(in crate::engine) async fn none_if_not_computable<S: Side, T>(
     answered: Result<T, DbError>,
 ) -> Result<Option<T>, DbError> {
     match answered {
-        Err(error) if error.is_about_a_row() || error.is_too_much_to_compute() => {
+        Err(error) if is_not_computable(&error) => {
             tx.back_to(SAVEPOINT).await?;
             Ok(None)
         }
         answered => answered.map(Some),
+    }
+}
+
+/// Whether the error is one of those that [`none_if_not_computable`] lists.
+pub(super) fn is_not_computable(error: &DbError) -> bool {
+    error.is_about_a_row() || error.is_too_much_to_compute()
+}
+
+/// Runs `work` with [`GROUP_BY_HASH`]. For the errors that [`none_if_not_computable`] lists, undoes the work and returns
+/// `None`. The setting is sent together with the savepoint, so that it takes no round trip of its own.
+pub(in crate::engine) fn grouped_by_hash<S: Side, T>(
+    tx: &Tx<'_, S>,
+    work: impl Future<Output = Result<T, DbError>>,
+) -> impl Future<Output = Result<Option<T>, DbError>> {
+    // Boxed before another future wraps it, as in `Tx::attempt`.
+    let work = Box::pin(work);
+    async move {
+        tx.batch(&format!(
+            "-- begin to compare the rows\nsavepoint {SAVEPOINT}; {GROUP_BY_HASH}"
+        ))
+        .await?;
+        let Some(found) = none_if_not_computable(tx, work.await).await? else {
+            return Ok(None);
+        };
+        tx.batch(&format!(
+            "-- end comparing the rows\n{DEFAULT_GROUPING}; release savepoint {SAVEPOINT}"
+        ))
+        .await?;
+        Ok(Some(found))
     }
 }
 

@@ -29,7 +29,7 @@
 
 use crate::db::{DbError, Remote, Side, Tx, both};
 
-use super::sum_cursor::{SAVEPOINT, none_if_not_computable};
+use super::sum_cursor::{SAVEPOINT, is_not_computable};
 use crate::engine::RunContext;
 use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKey};
 
@@ -187,15 +187,13 @@ pub(in crate::engine) async fn total<S: Side>(
 ) -> Result<Option<Total>, DbError> {
     let version = row_version(row);
     let sql = format!(
-        "-- sum up the versions
-savepoint {SAVEPOINT};
-select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({version}), 0),
+        "select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({version}), 0),
        pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
-from {from} {row} where {filter};
-release savepoint {SAVEPOINT}"
+from {from} {row} where {filter}"
     );
-    let found = none_if_not_computable(tx, tx.simple(&sql).await).await?;
-    let number = |n| found.as_ref()?.first()?.get(n)?.parse().ok();
+    let found = tx.undo_simple_if(SAVEPOINT, is_not_computable, "sum up the versions", &sql);
+    let found = found.await?.unwrap_or_default();
+    let number = |n| found.first()?.get(n)?.parse().ok();
     let total = || {
         Some(Total {
             versions: (number(0)?, number(1)?),

@@ -120,7 +120,7 @@ impl KeyCache {
         let mut held = self.held();
         held.is_fetching = false;
         match fetched {
-            Some(Ok(text)) => held.replace(KeySet::parse(&text).map_err(str::to_owned)),
+            Some(Ok(text)) => held.replace(KeySet::parse(&text)),
             Some(Err(error)) => held.replace(Err(error.to_string())),
             None => {}
         }
@@ -174,7 +174,7 @@ impl Held {
     fn read_file(&mut self, path: &Path, now: Instant) {
         (self.file, self.tried) = (Some(WatchedFile::new(path)), Some(now));
         let text = read(path).map_err(|error| error.to_string());
-        self.replace(text.and_then(|text| KeySet::parse(&text).map_err(str::to_owned)));
+        self.replace(text.and_then(|text| KeySet::parse(&text)));
     }
 
     fn replace(&mut self, read: Result<KeySet, String>) {
@@ -229,7 +229,7 @@ mod tests {
             "none yet, and just tried"
         );
         assert!(fetches(&mut held, true, start + PAUSE_WITHOUT_KEYS));
-        held.replace(KeySet::parse(SET).map_err(str::to_owned));
+        held.replace(KeySet::parse(SET));
         held.read = Some(start);
         assert!(!fetches(&mut held, false, start + PAUSE));
         assert!(fetches(&mut held, true, start + SECOND * 10));

@@ -28,12 +28,13 @@ struct Document {
 impl KeySet {
     /// Parses a key set. Keys of unknown types or for another use are skipped (section 5). Fails if the text is not a
     /// key set, or holds no usable key.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, &'static str> {
-        let document: Document =
-            serde_json::from_slice(text).or(Err("it is no JSON Web Key Set: {\"keys\": [..]}"))?;
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let Ok(document) = serde_json::from_slice::<Document>(text) else {
+            return Err("it is no JSON Web Key Set: {\"keys\": [..]}".to_owned());
+        };
         let keys: Vec<_> = document.keys.into_iter().filter_map(Key::read).collect();
         match keys.is_empty() {
-            true => Err("it holds no public key that can verify an access token"),
+            true => Err("it holds no public key that can verify an access token".to_owned()),
             false => Ok(Self(keys.into_iter().map(Arc::new).collect())),
         }
     }

@@ -49,8 +49,8 @@ pub(in crate::engine) async fn write(
 ) -> Result<bool, DbError> {
     let waiting: Vec<i64> = bad
         .iter()
-        .filter(|(step, _, fault)| *step == Step::Change && fault.is_collision())
-        .map(|(_, n, _)| *n)
+        .filter(|row| row.step == Step::Change && row.fault.is_collision())
+        .map(|row| row.n)
         .collect();
     if waiting.len() < 2 || waiting.len() > ROWS {
         return Ok(false);
@@ -66,7 +66,7 @@ pub(in crate::engine) async fn write(
             break;
         }
     }
-    bad.retain(|(_, n, _)| !written.contains(n));
+    bad.retain(|row| !written.contains(&row.n));
     Ok(!written.is_empty())
 }
 

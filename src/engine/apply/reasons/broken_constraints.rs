@@ -28,8 +28,8 @@ pub(in crate::engine) async fn broken(
     };
     let values = match constraint.is_ours {
         true => {
-            let rows = bad.iter().filter(|(_, _, other)| other.rule == fault.rule);
-            let rows: Vec<i64> = rows.map(|(_, n, _)| *n).collect();
+            let rows = bad.iter().filter(|other| other.fault.rule == fault.rule);
+            let rows: Vec<i64> = rows.map(|row| row.n).collect();
             row_values::named(run, &rows, &constraint.columns).await?
         }
         false => HashMap::new(),

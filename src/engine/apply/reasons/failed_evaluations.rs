@@ -67,7 +67,7 @@ async fn find(
         for step in [Step::Deactivate, Step::Change, Step::Insert] {
             let left = rows
                 .iter()
-                .filter(|(of, n, _)| *of == step && !found.contains_key(n));
+                .filter(|row| row.step == step && !found.contains_key(&row.n));
             let left: Vec<&BadRow> = left.copied().collect();
             if left.is_empty() || times == 0 {
                 continue;
@@ -89,9 +89,9 @@ async fn told(
     if failing.is_empty() {
         return Ok(HashMap::new());
     }
-    let numbers: Vec<i64> = failing.iter().map(|(_, n, _)| *n).collect();
+    let numbers: Vec<i64> = failing.iter().map(|row| row.n).collect();
     let values = row_values::named(run, &numbers, &rule.columns).await?;
-    let reasons = failing.iter().filter_map(|(_, n, fault)| {
+    let reasons = failing.iter().filter_map(|BadRow { n, fault, .. }| {
         let (values, owner, raised) = (values.get(n)?, &rule.owner, plain(fault));
         let shown = &rule.shown;
         let reason = format!("{values}: {owner} cannot be evaluated: {raised}: {shown}");
@@ -110,12 +110,12 @@ async fn failing<'b>(
     let local = run.local;
     let entries = wanted(run, &as_index(rule), step);
     let query = format!("select w.v1 as n, w.x1 as value from {entries} w");
-    let all: Vec<i64> = rows.iter().map(|(_, n, _)| *n).collect();
+    let all: Vec<i64> = rows.iter().map(|row| row.n).collect();
     if as_view(local, &query).await?.is_none() || is_evaluated(local, &all).await? {
         return Ok(Vec::new());
     }
     let raised = raised(local, &all).await?;
-    let is_same = |(_, n, fault): &&&BadRow| {
+    let is_same = |BadRow { n, fault, .. }: &&&BadRow| {
         let raised = raised.get(n);
         raised.is_some_and(|(state, message)| (state, message) == (&fault.state, &fault.message))
     };

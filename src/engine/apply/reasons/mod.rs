@@ -35,11 +35,11 @@ pub(in crate::engine) async fn explain(
     found.extend(trigger_conflicts::reasons(run, bad, &found, &triggers.altering).await?);
     let unnamed = bad
         .iter()
-        .filter(|(_, _, fault)| fault.names_nothing() && of_trigger(fault, &triggers).is_none());
+        .filter(|row| row.fault.names_nothing() && of_trigger(&row.fault, &triggers).is_none());
     found.extend(Box::pin(failed_evaluations::reasons(run, unnamed)).await?);
     let mut rules: HashMap<String, Option<BrokenConstraint>> = HashMap::new();
     let mut reasons = HashMap::with_capacity(bad.len());
-    for (_, n, fault) in bad {
+    for BadRow { n, fault, .. } in bad {
         let reason = match found.remove(n) {
             Some(reason) => reason,
             None => {
@@ -57,7 +57,7 @@ pub(in crate::engine) async fn explain(
         };
         reasons.insert(*n, reason);
     }
-    let reason = |(_, n, _): &BadRow| {
+    let reason = |BadRow { n, .. }: &BadRow| {
         let own = reasons.get(n).map(String::as_str).unwrap_or_default();
         let first = first_causes::first_cause(*n, &holders, &reasons);
         let added = first.map_or_else(String::new, |first| format!("; {first}"));
@@ -73,7 +73,7 @@ async fn collisions(
     bad: &[BadRow],
 ) -> Result<(HashMap<i64, String>, HashMap<i64, Holder>), DbError> {
     let (mut found, mut holders) = (HashMap::new(), HashMap::new());
-    let collided = bad.iter().filter(|(_, _, fault)| fault.is_collision());
+    let collided = bad.iter().filter(|row| row.fault.is_collision());
     let mut left: Vec<&BadRow> = collided.collect();
     for rule in &run.relations.rules.exclusive {
         let of_rule = |fault: &RowFault| {
@@ -91,8 +91,8 @@ async fn collisions(
         };
         let numbers: Vec<i64> = left
             .iter()
-            .filter(|(_, _, fault)| of_rule(fault))
-            .map(|(_, n, _)| *n)
+            .filter(|row| of_rule(&row.fault))
+            .map(|row| row.n)
             .collect();
         if numbers.is_empty() {
             continue;
@@ -102,7 +102,7 @@ async fn collisions(
             holders.extend(taken.holder.map(|holder| (n, holder)));
             found.insert(n, taken.reason);
         }
-        left.retain(|(_, n, _)| !found.contains_key(n));
+        left.retain(|row| !found.contains_key(&row.n));
     }
     Ok((found, holders))
 }
@@ -150,10 +150,9 @@ order by 4 nulls first, 1";
 
 async fn triggers(run: &RunContext<'_>, bad: &[BadRow]) -> Result<Triggers, DbError> {
     let mut found = Triggers::default();
-    if bad
-        .iter()
-        .all(|(_, _, fault)| fault.context.is_none() && !fault.is_skip() && !fault.is_collision())
-    {
+    if bad.iter().all(|BadRow { fault, .. }| {
+        fault.context.is_none() && !fault.is_skip() && !fault.is_collision()
+    }) {
         return Ok(found);
     }
     for row in run

@@ -48,7 +48,7 @@ pub(in crate::engine) async fn reasons(
                 .filter(|trigger| trigger.fires_at(step))
                 .map(|trigger| trigger.trigger.as_str())
                 .collect();
-            let collided = bad.iter().filter_map(|(of, n, fault)| {
+            let collided = bad.iter().filter_map(|BadRow { step: of, n, fault }| {
                 // An error with a context was raised by another statement, which a trigger ran.
                 let is_it = *of == step
                     && fault.rule.as_ref() == Some(&rule.name)
