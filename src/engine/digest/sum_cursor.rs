@@ -60,7 +60,7 @@ pub(in crate::engine) async fn none_if_not_computable<S: Side, T>(
 }
 
 /// Whether the error is one of those that [`none_if_not_computable`] lists.
-pub(super) fn is_not_computable(error: &DbError) -> bool {
+pub(in crate::engine) fn is_not_computable(error: &DbError) -> bool {
     error.is_about_a_row() || error.is_too_much_to_compute()
 }
 

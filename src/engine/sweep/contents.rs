@@ -10,7 +10,7 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
 use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
 use crate::engine::digest::sum_cursor::{
-    DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable,
+    DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, is_not_computable,
 };
 use crate::engine::digest::tombstones;
 use crate::engine::{Relations, SyncError};
@@ -143,15 +143,13 @@ async fn local_sums(
     let no_versions = "select null::bigint as n, null::bigint as rows, null::bigint as sum";
     let versions = versions.unwrap_or(no_versions);
     let sql = format!(
-        "-- sweep the local rows
-savepoint {SAVEPOINT};
-{GROUP_BY_HASH};
+        "{GROUP_BY_HASH};
 select s.n, s.rows, s.sum, {PROBE}, v.rows, v.sum from ({sums}) s left join ({versions}) v on v.n operator(pg_catalog.=) s.n;
-{DEFAULT_GROUPING};
-release savepoint {SAVEPOINT}"
+{DEFAULT_GROUPING}"
     );
-    let answered = local.simple(&sql).await;
-    let Some(rows) = none_if_not_computable(local, answered).await? else {
+    let doing = "sweep the local rows";
+    let answered = local.undo_simple_if(SAVEPOINT, is_not_computable, doing, &sql);
+    let Ok(rows) = answered.await? else {
         return Ok(None);
     };
     let probe = rows.first().and_then(|row| row.get(3)).unwrap_or_default();

@@ -10,9 +10,7 @@
 use crate::db::catalog::Column;
 use crate::db::param::{self, Param};
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
-use crate::engine::digest::sum_cursor::{
-    DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, none_if_not_computable,
-};
+use crate::engine::digest::sum_cursor::grouped_by_hash;
 use crate::engine::digest::versions::{self, row_version};
 use crate::engine::{Relations, SyncError};
 use crate::model::{TenantId, saturating_i64};
@@ -185,14 +183,9 @@ join meter_sync.meter_sync_seen s
     on s.tenant = u.id and s.local_table = $2 and s.basis = $3
    and s.local_rows = sums.rows and s.local_sum = sums.sum"
     );
-    let open = format!("savepoint {SAVEPOINT}; {GROUP_BY_HASH}");
-    local.batch(&open).await?;
-    let answered = local.query(&sql, params).await;
-    let Some(rows) = none_if_not_computable(local, answered).await? else {
+    let Some(rows) = grouped_by_hash(local, local.query(&sql, params)).await? else {
         return Ok(None);
     };
-    let close = format!("{DEFAULT_GROUPING}; release savepoint {SAVEPOINT}");
-    local.batch(&close).await?;
     let mut expected = vec![None; tenants.len()];
     for row in &rows {
         let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);

@@ -5,7 +5,7 @@ use tokio_postgres::SimpleQueryRow;
 use super::known_tables::KnownTable;
 use crate::db::{DbError, Local, Tx, quote};
 use crate::engine::digest::row_hash::{Hasher, RowSide};
-use crate::engine::digest::sum_cursor::{SAVEPOINT, none_if_not_computable};
+use crate::engine::digest::sum_cursor::{SAVEPOINT, is_not_computable};
 use crate::engine::digest::versions::row_version;
 use crate::engine::sweep::contents;
 use crate::store::watermarks::VersionSum;
@@ -81,13 +81,10 @@ async fn sum<T: Clone>(
     let selects: Vec<String> = tables
         .map(|(n, table)| format!("select {n}, {}", of_table(table)))
         .collect();
-    let sql = format!(
-        "-- sum up the rows of tables\nsavepoint {SAVEPOINT};\n{};\nrelease savepoint {SAVEPOINT}",
-        selects.join("\nunion all ")
-    );
-    let answered = local.simple(&sql).await;
-    let rows = none_if_not_computable(local, answered).await?;
-    for row in rows.iter().flatten() {
+    let sql = selects.join("\nunion all ");
+    let doing = "sum up the rows of tables";
+    let rows = local.undo_simple_if(SAVEPOINT, is_not_computable, doing, &sql);
+    for row in rows.await?.iter().flatten() {
         let place = number(row, 0).and_then(|n| usize::try_from(n).ok());
         if let Some(known) = place.and_then(|place| sums.get_mut(place)) {
             *known = read(row);
