@@ -185,12 +185,15 @@ macro_rules! has_foreign_keys_acting_on_update {
     };
 }
 
-/// SQL: whether [`Relation::is_plain`] holds for `c`.
+/// SQL: whether [`Relation::is_plain`] holds for `c`. The two conditions on triggers are apart, because together they make
+/// the server read all triggers of the database for each table.
 macro_rules! is_plain {
     () => {
-        "(c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity and not exists (
-           select from pg_catalog.pg_trigger g where not g.tgisinternal and (g.tgrelid = c.oid
-               or c.relhassubclass and g.tgrelid in (select i.inhrelid from pg_catalog.pg_inherits i))))"
+        "(c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity
+           and not exists (select from pg_catalog.pg_trigger g where g.tgrelid = c.oid and not g.tgisinternal)
+           and not (c.relhassubclass and exists (
+               select from pg_catalog.pg_trigger g
+               where not g.tgisinternal and g.tgrelid in (select i.inhrelid from pg_catalog.pg_inherits i))))"
     };
 }
 
@@ -315,11 +318,25 @@ pub async fn find_all<S: Side>(
     Ok(found)
 }
 
+/// SQL: the object id of the relation that `u.name` names; null if there is none. A name in a schema that the role may not
+/// use gives null, too, and not an error that would hide all other names.
+macro_rules! oid_of_name {
+    () => {
+        "case when has_schema_privilege(to_regnamespace(quote_ident(
+               (parse_ident(u.name))[cardinality(parse_ident(u.name)) - 1]))::oid, 'usage') is not false
+           then to_regclass(u.name)::oid end"
+    };
+}
+pub(crate) use oid_of_name;
+
 // As in `FIND`.
-const READABLE: &str = "\
+const READABLE: &str = concat!(
+    "\
 -- look up which tables can be read
 with named as materialized (
-    select u.n, to_regclass(u.name)::oid as oid
+    select u.n, ",
+    oid_of_name!(),
+    " as oid
     from (select set_config('search_path', $2, true) offset 0) path (is_set)
     cross join unnest($1) with ordinality u (name, n)
     where path.is_set is not null
@@ -331,7 +348,8 @@ from pinned
 cross join lateral unnest(pinned.oids) with ordinality f (oid, n)
 join pg_catalog.pg_class c on c.oid = f.oid and c.relkind = 'r'
 where has_table_privilege(c.oid, 'select')
-order by f.n";
+order by f.n"
+);
 
 /// Returns the places, from 0, of the names that stand for ordinary tables all of whose columns the role may read.
 pub async fn readable_tables<S: Side>(

@@ -2,7 +2,8 @@
 //! for several.
 
 use crate::config::Mapping;
-use crate::db::{DbError, Local, Tx, catalog, param, quote};
+use crate::db::catalog::{self, oid_of_name};
+use crate::db::{DbError, Local, Tx, param, quote};
 use crate::model::TenantId;
 use crate::store::log::LogKey;
 
@@ -120,13 +121,16 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
     })
 }
 
-const NAMES: &str = "\
+const NAMES: &str = concat!(
+    "\
 -- look up the names of local tables
 with paths as materialized (
     select current_schema() as schema
     from (select set_config('search_path', $2, true) offset 0) path (is_set) where path.is_set is not null
 ), found as materialized (
-    select u.n, u.name, paths.schema, to_regclass(u.name)::oid as oid
+    select u.n, u.name, paths.schema, ",
+    oid_of_name!(),
+    " as oid
     from paths cross join unnest($1) with ordinality u (name, n)
 ), pinned as materialized (
     select count(*), set_config('search_path', 'pg_catalog, pg_temp', true) from found
@@ -136,7 +140,8 @@ select coalesce(
            (select format('%I.%I', coalesce(said.parts[cardinality(said.parts) - 1], found.schema, 'public'),
                           said.parts[cardinality(said.parts)])
             from (select parse_ident(found.name) as parts) said))
-from pinned cross join found order by found.n";
+from pinned cross join found order by found.n"
+);
 
 /// Returns the full names of local tables, as in [`LocalTable::name`], in the order of `tables`, which holds the names
 /// from the settings.

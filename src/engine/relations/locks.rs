@@ -71,11 +71,20 @@ pub(in crate::engine) async fn hold_local_table(
     }
 }
 
-/// Locks local tables as [`hold_local_table`] does, in one statement. Fails if one of them is missing.
+/// Sets the limit on waits for locks, for a transaction that locks many tables. It is shorter than the time after which the
+/// server looks for deadlocks (`deadlock_timeout`), so that no program that locks the same tables in another order is ended
+/// because of us.
+const SHORT_WAIT: &str = "\
+-- wait briefly for locks
+set local lock_timeout = '250ms'";
+
+/// Locks local tables as [`hold_local_table`] does, in one statement. From then on the transaction waits only briefly for
+/// locks. Fails if one of the tables is missing or is locked by another session.
 pub(in crate::engine) async fn hold_local_tables(
     local: &Tx<'_, Local>,
     names: &[String],
 ) -> Result<(), DbError> {
+    local.batch(SHORT_WAIT).await?;
     let tables: Vec<String> = names
         .iter()
         .filter_map(|name| quote::relation(name))

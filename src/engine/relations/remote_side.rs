@@ -9,6 +9,7 @@ use super::missing_names::{lacks, remote_source};
 
 /// The remote source. Its fields are as in [`Relation`](catalog::Relation), and `what` names the source in messages. A
 /// query has no `oid` and no `file`.
+#[derive(Debug, PartialEq, Eq)]
 pub(in crate::engine) struct RemoteSide {
     pub(in crate::engine) from: String,
     pub(in crate::engine) is_plain: bool,

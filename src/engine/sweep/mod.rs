@@ -11,7 +11,7 @@
 //!
 //! If each tenant has a local table of its own, `own_tables` does the same with the local tables read a number at a time.
 //!
-//! A sum over several tenants is the exclusive or of their sums. It hides a change with a probability of 2^-64.
+//! The sum over the rows of a tenant is the exclusive or of their hashes. It hides a change with a probability of 2^-64.
 
 use uuid::Uuid;
 

@@ -9,7 +9,7 @@ use crate::engine::digest::sum_cursor::{GROUP_BY_HASH, SAVEPOINT, none_if_not_co
 /// How many tenants share a group.
 pub(super) const GROUP: usize = 32;
 
-/// The number of rows of a tenant or of a group, and the exclusive or of their hashes.
+/// The number of rows of a tenant, and the exclusive or of their hashes; or the sums of both numbers over a group of tenants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) rows: i64,
@@ -101,6 +101,7 @@ impl<'t, 'c> TenantSumCursor<'t, 'c> {
 }
 
 fn statement(sums: &str) -> String {
+    let total = added("sum");
     format!(
         "-- sweep the remote rows
 savepoint {SAVEPOINT};
@@ -109,12 +110,12 @@ declare meter_sync_sweep no scroll cursor for
 with sums as materialized (
     {sums}
 ), groups as materialized (
-    select (n - 1) / {GROUP} as n, pg_catalog.sum(rows)::bigint as rows, pg_catalog.bit_xor(sum) as sum,
+    select (n - 1) / {GROUP} as n, pg_catalog.sum(rows)::bigint as rows, {total} as sum,
            pg_catalog.string_agg(pg_catalog.int8send(rows) || pg_catalog.int8send(sum), '' order by n) as tenants
     from sums group by 1
 )
 select pg_catalog.int8send(coalesce(pg_catalog.sum(rows), 0)::bigint)
-           || pg_catalog.int8send(coalesce(pg_catalog.bit_xor(sum), 0)), {PROBE} from groups
+           || pg_catalog.int8send(coalesce({total}, 0)), {PROBE} from groups
 union all
 select pg_catalog.string_agg(pg_catalog.int8send(rows) || pg_catalog.int8send(sum), '' order by n), null from groups
 union all
@@ -123,13 +124,31 @@ fetch 1 from meter_sync_sweep"
     )
 }
 
+/// SQL that aggregates sums as [`add`] does. An exclusive or would hide a change that two tenants share because their ids
+/// are one value on the remote.
+fn added(sum: &str) -> String {
+    format!(
+        "((pg_catalog.sum(({sum} >> 32) & {HALF})::bigint & {HALF}) << 32) | (pg_catalog.sum({sum} & {HALF})::bigint & {HALF})"
+    )
+}
+
+/// The lower 32 bits of a number.
+const HALF: i64 = (1 << 32) - 1;
+
+/// Adds the upper and the lower 32 bits of two numbers apart, without a carry from one half to the other.
+fn add(a: i64, b: i64) -> i64 {
+    let low = ((a & HALF) + (b & HALF)) & HALF;
+    let high = (((a >> 32) & HALF) + ((b >> 32) & HALF)) & HALF;
+    (high << 32) | low
+}
+
 /// The sum over these tenants. `None` if the sum of one of them is not known.
 fn total(sums: &[Option<Sum>]) -> Option<Sum> {
     let mut total = Sum::default();
     for sum in sums {
         let sum = (*sum)?;
         total.rows += sum.rows;
-        total.hashes ^= sum.hashes;
+        total.hashes = add(total.hashes, sum.hashes);
     }
     Some(total)
 }
@@ -190,8 +209,12 @@ mod tests {
 
     #[test]
     fn a_group_without_an_expected_sum_has_no_total() {
-        let one = Some(Sum { rows: 2, hashes: 5 });
-        assert_eq!(total(&[one, one]), Some(Sum { rows: 4, hashes: 0 }));
+        let one = Some(Sum {
+            rows: 2,
+            hashes: -1,
+        });
+        let hashes = -1 - (1 << 32);
+        assert_eq!(total(&[one, one]), Some(Sum { rows: 4, hashes }));
         assert_eq!(total(&[one, None]), None);
     }
 

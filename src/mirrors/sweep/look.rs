@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::config::Source;
 use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::engine::{self, LocalFinding, OwnTables, SweptMirror, SyncError, TABLES_AT_ONCE};
 use crate::error::Failure;
@@ -82,16 +83,19 @@ impl Mirrors {
         };
         let (at, keys) = local.read("sweep", read).await?;
         let swept = swept(mirrors, &keys);
+        let tenants: Vec<TenantId> = swept.iter().map(|one| one.tenant.clone()).collect();
+        let mut there = remote.connect().await?;
+        let before = there.snapshot("look at the source", &[]).await?;
+        let mut sweep = OwnTables::begin(before, mapping).await?;
+        drop(there);
+        let mut findings = Vec::with_capacity(swept.len());
+        for some in swept.chunks(TABLES_AT_ONCE) {
+            findings.extend(read_own_tables(&mut sweep, local, &mapping.source, some).await?);
+        }
         let mut there = remote.connect().await?;
         let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
         let snapshot = there.snapshot("sweep", &locks).await?;
-        let mut sweep = OwnTables::begin(snapshot, mapping).await?;
-        let mut findings = Vec::with_capacity(swept.len());
-        for some in swept.chunks(TABLES_AT_ONCE) {
-            findings.extend(self.read_own_tables(&mut sweep, local, some).await?);
-        }
-        let tenants: Vec<TenantId> = swept.iter().map(|one| one.tenant.clone()).collect();
-        let found = sweep.compare(&tenants, &findings).await;
+        let found = Box::pin(sweep.compare(snapshot, mapping, &tenants, &findings)).await;
         there.discard();
         let found = found?;
         if !dry_run {
@@ -107,28 +111,35 @@ impl Mirrors {
         })
     }
 
-    /// Reads some of the local tables. If they cannot be read together, nothing is known of them, so that each gets a run.
-    async fn read_own_tables(
-        &self,
-        sweep: &mut OwnTables<'_>,
-        local: &Database<Local>,
-        mirrors: &[SweptMirror<'_>],
-    ) -> Result<Vec<LocalFinding>, SyncError> {
-        let mut here = local.connect().await?;
-        let tx = here.begin_for_run("sweep").await?;
-        match sweep.look(&tx, mirrors).await {
-            Err(error) if !self.failure_of(&error).code.is_of_all_tenants() => {
-                drop(tx);
-                here.discard();
-                tracing::warn!(error = %self.failure_of(&error), "some local tables could not be looked at together, so each gets a run");
-                Ok(vec![LocalFinding::Nothing; mirrors.len()])
-            }
-            findings => findings,
-        }
-    }
-
     fn failure_of(&self, error: &SyncError) -> Failure {
         engine::failure(error, &self.config().mapping.source)
+    }
+}
+
+/// Reads some of the local tables. If they cannot be read together, nothing is known of them, so that each gets a run. Fails
+/// only if the local database cannot be used at all.
+async fn read_own_tables(
+    sweep: &mut OwnTables,
+    local: &Database<Local>,
+    source: &Source,
+    mirrors: &[SweptMirror<'_>],
+) -> Result<Vec<LocalFinding>, SyncError> {
+    let mut here = local.connect().await?;
+    let tx = here.begin_for_run("sweep").await?;
+    match sweep.look(&tx, mirrors).await {
+        Err(SyncError::Database(error)) if error.ends_the_connection() && !tx.is_silent() => {
+            Err(error.into())
+        }
+        Err(error) => {
+            drop(tx);
+            here.discard();
+            let tenants = mirrors.iter().map(|one| one.tenant.as_str());
+            let tenants = tenants.collect::<Vec<_>>().join(", ");
+            let error = engine::failure(&error, source);
+            tracing::warn!(%error, %tenants, "some local tables could not be looked at together, so each gets a run");
+            Ok(vec![LocalFinding::Nothing; mirrors.len()])
+        }
+        findings => findings,
     }
 }
 

@@ -13,7 +13,7 @@ pub use comparisons::{
 };
 pub use read::{
     LoggedDetails, RunFilter, RunsQuery, by_id, by_idempotency_key, details, ended_after,
-    last_finished, last_success, last_tenant, newest, page, running,
+    last_finished, last_success, last_tenant, last_tenants, newest, page, running,
 };
 pub use write::{RunEnd, finish, interrupt, mark_interrupted, start};
 

@@ -319,17 +319,29 @@ fn failure(row: &Row) -> Option<Failure> {
     })
 }
 
-const LAST_TENANT: &str = "\
--- read whose meters the table holds
-select tenant from meter_sync.meter_sync_log
-where local_table = $1 and outcome in ('succeeded', 'no_change', 'partial')
-order by seq desc limit 1";
+const LAST_TENANTS: &str = "\
+-- read whose meters tables hold
+select (
+    select l.tenant from meter_sync.meter_sync_log l
+    where l.local_table = u.local_table and l.outcome in ('succeeded', 'no_change', 'partial')
+    order by l.seq desc limit 1
+)
+from unnest($1) with ordinality u (local_table, n)
+order by u.n";
+
+/// Returns the tenant for which each local table was last synced; `None` if it was never synced.
+pub async fn last_tenants(
+    tx: &Tx<'_, Local>,
+    local_tables: &[String],
+) -> Result<Vec<Option<String>>, DbError> {
+    let rows = tx
+        .query(LAST_TENANTS, &[param::texts(local_tables)])
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
 
 /// Returns the tenant for which the local table was last synced; `None` if it was never synced.
 pub async fn last_tenant(tx: &Tx<'_, Local>, local_table: &str) -> Result<Option<String>, DbError> {
-    let params = [param::text(local_table)];
-    Ok(tx
-        .query_opt(LAST_TENANT, &params)
-        .await?
-        .and_then(|row| row.get(0)))
+    let last = last_tenants(tx, &[local_table.to_owned()]).await?;
+    Ok(last.into_iter().next().flatten())
 }

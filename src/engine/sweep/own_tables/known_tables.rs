@@ -5,6 +5,7 @@ use crate::db::{Local, Tx};
 use crate::engine::relations::{self, RemoteSide};
 use crate::engine::sweep::{SweptMirror, settled_columns};
 use crate::engine::{Relations, Scope, SyncError};
+use crate::store::log;
 
 /// A local table that a run would take, with the columns that the last run recorded.
 pub(super) struct KnownTable<'m> {
@@ -17,8 +18,11 @@ pub(super) struct KnownTable<'m> {
 }
 
 /// Locks the local tables that can be read, and looks them up in the catalogs. A table is left out, so that its mirror gets
-/// a run, if it is missing or no ordinary table, if the role may not read all of it, if a run would refuse it, or if the run
-/// would record other columns.
+/// a run, if:
+///
+/// - it is missing, or is no ordinary table;
+/// - the role may not read all of it;
+/// - a run would refuse it, or would record other columns.
 pub(super) async fn look_up<'m>(
     there: &RemoteSide,
     local: &Tx<'_, Local>,
@@ -58,5 +62,21 @@ pub(super) async fn look_up<'m>(
     };
     let settled = settled_columns::of_mirrors(local, mirrors, relations).await?;
     tables.retain(|table| settled.get(table.place) == Some(&true));
-    Ok(tables)
+    without_those_of_others(local, tables).await
+}
+
+/// Leaves out each table without a tenant column that was last synced for another tenant, because a run would refuse it.
+async fn without_those_of_others<'m>(
+    local: &Tx<'_, Local>,
+    tables: Vec<KnownTable<'m>>,
+) -> Result<Vec<KnownTable<'m>>, SyncError> {
+    let name = |table: &KnownTable<'_>| table.mirror.key.local_table.clone();
+    let names: Vec<String> = tables.iter().map(name).collect();
+    let last = log::last_tenants(local, &names).await?;
+    let is_ours = |table: &KnownTable<'_>, last: Option<String>| {
+        table.relations.local_tenant.is_some() || last.as_ref() == Some(&table.mirror.key.tenant)
+    };
+    let ours = tables.into_iter().zip(last);
+    let ours = ours.filter_map(|(table, last)| is_ours(&table, last).then_some(table));
+    Ok(ours.collect())
 }

@@ -8,7 +8,9 @@
 //! As for a shared table, row versions are compared with the watermarks, and where these prove nothing the contents of the
 //! rows with those of the remote. One value that cannot be converted lets all tables that are read with it get a run.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::mem;
 
 use uuid::Uuid;
 
@@ -32,12 +34,17 @@ mod local_sums;
 /// default settings.
 pub const TABLES_AT_ONCE: usize = 100;
 
-/// A sweep over mirrors with local tables of their own.
-pub struct OwnTables<'c> {
-    remote: Tx<'c, Remote>,
+/// How many shapes of tables have their contents compared in one sweep. Tables are of one shape if remote rows are hashed
+/// alike for them.
+const MOST_SHAPES: usize = 8;
+
+/// A sweep over mirrors with local tables of their own. No remote transaction is open while it reads the local tables.
+pub struct OwnTables {
     there: RemoteSide,
     /// The remote column that holds the tenant's id.
     tenant_column: Column,
+    /// See [`PROBE`].
+    remote_probe: Option<String>,
     /// How rows are hashed; `None` until contents are compared.
     hasher: Option<Hasher>,
     /// The SQL expressions that hash remote rows. Tables with the same columns share one.
@@ -85,14 +92,16 @@ impl OwnTablesResult {
     }
 }
 
-impl<'c> OwnTables<'c> {
-    /// Looks up the remote source in a snapshot. `mapping` may be of any of the mirrors.
-    pub async fn begin(remote: Tx<'c, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
+impl OwnTables {
+    /// Looks up the remote source. `mapping` may be of any of the mirrors.
+    pub async fn begin(remote: Tx<'_, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
+        let remote_probe = probe(&remote).await?;
         let there = RemoteSide::find(&remote, mapping).await?;
+        remote.commit().await?;
         Ok(Self {
             tenant_column: there.tenant(mapping)?,
             there,
-            remote,
+            remote_probe,
             hasher: None,
             remote_hashes: Vec::new(),
         })
@@ -107,8 +116,10 @@ impl<'c> OwnTables<'c> {
         let mut findings = vec![LocalFinding::Nothing; mirrors.len()];
         let tables = known_tables::look_up(&self.there, local, mirrors).await?;
         let unproven = look_at_versions(local, &tables, &mut findings).await?;
-        // A few runs cost less than a comparison of the contents of all rows.
-        if unproven.len() > GROUP {
+        // A few runs cost less than a comparison of the contents of all rows, and store watermarks. Where versions never prove
+        // anything, there are none to store.
+        let is_without = |table: &&KnownTable<'_>| table.relations.versions.is_none();
+        if unproven.len() > GROUP || unproven.iter().any(is_without) {
             self.look_at_contents(local, &unproven, &mut findings)
                 .await?;
         }
@@ -144,7 +155,7 @@ impl<'c> OwnTables<'c> {
             return Ok(hasher);
         }
         let mut mode = HashMode::USUAL;
-        if probe(&self.remote).await? != probe(local).await? {
+        if self.remote_probe != probe(local).await? {
             mode.function = HashFunction::Portable;
         }
         let hasher = Hasher {
@@ -166,12 +177,21 @@ impl<'c> OwnTables<'c> {
         })
     }
 
-    /// Compares what the remote holds of these tenants with what their local tables say. Ends the remote transaction.
+    /// Compares what the remote holds of these tenants with what their local tables say. Ends the remote transaction. If the
+    /// remote source is no longer as it was when the sweep began, no tenant counts as equal.
     pub async fn compare(
-        self,
+        mut self,
+        remote: Tx<'_, Remote>,
+        mapping: &Mapping,
         tenants: &[TenantId],
         findings: &[LocalFinding],
     ) -> Result<OwnTablesResult, SyncError> {
+        let before = mem::replace(&mut self.there, RemoteSide::find(&remote, mapping).await?);
+        let nothing = vec![LocalFinding::Nothing; tenants.len()];
+        let findings = match before == self.there {
+            true => findings,
+            false => &nothing,
+        };
         let mut result = OwnTablesResult {
             is_equal: Vec::with_capacity(tenants.len()),
             remote_bytes: 0,
@@ -179,11 +199,11 @@ impl<'c> OwnTables<'c> {
             horizon: 0,
         };
         let expected: Vec<Option<Sum>> = findings.iter().map(expected).collect();
-        let held = self.remote_versions(tenants, &expected).await?;
+        let held = self.remote_versions(&remote, tenants, &expected).await?;
         for (expected, held) in expected.iter().zip(&held) {
             result.is_equal.push(expected.is_some() && expected == held);
         }
-        for (place, versions) in self.equal_contents(tenants, findings).await? {
+        for (place, versions) in self.equal_contents(&remote, tenants, findings).await? {
             if let Some(is_equal) = result.is_equal.get_mut(place) {
                 *is_equal = true;
             }
@@ -194,15 +214,16 @@ impl<'c> OwnTables<'c> {
                 result.watermarks.push(NewWatermark { key, totals });
             }
         }
-        result.horizon = digest::versions::horizon(&self.remote).await?.unwrap_or(0);
-        result.remote_bytes = self.remote.bytes_read();
-        read::rewritten_tables::commit_unless_rewritten(self.remote).await?;
+        result.horizon = digest::versions::horizon(&remote).await?.unwrap_or(0);
+        result.remote_bytes = remote.bytes_read();
+        read::rewritten_tables::commit_unless_rewritten(remote).await?;
         Ok(result)
     }
 
     /// Reads the remote versions of each tenant. All are `None` if they prove nothing.
     async fn remote_versions(
         &self,
+        remote: &Tx<'_, Remote>,
         tenants: &[TenantId],
         expected: &[Option<Sum>],
     ) -> Result<Vec<Option<Sum>>, SyncError> {
@@ -213,7 +234,7 @@ impl<'c> OwnTables<'c> {
         let ids = array(tenants, "pg_catalog.text");
         let from = (self.there.from.as_str(), "r");
         let sums = versions::by_tenant(from, &self.tenant_column, tenants, &ids);
-        Ok(match TenantSumCursor::open(&self.remote, &sums).await? {
+        Ok(match TenantSumCursor::open(remote, &sums).await? {
             Some(cursor) => cursor.sums(expected).await?,
             None => nothing,
         })
@@ -223,6 +244,7 @@ impl<'c> OwnTables<'c> {
     /// watermark holds about them.
     async fn equal_contents(
         &self,
+        remote: &Tx<'_, Remote>,
         tenants: &[TenantId],
         findings: &[LocalFinding],
     ) -> Result<Vec<(usize, Option<(WatermarkKey, VersionSum)>)>, SyncError> {
@@ -233,8 +255,11 @@ impl<'c> OwnTables<'c> {
                 group.push((place, table));
             }
         }
+        // Each group reads all rows of its tenants at the remote. Tables of the rarer shapes get runs instead.
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by_key(|(_, tables)| Reverse(tables.len()));
         let mut equal = Vec::new();
-        for (hash, tables) in groups {
+        for (hash, tables) in groups.into_iter().take(MOST_SHAPES) {
             let ids = tables.iter().filter_map(|(place, _)| tenants.get(*place));
             let ids: Vec<TenantId> = ids.cloned().collect();
             let sums = SumQuery {
@@ -246,9 +271,9 @@ impl<'c> OwnTables<'c> {
                 ids: &array(&ids, "pg_catalog.text"),
             };
             if !self.there.is_plain {
-                self.remote.use_role_path().await?;
+                remote.use_role_path().await?;
             }
-            let Some(cursor) = TenantSumCursor::open(&self.remote, &sums.by_tenant()).await? else {
+            let Some(cursor) = TenantSumCursor::open(remote, &sums.by_tenant()).await? else {
                 continue;
             };
             let expected = tables.iter().map(|(_, table)| Some(table.contents));
