@@ -36,7 +36,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Holds the last count of the meters.
 #[derive(Debug, Default)]
-pub(in crate::mirrors) struct MeterCounter {
+pub(crate) struct MeterCounter {
     last: Mutex<LastCount>,
     /// The lock that the background task holds while it counts, so that there is one such task at a time.
     pub(super) behind: Arc<tokio::sync::Mutex<()>>,

@@ -59,7 +59,7 @@ impl Mirrors {
 
     /// Returns the published states, if they are at most 4 s old and were read after a run of this process last began
     /// or ended. Otherwise waits until they are read again.
-    pub(in crate::mirrors) async fn states(&self) -> Published {
+    pub(crate) async fn states(&self) -> Published {
         let activity = self.process.last_activity();
         let fresh = Instant::now().checked_sub(FRESH);
         self.states_since(fresh.map_or(activity, |fresh| fresh.max(activity)))
@@ -67,9 +67,7 @@ impl Mirrors {
     }
 
     /// Reads the states of all mirrors now. Fails if they cannot be read.
-    pub(in crate::mirrors) async fn states_now(
-        &self,
-    ) -> Result<Arc<[(TenantMirror, MirrorState)]>, Failure> {
+    pub(crate) async fn states_now(&self) -> Result<Arc<[(TenantMirror, MirrorState)]>, Failure> {
         let published = self.states_since(Instant::now()).await;
         match published.failure {
             Some(failure) => Err(failure),
@@ -78,7 +76,7 @@ impl Mirrors {
     }
 
     /// Returns the last known states with a failure, for a caller that gave up waiting for the local database.
-    pub(in crate::mirrors) fn overdue_states(&self) -> Published {
+    pub(crate) fn overdue_states(&self) -> Published {
         let message = "The local database has not answered in time.";
         self.last_states_with(Failure::new(ErrorCode::LocalTimeout, message))
     }

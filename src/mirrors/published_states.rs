@@ -16,47 +16,47 @@ use super::shared_read::{Listener, SharedRead};
 
 /// The states of all mirrors at one time.
 #[derive(Clone, Debug)]
-pub(super) struct Published {
+pub(crate) struct Published {
     /// Another number if the publication may differ from the one before it.
-    pub(super) version: u64,
+    pub(crate) version: u64,
     /// The mirrors with their states, in the order of the tenants' ids. If `failure` is set, these are the last known
     /// states.
-    pub(super) mirrors: Arc<[(TenantMirror, MirrorState)]>,
+    pub(crate) mirrors: Arc<[(TenantMirror, MirrorState)]>,
     /// The last sweep that ended; `None` before the first.
-    pub(super) last_sweep: Option<SweepRecord>,
+    pub(crate) last_sweep: Option<SweepRecord>,
     /// Why the states could not be read this time; `None` if they were read.
-    pub(super) failure: Option<Failure>,
+    pub(crate) failure: Option<Failure>,
 }
 
 /// The last read and the last publication of the states of all mirrors.
 #[derive(Debug, Default)]
-pub(super) struct Observer {
+pub(crate) struct Observer {
     /// What was read last.
-    pub(super) memory: Mutex<Memory>,
-    pub(super) published: Arc<SharedRead<Published>>,
+    pub(crate) memory: Mutex<Memory>,
+    pub(crate) published: Arc<SharedRead<Published>>,
     versions: AtomicU64,
 }
 
 impl Observer {
     /// Returns a version that no other read has, though two may go on at the same time.
-    pub(super) fn next_version(&self) -> u64 {
+    pub(crate) fn next_version(&self) -> u64 {
         self.versions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What was read last, by which the next read is shorter.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
-    pub(super) moment: Option<Moment>,
+pub(crate) struct Memory {
+    pub(crate) moment: Option<Moment>,
     /// Whether the tables of sweeps exist.
-    pub(super) has_sweeps: bool,
+    pub(crate) has_sweeps: bool,
     seq: i64,
-    pub(super) states: BTreeMap<MirrorKey, MirrorState>,
-    pub(super) last_sweep: Option<SweepRecord>,
+    pub(crate) states: BTreeMap<MirrorKey, MirrorState>,
+    pub(crate) last_sweep: Option<SweepRecord>,
 }
 
 /// A listener for changes in the states of all mirrors.
@@ -68,7 +68,7 @@ pub struct StateChanges {
 }
 
 impl StateChanges {
-    pub(super) fn of(observer: &Arc<Observer>) -> Self {
+    pub(crate) fn of(observer: &Arc<Observer>) -> Self {
         Self {
             published: observer.published.listener(),
             version: version(observer.published.last().as_ref()),
@@ -89,13 +89,13 @@ impl StateChanges {
     }
 }
 
-pub(super) fn version(published: Option<&Published>) -> u64 {
+pub(crate) fn version(published: Option<&Published>) -> u64 {
     published.map_or(0, |published| published.version)
 }
 
 impl Memory {
     /// Reads the states of new mirrors and of those that may have changed.
-    pub(super) async fn update(
+    pub(crate) async fn update(
         &mut self,
         tx: &Tx<'_, Local>,
         keys: &[MirrorKey],

@@ -22,7 +22,7 @@ const TASKS: u32 = 2;
 
 /// The last value that was read, and the tasks that read the next.
 #[derive(Debug)]
-pub(in crate::mirrors) struct SharedRead<T> {
+pub(crate) struct SharedRead<T> {
     state: watch::Sender<State<T>>,
     /// Whether the last value is dropped when nobody waits, so that it takes no memory.
     forgets: bool,
@@ -54,7 +54,7 @@ impl<T> Default for SharedRead<T> {
 
 impl<T> SharedRead<T> {
     /// Nothing is read yet. With `forgets`, the last value is dropped as soon as nobody waits.
-    pub(in crate::mirrors) fn new(forgets: bool) -> Self {
+    pub(crate) fn new(forgets: bool) -> Self {
         let state = State {
             last: None,
             asked_at: None,
@@ -80,14 +80,14 @@ impl<T> SharedRead<T> {
 
 impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
     /// Returns the value that was published last, however old it is; `None` before the first.
-    pub(in crate::mirrors) fn last(&self) -> Option<T> {
+    pub(crate) fn last(&self) -> Option<T> {
         let state = self.state.borrow();
         state.last.as_ref().map(|last| last.value.clone())
     }
 
     /// Returns the value as it was read at `time` or later. Starts a task that reads it if there is none, or if that one is
     /// slow; the task is handed the last value. Returns `None` only if a bug ends the reads.
-    pub(in crate::mirrors) async fn since<R>(
+    pub(crate) async fn since<R>(
         self: &Arc<Self>,
         time: Instant,
         tasks: &TaskTracker,
@@ -120,7 +120,7 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
     }
 
     /// Listens to all publications, whoever asked for them.
-    pub(in crate::mirrors) fn listener(&self) -> Listener<T> {
+    pub(crate) fn listener(&self) -> Listener<T> {
         Listener(self.state.subscribe())
     }
 
@@ -223,12 +223,12 @@ impl<T> Drop for Waiting<'_, T> {
 
 /// A listener for the values that are published.
 #[derive(Debug)]
-pub(in crate::mirrors) struct Listener<T>(watch::Receiver<State<T>>);
+pub(crate) struct Listener<T>(watch::Receiver<State<T>>);
 
 impl<T> Listener<T> {
     /// Waits until the last published value is one for which `is_wanted` holds. Returns at once if it already is.
     /// Returns `false` if no more values can be published.
-    pub(in crate::mirrors) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> bool {
+    pub(crate) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> bool {
         let is_wanted = |state: &State<T>| {
             let last = state.last.as_ref();
             last.is_some_and(|last| is_wanted(&last.value))

@@ -57,7 +57,7 @@ pub struct Connection {
 
 impl Connection {
     /// Returns the state of a database that this process has not used yet.
-    pub(in crate::mirrors) fn unused(is_configured: bool) -> Self {
+    pub(crate) fn unused(is_configured: bool) -> Self {
         Self {
             state: match is_configured {
                 true => ConnectionState::Unknown,

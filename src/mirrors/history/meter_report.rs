@@ -38,7 +38,7 @@ pub struct MeterReport {
     pub changes: Vec<MeterChange>,
     /// Its key as the log has it.
     #[serde(skip)]
-    pub(in crate::mirrors) key_json: String,
+    pub(crate) key_json: String,
     /// Whether there are changes before these.
     #[serde(skip)]
     pub has_more: bool,
@@ -46,7 +46,7 @@ pub struct MeterReport {
 
 impl MeterReport {
     /// The name of the meter, followed by its summary.
-    pub(in crate::mirrors) fn in_words(&self) -> String {
+    pub(crate) fn in_words(&self) -> String {
         let mut known = self.key.clone();
         if let Some(name) = &self.name {
             known.insert(NAME.to_owned(), name.as_str().into());
@@ -56,21 +56,21 @@ impl MeterReport {
 }
 
 /// The name of the column that holds the meter's name. The table may lack this column.
-pub(in crate::mirrors) const NAME: &str = "name";
+pub(crate) const NAME: &str = "name";
 
 /// The maximum number of changes of a meter in a report, unless the caller sets another limit.
 pub const CHANGES: i64 = 100;
 
 /// The local table, and the SQL expressions that select the tenant's rows and tell whether a row is active.
-pub(in crate::mirrors) struct Meters {
+pub(crate) struct Meters {
     pub(in crate::mirrors) scope: Scope,
-    pub(in crate::mirrors) relation: Relation,
+    pub(crate) relation: Relation,
     /// The columns of the key.
-    pub(in crate::mirrors) key: Vec<Column>,
+    pub(crate) key: Vec<Column>,
     /// The SQL condition that selects the tenant's rows, for a row named `l`.
-    pub(in crate::mirrors) filter: String,
+    pub(crate) filter: String,
     /// The SQL expression for whether the row `l` is active; NULL if there is no active column.
-    pub(in crate::mirrors) active: String,
+    pub(crate) active: String,
 }
 
 impl Mirror {
@@ -98,7 +98,7 @@ impl Mirror {
         self.local()?.read("meter names", read).await
     }
 
-    pub(in crate::mirrors) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
+    pub(crate) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
         let mapping = self.mapping();
         let table = local_table::find(tx, mapping).await?;
         let tenant = tenant::resolve(tx, mapping, &table).await?;
@@ -142,7 +142,7 @@ impl Mirror {
 }
 
 impl Meters {
-    pub(in crate::mirrors) async fn find(
+    pub(crate) async fn find(
         &self,
         tx: &Tx<'_, Local>,
         key: &KeyText,
@@ -282,7 +282,7 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
 }
 
 /// Builds the condition that a column of the row `l` equals the SQL expression `text`, cast to the column's type.
-pub(in crate::mirrors) fn is(column: &Column, text: &str) -> String {
+pub(crate) fn is(column: &Column, text: &str) -> String {
     let Column {
         name,
         equals,

@@ -73,7 +73,7 @@ where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2
 
     /// Returns the meters whose names contain `part`, ignoring case: first those whose whole name is `part`, then the
     /// others by name. Returns at most [`MATCHES`] plus one, so that the caller sees whether there are more.
-    pub(in crate::mirrors) async fn named(
+    pub(crate) async fn named(
         &self,
         tx: &Tx<'_, Local>,
         part: &str,

@@ -21,7 +21,7 @@ use crate::store::log::RunRecord;
 use crate::store::{changes, columns, log, migrations};
 
 /// The result of an attempt to start a run.
-pub(in crate::mirrors) enum StartResult<'c> {
+pub(crate) enum StartResult<'c> {
     StartedRun(Box<StartedRun<'c>>),
     Answered(Requested),
     /// The tenant is not known. The run has failed, and is logged for this table.
@@ -29,22 +29,22 @@ pub(in crate::mirrors) enum StartResult<'c> {
 }
 
 /// A run that holds the lock of its scope and has its log row.
-pub(in crate::mirrors) struct StartedRun<'c> {
+pub(crate) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
-    pub(in crate::mirrors) tx: Tx<'c, Local>,
+    pub(crate) tx: Tx<'c, Local>,
     pub(in crate::mirrors) scope: Scope,
-    pub(in crate::mirrors) table_owner: TableOwner,
-    pub(in crate::mirrors) known_columns: KnownColumns,
+    pub(crate) table_owner: TableOwner,
+    pub(crate) known_columns: KnownColumns,
     /// Set once the run has compared its columns with the known ones.
-    pub(in crate::mirrors) column_report: OnceLock<ColumnReport>,
-    pub(in crate::mirrors) record: RunRecord,
+    pub(crate) column_report: OnceLock<ColumnReport>,
+    pub(crate) record: RunRecord,
     /// Whether to compare the contents after this run, because the last comparison was too long ago.
-    pub(in crate::mirrors) is_comparison_due: bool,
+    pub(crate) is_comparison_due: bool,
 }
 
 impl StartedRun<'_> {
     /// Returns the warning about columns; `None` if there is none, or if the run failed because of their drift.
-    pub(in crate::mirrors) fn column_warning(&self, error: Option<&SyncError>) -> Option<String> {
+    pub(crate) fn column_warning(&self, error: Option<&SyncError>) -> Option<String> {
         let is_drift = matches!(error, Some(SyncError::Drift(_)));
         let report = self.column_report.get().filter(|_| !is_drift);
         report.and_then(ColumnReport::warning)
@@ -74,7 +74,7 @@ impl RunAttempt<'_> {
     ///
     /// No connection is held between two attempts. Otherwise, behind a pooler with few connections, processes that
     /// each held one and waited for another would wait for each other.
-    pub(in crate::mirrors) async fn start<'c>(
+    pub(crate) async fn start<'c>(
         &mut self,
         slot: &'c mut Option<Connection<Local>>,
     ) -> Result<StartResult<'c>, Failure> {
@@ -248,7 +248,7 @@ impl RunAttempt<'_> {
     }
 
     /// Ends a run that failed before it was logged. Only this process knows about it.
-    pub(in crate::mirrors) fn never_began(&self, failure: Failure) -> Requested {
+    pub(crate) fn never_began(&self, failure: Failure) -> Requested {
         if failure.code == ErrorCode::LocalUnreachable {
             let now = self.shared.process.clock.now();
             let local = live_state::connection(Some(failure.clone()), now);

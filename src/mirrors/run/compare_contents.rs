@@ -24,7 +24,7 @@ use crate::store::log;
 impl EndedRun<'_> {
     /// Compares the contents, starts a run that corrects what differs, and adds the result to the log row and the
     /// report of the run that has ended.
-    pub(in crate::mirrors) async fn compare_contents(&mut self) {
+    pub(crate) async fn compare_contents(&mut self) {
         let limit = self.context.shared.process.config.limits.run_timeout;
         let read = watch::Sender::new(Progress::start(Instant::now()));
         let contents = match tokio::time::timeout(limit, self.compare(&read)).await {

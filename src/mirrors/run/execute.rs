@@ -30,7 +30,7 @@ use crate::store::retention;
 
 /// Carries out a request. If it becomes a run, also compares the contents afterwards if that is due, and deletes old
 /// runs from the log. Sends the answer to the request to `begun` as soon as it is known.
-pub(in crate::mirrors) async fn run(
+pub(crate) async fn run(
     shared: &MirrorInner,
     request: &Request,
     begun: oneshot::Sender<Requested>,
@@ -78,11 +78,11 @@ async fn prune(shared: &MirrorInner, table: &LocalTable, tenant: Option<&TenantI
 }
 
 /// A run that has ended, with what a comparison of contents after it needs.
-pub(in crate::mirrors) struct EndedRun<'a> {
-    pub(in crate::mirrors) context: RunAttempt<'a>,
-    pub(in crate::mirrors) remote: &'a Database<Remote>,
+pub(crate) struct EndedRun<'a> {
+    pub(crate) context: RunAttempt<'a>,
+    pub(crate) remote: &'a Database<Remote>,
     pub(in crate::mirrors) scope: Scope,
-    pub(in crate::mirrors) end: SettledRun,
+    pub(crate) end: SettledRun,
     told: watch::Sender<Option<Box<RunReport>>>,
 }
 
@@ -97,7 +97,7 @@ impl EndedRun<'_> {
 
 /// Carries out a request up to the end of its run, without the comparison of contents. Returns `None` if the request
 /// did not become a run.
-pub(in crate::mirrors) async fn run_once<'a>(
+pub(crate) async fn run_once<'a>(
     shared: &'a MirrorInner,
     request: &'a Request,
     begun: oneshot::Sender<Requested>,
@@ -277,7 +277,7 @@ impl RunAttempt<'_> {
     }
 
     /// Publishes the state of both databases as the run found them when it ended.
-    pub(in crate::mirrors) fn publish_databases(&self, ending: &RunEnd) {
+    pub(crate) fn publish_databases(&self, ending: &RunEnd) {
         let error = ending
             .error
             .clone()

@@ -16,20 +16,20 @@ use crate::store::log::RunEnd;
 use crate::store::log::RunRecord;
 
 /// A request that becomes a run, with the id and the times of that run.
-pub(in crate::mirrors) struct RunAttempt<'a> {
-    pub(in crate::mirrors) shared: &'a MirrorInner,
-    pub(in crate::mirrors) local: &'a Database<Local>,
-    pub(in crate::mirrors) request: &'a Request,
-    pub(in crate::mirrors) run_id: RunId,
+pub(crate) struct RunAttempt<'a> {
+    pub(crate) shared: &'a MirrorInner,
+    pub(crate) local: &'a Database<Local>,
+    pub(crate) request: &'a Request,
+    pub(crate) run_id: RunId,
     /// The place of the run in the order of runs; `None` until the run is logged.
-    pub(in crate::mirrors) seq: Option<i64>,
+    pub(crate) seq: Option<i64>,
     /// When the run was requested or, once it is logged, when it started.
-    pub(in crate::mirrors) started_at: DateTime<Utc>,
+    pub(crate) started_at: DateTime<Utc>,
 }
 
 impl<'a> RunAttempt<'a> {
     /// Creates the context of a request that arrives now.
-    pub(in crate::mirrors) fn new(
+    pub(crate) fn new(
         shared: &'a MirrorInner,
         local: &'a Database<Local>,
         request: &'a Request,
@@ -49,7 +49,7 @@ impl<'a> RunAttempt<'a> {
 impl RunAttempt<'_> {
     /// Builds the end of a run that failed or was refused. `reached` is how far the run came; `None` if it did not
     /// begin.
-    pub(in crate::mirrors) fn failed(
+    pub(crate) fn failed(
         &self,
         failure: Failure,
         refused: bool,
@@ -73,7 +73,7 @@ impl RunAttempt<'_> {
         }
     }
 
-    pub(in crate::mirrors) fn record(&self) -> RunRecord {
+    pub(crate) fn record(&self) -> RunRecord {
         RunRecord {
             run_id: self.run_id,
             trigger: self.request.trigger,
@@ -93,7 +93,7 @@ impl RunAttempt<'_> {
         }
     }
 
-    pub(in crate::mirrors) fn ended(&self, ending: RunEnd) -> RunRecord {
+    pub(crate) fn ended(&self, ending: RunEnd) -> RunRecord {
         RunRecord {
             finished_at: Some(ending.finished_at),
             outcome: Some(ending.outcome),
@@ -109,7 +109,7 @@ impl RunAttempt<'_> {
 
     /// Writes the end of a run to the process's own log output, at a level that fits the outcome, and publishes it to
     /// the metrics and the status. Called once for each run.
-    pub(in crate::mirrors) fn publish_ended(&self, record: &RunRecord) {
+    pub(crate) fn publish_ended(&self, record: &RunRecord) {
         let code = record.error.as_ref().map(|error| error.code.as_str());
         let duration = record
             .finished_at

@@ -23,19 +23,19 @@ use crate::store::{changes, columns, log, rejected};
 
 /// How a run ended, for its report and for a comparison of contents.
 #[derive(Clone)]
-pub(in crate::mirrors) struct SettledRun {
-    pub(in crate::mirrors) record: RunRecord,
+pub(crate) struct SettledRun {
+    pub(crate) record: RunRecord,
     /// The first changes, at most `SAMPLE`.
-    pub(in crate::mirrors) changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
     /// The deactivations that the brake held back; `None` if it held none back.
-    pub(in crate::mirrors) held_back: Option<HeldBack>,
+    pub(crate) held_back: Option<HeldBack>,
     /// Whether to compare the contents now.
-    pub(in crate::mirrors) is_comparison_due: bool,
+    pub(crate) is_comparison_due: bool,
 }
 
 impl SettledRun {
     /// Describes the end of a run that reports no changes.
-    pub(in crate::mirrors) fn of(record: RunRecord) -> Self {
+    pub(crate) fn of(record: RunRecord) -> Self {
         Self {
             record,
             changes: Vec::new(),
@@ -45,7 +45,7 @@ impl SettledRun {
     }
 
     /// Builds the report for those who wait for the run.
-    pub(in crate::mirrors) fn report(self, now: DateTime<Utc>) -> RunReport {
+    pub(crate) fn report(self, now: DateTime<Utc>) -> RunReport {
         RunReport {
             held_back: self.held_back,
             ..RunReport::of(&self.record, self.changes, now)
@@ -54,7 +54,7 @@ impl SettledRun {
 }
 
 /// Whether the end of a run has been logged.
-pub(in crate::mirrors) enum SettleOutcome {
+pub(crate) enum SettleOutcome {
     /// The end has been logged.
     Logged(SettledRun),
     /// The transaction can no longer log the end. Holds how the run ended, for another attempt.
@@ -70,7 +70,7 @@ const SETTLE_ATTEMPTS: usize = 4;
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
 impl RunAttempt<'_> {
-    pub(in crate::mirrors) async fn succeed(
+    pub(crate) async fn succeed(
         &self,
         run: StartedRun<'_>,
         SyncEnd {
@@ -128,7 +128,7 @@ impl RunAttempt<'_> {
 
     /// Rolls back what the run did and logs why, in the transaction that still holds the lock. If the brake held
     /// meters back, nothing is rolled back, because the run has only stored the set of these meters.
-    pub(in crate::mirrors) async fn settle(
+    pub(crate) async fn settle(
         &self,
         run: StartedRun<'_>,
         ending: &mut RunEnd,
@@ -163,7 +163,7 @@ impl RunAttempt<'_> {
     ///   transaction has ended, and the log is read again.
     ///
     /// If all attempts fail and `may_be_committed` is set, the outcome is unknown.
-    pub(in crate::mirrors) async fn settle_on_new_connection(
+    pub(crate) async fn settle_on_new_connection(
         &self,
         scope: &Scope,
         mut ending: RunEnd,

@@ -41,7 +41,7 @@ impl Mirror {
 
     /// Returns the status, and the numbers of failures and of drifted columns. Waits for the local database at most
     /// `patience`; with `None`, as long as the settings allow.
-    pub(in crate::mirrors) async fn ask_status(
+    pub(crate) async fn ask_status(
         &self,
         query: &StatusQuery,
         patience: Option<Duration>,

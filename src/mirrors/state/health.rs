@@ -46,26 +46,26 @@ pub enum ActivityState {
 
 /// What health is derived from.
 #[derive(Clone, Debug)]
-pub(in crate::mirrors) struct HealthInputs<'a> {
+pub(crate) struct HealthInputs<'a> {
     /// Whether both URLs are set and the tenant is known. The tenant is not required while the local database is down.
-    pub(in crate::mirrors) is_configured: bool,
+    pub(crate) is_configured: bool,
     /// Whether the local database did not answer this request.
-    pub(in crate::mirrors) is_local_down: bool,
+    pub(crate) is_local_down: bool,
     /// Whether a process died in a run that is newer than the last run that ended.
-    pub(in crate::mirrors) is_interrupted: bool,
+    pub(crate) is_interrupted: bool,
     /// The last run that ended, dry runs excluded; `None` before the first.
-    pub(in crate::mirrors) last_run: Option<LastRun>,
+    pub(crate) last_run: Option<LastRun>,
     /// When both sides were last known to be equal: after a run, or when a sweep found the mirror unchanged.
-    pub(in crate::mirrors) last_success_at: Option<DateTime<Utc>>,
+    pub(crate) last_success_at: Option<DateTime<Utc>>,
     /// The slots that should have been served by now.
-    pub(in crate::mirrors) slots: &'a RecentSlots,
+    pub(crate) slots: &'a RecentSlots,
 }
 
 /// The properties of the last run that health depends on.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::mirrors) struct LastRun {
-    pub(in crate::mirrors) started_at: DateTime<Utc>,
-    pub(in crate::mirrors) outcome: Option<Outcome>,
+pub(crate) struct LastRun {
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) outcome: Option<Outcome>,
 }
 
 impl From<&RunRecord> for LastRun {
@@ -79,7 +79,7 @@ impl From<&RunRecord> for LastRun {
 
 /// The latest slots whose runs should have ended by now, newest first. All mirrors of a process have the same slots.
 #[derive(Clone, Debug)]
-pub(in crate::mirrors) struct RecentSlots {
+pub(crate) struct RecentSlots {
     now: DateTime<Utc>,
     /// `None` when the schedule is off.
     slots: Option<Vec<DateTime<Utc>>>,
@@ -87,7 +87,7 @@ pub(in crate::mirrors) struct RecentSlots {
 
 impl RecentSlots {
     /// Returns the slots as of `now`. `jitter` is the longest random delay between a slot and its run.
-    pub(in crate::mirrors) fn at(
+    pub(crate) fn at(
         now: DateTime<Utc>,
         schedule: Option<&Schedule>,
         jitter: std::time::Duration,
@@ -113,11 +113,7 @@ const GRACE_MINUTES: i64 = 10;
 const STALE_SLOTS: usize = 3;
 
 /// Returns the health of one of many mirrors, as of the time for which `slots` were computed.
-pub(in crate::mirrors) fn of_mirror(
-    state: &MirrorState,
-    slots: &RecentSlots,
-    is_local_down: bool,
-) -> Health {
+pub(crate) fn of_mirror(state: &MirrorState, slots: &RecentSlots, is_local_down: bool) -> Health {
     let is_interrupted = state
         .open_run
         .is_some_and(|run| !run.is_in_progress && !run.is_dry_run);
@@ -135,7 +131,7 @@ pub(in crate::mirrors) fn of_mirror(
 }
 
 /// Returns the health, as of the time for which the slots were computed.
-pub(in crate::mirrors) fn derive(signs: &HealthInputs<'_>) -> Health {
+pub(crate) fn derive(signs: &HealthInputs<'_>) -> Health {
     let RecentSlots { now, slots } = signs.slots;
     if !signs.is_configured {
         return Health::NotConfigured;

@@ -29,7 +29,7 @@ const RUNS: u32 = 50;
 
 impl Mirror {
     /// Returns the state of the mirror as it was read at `time` or later. Reads it if needed.
-    pub(in crate::mirrors) async fn observed_since(&self, time: Instant) -> Observed {
+    pub(crate) async fn observed_since(&self, time: Instant) -> Observed {
         let mirror = self.clone();
         let read = move |last: Option<Observed>| {
             let mirror = mirror.clone();

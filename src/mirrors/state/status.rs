@@ -152,7 +152,7 @@ pub struct ScheduleStatus {
 }
 
 impl ScheduleStatus {
-    pub(in crate::mirrors) fn of(schedule: Option<&Schedule>) -> Self {
+    pub(crate) fn of(schedule: Option<&Schedule>) -> Self {
         Self {
             line: schedule.map_or("off", Schedule::line).to_owned(),
             timezone: schedule.map_or("UTC", |s| s.zone().name()).to_owned(),

@@ -34,11 +34,7 @@ impl Mirrors {
         self.overview_of(&self.states().await, query)
     }
 
-    pub(in crate::mirrors) fn overview_of(
-        &self,
-        published: &Published,
-        query: &TenantsQuery,
-    ) -> Status {
+    pub(crate) fn overview_of(&self, published: &Published, query: &TenantsQuery) -> Status {
         let now = self.now();
         let config = self.config();
         let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);

@@ -13,12 +13,11 @@ use crate::mirrors::status_parts::RunningStatus;
 use crate::mirrors::stored_state::StoredState;
 
 /// The summary while the first run is in progress.
-pub(in crate::mirrors) const FIRST_RUN: &str =
-    "The first sync is running; nothing is here before it ends.";
+pub(crate) const FIRST_RUN: &str = "The first sync is running; nothing is here before it ends.";
 
 /// Returns the summary. `unanswered` is the reason why the local database could not be read; `None` if it was read. A
 /// statement about the meters always says when they were last in sync.
-pub(in crate::mirrors) fn summary(
+pub(crate) fn summary(
     health: Health,
     found: &StoredState,
     unanswered: Option<&Failure>,
@@ -84,7 +83,7 @@ fn in_sync_as_of(found: &StoredState, now: DateTime<Utc>) -> String {
 }
 
 /// Formats a time with its age, as in `03:38 UTC (9 min ago)`. Adds the date if it is not today's.
-pub(in crate::mirrors) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+pub(crate) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let time = match at.date_naive() == now.date_naive() {
         true => at.format("%H:%M UTC"),
         false => at.format("%Y-%m-%d %H:%M UTC"),
@@ -107,7 +106,7 @@ fn span(length: TimeDelta) -> String {
 }
 
 /// Returns what to do next. If a step would write something, the text tells the reader to ask the user first.
-pub(in crate::mirrors) fn next_step(
+pub(crate) fn next_step(
     health: Health,
     found: &StoredState,
     running: Option<&RunningStatus>,
@@ -144,7 +143,7 @@ pub(in crate::mirrors) fn next_step(
 
 /// Returns the summary of many mirrors. `unread` is the reason why their states could not be read, and `unswept` the
 /// reason why the last sweep failed. `oldest` is the earliest of the times at which the mirrors were last in sync.
-pub(in crate::mirrors) fn summary_of_many(
+pub(crate) fn summary_of_many(
     tenants: &TenantList,
     (unread, unswept): (Option<&Failure>, Option<&Failure>),
     oldest: Option<DateTime<Utc>>,
@@ -192,7 +191,7 @@ pub(in crate::mirrors) fn summary_of_many(
 }
 
 /// Returns what to do next about many mirrors. `worst` is the first tenant in the list, with its health.
-pub(in crate::mirrors) fn next_step_of_many(
+pub(crate) fn next_step_of_many(
     worst: Option<&(String, Health)>,
     failure: Option<&Failure>,
 ) -> String {
@@ -207,7 +206,7 @@ pub(in crate::mirrors) fn next_step_of_many(
 }
 
 /// Returns the failure for a run id that is not in the log.
-pub(in crate::mirrors) fn no_such_run(id: RunId) -> Failure {
+pub(crate) fn no_such_run(id: RunId) -> Failure {
     let message = format!("There is no run {id} of this tenant and table in the log.");
     Failure::new(ErrorCode::ConfigInvalid, message)
         .with_remedy("Leave run_id out to list the latest runs with their ids.")

@@ -87,7 +87,7 @@ impl HealthCounts {
         }
     }
 
-    pub(in crate::mirrors) fn add(&mut self, health: Health) {
+    pub(crate) fn add(&mut self, health: Health) {
         let count = match health {
             Health::Failing => &mut self.failing,
             Health::Stale => &mut self.stale,

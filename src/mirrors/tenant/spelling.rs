@@ -138,7 +138,7 @@ fn refused(given: &TenantId, type_: &str) -> NoTenant {
 }
 
 /// Whether two texts are spellings of one id, judged by their form.
-pub(in crate::mirrors) fn is_same(one: &str, other: &str) -> bool {
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
     one == other || normalize_by_form(one) == normalize_by_form(other)
 }
 
