@@ -35,7 +35,7 @@ pub(super) struct MirrorInner {
     pub(super) starting: Mutex<()>,
     pub(super) live_state: watch::Sender<LiveState>,
     /// The state of the mirror as it was last read from the local database.
-    pub(super) observed: Arc<SharedRead<Observed>>,
+    pub(super) observed: SharedRead<Observed>,
     pub(super) meter_counter: MeterCounter,
 }
 
@@ -73,7 +73,7 @@ impl Mirror {
                 mapping,
                 starting: Mutex::new(()),
                 live_state: watch::Sender::new(live_state),
-                observed: Arc::new(observed),
+                observed,
                 meter_counter: MeterCounter::default(),
             }),
         }

@@ -93,13 +93,8 @@ impl Mirrors {
 
     /// Returns the states as they were read at `time` or later, and starts a read if needed.
     async fn states_since(&self, time: Instant) -> Published {
-        let mirrors = self.clone();
-        let read = move |last| {
-            let mirrors = mirrors.clone();
-            async move { mirrors.read_states(last).await }
-        };
-        let tasks = &self.process.tasks;
-        let published = self.observer.published.since(time, tasks, read).await;
+        let read = |last| self.read_states(last);
+        let published = self.observer.published.since(time, read).await;
         published.unwrap_or_else(|| {
             let message = "The states of the mirrors could not be read.";
             self.last_states_with(Failure::new(ErrorCode::Internal, message))

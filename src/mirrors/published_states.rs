@@ -33,7 +33,7 @@ pub(crate) struct Published {
 pub(crate) struct Observer {
     /// What was read last.
     pub(crate) memory: Mutex<Memory>,
-    pub(crate) published: Arc<SharedRead<Published>>,
+    pub(crate) published: SharedRead<Published>,
     versions: AtomicU64,
 }
 
