@@ -14,7 +14,8 @@ use crate::model::TenantId;
 
 use super::mirror::{Mirror, TenantMirror};
 use super::process::Process;
-use super::published_states::Observer;
+use super::published_states::Published;
+use super::shared_read::SharedRead;
 use super::tenant::{self, Tenant};
 
 /// All mirrors of a process. Clones share one state.
@@ -22,7 +23,7 @@ use super::tenant::{self, Tenant};
 pub struct Mirrors {
     pub(super) process: Arc<Process>,
     kept: Arc<MirrorSet>,
-    pub(super) observer: Arc<Observer>,
+    pub(super) observer: Arc<SharedRead<Published>>,
 }
 
 /// The mirrors of a process.

@@ -135,13 +135,14 @@ impl<T> Drop for Forgetting<'_, T> {
 #[derive(Debug)]
 pub(crate) struct Listener<T>(watch::Receiver<Option<Published<T>>>);
 
-impl<T> Listener<T> {
-    /// Waits until the last published value is one for which `is_wanted` holds. Returns at once if it already is.
-    /// Returns `false` if no more values can be published.
-    pub(crate) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> bool {
+impl<T: Clone> Listener<T> {
+    /// Returns the last published value, once it is one for which `is_wanted` holds. Returns `None` if no more values can
+    /// be published.
+    pub(crate) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
         let is_wanted =
             |last: &Option<Published<T>>| last.as_ref().is_some_and(|last| is_wanted(&last.value));
-        self.0.wait_for(is_wanted).await.is_ok()
+        let published = self.0.wait_for(is_wanted).await.ok()?;
+        published.as_ref().map(|last| last.value.clone())
     }
 }
 
