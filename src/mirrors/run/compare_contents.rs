@@ -52,7 +52,7 @@ impl EndedRun<'_> {
         let mapping = &self.context.shared.mapping;
         let job = Job {
             // This id belongs to no run. Hashes are seeded with it, and the seed must be a new one.
-            run_id: RunId::at(self.context.shared.process.clock.now()),
+            run_id: RunId::at(self.context.now()),
             tenant: &self.scope.tenant.given,
             mapping,
             limits: &self.context.shared.process.config.limits,
@@ -85,7 +85,7 @@ impl EndedRun<'_> {
         let request = Request {
             reason: Some(format!(
                 "Comparing contents found a difference after run {}.",
-                self.context.run_id
+                self.context.record.run_id
             )),
             dry_run: false,
             allow: Allow::default(),
@@ -109,7 +109,7 @@ impl EndedRun<'_> {
 
     /// Adds the result to the log row and the report of the run that has ended.
     async fn note(&mut self, is_equal: bool, warning: Option<String>, bytes: i64) {
-        let run_id = self.context.run_id;
+        let run_id = self.context.record.run_id;
         if let Some(warning) = &warning {
             tracing::warn!(run.id = %run_id, "{warning}");
         }

@@ -18,14 +18,13 @@ use crate::model::{Outcome, Phase, Progress, RunId, TenantId};
 use super::begin::{StartResult, StartedRun};
 use super::report::RunReport;
 use super::run_attempt::RunAttempt;
-use super::settle::{SettleOutcome, SettledRun};
+use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::{self, LocalRun};
 use crate::mirrors::local_table::LocalTable;
 use crate::mirrors::scope::Scope;
 use crate::mirrors::status_parts::TenantStatus;
-use crate::mirrors::warnings::joined;
 use crate::mirrors::{MirrorInner, Request, Requested, Ticket};
-use crate::store::log::RunEnd;
+use crate::store::log::RunRecord;
 use crate::store::retention;
 
 /// Carries out a request. If it becomes a run, also compares the contents afterwards if that is due, and deletes old
@@ -89,9 +88,8 @@ pub(crate) struct EndedRun<'a> {
 impl EndedRun<'_> {
     /// Sends the report to all who wait for the run.
     fn tell(&self) {
-        let now = self.context.shared.process.clock.now();
-        self.told
-            .send_replace(Some(Box::new(self.end.clone().report(now))));
+        let report = self.end.clone().report(self.context.now());
+        self.told.send_replace(Some(Box::new(report)));
     }
 }
 
@@ -129,21 +127,18 @@ pub(crate) async fn run_once<'a>(
     };
     let cancel = CancellationToken::new();
     context.publish_begun(&run, &ticket, &cancel);
-    let _running = RunningGuard(shared, context.run_id);
+    let _running = RunningGuard(shared, context.record.run_id);
     drop(begun.send(Requested::Started(ticket)));
     drop(starting);
     let scope = run.scope.clone();
-    let end = match Box::pin(context.sync_and_settle(remote, run, (&observer, &cancel))).await {
-        SettleOutcome::Logged(end) => end,
-        SettleOutcome::NotYet(ending) => {
-            discard(connection);
-            context
-                .settle_on_new_connection(&scope, ending, false)
-                .await
-        }
-        SettleOutcome::Unanswered(ending) => {
-            discard(connection);
-            context.settle_on_new_connection(&scope, ending, true).await
+    let settling = context.sync_and_settle(remote, run, (&observer, &cancel));
+    let end = match Box::pin(settling).await {
+        Ok(end) => end,
+        Err(unlogged) => {
+            if let Some(connection) = connection {
+                connection.discard();
+            }
+            context.settle_on_new_connection(&scope, unlogged).await
         }
     };
     context.publish_ended(&end.record);
@@ -156,12 +151,6 @@ pub(crate) async fn run_once<'a>(
     };
     ended.tell();
     Some(ended)
-}
-
-fn discard(connection: Option<Connection<Local>>) {
-    if let Some(connection) = connection {
-        connection.discard();
-    }
 }
 
 /// Removes the run from the published state when its task ends, for whatever reason. Otherwise a bug in one run would
@@ -197,11 +186,11 @@ impl RunAttempt<'_> {
         self.shared.live_state.send_modify(|live_state| {
             live_state.running = Some(running);
             live_state.tenant = Some(tenant);
-            live_state.local = live_state::connection(None, self.started_at);
+            live_state.local = live_state::connection(None, self.record.started_at);
         });
         self.shared.process.note_activity();
         tracing::info!(
-            run.id = %self.run_id,
+            run.id = %self.record.run_id,
             run.trigger = %self.request.trigger,
             trace.id = self.request.trace.map(tracing::field::display),
             tenant.id = %run.scope.tenant.id,
@@ -215,10 +204,10 @@ impl RunAttempt<'_> {
         remote: &Database<Remote>,
         run: StartedRun<'_>,
         (observer, cancel): (&engine::Observer, &CancellationToken),
-    ) -> SettleOutcome {
+    ) -> Result<SettledRun, UnloggedEnd> {
         let limits = &self.shared.process.config.limits;
         let job = Job {
-            run_id: self.run_id,
+            run_id: self.record.run_id,
             tenant: &run.scope.tenant.given,
             mapping: &self.shared.mapping,
             limits,
@@ -237,54 +226,34 @@ impl RunAttempt<'_> {
         let work = tokio::time::timeout(limits.run_timeout, work);
         let worked = cancel.run_until_cancelled(Box::pin(work)).await;
         let reached = *observer.borrow();
-        let ending = match worked {
-            Some(Ok(Ok(done))) => match self.succeed(run, done, &reached).await {
-                Ok(settled) => return settled,
-                Err(error) => self.failed(error.failure(), false, Some(&reached)),
-            },
-            Some(Ok(Err(error))) => {
-                let mut ending = self.failed(
-                    engine::failure(&error, &job.mapping.source),
-                    error.is_refusal(),
-                    Some(&reached),
-                );
-                ending.held_back = error.held_back().cloned();
-                let columns = run.column_warning(Some(&error));
-                ending.warning = joined([ending.warning, columns]);
-                if !run.tx.is_silent() && self.settle(run, &mut ending).await.is_ok() {
-                    self.publish_databases(&ending);
-                    return SettleOutcome::Logged(SettledRun {
-                        held_back: error.held_back().cloned(),
-                        ..SettledRun::of(self.ended(ending))
-                    });
-                }
-                ending
-            }
+        let settled = match worked {
+            Some(Ok(Ok(done))) => self.succeed(run, done, &reached).await,
+            Some(Ok(Err(error))) => self.fail(run, &error, &reached).await,
             Some(Err(_elapsed)) => {
                 let overtime = overtime(limits.run_timeout, reached.phase);
-                self.failed(overtime, false, Some(&reached))
+                let end = self.failed(overtime, Outcome::Failed, Some(&reached));
+                Err(UnloggedEnd::rolled_back(end))
             }
             // A cancelled run says nothing about the databases, so their state is not published.
             None => {
-                return SettleOutcome::NotYet(RunEnd {
-                    outcome: Outcome::Interrupted,
-                    ..self.failed(cancelled(), false, Some(&reached))
-                });
+                let end = self.failed(cancelled(), Outcome::Interrupted, Some(&reached));
+                return Err(UnloggedEnd::rolled_back(end));
             }
         };
-        self.publish_databases(&ending);
-        SettleOutcome::NotYet(ending)
+        self.publish_databases(match &settled {
+            Ok(settled) => &settled.record,
+            Err(unlogged) => &unlogged.end.record,
+        });
+        settled
     }
 
     /// Publishes the state of both databases as the run found them when it ended.
-    pub(crate) fn publish_databases(&self, ending: &RunEnd) {
-        let error = ending
-            .error
-            .clone()
-            .filter(|_| ending.outcome == Outcome::Failed);
+    fn publish_databases(&self, record: &RunRecord) {
+        let error = record.error.clone();
+        let error = error.filter(|_| record.outcome == Some(Outcome::Failed));
         let is_remote = |e: &Failure| e.code.side() == Some(FailedSide::Remote);
         let is_local = |e: &Failure| e.code.side() == Some(FailedSide::Local);
-        let now = ending.finished_at;
+        let now = record.finished_at.unwrap_or(record.started_at);
         let remote = live_state::connection(error.clone().filter(is_remote), now);
         self.shared
             .process

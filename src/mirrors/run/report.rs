@@ -132,17 +132,6 @@ impl RunReport {
         Self::of(&lost, Vec::new(), now)
     }
 
-    /// Builds the report of a run whose process has died, while the log does not yet mark the run as interrupted.
-    pub(crate) fn abandoned(record: &RunRecord, now: DateTime<Utc>) -> Self {
-        let message = "The process that ran it went away before its end; no meter was changed.";
-        let abandoned = RunRecord {
-            outcome: Some(Outcome::Interrupted),
-            error: Some(Failure::new(ErrorCode::Interrupted, message)),
-            ..record.clone()
-        };
-        Self::of(&abandoned, Vec::new(), now)
-    }
-
     /// Returns the error of the run if its outcome is one that the caller must treat as an error; `None` otherwise.
     pub fn failure(&self) -> Option<&Failure> {
         match self.outcome {

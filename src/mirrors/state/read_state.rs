@@ -20,7 +20,7 @@ use crate::mirrors::run::lock;
 use crate::mirrors::scope::Scope;
 use crate::mirrors::status_parts::TenantStatus;
 use crate::mirrors::stored_state::StoredState;
-use crate::mirrors::tenant::{self, NoTenant, Tenant};
+use crate::mirrors::tenant::{self, Tenant};
 use crate::store::mirror_states::latest;
 use crate::store::{columns, log, migrations};
 
@@ -92,11 +92,7 @@ impl Mirror {
         let tx = connection.begin("status").await?;
         let mapping = self.mapping();
         let table = local_table::find(&tx, mapping).await?;
-        let tenant = match tenant::resolve(&tx, mapping, &table).await {
-            Ok(tenant) => Ok(tenant),
-            Err(NoTenant::Unknown(failure)) => Err(failure),
-            Err(NoTenant::Database(error)) => return Err(error.into()),
-        };
+        let tenant = tenant::find(&tx, mapping, &table).await?;
         self.read(&tx, table, tenant).await
     }
 
