@@ -12,12 +12,13 @@ use crate::error::Failure;
 use crate::model::{RunId, TenantId};
 
 use super::live_state::LiveState;
-use super::local_table::{self, LocalTable};
+use super::local_table;
 use super::meter_counter::MeterCounter;
 use super::observation::Observed;
 use super::process::Process;
+use super::scope::{KnownScope, Scope};
 use super::shared_read::SharedRead;
-use super::tenant::{self, Tenant};
+use super::tenant;
 
 /// One tenant's meters in one local table. Starts runs, and reports what happened in them. Clones share one state.
 #[derive(Clone, Debug)]
@@ -84,25 +85,19 @@ impl Mirror {
         &self.shared.mapping
     }
 
-    /// Returns the tenant's id, in its canonical spelling, and the tenant's name. Fails if the tenant is not known, or
-    /// if the local database does not answer.
-    pub(super) async fn tenant_in(
-        &self,
-        tx: &Tx<'_, Local>,
-    ) -> Result<(TenantId, Option<String>), Failure> {
-        let table = local_table::find(tx, self.mapping()).await?;
-        let tenant = tenant::resolve(tx, self.mapping(), &table).await?;
-        Ok((tenant.id, tenant.name))
-    }
-
     /// Returns the local table, and the tenant if it is known.
-    pub(super) async fn whose(
-        &self,
-        tx: &Tx<'_, Local>,
-    ) -> Result<(LocalTable, Option<Tenant>), DbError> {
+    pub(super) async fn known_scope(&self, tx: &Tx<'_, Local>) -> Result<KnownScope, DbError> {
         let table = local_table::find(tx, self.mapping()).await?;
         let tenant = tenant::known(tx, self.mapping(), &table).await?;
-        Ok((table, tenant))
+        Ok(KnownScope { table, tenant })
+    }
+
+    /// Returns the local table and the tenant. Fails if the tenant is not known, or if the local database does not
+    /// answer.
+    pub(super) async fn scope(&self, tx: &Tx<'_, Local>) -> Result<Scope, Failure> {
+        let table = local_table::find(tx, self.mapping()).await?;
+        let tenant = tenant::resolve(tx, self.mapping(), &table).await?;
+        Ok(Scope { tenant, table })
     }
 
     /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already

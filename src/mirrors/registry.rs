@@ -151,12 +151,11 @@ impl Mirrors {
     pub(super) async fn known(&self, tx: &Tx<'_, Local>) -> Result<Arc<[TenantMirror]>, Failure> {
         match &*self.kept {
             MirrorSet::One(mirror) => {
-                let (id, name) = mirror.tenant_in(tx).await?;
-                let mirror = mirror.clone();
+                let tenant = mirror.scope(tx).await?.tenant;
                 Ok(Arc::new([TenantMirror {
-                    id,
-                    name,
-                    mirror,
+                    id: tenant.id,
+                    name: tenant.name,
+                    mirror: mirror.clone(),
                     is_text: false,
                 }]))
             }

@@ -58,10 +58,9 @@ impl Mirror {
         let claim = async |tx: &Tx<'_, Local>| {
             // An unknown tenant does not prevent the claim. The run fails and says why, and it is enough if one
             // process does that.
-            let (table, tenant) = self.whose(tx).await?;
-            let id = tenant.as_ref().map(|tenant| &tenant.id);
-            let slot = Slot::of_run(id, &table.name, slot);
-            let scope = tenant.map(|tenant| Scope { tenant, table });
+            let known = self.known_scope(tx).await?;
+            let slot = Slot::of_run(known.tenant_id(), &known.table.name, slot);
+            let scope = known.scope();
             Ok::<_, Failure>(take(tx, &slot, self, (scope.as_ref(), is_again)).await?)
         };
         local.write("claim a slot", claim).await
@@ -75,9 +74,8 @@ impl Mirror {
         if !migrations::exist(&tx).await? {
             return Ok(ClaimedSlots::default());
         }
-        let (table, tenant) = self.whose(&tx).await?;
-        let id = tenant.as_ref().map(|tenant| &tenant.id);
-        let slot = Slot::of_run(id, &table.name, since);
+        let known = self.known_scope(&tx).await?;
+        let slot = Slot::of_run(known.tenant_id(), &known.table.name, since);
         Ok(slots::claimed_since(&tx, &slot).await?)
     }
 }

@@ -39,16 +39,6 @@ pub(crate) struct StoredState {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Numbers for the metrics: failures and drifted columns. A number is `None` if it could not be read from the local
-/// database.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tally {
-    /// How many runs have ended since the last success.
-    pub(crate) failures: Option<i64>,
-    /// How many columns have an unsettled drift.
-    pub(crate) drifted: Option<usize>,
-}
-
 impl StoredState {
     /// Adds what only this process knows. The log may lack the last run of this process, if the run could not be
     /// logged. If that run is newer than the last run in the log, it becomes the last run. If a run of another process
@@ -97,14 +87,6 @@ impl StoredState {
         let is_success = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
         let run = self.last_run.as_ref().filter(is_success)?;
         clock_warnings::dated_ahead(run.finished_at?, now)
-    }
-
-    /// Returns the numbers for the metrics.
-    pub(crate) fn tally(&self) -> Tally {
-        Tally {
-            failures: self.failures,
-            drifted: self.drifted.as_ref().map(Vec::len),
-        }
     }
 
     /// Whether the state changes only by a commit, so that it can be reused while nothing is committed. Returns

@@ -13,7 +13,6 @@ pub use super::key_text::KeyText;
 use crate::mirrors::Mirror;
 use crate::mirrors::local_table;
 use crate::mirrors::scope::Scope;
-use crate::mirrors::tenant;
 pub use crate::store::changes::MeterChange;
 use crate::store::{changes, migrations};
 
@@ -100,8 +99,7 @@ impl Mirror {
 
     pub(crate) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
         let mapping = self.mapping();
-        let table = local_table::find(tx, mapping).await?;
-        let tenant = tenant::resolve(tx, mapping, &table).await?;
+        let scope = self.scope(tx).await?;
         let missing = |what: String| Failure::new(ErrorCode::LocalSchema, what);
         let found = catalog::find(tx, &mapping.local_table).await;
         let relation = found?.ok_or_else(|| {
@@ -125,14 +123,14 @@ impl Mirror {
                 mapping.local_table
             ))
         })?;
-        let filter = local_table::of_tenant(&table, mapping, &tenant.given);
+        let filter = local_table::of_tenant(&scope.table, mapping, &scope.tenant.given);
         let active = match relation.column(&mapping.active_column) {
             Some(_) => format!("l.{} is true", quote::identifier(&mapping.active_column)),
             None => "null::pg_catalog.bool".to_owned(),
         };
         tx.use_role_path().await?;
         Ok(Meters {
-            scope: Scope { tenant, table },
+            scope,
             relation,
             key,
             filter,

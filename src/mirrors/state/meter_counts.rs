@@ -1,9 +1,6 @@
 //! Counts the meters of a mirror, or reuses the last count.
 
-use std::sync::Arc;
 use std::time::Instant;
-
-use tokio::sync::OwnedMutexGuard;
 
 use crate::db::{DbError, Local, Tx, quote};
 use crate::error::Failure;
@@ -88,24 +85,24 @@ from {} l where {filter}",
     /// Counts in a background task, unless such a task is running. If the count fails, the next read of the state
     /// starts another one.
     fn start_counting(&self, question: Question) {
-        let Ok(only) = Arc::clone(&self.shared.meter_counter.behind).try_lock_owned() else {
-            return;
-        };
         let mirror = self.clone();
-        let counting = async move { mirror.count_behind(question, only).await };
+        let counting = async move {
+            let counter = &mirror.shared.meter_counter;
+            let Ok(_only) = counter.behind.try_lock() else {
+                return;
+            };
+            match mirror.count_behind(question).await {
+                Ok(count) => counter.set(Some(count), false),
+                Err(failure) => {
+                    tracing::debug!(error.code = %failure.code, "the meters could not be counted");
+                }
+            }
+        };
         self.shared.process.tasks.spawn(counting);
     }
 
-    async fn count_behind(&self, question: Question, _only: OwnedMutexGuard<()>) {
-        let counted = async {
-            let count = async |tx: &Tx<'_, Local>| Count::make(tx, question).await;
-            Ok::<_, Failure>(self.local()?.read("count", count).await?)
-        };
-        match counted.await {
-            Ok(count) => self.shared.meter_counter.set(Some(count), false),
-            Err(failure) => {
-                tracing::debug!(error.code = %failure.code, "the meters could not be counted");
-            }
-        }
+    async fn count_behind(&self, question: Question) -> Result<Count, Failure> {
+        let count = async |tx: &Tx<'_, Local>| Ok(Count::make(tx, question).await?);
+        self.local()?.read("count", count).await
     }
 }

@@ -113,7 +113,7 @@ impl Mirror {
             found.drifted = Some(columns::drifted(tx, id, &table.name).await?);
         }
         if tables.any {
-            read_log(tx, (&table, id), RUNS, &mut found).await?;
+            read_log(tx, table.log(id), RUNS, &mut found).await?;
             let looks = log::last_looks(tx, table.log(id), tables.sweeps).await?;
             found.verified_at = looks.verified_at;
             found.checked_at = looks.checked_at;

@@ -47,7 +47,7 @@ impl StatusQuery {
 }
 
 /// The status as the tool, REST and `status --json` give it. It is given with both databases down.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
     /// The answer in one sentence.
@@ -122,6 +122,13 @@ pub struct Status {
     pub rejected: Option<Vec<Rejection>>,
     /// What else deserves attention, a sentence each.
     pub warnings: Vec<String>,
+    /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read. For the
+    /// metrics alone, like the next.
+    #[serde(skip)]
+    pub consecutive_failures: Option<i64>,
+    /// How many synced columns have changed on the remote and are not settled; `None` while that is not known.
+    #[serde(skip)]
+    pub drifted_columns: Option<usize>,
 }
 
 impl Status {
@@ -142,7 +149,7 @@ impl Status {
 }
 
 /// The schedule as set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleStatus {
     /// The cron line, or `off`.

@@ -70,30 +70,16 @@ impl Mirrors {
             health,
             activity: activity(&all, waiting),
             now,
-            meter: None,
-            matches: None,
-            changes_since: None,
             next_before,
-            has_more_runs: false,
-            left_out: None,
             tenants: Some(tenants),
-            tenant: None,
             last_success_at: oldest(&all),
-            checked_at: None,
-            verified_at: None,
-            last_run: None,
-            held_back: None,
             next_run_at: waiting
                 .or_else(|| schedule?.next_after(now))
                 .filter(|_| self.is_configured()),
             schedule: ScheduleStatus::of(schedule),
-            meters: None,
             connections: self.connections_of(published, query),
-            running: None,
-            history: Vec::new(),
-            changes: None,
-            rejected: None,
             warnings: failure.into_iter().chain(&refused).map(warning).collect(),
+            ..Status::default()
         }
     }
 }
