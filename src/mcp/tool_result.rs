@@ -48,7 +48,7 @@ pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResul
 /// Returns the protocol error for a request other than a tool call: its tenant or run is unknown, or the run cannot be
 /// read.
 pub(super) fn refused(failure: &Failure) -> ErrorData {
-    ErrorData::invalid_params(format!("{} {}", failure.message, failure.remedy), None)
+    ErrorData::invalid_params(failure.in_words(), None)
 }
 
 /// Returns an error that says what is wrong with the call.

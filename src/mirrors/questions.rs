@@ -30,12 +30,8 @@ pub struct Question {
     pub before: Option<ChangeCursor>,
 }
 
-/// The result of a search for a meter.
-enum MeterLookup {
-    Found(Box<MeterReport>),
-    Several(Vec<MeterMatch>),
-    Nothing,
-}
+/// The meter that was looked for, or else those whose names contain what was asked for.
+type MeterLookup = Result<Box<MeterReport>, Vec<MeterMatch>>;
 
 impl Mirror {
     /// Returns the status together with the answer to a question. Fails only if the log lacks a run that the question
@@ -51,7 +47,7 @@ impl Mirror {
             (None, None) => self.page_history(&mut status, question).await,
         };
         if let Err(failure) = answered {
-            let warning = format!("{} {}", failure.message, failure.remedy);
+            let warning = failure.in_words();
             if !status.warnings.contains(&warning) {
                 status.warnings.push(warning);
             }
@@ -135,80 +131,64 @@ impl Mirror {
         meter: &str,
         question: &Question,
     ) -> Result<(), Failure> {
-        let summary = match self.look(meter, question).await? {
-            MeterLookup::Found(report) => {
+        let read = async |tx: &Tx<'_, Local>| {
+            let meters = self.meters(tx).await?;
+            let looked = self.look(tx, &meters, meter, question).await;
+            looked.map_err(|error| match error.is_too_much_to_compute() {
+                true => too_long(),
+                false => error.into(),
+            })
+        };
+        let summary = match self.local()?.read("meter", read).await? {
+            Ok(report) => {
                 let said = report.in_words();
                 status.meter = Some(*report);
                 said
             }
-            MeterLookup::Several(mut matches) => {
-                let more = if matches.len() > MATCHES {
-                    "More than "
-                } else {
-                    ""
+            Err(mut matches) => {
+                let more = match matches.len() > MATCHES {
+                    true => "More than ",
+                    false => "",
                 };
                 matches.truncate(MATCHES);
-                let said = format!(
-                    "{more}{} meters have `{meter}` in their name; ask again with the key of one.",
-                    matches.len()
-                );
+                let said = match matches.len() {
+                    0 => format!(
+                        "There is no meter here with the key `{meter}` or with that in its name."
+                    ),
+                    count => format!(
+                        "{more}{count} meters have `{meter}` in their name; ask again with the key of one."
+                    ),
+                };
                 status.matches = Some(matches);
                 said
-            }
-            MeterLookup::Nothing => {
-                status.matches = Some(Vec::new());
-                format!("There is no meter here with the key `{meter}` or with that in its name.")
             }
         };
         status.summary = format!("{summary} {}", status.summary);
         Ok(())
     }
 
-    async fn look(&self, meter: &str, question: &Question) -> Result<MeterLookup, Failure> {
-        let read = async |tx: &Tx<'_, Local>| {
-            let meters = self.meters(tx).await?;
-            let looked = self.look_in(tx, &meters, (meter, question)).await;
-            looked.map_err(|error| match error.is_too_much_to_compute() {
-                true => too_long(),
-                false => error.into(),
-            })
-        };
-        self.local()?.read("meter", read).await
-    }
-
-    async fn look_in(
+    async fn look(
         &self,
         tx: &Tx<'_, Local>,
         meters: &Meters,
-        (meter, question): (&str, &Question),
+        meter: &str,
+        question: &Question,
     ) -> Result<MeterLookup, DbError> {
-        let keys = [
-            KeyText::Ordered(vec![meter.to_owned()]),
-            KeyText::Ordered(
-                meter
-                    .split(',')
-                    .map(|part| part.trim().to_owned())
-                    .collect(),
-            ),
-        ];
-        for key in keys {
-            if let Some(found) = self.found(tx, meters, (&key, question)).await? {
-                return Ok(MeterLookup::Found(Box::new(found)));
+        let parts = meter.split(',').map(|part| part.trim().to_owned());
+        for key in [vec![meter.to_owned()], parts.collect()] {
+            let found = self.found(tx, meters, (key, question)).await?;
+            if let Some(found) = found {
+                return Ok(Ok(found));
             }
             tx.use_role_path().await?;
         }
         let matches = meters.named(tx, meter).await?;
         let [only] = matches.as_slice() else {
-            return Ok(match matches.is_empty() {
-                true => MeterLookup::Nothing,
-                false => MeterLookup::Several(matches),
-            });
+            return Ok(Err(matches));
         };
-        let key = KeyText::Ordered(only.key_texts.clone());
-        let found = self.found(tx, meters, (&key, question)).await?;
-        Ok(found.map_or(MeterLookup::Nothing, |found| {
-            MeterLookup::Found(Box::new(found))
-        }))
+        let key = only.key_texts.clone();
+        let found = self.found(tx, meters, (key, question)).await?;
+        Ok(found.ok_or_else(Vec::new))
     }
 
     /// Returns the meter with this key, with the page of its changes that the question asks for.
@@ -216,10 +196,10 @@ impl Mirror {
         &self,
         tx: &Tx<'_, Local>,
         meters: &Meters,
-        (key, question): (&KeyText, &Question),
-    ) -> Result<Option<MeterReport>, DbError> {
-        let active = &self.mapping().active_column;
-        let Some(mut report) = meters.find(tx, key, active).await? else {
+        (key, question): (Vec<String>, &Question),
+    ) -> Result<Option<Box<MeterReport>>, DbError> {
+        let (key, active) = (KeyText::Ordered(key), &self.mapping().active_column);
+        let Some(mut report) = meters.find(tx, &key, active).await? else {
             return Ok(None);
         };
         let limit = question.status.changes_limit;
@@ -230,7 +210,7 @@ impl Mirror {
         }
         report.has_more = report.changes.len() > limit as usize;
         report.changes.truncate(limit as usize);
-        Ok(Some(report))
+        Ok(Some(Box::new(report)))
     }
 }
 

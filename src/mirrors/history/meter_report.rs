@@ -100,29 +100,19 @@ impl Mirror {
     pub(crate) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
         let mapping = self.mapping();
         let scope = self.scope(tx).await?;
-        let missing = |what: String| Failure::new(ErrorCode::LocalSchema, what);
-        let found = catalog::find(tx, &mapping.local_table).await;
-        let relation = found?.ok_or_else(|| {
-            missing(format!(
-                "The local table {} does not exist.",
-                mapping.local_table
-            ))
-        })?;
+        let missing = |what: &str| {
+            let message = format!("The local table {} {what}.", mapping.local_table);
+            Failure::new(ErrorCode::LocalSchema, message)
+        };
+        let found = catalog::find(tx, &mapping.local_table).await?;
+        let relation = found.ok_or_else(|| missing("does not exist"))?;
         let key = match &mapping.key {
             Some(key) => Some(key.clone()),
-            None => {
-                let unique = catalog::unique_indexes(tx, relation.oid).await;
-                unique?.primary
-            }
+            None => catalog::unique_indexes(tx, relation.oid).await?.primary,
         };
         let column = |name: &String| relation.column(name).cloned();
         let key: Option<Vec<_>> = key.and_then(|key| key.iter().map(column).collect());
-        let key = key.ok_or_else(|| {
-            missing(format!(
-                "The local table {} has no key.",
-                mapping.local_table
-            ))
-        })?;
+        let key = key.ok_or_else(|| missing("has no key"))?;
         let filter = local_table::of_tenant(&scope.table, mapping, &scope.tenant.given);
         let active = match relation.column(&mapping.active_column) {
             Some(_) => format!("l.{} is true", quote::identifier(&mapping.active_column)),
@@ -226,9 +216,6 @@ impl Meters {
         tx: &Tx<'_, Local>,
         key: &[String],
     ) -> Result<Option<(String, Option<bool>, Fields)>, DbError> {
-        let pairs = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
-            format!("{}, l.{}", quote::literal(name), quote::identifier(name))
-        });
         let conditions: Vec<String> = (1..)
             .zip(&self.key)
             .map(|(n, column)| is(column, &format!("${n}")))
@@ -236,7 +223,7 @@ impl Meters {
         // `row_to_json` is used because a `json` column may hold values that `jsonb` cannot.
         let (table, picked) = (self.relation.quoted(), conditions.join(" and "));
         let sql = |text: fn(&str) -> String| {
-            let key = text(&format!("pg_catalog.jsonb_build_object({pairs})"));
+            let key = text(&self.key_json());
             format!(
                 "-- read a meter\nselect {key}, {}, {} from {table} l where {picked} and {} limit 1",
                 text("pg_catalog.row_to_json(l.*)"),
@@ -249,6 +236,14 @@ impl Meters {
             .first()
             .map(|row| (row.get(0), row.get(2), json::fields(row.get(1))));
         Ok(found)
+    }
+
+    /// Builds the SQL expression for the key of the row `l` in the form in which the log stores keys.
+    pub(crate) fn key_json(&self) -> String {
+        let pairs = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
+            format!("{}, l.{}", quote::literal(name), quote::identifier(name))
+        });
+        format!("pg_catalog.jsonb_build_object({pairs})")
     }
 
     async fn names(

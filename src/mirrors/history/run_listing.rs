@@ -48,6 +48,22 @@ pub struct RunDetail {
     pub awaits_decision: bool,
 }
 
+impl RunDetail {
+    /// Describes a run of which only the record is known.
+    fn of(run: RunRecord) -> Self {
+        Self {
+            summary: report::summary(&run),
+            next_step: report::next_step(&run),
+            run,
+            phases: Vec::new(),
+            changes_logged: 0,
+            rejected: Vec::new(),
+            held_back: None,
+            awaits_decision: false,
+        }
+    }
+}
+
 /// Some changes of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -95,7 +111,7 @@ impl Mirror {
         let has_more = runs.len() > query.limit as usize;
         runs.truncate(query.limit as usize);
         for run in &mut runs {
-            *run = as_it_is_now(tx, log, run.clone()).await?;
+            settle(tx, log, run).await?;
         }
         let last = runs.last().map(|run| run.run_id);
         Ok(Some(RunsPage {
@@ -115,16 +131,7 @@ impl Mirror {
     fn known_here(&self, id: RunId) -> Option<RunDetail> {
         let last = self.shared.live_state.borrow().last.clone();
         let run = last.filter(|last| last.run_id == id)?;
-        Some(RunDetail {
-            summary: report::summary(&run),
-            next_step: report::next_step(&run),
-            run,
-            phases: Vec::new(),
-            changes_logged: 0,
-            rejected: Vec::new(),
-            held_back: None,
-            awaits_decision: false,
-        })
+        Some(RunDetail::of(run))
     }
 
     async fn read_run(&self, tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunDetail>, DbError> {
@@ -132,22 +139,20 @@ impl Mirror {
         let Some(log) = &log else {
             return Ok(None);
         };
-        let Some(run) = log::by_id(tx, log.log(), id).await? else {
+        let Some(mut run) = log::by_id(tx, log.log(), id).await? else {
             return Ok(None);
         };
-        let run = as_it_is_now(tx, log, run).await?;
+        settle(tx, log, &mut run).await?;
         let details = log::details(tx, id).await?;
         let awaits_decision =
             details.held_back.is_some() && held_sets::can_be_approved(tx, id).await?;
         Ok(Some(RunDetail {
-            summary: report::summary(&run),
-            next_step: report::next_step(&run),
-            run,
             phases: details.phases,
             changes_logged: details.changes,
             rejected: rejected::read(tx, id, REJECTED).await?,
             held_back: details.held_back,
             awaits_decision,
+            ..RunDetail::of(run)
         }))
     }
 
@@ -185,24 +190,24 @@ impl Mirror {
     }
 }
 
-/// Returns the run as it is now. If its log row has no end and the run lock is free, the returned record is marked as
-/// interrupted; the log row stays as it is.
-async fn as_it_is_now(
+/// Updates a run that had not ended when its log row was read. If the row still has no end and the run lock is free, marks
+/// the record as interrupted; the log row stays as it is.
+async fn settle(
     tx: &Tx<'_, Local>,
-    log: &KnownScope,
-    run: RunRecord,
-) -> Result<RunRecord, DbError> {
-    let (None, Some(scope)) = (run.outcome, log.clone().scope()) else {
-        return Ok(run);
+    known: &KnownScope,
+    run: &mut RunRecord,
+) -> Result<(), DbError> {
+    let (None, Some(scope)) = (run.outcome, known.clone().scope()) else {
+        return Ok(());
     };
-    if lock::is_held(tx, &scope).await? {
-        return Ok(run);
+    if !lock::is_held(tx, &scope).await? {
+        // The run may have ended after its row was read.
+        if let Some(now) = log::by_id(tx, known.log(), run.run_id).await? {
+            *run = now;
+        }
+        if run.outcome.is_none() {
+            log::interrupt(run);
+        }
     }
-    // The run may have ended after its row was read.
-    let found = log::by_id(tx, log.log(), run.run_id).await?;
-    let mut run = found.unwrap_or(run);
-    if run.outcome.is_none() {
-        log::interrupt(&mut run);
-    }
-    Ok(run)
+    Ok(())
 }

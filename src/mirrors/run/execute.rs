@@ -13,18 +13,17 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Connection, Database, Local, Remote, Tx};
 use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
 use crate::error::{ErrorCode, FailedSide, Failure};
-use crate::model::{Outcome, Phase, Progress, RunId, TenantId};
+use crate::model::{Outcome, Phase, Progress, RunId};
 
 use super::begin::{StartResult, StartedRun};
 use super::report::RunReport;
 use super::run_attempt::RunAttempt;
 use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::{self, LocalRun};
-use crate::mirrors::local_table::LocalTable;
 use crate::mirrors::scope::Scope;
 use crate::mirrors::status_parts::TenantStatus;
 use crate::mirrors::{MirrorInner, Request, Requested, Ticket};
-use crate::store::log::RunRecord;
+use crate::store::log::{LogKey, RunRecord};
 use crate::store::retention;
 
 /// Carries out a request. If it becomes a run, also compares the contents afterwards if that is due, and deletes old
@@ -52,7 +51,7 @@ pub(crate) async fn run(
         ended.tell();
     }
     let EndedRun { scope, .. } = ended;
-    prune(shared, &scope.table, Some(&scope.tenant.id)).await;
+    prune(shared, scope.log()).await;
 }
 
 /// Answers a request for which no connections are free, because runs of other tenants use them.
@@ -67,12 +66,10 @@ fn answer_busy(shared: &MirrorInner, request: &Request, begun: oneshot::Sender<R
     drop(begun.send(context.never_began(failure)));
 }
 
-async fn prune(shared: &MirrorInner, table: &LocalTable, tenant: Option<&TenantId>) {
-    if let (Some(local), Some(keep)) = (
-        &shared.process.local,
-        shared.process.config.limits.keep_runs,
-    ) {
-        retention::prune(local, table.log(tenant), keep).await;
+async fn prune(shared: &MirrorInner, log: LogKey<'_>) {
+    let process = &shared.process;
+    if let (Some(local), Some(keep)) = (&process.local, process.config.limits.keep_runs) {
+        retention::prune(local, log, keep).await;
     }
 }
 
@@ -112,7 +109,7 @@ pub(crate) async fn run_once<'a>(
         Ok(StartResult::NoTenant(requested, table)) => {
             drop(starting);
             drop(begun.send(requested));
-            prune(shared, &table, None).await;
+            prune(shared, table.log(None)).await;
             return None;
         }
         Err(failure) => return answer(begun, context.never_began(failure)),

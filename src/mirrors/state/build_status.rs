@@ -159,7 +159,7 @@ fn fall_back(live_state: &LiveState, failure: &Failure) -> StoredState {
         last_success_at: live_state.last_success_at,
         running: live_state.running_record(),
         history: live_state.last.clone().into_iter().collect(),
-        warnings: vec![format!("{} {}", failure.message, failure.remedy)],
+        warnings: vec![failure.in_words()],
         ..StoredState::default()
     }
 }

@@ -128,9 +128,7 @@ impl Mirror {
                 let counted = self.read_meters(tx, scope, &mut found).await;
                 return Ok((found, counted));
             }
-            Err(failure) => found
-                .warnings
-                .push(format!("{} {}", failure.message, failure.remedy)),
+            Err(failure) => found.warnings.push(failure.in_words()),
         }
         Ok((found, Ok(())))
     }

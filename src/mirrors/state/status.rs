@@ -134,16 +134,16 @@ pub struct Status {
 impl Status {
     /// Sets `next_before` to the cursor for the next page; to `None` if this page is the last.
     pub fn turn_page(&mut self) {
-        let of_meter = self.meter.as_ref().filter(|meter| meter.has_more);
-        let of_meter = of_meter.and_then(|meter| meter.changes.last());
-        let of_meter = of_meter.map(|change| (change.run_id, Some(change.n)));
-        let of_all = self.changes_since.as_ref().filter(|found| found.has_more);
-        let of_all = of_all.and_then(|found| found.changes.last());
-        let of_all = of_all.map(|change| (change.run_id, Some(change.n)));
-        let of_runs = self.history.last().filter(|_| self.has_more_runs);
-        let of_runs = of_runs.map(|run| (run.run_id, None));
-        let is_of_runs = self.meter.is_none() && self.changes_since.is_none();
-        let last = of_meter.or(of_all).or(of_runs.filter(|_| is_of_runs));
+        let last = if let Some(meter) = &self.meter {
+            let last = meter.changes.last().filter(|_| meter.has_more);
+            last.map(|change| (change.run_id, Some(change.n)))
+        } else if let Some(found) = &self.changes_since {
+            let last = found.changes.last().filter(|_| found.has_more);
+            last.map(|change| (change.run_id, Some(change.n)))
+        } else {
+            let last = self.history.last().filter(|_| self.has_more_runs);
+            last.map(|run| (run.run_id, None))
+        };
         self.next_before = last.map(|(run, n)| ChangeCursor { run, n }.to_string());
     }
 }

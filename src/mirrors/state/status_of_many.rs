@@ -1,7 +1,6 @@
 //! Builds the status of many mirrors from their published states.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
@@ -63,10 +62,11 @@ impl Mirrors {
             self.is_configured(),
         );
         let schedule = config.schedule.as_ref();
+        let worst_tenant = all.first().map(|first| (&first.known.id, first.health));
         let waiting = *self.process.waiting_until.borrow();
         Status {
             summary: status_text::summary_of_many(&tenants, (unread, unswept), oldest(&all), now),
-            next_step: status_text::next_step_of_many(first(&all).as_ref(), failure),
+            next_step: status_text::next_step_of_many(worst_tenant, failure),
             health,
             activity: activity(&all, waiting),
             now,
@@ -78,7 +78,11 @@ impl Mirrors {
                 .filter(|_| self.is_configured()),
             schedule: ScheduleStatus::of(schedule),
             connections: self.connections_of(published, query),
-            warnings: failure.into_iter().chain(&refused).map(warning).collect(),
+            warnings: failure
+                .into_iter()
+                .chain(&refused)
+                .map(Failure::in_words)
+                .collect(),
             ..Status::default()
         }
     }
@@ -118,19 +122,9 @@ fn rank<'a>(
     query: &TenantsQuery,
     slots: &RecentSlots,
 ) -> Vec<RankedMirror<'a>> {
-    let known = published.mirrors.iter().map(|(known, _)| known);
-    let ids = query.visible.as_deref().map(|ids| {
-        let seen = registry::seen(known, Some(ids)).into_iter();
-        seen.map(|known| known.id.as_str()).collect::<BTreeSet<_>>()
-    });
-    let is_visible = |known: &TenantMirror| {
-        let ids = ids.as_ref();
-        ids.is_none_or(|ids| ids.contains(known.id.as_str()))
-    };
-    let seen = published
-        .mirrors
-        .iter()
-        .filter(|(known, _)| is_visible(known));
+    let is_visible = registry::visibility(query.visible.as_deref());
+    let seen = published.mirrors.iter();
+    let seen = seen.filter(|(known, _)| is_visible(&known.id));
     let mut all: Vec<RankedMirror<'_>> = seen
         .map(|(known, state)| RankedMirror {
             known,
@@ -153,12 +147,6 @@ fn badness(health: Health) -> usize {
 fn oldest(all: &[RankedMirror<'_>]) -> Option<DateTime<Utc>> {
     let all = all.iter().map(|mirror| Reverse(mirror.state.equal_at()));
     all.max().and_then(|Reverse(oldest)| oldest)
-}
-
-/// Returns the tenant of the first mirror in the list, with its health.
-fn first(all: &[RankedMirror<'_>]) -> Option<(String, Health)> {
-    let first = all.first()?;
-    Some((first.known.id.as_str().to_owned(), first.health))
 }
 
 /// Returns a page of the mirrors that match the query, how many match in all, and where the next page starts.
@@ -227,8 +215,4 @@ fn worst(by_health: &HealthCounts, failure: Option<&Failure>, is_configured: boo
         .into_iter()
         .find(|health| by_health.of(*health) > 0);
     of_any.unwrap_or(Health::NeverRun)
-}
-
-fn warning(failure: &Failure) -> String {
-    format!("{} {}", failure.message, failure.remedy)
 }

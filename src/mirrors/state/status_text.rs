@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock;
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Outcome, RunId};
+use crate::model::{Outcome, RunId, TenantId};
 
 use super::tenant_list::{HealthCounts, TenantList, WORST_FIRST};
 use crate::mirrors::run::report;
@@ -192,7 +192,7 @@ pub(crate) fn summary_of_many(
 
 /// Returns what to do next about many mirrors. `worst` is the first tenant in the list, with its health.
 pub(crate) fn next_step_of_many(
-    worst: Option<&(String, Health)>,
+    worst: Option<(&TenantId, Health)>,
     failure: Option<&Failure>,
 ) -> String {
     if let Some(failure) = failure {
