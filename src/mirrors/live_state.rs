@@ -6,9 +6,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Failure;
-use crate::model::{Progress, RunId};
+use crate::model::{Outcome, Progress, RunId};
 
-use crate::mirrors::status_parts::{Connection, ConnectionState, TenantStatus};
+use super::status_parts::{Connection, ConnectionState, TenantStatus};
 use crate::store::log::RunRecord;
 
 /// What only this process knows about one mirror.
@@ -53,13 +53,7 @@ impl LiveState {
 
     /// Clears `running` if it holds this run. It may already hold the next one.
     pub(crate) fn no_longer_running(&mut self, id: RunId) {
-        if self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.record.run_id == id)
-        {
-            self.running = None;
-        }
+        self.running.take_if(|running| running.record.run_id == id);
     }
 
     /// Records the end of a run.
@@ -68,10 +62,7 @@ impl LiveState {
         if record.dry_run {
             return;
         }
-        if record
-            .outcome
-            .is_some_and(crate::model::Outcome::is_success)
-        {
+        if record.outcome.is_some_and(Outcome::is_success) {
             self.last_success_at = record.finished_at;
         }
         self.last = Some(record.clone());

@@ -14,10 +14,10 @@ use crate::model::{RunId, TenantId};
 use super::live_state::LiveState;
 use super::local_table;
 use super::meter_counter::MeterCounter;
-use super::observation::Observed;
 use super::process::Process;
 use super::scope::{KnownScope, Scope};
 use super::shared_read::SharedRead;
+use super::stored_state::Observed;
 use super::tenant;
 
 /// One tenant's meters in one local table. Starts runs, and reports what happened in them. Clones share one state.

@@ -35,7 +35,6 @@ use crate::store::log::RunRecord;
 use mirror::MirrorInner;
 use run::report::{RunReport, RunState};
 
-mod changes_since;
 mod clock_warnings;
 mod events;
 pub mod figures;
@@ -44,7 +43,6 @@ mod live_state;
 mod local_table;
 mod meter_counter;
 mod mirror;
-mod observation;
 mod observer;
 mod process;
 mod published_states;

@@ -7,13 +7,12 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{ChangeCursor, RunId};
 
-use super::changes_since;
 use super::history::meter_report::{KeyText, MeterReport, Meters};
 use super::history::meter_search::{MATCHES, MeterMatch};
 use super::history::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::state::status_text;
+use crate::mirrors::state::status_text::{moment, no_such_run};
 use crate::store::changes::{self, ChangesSince};
 use crate::store::migrations;
 
@@ -58,7 +57,7 @@ impl Mirror {
 
     async fn require_run(&self, id: RunId) -> Result<(), Failure> {
         match self.run(id).await {
-            Ok(None) => Err(status_text::no_such_run(id).with_remedy(
+            Ok(None) => Err(no_such_run(id).with_remedy(
                 "Give `next_before` of the page before as `before`, or leave it out.",
             )),
             Ok(Some(_)) | Err(_) => Ok(()),
@@ -98,7 +97,7 @@ impl Mirror {
         }
         status.summary = format!(
             "{} {}",
-            changes_since::in_words(&found, status.now),
+            changes_in_words(&found, status.now),
             status.summary
         );
         status.changes_since = Some(found);
@@ -218,4 +217,35 @@ fn too_long() -> Failure {
     let message = "The meters were too many to look through their names in a second.";
     Failure::new(ErrorCode::LocalTimeout, message)
         .with_remedy("Give the key of the meter as `meter`.")
+}
+
+/// Describes the changes in words.
+fn changes_in_words(changes: &ChangesSince, now: DateTime<Utc>) -> String {
+    let since = moment(changes.since, now);
+    let counted = [
+        (changes.inserted, "inserted"),
+        (changes.updated, "updated"),
+        (changes.deactivated, "deactivated"),
+        (changes.reactivated, "reactivated"),
+    ];
+    let counted = counted.iter().filter(|(count, _)| *count > 0);
+    let counted: Vec<String> = counted
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let counted = counted.join(", ");
+    let said = match (changes.runs, counted.is_empty()) {
+        (_, true) => format!("No sync has changed a meter since {since}."),
+        (1, false) => format!("Since {since} one sync changed meters: {counted}."),
+        (runs, false) => format!("Since {since} {runs} syncs changed meters: {counted}."),
+    };
+    let begins = changes.begins.map_or_else(String::new, |begins| {
+        format!(" The log begins at {}.", moment(begins, now))
+    });
+    let gaps = match changes.is_complete {
+        true => "",
+        false => {
+            " The log no longer has each change (METER_SYNC_CHANGE_LIMIT, METER_SYNC_KEEP_RUNS)."
+        }
+    };
+    format!("{said}{begins}{gaps}")
 }

@@ -190,27 +190,21 @@ impl Mirrors {
             .collect();
         let mut refused = Vec::new();
         let mirrors = tenants.into_iter().filter_map(|tenant| {
-            let Tenant {
-                id,
-                given,
-                name,
-                is_text,
-            } = tenant;
-            let mirror = match old.get(id.as_str()) {
+            let mirror = match old.get(tenant.id.as_str()) {
                 Some(mirror) => (*mirror).clone(),
-                None => match self.process.config.mapping.for_tenant(&given) {
+                None => match self.process.config.mapping.for_tenant(&tenant.given) {
                     Ok(mapping) => Mirror::new(Arc::clone(&self.process), mapping),
                     Err(error) => {
-                        refused.push((id, Failure::from(error)));
+                        refused.push((tenant.id, Failure::from(error)));
                         return None;
                     }
                 },
             };
             Some(TenantMirror {
-                id,
-                name,
+                id: tenant.id,
+                name: tenant.name,
                 mirror,
-                is_text,
+                is_text: tenant.is_text,
             })
         });
         ReadTenants {

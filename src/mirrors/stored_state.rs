@@ -1,15 +1,54 @@
 //! The state of one mirror as it was read from the local database, and values that are derived from it.
 
-use chrono::{DateTime, Utc};
+use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use crate::db::Moment;
 use crate::engine::drift::{self, KnownColumn};
+use crate::error::Failure;
 use crate::model::{Change, HeldBack, Outcome, Rejection};
 
-use crate::mirrors::live_state::LiveState;
-use crate::mirrors::status_parts::{MeterCounts, RunningStatus, TenantStatus};
-use crate::mirrors::{clock_warnings, warnings};
-use crate::store::log;
-use crate::store::log::RunRecord;
+use super::live_state::LiveState;
+use super::status_parts::{MeterCounts, RunningStatus, TenantStatus};
+use super::{clock_warnings, warnings};
+use crate::store::log::{self, RunRecord};
+
+/// How long a state is reused while nothing is committed. Row security or a view may depend on the current time, which
+/// changes without a commit.
+const LASTS: Duration = Duration::from_secs(10);
+
+/// The state of one mirror as one read found it.
+#[derive(Clone, Debug)]
+pub(crate) struct Observation {
+    /// The state, without a history.
+    pub(crate) state: Arc<StoredState>,
+    /// The newest runs, the latest first.
+    pub(crate) runs: Arc<[RunRecord]>,
+    /// The moment of the database at which the state was read; `None` if the state may change without a commit.
+    pub(super) moment: Option<Moment>,
+    pub(super) read_at: Instant,
+}
+
+/// What is published for a mirror: its state, or why the state could not be read. Failures are published so that not
+/// every caller has to wait for a database that does not answer.
+pub(crate) type Observed = Result<Observation, Failure>;
+
+impl Observation {
+    /// The state with so many of the newest runs. Fails if the meters could not be counted.
+    pub(super) fn with_history(&self, history: u32) -> Result<StoredState, Failure> {
+        let mut state = StoredState::clone(&self.state);
+        let runs = self.runs.iter().take(history as usize);
+        state.history = runs.cloned().collect();
+        state.count_failure.take().map_or(Ok(state), Err)
+    }
+
+    pub(super) fn is_still_true(&self, moment: Option<&Moment>) -> bool {
+        moment.is_some() && self.moment.as_ref() == moment && self.read_at.elapsed() < LASTS
+    }
+}
 
 /// The state of the mirror as read from the local database.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +70,8 @@ pub(crate) struct StoredState {
     pub(crate) meters: Option<MeterCounts>,
     /// Whether `meters` is `None` because the meters are still being counted.
     pub(crate) is_being_counted: bool,
+    /// Why the meters could not be counted; `None` if they could.
+    pub(crate) count_failure: Option<Failure>,
     pub(crate) history: Vec<RunRecord>,
     pub(crate) changes: Option<Vec<Change>>,
     pub(crate) rejected: Option<Vec<Rejection>>,
@@ -93,10 +134,12 @@ impl StoredState {
     /// `false` in two cases:
     ///
     /// - A run has not ended. Only its lock shows whether it is still in progress.
-    /// - The meters were counted by an earlier read, or are being counted. Such a count is soon replaced.
+    /// - The meters were counted by an earlier read, are being counted, or could not be counted. The next count may be
+    ///   another.
     pub(crate) fn lasts(&self) -> bool {
         let counted_at = self.meters.and_then(|meters| meters.counted_at);
         let is_counted = counted_at.is_none() && !self.is_being_counted;
+        let is_counted = is_counted && self.count_failure.is_none();
         self.running.is_none() && self.interrupted.is_none() && is_counted
     }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::db::{Database, Local, Tx};
+use crate::db::{Local, Tx};
 use crate::engine::drift::KnownColumns;
 use crate::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncError, TableOwner};
 use crate::error::{ErrorCode, Failure};
@@ -18,6 +18,7 @@ use crate::model::{Permission, Progress, RunId};
 
 use super::execute::{self, EndedRun};
 use super::{report, run_metrics};
+use crate::mirrors::warnings::joined;
 use crate::mirrors::{Allow, Request};
 use crate::store::log;
 
@@ -40,8 +41,8 @@ impl EndedRun<'_> {
         let warning = match contents {
             Ok(Contents::Equal | Contents::Unsettled) => None,
             Ok(Contents::Differing(compare)) => self.start_correcting_run(compare).await,
-            Ok(Contents::Incomparable) => Some(incomparable()),
-            Ok(Contents::Unfound) => Some(unfound()),
+            Ok(Contents::Incomparable) => Some(INCOMPARABLE.to_owned()),
+            Ok(Contents::Unfound) => Some(UNFOUND.to_owned()),
             Err(failure) => Some(not_compared(&failure)),
         };
         self.note(is_equal, warning, bytes).await;
@@ -114,34 +115,16 @@ impl EndedRun<'_> {
             tracing::warn!(run.id = %run_id, "{warning}");
         }
         run_metrics::read(bytes);
-        let logged = log_of(
-            self.context.local,
-            run_id,
-            (is_equal, warning.as_deref(), bytes),
-        )
-        .await;
-        if let Err(failure) = logged {
-            tracing::warn!(run.id = %run_id, error.code = %failure.code, "the comparison of contents could not be logged");
+        let compared = (is_equal, warning.as_deref(), bytes);
+        let log = async |tx: &Tx<'_, Local>| log::compared_after(tx, run_id, compared).await;
+        let logged = self.context.local.write("log a comparison", log).await;
+        if let Err(error) = logged {
+            tracing::warn!(run.id = %run_id, error.code = %error.failure().code, "the comparison of contents could not be logged");
         }
         let record = &mut self.end.record;
         record.remote_bytes += bytes;
-        if let Some(warning) = warning {
-            let before = record.warning.take();
-            record.warning = Some(match before {
-                Some(before) => format!("{before} {warning}"),
-                None => warning,
-            });
-        }
+        record.warning = joined([record.warning.take(), warning]);
     }
-}
-
-async fn log_of(
-    local: &Database<Local>,
-    run_id: RunId,
-    compared: (bool, Option<&str>, i64),
-) -> Result<(), Failure> {
-    let log = async |tx: &Tx<'_, Local>| Ok(log::compared_after(tx, run_id, compared).await?);
-    local.write("log a comparison", log).await
 }
 
 fn not_compared(failure: &Failure) -> String {
@@ -151,14 +134,10 @@ fn not_compared(failure: &Failure) -> String {
     )
 }
 
-fn incomparable() -> String {
-    "The contents of both sides cannot be compared by digests: a remote value does not become a value of its local column's \
-     type. Mend the remote row or the type, or leave the column out of METER_SYNC_COLUMNS."
-        .to_owned()
-}
+const INCOMPARABLE: &str = "\
+The contents of both sides cannot be compared by digests: a remote value does not become a value of its local column's \
+type. Mend the remote row or the type, or leave the column out of METER_SYNC_COLUMNS.";
 
-fn unfound() -> String {
-    "The contents of both sides differ, and in which rows could not be found out in time. Raise METER_SYNC_STATEMENT_TIMEOUT; \
-     a later run tries again."
-        .to_owned()
-}
+const UNFOUND: &str = "\
+The contents of both sides differ, and in which rows could not be found out in time. Raise METER_SYNC_STATEMENT_TIMEOUT; \
+a later run tries again.";

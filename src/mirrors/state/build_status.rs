@@ -10,14 +10,14 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 
 use super::health::{self, ActivityState, Health, HealthInputs, RecentSlots};
-use super::read_log::read_runs;
 use super::status::{ScheduleStatus, Status, StatusQuery};
 use super::status_text;
 use crate::mirrors::live_state::{self, LiveState};
 use crate::mirrors::status_parts::Connections;
 use crate::mirrors::stored_state::StoredState;
 use crate::mirrors::{Mirror, clock_warnings};
-use crate::store::migrations;
+use crate::store::log::LogKey;
+use crate::store::{changes, log, migrations, rejected};
 
 /// What the local database answered; the inner failure if the log does not have the run that was asked for.
 type Asked = Result<StoredState, Failure>;
@@ -162,4 +162,29 @@ fn fall_back(live_state: &LiveState, failure: &Failure) -> StoredState {
         warnings: vec![failure.in_words()],
         ..StoredState::default()
     }
+}
+
+/// Reads the run that the query names, if any. If changes are requested, reads the changes and rejected rows of that
+/// run, or of the last run if none is named. Returns the inner failure if the log does not have the run.
+async fn read_runs(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    query: &StatusQuery,
+    found: &mut StoredState,
+) -> Result<Result<(), Failure>, DbError> {
+    if let Some(id) = query.run_id {
+        let Some(run) = log::by_id(tx, log, id).await? else {
+            return Ok(Err(status_text::no_such_run(id)));
+        };
+        found.history = vec![run];
+    }
+    let shown = query
+        .run_id
+        .or_else(|| found.last_run.as_ref().map(|run| run.run_id));
+    if let Some(id) = shown.filter(|_| query.include_changes) {
+        let limit = query.changes_limit;
+        found.changes = Some(changes::changes(tx, id, limit).await?);
+        found.rejected = Some(rejected::read(tx, id, limit).await?);
+    }
+    Ok(Ok(()))
 }
