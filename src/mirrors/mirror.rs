@@ -111,16 +111,14 @@ impl Mirror {
 
     /// Cancels the mirror's run in progress in this process, if there is one.
     pub(super) fn cancel_any(&self) {
-        let running = self.shared.live_state.borrow().running.clone();
-        if let Some(running) = running {
+        if let Some(running) = &self.shared.live_state.borrow().running {
             running.cancel.cancel();
         }
     }
 
     /// Publishes until when the schedule waits to retry a failed slot; `None` if it does not wait.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
-        self.shared
-            .live_state
-            .send_modify(|live_state| live_state.waiting_until = until);
+        let live_state = &self.shared.live_state;
+        live_state.send_modify(|live_state| live_state.waiting_until = until);
     }
 }

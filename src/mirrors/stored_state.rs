@@ -137,10 +137,11 @@ impl StoredState {
     /// - The meters were counted by an earlier read, are being counted, or could not be counted. The next count may be
     ///   another.
     pub(crate) fn lasts(&self) -> bool {
-        let counted_at = self.meters.and_then(|meters| meters.counted_at);
-        let is_counted = counted_at.is_none() && !self.is_being_counted;
-        let is_counted = is_counted && self.count_failure.is_none();
-        self.running.is_none() && self.interrupted.is_none() && is_counted
+        let is_open = self.running.is_some() || self.interrupted.is_some();
+        let is_old = self
+            .meters
+            .is_some_and(|meters| meters.counted_at.is_some());
+        !(is_open || is_old || self.is_being_counted || self.count_failure.is_some())
     }
 
     /// Returns the run in progress, as of `now`. If another process runs it, the phase and the number of rows are
@@ -150,18 +151,15 @@ impl StoredState {
         live_state: &LiveState,
         now: DateTime<Utc>,
     ) -> Option<RunningStatus> {
-        let record = live_state
-            .running_record()
-            .or_else(|| self.running.clone())?;
-        let ours = live_state
-            .running
-            .as_ref()
-            .map(|running| *running.progress.borrow());
+        let ours = live_state.running.as_ref();
+        let record = ours.map(|running| &running.record);
+        let record = record.or(self.running.as_ref())?;
+        let progress = ours.map(|running| *running.progress.borrow());
         Some(RunningStatus {
             run_id: record.run_id,
-            phase: ours.map(|progress| progress.phase),
+            phase: progress.map(|progress| progress.phase),
             elapsed_ms: (now - record.started_at).num_milliseconds().max(0),
-            rows: ours.map(|progress| progress.rows),
+            rows: progress.map(|progress| progress.rows),
         })
     }
 

@@ -35,7 +35,6 @@ pub(crate) struct StartedRun<'c> {
     pub(crate) known_columns: KnownColumns,
     /// Set once the run has compared its columns with the known ones.
     pub(crate) column_report: OnceLock<ColumnReport>,
-    pub(crate) record: RunRecord,
     /// Whether to compare the contents after this run, because the last comparison was too long ago.
     pub(crate) is_comparison_due: bool,
 }
@@ -150,7 +149,6 @@ impl RunAttempt<'_> {
             table_owner,
             known_columns,
             column_report: OnceLock::new(),
-            record: self.record.clone(),
             is_comparison_due,
         })))
     }
@@ -158,9 +156,8 @@ impl RunAttempt<'_> {
     /// Whether to compare the contents after this run. They are not compared after a dry run, which should cost
     /// little, nor after a run that corrects what a comparison found or that compares everything itself.
     async fn is_comparison_due(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
-        match self.request.compare {
-            Compare::Differences if !self.request.dry_run => {}
-            Compare::Differences | Compare::Also(_) | Compare::Everything => return Ok(false),
+        if self.request.dry_run || !matches!(self.request.compare, Compare::Differences) {
+            return Ok(false);
         }
         let since = self.record.started_at - self.shared.process.config.limits.full_compare;
         Ok(!log::was_compared_since(tx, scope.log(), since).await?)
@@ -180,25 +177,21 @@ impl RunAttempt<'_> {
         let found = log::by_idempotency_key(tx, scope.log(), request, since).await?;
         // A run that failed for a transient reason is tried again. So is a run that was refused: a person may have
         // approved the deactivations by now, or may do so after the new run.
-        let may_pass = |record: &RunRecord| {
-            let error = record.error.as_ref();
-            error.is_some_and(|error| error.code.is_transient())
+        let is_open = |record: &RunRecord| {
+            let mut error = record.error.iter();
+            record.outcome == Some(Outcome::Refused) || error.any(|error| error.code.is_transient())
         };
-        let is_open =
-            |record: &RunRecord| record.outcome == Some(Outcome::Refused) || may_pass(record);
         let Some(record) = found.filter(|record| !is_open(record)) else {
             return Ok(None);
         };
-        let now = self.now();
         if record.outcome.is_none() {
             // If nobody holds the run lock, the process of that run has died, and the request starts a new run.
-            let report = RunReport::already_running(&record, now);
+            let report = RunReport::already_running(&record, self.now());
             return Ok(is_running.then(|| Requested::AlreadyRunning(Box::new(report))));
         }
         let changes = changes::changes(tx, record.run_id, SAMPLE).await?;
-        Ok(Some(Requested::Finished(Box::new(RunReport::of(
-            &record, changes, now,
-        )))))
+        let report = RunReport::of(&record, changes, self.now());
+        Ok(Some(Requested::Finished(Box::new(report))))
     }
 
     async fn fail_without_tenant(
@@ -225,11 +218,9 @@ impl RunAttempt<'_> {
     /// Ends a run that failed before it was logged. Only this process knows about it.
     pub(crate) fn never_began(&self, failure: Failure) -> Requested {
         if failure.code == ErrorCode::LocalUnreachable {
-            let now = self.now();
-            let local = live_state::connection(Some(failure.clone()), now);
-            self.shared
-                .live_state
-                .send_modify(|live_state| live_state.local = local);
+            let local = live_state::connection(Some(failure.clone()), self.now());
+            let live_state = &self.shared.live_state;
+            live_state.send_modify(|live_state| live_state.local = local);
         }
         let end = self.failed(failure, Outcome::Failed, None);
         self.ended_at_once(&end.record)

@@ -21,7 +21,6 @@ use super::run_attempt::RunAttempt;
 use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::{self, LocalRun};
 use crate::mirrors::scope::Scope;
-use crate::mirrors::status_parts::TenantStatus;
 use crate::mirrors::{MirrorInner, Request, Requested, Ticket};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::retention;
@@ -117,7 +116,7 @@ pub(crate) async fn run_once<'a>(
     let observer = watch::Sender::new(Progress::start(Instant::now()));
     let told = watch::Sender::new(None);
     let ticket = Ticket {
-        begun: Box::new(run.record.clone()),
+        begun: Box::new(context.record.clone()),
         progress: observer.subscribe(),
         end: told.subscribe(),
         clock: shared.process.clock.clone(),
@@ -156,9 +155,8 @@ struct RunningGuard<'a>(&'a MirrorInner, RunId);
 
 impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
-        self.0
-            .live_state
-            .send_modify(|live_state| live_state.no_longer_running(self.1));
+        let live_state = &self.0.live_state;
+        live_state.send_modify(|live_state| live_state.no_longer_running(self.1));
     }
 }
 
@@ -170,13 +168,9 @@ fn answer<T>(begun: oneshot::Sender<Requested>, requested: Requested) -> Option<
 
 impl RunAttempt<'_> {
     fn publish_begun(&self, run: &StartedRun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
-        let id = run.scope.tenant.id.as_str().to_owned();
-        let tenant = TenantStatus {
-            id,
-            name: run.scope.tenant.name.clone(),
-        };
+        let tenant = run.scope.tenant.status();
         let running = LocalRun {
-            record: run.record.clone(),
+            record: self.record.clone(),
             progress: ticket.progress(),
             cancel: cancel.clone(),
         };

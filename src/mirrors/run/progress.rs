@@ -41,7 +41,7 @@ impl Mirror {
     pub fn follow(&self) -> RunFollower {
         RunFollower {
             live_state: self.shared.live_state.subscribe(),
-            clock: self.shared.process.clock.clone(),
+            clock: self.clock.clone(),
             followed: None,
         }
     }

@@ -95,7 +95,7 @@ impl Mirror {
 
     fn compose(&self, mut found: StoredState, live_state: LiveState, now: DateTime<Utc>) -> Status {
         let config = self.config();
-        clock_warnings::warn(&mut found.warnings, self.shared.process.clock.ahead());
+        clock_warnings::warn(&mut found.warnings, self.clock.ahead());
         found.warnings.extend(found.dated_ahead(now));
         let is_down = live_state.local.error.is_some();
         let last_start = found.last_run.as_ref().map(|run| run.started_at);

@@ -98,7 +98,7 @@ from {} l where {filter}",
                 }
             }
         };
-        self.shared.process.tasks.spawn(counting);
+        self.tasks.spawn(counting);
     }
 
     async fn count_behind(&self, question: Question) -> Result<Count, Failure> {

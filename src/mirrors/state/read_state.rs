@@ -15,7 +15,6 @@ use super::meter_counts::MeterCount;
 use crate::mirrors::Mirror;
 use crate::mirrors::run::lock;
 use crate::mirrors::scope::Scope;
-use crate::mirrors::status_parts::TenantStatus;
 use crate::mirrors::stored_state::{Observation, Observed, StoredState};
 use crate::mirrors::{local_table, tenant};
 use crate::model::{Outcome, saturating_i64};
@@ -104,7 +103,7 @@ impl Mirror {
                     read_running(&tx, &scope, &mut found).await?;
                 }
                 // The meters are counted last, because the transaction can do nothing more after an error.
-                let counted = self.read_meters(&tx, scope, &mut found).await;
+                let counted = self.read_meters(&tx, &scope, &mut found).await;
                 found.count_failure = counted.err().map(Failure::from);
             }
             Err(failure) => found.warnings.push(failure.in_words()),
@@ -115,11 +114,11 @@ impl Mirror {
     async fn read_meters(
         &self,
         tx: &Tx<'_, Local>,
-        scope: Scope,
+        scope: &Scope,
         found: &mut StoredState,
     ) -> Result<(), DbError> {
         let last_run = found.last_run.as_ref().map(|run| run.run_id);
-        match self.count_meters(tx, &scope, last_run).await? {
+        match self.count_meters(tx, scope, last_run).await? {
             MeterCount::Counted(counts) => found.meters = Some(counts),
             MeterCount::Missing => {
                 let table = &self.mapping().local_table;
@@ -132,10 +131,7 @@ impl Mirror {
                 found.warnings.push(warning.to_owned());
             }
         }
-        found.tenant = Some(TenantStatus {
-            id: scope.tenant.id.as_str().to_owned(),
-            name: scope.tenant.name,
-        });
+        found.tenant = Some(scope.tenant.status());
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use spelling::IdTypes;
 use tenant_table::{Row, rows};
 
 use super::local_table::{self, LocalTable};
+use super::status_parts::TenantStatus;
 use crate::store::log;
 
 pub(super) use list_tenants::all;
@@ -29,6 +30,16 @@ pub(super) struct Tenant {
     pub(super) name: Option<String>,
     /// Whether ids are texts in the local database, so that another spelling is another tenant.
     pub(super) is_text: bool,
+}
+
+impl Tenant {
+    /// Describes the tenant for a status.
+    pub(super) fn status(&self) -> TenantStatus {
+        TenantStatus {
+            id: self.id.as_str().to_owned(),
+            name: self.name.clone(),
+        }
+    }
 }
 
 /// What a check needs to know about the tenant.
