@@ -88,8 +88,20 @@ impl Mirror {
         since: DateTime<Utc>,
         question: &Question,
     ) -> Result<(), Failure> {
-        let page = (question.before, question.status.changes_limit);
-        let mut found = self.read_since(since, page).await?;
+        let read = async |tx: &Tx<'_, Local>| {
+            let scope = self.meters(tx).await?.scope;
+            tx.pin_path().await?;
+            let page = (question.before, question.status.changes_limit);
+            Ok::<_, Failure>(match migrations::exist(tx).await? {
+                true => changes::since(tx, scope.log(), since, page).await?,
+                false => ChangesSince {
+                    since,
+                    is_complete: true,
+                    ..ChangesSince::default()
+                },
+            })
+        };
+        let mut found = self.local()?.read("changes since", read).await?;
         let changes = found.changes.iter().map(|dated| dated.change.clone());
         let named = self.with_names(changes.collect()).await;
         for (dated, named) in found.changes.iter_mut().zip(named) {
@@ -102,26 +114,6 @@ impl Mirror {
         );
         status.changes_since = Some(found);
         Ok(())
-    }
-
-    async fn read_since(
-        &self,
-        since: DateTime<Utc>,
-        page: (Option<ChangeCursor>, u32),
-    ) -> Result<ChangesSince, Failure> {
-        let read = async |tx: &Tx<'_, Local>| {
-            let scope = self.meters(tx).await?.scope;
-            tx.pin_path().await?;
-            Ok(match migrations::exist(tx).await? {
-                true => changes::since(tx, scope.log(), since, page).await?,
-                false => ChangesSince {
-                    since,
-                    is_complete: true,
-                    ..ChangesSince::default()
-                },
-            })
-        };
-        self.local()?.read("changes since", read).await
     }
 
     async fn answer_meter(

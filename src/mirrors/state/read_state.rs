@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use crate::db::{Connection, DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 
-use super::meter_counts::MeterCount;
 use crate::mirrors::Mirror;
 use crate::mirrors::run::lock;
 use crate::mirrors::scope::Scope;
@@ -103,36 +102,13 @@ impl Mirror {
                     read_running(&tx, &scope, &mut found).await?;
                 }
                 // The meters are counted last, because the transaction can do nothing more after an error.
-                let counted = self.read_meters(&tx, &scope, &mut found).await;
+                let counted = self.count_meters(&tx, &scope, &mut found).await;
                 found.count_failure = counted.err().map(Failure::from);
+                found.tenant = Some(scope.tenant.status());
             }
             Err(failure) => found.warnings.push(failure.in_words()),
         }
         Ok(found)
-    }
-
-    async fn read_meters(
-        &self,
-        tx: &Tx<'_, Local>,
-        scope: &Scope,
-        found: &mut StoredState,
-    ) -> Result<(), DbError> {
-        let last_run = found.last_run.as_ref().map(|run| run.run_id);
-        match self.count_meters(tx, scope, last_run).await? {
-            MeterCount::Counted(counts) => found.meters = Some(counts),
-            MeterCount::Missing => {
-                let table = &self.mapping().local_table;
-                let warning = format!("The local table {table} does not exist.");
-                found.warnings.push(warning);
-            }
-            MeterCount::BeingCounted => {
-                found.is_being_counted = true;
-                let warning = "The local meters are still being counted: ask again in a moment.";
-                found.warnings.push(warning.to_owned());
-            }
-        }
-        found.tenant = Some(scope.tenant.status());
-        Ok(())
     }
 }
 
