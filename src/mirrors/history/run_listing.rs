@@ -111,7 +111,7 @@ impl Mirror {
         let has_more = runs.len() > query.limit as usize;
         runs.truncate(query.limit as usize);
         for run in &mut runs {
-            settle(tx, log, run).await?;
+            update(tx, log, run).await?;
         }
         let last = runs.last().map(|run| run.run_id);
         Ok(Some(RunsPage {
@@ -142,7 +142,7 @@ impl Mirror {
         let Some(mut run) = log::by_id(tx, log.log(), id).await? else {
             return Ok(None);
         };
-        settle(tx, log, &mut run).await?;
+        update(tx, log, &mut run).await?;
         let details = log::details(tx, id).await?;
         let awaits_decision =
             details.held_back.is_some() && held_sets::can_be_approved(tx, id).await?;
@@ -192,7 +192,7 @@ impl Mirror {
 
 /// Updates a run that had not ended when its log row was read. If the row still has no end and the run lock is free, marks
 /// the record as interrupted; the log row stays as it is.
-async fn settle(
+async fn update(
     tx: &Tx<'_, Local>,
     known: &KnownScope,
     run: &mut RunRecord,

@@ -44,7 +44,7 @@ impl SettledRun {
     }
 
     /// Describes the end of a run whose transaction was rolled back, so that what it held back was not stored.
-    fn anew(end: RunEnd) -> Self {
+    fn rolled_back(end: RunEnd) -> Self {
         Self {
             held_back: None,
             ..Self::of(end)
@@ -221,7 +221,7 @@ impl RunAttempt<'_> {
         for _ in 0..SETTLE_ATTEMPTS {
             match self.try_settle_anew(scope, &mut end).await {
                 Ok(Some(committed)) => return committed,
-                Ok(None) => return SettledRun::anew(end),
+                Ok(None) => return SettledRun::rolled_back(end),
                 Err(error) => tracing::warn!(
                     run.id = %self.record.run_id,
                     trace.id = self.request.trace.map(tracing::field::display),
@@ -234,7 +234,7 @@ impl RunAttempt<'_> {
         if may_be_committed {
             doubt(&mut end.record);
         }
-        SettledRun::anew(end)
+        SettledRun::rolled_back(end)
     }
 
     /// Returns how the run ended if it was committed. Otherwise logs `end`.
