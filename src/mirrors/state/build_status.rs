@@ -110,14 +110,9 @@ impl Mirror {
         let health = health::derive(&signs);
         let drift = found.drift();
         let running = found.running_at(&live_state, now);
-        let activity = match (&running, live_state.waiting_until) {
-            (Some(_), _) => ActivityState::Running,
-            (None, Some(_)) => ActivityState::Waiting,
-            (None, None) => ActivityState::Idle,
-        };
         Status {
             health,
-            activity,
+            activity: ActivityState::of(running.is_some(), live_state.waiting_until.is_some()),
             summary: match health == Health::NeverRun && running.is_some() {
                 true => status_text::FIRST_RUN.to_owned(),
                 false => status_text::summary(health, &found, live_state.local.error.as_ref(), now),

@@ -46,6 +46,16 @@ pub enum ActivityState {
     Waiting,
 }
 
+impl ActivityState {
+    pub(crate) fn of(is_running: bool, is_waiting: bool) -> Self {
+        match is_running {
+            true => Self::Running,
+            false if is_waiting => Self::Waiting,
+            false => Self::Idle,
+        }
+    }
+}
+
 /// What health is derived from.
 #[derive(Clone, Debug)]
 pub(crate) struct HealthInputs<'a> {

@@ -1,7 +1,5 @@
 //! Builds the status of many mirrors from their published states.
 
-use std::cmp::Reverse;
-
 use chrono::{DateTime, Utc};
 
 use crate::error::Failure;
@@ -56,19 +54,17 @@ impl Mirrors {
         let unswept = unswept.and_then(|sweep| sweep.error.as_ref());
         let failure = unread.or(unswept);
         let refused = self.refused(query.visible.as_deref());
-        let health = worst(
-            &by_health,
-            failure.or(refused.first()),
-            self.is_configured(),
-        );
+        let any_failure = failure.or(refused.first());
+        let health = worst(&all, any_failure, self.is_configured());
         let schedule = config.schedule.as_ref();
         let worst_tenant = all.first().map(|first| (&first.known.id, first.health));
         let waiting = *self.process.waiting_until.borrow();
+        let is_running = all.iter().any(|mirror| mirror.state.is_running());
         Status {
             summary: status_text::summary_of_many(&tenants, (unread, unswept), oldest(&all), now),
             next_step: status_text::next_step_of_many(worst_tenant, failure),
             health,
-            activity: activity(&all, waiting),
+            activity: ActivityState::of(is_running, waiting.is_some()),
             now,
             next_before,
             tenants: Some(tenants),
@@ -107,14 +103,6 @@ impl Mirrors {
     }
 }
 
-fn activity(all: &[RankedMirror<'_>], waiting: Option<DateTime<Utc>>) -> ActivityState {
-    match all.iter().any(|mirror| mirror.state.is_running()) {
-        true => ActivityState::Running,
-        false if waiting.is_some() => ActivityState::Waiting,
-        false => ActivityState::Idle,
-    }
-}
-
 /// Lists the mirrors that the caller may see, the worst first. Mirrors with the same health are ordered by when they
 /// were last in sync, the oldest first.
 fn rank<'a>(
@@ -145,8 +133,7 @@ fn badness(health: Health) -> usize {
 
 /// Returns the earliest of the times at which the mirrors were last in sync; `None` if one of them never was.
 fn oldest(all: &[RankedMirror<'_>]) -> Option<DateTime<Utc>> {
-    let all = all.iter().map(|mirror| Reverse(mirror.state.equal_at()));
-    all.max().and_then(|Reverse(oldest)| oldest)
+    all.iter().map(|mirror| mirror.state.equal_at()).min()?
 }
 
 /// Returns a page of the mirrors that match the query, how many match in all, and where the next page starts.
@@ -192,10 +179,7 @@ fn summary(mirror: &RankedMirror<'_>) -> TenantSummary {
         tenant_id: known.id.as_str().to_owned(),
         name: known.name.clone(),
         health: *health,
-        activity: match state.is_running() {
-            true => ActivityState::Running,
-            false => ActivityState::Idle,
-        },
+        activity: ActivityState::of(state.is_running(), false),
         last_success_at: state.equal_at(),
         checked_at: state.checked_at,
         last_run: state.last_run.clone(),
@@ -204,15 +188,12 @@ fn summary(mirror: &RankedMirror<'_>) -> TenantSummary {
 
 /// Returns the health of all mirrors together: the worst health of any, but `NotConfigured` or `Failing` if the
 /// process is not configured or there is a failure.
-fn worst(by_health: &HealthCounts, failure: Option<&Failure>, is_configured: bool) -> Health {
+fn worst(all: &[RankedMirror<'_>], failure: Option<&Failure>, is_configured: bool) -> Health {
     if !is_configured {
         return Health::NotConfigured;
     }
     if failure.is_some() {
         return Health::Failing;
     }
-    let of_any = WORST_FIRST
-        .into_iter()
-        .find(|health| by_health.of(*health) > 0);
-    of_any.unwrap_or(Health::NeverRun)
+    all.first().map_or(Health::NeverRun, |first| first.health)
 }

@@ -23,6 +23,14 @@ pub(crate) fn summary(
     unanswered: Option<&Failure>,
     now: DateTime<Utc>,
 ) -> String {
+    if let Some(failure) = unanswered {
+        let is_silent = [ErrorCode::LocalUnreachable, ErrorCode::LocalTimeout];
+        return match is_silent.contains(&failure.code) {
+            true => "The local database does not answer, so the meters cannot be vouched for."
+                .to_owned(),
+            false => format!("The meters cannot be vouched for. {}", failure.message),
+        };
+    }
     let last = found.last_run.as_ref();
     let ended = last.and_then(|run| run.finished_at);
     let ended = ended.map_or_else(String::new, |at| format!(" ({})", moment(at, now)));
@@ -31,15 +39,10 @@ pub(crate) fn summary(
         Some(_) => ", but for columns that have changed on the remote",
         None => "",
     };
-    if let Some(failure) = unanswered {
-        let is_silent = [ErrorCode::LocalUnreachable, ErrorCode::LocalTimeout];
-        return if is_silent.contains(&failure.code) {
-            "The local database does not answer, so the meters cannot be vouched for.".to_owned()
-        } else {
-            format!("The meters cannot be vouched for. {}", failure.message)
-        };
-    }
-    let in_sync = in_sync_as_of(found, now);
+    let in_sync = found.last_success_at.map_or_else(
+        || "at no time that is known".to_owned(),
+        |at| format!("as of {}", moment(at, now)),
+    );
     match health {
         Health::NotConfigured => "meter-sync is not configured yet.".to_owned(),
         Health::NeverRun => "No sync has run yet.".to_owned(),
@@ -70,16 +73,6 @@ pub(crate) fn summary(
             ),
         },
     }
-}
-
-/// Formats the time of the last success, as in `as of 03:38 UTC (9 min ago)`; `at no time that is known` if there was
-/// none.
-fn in_sync_as_of(found: &StoredState, now: DateTime<Utc>) -> String {
-    let at = found.last_success_at;
-    at.map_or_else(
-        || "at no time that is known".to_owned(),
-        |at| format!("as of {}", moment(at, now)),
-    )
 }
 
 /// Formats a time with its age, as in `03:38 UTC (9 min ago)`. Adds the date if it is not today's.
