@@ -36,6 +36,11 @@ impl Failure {
             ..self
         }
     }
+
+    /// The message, followed by the remedy.
+    pub fn in_words(&self) -> String {
+        format!("{} {}", self.message, self.remedy)
+    }
 }
 
 /// The closed set of error codes, written in capitals on every surface.

@@ -87,9 +87,7 @@ pub(super) async fn run(
     synced.unchanged += record.counts.unchanged;
     synced.summary = synced.summarize(request.dry_run);
     let refused = mirrors.refused(None).into_iter();
-    synced.warnings = refused
-        .map(|failure| format!("{} {}", failure.message, failure.remedy))
-        .collect();
+    synced.warnings = refused.map(|failure| failure.in_words()).collect();
     Ok(synced)
 }
 

@@ -82,12 +82,12 @@ fn gauges(figures: &ScrapedFigures) -> Vec<Gauge> {
         gauge(
             "meter_sync_consecutive_failures",
             "How many runs in a row the log has without a success, dry runs aside.",
-            figures.consecutive_failures.map(number),
+            status.consecutive_failures.map(number),
         ),
         gauge(
             "meter_sync_drifted_columns",
             "Synced columns that the remote dropped, renamed or gave another type, until that is settled.",
-            figures.drifted_columns.map(count),
+            status.drifted_columns.map(count),
         ),
         gauge(
             "meter_sync_local_clock_offset_seconds",

@@ -178,7 +178,7 @@ pub(super) async fn get(
     if let Some(tenant) = tenant(request)? {
         match caller.find(mirrors, Some(&tenant)).await {
             Err(failure) if failure.code == ErrorCode::TenantUnknown => {
-                return Err(tool_result::refused(failure));
+                return Err(tool_result::refused(&failure));
             }
             // Any other failure does not matter here: the tools will report it.
             Ok(_) | Err(_) => {

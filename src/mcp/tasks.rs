@@ -82,12 +82,15 @@ async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Ta
     let run = run.parse().map_err(|_error: NoRunId| no_task(id))?;
     match caller.find(mirrors, tenant).await {
         Ok(target) => Ok((run, target)),
-        Err(failure) => Err(tool_result::refused(failure)),
+        Err(failure) => Err(tool_result::refused(&failure)),
     }
 }
 
 async fn report(mirror: &Mirror, id: RunId) -> Result<RunReport, ErrorData> {
-    mirror.report(id).await.map_err(tool_result::refused)
+    mirror
+        .report(id)
+        .await
+        .map_err(|failure| tool_result::refused(&failure))
 }
 
 fn completed(run: RunReport, page: &PageAddress) -> Result<TaskPayload, ErrorData> {

@@ -49,11 +49,8 @@ pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResul
 
 /// Returns the protocol error for a request other than a tool call: its tenant or run is unknown, or the run cannot be
 /// read.
-pub(super) fn refused(failure: Failure) -> ErrorData {
-    let Failure {
-        message, remedy, ..
-    } = failure;
-    ErrorData::invalid_params(format!("{message} {remedy}"), None)
+pub(super) fn refused(failure: &Failure) -> ErrorData {
+    ErrorData::invalid_params(failure.in_words(), None)
 }
 
 /// Returns the protocol error for a bug in this program.

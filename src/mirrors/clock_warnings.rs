@@ -12,7 +12,7 @@ const TOLERATED: TimeDelta = TimeDelta::seconds(60);
 
 /// Returns the warning if the database's clock is `ahead` of this machine's (behind if negative) by more than
 /// `TOLERATED`; `None` otherwise.
-pub(in crate::mirrors) fn warning(ahead: TimeDelta) -> Option<String> {
+pub(crate) fn warning(ahead: TimeDelta) -> Option<String> {
     if ahead.abs() <= TOLERATED {
         return None;
     }
@@ -29,7 +29,7 @@ const ENDS: &str =
 
 /// Adds the warning about differing clocks to `known`, if there is one, in place of such a warning of an earlier run,
 /// which names another difference.
-pub(in crate::mirrors) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
+pub(crate) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
     let Some(warning) = warning(ahead) else {
         return;
     };
@@ -44,10 +44,7 @@ pub(in crate::mirrors) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
 
 /// Returns the warning for a last sync that is dated in the future; `None` for any other date. The age of the meters
 /// is not known then.
-pub(in crate::mirrors) fn dated_ahead(
-    synced_at: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> Option<String> {
+pub(crate) fn dated_ahead(synced_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
     clock::lies_ahead(synced_at, now).then(|| {
         format!(
             "The last sync is dated {}, ahead of the local database's clock, so nothing tells how old the meters are. \

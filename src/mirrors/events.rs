@@ -11,13 +11,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::error::Failure;
 use crate::model::{Outcome, RunId};
 
 use super::Mirror;
 use super::live_state::LiveState;
-use super::observation::Observation;
 use super::state::status::Status;
+use super::stored_state::Observation;
 use crate::mirrors::status_parts::ConnectionState;
 use crate::store::log::RunRecord;
 
@@ -52,12 +51,14 @@ enum SeenRuns {
     },
 }
 
-/// What one look at the log found.
-struct FoundEvents {
+/// What one look found.
+struct Look {
+    /// Whether the state of this process has changed.
+    is_changed: bool,
     /// The runs that have begun or ended since the last look, the latest first.
     events: Vec<RunRecord>,
-    /// When a sweep last found the mirror unchanged; an error if the state could not be read beside the runs.
-    checked_at: Result<Option<DateTime<Utc>>, Failure>,
+    /// When a sweep last found the mirror unchanged; `None` if the state could not be read.
+    checked_at: Option<Option<DateTime<Utc>>>,
 }
 
 impl Mirror {
@@ -79,8 +80,7 @@ impl RunEvents {
     pub async fn next(&mut self) -> Vec<RunRecord> {
         loop {
             // If the log cannot be read, the next read that succeeds returns the missed runs.
-            let (_, found) = self.look().await;
-            let events = found.map(|found| found.events).unwrap_or_default();
+            let events = self.look().await.events;
             if !events.is_empty() {
                 return events;
             }
@@ -98,41 +98,44 @@ impl RunEvents {
         let was_reached = status.connections.local.state == ConnectionState::Ok;
         let old = Instant::now() + STATUS_AGE;
         while Instant::now() < old {
-            let (changed, found) = self.look().await;
-            let has_events = found.as_ref().is_ok_and(|found| !found.events.is_empty());
-            let is_other = match found.and_then(|found| found.checked_at) {
-                Ok(checked_at) => !was_reached || checked_at != status.checked_at,
-                Err(_) => was_reached,
+            let look = self.look().await;
+            let is_other = match look.checked_at {
+                Some(checked_at) => !was_reached || checked_at != status.checked_at,
+                None => was_reached,
             };
-            if changed || has_events || is_other {
+            if look.is_changed || !look.events.is_empty() || is_other {
                 return;
             }
         }
     }
 
-    /// Waits until the state of this process changes, but at most [`PAUSE`], and then reads the log. Returns whether
-    /// the state changed, and what was found.
-    async fn look(&mut self) -> (bool, Result<FoundEvents, Failure>) {
+    /// Waits until the state of this process changes, but at most [`PAUSE`], and then reads the log.
+    async fn look(&mut self) -> Look {
         let due = Instant::now() + PAUSE;
-        let changed = timeout_at(due, self.changed()).await.is_ok();
+        let is_changed = timeout_at(due, self.changed()).await.is_ok();
         // All listeners wake at the same time. The first read after this moment serves all of them.
         let woken = Instant::now();
         tokio::time::sleep(FRESH).await;
-        let observed = self.mirror.observed_since(woken).await;
-        let found = observed.map(|Observation { state, runs, .. }| {
-            let now = self.mirror.now();
-            let is_new = |run: &&RunRecord| self.seen_runs.is_new_event(run, now);
-            let events = runs.iter().filter(is_new).cloned().collect();
-            self.seen_runs = SeenRuns::Latest {
-                outcomes: runs.iter().map(mark).collect(),
-                newest: runs.first().and_then(|run| run.seq),
+        let Ok(Observation { state, runs, .. }) = self.mirror.observed_since(woken).await else {
+            return Look {
+                is_changed,
+                events: Vec::new(),
+                checked_at: None,
             };
-            FoundEvents {
-                events,
-                checked_at: state.map(|state| state.checked_at),
-            }
-        });
-        (changed, found)
+        };
+        let now = self.mirror.now();
+        let is_new = |run: &&RunRecord| self.seen_runs.is_new_event(run, now);
+        let events = runs.iter().filter(is_new).cloned().collect();
+        self.seen_runs = SeenRuns::Latest {
+            outcomes: runs.iter().map(mark).collect(),
+            newest: runs.first().and_then(|run| run.seq),
+        };
+        let is_counted = state.count_failure.is_none();
+        Look {
+            is_changed,
+            events,
+            checked_at: is_counted.then_some(state.checked_at),
+        }
     }
 
     /// Waits until the state of this process changes. `self.mirror` keeps the sender alive.

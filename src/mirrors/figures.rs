@@ -17,10 +17,6 @@ use super::{Mirror, Mirrors, Process};
 pub struct ScrapedFigures {
     /// The status, without past runs.
     pub status: Status,
-    /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read.
-    pub consecutive_failures: Option<i64>,
-    /// How many synced columns have changed on the remote and are not settled; `None` while that is not known.
-    pub drifted_columns: Option<usize>,
     /// How many of several tenants have a run in progress, here or in another process; `None` while that is not known.
     pub running_tenants: Option<usize>,
     /// How far the local database's clock is ahead of this machine's; `None` while that database does not
@@ -39,12 +35,8 @@ impl Mirror {
             history: 0,
             ..StatusQuery::default()
         };
-        let (status, tally) = self.ask_status(&query, Some(patience)).await?;
-        Ok(ScrapedFigures {
-            consecutive_failures: tally.failures,
-            drifted_columns: tally.drifted,
-            ..self.shared.process.figures(status)
-        })
+        let status = self.status_within(&query, patience).await?;
+        Ok(self.shared.process.figures(status))
     }
 }
 
@@ -75,8 +67,6 @@ impl Process {
         ScrapedFigures {
             local_clock_ahead: is_local_up.then(|| self.clock.ahead()),
             status,
-            consecutive_failures: None,
-            drifted_columns: None,
             running_tenants: None,
             remote: remote.map(|database| database.connections()),
             local: local.map(|database| database.connections()),

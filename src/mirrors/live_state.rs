@@ -6,36 +6,36 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Failure;
-use crate::model::{Progress, RunId};
+use crate::model::{Outcome, Progress, RunId};
 
-use crate::mirrors::status_parts::{Connection, ConnectionState, TenantStatus};
+use super::status_parts::{Connection, ConnectionState, TenantStatus};
 use crate::store::log::RunRecord;
 
 /// What only this process knows about one mirror.
 #[derive(Clone, Debug)]
-pub(super) struct LiveState {
-    pub(super) running: Option<LocalRun>,
+pub(crate) struct LiveState {
+    pub(crate) running: Option<LocalRun>,
     /// When the schedule retries a failed slot; `None` if no retry is pending.
-    pub(super) waiting_until: Option<DateTime<Utc>>,
+    pub(crate) waiting_until: Option<DateTime<Utc>>,
     /// The last run of this process that ended, dry runs excluded.
-    pub(super) last: Option<RunRecord>,
-    pub(super) last_success_at: Option<DateTime<Utc>>,
-    pub(super) tenant: Option<TenantStatus>,
-    pub(super) remote: Connection,
-    pub(super) local: Connection,
+    pub(crate) last: Option<RunRecord>,
+    pub(crate) last_success_at: Option<DateTime<Utc>>,
+    pub(crate) tenant: Option<TenantStatus>,
+    pub(crate) remote: Connection,
+    pub(crate) local: Connection,
 }
 
 /// A run in progress in this process.
 #[derive(Clone, Debug)]
-pub(super) struct LocalRun {
-    pub(super) record: RunRecord,
-    pub(super) progress: watch::Receiver<Progress>,
+pub(crate) struct LocalRun {
+    pub(crate) record: RunRecord,
+    pub(crate) progress: watch::Receiver<Progress>,
     /// Cancels the run.
-    pub(super) cancel: CancellationToken,
+    pub(crate) cancel: CancellationToken,
 }
 
 impl LiveState {
-    pub(super) fn new(has_remote: bool, has_local: bool) -> Self {
+    pub(crate) fn new(has_remote: bool, has_local: bool) -> Self {
         Self {
             running: None,
             waiting_until: None,
@@ -47,31 +47,22 @@ impl LiveState {
         }
     }
 
-    pub(super) fn running_record(&self) -> Option<RunRecord> {
+    pub(crate) fn running_record(&self) -> Option<RunRecord> {
         self.running.as_ref().map(|running| running.record.clone())
     }
 
     /// Clears `running` if it holds this run. It may already hold the next one.
-    pub(super) fn no_longer_running(&mut self, id: RunId) {
-        if self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.record.run_id == id)
-        {
-            self.running = None;
-        }
+    pub(crate) fn no_longer_running(&mut self, id: RunId) {
+        self.running.take_if(|running| running.record.run_id == id);
     }
 
     /// Records the end of a run.
-    pub(super) fn ended(&mut self, record: &RunRecord) {
+    pub(crate) fn ended(&mut self, record: &RunRecord) {
         self.no_longer_running(record.run_id);
         if record.dry_run {
             return;
         }
-        if record
-            .outcome
-            .is_some_and(crate::model::Outcome::is_success)
-        {
+        if record.outcome.is_some_and(Outcome::is_success) {
             self.last_success_at = record.finished_at;
         }
         self.last = Some(record.clone());
@@ -79,7 +70,7 @@ impl LiveState {
 }
 
 /// Returns the state of a database as seen at `now`: failed if there is an error, otherwise ok.
-pub(super) fn connection(error: Option<Failure>, now: DateTime<Utc>) -> Connection {
+pub(crate) fn connection(error: Option<Failure>, now: DateTime<Utc>) -> Connection {
     let state = if error.is_some() {
         ConnectionState::Failed
     } else {

@@ -8,7 +8,7 @@
 //! Whoever reads the state waits at most [`PATIENCE`] for a count. After that, a background task counts without this
 //! limit. Meanwhile the last count is reported or, if there is none, that the meters are still being counted.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -36,10 +36,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Holds the last count of the meters.
 #[derive(Debug, Default)]
-pub(in crate::mirrors) struct MeterCounter {
+pub(crate) struct MeterCounter {
     last: Mutex<LastCount>,
     /// The lock that the background task holds while it counts, so that there is one such task at a time.
-    pub(super) behind: Arc<tokio::sync::Mutex<()>>,
+    pub(super) behind: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Debug, Default)]

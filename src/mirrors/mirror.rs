@@ -12,12 +12,13 @@ use crate::error::Failure;
 use crate::model::{RunId, TenantId};
 
 use super::live_state::LiveState;
-use super::local_table::{self, LocalTable};
+use super::local_table;
 use super::meter_counter::MeterCounter;
-use super::observation::Observed;
 use super::process::Process;
+use super::scope::{KnownScope, Scope};
 use super::shared_read::SharedRead;
-use super::tenant::{self, Tenant};
+use super::stored_state::Observed;
+use super::tenant;
 
 /// One tenant's meters in one local table. Starts runs, and reports what happened in them. Clones share one state.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ pub(super) struct MirrorInner {
     pub(super) starting: Mutex<()>,
     pub(super) live_state: watch::Sender<LiveState>,
     /// The state of the mirror as it was last read from the local database.
-    pub(super) observed: Arc<SharedRead<Observed>>,
+    pub(super) observed: SharedRead<Observed>,
     pub(super) meter_counter: MeterCounter,
 }
 
@@ -73,7 +74,7 @@ impl Mirror {
                 mapping,
                 starting: Mutex::new(()),
                 live_state: watch::Sender::new(live_state),
-                observed: Arc::new(observed),
+                observed,
                 meter_counter: MeterCounter::default(),
             }),
         }
@@ -84,25 +85,19 @@ impl Mirror {
         &self.shared.mapping
     }
 
-    /// Returns the tenant's id, in its canonical spelling, and the tenant's name. Fails if the tenant is not known, or
-    /// if the local database does not answer.
-    pub(super) async fn tenant_in(
-        &self,
-        tx: &Tx<'_, Local>,
-    ) -> Result<(TenantId, Option<String>), Failure> {
-        let table = local_table::find(tx, self.mapping()).await?;
-        let tenant = tenant::resolve(tx, self.mapping(), &table).await?;
-        Ok((tenant.id, tenant.name))
-    }
-
     /// Returns the local table, and the tenant if it is known.
-    pub(super) async fn whose(
-        &self,
-        tx: &Tx<'_, Local>,
-    ) -> Result<(LocalTable, Option<Tenant>), DbError> {
+    pub(super) async fn known_scope(&self, tx: &Tx<'_, Local>) -> Result<KnownScope, DbError> {
         let table = local_table::find(tx, self.mapping()).await?;
         let tenant = tenant::known(tx, self.mapping(), &table).await?;
-        Ok((table, tenant))
+        Ok(KnownScope { table, tenant })
+    }
+
+    /// Returns the local table and the tenant. Fails if the tenant is not known, or if the local database does not
+    /// answer.
+    pub(super) async fn scope(&self, tx: &Tx<'_, Local>) -> Result<Scope, Failure> {
+        let table = local_table::find(tx, self.mapping()).await?;
+        let tenant = tenant::resolve(tx, self.mapping(), &table).await?;
+        Ok(Scope { tenant, table })
     }
 
     /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already
@@ -116,16 +111,14 @@ impl Mirror {
 
     /// Cancels the mirror's run in progress in this process, if there is one.
     pub(super) fn cancel_any(&self) {
-        let running = self.shared.live_state.borrow().running.clone();
-        if let Some(running) = running {
+        if let Some(running) = &self.shared.live_state.borrow().running {
             running.cancel.cancel();
         }
     }
 
     /// Publishes until when the schedule waits to retry a failed slot; `None` if it does not wait.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
-        self.shared
-            .live_state
-            .send_modify(|live_state| live_state.waiting_until = until);
+        let live_state = &self.shared.live_state;
+        live_state.send_modify(|live_state| live_state.waiting_until = until);
     }
 }

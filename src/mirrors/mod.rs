@@ -5,7 +5,7 @@
 //! caller: if the caller goes away, the run continues. A lock in the local database (`run::lock`) allows one run at a
 //! time for each mirror. The run log in the same database (`store::log`) keeps what happened.
 //!
-//! State flows one way: a run writes the log, one task at a time reads the log and publishes what it read
+//! State flows one way: a run writes the log, one caller at a time reads the log and publishes what it read
 //! (`shared_read`), and every surface waits for the next publication. What only this process knows is published in one
 //! `watch` channel for each mirror (`live_state`).
 
@@ -35,7 +35,6 @@ use crate::store::log::RunRecord;
 use mirror::MirrorInner;
 use run::report::{RunReport, RunState};
 
-mod changes_since;
 mod clock_warnings;
 mod events;
 pub mod figures;
@@ -45,7 +44,6 @@ mod local_table;
 mod meter_counter;
 mod mirror;
 mod mirror_keys;
-mod observation;
 mod observer;
 mod process;
 mod published_states;

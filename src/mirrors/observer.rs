@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Connection, Local};
 use crate::error::{ErrorCode, Failure};
 use crate::store::mirror_states::MirrorState;
-use crate::store::sweeps;
+use crate::store::{migrations, sweeps};
 
 use super::mirror::TenantMirror;
 use super::mirror_keys::keys;
-use super::published_states::{Memory, Published, StateChanges, version};
+use super::published_states::{Memory, Published, StateChanges};
 use super::registry::Mirrors;
 
 /// How often the states are read if nothing happens in this process. With [`LEAST_PAUSE`] it is less than 2 s, within
@@ -58,7 +58,7 @@ impl Mirrors {
 
     /// Returns the published states, if they are at most 4 s old and were read after a run of this process last began
     /// or ended. Otherwise waits until they are read again.
-    pub(in crate::mirrors) async fn states(&self) -> Published {
+    pub(crate) async fn states(&self) -> Published {
         let activity = self.process.last_activity();
         let fresh = Instant::now().checked_sub(FRESH);
         self.states_since(fresh.map_or(activity, |fresh| fresh.max(activity)))
@@ -66,9 +66,7 @@ impl Mirrors {
     }
 
     /// Reads the states of all mirrors now. Fails if they cannot be read.
-    pub(in crate::mirrors) async fn states_now(
-        &self,
-    ) -> Result<Arc<[(TenantMirror, MirrorState)]>, Failure> {
+    pub(crate) async fn states_now(&self) -> Result<Arc<[(TenantMirror, MirrorState)]>, Failure> {
         let published = self.states_since(Instant::now()).await;
         match published.failure {
             Some(failure) => Err(failure),
@@ -77,103 +75,81 @@ impl Mirrors {
     }
 
     /// Returns the last known states with a failure, for a caller that gave up waiting for the local database.
-    pub(in crate::mirrors) fn overdue_states(&self) -> Published {
+    pub(crate) fn overdue_states(&self) -> Published {
         let message = "The local database has not answered in time.";
         self.last_states_with(Failure::new(ErrorCode::LocalTimeout, message))
     }
 
     fn last_states_with(&self, failure: Failure) -> Published {
-        let last = self.observer.published.last();
         Published {
-            version: version(last.as_ref()),
-            last_sweep: last.as_ref().and_then(|last| last.last_sweep.clone()),
-            mirrors: last.map(|last| last.mirrors).unwrap_or_default(),
             failure: Some(failure),
+            ..self.observer.last().unwrap_or_default()
         }
     }
 
     /// Returns the states as they were read at `time` or later, and starts a read if needed.
     async fn states_since(&self, time: Instant) -> Published {
-        let mirrors = self.clone();
-        let read = move |last| {
-            let mirrors = mirrors.clone();
-            async move { mirrors.read_states(last).await }
-        };
-        let tasks = &self.process.tasks;
-        let published = self.observer.published.since(time, tasks, read).await;
+        let read = |last| self.read_states(Option::unwrap_or_default(last));
+        let published = self.observer.since(time, read).await;
         published.unwrap_or_else(|| {
             let message = "The states of the mirrors could not be read.";
             self.last_states_with(Failure::new(ErrorCode::Internal, message))
         })
     }
 
-    async fn read_states(&self, last: Option<Published>) -> Published {
-        // Taken out, so that a second read can go on beside one that hangs, and a read that is given up leaves nothing half
-        // done.
-        let mut memory = std::mem::take(&mut *self.observer.memory());
-        let read = match self.local() {
-            Ok(local) => match local.connect_to_read().await {
-                Ok(mut connection) => self.read(&mut connection, &mut memory, last.as_ref()).await,
-                Err(error) => Err(error.into()),
-            },
-            Err(failure) => Err(failure),
+    async fn read_states(&self, last: Published) -> Published {
+        let read = async {
+            let mut connection = self.local()?.connect_to_read().await?;
+            self.read(&mut connection, &last).await
         };
-        let last_sweep = memory.last_sweep.clone();
-        let (mirrors, failure) = match read {
-            Ok(mirrors) => {
-                *self.observer.memory() = memory;
-                (mirrors, None)
-            }
-            Err(failure) => {
-                let known = last.as_ref().map(|last| Arc::clone(&last.mirrors));
-                (known.unwrap_or_default(), Some(failure))
-            }
+        let failure = match read.await {
+            Ok(published) => return published,
+            Err(failure) => Some(failure),
         };
-        let old = version(last.as_ref());
-        let is_same = last
-            .as_ref()
-            .is_some_and(|last| Arc::ptr_eq(&last.mirrors, &mirrors) && last.failure == failure);
         Published {
-            version: match is_same {
-                true => old,
-                false => self.observer.next_version(),
+            changed_at: match last.failure == failure {
+                true => last.changed_at,
+                false => Some(Instant::now()),
             },
-            mirrors,
-            last_sweep,
             failure,
+            memory: Arc::default(),
+            ..last
         }
     }
 
     async fn read(
         &self,
         connection: &mut Connection<Local>,
-        memory: &mut Memory,
-        last: Option<&Published>,
-    ) -> Result<Arc<[(TenantMirror, MirrorState)]>, Failure> {
+        last: &Published,
+    ) -> Result<Published, Failure> {
         let moment = connection.moment().await?;
-        let is_open = memory.states.values().any(|state| state.open_run.is_some());
-        if let Some(last) = last.filter(|last| last.failure.is_none())
-            && moment.is_some()
-            && moment == memory.moment
-            && !is_open
-        {
-            return Ok(Arc::clone(&last.mirrors));
+        let mut states = last.mirrors.iter().map(|(_, state)| state);
+        let is_open = states.any(|state| state.open_run.is_some());
+        if moment.is_some() && moment == last.memory.moment && !is_open {
+            return Ok(last.clone());
         }
         let tx = connection.begin("states").await?;
         let known = self.known(&tx).await?;
         let keys = keys(&tx, &known).await?;
-        memory.update(&tx, &keys).await?;
-        let set = self.swept_set(&tx).await?;
-        memory.last_sweep = match memory.has_sweeps {
-            true => sweeps::last(&tx, &set).await?,
-            false => None,
-        };
+        let (mut memory, mut last_sweep) = (Memory::default(), None);
+        if migrations::tables(&tx).await?.sweeps {
+            memory = Memory::clone(&last.memory);
+            memory.update(&tx, &keys).await?;
+            let set = self.swept_set(&tx).await?;
+            last_sweep = sweeps::last(&tx, &set).await?;
+        }
         memory.moment = moment;
         let states = known.iter().zip(&keys).map(|(known, key)| {
             let state = memory.states.get(key).cloned().unwrap_or_default();
             (known.clone(), state)
         });
-        Ok(states.collect())
+        Ok(Published {
+            changed_at: Some(Instant::now()),
+            mirrors: states.collect(),
+            last_sweep,
+            failure: None,
+            memory: Arc::new(memory),
+        })
     }
 }
 

@@ -173,12 +173,8 @@ impl Process {
 /// Returns the name for claims: host name and process id, which people can read, and a unique id, because the first
 /// two can be reused.
 fn claimant() -> String {
-    format!(
-        "{} pid {} {}",
-        host_name(),
-        std::process::id(),
-        Uuid::now_v7()
-    )
+    let (host, pid) = (host_name(), std::process::id());
+    format!("{host} pid {pid} {}", Uuid::now_v7())
 }
 
 fn host_name() -> String {

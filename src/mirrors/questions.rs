@@ -7,13 +7,12 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{ChangeCursor, RunId};
 
-use super::changes_since;
 use super::history::meter_report::{KeyText, MeterReport, Meters};
 use super::history::meter_search::{MATCHES, MeterMatch};
 use super::history::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::state::status_text;
+use crate::mirrors::state::status_text::{moment, no_such_run};
 use crate::store::changes::{self, ChangesSince};
 use crate::store::migrations;
 
@@ -30,12 +29,8 @@ pub struct Question {
     pub before: Option<ChangeCursor>,
 }
 
-/// The result of a search for a meter.
-enum MeterLookup {
-    Found(Box<MeterReport>),
-    Several(Vec<MeterMatch>),
-    Nothing,
-}
+/// The meter that was looked for, or else those whose names contain what was asked for.
+type MeterLookup = Result<Box<MeterReport>, Vec<MeterMatch>>;
 
 impl Mirror {
     /// Returns the status together with the answer to a question. Fails only if the log lacks a run that the question
@@ -51,7 +46,7 @@ impl Mirror {
             (None, None) => self.page_history(&mut status, question).await,
         };
         if let Err(failure) = answered {
-            let warning = format!("{} {}", failure.message, failure.remedy);
+            let warning = failure.in_words();
             if !status.warnings.contains(&warning) {
                 status.warnings.push(warning);
             }
@@ -62,7 +57,7 @@ impl Mirror {
 
     async fn require_run(&self, id: RunId) -> Result<(), Failure> {
         match self.run(id).await {
-            Ok(None) => Err(status_text::no_such_run(id).with_remedy(
+            Ok(None) => Err(no_such_run(id).with_remedy(
                 "Give `next_before` of the page before as `before`, or leave it out.",
             )),
             Ok(Some(_)) | Err(_) => Ok(()),
@@ -93,31 +88,11 @@ impl Mirror {
         since: DateTime<Utc>,
         question: &Question,
     ) -> Result<(), Failure> {
-        let page = (question.before, question.status.changes_limit);
-        let mut found = self.read_since(since, page).await?;
-        let changes = found.changes.iter().map(|dated| dated.change.clone());
-        let named = self.with_names(changes.collect()).await;
-        for (dated, named) in found.changes.iter_mut().zip(named) {
-            dated.change = named;
-        }
-        status.summary = format!(
-            "{} {}",
-            changes_since::in_words(&found, status.now),
-            status.summary
-        );
-        status.changes_since = Some(found);
-        Ok(())
-    }
-
-    async fn read_since(
-        &self,
-        since: DateTime<Utc>,
-        page: (Option<ChangeCursor>, u32),
-    ) -> Result<ChangesSince, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let scope = self.meters(tx).await?.scope;
             tx.pin_path().await?;
-            Ok(match migrations::exist(tx).await? {
+            let page = (question.before, question.status.changes_limit);
+            Ok::<_, Failure>(match migrations::exist(tx).await? {
                 true => changes::since(tx, scope.log(), since, page).await?,
                 false => ChangesSince {
                     since,
@@ -126,7 +101,19 @@ impl Mirror {
                 },
             })
         };
-        self.local()?.read("changes since", read).await
+        let mut found = self.local()?.read("changes since", read).await?;
+        let changes = found.changes.iter().map(|dated| dated.change.clone());
+        let named = self.with_names(changes.collect()).await;
+        for (dated, named) in found.changes.iter_mut().zip(named) {
+            dated.change = named;
+        }
+        status.summary = format!(
+            "{} {}",
+            changes_in_words(&found, status.now),
+            status.summary
+        );
+        status.changes_since = Some(found);
+        Ok(())
     }
 
     async fn answer_meter(
@@ -135,80 +122,64 @@ impl Mirror {
         meter: &str,
         question: &Question,
     ) -> Result<(), Failure> {
-        let summary = match self.look(meter, question).await? {
-            MeterLookup::Found(report) => {
+        let read = async |tx: &Tx<'_, Local>| {
+            let meters = self.meters(tx).await?;
+            let looked = self.look(tx, &meters, meter, question).await;
+            looked.map_err(|error| match error.is_too_much_to_compute() {
+                true => too_long(),
+                false => error.into(),
+            })
+        };
+        let summary = match self.local()?.read("meter", read).await? {
+            Ok(report) => {
                 let said = report.in_words();
                 status.meter = Some(*report);
                 said
             }
-            MeterLookup::Several(mut matches) => {
-                let more = if matches.len() > MATCHES {
-                    "More than "
-                } else {
-                    ""
+            Err(mut matches) => {
+                let more = match matches.len() > MATCHES {
+                    true => "More than ",
+                    false => "",
                 };
                 matches.truncate(MATCHES);
-                let said = format!(
-                    "{more}{} meters have `{meter}` in their name; ask again with the key of one.",
-                    matches.len()
-                );
+                let said = match matches.len() {
+                    0 => format!(
+                        "There is no meter here with the key `{meter}` or with that in its name."
+                    ),
+                    count => format!(
+                        "{more}{count} meters have `{meter}` in their name; ask again with the key of one."
+                    ),
+                };
                 status.matches = Some(matches);
                 said
-            }
-            MeterLookup::Nothing => {
-                status.matches = Some(Vec::new());
-                format!("There is no meter here with the key `{meter}` or with that in its name.")
             }
         };
         status.summary = format!("{summary} {}", status.summary);
         Ok(())
     }
 
-    async fn look(&self, meter: &str, question: &Question) -> Result<MeterLookup, Failure> {
-        let read = async |tx: &Tx<'_, Local>| {
-            let meters = self.meters(tx).await?;
-            let looked = self.look_in(tx, &meters, (meter, question)).await;
-            looked.map_err(|error| match error.is_too_much_to_compute() {
-                true => too_long(),
-                false => error.into(),
-            })
-        };
-        self.local()?.read("meter", read).await
-    }
-
-    async fn look_in(
+    async fn look(
         &self,
         tx: &Tx<'_, Local>,
         meters: &Meters,
-        (meter, question): (&str, &Question),
+        meter: &str,
+        question: &Question,
     ) -> Result<MeterLookup, DbError> {
-        let keys = [
-            KeyText::Ordered(vec![meter.to_owned()]),
-            KeyText::Ordered(
-                meter
-                    .split(',')
-                    .map(|part| part.trim().to_owned())
-                    .collect(),
-            ),
-        ];
-        for key in keys {
-            if let Some(found) = self.found(tx, meters, (&key, question)).await? {
-                return Ok(MeterLookup::Found(Box::new(found)));
+        let parts = meter.split(',').map(|part| part.trim().to_owned());
+        for key in [vec![meter.to_owned()], parts.collect()] {
+            let found = self.found(tx, meters, (key, question)).await?;
+            if let Some(found) = found {
+                return Ok(Ok(found));
             }
             tx.use_role_path().await?;
         }
         let matches = meters.named(tx, meter).await?;
         let [only] = matches.as_slice() else {
-            return Ok(match matches.is_empty() {
-                true => MeterLookup::Nothing,
-                false => MeterLookup::Several(matches),
-            });
+            return Ok(Err(matches));
         };
-        let key = KeyText::Ordered(only.key_texts.clone());
-        let found = self.found(tx, meters, (&key, question)).await?;
-        Ok(found.map_or(MeterLookup::Nothing, |found| {
-            MeterLookup::Found(Box::new(found))
-        }))
+        let key = only.key_texts.clone();
+        let found = self.found(tx, meters, (key, question)).await?;
+        Ok(found.ok_or_else(Vec::new))
     }
 
     /// Returns the meter with this key, with the page of its changes that the question asks for.
@@ -216,10 +187,10 @@ impl Mirror {
         &self,
         tx: &Tx<'_, Local>,
         meters: &Meters,
-        (key, question): (&KeyText, &Question),
-    ) -> Result<Option<MeterReport>, DbError> {
-        let active = &self.mapping().active_column;
-        let Some(mut report) = meters.find(tx, key, active).await? else {
+        (key, question): (Vec<String>, &Question),
+    ) -> Result<Option<Box<MeterReport>>, DbError> {
+        let (key, active) = (KeyText::Ordered(key), &self.mapping().active_column);
+        let Some(mut report) = meters.find(tx, &key, active).await? else {
             return Ok(None);
         };
         let limit = question.status.changes_limit;
@@ -230,7 +201,7 @@ impl Mirror {
         }
         report.has_more = report.changes.len() > limit as usize;
         report.changes.truncate(limit as usize);
-        Ok(Some(report))
+        Ok(Some(Box::new(report)))
     }
 }
 
@@ -238,4 +209,35 @@ fn too_long() -> Failure {
     let message = "The meters were too many to look through their names in a second.";
     Failure::new(ErrorCode::LocalTimeout, message)
         .with_remedy("Give the key of the meter as `meter`.")
+}
+
+/// Describes the changes in words.
+fn changes_in_words(changes: &ChangesSince, now: DateTime<Utc>) -> String {
+    let since = moment(changes.since, now);
+    let counted = [
+        (changes.inserted, "inserted"),
+        (changes.updated, "updated"),
+        (changes.deactivated, "deactivated"),
+        (changes.reactivated, "reactivated"),
+    ];
+    let counted = counted.iter().filter(|(count, _)| *count > 0);
+    let counted: Vec<String> = counted
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let counted = counted.join(", ");
+    let said = match (changes.runs, counted.is_empty()) {
+        (_, true) => format!("No sync has changed a meter since {since}."),
+        (1, false) => format!("Since {since} one sync changed meters: {counted}."),
+        (runs, false) => format!("Since {since} {runs} syncs changed meters: {counted}."),
+    };
+    let begins = changes.begins.map_or_else(String::new, |begins| {
+        format!(" The log begins at {}.", moment(begins, now))
+    });
+    let gaps = match changes.is_complete {
+        true => "",
+        false => {
+            " The log no longer has each change (METER_SYNC_CHANGE_LIMIT, METER_SYNC_KEEP_RUNS)."
+        }
+    };
+    format!("{said}{begins}{gaps}")
 }

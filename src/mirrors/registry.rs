@@ -14,7 +14,8 @@ use crate::model::TenantId;
 
 use super::mirror::{Mirror, TenantMirror};
 use super::process::Process;
-use super::published_states::Observer;
+use super::published_states::Published;
+use super::shared_read::SharedRead;
 use super::tenant::{self, Tenant};
 
 /// All mirrors of a process. Clones share one state.
@@ -22,7 +23,7 @@ use super::tenant::{self, Tenant};
 pub struct Mirrors {
     pub(super) process: Arc<Process>,
     kept: Arc<MirrorSet>,
-    pub(super) observer: Arc<Observer>,
+    pub(super) observer: Arc<SharedRead<Published>>,
 }
 
 /// The mirrors of a process.
@@ -107,8 +108,9 @@ impl Mirrors {
             }
             (MirrorSet::One(_), None, Some(_)) => {
                 let all = self.all().await?;
-                let mut seen = seen(all.iter(), visible).into_iter();
-                seen.next().map(picked).ok_or_else(not_of_the_token)
+                let seen = seen(&all, visible);
+                let first = seen.first().map(|known| known.mirror.clone());
+                first.ok_or_else(not_of_the_token)
             }
             (MirrorSet::One(mirror), Some(asked), None) => match self.all().await {
                 Ok(all) => pick_or_fail(&all, asked, None),
@@ -122,7 +124,7 @@ impl Mirrors {
             }
             (MirrorSet::Many(_), None, _) => Err(self.required(visible).await),
             (MirrorSet::Many(kept), Some(asked), _) => {
-                match pick(&seen(current(kept).iter(), visible), asked) {
+                match pick(&seen(&current(kept), visible), asked) {
                     Some(found) => Ok(found),
                     None => pick_or_fail(&self.all().await?, asked, visible),
                 }
@@ -150,12 +152,11 @@ impl Mirrors {
     pub(super) async fn known(&self, tx: &Tx<'_, Local>) -> Result<Arc<[TenantMirror]>, Failure> {
         match &*self.kept {
             MirrorSet::One(mirror) => {
-                let (id, name) = mirror.tenant_in(tx).await?;
-                let mirror = mirror.clone();
+                let tenant = mirror.scope(tx).await?.tenant;
                 Ok(Arc::new([TenantMirror {
-                    id,
-                    name,
-                    mirror,
+                    id: tenant.id,
+                    name: tenant.name,
+                    mirror: mirror.clone(),
                     is_text: false,
                 }]))
             }
@@ -189,27 +190,21 @@ impl Mirrors {
             .collect();
         let mut refused = Vec::new();
         let mirrors = tenants.into_iter().filter_map(|tenant| {
-            let Tenant {
-                id,
-                given,
-                name,
-                is_text,
-            } = tenant;
-            let mirror = match old.get(id.as_str()) {
+            let mirror = match old.get(tenant.id.as_str()) {
                 Some(mirror) => (*mirror).clone(),
-                None => match self.process.config.mapping.for_tenant(&given) {
+                None => match self.process.config.mapping.for_tenant(&tenant.given) {
                     Ok(mapping) => Mirror::new(Arc::clone(&self.process), mapping),
                     Err(error) => {
-                        refused.push((id, Failure::from(error)));
+                        refused.push((tenant.id, Failure::from(error)));
                         return None;
                     }
                 },
             };
             Some(TenantMirror {
-                id,
-                name,
+                id: tenant.id,
+                name: tenant.name,
                 mirror,
-                is_text,
+                is_text: tenant.is_text,
             })
         });
         ReadTenants {
@@ -234,9 +229,7 @@ impl Mirrors {
             return Vec::new();
         };
         let known = kept.read().unwrap_or_else(PoisonError::into_inner);
-        let is_visible = |id: &TenantId| {
-            visible.is_none_or(|ids| ids.iter().any(|visible| visible == id.as_str()))
-        };
+        let is_visible = visibility(visible);
         let refused = known.refused.iter().filter(|(id, _)| is_visible(id));
         refused.map(|(_, failure)| failure.clone()).collect()
     }
@@ -246,7 +239,7 @@ impl Mirrors {
             Ok(all) => all,
             Err(failure) => return failure,
         };
-        let seen = seen(all.iter(), visible);
+        let seen = seen(&all, visible);
         let some = nearest("", &seen);
         let message = match visible {
             None => format!(
@@ -273,37 +266,26 @@ pub fn visible_tenants(token: Option<&Token>) -> Option<Vec<String>> {
     Some(ids.iter().map(|id| id.as_str().to_owned()).collect())
 }
 
-/// Returns the mirrors whose ids are in `visible`; `None` for all. Ids are compared exactly, because where ids are
-/// texts, another spelling is another tenant.
-pub(super) fn seen<'a>(
-    all: impl IntoIterator<Item = &'a TenantMirror>,
-    visible: Option<&[String]>,
-) -> Vec<&'a TenantMirror> {
-    let all = all.into_iter();
-    let Some(ids) = visible else {
-        return all.collect();
-    };
-    let ids: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
-    all.filter(|known| ids.contains(known.id.as_str()))
-        .collect()
+/// Returns a filter of the tenants whose ids are in `visible`; `None` for all. Ids are compared exactly, because where ids
+/// are texts, another spelling is another tenant.
+pub(super) fn visibility(visible: Option<&[String]>) -> impl Fn(&TenantId) -> bool {
+    let ids: Option<BTreeSet<&str>> = visible.map(|ids| ids.iter().map(String::as_str).collect());
+    move |id| ids.as_ref().is_none_or(|ids| ids.contains(id.as_str()))
 }
 
-/// Finds the tenant with this id: the one with exactly this spelling or, if there is none, one with another spelling
-/// of the same id.
-fn named<'a>(
-    mut all: impl Iterator<Item = &'a TenantMirror> + Clone,
-    id: &str,
-) -> Option<&'a TenantMirror> {
-    let exact = all.clone().find(|known| known.id.as_str() == id);
-    exact.or_else(|| all.find(|known| !known.is_text && tenant::is_same(known.id.as_str(), id)))
+fn seen<'a>(all: &'a [TenantMirror], visible: Option<&[String]>) -> Vec<&'a TenantMirror> {
+    let is_visible = visibility(visible);
+    let seen = all.iter().filter(|known| is_visible(&known.id));
+    seen.collect()
 }
 
-fn pick(seen: &[&TenantMirror], asked: &str) -> Option<Mirror> {
-    named(seen.iter().copied(), asked).map(picked)
-}
-
-fn picked(known: &TenantMirror) -> Mirror {
-    known.mirror.clone()
+/// Finds the mirror of the tenant with this id: the one with exactly this spelling or, if there is none, one with another
+/// spelling of the same id.
+fn pick(seen: &[&TenantMirror], id: &str) -> Option<Mirror> {
+    let is_same = |known: &&&TenantMirror| !known.is_text && tenant::is_same(known.id.as_str(), id);
+    let exact = seen.iter().find(|known| known.id.as_str() == id);
+    let found = exact.or_else(|| seen.iter().find(is_same))?;
+    Some(found.mirror.clone())
 }
 
 fn pick_or_fail(

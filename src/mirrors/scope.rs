@@ -2,6 +2,7 @@
 //!
 //! Each scope has its own locks, log rows and slots, so a run in one table does not affect another table.
 
+use crate::model::TenantId;
 use crate::store::log::LogKey;
 
 use super::local_table::LocalTable;
@@ -23,5 +24,30 @@ impl Scope {
     /// Returns the part of the log with the runs of this scope.
     pub(super) fn log(&self) -> LogKey<'_> {
         self.table.log(Some(&self.tenant.id))
+    }
+}
+
+/// A local table, and the tenant if it is known.
+#[derive(Clone, Debug)]
+pub(super) struct KnownScope {
+    pub(super) table: LocalTable,
+    pub(super) tenant: Option<Tenant>,
+}
+
+impl KnownScope {
+    /// Returns the id of the tenant if it is known.
+    pub(super) fn tenant_id(&self) -> Option<&TenantId> {
+        self.tenant.as_ref().map(|tenant| &tenant.id)
+    }
+
+    /// Returns the part of the log with the runs of this scope; with those of all tenants if the tenant is not known.
+    pub(super) fn log(&self) -> LogKey<'_> {
+        self.table.log(self.tenant_id())
+    }
+
+    /// Returns what a run would sync; `None` if the tenant is not known.
+    pub(super) fn scope(self) -> Option<Scope> {
+        let table = self.table;
+        self.tenant.map(|tenant| Scope { tenant, table })
     }
 }

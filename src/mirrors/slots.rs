@@ -12,7 +12,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::future::Either;
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
@@ -58,10 +57,9 @@ impl Mirror {
         let claim = async |tx: &Tx<'_, Local>| {
             // An unknown tenant does not prevent the claim. The run fails and says why, and it is enough if one
             // process does that.
-            let (table, tenant) = self.whose(tx).await?;
-            let id = tenant.as_ref().map(|tenant| &tenant.id);
-            let slot = Slot::of_run(id, &table.name, slot);
-            let scope = tenant.map(|tenant| Scope { tenant, table });
+            let known = self.known_scope(tx).await?;
+            let slot = Slot::of_run(known.tenant_id(), &known.table.name, slot);
+            let scope = known.scope();
             Ok::<_, Failure>(take(tx, &slot, self, (scope.as_ref(), is_again)).await?)
         };
         local.write("claim a slot", claim).await
@@ -75,9 +73,8 @@ impl Mirror {
         if !migrations::exist(&tx).await? {
             return Ok(ClaimedSlots::default());
         }
-        let (table, tenant) = self.whose(&tx).await?;
-        let id = tenant.as_ref().map(|tenant| &tenant.id);
-        let slot = Slot::of_run(id, &table.name, since);
+        let known = self.known_scope(&tx).await?;
+        let slot = Slot::of_run(known.tenant_id(), &known.table.name, since);
         Ok(slots::claimed_since(&tx, &slot).await?)
     }
 }
@@ -106,10 +103,9 @@ impl Mirrors {
                 self.renew(slot).await;
             }
         };
-        let work = std::pin::pin!(work);
-        match futures_util::future::select(work, std::pin::pin!(renewing)).await {
-            Either::Left((done, _)) => done,
-            Either::Right((never, _)) => never,
+        tokio::select! {
+            done = work => done,
+            never = renewing => never,
         }
     }
 
@@ -119,11 +115,8 @@ impl Mirrors {
             let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
             Ok(slots::renew(tx, &slot, &self.process.claimant).await?)
         };
-        let renewed: Result<_, Failure> = match self.local() {
-            Ok(local) => local.write("renew a claim", renew).await,
-            Err(failure) => Err(failure),
-        };
-        if let Err(failure) = renewed {
+        let renewed = async { self.local()?.write("renew a claim", renew).await };
+        if let Err::<_, Failure>(failure) = renewed.await {
             tracing::debug!(error.code = %failure.code, "the claim on the slot could not be renewed");
         }
     }
@@ -162,10 +155,9 @@ async fn take(
         log::mark_interrupted(tx, scope.log()).await?;
     }
     let is_taken = slots::take_over(tx, slot, claimant, &standing).await?;
-    Ok(if is_taken {
-        Claim::Ours
-    } else {
-        Claim::Pending
+    Ok(match is_taken {
+        true => Claim::Ours,
+        false => Claim::Pending,
     })
 }
 

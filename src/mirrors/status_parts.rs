@@ -32,7 +32,7 @@ pub struct MeterCounts {
 }
 
 /// What is known of both databases.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connections {
     /// The central database; never asked for a status, so as of the last run.
@@ -42,7 +42,7 @@ pub struct Connections {
 }
 
 /// What is known of one database.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connection {
     /// How it stood when last used.
@@ -57,25 +57,25 @@ pub struct Connection {
 
 impl Connection {
     /// Returns the state of a database that this process has not used yet.
-    pub(in crate::mirrors) fn unused(is_configured: bool) -> Self {
+    pub(crate) fn unused(is_configured: bool) -> Self {
         Self {
             state: match is_configured {
                 true => ConnectionState::Unknown,
                 false => ConnectionState::NotConfigured,
             },
-            checked_at: None,
-            error: None,
+            ..Self::default()
         }
     }
 }
 
 /// How a database stood when last used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
     /// Its URL is not set.
     NotConfigured,
     /// Not used yet by this process.
+    #[default]
     Unknown,
     /// It answered.
     Ok,

@@ -1,14 +1,14 @@
 //! Joins the warnings of a run into one text, and removes a warning from such a text.
 
 /// Joins the warnings into one text; `None` if there are none.
-pub(in crate::mirrors) fn joined<const N: usize>(warnings: [Option<String>; N]) -> Option<String> {
+pub(crate) fn joined<const N: usize>(warnings: [Option<String>; N]) -> Option<String> {
     let warnings: Vec<_> = warnings.into_iter().flatten().collect();
     (!warnings.is_empty()).then(|| warnings.join(" "))
 }
 
 /// Removes the warning that begins with `begins` and ends with `ends` from the text; leaves the text unchanged if it
 /// has no such warning.
-pub(in crate::mirrors) fn without(text: &str, begins: &str, ends: &str) -> String {
+pub(crate) fn without(text: &str, begins: &str, ends: &str) -> String {
     let found = text.split_once(begins).filter(|_| !begins.is_empty());
     let found = found.and_then(|(before, rest)| Some((before, rest.split_once(ends)?.1)));
     match found {

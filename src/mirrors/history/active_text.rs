@@ -8,7 +8,7 @@ use super::meter_report::MeterChange;
 
 /// Returns one or two sentences. `changes` are the changes of the meter, newest first; `column` is the name of the
 /// active column.
-pub(in crate::mirrors) fn in_words(
+pub(crate) fn in_words(
     active: Option<bool>,
     has_row: bool,
     changes: &[MeterChange],

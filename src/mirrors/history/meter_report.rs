@@ -13,7 +13,6 @@ pub use super::key_text::KeyText;
 use crate::mirrors::Mirror;
 use crate::mirrors::local_table;
 use crate::mirrors::scope::Scope;
-use crate::mirrors::tenant;
 pub use crate::store::changes::MeterChange;
 use crate::store::{changes, migrations};
 
@@ -38,7 +37,7 @@ pub struct MeterReport {
     pub changes: Vec<MeterChange>,
     /// Its key as the log has it.
     #[serde(skip)]
-    pub(in crate::mirrors) key_json: String,
+    pub(crate) key_json: String,
     /// Whether there are changes before these.
     #[serde(skip)]
     pub has_more: bool,
@@ -46,7 +45,7 @@ pub struct MeterReport {
 
 impl MeterReport {
     /// The name of the meter, followed by its summary.
-    pub(in crate::mirrors) fn in_words(&self) -> String {
+    pub(crate) fn in_words(&self) -> String {
         let mut known = self.key.clone();
         if let Some(name) = &self.name {
             known.insert(NAME.to_owned(), name.as_str().into());
@@ -56,21 +55,21 @@ impl MeterReport {
 }
 
 /// The name of the column that holds the meter's name. The table may lack this column.
-pub(in crate::mirrors) const NAME: &str = "name";
+pub(crate) const NAME: &str = "name";
 
 /// The maximum number of changes of a meter in a report, unless the caller sets another limit.
 pub const CHANGES: i64 = 100;
 
 /// The local table, and the SQL expressions that select the tenant's rows and tell whether a row is active.
-pub(in crate::mirrors) struct Meters {
+pub(crate) struct Meters {
     pub(in crate::mirrors) scope: Scope,
-    pub(in crate::mirrors) relation: Relation,
+    pub(crate) relation: Relation,
     /// The columns of the key.
-    pub(in crate::mirrors) key: Vec<Column>,
+    pub(crate) key: Vec<Column>,
     /// The SQL condition that selects the tenant's rows, for a row named `l`.
-    pub(in crate::mirrors) filter: String,
+    pub(crate) filter: String,
     /// The SQL expression for whether the row `l` is active; NULL if there is no active column.
-    pub(in crate::mirrors) active: String,
+    pub(crate) active: String,
 }
 
 impl Mirror {
@@ -98,41 +97,30 @@ impl Mirror {
         self.local()?.read("meter names", read).await
     }
 
-    pub(in crate::mirrors) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
+    pub(crate) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
         let mapping = self.mapping();
-        let table = local_table::find(tx, mapping).await?;
-        let tenant = tenant::resolve(tx, mapping, &table).await?;
-        let missing = |what: String| Failure::new(ErrorCode::LocalSchema, what);
-        let found = catalog::find(tx, &mapping.local_table).await;
-        let relation = found?.ok_or_else(|| {
-            missing(format!(
-                "The local table {} does not exist.",
-                mapping.local_table
-            ))
-        })?;
+        let scope = self.scope(tx).await?;
+        let missing = |what: &str| {
+            let message = format!("The local table {} {what}.", mapping.local_table);
+            Failure::new(ErrorCode::LocalSchema, message)
+        };
+        let found = catalog::find(tx, &mapping.local_table).await?;
+        let relation = found.ok_or_else(|| missing("does not exist"))?;
         let key = match &mapping.key {
             Some(key) => Some(key.clone()),
-            None => {
-                let unique = catalog::unique_indexes(tx, relation.oid).await;
-                unique?.primary
-            }
+            None => catalog::unique_indexes(tx, relation.oid).await?.primary,
         };
         let column = |name: &String| relation.column(name).cloned();
         let key: Option<Vec<_>> = key.and_then(|key| key.iter().map(column).collect());
-        let key = key.ok_or_else(|| {
-            missing(format!(
-                "The local table {} has no key.",
-                mapping.local_table
-            ))
-        })?;
-        let filter = local_table::of_tenant(&table, mapping, &tenant.given);
+        let key = key.ok_or_else(|| missing("has no key"))?;
+        let filter = local_table::of_tenant(&scope.table, mapping, &scope.tenant.given);
         let active = match relation.column(&mapping.active_column) {
             Some(_) => format!("l.{} is true", quote::identifier(&mapping.active_column)),
             None => "null::pg_catalog.bool".to_owned(),
         };
         tx.use_role_path().await?;
         Ok(Meters {
-            scope: Scope { tenant, table },
+            scope,
             relation,
             key,
             filter,
@@ -142,7 +130,7 @@ impl Mirror {
 }
 
 impl Meters {
-    pub(in crate::mirrors) async fn find(
+    pub(crate) async fn find(
         &self,
         tx: &Tx<'_, Local>,
         key: &KeyText,
@@ -228,9 +216,6 @@ impl Meters {
         tx: &Tx<'_, Local>,
         key: &[String],
     ) -> Result<Option<(String, Option<bool>, Fields)>, DbError> {
-        let pairs = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
-            format!("{}, l.{}", quote::literal(name), quote::identifier(name))
-        });
         let conditions: Vec<String> = (1..)
             .zip(&self.key)
             .map(|(n, column)| is(column, &format!("${n}")))
@@ -238,7 +223,7 @@ impl Meters {
         // `row_to_json` is used because a `json` column may hold values that `jsonb` cannot.
         let (table, picked) = (self.relation.quoted(), conditions.join(" and "));
         let sql = |text: fn(&str) -> String| {
-            let key = text(&format!("pg_catalog.jsonb_build_object({pairs})"));
+            let key = text(&self.key_json());
             format!(
                 "-- read a meter\nselect {key}, {}, {} from {table} l where {picked} and {} limit 1",
                 text("pg_catalog.row_to_json(l.*)"),
@@ -251,6 +236,14 @@ impl Meters {
             .first()
             .map(|row| (row.get(0), row.get(2), json::fields(row.get(1))));
         Ok(found)
+    }
+
+    /// Builds the SQL expression for the key of the row `l` in the form in which the log stores keys.
+    pub(crate) fn key_json(&self) -> String {
+        let pairs = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
+            format!("{}, l.{}", quote::literal(name), quote::identifier(name))
+        });
+        format!("pg_catalog.jsonb_build_object({pairs})")
     }
 
     async fn names(
@@ -282,7 +275,7 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
 }
 
 /// Builds the condition that a column of the row `l` equals the SQL expression `text`, cast to the column's type.
-pub(in crate::mirrors) fn is(column: &Column, text: &str) -> String {
+pub(crate) fn is(column: &Column, text: &str) -> String {
     let Column {
         name,
         equals,

@@ -73,7 +73,7 @@ where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2
 
     /// Returns the meters whose names contain `part`, ignoring case: first those whose whole name is `part`, then the
     /// others by name. Returns at most [`MATCHES`] plus one, so that the caller sees whether there are more.
-    pub(in crate::mirrors) async fn named(
+    pub(crate) async fn named(
         &self,
         tx: &Tx<'_, Local>,
         part: &str,
@@ -81,9 +81,6 @@ where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2
         if self.relation.column(NAME).is_none() {
             return Ok(Vec::new());
         }
-        let pairs = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
-            format!("{}, l.{}", quote::literal(name), quote::identifier(name))
-        });
         let texts = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
             format!("l.{}::pg_catalog.text", quote::identifier(name))
         });
@@ -101,7 +98,7 @@ select {}, {}, {}, {}
 from {} l
 where pg_catalog.strpos({held}, {asked}) operator(pg_catalog.>) 0 and {}
 order by {held} operator(pg_catalog.<>) {asked}, {held}, {texts} limit {}",
-                text(&format!("pg_catalog.jsonb_build_object({pairs})")),
+                text(&self.key_json()),
                 text(&format!("pg_catalog.to_jsonb({name})")),
                 self.active,
                 text(&format!("pg_catalog.jsonb_build_array({texts})")),

@@ -8,11 +8,8 @@ use crate::error::Failure;
 use crate::model::{Change, HeldBack, PhaseTime, Rejection, RunId};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::local_table::LocalTable;
 use crate::mirrors::run::{lock, report};
-use crate::mirrors::scope::Scope;
-use crate::mirrors::tenant::Tenant;
-use crate::store::log::LogKey;
+use crate::mirrors::scope::KnownScope;
 use crate::store::log::RunRecord;
 pub use crate::store::log::{RunFilter, RunsQuery};
 use crate::store::{changes, held_sets, log, migrations, rejected};
@@ -51,6 +48,22 @@ pub struct RunDetail {
     pub awaits_decision: bool,
 }
 
+impl RunDetail {
+    /// Describes a run of which only the record is known.
+    fn of(run: RunRecord) -> Self {
+        Self {
+            summary: report::summary(&run),
+            next_step: report::next_step(&run),
+            run,
+            phases: Vec::new(),
+            changes_logged: 0,
+            rejected: Vec::new(),
+            held_back: None,
+            awaits_decision: false,
+        }
+    }
+}
+
 /// Some changes of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -86,7 +99,7 @@ impl Mirror {
             return Ok(query.before.is_none().then(RunsPage::default));
         };
         if let Some(before) = query.before
-            && log::by_id(tx, log.key(), before).await?.is_none()
+            && log::by_id(tx, log.log(), before).await?.is_none()
         {
             return Ok(None);
         }
@@ -94,11 +107,11 @@ impl Mirror {
             limit: query.limit.saturating_add(1),
             ..*query
         };
-        let mut runs = log::page(tx, log.key(), &one_more).await?;
+        let mut runs = log::page(tx, log.log(), &one_more).await?;
         let has_more = runs.len() > query.limit as usize;
         runs.truncate(query.limit as usize);
         for run in &mut runs {
-            *run = log.now(tx, run.clone()).await?;
+            update(tx, log, run).await?;
         }
         let last = runs.last().map(|run| run.run_id);
         Ok(Some(RunsPage {
@@ -118,16 +131,7 @@ impl Mirror {
     fn known_here(&self, id: RunId) -> Option<RunDetail> {
         let last = self.shared.live_state.borrow().last.clone();
         let run = last.filter(|last| last.run_id == id)?;
-        Some(RunDetail {
-            summary: report::summary(&run),
-            next_step: report::next_step(&run),
-            run,
-            phases: Vec::new(),
-            changes_logged: 0,
-            rejected: Vec::new(),
-            held_back: None,
-            awaits_decision: false,
-        })
+        Some(RunDetail::of(run))
     }
 
     async fn read_run(&self, tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunDetail>, DbError> {
@@ -135,22 +139,20 @@ impl Mirror {
         let Some(log) = &log else {
             return Ok(None);
         };
-        let Some(run) = log::by_id(tx, log.key(), id).await? else {
+        let Some(mut run) = log::by_id(tx, log.log(), id).await? else {
             return Ok(None);
         };
-        let run = log.now(tx, run).await?;
+        update(tx, log, &mut run).await?;
         let details = log::details(tx, id).await?;
         let awaits_decision =
             details.held_back.is_some() && held_sets::can_be_approved(tx, id).await?;
         Ok(Some(RunDetail {
-            summary: report::summary(&run),
-            next_step: report::next_step(&run),
-            run,
             phases: details.phases,
             changes_logged: details.changes,
             rejected: rejected::read(tx, id, REJECTED).await?,
             held_back: details.held_back,
             awaits_decision,
+            ..RunDetail::of(run)
         }))
     }
 
@@ -160,7 +162,7 @@ impl Mirror {
         let read = async |tx: &Tx<'_, Local>| {
             let log = self.log(tx).await?;
             let run = match &log {
-                Some(log) => log::by_id(tx, log.key(), id).await?,
+                Some(log) => log::by_id(tx, log.log(), id).await?,
                 None => None,
             };
             match run {
@@ -180,49 +182,32 @@ impl Mirror {
     }
 
     /// Returns the part of the log for this mirror; `None` if there is no log yet.
-    async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<Log>, DbError> {
-        if !migrations::exist(tx).await? {
-            return Ok(None);
-        }
-        let (table, tenant) = self.whose(tx).await?;
-        Ok(Some(Log { table, tenant }))
+    async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<KnownScope>, DbError> {
+        Ok(match migrations::exist(tx).await? {
+            true => Some(self.known_scope(tx).await?),
+            false => None,
+        })
     }
 }
 
-/// The part of the log to read: the runs of a table, and of one tenant if the tenant is known.
-struct Log {
-    table: LocalTable,
-    tenant: Option<Tenant>,
-}
-
-impl Log {
-    fn key(&self) -> LogKey<'_> {
-        self.table
-            .log(self.tenant.as_ref().map(|tenant| &tenant.id))
-    }
-
-    fn scope(&self, tenant: &Tenant) -> Scope {
-        Scope {
-            tenant: tenant.clone(),
-            table: self.table.clone(),
-        }
-    }
-
-    /// Returns the run as it is now. If its log row has no end and the run lock is free, the returned record is marked
-    /// as interrupted; the log row stays as it is.
-    async fn now(&self, tx: &Tx<'_, Local>, run: RunRecord) -> Result<RunRecord, DbError> {
-        let (None, Some(tenant)) = (run.outcome, &self.tenant) else {
-            return Ok(run);
-        };
-        if lock::is_held(tx, &self.scope(tenant)).await? {
-            return Ok(run);
-        }
+/// Updates a run that had not ended when its log row was read. If the row still has no end and the run lock is free, marks
+/// the record as interrupted; the log row stays as it is.
+async fn update(
+    tx: &Tx<'_, Local>,
+    known: &KnownScope,
+    run: &mut RunRecord,
+) -> Result<(), DbError> {
+    let (None, Some(scope)) = (run.outcome, known.clone().scope()) else {
+        return Ok(());
+    };
+    if !lock::is_held(tx, &scope).await? {
         // The run may have ended after its row was read.
-        let found = log::by_id(tx, self.key(), run.run_id).await?;
-        let mut run = found.unwrap_or(run);
-        if run.outcome.is_none() {
-            log::interrupt(&mut run);
+        if let Some(now) = log::by_id(tx, known.log(), run.run_id).await? {
+            *run = now;
         }
-        Ok(run)
+        if run.outcome.is_none() {
+            log::interrupt(run);
+        }
     }
+    Ok(())
 }

@@ -7,21 +7,19 @@ use crate::db::{Connection, DbError, Local, Tx};
 use crate::engine::drift::{ColumnReport, KnownColumns};
 use crate::engine::{Compare, SyncError, TableOwner};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Outcome, RunId, TenantId};
+use crate::model::{Outcome, RunId};
 
 use super::lock;
 use super::report::{RunReport, SAMPLE};
 use super::run_attempt::RunAttempt;
 use crate::mirrors::local_table::{self, LocalTable};
 use crate::mirrors::scope::Scope;
-use crate::mirrors::tenant::{self, NoTenant};
-use crate::mirrors::{Requested, live_state};
-use crate::store::log::RunEnd;
-use crate::store::log::RunRecord;
+use crate::mirrors::{Requested, live_state, tenant};
+use crate::store::log::{LogKey, RunRecord};
 use crate::store::{changes, columns, log, migrations};
 
 /// The result of an attempt to start a run.
-pub(in crate::mirrors) enum StartResult<'c> {
+pub(crate) enum StartResult<'c> {
     StartedRun(Box<StartedRun<'c>>),
     Answered(Requested),
     /// The tenant is not known. The run has failed, and is logged for this table.
@@ -29,22 +27,21 @@ pub(in crate::mirrors) enum StartResult<'c> {
 }
 
 /// A run that holds the lock of its scope and has its log row.
-pub(in crate::mirrors) struct StartedRun<'c> {
+pub(crate) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
-    pub(in crate::mirrors) tx: Tx<'c, Local>,
+    pub(crate) tx: Tx<'c, Local>,
     pub(in crate::mirrors) scope: Scope,
-    pub(in crate::mirrors) table_owner: TableOwner,
-    pub(in crate::mirrors) known_columns: KnownColumns,
+    pub(crate) table_owner: TableOwner,
+    pub(crate) known_columns: KnownColumns,
     /// Set once the run has compared its columns with the known ones.
-    pub(in crate::mirrors) column_report: OnceLock<ColumnReport>,
-    pub(in crate::mirrors) record: RunRecord,
+    pub(crate) column_report: OnceLock<ColumnReport>,
     /// Whether to compare the contents after this run, because the last comparison was too long ago.
-    pub(in crate::mirrors) is_comparison_due: bool,
+    pub(crate) is_comparison_due: bool,
 }
 
 impl StartedRun<'_> {
     /// Returns the warning about columns; `None` if there is none, or if the run failed because of their drift.
-    pub(in crate::mirrors) fn column_warning(&self, error: Option<&SyncError>) -> Option<String> {
+    pub(crate) fn column_warning(&self, error: Option<&SyncError>) -> Option<String> {
         let is_drift = matches!(error, Some(SyncError::Drift(_)));
         let report = self.column_report.get().filter(|_| !is_drift);
         report.and_then(ColumnReport::warning)
@@ -52,12 +49,11 @@ impl StartedRun<'_> {
 }
 
 /// The result of one attempt to take the door lock.
-enum StartLock {
+enum Door {
     /// Another process is starting a run or claiming a slot, or a run is just ending.
     Busy,
-    Open(Scope),
+    Open,
     Answered(Requested),
-    NoTenant(Failure, LocalTable),
 }
 
 /// The pause between two attempts to take the door lock. Starting a run takes some milliseconds.
@@ -74,7 +70,7 @@ impl RunAttempt<'_> {
     ///
     /// No connection is held between two attempts. Otherwise, behind a pooler with few connections, processes that
     /// each held one and waited for another would wait for each other.
-    pub(in crate::mirrors) async fn start<'c>(
+    pub(crate) async fn start<'c>(
         &mut self,
         slot: &'c mut Option<Connection<Local>>,
     ) -> Result<StartResult<'c>, Failure> {
@@ -82,17 +78,18 @@ impl RunAttempt<'_> {
             let mut connection = self.local.connect().await?;
             migrations::run(&mut connection).await?;
             let tx = connection.begin("start a run").await?;
-            match self.try_the_door(&tx).await? {
-                StartLock::Busy => {}
-                StartLock::Answered(requested) => return Ok(StartResult::Answered(requested)),
-                StartLock::Open(scope) => {
-                    return self.step_in(tx, scope, slot).await.map_err(Failure::from);
-                }
-                StartLock::NoTenant(failure, table) => {
-                    let requested = self.fail_without_tenant(tx, &table, failure).await;
-                    let requested = requested?;
+            let table = local_table::find(&tx, &self.shared.mapping).await?;
+            let scope = match tenant::find(&tx, &self.shared.mapping, &table).await? {
+                Ok(tenant) => Scope { tenant, table },
+                Err(failure) => {
+                    let requested = self.fail_without_tenant(tx, &table, failure).await?;
                     return Ok(StartResult::NoTenant(requested, table));
                 }
+            };
+            match self.try_the_door(&tx, &scope).await? {
+                Door::Busy => {}
+                Door::Answered(requested) => return Ok(StartResult::Answered(requested)),
+                Door::Open => return Ok(self.step_in(tx, scope, slot).await?),
             }
             drop(tx);
             drop(connection);
@@ -101,41 +98,28 @@ impl RunAttempt<'_> {
         Err(DbError::silence::<Local>("start a run", DOOR_PAUSE * DOOR_ATTEMPTS).failure())
     }
 
-    async fn try_the_door(&self, tx: &Tx<'_, Local>) -> Result<StartLock, Failure> {
-        let mapping = &self.shared.mapping;
-        let table = local_table::find(tx, mapping).await?;
-        match tenant::resolve(tx, mapping, &table).await {
-            Ok(tenant) => self
-                .pass_the_door(tx, Scope { tenant, table })
-                .await
-                .map_err(Failure::from),
-            Err(NoTenant::Unknown(failure)) => Ok(StartLock::NoTenant(failure, table)),
-            Err(NoTenant::Database(error)) => Err(error.failure()),
+    async fn try_the_door(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<Door, DbError> {
+        if !lock::try_door(tx, scope).await? {
+            return Ok(Door::Busy);
         }
-    }
-
-    async fn pass_the_door(&self, tx: &Tx<'_, Local>, scope: Scope) -> Result<StartLock, DbError> {
-        if !lock::try_door(tx, &scope).await? {
-            return Ok(StartLock::Busy);
-        }
-        let is_running = lock::is_held(tx, &scope).await?;
-        if let Some(requested) = self.same_request(tx, &scope, is_running).await? {
-            return Ok(StartLock::Answered(requested));
+        let is_running = lock::is_held(tx, scope).await?;
+        if let Some(requested) = self.same_request(tx, scope, is_running).await? {
+            return Ok(Door::Answered(requested));
         }
         if !is_running {
-            return Ok(StartLock::Open(scope));
+            return Ok(Door::Open);
         }
-        if lock::end_frozen(tx, &scope, &self.shared.process.config.limits).await? {
-            return Ok(StartLock::Busy);
+        if lock::end_frozen(tx, scope, &self.shared.process.config.limits).await? {
+            return Ok(Door::Busy);
         }
         // The run lock is held, but the log has no run in progress: a run has just ended, and is about to release the
         // lock.
         Ok(match log::running(tx, scope.log()).await? {
             Some(running) => {
-                let report = RunReport::already_running(&running, self.shared.process.clock.now());
-                StartLock::Answered(Requested::AlreadyRunning(Box::new(report)))
+                let report = RunReport::already_running(&running, self.now());
+                Door::Answered(Requested::AlreadyRunning(Box::new(report)))
             }
-            None => StartLock::Busy,
+            None => Door::Busy,
         })
     }
 
@@ -151,12 +135,11 @@ impl RunAttempt<'_> {
         lock::take(&tx, &scope).await?;
         // The run gets a new id, because the wait may have been long. Ids should sort in the order of the runs, as far
         // as clocks allow.
-        self.run_id = RunId::at(self.shared.process.clock.now());
+        self.record.run_id = RunId::at(self.now());
         log::mark_interrupted(&door, scope.log()).await?;
         let table_owner = table_owner(&tx, &scope).await?;
         let known_columns = columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
-        self.log_start(&door, &scope.table, Some(&scope.tenant.id))
-            .await?;
+        self.log_start(&door, scope.log()).await?;
         let is_comparison_due = self.is_comparison_due(&door, &scope).await?;
         door.commit().await?;
         tx.savepoint("work").await?;
@@ -166,7 +149,6 @@ impl RunAttempt<'_> {
             table_owner,
             known_columns,
             column_report: OnceLock::new(),
-            record: self.record(),
             is_comparison_due,
         })))
     }
@@ -174,11 +156,10 @@ impl RunAttempt<'_> {
     /// Whether to compare the contents after this run. They are not compared after a dry run, which should cost
     /// little, nor after a run that corrects what a comparison found or that compares everything itself.
     async fn is_comparison_due(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
-        match self.request.compare {
-            Compare::Differences if !self.request.dry_run => {}
-            Compare::Differences | Compare::Also(_) | Compare::Everything => return Ok(false),
+        if self.request.dry_run || !matches!(self.request.compare, Compare::Differences) {
+            return Ok(false);
         }
-        let since = self.started_at - self.shared.process.config.limits.full_compare;
+        let since = self.record.started_at - self.shared.process.config.limits.full_compare;
         Ok(!log::was_compared_since(tx, scope.log(), since).await?)
     }
 
@@ -192,29 +173,25 @@ impl RunAttempt<'_> {
             return Ok(None);
         };
         let request = (key.as_str(), self.request.dry_run);
-        let since = self.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
+        let since = self.record.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
         let found = log::by_idempotency_key(tx, scope.log(), request, since).await?;
         // A run that failed for a transient reason is tried again. So is a run that was refused: a person may have
         // approved the deactivations by now, or may do so after the new run.
-        let may_pass = |record: &RunRecord| {
-            let error = record.error.as_ref();
-            error.is_some_and(|error| error.code.is_transient())
+        let is_open = |record: &RunRecord| {
+            let mut error = record.error.iter();
+            record.outcome == Some(Outcome::Refused) || error.any(|error| error.code.is_transient())
         };
-        let is_open =
-            |record: &RunRecord| record.outcome == Some(Outcome::Refused) || may_pass(record);
         let Some(record) = found.filter(|record| !is_open(record)) else {
             return Ok(None);
         };
-        let now = self.shared.process.clock.now();
         if record.outcome.is_none() {
             // If nobody holds the run lock, the process of that run has died, and the request starts a new run.
-            let report = RunReport::already_running(&record, now);
+            let report = RunReport::already_running(&record, self.now());
             return Ok(is_running.then(|| Requested::AlreadyRunning(Box::new(report))));
         }
         let changes = changes::changes(tx, record.run_id, SAMPLE).await?;
-        Ok(Some(Requested::Finished(Box::new(RunReport::of(
-            &record, changes, now,
-        )))))
+        let report = RunReport::of(&record, changes, self.now());
+        Ok(Some(Requested::Finished(Box::new(report))))
     }
 
     async fn fail_without_tenant(
@@ -223,50 +200,36 @@ impl RunAttempt<'_> {
         table: &LocalTable,
         failure: Failure,
     ) -> Result<Requested, DbError> {
-        let mut ending = self.failed(failure, false, None);
         // If the settings name an id that cannot be used, the run is logged under that id. Logged without an id, the
         // failure would be listed among the runs of every tenant of the table.
-        let tenant = self.shared.mapping.tenant.clone();
-        self.log_start(&tx, table, tenant.as_ref()).await?;
-        log::finish(&tx, self.run_id, &mut ending).await?;
+        let log = table.log(self.shared.mapping.tenant.as_ref());
+        self.log_start(&tx, log).await?;
+        let mut ending = self.failed(failure, Outcome::Failed, None);
+        log::finish(&tx, &mut ending).await?;
         tx.commit().await?;
-        Ok(self.ended_at_once(ending))
+        Ok(self.ended_at_once(&ending.record))
     }
 
-    async fn log_start(
-        &mut self,
-        tx: &Tx<'_, Local>,
-        table: &LocalTable,
-        tenant: Option<&TenantId>,
-    ) -> Result<(), DbError> {
-        let mut record = self.record();
+    async fn log_start(&mut self, tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<(), DbError> {
         let key = self.request.idempotency_key.as_deref();
-        log::start(tx, table.log(tenant), &mut record, key).await?;
-        self.seq = record.seq;
-        self.started_at = record.started_at;
-        Ok(())
+        log::start(tx, log, &mut self.record, key).await
     }
 
     /// Ends a run that failed before it was logged. Only this process knows about it.
-    pub(in crate::mirrors) fn never_began(&self, failure: Failure) -> Requested {
+    pub(crate) fn never_began(&self, failure: Failure) -> Requested {
         if failure.code == ErrorCode::LocalUnreachable {
-            let now = self.shared.process.clock.now();
-            let local = live_state::connection(Some(failure.clone()), now);
-            self.shared
-                .live_state
-                .send_modify(|live_state| live_state.local = local);
+            let local = live_state::connection(Some(failure.clone()), self.now());
+            let live_state = &self.shared.live_state;
+            live_state.send_modify(|live_state| live_state.local = local);
         }
-        self.ended_at_once(self.failed(failure, false, None))
+        let end = self.failed(failure, Outcome::Failed, None);
+        self.ended_at_once(&end.record)
     }
 
-    fn ended_at_once(&self, ending: RunEnd) -> Requested {
-        let record = self.ended(ending);
-        self.publish_ended(&record);
-        Requested::Finished(Box::new(RunReport::of(
-            &record,
-            Vec::new(),
-            self.shared.process.clock.now(),
-        )))
+    fn ended_at_once(&self, record: &RunRecord) -> Requested {
+        self.publish_ended(record);
+        let report = RunReport::of(record, Vec::new(), self.now());
+        Requested::Finished(Box::new(report))
     }
 }
 

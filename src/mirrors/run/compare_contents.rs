@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::db::{Database, Local, Tx};
+use crate::db::{Local, Tx};
 use crate::engine::drift::KnownColumns;
 use crate::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncError, TableOwner};
 use crate::error::{ErrorCode, Failure};
@@ -18,13 +18,14 @@ use crate::model::{Permission, Progress, RunId};
 
 use super::execute::{self, EndedRun};
 use super::{report, run_metrics};
+use crate::mirrors::warnings::joined;
 use crate::mirrors::{Allow, Request};
 use crate::store::log;
 
 impl EndedRun<'_> {
     /// Compares the contents, starts a run that corrects what differs, and adds the result to the log row and the
     /// report of the run that has ended.
-    pub(in crate::mirrors) async fn compare_contents(&mut self) {
+    pub(crate) async fn compare_contents(&mut self) {
         let limit = self.context.shared.process.config.limits.run_timeout;
         let read = watch::Sender::new(Progress::start(Instant::now()));
         let contents = match tokio::time::timeout(limit, self.compare(&read)).await {
@@ -40,8 +41,8 @@ impl EndedRun<'_> {
         let warning = match contents {
             Ok(Contents::Equal | Contents::Unsettled) => None,
             Ok(Contents::Differing(compare)) => self.start_correcting_run(compare).await,
-            Ok(Contents::Incomparable) => Some(incomparable()),
-            Ok(Contents::Unfound) => Some(unfound()),
+            Ok(Contents::Incomparable) => Some(INCOMPARABLE.to_owned()),
+            Ok(Contents::Unfound) => Some(UNFOUND.to_owned()),
             Err(failure) => Some(not_compared(&failure)),
         };
         self.note(is_equal, warning, bytes).await;
@@ -52,7 +53,7 @@ impl EndedRun<'_> {
         let mapping = &self.context.shared.mapping;
         let job = Job {
             // This id belongs to no run. Hashes are seeded with it, and the seed must be a new one.
-            run_id: RunId::at(self.context.shared.process.clock.now()),
+            run_id: RunId::at(self.context.now()),
             tenant: &self.scope.tenant.given,
             mapping,
             limits: &self.context.shared.process.config.limits,
@@ -85,7 +86,7 @@ impl EndedRun<'_> {
         let request = Request {
             reason: Some(format!(
                 "Comparing contents found a difference after run {}.",
-                self.context.run_id
+                self.context.record.run_id
             )),
             dry_run: false,
             allow: Allow::default(),
@@ -109,39 +110,21 @@ impl EndedRun<'_> {
 
     /// Adds the result to the log row and the report of the run that has ended.
     async fn note(&mut self, is_equal: bool, warning: Option<String>, bytes: i64) {
-        let run_id = self.context.run_id;
+        let run_id = self.context.record.run_id;
         if let Some(warning) = &warning {
             tracing::warn!(run.id = %run_id, "{warning}");
         }
         run_metrics::read(bytes);
-        let logged = log_of(
-            self.context.local,
-            run_id,
-            (is_equal, warning.as_deref(), bytes),
-        )
-        .await;
-        if let Err(failure) = logged {
-            tracing::warn!(run.id = %run_id, error.code = %failure.code, "the comparison of contents could not be logged");
+        let compared = (is_equal, warning.as_deref(), bytes);
+        let log = async |tx: &Tx<'_, Local>| log::compared_after(tx, run_id, compared).await;
+        let logged = self.context.local.write("log a comparison", log).await;
+        if let Err(error) = logged {
+            tracing::warn!(run.id = %run_id, error.code = %error.failure().code, "the comparison of contents could not be logged");
         }
         let record = &mut self.end.record;
         record.remote_bytes += bytes;
-        if let Some(warning) = warning {
-            let before = record.warning.take();
-            record.warning = Some(match before {
-                Some(before) => format!("{before} {warning}"),
-                None => warning,
-            });
-        }
+        record.warning = joined([record.warning.take(), warning]);
     }
-}
-
-async fn log_of(
-    local: &Database<Local>,
-    run_id: RunId,
-    compared: (bool, Option<&str>, i64),
-) -> Result<(), Failure> {
-    let log = async |tx: &Tx<'_, Local>| Ok(log::compared_after(tx, run_id, compared).await?);
-    local.write("log a comparison", log).await
 }
 
 fn not_compared(failure: &Failure) -> String {
@@ -151,14 +134,10 @@ fn not_compared(failure: &Failure) -> String {
     )
 }
 
-fn incomparable() -> String {
-    "The contents of both sides cannot be compared by digests: a remote value does not become a value of its local column's \
-     type. Mend the remote row or the type, or leave the column out of METER_SYNC_COLUMNS."
-        .to_owned()
-}
+const INCOMPARABLE: &str = "\
+The contents of both sides cannot be compared by digests: a remote value does not become a value of its local column's \
+type. Mend the remote row or the type, or leave the column out of METER_SYNC_COLUMNS.";
 
-fn unfound() -> String {
-    "The contents of both sides differ, and in which rows could not be found out in time. Raise METER_SYNC_STATEMENT_TIMEOUT; \
-     a later run tries again."
-        .to_owned()
-}
+const UNFOUND: &str = "\
+The contents of both sides differ, and in which rows could not be found out in time. Raise METER_SYNC_STATEMENT_TIMEOUT; \
+a later run tries again.";

@@ -13,24 +13,21 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Connection, Database, Local, Remote, Tx};
 use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
 use crate::error::{ErrorCode, FailedSide, Failure};
-use crate::model::{Outcome, Phase, Progress, RunId, TenantId};
+use crate::model::{Outcome, Phase, Progress, RunId};
 
 use super::begin::{StartResult, StartedRun};
 use super::report::RunReport;
 use super::run_attempt::RunAttempt;
-use super::settle::{SettleOutcome, SettledRun};
+use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::{self, LocalRun};
-use crate::mirrors::local_table::LocalTable;
 use crate::mirrors::scope::Scope;
-use crate::mirrors::status_parts::TenantStatus;
-use crate::mirrors::warnings::joined;
 use crate::mirrors::{MirrorInner, Request, Requested, Ticket};
-use crate::store::log::RunEnd;
+use crate::store::log::{LogKey, RunRecord};
 use crate::store::retention;
 
 /// Carries out a request. If it becomes a run, also compares the contents afterwards if that is due, and deletes old
 /// runs from the log. Sends the answer to the request to `begun` as soon as it is known.
-pub(in crate::mirrors) async fn run(
+pub(crate) async fn run(
     shared: &MirrorInner,
     request: &Request,
     begun: oneshot::Sender<Requested>,
@@ -53,7 +50,7 @@ pub(in crate::mirrors) async fn run(
         ended.tell();
     }
     let EndedRun { scope, .. } = ended;
-    prune(shared, &scope.table, Some(&scope.tenant.id)).await;
+    prune(shared, scope.log()).await;
 }
 
 /// Answers a request for which no connections are free, because runs of other tenants use them.
@@ -68,36 +65,33 @@ fn answer_busy(shared: &MirrorInner, request: &Request, begun: oneshot::Sender<R
     drop(begun.send(context.never_began(failure)));
 }
 
-async fn prune(shared: &MirrorInner, table: &LocalTable, tenant: Option<&TenantId>) {
-    if let (Some(local), Some(keep)) = (
-        &shared.process.local,
-        shared.process.config.limits.keep_runs,
-    ) {
-        retention::prune(local, table.log(tenant), keep).await;
+async fn prune(shared: &MirrorInner, log: LogKey<'_>) {
+    let process = &shared.process;
+    if let (Some(local), Some(keep)) = (&process.local, process.config.limits.keep_runs) {
+        retention::prune(local, log, keep).await;
     }
 }
 
 /// A run that has ended, with what a comparison of contents after it needs.
-pub(in crate::mirrors) struct EndedRun<'a> {
-    pub(in crate::mirrors) context: RunAttempt<'a>,
-    pub(in crate::mirrors) remote: &'a Database<Remote>,
+pub(crate) struct EndedRun<'a> {
+    pub(crate) context: RunAttempt<'a>,
+    pub(crate) remote: &'a Database<Remote>,
     pub(in crate::mirrors) scope: Scope,
-    pub(in crate::mirrors) end: SettledRun,
+    pub(crate) end: SettledRun,
     told: watch::Sender<Option<Box<RunReport>>>,
 }
 
 impl EndedRun<'_> {
     /// Sends the report to all who wait for the run.
     fn tell(&self) {
-        let now = self.context.shared.process.clock.now();
-        self.told
-            .send_replace(Some(Box::new(self.end.clone().report(now))));
+        let report = self.end.clone().report(self.context.now());
+        self.told.send_replace(Some(Box::new(report)));
     }
 }
 
 /// Carries out a request up to the end of its run, without the comparison of contents. Returns `None` if the request
 /// did not become a run.
-pub(in crate::mirrors) async fn run_once<'a>(
+pub(crate) async fn run_once<'a>(
     shared: &'a MirrorInner,
     request: &'a Request,
     begun: oneshot::Sender<Requested>,
@@ -114,7 +108,7 @@ pub(in crate::mirrors) async fn run_once<'a>(
         Ok(StartResult::NoTenant(requested, table)) => {
             drop(starting);
             drop(begun.send(requested));
-            prune(shared, &table, None).await;
+            prune(shared, table.log(None)).await;
             return None;
         }
         Err(failure) => return answer(begun, context.never_began(failure)),
@@ -122,28 +116,25 @@ pub(in crate::mirrors) async fn run_once<'a>(
     let observer = watch::Sender::new(Progress::start(Instant::now()));
     let told = watch::Sender::new(None);
     let ticket = Ticket {
-        begun: Box::new(run.record.clone()),
+        begun: Box::new(context.record.clone()),
         progress: observer.subscribe(),
         end: told.subscribe(),
         clock: shared.process.clock.clone(),
     };
     let cancel = CancellationToken::new();
     context.publish_begun(&run, &ticket, &cancel);
-    let _running = RunningGuard(shared, context.run_id);
+    let _running = RunningGuard(shared, context.record.run_id);
     drop(begun.send(Requested::Started(ticket)));
     drop(starting);
     let scope = run.scope.clone();
-    let end = match Box::pin(context.sync_and_settle(remote, run, (&observer, &cancel))).await {
-        SettleOutcome::Logged(end) => end,
-        SettleOutcome::NotYet(ending) => {
-            discard(connection);
-            context
-                .settle_on_new_connection(&scope, ending, false)
-                .await
-        }
-        SettleOutcome::Unanswered(ending) => {
-            discard(connection);
-            context.settle_on_new_connection(&scope, ending, true).await
+    let settling = context.sync_and_settle(remote, run, (&observer, &cancel));
+    let end = match Box::pin(settling).await {
+        Ok(end) => end,
+        Err(unlogged) => {
+            if let Some(connection) = connection {
+                connection.discard();
+            }
+            context.settle_on_new_connection(&scope, unlogged).await
         }
     };
     context.publish_ended(&end.record);
@@ -158,21 +149,14 @@ pub(in crate::mirrors) async fn run_once<'a>(
     Some(ended)
 }
 
-fn discard(connection: Option<Connection<Local>>) {
-    if let Some(connection) = connection {
-        connection.discard();
-    }
-}
-
 /// Removes the run from the published state when its task ends, for whatever reason. Otherwise a bug in one run would
 /// make the process answer "already running" forever.
 struct RunningGuard<'a>(&'a MirrorInner, RunId);
 
 impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
-        self.0
-            .live_state
-            .send_modify(|live_state| live_state.no_longer_running(self.1));
+        let live_state = &self.0.live_state;
+        live_state.send_modify(|live_state| live_state.no_longer_running(self.1));
     }
 }
 
@@ -184,24 +168,20 @@ fn answer<T>(begun: oneshot::Sender<Requested>, requested: Requested) -> Option<
 
 impl RunAttempt<'_> {
     fn publish_begun(&self, run: &StartedRun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
-        let id = run.scope.tenant.id.as_str().to_owned();
-        let tenant = TenantStatus {
-            id,
-            name: run.scope.tenant.name.clone(),
-        };
+        let tenant = run.scope.tenant.status();
         let running = LocalRun {
-            record: run.record.clone(),
+            record: self.record.clone(),
             progress: ticket.progress(),
             cancel: cancel.clone(),
         };
         self.shared.live_state.send_modify(|live_state| {
             live_state.running = Some(running);
             live_state.tenant = Some(tenant);
-            live_state.local = live_state::connection(None, self.started_at);
+            live_state.local = live_state::connection(None, self.record.started_at);
         });
         self.shared.process.note_activity();
         tracing::info!(
-            run.id = %self.run_id,
+            run.id = %self.record.run_id,
             run.trigger = %self.request.trigger,
             trace.id = self.request.trace.map(tracing::field::display),
             tenant.id = %run.scope.tenant.id,
@@ -215,10 +195,10 @@ impl RunAttempt<'_> {
         remote: &Database<Remote>,
         run: StartedRun<'_>,
         (observer, cancel): (&engine::Observer, &CancellationToken),
-    ) -> SettleOutcome {
+    ) -> Result<SettledRun, UnloggedEnd> {
         let limits = &self.shared.process.config.limits;
         let job = Job {
-            run_id: self.run_id,
+            run_id: self.record.run_id,
             tenant: &run.scope.tenant.given,
             mapping: &self.shared.mapping,
             limits,
@@ -237,54 +217,34 @@ impl RunAttempt<'_> {
         let work = tokio::time::timeout(limits.run_timeout, work);
         let worked = cancel.run_until_cancelled(Box::pin(work)).await;
         let reached = *observer.borrow();
-        let ending = match worked {
-            Some(Ok(Ok(done))) => match self.succeed(run, done, &reached).await {
-                Ok(settled) => return settled,
-                Err(error) => self.failed(error.failure(), false, Some(&reached)),
-            },
-            Some(Ok(Err(error))) => {
-                let mut ending = self.failed(
-                    engine::failure(&error, &job.mapping.source),
-                    error.is_refusal(),
-                    Some(&reached),
-                );
-                ending.held_back = error.held_back().cloned();
-                let columns = run.column_warning(Some(&error));
-                ending.warning = joined([ending.warning, columns]);
-                if !run.tx.is_silent() && self.settle(run, &mut ending).await.is_ok() {
-                    self.publish_databases(&ending);
-                    return SettleOutcome::Logged(SettledRun {
-                        held_back: error.held_back().cloned(),
-                        ..SettledRun::of(self.ended(ending))
-                    });
-                }
-                ending
-            }
+        let settled = match worked {
+            Some(Ok(Ok(done))) => self.succeed(run, done, &reached).await,
+            Some(Ok(Err(error))) => self.fail(run, &error, &reached).await,
             Some(Err(_elapsed)) => {
                 let overtime = overtime(limits.run_timeout, reached.phase);
-                self.failed(overtime, false, Some(&reached))
+                let end = self.failed(overtime, Outcome::Failed, Some(&reached));
+                Err(UnloggedEnd::rolled_back(end))
             }
             // A cancelled run says nothing about the databases, so their state is not published.
             None => {
-                return SettleOutcome::NotYet(RunEnd {
-                    outcome: Outcome::Interrupted,
-                    ..self.failed(cancelled(), false, Some(&reached))
-                });
+                let end = self.failed(cancelled(), Outcome::Interrupted, Some(&reached));
+                return Err(UnloggedEnd::rolled_back(end));
             }
         };
-        self.publish_databases(&ending);
-        SettleOutcome::NotYet(ending)
+        self.publish_databases(match &settled {
+            Ok(settled) => &settled.record,
+            Err(unlogged) => &unlogged.end.record,
+        });
+        settled
     }
 
     /// Publishes the state of both databases as the run found them when it ended.
-    pub(in crate::mirrors) fn publish_databases(&self, ending: &RunEnd) {
-        let error = ending
-            .error
-            .clone()
-            .filter(|_| ending.outcome == Outcome::Failed);
+    fn publish_databases(&self, record: &RunRecord) {
+        let error = record.error.clone();
+        let error = error.filter(|_| record.outcome == Some(Outcome::Failed));
         let is_remote = |e: &Failure| e.code.side() == Some(FailedSide::Remote);
         let is_local = |e: &Failure| e.code.side() == Some(FailedSide::Local);
-        let now = ending.finished_at;
+        let now = record.finished_at.unwrap_or(record.started_at);
         let remote = live_state::connection(error.clone().filter(is_remote), now);
         self.shared
             .process

@@ -32,19 +32,13 @@ select pg_advisory_xact_lock(",
 
 /// Takes the door until the transaction ends. Returns `false` if it is taken: another transaction is starting a run or
 /// claiming a slot.
-pub(in crate::mirrors) async fn try_door(
-    tx: &Tx<'_, Local>,
-    scope: &Scope,
-) -> Result<bool, DbError> {
-    Ok(tx
-        .query_one(TRY_DOOR, &[param::text(scope.text().as_str())])
-        .await?
-        .get(0))
+pub(crate) async fn try_door(tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
+    is(tx, TRY_DOOR, &scope.text()).await
 }
 
 /// Takes the run lock of the scope until the transaction ends. Waits at most `lock_timeout`. If the caller holds the
 /// door, the lock is free. After a lost connection, the lock becomes free once the old transaction has ended.
-pub(in crate::mirrors) async fn take(tx: &Tx<'_, Local>, scope: &Scope) -> Result<(), DbError> {
+pub(crate) async fn take(tx: &Tx<'_, Local>, scope: &Scope) -> Result<(), DbError> {
     tx.execute(TAKE, &[param::text(scope.text().as_str())])
         .await
         .map(drop)
@@ -56,14 +50,8 @@ select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))
 
 /// Locks a table without a tenant column until the transaction ends. Returns `false` while a run for another tenant
 /// holds the lock. Only its holder may read from the log which tenant's meters the table holds.
-pub(in crate::mirrors) async fn try_table(
-    tx: &Tx<'_, Local>,
-    table: &LocalTable,
-) -> Result<bool, DbError> {
-    Ok(tx
-        .query_one(TRY_TABLE, &[param::text(table.name.as_str())])
-        .await?
-        .get(0))
+pub(crate) async fn try_table(tx: &Tx<'_, Local>, table: &LocalTable) -> Result<bool, DbError> {
+    is(tx, TRY_TABLE, &table.name).await
 }
 
 const IS_HELD: &str = concat!(
@@ -82,14 +70,13 @@ select exists (
 
 /// Whether a run of the scope is in progress in any process. A log row without an end does not prove it, because a
 /// process that died leaves one, too.
-pub(in crate::mirrors) async fn is_held(
-    tx: &Tx<'_, Local>,
-    scope: &Scope,
-) -> Result<bool, DbError> {
-    Ok(tx
-        .query_one(IS_HELD, &[param::text(scope.text().as_str())])
-        .await?
-        .get(0))
+pub(crate) async fn is_held(tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
+    is(tx, IS_HELD, &scope.text()).await
+}
+
+async fn is(tx: &Tx<'_, Local>, question: &str, of: &str) -> Result<bool, DbError> {
+    let row = tx.query_one(question, &[param::text(of)]).await?;
+    Ok(row.get(0))
 }
 
 const END_FROZEN: &str = concat!(
@@ -117,7 +104,7 @@ const BEYOND: Duration = Duration::from_secs(10);
 /// role are ended.
 ///
 /// The server itself ends an idle transaction, but not one that waits for the rows of a COPY.
-pub(in crate::mirrors) async fn end_frozen(
+pub(crate) async fn end_frozen(
     tx: &Tx<'_, Local>,
     scope: &Scope,
     limits: &Limits,

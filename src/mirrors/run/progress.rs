@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::db::ServerClock;
-use crate::model::{Phase, Progress, RunId};
+use crate::model::{Phase, RunId};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::live_state::LiveState;
+use crate::mirrors::live_state::{LiveState, LocalRun};
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,14 +33,7 @@ pub struct RunProgress {
 pub struct RunFollower {
     live_state: watch::Receiver<LiveState>,
     clock: ServerClock,
-    followed: Option<FollowedRun>,
-}
-
-#[derive(Debug)]
-struct FollowedRun {
-    id: RunId,
-    started_at: DateTime<Utc>,
-    progress: watch::Receiver<Progress>,
+    followed: Option<LocalRun>,
 }
 
 impl Mirror {
@@ -48,7 +41,7 @@ impl Mirror {
     pub fn follow(&self) -> RunFollower {
         RunFollower {
             live_state: self.shared.live_state.subscribe(),
-            clock: self.shared.process.clock.clone(),
+            clock: self.clock.clone(),
             followed: None,
         }
     }
@@ -58,40 +51,35 @@ impl RunFollower {
     /// Waits until the run has made progress or another run has begun, and returns how far the run is. Returns `None`
     /// if there can be no more runs.
     pub async fn next(&mut self) -> Option<RunProgress> {
-        let last = self.followed.as_ref().map(|followed| followed.id);
+        let last = self.followed.as_ref().map(|run| run.record.run_id);
         if let Some(followed) = &mut self.followed
             && followed.progress.changed().await.is_ok()
         {
-            return Some(followed.told(self.clock.now()));
+            return Some(progress_of(followed, self.clock.now()));
         }
         let is_another = |live_state: &LiveState| {
-            FollowedRun::of(live_state).is_some_and(|run| Some(run.id) != last)
+            let running = live_state.running.as_ref();
+            running.is_some_and(|run| Some(run.record.run_id) != last)
         };
-        let mut followed = FollowedRun::of(&*self.live_state.wait_for(is_another).await.ok()?)?;
-        let told = followed.told(self.clock.now());
-        self.followed = Some(followed);
-        Some(told)
+        let running = self
+            .live_state
+            .wait_for(is_another)
+            .await
+            .ok()?
+            .running
+            .clone();
+        let followed = self.followed.insert(running?);
+        Some(progress_of(followed, self.clock.now()))
     }
 }
 
-impl FollowedRun {
-    fn of(live_state: &LiveState) -> Option<Self> {
-        let running = live_state.running.as_ref()?;
-        Some(Self {
-            id: running.record.run_id,
-            started_at: running.record.started_at,
-            progress: running.progress.clone(),
-        })
-    }
-
-    fn told(&mut self, now: DateTime<Utc>) -> RunProgress {
-        let progress = *self.progress.borrow_and_update();
-        RunProgress {
-            run_id: self.id,
-            phase: progress.phase,
-            rows: progress.rows,
-            remote_bytes: progress.remote_bytes,
-            elapsed_ms: (now - self.started_at).num_milliseconds().max(0),
-        }
+fn progress_of(run: &mut LocalRun, now: DateTime<Utc>) -> RunProgress {
+    let progress = *run.progress.borrow_and_update();
+    RunProgress {
+        run_id: run.record.run_id,
+        phase: progress.phase,
+        rows: progress.rows,
+        remote_bytes: progress.remote_bytes,
+        elapsed_ms: (now - run.record.started_at).num_milliseconds().max(0),
     }
 }

@@ -72,15 +72,11 @@ pub struct RunReport {
 }
 
 /// The maximum number of changes that a report lists.
-pub(in crate::mirrors) const SAMPLE: u32 = 20;
+pub(crate) const SAMPLE: u32 = 20;
 
 impl RunReport {
     /// Builds the report of a run from its record.
-    pub(in crate::mirrors) fn of(
-        record: &RunRecord,
-        changes: Vec<Change>,
-        now: DateTime<Utc>,
-    ) -> Self {
+    pub(crate) fn of(record: &RunRecord, changes: Vec<Change>, now: DateTime<Utc>) -> Self {
         let state = match record.outcome {
             Some(_) => RunState::Finished,
             None => RunState::Running,
@@ -112,7 +108,7 @@ impl RunReport {
     }
 
     /// Builds the answer to a request that arrived while this run was in progress.
-    pub(in crate::mirrors) fn already_running(record: &RunRecord, now: DateTime<Utc>) -> Self {
+    pub(crate) fn already_running(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let report = Self::of(record, Vec::new(), now);
         Self {
             state: RunState::AlreadyRunning,
@@ -125,7 +121,7 @@ impl RunReport {
     }
 
     /// Builds the report of a run whose task ended without one.
-    pub(in crate::mirrors) fn lost(record: &RunRecord, now: DateTime<Utc>) -> Self {
+    pub(crate) fn lost(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let message = "The run broke off without a report; the log tells how it ended.";
         let lost = RunRecord {
             outcome: Some(Outcome::Failed),
@@ -134,17 +130,6 @@ impl RunReport {
             ..record.clone()
         };
         Self::of(&lost, Vec::new(), now)
-    }
-
-    /// Builds the report of a run whose process has died, while the log does not yet mark the run as interrupted.
-    pub(in crate::mirrors) fn abandoned(record: &RunRecord, now: DateTime<Utc>) -> Self {
-        let message = "The process that ran it went away before its end; no meter was changed.";
-        let abandoned = RunRecord {
-            outcome: Some(Outcome::Interrupted),
-            error: Some(Failure::new(ErrorCode::Interrupted, message)),
-            ..record.clone()
-        };
-        Self::of(&abandoned, Vec::new(), now)
     }
 
     /// Returns the error of the run if its outcome is one that the caller must treat as an error; `None` otherwise.
@@ -219,7 +204,7 @@ fn changed(counts: &Counts) -> String {
 }
 
 /// Describes what to do after a run, in one sentence.
-pub(in crate::mirrors) fn next_step(record: &RunRecord) -> String {
+pub(crate) fn next_step(record: &RunRecord) -> String {
     match record.outcome {
         None => format!("Ask for the status with run_id {} to follow it.", record.run_id),
         Some(Outcome::Succeeded | Outcome::NoChange) => {

@@ -1,4 +1,4 @@
-//! Holds a request until its run ends, and builds the records of the run for the log and the reports.
+//! Holds a request until its run ends, with the record of the run for the log and the reports.
 
 use std::time::Instant;
 
@@ -10,78 +10,34 @@ use crate::error::Failure;
 use crate::model::{Counts, Outcome, Progress, RunId};
 
 use super::{report, run_metrics};
-use crate::mirrors::clock_warnings;
-use crate::mirrors::{MirrorInner, RUN_ENDED, Request};
-use crate::store::log::RunEnd;
-use crate::store::log::RunRecord;
+use crate::mirrors::{MirrorInner, RUN_ENDED, Request, clock_warnings};
+use crate::store::log::{RunEnd, RunRecord};
 
-/// A request that becomes a run, with the id and the times of that run.
-pub(in crate::mirrors) struct RunAttempt<'a> {
-    pub(in crate::mirrors) shared: &'a MirrorInner,
-    pub(in crate::mirrors) local: &'a Database<Local>,
-    pub(in crate::mirrors) request: &'a Request,
-    pub(in crate::mirrors) run_id: RunId,
-    /// The place of the run in the order of runs; `None` until the run is logged.
-    pub(in crate::mirrors) seq: Option<i64>,
-    /// When the run was requested or, once it is logged, when it started.
-    pub(in crate::mirrors) started_at: DateTime<Utc>,
+/// A request that becomes a run.
+pub(crate) struct RunAttempt<'a> {
+    pub(crate) shared: &'a MirrorInner,
+    pub(crate) local: &'a Database<Local>,
+    pub(crate) request: &'a Request,
+    /// The run, without its end. Until it is logged, it has no `seq`, and `started_at` is when it was requested.
+    pub(crate) record: RunRecord,
 }
 
 impl<'a> RunAttempt<'a> {
     /// Creates the context of a request that arrives now.
-    pub(in crate::mirrors) fn new(
+    pub(crate) fn new(
         shared: &'a MirrorInner,
         local: &'a Database<Local>,
         request: &'a Request,
     ) -> Self {
-        let started_at = shared.process.clock.now();
-        Self {
-            shared,
-            local,
-            request,
+        let started_at = shared.process.now();
+        let record = RunRecord {
             run_id: RunId::at(started_at),
+            trigger: request.trigger,
+            actor: request.actor.clone(),
+            reason: request.reason.clone(),
+            dry_run: request.dry_run,
             seq: None,
             started_at,
-        }
-    }
-}
-
-impl RunAttempt<'_> {
-    /// Builds the end of a run that failed or was refused. `reached` is how far the run came; `None` if it did not
-    /// begin.
-    pub(in crate::mirrors) fn failed(
-        &self,
-        failure: Failure,
-        refused: bool,
-        reached: Option<&Progress>,
-    ) -> RunEnd {
-        RunEnd {
-            outcome: if refused {
-                Outcome::Refused
-            } else {
-                Outcome::Failed
-            },
-            finished_at: self.shared.process.clock.now(),
-            counts: Counts::default(),
-            error: Some(failure),
-            remote_bytes: reached.map_or(0, |progress| progress.remote_bytes),
-            changes_truncated: false,
-            compared: None,
-            warning: clock_warnings::warning(self.shared.process.clock.ahead()),
-            phases: reached.map_or_else(Vec::new, |progress| progress.times(Instant::now())),
-            held_back: None,
-        }
-    }
-
-    pub(in crate::mirrors) fn record(&self) -> RunRecord {
-        RunRecord {
-            run_id: self.run_id,
-            trigger: self.request.trigger,
-            actor: self.request.actor.clone(),
-            reason: self.request.reason.clone(),
-            dry_run: self.request.dry_run,
-            seq: self.seq,
-            started_at: self.started_at,
             finished_at: None,
             outcome: None,
             counts: Counts::default(),
@@ -90,26 +46,45 @@ impl RunAttempt<'_> {
             remote_bytes: 0,
             changes_truncated: false,
             warning: None,
+        };
+        Self {
+            shared,
+            local,
+            request,
+            record,
         }
     }
 
-    pub(in crate::mirrors) fn ended(&self, ending: RunEnd) -> RunRecord {
-        RunRecord {
-            finished_at: Some(ending.finished_at),
-            outcome: Some(ending.outcome),
-            counts: ending.counts,
-            error: ending.error,
-            same_error_as: None,
-            remote_bytes: ending.remote_bytes,
-            changes_truncated: ending.changes_truncated,
-            warning: ending.warning,
-            ..self.record()
+    /// The time by the local database's clock.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.shared.process.now()
+    }
+
+    /// Builds the end of a run that did not succeed. `reached` is how far the run came; `None` if it did not begin.
+    pub(crate) fn failed(
+        &self,
+        failure: Failure,
+        outcome: Outcome,
+        reached: Option<&Progress>,
+    ) -> RunEnd {
+        RunEnd {
+            record: RunRecord {
+                outcome: Some(outcome),
+                finished_at: Some(self.now()),
+                error: Some(failure),
+                remote_bytes: reached.map_or(0, |progress| progress.remote_bytes),
+                warning: clock_warnings::warning(self.shared.process.clock.ahead()),
+                ..self.record.clone()
+            },
+            compared: None,
+            phases: reached.map_or_else(Vec::new, |progress| progress.times(Instant::now())),
+            held_back: None,
         }
     }
 
     /// Writes the end of a run to the process's own log output, at a level that fits the outcome, and publishes it to
     /// the metrics and the status. Called once for each run.
-    pub(in crate::mirrors) fn publish_ended(&self, record: &RunRecord) {
+    pub(crate) fn publish_ended(&self, record: &RunRecord) {
         let code = record.error.as_ref().map(|error| error.code.as_str());
         let duration = record
             .finished_at

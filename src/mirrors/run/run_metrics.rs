@@ -57,7 +57,7 @@ pub fn begin() {
 }
 
 /// Counts a run that ended.
-pub(in crate::mirrors) fn ended(record: &RunRecord) {
+pub(crate) fn ended(record: &RunRecord) {
     let Some(outcome) = record.outcome else {
         return;
     };
@@ -78,7 +78,7 @@ pub(in crate::mirrors) fn ended(record: &RunRecord) {
 
 /// Counts bytes that a sweep, or the comparison of contents after a run, has read from the remote. Those of a run are
 /// counted when it ends.
-pub(in crate::mirrors) fn read(remote_bytes: i64) {
+pub(crate) fn read(remote_bytes: i64) {
     counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
 }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use crate::db::{DbError, Local, Tx};
-use crate::engine::{SyncEnd, SyncError};
+use crate::db::DbError;
+use crate::engine::{self, SyncEnd, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Change, Compared, HeldBack, Outcome, Progress};
 
@@ -17,35 +17,42 @@ use super::run_attempt::RunAttempt;
 use crate::mirrors::clock_warnings;
 use crate::mirrors::scope::Scope;
 use crate::mirrors::warnings::joined;
-use crate::store::log::RunEnd;
-use crate::store::log::RunRecord;
+use crate::store::log::{RunEnd, RunRecord};
 use crate::store::{changes, columns, log, rejected};
 
 /// How a run ended, for its report and for a comparison of contents.
 #[derive(Clone)]
-pub(in crate::mirrors) struct SettledRun {
-    pub(in crate::mirrors) record: RunRecord,
+pub(crate) struct SettledRun {
+    pub(crate) record: RunRecord,
     /// The first changes, at most `SAMPLE`.
-    pub(in crate::mirrors) changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
     /// The deactivations that the brake held back; `None` if it held none back.
-    pub(in crate::mirrors) held_back: Option<HeldBack>,
+    pub(crate) held_back: Option<HeldBack>,
     /// Whether to compare the contents now.
-    pub(in crate::mirrors) is_comparison_due: bool,
+    pub(crate) is_comparison_due: bool,
 }
 
 impl SettledRun {
     /// Describes the end of a run that reports no changes.
-    pub(in crate::mirrors) fn of(record: RunRecord) -> Self {
+    fn of(end: RunEnd) -> Self {
         Self {
-            record,
+            record: end.record,
             changes: Vec::new(),
-            held_back: None,
+            held_back: end.held_back,
             is_comparison_due: false,
         }
     }
 
+    /// Describes the end of a run whose transaction was rolled back, so that what it held back was not stored.
+    fn rolled_back(end: RunEnd) -> Self {
+        Self {
+            held_back: None,
+            ..Self::of(end)
+        }
+    }
+
     /// Builds the report for those who wait for the run.
-    pub(in crate::mirrors) fn report(self, now: DateTime<Utc>) -> RunReport {
+    pub(crate) fn report(self, now: DateTime<Utc>) -> RunReport {
         RunReport {
             held_back: self.held_back,
             ..RunReport::of(&self.record, self.changes, now)
@@ -53,14 +60,22 @@ impl SettledRun {
     }
 }
 
-/// Whether the end of a run has been logged.
-pub(in crate::mirrors) enum SettleOutcome {
-    /// The end has been logged.
-    Logged(SettledRun),
-    /// The transaction can no longer log the end. Holds how the run ended, for another attempt.
-    NotYet(RunEnd),
-    /// The server did not answer the commit. Holds how the run ended if it was not committed.
-    Unanswered(RunEnd),
+/// The end of a run that its transaction could not log, for another attempt.
+pub(crate) struct UnloggedEnd {
+    /// How the run ended if it was not committed.
+    pub(crate) end: RunEnd,
+    /// Whether the server did not answer the commit.
+    may_be_committed: bool,
+}
+
+impl UnloggedEnd {
+    /// Describes the end of a run whose transaction was not committed.
+    pub(crate) fn rolled_back(end: RunEnd) -> Self {
+        Self {
+            end,
+            may_be_committed: false,
+        }
+    }
 }
 
 /// How often to try to log the end of a run whose connection was lost. The server releases the lock of a
@@ -70,74 +85,105 @@ const SETTLE_ATTEMPTS: usize = 4;
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
 impl RunAttempt<'_> {
-    pub(in crate::mirrors) async fn succeed(
+    /// Logs the end of a run that has carried out its plan, and commits it.
+    pub(crate) async fn succeed(
         &self,
         run: StartedRun<'_>,
+        done: SyncEnd,
+        reached: &Progress,
+    ) -> Result<SettledRun, UnloggedEnd> {
+        let is_comparison_due = run.is_comparison_due && done.compared == Compared::Differences;
+        let unlogged = |error: DbError, may_be_committed| UnloggedEnd {
+            end: self.failed(error.failure(), Outcome::Failed, Some(reached)),
+            may_be_committed,
+        };
+        let written = self.write_end(&run, done, reached).await;
+        let settled = written.map_err(|error| unlogged(error, false))?;
+        let committed = run.tx.commit().await;
+        committed.map_err(|error| unlogged(error, true))?;
+        // If rows were rejected, the sides differ, and the next run compares contents in any case.
+        let is_success = settled.record.outcome.is_some_and(Outcome::is_success);
+        Ok(SettledRun {
+            is_comparison_due: is_comparison_due && is_success,
+            ..settled
+        })
+    }
+
+    async fn write_end(
+        &self,
+        run: &StartedRun<'_>,
         SyncEnd {
             synced,
             refusal,
             compared,
         }: SyncEnd,
         reached: &Progress,
-    ) -> Result<SettleOutcome, DbError> {
+    ) -> Result<SettledRun, DbError> {
         let outcome = match &synced.counts {
             _ if self.request.dry_run => Outcome::DryRun,
             counts if counts.rejected > 0 => Outcome::Partial,
             counts if counts.changes() > 0 => Outcome::Succeeded,
             _ => Outcome::NoChange,
         };
-        // If rows were rejected, the sides differ, and the next run compares contents in any case.
-        let is_comparison_due =
-            run.is_comparison_due && compared == Compared::Differences && outcome.is_success();
-        let held_back = refusal.as_ref().and_then(SyncError::held_back).cloned();
         let partial = (outcome == Outcome::Partial).then(|| rejected_rows(synced.counts.rejected));
-        let error = partial.or_else(|| refusal.map(|refusal| refusal.failure()));
-        let mut ending = RunEnd {
-            outcome,
-            finished_at: self.shared.process.clock.now(),
-            counts: synced.counts,
-            error,
-            remote_bytes: reached.remote_bytes,
-            changes_truncated: synced.changes_truncated,
+        let mut end = RunEnd {
             compared: (!self.request.dry_run).then_some(compared),
-            warning: joined([
-                altered(&synced.altered),
-                clock_warnings::warning(self.shared.process.clock.ahead()),
-                run.column_warning(None),
-            ]),
             phases: reached.times(Instant::now()),
-            held_back: held_back.clone(),
+            held_back: refusal.as_ref().and_then(SyncError::held_back).cloned(),
+            record: RunRecord {
+                outcome: Some(outcome),
+                finished_at: Some(self.now()),
+                counts: synced.counts,
+                error: partial.or_else(|| refusal.map(|refusal| refusal.failure())),
+                remote_bytes: reached.remote_bytes,
+                changes_truncated: synced.changes_truncated,
+                warning: joined([
+                    altered(&synced.altered),
+                    clock_warnings::warning(self.shared.process.clock.ahead()),
+                    run.column_warning(None),
+                ]),
+                ..self.record.clone()
+            },
         };
-        rejected::write(&run.tx, self.run_id, &synced.rejected).await?;
-        self.keep_columns(&run).await?;
-        log::finish(&run.tx, self.run_id, &mut ending).await?;
-        let changes = changes::changes(&run.tx, self.run_id, SAMPLE).await?;
-        if let Err(error) = run.tx.commit().await {
-            let ending = self.failed(error.failure(), false, Some(reached));
-            self.publish_databases(&ending);
-            return Ok(SettleOutcome::Unanswered(ending));
-        }
-        self.publish_databases(&ending);
-        Ok(SettleOutcome::Logged(SettledRun {
-            record: self.ended(ending),
-            changes,
-            held_back,
-            is_comparison_due,
-        }))
+        let run_id = self.record.run_id;
+        rejected::write(&run.tx, run_id, &synced.rejected).await?;
+        self.keep_columns(run).await?;
+        log::finish(&run.tx, &mut end).await?;
+        Ok(SettledRun {
+            changes: changes::changes(&run.tx, run_id, SAMPLE).await?,
+            ..SettledRun::of(end)
+        })
     }
 
-    /// Rolls back what the run did and logs why, in the transaction that still holds the lock. If the brake held
-    /// meters back, nothing is rolled back, because the run has only stored the set of these meters.
-    pub(in crate::mirrors) async fn settle(
+    /// Logs the end of a run that failed or was refused, in the transaction that still holds the lock.
+    pub(crate) async fn fail(
         &self,
         run: StartedRun<'_>,
-        ending: &mut RunEnd,
-    ) -> Result<(), DbError> {
-        if ending.held_back.is_none() {
+        error: &SyncError,
+        reached: &Progress,
+    ) -> Result<SettledRun, UnloggedEnd> {
+        let outcome = match error.is_refusal() {
+            true => Outcome::Refused,
+            false => Outcome::Failed,
+        };
+        let failure = engine::failure(error, &self.shared.mapping.source);
+        let mut end = self.failed(failure, outcome, Some(reached));
+        end.held_back = error.held_back().cloned();
+        end.record.warning = joined([end.record.warning, run.column_warning(Some(error))]);
+        match !run.tx.is_silent() && self.write_failure(run, &mut end).await.is_ok() {
+            true => Ok(SettledRun::of(end)),
+            false => Err(UnloggedEnd::rolled_back(end)),
+        }
+    }
+
+    /// Rolls back what the run did, and commits its end. If the brake held meters back, nothing is rolled back, because
+    /// the run has only stored the set of these meters.
+    async fn write_failure(&self, run: StartedRun<'_>, end: &mut RunEnd) -> Result<(), DbError> {
+        if end.held_back.is_none() {
             run.tx.back_to("work").await?;
         }
         self.keep_columns(&run).await?;
-        log::finish(&run.tx, self.run_id, ending).await?;
+        log::finish(&run.tx, end).await?;
         run.tx.commit().await
     }
 
@@ -162,19 +208,22 @@ impl RunAttempt<'_> {
     /// - If the log has no outcome, the transaction may still be open. Once this function gets the lock, the
     ///   transaction has ended, and the log is read again.
     ///
-    /// If all attempts fail and `may_be_committed` is set, the outcome is unknown.
-    pub(in crate::mirrors) async fn settle_on_new_connection(
+    /// If all attempts fail, and the server did not answer the commit, the outcome is unknown.
+    pub(crate) async fn settle_on_new_connection(
         &self,
         scope: &Scope,
-        mut ending: RunEnd,
-        may_be_committed: bool,
+        unlogged: UnloggedEnd,
     ) -> SettledRun {
+        let UnloggedEnd {
+            mut end,
+            may_be_committed,
+        } = unlogged;
         for _ in 0..SETTLE_ATTEMPTS {
-            match self.try_settle_anew(scope, &mut ending).await {
+            match self.try_settle_anew(scope, &mut end).await {
                 Ok(Some(committed)) => return committed,
-                Ok(None) => return SettledRun::of(self.ended(ending)),
+                Ok(None) => return SettledRun::rolled_back(end),
                 Err(error) => tracing::warn!(
-                    run.id = %self.run_id,
+                    run.id = %self.record.run_id,
                     trace.id = self.request.trace.map(tracing::field::display),
                     error.code = %error.failure().code,
                     "the end of the run could not be logged yet"
@@ -182,24 +231,25 @@ impl RunAttempt<'_> {
             }
             tokio::time::sleep(SETTLE_PAUSE).await;
         }
-        let ending = match may_be_committed {
-            true => uncertain(ending),
-            false => ending,
-        };
-        SettledRun::of(self.ended(ending))
+        if may_be_committed {
+            doubt(&mut end.record);
+        }
+        SettledRun::rolled_back(end)
     }
 
+    /// Returns how the run ended if it was committed. Otherwise logs `end`.
     async fn try_settle_anew(
         &self,
         scope: &Scope,
-        ending: &mut RunEnd,
+        end: &mut RunEnd,
     ) -> Result<Option<SettledRun>, DbError> {
+        let run_id = self.record.run_id;
         let mut connection = self.local.connect().await?;
         let tx = connection.begin("settle a run").await?;
-        let mut found = self.found(&tx, scope).await?;
+        let mut found = log::by_id(&tx, scope.log(), run_id).await?;
         if found.as_ref().is_none_or(|run| run.outcome.is_none()) {
             lock::take(&tx, scope).await?;
-            found = self.found(&tx, scope).await?;
+            found = log::by_id(&tx, scope.log(), run_id).await?;
         }
         let is_committed = |run: &RunRecord| match run.outcome {
             None | Some(Outcome::Interrupted) => false,
@@ -214,36 +264,24 @@ impl RunAttempt<'_> {
             ) => true,
         };
         if let Some(record) = found.filter(is_committed) {
-            let changes = changes::changes(&tx, self.run_id, SAMPLE).await?;
-            let details = log::details(&tx, self.run_id).await?;
             return Ok(Some(SettledRun {
                 record,
-                changes,
-                held_back: details.held_back,
+                changes: changes::changes(&tx, run_id, SAMPLE).await?,
+                held_back: log::details(&tx, run_id).await?.held_back,
                 is_comparison_due: false,
             }));
         }
-        log::finish(&tx, self.run_id, ending).await?;
+        log::finish(&tx, end).await?;
         tx.commit().await?;
         Ok(None)
-    }
-
-    async fn found(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<Option<RunRecord>, DbError> {
-        log::by_id(tx, scope.log(), self.run_id).await
     }
 }
 
 /// Marks the outcome as unknown: the commit was not answered, and the log could not be read since.
-fn uncertain(ending: RunEnd) -> RunEnd {
-    let doubt = "It is not known whether the changes were committed; the log tells it when the local database answers again.";
-    let error = ending.error.map(|error| Failure {
-        message: format!("{} {doubt}", error.message),
-        ..error
-    });
-    RunEnd {
-        outcome: Outcome::Unknown,
-        error,
-        ..ending
+fn doubt(run: &mut RunRecord) {
+    run.outcome = Some(Outcome::Unknown);
+    if let Some(error) = &mut run.error {
+        error.message += " It is not known whether the changes were committed; the log tells it when the local database answers again.";
     }
 }
 

@@ -9,170 +9,116 @@ use tokio::time::Instant;
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 
-use super::health::{self, HealthInputs, LastRun, RecentSlots};
-use super::read_log::{ReadError, read_runs};
+use super::health::{self, ActivityState, Health, HealthInputs, RecentSlots};
 use super::status::{ScheduleStatus, Status, StatusQuery};
 use super::status_text;
 use crate::mirrors::live_state::{self, LiveState};
-use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::status_parts::Connections;
-use crate::mirrors::stored_state::{StoredState, Tally};
-use crate::mirrors::{Mirror, clock_warnings, local_table, tenant};
-use crate::store::migrations;
+use crate::mirrors::stored_state::StoredState;
+use crate::mirrors::{Mirror, clock_warnings};
+use crate::store::log::LogKey;
+use crate::store::{changes, log, migrations, rejected};
+
+/// What the local database answered; the inner failure if the log does not have the run that was asked for.
+type Asked = Result<StoredState, Failure>;
 
 impl Mirror {
     /// Returns the current status. Fails only if the query names a run that the log does not have.
     pub async fn status(&self, query: &StatusQuery) -> Result<Status, Failure> {
-        let mut status = self.ask_status(query, None).await?.0;
+        let asked = self.ask(query).await;
+        let mut status = self.status_of(asked, query)?;
         if let Some(changes) = status.changes.take() {
             status.changes = Some(self.with_names(changes).await);
         }
         Ok(status)
     }
 
-    /// Returns the current status. Treats a local database that does not answer within `patience` as down.
+    /// Returns the current status without the names of meters. Treats a local database that does not answer within
+    /// `patience` as down.
     pub async fn status_within(
         &self,
         query: &StatusQuery,
         patience: Duration,
     ) -> Result<Status, Failure> {
-        Ok(self.ask_status(query, Some(patience)).await?.0)
+        let silence = |_elapsed| Err(DbError::silence::<Local>("status", patience).failure());
+        let asked = tokio::time::timeout(patience, self.ask(query)).await;
+        self.status_of(asked.unwrap_or_else(silence), query)
     }
 
-    /// Returns the status, and the numbers of failures and of drifted columns. Waits for the local database at most
-    /// `patience`; with `None`, as long as the settings allow.
-    pub(in crate::mirrors) async fn ask_status(
+    /// Builds the status from what the local database answered, or from what this process knows if it did not answer.
+    fn status_of(
         &self,
+        asked: Result<Asked, Failure>,
         query: &StatusQuery,
-        patience: Option<Duration>,
-    ) -> Result<(Status, Tally), Failure> {
-        let asked = match &self.shared.process.local {
-            Some(_) => Some(self.ask_within(query, patience).await),
-            None => None,
-        };
+    ) -> Result<Status, Failure> {
         let now = self.now();
         let mut live_state = self.shared.live_state.borrow().clone();
         let found = match asked {
-            Some(Ok(found)) => {
+            Ok(found) => {
                 live_state.local = live_state::connection(None, now);
-                found.with(&live_state)
+                found?.with(&live_state)
             }
-            Some(Err(ReadError::NoSuchRun(failure))) => return Err(failure),
-            Some(Err(ReadError::Failed(failure))) => {
-                let mut found = self.fall_back(&live_state, &failure);
-                if let Some(id) = query.run_id {
-                    found.history.retain(|run| run.run_id == id);
+            Err(failure) => {
+                let mut found = fall_back(&live_state, &failure);
+                found
+                    .history
+                    .retain(|run| query.run_id.is_none_or(|id| run.run_id == id));
+                if self.shared.process.local.is_some() {
+                    live_state.local = live_state::connection(Some(failure), now);
                 }
-                live_state.local = live_state::connection(Some(failure), now);
                 found
             }
-            None => self.fall_back(&live_state, &self.unconfigured()),
         };
-        let tally = found.tally();
-        Ok((self.compose(found, live_state, now), tally))
+        Ok(self.compose(found, live_state, now))
     }
 
-    async fn ask_within(
-        &self,
-        query: &StatusQuery,
-        patience: Option<Duration>,
-    ) -> Result<StoredState, ReadError> {
-        let asked = self.ask(query);
-        let Some(patience) = patience else {
-            return asked.await;
+    async fn ask(&self, query: &StatusQuery) -> Result<Asked, Failure> {
+        let local = self.local()?;
+        let observation = self.observed_since(Instant::now()).await?;
+        let mut found = observation.with_history(query.history)?;
+        if query.run_id.is_none() && !query.include_changes {
+            return Ok(Ok(found));
+        }
+        let read = async |tx: &Tx<'_, Local>| {
+            if migrations::exist(tx).await? {
+                let known = self.known_scope(tx).await?;
+                read_runs(tx, known.log(), query, &mut found).await
+            } else {
+                Ok(query
+                    .run_id
+                    .map_or(Ok(()), |id| Err(status_text::no_such_run(id))))
+            }
         };
-        let silence =
-            |_elapsed| ReadError::Failed(DbError::silence::<Local>("status", patience).failure());
-        tokio::time::timeout(patience, asked)
-            .await
-            .unwrap_or_else(|elapsed| Err(silence(elapsed)))
-    }
-
-    async fn ask(&self, query: &StatusQuery) -> Result<StoredState, ReadError> {
-        let observed = self.observed_since(Instant::now()).await;
-        let observation = observed.map_err(ReadError::Failed)?;
-        let found = observation.with_history(query.history);
-        let mut found = found.map_err(ReadError::Failed)?;
-        if query.run_id.is_some() || query.include_changes {
-            let read = async |tx: &Tx<'_, Local>| self.read_details(tx, query, &mut found).await;
-            self.local()
-                .map_err(ReadError::Failed)?
-                .read("status", read)
-                .await?;
-        }
-        Ok(found)
-    }
-
-    async fn read_details(
-        &self,
-        tx: &Tx<'_, Local>,
-        query: &StatusQuery,
-        found: &mut StoredState,
-    ) -> Result<(), ReadError> {
-        if migrations::exist(tx).await? {
-            let mapping = self.mapping();
-            let table = local_table::find(tx, mapping).await?;
-            let tenant = tenant::known(tx, mapping, &table).await?;
-            let id = tenant
-                .as_ref()
-                .map_or(mapping.tenant.as_ref(), |tenant| Some(&tenant.id));
-            read_runs(tx, (&table, id), query, found).await
-        } else {
-            query.run_id.map_or(Ok(()), |id| {
-                Err(ReadError::NoSuchRun(status_text::no_such_run(id)))
-            })
-        }
-    }
-
-    fn fall_back(&self, live_state: &LiveState, failure: &Failure) -> StoredState {
-        StoredState {
-            tenant: live_state.tenant.clone(),
-            last_run: live_state.last.clone(),
-            last_success_at: live_state.last_success_at,
-            running: live_state.running_record(),
-            history: live_state.last.clone().into_iter().collect(),
-            warnings: vec![format!("{} {}", failure.message, failure.remedy)],
-            ..StoredState::default()
-        }
+        let is_found = local.read("status", read).await?;
+        Ok(is_found.map(|()| found))
     }
 
     fn compose(&self, mut found: StoredState, live_state: LiveState, now: DateTime<Utc>) -> Status {
         let config = self.config();
-        clock_warnings::warn(&mut found.warnings, self.shared.process.clock.ahead());
+        clock_warnings::warn(&mut found.warnings, self.clock.ahead());
         found.warnings.extend(found.dated_ahead(now));
         let is_down = live_state.local.error.is_some();
+        let last_start = found.last_run.as_ref().map(|run| run.started_at);
         let signs = HealthInputs {
             is_configured: self.is_configured() && (is_down || found.tenant.is_some()),
             is_local_down: is_down,
             is_interrupted: found.is_interrupted(),
-            last_run: found.last_run.as_ref().map(LastRun::from),
-            last_success_at: found.last_success_at,
+            last_outcome: found.last_run.as_ref().and_then(|run| run.outcome),
+            synced_at: found.last_success_at.or(last_start),
             slots: &RecentSlots::at(now, config.schedule.as_ref(), config.jitter),
         };
         let health = health::derive(&signs);
         let drift = found.drift();
         let running = found.running_at(&live_state, now);
-        let activity = match (&running, live_state.waiting_until) {
-            (Some(_), _) => ActivityState::Running,
-            (None, Some(_)) => ActivityState::Waiting,
-            (None, None) => ActivityState::Idle,
-        };
         Status {
             health,
-            activity,
+            activity: ActivityState::of(running.is_some(), live_state.waiting_until.is_some()),
             summary: match health == Health::NeverRun && running.is_some() {
                 true => status_text::FIRST_RUN.to_owned(),
                 false => status_text::summary(health, &found, live_state.local.error.as_ref(), now),
             },
             next_step: status_text::next_step(health, &found, running.as_ref()),
             now,
-            meter: None,
-            matches: None,
-            changes_since: None,
-            next_before: None,
-            has_more_runs: false,
-            left_out: None,
-            tenants: None,
             tenant: found.tenant,
             last_success_at: found.last_success_at,
             checked_at: found.checked_at,
@@ -194,6 +140,46 @@ impl Mirror {
             changes: found.changes,
             rejected: found.rejected,
             warnings: found.warnings.into_iter().chain(drift).collect(),
+            consecutive_failures: found.failures,
+            drifted_columns: found.drifted.map(|columns| columns.len()),
+            ..Status::default()
         }
     }
+}
+
+fn fall_back(live_state: &LiveState, failure: &Failure) -> StoredState {
+    StoredState {
+        tenant: live_state.tenant.clone(),
+        last_run: live_state.last.clone(),
+        last_success_at: live_state.last_success_at,
+        running: live_state.running_record(),
+        history: live_state.last.clone().into_iter().collect(),
+        warnings: vec![failure.in_words()],
+        ..StoredState::default()
+    }
+}
+
+/// Reads the run that the query names, if any. If changes are requested, reads the changes and rejected rows of that
+/// run, or of the last run if none is named. Returns the inner failure if the log does not have the run.
+async fn read_runs(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    query: &StatusQuery,
+    found: &mut StoredState,
+) -> Result<Result<(), Failure>, DbError> {
+    if let Some(id) = query.run_id {
+        let Some(run) = log::by_id(tx, log, id).await? else {
+            return Ok(Err(status_text::no_such_run(id)));
+        };
+        found.history = vec![run];
+    }
+    let shown = query
+        .run_id
+        .or_else(|| found.last_run.as_ref().map(|run| run.run_id));
+    if let Some(id) = shown.filter(|_| query.include_changes) {
+        let limit = query.changes_limit;
+        found.changes = Some(changes::changes(tx, id, limit).await?);
+        found.rejected = Some(rejected::read(tx, id, limit).await?);
+    }
+    Ok(Ok(()))
 }

@@ -9,13 +9,14 @@ use crate::clock;
 use crate::config::Schedule;
 
 use crate::model::{Outcome, text_enum};
-use crate::store::log::RunRecord;
 use crate::store::mirror_states::MirrorState;
 
 text_enum! {
     /// Whether the local meters can be relied on, from a closed set.
+    #[derive(Default)]
     Health {
         /// A database URL or the tenant is missing.
+        #[default]
         NotConfigured = "not_configured",
         /// No run has ended yet.
         NeverRun = "never_run",
@@ -33,10 +34,11 @@ text_enum! {
 }
 
 /// What the process is doing, apart from health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActivityState {
     /// Nothing.
+    #[default]
     Idle,
     /// A run is in progress, here or in another process.
     Running,
@@ -44,42 +46,36 @@ pub enum ActivityState {
     Waiting,
 }
 
-/// What health is derived from.
-#[derive(Clone, Debug)]
-pub(in crate::mirrors) struct HealthInputs<'a> {
-    /// Whether both URLs are set and the tenant is known. The tenant is not required while the local database is down.
-    pub(in crate::mirrors) is_configured: bool,
-    /// Whether the local database did not answer this request.
-    pub(in crate::mirrors) is_local_down: bool,
-    /// Whether a process died in a run that is newer than the last run that ended.
-    pub(in crate::mirrors) is_interrupted: bool,
-    /// The last run that ended, dry runs excluded; `None` before the first.
-    pub(in crate::mirrors) last_run: Option<LastRun>,
-    /// When both sides were last known to be equal: after a run, or when a sweep found the mirror unchanged.
-    pub(in crate::mirrors) last_success_at: Option<DateTime<Utc>>,
-    /// The slots that should have been served by now.
-    pub(in crate::mirrors) slots: &'a RecentSlots,
-}
-
-/// The properties of the last run that health depends on.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::mirrors) struct LastRun {
-    pub(in crate::mirrors) started_at: DateTime<Utc>,
-    pub(in crate::mirrors) outcome: Option<Outcome>,
-}
-
-impl From<&RunRecord> for LastRun {
-    fn from(run: &RunRecord) -> Self {
-        Self {
-            started_at: run.started_at,
-            outcome: run.outcome,
+impl ActivityState {
+    pub(crate) fn of(is_running: bool, is_waiting: bool) -> Self {
+        match is_running {
+            true => Self::Running,
+            false if is_waiting => Self::Waiting,
+            false => Self::Idle,
         }
     }
 }
 
+/// What health is derived from.
+#[derive(Clone, Debug)]
+pub(crate) struct HealthInputs<'a> {
+    /// Whether both URLs are set and the tenant is known. The tenant is not required while the local database is down.
+    pub(crate) is_configured: bool,
+    /// Whether the local database did not answer this request.
+    pub(crate) is_local_down: bool,
+    /// Whether a process died in a run that is newer than the last run that ended.
+    pub(crate) is_interrupted: bool,
+    /// How the last run ended, dry runs excluded; `None` before the first.
+    pub(crate) last_outcome: Option<Outcome>,
+    /// When both sides were last known to be equal: after a run, or when a sweep found the mirror unchanged.
+    pub(crate) synced_at: Option<DateTime<Utc>>,
+    /// The slots that should have been served by now.
+    pub(crate) slots: &'a RecentSlots,
+}
+
 /// The latest slots whose runs should have ended by now, newest first. All mirrors of a process have the same slots.
 #[derive(Clone, Debug)]
-pub(in crate::mirrors) struct RecentSlots {
+pub(crate) struct RecentSlots {
     now: DateTime<Utc>,
     /// `None` when the schedule is off.
     slots: Option<Vec<DateTime<Utc>>>,
@@ -87,7 +83,7 @@ pub(in crate::mirrors) struct RecentSlots {
 
 impl RecentSlots {
     /// Returns the slots as of `now`. `jitter` is the longest random delay between a slot and its run.
-    pub(in crate::mirrors) fn at(
+    pub(crate) fn at(
         now: DateTime<Utc>,
         schedule: Option<&Schedule>,
         jitter: std::time::Duration,
@@ -113,29 +109,23 @@ const GRACE_MINUTES: i64 = 10;
 const STALE_SLOTS: usize = 3;
 
 /// Returns the health of one of many mirrors, as of the time for which `slots` were computed.
-pub(in crate::mirrors) fn of_mirror(
-    state: &MirrorState,
-    slots: &RecentSlots,
-    is_local_down: bool,
-) -> Health {
+pub(crate) fn of_mirror(state: &MirrorState, slots: &RecentSlots, is_local_down: bool) -> Health {
     let is_interrupted = state
         .open_run
         .is_some_and(|run| !run.is_in_progress && !run.is_dry_run);
+    let last = state.last_run.as_ref();
     derive(&HealthInputs {
         is_configured: true,
         is_local_down,
         is_interrupted,
-        last_run: state.last_run.as_ref().map(|run| LastRun {
-            started_at: run.started_at,
-            outcome: run.outcome,
-        }),
-        last_success_at: state.equal_at(),
+        last_outcome: last.and_then(|run| run.outcome),
+        synced_at: state.equal_at().or(last.map(|run| run.started_at)),
         slots,
     })
 }
 
 /// Returns the health, as of the time for which the slots were computed.
-pub(in crate::mirrors) fn derive(signs: &HealthInputs<'_>) -> Health {
+pub(crate) fn derive(signs: &HealthInputs<'_>) -> Health {
     let RecentSlots { now, slots } = signs.slots;
     if !signs.is_configured {
         return Health::NotConfigured;
@@ -145,20 +135,20 @@ pub(in crate::mirrors) fn derive(signs: &HealthInputs<'_>) -> Health {
     if signs.is_local_down || signs.is_interrupted {
         return Health::Failing;
     }
-    let Some(last) = signs.last_run else {
+    let Some(outcome) = signs.last_outcome else {
         return Health::NeverRun;
     };
-    if !last.outcome.is_some_and(Outcome::is_success) {
+    if !outcome.is_success() {
         return Health::Failing;
     }
     let Some(slots) = slots else {
         return Health::Paused;
     };
-    let synced_at = signs.last_success_at.unwrap_or(last.started_at);
     // The date of a success that lies in the future does not show how old the meters are.
-    if clock::lies_ahead(synced_at, *now) {
+    let synced_at = signs.synced_at.filter(|at| !clock::lies_ahead(*at, *now));
+    let Some(synced_at) = synced_at else {
         return Health::Stale;
-    }
+    };
     match slots.iter().filter(|slot| **slot > synced_at).count() {
         0 => Health::Ok,
         missed if missed < STALE_SLOTS => Health::Late,
@@ -169,51 +159,29 @@ pub(in crate::mirrors) fn derive(signs: &HealthInputs<'_>) -> Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Counts, RunId, Trigger};
 
     fn at(time: &str) -> DateTime<Utc> {
         format!("2026-11-23T{time}Z").parse().expect("a time")
-    }
-
-    fn run(outcome: Outcome, time: &str) -> RunRecord {
-        RunRecord {
-            run_id: RunId::at(at(time)),
-            seq: None,
-            trigger: Trigger::Schedule,
-            actor: None,
-            reason: None,
-            dry_run: false,
-            started_at: at(time),
-            finished_at: Some(at(time)),
-            outcome: Some(outcome),
-            counts: Counts::default(),
-            error: None,
-            same_error_as: None,
-            remote_bytes: 0,
-            changes_truncated: false,
-            warning: None,
-        }
     }
 
     fn hourly() -> Schedule {
         Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule")
     }
 
-    /// The health at `now` after this last run, with what else a test sets.
+    /// The health at `now` after a last run that ended so, with what else a test sets.
     fn health_at(
         now: &str,
-        last_run: Option<&RunRecord>,
+        last_run: Option<(Outcome, &str)>,
         schedule: Option<&Schedule>,
         set: impl FnOnce(&mut HealthInputs<'_>),
     ) -> Health {
-        let success = last_run.filter(|run| run.outcome.is_some_and(Outcome::is_success));
         let slots = RecentSlots::at(at(now), schedule, std::time::Duration::from_secs(30));
         let mut signs = HealthInputs {
             is_configured: true,
             is_local_down: false,
             is_interrupted: false,
-            last_run: last_run.map(LastRun::from),
-            last_success_at: success.and_then(|run| run.finished_at),
+            last_outcome: last_run.map(|(outcome, _)| outcome),
+            synced_at: last_run.map(|(_, time)| at(time)),
             slots: &slots,
         };
         set(&mut signs);
@@ -228,20 +196,17 @@ mod tests {
 
     #[test]
     fn every_end_but_a_success_is_failing_however_fresh() {
-        for outcome in Outcome::ALL
-            .iter()
-            .copied()
-            .filter(|outcome| !outcome.is_success())
-        {
-            let last = run(outcome, "10:00:00");
-            let health = health_at("10:00:01", Some(&last), Some(&hourly()), |_| {});
+        let outcomes = Outcome::ALL.iter().copied();
+        for outcome in outcomes.filter(|outcome| !outcome.is_success()) {
+            let last = Some((outcome, "10:00:00"));
+            let health = health_at("10:00:01", last, Some(&hourly()), |_| {});
             assert_eq!(health, Health::Failing, "{outcome}");
         }
     }
 
     #[test]
     fn a_success_ages_from_ok_to_late_to_stale_slot_by_slot() {
-        let last = run(Outcome::NoChange, "10:00:05");
+        let last = Some((Outcome::NoChange, "10:00:05"));
         for (now, health) in [
             ("10:59:59", Health::Ok),
             ("11:10:00", Health::Ok), // the slot of 11:00 still has its grace
@@ -250,29 +215,29 @@ mod tests {
             ("13:11:00", Health::Stale),
             ("23:00:00", Health::Stale),
         ] {
-            let told = health_at(now, Some(&last), Some(&hourly()), |_| {});
+            let told = health_at(now, last, Some(&hourly()), |_| {});
             assert_eq!(told, health, "{now}");
         }
     }
 
     #[test]
     fn a_mirror_that_a_sweep_found_equal_later_is_as_fresh_as_that() {
-        let last = run(Outcome::Succeeded, "10:00:05");
-        let health = health_at("23:05:00", Some(&last), Some(&hourly()), |signs| {
-            signs.last_success_at = Some(at("23:00:01"));
+        let last = Some((Outcome::Succeeded, "10:00:05"));
+        let health = health_at("23:05:00", last, Some(&hourly()), |signs| {
+            signs.synced_at = Some(at("23:00:01"));
         });
         assert_eq!(health, Health::Ok);
     }
 
     #[test]
     fn a_success_in_the_future_is_stale_unless_the_clock_was_just_set_back() {
-        let last = run(Outcome::NoChange, "12:00:05");
+        let last = Some((Outcome::NoChange, "12:00:05"));
         for (now, health) in [
             ("10:59:59", Health::Stale),
             ("11:00:05", Health::Ok),
             ("12:59:59", Health::Ok),
         ] {
-            let told = health_at(now, Some(&last), Some(&hourly()), |_| {});
+            let told = health_at(now, last, Some(&hourly()), |_| {});
             assert_eq!(told, health, "{now}");
         }
     }
@@ -283,15 +248,15 @@ mod tests {
             (Outcome::Succeeded, Health::Paused),
             (Outcome::Failed, Health::Failing),
         ] {
-            let last = run(outcome, "10:00:00");
-            assert_eq!(health_at("23:00:00", Some(&last), None, |_| {}), health);
+            let last = Some((outcome, "10:00:00"));
+            assert_eq!(health_at("23:00:00", last, None, |_| {}), health);
         }
     }
 
     #[test]
     fn a_run_whose_process_died_is_failing_whatever_the_run_before_it_said() {
-        let last = run(Outcome::Succeeded, "10:00:00");
-        for last_run in [Some(&last), None] {
+        let last = Some((Outcome::Succeeded, "10:00:00"));
+        for last_run in [last, None] {
             let health = health_at("10:00:01", last_run, Some(&hourly()), |signs| {
                 signs.is_interrupted = true;
             });
@@ -301,9 +266,9 @@ mod tests {
 
     #[test]
     fn without_the_local_database_nothing_is_vouched_for() {
-        let last = run(Outcome::Succeeded, "10:00:00");
+        let last = Some((Outcome::Succeeded, "10:00:00"));
         for (is_configured, health) in [(true, Health::Failing), (false, Health::NotConfigured)] {
-            let told = health_at("10:00:01", Some(&last), Some(&hourly()), |signs| {
+            let told = health_at("10:00:01", last, Some(&hourly()), |signs| {
                 signs.is_local_down = true;
                 signs.is_configured = is_configured;
             });

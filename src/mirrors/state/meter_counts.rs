@@ -1,42 +1,31 @@
 //! Counts the meters of a mirror, or reuses the last count.
 
-use std::sync::Arc;
 use std::time::Instant;
-
-use tokio::sync::OwnedMutexGuard;
 
 use crate::db::{DbError, Local, Tx, quote};
 use crate::error::Failure;
-use crate::model::RunId;
 
 use crate::mirrors::Mirror;
 use crate::mirrors::local_table;
 use crate::mirrors::meter_counter::{Count, LastCount, PATIENCE, Question};
 use crate::mirrors::scope::Scope;
 use crate::mirrors::status_parts::MeterCounts;
-
-/// The number of meters, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MeterCount {
-    /// The table or its active column does not exist.
-    Missing,
-    /// The meters are being counted, and there is no earlier count.
-    BeingCounted,
-    /// The counts.
-    Counted(MeterCounts),
-}
+use crate::mirrors::stored_state::StoredState;
 
 impl Mirror {
-    /// Counts the meters of the scope, unless the last count may be reported.
+    /// Counts the meters of the scope, unless the last count may be reported. If they cannot be counted now, says why in
+    /// the warnings of `found`.
     pub(super) async fn count_meters(
         &self,
         tx: &Tx<'_, Local>,
-        scope: &Scope,
-        last_run: Option<RunId>,
-    ) -> Result<MeterCount, DbError> {
-        let Scope { tenant, table } = scope;
+        Scope { tenant, table }: &Scope,
+        found: &mut StoredState,
+    ) -> Result<(), DbError> {
         if !table.exists || !table.has_active {
-            return Ok(MeterCount::Missing);
+            let table = &self.mapping().local_table;
+            let warning = format!("The local table {table} does not exist.");
+            found.warnings.push(warning);
+            return Ok(());
         }
         let active = quote::identifier(&self.mapping().active_column);
         let filter = local_table::of_tenant(table, self.mapping(), &tenant.given);
@@ -49,16 +38,23 @@ from {} l where {filter}",
         let question = Question {
             sql,
             needs_role_path: table.has_row_security,
-            last_run,
+            last_run: found.last_run.as_ref().map(|run| run.run_id),
         };
-        self.count_or_recall(tx, question).await
+        found.meters = self.count_or_recall(tx, question).await?;
+        if found.meters.is_none() {
+            found.is_being_counted = true;
+            let warning = "The local meters are still being counted: ask again in a moment.";
+            found.warnings.push(warning.to_owned());
+        }
+        Ok(())
     }
 
+    /// Returns the counts; `None` if the meters are being counted, and there is no earlier count.
     async fn count_or_recall(
         &self,
         tx: &Tx<'_, Local>,
         question: Question,
-    ) -> Result<MeterCount, DbError> {
+    ) -> Result<Option<MeterCounts>, DbError> {
         let counter = &self.shared.meter_counter;
         let LastCount { count, is_overdue } = counter.last();
         let now = Instant::now();
@@ -66,7 +62,7 @@ from {} l where {filter}",
             if !count.holds(&question, now) {
                 self.start_counting(question);
             }
-            return Ok(MeterCount::Counted(count.again()));
+            return Ok(Some(count.again()));
         }
         if !is_overdue {
             let counting = Count::make(tx, question.clone());
@@ -74,38 +70,36 @@ from {} l where {filter}",
                 let count = counted?;
                 let counts = count.counts;
                 counter.set(Some(count), false);
-                return Ok(MeterCount::Counted(counts));
+                return Ok(Some(counts));
             }
             counter.set(count.clone(), true);
         }
         let known = count.filter(|count| count.question.sql == question.sql);
         self.start_counting(question);
-        Ok(known.map_or(MeterCount::BeingCounted, |count| {
-            MeterCount::Counted(count.again())
-        }))
+        Ok(known.map(|count| count.again()))
     }
 
     /// Counts in a background task, unless such a task is running. If the count fails, the next read of the state
     /// starts another one.
     fn start_counting(&self, question: Question) {
-        let Ok(only) = Arc::clone(&self.shared.meter_counter.behind).try_lock_owned() else {
-            return;
-        };
         let mirror = self.clone();
-        let counting = async move { mirror.count_behind(question, only).await };
-        self.shared.process.tasks.spawn(counting);
+        let counting = async move {
+            let counter = &mirror.shared.meter_counter;
+            let Ok(_only) = counter.behind.try_lock() else {
+                return;
+            };
+            match mirror.count_behind(question).await {
+                Ok(count) => counter.set(Some(count), false),
+                Err(failure) => {
+                    tracing::debug!(error.code = %failure.code, "the meters could not be counted");
+                }
+            }
+        };
+        self.tasks.spawn(counting);
     }
 
-    async fn count_behind(&self, question: Question, _only: OwnedMutexGuard<()>) {
-        let counted = async {
-            let count = async |tx: &Tx<'_, Local>| Count::make(tx, question).await;
-            Ok::<_, Failure>(self.local()?.read("count", count).await?)
-        };
-        match counted.await {
-            Ok(count) => self.shared.meter_counter.set(Some(count), false),
-            Err(failure) => {
-                tracing::debug!(error.code = %failure.code, "the meters could not be counted");
-            }
-        }
+    async fn count_behind(&self, question: Question) -> Result<Count, Failure> {
+        let count = async |tx: &Tx<'_, Local>| Ok(Count::make(tx, question).await?);
+        self.local()?.read("count", count).await
     }
 }

@@ -3,7 +3,6 @@
 mod build_status;
 pub mod health;
 pub(super) mod meter_counts;
-mod read_log;
 pub(super) mod read_state;
 mod run_report;
 pub mod status;

@@ -8,19 +8,16 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::db::{Connection, Database, DbError, Local, Tx};
+use crate::db::{Connection, DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 
-use super::meter_counts::MeterCount;
-use super::read_log::read_log;
 use crate::mirrors::Mirror;
-use crate::mirrors::local_table::{self, LocalTable};
-use crate::mirrors::observation::{Observation, Observed};
 use crate::mirrors::run::lock;
 use crate::mirrors::scope::Scope;
-use crate::mirrors::status_parts::TenantStatus;
-use crate::mirrors::stored_state::StoredState;
-use crate::mirrors::tenant::{self, NoTenant, Tenant};
+use crate::mirrors::stored_state::{Observation, Observed, StoredState};
+use crate::mirrors::{local_table, tenant};
+use crate::model::{Outcome, saturating_i64};
+use crate::store::log::{LogKey, RunRecord};
 use crate::store::mirror_states::latest;
 use crate::store::{columns, log, migrations};
 
@@ -29,14 +26,9 @@ const RUNS: u32 = 50;
 
 impl Mirror {
     /// Returns the state of the mirror as it was read at `time` or later. Reads it if needed.
-    pub(in crate::mirrors) async fn observed_since(&self, time: Instant) -> Observed {
-        let mirror = self.clone();
-        let read = move |last: Option<Observed>| {
-            let mirror = mirror.clone();
-            async move { mirror.read_state(last.and_then(Result::ok)).await }
-        };
-        let tasks = &self.shared.process.tasks;
-        let observed = self.shared.observed.since(time, tasks, read).await;
+    pub(crate) async fn observed_since(&self, time: Instant) -> Observed {
+        let read = |last: Option<Observed>| self.read_state(last.and_then(Result::ok));
+        let observed = self.shared.observed.since(time, read).await;
         observed.unwrap_or_else(|| {
             let message = "The state of the mirror could not be read.";
             Err(Failure::new(ErrorCode::Internal, message))
@@ -44,8 +36,7 @@ impl Mirror {
     }
 
     async fn read_state(&self, last: Option<Observation>) -> Observed {
-        let local: &Database<Local> = self.local()?;
-        let mut connection = local.connect_to_read().await?;
+        let mut connection = self.local()?.connect_to_read().await?;
         let read = self.read_unless_known(&mut connection, last).await;
         if read.is_err() {
             connection.discard();
@@ -63,16 +54,7 @@ impl Mirror {
             return Ok(last);
         }
         let read_at = Instant::now();
-        let (mut state, counted) = self.read_anew(connection).await?;
-        let runs = std::mem::take(&mut state.history).into();
-        if let Err(error) = counted {
-            return Ok(Observation {
-                state: Err(error.into()),
-                runs,
-                moment: None,
-                read_at,
-            });
-        }
+        let mut state = self.read_anew(connection).await?;
         let moment = match before.filter(|_| state.lasts()) {
             // If the second moment cannot be read, the state is valid, but is read again the next time.
             Some(before) => {
@@ -82,48 +64,33 @@ impl Mirror {
             None => None,
         };
         Ok(Observation {
-            state: Ok(Arc::new(state)),
-            runs,
+            runs: std::mem::take(&mut state.history).into(),
+            state: Arc::new(state),
             moment,
             read_at,
         })
     }
 
-    /// Reads the state, and counts the meters last. Returns the error of the count beside what else was read.
-    async fn read_anew(
-        &self,
-        connection: &mut Connection<Local>,
-    ) -> Result<(StoredState, Result<(), DbError>), Failure> {
+    async fn read_anew(&self, connection: &mut Connection<Local>) -> Result<StoredState, Failure> {
         let tx = connection.begin("status").await?;
         let mapping = self.mapping();
         let table = local_table::find(&tx, mapping).await?;
-        let tenant = match tenant::resolve(&tx, mapping, &table).await {
-            Ok(tenant) => Ok(tenant),
-            Err(NoTenant::Unknown(failure)) => Err(failure),
-            Err(NoTenant::Database(error)) => return Err(error.into()),
+        let tenant = tenant::find(&tx, mapping, &table).await?;
+        let id = match &tenant {
+            Ok(tenant) => Some(&tenant.id),
+            Err(_) => mapping.tenant.as_ref(),
         };
-        self.read(&tx, table, tenant).await
-    }
-
-    async fn read(
-        &self,
-        tx: &Tx<'_, Local>,
-        table: LocalTable,
-        tenant: Result<Tenant, Failure>,
-    ) -> Result<(StoredState, Result<(), DbError>), Failure> {
         let mut found = StoredState {
             failures: Some(0),
             ..StoredState::default()
         };
-        let set = self.mapping().tenant.as_ref();
-        let id = tenant.as_ref().map_or(set, |tenant| Some(&tenant.id));
-        let tables = migrations::tables(tx).await?;
+        let tables = migrations::tables(&tx).await?;
         if let Some(id) = id.filter(|_| tables.columns) {
-            found.drifted = Some(columns::drifted(tx, id, &table.name).await?);
+            found.drifted = Some(columns::drifted(&tx, id, &table.name).await?);
         }
         if tables.any {
-            read_log(tx, (&table, id), RUNS, &mut found).await?;
-            let looks = log::last_looks(tx, table.log(id), tables.sweeps).await?;
+            read_log(&tx, table.log(id), RUNS, &mut found).await?;
+            let looks = log::last_looks(&tx, table.log(id), tables.sweeps).await?;
             found.verified_at = looks.verified_at;
             found.checked_at = looks.checked_at;
             found.last_success_at = latest(found.last_success_at, looks.checked_at);
@@ -132,43 +99,16 @@ impl Mirror {
             Ok(tenant) => {
                 let scope = Scope { tenant, table };
                 if tables.any {
-                    read_running(tx, &scope, &mut found).await?;
+                    read_running(&tx, &scope, &mut found).await?;
                 }
-                let counted = self.read_meters(tx, scope, &mut found).await;
-                return Ok((found, counted));
+                // The meters are counted last, because the transaction can do nothing more after an error.
+                let counted = self.count_meters(&tx, &scope, &mut found).await;
+                found.count_failure = counted.err().map(Failure::from);
+                found.tenant = Some(scope.tenant.status());
             }
-            Err(failure) => found
-                .warnings
-                .push(format!("{} {}", failure.message, failure.remedy)),
+            Err(failure) => found.warnings.push(failure.in_words()),
         }
-        Ok((found, Ok(())))
-    }
-
-    async fn read_meters(
-        &self,
-        tx: &Tx<'_, Local>,
-        scope: Scope,
-        found: &mut StoredState,
-    ) -> Result<(), DbError> {
-        let last_run = found.last_run.as_ref().map(|run| run.run_id);
-        match self.count_meters(tx, &scope, last_run).await? {
-            MeterCount::Counted(counts) => found.meters = Some(counts),
-            MeterCount::Missing => {
-                let table = &self.mapping().local_table;
-                let warning = format!("The local table {table} does not exist.");
-                found.warnings.push(warning);
-            }
-            MeterCount::BeingCounted => {
-                found.is_being_counted = true;
-                let warning = "The local meters are still being counted: ask again in a moment.";
-                found.warnings.push(warning.to_owned());
-            }
-        }
-        found.tenant = Some(TenantStatus {
-            id: scope.tenant.id.as_str().to_owned(),
-            name: scope.tenant.name,
-        });
-        Ok(())
+        Ok(found)
     }
 }
 
@@ -187,5 +127,47 @@ async fn read_running(
     // The run may have ended after its row was read. If it has not, its process has died.
     let now = log::by_id(tx, scope.log(), run.run_id).await?;
     found.interrupted = now.filter(|run| run.outcome.is_none());
+    Ok(())
+}
+
+/// Reads the latest runs, as many as `wanted`, and sets the fields of `found` about the last run and the last success.
+async fn read_log(
+    tx: &Tx<'_, Local>,
+    log: LogKey<'_>,
+    wanted: u32,
+    found: &mut StoredState,
+) -> Result<(), DbError> {
+    let runs = log::newest(tx, log, wanted).await?;
+    let is_all = runs.len() < wanted as usize;
+    let has_ended = |run: &&RunRecord| run.outcome.is_some() && !run.dry_run;
+    found.last_run = match runs.iter().find(has_ended) {
+        None if !is_all => log::last_finished(tx, log).await?,
+        run => run.cloned(),
+    };
+    if let Some(run) = found
+        .last_run
+        .as_ref()
+        .filter(|run| run.outcome == Some(Outcome::Refused))
+    {
+        found.held_back = log::details(tx, run.run_id).await?.held_back;
+    }
+    found.warnings.extend(found.own_warning());
+    let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
+    let success = match runs.iter().find(has_succeeded) {
+        None if !is_all => log::last_success(tx, log).await?,
+        run => run.cloned(),
+    };
+    found.last_success_at = success.as_ref().and_then(|run| run.finished_at);
+    found.failures = Some(match runs.iter().position(|run| has_succeeded(&run)) {
+        None if !is_all => {
+            let success = success.map(|run| run.run_id);
+            log::ended_after(tx, log, success).await?
+        }
+        success => {
+            let since = runs.iter().take(success.unwrap_or(runs.len()));
+            saturating_i64(since.filter(has_ended).count())
+        }
+    });
+    found.history = runs;
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::model::{Outcome, RunId};
 use super::status::StatusQuery;
 use crate::mirrors::Mirror;
 use crate::mirrors::run::report::{RunReport, SAMPLE};
+use crate::store::log;
 
 impl Mirror {
     /// Builds the report of a run as it is now. Fails if the run is not known: it is not in the log, or the local
@@ -18,23 +19,21 @@ impl Mirror {
             ..StatusQuery::default()
         };
         let status = self.status(&query).await?;
-        let now = self.now();
         let record = status.history.into_iter().find(|run| run.run_id == id);
-        let Some(record) = record else {
+        let Some(mut record) = record else {
             // While the local database is down, only the last run of this process is known.
-            let why = status.connections.local.error;
-            return Err(why.unwrap_or_else(|| {
-                Failure::new(
-                    ErrorCode::Internal,
-                    format!("Nothing is known of run {id}."),
-                )
-            }));
+            let unknown = || {
+                let message = format!("Nothing is known of run {id}.");
+                Failure::new(ErrorCode::Internal, message)
+            };
+            return Err(status.connections.local.error.unwrap_or_else(unknown));
         };
         let is_running = status.running.is_some_and(|running| running.run_id == id);
-        let mut report = match record.outcome {
-            None if !is_running => RunReport::abandoned(&record, now),
-            None | Some(_) => RunReport::of(&record, status.changes.unwrap_or_default(), now),
-        };
+        if record.outcome.is_none() && !is_running {
+            log::interrupt(&mut record);
+        }
+        let changes = status.changes.unwrap_or_default();
+        let mut report = RunReport::of(&record, changes, self.now());
         if report.outcome == Some(Outcome::Refused) {
             let detail = self.run(id).await?;
             report.held_back = detail.and_then(|detail| detail.held_back);

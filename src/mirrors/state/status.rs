@@ -47,7 +47,7 @@ impl StatusQuery {
 }
 
 /// The status as the tool, REST and `status --json` give it. It is given with both databases down.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
     /// The answer in one sentence.
@@ -122,27 +122,34 @@ pub struct Status {
     pub rejected: Option<Vec<Rejection>>,
     /// What else deserves attention, a sentence each.
     pub warnings: Vec<String>,
+    /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read. For the
+    /// metrics alone, like the next.
+    #[serde(skip)]
+    pub consecutive_failures: Option<i64>,
+    /// How many synced columns have changed on the remote and are not settled; `None` while that is not known.
+    #[serde(skip)]
+    pub drifted_columns: Option<usize>,
 }
 
 impl Status {
     /// Sets `next_before` to the cursor for the next page; to `None` if this page is the last.
     pub fn turn_page(&mut self) {
-        let of_meter = self.meter.as_ref().filter(|meter| meter.has_more);
-        let of_meter = of_meter.and_then(|meter| meter.changes.last());
-        let of_meter = of_meter.map(|change| (change.run_id, Some(change.n)));
-        let of_all = self.changes_since.as_ref().filter(|found| found.has_more);
-        let of_all = of_all.and_then(|found| found.changes.last());
-        let of_all = of_all.map(|change| (change.run_id, Some(change.n)));
-        let of_runs = self.history.last().filter(|_| self.has_more_runs);
-        let of_runs = of_runs.map(|run| (run.run_id, None));
-        let is_of_runs = self.meter.is_none() && self.changes_since.is_none();
-        let last = of_meter.or(of_all).or(of_runs.filter(|_| is_of_runs));
+        let last = if let Some(meter) = &self.meter {
+            let last = meter.changes.last().filter(|_| meter.has_more);
+            last.map(|change| (change.run_id, Some(change.n)))
+        } else if let Some(found) = &self.changes_since {
+            let last = found.changes.last().filter(|_| found.has_more);
+            last.map(|change| (change.run_id, Some(change.n)))
+        } else {
+            let last = self.history.last().filter(|_| self.has_more_runs);
+            last.map(|run| (run.run_id, None))
+        };
         self.next_before = last.map(|(run, n)| ChangeCursor { run, n }.to_string());
     }
 }
 
 /// The schedule as set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleStatus {
     /// The cron line, or `off`.
@@ -152,7 +159,7 @@ pub struct ScheduleStatus {
 }
 
 impl ScheduleStatus {
-    pub(in crate::mirrors) fn of(schedule: Option<&Schedule>) -> Self {
+    pub(crate) fn of(schedule: Option<&Schedule>) -> Self {
         Self {
             line: schedule.map_or("off", Schedule::line).to_owned(),
             timezone: schedule.map_or("UTC", |s| s.zone().name()).to_owned(),

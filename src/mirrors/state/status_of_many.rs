@@ -1,8 +1,5 @@
 //! Builds the status of many mirrors from their published states.
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, Utc};
 
 use crate::error::Failure;
@@ -34,11 +31,7 @@ impl Mirrors {
         self.overview_of(&self.states().await, query)
     }
 
-    pub(in crate::mirrors) fn overview_of(
-        &self,
-        published: &Published,
-        query: &TenantsQuery,
-    ) -> Status {
+    pub(crate) fn overview_of(&self, published: &Published, query: &TenantsQuery) -> Status {
         let now = self.now();
         let config = self.config();
         let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);
@@ -61,43 +54,32 @@ impl Mirrors {
         let unswept = unswept.and_then(|sweep| sweep.error.as_ref());
         let failure = unread.or(unswept);
         let refused = self.refused(query.visible.as_deref());
-        let health = worst(
-            &by_health,
-            failure.or(refused.first()),
-            self.is_configured(),
-        );
+        let any_failure = failure.or(refused.first());
+        let health = worst(&all, any_failure, self.is_configured());
         let schedule = config.schedule.as_ref();
+        let worst_tenant = all.first().map(|first| (&first.known.id, first.health));
         let waiting = *self.process.waiting_until.borrow();
+        let is_running = all.iter().any(|mirror| mirror.state.is_running());
         Status {
             summary: status_text::summary_of_many(&tenants, (unread, unswept), oldest(&all), now),
-            next_step: status_text::next_step_of_many(first(&all).as_ref(), failure),
+            next_step: status_text::next_step_of_many(worst_tenant, failure),
             health,
-            activity: activity(&all, waiting),
+            activity: ActivityState::of(is_running, waiting.is_some()),
             now,
-            meter: None,
-            matches: None,
-            changes_since: None,
             next_before,
-            has_more_runs: false,
-            left_out: None,
             tenants: Some(tenants),
-            tenant: None,
             last_success_at: oldest(&all),
-            checked_at: None,
-            verified_at: None,
-            last_run: None,
-            held_back: None,
             next_run_at: waiting
                 .or_else(|| schedule?.next_after(now))
                 .filter(|_| self.is_configured()),
             schedule: ScheduleStatus::of(schedule),
-            meters: None,
             connections: self.connections_of(published, query),
-            running: None,
-            history: Vec::new(),
-            changes: None,
-            rejected: None,
-            warnings: failure.into_iter().chain(&refused).map(warning).collect(),
+            warnings: failure
+                .into_iter()
+                .chain(&refused)
+                .map(Failure::in_words)
+                .collect(),
+            ..Status::default()
         }
     }
 }
@@ -121,14 +103,6 @@ impl Mirrors {
     }
 }
 
-fn activity(all: &[RankedMirror<'_>], waiting: Option<DateTime<Utc>>) -> ActivityState {
-    match all.iter().any(|mirror| mirror.state.is_running()) {
-        true => ActivityState::Running,
-        false if waiting.is_some() => ActivityState::Waiting,
-        false => ActivityState::Idle,
-    }
-}
-
 /// Lists the mirrors that the caller may see, the worst first. Mirrors with the same health are ordered by when they
 /// were last in sync, the oldest first.
 fn rank<'a>(
@@ -136,19 +110,9 @@ fn rank<'a>(
     query: &TenantsQuery,
     slots: &RecentSlots,
 ) -> Vec<RankedMirror<'a>> {
-    let known = published.mirrors.iter().map(|(known, _)| known);
-    let ids = query.visible.as_deref().map(|ids| {
-        let seen = registry::seen(known, Some(ids)).into_iter();
-        seen.map(|known| known.id.as_str()).collect::<BTreeSet<_>>()
-    });
-    let is_visible = |known: &TenantMirror| {
-        let ids = ids.as_ref();
-        ids.is_none_or(|ids| ids.contains(known.id.as_str()))
-    };
-    let seen = published
-        .mirrors
-        .iter()
-        .filter(|(known, _)| is_visible(known));
+    let is_visible = registry::visibility(query.visible.as_deref());
+    let seen = published.mirrors.iter();
+    let seen = seen.filter(|(known, _)| is_visible(&known.id));
     let mut all: Vec<RankedMirror<'_>> = seen
         .map(|(known, state)| RankedMirror {
             known,
@@ -169,14 +133,7 @@ fn badness(health: Health) -> usize {
 
 /// Returns the earliest of the times at which the mirrors were last in sync; `None` if one of them never was.
 fn oldest(all: &[RankedMirror<'_>]) -> Option<DateTime<Utc>> {
-    let all = all.iter().map(|mirror| Reverse(mirror.state.equal_at()));
-    all.max().and_then(|Reverse(oldest)| oldest)
-}
-
-/// Returns the tenant of the first mirror in the list, with its health.
-fn first(all: &[RankedMirror<'_>]) -> Option<(String, Health)> {
-    let first = all.first()?;
-    Some((first.known.id.as_str().to_owned(), first.health))
+    all.iter().map(|mirror| mirror.state.equal_at()).min()?
 }
 
 /// Returns a page of the mirrors that match the query, how many match in all, and where the next page starts.
@@ -222,10 +179,7 @@ fn summary(mirror: &RankedMirror<'_>) -> TenantSummary {
         tenant_id: known.id.as_str().to_owned(),
         name: known.name.clone(),
         health: *health,
-        activity: match state.is_running() {
-            true => ActivityState::Running,
-            false => ActivityState::Idle,
-        },
+        activity: ActivityState::of(state.is_running(), false),
         last_success_at: state.equal_at(),
         checked_at: state.checked_at,
         last_run: state.last_run.clone(),
@@ -234,19 +188,12 @@ fn summary(mirror: &RankedMirror<'_>) -> TenantSummary {
 
 /// Returns the health of all mirrors together: the worst health of any, but `NotConfigured` or `Failing` if the
 /// process is not configured or there is a failure.
-fn worst(by_health: &HealthCounts, failure: Option<&Failure>, is_configured: bool) -> Health {
+fn worst(all: &[RankedMirror<'_>], failure: Option<&Failure>, is_configured: bool) -> Health {
     if !is_configured {
         return Health::NotConfigured;
     }
     if failure.is_some() {
         return Health::Failing;
     }
-    let of_any = WORST_FIRST
-        .into_iter()
-        .find(|health| by_health.of(*health) > 0);
-    of_any.unwrap_or(Health::NeverRun)
-}
-
-fn warning(failure: &Failure) -> String {
-    format!("{} {}", failure.message, failure.remedy)
+    all.first().map_or(Health::NeverRun, |first| first.health)
 }

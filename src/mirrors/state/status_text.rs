@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock;
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Outcome, RunId};
+use crate::model::{Outcome, RunId, TenantId};
 
 use super::tenant_list::{HealthCounts, TenantList, WORST_FIRST};
 use crate::mirrors::run::report;
@@ -13,17 +13,24 @@ use crate::mirrors::status_parts::RunningStatus;
 use crate::mirrors::stored_state::StoredState;
 
 /// The summary while the first run is in progress.
-pub(in crate::mirrors) const FIRST_RUN: &str =
-    "The first sync is running; nothing is here before it ends.";
+pub(crate) const FIRST_RUN: &str = "The first sync is running; nothing is here before it ends.";
 
 /// Returns the summary. `unanswered` is the reason why the local database could not be read; `None` if it was read. A
 /// statement about the meters always says when they were last in sync.
-pub(in crate::mirrors) fn summary(
+pub(crate) fn summary(
     health: Health,
     found: &StoredState,
     unanswered: Option<&Failure>,
     now: DateTime<Utc>,
 ) -> String {
+    if let Some(failure) = unanswered {
+        let is_silent = [ErrorCode::LocalUnreachable, ErrorCode::LocalTimeout];
+        return match is_silent.contains(&failure.code) {
+            true => "The local database does not answer, so the meters cannot be vouched for."
+                .to_owned(),
+            false => format!("The meters cannot be vouched for. {}", failure.message),
+        };
+    }
     let last = found.last_run.as_ref();
     let ended = last.and_then(|run| run.finished_at);
     let ended = ended.map_or_else(String::new, |at| format!(" ({})", moment(at, now)));
@@ -32,15 +39,10 @@ pub(in crate::mirrors) fn summary(
         Some(_) => ", but for columns that have changed on the remote",
         None => "",
     };
-    if let Some(failure) = unanswered {
-        let is_silent = [ErrorCode::LocalUnreachable, ErrorCode::LocalTimeout];
-        return if is_silent.contains(&failure.code) {
-            "The local database does not answer, so the meters cannot be vouched for.".to_owned()
-        } else {
-            format!("The meters cannot be vouched for. {}", failure.message)
-        };
-    }
-    let in_sync = in_sync_as_of(found, now);
+    let in_sync = found.last_success_at.map_or_else(
+        || "at no time that is known".to_owned(),
+        |at| format!("as of {}", moment(at, now)),
+    );
     match health {
         Health::NotConfigured => "meter-sync is not configured yet.".to_owned(),
         Health::NeverRun => "No sync has run yet.".to_owned(),
@@ -73,18 +75,8 @@ pub(in crate::mirrors) fn summary(
     }
 }
 
-/// Formats the time of the last success, as in `as of 03:38 UTC (9 min ago)`; `at no time that is known` if there was
-/// none.
-fn in_sync_as_of(found: &StoredState, now: DateTime<Utc>) -> String {
-    let at = found.last_success_at;
-    at.map_or_else(
-        || "at no time that is known".to_owned(),
-        |at| format!("as of {}", moment(at, now)),
-    )
-}
-
 /// Formats a time with its age, as in `03:38 UTC (9 min ago)`. Adds the date if it is not today's.
-pub(in crate::mirrors) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+pub(crate) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let time = match at.date_naive() == now.date_naive() {
         true => at.format("%H:%M UTC"),
         false => at.format("%Y-%m-%d %H:%M UTC"),
@@ -107,7 +99,7 @@ fn span(length: TimeDelta) -> String {
 }
 
 /// Returns what to do next. If a step would write something, the text tells the reader to ask the user first.
-pub(in crate::mirrors) fn next_step(
+pub(crate) fn next_step(
     health: Health,
     found: &StoredState,
     running: Option<&RunningStatus>,
@@ -144,7 +136,7 @@ pub(in crate::mirrors) fn next_step(
 
 /// Returns the summary of many mirrors. `unread` is the reason why their states could not be read, and `unswept` the
 /// reason why the last sweep failed. `oldest` is the earliest of the times at which the mirrors were last in sync.
-pub(in crate::mirrors) fn summary_of_many(
+pub(crate) fn summary_of_many(
     tenants: &TenantList,
     (unread, unswept): (Option<&Failure>, Option<&Failure>),
     oldest: Option<DateTime<Utc>>,
@@ -192,8 +184,8 @@ pub(in crate::mirrors) fn summary_of_many(
 }
 
 /// Returns what to do next about many mirrors. `worst` is the first tenant in the list, with its health.
-pub(in crate::mirrors) fn next_step_of_many(
-    worst: Option<&(String, Health)>,
+pub(crate) fn next_step_of_many(
+    worst: Option<(&TenantId, Health)>,
     failure: Option<&Failure>,
 ) -> String {
     if let Some(failure) = failure {
@@ -207,7 +199,7 @@ pub(in crate::mirrors) fn next_step_of_many(
 }
 
 /// Returns the failure for a run id that is not in the log.
-pub(in crate::mirrors) fn no_such_run(id: RunId) -> Failure {
+pub(crate) fn no_such_run(id: RunId) -> Failure {
     let message = format!("There is no run {id} of this tenant and table in the log.");
     Failure::new(ErrorCode::ConfigInvalid, message)
         .with_remedy("Leave run_id out to list the latest runs with their ids.")

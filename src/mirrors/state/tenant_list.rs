@@ -75,20 +75,16 @@ pub struct HealthCounts {
 
 impl HealthCounts {
     /// Returns how many tenants have this health.
-    pub fn of(&self, health: Health) -> i64 {
-        match health {
-            Health::Failing => self.failing,
-            Health::Stale => self.stale,
-            Health::Late => self.late,
-            Health::NeverRun => self.never_run,
-            Health::NotConfigured => self.not_configured,
-            Health::Paused => self.paused,
-            Health::Ok => self.ok,
-        }
+    pub fn of(mut self, health: Health) -> i64 {
+        *self.count(health)
     }
 
-    pub(in crate::mirrors) fn add(&mut self, health: Health) {
-        let count = match health {
+    pub(crate) fn add(&mut self, health: Health) {
+        *self.count(health) += 1;
+    }
+
+    fn count(&mut self, health: Health) -> &mut i64 {
+        match health {
             Health::Failing => &mut self.failing,
             Health::Stale => &mut self.stale,
             Health::Late => &mut self.late,
@@ -96,8 +92,7 @@ impl HealthCounts {
             Health::NotConfigured => &mut self.not_configured,
             Health::Paused => &mut self.paused,
             Health::Ok => &mut self.ok,
-        };
-        *count += 1;
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::tenant_table::{Row, rows, texts_of};
 use crate::mirrors::local_table::{self, TenantTable};
 
 /// Returns the tenants that the settings name, each once, in the order of their ids.
-pub(in crate::mirrors) async fn all(
+pub(crate) async fn all(
     tx: &Tx<'_, Local>,
     tenants: &Tenants,
     mapping: &Mapping,

@@ -10,6 +10,7 @@ use spelling::IdTypes;
 use tenant_table::{Row, rows};
 
 use super::local_table::{self, LocalTable};
+use super::status_parts::TenantStatus;
 use crate::store::log;
 
 pub(super) use list_tenants::all;
@@ -29,6 +30,16 @@ pub(super) struct Tenant {
     pub(super) name: Option<String>,
     /// Whether ids are texts in the local database, so that another spelling is another tenant.
     pub(super) is_text: bool,
+}
+
+impl Tenant {
+    /// Describes the tenant for a status.
+    pub(super) fn status(&self) -> TenantStatus {
+        TenantStatus {
+            id: self.id.as_str().to_owned(),
+            name: self.name.clone(),
+        }
+    }
 }
 
 /// What a check needs to know about the tenant.
@@ -69,59 +80,47 @@ pub(super) async fn other(
     Ok(last.filter(|last| last != tenant.id.as_str()))
 }
 
-/// Why the tenant is not known.
-pub(super) enum NoTenant {
-    /// No id is set and the table `tenant` does not name a single tenant, or the local tenant column does not accept
-    /// the id.
-    Unknown(Failure),
-    /// The local database failed.
-    Database(DbError),
-}
-
-impl From<DbError> for NoTenant {
-    fn from(error: DbError) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<NoTenant> for Failure {
-    fn from(why: NoTenant) -> Self {
-        match why {
-            NoTenant::Unknown(failure) => failure,
-            NoTenant::Database(error) => error.into(),
-        }
-    }
-}
-
 /// Finds the tenant. Each run calls this, because the row in the table `tenant` may be added after the process has
 /// started.
 pub(super) async fn resolve(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,
     table: &LocalTable,
-) -> Result<Tenant, NoTenant> {
-    let tenants = &table.tenants;
+) -> Result<Tenant, Failure> {
+    find(tx, mapping, table).await?
+}
+
+/// Finds the tenant as [`resolve`] does. The inner failure says why it is not known: no id is set and the table `tenant`
+/// does not name a single tenant, or the local tenant column does not accept the id.
+pub(super) async fn find(
+    tx: &Tx<'_, Local>,
+    mapping: &Mapping,
+    table: &LocalTable,
+) -> Result<Result<Tenant, Failure>, DbError> {
     let types = IdTypes::of(table);
-    let is_text = types.are_texts();
-    let Some(given) = mapping.tenant.clone() else {
-        let (given, name) = single(rows(tx, tenants, None, Some(2)).await?)?;
-        let id = types.read(tx, &given).await?;
-        return Ok(Tenant {
-            id,
-            given,
-            name,
-            is_text,
-        });
+    let (given, name) = match &mapping.tenant {
+        Some(given) => (given.clone(), None),
+        None => match single(rows(tx, &table.tenants, None, Some(2)).await?) {
+            Ok(single) => single,
+            Err(failure) => return Ok(Err(failure)),
+        },
     };
-    let id = types.read(tx, &given).await?;
-    let rows = rows(tx, tenants, Some((&given, &id)), Some(1)).await?;
-    let name = rows.into_iter().next().and_then(|(_, name)| name);
-    Ok(Tenant {
+    let id = match types.read(tx, &given).await? {
+        Ok(id) => id,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let mut tenant = Tenant {
+        is_text: types.are_texts(),
         id,
         given,
         name,
-        is_text,
-    })
+    };
+    if mapping.tenant.is_some() {
+        let of = Some((&tenant.given, &tenant.id));
+        let rows = rows(tx, &table.tenants, of, Some(1)).await?;
+        tenant.name = rows.into_iter().next().and_then(|(_, name)| name);
+    }
+    Ok(Ok(tenant))
 }
 
 /// Returns the tenant; `None` if no id is set and the table `tenant` does not name a single tenant. If the local tenant
@@ -131,40 +130,30 @@ pub(super) async fn known(
     mapping: &Mapping,
     table: &LocalTable,
 ) -> Result<Option<Tenant>, DbError> {
-    match resolve(tx, mapping, table).await {
-        Ok(tenant) => Ok(Some(tenant)),
-        Err(NoTenant::Unknown(_)) => Ok(mapping.tenant.clone().map(|given| Tenant {
+    let unknown = |_failure| {
+        let given = mapping.tenant.clone()?;
+        Some(Tenant {
             id: given.clone(),
             given,
             name: None,
             is_text: false,
-        })),
-        Err(NoTenant::Database(error)) => Err(error),
-    }
+        })
+    };
+    let found = find(tx, mapping, table).await?;
+    Ok(found.map_or_else(unknown, Some))
 }
 
-fn single(rows: Vec<Row>) -> Result<(TenantId, Option<String>), NoTenant> {
+fn single(rows: Vec<Row>) -> Result<(TenantId, Option<String>), Failure> {
     let mut rows = rows.into_iter();
-    match (rows.next(), rows.next()) {
+    let why = match (rows.next(), rows.next()) {
         (Some((Some(id), name)), None) => match TenantId::new(id) {
-            Some(id) => Ok((id, name)),
-            None => Err(not_configured(
-                "The single row of the local tenant table has an empty id",
-            )),
+            Some(id) => return Ok((id, name)),
+            None => "The single row of the local tenant table has an empty id",
         },
-        (None, _) => Err(not_configured(
-            "The local tenant table is missing, unreadable or empty",
-        )),
-        (Some((None, _)), None) => Err(not_configured(
-            "The single row of the local tenant table has no id",
-        )),
-        (Some(_), Some(_)) => Err(not_configured(
-            "The local tenant table holds more than one row",
-        )),
-    }
-}
-
-fn not_configured(why: &str) -> NoTenant {
+        (None, _) => "The local tenant table is missing, unreadable or empty",
+        (Some((None, _)), None) => "The single row of the local tenant table has no id",
+        (Some(_), Some(_)) => "The local tenant table holds more than one row",
+    };
     let message = format!("{why}, and METER_SYNC_TENANT_ID is not set.");
-    NoTenant::Unknown(Failure::new(ErrorCode::TenantNotConfigured, message))
+    Err(Failure::new(ErrorCode::TenantNotConfigured, message))
 }

@@ -11,7 +11,6 @@ use crate::db::{DbError, Local, Tx, param, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use super::NoTenant;
 use crate::mirrors::local_table::LocalTable;
 
 /// The local types that decide which spellings are the same id.
@@ -35,23 +34,23 @@ impl<'a> IdTypes<'a> {
         self.column.or(self.id).is_some_and(keeps_any_text)
     }
 
-    /// Returns the canonical spelling of an id. Fails if the local tenant column does not accept the id.
+    /// Returns the canonical spelling of an id; the inner failure if the local tenant column does not accept the id.
     pub(super) async fn read(
         &self,
         tx: &Tx<'_, Local>,
         given: &TenantId,
-    ) -> Result<TenantId, NoTenant> {
+    ) -> Result<Result<TenantId, Failure>, DbError> {
         let read = match (self.column, self.id) {
             (Some(column), _) if keeps_any_text(column) => Some(given.as_str().to_owned()),
             (Some(column), _) => match cast(tx, given, column).await? {
                 Some(read) => Some(read),
-                None => return Err(refused(given, column)),
+                None => return Ok(Err(refused(given, column))),
             },
             (None, Some(id)) if !keeps_any_text(id) => cast(tx, given, id).await?,
             (None, _) => None,
         };
         let read = read.unwrap_or_else(|| normalize_by_form(given.as_str()));
-        Ok(TenantId::new(read).unwrap_or_else(|| given.clone()))
+        Ok(Ok(TenantId::new(read).unwrap_or_else(|| given.clone())))
     }
 
     /// Returns the canonical spelling of each id. An id that the local tenant column does not accept stays as it is.
@@ -70,11 +69,8 @@ impl<'a> IdTypes<'a> {
         }
         let mut all = Vec::new();
         for id in given {
-            all.push(match self.read(tx, id).await {
-                Ok(read) => read,
-                Err(NoTenant::Unknown(_)) => id.clone(),
-                Err(NoTenant::Database(error)) => return Err(error),
-            });
+            let read = self.read(tx, id).await?;
+            all.push(read.unwrap_or_else(|_failure| id.clone()));
         }
         Ok(all)
     }
@@ -130,15 +126,15 @@ async fn cast_all<'t>(
     }
 }
 
-fn refused(given: &TenantId, type_: &str) -> NoTenant {
+fn refused(given: &TenantId, type_: &str) -> Failure {
     let message =
         format!("The tenant id {given} is not of type {type_}, as the local tenant column is.");
     let remedy = "Set METER_SYNC_TENANT_ID or METER_SYNC_TENANTS to the organisation's id as the databases hold it.";
-    NoTenant::Unknown(Failure::new(ErrorCode::ConfigInvalid, message).with_remedy(remedy))
+    Failure::new(ErrorCode::ConfigInvalid, message).with_remedy(remedy)
 }
 
 /// Whether two texts are spellings of one id, judged by their form.
-pub(in crate::mirrors) fn is_same(one: &str, other: &str) -> bool {
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
     one == other || normalize_by_form(one) == normalize_by_form(other)
 }
 

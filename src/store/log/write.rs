@@ -1,32 +1,18 @@
 //! Writes the log rows of runs.
 
-use chrono::{DateTime, Utc};
-
 use super::{LogKey, RunRecord};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Compared, Counts, HeldBack, Outcome, PhaseTime, RunId, TenantId};
+use crate::model::{Compared, HeldBack, Outcome, PhaseTime, TenantId};
 
-/// What is logged about a run when it ends.
+/// The end of a run: its record, and what else is logged about it.
 #[derive(Clone, Debug)]
 pub struct RunEnd {
-    /// The outcome of the run.
-    pub outcome: Outcome,
-    /// When the run ended. [`finish`] replaces this with the time of the database.
-    pub finished_at: DateTime<Utc>,
-    /// How many meters the run changed.
-    pub counts: Counts,
-    /// Why the run did not succeed; `None` if it did.
-    pub error: Option<Failure>,
-    /// Bytes of row data read from the remote.
-    pub remote_bytes: i64,
-    /// Whether fewer changes were logged than were made.
-    pub changes_truncated: bool,
+    /// The run as it ended. [`finish`] replaces `finished_at` with the time of the database.
+    pub record: RunRecord,
     /// Which rows were compared; `None` for a run that failed or was refused, and for a dry run, which does not carry
     /// out its plan.
     pub compared: Option<Compared>,
-    /// A warning that does not change the outcome; `None` if there is none.
-    pub warning: Option<String>,
     /// How long the run spent in each phase.
     pub phases: Vec<PhaseTime>,
     /// The deactivations that the brake held back; `None` if it held none back.
@@ -122,23 +108,23 @@ set outcome = $2, finished_at = greatest(clock_timestamp(), started_at),
 where id = $1 and (outcome is null or outcome = 'interrupted')
 returning finished_at";
 
-/// Writes the end of a run to its log row, and sets `finished_at` of `ending` to the time of the database. If a
+/// Writes the end of a run to its log row, and sets its `finished_at` to the time of the database. If a
 /// transaction changes the meters, this is called in it.
 ///
 /// After a sync that succeeded, even in part, also deletes the sets of meters that earlier runs held back. If the run
 /// lost its connection, another process may have marked it as interrupted meanwhile; the outcome replaces that mark. A
 /// run with any other outcome is left as it is.
-pub async fn finish(tx: &Tx<'_, Local>, run_id: RunId, ending: &mut RunEnd) -> Result<(), DbError> {
-    let counts = &ending.counts;
-    let error = ending.error.as_ref();
+pub async fn finish(tx: &Tx<'_, Local>, ending: &mut RunEnd) -> Result<(), DbError> {
+    let run = &mut ending.record;
+    let (counts, error) = (&run.counts, run.error.as_ref());
     let message = tx
         .storable_if_any(error.map(|e| e.message.as_str()))
         .await?;
     let remedy = tx.storable_if_any(error.map(|e| e.remedy.as_str())).await?;
-    let warning = tx.storable_if_any(ending.warning.as_deref()).await?;
+    let warning = tx.storable_if_any(run.warning.as_deref()).await?;
     let params = [
-        param::uuid(run_id.as_uuid()),
-        param::text(ending.outcome.as_str()),
+        param::uuid(run.run_id.as_uuid()),
+        param::text(run.outcome.map(Outcome::as_str)),
         param::bigint(counts.inserted),
         param::bigint(counts.updated),
         param::bigint(counts.deactivated),
@@ -148,15 +134,15 @@ pub async fn finish(tx: &Tx<'_, Local>, run_id: RunId, ending: &mut RunEnd) -> R
         param::text(error.map(|e| e.code.as_str())),
         param::text(message.as_deref()),
         param::text(remedy.as_deref()),
-        param::bigint(ending.remote_bytes),
-        param::boolean(ending.changes_truncated),
+        param::bigint(run.remote_bytes),
+        param::boolean(run.changes_truncated),
         param::text(warning.as_deref()),
         param::text(ending.compared.map_or("nothing", Compared::as_str)),
         param::jsonb(&ending.phases),
         param::jsonb(&ending.held_back),
     ];
     if let Some(row) = tx.query_opt(FINISH, &params).await? {
-        ending.finished_at = row.get(0);
+        run.finished_at = row.get(0);
     }
     Ok(())
 }

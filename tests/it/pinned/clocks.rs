@@ -85,7 +85,7 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
             .figures(Duration::from_secs(10))
             .await
             .expect("figures");
-        assert_eq!(figures.consecutive_failures, Some(3), "{ahead}");
+        assert_eq!(figures.status.consecutive_failures, Some(3), "{ahead}");
     }
 }
 
