@@ -23,7 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
 use super::SideName;
-use crate::config::{Endpoint, Server, Servers, SessionAttrs, Tls};
+use crate::config::{ConnectionHost, ConnectionHosts, Endpoint, SessionAttrs, Tls};
 
 /// The last error that the server sent on any connection of a pool.
 #[derive(Clone, Debug, Default)]
@@ -95,13 +95,13 @@ struct ConnectRequest {
 
 impl ConnectRequest {
     async fn dial(&self) -> Result<ClientWrapper, DialError> {
-        let Servers {
+        let ConnectionHosts {
             list,
             shuffled,
             session,
             ..
         } = self.endpoint.servers();
-        let mut servers: Vec<&Server> = list.iter().collect();
+        let mut servers: Vec<&ConnectionHost> = list.iter().collect();
         if *shuffled {
             servers.sort_by_key(|_| Uuid::new_v4());
         }
@@ -125,7 +125,7 @@ impl ConnectRequest {
     /// Connects to the first server that accepts the connection and is of the wanted kind.
     async fn one_of(
         &self,
-        servers: &[&Server],
+        servers: &[&ConnectionHost],
         wanted: SessionAttrs,
     ) -> Result<ClientWrapper, Vec<FailedAttempt>> {
         let mut attempts = Vec::new();
@@ -146,7 +146,7 @@ impl ConnectRequest {
     /// Connects to one server, at the first of its addresses that accepts the connection.
     async fn server(
         &self,
-        server: &Server,
+        server: &ConnectionHost,
         wanted: SessionAttrs,
     ) -> Result<ClientWrapper, ConnectFailure> {
         let mut driver = self.endpoint.driver().clone();
@@ -172,7 +172,11 @@ impl ConnectRequest {
         Err(last.unwrap_or(ConnectFailure::NoAddress))
     }
 
-    async fn addresses(&self, name: &str, server: &Server) -> Result<Vec<IpAddr>, ConnectFailure> {
+    async fn addresses(
+        &self,
+        name: &str,
+        server: &ConnectionHost,
+    ) -> Result<Vec<IpAddr>, ConnectFailure> {
         if let Some(address) = server.address {
             return Ok(vec![address]);
         }

@@ -12,7 +12,7 @@ use super::{
     tool_result,
 };
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
-use crate::arguments::{Arguments, BadArgument, shorten, status_query};
+use crate::arguments::{Arguments, BadArgument, read_status_arguments, shorten};
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
 use crate::mirrors::questions::Question;
@@ -188,7 +188,7 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
     };
     let before = given.text("before", TENANT_CHARS)?;
     let question = Question {
-        status: status_query::read(&mut given, history)?,
+        status: read_status_arguments::read(&mut given, history)?,
         meter,
         since,
         before: None,

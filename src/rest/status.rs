@@ -9,7 +9,7 @@ use super::request_arguments::{self, RequestArguments};
 use super::requested_mirror::TokenScope;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY};
-use crate::arguments::{Arguments, BadArgument, status_query};
+use crate::arguments::{Arguments, BadArgument, read_status_arguments};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
@@ -52,7 +52,7 @@ async fn answer(
 }
 
 fn read(mut given: Arguments) -> Result<StatusQuery, BadArgument> {
-    let query = status_query::read(&mut given, StatusQuery::default().history)?;
+    let query = read_status_arguments::read(&mut given, StatusQuery::default().history)?;
     given.finish()?;
     Ok(query)
 }

@@ -4,7 +4,7 @@
 //! `cargo test` tries some hundreds of inputs each, and `TEST_SIZE=<n>` n times as many. A failure shows the smallest input
 //! that brings it, and a seed: `BOLERO_RANDOM_SEED=<seed> cargo test --test it -- <name>` tries the same input again. The input
 //! belongs beside the code as a test of its own. The rows of COPY (`src/engine/read/copy_rows.rs`), the reading of JSON
-//! (`src/arguments/json.rs`) and the events of REST (`src/rest/events.rs`) are private and have their targets there.
+//! (`src/arguments/parse_json.rs`) and the events of REST (`src/rest/events.rs`) are private and have their targets there.
 
 use crate::support::test_size::size;
 

@@ -1,4 +1,4 @@
-//! The servers of a connection string, and which of them are acceptable.
+//! The hosts that a connection string lists, and which of their servers are acceptable.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use tokio_postgres::config::Host;
 /// The servers of one connection string
 /// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-MULTIPLE-HOSTS>).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Servers {
+pub struct ConnectionHosts {
     /// The servers in the order given; at least one.
-    pub list: Vec<Server>,
+    pub list: Vec<ConnectionHost>,
     /// Whether the servers and the addresses of their names are tried in random order (`load_balance_hosts=random`).
     pub shuffled: bool,
     /// Which kind of server is acceptable (`target_session_attrs`).
@@ -21,7 +21,7 @@ pub struct Servers {
 
 /// One server of a connection string.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub struct ConnectionHost {
     /// The host name of the server, or the directory of its socket. The server's certificate is checked against the
     /// host name.
     pub host: Host,
@@ -31,7 +31,7 @@ pub struct Server {
     pub port: u16,
 }
 
-impl Server {
+impl ConnectionHost {
     /// Whether the server is on this machine, so that connections to it never leave the machine.
     pub(super) fn is_on_this_machine(&self) -> bool {
         match (&self.host, self.address) {
@@ -60,7 +60,7 @@ impl Server {
 }
 
 /// `host:port`, for logs and people.
-impl std::fmt::Display for Server {
+impl std::fmt::Display for ConnectionHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.host {
             Host::Tcp(name) if name.contains(':') => write!(f, "[{name}]")?,

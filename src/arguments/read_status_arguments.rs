@@ -1,7 +1,7 @@
 //! Reads the arguments of a request for the status that several surfaces take.
 
 use super::bounds::{CHANGES_LIMIT, HISTORY};
-use super::{Arguments, BadArgument};
+use super::read_arguments::{Arguments, BadArgument};
 use crate::mirrors::state::status::StatusQuery;
 
 /// Reads what the status is to tell of runs. `history` is how many past runs it lists if the arguments do not say.

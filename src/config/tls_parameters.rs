@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
-use super::connection_parameters::{Parameters, bad};
-use super::database_servers::{Server, Servers};
+use super::connection_hosts::{ConnectionHost, ConnectionHosts};
+use super::connection_parameters::{ConnectionParameters, bad};
+use super::database_tls::{self, CertificateCheck, Roots, Tls, TlsRequest};
 use super::endpoint_error::EndpointError;
-use super::tls::{self, CertificateCheck, Roots, Tls, TlsRequest};
 
-impl Parameters {
+impl ConnectionParameters {
     /// Returns how TLS is used, and sets in `driver` whether a connection without TLS is allowed.
     pub(super) fn tls(
         &self,
         driver: &mut tokio_postgres::Config,
-        servers: &Servers,
+        servers: &ConnectionHosts,
     ) -> Result<Tls, EndpointError> {
         let mode = Self::checked(self.sslmode(servers), self.get("sslrootcert"))?;
         // A connection by Unix socket never leaves this machine, so TLS is not used. libpq also ignores sslmode there.
@@ -44,15 +44,15 @@ impl Parameters {
             direct,
         };
         Ok(Tls::Rustls(
-            Arc::new(tls::client_config(&wanted)?),
+            Arc::new(database_tls::client_config(&wanted)?),
             wanted.check,
         ))
     }
 
     /// `sslmode` as given, or its default. Unlike in libpq, the default is `verify-full`, the safest mode, if a server
     /// is not on this machine.
-    pub(super) fn sslmode(&self, servers: &Servers) -> &str {
-        let is_safe_here = servers.list.iter().all(Server::is_on_this_machine);
+    pub(super) fn sslmode(&self, servers: &ConnectionHosts) -> &str {
+        let is_safe_here = servers.list.iter().all(ConnectionHost::is_on_this_machine);
         let default = match self.get("sslrootcert") {
             Some("system") => "verify-full",
             Some(_) | None if is_safe_here => "prefer",
@@ -105,10 +105,11 @@ mod tests {
 
     fn mode(text: &str) -> Option<(SslMode, CertificateCheck)> {
         let text = format!("dbname=m {text}");
-        let parameters = Parameters::new(connection_string::parse(&text).unwrap()).unwrap();
+        let parameters =
+            ConnectionParameters::new(connection_string::parse(&text).unwrap()).unwrap();
         let (_, servers) = parameters.driver(&Limits::default()).unwrap();
         let root = parameters.get("sslrootcert");
-        Parameters::checked(parameters.sslmode(&servers), root).unwrap()
+        ConnectionParameters::checked(parameters.sslmode(&servers), root).unwrap()
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Removes semicolons, comments and blanks from the end of the query that a setting gives.
+//! Trims the query that a setting gives: removes semicolons, comments and blanks from its end.
 
 use super::error::ConfigError;
 use super::setting_layers::FoundValue;
 
 /// Returns the query without semicolons, comments and blanks at its end. Error: nothing is left.
-pub(super) fn read(found: &FoundValue) -> Result<String, ConfigError> {
+pub(super) fn trim(found: &FoundValue) -> Result<String, ConfigError> {
     match without_end(&found.text()) {
         "" => Err(found.error("holds no query")),
         query => Ok(query.to_owned()),

@@ -7,7 +7,7 @@ use axum::http::HeaderValue;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::arguments::shorten;
+use super::caller_text::shorten;
 
 /// Whether the `Content-Type` header says that the body is JSON.
 pub(crate) fn is_announced(content_type: Option<&HeaderValue>) -> bool {

@@ -1,13 +1,13 @@
-//! Lists every setting with its value and the source of the value, for people to see which values are used. Secrets are
-//! left out.
+//! Lists every setting with its effective value and the source of the value, for people to see which values are used.
+//! Secrets are left out.
 
 use serde::Serialize;
 
 use super::connection_string;
 use super::error::ConfigError;
-use super::legacy_variables::{self, LegacyPrefix};
+use super::legacy_system_variables::{self, LegacyPrefix};
+use super::setting_definitions::{Setting, SettingFlags};
 use super::setting_layers::{Environment, FoundValue, Layers, SettingSource};
-use super::settings::{Setting, SettingFlags};
 use super::tenants::TENANT_SETTINGS;
 use super::tokens;
 use super::{Config, Token};
@@ -15,7 +15,7 @@ use crate::model::TenantId;
 
 /// One setting with the value that is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ListedSetting {
+pub struct EffectiveSetting {
     /// The key of the setting in the file.
     pub setting: &'static str,
     /// Its value, or the default as `--help` gives it. `None` if there is neither, or if another setting is used in
@@ -33,7 +33,7 @@ pub struct ListedSetting {
 pub fn list(
     settings: &SettingFlags,
     environment: &Environment,
-) -> Result<Vec<ListedSetting>, ConfigError> {
+) -> Result<Vec<EffectiveSetting>, ConfigError> {
     Config::load_from(settings, environment)?;
     let layers = Layers::read(settings, environment)?;
     let listed = Setting::ALL.iter().copied();
@@ -46,7 +46,7 @@ fn one(
     setting: Setting,
     layers: &Layers,
     environment: &Environment,
-) -> Result<ListedSetting, ConfigError> {
+) -> Result<EffectiveSetting, ConfigError> {
     let secret = SECRETS.iter().find(|secret| secret.setting == setting);
     let mut default = setting.default_text();
     let given = match secret {
@@ -65,13 +65,13 @@ fn one(
         },
     };
     Ok(match given {
-        Some(given) => ListedSetting {
+        Some(given) => EffectiveSetting {
             setting: setting.key(),
             value: Some(given.value),
             source: given.source,
             place: Some(given.place),
         },
-        None => ListedSetting {
+        None => EffectiveSetting {
             setting: setting.key(),
             value: default.map(str::to_owned),
             source: SettingSource::Default,
@@ -157,7 +157,7 @@ impl Secret {
         let Some(prefix) = self.legacy else {
             return Ok(None);
         };
-        let pairs = legacy_variables::parameters(environment, prefix)?;
+        let pairs = legacy_system_variables::parameters(environment, prefix)?;
         Ok(pairs.map(|pairs| ListedValue {
             value: connection_string::show(&pairs),
             source: SettingSource::Variable,
