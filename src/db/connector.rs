@@ -27,9 +27,9 @@ use crate::config::{ConnectionHost, ConnectionHosts, Endpoint, SessionAttrs, Tls
 
 /// The last error that the server sent on any connection of a pool.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastConnectionError(Arc<Mutex<Option<(Instant, Error)>>>);
+pub(super) struct LastServerMessage(Arc<Mutex<Option<(Instant, Error)>>>);
 
-impl LastConnectionError {
+impl LastServerMessage {
     fn keep(&self, error: Error) {
         if error.as_db_error().is_some() {
             let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,11 +56,11 @@ impl LastConnectionError {
 pub(super) struct Connector {
     side: SideName,
     endpoint: Mutex<Arc<Endpoint>>,
-    words: LastConnectionError,
+    words: LastServerMessage,
 }
 
 impl Connector {
-    pub(super) fn new(side: SideName, endpoint: Endpoint, words: LastConnectionError) -> Self {
+    pub(super) fn new(side: SideName, endpoint: Endpoint, words: LastServerMessage) -> Self {
         Self {
             side,
             endpoint: Mutex::new(Arc::new(endpoint)),
@@ -90,7 +90,7 @@ impl Connector {
 /// A request to open one connection.
 struct ConnectRequest {
     endpoint: Arc<Endpoint>,
-    words: LastConnectionError,
+    words: LastServerMessage,
 }
 
 impl ConnectRequest {
@@ -274,7 +274,7 @@ impl Manager for Connector {
 
 /// Drives a connection until it ends. Stores the last error before it drops the connection: once the connection is
 /// dropped, a waiting statement fails and looks for that error.
-async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastConnectionError) {
+async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastServerMessage) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
         words.keep(error);

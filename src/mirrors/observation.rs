@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::db::Moment;
+use crate::db::CommitMarker;
 use crate::error::Failure;
 use crate::store::log::RunRecord;
 
@@ -23,7 +23,7 @@ pub(in crate::mirrors) struct Observation {
     /// The newest runs, the latest first. They are known even if the meters cannot be counted.
     pub(in crate::mirrors) runs: Arc<[RunRecord]>,
     /// The moment of the database at which the state was read; `None` if the state may change without a commit.
-    pub(super) moment: Option<Moment>,
+    pub(super) moment: Option<CommitMarker>,
     pub(super) read_at: Instant,
 }
 
@@ -42,7 +42,7 @@ impl Observation {
         })
     }
 
-    pub(super) fn is_still_true(&self, moment: Option<&Moment>) -> bool {
+    pub(super) fn is_still_true(&self, moment: Option<&CommitMarker>) -> bool {
         moment.is_some() && self.moment.as_ref() == moment && self.read_at.elapsed() < LASTS
     }
 }

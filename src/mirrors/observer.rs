@@ -150,7 +150,7 @@ impl Mirrors {
         memory: &mut Memory,
         last: Option<&Published>,
     ) -> Result<Arc<[(TenantMirror, MirrorState)]>, Failure> {
-        let moment = connection.moment().await?;
+        let moment = connection.commit_marker().await?;
         let is_open = memory.states.values().any(|state| state.open_run.is_some());
         if let Some(last) = last.filter(|last| last.failure.is_none())
             && moment.is_some()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::db::{Local, Moment, Tx};
+use crate::db::{CommitMarker, Local, Tx};
 use crate::error::Failure;
 use crate::store::migrations;
 use crate::store::mirror_states::{self, MirrorState};
@@ -51,7 +51,7 @@ impl Observer {
 /// What was read last, by which the next read is shorter.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    pub(super) moment: Option<Moment>,
+    pub(super) moment: Option<CommitMarker>,
     /// Whether the tables of sweeps exist.
     pub(super) has_sweeps: bool,
     seq: i64,

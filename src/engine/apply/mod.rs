@@ -1,8 +1,8 @@
 //! Writes a plan to the local table: one statement for each step. Only if the table refuses a row, the step is divided
 //! until the refused rows are alone.
 
-use crate::db::table_rules::TableRules;
-use crate::db::{DbError, RowFault, json, param, quote};
+use crate::db::row_constraints::RowConstraints;
+use crate::db::{DbError, RowFault, lossless_json, param, quote};
 use crate::model::{Action, Rejection};
 
 use super::plan::{self, BadRow, Plan, Step, count_of};
@@ -140,10 +140,10 @@ async fn are_taken(run: &RunContext<'_>, step: Step, ranges: &[RowRange]) -> Res
 async fn with_rules(run: &RunContext<'_>) -> Result<Relations, DbError> {
     let local = run.local;
     local.pin_path().await?;
-    let rules = TableRules::look_up(local, run.relations.local_oid).await?;
+    let constraints = RowConstraints::look_up(local, run.relations.local_oid).await?;
     local.use_role_path().await?;
     Ok(Relations {
-        rules,
+        constraints,
         ..run.relations.clone()
     })
 }
@@ -364,7 +364,7 @@ from pg_temp.meter_sync_plan p where p.n = $2"
     Ok((
         action,
         Rejection {
-            key: json::stored_fields(row.get(1)),
+            key: lossless_json::stored_fields(row.get(1)),
             reason,
         },
     ))

@@ -25,7 +25,7 @@ pub(in crate::engine) async fn prepare(
         pairs.any(|(_, to)| columns.iter().any(|column| column.name == *to))
     };
     let mut refused = Vec::new();
-    let references = &run.relations.rules.references;
+    let references = &run.relations.constraints.references;
     if references.iter().any(|one| refers(one) && one.forgets()) {
         hold(run).await?;
     }
@@ -81,7 +81,7 @@ pub(in crate::engine) async fn put_off(
     let mut are_some = false;
     for outward in run
         .relations
-        .rules
+        .constraints
         .outward
         .iter()
         .filter(|to| to.is_deferrable)
@@ -104,7 +104,7 @@ pub(in crate::engine) async fn put_off(
 /// the deferred constraints.
 pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutcome, DbError> {
     let local = run.local;
-    for (place, reference) in run.relations.rules.references.iter().enumerate() {
+    for (place, reference) in run.relations.constraints.references.iter().enumerate() {
         if changes_others(reference) && is_noted(local, place).await? {
             local.execute(&restore(place, reference), &[]).await?;
         } else if reference.forgets() && is_noted(local, place).await? {
@@ -121,7 +121,7 @@ pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutco
 
 /// Whether an update of one of these columns changes other meters by a foreign key of the table to itself.
 pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Column]) -> bool {
-    let mut references = relations.rules.references.iter();
+    let mut references = relations.constraints.references.iter();
     references.any(|reference| {
         let mut pairs = reference.columns.iter();
         reference.is_own
@@ -132,7 +132,7 @@ pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Colum
 
 /// Drops the temporary tables with the rows that an earlier exchange noted.
 pub(in crate::engine) async fn forget(run: &RunContext<'_>) -> Result<(), DbError> {
-    for place in 0..run.relations.rules.references.len() {
+    for place in 0..run.relations.constraints.references.len() {
         let drop = format!(
             "-- forget who was noted\ndrop table if exists pg_temp.meter_sync_carried_{place}"
         );
@@ -143,9 +143,9 @@ pub(in crate::engine) async fn forget(run: &RunContext<'_>) -> Result<(), DbErro
 
 /// Whether the row was refused because rows of other tables refer to it, directly or through further tables.
 pub(in crate::engine) fn is_blocked_by_references(relations: &Relations, fault: &RowFault) -> bool {
-    let rules = &relations.rules;
-    let ends = rules.losing.iter().filter_map(|path| path.last());
-    let mut others = rules
+    let constraints = &relations.constraints;
+    let ends = constraints.losing.iter().filter_map(|path| path.last());
+    let mut others = constraints
         .references
         .iter()
         .filter(|reference| !reference.is_own)
@@ -342,7 +342,7 @@ const HOLDERS: &str = "select h.n from pg_temp.meter_sync_holder h";
 /// again.
 async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result<Bad, DbError> {
     let mut bad = Bad::new();
-    let paths = run.relations.rules.losing.iter();
+    let paths = run.relations.constraints.losing.iter();
     for path in paths.filter(|path| path.first() == Some(first)) {
         let mut from = referring(run, first);
         let mut last = ("c".to_owned(), first);

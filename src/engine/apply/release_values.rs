@@ -6,8 +6,8 @@
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
-use crate::db::table_rules::UniquenessRule;
-use crate::db::{DbError, json, param, quote};
+use crate::db::row_constraints::UniquenessRule;
+use crate::db::{DbError, lossless_json, param, quote};
 
 use super::collisions::{as_view, collide, entries, movable, wanted};
 use super::referencing_rows;
@@ -62,7 +62,7 @@ pub(in crate::engine) async fn release(
         return Ok(0);
     }
     let before = released.rows;
-    for rule in &run.relations.rules.exclusive {
+    for rule in &run.relations.constraints.exclusive {
         for column in movable(run, rule) {
             if !column.is_nullable {
                 continue;
@@ -137,7 +137,7 @@ analyze pg_temp.{table}"
 /// A condition for a local row `l` that no row refers to by this column. A table that our role cannot read counts as
 /// referring to it.
 pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column) -> String {
-    let references = relations.rules.references.iter().filter(|reference| {
+    let references = relations.constraints.references.iter().filter(|reference| {
         let mut pairs = reference.columns.iter();
         pairs.any(|(_, to)| *to == column.name)
     });
@@ -274,7 +274,7 @@ select pg_catalog.count(pg_catalog.convert_to(pg_catalog.concat({key}, f.old), '
 }
 
 fn in_ascii(value: &str) -> String {
-    format!("{}::jsonb", json::in_ascii(value))
+    format!("{}::jsonb", lossless_json::in_ascii(value))
 }
 
 /// Gives released values back to their meters if the rows that needed them were rejected, and removes the release from

@@ -5,7 +5,7 @@
 
 use tokio_postgres::Row;
 
-use crate::db::{DbError, Remote, Tx, both, json, quote};
+use crate::db::{DbError, Remote, Tx, both, lossless_json, quote};
 use crate::model::{Rejection, TenantId, saturating_i64};
 
 use super::relations::row_security::may_hide_rows;
@@ -179,7 +179,7 @@ select k.key from taken k limit {left} + 1"
         });
     }
     let reject = |row: &Row| Rejection {
-        key: json::stored_fields(row.get(0)),
+        key: lossless_json::stored_fields(row.get(0)),
         reason: reason.clone(),
     };
     staged.rejected.extend(rows.iter().map(reject));

@@ -2,7 +2,7 @@
 
 use crate::config::Mapping;
 use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
-use crate::db::table_rules::TableRules;
+use crate::db::row_constraints::RowConstraints;
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::hex_digest::{WHOLE, hex_digest};
 use crate::model::RunId;
@@ -40,7 +40,7 @@ pub struct Relations {
     /// The local table's object id.
     pub local_oid: u32,
     /// Unique indexes, exclusion constraints and foreign keys of the local table; empty until looked up.
-    pub rules: TableRules,
+    pub constraints: RowConstraints,
     /// Whether rows can be copied straight into the local table: it is plain, and no key column can be NULL.
     pub takes_copies: bool,
     /// Whether local keys that compare equal are identical (`key_types::is_exact`).
@@ -216,7 +216,7 @@ fn of_both(
     Relations {
         offered,
         local_oid: here.oid,
-        rules: TableRules::default(),
+        constraints: RowConstraints::default(),
         remote_tenant,
         local_tenant: here.column(&mapping.tenant_column).cloned(),
         versions,

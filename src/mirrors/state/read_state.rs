@@ -1,7 +1,7 @@
 //! Reads the state of one mirror from the local database, and publishes it to all callers who wait for it.
 //!
 //! The state is read again only if something may have been committed since the last read, which a
-//! [`Moment`](crate::db::Moment) shows. While nothing is committed, a client that asks every second costs one short
+//! [`CommitMarker`](crate::db::CommitMarker) shows. While nothing is committed, a client that asks every second costs one short
 //! statement for each answer, and so do a thousand clients that ask at once.
 
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Mirror {
         connection: &mut Connection<Local>,
         last: Option<Observation>,
     ) -> Observed {
-        let before = connection.moment().await?;
+        let before = connection.commit_marker().await?;
         if let Some(last) = last.filter(|last| last.is_still_true(before.as_ref())) {
             return Ok(last);
         }
@@ -76,7 +76,7 @@ impl Mirror {
         let moment = match before.filter(|_| state.lasts()) {
             // If the second moment cannot be read, the state is valid, but is read again the next time.
             Some(before) => {
-                let after = connection.moment().await.ok().flatten();
+                let after = connection.commit_marker().await.ok().flatten();
                 after.filter(|after| *after == before)
             }
             None => None,

@@ -10,7 +10,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::db::catalog::Column;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::free_table;
@@ -36,7 +36,7 @@ const STARTS: usize = 5;
 /// Row `n` waits for a value that row `holder` holds.
 #[derive(Debug)]
 struct Edge {
-    /// The position in `rules.exclusive` of the index or constraint that makes row `n` wait.
+    /// The position in `constraints.exclusive` of the index or constraint that makes row `n` wait.
     rule: usize,
     n: i64,
     holder: i64,
@@ -73,7 +73,7 @@ pub(in crate::engine) async fn write(
 /// Looks up which of these rows wait for which others.
 async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbError> {
     let mut edges = Vec::new();
-    for (place, rule) in run.relations.rules.exclusive.iter().enumerate() {
+    for (place, rule) in run.relations.constraints.exclusive.iter().enumerate() {
         edges.extend(of_rule(run, place, rule, rows).await?);
     }
     Ok(edges)
@@ -142,7 +142,7 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
 /// Writes a ring by parking one of its rows. Returns whether it was written. If an index reads more than one column,
 /// another row may find a free value where the first row does not, so several rows are tried.
 async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
-    let mut rules = run.relations.rules.exclusive.iter();
+    let mut rules = run.relations.constraints.exclusive.iter();
     let starts = match rules.any(|rule| rule.reads.len() > 1) {
         true => ring.len().min(STARTS),
         false => 1,
@@ -171,7 +171,7 @@ async fn break_one(
     let is_inside = |edge: &&Edge| ring.contains(&edge.n) && ring.contains(&edge.holder);
     let inside: Vec<&Edge> = edges.iter().filter(is_inside).collect();
     let rules: BTreeSet<usize> = inside.iter().map(|edge| edge.rule).collect();
-    let all = run.relations.rules.exclusive.iter().enumerate();
+    let all = run.relations.constraints.exclusive.iter().enumerate();
     let mut rules: Vec<(usize, &UniquenessRule)> =
         all.filter(|(place, _)| rules.contains(place)).collect();
     // The value that frees a rule with few columns may free one with more columns, too, so rules with few columns come

@@ -2,7 +2,7 @@
 //! accepts only values of that table.
 
 use crate::db::catalog::Column;
-use crate::db::table_rules::OutgoingForeignKey;
+use crate::db::row_constraints::OutgoingForeignKey;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::free_values::{self, checked};
@@ -19,7 +19,7 @@ pub(in crate::engine) fn statements(
     rows: i64,
     own: &str,
 ) -> Vec<String> {
-    let outward = relations.rules.outward.iter().filter_map(|outward| {
+    let outward = relations.constraints.outward.iter().filter_map(|outward| {
         let mut pairs = outward.columns.iter();
         let (_, to) = pairs.find(|(from, _)| *from == column.name)?;
         Some((&outward.table, to))
@@ -40,7 +40,7 @@ pub(in crate::engine) async fn missing(
     fault: &RowFault,
 ) -> Result<Bad, DbError> {
     let local = run.local;
-    let mut outward = run.relations.rules.outward.iter();
+    let mut outward = run.relations.constraints.outward.iter();
     let broken = outward.find(|outward| fault.rule.as_ref() == Some(&outward.constraint));
     let Some(sql) = broken.and_then(|outward| lacking(run, outward)) else {
         return Ok(Vec::new());

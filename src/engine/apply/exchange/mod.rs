@@ -6,7 +6,7 @@
 //! so they still refer to the meter at the end. If meters were parked on NULL, these rows would lose their meter.
 //!
 //! In the code, a rule is a unique index or an exclusion constraint
-//! ([`UniquenessRule`](crate::db::table_rules::UniquenessRule)).
+//! ([`UniquenessRule`](crate::db::row_constraints::UniquenessRule)).
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 

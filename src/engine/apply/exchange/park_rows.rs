@@ -4,7 +4,7 @@
 //! rows that hold the needed values of one unique index. `meter_sync_free` has free values, numbered in the same way.
 
 use crate::db::catalog::Column;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::free_referenced_values;
@@ -36,7 +36,7 @@ pub(in crate::engine) async fn park(
     let local = run.local;
     local.batch(WAIT).await?;
     let mut parked = ParkOutcome::Nobody;
-    for (place, rule) in run.relations.rules.exclusive.iter().enumerate() {
+    for (place, rule) in run.relations.constraints.exclusive.iter().enumerate() {
         if deferred_constraints::put_off(local, rule).await? {
             if find(run, place, rule, left_out).await? > 0 {
                 parked = ParkOutcome::All;
@@ -161,7 +161,7 @@ async fn park_all(
     // If no value works (for instance because the type is unknown), try NULL, unless a foreign key refers to the
     // column.
     for &column in columns {
-        let is_referred_to = relations.rules.references.iter().any(|reference| {
+        let is_referred_to = relations.constraints.references.iter().any(|reference| {
             let mut pairs = reference.columns.iter();
             pairs.any(|(_, to)| *to == column.name)
         });

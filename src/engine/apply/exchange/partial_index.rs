@@ -6,8 +6,8 @@
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
-use crate::db::table_family::family;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
+use crate::db::table_family_sql::family;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::{free_table, scarce_values};

@@ -3,7 +3,7 @@
 
 use crate::db::catalog::Column;
 use crate::db::quote;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
 
 use super::free_referenced_values;
 use super::free_values::{self, TypeKind, checked, sure};

@@ -6,7 +6,7 @@
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::Fields;
 
@@ -117,7 +117,7 @@ async fn is_freed(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool
     Ok(match tried.await? {
         WriteOutcome::Written => true,
         WriteOutcome::NotWritten(fault) => {
-            let mut references = run.relations.rules.references.iter();
+            let mut references = run.relations.constraints.references.iter();
             let is_referred_to =
                 references.any(|reference| fault.rule.as_ref() == Some(&reference.constraint));
             fault.is_skip() || is_referred_to

@@ -5,15 +5,15 @@
 //! that are, or would be, in these tables.
 
 use super::computed_expressions::{ColumnDefinition, InputColumn, reads, table_columns};
-use super::foreign_key_chains::{self, Path};
+use super::foreign_key_chains::{self, ForeignKeyChain};
 use super::incoming_foreign_keys::{IncomingForeignKey, references};
-use super::table_family::family;
+use super::table_family_sql::family;
 use super::{DbError, Side, Tx, param};
 use tokio_postgres::Row;
 
 /// The constraints of one table that relate its rows to other rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TableRules {
+pub struct RowConstraints {
     /// The unique indexes and exclusion constraints.
     pub exclusive: Vec<UniquenessRule>,
     /// The foreign keys that refer to the table.
@@ -22,10 +22,10 @@ pub struct TableRules {
     pub outward: Vec<OutgoingForeignKey>,
     /// Chains of foreign keys through which rows of other tables lose their reference, see
     /// [`foreign_key_chains::losing`].
-    pub losing: Vec<Path>,
+    pub losing: Vec<ForeignKeyChain>,
 }
 
-impl TableRules {
+impl RowConstraints {
     /// Looks up the constraints of a table. The search path must be pinned.
     pub async fn look_up<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Self, DbError> {
         let references = references(tx, oid).await?;

@@ -1,10 +1,10 @@
-//! Turns an error of the driver or of a server into the [`Failure`] that people read.
+//! Describes an error of the driver or of a server for people, as a [`Failure`].
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
-use super::error_origin;
 use super::remedy::{self, unreachable};
 use super::server_text::shortened;
+use super::sqlstate_class;
 use crate::db::{OPEN, SideName};
 use crate::error::{ErrorCode, Failure};
 
@@ -38,7 +38,7 @@ pub(super) fn of_driver(side: SideName, doing: &str, source: &tokio_postgres::Er
 
 pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
     let state = error.code().code();
-    if error_origin::is_of_connection_settings(error) {
+    if sqlstate_class::is_of_connection_settings(error) {
         let message = format!(
             "The {side} server takes no connection with these settings: {} (SQLSTATE {state}).",
             shortened(error.message())
@@ -63,7 +63,7 @@ pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Fai
 /// The message for people: the server's own message, and the function that raised the error.
 fn told(side: SideName, doing: &str, error: &ServerError) -> String {
     let state = error.code().code();
-    if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !error_origin::is_raised(error) {
+    if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !sqlstate_class::is_raised(error) {
         return format!("The {side} server has no connection left for us (SQLSTATE {state}).");
     }
     let mut message = shortened(error.message());
@@ -73,9 +73,9 @@ fn told(side: SideName, doing: &str, error: &ServerError) -> String {
     {
         message = format!("{message}: {}", shortened(detail).trim_end_matches('.'));
     }
-    let from = error_origin::function(error)
+    let from = sqlstate_class::function(error)
         .map_or_else(String::new, |line| format!(", in {}", shortened(line)));
-    match error_origin::is_fatal(error) {
+    match sqlstate_class::is_fatal(error) {
         true => format!(
             "The {side} server ended the connection at: {doing}. It says: {message} (SQLSTATE {state}){from}."
         ),

@@ -1,4 +1,4 @@
-//! Checks the limits on time and on connections that roles, databases and servers set.
+//! Checks the limits on time and on connections that servers, databases and roles set.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Finds out where a server's error comes from: one row, a user-defined function, or the server itself.
+//! Classifies a server's error by its SQLSTATE: it comes from one row, a user-defined function, or the server itself.
 //!
 //! Servers translate their messages, so this module reads the SQLSTATE and the source file that the error names instead
 //! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).

@@ -3,7 +3,7 @@
 use tokio_postgres::error::SqlState;
 
 use super::remedy::{auth, unreachable};
-use super::{error_origin, failure, server_text};
+use super::{describe_error, server_text, sqlstate_class};
 use crate::config::SessionAttrs;
 use crate::db::SideName;
 use crate::db::connector::{ConnectFailure, DialError, FailedAttempt, TIMED_OUT};
@@ -47,7 +47,7 @@ fn reason(why: &ConnectFailure) -> String {
         }
         ConnectFailure::Driver(source) => match source.as_db_error() {
             Some(said) => server_text::shortened(said.message()),
-            None => failure::io_reason(source),
+            None => describe_error::io_reason(source),
         },
         ConnectFailure::Silent(waited) => format!("it did not answer within {waited:?}"),
         ConnectFailure::NoAddress => "the host name is not known here".to_owned(),
@@ -68,7 +68,7 @@ fn of_driver(
     source: &tokio_postgres::Error,
 ) -> Option<Failure> {
     if let Some(said) = source.as_db_error() {
-        let is_raised = error_origin::is_raised(said);
+        let is_raised = sqlstate_class::is_raised(said);
         // The server's message about a failed sign-in contains the user's name, so it is replaced.
         if said.code().code().starts_with("28") && !is_raised {
             let message = format!("The {side} database at {server} refused the user or password.");
@@ -82,7 +82,7 @@ fn of_driver(
             let remedy = format!("Check the database name in {}.", side.url_variable());
             return Some(Failure::new(unreachable(side), message).with_remedy(remedy));
         }
-        let told = failure::of_server(side, "connect", said);
+        let told = describe_error::of_server(side, "connect", said);
         return Some(at(told, server));
     }
     match source.to_string().as_str() {
@@ -94,8 +94,11 @@ fn of_driver(
             ),
         )),
         "error connecting to server" | TIMED_OUT => None,
-        _ if source.is_closed() || failure::is_io(source) => None,
-        _ => Some(at(failure::of_driver(side, "connect", source), server)),
+        _ if source.is_closed() || describe_error::is_io(source) => None,
+        _ => Some(at(
+            describe_error::of_driver(side, "connect", source),
+            server,
+        )),
     }
 }
 

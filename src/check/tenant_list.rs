@@ -1,7 +1,8 @@
-//! Checks all tenants of a process that keeps several. One statement answers each question for all of them.
+//! Checks the whole list of tenants of a process that keeps several. One statement answers each question for all of
+//! them.
 
 use super::connections::CheckedConnection;
-use super::tenant_rows::RowLimit;
+use super::tenant_rows::RowsToRead;
 use super::{Finding, Verdict};
 use crate::clock;
 use crate::config::Config;
@@ -15,13 +16,13 @@ use crate::model::RunId;
 const NAMED: usize = 5;
 
 /// Returns findings about all tenants: whether each has a local table and meters on the remote. The remote is asked
-/// only with [`RowLimit::All`], because it may have to compute a view. If a connection fails, nothing is reported
+/// only with [`RowsToRead::All`], because it may have to compute a view. If a connection fails, nothing is reported
 /// about that side here, because the checks of the first tenants report the failure.
 pub(super) async fn findings(
     config: &Config,
     mirrors: &Mirrors,
     all: &[TenantMirror],
-    extent: RowLimit,
+    rows_to_read: RowsToRead,
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = unnamed(mirrors.refused(None)).into_iter().collect();
     let (limits, mapping) = (&config.limits, &config.mapping);
@@ -32,7 +33,7 @@ pub(super) async fn findings(
         let looked = local_tables(&mut local, all).await;
         findings.push(Finding::of("local tables", looked));
     }
-    if extent == RowLimit::First {
+    if rows_to_read == RowsToRead::First {
         return findings;
     }
     let remote = CheckedConnection::<Remote>::new(config.remote.as_ref(), limits).await;

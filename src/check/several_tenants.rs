@@ -1,10 +1,10 @@
 //! Checks a process that keeps several tenants. Checks once what is common to all tenants, and the rows of the first
-//! few tenants. For all tenants, `all_tenants` checks that they have a local table and meters.
+//! few tenants. For all tenants, `tenant_list` checks that they have a local table and meters.
 
 use tokio_util::task::TaskTracker;
 
-use super::tenant_rows::RowLimit;
-use super::{Finding, Verdict, all_tenants, look};
+use super::tenant_rows::RowsToRead;
+use super::{Finding, Verdict, look, tenant_list};
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Mirrors, TenantMirror};
@@ -15,12 +15,12 @@ const TENANT: &str = "tenant";
 /// Checks the first tenants, at most `limit`, and reports how many were not checked.
 pub(super) async fn look_at_several(
     config: &Config,
-    extent: RowLimit,
+    rows_to_read: RowsToRead,
     limit: usize,
 ) -> Vec<Finding> {
     let (mirrors, all) = match all(config).await {
         Ok(found) => found,
-        Err(failure) => return without_tenants(config, extent, failure).await,
+        Err(failure) => return without_tenants(config, rows_to_read, failure).await,
     };
     let (looked, mut findings) = (all.len().min(limit), Vec::new());
     for known in all.iter().take(limit) {
@@ -28,13 +28,13 @@ pub(super) async fn look_at_several(
             mapping: known.mirror.mapping().clone(),
             ..config.clone()
         };
-        let found = look(&config, extent).await;
+        let found = look(&config, rows_to_read).await;
         match findings.is_empty() {
             true => findings = found,
             false => add(&mut findings, found, known),
         }
     }
-    findings.extend(all_tenants::findings(config, &mirrors, &all, extent).await);
+    findings.extend(tenant_list::findings(config, &mirrors, &all, rows_to_read).await);
     let ids: Vec<&str> = all
         .iter()
         .take(limit)
@@ -70,8 +70,12 @@ async fn all(config: &Config) -> Result<(Mirrors, Vec<TenantMirror>), Failure> {
 
 /// Returns the findings if the list of tenants could not be read. `failure` takes the place of the finding about the
 /// tenant.
-async fn without_tenants(config: &Config, extent: RowLimit, failure: Failure) -> Vec<Finding> {
-    let mut findings = look(config, extent).await;
+async fn without_tenants(
+    config: &Config,
+    rows_to_read: RowsToRead,
+    failure: Failure,
+) -> Vec<Finding> {
+    let mut findings = look(config, rows_to_read).await;
     for finding in &mut findings {
         if finding.subject == TENANT {
             finding.verdict = Verdict::Failed(failure.clone());

@@ -1,4 +1,4 @@
-//! Compares the columns that earlier runs synced with those that the remote has now.
+//! Finds columns that were changed on the remote: compares those that earlier runs synced with those that it has now.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
