@@ -28,7 +28,7 @@ use crate::mirrors::run::report::RunReport;
 use crate::mirrors::{Request, Requested};
 use crate::model::Trigger;
 use crate::shutdown::Shutdown;
-use server_pair::Place;
+use server_pair::PairDirectories;
 use welcome_text::Welcome;
 
 mod owner_connection;
@@ -64,10 +64,10 @@ impl DemoArgs {
         finding.await
     }
 
-    fn place(&self) -> anyhow::Result<Place> {
+    fn place(&self) -> anyhow::Result<PairDirectories> {
         let named = given(self.data_dir.as_ref());
         let directory = named.map(std::path::absolute).transpose()?;
-        Ok(Place::kept(directory.as_deref())?)
+        Ok(PairDirectories::kept(directory.as_deref())?)
     }
 }
 

@@ -19,12 +19,12 @@ pub struct Pair {
 
 /// Where the two servers keep their data.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct PairDirectories {
     remote: DataDirectory,
     local: DataDirectory,
 }
 
-impl Place {
+impl PairDirectories {
     /// Returns directories whose data is kept for the next start: below `directory`, or if that is `None`, where this
     /// user's programs keep their data.
     pub(super) fn kept(directory: Option<&Path>) -> Result<Self, EmbeddedError> {
@@ -42,7 +42,7 @@ impl Place {
 impl Pair {
     /// Starts two empty servers whose data is removed when they stop.
     pub async fn temporary() -> anyhow::Result<Self> {
-        let place = Place {
+        let place = PairDirectories {
             remote: DataDirectory::Temporary,
             local: DataDirectory::Temporary,
         };
@@ -53,7 +53,7 @@ impl Pair {
     /// Starts both servers at the same time; `fresh` removes their old data first.
     pub(super) async fn start(
         binaries: &Binaries,
-        place: Place,
+        place: PairDirectories,
         fresh: bool,
     ) -> anyhow::Result<Self> {
         // Both are checked before data of either is removed.

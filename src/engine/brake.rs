@@ -4,7 +4,7 @@
 //! apply to the sum of both kinds.
 
 use crate::db::{DbError, quote};
-use crate::model::{HeldBack, Permission};
+use crate::model::{DeactivationApproval, HeldDeactivations};
 
 use super::approved_deactivations::{self, DeactivationCause};
 use super::plan::Plan;
@@ -30,7 +30,7 @@ pub(super) async fn check(
     let deactivated = plan.counts.deactivated + plan.switched_off;
     let are_few = deactivated <= i64::from(job.limits.max_deactivated_rows);
     // Counting the active meters scans all of them. So the cases that need no count are decided first.
-    if *job.mass_deactivation == Permission::Any || are_few && !is_empty {
+    if *job.mass_deactivation == DeactivationApproval::Any || are_few && !is_empty {
         return Ok(());
     }
     let percent = i64::from(job.limits.max_deactivated_percent);
@@ -49,8 +49,10 @@ pub(super) async fn check(
         return Ok(());
     }
     let approved = match *job.mass_deactivation {
-        Permission::Shown(shown) => Some((shown, approved_deactivations::cover(run, shown).await?)),
-        Permission::None | Permission::Any => None,
+        DeactivationApproval::Shown(shown) => {
+            Some((shown, approved_deactivations::cover(run, shown).await?))
+        }
+        DeactivationApproval::None | DeactivationApproval::Any => None,
     };
     let held = || hold(run, plan, active);
     let tenant = job.tenant.clone();
@@ -81,9 +83,13 @@ pub(super) async fn check(
 }
 
 /// Stores the meters that would become inactive, so that a person can approve them. Returns a description of them.
-async fn hold(run: &RunContext<'_>, plan: &Plan, active: i64) -> Result<Box<HeldBack>, DbError> {
+async fn hold(
+    run: &RunContext<'_>,
+    plan: &Plan,
+    active: i64,
+) -> Result<Box<HeldDeactivations>, DbError> {
     let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
-    Ok(Box::new(HeldBack {
+    Ok(Box::new(HeldDeactivations {
         digest: approved_deactivations::keep(run).await?,
         deactivated: gone + switched_off,
         gone,

@@ -23,7 +23,9 @@ use tokio::sync::watch;
 
 use crate::config::{Limits, Mapping, OnDrift};
 use crate::db::{Local, Remote, Tx};
-use crate::model::{Compared, Counts, Permission, Phase, Progress, Rejection, RunId, TenantId};
+use crate::model::{
+    CompareMethod, Counts, DeactivationApproval, Phase, Progress, Rejection, RunId, TenantId,
+};
 
 use context::RunContext;
 pub use digest::{Contents, compare_sums};
@@ -88,7 +90,7 @@ pub struct Job<'a> {
     /// Whether to stop after the plan, without changing any meter.
     pub dry_run: bool,
     /// Which mass deactivation a person approved.
-    pub mass_deactivation: &'a Permission,
+    pub mass_deactivation: &'a DeactivationApproval,
     /// Whether a person allowed the local table to be synced for this tenant although it was last synced for another
     /// one.
     pub allow_tenant_change: bool,
@@ -202,7 +204,7 @@ pub struct SyncEnd {
     /// pass, or if this was no dry run.
     pub refusal: Option<SyncError>,
     /// How the rows that differ were found.
-    pub compared: Compared,
+    pub compared: CompareMethod,
 }
 
 /// The channel on which a sync publishes its progress.
@@ -241,7 +243,7 @@ pub async fn run(
     {
         read::rewritten_tables::commit_unless_rewritten(remote).await?;
         digest::remember_load(run, versions, &loaded).await?;
-        return Ok(SyncEnd::of(loaded, Compared::Everything));
+        return Ok(SyncEnd::of(loaded, CompareMethod::Everything));
     }
     let (difference, compared) = {
         let _told = read::relay_rows::ReadProgressReporter {
@@ -276,7 +278,7 @@ pub async fn run(
 struct Found {
     extent: Extent,
     staged: StagedRows,
-    compared: Compared,
+    compared: CompareMethod,
 }
 
 /// Plans the changes that follow from the staged rows, and applies the plan unless the brake holds it back.
@@ -360,7 +362,7 @@ pub async fn compare(
 }
 
 impl SyncEnd {
-    fn of(synced: SyncResult, compared: Compared) -> Self {
+    fn of(synced: SyncResult, compared: CompareMethod) -> Self {
         Self {
             synced,
             refusal: None,

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::db::ServerClock;
 use crate::engine::Compare;
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Permission, Progress, RunId, Trigger};
+use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
 use crate::trace_id::TraceId;
 
 pub use events::RunEvents;
@@ -112,7 +112,7 @@ impl Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
     /// Which deactivations are carried out even if the brake would hold them back.
-    pub mass_deactivation: Permission,
+    pub mass_deactivation: DeactivationApproval,
     /// Whether to sync a table that has no tenant column and was last synced for another tenant.
     pub tenant_change: bool,
 }

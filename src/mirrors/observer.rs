@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Local};
 use crate::error::{ErrorCode, Failure};
-use crate::store::mirror_states::MirrorState;
+use crate::store::read_mirror_states::MirrorState;
 use crate::store::sweeps;
 
 use super::mirror::TenantMirror;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::db::{CommitMarker, Local, Tx};
 use crate::error::Failure;
 use crate::store::migrations;
-use crate::store::mirror_states::{self, MirrorState};
+use crate::store::read_mirror_states::{self, MirrorState};
 use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
@@ -110,7 +110,7 @@ impl Memory {
         self.states.retain(|key, _| keys.contains(key));
         let names: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
         let names: Vec<String> = names.into_iter().cloned().collect();
-        let (new_runs, seq) = mirror_states::changed_since(tx, &names, self.seq).await?;
+        let (new_runs, seq) = read_mirror_states::changed_since(tx, &names, self.seq).await?;
         let is_unsettled = |key: &&&MirrorKey| {
             let state = self.states.get(**key);
             state.is_none_or(|state| state.open_run.is_some())
@@ -123,7 +123,7 @@ impl Memory {
         let changed = new_runs.iter().filter(is_newer).map(|(key, _)| key);
         let changed: BTreeSet<MirrorKey> = changed.chain(unsettled).cloned().collect();
         let changed: Vec<MirrorKey> = changed.into_iter().collect();
-        let read = mirror_states::read(tx, &changed).await?;
+        let read = read_mirror_states::read(tx, &changed).await?;
         self.states.extend(changed.into_iter().zip(read));
         for (key, checked_at) in unchanged_mirrors::of_tables(tx, &names).await? {
             if let Some(state) = self.states.get_mut(&key) {

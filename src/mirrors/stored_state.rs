@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::engine::drift::{self, KnownColumn};
-use crate::model::{Change, HeldBack, Outcome, Rejection};
+use crate::model::{Change, HeldDeactivations, Outcome, Rejection};
 
 use crate::mirrors::live_state::LiveState;
 use crate::mirrors::status_parts::{MeterCounts, RunningStatus, TenantStatus};
@@ -17,7 +17,7 @@ pub(in crate::mirrors) struct StoredState {
     pub(in crate::mirrors) tenant: Option<TenantStatus>,
     pub(in crate::mirrors) last_run: Option<RunRecord>,
     /// The deactivations that the last run held back; `None` if the brake did not refuse that run.
-    pub(in crate::mirrors) held_back: Option<HeldBack>,
+    pub(in crate::mirrors) held_back: Option<HeldDeactivations>,
     pub(in crate::mirrors) last_success_at: Option<DateTime<Utc>>,
     /// When a sweep last found the mirror unchanged.
     pub(in crate::mirrors) checked_at: Option<DateTime<Utc>>,

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Shared;
-use super::requested_mirror::TokenScope;
+use super::requested_mirror::MirrorRequest;
 use crate::arguments;
 use crate::arguments::bounds::HISTORY;
 use crate::config::Token;
@@ -75,7 +75,7 @@ struct TriggerResult {
 /// Handles `GET /api/local/meter-sync-status`.
 pub(crate) async fn status(
     State(Shared { mirrors, .. }): State<Shared>,
-    scope: TokenScope,
+    scope: MirrorRequest,
 ) -> Result<Json<StatusBody>, (StatusCode, Json<TriggerBody>)> {
     let query = StatusQuery {
         // Read as many runs as possible, because the last one that was not a dry run is searched among them.
@@ -99,7 +99,7 @@ pub(crate) async fn status(
 /// client disconnects.
 pub(crate) async fn trigger(
     State(Shared { mirrors, wait, .. }): State<Shared>,
-    scope: TokenScope,
+    scope: MirrorRequest,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<TriggerBody>) {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::request_arguments::{self, RequestArguments};
-use super::requested_mirror::TokenScope;
+use super::requested_mirror::MirrorRequest;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY};
 use crate::arguments::{Arguments, BadArgument, read_status_arguments};
@@ -31,7 +31,7 @@ pub(super) fn route() -> Route {
 
 async fn answer(
     State(Shared { mirrors, .. }): State<Shared>,
-    scope: TokenScope,
+    scope: MirrorRequest,
     RequestArguments(given): RequestArguments,
 ) -> Result<Json<Status>, ProblemDetails> {
     let query = read(given)?;

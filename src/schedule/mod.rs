@@ -43,7 +43,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// How a slot's run is delayed and retried.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct SlotDelays {
     /// The longest random delay before a run. The delay keeps many sites from reading the remote at the same time.
     pub jitter: Duration,
     /// The base of the retry delays. The first delay is a random time between this and twice this; each further delay
@@ -51,7 +51,7 @@ pub struct Pace {
     pub first_retry: Duration,
 }
 
-impl Pace {
+impl SlotDelays {
     /// The pace of a server process. The first retry comes after half a minute or more, because a restart of a database
     /// takes about that long.
     pub fn new(jitter: Duration) -> Self {
@@ -67,7 +67,12 @@ impl Pace {
 ///
 /// At shutdown, returns without waiting for a run in progress. That run is a task of its own, and the shutdown waits
 /// for it.
-pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: CancellationToken) {
+pub async fn run(
+    schedule: Schedule,
+    pace: SlotDelays,
+    mirrors: Mirrors,
+    shutdown: CancellationToken,
+) {
     if mirrors.is_read_only() || !mirrors.is_configured() {
         info!("the schedule is off: this process is read-only or not configured");
         return;
@@ -85,7 +90,7 @@ pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: Can
 }
 
 /// Handles one slot after the other, for ever.
-async fn follow(schedule: &Schedule, pace: Pace, target: &mut SlotTarget) {
+async fn follow(schedule: &Schedule, pace: SlotDelays, target: &mut SlotTarget) {
     let seed = RandomState::new();
     let mut trigger = Trigger::Startup;
     let mut handled = None;
@@ -114,7 +119,7 @@ async fn serve(
     slot: &DueSlot,
     start: DateTime<Utc>,
     trigger: Trigger,
-    pace: Pace,
+    pace: SlotDelays,
     target: &mut SlotTarget,
 ) {
     let is_ours = sleep_within(slot, start, target).await && claim(slot, true, pace, target).await;
@@ -134,7 +139,7 @@ async fn serve(
 /// Claims the slot and returns whether this process must run it. Retries until the local database answers or the slot
 /// is over. If another process has the slot, waits until that process has run it, until this one can take it over, or
 /// until the slot is over.
-async fn claim(slot: &DueSlot, mut is_first: bool, pace: Pace, target: &SlotTarget) -> bool {
+async fn claim(slot: &DueSlot, mut is_first: bool, pace: SlotDelays, target: &SlotTarget) -> bool {
     let mut delays = due_slot::retry_delays(pace.first_retry);
     loop {
         match target.claim(slot.starts, !is_first).await {

@@ -18,7 +18,7 @@
 use crate::db::{DbError, Remote, Tx, param};
 
 use super::{Compare, Extent, RunContext, SyncError, SyncResult};
-use crate::model::Compared;
+use crate::model::CompareMethod;
 use crate::store::watermarks;
 
 use buckets::DifferingBuckets;
@@ -71,8 +71,8 @@ pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     versions: Option<&RowVersions<'_>>,
-) -> Result<(Difference, Compared), SyncError> {
-    let everything = (Difference::Unclear, Compared::Everything);
+) -> Result<(Difference, CompareMethod), SyncError> {
+    let everything = (Difference::Unclear, CompareMethod::Everything);
     let suspects = match &run.job.compare {
         Compare::Everything => return Ok(everything),
         Compare::Also(extent) => Some(extent),
@@ -88,9 +88,12 @@ pub(super) async fn find(
     Ok(match difference {
         Difference::None(rows) => (
             Difference::Within(Extent::nothing(rows).or(suspects)),
-            Compared::Contents,
+            CompareMethod::Contents,
         ),
-        Difference::Within(extent) => (Difference::Within(extent.or(suspects)), Compared::Contents),
+        Difference::Within(extent) => (
+            Difference::Within(extent.or(suspects)),
+            CompareMethod::Contents,
+        ),
         Difference::Unclear => everything,
     })
 }
@@ -130,8 +133,8 @@ async fn find_usual(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     versions: Option<&RowVersions<'_>>,
-) -> Result<(Difference, Compared), SyncError> {
-    let equal = |rows| Ok((Difference::None(rows), Compared::Differences));
+) -> Result<(Difference, CompareMethod), SyncError> {
+    let equal = |rows| Ok((Difference::None(rows), CompareMethod::Differences));
     let (what, since) = match versions.and_then(RowVersions::tell) {
         Some(VersionVerdict::Same(rows)) => return equal(rows),
         Some(VersionVerdict::Since(transaction)) => (HashedColumns::Keys, Some(transaction)),
@@ -147,13 +150,13 @@ async fn find_usual(
         DigestVerdict::Unclear | DigestVerdict::Unknown => None,
     };
     Ok(match (extent, since) {
-        (None, _) => (Difference::Unclear, Compared::Everything),
-        (Some(extent), None) => (Difference::Within(extent), Compared::Contents),
+        (None, _) => (Difference::Unclear, CompareMethod::Everything),
+        (Some(extent), None) => (Difference::Within(extent), CompareMethod::Contents),
         (Some(extent), Some(transaction)) => {
             let remote = format!("({} or {})", extent.remote, versions::is_new(transaction));
             (
                 Difference::Within(Extent { remote, ..extent }),
-                Compared::Differences,
+                CompareMethod::Differences,
             )
         }
     })

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::db::catalog::{self, Column, Relation};
 use crate::db::{DbError, Local, Tx, lossless_json, param, quote};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Fields, held_back};
+use crate::model::{Fields, held_deactivations};
 
 use super::active_text;
 pub use super::key_text::KeyText;
@@ -51,7 +51,7 @@ impl MeterReport {
         if let Some(name) = &self.name {
             known.insert(NAME.to_owned(), name.as_str().into());
         }
-        format!("{}: {}", held_back::name(&known), self.summary)
+        format!("{}: {}", held_deactivations::name(&known), self.summary)
     }
 }
 

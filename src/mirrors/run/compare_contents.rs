@@ -14,7 +14,7 @@ use crate::db::{Database, Local, Tx};
 use crate::engine::drift::KnownColumns;
 use crate::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncError, TableOwner};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Permission, Progress, RunId};
+use crate::model::{DeactivationApproval, Progress, RunId};
 
 use super::execute::{self, EndedRun};
 use super::{report, run_metrics};
@@ -61,7 +61,7 @@ impl EndedRun<'_> {
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),
             dry_run: true,
-            mass_deactivation: &Permission::None,
+            mass_deactivation: &DeactivationApproval::None,
             allow_tenant_change: false,
             known_columns: &KnownColumns::default(),
             column_report: &OnceLock::new(),

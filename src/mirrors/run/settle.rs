@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::db::{DbError, Local, Tx};
 use crate::engine::{SyncEnd, SyncError};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Change, Compared, HeldBack, Outcome, Progress};
+use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress};
 
 use super::begin::StartedRun;
 use super::lock;
@@ -28,7 +28,7 @@ pub(in crate::mirrors) struct SettledRun {
     /// The first changes, at most `SAMPLE`.
     pub(in crate::mirrors) changes: Vec<Change>,
     /// The deactivations that the brake held back; `None` if it held none back.
-    pub(in crate::mirrors) held_back: Option<HeldBack>,
+    pub(in crate::mirrors) held_back: Option<HeldDeactivations>,
     /// Whether to compare the contents now.
     pub(in crate::mirrors) is_comparison_due: bool,
 }
@@ -88,7 +88,7 @@ impl RunAttempt<'_> {
         };
         // If rows were rejected, the sides differ, and the next run compares contents in any case.
         let is_comparison_due =
-            run.is_comparison_due && compared == Compared::Differences && outcome.is_success();
+            run.is_comparison_due && compared == CompareMethod::Differences && outcome.is_success();
         let held_back = refusal.as_ref().and_then(SyncError::held_back).cloned();
         let partial = (outcome == Outcome::Partial).then(|| rejected_rows(synced.counts.rejected));
         let error = partial.or_else(|| refusal.map(|refusal| refusal.failure()));

@@ -21,7 +21,7 @@ use crate::mirrors::scope::Scope;
 use crate::mirrors::status_parts::TenantStatus;
 use crate::mirrors::stored_state::StoredState;
 use crate::mirrors::tenant::{self, NoTenant, Tenant};
-use crate::store::mirror_states::latest;
+use crate::store::read_mirror_states::latest;
 use crate::store::{columns, log, migrations};
 
 /// How many of the newest runs are read. A status lists at most as many.

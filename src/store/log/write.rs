@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{LogKey, RunRecord};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Compared, Counts, HeldBack, Outcome, PhaseTime, RunId, TenantId};
+use crate::model::{CompareMethod, Counts, HeldDeactivations, Outcome, PhaseTime, RunId, TenantId};
 
 /// What is logged about a run when it ends.
 #[derive(Clone, Debug)]
@@ -24,13 +24,13 @@ pub struct RunEnd {
     pub changes_truncated: bool,
     /// Which rows were compared; `None` for a run that failed or was refused, and for a dry run, which does not carry
     /// out its plan.
-    pub compared: Option<Compared>,
+    pub compared: Option<CompareMethod>,
     /// A warning that does not change the outcome; `None` if there is none.
     pub warning: Option<String>,
     /// How long the run spent in each phase.
     pub phases: Vec<PhaseTime>,
     /// The deactivations that the brake held back; `None` if it held none back.
-    pub held_back: Option<HeldBack>,
+    pub held_back: Option<HeldDeactivations>,
 }
 
 const START: &str = "\
@@ -151,7 +151,7 @@ pub async fn finish(tx: &Tx<'_, Local>, run_id: RunId, ending: &mut RunEnd) -> R
         param::bigint(ending.remote_bytes),
         param::boolean(ending.changes_truncated),
         param::text(warning.as_deref()),
-        param::text(ending.compared.map_or("nothing", Compared::as_str)),
+        param::text(ending.compared.map_or("nothing", CompareMethod::as_str)),
         param::jsonb(&ending.phases),
         param::jsonb(&ending.held_back),
     ];

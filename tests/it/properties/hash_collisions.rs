@@ -9,7 +9,7 @@ use meter_sync::db::{Connection, Database, Local, Remote, Tx};
 use meter_sync::engine::drift::{ColumnReport, KnownColumns};
 use meter_sync::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncEnd, TableOwner};
 use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Permission, Progress, RunId, TenantId, Trigger};
+use meter_sync::model::{DeactivationApproval, Outcome, Progress, RunId, TenantId, Trigger};
 use quickcheck::{Arbitrary, Gen};
 use tokio::sync::{OnceCell, watch};
 use uuid::Uuid;
@@ -112,7 +112,7 @@ fn job<'a>(
         hash_bits: planted.bits,
         earlier: EarlierAttempts::default(),
         dry_run: false,
-        mass_deactivation: &Permission::None,
+        mass_deactivation: &DeactivationApproval::None,
         allow_tenant_change: false,
         known_columns: &columns.0,
         column_report: &columns.1,

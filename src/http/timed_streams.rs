@@ -1,5 +1,5 @@
-//! Wrappers around a connection's stream, its request bodies and its response bodies. They enforce timeouts, and record
-//! in [`Activity`] whether the connection is busy or waits for its client.
+//! Timed streams: wrappers around a connection's stream, its request bodies and its response bodies. They enforce
+//! timeouts, and record in [`Activity`] whether the connection is busy or waits for its client.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::connections::Activity;
+use super::connection_limit::Activity;
 
 /// How long the body of a request may take to arrive. It is enough for 1 MiB at 0.3 Mbit/s.
 const BODY: Duration = Duration::from_secs(30);
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
     use crate::arguments::read_body::{self, BodyFault};
-    use crate::http::connections::Connections;
+    use crate::http::connection_limit::Connections;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

@@ -1,4 +1,5 @@
-//! Builds the MCPB manifest (<https://github.com/modelcontextprotocol/mcpb/blob/main/MANIFEST.md>, version 0.3). It
+//! Builds the manifest of the MCP bundle, or MCPB
+//! (<https://github.com/modelcontextprotocol/mcpb/blob/main/MANIFEST.md>, version 0.3). It
 //! tells a desktop assistant how to install, configure and start `meter-sync stdio`.
 
 use rmcp::model::ProtocolVersion;

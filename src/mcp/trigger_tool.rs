@@ -10,7 +10,9 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
-use super::approval::{self, Answer, ApprovalMethod, ApprovalReply, Approvals, Question};
+use super::approval::{
+    self, Answer, ApprovalMethod, ApprovalQuestion, QuestionSealer, ReturnedAnswer,
+};
 use super::caller::{Caller, Target, caller_name, caller_trace};
 use super::json_schema::{Schema, described, literal};
 use super::run_result::report;
@@ -20,7 +22,7 @@ use crate::arguments::{Arguments, BadArgument};
 use crate::error::Failure;
 use crate::mirrors::run::report::{RunReport, RunState};
 use crate::mirrors::{Allow, Mirror, Mirrors, Request, Requested, Ticket};
-use crate::model::{Permission, RunId, Trigger};
+use crate::model::{DeactivationApproval, RunId, Trigger};
 
 /// The tool's name.
 pub(super) const NAME: &str = "meter_sync_trigger";
@@ -75,7 +77,7 @@ const QUESTIONS: u32 = 3;
 /// Answers one call.
 pub(super) async fn call(
     mirrors: &Mirrors,
-    approvals: &Approvals,
+    sealer: &QuestionSealer,
     call: &CallToolRequestParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, ErrorData> {
@@ -90,15 +92,15 @@ pub(super) async fn call(
     };
     asked.request.actor = caller_name(context);
     asked.request.trace = caller_trace(context);
-    match approvals.returned(context, call)? {
-        ApprovalReply::Nothing => {}
-        ApprovalReply::Yes(shown) => asked.request = approved(asked.request, shown),
-        ApprovalReply::No => return Ok(brake_refusal::declined().into()),
-        ApprovalReply::Undecided(run) => {
+    match sealer.returned(context, call)? {
+        ReturnedAnswer::Nothing => {}
+        ReturnedAnswer::Yes(shown) => asked.request = approved(asked.request, shown),
+        ReturnedAnswer::No => return Ok(brake_refusal::declined().into()),
+        ReturnedAnswer::Undecided(run) => {
             return Ok(brake_refusal::undecided(run, None, &target.page).into());
         }
     }
-    sync(&target, asked, approvals, call, context).await
+    sync(&target, asked, sealer, call, context).await
 }
 
 /// Runs the sync. If the brake holds it back, asks the user, and after an approval runs it again.
@@ -107,7 +109,7 @@ async fn sync(
     Call {
         mut request, wait, ..
     }: Call,
-    approvals: &Approvals,
+    sealer: &QuestionSealer,
     call: &CallToolRequestParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, ErrorData> {
@@ -125,12 +127,12 @@ async fn sync(
             }
             (None, _) | (Some(_), ApprovalMethod::None) => return Ok(report(run, page).into()),
             (Some(held), ApprovalMethod::SecondCall) => {
-                let question = Question::new(held, target).await;
-                let asked = approvals.question(run.run_id, question, context, call)?;
+                let question = ApprovalQuestion::new(held, target).await;
+                let asked = sealer.question(run.run_id, question, context, call)?;
                 return Ok(asked.into());
             }
             (Some(held), ApprovalMethod::DuringCall) => {
-                let question = Question::new(held, target).await;
+                let question = ApprovalQuestion::new(held, target).await;
                 match approval::ask(context, question, end).await {
                     Answer::Yes => request = approved(request, run.run_id),
                     Answer::No => return Ok(brake_refusal::declined().into()),
@@ -165,7 +167,7 @@ fn approved(request: Request, shown: RunId) -> Request {
     Request {
         reason: Some(format!("{reason}{ALLOWED}").trim().to_owned()),
         allow: Allow {
-            mass_deactivation: Permission::Shown(shown),
+            mass_deactivation: DeactivationApproval::Shown(shown),
             ..request.allow
         },
         ..request

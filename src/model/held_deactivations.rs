@@ -1,4 +1,4 @@
-//! Deactivations that need a person's approval.
+//! Deactivations that the brake held back, and a person's approval of them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,8 @@ const NAME_CHARS: usize = 60;
 
 /// The deactivations that the brake held back, for a person to decide about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct HeldBack {
+#[schemars(rename = "HeldBack")]
+pub struct HeldDeactivations {
     /// Identifies the set of meters, in this tenant and table: the same set has the same digest.
     pub digest: String,
     /// How many meters would become inactive: those gone and those switched off.
@@ -30,7 +31,7 @@ pub struct HeldBack {
     pub first_switched_off: Vec<Fields>,
 }
 
-impl HeldBack {
+impl HeldDeactivations {
     /// Fills in `gone` for a run that an earlier version logged. Earlier versions counted only meters that are missing
     /// on the remote.
     #[must_use]
@@ -129,7 +130,7 @@ fn cut(text: &str) -> String {
 
 /// Which deactivations a person has approved, so that the brake does not hold them back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Permission {
+pub enum DeactivationApproval {
     /// No deactivations.
     #[default]
     None,

@@ -1,18 +1,18 @@
-//! Tolerates clients that send a notification before their first request. rmcp stops serving a client whose first
-//! message is a notification, and some clients send one right after their first probe.
+//! Drops the messages that a client sends too early: notifications before its first request. rmcp stops serving a
+//! client whose first message is a notification, and some clients send one right after their first probe.
 
 use rmcp::RoleServer;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta, ProtocolVersion};
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 
-/// A transport that passes only requests on until the conversation has begun, and drops all other messages.
-pub(super) struct RequestFirstTransport<T> {
+/// A filter around a transport. It passes only requests on until the conversation has begun, and drops all other messages.
+pub(super) struct EarlyMessageFilter<T> {
     inner: T,
     begun: bool,
 }
 
-impl<T> RequestFirstTransport<T> {
+impl<T> EarlyMessageFilter<T> {
     /// Wraps a transport from which no message was read yet.
     pub(super) fn new(inner: T) -> Self {
         Self {
@@ -22,7 +22,7 @@ impl<T> RequestFirstTransport<T> {
     }
 }
 
-impl<T: Transport<RoleServer>> Transport<RoleServer> for RequestFirstTransport<T> {
+impl<T: Transport<RoleServer>> Transport<RoleServer> for EarlyMessageFilter<T> {
     type Error = T::Error;
 
     fn send(
@@ -84,7 +84,7 @@ mod tests {
     async fn received(lines: &[&str]) -> Vec<Value> {
         let input = lines.join("\n") + "\n";
         let transport = AsyncRwTransport::new(input.as_bytes(), tokio::io::sink());
-        let mut patient = RequestFirstTransport::new(transport);
+        let mut patient = EarlyMessageFilter::new(transport);
         let mut methods = Vec::new();
         while let Some(message) = patient.receive().await {
             let message = serde_json::to_value(&message).expect("JSON");
