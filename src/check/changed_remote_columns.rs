@@ -5,7 +5,7 @@ use super::{Finding, Verdict};
 use crate::config::{Mapping, OnDrift};
 use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
-use crate::engine::drift::{self, Drift, KnownColumn, TypeChange};
+use crate::engine::drift::{self, Drift, KnownColumn, TypeConversion};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::known_columns::{self, ScopeColumns};
 
@@ -79,11 +79,11 @@ async fn follow(
     local: &mut CheckedConnection<Local>,
     column: &KnownColumn,
     relations: &Relations,
-) -> Result<TypeChange, DbError> {
+) -> Result<TypeConversion, DbError> {
     let mut columns = relations.columns.iter();
     let here = columns.find(|here| here.name == column.name);
     let (Some(here), Some(Drift::Retyped(to))) = (here, &column.drift) else {
-        return Ok(TypeChange::Cast);
+        return Ok(TypeConversion::Cast);
     };
     let tx = local.look().await?;
     let params = [
@@ -91,12 +91,12 @@ async fn follow(
         param::text(to.as_str()),
     ];
     match tx.query_opt(CAST, &params).await {
-        Ok(Some(row)) if row.get(0) => Ok(TypeChange::Cast),
-        Ok(Some(_)) => Ok(TypeChange::Text),
-        Ok(None) => Ok(TypeChange::NoType),
+        Ok(Some(row)) if row.get(0) => Ok(TypeConversion::Cast),
+        Ok(Some(_)) => Ok(TypeConversion::Text),
+        Ok(None) => Ok(TypeConversion::NoType),
         // The name of the type contains characters that the encoding of the local database lacks. They were escaped,
         // so this is not a valid type name.
-        Err(error) if error.server_error().is_some() => Ok(TypeChange::NoType),
+        Err(error) if error.server_error().is_some() => Ok(TypeConversion::NoType),
         Err(error) => Err(error),
     }
 }

@@ -6,8 +6,8 @@
 use crate::db::{DbError, quote};
 use crate::model::{DeactivationApproval, HeldDeactivations};
 
-use super::approved_deactivations::{self, DeactivationCause};
 use super::plan::Plan;
+use super::planned_deactivations::{self, DeactivationCause};
 use super::read::StagedRows;
 use super::{RunContext, SyncError};
 use crate::store::held_sets::ApprovalCover;
@@ -50,7 +50,7 @@ pub(super) async fn check(
     }
     let approved = match *job.mass_deactivation {
         DeactivationApproval::Shown(shown) => {
-            Some((shown, approved_deactivations::cover(run, shown).await?))
+            Some((shown, planned_deactivations::cover(run, shown).await?))
         }
         DeactivationApproval::None | DeactivationApproval::Any => None,
     };
@@ -90,13 +90,13 @@ async fn hold(
 ) -> Result<Box<HeldDeactivations>, DbError> {
     let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
     Ok(Box::new(HeldDeactivations {
-        digest: approved_deactivations::keep(run).await?,
+        digest: planned_deactivations::keep(run).await?,
         deactivated: gone + switched_off,
         gone,
         switched_off,
         active,
-        first: approved_deactivations::first(run, DeactivationCause::Gone).await?,
-        first_switched_off: approved_deactivations::first(run, DeactivationCause::SwitchedOff)
+        first: planned_deactivations::first(run, DeactivationCause::Gone).await?,
+        first_switched_off: planned_deactivations::first(run, DeactivationCause::SwitchedOff)
             .await?,
     }))
 }

@@ -6,7 +6,8 @@ use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta, ProtocolVersion}
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 
-/// A filter around a transport. It passes only requests on until the conversation has begun, and drops all other messages.
+/// A filter around a transport. It passes only requests on until the conversation has begun, and drops all other
+/// messages.
 pub(super) struct EarlyMessageFilter<T> {
     inner: T,
     begun: bool,

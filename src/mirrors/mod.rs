@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::db::ServerClock;
-use crate::engine::Compare;
+use crate::engine::RowsToCompare;
 use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
 use crate::trace_id::TraceId;
@@ -85,7 +85,7 @@ pub struct Request {
     /// The trace that the request belongs to, for the logs.
     pub trace: Option<TraceId>,
     /// Which rows are compared value by value.
-    pub compare: Compare,
+    pub compare: RowsToCompare,
     /// Whether the run belongs to a sweep. Such a run waits until connections are free, however long runs of other tenants
     /// use them. Any other request is refused after a while.
     pub is_of_sweep: bool,
@@ -102,7 +102,7 @@ impl Request {
             allow: Allow::default(),
             idempotency_key: None,
             trace: None,
-            compare: Compare::Differences,
+            compare: RowsToCompare::Differences,
             is_of_sweep: false,
         }
     }

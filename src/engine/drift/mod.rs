@@ -19,7 +19,7 @@ use crate::hex_digest::hex_digest;
 use super::Relations;
 
 pub use crate::store::columns::{Drift, KnownColumn, KnownColumns};
-pub use words::{TypeChange, failure, finding, warning};
+pub use words::{TypeConversion, failure, finding, warning};
 
 mod words;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::db::{Connection, DbError, Local, Tx};
 use crate::engine::drift::{ColumnReport, KnownColumns};
-use crate::engine::{Compare, SyncError, TableOwner};
+use crate::engine::{OtherTenant, RowsToCompare, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId, TenantId};
 
@@ -33,7 +33,7 @@ pub(in crate::mirrors) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
     pub(in crate::mirrors) tx: Tx<'c, Local>,
     pub(in crate::mirrors) scope: Scope,
-    pub(in crate::mirrors) table_owner: TableOwner,
+    pub(in crate::mirrors) other_tenant: OtherTenant,
     pub(in crate::mirrors) known_columns: KnownColumns,
     /// Set once the run has compared its columns with the known ones.
     pub(in crate::mirrors) column_report: OnceLock<ColumnReport>,
@@ -153,7 +153,7 @@ impl RunAttempt<'_> {
         // as clocks allow.
         self.run_id = RunId::at(self.shared.process.clock.now());
         log::mark_interrupted(&door, scope.log()).await?;
-        let table_owner = table_owner(&tx, &scope).await?;
+        let other_tenant = other_tenant(&tx, &scope).await?;
         let known_columns = columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
         self.log_start(&door, &scope.table, Some(&scope.tenant.id))
             .await?;
@@ -163,7 +163,7 @@ impl RunAttempt<'_> {
         Ok(StartResult::StartedRun(Box::new(StartedRun {
             tx,
             scope,
-            table_owner,
+            other_tenant,
             known_columns,
             column_report: OnceLock::new(),
             record: self.record(),
@@ -175,8 +175,10 @@ impl RunAttempt<'_> {
     /// little, nor after a run that corrects what a comparison found or that compares everything itself.
     async fn is_comparison_due(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
         match self.request.compare {
-            Compare::Differences if !self.request.dry_run => {}
-            Compare::Differences | Compare::Also(_) | Compare::Everything => return Ok(false),
+            RowsToCompare::Differences if !self.request.dry_run => {}
+            RowsToCompare::Differences | RowsToCompare::Also(_) | RowsToCompare::Everything => {
+                return Ok(false);
+            }
         }
         let since = self.started_at - self.shared.process.config.limits.full_compare;
         Ok(!log::was_compared_since(tx, scope.log(), since).await?)
@@ -272,13 +274,13 @@ impl RunAttempt<'_> {
 
 /// Finds out whether another tenant's meters in the table prevent the run. A table without a tenant column is locked
 /// first, so the answer holds until the transaction ends.
-async fn table_owner(tx: &Tx<'_, Local>, scope: &Scope) -> Result<TableOwner, DbError> {
+async fn other_tenant(tx: &Tx<'_, Local>, scope: &Scope) -> Result<OtherTenant, DbError> {
     if scope.table.tenant_type.is_some() {
-        return Ok(TableOwner::Nobody);
+        return Ok(OtherTenant::Nobody);
     }
     if !lock::try_table(tx, &scope.table).await? {
-        return Ok(TableOwner::Running);
+        return Ok(OtherTenant::Running);
     }
     let other = tenant::other(tx, &scope.table, &scope.tenant).await?;
-    Ok(other.map_or(TableOwner::Nobody, TableOwner::Tenant))
+    Ok(other.map_or(OtherTenant::Nobody, OtherTenant::Tenant))
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::db::{Database, Local, Tx};
 use crate::engine::drift::KnownColumns;
-use crate::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncError, TableOwner};
+use crate::engine::{self, Contents, EarlierAttempts, Job, OtherTenant, RowsToCompare, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
 
@@ -56,8 +56,8 @@ impl EndedRun<'_> {
             tenant: &self.scope.tenant.given,
             mapping,
             limits: &self.context.shared.process.config.limits,
-            table_owner: TableOwner::Nobody,
-            compare: Compare::Differences,
+            other_tenant: OtherTenant::Nobody,
+            compare: RowsToCompare::Differences,
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),
             dry_run: true,
@@ -80,7 +80,7 @@ impl EndedRun<'_> {
 
     /// Starts a run that compares the differing rows value by value, and waits for its end. Returns a warning for the
     /// run that has ended; `None` if the new run found nothing to change, or did not start.
-    async fn start_correcting_run(&self, compare: Compare) -> Option<String> {
+    async fn start_correcting_run(&self, compare: RowsToCompare) -> Option<String> {
         let asked = self.context.request;
         let request = Request {
             reason: Some(format!(

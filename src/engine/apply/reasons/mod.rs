@@ -25,7 +25,8 @@ mod too_long_for_index;
 mod trigger_conflicts;
 mod value_holders;
 
-/// Returns the reason of each row, in the same order. The constraints (`relations.constraints`) must have been looked up.
+/// Returns the reason of each row, in the same order. The constraints (`relations.constraints`) must have been looked
+/// up.
 pub(in crate::engine) async fn explain(
     run: &RunContext<'_>,
     bad: &[BadRow],

@@ -12,13 +12,13 @@ use crate::model::Fields;
 use super::first_causes::Holder;
 use super::suggested_statement;
 use crate::engine::apply::collisions::{as_view, changed, collide, entries, movable, wanted};
-use crate::engine::apply::{release_values, try_rows};
+use crate::engine::apply::{release_inactive_values, try_rows};
 use crate::engine::plan::Step;
 use crate::engine::value_reasons::{LONGEST, SHOWN, quoted};
 use crate::engine::{Relations, RunContext};
 
 /// Why another row keeps a row of the plan from being written.
-pub(in crate::engine) struct BlockingRow {
+pub(in crate::engine) struct BlockingReason {
     /// The reason, as shown to people.
     pub(in crate::engine) reason: String,
     /// The meter in the way, if the plan was to make it give up the value.
@@ -31,7 +31,7 @@ pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
     numbers: &[i64],
-) -> Result<HashMap<i64, BlockingRow>, DbError> {
+) -> Result<HashMap<i64, BlockingReason>, DbError> {
     let local = run.local;
     let mut holders = Vec::new();
     let first = first_of_each(rule);
@@ -52,7 +52,7 @@ pub(in crate::engine) async fn reasons(
             n,
             name: named(&lossless_json::fields(row.get("named"))),
         });
-        found.insert(row.get("n"), BlockingRow { reason, holder });
+        found.insert(row.get("n"), BlockingReason { reason, holder });
     }
     Ok(found)
 }
@@ -94,13 +94,13 @@ fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let local_filter = &run.scope.local_filter;
     let movable = movable(run, rule);
     let is_unreferenced = movable.first().map_or("true".to_owned(), |column| {
-        release_values::is_unreferenced(relations, column)
+        release_inactive_values::is_unreferenced(relations, column)
     });
     let of_holder = [
         format!("{}::text", relations.key_json("l")),
         format!("l.{} is true", quote::identifier(&relations.active)),
         format!("({local_filter}) is true"),
-        format!("{} is true", release_values::is_gone(run)),
+        format!("{} is true", release_inactive_values::is_gone(run)),
         is_unreferenced,
         has_no_tenant(run),
     ];

@@ -1,12 +1,13 @@
 //! A sweep over mirrors of which each has a local table of its own.
 //!
-//! The remote is asked once for all tenants, as if they shared a table. The local tables are read a number at a time, each
-//! number in one transaction and with one statement. A transaction holds locks on the tables that it reads and on their
-//! indexes, and the server has room for a limited number of locks
+//! The remote is asked once for all tenants, as if they shared a table. The local tables are read a number at a time,
+//! each number in one transaction and with one statement. A transaction holds locks on the tables that it reads and on
+//! their indexes, and the server has room for a limited number of locks
 //! (<https://www.postgresql.org/docs/current/runtime-config-locks.html>).
 //!
-//! As for a shared table, row versions are compared with the watermarks, and where these prove nothing the contents of the
-//! rows with those of the remote. One value that cannot be converted lets all tables that are read with it get a run.
+//! As for a shared table, row versions are compared with the watermarks, and where these prove nothing the contents of
+//! the rows with those of the remote. One value that cannot be converted lets all tables that are read with it get a
+//! run.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +29,8 @@ use known_tables::KnownTable;
 mod known_tables;
 mod local_sums;
 
-/// How many local tables one transaction reads. With a few indexes each, they take a tenth of the locks of a server with
-/// default settings.
+/// How many local tables one transaction reads. With a few indexes each, they take a tenth of the locks of a server
+/// with default settings.
 pub const TABLES_AT_ONCE: usize = 100;
 
 /// A sweep over mirrors with local tables of their own.
@@ -196,7 +197,7 @@ impl<'c> OwnTables<'c> {
         }
         result.horizon = digest::versions::horizon(&self.remote).await?.unwrap_or(0);
         result.remote_bytes = self.remote.bytes_read();
-        read::rewritten_tables::commit_unless_rewritten(self.remote).await?;
+        read::commit_unless_rewritten::commit_unless_rewritten(self.remote).await?;
         Ok(result)
     }
 

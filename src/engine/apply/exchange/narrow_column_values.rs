@@ -1,12 +1,12 @@
-//! Makes values to park rows on, for a column that accepts only a few: literals in the checks, values in the gaps
-//! between the values in use and, if the index compares more than this column, values that other rows hold.
+//! Makes values to park rows on, for a narrow column, which accepts only a few: literals in the checks, values in the
+//! gaps between the values in use and, if the index compares more than this column, values that other rows hold.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
 use crate::db::row_constraints::UniquenessRule;
 
-use super::free_referenced_values;
-use super::free_values::{self, TypeKind, checked, sure};
+use super::spare_referenced_values;
+use super::spare_values::{self, TypeKind, checked, sure};
 use crate::engine::Relations;
 
 /// The most values that are made in each way.
@@ -34,11 +34,13 @@ pub(in crate::engine) fn statements(
     }
     let few = ways
         .iter()
-        .map(|way| free_values::statement(relations, column, way, TRIED, own));
-    let referred = free_referenced_values::statements(relations, column, TRIED, own).into_iter();
+        .map(|way| spare_values::statement(relations, column, way, TRIED, own));
+    let referred = spare_referenced_values::statements(relations, column, TRIED, own).into_iter();
     let few = referred.chain(few);
-    few.chain(free_values::statements(relations, column, kind, TRIED, own))
-        .collect()
+    few.chain(spare_values::statements(
+        relations, column, kind, TRIED, own,
+    ))
+    .collect()
 }
 
 /// Builds the statement that fills `meter_sync_free` with the literals in the expressions and the predicate of an
@@ -60,7 +62,7 @@ pub(in crate::engine) fn named_in_rule(
         "select {value} from unnest(array[{}]) t (text), regexp_matches(t.text, '{pattern}', 'g') m",
         texts.join(", ")
     ));
-    free_values::statement(relations, column, &way, TRIED, own)
+    spare_values::statement(relations, column, &way, TRIED, own)
 }
 
 fn is_number(column: &Column, kind: &TypeKind) -> bool {

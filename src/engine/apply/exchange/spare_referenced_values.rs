@@ -1,11 +1,11 @@
-//! Makes free values for columns that refer to another table: values of that table that no meter holds. The foreign key
-//! accepts only values of that table.
+//! Makes spare values for columns that refer to another table: values of that table that no meter holds. The foreign
+//! key accepts only values of that table.
 
 use crate::db::catalog::Column;
 use crate::db::row_constraints::OutgoingForeignKey;
 use crate::db::{DbError, RowFault, param, quote};
 
-use super::free_values::{self, checked};
+use super::spare_values::{self, checked};
 use crate::engine::try_rows;
 use crate::engine::try_rows::Bad;
 use crate::engine::{Relations, RunContext};
@@ -28,7 +28,7 @@ pub(in crate::engine) fn statements(
         .map(|(table, to)| {
             let (value, base) = (quote::identifier(to), &column.base_type);
             let way = checked(format!("select t.{value}::{base} from {table} t"));
-            free_values::statement(relations, column, &way, rows, own)
+            spare_values::statement(relations, column, &way, rows, own)
         })
         .collect()
 }

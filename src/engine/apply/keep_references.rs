@@ -1,4 +1,4 @@
-//! Keeps the rows of other tables attached to their meter while its unique value is exchanged.
+//! Keeps the references of other tables' rows to their meter while its unique value is exchanged.
 //!
 //! A foreign key that cascades does this by itself. One that sets NULL or the default would lose the meter, although
 //! the value only moves to another row. The rows that refer to the meter are therefore noted before the exchange and

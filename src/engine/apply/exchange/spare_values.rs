@@ -1,4 +1,4 @@
-//! Makes free values: values that a column can take for a moment and that no row holds or will hold.
+//! Makes spare values: values that a column can take for a moment and that no row holds or will hold.
 //!
 //! It is not known what the checks of the table allow, so there are several ways to make values. They are sorted by
 //! likelihood, and the caller tries one after another. The statements need the pinned search path. In them, `held` has
@@ -18,13 +18,13 @@ pub(in crate::engine) struct TypeKind {
     pub(in crate::engine) category: String,
 }
 
-/// One way to make free values for a column.
+/// One way to make spare values for a column.
 #[derive(Clone, Debug)]
-pub(in crate::engine) struct FreeValueSource {
+pub(in crate::engine) struct SpareValueSource {
     /// A query of values to choose from; it can read `held` and `own`.
     candidates: String,
     /// If true, the values are used without a check that no row holds them.
-    is_surely_free: bool,
+    is_surely_spare: bool,
 }
 
 /// How many values are made from each row's own value. The fewer rows there are, the more values are made for each.
@@ -48,7 +48,7 @@ pub(in crate::engine) fn statements(
 pub(in crate::engine) fn statement(
     relations: &Relations,
     column: &Column,
-    way: &FreeValueSource,
+    way: &SpareValueSource,
     rows: i64,
     own: &str,
 ) -> String {
@@ -58,7 +58,7 @@ pub(in crate::engine) fn statement(
         relations.column("s", &column.name),
     );
     let (base, equals) = (&column.base_type, &column.equals);
-    let free = match way.is_surely_free {
+    let spare = match way.is_surely_spare {
         true => "select c.value from candidates c".to_owned(),
         false => format!(
             "select distinct c.value from candidates c \
@@ -77,12 +77,12 @@ with held as (
     {}
 )
 select row_number() over () as k, f.value
-from ({free} limit {rows}) f",
+from ({spare} limit {rows}) f",
         way.candidates
     )
 }
 
-fn ways(column: &Column, kind: &TypeKind, rows: i64) -> Vec<FreeValueSource> {
+fn ways(column: &Column, kind: &TypeKind, rows: i64) -> Vec<SpareValueSource> {
     let base = column.base_type.as_str();
     match (base, kind.kind.as_str(), kind.category.as_str()) {
         (_, "e", _) => vec![checked(format!("select unnest(enum_range(null::{base}))"))],
@@ -105,7 +105,7 @@ fn ways(column: &Column, kind: &TypeKind, rows: i64) -> Vec<FreeValueSource> {
     }
 }
 
-fn others(base: &str, rows: i64) -> Vec<FreeValueSource> {
+fn others(base: &str, rows: i64) -> Vec<SpareValueSource> {
     match base {
         "oid" => vec![series("g::oid", rows)],
         "pg_lsn" => vec![series("('0/' || to_hex(g))::pg_lsn", rows)],
@@ -149,7 +149,7 @@ fn others(base: &str, rows: i64) -> Vec<FreeValueSource> {
     }
 }
 
-fn times(base: &str, rows: i64) -> Vec<FreeValueSource> {
+fn times(base: &str, rows: i64) -> Vec<SpareValueSource> {
     match base {
         "date" => moments(base, "g", rows),
         "timestamp without time zone" | "timestamp with time zone" => {
@@ -164,7 +164,7 @@ fn times(base: &str, rows: i64) -> Vec<FreeValueSource> {
     }
 }
 
-fn addresses(base: &str, rows: i64) -> Vec<FreeValueSource> {
+fn addresses(base: &str, rows: i64) -> Vec<SpareValueSource> {
     match base {
         "inet" => vec![
             series("inet '240.0.0.0' + g", rows),
@@ -179,23 +179,23 @@ fn addresses(base: &str, rows: i64) -> Vec<FreeValueSource> {
 const RANDOM: &str =
     "encode(sha256(convert_to(concat(random(), clock_timestamp(), g), 'UTF8')), 'hex')";
 
-pub(in crate::engine) fn sure(candidates: String) -> FreeValueSource {
-    FreeValueSource {
+pub(in crate::engine) fn sure(candidates: String) -> SpareValueSource {
+    SpareValueSource {
         candidates,
-        is_surely_free: true,
+        is_surely_spare: true,
     }
 }
 
-pub(in crate::engine) fn checked(candidates: String) -> FreeValueSource {
-    FreeValueSource {
+pub(in crate::engine) fn checked(candidates: String) -> SpareValueSource {
+    SpareValueSource {
         candidates,
-        is_surely_free: false,
+        is_surely_spare: false,
     }
 }
 
 /// Makes values by counting. `value` is an SQL expression of the number `g`. There are more numbers than values in use,
-/// so that some values are free.
-fn series(value: &str, rows: i64) -> FreeValueSource {
+/// so that some values are spare.
+fn series(value: &str, rows: i64) -> SpareValueSource {
     checked(format!(
         "select {value} from generate_series(1, {rows} + (select count(*) from held)) g"
     ))
@@ -203,7 +203,7 @@ fn series(value: &str, rows: i64) -> FreeValueSource {
 
 /// Makes values by varying the row's own value. `value` is an SQL expression of `o.value` and should give another value
 /// for each `g`.
-fn own(base: &str, value: &str, rows: i64) -> FreeValueSource {
+fn own(base: &str, value: &str, rows: i64) -> SpareValueSource {
     let tries = tries(rows);
     checked(format!(
         "select ({value})::{base} from own o, generate_series(1, {tries}) g where o.value is not null"
@@ -215,7 +215,7 @@ const SHORTEST_TOKEN: usize = 16;
 /// The length, in hexadecimal digits, of the longest random text. A longer one would be no better.
 const LONGEST_TOKEN: usize = 32;
 
-fn texts(column: &Column, rows: i64) -> Vec<FreeValueSource> {
+fn texts(column: &Column, rows: i64) -> Vec<SpareValueSource> {
     let base = column.base_type.as_str();
     let limit = length_limit(column);
     let fits = |length: usize| limit.is_none_or(|limit| limit >= length);
@@ -282,7 +282,7 @@ fn in_parentheses(type_: &str) -> Option<&str> {
     rest.split_once(')').map(|(inside, _)| inside)
 }
 
-fn numbers(column: &Column, rows: i64) -> Vec<FreeValueSource> {
+fn numbers(column: &Column, rows: i64) -> Vec<SpareValueSource> {
     let base = column.base_type.as_str();
     let scale = in_parentheses(&column.exact_type)
         .and_then(|inside| inside.split_once(','))
@@ -329,7 +329,7 @@ fn bits(column: &Column) -> String {
 }
 
 /// Arrays with the same elements but other subscripts are different values.
-fn arrays(base: &str, rows: i64) -> Vec<FreeValueSource> {
+fn arrays(base: &str, rows: i64) -> Vec<SpareValueSource> {
     let element = base.strip_suffix("[]").unwrap_or(base);
     vec![
         own(
@@ -345,7 +345,7 @@ fn arrays(base: &str, rows: i64) -> Vec<FreeValueSource> {
     ]
 }
 
-fn moments(base: &str, step: &str, rows: i64) -> Vec<FreeValueSource> {
+fn moments(base: &str, step: &str, rows: i64) -> Vec<SpareValueSource> {
     let finite = "from held h where isfinite(h.value)";
     let literal = quote::literal("2000-01-01");
     vec![
@@ -359,7 +359,7 @@ fn moments(base: &str, step: &str, rows: i64) -> Vec<FreeValueSource> {
 }
 
 /// Ways to make ranges, or multiranges of one range each.
-fn ranges(base: &str, range: &str, rows: i64) -> Vec<FreeValueSource> {
+fn ranges(base: &str, range: &str, rows: i64) -> Vec<SpareValueSource> {
     let (point, step, start) = match range {
         "int4range" => ("integer", "g * 2", "0"),
         "int8range" => ("bigint", "g * 2", "0"),

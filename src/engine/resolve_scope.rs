@@ -1,8 +1,8 @@
-//! Finds what a run syncs: the two tables, and the rows of its tenant in them.
+//! Resolves the scope of a run: the two tables, and the rows of its tenant in them.
 
 use crate::db::{Local, Remote, Tx};
 
-use super::relations::refusals::refuse_occupied;
+use super::relations::refuse_wrong_table::refuse_occupied;
 use super::relations::{Relations, locks, look};
 use super::scope::{Scope, try_tenant};
 use super::{Job, SyncError};

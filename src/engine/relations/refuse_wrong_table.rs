@@ -1,4 +1,4 @@
-//! Refuses a sync of the wrong rows: remote and local are the same table, or the local table holds another tenant's
+//! Refuses a sync of the wrong table: remote and local are the same table, or the local table holds another tenant's
 //! meters.
 
 use crate::db::catalog::{self, Relation};
@@ -6,7 +6,7 @@ use crate::db::{Local, Remote, Tx, param};
 use crate::model::RunId;
 
 use super::missing_names::missing;
-use crate::engine::{Job, SyncError, TableOwner};
+use crate::engine::{Job, OtherTenant, SyncError};
 
 /// Looks up the local table. Fails if it does not exist or is not a table.
 pub(in crate::engine) async fn local_table(
@@ -58,13 +58,13 @@ select exists (
 /// allowed the change, or it is being synced for another tenant right now, which nobody can allow.
 pub(in crate::engine) fn refuse_occupied(here: &Relation, job: &Job<'_>) -> Result<(), SyncError> {
     let table = here.shown();
-    match &job.table_owner {
-        TableOwner::Running => Err(SyncError::TableBusy(table)),
-        TableOwner::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {
+    match &job.other_tenant {
+        OtherTenant::Running => Err(SyncError::TableBusy(table)),
+        OtherTenant::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {
             table,
             found: found.clone(),
             wanted: job.tenant.clone(),
         }),
-        TableOwner::Tenant(_) | TableOwner::Nobody => Ok(()),
+        OtherTenant::Tenant(_) | OtherTenant::Nobody => Ok(()),
     }
 }

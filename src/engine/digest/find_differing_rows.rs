@@ -7,11 +7,11 @@
 use std::pin::pin;
 
 use crate::db::{DbError, Remote, Side, Tx, both};
-use crate::engine::{Extent, RunContext, SyncError};
+use crate::engine::{RowSelection, RunContext, SyncError};
 
 use super::buckets::DifferingBuckets;
-use super::compare_hashes;
 use super::compare_sums::{self, Sums};
+use super::find_differing_buckets;
 use super::row_hash::RowSide;
 use super::sum_cursor::grouped_by_hash;
 
@@ -34,8 +34,8 @@ pub(super) async fn narrow(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     differing: &DifferingBuckets,
-) -> Result<Option<Extent>, SyncError> {
-    let Some(extent) = differing.extent(run.relations) else {
+) -> Result<Option<RowSelection>, SyncError> {
+    let Some(selection) = differing.selection(run.relations) else {
         return Ok(None);
     };
     let few = match remote.is_near() {
@@ -43,13 +43,13 @@ pub(super) async fn narrow(
         false => FEW_BUCKETS,
     };
     if differing.numbers.len() <= few || differing.rows() > MOST_LISTED {
-        return Ok(Some(extent));
+        return Ok(Some(selection));
     }
-    let sql = |row| statement(run, differing, &extent, row);
+    let sql = |row| statement(run, differing, &selection, row);
     let (there, here) = (sql(RowSide::Remote), sql(RowSide::Local));
     let (there, here) = both(list(remote, &there), list(run.local, &here)).await?;
     let (Some(there), Some(here)) = (there, here) else {
-        return Ok(Some(extent));
+        return Ok(Some(selection));
     };
     let tags = compare_sums::unmatched(&there, &here);
     let tags: Vec<String> = tags
@@ -71,7 +71,7 @@ const GROUPS: u32 = 256;
 fn statement(
     run: &RunContext<'_>,
     differing: &DifferingBuckets,
-    extent: &Extent,
+    selection: &RowSelection,
     row: RowSide,
 ) -> String {
     let relations = run.relations;
@@ -79,16 +79,16 @@ fn statement(
         RowSide::Remote => (
             format!("{} r", relations.remote_from),
             &run.scope.remote_filter,
-            &extent.remote,
+            &selection.remote,
         ),
         RowSide::Local => (
             format!("{} l", relations.local),
             &run.scope.local_filter,
-            &extent.local,
+            &selection.local,
         ),
     };
     let tag = differing.buckets.tag(relations, row);
-    let hasher = compare_hashes::hasher(run.job, differing.buckets.mode());
+    let hasher = find_differing_buckets::hasher(run.job, differing.buckets.mode());
     let hash = differing.what.hash(hasher, relations, row);
     format!(
         "-- compare the rows

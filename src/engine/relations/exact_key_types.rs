@@ -1,4 +1,4 @@
-//! Decides by the types of the key columns whether keys can be compared without the local table's own operators: by
+//! Tells which types of key columns are exact, so that keys can be compared without the local table's own operators: by
 //! their buckets, or by their texts.
 
 use crate::db::catalog::Column;

@@ -9,7 +9,7 @@ use crate::db::{DbError, Local, Tx};
 use crate::model::saturating_i64;
 
 use super::choose_copy_format::Format;
-use super::copy_rows;
+use super::split_copy_data;
 
 /// The table into which rows are relayed.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ pub(in crate::engine) async fn copy_again(
     rows: &[Bytes],
 ) -> Result<i64, DbError> {
     let mut sink = pin!(local.copy_in(write).await?);
-    let (head, tail) = (copy_rows::head(format), copy_rows::tail(format));
+    let (head, tail) = (split_copy_data::head(format), split_copy_data::tail(format));
     let (head, tail) = (Bytes::from_static(head), Bytes::from_static(tail));
     let mut piece = BytesMut::new();
     for row in [&head].into_iter().chain(rows).chain([&tail]) {

@@ -10,7 +10,7 @@ use crate::db::row_constraints::UniquenessRule;
 use crate::db::{DbError, lossless_json, param, quote};
 
 use super::collisions::{as_view, collide, entries, movable, wanted};
-use super::referencing_rows;
+use super::keep_references;
 use crate::engine::plan::Step;
 use crate::engine::record_changes::{self, ValueForm};
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
@@ -145,7 +145,7 @@ pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column)
         true => format!(
             "not exists (select from {} c where {})",
             reference.table,
-            referencing_rows::refers(reference)
+            keep_references::refers(reference)
         ),
         false => "false".to_owned(),
     });

@@ -1,5 +1,5 @@
-//! Compares both sides by hashes of their rows, or of the keys only. Each server hashes its own rows, both at the same
-//! time.
+//! Finds the buckets that differ: compares both sides by hashes of their rows, or of the keys only. Each server hashes
+//! its own rows, both at the same time.
 //!
 //! Two different rows count as equal if their hashes collide, with a probability of about 2^-64 per row. Each run uses
 //! another seed, so rows that collide once do not collide again. In addition, contents are compared by two hashes from

@@ -1,9 +1,9 @@
-//! Fills the temporary table of free values, and builds the SQL for the rows that will get them.
+//! Fills the temporary table of spare values, and builds the SQL for the rows that will get them.
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param};
 
-use super::free_values::TypeKind;
+use super::spare_values::TypeKind;
 use crate::engine::RunContext;
 
 /// The SQL after `from` for the local rows `l` of the rows `h` of `meter_sync_holder` that meet a condition.
@@ -17,12 +17,12 @@ join {} l on {} and {}",
     )
 }
 
-pub(in crate::engine) async fn fill(local: &Tx<'_, Local>, free: &str) -> Result<(), DbError> {
+pub(in crate::engine) async fn fill(local: &Tx<'_, Local>, spare: &str) -> Result<(), DbError> {
     local.pin_path().await?;
     local
         .batch("-- drop the last free values\ndrop table if exists pg_temp.meter_sync_free")
         .await?;
-    local.batch(free).await?;
+    local.batch(spare).await?;
     local
         .batch("-- analyze the free values\nanalyze pg_temp.meter_sync_free")
         .await?;

@@ -1,5 +1,5 @@
-//! Ends the remote transaction, and finds tables that were rewritten after its snapshot was taken and before it first
-//! read them.
+//! Commits the remote transaction, unless a table was rewritten after its snapshot was taken and before it first read
+//! the table.
 //!
 //! Some tables cannot be locked before the snapshot is taken: those that a view, policy or function reads by itself,
 //! and those of which the role may read only some columns (see `relations::locks`). If such a table was truncated or

@@ -1,5 +1,5 @@
-//! Finds the meters that a plan would make inactive, and compares them with those that a person was shown.
-//! `store::held_sets` keeps the sets of meters that the brake held back.
+//! The planned deactivations: finds the meters that a plan would make inactive, and compares them with those that a
+//! person was shown. `store::held_sets` keeps the sets of meters that the brake held back.
 
 use tokio_postgres::Row;
 
