@@ -32,8 +32,8 @@ pub(super) struct LastServerMessage(Arc<Mutex<Option<(Instant, Error)>>>);
 impl LastServerMessage {
     fn keep(&self, error: Error) {
         if error.as_db_error().is_some() {
-            let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *words = Some((Instant::now(), error));
+            let mut last_message = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *last_message = Some((Instant::now(), error));
         }
     }
 
@@ -43,8 +43,8 @@ impl LastServerMessage {
         if !error.is_closed() {
             return error;
         }
-        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match words.take() {
+        let mut last_message = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match last_message.take() {
             Some((at, said)) if at >= since => said,
             Some(_) | None => error,
         }
@@ -56,15 +56,15 @@ impl LastServerMessage {
 pub(super) struct Connector {
     side: SideName,
     endpoint: Mutex<Arc<Endpoint>>,
-    words: LastServerMessage,
+    last_message: LastServerMessage,
 }
 
 impl Connector {
-    pub(super) fn new(side: SideName, endpoint: Endpoint, words: LastServerMessage) -> Self {
+    pub(super) fn new(side: SideName, endpoint: Endpoint, last_message: LastServerMessage) -> Self {
         Self {
             side,
             endpoint: Mutex::new(Arc::new(endpoint)),
-            words,
+            last_message,
         }
     }
 
@@ -90,7 +90,7 @@ impl Connector {
 /// A request to open one connection.
 struct ConnectRequest {
     endpoint: Arc<Endpoint>,
-    words: LastServerMessage,
+    last_message: LastServerMessage,
 }
 
 impl ConnectRequest {
@@ -223,7 +223,7 @@ impl ConnectRequest {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let carry = carry(connection, self.words.clone());
+        let carry = carry(connection, self.last_message.clone());
         #[expect(
             clippy::disallowed_methods,
             reason = "it ends with the connection, and the pool aborts it"
@@ -256,7 +256,7 @@ impl Manager for Connector {
         // Boxed as a trait object; otherwise the types of the futures around it are too deep for the compiler.
         let call = ConnectRequest {
             endpoint: self.endpoint(),
-            words: self.words.clone(),
+            last_message: self.last_message.clone(),
         };
         let dialing: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(call.dial());
         dialing.await
@@ -274,10 +274,13 @@ impl Manager for Connector {
 
 /// Drives a connection until it ends. Stores the last error before it drops the connection: once the connection is
 /// dropped, a waiting statement fails and looks for that error.
-async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastServerMessage) {
+async fn carry(
+    connection: impl Future<Output = Result<(), Error>>,
+    last_message: LastServerMessage,
+) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
-        words.keep(error);
+        last_message.keep(error);
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Database<S> {
     clock: ServerClock,
     /// One permit for each connection that may be used to answer requests, so that the others stay free for runs.
     readers: Arc<Semaphore>,
-    words: LastServerMessage,
+    last_message: LastServerMessage,
     side: PhantomData<S>,
 }
 
@@ -106,7 +106,7 @@ pub struct Connection<S> {
     answer_due: AtomicBool,
     waits: Timeouts,
     clock: ServerClock,
-    words: LastServerMessage,
+    last_message: LastServerMessage,
     /// The permit of a connection that answers requests; `None` for other connections.
     _reader: Option<OwnedSemaphorePermit>,
     side: PhantomData<S>,
@@ -128,18 +128,22 @@ impl<S: Side> Database<S> {
 
     /// Creates a pool for the endpoint, with connections for `runs` runs at a time. Nothing connects yet.
     pub fn for_runs(endpoint: &Endpoint, limits: &Limits, runs: usize) -> Result<Self, DbError> {
-        let words = LastServerMessage::default();
+        let last_message = LastServerMessage::default();
         // There is no `create_timeout`: each attempt to connect has a limit of its own.
-        let pool = Pool::builder(Connector::new(S::NAME, endpoint.clone(), words.clone()))
-            .max_size(S::connections_for(runs))
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(limits.connect_timeout))
-            .recycle_timeout(Some(limits.connect_timeout))
-            .build()
-            .map_err(|source| DbError::Pool {
-                side: S::NAME,
-                source,
-            })?;
+        let pool = Pool::builder(Connector::new(
+            S::NAME,
+            endpoint.clone(),
+            last_message.clone(),
+        ))
+        .max_size(S::connections_for(runs))
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(limits.connect_timeout))
+        .recycle_timeout(Some(limits.connect_timeout))
+        .build()
+        .map_err(|source| DbError::Pool {
+            side: S::NAME,
+            source,
+        })?;
         let waits = Timeouts {
             connect: limits.connect_timeout,
             statement: limits.statement_timeout,
@@ -151,7 +155,7 @@ impl<S: Side> Database<S> {
             waits,
             clock: ServerClock::default(),
             readers: Arc::new(Semaphore::new(S::FOR_REQUESTS)),
-            words,
+            last_message,
             side: PhantomData,
         })
     }
@@ -208,7 +212,7 @@ impl<S: Side> Database<S> {
             answer_due: AtomicBool::new(false),
             waits: self.waits,
             clock: self.clock.clone(),
-            words: self.words.clone(),
+            last_message: self.last_message.clone(),
             _reader: reader,
             side: PhantomData,
         })
@@ -295,7 +299,7 @@ impl<S: Side> Connection<S> {
             .await
             .map_err(|_elapsed| DbError::silence::<S>(name, waits.answer()))?
             .map_err(|source| DbError::query::<S>(OPEN, source))?;
-        let mut tx = Tx::new(inner, &self.answer_due, waits, self.words.clone());
+        let mut tx = Tx::new(inner, &self.answer_due, waits, self.last_message.clone());
         let settings = format!(
             "{PINNED}{settings}set local application_name = {}; ",
             quote::literal(&format!("meter-sync {name}"))
