@@ -89,7 +89,7 @@ async fn refuse_duplicates(
     relations: &Relations,
     scope: &Scope,
 ) -> Result<(), SyncError> {
-    if let Some(oid) = relations.offered.remote_relation {
+    if let Some(oid) = relations.all_columns.remote_relation {
         tx.pin_path().await?;
         let unique = catalog::unique_indexes(tx, oid).await?;
         let has_heirs = has_heirs(tx, oid).await?;

@@ -1,5 +1,4 @@
-//! TLS for database connections as libpq's `sslmode` defines it
-//! (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
+//! Database TLS as libpq's `sslmode` defines it (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
 //!
 //! It differs from libpq in these points. Each is stricter than libpq or due to the TLS library:
 //!

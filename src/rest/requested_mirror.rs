@@ -68,10 +68,10 @@ impl FromRequestParts<Shared> for RequestedMirror {
         parts: &mut Parts,
         shared: &Shared,
     ) -> Result<Self, ProblemDetails> {
-        let scope = MirrorRequest::of(parts);
+        let mirror_request = MirrorRequest::of(parts);
         Ok(Self {
-            mirror: scope.find(&shared.mirrors).await?,
-            folder: scope.folder,
+            mirror: mirror_request.find(&shared.mirrors).await?,
+            folder: mirror_request.folder,
         })
     }
 }

@@ -70,11 +70,11 @@ pub(super) fn route() -> Route {
 
 async fn list(
     State(Shared { mirrors, .. }): State<Shared>,
-    scope: MirrorRequest,
+    mirror_request: MirrorRequest,
     RequestArguments(given): RequestArguments,
 ) -> Result<Response, ProblemDetails> {
     let query = TenantsQuery {
-        visible: scope.visible(),
+        visible: mirror_request.visible(),
         ..read(given)?
     };
     let page = page(mirrors.overview(&query).await)?;

@@ -189,7 +189,7 @@ fn has_type(relations: &Relations, column: &KnownColumn) -> bool {
 
 fn has_local(relations: &Relations, name: &str) -> bool {
     relations
-        .offered
+        .all_columns
         .local
         .iter()
         .any(|column| column.name == name)

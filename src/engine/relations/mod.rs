@@ -66,7 +66,7 @@ pub struct Relations {
     /// The local column that holds the tenant's id; `None` if the table holds the rows of one tenant only.
     pub local_tenant: Option<Column>,
     /// All columns of both sides, synced or not.
-    pub offered: AllColumns,
+    pub all_columns: AllColumns,
 }
 
 impl Relations {
@@ -208,13 +208,13 @@ fn of_both(
     let has_exact_key = keys().all(|(there, here)| exact_key_types::is_exact(there, here));
     let versions = basis(there, here, &columns, &remote_columns, mapping).filter(|_| has_exact_key);
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
-    let offered = AllColumns {
+    let all_columns = AllColumns {
         remote_relation: there.oid,
         remote: there.columns.clone(),
         local: here.columns.clone(),
     };
     Relations {
-        offered,
+        all_columns,
         local_oid: here.oid,
         constraints: RowConstraints::default(),
         remote_tenant,

@@ -311,7 +311,7 @@ fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
 /// column.
 fn has_no_tenant(run: &RunContext<'_>) -> String {
     let tenant = &run.job.mapping.tenant_column;
-    let mut columns = run.relations.offered.local.iter();
+    let mut columns = run.relations.all_columns.local.iter();
     match columns.any(|column| column.name == *tenant) {
         true => format!("l.{} is null", quote::identifier(tenant)),
         false => "false".to_owned(),
