@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirrors;
-use crate::schedule::Pace;
+use crate::schedule::SlotDelays;
 use crate::shutdown::{DRAIN, Shutdown};
 use crate::{http, mcp, page, rest, schedule, telemetry};
 
@@ -92,7 +92,7 @@ impl App {
         if let Some(line) = config.schedule.clone() {
             let slots = schedule::run(
                 line,
-                Pace::new(config.jitter),
+                SlotDelays::new(config.jitter),
                 self.mirrors.clone(),
                 self.shutdown.token(),
             );

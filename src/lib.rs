@@ -1,9 +1,9 @@
 //! meter-sync keeps a site's local Postgres copy of its meters equal to its organisation's rows in
 //! a central Postgres.
 
-mod address;
 pub mod app;
 mod arguments;
+mod badges;
 pub mod check;
 pub mod cli;
 pub mod clock;
@@ -17,7 +17,6 @@ pub mod engine;
 pub mod error;
 mod hex_digest;
 pub mod http;
-mod looks;
 pub mod mcp;
 pub mod mirrors;
 pub mod model;
@@ -29,3 +28,4 @@ pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod trace_id;
+mod url_path;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 
-use super::{Arguments, BadArgument};
+use super::read_arguments::{Arguments, BadArgument};
 
 /// The bounds of `history`: how many past runs a status lists.
 pub(crate) const HISTORY: IntegerArgument = IntegerArgument::new("history", 0..=50);

@@ -17,20 +17,21 @@ use crate::mirrors::tenant::{self, TenantCheck};
 use crate::model::TenantId;
 
 use connections::CheckedConnection;
-use tables::CheckedTables;
-use tenant_rows::RowLimit;
+use synced_columns::CheckedTables;
+use tenant_rows::RowsToRead;
 
-mod all_tenants;
-mod column_drift;
+mod changed_remote_columns;
 mod connections;
-mod inherited_keys;
-mod limits;
+mod duplicate_keys;
 mod listed_hosts;
+mod own_tables;
 mod privileges;
 mod publications;
 mod sequences;
-mod several;
-mod tables;
+mod server_limits;
+mod several_tenants;
+mod synced_columns;
+mod tenant_list;
 mod tenant_rows;
 mod triggers_and_policies;
 mod used_objects;
@@ -83,8 +84,15 @@ const LOOKED_AT: usize = 3;
 /// sync. If a process keeps several tenants, this is done for the first few.
 pub async fn run(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
-        true => Box::pin(look(config, RowLimit::All)).await,
-        false => Box::pin(several::look_at_several(config, RowLimit::All, LOOKED_AT)).await,
+        true => Box::pin(look(config, RowsToRead::All)).await,
+        false => {
+            Box::pin(several_tenants::look_at_several(
+                config,
+                RowsToRead::All,
+                LOOKED_AT,
+            ))
+            .await
+        }
     }
 }
 
@@ -92,12 +100,19 @@ pub async fn run(config: &Config) -> Vec<Finding> {
 /// does not look for duplicate keys. If a process keeps several tenants, checks only the rows of the first.
 pub async fn run_quick(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
-        true => Box::pin(look(config, RowLimit::First)).await,
-        false => Box::pin(several::look_at_several(config, RowLimit::First, 1)).await,
+        true => Box::pin(look(config, RowsToRead::First)).await,
+        false => {
+            Box::pin(several_tenants::look_at_several(
+                config,
+                RowsToRead::First,
+                1,
+            ))
+            .await
+        }
     }
 }
 
-async fn look(config: &Config, extent: RowLimit) -> Vec<Finding> {
+async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
     let limits = &config.limits;
     let (remote, local) = tokio::join!(
         CheckedConnection::<Remote>::new(config.remote.as_ref(), limits),
@@ -113,11 +128,11 @@ async fn look(config: &Config, extent: RowLimit) -> Vec<Finding> {
     if let Some(remote) = &mut remote {
         findings.push(privileges::remote_is_only_read(remote).await);
     }
-    findings.extend(limits::of_both(remote.as_mut(), local.as_mut(), config).await);
+    findings.extend(server_limits::of_both(remote.as_mut(), local.as_mut(), config).await);
     let mut tenant = None;
     if let Some(local) = &mut local {
         findings.extend(triggers_and_policies::of(local, &config.mapping).await);
-        findings.push(tables::of_our_own(local).await);
+        findings.push(own_tables::finding(local).await);
         findings.push(privileges::temporary_tables(local).await);
         let finding = tenant_of(local, config).await;
         findings.push(match finding {
@@ -129,7 +144,7 @@ async fn look(config: &Config, extent: RowLimit) -> Vec<Finding> {
         });
     }
     let (remote, local) = (remote.as_mut(), local.as_mut());
-    findings.extend(tables_and_rows(config, remote, local, tenant.as_ref(), extent).await);
+    findings.extend(tables_and_rows(config, remote, local, tenant.as_ref(), rows_to_read).await);
     findings.push(schedule(config, clock::now()));
     findings
 }
@@ -140,23 +155,23 @@ async fn tables_and_rows(
     remote: Option<&mut CheckedConnection<Remote>>,
     local: Option<&mut CheckedConnection<Local>>,
     tenant: Option<&TenantId>,
-    extent: RowLimit,
+    rows_to_read: RowsToRead,
 ) -> Vec<Finding> {
     let mapping = &config.mapping;
     let mut findings = Vec::new();
     match (remote, local, tenant) {
         (Some(remote), Some(local), Some(tenant)) => {
-            let (found, both) = tables::relations(remote, local, mapping, tenant).await;
+            let (found, both) = synced_columns::findings(remote, local, mapping, tenant).await;
             findings.extend(found);
             let relations = both.as_ref().map(|both| &both.relations);
             findings.push(privileges::remote_table(remote, mapping, relations).await);
             findings.push(privileges::local_table(local, mapping, relations).await);
             if let Some(both @ CheckedTables { relations, scope }) = &both {
                 findings.extend(used_objects::finding(local, relations).await);
-                findings.extend(column_drift::findings(local, mapping, relations).await);
+                findings.extend(changed_remote_columns::findings(local, mapping, relations).await);
                 findings.extend(sequences::findings(local, relations).await);
-                findings.extend(inherited_keys::finding(local, relations, scope).await);
-                findings.push(tenant_rows::remote(remote, config, both, extent).await);
+                findings.extend(duplicate_keys::finding(local, relations, scope).await);
+                findings.push(tenant_rows::remote(remote, config, both, rows_to_read).await);
                 findings.extend(tenant_rows::tenant_indexes(remote, local, mapping, both).await);
             }
         }

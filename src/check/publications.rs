@@ -4,7 +4,7 @@
 
 use super::{Finding, Verdict};
 use crate::db::catalog::Relation;
-use crate::db::table_family::family;
+use crate::db::table_family_sql::family;
 use crate::db::{DbError, Local, PUBLICATION_REMEDY, Tx, param};
 use crate::error::{ErrorCode, Failure};
 

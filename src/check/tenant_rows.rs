@@ -1,7 +1,7 @@
 //! Checks the tenant's rows on the remote, and the indexes on the tenant column on both sides.
 
 use super::connections::CheckedConnection;
-use super::tables::CheckedTables;
+use super::synced_columns::CheckedTables;
 use super::{Finding, Verdict};
 use crate::config::{Config, Mapping, Source};
 use crate::db::{DbError, Local, Remote, Side, Tx, catalog, param, quote};
@@ -10,7 +10,7 @@ use crate::model::TenantId;
 
 /// How many of the tenant's remote rows are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RowLimit {
+pub(super) enum RowsToRead {
     /// The first 100 rows, for a page that must not wait.
     First,
     /// All rows, as in a run.
@@ -20,28 +20,28 @@ pub(super) enum RowLimit {
 /// The subject of the finding about the tenant's remote rows.
 pub(super) const SUBJECT: &str = "remote meters";
 
-/// The number of rows to compute with [`RowLimit::First`].
+/// The number of rows to compute with [`RowsToRead::First`].
 const FIRST: u32 = 100;
 
 /// Counts the tenant's remote meters and computes their columns on the remote, which sends only the counts. With
-/// [`RowLimit::All`] this finds what would make every run fail: a row for which a view fails, or a duplicate key.
+/// [`RowsToRead::All`] this finds what would make every run fail: a row for which a view fails, or a duplicate key.
 pub(super) async fn remote(
     remote: &mut CheckedConnection<Remote>,
     config: &Config,
     tables: &CheckedTables,
-    extent: RowLimit,
+    rows_to_read: RowsToRead,
 ) -> Finding {
     let CheckedTables { relations, scope } = tables;
     let tenant = &scope.tenant;
     let source = &config.mapping.source;
     let looked = async {
         let tx = remote.look_at_rows(source).await?;
-        let count: i64 = match extent {
-            RowLimit::First => {
+        let count: i64 = match rows_to_read {
+            RowsToRead::First => {
                 tx.batch(&compute(relations, scope, Some(FIRST))).await?;
                 tx.query_one(&count(relations, scope), &[]).await?.get(0)
             }
-            RowLimit::All => {
+            RowsToRead::All => {
                 // The statement may take as long as a whole run.
                 tx.allow_each_statement(config.limits.run_timeout).await?;
                 tx.query_one(&compute(relations, scope, None), &[])
@@ -52,7 +52,7 @@ pub(super) async fn remote(
         if count == 0 {
             return Ok(none(&tx, &config.mapping, tenant).await?);
         }
-        if extent == RowLimit::All {
+        if rows_to_read == RowsToRead::All {
             refuse_duplicates(&tx, relations, scope).await?;
         }
         let hidden = match engine::may_hide_rows(&tx, source).await? {
@@ -89,7 +89,7 @@ async fn refuse_duplicates(
     relations: &Relations,
     scope: &Scope,
 ) -> Result<(), SyncError> {
-    if let Some(oid) = relations.offered.remote_relation {
+    if let Some(oid) = relations.all_columns.remote_relation {
         tx.pin_path().await?;
         let unique = catalog::unique_indexes(tx, oid).await?;
         let has_heirs = has_heirs(tx, oid).await?;

@@ -6,7 +6,7 @@ use super::connections::CheckedConnection;
 use super::{Finding, Verdict, publications};
 use crate::config::Mapping;
 use crate::db::catalog::{self, Relation};
-use crate::db::table_family::family;
+use crate::db::table_family_sql::family;
 use crate::db::{DbError, Local, Tx, param};
 use crate::engine::SyncError;
 

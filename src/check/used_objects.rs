@@ -6,7 +6,7 @@
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
-use crate::db::table_family::family;
+use crate::db::table_family_sql::family;
 use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
 use crate::error::{ErrorCode, Failure};

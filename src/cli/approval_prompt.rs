@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Report;
 use crate::config::Environment;
-use crate::model::HeldBack;
+use crate::model::HeldDeactivations;
 use crate::printable;
 
 /// Printed if there is no terminal to ask on. Scripts have none, and neither do programs that an assistant starts.
@@ -17,7 +17,10 @@ const NOBODY: &str = "--allow-mass-deactivation asks on the terminal, and there 
 
 /// Shows the held-back meters on the terminal and asks the person to type how many there are. Returns whether exactly
 /// that number was typed; `false` if there is no terminal or `stopped` is cancelled.
-pub(super) async fn lets_pass(held: &HeldBack, stopped: CancellationToken) -> anyhow::Result<bool> {
+pub(super) async fn lets_pass(
+    held: &HeldDeactivations,
+    stopped: CancellationToken,
+) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         Report::ask(NOBODY)?;
         return Ok(false);

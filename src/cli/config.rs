@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Report;
 use super::report::on_one_line;
-use crate::config::{Environment, ListedSetting, SettingFlags, list};
+use crate::config::{EffectiveSetting, Environment, SettingFlags, list};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigArgs {
@@ -16,7 +16,7 @@ pub(super) struct ConfigArgs {
 /// What `config --json` prints.
 #[derive(Debug, Serialize)]
 struct ConfigReport {
-    settings: Vec<ListedSetting>,
+    settings: Vec<EffectiveSetting>,
 }
 
 impl ConfigArgs {
@@ -30,8 +30,8 @@ impl ConfigArgs {
     }
 }
 
-fn line(listed: &ListedSetting) -> String {
-    let ListedSetting {
+fn line(listed: &EffectiveSetting) -> String {
+    let EffectiveSetting {
         setting,
         value,
         place,

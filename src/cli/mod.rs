@@ -10,7 +10,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use crate::app::App;
 use crate::config::{Config, Environment, LogSettings, SettingFlags};
 use crate::db::Database;
-use crate::mcp::manifest::manifest;
+use crate::mcp::bundle_manifest::manifest;
 use crate::mirrors::RUN_ENDED;
 use crate::shutdown::Shutdown;
 use crate::telemetry;

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::RunReport;
 use crate::mirrors::{Allow, Mirror, Mirrors, Request, Requested, Ticket, approval_of};
-use crate::model::{Permission, Progress, RunId, Trigger};
+use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
 use crate::shutdown::Shutdown;
 
 #[derive(Debug, clap::Args)]
@@ -100,11 +100,11 @@ impl SyncArgs {
 
     fn request(&self, site: &str) -> Request {
         let (mass_deactivation, approval) = match self.allow_plan {
-            Some(shown) => (Permission::Shown(shown), Some(approval_of(shown))),
+            Some(shown) => (DeactivationApproval::Shown(shown), Some(approval_of(shown))),
             None if self.allow_mass_deactivation && (self.yes || self.dry_run) => {
-                (Permission::Any, Some(ANY_NUMBER.to_owned()))
+                (DeactivationApproval::Any, Some(ANY_NUMBER.to_owned()))
             }
-            None => (Permission::None, None),
+            None => (DeactivationApproval::None, None),
         };
         Request {
             actor: Some(approval_prompt::account(site)),
@@ -124,7 +124,7 @@ impl SyncArgs {
         Request {
             reason: self.reason_with(Some(approval_of(shown))),
             allow: Allow {
-                mass_deactivation: Permission::Shown(shown),
+                mass_deactivation: DeactivationApproval::Shown(shown),
                 ..request.allow
             },
             ..request

@@ -18,7 +18,7 @@ const LONGEST_TEXT: usize = 300;
 
 /// The result of a sweep, as `sync --json` prints it.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct SyncOfMany {
+pub(super) struct PrintedSweep {
     /// The result in one sentence.
     summary: String,
     /// The number of tenants.
@@ -50,7 +50,7 @@ struct TenantRun {
     error: Option<Failure>,
 }
 
-/// The count of [`SyncOfMany`] to which a tenant's run adds.
+/// The count of [`PrintedSweep`] to which a tenant's run adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RunResult {
     Unchanged,
@@ -63,9 +63,9 @@ pub(super) async fn run(
     mirrors: &Mirrors,
     request: &Request,
     shutdown: &Shutdown,
-) -> Result<SyncOfMany, Failure> {
+) -> Result<PrintedSweep, Failure> {
     let bar = progress_bar();
-    let mut synced = SyncOfMany::default();
+    let mut synced = PrintedSweep::default();
     let mut ended = 0;
     let sweep = Box::pin(mirrors.sweep(request, |known, run| {
         ended += 1;
@@ -91,7 +91,7 @@ pub(super) async fn run(
     Ok(synced)
 }
 
-impl SyncOfMany {
+impl PrintedSweep {
     fn add(&mut self, run: TenantRun) {
         match run.result() {
             RunResult::Unchanged => {
@@ -172,7 +172,7 @@ impl TenantRun {
 }
 
 /// Writes a line for each tenant that changed or failed, then the warnings and the summary.
-impl Display for SyncOfMany {
+impl Display for PrintedSweep {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for run in &self.runs {
             writeln!(f, "{run}")?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 
 use super::Limits;
+use super::connection_hosts::{ConnectionHost, ConnectionHosts, SessionAttrs};
 use super::connection_string::{self, Pairs};
-use super::database_servers::{Server, Servers, SessionAttrs};
 use super::endpoint_error::EndpointError;
 use super::libpq_parameters;
 
@@ -16,9 +16,9 @@ const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVES_COUNT: u32 = 3;
 
 /// The parameters of one connection string. All names are ones that this program accepts.
-pub(super) struct Parameters(Vec<(&'static str, String)>);
+pub(super) struct ConnectionParameters(Vec<(&'static str, String)>);
 
-impl Parameters {
+impl ConnectionParameters {
     /// Checks the names, and refuses unknown ones. An empty value counts as not set. If a name occurs twice, the last
     /// value is used.
     pub(super) fn new(pairs: Pairs) -> Result<Self, EndpointError> {
@@ -39,11 +39,11 @@ impl Parameters {
     }
 
     /// Returns the configuration of the driver, and the servers separately. The configuration does not contain
-    /// `ssl_mode`, which [`Parameters::tls`] sets.
+    /// `ssl_mode`, which [`ConnectionParameters::tls`] sets.
     pub(super) fn driver(
         &self,
         limits: &Limits,
-    ) -> Result<(tokio_postgres::Config, Servers), EndpointError> {
+    ) -> Result<(tokio_postgres::Config, ConnectionHosts), EndpointError> {
         let mut pairs = Pairs::new();
         for (name, value) in self
             .0
@@ -88,7 +88,7 @@ impl Parameters {
         &self,
         all: &tokio_postgres::Config,
         limits: &Limits,
-    ) -> Result<Servers, EndpointError> {
+    ) -> Result<ConnectionHosts, EndpointError> {
         let session = match self.get("target_session_attrs") {
             None => SessionAttrs::default(),
             Some(text) => SessionAttrs::parse(text).ok_or(bad(
@@ -98,12 +98,12 @@ impl Parameters {
         };
         let ports = all.get_ports();
         let hosts = all.get_hosts().iter().enumerate();
-        let list = hosts.map(|(index, host)| Server {
+        let list = hosts.map(|(index, host)| ConnectionHost {
             host: host.clone(),
             address: all.get_hostaddrs().get(index).copied(),
             port: ports.get(index).or(ports.first()).copied().unwrap_or(5432),
         });
-        Ok(Servers {
+        Ok(ConnectionHosts {
             list: list.collect(),
             shuffled: all.get_load_balance_hosts() == LoadBalanceHosts::Random,
             session,
@@ -198,14 +198,14 @@ fn check_addresses(driver: &tokio_postgres::Config) -> Result<(), EndpointError>
 mod tests {
     use super::*;
 
-    fn parameters(text: &str) -> Parameters {
-        Parameters::new(connection_string::parse(text).unwrap()).unwrap()
+    fn parameters(text: &str) -> ConnectionParameters {
+        ConnectionParameters::new(connection_string::parse(text).unwrap()).unwrap()
     }
 
     fn refusal(text: &str) -> String {
         let refused = connection_string::parse(text)
             .map_err(EndpointError::from)
-            .and_then(Parameters::new)
+            .and_then(ConnectionParameters::new)
             .and_then(|parameters| {
                 let (mut driver, servers) = parameters.driver(&Limits::default())?;
                 parameters.tls(&mut driver, &servers)

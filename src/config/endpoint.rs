@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Limits;
-use super::connection_parameters::Parameters;
+use super::connection_hosts::{ConnectionHost, ConnectionHosts, SessionAttrs};
+use super::connection_parameters::ConnectionParameters;
 use super::connection_string::{self, Pairs};
-use super::database_servers::{Server, Servers, SessionAttrs};
+use super::database_tls::Tls;
 use super::endpoint_error::EndpointError;
-use super::tls::Tls;
 use super::watched_file::{self, WatchedFile};
 
 /// The connection settings of one database: its servers, the sign-in and TLS. Its `Debug` output shows no secret.
@@ -17,7 +17,7 @@ use super::watched_file::{self, WatchedFile};
 pub struct Endpoint {
     /// The configuration of the driver, without the servers. It holds the password.
     driver: tokio_postgres::Config,
-    servers: Servers,
+    servers: ConnectionHosts,
     sslmode: String,
     tls: Tls,
     /// The input that this endpoint was built from. It is needed to build the endpoint again when one of its files
@@ -59,7 +59,7 @@ impl Endpoint {
             unacknowledged: None,
             file: None,
         };
-        let parameters = Parameters::new(pairs)?;
+        let parameters = ConnectionParameters::new(pairs)?;
         let (mut driver, servers) = parameters.driver(limits)?;
         let tls = parameters.tls(&mut driver, &servers)?;
         Ok(Self {
@@ -132,7 +132,7 @@ impl Endpoint {
     }
 
     /// The servers to connect to.
-    pub fn servers(&self) -> &Servers {
+    pub fn servers(&self) -> &ConnectionHosts {
         &self.servers
     }
 
@@ -159,20 +159,33 @@ impl Endpoint {
 
     /// `host:port/dbname`, for logs and people. It contains neither user nor password.
     pub fn place(&self) -> String {
-        let hosts: Vec<String> = self.servers.list.iter().map(Server::to_string).collect();
+        let hosts: Vec<String> = self
+            .servers
+            .list
+            .iter()
+            .map(ConnectionHost::to_string)
+            .collect();
         format!("{}/{}", hosts.join(","), self.database())
     }
 
     /// Whether both endpoints name the same database: they have a host and port in common, and the same database name.
     pub fn same_database(&self, other: &Self) -> bool {
-        let mut places = self.servers.list.iter().map(Server::canonical);
-        let others: Vec<_> = other.servers.list.iter().map(Server::canonical).collect();
+        let mut places = self.servers.list.iter().map(ConnectionHost::canonical);
+        let others: Vec<_> = other
+            .servers
+            .list
+            .iter()
+            .map(ConnectionHost::canonical)
+            .collect();
         self.database() == other.database() && places.any(|one| others.contains(&one))
     }
 
     /// Whether all servers are on this machine, so that connections to them never leave the machine.
     pub fn is_on_this_machine(&self) -> bool {
-        self.servers.list.iter().all(Server::is_on_this_machine)
+        self.servers
+            .list
+            .iter()
+            .all(ConnectionHost::is_on_this_machine)
     }
 
     /// The name of the database.

@@ -1,7 +1,7 @@
 //! The errors of connection strings. No error repeats a secret.
 
 use super::connection_string::ConninfoError;
-use super::tls::TlsError;
+use super::database_tls::TlsError;
 
 /// Why a connection string cannot be used. It repeats no part of the string.
 #[derive(Debug, thiserror::Error)]

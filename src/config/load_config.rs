@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::error::ConfigError;
-use super::legacy_variables::{self, LegacyPrefix};
+use super::legacy_system_variables::{self, LegacyPrefix};
 use super::log_settings::LogSettings;
+use super::setting_definitions::{Setting, SettingFlags};
 use super::setting_layers::{Environment, FoundValue, Layers};
-use super::settings::{Setting, SettingFlags};
 use super::{
     Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, Source, Tenants, Tokens,
-    oauth_settings, sql_query, table_name, table_pattern, tenants, tokens, value_parsers,
+    oauth_settings, table_name, tenant_table_name, tenants, tokens, trim_query, value_parsers,
 };
 use crate::clock;
 
@@ -167,7 +167,7 @@ impl Side {
                 });
                 (found.place, endpoint)
             }
-            None => match legacy_variables::parameters(environment, self.legacy)? {
+            None => match legacy_system_variables::parameters(environment, self.legacy)? {
                 Some(pairs) => (self.legacy.place(), Endpoint::from_pairs(pairs, limits)),
                 None => return Ok(None),
             },
@@ -187,14 +187,14 @@ fn mapping(layers: &Layers, tenants: &Tenants) -> Result<Mapping, ConfigError> {
     let mapping = Mapping {
         tenant: None,
         source: match layers.find_one_of(&[Setting::RemoteTable, Setting::RemoteQuery])? {
-            Some((Setting::RemoteQuery, found)) => Source::Query(sql_query::read(&found)?),
+            Some((Setting::RemoteQuery, found)) => Source::Query(trim_query::trim(&found)?),
             Some((_, found)) => {
                 Source::Table(table(&found, |text| table_name::parts(text).map(drop))?)
             }
             None => Source::Table(DEFAULT_TABLE.to_owned()),
         },
         local_table: match layers.find(Setting::LocalTable) {
-            Some(found) => table(&found, table_pattern::check)?,
+            Some(found) => table(&found, tenant_table_name::check)?,
             None => DEFAULT_TABLE.to_owned(),
         },
         columns: list(layers, Setting::Columns, value_parsers::names)?,

@@ -3,8 +3,8 @@
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::error::ConfigError;
+use super::setting_definitions::{Setting, SettingFlags};
 use super::setting_layers::{Environment, FoundValue, Layers};
-use super::settings::{Setting, SettingFlags};
 
 /// What is logged and in which format. Logs always go to stderr.
 #[derive(Clone, Debug, PartialEq)]

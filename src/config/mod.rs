@@ -11,32 +11,34 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use database_servers::{Server, Servers, SessionAttrs};
+pub use connection_hosts::{ConnectionHost, ConnectionHosts, SessionAttrs};
+pub use database_tls::{CertificateCheck, Tls};
+pub use effective_settings::{EffectiveSetting, list};
 pub use endpoint::Endpoint;
 pub use endpoint_error::EndpointError;
 pub use error::ConfigError;
 pub use log_settings::{LogFormat, LogSettings};
 pub use oauth_settings::{Jwks, OAuth};
 pub use schedule::{Schedule, ScheduleError};
+pub use setting_definitions::{Setting, SettingFlags};
 pub use setting_layers::{Environment, SettingSource};
-pub use setting_list::{ListedSetting, list};
-pub use settings::{Setting, SettingFlags};
-pub use table_pattern::TENANT_PLACEHOLDER;
+pub use tenant_table_name::TENANT_PLACEHOLDER;
 pub use tenants::{DEFAULT_WORKERS, Tenants};
-pub use tls::{CertificateCheck, Tls};
 pub use tokens::{Token, Tokens};
 pub(crate) use watched_file::WatchedFile;
 
 use crate::model::TenantId;
 
-mod database_servers;
+mod connection_hosts;
 
 mod watched_file;
 
-mod legacy_variables;
+mod legacy_system_variables;
 
 mod connection_parameters;
 mod connection_string;
+mod database_tls;
+mod effective_settings;
 mod endpoint;
 mod endpoint_error;
 mod error;
@@ -45,19 +47,17 @@ mod load_config;
 mod log_settings;
 mod oauth_settings;
 mod schedule;
+mod setting_definitions;
 mod setting_layers;
-mod setting_list;
-mod settings;
 mod settings_file;
-mod sql_query;
-mod sslmode;
 pub mod table_name;
-mod table_pattern;
+mod tenant_table_name;
 mod tenants;
 #[cfg(test)]
 mod tests;
-mod tls;
+mod tls_parameters;
 mod tokens;
+mod trim_query;
 mod value_parsers;
 
 /// All settings of a process, parsed and checked.

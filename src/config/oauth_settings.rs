@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use hyper::Uri;
 
 use super::error::ConfigError;
+use super::setting_definitions::Setting;
 use super::setting_layers::{FoundValue, Layers};
-use super::settings::Setting;
 
 const TOGETHER: &str = "Set METER_SYNC_OAUTH_ISSUER (such as https://login.example.com), METER_SYNC_OAUTH_AUDIENCE (such as https://meters.example.com/mcp) and METER_SYNC_OAUTH_JWKS (such as https://login.example.com/jwks.json, or a file) together, or none of them.";
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::ConfigError;
-use super::settings::{Setting, SettingFlags, TENANT_FLAG};
-use super::settings_file::{self, Value, place_in_file};
+use super::setting_definitions::{Setting, SettingFlags, TENANT_FLAG};
+use super::settings_file::{self, SettingValue, place_in_file};
 use super::watched_file::{self, WatchedFile};
 
 /// A set of environment variables. Only [`Environment::of_process`] reads the real ones.
@@ -101,7 +101,7 @@ pub(super) struct Layers(Vec<Layer>);
 
 struct Layer {
     origin: Origin,
-    values: BTreeMap<Setting, Value>,
+    values: BTreeMap<Setting, SettingValue>,
 }
 
 #[derive(Clone)]
@@ -141,7 +141,7 @@ pub(super) struct FoundValue {
     pub(super) source: SettingSource,
     /// The name of the setting in its source: `--listen`, `METER_SYNC_LISTEN`, `listen in <file>`.
     pub(super) place: String,
-    pub(super) value: Value,
+    pub(super) value: SettingValue,
     /// The file that holds the value, if a setting such as `tokens_file` names one.
     pub(super) file: Option<WatchedFile>,
 }
@@ -165,7 +165,7 @@ impl Layers {
         layers.0.push(Layer {
             origin: Origin::Defaults,
             values: texts
-                .map(|(setting, text)| (*setting, Value::Text(text.clone())))
+                .map(|(setting, text)| (*setting, SettingValue::Text(text.clone())))
                 .collect(),
         });
         Ok(layers)
@@ -177,17 +177,17 @@ impl Layers {
     ) -> Result<Self, ConfigError> {
         let tenant = match settings.tenants().as_slice() {
             [] => None,
-            [id] => Some((Setting::TenantId, Value::Text(id.clone()))),
-            ids => Some((Setting::Tenants, Value::List(ids.to_vec()))),
+            [id] => Some((Setting::TenantId, SettingValue::Text(id.clone()))),
+            ids => Some((Setting::Tenants, SettingValue::List(ids.to_vec()))),
         };
         let mut flags = BTreeMap::new();
         let mut variables = BTreeMap::new();
         for setting in Setting::ALL.iter().copied() {
             if let Some(text) = settings.get(setting) {
-                flags.insert(setting, Value::Text(text.to_owned()));
+                flags.insert(setting, SettingValue::Text(text.to_owned()));
             }
             if let Some(text) = environment.get(setting.env())? {
-                variables.insert(setting, Value::Text(text.to_owned()));
+                variables.insert(setting, SettingValue::Text(text.to_owned()));
             }
         }
         let layer = |origin, values| Layer { origin, values };
@@ -272,24 +272,24 @@ impl FoundValue {
     /// The value as one text, without blanks at its ends. The items of a list are joined with commas.
     pub(super) fn text(&self) -> String {
         match &self.value {
-            Value::Text(text) => text.trim().to_owned(),
-            Value::List(items) => items.join(","),
+            SettingValue::Text(text) => text.trim().to_owned(),
+            SettingValue::List(items) => items.join(","),
         }
     }
 
     /// Like [`FoundValue::text`], but removes only the line ends at the end and keeps all blanks.
     pub(super) fn exact_text(&self) -> String {
         match &self.value {
-            Value::Text(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
-            Value::List(items) => items.join(","),
+            SettingValue::Text(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
+            SettingValue::List(items) => items.join(","),
         }
     }
 
     /// The value as a list. A text is split at commas and line ends.
     pub(super) fn list(&self) -> Vec<String> {
         match &self.value {
-            Value::Text(text) => items(text),
-            Value::List(list) => list.iter().flat_map(|item| trimmed(item)).collect(),
+            SettingValue::Text(text) => items(text),
+            SettingValue::List(list) => list.iter().flat_map(|item| trimmed(item)).collect(),
         }
     }
 
@@ -297,8 +297,8 @@ impl FoundValue {
     /// and line ends, and such blanks are removed.
     pub(super) fn ids(&self) -> Vec<String> {
         match &self.value {
-            Value::Text(text) => items(text),
-            Value::List(list) => list.clone(),
+            SettingValue::Text(text) => items(text),
+            SettingValue::List(list) => list.clone(),
         }
     }
 
@@ -330,7 +330,7 @@ fn read_secret(path: FoundValue) -> Result<FoundValue, ConfigError> {
         Ok(Some(text)) => Ok(FoundValue {
             source: path.source,
             place: path.place,
-            value: Value::Text(text),
+            value: SettingValue::Text(text),
             file: Some(file),
         }),
         Err(source) => Err(ConfigError::File {

@@ -5,19 +5,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::settings::{Setting, ValueType};
+use super::setting_definitions::{Setting, ValueType};
 use super::value_parsers;
 use super::watched_file::without_mark;
 
 /// The value of a setting: a list if the TOML file has an array, otherwise a text.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum SettingValue {
     Text(String),
     List(Vec<String>),
 }
 
 /// Reads the settings of a file. `named_by` is the setting that gave its path.
-pub(super) fn read(path: &Path, named_by: &str) -> Result<BTreeMap<Setting, Value>, ConfigError> {
+pub(super) fn read(
+    path: &Path,
+    named_by: &str,
+) -> Result<BTreeMap<Setting, SettingValue>, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
         place: format!("{named_by} = {}", path.display()),
         source,
@@ -25,7 +28,7 @@ pub(super) fn read(path: &Path, named_by: &str) -> Result<BTreeMap<Setting, Valu
     parse(without_mark(&text), path)
 }
 
-fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, Value>, ConfigError> {
+fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, SettingValue>, ConfigError> {
     let table: toml::Table = text
         .parse()
         .map_err(|error| syntax_error(text, path, &error))?;
@@ -84,16 +87,16 @@ fn setting_of(key: &str) -> Result<Setting, String> {
 }
 
 /// Converts a TOML value to text or a list; `None` if it does not have the type of the setting.
-fn convert(setting: Setting, value: toml::Value) -> Option<Value> {
+fn convert(setting: Setting, value: toml::Value) -> Option<SettingValue> {
     match (setting.kind(), value) {
         (
             ValueType::Text | ValueType::Id | ValueType::Ids | ValueType::List,
             toml::Value::String(text),
-        ) => Some(Value::Text(text)),
+        ) => Some(SettingValue::Text(text)),
         (ValueType::Id | ValueType::Ids | ValueType::Number, toml::Value::Integer(number)) => {
-            Some(Value::Text(number.to_string()))
+            Some(SettingValue::Text(number.to_string()))
         }
-        (ValueType::Switch, toml::Value::Boolean(on)) => Some(Value::Text(on.to_string())),
+        (ValueType::Switch, toml::Value::Boolean(on)) => Some(SettingValue::Text(on.to_string())),
         (kind @ (ValueType::List | ValueType::Ids), toml::Value::Array(items)) => {
             let texts = items.into_iter().map(|item| match item {
                 toml::Value::String(text) => Some(text),
@@ -105,7 +108,7 @@ fn convert(setting: Setting, value: toml::Value) -> Option<Value> {
                 | toml::Value::Array(_)
                 | toml::Value::Table(_) => None,
             });
-            texts.collect::<Option<Vec<_>>>().map(Value::List)
+            texts.collect::<Option<Vec<_>>>().map(SettingValue::List)
         }
         _ => None,
     }
@@ -130,10 +133,10 @@ fn expected(setting: Setting, given: &toml::Value) -> String {
     }
 }
 
-fn is_empty(value: &Value) -> bool {
+fn is_empty(value: &SettingValue) -> bool {
     match value {
-        Value::Text(text) => text.trim().is_empty(),
-        Value::List(items) => items.is_empty(),
+        SettingValue::Text(text) => text.trim().is_empty(),
+        SettingValue::List(items) => items.is_empty(),
     }
 }
 
@@ -186,9 +189,9 @@ mod tests {
             Path::new("m.toml"),
         );
         let values = values.unwrap();
-        assert!(values.get(&Setting::TenantId) == Some(&Value::Text("7".to_owned())));
+        assert!(values.get(&Setting::TenantId) == Some(&SettingValue::Text("7".to_owned())));
         let columns = vec!["a,b".to_owned(), "c".to_owned()];
-        assert!(values.get(&Setting::Columns) == Some(&Value::List(columns)));
+        assert!(values.get(&Setting::Columns) == Some(&SettingValue::List(columns)));
         assert_eq!(values.len(), 2);
     }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::error::ConfigError;
+use super::setting_definitions::Setting;
 use super::setting_layers::{FoundValue, Layers};
-use super::settings::Setting;
-use super::settings_file::Value;
-use super::table_pattern::TENANT_PLACEHOLDER;
-use super::{Mapping, sql_query, table_pattern};
+use super::settings_file::SettingValue;
+use super::tenant_table_name::TENANT_PLACEHOLDER;
+use super::{Mapping, tenant_table_name, trim_query};
 use crate::hex_digest::hex_digest;
 use crate::model::TenantId;
 
@@ -73,13 +73,13 @@ pub(super) fn read(layers: &Layers) -> Result<Tenants, ConfigError> {
     Ok(match layers.find_one_of(TENANT_SETTINGS)? {
         None => Tenants::One(None),
         Some((Setting::Tenants, found)) => several(&found)?,
-        Some((Setting::TenantsQuery, found)) => Tenants::Query(sql_query::read(&found)?),
+        Some((Setting::TenantsQuery, found)) => Tenants::Query(trim_query::trim(&found)?),
         Some((_, found)) => Tenants::One(TenantId::new(found.exact_text())),
     })
 }
 
 fn several(found: &FoundValue) -> Result<Tenants, ConfigError> {
-    if matches!(&found.value, Value::Text(text) if text.trim() == ALL) {
+    if matches!(&found.value, SettingValue::Text(text) if text.trim() == ALL) {
         return Ok(Tenants::All);
     }
     let mut ids: Vec<TenantId> = Vec::new();
@@ -99,7 +99,8 @@ impl Mapping {
     /// table by the id. Error: with this id, the name is too long.
     pub fn for_tenant(&self, id: &TenantId) -> Result<Self, ConfigError> {
         let refused = |problem| ConfigError::invalid(Setting::LocalTable.env(), problem);
-        let local_table = table_pattern::fill(&self.local_table, id.as_str()).map_err(refused)?;
+        let local_table =
+            tenant_table_name::fill(&self.local_table, id.as_str()).map_err(refused)?;
         Ok(Self {
             tenant: Some(id.clone()),
             local_table,
@@ -109,13 +110,13 @@ impl Mapping {
 
     /// Whether each tenant has a local table of its own: the name of the local table contains the placeholder.
     pub fn has_table_per_tenant(&self) -> bool {
-        table_pattern::is_pattern(&self.local_table)
+        tenant_table_name::is_pattern(&self.local_table)
     }
 
     /// Returns the mapping unchanged. Error: the name of the local table contains the placeholder. This is called if no
     /// setting names a tenant.
     pub(super) fn without_placeholder(self) -> Result<Self, ConfigError> {
-        if !table_pattern::is_pattern(&self.local_table) {
+        if !tenant_table_name::is_pattern(&self.local_table) {
             return Ok(self);
         }
         Err(ConfigError::Invalid {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
-use super::settings_file::Value;
+use super::settings_file::SettingValue;
 use super::watched_file::{self, WatchedFile};
 use crate::model::TenantId;
 
@@ -152,7 +152,7 @@ impl Tokens {
 
 fn of_text(path: &Path) -> Result<Vec<Token>, String> {
     let text = watched_file::read(path).map_err(|error| error.to_string())?;
-    match read(&Value::Text(text.unwrap_or_default())) {
+    match read(&SettingValue::Text(text.unwrap_or_default())) {
         Ok(list) if list.is_empty() => Err("it holds no token".to_owned()),
         read => read,
     }
@@ -161,10 +161,10 @@ fn of_text(path: &Path) -> Result<Vec<Token>, String> {
 /// Parses a list of tokens. A token is `read:SECRET` or `trigger:SECRET`. A name may follow the scope, as in
 /// `trigger:ann:SECRET`, and the tenants that the token is limited to may follow the name, as in
 /// `trigger:ann@7,8:SECRET`. An error gives the number of the token and never its text.
-pub(super) fn read(value: &Value) -> Result<Vec<Token>, String> {
+pub(super) fn read(value: &SettingValue) -> Result<Vec<Token>, String> {
     let texts = match value {
-        Value::Text(text) => split(text),
-        Value::List(list) => list.iter().map(String::as_str).collect(),
+        SettingValue::Text(text) => split(text),
+        SettingValue::List(list) => list.iter().map(String::as_str).collect(),
     };
     let texts = texts.into_iter().filter(|text| !text.trim().is_empty());
     let mut tokens: Vec<Token> = Vec::new();
@@ -261,7 +261,7 @@ mod tests {
 
     fn parse_texts(texts: &[&str]) -> Result<Vec<Token>, String> {
         let list: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
-        read(&Value::List(list))
+        read(&SettingValue::List(list))
     }
 
     #[test]
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn a_token_may_be_limited_to_tenants() {
         let text = "trigger:ann@7, acme:0123456789abcdef,read:bob@8:1123456789abcdef,,\nread:2123456789abcdef";
-        let tokens = read(&Value::Text(text.to_owned())).unwrap();
+        let tokens = read(&SettingValue::Text(text.to_owned())).unwrap();
         let tenants = tokens.iter().map(|token| {
             let ids = token.tenants.as_ref()?.iter();
             Some(ids.map(TenantId::as_str).collect())
@@ -321,7 +321,7 @@ mod tests {
             "read:p@0123456789abcdef,trigger:ann:1123456789abcdef",
             "read:ann:p@0123456789abcdef,trigger:1123456789abcdef",
         ] {
-            let tokens = read(&Value::Text(text.to_owned())).unwrap();
+            let tokens = read(&SettingValue::Text(text.to_owned())).unwrap();
             assert_eq!(tokens.len(), 2, "{text}");
             assert!(tokens.iter().all(|token| token.tenants.is_none()), "{text}");
         }
@@ -329,7 +329,7 @@ mod tests {
             "read:p@0123456789abcdef,1123456789abcdef",
             "read:0123456789abcdef,ann@7:1123456789abcdef",
         ] {
-            let problem = read(&Value::Text(text.to_owned())).unwrap_err();
+            let problem = read(&SettingValue::Text(text.to_owned())).unwrap_err();
             assert!(problem.starts_with("token 2 does not start"), "{problem}");
         }
     }

@@ -23,17 +23,17 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
 use super::SideName;
-use crate::config::{Endpoint, Server, Servers, SessionAttrs, Tls};
+use crate::config::{ConnectionHost, ConnectionHosts, Endpoint, SessionAttrs, Tls};
 
 /// The last error that the server sent on any connection of a pool.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastConnectionError(Arc<Mutex<Option<(Instant, Error)>>>);
+pub(super) struct LastServerMessage(Arc<Mutex<Option<(Instant, Error)>>>);
 
-impl LastConnectionError {
+impl LastServerMessage {
     fn keep(&self, error: Error) {
         if error.as_db_error().is_some() {
-            let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *words = Some((Instant::now(), error));
+            let mut last_message = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *last_message = Some((Instant::now(), error));
         }
     }
 
@@ -43,8 +43,8 @@ impl LastConnectionError {
         if !error.is_closed() {
             return error;
         }
-        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match words.take() {
+        let mut last_message = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match last_message.take() {
             Some((at, said)) if at >= since => said,
             Some(_) | None => error,
         }
@@ -56,15 +56,15 @@ impl LastConnectionError {
 pub(super) struct Connector {
     side: SideName,
     endpoint: Mutex<Arc<Endpoint>>,
-    words: LastConnectionError,
+    last_message: LastServerMessage,
 }
 
 impl Connector {
-    pub(super) fn new(side: SideName, endpoint: Endpoint, words: LastConnectionError) -> Self {
+    pub(super) fn new(side: SideName, endpoint: Endpoint, last_message: LastServerMessage) -> Self {
         Self {
             side,
             endpoint: Mutex::new(Arc::new(endpoint)),
-            words,
+            last_message,
         }
     }
 
@@ -90,18 +90,18 @@ impl Connector {
 /// A request to open one connection.
 struct ConnectRequest {
     endpoint: Arc<Endpoint>,
-    words: LastConnectionError,
+    last_message: LastServerMessage,
 }
 
 impl ConnectRequest {
     async fn dial(&self) -> Result<ClientWrapper, DialError> {
-        let Servers {
+        let ConnectionHosts {
             list,
             shuffled,
             session,
             ..
         } = self.endpoint.servers();
-        let mut servers: Vec<&Server> = list.iter().collect();
+        let mut servers: Vec<&ConnectionHost> = list.iter().collect();
         if *shuffled {
             servers.sort_by_key(|_| Uuid::new_v4());
         }
@@ -125,7 +125,7 @@ impl ConnectRequest {
     /// Connects to the first server that accepts the connection and is of the wanted kind.
     async fn one_of(
         &self,
-        servers: &[&Server],
+        servers: &[&ConnectionHost],
         wanted: SessionAttrs,
     ) -> Result<ClientWrapper, Vec<FailedAttempt>> {
         let mut attempts = Vec::new();
@@ -146,7 +146,7 @@ impl ConnectRequest {
     /// Connects to one server, at the first of its addresses that accepts the connection.
     async fn server(
         &self,
-        server: &Server,
+        server: &ConnectionHost,
         wanted: SessionAttrs,
     ) -> Result<ClientWrapper, ConnectFailure> {
         let mut driver = self.endpoint.driver().clone();
@@ -172,7 +172,11 @@ impl ConnectRequest {
         Err(last.unwrap_or(ConnectFailure::NoAddress))
     }
 
-    async fn addresses(&self, name: &str, server: &Server) -> Result<Vec<IpAddr>, ConnectFailure> {
+    async fn addresses(
+        &self,
+        name: &str,
+        server: &ConnectionHost,
+    ) -> Result<Vec<IpAddr>, ConnectFailure> {
         if let Some(address) = server.address {
             return Ok(vec![address]);
         }
@@ -219,7 +223,7 @@ impl ConnectRequest {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let carry = carry(connection, self.words.clone());
+        let carry = carry(connection, self.last_message.clone());
         #[expect(
             clippy::disallowed_methods,
             reason = "it ends with the connection, and the pool aborts it"
@@ -252,7 +256,7 @@ impl Manager for Connector {
         // Boxed as a trait object; otherwise the types of the futures around it are too deep for the compiler.
         let call = ConnectRequest {
             endpoint: self.endpoint(),
-            words: self.words.clone(),
+            last_message: self.last_message.clone(),
         };
         let dialing: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(call.dial());
         dialing.await
@@ -270,10 +274,13 @@ impl Manager for Connector {
 
 /// Drives a connection until it ends. Stores the last error before it drops the connection: once the connection is
 /// dropped, a waiting statement fails and looks for that error.
-async fn carry(connection: impl Future<Output = Result<(), Error>>, words: LastConnectionError) {
+async fn carry(
+    connection: impl Future<Output = Result<(), Error>>,
+    last_message: LastServerMessage,
+) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
-        words.keep(error);
+        last_message.keep(error);
     }
 }
 

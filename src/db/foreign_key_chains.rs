@@ -5,7 +5,7 @@ use super::{DbError, Side, Tx};
 
 /// A chain of foreign keys. The first one refers to the table itself. Each further one refers to the table that has the
 /// previous foreign key.
-pub type Path = Vec<IncomingForeignKey>;
+pub type ForeignKeyChain = Vec<IncomingForeignKey>;
 
 /// The longest chain that is followed, in foreign keys.
 const LONGEST: usize = 8;
@@ -15,10 +15,10 @@ const LONGEST: usize = 8;
 pub async fn losing<S: Side>(
     tx: &Tx<'_, S>,
     direct: &[IncomingForeignKey],
-) -> Result<Vec<Path>, DbError> {
+) -> Result<Vec<ForeignKeyChain>, DbError> {
     let mut losing = Vec::new();
     let others = direct.iter().filter(|reference| !reference.is_own);
-    let mut open: Vec<Path> = others
+    let mut open: Vec<ForeignKeyChain> = others
         .filter(|first| passes_on(first))
         .map(|first| vec![first.clone()])
         .collect();

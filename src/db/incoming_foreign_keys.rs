@@ -1,6 +1,6 @@
 //! Looks up the foreign keys that refer to a table.
 
-use super::table_family::family;
+use super::table_family_sql::family;
 use super::{DbError, Side, Tx, param};
 use tokio_postgres::Row;
 

@@ -16,11 +16,11 @@ use deadpool::managed::{Object, Pool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::IsolationLevel;
 
+pub use commit_marker::CommitMarker;
 pub use connector::DialError;
-use connector::{Connector, LastConnectionError};
+use connector::{Connector, LastServerMessage};
 pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
-pub use moment::Moment;
 pub use row_fault::RowFault;
 pub use server_clock::ServerClock;
 pub use side::{Local, Remote, Side, SideName};
@@ -31,21 +31,21 @@ use transaction_limits::TransactionLimits;
 use crate::config::{Endpoint, Limits};
 
 pub mod catalog;
+mod commit_marker;
 pub mod computed_expressions;
 mod connector;
 mod error;
 pub mod foreign_key_chains;
 pub mod incoming_foreign_keys;
-pub mod json;
-mod moment;
+pub mod lossless_json;
 pub mod param;
 pub mod quote;
+pub mod row_constraints;
 mod row_fault;
 mod server_clock;
 mod side;
 mod storable_text;
-pub(crate) mod table_family;
-pub mod table_rules;
+pub(crate) mod table_family_sql;
 mod transaction;
 mod transaction_limits;
 
@@ -57,7 +57,7 @@ pub struct Database<S> {
     clock: ServerClock,
     /// One permit for each connection that may be used to answer requests, so that the others stay free for runs.
     readers: Arc<Semaphore>,
-    words: LastConnectionError,
+    last_message: LastServerMessage,
     side: PhantomData<S>,
 }
 
@@ -72,7 +72,7 @@ impl<S: Side> std::fmt::Debug for Database<S> {
 
 /// How many connections of a pool are open, and how many may be open at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connections {
+pub struct PoolUsage {
     /// How many are open and idle.
     pub idle: u32,
     /// How many are in use or being opened.
@@ -106,7 +106,7 @@ pub struct Connection<S> {
     answer_due: AtomicBool,
     waits: Timeouts,
     clock: ServerClock,
-    words: LastConnectionError,
+    last_message: LastServerMessage,
     /// The permit of a connection that answers requests; `None` for other connections.
     _reader: Option<OwnedSemaphorePermit>,
     side: PhantomData<S>,
@@ -128,18 +128,22 @@ impl<S: Side> Database<S> {
 
     /// Creates a pool for the endpoint, with connections for `runs` runs at a time. Nothing connects yet.
     pub fn for_runs(endpoint: &Endpoint, limits: &Limits, runs: usize) -> Result<Self, DbError> {
-        let words = LastConnectionError::default();
+        let last_message = LastServerMessage::default();
         // There is no `create_timeout`: each attempt to connect has a limit of its own.
-        let pool = Pool::builder(Connector::new(S::NAME, endpoint.clone(), words.clone()))
-            .max_size(S::connections_for(runs))
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(limits.connect_timeout))
-            .recycle_timeout(Some(limits.connect_timeout))
-            .build()
-            .map_err(|source| DbError::Pool {
-                side: S::NAME,
-                source,
-            })?;
+        let pool = Pool::builder(Connector::new(
+            S::NAME,
+            endpoint.clone(),
+            last_message.clone(),
+        ))
+        .max_size(S::connections_for(runs))
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(limits.connect_timeout))
+        .recycle_timeout(Some(limits.connect_timeout))
+        .build()
+        .map_err(|source| DbError::Pool {
+            side: S::NAME,
+            source,
+        })?;
         let waits = Timeouts {
             connect: limits.connect_timeout,
             statement: limits.statement_timeout,
@@ -151,16 +155,16 @@ impl<S: Side> Database<S> {
             waits,
             clock: ServerClock::default(),
             readers: Arc::new(Semaphore::new(S::FOR_REQUESTS)),
-            words,
+            last_message,
             side: PhantomData,
         })
     }
 
     /// How many connections of the pool are open now, and how many may be open.
-    pub fn connections(&self) -> Connections {
+    pub fn pool_usage(&self) -> PoolUsage {
         let status = self.pool.status();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Connections {
+        PoolUsage {
             idle: number(status.available),
             in_use: number(status.size.saturating_sub(status.available)),
             max: number(status.max_size),
@@ -208,7 +212,7 @@ impl<S: Side> Database<S> {
             answer_due: AtomicBool::new(false),
             waits: self.waits,
             clock: self.clock.clone(),
-            words: self.words.clone(),
+            last_message: self.last_message.clone(),
             _reader: reader,
             side: PhantomData,
         })
@@ -295,7 +299,7 @@ impl<S: Side> Connection<S> {
             .await
             .map_err(|_elapsed| DbError::silence::<S>(name, waits.answer()))?
             .map_err(|source| DbError::query::<S>(OPEN, source))?;
-        let mut tx = Tx::new(inner, &self.answer_due, waits, self.words.clone());
+        let mut tx = Tx::new(inner, &self.answer_due, waits, self.last_message.clone());
         let settings = format!(
             "{PINNED}{settings}set local application_name = {}; ",
             quote::literal(&format!("meter-sync {name}"))

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::param::Param;
-use super::{DbError, Local, Tx, json, param};
+use super::{DbError, Local, Tx, lossless_json, param};
 
 /// The encodings of databases that can store every text of ours.
 const TAKE_EVERY_TEXT: &[&str] = &["UTF8", "SQL_ASCII"];
@@ -54,7 +54,7 @@ impl Tx<'_, Local> {
 
     /// Runs a query that returns JSON values. `sql` returns the query; its argument is a function that turns a JSON
     /// expression into an expression of type text. If a value cannot be converted to UTF-8, all values are returned in
-    /// ASCII (see [`json::in_ascii`]).
+    /// ASCII (see [`lossless_json::in_ascii`]).
     pub async fn query_json(
         &self,
         sql: impl Fn(fn(&str) -> String) -> String,
@@ -69,7 +69,7 @@ impl Tx<'_, Local> {
         let queried = self.undo_if(SAVEPOINT, DbError::is_about_a_row, queried);
         match queried.await? {
             Ok(rows) => Ok(rows),
-            Err(_) => self.query(&sql(json::in_ascii), params).await,
+            Err(_) => self.query(&sql(lossless_json::in_ascii), params).await,
         }
     }
 

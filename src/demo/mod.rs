@@ -28,7 +28,7 @@ use crate::mirrors::run::report::RunReport;
 use crate::mirrors::{Request, Requested};
 use crate::model::Trigger;
 use crate::shutdown::Shutdown;
-use server_pair::Place;
+use server_pair::PairDirectories;
 use welcome_text::Welcome;
 
 mod owner_connection;
@@ -64,10 +64,10 @@ impl DemoArgs {
         finding.await
     }
 
-    fn place(&self) -> anyhow::Result<Place> {
+    fn directories(&self) -> anyhow::Result<PairDirectories> {
         let named = given(self.data_dir.as_ref());
         let directory = named.map(std::path::absolute).transpose()?;
-        Ok(Place::kept(directory.as_deref())?)
+        Ok(PairDirectories::kept(directory.as_deref())?)
     }
 }
 
@@ -106,11 +106,11 @@ pub async fn run(
         say(STOPPED_EARLY);
         return Ok(());
     };
-    let (binaries, place) = (binaries?, args.place()?);
+    let (binaries, directories) = (binaries?, args.directories()?);
     tracing::info!("starting two servers of Postgres {}", binaries.version());
     // The start takes a second or two and has a time limit. If a stop is requested meanwhile, the start still finishes,
     // so that the started servers are shut down in order.
-    let pair = match Pair::start(&binaries, place, args.fresh).await {
+    let pair = match Pair::start(&binaries, directories, args.fresh).await {
         // Ctrl-C also reaches `initdb`, which may then fail before this process handles the signal.
         Err(_) if timeout(SURELY_TOLD, stop.cancelled()).await.is_ok() => {
             say(STOPPED_EARLY);

@@ -9,7 +9,7 @@ use super::owner_connection::OwnerConnection;
 /// detected.
 const VERSION: i32 = 1;
 
-const METERS: &str = include_str!("sql/meters.sql");
+const METERS: &str = include_str!("sql/sample_meters.sql");
 const REMOTE: &str = include_str!("sql/remote.sql");
 const LOCAL: &str = include_str!("sql/local.sql");
 

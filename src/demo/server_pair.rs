@@ -19,12 +19,12 @@ pub struct Pair {
 
 /// Where the two servers keep their data.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct PairDirectories {
     remote: DataDirectory,
     local: DataDirectory,
 }
 
-impl Place {
+impl PairDirectories {
     /// Returns directories whose data is kept for the next start: below `directory`, or if that is `None`, where this
     /// user's programs keep their data.
     pub(super) fn kept(directory: Option<&Path>) -> Result<Self, EmbeddedError> {
@@ -42,26 +42,26 @@ impl Place {
 impl Pair {
     /// Starts two empty servers whose data is removed when they stop.
     pub async fn temporary() -> anyhow::Result<Self> {
-        let place = Place {
+        let directories = PairDirectories {
             remote: DataDirectory::Temporary,
             local: DataDirectory::Temporary,
         };
         let binaries = Binaries::find_or_install(None).await?;
-        Self::start(&binaries, place, false).await
+        Self::start(&binaries, directories, false).await
     }
 
     /// Starts both servers at the same time; `fresh` removes their old data first.
     pub(super) async fn start(
         binaries: &Binaries,
-        place: Place,
+        directories: PairDirectories,
         fresh: bool,
     ) -> anyhow::Result<Self> {
         // Both are checked before data of either is removed.
-        place.remote.refuse_foreign().map_err(said)?;
-        place.local.refuse_foreign().map_err(said)?;
+        directories.remote.refuse_foreign().map_err(said)?;
+        directories.local.refuse_foreign().map_err(said)?;
         let (remote, local) = tokio::join!(
-            start(binaries, "remote", place.remote, fresh),
-            start(binaries, "local", place.local, fresh),
+            start(binaries, "remote", directories.remote, fresh),
+            start(binaries, "local", directories.local, fresh),
         );
         let (remote, local) = match (remote, local) {
             (Ok(remote), Ok(local)) => (remote, local),

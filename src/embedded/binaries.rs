@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::server_account::{Account, run};
-use super::{EmbeddedError, blocking, downloads};
+use super::{EmbeddedError, blocking, download_directories};
 
 /// Where systems keep several major versions side by side: pairs of `parent` and `prefix` for
 /// `parent/{prefix}{major}/bin`.
@@ -54,7 +54,7 @@ impl Binaries {
     /// Returns the first binaries found on the `PATH`, in the usual directories or in an earlier download.
     pub(super) fn installed(account: &Account) -> Option<Self> {
         let places = on_path().into_iter().chain(pg_config()).chain(versioned());
-        let downloads = downloads::wheel_places(account);
+        let downloads = download_directories::wheel_places(account);
         places
             .chain(downloads)
             .find_map(|place| Self::probe(account, &place))

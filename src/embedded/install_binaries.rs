@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::binaries::{Binaries, look};
-use super::downloads::{WHEEL_VERSION, downloads, programs, unpacked};
+use super::download_directories::{WHEEL_VERSION, downloads, programs, unpacked};
 use super::install_advice;
 use super::server_account::{Account, run};
 use super::{EmbeddedError, OfFile, blocking};

@@ -20,7 +20,7 @@ pub use server::{Server, ServerOptions};
 pub use server_directory::DataDirectory;
 
 mod binaries;
-mod downloads;
+mod download_directories;
 mod install_advice;
 mod install_binaries;
 mod server;

@@ -4,10 +4,10 @@
 //! apply to the sum of both kinds.
 
 use crate::db::{DbError, quote};
-use crate::model::{HeldBack, Permission};
+use crate::model::{DeactivationApproval, HeldDeactivations};
 
-use super::approved_deactivations::{self, DeactivationCause};
 use super::plan::Plan;
+use super::planned_deactivations::{self, DeactivationCause};
 use super::read::StagedRows;
 use super::{RunContext, SyncError};
 use crate::store::held_sets::ApprovalCover;
@@ -30,7 +30,7 @@ pub(super) async fn check(
     let deactivated = plan.counts.deactivated + plan.switched_off;
     let are_few = deactivated <= i64::from(job.limits.max_deactivated_rows);
     // Counting the active meters scans all of them. So the cases that need no count are decided first.
-    if *job.mass_deactivation == Permission::Any || are_few && !is_empty {
+    if *job.mass_deactivation == DeactivationApproval::Any || are_few && !is_empty {
         return Ok(());
     }
     let percent = i64::from(job.limits.max_deactivated_percent);
@@ -49,8 +49,10 @@ pub(super) async fn check(
         return Ok(());
     }
     let approved = match *job.mass_deactivation {
-        Permission::Shown(shown) => Some((shown, approved_deactivations::cover(run, shown).await?)),
-        Permission::None | Permission::Any => None,
+        DeactivationApproval::Shown(shown) => {
+            Some((shown, planned_deactivations::cover(run, shown).await?))
+        }
+        DeactivationApproval::None | DeactivationApproval::Any => None,
     };
     let held = || hold(run, plan, active);
     let tenant = job.tenant.clone();
@@ -81,16 +83,20 @@ pub(super) async fn check(
 }
 
 /// Stores the meters that would become inactive, so that a person can approve them. Returns a description of them.
-async fn hold(run: &RunContext<'_>, plan: &Plan, active: i64) -> Result<Box<HeldBack>, DbError> {
+async fn hold(
+    run: &RunContext<'_>,
+    plan: &Plan,
+    active: i64,
+) -> Result<Box<HeldDeactivations>, DbError> {
     let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
-    Ok(Box::new(HeldBack {
-        digest: approved_deactivations::keep(run).await?,
+    Ok(Box::new(HeldDeactivations {
+        digest: planned_deactivations::keep(run).await?,
         deactivated: gone + switched_off,
         gone,
         switched_off,
         active,
-        first: approved_deactivations::first(run, DeactivationCause::Gone).await?,
-        first_switched_off: approved_deactivations::first(run, DeactivationCause::SwitchedOff)
+        first: planned_deactivations::first(run, DeactivationCause::Gone).await?,
+        first_switched_off: planned_deactivations::first(run, DeactivationCause::SwitchedOff)
             .await?,
     }))
 }

@@ -2,7 +2,7 @@
 
 use crate::db::{DbError, SideName, quote};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{HeldBack, RunId, TenantId};
+use crate::model::{HeldDeactivations, RunId, TenantId};
 
 /// Why a sync did not happen. No local meter was changed.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +111,7 @@ pub enum SyncError {
         /// The tenant.
         tenant: TenantId,
         /// The deactivations that were held back.
-        held: Box<HeldBack>,
+        held: Box<HeldDeactivations>,
         /// Whether row security may hide the remote rows from our role.
         may_be_hidden: bool,
     },
@@ -121,7 +121,7 @@ pub enum SyncError {
         /// The tenant.
         tenant: TenantId,
         /// The deactivations that were held back.
-        held: Box<HeldBack>,
+        held: Box<HeldDeactivations>,
     },
     /// The brake: the person's approval does not cover all meters that would become inactive.
     #[error("{} {}", would_deactivate(.tenant, .held), not_covered(*.run, *.others))]
@@ -134,11 +134,11 @@ pub enum SyncError {
         /// `run` cannot be approved.
         others: Option<i64>,
         /// The deactivations that were held back.
-        held: Box<HeldBack>,
+        held: Box<HeldDeactivations>,
     },
 }
 
-fn would_deactivate(tenant: &TenantId, held: &HeldBack) -> String {
+fn would_deactivate(tenant: &TenantId, held: &HeldDeactivations) -> String {
     format!(
         "{} of {} active meters of tenant {tenant} would be deactivated: {}. Nothing was changed.",
         held.deactivated,
@@ -183,7 +183,7 @@ impl SyncError {
     }
 
     /// The deactivations that the brake held back; `None` for any other error.
-    pub fn held_back(&self) -> Option<&HeldBack> {
+    pub fn held_back(&self) -> Option<&HeldDeactivations> {
         match self {
             Self::SourceEmpty { held, .. }
             | Self::MassDeactivation { held, .. }

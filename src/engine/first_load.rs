@@ -9,12 +9,14 @@ use crate::db::{DbError, Remote, Tx};
 use crate::model::Phase;
 
 use super::read::choose_copy_format::Format;
-use super::read::convert_rows::UnreadRows;
-use super::read::local_copy::CopyTarget;
+use super::read::convert_rows::UncopiedRows;
+use super::read::copy_into_local::CopyTarget;
 use super::read::relay_rows;
 use super::relations::locks;
 use super::try_rows::{self, RowRange};
-use super::{Extent, RunContext, SyncError, SyncResult, apply, enter, plan, read, record_changes};
+use super::{
+    RowSelection, RunContext, SyncError, SyncResult, apply, enter, plan, read, record_changes,
+};
 
 /// Loads the meters by COPY. Returns `None`, with nothing changed, if that is not possible: the tenant already has
 /// local meters, or the local table is not suited.
@@ -54,7 +56,7 @@ async fn relay_all(
     }
     // A constraint that is checked only at commit could not be traced to a row.
     local.batch(try_rows::CHECK).await?;
-    let everything = Extent::everything();
+    let everything = RowSelection::everything();
     let format = Format::quickest(remote, run);
     let reading = relay_rows::start(remote, run, &everything, CopyTarget::Meters, format).await?;
     let relayed = relay_rows::relay(remote, run, &everything, reading).await?;
@@ -87,7 +89,7 @@ async fn relay_all(
 /// took.
 async fn bring_in(
     run: &RunContext<'_>,
-    left: UnreadRows,
+    left: UncopiedRows,
     loaded: i64,
 ) -> Result<Result<SyncResult, NotLoaded>, SyncError> {
     enter(run.observer, Phase::Plan);
@@ -100,7 +102,7 @@ async fn bring_in(
     }
     read::refuse_keys(run.job.tenant, &twice)?;
     // Meters that are already loaded need no comparison, and no meter will be deactivated.
-    let leftover = Extent::nothing(rows);
+    let leftover = RowSelection::nothing(rows);
     let plan = plan::make(run, &leftover, &staged).await?;
     enter(run.observer, Phase::Apply);
     // The caller records these changes together with the loaded meters.

@@ -23,11 +23,13 @@ use tokio::sync::watch;
 
 use crate::config::{Limits, Mapping, OnDrift};
 use crate::db::{Local, Remote, Tx};
-use crate::model::{Compared, Counts, Permission, Phase, Progress, Rejection, RunId, TenantId};
+use crate::model::{
+    CompareMethod, Counts, DeactivationApproval, Phase, Progress, Rejection, RunId, TenantId,
+};
 
 use context::RunContext;
 pub use digest::{Contents, compare_sums};
-use digest::{Difference, RowVersions};
+use digest::{Difference, VersionsSnapshot};
 use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
 pub(crate) use error::{HIDDEN, usage};
@@ -45,22 +47,22 @@ pub(crate) use source_remedy::failure;
 pub use sweep::{LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep};
 
 mod relations;
-mod resolve;
+mod resolve_scope;
 mod scope;
 mod sweep;
 
 mod apply;
-mod approved_deactivations;
 mod brake;
 mod context;
 mod digest;
 pub mod drift;
 mod error;
 mod first_load;
-mod local_candidates;
 mod plan;
+mod planned_deactivations;
 mod read;
 mod record_changes;
+mod select_local_rows;
 mod source_remedy;
 mod try_rows;
 mod value_reasons;
@@ -78,9 +80,9 @@ pub struct Job<'a> {
     /// Timeouts, and limits on deactivations, rejected rows and recorded changes.
     pub limits: &'a Limits,
     /// The tenant whose meters the local table holds, if the table has no tenant column.
-    pub table_owner: TableOwner,
+    pub other_tenant: OtherTenant,
     /// Which rows to compare value by value.
-    pub compare: Compare,
+    pub compare: RowsToCompare,
     /// How many bits of each row hash to keep: 64, except in tests that provoke hash collisions.
     pub hash_bits: u32,
     /// What earlier attempts of the same run found out.
@@ -88,7 +90,7 @@ pub struct Job<'a> {
     /// Whether to stop after the plan, without changing any meter.
     pub dry_run: bool,
     /// Which mass deactivation a person approved.
-    pub mass_deactivation: &'a Permission,
+    pub mass_deactivation: &'a DeactivationApproval,
     /// Whether a person allowed the local table to be synced for this tenant although it was last synced for another
     /// one.
     pub allow_tenant_change: bool,
@@ -113,29 +115,29 @@ pub struct EarlierAttempts {
 
 /// Which rows a sync is to compare value by value.
 #[derive(Clone, Debug, Default)]
-pub enum Compare {
+pub enum RowsToCompare {
     /// Rows whose versions or digests differ.
     #[default]
     Differences,
     /// Rows whose versions or digests differ, and also the rows that [`compare`] found to differ.
-    Also(Extent),
+    Also(RowSelection),
     /// All rows.
     Everything,
 }
 
 /// The rows to stage and compare value by value. All other rows are known to be equal.
 #[derive(Clone, Debug)]
-pub struct Extent {
-    /// How many meters of the tenant the remote holds, inside and outside the extent. `None` if all rows are read,
+pub struct RowSelection {
+    /// How many meters of the tenant the remote holds, inside and outside the selection. `None` if all rows are read,
     /// because they are counted then.
     pub(crate) remote_rows: Option<i64>,
-    /// The SQL condition for the remote rows `r` of the extent.
+    /// The SQL condition for the remote rows `r` of the selection.
     pub(crate) remote: String,
-    /// The SQL condition for the local rows `l` of the extent.
+    /// The SQL condition for the local rows `l` of the selection.
     pub(crate) local: String,
 }
 
-impl Extent {
+impl RowSelection {
     fn everything() -> Self {
         Self {
             remote_rows: None,
@@ -144,7 +146,7 @@ impl Extent {
         }
     }
 
-    /// Whether the extent has no local rows, so that none can be missing on the remote.
+    /// Whether the selection has no local rows, so that none can be missing on the remote.
     fn has_no_local_rows(&self) -> bool {
         self.local == "false"
     }
@@ -157,7 +159,7 @@ impl Extent {
         }
     }
 
-    /// The union of both extents.
+    /// The union of both selections.
     fn or(self, other: &Self) -> Self {
         Self {
             remote_rows: self.remote_rows,
@@ -170,7 +172,7 @@ impl Extent {
 /// Tells which tenant a local table without a tenant column belongs to. Such a table holds the meters of one tenant
 /// only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TableOwner {
+pub enum OtherTenant {
     /// No other tenant: the job's tenant may use the table.
     Nobody,
     /// Another tenant, for which the table was last synced.
@@ -202,7 +204,7 @@ pub struct SyncEnd {
     /// pass, or if this was no dry run.
     pub refusal: Option<SyncError>,
     /// How the rows that differ were found.
-    pub compared: Compared,
+    pub compared: CompareMethod,
 }
 
 /// The channel on which a sync publishes its progress.
@@ -222,7 +224,7 @@ pub async fn run(
     if local.is_replica() {
         return Err(SyncError::TriggersDisabled);
     }
-    let (relations, scope) = Box::pin(resolve::resolve(&remote, local, job)).await?;
+    let (relations, scope) = Box::pin(resolve_scope::resolve(&remote, local, job)).await?;
     if relations.may_be_foreign && !job.earlier.is_foreign_awaited {
         return Err(SyncError::Rewritten(relations.remote_from));
     }
@@ -235,13 +237,13 @@ pub async fn run(
         observer,
     };
     enter(observer, Phase::Read);
-    let versions = RowVersions::read(&remote, run).await?;
+    let versions = VersionsSnapshot::read(&remote, run).await?;
     if !job.dry_run
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?
     {
-        read::rewritten_tables::commit_unless_rewritten(remote).await?;
+        read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
         digest::remember_load(run, versions, &loaded).await?;
-        return Ok(SyncEnd::of(loaded, Compared::Everything));
+        return Ok(SyncEnd::of(loaded, CompareMethod::Everything));
     }
     let (difference, compared) = {
         let _told = read::relay_rows::ReadProgressReporter {
@@ -251,21 +253,21 @@ pub async fn run(
         };
         digest::find(&remote, run, versions.as_ref()).await?
     };
-    let extent = match difference {
+    let selection = match difference {
         Difference::None(rows) => {
-            read::rewritten_tables::commit_unless_rewritten(remote).await?;
+            read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
             let synced = SyncResult::unchanged(rows);
             if !job.dry_run {
                 digest::remember(run, versions, false, &synced).await?;
             }
             return Ok(SyncEnd::of(synced, compared));
         }
-        Difference::Within(extent) => extent,
-        Difference::Unclear => Extent::everything(),
+        Difference::Within(selection) => selection,
+        Difference::Unclear => RowSelection::everything(),
     };
-    let staged = read::stage(remote, run, &extent).await?;
+    let staged = read::stage(remote, run, &selection).await?;
     let found = Found {
-        extent,
+        selection,
         staged,
         compared,
     };
@@ -274,17 +276,17 @@ pub async fn run(
 
 /// The rows that may differ, before the changes are planned.
 struct Found {
-    extent: Extent,
+    selection: RowSelection,
     staged: StagedRows,
-    compared: Compared,
+    compared: CompareMethod,
 }
 
 /// Plans the changes that follow from the staged rows, and applies the plan unless the brake holds it back.
 async fn carry_out(
     run: &RunContext<'_>,
-    versions: Option<RowVersions<'_>>,
+    versions: Option<VersionsSnapshot<'_>>,
     Found {
-        extent,
+        selection,
         staged,
         compared,
     }: Found,
@@ -293,7 +295,7 @@ async fn carry_out(
     run.local.hold_rows().await?;
     let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
     let run = &run.with_relations(&relations);
-    let plan = plan::make(run, &extent, &staged).await?;
+    let plan = plan::make(run, &selection, &staged).await?;
     let braked = brake::check(run, &plan, &staged).await;
     if run.job.dry_run {
         let refusal = match braked {
@@ -345,7 +347,7 @@ pub async fn compare(
             observer,
             before: 0,
         };
-        let (relations, scope) = Box::pin(resolve::resolve(&remote, local, job)).await?;
+        let (relations, scope) = Box::pin(resolve_scope::resolve(&remote, local, job)).await?;
         let run = &RunContext {
             local,
             relations: &relations,
@@ -355,12 +357,12 @@ pub async fn compare(
         };
         digest::compare_contents(&remote, run, seeds).await?
     };
-    read::rewritten_tables::commit_unless_rewritten(remote).await?;
+    read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
     Ok(contents)
 }
 
 impl SyncEnd {
-    fn of(synced: SyncResult, compared: Compared) -> Self {
+    fn of(synced: SyncResult, compared: CompareMethod) -> Self {
         Self {
             synced,
             refusal: None,

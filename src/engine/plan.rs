@@ -11,12 +11,14 @@ use crate::model::{Action, Counts, Rejection, saturating_i64};
 
 use super::read::{self, StagedRows};
 use super::try_rows::{Bad, RowRange};
-use super::{Extent, Job, Relations, RunContext, Scope, SyncError, SyncResult, local_candidates};
+use super::{
+    Job, Relations, RowSelection, RunContext, Scope, SyncError, SyncResult, select_local_rows,
+};
 
 /// The changes that a sync would make. The rows are in two temporary tables:
 ///
 /// - `meter_sync_plan`: one numbered row for each meter to change.
-/// - `meter_sync_unmatched`: the local meters within the extent that are missing on the remote, active or not.
+/// - `meter_sync_unmatched`: the local meters within the selection that are missing on the remote, active or not.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) counts: Counts,
@@ -65,15 +67,15 @@ const ATTEMPTS: usize = 5;
 /// them has changed. So nobody can change these rows between plan and apply.
 pub(crate) async fn make(
     run: &RunContext<'_>,
-    extent: &Extent,
+    selection: &RowSelection,
     staged: &StagedRows,
 ) -> Result<Plan, SyncError> {
     let RunContext { local, job, .. } = *run;
     let mut attempt = 1;
     loop {
         let candidates = match staged.has_candidates && attempt == 1 && !job.dry_run {
-            true => local_candidates::TABLE,
-            false => &local_candidates::rows(run, extent),
+            true => select_local_rows::TABLE,
+            false => &select_local_rows::rows(run, selection),
         };
         local.batch(&plan_sql(run, candidates)).await?;
         if job.dry_run {

@@ -5,7 +5,7 @@ use std::iter::once;
 use uuid::Uuid;
 
 use crate::db::catalog::Column;
-use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::db::{DbError, Local, Tx, lossless_json, param, quote};
 use crate::model::saturating_i64;
 
 use super::plan::{self, Plan};
@@ -107,7 +107,8 @@ impl<'t> Log<'t> {
 where pg_catalog.convert_to(pg_catalog.concat(x.key, x.before, x.after), 'UTF8') is not null"
             ),
             ValueForm::Escaped | ValueForm::Size => {
-                let [key, before, after] = ["x.key", "x.before", "x.after"].map(json::in_ascii);
+                let [key, before, after] =
+                    ["x.key", "x.before", "x.after"].map(lossless_json::in_ascii);
                 format!(
                     "select x.run_id, x.n, x.action, {key}::jsonb, {before}::jsonb, {after}::jsonb {from}"
                 )

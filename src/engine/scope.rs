@@ -51,7 +51,7 @@ pub(crate) async fn try_tenant(
     relations: &Relations,
     scope: &Scope,
 ) -> Result<(), SyncError> {
-    if relations.offered.remote_relation.is_none() {
+    if relations.all_columns.remote_relation.is_none() {
         return Ok(());
     }
     let wanted = &relations.remote_tenant.base_type;

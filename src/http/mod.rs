@@ -17,14 +17,14 @@ pub(crate) mod guards;
 mod hosts;
 mod oauth;
 
-pub(crate) mod redirect_notice;
+pub(crate) mod run_page_notice;
 
 pub(crate) mod health;
 mod metrics;
 
-mod connections;
+mod connection_limit;
 mod serve;
-mod timeouts;
+mod timed_streams;
 
 pub use serve::{listen, serve};
 

@@ -25,10 +25,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connections::{ConnectionSlot, Connections};
+use super::connection_limit::{ConnectionSlot, Connections};
 use super::health;
 use super::request_error::RequestError;
-use super::timeouts::{TimedRequestBody, TimedStream, TrackedResponseBody};
+use super::timed_streams::{TimedRequestBody, TimedStream, TrackedResponseBody};
 
 /// How long a connection may take to send the head of a request, counted from when the server begins to wait for it.
 const HEAD: Duration = Duration::from_secs(30);

@@ -23,7 +23,7 @@ use rmcp::{ErrorData, RoleServer, ServiceError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::model::{HeldBack, RunId};
+use crate::model::{HeldDeactivations, RunId};
 use crate::printable;
 
 use super::caller::{Target, caller_token};
@@ -84,11 +84,11 @@ const TAKEN_BACK_BEFORE: Duration = Duration::from_millis(300);
 
 /// A question to the user: whether the sync may make the deactivations that a run held back.
 #[derive(Debug)]
-pub(super) struct Question(ElicitRequestParams);
+pub(super) struct ApprovalQuestion(ElicitRequestParams);
 
-impl Question {
+impl ApprovalQuestion {
     /// Words the question. The question names the tenant if the process keeps several mirrors.
-    pub(super) async fn new(held: &HeldBack, target: &Target) -> Self {
+    pub(super) async fn new(held: &HeldDeactivations, target: &Target) -> Self {
         let tenant = target.named().await;
         let tenant = tenant.map_or_else(String::new, |named| format!("Tenant {named}: "));
         let text = format!("{tenant}{} Go on?", held.in_words(CENTRAL));
@@ -110,7 +110,7 @@ impl Question {
 /// Asks the user and waits for the answer until shortly before `end`, while the tool call is open.
 pub(super) async fn ask(
     context: &RequestContext<RoleServer>,
-    Question(question): Question,
+    ApprovalQuestion(question): ApprovalQuestion,
     end: Instant,
 ) -> Answer {
     let left = end.saturating_duration_since(Instant::now());
@@ -146,15 +146,15 @@ fn read(result: &ElicitResult) -> Answer {
 }
 
 /// Seals open questions so that clients can carry them, and remembers which states were used.
-pub(super) struct Approvals {
+pub(super) struct QuestionSealer {
     codec: RequestStateCodec,
     /// The ids of the states that came back, until the states expire. Each state is accepted only once.
     used: Mutex<HashMap<Uuid, Instant>>,
 }
 
-impl std::fmt::Debug for Approvals {
+impl std::fmt::Debug for QuestionSealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Approvals").finish_non_exhaustive()
+        f.debug_struct("QuestionSealer").finish_non_exhaustive()
     }
 }
 
@@ -168,7 +168,7 @@ struct Asked {
 
 /// The reply to an earlier question that a call carries.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ApprovalReply {
+pub(super) enum ReturnedAnswer {
     /// The call carries no reply: it is a first call.
     Nothing,
     /// The user approves the deactivations that this run showed.
@@ -179,7 +179,7 @@ pub(super) enum ApprovalReply {
     Undecided(RunId),
 }
 
-impl Default for Approvals {
+impl Default for QuestionSealer {
     fn default() -> Self {
         // The key is random, so no question of this process can be answered after the process has ended.
         let key = [Uuid::new_v4(), Uuid::new_v4()]
@@ -192,12 +192,12 @@ impl Default for Approvals {
     }
 }
 
-impl Approvals {
+impl QuestionSealer {
     /// Returns the question about the deactivations that a run held back, as the result of the call.
     pub(super) fn question(
         &self,
         run: RunId,
-        Question(question): Question,
+        ApprovalQuestion(question): ApprovalQuestion,
         context: &RequestContext<RoleServer>,
         call: &CallToolRequestParams,
     ) -> Result<InputRequiredResult, ErrorData> {
@@ -220,9 +220,9 @@ impl Approvals {
         &self,
         context: &RequestContext<RoleServer>,
         call: &CallToolRequestParams,
-    ) -> Result<ApprovalReply, ErrorData> {
+    ) -> Result<ReturnedAnswer, ErrorData> {
         let Some(state) = &call.request_state else {
-            return Ok(ApprovalReply::Nothing);
+            return Ok(ReturnedAnswer::Nothing);
         };
         let opened = self
             .codec
@@ -237,9 +237,9 @@ impl Approvals {
             return Err(ErrorData::invalid_params(message, None));
         }
         Ok(match answer(call.input_responses.as_ref()) {
-            Answer::Yes => ApprovalReply::Yes(asked.run),
-            Answer::No => ApprovalReply::No,
-            Answer::Nothing => ApprovalReply::Undecided(asked.run),
+            Answer::Yes => ReturnedAnswer::Yes(asked.run),
+            Answer::No => ReturnedAnswer::No,
+            Answer::Nothing => ReturnedAnswer::Undecided(asked.run),
         })
     }
 

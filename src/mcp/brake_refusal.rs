@@ -5,7 +5,7 @@ use super::approval::CENTRAL;
 use super::page_address::PageAddress;
 use super::{CallToolResult, tool_result};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{HeldBack, RunId};
+use crate::model::{HeldDeactivations, RunId};
 use crate::printable;
 
 /// Tells the model what to do after a refusal.
@@ -20,7 +20,11 @@ pub(super) fn declined() -> CallToolResult {
 }
 
 /// Returns the answer for a user who has not decided. A person can still approve the plan on the page.
-pub(super) fn undecided(run: RunId, held: Option<&HeldBack>, page: &PageAddress) -> CallToolResult {
+pub(super) fn undecided(
+    run: RunId,
+    held: Option<&HeldDeactivations>,
+    page: &PageAddress,
+) -> CallToolResult {
     let which = held.map_or_else(String::new, |held| {
         format!(" {}", printable::lines(&held.in_words(CENTRAL)))
     });
@@ -35,7 +39,7 @@ pub(super) fn undecided(run: RunId, held: Option<&HeldBack>, page: &PageAddress)
 /// Returns the brake's refusal, with the first held-back meters and the address of the page where a person decides.
 pub(super) fn held_back(
     failure: &Failure,
-    held: &HeldBack,
+    held: &HeldDeactivations,
     run: RunId,
     page: &PageAddress,
 ) -> CallToolResult {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
-use crate::arguments::json::parse;
+use crate::arguments::parse_json::parse;
 
 /// The longest body of a request in bytes. A typical message, a tool call, has a few hundred bytes.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;

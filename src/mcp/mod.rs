@@ -24,7 +24,7 @@ use tracing::Instrument;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirrors;
 use crate::trace_id;
-use approval::Approvals;
+use approval::QuestionSealer;
 use caller::{Caller, caller_token, caller_trace};
 use subscriptions::Subscriptions;
 use tool_list::unknown_tool;
@@ -33,35 +33,35 @@ pub use tool_list::{tools, whole_tools};
 
 mod approval;
 mod brake_refusal;
+pub mod bundle_manifest;
 mod caller;
 mod change_feed;
 mod completion;
+mod early_message_filter;
 pub mod http;
 mod json_schema;
 mod line_transport;
-pub mod manifest;
 mod message_parser;
 mod output_schema;
 mod page_address;
 mod progress;
 mod prompts;
 mod request_check;
-mod request_first_transport;
 mod resources;
 mod run_result;
 mod sessions;
 mod shorten;
 mod since_argument;
 mod sse;
-mod status;
 mod status_card;
 mod status_of_many;
+mod status_tool;
 pub mod stdio;
 mod subscriptions;
 mod tasks;
 mod tool_list;
 mod tool_result;
-mod trigger;
+mod trigger_tool;
 
 /// The server's name as clients show it.
 const TITLE: &str = "Meter sync";
@@ -85,7 +85,7 @@ const SERVER_INFO_KEY: &str = "io.modelcontextprotocol/serverInfo";
 pub struct Server {
     mirrors: Mirrors,
     /// Shared by all clients of the process.
-    approvals: Arc<Approvals>,
+    sealer: Arc<QuestionSealer>,
     /// Shared by all clients of the process. Limits how many clients may listen at once.
     listeners: Arc<Semaphore>,
     /// The addresses that this client watches, under protocol versions before 2026-07-28.
@@ -97,7 +97,7 @@ impl Server {
     pub fn new(mirrors: Mirrors) -> Self {
         Self {
             mirrors,
-            approvals: Arc::default(),
+            sealer: Arc::default(),
             listeners: Arc::new(Semaphore::new(sessions::MAX_SESSIONS)),
             subscriptions: Arc::default(),
         }
@@ -139,13 +139,14 @@ impl Server {
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         match request.name.as_ref() {
-            status::NAME => {
+            status_tool::NAME => {
                 let caller = self.caller(context);
-                let answer = status::call(&self.mirrors, request.arguments.clone(), &caller).await;
+                let answer =
+                    status_tool::call(&self.mirrors, request.arguments.clone(), &caller).await;
                 Ok(answer.into())
             }
-            trigger::NAME => match self.may_trigger(context) {
-                Ok(()) => trigger::call(&self.mirrors, &self.approvals, request, context).await,
+            trigger_tool::NAME => match self.may_trigger(context) {
+                Ok(()) => trigger_tool::call(&self.mirrors, &self.sealer, request, context).await,
                 Err(failure) => Ok(tool_result::failure(&failure, None).into()),
             },
             unknown => Err(unknown_tool(unknown)),

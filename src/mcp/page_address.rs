@@ -6,9 +6,9 @@ use axum::http::request::Parts;
 use rmcp::RoleServer;
 use rmcp::service::RequestContext;
 
-use crate::address;
 use crate::config::Config;
 use crate::model::RunId;
+use crate::url_path;
 
 /// The header in which a TLS proxy names the scheme of the original request.
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -53,7 +53,7 @@ impl PageAddress {
 
     /// Returns the address of a tenant's pages. `None` stands for the only mirror, whose pages are at the root.
     pub(super) fn of_tenant(&self, tenant: Option<&str>) -> Self {
-        let part = tenant.map_or_else(String::new, address::of_tenant);
+        let part = tenant.map_or_else(String::new, url_path::of_tenant);
         Self {
             base: format!("{}{part}", self.base),
             is_served: self.is_served,

@@ -8,7 +8,7 @@ use rmcp::model::{
 use serde_json::{Value, json};
 
 use super::caller::Caller;
-use super::{status, tool_result, trigger};
+use super::{status_tool, tool_result, trigger_tool};
 use crate::arguments::bounds::TENANT_CHARS;
 use crate::arguments::{Arguments, BadArgument, nearest, one_line, shorten};
 use crate::error::ErrorCode;
@@ -23,7 +23,7 @@ const SEVERAL: &str = " Several tenants are kept in sync here: without `tenant_i
     worst first. Ask about one with `tenant_id`, and ask me which one I mean if it matters.";
 
 /// One prompt.
-struct Question {
+struct PromptQuestion {
     name: &'static str,
     title: &'static str,
     description: &'static str,
@@ -35,8 +35,8 @@ struct Question {
     words: fn(&str) -> String,
 }
 
-const QUESTIONS: [Question; 4] = [
-    Question {
+const QUESTIONS: [PromptQuestion; 4] = [
+    PromptQuestion {
         name: "in_sync",
         title: "Are my meters in sync?",
         description: "Whether the local meters can be relied on, since when, and what to do if not.",
@@ -44,7 +44,7 @@ const QUESTIONS: [Question; 4] = [
         takes_trigger: false,
         words: in_sync,
     },
-    Question {
+    PromptQuestion {
         name: "last_failure",
         title: "Why did the last sync fail?",
         description: "What failed, on which side, and the remedy.",
@@ -52,7 +52,7 @@ const QUESTIONS: [Question; 4] = [
         takes_trigger: false,
         words: last_failure,
     },
-    Question {
+    PromptQuestion {
         name: "changes_since",
         title: "What changed since a date?",
         description: "Which meters came, changed, were switched off or came back since a day or time.",
@@ -60,7 +60,7 @@ const QUESTIONS: [Question; 4] = [
         takes_trigger: false,
         words: changes_since,
     },
-    Question {
+    PromptQuestion {
         name: "preview",
         title: "What would a sync do now?",
         description: "The changes that a sync would make now, without making them.",
@@ -75,7 +75,7 @@ fn in_sync(_: &str) -> String {
         "Are this site's meters in sync with the central database? Call {} once. Answer yes or no first, by `health` \
          and `summary`, and as of when; then how many meters are active, and when the next sync \
          is due. If `next_step` asks for something, say what and who can do it. Start no sync.",
-        status::NAME
+        status_tool::NAME
     )
 }
 
@@ -86,7 +86,7 @@ fn last_failure(_: &str) -> String {
          `error` as it stands, say since when no sync has succeeded, and whether the schedule will try again by itself. \
          If it rejected rows, call again with its `run_id` and `include_changes` and name them with their reasons. \
          If it succeeded, say so. Start no sync.",
-        status::NAME
+        status_tool::NAME
     )
 }
 
@@ -96,7 +96,7 @@ fn changes_since(since: &str) -> String {
          `next_before`, call again with it as `before`, five times at most. Say how many meters are new, changed, switched off \
          and back, and name them with the old and new fields and the times. If the log does not reach back so far, or changes \
          were left out, say so.",
-        name = status::NAME
+        name = status_tool::NAME
     )
 }
 
@@ -105,7 +105,7 @@ fn preview(_: &str) -> String {
         "What would a sync of this site's meters do now? Call {} with `dry_run` true, which writes to no meter. Say how \
          many meters would be new, changed, switched off and back, name the first ones with their old and new fields, \
          and say whether the sync would be refused and why. Start no real sync unless I ask for it.",
-        trigger::NAME
+        trigger_tool::NAME
     )
 }
 
@@ -133,7 +133,7 @@ pub(super) fn for_manifest() -> Vec<Value> {
     listed.collect()
 }
 
-impl Question {
+impl PromptQuestion {
     fn prompt(&self, takes_tenant: bool) -> Prompt {
         let tenant = PromptArgument::new(TENANT_ID)
             .with_title("Tenant id")

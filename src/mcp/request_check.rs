@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::message_parser::{self, MAX_BODY_BYTES};
-use crate::arguments::json::is_announced;
+use crate::arguments::parse_json::is_announced;
 use crate::arguments::read_body;
 
 /// The media types of the answers to a POST, as rmcp requires them in `Accept`.

@@ -14,7 +14,7 @@ use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{Change, Rejection, RunId};
 
 use super::caller::{Caller, Target};
-use super::{status, status_card, status_of_many, tool_result};
+use super::{status_card, status_of_many, status_tool, tool_result};
 use crate::arguments::bounds::CHANGES_LIMIT;
 use crate::arguments::shorten;
 
@@ -181,7 +181,7 @@ pub(super) async fn read(
 async fn read_of(target: &Target, subject: Subject) -> Result<Option<String>, ErrorData> {
     let json = match subject {
         Subject::Status => {
-            let status = status::plain(target).await;
+            let status = status_tool::plain(target).await;
             Some(text(&status.map_err(unreadable)?)?)
         }
         Subject::Run(id) => {

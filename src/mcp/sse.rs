@@ -28,8 +28,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::early_message_filter::EarlyMessageFilter;
 use super::message_parser::{self, MAX_BODY_BYTES};
-use super::request_first_transport::RequestFirstTransport;
 use super::sessions::{MAX_SESSIONS, SESSION_IDLE, full, is_same};
 use crate::arguments::read_body;
 use crate::config::Token;
@@ -123,8 +123,7 @@ async fn converse<S: ServerHandler>(
     shutdown: CancellationToken,
 ) {
     // Boxed, so that the memory for the opening handshake is freed after it.
-    let begun =
-        Box::pin(server.serve_with_ct(RequestFirstTransport::new(transport), shutdown)).await;
+    let begun = Box::pin(server.serve_with_ct(EarlyMessageFilter::new(transport), shutdown)).await;
     let ended = async { anyhow::Ok(begun?.waiting().await?) };
     if let Err(error) = ended.await {
         tracing::debug!(%error, "a conversation over SSE broke off");

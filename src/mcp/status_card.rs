@@ -11,8 +11,8 @@ use std::sync::LazyLock;
 use rmcp::model::{MetaObject, ReadResourceResult, Resource, ResourceContents};
 use serde_json::{Value, json};
 
-use crate::looks::icons::{Icon, RING};
-use crate::looks::{self, Look};
+use crate::badges::icons::{Icon, RING};
+use crate::badges::{self, Badge};
 use crate::mirrors::state::health::Health;
 use crate::model::Outcome;
 
@@ -47,7 +47,7 @@ pub(super) fn read() -> ReadResourceResult {
 
 /// Returns the constants of the card's script: the icons, and how health and outcomes are shown.
 fn looks_in_script() -> String {
-    let entry = |name: &str, Look { word, icon, tone }: Look| {
+    let entry = |name: &str, Badge { word, icon, tone }: Badge| {
         format!("{name}:['{word}','{}','{tone}']", icon.name())
     };
     let icons = Icon::ALL.map(|icon| match icon.path().strip_prefix(RING) {
@@ -55,9 +55,9 @@ fn looks_in_script() -> String {
         None => format!("{}:'{}'", icon.name(), icon.path()),
     });
     let health = Health::ALL.iter();
-    let health = health.map(|health| entry(health.as_str(), looks::health(*health)));
+    let health = health.map(|health| entry(health.as_str(), badges::health(*health)));
     let outcomes = Outcome::ALL.iter().chain(&[Outcome::Unknown]);
-    let outcomes = outcomes.map(|outcome| entry(outcome.as_str(), looks::outcome(Some(*outcome))));
+    let outcomes = outcomes.map(|outcome| entry(outcome.as_str(), badges::outcome(Some(*outcome))));
     format!(
         "const RING='{RING}';\nconst ICONS={{{}}};\nconst HEALTH={{{}}};\nconst OUTCOME={{{}}};",
         icons.join(","),

@@ -9,8 +9,8 @@ use rmcp::transport::{self, Transport};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
+use super::early_message_filter::EarlyMessageFilter;
 use super::line_transport::LineTransport;
-use super::request_first_transport::RequestFirstTransport;
 
 /// Why the conversation ended with an error.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ where
     T: Transport<RoleServer> + 'static,
 {
     let running = match server
-        .serve_with_ct(RequestFirstTransport::new(transport), shutdown)
+        .serve_with_ct(EarlyMessageFilter::new(transport), shutdown)
         .await
     {
         Ok(running) => running,

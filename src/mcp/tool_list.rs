@@ -3,14 +3,18 @@
 use rmcp::ErrorData;
 use rmcp::model::Tool;
 
-use super::{output_schema, status, trigger};
+use super::{output_schema, status_tool, trigger_tool};
 use crate::arguments;
 
 /// Returns the tools in the order of `tools/list`. Leaves the trigger tool out if the caller may not use it.
 pub fn tools(may_trigger: bool) -> Vec<Tool> {
-    let mut tools = vec![status::tool(output_schema::outline(&status::output()))];
+    let mut tools = vec![status_tool::tool(output_schema::outline(
+        &status_tool::output(),
+    ))];
     if may_trigger {
-        tools.push(trigger::tool(output_schema::outline(&trigger::output())));
+        tools.push(trigger_tool::tool(output_schema::outline(
+            &trigger_tool::output(),
+        )));
     }
     tools
 }
@@ -18,14 +22,14 @@ pub fn tools(may_trigger: bool) -> Vec<Tool> {
 /// Returns all tools with the complete schemas of their results, for the bundle manifest.
 pub fn whole_tools() -> Vec<Tool> {
     vec![
-        status::tool(status::output()),
-        trigger::tool(trigger::output()),
+        status_tool::tool(status_tool::output()),
+        trigger_tool::tool(trigger_tool::output()),
     ]
 }
 
 /// The error for a tool that does not exist.
 pub(super) fn unknown_tool(name: &str) -> ErrorData {
-    let names = [status::NAME, trigger::NAME];
+    let names = [status_tool::NAME, trigger_tool::NAME];
     let hint = arguments::nearest(name, names)
         .map(|known| format!(" Did you mean `{known}`?"))
         .unwrap_or_default();

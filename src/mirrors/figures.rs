@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::db::Connections;
+use crate::db::PoolUsage;
 use crate::error::Failure;
 
 use super::state::status::{Status, StatusQuery};
@@ -23,9 +23,9 @@ pub struct ScrapedFigures {
     /// answer.
     pub local_clock_ahead: Option<TimeDelta>,
     /// Connections to the remote; `None` if it is not configured.
-    pub remote: Option<Connections>,
+    pub remote: Option<PoolUsage>,
     /// Connections to the local database; `None` if it is not configured.
-    pub local: Option<Connections>,
+    pub local: Option<PoolUsage>,
 }
 
 impl Mirror {
@@ -68,8 +68,8 @@ impl Process {
             local_clock_ahead: is_local_up.then(|| self.clock.ahead()),
             status,
             running_tenants: None,
-            remote: remote.map(|database| database.connections()),
-            local: local.map(|database| database.connections()),
+            remote: remote.map(|database| database.pool_usage()),
+            local: local.map(|database| database.pool_usage()),
         }
     }
 }

@@ -14,9 +14,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::db::ServerClock;
-use crate::engine::Compare;
+use crate::engine::RowsToCompare;
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Permission, Progress, RunId, Trigger};
+use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
 use crate::trace_id::TraceId;
 
 pub use events::RunEvents;
@@ -83,7 +83,7 @@ pub struct Request {
     /// The trace that the request belongs to, for the logs.
     pub trace: Option<TraceId>,
     /// Which rows are compared value by value.
-    pub compare: Compare,
+    pub compare: RowsToCompare,
     /// Whether the run belongs to a sweep. Such a run waits until connections are free, however long runs of other tenants
     /// use them. Any other request is refused after a while.
     pub is_of_sweep: bool,
@@ -100,7 +100,7 @@ impl Request {
             allow: Allow::default(),
             idempotency_key: None,
             trace: None,
-            compare: Compare::Differences,
+            compare: RowsToCompare::Differences,
             is_of_sweep: false,
         }
     }
@@ -110,7 +110,7 @@ impl Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
     /// Which deactivations are carried out even if the brake would hold them back.
-    pub mass_deactivation: Permission,
+    pub mass_deactivation: DeactivationApproval,
     /// Whether to sync a table that has no tenant column and was last synced for another tenant.
     pub tenant_change: bool,
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Local};
 use crate::error::{ErrorCode, Failure};
-use crate::store::mirror_states::MirrorState;
+use crate::store::read_mirror_states::MirrorState;
 use crate::store::{migrations, sweeps};
 
 use super::mirror::TenantMirror;
@@ -122,7 +122,7 @@ impl Mirrors {
         connection: &mut Connection<Local>,
         last: &Published,
     ) -> Result<Published, Failure> {
-        let moment = connection.moment().await?;
+        let moment = connection.commit_marker().await?;
         let mut states = last.mirrors.iter().map(|(_, state)| state);
         let is_open = states.any(|state| state.open_run.is_some());
         if moment.is_some() && moment == last.memory.moment && !is_open {

@@ -114,7 +114,7 @@ impl Process {
     /// never use all connections of the pool.
     pub async fn reach_local(&self) -> Result<(), Failure> {
         let mut connection = self.local()?.connect().await?;
-        let moment = connection.moment().await;
+        let moment = connection.commit_marker().await;
         moment.map(drop).map_err(Failure::from)
     }
 

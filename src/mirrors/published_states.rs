@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::db::{Local, Moment, Tx};
+use crate::db::{CommitMarker, Local, Tx};
 use crate::error::Failure;
-use crate::store::mirror_states::{self, MirrorState};
+use crate::store::read_mirror_states::{self, MirrorState};
 use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
@@ -32,7 +32,7 @@ pub(crate) struct Published {
 /// What was read last, by which the next read is shorter. Empty after a failure.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
-    pub(super) moment: Option<Moment>,
+    pub(super) moment: Option<CommitMarker>,
     seq: i64,
     pub(super) states: BTreeMap<MirrorKey, MirrorState>,
 }
@@ -76,7 +76,7 @@ impl Memory {
         self.states.retain(|key, _| keys.contains(key));
         let names: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
         let names: Vec<String> = names.into_iter().cloned().collect();
-        let (new_runs, seq) = mirror_states::changed_since(tx, &names, self.seq).await?;
+        let (new_runs, seq) = read_mirror_states::changed_since(tx, &names, self.seq).await?;
         let new_runs: BTreeMap<MirrorKey, i64> = new_runs.into_iter().collect();
         let may_have_changed = |key: &&MirrorKey| match self.states.get(*key) {
             Some(state) => {
@@ -87,7 +87,7 @@ impl Memory {
         };
         let changed = keys.into_iter().filter(may_have_changed);
         let changed: Vec<MirrorKey> = changed.cloned().collect();
-        let read = mirror_states::read(tx, &changed).await?;
+        let read = read_mirror_states::read(tx, &changed).await?;
         self.states.extend(changed.into_iter().zip(read));
         for (key, checked_at) in unchanged_mirrors::of_tables(tx, &names).await? {
             if let Some(state) = self.states.get_mut(&key) {

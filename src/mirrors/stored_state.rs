@@ -6,10 +6,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use crate::db::Moment;
+use crate::db::CommitMarker;
 use crate::engine::drift::{self, KnownColumn};
 use crate::error::Failure;
-use crate::model::{Change, HeldBack, Outcome, Rejection};
+use crate::model::{Change, HeldDeactivations, Outcome, Rejection};
 
 use super::live_state::LiveState;
 use super::status_parts::{MeterCounts, RunningStatus, TenantStatus};
@@ -28,7 +28,7 @@ pub(crate) struct Observation {
     /// The newest runs, the latest first.
     pub(crate) runs: Arc<[RunRecord]>,
     /// The moment of the database at which the state was read; `None` if the state may change without a commit.
-    pub(super) moment: Option<Moment>,
+    pub(super) moment: Option<CommitMarker>,
     pub(super) read_at: Instant,
 }
 
@@ -45,7 +45,7 @@ impl Observation {
         state.count_failure.take().map_or(Ok(state), Err)
     }
 
-    pub(super) fn is_still_true(&self, moment: Option<&Moment>) -> bool {
+    pub(super) fn is_still_true(&self, moment: Option<&CommitMarker>) -> bool {
         moment.is_some() && self.moment.as_ref() == moment && self.read_at.elapsed() < LASTS
     }
 }
@@ -56,7 +56,7 @@ pub(crate) struct StoredState {
     pub(crate) tenant: Option<TenantStatus>,
     pub(crate) last_run: Option<RunRecord>,
     /// The deactivations that the last run held back; `None` if the brake did not refuse that run.
-    pub(crate) held_back: Option<HeldBack>,
+    pub(crate) held_back: Option<HeldDeactivations>,
     pub(crate) last_success_at: Option<DateTime<Utc>>,
     /// When a sweep last found the mirror unchanged.
     pub(crate) checked_at: Option<DateTime<Utc>>,

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use change_cursor::ChangeCursor;
-pub use held_back::{HeldBack, Permission};
+pub use held_deactivations::{DeactivationApproval, HeldDeactivations};
 
 mod change_cursor;
-pub(crate) mod held_back;
+pub(crate) mod held_deactivations;
 
 /// The number, which is not negative, as the type that Postgres and JSON have for counts. A larger one becomes `i64::MAX`.
 pub(crate) fn saturating_i64(number: impl TryInto<i64>) -> i64 {
@@ -370,7 +370,7 @@ mod tests {
 
 text_enum! {
     /// How a sync found the rows that differ.
-    Compared {
+    CompareMethod {
         /// By comparing row versions, or a digest of the rows that was equal on both sides.
         Differences = "differences",
         /// By comparing digests of the contents of all rows.

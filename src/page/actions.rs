@@ -13,9 +13,9 @@ use super::shell::ErrorPage;
 use super::viewer::Viewer;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
-use crate::http::redirect_notice::RedirectNotice;
+use crate::http::run_page_notice::RunPageNotice;
 use crate::mirrors::{Allow, Mirror, Request, Requested, approval_of};
-use crate::model::{Permission, RunId, Trigger};
+use crate::model::{DeactivationApproval, RunId, Trigger};
 use crate::trace_id::TraceId;
 
 /// The form that starts a sync.
@@ -71,7 +71,7 @@ pub(super) async fn sync(
             return Ok(Redirect::to(&noticed(
                 &base,
                 id,
-                RedirectNotice::NothingHeld,
+                RunPageNotice::NothingHeld,
             )));
         };
         request.allow = allow;
@@ -81,7 +81,7 @@ pub(super) async fn sync(
     let to = match mirror.request(request).await? {
         Requested::Started(ticket) if is_shown => base.run(ticket.run_id()),
         Requested::AlreadyRunning(report) => {
-            noticed(&base, report.run_id, RedirectNotice::AlreadyRunning)
+            noticed(&base, report.run_id, RunPageNotice::AlreadyRunning)
         }
         // A run that ended at once may not be in the log. The status page shows how it ended.
         Requested::Started(_) | Requested::Finished(_) => base.page("/"),
@@ -90,7 +90,7 @@ pub(super) async fn sync(
 }
 
 /// Returns the URL of a run's page, with a notice that says why the viewer was redirected there.
-fn noticed(base: &MirrorPaths, id: RunId, notice: RedirectNotice) -> String {
+fn noticed(base: &MirrorPaths, id: RunId, notice: RunPageNotice) -> String {
     format!("{}?notice={}", base.run(id), notice.as_str())
 }
 
@@ -112,7 +112,7 @@ async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<A
         return Err(ErrorPage::forbidden(failure));
     };
     Ok(Some(Allow {
-        mass_deactivation: Permission::Shown(id),
+        mass_deactivation: DeactivationApproval::Shown(id),
         tenant_change: false,
     }))
 }

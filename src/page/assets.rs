@@ -8,9 +8,9 @@ use axum::extract::Path;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 
+use crate::badges::icons::Icon;
 use crate::hex_digest::hex_digest;
 use crate::http::request_error::RequestError;
-use crate::looks::icons::Icon;
 
 /// The path below which assets are served.
 pub(crate) const FOLDER: &str = "/assets/";

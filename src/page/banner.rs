@@ -4,13 +4,13 @@ use maud::{Markup, html};
 
 use super::format::{name, prose};
 use super::viewer::Viewer;
-use crate::looks::{self, Look};
+use crate::badges::{self, Badge};
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 
 /// How the health is shown. A run in progress does not change it, so the result of the last run stays visible.
-pub(super) fn look(status: &Status) -> Look {
-    looks::health(status.health)
+pub(super) fn badge(status: &Status) -> Badge {
+    badges::health(status.health)
 }
 
 /// The names of the organisation and the site.
@@ -59,7 +59,7 @@ fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
 
 /// The content of a banner.
 pub(super) struct Banner<'a> {
-    pub(super) look: Look,
+    pub(super) badge: Badge,
     pub(super) summary: &'a str,
     /// The activity in progress; `None` if there is none.
     pub(super) busy: Option<&'a str>,
@@ -71,9 +71,9 @@ impl Banner<'_> {
     /// Renders the banner: icon, word, summary, activity and advice.
     pub(super) fn show(&self) -> Markup {
         html! {
-            section #banner data-live .box.banner .(self.look.tone) {
-                (self.look.icon.markup())
-                h1 #word { (self.look.word) }
+            section #banner data-live .box.banner .(self.badge.tone) {
+                (self.badge.icon.markup())
+                h1 #word { (self.badge.word) }
                 p #summary { (prose(self.summary)) }
                 @if let Some(busy) = self.busy { p #busy { (busy) } }
                 @if let Some(advice) = &self.advice { p #remedy { strong { "What to do: " } (advice) } }
@@ -93,7 +93,7 @@ pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
         ActivityState::Idle => (None, advice(status, asks, viewer)),
     };
     let banner = Banner {
-        look: look(status),
+        badge: badge(status),
         summary: &status.summary,
         busy,
         advice,

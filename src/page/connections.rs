@@ -15,11 +15,11 @@ use super::named_mirror::NamedMirror;
 use super::page_paths::MirrorPaths;
 use super::shell::Shell;
 use super::viewer::Viewer;
+use crate::badges::Badge;
+use crate::badges::icons::Icon;
 use crate::check::{self as checks, Finding, Verdict};
 use crate::clock;
 use crate::config::{CertificateCheck, Config, Endpoint, Tenants, Tls};
-use crate::looks::Look;
-use crate::looks::icons::Icon;
 use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::status_parts::{Connection, ConnectionState};
@@ -129,18 +129,18 @@ pub(super) async fn show(
 }
 
 fn line(finding: &Finding) -> Markup {
-    let look = match &finding.verdict {
-        Verdict::Ok(_) => Look {
+    let badge = match &finding.verdict {
+        Verdict::Ok(_) => Badge {
             word: "Fine",
             icon: Icon::Check,
             tone: "good",
         },
-        Verdict::Warning(_) => Look {
+        Verdict::Warning(_) => Badge {
             word: "Look at this",
             icon: Icon::Alert,
             tone: "warn",
         },
-        Verdict::Failed(_) => Look {
+        Verdict::Failed(_) => Badge {
             word: "Wrong",
             icon: Icon::Cross,
             tone: "bad",
@@ -148,7 +148,7 @@ fn line(finding: &Finding) -> Markup {
     };
     html! {
         li {
-            h2 { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } " " (finding.subject) }
+            h2 { span.badge .(badge.tone) { (badge.icon.markup()) " " (badge.word) } " " (finding.subject) }
             @match &finding.verdict {
                 Verdict::Ok(text) | Verdict::Warning(text) => p { (prose(text)) },
                 Verdict::Failed(failure) => { p { (prose(&failure.message)) } p { strong { "What to do: " } (prose(&failure.remedy)) } }
@@ -198,23 +198,23 @@ fn side(
     next_step: &str,
     now: DateTime<Utc>,
 ) -> Markup {
-    let look = match connection.state {
-        ConnectionState::Ok => Look {
+    let badge = match connection.state {
+        ConnectionState::Ok => Badge {
             word: "Answered",
             icon: Icon::Check,
             tone: "good",
         },
-        ConnectionState::Failed => Look {
+        ConnectionState::Failed => Badge {
             word: "Failed",
             icon: Icon::Cross,
             tone: "bad",
         },
-        ConnectionState::Unknown => Look {
+        ConnectionState::Unknown => Badge {
             word: "Not used yet",
             icon: Icon::Dots,
             tone: "calm",
         },
-        ConnectionState::NotConfigured => Look {
+        ConnectionState::NotConfigured => Badge {
             word: "Not configured",
             icon: Icon::Gap,
             tone: "warn",
@@ -223,7 +223,7 @@ fn side(
     html! {
         div.box {
             h3 { (name) }
-            p { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) }
+            p { span.badge .(badge.tone) { (badge.icon.markup()) " " (badge.word) }
                 @if let Some(at) = connection.checked_at { " " (time_ago(at, now)) } }
             @if let Some(endpoint) = endpoint {
                 p { bdi { (endpoint.place()) } }

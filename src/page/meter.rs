@@ -12,7 +12,7 @@ use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::words;
 use super::{banner, run_changes};
-use crate::looks::icons::Icon;
+use crate::badges::icons::Icon;
 use crate::mirrors::history::meter_report::{KeyText, MeterReport};
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::Change;

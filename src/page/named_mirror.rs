@@ -6,10 +6,10 @@ use axum::http::request::Parts;
 use super::Shared;
 use super::page_paths::MirrorPaths;
 use super::shell::ErrorPage;
-use crate::address;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::mirrors::{Mirror, Mirrors};
+use crate::url_path;
 
 /// The mirror that the URL of a page names, and the path below which its pages lie.
 ///
@@ -40,7 +40,7 @@ async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>,
     let mut parameters = parameters.iter();
     let segment =
         parameters.find_map(|(name, value)| (name == MirrorPaths::PARAMETER).then_some(value));
-    Ok(segment.map(|segment| address::tenant_id(segment).to_owned()))
+    Ok(segment.map(|segment| url_path::tenant_id(segment).to_owned()))
 }
 
 async fn one_of_several(

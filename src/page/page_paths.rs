@@ -1,7 +1,7 @@
 //! The paths of the pages of one mirror.
 
-use crate::address::{self, TENANTS};
 use crate::model::RunId;
+use crate::url_path::{self, TENANTS};
 
 /// The path below which the pages of a mirror lie, its base: empty for the only mirror of a process,
 /// `/tenants/{tenant_id}` for one of several.
@@ -21,7 +21,7 @@ impl MirrorPaths {
 
     /// The base of one mirror of several.
     pub(super) fn of_tenant(id: &str) -> Self {
-        Self(address::of_tenant(id))
+        Self(url_path::of_tenant(id))
     }
 
     /// Returns the part of a path that follows `/tenants/{tenant_id}`; `None` if the path does not begin so.

@@ -10,12 +10,12 @@ use super::page_paths::MirrorPaths;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::{banner, run_changes, status_facts, words};
+use crate::badges;
 use crate::clock;
-use crate::http::redirect_notice::RedirectNotice;
-use crate::looks;
+use crate::http::run_page_notice::RunPageNotice;
 use crate::mirrors::history::run_listing::{ChangesPage, RunDetail};
 use crate::mirrors::state::status::StatusQuery;
-use crate::model::{Change, HeldBack, Outcome, RunId};
+use crate::model::{Change, HeldDeactivations, Outcome, RunId};
 
 /// How many changes one page shows at most.
 const CHANGES: u32 = 200;
@@ -34,7 +34,7 @@ pub(super) struct RunPageQuery {
     /// Show the changes after this one; `None` shows them from the first.
     after: Option<i64>,
     /// Why the viewer was redirected to this page; `None` if the viewer was not.
-    notice: Option<RedirectNotice>,
+    notice: Option<RunPageNotice>,
 }
 
 /// Renders the page at `/runs/{id}`.
@@ -56,16 +56,16 @@ pub(super) async fn show(
     let status = mirror.status(&StatusQuery::default()).await?;
     let running = status.running.as_ref();
     let running = running.filter(|running| running.run_id == id);
-    let look = looks::outcome(detail.run.outcome);
+    let badge = badges::outcome(detail.run.outcome);
     let shell = Shell {
         base: base.clone(),
         title: format!(
             "{} – run of {}",
-            look.word,
+            badge.word,
             detail.run.started_at.format("%Y-%m-%d %H:%M UTC")
         ),
-        icon: look.icon,
-        tone: look.tone,
+        icon: badge.icon,
+        tone: badge.tone,
         place: Some(banner::place(&status, &mirror.site())),
         viewer: Some(viewer),
         refresh_seconds: running.map(|_| REFRESH_RUNNING),
@@ -74,8 +74,8 @@ pub(super) async fn show(
         p { a href=(base.page("/")) { "Back to the status" } }
         @match asked.notice {
             None => {},
-            Some(RedirectNotice::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
-            Some(RedirectNotice::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
+            Some(RunPageNotice::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
+            Some(RunPageNotice::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
         }
         (head(&detail))
         (status_facts::running(running, clock::now()))
@@ -88,13 +88,13 @@ pub(super) async fn show(
 
 fn head(detail: &RunDetail) -> Markup {
     let run = &detail.run;
-    let look = looks::outcome(run.outcome);
+    let badge = badges::outcome(run.outcome);
     html! {
         section #run-head data-live {
-            h1 .badge .(look.tone) { (look.icon.markup()) " " (look.word) }
+            h1 .badge .(badge.tone) { (badge.icon.markup()) " " (badge.word) }
             p { (prose(&detail.summary)) }
             @if let Some(error) = run.error.as_ref().filter(|_| detail.held_back.is_none()) {
-                div.box .(look.tone) {
+                div.box .(badge.tone) {
                     p { strong { "What to do: " } (prose(&error.remedy)) }
                     p.soft { code { (error.code.as_str()) } }
                 }
@@ -181,7 +181,7 @@ pub(super) fn decision(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -
 }
 
 /// Renders the form that approves the held-back deactivations of a run.
-fn answer(run: RunId, held: &HeldBack, base: &MirrorPaths) -> Markup {
+fn answer(run: RunId, held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
     html! {
         form method="post" action=(base.page("/sync")) {
             input type="hidden" name="allow" value=(run);

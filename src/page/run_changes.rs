@@ -7,9 +7,9 @@ use maud::{Markup, html};
 use super::format::{self, number, shortened, value};
 use super::page_paths::MirrorPaths;
 use super::words;
-use crate::address;
-use crate::model::{Action, Change, Counts, Fields, HeldBack, Rejection, saturating_i64};
+use crate::model::{Action, Change, Counts, Fields, HeldDeactivations, Rejection, saturating_i64};
 use crate::printable;
+use crate::url_path;
 
 /// The most fields that are shown of one change. The meter's key and name are shown above them in any case.
 const FIELDS: usize = 24;
@@ -107,7 +107,7 @@ fn address(key: &Fields) -> String {
     let values: Vec<String> = key.values().map(text).collect();
     let pairs = key.keys().zip(&values);
     let query =
-        address::query(pairs.map(|(column, value)| (column.as_str(), Some(value.as_str()))));
+        url_path::query(pairs.map(|(column, value)| (column.as_str(), Some(value.as_str()))));
     format!("/meters?{query}")
 }
 
@@ -130,7 +130,7 @@ pub(super) fn rejected(rows: &[Rejection], base: &MirrorPaths) -> Markup {
 }
 
 /// Renders what a person needs to know to approve held-back deactivations: how many there are, why, and which meters.
-pub(super) fn question(held: &HeldBack, base: &MirrorPaths) -> Markup {
+pub(super) fn question(held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
     html! {
         p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
             ": " (held.reasons("the central database")) "." }

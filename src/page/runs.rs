@@ -11,9 +11,9 @@ use super::page_paths::MirrorPaths;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::{banner, words};
+use crate::badges;
+use crate::badges::icons::Icon;
 use crate::clock;
-use crate::looks;
-use crate::looks::icons::Icon;
 use crate::mirrors::history::run_listing::{RunFilter, RunsPage, RunsQuery};
 use crate::mirrors::state::status::{RunRecord, StatusQuery};
 use crate::model::RunId;
@@ -116,13 +116,13 @@ fn rows(page: &RunsPage, base: &MirrorPaths, now: DateTime<Utc>) -> Markup {
 }
 
 fn row(run: &RunRecord, base: &MirrorPaths, now: DateTime<Utc>) -> Markup {
-    let look = looks::outcome(run.outcome);
+    let badge = badges::outcome(run.outcome);
     let counts = &run.counts;
     let took = run.finished_at.unwrap_or(now) - run.started_at;
     html! {
         tr {
             th scope="row" { a href=(base.run(run.run_id)) { (time(run.started_at)) } }
-            td { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } }
+            td { span.badge .(badge.tone) { (badge.icon.markup()) " " (badge.word) } }
             td { (duration(took.num_milliseconds())) }
             td { (words::trigger(run.trigger)) }
             @for count in [counts.inserted, counts.updated, counts.deactivated, counts.reactivated, counts.rejected] {

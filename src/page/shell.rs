@@ -11,9 +11,9 @@ use super::format::{self, prose};
 use super::page_paths::MirrorPaths;
 use super::viewer::Viewer;
 use crate::arguments::read_body::BodyFault;
+use crate::badges::icons::{Icon, sprite};
 use crate::clock;
 use crate::error::{ErrorCode, Failure};
-use crate::looks::icons::{Icon, sprite};
 
 /// The values in the HTML around a page's content that differ between pages.
 pub(super) struct Shell<'a> {

@@ -12,9 +12,9 @@ use super::Shared;
 use super::page_paths::MirrorPaths;
 use super::shell::Shell;
 use super::{SIGN_IN, is_page};
+use crate::badges::icons::Icon;
 use crate::clock;
 use crate::http::session_cookie;
-use crate::looks::icons::Icon;
 
 /// The query of the URL: the page to open after sign-in.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -8,8 +8,8 @@ use super::format::{number, span, stamp, time_ago, time_until};
 use super::page_paths::MirrorPaths;
 use super::viewer::Viewer;
 use super::words;
+use crate::badges;
 use crate::config::Schedule;
-use crate::looks;
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 use crate::mirrors::status_parts::{ConnectionState, RunningStatus};
@@ -44,7 +44,7 @@ pub(super) fn show(
             div { dt { "Last run" } dd {
                 @match ended {
                     Some(run) => {
-                        a href=(base.run(run.run_id)) { (looks::outcome(run.outcome).word) }
+                        a href=(base.run(run.run_id)) { (badges::outcome(run.outcome).word) }
                         ", " (time_ago(run.finished_at.unwrap_or(run.started_at), now))
                     }
                     None if is_unknown => "not known",

@@ -15,8 +15,8 @@ use super::runs::{self, RunsPageQuery};
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::{banner, run_changes, status_facts, timeline, words};
+use crate::badges;
 use crate::clock;
-use crate::looks;
 use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 use crate::mirrors::state::health::ActivityState;
 use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
@@ -85,7 +85,7 @@ pub(super) async fn show(
     let found = look(&mirror, &asked).await?;
     let Found { status, .. } = &found;
     let now = clock::now();
-    let look = banner::look(status);
+    let badge = banner::badge(status);
     let refresh = match status.running {
         Some(_) => REFRESH_RUNNING,
         None => REFRESH,
@@ -95,8 +95,8 @@ pub(super) async fn show(
         .as_ref()
         .and_then(|tenant| tenant.name.as_deref());
     let word = match status.running {
-        Some(_) => format!("{}, syncing", look.word),
-        None => look.word.to_owned(),
+        Some(_) => format!("{}, syncing", badge.word),
+        None => badge.word.to_owned(),
     };
     let shell = Shell {
         base: base.clone(),
@@ -104,8 +104,8 @@ pub(super) async fn show(
             Some(name) => format!("{word} – {}", super::format::name(name)),
             None => word,
         },
-        icon: look.icon,
-        tone: look.tone,
+        icon: badge.icon,
+        tone: badge.tone,
         place: Some(banner::place(status, &mirror.site())),
         viewer: Some(viewer),
         // Do not reload the page while a person decides whether to approve a plan.
@@ -230,7 +230,7 @@ fn last_run(found: &Found, base: &MirrorPaths, viewer: Viewer, now: DateTime<Utc
                     h2 #last-head { "Last run" }
                     (ended(run, now))
                     @if let Some(error) = run.error.as_ref().filter(|_| !found.asks()) {
-                        div.box .(looks::outcome(run.outcome).tone) {
+                        div.box .(badges::outcome(run.outcome).tone) {
                             p { strong { (prose(&error.message)) } }
                             @if !found.status.next_step.contains(&error.remedy) { p { (prose(&error.remedy)) } }
                             p.soft { code { (error.code.as_str()) } }
@@ -247,9 +247,9 @@ fn last_run(found: &Found, base: &MirrorPaths, viewer: Viewer, now: DateTime<Utc
 }
 
 fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
-    let look = looks::outcome(run.outcome);
+    let badge = badges::outcome(run.outcome);
     html! {
-        p { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) }
+        p { span.badge .(badge.tone) { (badge.icon.markup()) " " (badge.word) }
             " " (time_ago(run.finished_at.unwrap_or(run.started_at), now))
             @if let Some(finished) = run.finished_at {
                 ", took " (duration((finished - run.started_at).num_milliseconds()))

@@ -15,12 +15,11 @@ use super::format::{counted, name, number, prose, shortened, time_ago};
 use super::page_paths::MirrorPaths;
 use super::shell::Shell;
 use super::viewer::Viewer;
-use crate::address;
 use crate::arguments::bounds::TENANT_CHARS;
+use crate::badges;
+use crate::badges::icons::Icon;
 use crate::clock;
 use crate::config::Token;
-use crate::looks;
-use crate::looks::icons::Icon;
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{
@@ -28,6 +27,7 @@ use crate::mirrors::state::tenant_list::{
 };
 use crate::mirrors::visible_tenants;
 use crate::printable;
+use crate::url_path;
 
 /// How many tenants a page holds.
 const PAGE: u32 = 50;
@@ -53,7 +53,7 @@ impl TenantsPageQuery {
     /// Returns the URL of the list with the same search text, with this health as a filter, and beginning with the
     /// tenant `before`.
     fn address(&self, health: Option<Health>, before: Option<&str>) -> String {
-        let query = address::query([
+        let query = url_path::query([
             ("search", self.search()),
             ("health", health.map(Health::as_str)),
             ("before", before),
@@ -73,7 +73,7 @@ pub(super) struct TenantPath {
 
 /// Redirects from `/tenants/{tenant_id}` to `/tenants/{tenant_id}/`, the status page of the tenant.
 pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) -> Redirect {
-    let base = MirrorPaths::of_tenant(address::tenant_id(&tenant_id));
+    let base = MirrorPaths::of_tenant(url_path::tenant_id(&tenant_id));
     Redirect::to(&base.page("/"))
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn show(
         visible: token.and_then(|Extension(token)| visible_tenants(Some(&token))),
     };
     let status = shared.mirrors.overview(&query).await;
-    let look = looks::health(status.health);
+    let badge = badges::health(status.health);
     let tenants = known(&status);
     let total = tenants.map_or_else(
         || "Tenants".to_owned(),
@@ -100,9 +100,9 @@ pub(super) async fn show(
     );
     let shell = Shell {
         base: MirrorPaths::root(),
-        title: format!("{} – {total}", look.word),
-        icon: look.icon,
-        tone: look.tone,
+        title: format!("{} – {total}", badge.word),
+        icon: badge.icon,
+        tone: badge.tone,
         place: Some(html! {
             strong { (total) } span.soft { " at " bdi { (shared.mirrors.site()) } }
         }),
@@ -127,7 +127,7 @@ fn known(status: &Status) -> Option<&TenantList> {
 
 fn banner(status: &Status) -> Markup {
     let banner = Banner {
-        look: looks::health(status.health),
+        badge: badges::health(status.health),
         summary: &status.summary,
         busy: (status.activity == ActivityState::Running).then_some("Syncs are running."),
         advice: advice(status),
@@ -148,7 +148,7 @@ fn advice(status: &Status) -> Option<Markup> {
         }
         (_, Some((health, count))) => {
             let address = TenantsPageQuery::default().address(Some(health), None);
-            let word = looks::health(health).word;
+            let word = badges::health(health).word;
             Some(html! { "Look at " a href=(address) {
                 @if count == 1 { "the tenant" } @else { "the " (number(count)) " tenants" }
                 " marked " (word)
@@ -181,10 +181,10 @@ fn filters(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
                 "All " strong { (number(tenants.total)) }
             }
             @for health in WORST_FIRST.into_iter().filter(is_shown) {
-                @let look = looks::health(health);
-                a.filter .(look.tone) href=(asked.address(Some(health), None))
+                @let badge = badges::health(health);
+                a.filter .(badge.tone) href=(asked.address(Some(health), None))
                     aria-current=[(asked.health == Some(health)).then_some("true")] {
-                    span.badge { (look.icon.markup()) " " (look.word) } " "
+                    span.badge { (badge.icon.markup()) " " (badge.word) } " "
                     strong { (number(tenants.by_health.of(health))) }
                 }
             }
@@ -239,7 +239,7 @@ fn said(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
     html! {
         @if is_part { (number(tenants.matching)) " of " }
         (counted(tenants.total, "tenant", "tenants"))
-        @if let Some(health) = asked.health { " marked " (looks::health(health).word) }
+        @if let Some(health) = asked.health { " marked " (badges::health(health).word) }
         @if let Some(text) = asked.search() {
             @if asked.health.is_some() { " and" }
             " with “" bdi { (shortened(text)) } "” in the name or id"
@@ -264,7 +264,7 @@ fn table(list: &[TenantSummary], now: DateTime<Utc>) -> Markup {
 
 fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
     let base = MirrorPaths::of_tenant(&tenant.tenant_id);
-    let look = looks::health(tenant.health);
+    let badge = badges::health(tenant.health);
     let named = tenant.name.as_deref();
     html! {
         tr {
@@ -277,7 +277,7 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
                     None => a href=(base.page("/")) { "Tenant " bdi { (name(&tenant.tenant_id)) } },
                 }
             }
-            td { span.badge.whole .(look.tone) { (look.icon.markup()) " " (look.word) } }
+            td { span.badge.whole .(badge.tone) { (badge.icon.markup()) " " (badge.word) } }
             td { @match tenant.last_success_at { Some(at) => (time_ago(at, now)), None => span.soft { "never" } } }
             td { @match &tenant.last_run { Some(run) => (last_run(run, &base)), None => span.soft { "none yet" } } }
             td { (activity(tenant.activity)) }
@@ -286,9 +286,9 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
 }
 
 fn last_run(run: &LastRunSummary, base: &MirrorPaths) -> Markup {
-    let look = looks::outcome(run.outcome);
+    let badge = badges::outcome(run.outcome);
     html! {
-        span.badge.whole .(look.tone) { (look.icon.markup()) " " a href=(base.run(run.run_id)) { (look.word) } }
+        span.badge.whole .(badge.tone) { (badge.icon.markup()) " " a href=(base.run(run.run_id)) { (badge.word) } }
         @if let Some(code) = run.error_code { " " code.soft.whole { (code.as_str()) } }
     }
 }

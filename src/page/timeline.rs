@@ -10,9 +10,9 @@ use super::changes_chart;
 use super::format::{counted, duration};
 use super::page_paths::MirrorPaths;
 use super::timeline_bars::{Bar, HEIGHT, STEP, bars, missed, over};
+use crate::badges;
+use crate::badges::icons::Icon;
 use crate::config::Config;
-use crate::looks;
-use crate::looks::icons::Icon;
 use crate::mirrors::ClaimedSlot;
 use crate::mirrors::state::status::RunRecord;
 
@@ -80,7 +80,7 @@ fn strip(bars: &[Bar<'_>], base: &MirrorPaths, now: DateTime<Utc>) -> Markup {
 
 fn said(run: &RunRecord, now: DateTime<Utc>) -> String {
     let took = run.finished_at.unwrap_or(now) - run.started_at;
-    let word = looks::outcome(run.outcome).word;
+    let word = badges::outcome(run.outcome).word;
     let changes = counted(run.counts.changes(), "change", "changes");
     let started = run.started_at.format("%Y-%m-%d %H:%M UTC");
     format!(
@@ -90,13 +90,13 @@ fn said(run: &RunRecord, now: DateTime<Utc>) -> String {
 }
 
 fn drawn(run: &RunRecord, now: DateTime<Utc>) -> Markup {
-    let look = looks::outcome(run.outcome);
+    let badge = badges::outcome(run.outcome);
     let took = (run.finished_at.unwrap_or(now) - run.started_at).num_milliseconds();
     let height = height(took);
     html! {
-        svg .(look.tone) width=(STEP) height=(HEIGHT + STEP) aria-hidden="true" {
+        svg .(badge.tone) width=(STEP) height=(HEIGHT + STEP) aria-hidden="true" {
             rect.bar x="2" y=(HEIGHT - height) width=(STEP - 4) height=(height) rx="1" {}
-            (small(look.icon))
+            (small(badge.icon))
         }
     }
 }
@@ -114,10 +114,10 @@ fn height(milliseconds: i64) -> i64 {
 fn legend() -> Markup {
     let outcomes = crate::model::Outcome::ALL
         .iter()
-        .map(|outcome| looks::outcome(Some(*outcome)));
+        .map(|outcome| badges::outcome(Some(*outcome)));
     html! {
         p.legend {
-            @for look in outcomes { span.badge .(look.tone) { (look.icon.markup()) " " (look.word) } " " }
+            @for badge in outcomes { span.badge .(badge.tone) { (badge.icon.markup()) " " (badge.word) } " " }
             span.badge.calm { svg.icon viewBox="0 0 24 24" aria-hidden="true" { rect.gap x="6" y="2" width="12" height="20" {} } " Missed slot" }
             " " span.soft { "Height shows duration (10 ms to 15 min)." }
         }

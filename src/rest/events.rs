@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::event::{Heartbeat, RETRY, Sent, event, heartbeats};
 use super::events_of_many::events_of_all;
-use super::requested_mirror::TokenScope;
+use super::requested_mirror::MirrorRequest;
 use super::route::{Route, RouteDescription};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
@@ -75,11 +75,11 @@ async fn open(
     State(Shared {
         mirrors, streams, ..
     }): State<Shared>,
-    scope: TokenScope,
+    mirror_request: MirrorRequest,
 ) -> Result<Response, ProblemDetails> {
-    let events = match scope.is_all(&mirrors) {
-        true => events_of_all(mirrors, scope.visible(), HEARTBEAT).boxed(),
-        false => events(scope.find(&mirrors).await?, HEARTBEAT).boxed(),
+    let events = match mirror_request.is_all(&mirrors) {
+        true => events_of_all(mirrors, mirror_request.visible(), HEARTBEAT).boxed(),
+        false => events(mirror_request.find(&mirrors).await?, HEARTBEAT).boxed(),
     };
     let Ok(room) = Arc::clone(&streams.room).try_acquire_owned() else {
         return Ok(no_room());

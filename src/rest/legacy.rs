@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Shared;
-use super::requested_mirror::TokenScope;
+use super::requested_mirror::MirrorRequest;
 use crate::arguments;
 use crate::arguments::bounds::HISTORY;
 use crate::config::Token;
@@ -75,22 +75,22 @@ struct TriggerResult {
 /// Handles `GET /api/local/meter-sync-status`.
 pub(crate) async fn status(
     State(Shared { mirrors, .. }): State<Shared>,
-    scope: TokenScope,
+    mirror_request: MirrorRequest,
 ) -> Result<Json<StatusBody>, (StatusCode, Json<TriggerBody>)> {
     let query = StatusQuery {
         // Read as many runs as possible, because the last one that was not a dry run is searched among them.
         history: HISTORY.max(),
         ..StatusQuery::default()
     };
-    if scope.is_all(&mirrors) {
+    if mirror_request.is_all(&mirrors) {
         let query = TenantsQuery {
             limit: 1,
-            visible: scope.visible(),
+            visible: mirror_request.visible(),
             ..TenantsQuery::default()
         };
         return Ok(Json(status_of_all(&mirrors.overview(&query).await)));
     }
-    let mirror = scope.find(&mirrors).await.map_err(failed)?;
+    let mirror = mirror_request.find(&mirrors).await.map_err(failed)?;
     let status = mirror.status(&query).await.map_err(failed)?;
     Ok(Json(status_body(&status)))
 }
@@ -99,14 +99,14 @@ pub(crate) async fn status(
 /// client disconnects.
 pub(crate) async fn trigger(
     State(Shared { mirrors, wait, .. }): State<Shared>,
-    scope: TokenScope,
+    mirror_request: MirrorRequest,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<TriggerBody>) {
     let mut request = Request::new(Trigger::Rest);
     request.actor = actor(token.as_deref(), &headers);
     request.trace = TraceId::of_headers(&headers);
-    let mirror = match scope.find(&mirrors).await {
+    let mirror = match mirror_request.find(&mirrors).await {
         Ok(mirror) => mirror,
         Err(failure) => return failed(failure),
     };

@@ -68,22 +68,22 @@ impl FromRequestParts<Shared> for RequestedMirror {
         parts: &mut Parts,
         shared: &Shared,
     ) -> Result<Self, ProblemDetails> {
-        let scope = TokenScope::of(parts);
+        let mirror_request = MirrorRequest::of(parts);
         Ok(Self {
-            mirror: scope.find(&shared.mirrors).await?,
-            folder: scope.folder,
+            mirror: mirror_request.find(&shared.mirrors).await?,
+            folder: mirror_request.folder,
         })
     }
 }
 
 /// The folder in the path of a request, and the token of the request.
 #[derive(Debug)]
-pub(super) struct TokenScope {
+pub(super) struct MirrorRequest {
     pub(super) folder: MirrorPrefix,
     token: Option<Token>,
 }
 
-impl TokenScope {
+impl MirrorRequest {
     fn of(parts: &Parts) -> Self {
         let (folder, _) = MirrorPrefix::split(&parts.uri);
         let token = parts.extensions.get::<Token>().cloned();
@@ -110,7 +110,7 @@ impl TokenScope {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for TokenScope {
+impl<S: Sync> FromRequestParts<S> for MirrorRequest {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {

@@ -11,7 +11,7 @@ use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
-use crate::http::redirect_notice::RedirectNotice;
+use crate::http::run_page_notice::RunPageNotice;
 use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=100);
@@ -88,7 +88,7 @@ pub(super) fn route() -> Route {
         .run()
         .query(
             "notice",
-            json!({"type": "string", "enum": RedirectNotice::ALL.map(RedirectNotice::as_str)}),
+            json!({"type": "string", "enum": RunPageNotice::ALL.map(RunPageNotice::as_str)}),
             "What the page's address of the run may end with; it changes nothing here.",
         )
         .answer(200, "The run", |generator| {
@@ -105,7 +105,7 @@ async fn one(
     RunIdInPath(id): RunIdInPath,
     RequestArguments(mut given): RequestArguments,
 ) -> Result<Json<RunDetail>, ProblemDetails> {
-    given.choice("notice", &RedirectNotice::ALL.map(RedirectNotice::as_str))?;
+    given.choice("notice", &RunPageNotice::ALL.map(RunPageNotice::as_str))?;
     given.finish()?;
     let run = mirror.run(id).await?;
     run.map(Json)

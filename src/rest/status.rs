@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::Shared;
 use super::request_arguments::{self, RequestArguments};
-use super::requested_mirror::TokenScope;
+use super::requested_mirror::MirrorRequest;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY};
-use crate::arguments::{Arguments, BadArgument, status_query};
+use crate::arguments::{Arguments, BadArgument, read_status_arguments};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
@@ -31,28 +31,28 @@ pub(super) fn route() -> Route {
 
 async fn answer(
     State(Shared { mirrors, .. }): State<Shared>,
-    scope: TokenScope,
+    mirror_request: MirrorRequest,
     RequestArguments(given): RequestArguments,
 ) -> Result<Json<Status>, ProblemDetails> {
     let query = read(given)?;
-    if scope.is_all(&mirrors) && !query.is_about_runs() {
+    if mirror_request.is_all(&mirrors) && !query.is_about_runs() {
         let query = TenantsQuery {
-            visible: scope.visible(),
+            visible: mirror_request.visible(),
             ..TenantsQuery::default()
         };
         return Ok(Json(mirrors.overview(&query).await));
     }
-    let mirror = scope.find(&mirrors).await?;
+    let mirror = mirror_request.find(&mirrors).await?;
     let status = mirror.status(&query).await;
     // Reading the status fails only if `run_id` names an unknown run.
     let id = query.run_id.map(|id| id.to_string()).unwrap_or_default();
     status
         .map(Json)
-        .map_err(|_failure| request_arguments::no_such_run(&scope.folder, id))
+        .map_err(|_failure| request_arguments::no_such_run(&mirror_request.folder, id))
 }
 
 fn read(mut given: Arguments) -> Result<StatusQuery, BadArgument> {
-    let query = status_query::read(&mut given, StatusQuery::default().history)?;
+    let query = read_status_arguments::read(&mut given, StatusQuery::default().history)?;
     given.finish()?;
     Ok(query)
 }

@@ -18,7 +18,7 @@ use super::requested_mirror::{MirrorPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::Arguments;
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, WAIT_SECONDS};
-use crate::arguments::json::{is_announced, parse};
+use crate::arguments::parse_json::{is_announced, parse};
 use crate::arguments::read_body;
 use crate::config::Token;
 use crate::error::ErrorCode;

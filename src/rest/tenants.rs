@@ -11,15 +11,15 @@ use serde_json::json;
 
 use super::Shared;
 use super::request_arguments::RequestArguments;
-use super::requested_mirror::TokenScope;
+use super::requested_mirror::MirrorRequest;
 use super::route::{Route, RouteDescription};
-use crate::address;
 use crate::arguments::bounds::{TENANT_CHARS, TENANTS_LIMIT};
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::health::Health;
 use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{HealthCounts, TenantSummary, TenantsQuery};
+use crate::url_path;
 
 const PATH: &str = "/api/v1/tenants";
 /// A regular expression for a text with at least one visible character. It avoids `\p`, which not every validator
@@ -70,11 +70,11 @@ pub(super) fn route() -> Route {
 
 async fn list(
     State(Shared { mirrors, .. }): State<Shared>,
-    scope: TokenScope,
+    mirror_request: MirrorRequest,
     RequestArguments(given): RequestArguments,
 ) -> Result<Response, ProblemDetails> {
     let query = TenantsQuery {
-        visible: scope.visible(),
+        visible: mirror_request.visible(),
         ..read(given)?
     };
     let page = page(mirrors.overview(&query).await)?;
@@ -125,7 +125,7 @@ fn page(status: Status) -> Result<TenantsPage, ProblemDetails> {
 
 /// The value of the `Link` header that leads to the next page.
 fn next(query: &TenantsQuery, before: &str) -> String {
-    let arguments = address::query([
+    let arguments = url_path::query([
         ("limit", Some(query.limit.to_string().as_str())),
         ("search", query.search.as_deref()),
         ("health", query.health.map(Health::as_str)),

@@ -43,7 +43,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// How a slot's run is delayed and retried.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct SlotDelays {
     /// The longest random delay before a run. The delay keeps many sites from reading the remote at the same time.
     pub jitter: Duration,
     /// The base of the retry delays. The first delay is a random time between this and twice this; each further delay
@@ -51,9 +51,9 @@ pub struct Pace {
     pub first_retry: Duration,
 }
 
-impl Pace {
-    /// The pace of a server process. The first retry comes after half a minute or more, because a restart of a database
-    /// takes about that long.
+impl SlotDelays {
+    /// The delays of a server process. The first retry comes after half a minute or more, because a restart of a
+    /// database takes about that long.
     pub fn new(jitter: Duration) -> Self {
         Self {
             jitter,
@@ -67,7 +67,12 @@ impl Pace {
 ///
 /// At shutdown, returns without waiting for a run in progress. That run is a task of its own, and the shutdown waits
 /// for it.
-pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: CancellationToken) {
+pub async fn run(
+    schedule: Schedule,
+    slot_delays: SlotDelays,
+    mirrors: Mirrors,
+    shutdown: CancellationToken,
+) {
     if mirrors.is_read_only() || !mirrors.is_configured() {
         info!("the schedule is off: this process is read-only or not configured");
         return;
@@ -78,14 +83,14 @@ pub async fn run(schedule: Schedule, pace: Pace, mirrors: Mirrors, shutdown: Can
         "the schedule is on"
     );
     let mut target = SlotTarget::of(&mirrors);
-    let slots = Box::pin(follow(&schedule, pace, &mut target));
+    let slots = Box::pin(follow(&schedule, slot_delays, &mut target));
     if shutdown.run_until_cancelled(slots).await.is_none() {
         target.set_waiting(None);
     }
 }
 
 /// Handles one slot after the other, for ever.
-async fn follow(schedule: &Schedule, pace: Pace, target: &mut SlotTarget) {
+async fn follow(schedule: &Schedule, slot_delays: SlotDelays, target: &mut SlotTarget) {
     let seed = RandomState::new();
     let mut trigger = Trigger::Startup;
     let mut handled = None;
@@ -95,9 +100,9 @@ async fn follow(schedule: &Schedule, pace: Pace, target: &mut SlotTarget) {
             let start = if trigger == Trigger::Startup {
                 slot.starts
             } else {
-                slot.delayed_start(pace.jitter, &seed)
+                slot.delayed_start(slot_delays.jitter, &seed)
             };
-            serve(&slot, start, trigger, pace, target).await;
+            serve(&slot, start, trigger, slot_delays, target).await;
             target.end_slot();
             handled = Some(slot.starts);
         } else {
@@ -114,18 +119,19 @@ async fn serve(
     slot: &DueSlot,
     start: DateTime<Utc>,
     trigger: Trigger,
-    pace: Pace,
+    slot_delays: SlotDelays,
     target: &mut SlotTarget,
 ) {
-    let is_ours = sleep_within(slot, start, target).await && claim(slot, true, pace, target).await;
+    let is_ours =
+        sleep_within(slot, start, target).await && claim(slot, true, slot_delays, target).await;
     if !is_ours {
         return;
     }
-    let mut delays = due_slot::retry_delays(pace.first_retry);
+    let mut delays = due_slot::retry_delays(slot_delays.first_retry);
     while let Some(code) = target.attempt(slot.starts, trigger).await {
         let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, target).await;
         // Another process may have taken over the slot while we waited.
-        if !again || !claim(slot, false, pace, target).await {
+        if !again || !claim(slot, false, slot_delays, target).await {
             return;
         }
     }
@@ -134,8 +140,13 @@ async fn serve(
 /// Claims the slot and returns whether this process must run it. Retries until the local database answers or the slot
 /// is over. If another process has the slot, waits until that process has run it, until this one can take it over, or
 /// until the slot is over.
-async fn claim(slot: &DueSlot, mut is_first: bool, pace: Pace, target: &SlotTarget) -> bool {
-    let mut delays = due_slot::retry_delays(pace.first_retry);
+async fn claim(
+    slot: &DueSlot,
+    mut is_first: bool,
+    slot_delays: SlotDelays,
+    target: &SlotTarget,
+) -> bool {
+    let mut delays = due_slot::retry_delays(slot_delays.first_retry);
     loop {
         match target.claim(slot.starts, !is_first).await {
             Ok(Claim::Ours) => return true,

@@ -129,7 +129,7 @@ group by d.digest";
 
 /// Mirrors that have equal recorded columns.
 #[derive(Clone, Debug)]
-pub struct ColumnGroup {
+pub struct MirrorGroup {
     /// The places of the mirrors among those that were asked for, from 0.
     pub places: Vec<usize>,
     /// The recorded columns, which are equal for all these mirrors.
@@ -141,7 +141,7 @@ pub struct ColumnGroup {
 pub async fn groups(
     tx: &Tx<'_, Local>,
     mirrors: &[MirrorKey],
-) -> Result<Vec<ColumnGroup>, DbError> {
+) -> Result<Vec<MirrorGroup>, DbError> {
     let is_unicode = is_unicode(tx).await?;
     let keys = MirrorKeys::of(mirrors);
     let params = [
@@ -155,7 +155,7 @@ pub async fn groups(
             continue;
         };
         let of_first = mirror_params(&first.tenant, &first.local_table);
-        groups.push(ColumnGroup {
+        groups.push(MirrorGroup {
             places: group.get::<_, Vec<i64>>(0).into_iter().map(place).collect(),
             known: KnownColumns {
                 is_unicode,

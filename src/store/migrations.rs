@@ -10,10 +10,10 @@ use crate::error::{ErrorCode, Failure};
 const STEPS: &[&str] = &[
     include_str!("migrations/0001_sync_tables.sql"),
     include_str!("migrations/0002_digests.sql"),
-    include_str!("migrations/0003_changes_without_lookup.sql"),
+    include_str!("migrations/0003_changes_without_foreign_key.sql"),
     include_str!("migrations/0004_meter_history.sql"),
     include_str!("migrations/0005_run_details.sql"),
-    include_str!("migrations/0006_claimed_slots.sql"),
+    include_str!("migrations/0006_slot_schedules.sql"),
     include_str!("migrations/0007_log_indexes.sql"),
     include_str!("migrations/0008_known_columns.sql"),
     include_str!("migrations/0009_run_order.sql"),

@@ -5,7 +5,7 @@
 //! - `columns`, `watermarks` and `tombstones` hold what a run remembers for the next.
 //! - `slots` holds which process serves which slot of the schedule.
 //! - `sweeps` holds sweeps, and `unchanged_mirrors` when they last found each mirror unchanged.
-//! - `mirror_states` reads the states of many mirrors in one statement.
+//! - `read_mirror_states` reads the states of many mirrors in one statement.
 //!
 //! This module reads and writes rows; the modules that use it decide what the rows mean. Statements that join one of
 //! our tables with the users' tables, or with temporary ones, are built at run time from the users' columns. They are
@@ -18,7 +18,7 @@ pub mod columns;
 pub mod held_sets;
 pub mod log;
 pub mod migrations;
-pub mod mirror_states;
+pub mod read_mirror_states;
 pub mod rejected;
 pub mod retention;
 pub mod slots;

@@ -48,12 +48,15 @@ fn a_caller_who_may_not_trigger_is_shown_the_status_alone() {
 
 #[test]
 fn the_manifest_file_is_what_the_program_writes() {
-    assert_approved("mcp-manifest.json", &meter_sync::mcp::manifest::manifest());
+    assert_approved(
+        "mcp-manifest.json",
+        &meter_sync::mcp::bundle_manifest::manifest(),
+    );
 }
 
 #[test]
 fn the_manifest_names_the_tools_of_tools_list() {
-    let manifest = meter_sync::mcp::manifest::manifest();
+    let manifest = meter_sync::mcp::bundle_manifest::manifest();
     let tools = json!(meter_sync::mcp::tools(true));
     let listed: Vec<Value> = tools
         .as_array()

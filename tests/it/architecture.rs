@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("trace_id", &[]),
     ("printable", &[]),
-    ("address", &[]),
+    ("url_path", &[]),
     ("hex_digest", &[]),
     ("config", &["error", "model", "clock", "hex_digest"]),
     ("db", &["config", "error", "model", "clock"]),
@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("arguments", &["mirrors", "model"]),
-    ("looks", &["mirrors", "model"]),
+    ("badges", &["mirrors", "model"]),
     (
         "schedule",
         &["mirrors", "config", "error", "model", "clock"],
@@ -35,8 +35,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "mcp",
         &[
-            "looks",
-            "address",
+            "badges",
+            "url_path",
             "mirrors",
             "config",
             "error",
@@ -69,7 +69,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "rest",
         &[
-            "address",
+            "url_path",
             "http",
             "mirrors",
             "config",
@@ -86,8 +86,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "http",
             "check",
-            "looks",
-            "address",
+            "badges",
+            "url_path",
             "mirrors",
             "config",
             "error",

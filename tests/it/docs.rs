@@ -232,7 +232,7 @@ fn the_registry_entry_is_of_this_version_and_asks_for_what_the_bundle_asks_for()
     let asked = package["environmentVariables"].as_array().expect("a list");
     let asked = asked.iter().map(|variable| variable["name"].as_str());
     let asked: BTreeSet<_> = asked.map(|name| name.expect("a name")).collect();
-    let manifest = meter_sync::mcp::manifest::manifest();
+    let manifest = meter_sync::mcp::bundle_manifest::manifest();
     let bundled = &manifest["server"]["mcp_config"]["env"];
     let bundled: BTreeSet<_> = bundled.as_object().expect("variables").keys().collect();
     assert_eq!(json!(asked), json!(bundled));

@@ -5,7 +5,7 @@ use std::path::Path;
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Permission, Trigger};
+use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
 use serde_json::json;
 
 use crate::support::site::{Site, config, finish, mirror, rows};
@@ -117,7 +117,7 @@ async fn the_documented_grants_are_enough() {
         delete from meter where id = 3; insert into meter (id, tenant_id, name) values (4, 7, 'd')";
     guarded.site.on_remote(change).await;
     let mut request = Request::new(Trigger::Cli);
-    request.allow.mass_deactivation = Permission::Any;
+    request.allow.mass_deactivation = DeactivationApproval::Any;
     let run = finish(&mirror(&guarded.settings()), request).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
     let shown = "select id, name, active from meter order by id";

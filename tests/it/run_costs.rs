@@ -4,7 +4,7 @@ use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Counts, Outcome, Permission, Trigger};
+use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};
@@ -218,7 +218,7 @@ async fn many_meters_that_are_gone_make_no_run_look_at_the_others_again_and_agai
     quiet.sync(request()).await;
     quiet.on_remote("delete from meter where id % 10 = 0").await;
     let allowed = Allow {
-        mass_deactivation: Permission::Any,
+        mass_deactivation: DeactivationApproval::Any,
         ..Allow::default()
     };
     let run = quiet

@@ -9,7 +9,7 @@ use meter_sync::mirrors::state::health::ActivityState;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
 use meter_sync::mirrors::{Claim, Mirror, Request, Requested};
 use meter_sync::model::Trigger;
-use meter_sync::schedule::{self, Pace};
+use meter_sync::schedule::{self, SlotDelays};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -23,7 +23,7 @@ const YEARLY: &str = "0 0 1 1 *";
 const EACH_SECOND: &str = "* * * * * *";
 
 /// Retries that a test can wait for.
-const QUICK: Pace = Pace {
+const QUICK: SlotDelays = SlotDelays {
     jitter: Duration::ZERO,
     first_retry: Duration::from_millis(50),
 };

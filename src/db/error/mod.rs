@@ -9,12 +9,12 @@ use super::connector::DialError;
 use super::{Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
-mod connect_failure;
-mod error_origin;
-mod failure;
+mod describe_connect_failure;
+mod describe_error;
 mod missing_privilege;
 mod remedy;
 mod server_text;
+mod sqlstate_class;
 
 pub(crate) use missing_privilege::MissingPrivilege;
 pub(crate) use remedy::PUBLICATION_REMEDY;
@@ -132,7 +132,7 @@ impl DbError {
     /// or cannot be cast, or a trigger or another user-defined function fails on the row.
     pub fn is_about_a_row(&self) -> bool {
         self.server_error()
-            .is_some_and(error_origin::is_about_a_row)
+            .is_some_and(sqlstate_class::is_about_a_row)
             && !self.is_of_an_event_trigger()
     }
 
@@ -150,7 +150,7 @@ impl DbError {
 
     /// Whether the connection can no longer be used: the server ended it, or the error did not come from a server.
     pub fn ends_the_connection(&self) -> bool {
-        self.server_error().is_none_or(error_origin::is_fatal)
+        self.server_error().is_none_or(sqlstate_class::is_fatal)
     }
 
     /// Whether a text on the server exceeded the limit of 1 GiB for one value.
@@ -221,12 +221,12 @@ impl DbError {
             Self::Connect {
                 source: PoolError::Backend(source),
                 ..
-            } => connect_failure::of_dial(side, source),
+            } => describe_connect_failure::of_dial(side, source),
             Self::Connect { .. } => Failure::new(
                 remedy::unreachable(side),
                 format!("No connection to the {side} database could be had."),
             ),
-            Self::Query { doing, source, .. } => failure::of_driver(side, doing, source),
+            Self::Query { doing, source, .. } => describe_error::of_driver(side, doing, source),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
-use super::error_origin::{self, class};
 use super::missing_privilege::MissingPrivilege;
 use super::server_text::shortened;
+use super::sqlstate_class::{self, class};
 use crate::db::SideName;
 use crate::error::ErrorCode;
 
@@ -30,7 +30,7 @@ const OF_TEMPORARY_TABLES: [&str; 15] = [
 
 /// Whether an event trigger refused one of the statements in [`OF_TEMPORARY_TABLES`].
 pub(super) fn is_of_an_event_trigger(doing: &str, error: &ServerError) -> bool {
-    OF_TEMPORARY_TABLES.contains(&doing) && error_origin::is_in_code_of_theirs(error)
+    OF_TEMPORARY_TABLES.contains(&doing) && sqlstate_class::is_in_code_of_theirs(error)
 }
 
 /// The remedy if Postgres refuses updates of the local table because of the row filter or column list of a publication.
@@ -39,7 +39,7 @@ pub(crate) const PUBLICATION_REMEDY: &str = "As the owner of the publication: le
 /// The code for an error that a server sent. It is never `INTERNAL`, because that code tells the user to report a bug
 /// in this program.
 pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
-    if error_origin::is_raised(error) {
+    if sqlstate_class::is_raised(error) {
         return rows(side);
     }
     if *error.code() == SqlState::INSUFFICIENT_PRIVILEGE {
@@ -96,13 +96,13 @@ pub(super) fn auth(side: SideName) -> ErrorCode {
 /// The remedy for this error, with the server's hint where the hint helps; `None` if the general remedy of the error
 /// code fits best.
 pub(super) fn of(side: SideName, doing: &str, error: &ServerError) -> Option<String> {
-    let remedy = match error_origin::is_raised(error) {
+    let remedy = match sqlstate_class::is_raised(error) {
         true => Some(of_code_of_theirs(side, doing)),
         false => of_state(side, error).or_else(|| of_class(side, error)),
     };
     let hint = error
         .hint()
-        .filter(|_| error_origin::is_raised(error) || class(error) == "55");
+        .filter(|_| sqlstate_class::is_raised(error) || class(error) == "55");
     match (remedy, hint) {
         (Some(remedy), Some(hint)) => {
             Some(format!("{remedy} The server's hint: {}.", shortened(hint)))
@@ -167,7 +167,7 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
         "XX001" | "XX002" => format!(
             "The {side} server finds damaged data: have its administrator look in its log and restore or reindex."
         ),
-        "08000" | "08001" | "08003" | "08004" | "08006" if !error_origin::is_fatal(error) => format!(
+        "08000" | "08001" | "08003" | "08004" | "08006" if !sqlstate_class::is_fatal(error) => format!(
             "{url} works; the {side} server itself could not reach another server that its table rests on (a foreign server or a node): have its administrator look there."
         ),
         _ => return None,

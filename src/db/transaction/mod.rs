@@ -11,7 +11,7 @@ use deadpool_postgres::Transaction;
 use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
-use super::connector::LastConnectionError;
+use super::connector::LastServerMessage;
 use super::param::{Param, typed};
 use super::transaction_limits::{RoleLimits, TransactionLimits};
 use super::{DbError, Local, Side, Timeouts};
@@ -27,7 +27,7 @@ pub struct Tx<'c, S> {
     answer_due: &'c AtomicBool,
     waits: Timeouts,
     opened: Instant,
-    words: LastConnectionError,
+    last_message: LastServerMessage,
     /// The limits that the role, its database or the server sets.
     role_limits: RoleLimits,
     bounds: TransactionLimits,
@@ -60,14 +60,14 @@ impl<'c, S: Side> Tx<'c, S> {
         inner: Transaction<'c>,
         answer_due: &'c AtomicBool,
         waits: Timeouts,
-        words: LastConnectionError,
+        last_message: LastServerMessage,
     ) -> Self {
         Self {
             inner,
             answer_due,
             waits,
             opened: Instant::now(),
-            words,
+            last_message,
             role_limits: RoleLimits::default(),
             bounds: TransactionLimits::default(),
             shortest_us: AtomicU64::new(u64::MAX),
@@ -156,7 +156,7 @@ impl<'c, S: Side> Tx<'c, S> {
     /// Wraps the error of a statement. If the connection is closed, the error says why the server closed it, if that
     /// is known.
     pub fn failed(&self, doing: impl Into<String>, source: tokio_postgres::Error) -> DbError {
-        DbError::query::<S>(doing, self.words.explain(source, self.opened))
+        DbError::query::<S>(doing, self.last_message.explain(source, self.opened))
     }
 
     /// Whether an answer of the server is still due: this process stopped waiting for it, or started to read a COPY and
@@ -253,7 +253,7 @@ impl<'c, S: Side> Tx<'c, S> {
             inner,
             answer_due,
             waits,
-            words,
+            last_message,
             opened,
             ..
         } = self;
@@ -261,7 +261,7 @@ impl<'c, S: Side> Tx<'c, S> {
         let committed = match tokio::time::timeout(waits.answer(), inner.commit()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(source)) => {
-                let source = words.explain(source, opened);
+                let source = last_message.explain(source, opened);
                 Err(DbError::query::<S>("commit", source))
             }
             Err(_elapsed) => return Err(DbError::silence::<S>("commit", waits.answer())),

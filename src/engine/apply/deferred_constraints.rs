@@ -2,7 +2,7 @@
 //! moment, so none of them has to be parked on another value.
 
 use crate::db::computed_expressions::InputColumn;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx};
 
 use super::collisions::{self, as_view, collide, entries};
@@ -28,7 +28,7 @@ pub(in crate::engine) async fn put_off(
 pub(in crate::engine) async fn colliding(run: &RunContext<'_>) -> Result<Bad, DbError> {
     let local = run.local;
     let mut bad = Bad::new();
-    let rules = run.relations.rules.exclusive.iter();
+    let rules = run.relations.constraints.exclusive.iter();
     for rule in rules.filter(|rule| rule.deferrable.is_some()) {
         // Comparing all rows by this constraint would take too long. Its rows are tried one by one later.
         if collisions::is_costly(local, rule).await? {

@@ -1,8 +1,8 @@
 //! Writes a plan to the local table: one statement for each step. Only if the table refuses a row, the step is divided
 //! until the refused rows are alone.
 
-use crate::db::table_rules::TableRules;
-use crate::db::{DbError, RowFault, json, param, quote};
+use crate::db::row_constraints::RowConstraints;
+use crate::db::{DbError, RowFault, lossless_json, param, quote};
 use crate::model::{Action, Rejection};
 
 use super::plan::{self, BadRow, Plan, Step, count_of};
@@ -10,16 +10,16 @@ use super::read::StagedRows;
 use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::{Job, Relations, RunContext, SyncError, SyncResult, record_changes, value_reasons};
 use exchange::exchange_rings;
-use release_values::ClearedValues;
+use release_inactive_values::ClearedValues;
 
 mod collisions;
 mod deferred_constraints;
 mod exchange;
+mod keep_references;
 mod parents_first;
 mod reasons;
 mod reference_rings;
-mod referencing_rows;
-mod release_values;
+mod release_inactive_values;
 mod verify_written;
 
 /// The most passes in which rows that could not be written are retried. Each pass may help the next: a row may have
@@ -59,7 +59,7 @@ async fn steps(
     plan: &Plan,
     released: &mut ClearedValues,
 ) -> Result<Option<(Relations, Vec<BadRow>)>, SyncError> {
-    let mut obstacles: Option<Relations> = None;
+    let mut constrained: Option<Relations> = None;
     let mut bad: Vec<BadRow> = Vec::new();
     let mut left_of_inserts = None;
     for (step, rows) in &plan.steps {
@@ -73,10 +73,10 @@ async fn steps(
         if !needs_exchange && are_taken(run, *step, &ranges).await? {
             continue;
         }
-        if obstacles.is_none() {
-            obstacles = Some(with_rules(run).await?);
+        if constrained.is_none() {
+            constrained = Some(with_constraints(run).await?);
         }
-        let run = &run.with_relations(obstacles.as_ref().unwrap_or(run.relations));
+        let run = &run.with_relations(constrained.as_ref().unwrap_or(run.relations));
         if needs_exchange && Box::pin(exchanged(run, *rows, released)).await? {
             continue;
         }
@@ -98,7 +98,7 @@ async fn steps(
             Err(fault) => return Err(too_many(run.job, value_reasons::plain(&fault))),
         }
     }
-    Ok(obstacles.map(|relations| (relations, bad)))
+    Ok(constrained.map(|relations| (relations, bad)))
 }
 
 /// Writes all updates as one exchange, or none of them. Returns whether they were written. Used if foreign keys to the
@@ -137,13 +137,13 @@ async fn are_taken(run: &RunContext<'_>, step: Step, ranges: &[RowRange]) -> Res
 }
 
 /// Returns the relations with the constraints of the local table looked up.
-async fn with_rules(run: &RunContext<'_>) -> Result<Relations, DbError> {
+async fn with_constraints(run: &RunContext<'_>) -> Result<Relations, DbError> {
     let local = run.local;
     local.pin_path().await?;
-    let rules = TableRules::look_up(local, run.relations.local_oid).await?;
+    let constraints = RowConstraints::look_up(local, run.relations.local_oid).await?;
     local.use_role_path().await?;
     Ok(Relations {
-        rules,
+        constraints,
         ..run.relations.clone()
     })
 }
@@ -168,7 +168,7 @@ async fn one_step(
     let relations = run.relations;
     let (write, index) = (write(run, step), plan::index(relations));
     if step != Step::Deactivate {
-        let given_up = release_values::release(run, step, released).await?;
+        let given_up = release_inactive_values::release(run, step, released).await?;
         let needs_exchange = step == Step::Change && relations.has_foreign_keys_acting_on_update;
         if given_up > 0 && !needs_exchange && are_taken(run, step, &ranges).await? {
             return Ok(Ok(Vec::new()));
@@ -200,7 +200,7 @@ async fn settle(
 ) -> Result<SyncResult, SyncError> {
     let job = run.job;
     let out: Vec<i64> = bad.iter().map(|row| row.n).collect();
-    release_values::give_back(run, released, &out).await?;
+    release_inactive_values::give_back(run, released, &out).await?;
     if bad.len() + staged.rejected.len() > job.limits.rejected_limit as usize {
         let last = bad.get(bad.len().saturating_sub(1)..).unwrap_or_default();
         let reasons = reasons::explain(run, last).await?;
@@ -245,7 +245,7 @@ async fn try_again(
         for step in [Step::Change, Step::Insert] {
             let mut rows = bad.iter();
             if rows.any(|row| row.step == step && row.fault.is_collision()) {
-                given_up += release_values::release(run, step, released).await?;
+                given_up += release_inactive_values::release(run, step, released).await?;
             }
         }
         if given_up == 0 {
@@ -287,7 +287,7 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
         WriteOutcome::NotWritten(fault)
             if fault.is_collision()
                 && (known.is_refused_elsewhere()
-                    || referencing_rows::is_blocked_by_references(relations, &known)) =>
+                    || keep_references::is_blocked_by_references(relations, &known)) =>
         {
             Some(known)
         }
@@ -364,7 +364,7 @@ from pg_temp.meter_sync_plan p where p.n = $2"
     Ok((
         action,
         Rejection {
-            key: json::stored_fields(row.get(1)),
+            key: lossless_json::stored_fields(row.get(1)),
             reason,
         },
     ))

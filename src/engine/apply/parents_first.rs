@@ -164,7 +164,7 @@ fn arrive(missing: &mut [u32], place: Option<usize>) -> bool {
 pub(in crate::engine) fn references(
     relations: &Relations,
 ) -> impl Iterator<Item = &IncomingForeignKey> {
-    relations.rules.references.iter().filter(|reference| {
+    relations.constraints.references.iter().filter(|reference| {
         let is_synced = |name| relations.names.contains(name);
         let mut pairs = reference.columns.iter();
         reference.is_own && pairs.all(|(from, to)| is_synced(from) && is_synced(to))

@@ -2,7 +2,7 @@
 
 use crate::db::catalog::Column;
 
-use super::Extent;
+use super::RowSelection;
 use super::row_hash::{HashMode, HashedColumns, Hasher, RowSide};
 use crate::engine::Relations;
 use crate::model::saturating_i64;
@@ -27,7 +27,7 @@ pub(super) struct DifferingBuckets {
 impl DifferingBuckets {
     /// Selects the rows in the differing buckets. Returns `None` if more than half of all buckets differ, because
     /// reading all rows is cheaper then.
-    pub(super) fn extent(&self, relations: &Relations) -> Option<Extent> {
+    pub(super) fn selection(&self, relations: &Relations) -> Option<RowSelection> {
         let Buckets { count, .. } = self.buckets;
         if self.numbers.len() > count as usize / 2 {
             return None;
@@ -46,8 +46,8 @@ impl DifferingBuckets {
     }
 
     /// Selects the rows for which a condition holds. `condition` returns it as SQL for a row of either side.
-    pub(super) fn pick(&self, condition: impl Fn(RowSide) -> String) -> Extent {
-        Extent {
+    pub(super) fn pick(&self, condition: impl Fn(RowSide) -> String) -> RowSelection {
+        RowSelection {
             remote_rows: Some(self.remote_rows),
             remote: condition(RowSide::Remote),
             local: condition(RowSide::Local),

@@ -7,13 +7,13 @@
 use tokio_postgres::SimpleQueryRow;
 
 use crate::db::{DbError, Remote, Side, Tx};
-use crate::engine::{Compare, Relations, RunContext, SyncError};
+use crate::engine::{Relations, RowsToCompare, RunContext, SyncError};
 
-use super::compare_hashes;
+use super::find_differing_buckets;
 use super::row_hash::HashedColumns;
 use super::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
 use super::sum_cursor::SAVEPOINT;
-use super::{DigestVerdict, differing_rows};
+use super::{DigestVerdict, find_differing_rows};
 
 /// The result of a comparison of contents.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub enum Contents {
     /// Both sides hold the same rows.
     Equal,
     /// The sides differ. Holds what a sync must compare value by value.
-    Differing(Compare),
+    Differing(RowsToCompare),
     /// The digests differed, but both sides were equal when the differing buckets were looked for.
     Unsettled,
     /// The sides cannot be compared: a remote value cannot be converted to the type of the local column.
@@ -41,7 +41,7 @@ pub(in crate::engine) async fn compare_contents(
         "{} r where {}",
         relations.remote_from, run.scope.remote_filter
     );
-    let here_rows = compare_hashes::local_rows(run).await?;
+    let here_rows = find_differing_buckets::local_rows(run).await?;
     let mut mode = HashMode::USUAL;
     let rows = loop {
         let hashers = seeds.map(|seed| Hasher {
@@ -67,13 +67,15 @@ pub(in crate::engine) async fn compare_contents(
         }
     };
     Ok(
-        match compare_hashes::compare(remote, run, HashedColumns::Rows, rows).await? {
+        match find_differing_buckets::compare(remote, run, HashedColumns::Rows, rows).await? {
             DigestVerdict::Equal(_) => Contents::Unsettled,
             DigestVerdict::DifferingBuckets(differing) => {
-                let extent = differing_rows::narrow(remote, run, &differing).await?;
-                Contents::Differing(extent.map_or(Compare::Everything, Compare::Also))
+                let selection = find_differing_rows::narrow(remote, run, &differing).await?;
+                Contents::Differing(
+                    selection.map_or(RowsToCompare::Everything, RowsToCompare::Also),
+                )
             }
-            DigestVerdict::Unclear => Contents::Differing(Compare::Everything),
+            DigestVerdict::Unclear => Contents::Differing(RowsToCompare::Everything),
             DigestVerdict::Unknown => Contents::Unfound,
         },
     )

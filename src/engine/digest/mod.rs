@@ -5,20 +5,21 @@
 //! - the sum of all rows;
 //! - the sums of chunks of buckets;
 //! - the sums of the buckets in a chunk;
-//! - the hashes of the rows in a bucket (`differing_rows`).
+//! - the hashes of the rows in a bucket (`find_differing_rows`).
 //!
 //! The rows that differ are then read and compared value by value, so nothing is changed because of a hash alone.
 //!
 //! There are two things to sum:
-//! - What the rows hold (`compare_hashes`, with the hashes of `row_hash`). This compares one side with the other.
+//! - What the rows hold (`find_differing_buckets`, with the hashes of `row_hash`). This compares one side with the
+//!   other.
 //! - Which versions of rows there are (`versions`). This compares each side with itself at the last run
 //!   (`store::watermarks`), at a fifth of the cost. If the versions prove it, they tell which rows are new, and only
 //!   the keys of the other rows are compared.
 
 use crate::db::{DbError, Remote, Tx, param};
 
-use super::{Compare, Extent, RunContext, SyncError, SyncResult};
-use crate::model::Compared;
+use super::{RowSelection, RowsToCompare, RunContext, SyncError, SyncResult};
+use crate::model::CompareMethod;
 use crate::store::watermarks;
 
 use buckets::DifferingBuckets;
@@ -26,17 +27,17 @@ pub use compare_contents::Contents;
 pub(super) use compare_contents::compare_contents;
 use row_hash::HashedColumns;
 pub(super) use tombstones::condition as is_remembered_as_gone;
-pub(super) use versions::RowVersions;
 use versions::VersionVerdict;
+pub(super) use versions::VersionsSnapshot;
 
 pub(super) mod row_hash;
 pub(super) mod tombstones;
 
 mod buckets;
 mod compare_contents;
-mod compare_hashes;
 pub mod compare_sums;
-mod differing_rows;
+mod find_differing_buckets;
+mod find_differing_rows;
 pub(super) mod sum_cursor;
 pub(super) mod versions;
 
@@ -46,7 +47,7 @@ pub(super) enum Difference {
     /// Nowhere: both sides hold the same meters. Holds the number of meters.
     None(i64),
     /// Only in these rows.
-    Within(Extent),
+    Within(RowSelection),
     /// Unknown, so all rows must be compared. For example, a full comparison was requested, a remote value has no
     /// local counterpart, or most of the buckets differ.
     Unclear,
@@ -70,16 +71,16 @@ enum DigestVerdict {
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    versions: Option<&RowVersions<'_>>,
-) -> Result<(Difference, Compared), SyncError> {
-    let everything = (Difference::Unclear, Compared::Everything);
+    versions: Option<&VersionsSnapshot<'_>>,
+) -> Result<(Difference, CompareMethod), SyncError> {
+    let everything = (Difference::Unclear, CompareMethod::Everything);
     let suspects = match &run.job.compare {
-        Compare::Everything => return Ok(everything),
-        Compare::Also(extent) => Some(extent),
-        Compare::Differences if has_few_rows_with_a_new_column(run).await? => {
+        RowsToCompare::Everything => return Ok(everything),
+        RowsToCompare::Also(selection) => Some(selection),
+        RowsToCompare::Differences if has_few_rows_with_a_new_column(run).await? => {
             return Ok(everything);
         }
-        Compare::Differences => None,
+        RowsToCompare::Differences => None,
     };
     let (difference, compared) = find_usual(remote, run, versions).await?;
     let Some(suspects) = suspects else {
@@ -87,10 +88,13 @@ pub(super) async fn find(
     };
     Ok(match difference {
         Difference::None(rows) => (
-            Difference::Within(Extent::nothing(rows).or(suspects)),
-            Compared::Contents,
+            Difference::Within(RowSelection::nothing(rows).or(suspects)),
+            CompareMethod::Contents,
         ),
-        Difference::Within(extent) => (Difference::Within(extent.or(suspects)), Compared::Contents),
+        Difference::Within(selection) => (
+            Difference::Within(selection.or(suspects)),
+            CompareMethod::Contents,
+        ),
         Difference::Unclear => everything,
     })
 }
@@ -129,31 +133,38 @@ from (select $1::oid as oid
 async fn find_usual(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    versions: Option<&RowVersions<'_>>,
-) -> Result<(Difference, Compared), SyncError> {
-    let equal = |rows| Ok((Difference::None(rows), Compared::Differences));
-    let (what, since) = match versions.and_then(RowVersions::tell) {
+    versions: Option<&VersionsSnapshot<'_>>,
+) -> Result<(Difference, CompareMethod), SyncError> {
+    let equal = |rows| Ok((Difference::None(rows), CompareMethod::Differences));
+    let (what, since) = match versions.and_then(VersionsSnapshot::tell) {
         Some(VersionVerdict::Same(rows)) => return equal(rows),
         Some(VersionVerdict::Since(transaction)) => (HashedColumns::Keys, Some(transaction)),
         None => (HashedColumns::Rows, None),
     };
-    let rows = versions.map_or(run.relations.estimated_rows, RowVersions::local_rows);
-    let extent = match compare_hashes::compare(remote, run, what, rows).await? {
+    let rows = versions.map_or(run.relations.estimated_rows, VersionsSnapshot::local_rows);
+    let selection = match find_differing_buckets::compare(remote, run, what, rows).await? {
         DigestVerdict::Equal(rows) if since.is_none() => return equal(rows),
-        DigestVerdict::Equal(rows) => Some(Extent::nothing(rows)),
+        DigestVerdict::Equal(rows) => Some(RowSelection::nothing(rows)),
         DigestVerdict::DifferingBuckets(differing) => {
-            differing_rows::narrow(remote, run, &differing).await?
+            find_differing_rows::narrow(remote, run, &differing).await?
         }
         DigestVerdict::Unclear | DigestVerdict::Unknown => None,
     };
-    Ok(match (extent, since) {
-        (None, _) => (Difference::Unclear, Compared::Everything),
-        (Some(extent), None) => (Difference::Within(extent), Compared::Contents),
-        (Some(extent), Some(transaction)) => {
-            let remote = format!("({} or {})", extent.remote, versions::is_new(transaction));
+    Ok(match (selection, since) {
+        (None, _) => (Difference::Unclear, CompareMethod::Everything),
+        (Some(selection), None) => (Difference::Within(selection), CompareMethod::Contents),
+        (Some(selection), Some(transaction)) => {
+            let remote = format!(
+                "({} or {})",
+                selection.remote,
+                versions::is_new(transaction)
+            );
             (
-                Difference::Within(Extent { remote, ..extent }),
-                Compared::Differences,
+                Difference::Within(RowSelection {
+                    remote,
+                    ..selection
+                }),
+                CompareMethod::Differences,
             )
         }
     })
@@ -163,7 +174,7 @@ async fn find_usual(
 /// watermark if the sides are not equal after this run.
 pub(super) async fn remember(
     run: &RunContext<'_>,
-    versions: Option<RowVersions<'_>>,
+    versions: Option<VersionsSnapshot<'_>>,
     is_planned: bool,
     synced: &SyncResult,
 ) -> Result<(), SyncError> {
@@ -185,7 +196,7 @@ pub(super) async fn remember(
 /// Stores the watermark after the first load of an empty table. Deletes it if rows were rejected.
 pub(super) async fn remember_load(
     run: &RunContext<'_>,
-    versions: Option<RowVersions<'_>>,
+    versions: Option<VersionsSnapshot<'_>>,
     loaded: &SyncResult,
 ) -> Result<(), SyncError> {
     match versions {

@@ -19,7 +19,7 @@ use crate::hex_digest::hex_digest;
 use super::Relations;
 
 pub use crate::store::columns::{Drift, KnownColumn, KnownColumns};
-pub use words::{TypeChange, failure, finding, warning};
+pub use words::{TypeConversion, failure, finding, warning};
 
 mod words;
 
@@ -114,7 +114,11 @@ impl Now<'_> {
         both.map(|(there, here)| KnownColumn {
             name: here.name.clone(),
             source: self.source.clone(),
-            remote_relation: self.relations.offered.remote_relation.unwrap_or_default(),
+            remote_relation: self
+                .relations
+                .all_columns
+                .remote_relation
+                .unwrap_or_default(),
             remote_number: there.number,
             remote_type: self.storable(&there.exact_type),
             local_type: self.storable(&here.exact_type),
@@ -135,14 +139,14 @@ impl Now<'_> {
     /// Returns the column with its drift if another remote column has its name now, and the old column exists under
     /// another name. Returns `None` otherwise.
     fn replaced(&self, known: &KnownColumn, now: &KnownColumn) -> Option<KnownColumn> {
-        let offered = &self.relations.offered;
+        let all_columns = &self.relations.all_columns;
         let is_same_source = known.source == now.source
             && known.remote_relation == now.remote_relation
-            && offered.remote_relation == Some(known.remote_relation);
+            && all_columns.remote_relation == Some(known.remote_relation);
         if !is_same_source || known.remote_number == now.remote_number {
             return None;
         }
-        let mut remote = offered.remote.iter();
+        let mut remote = all_columns.remote.iter();
         let before = remote.find(|there| there.number == known.remote_number)?;
         Some(KnownColumn {
             drift: Some(Drift::Replaced(self.storable(&before.name))),
@@ -181,9 +185,12 @@ impl Now<'_> {
 
     /// Decides what happens to a known column that is no longer synced.
     fn gone(&self, known: &KnownColumn) -> Standing {
-        let offered = &self.relations.offered;
-        let mut here = offered.local.iter();
-        let is_on_remote = offered.remote.iter().any(|there| there.name == known.name);
+        let all_columns = &self.relations.all_columns;
+        let mut here = all_columns.local.iter();
+        let is_on_remote = all_columns
+            .remote
+            .iter()
+            .any(|there| there.name == known.name);
         let may_be_synced = |here: &Column| {
             here.name == known.name && !here.is_generated && !here.is_always_identity
         };
@@ -199,8 +206,8 @@ impl Now<'_> {
         if is_on_remote || known.source != self.source {
             return Standing::Left;
         }
-        let renamed = offered.remote.iter().find(|there| {
-            offered.remote_relation == Some(known.remote_relation)
+        let renamed = all_columns.remote.iter().find(|there| {
+            all_columns.remote_relation == Some(known.remote_relation)
                 && there.number == known.remote_number
         });
         let renamed = renamed.map(|there| Drift::Renamed(self.storable(&there.name)));

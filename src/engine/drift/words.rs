@@ -14,7 +14,7 @@ const IN_REMEDY: usize = 3;
 
 /// How a local column can be changed to the new type of the remote column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TypeChange {
+pub enum TypeConversion {
     /// Postgres casts the values.
     Cast,
     /// Postgres has no cast, but can convert the values through their text.
@@ -114,7 +114,7 @@ fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
             quote::where_needed(&column.name)
         )),
         Drift::Retyped(to) if has_type(relations, column) => {
-            Some(retype(column, to, relations, TypeChange::Cast))
+            Some(retype(column, to, relations, TypeConversion::Cast))
         }
         Drift::Retyped(_) => None,
     }
@@ -127,7 +127,7 @@ pub fn finding(
     relations: &Relations,
     tenant: &TenantId,
     local_table: &str,
-    follow: TypeChange,
+    follow: TypeConversion,
 ) -> Option<String> {
     let forget = format!(
         "delete from meter_sync.meter_sync_column where tenant = {} and local_table = {} and column_name = {}",
@@ -169,10 +169,10 @@ pub fn finding(
                 _ if column.name == relations.active => format!(
                     "{begin} The active column has to stay boolean. To keep the local type: {forget}; or let METER_SYNC_REMOTE_QUERY give it as a boolean"
                 ),
-                TypeChange::NoType => format!(
+                TypeConversion::NoType => format!(
                     "{begin} The local database has no type {to}. To keep the local type: {forget}. To follow, make the type here as the remote has it: a check then prints the statement for the column"
                 ),
-                TypeChange::Cast | TypeChange::Text => format!(
+                TypeConversion::Cast | TypeConversion::Text => format!(
                     "{begin} To follow: {}. To keep the local type: {forget}",
                     retype(column, to, relations, follow)
                 ),
@@ -189,7 +189,7 @@ fn has_type(relations: &Relations, column: &KnownColumn) -> bool {
 
 fn has_local(relations: &Relations, name: &str) -> bool {
     relations
-        .offered
+        .all_columns
         .local
         .iter()
         .any(|column| column.name == name)
@@ -204,11 +204,11 @@ fn rename(column: &KnownColumn, to: &str, relations: &Relations) -> String {
     )
 }
 
-fn retype(column: &KnownColumn, to: &str, relations: &Relations, follow: TypeChange) -> String {
+fn retype(column: &KnownColumn, to: &str, relations: &Relations, follow: TypeConversion) -> String {
     let name = quote::where_needed(&column.name);
     let value = match follow {
-        TypeChange::Text => format!("{name}::text"),
-        TypeChange::Cast | TypeChange::NoType => name.clone(),
+        TypeConversion::Text => format!("{name}::text"),
+        TypeConversion::Cast | TypeConversion::NoType => name.clone(),
     };
     format!(
         "alter table {} alter column {name} type {to} using {value}::{to}",

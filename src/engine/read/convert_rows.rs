@@ -5,14 +5,14 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::db::{DbError, RowFault, json, param, quote};
+use crate::db::{DbError, RowFault, lossless_json, param, quote};
 use crate::model::{Fields, Rejection, saturating_i64};
 
 use super::choose_copy_format::Format;
 use super::conversion_sql::values;
-use super::local_copy::{CopyTarget, copy_again};
+use super::copy_into_local::{CopyTarget, copy_again};
 use super::long_rows::OversizedRow;
-use super::{copy_rows, misfit_values, recode_rows};
+use super::{misfit_values, recode_rows, split_copy_data};
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::value_reasons;
 use crate::engine::{Job, Relations, RunContext, SyncError};
@@ -20,7 +20,7 @@ use crate::engine::{Job, Relations, RunContext, SyncError};
 /// Rows that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
 /// first of them. A row that even this table does not take is rejected.
 #[derive(Debug)]
-pub(in crate::engine) struct UnreadRows {
+pub(in crate::engine) struct UncopiedRows {
     to: CopyTarget,
     format: Format,
     /// How many rows there were, including those in `rejected`.
@@ -37,7 +37,7 @@ pub(in crate::engine) struct ConversionReport {
     pub(in crate::engine) unidentified: i64,
 }
 
-impl UnreadRows {
+impl UncopiedRows {
     /// Starts without rows. `to` is the table into which the COPY was to write them.
     pub(in crate::engine) fn new(to: CopyTarget, format: Format) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl UnreadRows {
         pieces: &[Bytes],
     ) -> Result<i64, SyncError> {
         self.begin(run).await?;
-        let apart = copy_rows::apart(&self.format, pieces);
+        let apart = split_copy_data::apart(&self.format, pieces);
         let mut waiting = vec![apart.as_slice()];
         while let Some(rows) = waiting.pop() {
             let WriteOutcome::NotWritten(fault) = self.copy(run, rows).await? else {
@@ -178,13 +178,13 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         let reason = Box::pin(self.reason(run, row, fault)).await?;
         let place = |name: &String| relations.names.iter().position(|known| known == name);
         let key: Vec<usize> = relations.key.iter().filter_map(place).collect();
-        let bare = [copy_rows::only(&self.format, row, &key)];
+        let bare = [split_copy_data::only(&self.format, row, &key)];
         let (key, is_known) = match self.copy(run, &bare).await? {
             WriteOutcome::Written => self.named(run).await?,
             WriteOutcome::NotWritten(_) => {
                 let shown = |name: &String| {
                     let place = relations.names.iter().position(|known| known == name)?;
-                    let value = copy_rows::shown(&self.format, row, place);
+                    let value = split_copy_data::shown(&self.format, row, place);
                     Some((name.clone(), value.map_or(Value::Null, Value::String)))
                 };
                 (relations.key.iter().filter_map(shown).collect(), false)
@@ -203,7 +203,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         fault: RowFault,
     ) -> Result<String, DbError> {
         for (place, name) in run.relations.names.iter().enumerate() {
-            let alone = [copy_rows::only(&self.format, row, &[place])];
+            let alone = [split_copy_data::only(&self.format, row, &[place])];
             let tried = try_rows::attempt(run.local, async {
                 let outcome = self.copy(run, &alone).await?;
                 // The value was only tried, so undo it.
@@ -215,7 +215,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
             if let WriteOutcome::NotWritten(fault) = Box::pin(tried).await?
                 && !fault.is_skip()
             {
-                let value = copy_rows::shown(&self.format, row, place);
+                let value = split_copy_data::shown(&self.format, row, place);
                 let lost = recode_rows::fault(run.local, &self.format, row, place).await?;
                 let fault = lost.unwrap_or(*fault);
                 return value_reasons::of_value(run, &fault, name, value.as_deref()).await;
@@ -331,7 +331,7 @@ returning {}::text, {}",
         Ok(WriteOutcome::Written)
     });
     if let (WriteOutcome::Written, Some(key)) = (tried.await?, found) {
-        return Ok((json::stored_fields(key.get(0)), key.get(1)));
+        return Ok((lossless_json::stored_fields(key.get(0)), key.get(1)));
     }
     // No local row can have a key that does not convert. The key is reported as the remote sent it.
     let name = format!(
@@ -340,7 +340,7 @@ select {}::text from pg_temp.meter_sync_text t where t.n = $1",
         relations.key_json("t")
     );
     let named = local.query_one(&name, &[param::bigint(row)]).await?;
-    Ok((json::stored_fields(named.get(0)), false))
+    Ok((lossless_json::stored_fields(named.get(0)), false))
 }
 
 fn not_written(fault: RowFault) -> WriteOutcome {

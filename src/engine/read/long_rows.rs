@@ -8,7 +8,7 @@ use crate::db::{DbError, Remote, Tx, quote};
 use crate::model::Fields;
 
 use super::choose_copy_format::{self, Format};
-use crate::engine::{Extent, Relations, RunContext};
+use crate::engine::{Relations, RowSelection, RunContext};
 
 /// The length in bytes of the longest row that is read. A server cannot make a text of 1 GiB. The difference leaves
 /// room for short parts such as separators.
@@ -58,14 +58,14 @@ pub(in crate::engine) fn left_out(run: &RunContext<'_>, format: &Format) -> Stri
 pub(in crate::engine) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    extent: &Extent,
+    selection: &RowSelection,
     format: &Format,
 ) -> Result<Vec<OversizedRow>, DbError> {
     let relations = run.relations;
     let (from, filter, within) = (
         &relations.remote_from,
         &run.scope.remote_filter,
-        &extent.remote,
+        &selection.remote,
     );
     let keys = relations.key.iter().filter_map(|name| {
         let (there, here) = pairs(relations).find(|(_, here)| here.name == *name)?;

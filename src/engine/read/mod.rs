@@ -5,37 +5,37 @@
 
 use tokio_postgres::Row;
 
-use crate::db::{DbError, Remote, Tx, both, json, quote};
+use crate::db::{DbError, Remote, Tx, both, lossless_json, quote};
 use crate::model::{Rejection, TenantId, saturating_i64};
 
 use super::relations::row_security::may_hide_rows;
-use super::{Extent, Job, RunContext, SyncError, local_candidates};
+use super::{Job, RowSelection, RunContext, SyncError, select_local_rows};
 use choose_copy_format::Format;
 use convert_rows::ConversionReport;
-use local_copy::CopyTarget;
+use copy_into_local::CopyTarget;
 
 pub(super) mod choose_copy_format;
+pub(super) mod commit_unless_rewritten;
 pub(super) mod conversion_sql;
 pub(super) mod convert_rows;
-mod copy_rows;
-pub(super) mod local_copy;
+pub(super) mod copy_into_local;
 mod long_rows;
 mod misfit_values;
 mod recode_rows;
 pub(super) mod relay_rows;
-pub(super) mod rewritten_tables;
+mod split_copy_data;
 
 /// The tenant's remote rows in the temporary table `meter_sync_stage`. The keys of rejected rows are in
 /// `meter_sync_aside`.
 #[derive(Debug)]
 pub(crate) struct StagedRows {
-    /// How many rows the remote has for the tenant, including rows that were rejected or lie outside the extent.
+    /// How many rows the remote has for the tenant, including rows that were rejected or lie outside the selection.
     pub(crate) rows: i64,
     /// The rows that were rejected.
     pub(crate) rejected: Vec<Rejection>,
     /// How many of the rejected rows have a key that no local row can have.
     pub(crate) unidentified: i64,
-    /// Whether the local rows of the extent were selected into the temporary table of [`local_candidates::select`].
+    /// Whether the local rows of the selection were selected into the temporary table of [`select_local_rows::select`].
     pub(crate) has_candidates: bool,
     /// Whether the remote shows no row at all, and row security may be the reason.
     pub(crate) may_be_hidden: bool,
@@ -46,24 +46,24 @@ pub(crate) struct StagedRows {
 pub(crate) async fn stage(
     remote: Tx<'_, Remote>,
     run: &RunContext<'_>,
-    extent: &Extent,
+    selection: &RowSelection,
 ) -> Result<StagedRows, SyncError> {
     create_tables(run).await?;
     let format = Format::quickest(&remote, run);
-    let reading = relay_rows::start(&remote, run, extent, CopyTarget::Stage, format);
+    let reading = relay_rows::start(&remote, run, selection, CopyTarget::Stage, format);
     // If all rows are read, all local rows are candidates, so selecting them into a table would only cost time.
-    let has_candidates = extent.remote_rows.is_some() && !extent.has_no_local_rows();
+    let has_candidates = selection.remote_rows.is_some() && !selection.has_no_local_rows();
     let selecting = async {
         match has_candidates {
-            true => local_candidates::select(run, extent).await,
+            true => select_local_rows::select(run, selection).await,
             false => Ok(()),
         }
     };
     let (reading, ()) = both(reading, selecting).await?;
-    let relayed = relay_rows::relay(&remote, run, extent, reading).await?;
-    let rows = extent.remote_rows.unwrap_or(relayed.rows);
+    let relayed = relay_rows::relay(&remote, run, selection, reading).await?;
+    let rows = selection.remote_rows.unwrap_or(relayed.rows);
     let may_be_hidden = rows == 0 && may_hide_rows(&remote, &run.job.mapping.source).await?;
-    rewritten_tables::commit_unless_rewritten(remote).await?;
+    commit_unless_rewritten::commit_unless_rewritten(remote).await?;
     let converted = relayed.left.converted();
     let staged = settle(run, rows, converted).await?;
     Ok(StagedRows {
@@ -179,7 +179,7 @@ select k.key from taken k limit {left} + 1"
         });
     }
     let reject = |row: &Row| Rejection {
-        key: json::stored_fields(row.get(0)),
+        key: lossless_json::stored_fields(row.get(0)),
         reason: reason.clone(),
     };
     staged.rejected.extend(rows.iter().map(reject));

@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::choose_copy_format::Format;
-use super::copy_rows;
+use super::split_copy_data;
 use crate::engine::try_rows::{self, WriteOutcome};
 
 /// Converts pieces of whole rows to UTF-8.
@@ -31,7 +31,7 @@ pub(in crate::engine) async fn to_utf8(
             continue;
         }
         let mut pieces = match pieces.as_slice() {
-            [_] => copy_rows::apart(format, &pieces),
+            [_] => split_copy_data::apart(format, &pieces),
             _ => pieces,
         };
         if let [row] = pieces.as_slice() {
@@ -70,14 +70,14 @@ select pg_catalog.convert($1, $2::pg_catalog.name, 'UTF8')";
 /// Converts a row to UTF-8. A value that does not convert is left as it is, with a mark before it.
 async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<Bytes, DbError> {
     let mut written = BytesMut::new();
-    for (place, value) in copy_rows::lines(row).enumerate() {
+    for (place, value) in split_copy_data::lines(row).enumerate() {
         if place > 0 {
             written.put_u8(b'\t');
         }
         if let Ok(text) = convert(local, encoding, value).await? {
             written.put_slice(&text);
         } else {
-            written.put_u8(copy_rows::MARK);
+            written.put_u8(split_copy_data::MARK);
             written.put_slice(value);
         }
     }
@@ -92,8 +92,8 @@ pub(in crate::engine) async fn fault(
     row: &Bytes,
     place: usize,
 ) -> Result<Option<RowFault>, DbError> {
-    let value = copy_rows::lines(row).nth(place);
-    let bytes = value.and_then(|value| value.strip_prefix(&[copy_rows::MARK]));
+    let value = split_copy_data::lines(row).nth(place);
+    let bytes = value.and_then(|value| value.strip_prefix(&[split_copy_data::MARK]));
     match (format.recoded(), bytes) {
         (Some(encoding), Some(bytes)) => Ok(convert(local, encoding, bytes).await?.err()),
         _ => Ok(None),

@@ -1,8 +1,8 @@
 //! Relays rows from the remote snapshot into a local table by COPY, without decoding them. Each row is read once.
 //!
 //! The remote writes one COPY, which the local server reads as several COPYs, each under a savepoint. If a row is not
-//! taken, its local COPY is undone. The rows of that COPY are still in memory and are given to [`UnreadRows`]. So a row
-//! at fault causes no second read, however slow the connection is. Memory is bounded by one local COPY or one row,
+//! taken, its local COPY is undone. The rows of that COPY are still in memory and are given to [`UncopiedRows`]. So a
+//! row at fault causes no second read, however slow the connection is. Memory is bounded by one local COPY or one row,
 //! whichever is larger.
 
 use std::pin::{Pin, pin};
@@ -16,17 +16,17 @@ use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use crate::model::saturating_i64;
 
 use super::choose_copy_format::Format;
-use super::convert_rows::UnreadRows;
-use super::local_copy::{CopyTarget, PIECE_BYTES, copy_again, patiently};
-use super::{copy_rows, long_rows, recode_rows};
-use crate::engine::{Extent, Observer, Relations, RunContext, SyncError};
+use super::convert_rows::UncopiedRows;
+use super::copy_into_local::{CopyTarget, PIECE_BYTES, copy_again, patiently};
+use super::{long_rows, recode_rows, split_copy_data};
+use crate::engine::{Observer, Relations, RowSelection, RunContext, SyncError};
 
 /// The result of a relay.
 pub(in crate::engine) struct RelayReport {
-    /// How many rows the remote has in the extent, including rows too long to send.
+    /// How many rows the remote has in the selection, including rows too long to send.
     pub(in crate::engine) rows: i64,
     /// The rows that the target did not take.
-    pub(in crate::engine) left: UnreadRows,
+    pub(in crate::engine) left: UncopiedRows,
 }
 
 /// How many bytes go into one local COPY: enough to make its round trips negligible, and few enough to keep in
@@ -40,11 +40,11 @@ pub(in crate::engine) struct RemoteCopy {
     format: Format,
 }
 
-/// Makes the remote begin to send the rows of the extent, to be relayed into the table `to`.
+/// Makes the remote begin to send the rows of the selection, to be relayed into the table `to`.
 pub(in crate::engine) async fn start(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    extent: &Extent,
+    selection: &RowSelection,
     to: CopyTarget,
     format: Format,
 ) -> Result<RemoteCopy, DbError> {
@@ -52,16 +52,16 @@ pub(in crate::engine) async fn start(
     remote
         .allow_each_statement(run.job.limits.run_timeout)
         .await?;
-    let sql = read(run, extent, &format);
+    let sql = read(run, selection, &format);
     let rows = remote.copy_out(&sql).await?;
     Ok(RemoteCopy { rows, to, format })
 }
 
-/// Relays the rows of the extent, which the remote has begun to send.
+/// Relays the rows of the selection, which the remote has begun to send.
 pub(in crate::engine) async fn relay(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    extent: &Extent,
+    selection: &RowSelection,
     RemoteCopy { rows, to, format }: RemoteCopy,
 ) -> Result<RelayReport, SyncError> {
     let RunContext { local, job, .. } = *run;
@@ -79,7 +79,7 @@ pub(in crate::engine) async fn relay(
         is_over: false,
     };
     let write = write(run.relations, to, &format);
-    let mut left = UnreadRows::new(to, format.clone());
+    let mut left = UncopiedRows::new(to, format.clone());
     let mut rows = 0;
     while !from.is_over {
         let mut kept = Vec::new();
@@ -98,7 +98,7 @@ pub(in crate::engine) async fn relay(
     }
     from.told.rows(rows);
     if job.earlier.leaves_long_rows {
-        let long = long_rows::find(remote, run, extent, &format).await?;
+        let long = long_rows::find(remote, run, selection, &format).await?;
         rows += Box::pin(left.take_long(run, &long)).await?;
     }
     local
@@ -107,12 +107,12 @@ pub(in crate::engine) async fn relay(
     Ok(RelayReport { rows, left })
 }
 
-fn read(run: &RunContext<'_>, extent: &Extent, format: &Format) -> String {
+fn read(run: &RunContext<'_>, selection: &RowSelection, format: &Format) -> String {
     let long = long_rows::left_out(run, format);
     let (from, filter, within) = (
         &run.relations.remote_from,
         &run.scope.remote_filter,
-        &extent.remote,
+        &selection.remote,
     );
     let columns = format.columns(run.relations);
     format!(
@@ -154,7 +154,7 @@ async fn copy(
     }
     let mut sink = pin!(local.copy_in(write).await?);
     let mut bytes = 0;
-    let head = copy_rows::head(&from.format);
+    let head = split_copy_data::head(&from.format);
     patiently(local, sink.send(Bytes::from_static(head))).await?;
     while bytes < COPY_BYTES
         && let Some(piece) = from.next().await?
@@ -163,7 +163,7 @@ async fn copy(
         kept.push(piece.clone());
         patiently(local, sink.send(piece)).await?;
     }
-    let tail = copy_rows::tail(&from.format);
+    let tail = split_copy_data::tail(&from.format);
     patiently(local, sink.send(Bytes::from_static(tail))).await?;
     let rows = patiently(local, sink.finish()).await?;
     Ok(saturating_i64(rows))
@@ -204,7 +204,7 @@ impl Source<'_, '_> {
                 self.is_over = true;
                 break;
             };
-            let row = copy_rows::bare(&self.format, row);
+            let row = split_copy_data::bare(&self.format, row);
             self.pieces += i64::from(!row.is_empty());
             // A long row is passed on without copying it.
             if piece.is_empty() && row.len() >= PIECE_BYTES {

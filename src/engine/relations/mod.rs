@@ -2,20 +2,20 @@
 
 use crate::config::Mapping;
 use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
-use crate::db::table_rules::TableRules;
+use crate::db::row_constraints::RowConstraints;
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::hex_digest::{WHOLE, hex_digest};
 use crate::model::RunId;
 
 use super::SyncError;
 use missing_names::{lacks, made_there};
-use refusals::{is_one_database, local_table};
+use refuse_wrong_table::{is_one_database, local_table};
 pub(super) use remote_side::RemoteSide;
 
-mod key_types;
+mod exact_key_types;
 pub(super) mod locks;
 pub(super) mod missing_names;
-pub(super) mod refusals;
+pub(super) mod refuse_wrong_table;
 mod remote_side;
 pub(super) mod row_security;
 
@@ -40,12 +40,12 @@ pub struct Relations {
     /// The local table's object id.
     pub local_oid: u32,
     /// Unique indexes, exclusion constraints and foreign keys of the local table; empty until looked up.
-    pub rules: TableRules,
+    pub constraints: RowConstraints,
     /// Whether rows can be copied straight into the local table: it is plain, and no key column can be NULL.
     pub takes_copies: bool,
-    /// Whether local keys that compare equal are identical (`key_types::is_exact`).
+    /// Whether local keys that compare equal are identical (`exact_key_types::is_exact`).
     pub has_exact_key: bool,
-    /// Whether remote keys that convert to one local key have one text on the remote (`key_types::has_one_text`).
+    /// Whether remote keys that convert to one local key have one text on the remote (`exact_key_types::has_one_text`).
     pub has_one_text_a_key: bool,
     /// Whether the local table stores rows as they are written: it has no triggers, rules, row security or foreign keys
     /// that act on updates.
@@ -66,7 +66,7 @@ pub struct Relations {
     /// The local column that holds the tenant's id; `None` if the table holds the rows of one tenant only.
     pub local_tenant: Option<Column>,
     /// All columns of both sides, synced or not.
-    pub offered: OfferedColumns,
+    pub all_columns: AllColumns,
 }
 
 impl Relations {
@@ -171,7 +171,7 @@ pub(in crate::engine) fn relate(
 
 /// All columns of both sides, synced or not.
 #[derive(Clone, Debug)]
-pub struct OfferedColumns {
+pub struct AllColumns {
     /// The object id of the remote table or view; `None` for a query.
     pub remote_relation: Option<u32>,
     /// The columns of the remote table, view or query.
@@ -205,23 +205,23 @@ fn of_both(
         let both = remote_columns.iter().zip(&columns);
         both.filter(|(_, here)| key.contains(&here.name))
     };
-    let has_exact_key = keys().all(|(there, here)| key_types::is_exact(there, here));
+    let has_exact_key = keys().all(|(there, here)| exact_key_types::is_exact(there, here));
     let versions = basis(there, here, &columns, &remote_columns, mapping).filter(|_| has_exact_key);
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
-    let offered = OfferedColumns {
+    let all_columns = AllColumns {
         remote_relation: there.oid,
         remote: there.columns.clone(),
         local: here.columns.clone(),
     };
     Relations {
-        offered,
+        all_columns,
         local_oid: here.oid,
-        rules: TableRules::default(),
+        constraints: RowConstraints::default(),
         remote_tenant,
         local_tenant: here.column(&mapping.tenant_column).cloned(),
         versions,
         has_exact_key,
-        has_one_text_a_key: keys().all(|(there, here)| key_types::has_one_text(there, here)),
+        has_one_text_a_key: keys().all(|(there, here)| exact_key_types::has_one_text(there, here)),
         stores_rows_unchanged: here.is_plain && !here.has_foreign_keys_acting_on_update,
         has_foreign_keys_acting_on_update: here.has_foreign_keys_acting_on_update,
         is_remote_plain: there.is_plain,
@@ -336,9 +336,9 @@ fn columns(
     Ok(columns)
 }
 
-/// Returns a hash of the table files and settings that row versions depend on, without the tenant. `None` if versions prove
-/// nothing. This is the case, for instance, if a value can change its meaning without a new row version, as an enum
-/// label or a table name can.
+/// Returns a hash of the table files and settings that row versions depend on, without the tenant. `None` if versions
+/// prove nothing. This is the case, for instance, if a value can change its meaning without a new row version, as an
+/// enum label or a table name can.
 fn basis(
     there: &RemoteSide,
     here: &Relation,

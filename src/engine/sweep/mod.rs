@@ -9,7 +9,8 @@
 //! (`tenant_sum_cursor`). The sum over all tenants is fetched first. If it differs, the sums of groups of tenants are
 //! fetched, and then the sums of the tenants in the groups that differ. So almost nothing is sent if nothing changed.
 //!
-//! If each tenant has a local table of its own, `own_tables` does the same with the local tables read a number at a time.
+//! If each tenant has a local table of its own, `own_tables` does the same with the local tables read a number at a
+//! time.
 //!
 //! The sum over the rows of a tenant is the exclusive or of their hashes. It hides a change with a probability of 2^-64.
 
@@ -100,8 +101,8 @@ async fn remember(
     Ok(())
 }
 
-/// Finds the mirrors that need no run, because both sides are equal. All share the tables of `mapping`, whose own tenant
-/// does not matter.
+/// Finds the mirrors that need no run, because both sides are equal. All share the tables of `mapping`, whose own
+/// tenant does not matter.
 ///
 /// Runs are not kept out meanwhile. A tenant whose run ends during the sweep may look changed.
 pub async fn sweep(
@@ -122,7 +123,7 @@ pub async fn sweep(
         false => digest::versions::horizon(&remote).await?,
     };
     let remote_bytes = remote.bytes_read();
-    read::rewritten_tables::commit_unless_rewritten(remote).await?;
+    read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
     Ok(SweepResult {
         is_equal: is_equal
             .map(|(is_equal, is_settled)| *is_equal && is_settled)

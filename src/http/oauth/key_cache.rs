@@ -59,7 +59,7 @@ struct Held {
 
 /// Why there is no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(super) enum MissingKey {
     /// There are keys, but none for this token.
     Key,
     /// The keys could never be read.
@@ -86,7 +86,7 @@ impl KeyCache {
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
-    ) -> Result<Arc<Key>, Missing> {
+    ) -> Result<Arc<Key>, MissingKey> {
         // Subscribe before the look, so that the end of a fetch is not missed.
         let mut ended = self.0.ended.subscribe();
         let (found, is_fetching) = self.look(id, algorithm);
@@ -98,7 +98,7 @@ impl KeyCache {
 
     /// Reads the keys again, or begins a fetch, if either is due. Returns the key as the cache has it now, and whether
     /// a fetch is running.
-    fn look(&self, id: Option<&str>, algorithm: Algorithm) -> (Result<Arc<Key>, Missing>, bool) {
+    fn look(&self, id: Option<&str>, algorithm: Algorithm) -> (Result<Arc<Key>, MissingKey>, bool) {
         let now = Instant::now();
         let mut held = self.held();
         match &self.0.source {
@@ -134,9 +134,9 @@ impl KeyCache {
 }
 
 impl Held {
-    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Arc<Key>, Missing> {
-        let keys = self.keys.as_ref().ok_or(Missing::AllKeys)?;
-        keys.find(id, algorithm).ok_or(Missing::Key)
+    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Arc<Key>, MissingKey> {
+        let keys = self.keys.as_ref().ok_or(MissingKey::AllKeys)?;
+        keys.find(id, algorithm).ok_or(MissingKey::Key)
     }
 
     /// Returns whether the caller must begin a fetch, and marks the fetch as running if so. `is_unknown` says that a

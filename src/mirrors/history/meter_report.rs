@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::db::catalog::{self, Column, Relation};
-use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::db::{DbError, Local, Tx, lossless_json, param, quote};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Fields, held_back};
+use crate::model::{Fields, held_deactivations};
 
 use super::active_text;
 pub use super::key_text::KeyText;
@@ -50,7 +50,7 @@ impl MeterReport {
         if let Some(name) = &self.name {
             known.insert(NAME.to_owned(), name.as_str().into());
         }
-        format!("{}: {}", held_back::name(&known), self.summary)
+        format!("{}: {}", held_deactivations::name(&known), self.summary)
     }
 }
 
@@ -164,7 +164,7 @@ impl Meters {
         let name = name.map(str::to_owned);
         Ok(Some(MeterReport {
             summary: active_text::in_words(active, meter.is_some(), &changes, active_column),
-            key: json::fields(&key_json),
+            key: lossless_json::fields(&key_json),
             name,
             active,
             meter,
@@ -234,7 +234,7 @@ impl Meters {
         let rows = tx.query_json(sql, &texts(key)).await?;
         let found = rows
             .first()
-            .map(|row| (row.get(0), row.get(2), json::fields(row.get(1))));
+            .map(|row| (row.get(0), row.get(2), lossless_json::fields(row.get(1))));
         Ok(found)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::db::{DbError, Local, Tx, json, param, quote};
+use crate::db::{DbError, Local, Tx, lossless_json, param, quote};
 use crate::error::Failure;
 use crate::model::Fields;
 
@@ -111,7 +111,7 @@ order by {held} operator(pg_catalog.<>) {asked}, {held}, {texts} limit {}",
         let part = tx.storable(part).await?;
         let rows = tx.query_json(sql, &[param::text(part.as_ref())]).await?;
         let found = rows.iter().map(|row| MeterMatch {
-            key: json::fields(row.get(0)),
+            key: lossless_json::fields(row.get(0)),
             name: serde_json::from_str(row.get(1)).ok(),
             active: row.get(2),
             key_texts: serde_json::from_str(row.get(3)).unwrap_or_default(),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{Change, HeldBack, PhaseTime, Rejection, RunId};
+use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::run::{lock, report};
@@ -43,7 +43,7 @@ pub struct RunDetail {
     pub rejected: Vec<Rejection>,
     /// The deactivations that the brake held back, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_back: Option<HeldBack>,
+    pub held_back: Option<HeldDeactivations>,
     /// Whether a person can still approve them. Nobody can after a sync has succeeded.
     pub awaits_decision: bool,
 }

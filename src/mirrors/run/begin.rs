@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::db::{Connection, DbError, Local, Tx};
 use crate::engine::drift::{ColumnReport, KnownColumns};
-use crate::engine::{Compare, SyncError, TableOwner};
+use crate::engine::{OtherTenant, RowsToCompare, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
 
@@ -31,7 +31,7 @@ pub(crate) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
     pub(crate) tx: Tx<'c, Local>,
     pub(in crate::mirrors) scope: Scope,
-    pub(crate) table_owner: TableOwner,
+    pub(crate) other_tenant: OtherTenant,
     pub(crate) known_columns: KnownColumns,
     /// Set once the run has compared its columns with the known ones.
     pub(crate) column_report: OnceLock<ColumnReport>,
@@ -137,7 +137,7 @@ impl RunAttempt<'_> {
         // as clocks allow.
         self.record.run_id = RunId::at(self.now());
         log::mark_interrupted(&door, scope.log()).await?;
-        let table_owner = table_owner(&tx, &scope).await?;
+        let other_tenant = other_tenant(&tx, &scope).await?;
         let known_columns = columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
         self.log_start(&door, scope.log()).await?;
         let is_comparison_due = self.is_comparison_due(&door, &scope).await?;
@@ -146,7 +146,7 @@ impl RunAttempt<'_> {
         Ok(StartResult::StartedRun(Box::new(StartedRun {
             tx,
             scope,
-            table_owner,
+            other_tenant,
             known_columns,
             column_report: OnceLock::new(),
             is_comparison_due,
@@ -156,7 +156,7 @@ impl RunAttempt<'_> {
     /// Whether to compare the contents after this run. They are not compared after a dry run, which should cost
     /// little, nor after a run that corrects what a comparison found or that compares everything itself.
     async fn is_comparison_due(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
-        if self.request.dry_run || !matches!(self.request.compare, Compare::Differences) {
+        if self.request.dry_run || !matches!(self.request.compare, RowsToCompare::Differences) {
             return Ok(false);
         }
         let since = self.record.started_at - self.shared.process.config.limits.full_compare;
@@ -235,13 +235,13 @@ impl RunAttempt<'_> {
 
 /// Finds out whether another tenant's meters in the table prevent the run. A table without a tenant column is locked
 /// first, so the answer holds until the transaction ends.
-async fn table_owner(tx: &Tx<'_, Local>, scope: &Scope) -> Result<TableOwner, DbError> {
+async fn other_tenant(tx: &Tx<'_, Local>, scope: &Scope) -> Result<OtherTenant, DbError> {
     if scope.table.tenant_type.is_some() {
-        return Ok(TableOwner::Nobody);
+        return Ok(OtherTenant::Nobody);
     }
     if !lock::try_table(tx, &scope.table).await? {
-        return Ok(TableOwner::Running);
+        return Ok(OtherTenant::Running);
     }
     let other = tenant::other(tx, &scope.table, &scope.tenant).await?;
-    Ok(other.map_or(TableOwner::Nobody, TableOwner::Tenant))
+    Ok(other.map_or(OtherTenant::Nobody, OtherTenant::Tenant))
 }

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::db::{Local, Tx};
 use crate::engine::drift::KnownColumns;
-use crate::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncError, TableOwner};
+use crate::engine::{self, Contents, EarlierAttempts, Job, OtherTenant, RowsToCompare, SyncError};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Permission, Progress, RunId};
+use crate::model::{DeactivationApproval, Progress, RunId};
 
 use super::execute::{self, EndedRun};
 use super::{report, run_metrics};
@@ -57,12 +57,12 @@ impl EndedRun<'_> {
             tenant: &self.scope.tenant.given,
             mapping,
             limits: &self.context.shared.process.config.limits,
-            table_owner: TableOwner::Nobody,
-            compare: Compare::Differences,
+            other_tenant: OtherTenant::Nobody,
+            compare: RowsToCompare::Differences,
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),
             dry_run: true,
-            mass_deactivation: &Permission::None,
+            mass_deactivation: &DeactivationApproval::None,
             allow_tenant_change: false,
             known_columns: &KnownColumns::default(),
             column_report: &OnceLock::new(),
@@ -81,7 +81,7 @@ impl EndedRun<'_> {
 
     /// Starts a run that compares the differing rows value by value, and waits for its end. Returns a warning for the
     /// run that has ended; `None` if the new run found nothing to change, or did not start.
-    async fn start_correcting_run(&self, compare: Compare) -> Option<String> {
+    async fn start_correcting_run(&self, compare: RowsToCompare) -> Option<String> {
         let asked = self.context.request;
         let request = Request {
             reason: Some(format!(

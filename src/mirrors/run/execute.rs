@@ -202,7 +202,7 @@ impl RunAttempt<'_> {
             tenant: &run.scope.tenant.given,
             mapping: &self.shared.mapping,
             limits,
-            table_owner: run.table_owner.clone(),
+            other_tenant: run.other_tenant.clone(),
             compare: self.request.compare.clone(),
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Change, Counts, HeldBack, Outcome, RunId};
+use crate::model::{Change, Counts, HeldDeactivations, Outcome, RunId};
 
 use crate::store::log::RunRecord;
 
@@ -68,7 +68,7 @@ pub struct RunReport {
     pub left_out: Option<String>,
     /// The plan that the brake held back, for a surface that can ask a person; not part of the object.
     #[serde(skip)]
-    pub held_back: Option<HeldBack>,
+    pub held_back: Option<HeldDeactivations>,
 }
 
 /// The maximum number of changes that a report lists.

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::db::DbError;
 use crate::engine::{self, SyncEnd, SyncError};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Change, Compared, HeldBack, Outcome, Progress};
+use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress};
 
 use super::begin::StartedRun;
 use super::lock;
@@ -27,7 +27,7 @@ pub(crate) struct SettledRun {
     /// The first changes, at most `SAMPLE`.
     pub(crate) changes: Vec<Change>,
     /// The deactivations that the brake held back; `None` if it held none back.
-    pub(crate) held_back: Option<HeldBack>,
+    pub(crate) held_back: Option<HeldDeactivations>,
     /// Whether to compare the contents now.
     pub(crate) is_comparison_due: bool,
 }
@@ -92,7 +92,8 @@ impl RunAttempt<'_> {
         done: SyncEnd,
         reached: &Progress,
     ) -> Result<SettledRun, UnloggedEnd> {
-        let is_comparison_due = run.is_comparison_due && done.compared == Compared::Differences;
+        let is_comparison_due =
+            run.is_comparison_due && done.compared == CompareMethod::Differences;
         let unlogged = |error: DbError, may_be_committed| UnloggedEnd {
             end: self.failed(error.failure(), Outcome::Failed, Some(reached)),
             may_be_committed,

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::config::Schedule;
 
 use crate::model::{Outcome, text_enum};
-use crate::store::mirror_states::MirrorState;
+use crate::store::read_mirror_states::MirrorState;
 
 text_enum! {
     /// Whether the local meters can be relied on, from a closed set.

@@ -1,8 +1,8 @@
 //! Reads the state of one mirror from the local database, and publishes it to all callers who wait for it.
 //!
 //! The state is read again only if something may have been committed since the last read, which a
-//! [`Moment`](crate::db::Moment) shows. While nothing is committed, a client that asks every second costs one short
-//! statement for each answer, and so do a thousand clients that ask at once.
+//! [`CommitMarker`](crate::db::CommitMarker) shows. While nothing is committed, a client that asks every second costs
+//! one short statement for each answer, and so do a thousand clients that ask at once.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::mirrors::stored_state::{Observation, Observed, StoredState};
 use crate::mirrors::{local_table, tenant};
 use crate::model::{Outcome, saturating_i64};
 use crate::store::log::{LogKey, RunRecord};
-use crate::store::mirror_states::latest;
+use crate::store::read_mirror_states::latest;
 use crate::store::{columns, log, migrations};
 
 /// How many of the newest runs are read. A status lists at most as many.
@@ -49,7 +49,7 @@ impl Mirror {
         connection: &mut Connection<Local>,
         last: Option<Observation>,
     ) -> Observed {
-        let before = connection.moment().await?;
+        let before = connection.commit_marker().await?;
         if let Some(last) = last.filter(|last| last.is_still_true(before.as_ref())) {
             return Ok(last);
         }
@@ -58,7 +58,7 @@ impl Mirror {
         let moment = match before.filter(|_| state.lasts()) {
             // If the second moment cannot be read, the state is valid, but is read again the next time.
             Some(before) => {
-                let after = connection.moment().await.ok().flatten();
+                let after = connection.commit_marker().await.ok().flatten();
                 after.filter(|after| *after == before)
             }
             None => None,

@@ -10,7 +10,7 @@ use crate::config::Schedule;
 use crate::mirrors::history::meter_report::MeterReport;
 use crate::mirrors::history::meter_search::MeterMatch;
 use crate::mirrors::status_parts::{Connections, MeterCounts, RunningStatus, TenantStatus};
-use crate::model::{Change, ChangeCursor, HeldBack, Rejection, RunId};
+use crate::model::{Change, ChangeCursor, HeldDeactivations, Rejection, RunId};
 use crate::store::changes::ChangesSince;
 pub use crate::store::log::RunRecord;
 
@@ -98,7 +98,7 @@ pub struct Status {
     pub last_run: Option<RunRecord>,
     /// The deactivations that the last run held back, for a person to decide about; absent where it held none back.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_back: Option<HeldBack>,
+    pub held_back: Option<HeldDeactivations>,
     /// When the schedule fires next; absent when it is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_run_at: Option<DateTime<Utc>>,

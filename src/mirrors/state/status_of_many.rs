@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::Failure;
 use crate::model::saturating_i64;
-use crate::store::mirror_states::MirrorState;
+use crate::store::read_mirror_states::MirrorState;
 
 use super::health::{self, RecentSlots};
 use super::status::{ScheduleStatus, Status};

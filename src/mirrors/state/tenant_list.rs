@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::mirrors::state::health::{ActivityState, Health};
-pub use crate::store::mirror_states::LastRunSummary;
+pub use crate::store::read_mirror_states::LastRunSummary;
 use crate::store::sweeps::SweepRecord;
 
 /// The parameters of a request for the status of many mirrors.

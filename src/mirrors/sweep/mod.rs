@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{RunId, saturating_i64};
-use crate::store::mirror_states::MirrorState;
+use crate::store::read_mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
 use crate::store::{log, migrations};
 

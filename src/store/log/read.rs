@@ -10,7 +10,7 @@ use crate::clock;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure, OVERRIDE};
-use crate::model::{Counts, HeldBack, Outcome, PhaseTime, RunId, Trigger};
+use crate::model::{Counts, HeldDeactivations, Outcome, PhaseTime, RunId, Trigger};
 
 /// The query for one page of past runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +164,7 @@ pub struct LoggedDetails {
     /// How long the run spent in each phase; empty while it runs.
     pub phases: Vec<PhaseTime>,
     /// The deactivations that the brake held back; `None` if it held none back.
-    pub held_back: Option<HeldBack>,
+    pub held_back: Option<HeldDeactivations>,
     /// How many changes of the run the log holds.
     pub changes: i64,
 }
@@ -176,7 +176,7 @@ pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<LoggedDetails, DbE
     // A value that a newer version wrote in another format is left out.
     let phases = text(0).and_then(|text| serde_json::from_str(text).ok());
     let held_back = text(1).and_then(|text| serde_json::from_str(text).ok());
-    let held_back = held_back.map(HeldBack::completed);
+    let held_back = held_back.map(HeldDeactivations::completed);
     Ok(LoggedDetails {
         phases: phases.unwrap_or_default(),
         held_back,

@@ -3,7 +3,7 @@
 use super::{LogKey, RunRecord};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Compared, HeldBack, Outcome, PhaseTime, TenantId};
+use crate::model::{CompareMethod, HeldDeactivations, Outcome, PhaseTime, TenantId};
 
 /// The end of a run: its record, and what else is logged about it.
 #[derive(Clone, Debug)]
@@ -12,11 +12,11 @@ pub struct RunEnd {
     pub record: RunRecord,
     /// Which rows were compared; `None` for a run that failed or was refused, and for a dry run, which does not carry
     /// out its plan.
-    pub compared: Option<Compared>,
+    pub compared: Option<CompareMethod>,
     /// How long the run spent in each phase.
     pub phases: Vec<PhaseTime>,
     /// The deactivations that the brake held back; `None` if it held none back.
-    pub held_back: Option<HeldBack>,
+    pub held_back: Option<HeldDeactivations>,
 }
 
 const START: &str = "\
@@ -137,7 +137,7 @@ pub async fn finish(tx: &Tx<'_, Local>, ending: &mut RunEnd) -> Result<(), DbErr
         param::bigint(run.remote_bytes),
         param::boolean(run.changes_truncated),
         param::text(warning.as_deref()),
-        param::text(ending.compared.map_or("nothing", Compared::as_str)),
+        param::text(ending.compared.map_or("nothing", CompareMethod::as_str)),
         param::jsonb(&ending.phases),
         param::jsonb(&ending.held_back),
     ];

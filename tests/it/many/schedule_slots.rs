@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use meter_sync::config::{Schedule, Setting};
 use meter_sync::mirrors::state::health::ActivityState;
 use meter_sync::mirrors::state::tenant_list::TenantsQuery;
-use meter_sync::schedule::{self, Pace};
+use meter_sync::schedule::{self, SlotDelays};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{of_all, three_tenants};
@@ -16,7 +16,7 @@ use crate::support::wait;
 
 const YEARLY: &str = "0 0 0 1 1 *";
 const EACH_SECOND: &str = "* * * * * *";
-const QUICK: Pace = Pace {
+const QUICK: SlotDelays = SlotDelays {
     jitter: Duration::ZERO,
     first_retry: Duration::from_millis(200),
 };

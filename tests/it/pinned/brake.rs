@@ -4,7 +4,7 @@ use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{HeldBack, Outcome, Permission, RunId, Trigger};
+use meter_sync::model::{DeactivationApproval, HeldDeactivations, Outcome, RunId, Trigger};
 use serde_json::{Value, json};
 
 use crate::support::site::{Site, finish, rows};
@@ -33,7 +33,7 @@ pub(super) async fn active_meters(site: &Site) -> Value {
 /// A sync with what a run showed approved.
 pub(super) async fn approve(site: &Site, shown: RunId) -> RunReport {
     let allow = Allow {
-        mass_deactivation: Permission::Shown(shown),
+        mass_deactivation: DeactivationApproval::Shown(shown),
         tenant_change: false,
     };
     let request = Request {
@@ -44,7 +44,7 @@ pub(super) async fn approve(site: &Site, shown: RunId) -> RunReport {
 }
 
 /// What a sync held back; the meters are as before.
-pub(super) async fn held(site: &Site, code: ErrorCode) -> (RunReport, HeldBack) {
+pub(super) async fn held(site: &Site, code: ErrorCode) -> (RunReport, HeldDeactivations) {
     let active = active_meters(site).await;
     let run = site.sync().await;
     is_held(&run, code);

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Counts, Outcome, Permission, Trigger};
+use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
 use serde_json::{Value, json};
 
 use super::{alias_finder, counts};
@@ -211,7 +211,7 @@ async fn assert_a_plan_is_held_back_and_let_go(site: &Site) {
     assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
     let allowed = Request {
         allow: Allow {
-            mass_deactivation: Permission::Any,
+            mass_deactivation: DeactivationApproval::Any,
             ..Allow::default()
         },
         ..Request::new(Trigger::Cli)

@@ -1,7 +1,7 @@
 //! Constraints and triggers of the local table.
 
 use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Counts, Outcome, Permission, Trigger};
+use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
 use serde_json::json;
 
 use super::{counts, names, site};
@@ -69,7 +69,7 @@ async fn a_serial_number_passes_from_a_meter_that_is_gone_to_a_new_one() {
         &site.mirror,
         Request {
             allow: Allow {
-                mass_deactivation: Permission::Any,
+                mass_deactivation: DeactivationApproval::Any,
                 ..Allow::default()
             },
             ..Request::new(Trigger::Page)

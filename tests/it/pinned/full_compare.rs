@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::db::SideName;
-use meter_sync::engine::Compare;
+use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::state::health::{ActivityState, Health};
@@ -297,7 +297,7 @@ async fn comparing_every_value_against_a_tight_limit_fails_and_harms_nothing() {
     holder.batch_execute(hold).await.unwrap();
     let hurried = mirror(&site.settings().with(Setting::StatementTimeout, "1s"));
     let everything = || Request {
-        compare: Compare::Everything,
+        compare: RowsToCompare::Everything,
         ..Request::new(Trigger::Cli)
     };
     let failed = finish(&hurried, everything()).await;

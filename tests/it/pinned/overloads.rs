@@ -8,7 +8,7 @@ use meter_sync::config::Setting;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Outcome, Permission, Trigger};
+use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
 
 use super::planted_overloads::{CALLED, names_in_our_sources, overload};
 use super::table_reloads::as_role;
@@ -93,7 +93,7 @@ async fn sync_in_many_ways(site: &Site) {
     assert_ended(&held, Outcome::Refused);
     let allowed = Request {
         allow: Allow {
-            mass_deactivation: Permission::Any,
+            mass_deactivation: DeactivationApproval::Any,
             ..Allow::default()
         },
         ..Request::new(Trigger::Cli)

@@ -1,6 +1,6 @@
 //! Somebody else writes the local meters between the plan of a run and its locks.
 
-use meter_sync::engine::Compare;
+use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Request, Requested, Ticket};
@@ -67,10 +67,10 @@ impl Writer {
 
 /// A run that looks at all rows, so that each one that differs in the meantime is in its next plan.
 async fn start(site: &Site) -> Ticket {
-    start_to(site, Compare::Everything).await
+    start_to(site, RowsToCompare::Everything).await
 }
 
-async fn start_to(site: &Site, compare: Compare) -> Ticket {
+async fn start_to(site: &Site, compare: RowsToCompare) -> Ticket {
     let request = Request {
         compare,
         ..Request::new(Trigger::Cli)
@@ -155,7 +155,7 @@ async fn a_missing_meter_that_is_written_between_plan_and_lock_is_planned_anew()
     site.on_remote("delete from meter where id = 1; update meter set name = 'newer' where id = 2")
         .await;
     let writer = Writer::of(&site, 1).await;
-    let mut ticket = start_to(&site, Compare::Differences).await;
+    let mut ticket = start_to(&site, RowsToCompare::Differences).await;
     writer.is_waited_for(&site).await;
     writer.commit().await;
     let run = ticket.wait(PATIENCE).await;

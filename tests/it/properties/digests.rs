@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meter_sync::config::Setting;
-use meter_sync::engine::Compare;
+use meter_sync::engine::RowsToCompare;
 use meter_sync::mirrors::Request;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::{Outcome, Trigger};
@@ -54,7 +54,7 @@ impl FarSite {
     /// A sync of another local table, with everything compared.
     async fn naive(&self) -> RunReport {
         let request = Request {
-            compare: Compare::Everything,
+            compare: RowsToCompare::Everything,
             ..request(Trigger::Cli)
         };
         finish(&mirror(&Tables::settings(&self.site, NAIVE)), request).await

@@ -7,9 +7,11 @@ use meter_sync::clock;
 use meter_sync::config::{Config, Setting, SettingFlags};
 use meter_sync::db::{Connection, Database, Local, Remote, Tx};
 use meter_sync::engine::drift::{ColumnReport, KnownColumns};
-use meter_sync::engine::{self, Compare, Contents, EarlierAttempts, Job, SyncEnd, TableOwner};
+use meter_sync::engine::{
+    self, Contents, EarlierAttempts, Job, OtherTenant, RowsToCompare, SyncEnd,
+};
 use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Permission, Progress, RunId, TenantId, Trigger};
+use meter_sync::model::{DeactivationApproval, Outcome, Progress, RunId, TenantId, Trigger};
 use quickcheck::{Arbitrary, Gen};
 use tokio::sync::{OnceCell, watch};
 use uuid::Uuid;
@@ -100,26 +102,26 @@ fn job<'a>(
     config: &'a Config,
     planted: &PlantedCollision,
     (tenant, columns): &'a (TenantId, Columns),
-    (run_id, compare): (RunId, Compare),
+    (run_id, compare): (RunId, RowsToCompare),
 ) -> Job<'a> {
     Job {
         run_id,
         tenant,
         mapping: &config.mapping,
         limits: &config.limits,
-        table_owner: TableOwner::Nobody,
+        other_tenant: OtherTenant::Nobody,
         compare,
         hash_bits: planted.bits,
         earlier: EarlierAttempts::default(),
         dry_run: false,
-        mass_deactivation: &Permission::None,
+        mass_deactivation: &DeactivationApproval::None,
         allow_tenant_change: false,
         known_columns: &columns.0,
         column_report: &columns.1,
     }
 }
 
-async fn sync(config: &Config, planted: &PlantedCollision, compare: Compare) -> SyncEnd {
+async fn sync(config: &Config, planted: &PlantedCollision, compare: RowsToCompare) -> SyncEnd {
     let (mut remote, mut local) = connected(config).await;
     let snapshot = remote.snapshot("sync", &[]).await.unwrap();
     let tx = local.begin("sync").await.unwrap();
@@ -143,7 +145,7 @@ async fn compare(config: &Config, planted: &PlantedCollision) -> Contents {
     let snapshot = remote.snapshot("compare", &[]).await.unwrap();
     let tx = local.begin("compare").await.unwrap();
     let tenant = tenant();
-    let fresh = (RunId::at(clock::now()), Compare::Differences);
+    let fresh = (RunId::at(clock::now()), RowsToCompare::Differences);
     let (one, other) = Uuid::new_v4().as_u64_pair();
     let job = job(config, planted, &tenant, fresh);
     let observer = watch::Sender::new(Progress::start(Instant::now()));
@@ -184,7 +186,7 @@ fn rows_whose_hashes_meet_heal() {
         let site = site.get_or_init(prepared).await;
         let config = config(&planted.settings(site));
         planted.plant(site).await;
-        sync(&config, planted, Compare::Differences).await;
+        sync(&config, planted, RowsToCompare::Differences).await;
         let missed = stale(site).await;
         if missed == 0 {
             return Verdict::Vacuous;
@@ -193,7 +195,7 @@ fn rows_whose_hashes_meet_heal() {
             // Each run hashes with another seed.
             let mut runs = 0;
             while stale(site).await > 0 && runs < RUNS {
-                sync(&config, planted, Compare::Differences).await;
+                sync(&config, planted, RowsToCompare::Differences).await;
                 runs += 1;
             }
         } else if planted.bits > 0 {
@@ -204,7 +206,7 @@ fn rows_whose_hashes_meet_heal() {
                 runs += 1;
             }
         } else {
-            let healed = sync(&config, planted, Compare::Everything).await;
+            let healed = sync(&config, planted, RowsToCompare::Everything).await;
             assert_eq!(healed.synced.counts.updated, missed);
         }
         assert_eq!(stale(site).await, 0);

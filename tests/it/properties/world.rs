@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Permission, Trigger};
+use meter_sync::model::{DeactivationApproval, Trigger};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -249,7 +249,7 @@ pub(crate) fn rows_of(world: &World, model: &Model) -> Vec<Text> {
 /// A request that the brake does not hold back.
 pub(crate) fn request(trigger: Trigger) -> Request {
     let allow = Allow {
-        mass_deactivation: Permission::Any,
+        mass_deactivation: DeactivationApproval::Any,
         ..Allow::default()
     };
     Request {

@@ -7,7 +7,7 @@ use meter_sync::config::SettingFlags;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Claim, Mirror, Request};
-use meter_sync::model::{Outcome, Permission, Trigger};
+use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
@@ -191,7 +191,7 @@ impl World {
     async fn sync(&mut self, request: Request) {
         let expected = self.model.run(
             request.dry_run,
-            request.allow.mass_deactivation == Permission::Any,
+            request.allow.mass_deactivation == DeactivationApproval::Any,
         );
         let run = finish(self.next(), request).await;
         assert_ended(&run, &expected);
@@ -341,7 +341,7 @@ impl World {
 
 fn allowed() -> Request {
     let allow = Allow {
-        mass_deactivation: Permission::Any,
+        mass_deactivation: DeactivationApproval::Any,
         ..Allow::default()
     };
     Request {

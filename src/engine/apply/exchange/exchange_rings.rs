@@ -1,8 +1,8 @@
-//! Writes rings of rows that wait for each other's unique values. Each ring needs a single free value.
+//! Writes rings of rows that wait for each other's unique values. Each ring needs a single spare value.
 //!
-//! If every row in the way is parked, each needs a free value of its own, but a check or a type may allow fewer values.
-//! For a ring, one value is enough: one row is parked on it, the other rows take their new values along the ring, and
-//! the parked row comes last. The next ring can use the same free value.
+//! If every row in the way is parked, each needs a spare value of its own, but a check or a type may allow fewer
+//! values. For a ring, one value is enough: one row is parked on it, the other rows take their new values along the
+//! ring, and the parked row comes last. The next ring can use the same spare value.
 //!
 //! A ring is left out if a foreign key of the table to itself acts on updates of the ring's columns: it would change
 //! other meters, which are already written.
@@ -10,15 +10,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::db::catalog::Column;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
 use crate::db::{DbError, RowFault, param, quote};
 
-use super::free_table;
-use super::partial_index::{self, Obstacles};
-use super::scarce_values;
+use super::narrow_column_values;
+use super::partial_index::{self, BlockingRows};
+use super::spare_table;
 use crate::engine::apply::collisions::{as_view, movable, waiting};
 use crate::engine::apply::deferred_constraints;
-use crate::engine::apply::referencing_rows;
+use crate::engine::apply::keep_references;
 use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
@@ -36,7 +36,7 @@ const STARTS: usize = 5;
 /// Row `n` waits for a value that row `holder` holds.
 #[derive(Debug)]
 struct Edge {
-    /// The position in `rules.exclusive` of the index or constraint that makes row `n` wait.
+    /// The position in `constraints.exclusive` of the index or constraint that makes row `n` wait.
     rule: usize,
     n: i64,
     holder: i64,
@@ -73,7 +73,7 @@ pub(in crate::engine) async fn write(
 /// Looks up which of these rows wait for which others.
 async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbError> {
     let mut edges = Vec::new();
-    for (place, rule) in run.relations.rules.exclusive.iter().enumerate() {
+    for (place, rule) in run.relations.constraints.exclusive.iter().enumerate() {
         edges.extend(of_rule(run, place, rule, rows).await?);
     }
     Ok(edges)
@@ -140,9 +140,9 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
 }
 
 /// Writes a ring by parking one of its rows. Returns whether it was written. If an index reads more than one column,
-/// another row may find a free value where the first row does not, so several rows are tried.
+/// another row may find a spare value where the first row does not, so several rows are tried.
 async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
-    let mut rules = run.relations.rules.exclusive.iter();
+    let mut rules = run.relations.constraints.exclusive.iter();
     let starts = match rules.any(|rule| rule.reads.len() > 1) {
         true => ring.len().min(STARTS),
         false => 1,
@@ -171,7 +171,7 @@ async fn break_one(
     let is_inside = |edge: &&Edge| ring.contains(&edge.n) && ring.contains(&edge.holder);
     let inside: Vec<&Edge> = edges.iter().filter(is_inside).collect();
     let rules: BTreeSet<usize> = inside.iter().map(|edge| edge.rule).collect();
-    let all = run.relations.rules.exclusive.iter().enumerate();
+    let all = run.relations.constraints.exclusive.iter().enumerate();
     let mut rules: Vec<(usize, &UniquenessRule)> =
         all.filter(|(place, _)| rules.contains(place)).collect();
     // The value that frees a rule with few columns may free one with more columns, too, so rules with few columns come
@@ -179,13 +179,13 @@ async fn break_one(
     rules.sort_by_key(|(_, rule)| rule.parts.len());
     let columns = rules.iter().flat_map(|(_, rule)| movable(run, rule));
     let columns: Vec<&Column> = columns.collect();
-    if referencing_rows::changes_meters(run.relations, &columns) {
+    if keep_references::changes_meters(run.relations, &columns) {
         return not_taken();
     }
     local.batch(&number(ring)).await?;
-    referencing_rows::forget(run).await?;
-    referencing_rows::put_off(run, &columns).await?;
-    if !referencing_rows::prepare(run, &columns).await?.is_empty() {
+    keep_references::forget(run).await?;
+    keep_references::put_off(run, &columns).await?;
+    if !keep_references::prepare(run, &columns).await?.is_empty() {
         return not_taken();
     }
     for (place, rule) in rules {
@@ -196,13 +196,13 @@ async fn break_one(
         if !edges.iter().any(|edge| edge.holder == first) {
             continue;
         }
-        let obstacles = Obstacles {
+        let blocking = BlockingRows {
             rule,
             waiting: Some(waiting(run, rule)),
             waits: "true".to_owned(),
             holds: format!("h.n {} {first}", quote::EQUALS),
         };
-        if !Box::pin(is_parked(run, &obstacles, first)).await? {
+        if !Box::pin(is_parked(run, &blocking, first)).await? {
             return not_taken();
         }
     }
@@ -217,7 +217,7 @@ async fn break_one(
             return Ok(WriteOutcome::NotWritten(fault));
         }
     }
-    referencing_rows::finish(run).await
+    keep_references::finish(run).await
 }
 
 /// SQL that fills `meter_sync_holder` with the rows of a ring.
@@ -237,23 +237,24 @@ select v.k, v.n from (values {}) v (k, n)",
 /// moves the row out of the index. Returns whether either worked.
 async fn is_parked(
     run: &RunContext<'_>,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
     row: i64,
 ) -> Result<bool, DbError> {
     let local = run.local;
-    let is_alone = obstacles.rule.reads.len() == 1;
-    let columns = movable(run, obstacles.rule);
-    let own = free_table::holders(run, &obstacles.holds);
+    let is_alone = blocking.rule.reads.len() == 1;
+    let columns = movable(run, blocking.rule);
+    let own = spare_table::holders(run, &blocking.holds);
     for &column in &columns {
-        let kind = free_table::kind(local, column).await?;
-        for free in scarce_values::statements(run.relations, column, &kind, is_alone, &own) {
-            let filled = try_rows::if_possible(local, free_table::fill(local, &free)).await?;
-            if filled.is_some() && takes_one(run, column, obstacles, row).await? {
+        let kind = spare_table::kind(local, column).await?;
+        for spare in narrow_column_values::statements(run.relations, column, &kind, is_alone, &own)
+        {
+            let filled = try_rows::if_possible(local, spare_table::fill(local, &spare)).await?;
+            if filled.is_some() && takes_one(run, column, blocking, row).await? {
                 return Ok(true);
             }
         }
     }
-    Box::pin(partial_index::leave(run, obstacles, &columns)).await
+    Box::pin(partial_index::leave(run, blocking, &columns)).await
 }
 
 /// Parks a row on the first value in `meter_sync_free` that the table accepts and that moves it out of the way. Returns
@@ -261,7 +262,7 @@ async fn is_parked(
 async fn takes_one(
     run: &RunContext<'_>,
     column: &Column,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
     row: i64,
 ) -> Result<bool, DbError> {
     let local = run.local;
@@ -274,7 +275,7 @@ async fn takes_one(
                 return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
             }
             Ok(
-                match partial_index::are_out_of_the_way(local, obstacles).await? {
+                match partial_index::are_out_of_the_way(local, blocking).await? {
                     true => WriteOutcome::Written,
                     false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
                 },

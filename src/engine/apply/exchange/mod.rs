@@ -6,26 +6,26 @@
 //! so they still refer to the meter at the end. If meters were parked on NULL, these rows would lose their meter.
 //!
 //! In the code, a rule is a unique index or an exclusion constraint
-//! ([`UniquenessRule`](crate::db::table_rules::UniquenessRule)).
+//! ([`UniquenessRule`](crate::db::row_constraints::UniquenessRule)).
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::deferred_constraints;
-use super::referencing_rows;
-use super::release_values::{self, ClearedValues};
+use super::keep_references;
+use super::release_inactive_values::{self, ClearedValues};
 use crate::engine::plan::{self, Step};
 use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 use park_rows::ParkOutcome;
 
 pub(super) mod exchange_rings;
-pub(super) mod scarce_values;
+pub(super) mod narrow_column_values;
 
-mod free_referenced_values;
-pub(super) mod free_table;
-mod free_values;
 pub(super) mod park_rows;
 mod partial_index;
+mod spare_referenced_values;
+pub(super) mod spare_table;
+mod spare_values;
 
 /// How many times the exchange is tried, each time without the rows that were found to be at fault.
 const ATTEMPTS: usize = 10;
@@ -116,12 +116,12 @@ async fn attempt(
     take_what_is_freed(run, &mut bad, released, write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     if !park_rows::are_any_parked(local, &numbers).await? {
-        match try_rows::attempt(local, referencing_rows::finish(run)).await? {
+        match try_rows::attempt(local, keep_references::finish(run)).await? {
             WriteOutcome::Written => return Ok(Ok(bad)),
             WriteOutcome::NotWritten(fault) => {
                 let found = match fault.is_collision() {
                     true => deferred_constraints::colliding(run).await?,
-                    false => free_referenced_values::missing(run, &fault).await?,
+                    false => spare_referenced_values::missing(run, &fault).await?,
                 };
                 bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
             }
@@ -142,7 +142,7 @@ async fn take_what_is_freed(
     write: &RowRangeStatement,
 ) -> Result<(), DbError> {
     if !bad.iter().any(|(_, fault)| fault.is_collision())
-        || release_values::release(run, Step::Change, released).await? == 0
+        || release_inactive_values::release(run, Step::Change, released).await? == 0
     {
         return Ok(());
     }

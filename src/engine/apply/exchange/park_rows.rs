@@ -1,20 +1,20 @@
 //! Parks rows that hold a unique value needed by another row of the plan: sets the column to a value that no row holds.
 //!
 //! The temporary table `meter_sync_wait` lists which row of the plan waits for which. `meter_sync_holder` numbers the
-//! rows that hold the needed values of one unique index. `meter_sync_free` has free values, numbered in the same way.
+//! rows that hold the needed values of one unique index. `meter_sync_free` has spare values, numbered in the same way.
 
 use crate::db::catalog::Column;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::free_referenced_values;
-use super::free_table::{fill, holders, kind};
-use super::free_values;
-use super::partial_index::{self, Obstacles};
+use super::partial_index::{self, BlockingRows};
+use super::spare_referenced_values;
+use super::spare_table::{fill, holders, kind};
+use super::spare_values;
 use crate::engine::RunContext;
 use crate::engine::apply::collisions::{as_view, is_costly, movable, waiting, wanted};
 use crate::engine::apply::deferred_constraints;
-use crate::engine::apply::referencing_rows;
+use crate::engine::apply::keep_references;
 use crate::engine::plan::Step;
 use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
 
@@ -36,7 +36,7 @@ pub(in crate::engine) async fn park(
     let local = run.local;
     local.batch(WAIT).await?;
     let mut parked = ParkOutcome::Nobody;
-    for (place, rule) in run.relations.rules.exclusive.iter().enumerate() {
+    for (place, rule) in run.relations.constraints.exclusive.iter().enumerate() {
         if deferred_constraints::put_off(local, rule).await? {
             if find(run, place, rule, left_out).await? > 0 {
                 parked = ParkOutcome::All;
@@ -51,11 +51,11 @@ pub(in crate::engine) async fn park(
         if rows == 0 {
             continue;
         }
-        let refused = referencing_rows::prepare(run, &columns).await?;
+        let refused = keep_references::prepare(run, &columns).await?;
         if !refused.is_empty() {
             return Ok(ParkOutcome::Not(refused));
         }
-        let obstacles = Obstacles {
+        let blocking = BlockingRows {
             rule,
             waiting: match is_costly(local, rule).await? {
                 true => None,
@@ -64,7 +64,7 @@ pub(in crate::engine) async fn park(
             waits: format!("w.n operator(pg_catalog.<>) all ({})", array(left_out)),
             holds: "true".to_owned(),
         };
-        let refused = park_all(run, &obstacles, &columns, rows).await?;
+        let refused = park_all(run, &blocking, &columns, rows).await?;
         if !refused.is_empty() {
             return Ok(ParkOutcome::Not(refused));
         }
@@ -136,7 +136,7 @@ select pg_catalog.count(*) from pg_temp.meter_sync_holder";
 /// fault.
 async fn park_all(
     run: &RunContext<'_>,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
     columns: &[&Column],
     rows: i64,
 ) -> Result<Bad, DbError> {
@@ -151,35 +151,34 @@ async fn park_all(
     for &column in columns {
         let kind = kind(local, column).await?;
         let referred =
-            free_referenced_values::statements(relations, column, rows, &own).into_iter();
-        let statements = free_values::statements(relations, column, &kind, rows, &own);
+            spare_referenced_values::statements(relations, column, rows, &own).into_iter();
+        let statements = spare_values::statements(relations, column, &kind, rows, &own);
         ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }
-    if are_moved(run, obstacles, &ways, all).await? {
+    if are_moved(run, blocking, &ways, all).await? {
         return Ok(Vec::new());
     }
     // If no value works (for instance because the type is unknown), try NULL, unless a foreign key refers to the
     // column.
     for &column in columns {
-        let is_referred_to = relations.rules.references.iter().any(|reference| {
+        let is_referred_to = relations.constraints.references.iter().any(|reference| {
             let mut pairs = reference.columns.iter();
             pairs.any(|(_, to)| *to == column.name)
         });
         if column.is_nullable && !is_referred_to {
             let clear = clear(run, column);
-            let cleared = gets_away(local, obstacles, &clear, all);
+            let cleared = gets_away(local, blocking, &clear, all);
             if let WriteOutcome::Written = try_rows::attempt(local, cleared).await? {
                 return Ok(Vec::new());
             }
         }
     }
     // If the column's own foreign key can be deferred until all rows have their new values, try values that break it.
-    if referencing_rows::put_off(run, columns).await?
-        && are_moved(run, obstacles, &ways, all).await?
+    if keep_references::put_off(run, columns).await? && are_moved(run, blocking, &ways, all).await?
     {
         return Ok(Vec::new());
     }
-    if Box::pin(partial_index::leave(run, obstacles, columns)).await? {
+    if Box::pin(partial_index::leave(run, blocking, columns)).await? {
         return Ok(Vec::new());
     }
     one_by_one(run, &ways, all).await
@@ -189,20 +188,20 @@ async fn park_all(
 /// accepts. Returns whether one worked.
 async fn are_moved(
     run: &RunContext<'_>,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
     ways: &[(&Column, String)],
     all: RowRange,
 ) -> Result<bool, DbError> {
     let local = run.local;
-    for (column, free) in ways {
+    for (column, spare) in ways {
         let tried = try_rows::attempt(local, async {
-            match try_rows::if_possible(local, fill(local, free)).await? {
-                Some(()) => gets_away(local, obstacles, &move_to(run, column), all).await,
+            match try_rows::if_possible(local, fill(local, spare)).await? {
+                Some(()) => gets_away(local, blocking, &move_to(run, column), all).await,
                 None => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
             }
         });
         if let WriteOutcome::Written = tried.await? {
-            drop_free(local).await?;
+            drop_spare_values(local).await?;
             return Ok(true);
         }
     }
@@ -212,12 +211,12 @@ async fn are_moved(
 /// Parks all rows by a statement. The result is `NotWritten` if other rows still wait for them afterwards.
 async fn gets_away(
     local: &Tx<'_, Local>,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
     park: &RowRangeStatement,
     all: RowRange,
 ) -> Result<WriteOutcome, DbError> {
     Ok(match park.run(local, all).await? {
-        WriteOutcome::Written if !partial_index::are_out_of_the_way(local, obstacles).await? => {
+        WriteOutcome::Written if !partial_index::are_out_of_the_way(local, blocking).await? => {
             WriteOutcome::NotWritten(Box::new(RowFault::collision()))
         }
         tried @ (WriteOutcome::Written | WriteOutcome::NotWritten(_)) => tried,
@@ -233,9 +232,9 @@ async fn one_by_one(
 ) -> Result<Bad, DbError> {
     let local = run.local;
     let mut refused: Bad = Vec::new();
-    for (column, free) in ways {
+    for (column, spare) in ways {
         let at_fault = local.rehearse("park", async {
-            let filled = try_rows::if_possible(local, fill(local, free)).await?;
+            let filled = try_rows::if_possible(local, fill(local, spare)).await?;
             if filled.is_none() {
                 return Ok(Bad::new());
             }
@@ -271,7 +270,7 @@ const NUMBERS: &str = "\
 -- list who stands in the way
 select h.k, h.n from pg_temp.meter_sync_holder h";
 
-async fn drop_free(local: &Tx<'_, Local>) -> Result<(), DbError> {
+async fn drop_spare_values(local: &Tx<'_, Local>) -> Result<(), DbError> {
     local
         .batch("-- drop the free values\ndrop table if exists pg_temp.meter_sync_free")
         .await

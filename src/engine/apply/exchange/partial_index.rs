@@ -6,19 +6,19 @@
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
-use crate::db::table_family::family;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
+use crate::db::table_family_sql::family;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::{free_table, scarce_values};
+use super::{narrow_column_values, spare_table};
 use crate::engine::apply::collisions::{as_view, collide, entries};
-use crate::engine::apply::referencing_rows;
+use crate::engine::apply::keep_references;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The functions
 /// here expect that the view `meter_sync_found` was made from the query `waiting`.
-pub(in crate::engine) struct Obstacles<'r> {
+pub(in crate::engine) struct BlockingRows<'r> {
     /// The unique index or exclusion constraint.
     pub(in crate::engine) rule: &'r UniquenessRule,
     /// A query of the waiting rows (`n`) and the rows that hold the values (`holder`). `None` if it would cost too
@@ -51,9 +51,9 @@ pub(in crate::engine) fn reads_active(relations: &Relations, rule: &UniquenessRu
 /// query would cost too much, the result is true without a look.
 pub(in crate::engine) async fn are_out_of_the_way(
     local: &Tx<'_, Local>,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
 ) -> Result<bool, DbError> {
-    if obstacles.waiting.is_none() || !is_conditional(obstacles.rule) {
+    if blocking.waiting.is_none() || !is_conditional(blocking.rule) {
         return Ok(true);
     }
     let sql = format!(
@@ -62,8 +62,8 @@ select not exists (
     select from pg_temp.meter_sync_found w join pg_temp.meter_sync_holder h on h.n {} w.holder
     where {} and {})",
         quote::EQUALS,
-        obstacles.waits,
-        obstacles.holds
+        blocking.waits,
+        blocking.holds
     );
     let found = try_rows::if_possible(local, local.query_one(&sql, &[])).await?;
     Ok(found.is_some_and(|row| row.get(0)))
@@ -73,36 +73,36 @@ select not exists (
 /// Returns whether this worked.
 pub(in crate::engine) async fn leave(
     run: &RunContext<'_>,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
     columns: &[&Column],
 ) -> Result<bool, DbError> {
-    let own = free_table::holders(run, &obstacles.holds);
+    let own = spare_table::holders(run, &blocking.holds);
     let deciding = columns
         .iter()
-        .filter(|column| decides(obstacles.rule, column));
+        .filter(|column| decides(blocking.rule, column));
     for &column in deciding {
-        let kind = free_table::kind(run.local, column).await?;
-        let mut ways = vec![scarce_values::named_in_rule(
+        let kind = spare_table::kind(run.local, column).await?;
+        let mut ways = vec![narrow_column_values::named_in_rule(
             run.relations,
             column,
             &kind,
-            obstacles.rule,
+            blocking.rule,
             &own,
         )];
-        ways.extend(scarce_values::statements(
+        ways.extend(narrow_column_values::statements(
             run.relations,
             column,
             &kind,
             false,
             &own,
         ));
-        for free in ways {
-            if leave_by(run, obstacles, column, &free).await? {
+        for spare in ways {
+            if leave_by(run, blocking, column, &spare).await? {
                 return Ok(true);
             }
         }
     }
-    leave_by_active(run, obstacles).await
+    leave_by_active(run, blocking).await
 }
 
 /// Whether a column may decide if a row is in the index: the text of the predicate or of an expression contains its
@@ -119,29 +119,29 @@ fn decides(rule: &UniquenessRule, column: &Column) -> bool {
             || texts.any(|text| !is_plain(rule, text) && text.contains(&column.name)))
 }
 
-/// Tries to move all rows out of the index by one of the values that the statement `free` makes for a column. Returns
+/// Tries to move all rows out of the index by one of the values that the statement `spare` makes for a column. Returns
 /// whether this worked.
 async fn leave_by(
     run: &RunContext<'_>,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
     column: &Column,
-    free: &str,
+    spare: &str,
 ) -> Result<bool, DbError> {
     let local = run.local;
-    let Some(waiting) = &obstacles.waiting else {
+    let Some(waiting) = &blocking.waiting else {
         return Ok(false);
     };
-    let filled = try_rows::if_possible(local, free_table::fill(local, free)).await?;
+    let filled = try_rows::if_possible(local, spare_table::fill(local, spare)).await?;
     if filled.is_none() {
         return Ok(false);
     }
-    let values = outside(run, obstacles, column).await?;
+    let values = outside(run, blocking, column).await?;
     as_view(local, waiting).await?;
     let set = format!("{} = f.value", quote::identifier(&column.name));
     for k in values {
         let one = format!("f.k {} {k}", quote::EQUALS);
-        let sql = moving(run, obstacles, &set, ", pg_temp.meter_sync_free f", &one);
-        let tried = try_rows::attempt(local, is_moved(local, obstacles, &sql));
+        let sql = moving(run, blocking, &set, ", pg_temp.meter_sync_free f", &one);
+        let tried = try_rows::attempt(local, is_moved(local, blocking, &sql));
         if let WriteOutcome::Written = tried.await? {
             return Ok(true);
         }
@@ -149,11 +149,14 @@ async fn leave_by(
     Ok(false)
 }
 
-async fn leave_by_active(run: &RunContext<'_>, obstacles: &Obstacles<'_>) -> Result<bool, DbError> {
+async fn leave_by_active(
+    run: &RunContext<'_>,
+    blocking: &BlockingRows<'_>,
+) -> Result<bool, DbError> {
     let relations = run.relations;
     let mut columns = relations.columns.iter();
     let active = columns.find(|column| column.name == relations.active);
-    let (true, Some(active)) = (reads_active(relations, obstacles.rule), active) else {
+    let (true, Some(active)) = (reads_active(relations, blocking.rule), active) else {
         return Ok(false);
     };
     if is_looked_at(run).await? {
@@ -163,10 +166,10 @@ async fn leave_by_active(run: &RunContext<'_>, obstacles: &Obstacles<'_>) -> Res
     let other = format!("{name} = (l.{name} is not true)");
     let null = active.is_nullable.then(|| format!("{name} = null"));
     for set in [Some(other), null].into_iter().flatten() {
-        let sql = moving(run, obstacles, &set, "", "true");
+        let sql = moving(run, blocking, &set, "", "true");
         let tried = try_rows::attempt(run.local, async {
-            match referencing_rows::prepare(run, &[active]).await?.is_empty() {
-                true => is_moved(run.local, obstacles, &sql).await,
+            match keep_references::prepare(run, &[active]).await?.is_empty() {
+                true => is_moved(run.local, blocking, &sql).await,
                 false => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
             }
         });
@@ -180,7 +183,7 @@ async fn leave_by_active(run: &RunContext<'_>, obstacles: &Obstacles<'_>) -> Res
 /// Returns the numbers of up to five values in `meter_sync_free` with which none of the rows would be in the index.
 async fn outside(
     run: &RunContext<'_>,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
     column: &Column,
 ) -> Result<Vec<i64>, DbError> {
     let local = run.local;
@@ -190,13 +193,13 @@ async fn outside(
     };
     let from = format!(
         "pg_temp.meter_sync_free f cross join ({})",
-        free_table::holders(run, &obstacles.holds)
+        spare_table::holders(run, &blocking.holds)
     );
-    let inside = entries(obstacles.rule, &["f.k".to_owned()], row, &from);
+    let inside = entries(blocking.rule, &["f.k".to_owned()], row, &from);
     let query = format!(
         "select f.k from pg_temp.meter_sync_free f
 where not exists (select from {inside} e where e.v1 = f.k and {})",
-        collide(obstacles.rule, "e", "e")
+        collide(blocking.rule, "e", "e")
     );
     if as_view(local, &query).await?.is_none() {
         return Ok(Vec::new());
@@ -212,7 +215,7 @@ select w.k from pg_temp.meter_sync_found w order by w.k limit 5";
 
 fn moving(
     run: &RunContext<'_>,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
     set: &str,
     from: &str,
     condition: &str,
@@ -225,17 +228,17 @@ from pg_temp.meter_sync_holder h, pg_temp.meter_sync_plan p{from}
 where p.n {} h.n and {} and {local_filter} and {} and {condition}",
         quote::EQUALS,
         run.relations.same_key("l", "p"),
-        obstacles.holds
+        blocking.holds
     )
 }
 
 async fn is_moved(
     local: &Tx<'_, Local>,
-    obstacles: &Obstacles<'_>,
+    blocking: &BlockingRows<'_>,
     sql: &str,
 ) -> Result<WriteOutcome, DbError> {
     local.execute(sql, &[]).await?;
-    Ok(match are_out_of_the_way(local, obstacles).await? {
+    Ok(match are_out_of_the_way(local, blocking).await? {
         true => WriteOutcome::Written,
         false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
     })

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use crate::db::computed_expressions::{self, ComputedExpression};
-use crate::db::table_rules::{ComparedValue, UniquenessRule};
+use crate::db::row_constraints::{ComparedValue, UniquenessRule};
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::row_values;

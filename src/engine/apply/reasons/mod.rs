@@ -25,7 +25,8 @@ mod too_long_for_index;
 mod trigger_conflicts;
 mod value_holders;
 
-/// Returns the reason of each row, in the same order. The constraints (`relations.rules`) must have been looked up.
+/// Returns the reason of each row, in the same order. The constraints (`relations.constraints`) must have been looked
+/// up.
 pub(in crate::engine) async fn explain(
     run: &RunContext<'_>,
     bad: &[BadRow],
@@ -75,7 +76,7 @@ async fn collisions(
     let (mut found, mut holders) = (HashMap::new(), HashMap::new());
     let collided = bad.iter().filter(|row| row.fault.is_collision());
     let mut left: Vec<&BadRow> = collided.collect();
-    for rule in &run.relations.rules.exclusive {
+    for rule in &run.relations.constraints.exclusive {
         let of_rule = |fault: &RowFault| {
             // The index of a partition has another name than that of the table, so an unknown name may belong to any
             // index.
@@ -83,7 +84,7 @@ async fn collisions(
                 *name == rule.name
                     || run
                         .relations
-                        .rules
+                        .constraints
                         .exclusive
                         .iter()
                         .all(|rule| rule.name != *name)

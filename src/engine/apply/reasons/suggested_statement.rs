@@ -6,13 +6,13 @@
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::Fields;
 
 use crate::engine::apply::collisions::{as_view, entries};
-use crate::engine::apply::exchange::free_table;
-use crate::engine::apply::exchange::scarce_values;
+use crate::engine::apply::exchange::narrow_column_values;
+use crate::engine::apply::exchange::spare_table;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
@@ -56,9 +56,9 @@ async fn free_value(
             return Ok(Some(free));
         }
     }
-    let kind = free_table::kind(run.local, column).await?;
+    let kind = spare_table::kind(run.local, column).await?;
     let own = format!("{} l where {is_it}", relations.local);
-    for free in scarce_values::statements(relations, column, &kind, false, &own) {
+    for free in narrow_column_values::statements(relations, column, &kind, false, &own) {
         for free in made(run.local, &free).await? {
             if is_freed(run, is_seen, &set(relations, column, &free, is_it)).await? {
                 return Ok(Some(free));
@@ -77,7 +77,7 @@ fn marked(column: &Column, value: Option<&str>) -> Option<String> {
 
 /// Returns some of the values that a statement makes, as SQL literals.
 async fn made(local: &Tx<'_, Local>, free: &str) -> Result<Vec<String>, DbError> {
-    let filled = try_rows::if_possible(local, free_table::fill(local, free)).await?;
+    let filled = try_rows::if_possible(local, spare_table::fill(local, free)).await?;
     if filled.is_none() {
         return Ok(Vec::new());
     }
@@ -117,7 +117,7 @@ async fn is_freed(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool
     Ok(match tried.await? {
         WriteOutcome::Written => true,
         WriteOutcome::NotWritten(fault) => {
-            let mut references = run.relations.rules.references.iter();
+            let mut references = run.relations.constraints.references.iter();
             let is_referred_to =
                 references.any(|reference| fault.rule.as_ref() == Some(&reference.constraint));
             fault.is_skip() || is_referred_to

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::db::computed_expressions::InputColumn;
-use crate::db::table_rules::UniquenessRule;
+use crate::db::row_constraints::UniquenessRule;
 use crate::db::{DbError, param, quote};
 
 use crate::engine::RunContext;
@@ -41,7 +41,7 @@ pub(in crate::engine) async fn reasons(
     triggers: &[AlteringTrigger],
 ) -> Result<HashMap<i64, String>, DbError> {
     let mut found = HashMap::new();
-    for rule in &run.relations.rules.exclusive {
+    for rule in &run.relations.constraints.exclusive {
         for step in [Step::Deactivate, Step::Change, Step::Insert] {
             let blamed: Vec<&str> = triggers
                 .iter()

@@ -5,20 +5,20 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use crate::db::computed_expressions::InputColumn;
-use crate::db::table_rules::UniquenessRule;
-use crate::db::{DbError, json, param, quote};
+use crate::db::row_constraints::UniquenessRule;
+use crate::db::{DbError, lossless_json, param, quote};
 use crate::model::Fields;
 
 use super::first_causes::Holder;
 use super::suggested_statement;
 use crate::engine::apply::collisions::{as_view, changed, collide, entries, movable, wanted};
-use crate::engine::apply::{release_values, try_rows};
+use crate::engine::apply::{release_inactive_values, try_rows};
 use crate::engine::plan::Step;
 use crate::engine::value_reasons::{LONGEST, SHOWN, quoted};
 use crate::engine::{Relations, RunContext};
 
 /// Why another row keeps a row of the plan from being written.
-pub(in crate::engine) struct BlockingRow {
+pub(in crate::engine) struct BlockingReason {
     /// The reason, as shown to people.
     pub(in crate::engine) reason: String,
     /// The meter in the way, if the plan was to make it give up the value.
@@ -31,7 +31,7 @@ pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
     numbers: &[i64],
-) -> Result<HashMap<i64, BlockingRow>, DbError> {
+) -> Result<HashMap<i64, BlockingReason>, DbError> {
     let local = run.local;
     let mut holders = Vec::new();
     let first = first_of_each(rule);
@@ -50,9 +50,9 @@ pub(in crate::engine) async fn reasons(
         let holder: Option<i64> = row.get("holder");
         let holder = holder.map(|n| Holder {
             n,
-            name: named(&json::fields(row.get("named"))),
+            name: named(&lossless_json::fields(row.get("named"))),
         });
-        found.insert(row.get("n"), BlockingRow { reason, holder });
+        found.insert(row.get("n"), BlockingReason { reason, holder });
     }
     Ok(found)
 }
@@ -94,13 +94,13 @@ fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let local_filter = &run.scope.local_filter;
     let movable = movable(run, rule);
     let is_unreferenced = movable.first().map_or("true".to_owned(), |column| {
-        release_values::is_unreferenced(relations, column)
+        release_inactive_values::is_unreferenced(relations, column)
     });
     let of_holder = [
         format!("{}::text", relations.key_json("l")),
         format!("l.{} is true", quote::identifier(&relations.active)),
         format!("({local_filter}) is true"),
-        format!("{} is true", release_values::is_gone(run)),
+        format!("{} is true", release_inactive_values::is_gone(run)),
         is_unreferenced,
         has_no_tenant(run),
     ];
@@ -168,7 +168,7 @@ async fn reason(run: &RunContext<'_>, rule: &UniquenessRule, row: &Row) -> Resul
         .zip(&values)
         .map(|(part, value)| format!("{} {}", bare(&part.shown), quoted(value.as_deref())))
         .collect();
-    let key = json::fields(row.get("named"));
+    let key = lossless_json::fields(row.get("named"));
     let [is_active, is_ours, is_gone] =
         ["is_active", "is_ours", "is_gone"].map(|name| row.get(name));
     let (has_no_tenant, is_same): (bool, bool) = (row.get("has_no_tenant"), row.get("is_same"));
@@ -311,7 +311,7 @@ fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
 /// column.
 fn has_no_tenant(run: &RunContext<'_>) -> String {
     let tenant = &run.job.mapping.tenant_column;
-    let mut columns = run.relations.offered.local.iter();
+    let mut columns = run.relations.all_columns.local.iter();
     match columns.any(|column| column.name == *tenant) {
         true => format!("l.{} is null", quote::identifier(tenant)),
         false => "false".to_owned(),

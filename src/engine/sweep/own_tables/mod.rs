@@ -1,12 +1,13 @@
 //! A sweep over mirrors of which each has a local table of its own.
 //!
-//! The remote is asked once for all tenants, as if they shared a table. The local tables are read a number at a time, each
-//! number in one transaction and with one statement. A transaction holds locks on the tables that it reads and on their
-//! indexes, and the server has room for a limited number of locks
+//! The remote is asked once for all tenants, as if they shared a table. The local tables are read a number at a time,
+//! each number in one transaction and with one statement. A transaction holds locks on the tables that it reads and on
+//! their indexes, and the server has room for a limited number of locks
 //! (<https://www.postgresql.org/docs/current/runtime-config-locks.html>).
 //!
-//! As for a shared table, row versions are compared with the watermarks, and where these prove nothing the contents of the
-//! rows with those of the remote. One value that cannot be converted lets all tables that are read with it get a run.
+//! As for a shared table, row versions are compared with the watermarks, and where these prove nothing the contents of
+//! the rows with those of the remote. One value that cannot be converted lets all tables that are read with it get a
+//! run.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -30,8 +31,8 @@ use known_tables::KnownTable;
 mod known_tables;
 mod local_sums;
 
-/// How many local tables one transaction reads. With a few indexes each, they take a tenth of the locks of a server with
-/// default settings.
+/// How many local tables one transaction reads. With a few indexes each, they take a tenth of the locks of a server
+/// with default settings.
 pub const TABLES_AT_ONCE: usize = 100;
 
 /// How many shapes of tables have their contents compared in one sweep. Tables are of one shape if remote rows are hashed
@@ -216,7 +217,7 @@ impl OwnTables {
         }
         result.horizon = digest::versions::horizon(&remote).await?.unwrap_or(0);
         result.remote_bytes = remote.bytes_read();
-        read::rewritten_tables::commit_unless_rewritten(remote).await?;
+        read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
         Ok(result)
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Mirror, Request};
-use meter_sync::model::{Permission, Trigger};
+use meter_sync::model::{DeactivationApproval, Trigger};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 
@@ -254,8 +254,8 @@ impl Trial {
 
     pub(super) async fn sync(&self) -> RunReport {
         let mass_deactivation = match self.allows_mass_deactivation {
-            true => Permission::Any,
-            false => Permission::None,
+            true => DeactivationApproval::Any,
+            false => DeactivationApproval::None,
         };
         let allow = Allow {
             mass_deactivation,

@@ -3,7 +3,7 @@
 use meter_sync::config::SettingFlags;
 use meter_sync::mirrors::run::report::{RunReport, RunState};
 use meter_sync::mirrors::{Allow, Mirror, Request};
-use meter_sync::model::{Counts, Outcome, Permission, Trigger};
+use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
 
 use super::edits::EditGenerator;
 use super::late_transaction::LateTransaction;
@@ -201,7 +201,7 @@ impl<'t> Trial<'t> {
 
 fn request() -> Request {
     let allow = Allow {
-        mass_deactivation: Permission::Any,
+        mass_deactivation: DeactivationApproval::Any,
         ..Allow::default()
     };
     Request {

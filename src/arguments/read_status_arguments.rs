@@ -1,0 +1,43 @@
+//! Reads the arguments of a request for the status that several surfaces take.
+
+use super::bounds::{CHANGES_LIMIT, HISTORY};
+use super::read_arguments::{Arguments, BadArgument};
+use crate::mirrors::state::status::StatusQuery;
+
+/// Reads what the status is to tell of runs. `history` is how many past runs it lists if the arguments do not say.
+pub(crate) fn read(given: &mut Arguments, history: u32) -> Result<StatusQuery, BadArgument> {
+    let default = StatusQuery::default();
+    Ok(StatusQuery {
+        history: HISTORY.read(given, history)?,
+        run_id: given.run_id("run_id")?,
+        include_changes: given.boolean("include_changes", default.include_changes)?,
+        changes_limit: CHANGES_LIMIT.read(given, default.changes_limit)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_an_argument_other_than_its_default_is_about_runs() {
+        let id = "0190c2f1-7a00-7000-8000-000000000001";
+        for (given, is_about_runs) in [
+            (json!({}), false),
+            (
+                json!({"history": 5, "include_changes": false, "changes_limit": 20}),
+                false,
+            ),
+            (json!({"history": 0}), true),
+            (json!({"run_id": id}), true),
+            (json!({"include_changes": true}), true),
+            (json!({"changes_limit": 21}), true),
+        ] {
+            let mut arguments = Arguments::new(given.as_object().cloned());
+            let query = read(&mut arguments, 5).expect("a query");
+            assert_eq!(query.is_about_runs(), is_about_runs, "{given}");
+        }
+    }
+}

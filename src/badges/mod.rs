@@ -1,0 +1,48 @@
+//! Badges: the words, icons and colours with which the page and the MCP App's card show health and outcomes.
+
+use crate::mirrors::state::health::Health;
+use crate::model::Outcome;
+use icons::Icon;
+
+pub(crate) mod icons;
+
+/// How a value is shown: a word, and an icon and a colour that mean the same as the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Badge {
+    pub(crate) word: &'static str,
+    pub(crate) icon: Icon,
+    /// The colour, as a class of the style sheet: `good`, `warn`, `bad` or `calm`.
+    pub(crate) tone: &'static str,
+}
+
+const fn badge(word: &'static str, icon: Icon, tone: &'static str) -> Badge {
+    Badge { word, icon, tone }
+}
+
+/// How a health is shown.
+pub(crate) fn health(health: Health) -> Badge {
+    match health {
+        Health::Ok => badge("In sync", Icon::Check, "good"),
+        Health::Late => badge("Overdue", Icon::Clock, "warn"),
+        Health::Stale => badge("Stale", Icon::Alert, "warn"),
+        Health::Failing => badge("Failing", Icon::Cross, "bad"),
+        Health::Paused => badge("Paused", Icon::Pause, "calm"),
+        Health::NeverRun => badge("Never run", Icon::Dots, "calm"),
+        Health::NotConfigured => badge("Not configured", Icon::Gap, "warn"),
+    }
+}
+
+/// How a run's outcome is shown. `None` stands for a run in progress.
+pub(crate) fn outcome(outcome: Option<Outcome>) -> Badge {
+    match outcome {
+        None => badge("Running", Icon::Dots, "calm"),
+        Some(Outcome::Succeeded) => badge("Succeeded", Icon::Check, "good"),
+        Some(Outcome::NoChange) => badge("No change", Icon::Level, "good"),
+        Some(Outcome::Partial) => badge("Partial", Icon::Alert, "warn"),
+        Some(Outcome::Failed) => badge("Failed", Icon::Cross, "bad"),
+        Some(Outcome::Refused) => badge("Refused", Icon::Block, "bad"),
+        Some(Outcome::Interrupted) => badge("Interrupted", Icon::Gap, "bad"),
+        Some(Outcome::DryRun) => badge("Preview", Icon::List, "calm"),
+        Some(Outcome::Unknown) => badge("Unknown", Icon::Dots, "warn"),
+    }
+}

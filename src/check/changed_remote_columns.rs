@@ -1,0 +1,107 @@
+//! Finds columns that were changed on the remote: compares those that earlier runs synced with those that it has now.
+
+use super::connections::CheckedConnection;
+use super::{Finding, Verdict};
+use crate::config::{Mapping, OnDrift};
+use crate::db::{DbError, Local, param};
+use crate::engine::Relations;
+use crate::engine::drift::{self, Drift, KnownColumn, TypeConversion};
+use crate::error::{ErrorCode, Failure};
+use crate::mirrors::run::known_columns::{self, ScopeColumns};
+
+/// Returns a finding for each column that has drifted, with the statements and settings that settle the drift. Returns
+/// one `Ok` finding if no column has drifted, and nothing before the first run.
+pub(super) async fn findings(
+    local: &mut CheckedConnection<Local>,
+    mapping: &Mapping,
+    relations: &Relations,
+) -> Vec<Finding> {
+    match look(local, mapping).await {
+        Ok(Some(known)) => match compared(local, &known, mapping, relations).await {
+            Ok(findings) => findings,
+            Err(error) => vec![Finding::of("drift", Err(error))],
+        },
+        Ok(None) => Vec::new(),
+        Err(failure) => vec![Finding::of("drift", Err(failure))],
+    }
+}
+
+async fn look(
+    local: &mut CheckedConnection<Local>,
+    mapping: &Mapping,
+) -> Result<Option<ScopeColumns>, Failure> {
+    let tx = local.look().await?;
+    known_columns::look(&tx, mapping).await
+}
+
+async fn compared(
+    local: &mut CheckedConnection<Local>,
+    scope: &ScopeColumns,
+    mapping: &Mapping,
+    relations: &Relations,
+) -> Result<Vec<Finding>, DbError> {
+    let report = drift::compare(&scope.known, relations, mapping);
+    let drifted = report.drifted();
+    if drifted.is_empty() {
+        let text = "the remote has each synced column as the last run found it";
+        return Ok(vec![Finding::new("drift", Verdict::Ok(text.to_owned()))]);
+    }
+    let mut texts = Vec::new();
+    for column in drifted {
+        let follow = follow(local, column, relations).await?;
+        let (tenant, table) = (&scope.tenant, scope.local_table.as_str());
+        texts.extend(drift::finding(column, relations, tenant, table, follow));
+    }
+    let verdict = |text: String| match mapping.on_drift {
+        OnDrift::Warn => Verdict::Warning(text),
+        OnDrift::Fail => Verdict::Failed(failure(&text)),
+    };
+    let findings = texts.into_iter();
+    Ok(findings
+        .map(|text| Finding::new("drift", verdict(text)))
+        .collect())
+}
+
+const CAST: &str = "\
+-- look for the type and a cast to it
+with pair as (
+    select case when h.typcategory = 'A' and t.typcategory = 'A' then h.typelem else h.oid end as here,
+           case when h.typcategory = 'A' and t.typcategory = 'A' then t.typelem else t.oid end as there
+    from pg_catalog.pg_type h, pg_catalog.pg_type t
+    where h.oid = to_regtype($1)::oid and t.oid = to_regtype($2)::oid
+)
+select p.here = p.there or 'S' in (h.typcategory, t.typcategory)
+       or exists (select from pg_catalog.pg_cast k where k.castsource = p.here and k.casttarget = p.there)
+from pair p join pg_catalog.pg_type h on h.oid = p.here join pg_catalog.pg_type t on t.oid = p.there";
+
+/// Returns how the local column can follow the remote one to its new type; `Cast` if the column was not retyped.
+async fn follow(
+    local: &mut CheckedConnection<Local>,
+    column: &KnownColumn,
+    relations: &Relations,
+) -> Result<TypeConversion, DbError> {
+    let mut columns = relations.columns.iter();
+    let here = columns.find(|here| here.name == column.name);
+    let (Some(here), Some(Drift::Retyped(to))) = (here, &column.drift) else {
+        return Ok(TypeConversion::Cast);
+    };
+    let tx = local.look().await?;
+    let params = [
+        param::text(here.base_type.as_str()),
+        param::text(to.as_str()),
+    ];
+    match tx.query_opt(CAST, &params).await {
+        Ok(Some(row)) if row.get(0) => Ok(TypeConversion::Cast),
+        Ok(Some(_)) => Ok(TypeConversion::Text),
+        Ok(None) => Ok(TypeConversion::NoType),
+        // The name of the type contains characters that the encoding of the local database lacks. They were escaped,
+        // so this is not a valid type name.
+        Err(error) if error.server_error().is_some() => Ok(TypeConversion::NoType),
+        Err(error) => Err(error),
+    }
+}
+
+fn failure(text: &str) -> Failure {
+    let remedy = "Do one of these; with METER_SYNC_ON_DRIFT=warn the other columns go on being synced meanwhile.";
+    Failure::new(ErrorCode::SchemaDrift, format!("{text}.")).with_remedy(remedy)
+}

@@ -1,0 +1,97 @@
+//! Checks a process that keeps several tenants. Checks once what is common to all tenants, and the rows of the first
+//! few tenants. For all tenants, `tenant_list` checks that they have a local table and meters.
+
+use tokio_util::task::TaskTracker;
+
+use super::tenant_rows::RowsToRead;
+use super::{Finding, Verdict, look, tenant_list};
+use crate::config::Config;
+use crate::error::{ErrorCode, Failure};
+use crate::mirrors::{Mirrors, TenantMirror};
+
+/// The subject of the finding about the tenant of one mirror.
+const TENANT: &str = "tenant";
+
+/// Checks the first tenants, at most `limit`, and reports how many were not checked.
+pub(super) async fn look_at_several(
+    config: &Config,
+    rows_to_read: RowsToRead,
+    limit: usize,
+) -> Vec<Finding> {
+    let (mirrors, all) = match all(config).await {
+        Ok(found) => found,
+        Err(failure) => return without_tenants(config, rows_to_read, failure).await,
+    };
+    let (looked, mut findings) = (all.len().min(limit), Vec::new());
+    for known in all.iter().take(limit) {
+        let config = Config {
+            mapping: known.mirror.mapping().clone(),
+            ..config.clone()
+        };
+        let found = look(&config, rows_to_read).await;
+        match findings.is_empty() {
+            true => findings = found,
+            false => add(&mut findings, found, known),
+        }
+    }
+    findings.extend(tenant_list::findings(config, &mirrors, &all, rows_to_read).await);
+    let ids: Vec<&str> = all
+        .iter()
+        .take(limit)
+        .map(|known| known.id.as_str())
+        .collect();
+    let left = all.len() - looked;
+    let text = match left {
+        0 => format!(
+            "{} are kept in sync, and the rows of all were looked at",
+            all.len()
+        ),
+        left => format!(
+            "{} are kept in sync; the rows of {} were looked at, and those of {left} were not: --tenant looks at one of them",
+            all.len(),
+            ids.join(", ")
+        ),
+    };
+    findings.push(Finding::new("tenants", Verdict::Ok(text)));
+    findings
+}
+
+async fn all(config: &Config) -> Result<(Mirrors, Vec<TenantMirror>), Failure> {
+    let mirrors = Mirrors::new(config.clone(), TaskTracker::new())?;
+    let all = mirrors.all().await?.to_vec();
+    match all.is_empty() {
+        true => Err(Failure::new(
+            ErrorCode::TenantNotConfigured,
+            "The settings name no tenant: METER_SYNC_TENANTS or METER_SYNC_TENANTS_QUERY finds none.",
+        )),
+        false => Ok((mirrors, all)),
+    }
+}
+
+/// Returns the findings if the list of tenants could not be read. `failure` takes the place of the finding about the
+/// tenant.
+async fn without_tenants(
+    config: &Config,
+    rows_to_read: RowsToRead,
+    failure: Failure,
+) -> Vec<Finding> {
+    let mut findings = look(config, rows_to_read).await;
+    for finding in &mut findings {
+        if finding.subject == TENANT {
+            finding.verdict = Verdict::Failed(failure.clone());
+        }
+    }
+    findings
+}
+
+/// Adds the findings about one more tenant: the one about its remote rows, and each problem that was not found before.
+fn add(findings: &mut Vec<Finding>, found: Vec<Finding>, known: &TenantMirror) {
+    for finding in found {
+        let is_of_tenant = finding.subject == super::tenant_rows::SUBJECT;
+        let is_well = matches!(finding.verdict, Verdict::Ok(_));
+        if is_of_tenant || !is_well && !findings.contains(&finding) {
+            let subject = format!("tenant {}: {}", known.id, finding.subject);
+            findings.push(Finding { subject, ..finding });
+        }
+    }
+}

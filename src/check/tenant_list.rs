@@ -1,0 +1,186 @@
+//! Checks the whole list of tenants of a process that keeps several. One statement answers each question for all of
+//! them.
+
+use super::connections::CheckedConnection;
+use super::tenant_rows::RowsToRead;
+use super::{Finding, Verdict};
+use crate::clock;
+use crate::config::Config;
+use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
+use crate::engine::{self, Relations, SyncError};
+use crate::error::{ErrorCode, Failure};
+use crate::mirrors::{Mirrors, TenantMirror};
+use crate::model::RunId;
+
+/// How many tenants or tables a finding lists by name.
+const NAMED: usize = 5;
+
+/// Returns findings about all tenants: whether each has a local table and meters on the remote. The remote is asked
+/// only with [`RowsToRead::All`], because it may have to compute a view. If a connection fails, nothing is reported
+/// about that side here, because the checks of the first tenants report the failure.
+pub(super) async fn findings(
+    config: &Config,
+    mirrors: &Mirrors,
+    all: &[TenantMirror],
+    rows_to_read: RowsToRead,
+) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = unnamed(mirrors.refused(None)).into_iter().collect();
+    let (limits, mapping) = (&config.limits, &config.mapping);
+    let Ok(mut local) = CheckedConnection::<Local>::new(config.local.as_ref(), limits).await else {
+        return findings;
+    };
+    if mapping.has_table_per_tenant() {
+        let looked = local_tables(&mut local, all).await;
+        findings.push(Finding::of("local tables", looked));
+    }
+    if rows_to_read == RowsToRead::First {
+        return findings;
+    }
+    let remote = CheckedConnection::<Remote>::new(config.remote.as_ref(), limits).await;
+    let (Ok(mut remote), Some(first)) = (remote, all.first()) else {
+        return findings;
+    };
+    if let Ok(relations) = relations(&mut remote, &mut local, first).await {
+        let looked = remote_tenants(&mut remote, config, &relations, all).await;
+        findings.push(Finding::of_source(
+            "remote tenants",
+            looked,
+            &mapping.source,
+        ));
+    }
+    findings
+}
+
+/// Returns the finding about tenants whose ids make the name of their local table too long; `None` if there are none.
+fn unnamed(refused: Vec<Failure>) -> Option<Finding> {
+    let count = refused.len();
+    let mut first = refused.into_iter().next()?;
+    if count > 1 {
+        first.message += &format!(" So it is with {} more tenants.", count - 1);
+    }
+    Some(Finding::new("local table names", Verdict::Failed(first)))
+}
+
+const MISSING: &str = "\
+-- look for local tables that are missing
+select u.n from pg_catalog.unnest($1) with ordinality u (name, n)
+where pg_catalog.to_regclass(u.name) is null order by u.n";
+
+/// Checks that each tenant's local table exists.
+async fn local_tables(
+    local: &mut CheckedConnection<Local>,
+    all: &[TenantMirror],
+) -> Result<Verdict, DbError> {
+    let tx = local.look().await?;
+    tx.use_role_path().await?;
+    let tables: Vec<String> = all
+        .iter()
+        .map(|known| known.mirror.mapping().local_table.clone())
+        .collect();
+    let missing = places(&tx, MISSING, &tables).await?;
+    let missing: Vec<&str> = missing
+        .into_iter()
+        .filter_map(|place| tables.get(place))
+        .map(String::as_str)
+        .collect();
+    if missing.is_empty() {
+        let text = format!("each of the {} tenants has one", all.len());
+        return Ok(Verdict::Ok(text));
+    }
+    let message = format!(
+        "Of {} local tables, {} are missing: {}.",
+        all.len(),
+        missing.len(),
+        some(&missing)
+    );
+    let remedy = "Create them, or correct METER_SYNC_LOCAL_TABLE or METER_SYNC_TENANTS. Until then only the syncs of these tenants fail.";
+    let failure = Failure::new(ErrorCode::LocalSchema, message);
+    Ok(Verdict::Failed(failure.with_remedy(remedy)))
+}
+
+async fn relations(
+    remote: &mut CheckedConnection<Remote>,
+    local: &mut CheckedConnection<Local>,
+    first: &TenantMirror,
+) -> Result<Relations, SyncError> {
+    let (there, here) = (remote.look().await?, local.look().await?);
+    let mark = RunId::at(clock::now());
+    let (relations, _) = engine::look(&there, &here, first.mirror.mapping(), mark).await?;
+    Ok(relations)
+}
+
+/// Checks that each tenant has meters on the remote.
+async fn remote_tenants(
+    remote: &mut CheckedConnection<Remote>,
+    config: &Config,
+    relations: &Relations,
+    all: &[TenantMirror],
+) -> Result<Verdict, SyncError> {
+    let column = &relations.remote_tenant;
+    let sql = format!(
+        "-- look for tenants without meters
+select u.n from pg_catalog.unnest($1) with ordinality u (id, n)
+where not exists (select from {} r where r.{} {} u.id::{}) order by u.n",
+        relations.remote_from,
+        quote::identifier(&column.name),
+        column.equals,
+        column.base_type
+    );
+    let given: Vec<String> = all
+        .iter()
+        .filter_map(|known| known.mirror.mapping().tenant.as_ref())
+        .map(|id| id.as_str().to_owned())
+        .collect();
+    let tx = remote.look_at_rows(&config.mapping.source).await?;
+    // The statement may take as long as a whole run.
+    tx.allow_each_statement(config.limits.run_timeout).await?;
+    let without = match places(&tx, &sql, &given).await {
+        Err(error) if error.is_about_a_row() => return Ok(refused_id(&column.base_type)),
+        answered => answered?,
+    };
+    let without: Vec<&str> = without
+        .into_iter()
+        .filter_map(|place| given.get(place))
+        .map(String::as_str)
+        .collect();
+    Ok(match without.is_empty() {
+        true => Verdict::Ok(format!("each of the {} has meters there", all.len())),
+        false => Verdict::Warning(format!(
+            "of {}, {} have no meters there: {}. Check METER_SYNC_TENANTS or METER_SYNC_TENANTS_QUERY, METER_SYNC_TENANT_COLUMN and the remote table.",
+            all.len(),
+            without.len(),
+            some(&without)
+        )),
+    })
+}
+
+fn refused_id(wanted: &str) -> Verdict {
+    let message = format!(
+        "The id of at least one tenant is no value of type {wanted}, which the remote tenant column has."
+    );
+    let remedy = "The syncs of these tenants fail, and their statuses say so. Correct METER_SYNC_TENANTS or METER_SYNC_TENANTS_QUERY.";
+    let failure = Failure::new(ErrorCode::ConfigInvalid, message);
+    Verdict::Failed(failure.with_remedy(remedy))
+}
+
+/// Runs a query that gets `texts` as an array and returns positions in it, counted from 1. Returns the positions
+/// counted from 0.
+async fn places<S: Side>(
+    tx: &Tx<'_, S>,
+    sql: &str,
+    texts: &[String],
+) -> Result<Vec<usize>, DbError> {
+    let rows = tx.query(sql, &[param::texts(texts)]).await?;
+    let place = |n: i64| usize::try_from(n - 1).ok();
+    Ok(rows.iter().filter_map(|row| place(row.get(0))).collect())
+}
+
+/// Lists the first [`NAMED`] names, and says how many more there are.
+fn some(names: &[&str]) -> String {
+    let first: Vec<&str> = names.iter().take(NAMED).copied().collect();
+    let first = first.join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}

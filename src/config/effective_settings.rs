@@ -1,0 +1,232 @@
+//! Lists every setting with its effective value and the source of the value, for people to see which values are used.
+//! Secrets are left out.
+
+use serde::Serialize;
+
+use super::connection_string;
+use super::error::ConfigError;
+use super::legacy_system_variables::{self, LegacyPrefix};
+use super::setting_definitions::{Setting, SettingFlags};
+use super::setting_layers::{Environment, FoundValue, Layers, SettingSource};
+use super::tenants::TENANT_SETTINGS;
+use super::tokens;
+use super::{Config, Token};
+use crate::model::TenantId;
+
+/// One setting with the value that is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EffectiveSetting {
+    /// The key of the setting in the file.
+    pub setting: &'static str,
+    /// Its value, or the default as `--help` gives it. `None` if there is neither, or if another setting is used in
+    /// place of this one. A connection string is shown without its password. Tokens are shown by their number, scopes,
+    /// names and tenants.
+    pub value: Option<String>,
+    /// The kind of source that the value came from.
+    pub source: SettingSource,
+    /// The flag, the variable, or the key and the file that gave the value; `None` for a default.
+    pub place: Option<String>,
+}
+
+/// Lists every setting. Error: a setting cannot be used. Then nothing is listed, because a secret can only be left out
+/// of a value that can be parsed.
+pub fn list(
+    settings: &SettingFlags,
+    environment: &Environment,
+) -> Result<Vec<EffectiveSetting>, ConfigError> {
+    Config::load_from(settings, environment)?;
+    let layers = Layers::read(settings, environment)?;
+    let listed = Setting::ALL.iter().copied();
+    listed
+        .map(|setting| one(setting, &layers, environment))
+        .collect()
+}
+
+fn one(
+    setting: Setting,
+    layers: &Layers,
+    environment: &Environment,
+) -> Result<EffectiveSetting, ConfigError> {
+    let secret = SECRETS.iter().find(|secret| secret.setting == setting);
+    let mut default = setting.default_text();
+    let given = match secret {
+        Some(secret) => secret.given(layers, environment)?,
+        None => match counting(setting, layers)? {
+            Some((of, found)) if of == setting => Some(ListedValue {
+                value: found.text(),
+                source: found.source,
+                place: found.place,
+            }),
+            Some(_used_in_its_place) => {
+                default = None;
+                None
+            }
+            None => None,
+        },
+    };
+    Ok(match given {
+        Some(given) => EffectiveSetting {
+            setting: setting.key(),
+            value: Some(given.value),
+            source: given.source,
+            place: Some(given.place),
+        },
+        None => EffectiveSetting {
+            setting: setting.key(),
+            value: default.map(str::to_owned),
+            source: SettingSource::Default,
+            place: None,
+        },
+    })
+}
+
+/// Groups of settings that exclude each other. The first source that has a setting of a group decides which one is
+/// used.
+const EXCLUSIVE: &[&[Setting]] = &[
+    &[Setting::RemoteUrl, Setting::RemoteUrlFile],
+    &[Setting::LocalUrl, Setting::LocalUrlFile],
+    &[Setting::Tokens, Setting::TokensFile],
+    &[Setting::RemoteTable, Setting::RemoteQuery],
+    TENANT_SETTINGS,
+];
+
+/// Returns the setting that is used, with its value. If `setting` excludes others, that may be one of the others.
+/// `None` if none of them is set.
+fn counting(
+    setting: Setting,
+    layers: &Layers,
+) -> Result<Option<(Setting, FoundValue)>, ConfigError> {
+    match EXCLUSIVE.iter().find(|group| group.contains(&setting)) {
+        Some(group) => layers.find_one_of(group),
+        None => Ok(layers.find(setting).map(|found| (setting, found))),
+    }
+}
+
+/// A value in the form that is shown, and where it came from.
+struct ListedValue {
+    value: String,
+    source: SettingSource,
+    place: String,
+}
+
+/// A setting whose value holds a secret.
+struct Secret {
+    setting: Setting,
+    /// The setting that names a file with the value.
+    by_file: Setting,
+    /// The legacy variables that are used if the setting is missing; `None` if there are none.
+    legacy: Option<LegacyPrefix>,
+    /// Returns the part of the value that may be shown.
+    show: fn(&FoundValue) -> String,
+}
+
+const SECRETS: &[Secret] = &[
+    Secret {
+        setting: Setting::RemoteUrl,
+        by_file: Setting::RemoteUrlFile,
+        legacy: Some(LegacyPrefix::Remote),
+        show: without_password,
+    },
+    Secret {
+        setting: Setting::LocalUrl,
+        by_file: Setting::LocalUrlFile,
+        legacy: Some(LegacyPrefix::Local),
+        show: without_password,
+    },
+    Secret {
+        setting: Setting::Tokens,
+        by_file: Setting::TokensFile,
+        legacy: None,
+        show: scopes,
+    },
+];
+
+impl Secret {
+    fn given(
+        &self,
+        layers: &Layers,
+        environment: &Environment,
+    ) -> Result<Option<ListedValue>, ConfigError> {
+        if let Some(found) = layers.find_secret(self.setting, self.by_file)? {
+            return Ok(Some(ListedValue {
+                value: (self.show)(&found),
+                source: found.source,
+                place: found.place,
+            }));
+        }
+        let Some(prefix) = self.legacy else {
+            return Ok(None);
+        };
+        let pairs = legacy_system_variables::parameters(environment, prefix)?;
+        Ok(pairs.map(|pairs| ListedValue {
+            value: connection_string::show(&pairs),
+            source: SettingSource::Variable,
+            place: prefix.place(),
+        }))
+    }
+}
+
+/// A connection string without its password. A string that cannot be parsed was refused before this call.
+fn without_password(found: &FoundValue) -> String {
+    let pairs = connection_string::parse(&found.text());
+    pairs.map_or_else(
+        |_unread| String::new(),
+        |pairs| connection_string::show(&pairs),
+    )
+}
+
+/// The number of tokens, and the scope, name and tenants of each.
+fn scopes(found: &FoundValue) -> String {
+    let tokens = tokens::read(&found.value).unwrap_or_default();
+    let scope = |token: &Token| {
+        let scope = match token.may_trigger {
+            true => "trigger",
+            false => "read",
+        };
+        let name = token.name.iter().map(|name| format!(":{name}"));
+        let tenants = token.tenants.iter().map(|tenants| {
+            let ids: Vec<_> = tenants.iter().map(TenantId::as_str).collect();
+            format!("@{}", ids.join(","))
+        });
+        name.chain(tenants)
+            .fold(scope.to_owned(), |text, part| text + &part)
+    };
+    let scopes: Vec<_> = tokens.iter().map(scope).collect();
+    let noun = match scopes.len() {
+        1 => "token",
+        _ => "tokens",
+    };
+    format!("{} {noun}: {}", scopes.len(), scopes.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Settings whose default is described in words and is not a value that can be set.
+    const DESCRIBED: &[Setting] = &[
+        Setting::TenantId,
+        Setting::Columns,
+        Setting::Key,
+        Setting::Log,
+    ];
+
+    #[test]
+    fn a_default_that_is_shown_is_the_one_that_counts() {
+        let nothing = Environment::default();
+        let load = |settings: &SettingFlags| {
+            let config = Config::load_from(settings, &nothing).expect("settings");
+            format!("{config:?}")
+        };
+        let unset = load(&SettingFlags::default());
+        for setting in Setting::ALL {
+            let Some(default) = setting.default_text() else {
+                continue;
+            };
+            if !DESCRIBED.contains(setting) {
+                let set = load(&SettingFlags::default().with(*setting, default));
+                assert_eq!(set, unset, "{}", setting.key());
+            }
+        }
+    }
+}

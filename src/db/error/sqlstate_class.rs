@@ -1,0 +1,130 @@
+//! Classifies a server's error by its SQLSTATE: it comes from one row, a user-defined function, or the server itself.
+//!
+//! Servers translate their messages, so this module reads the SQLSTATE and the source file that the error names instead
+//! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+
+use tokio_postgres::error::{DbError as ServerError, Severity, SqlState};
+
+/// The classes of SQLSTATE that Postgres itself uses. A user-defined function chose any other class.
+const KNOWN_CLASSES: &[&str] = &[
+    "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22",
+    "23", "24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40",
+    "42", "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX",
+];
+
+/// The source files of the procedural languages. An error that names one of them was raised by a function.
+const LANGUAGES: &[&str] = &["pl_exec.c", "plperl.c", "pltcl.c"];
+
+/// The first two characters of the SQLSTATE.
+pub(super) fn class(error: &ServerError) -> &str {
+    error.code().code().get(..2).unwrap_or_default()
+}
+
+/// Whether Postgres itself uses the class of the SQLSTATE.
+pub(super) fn has_known_class(error: &ServerError) -> bool {
+    KNOWN_CLASSES.contains(&class(error))
+}
+
+/// Whether the server closed the connection with this error.
+pub(super) fn is_fatal(error: &ServerError) -> bool {
+    match error.parsed_severity() {
+        Some(Severity::Fatal | Severity::Panic) => true,
+        Some(_) | None => false,
+    }
+}
+
+/// Whether the server refused the connection because of an option in the connection string, whose name or value it does
+/// not know.
+pub(super) fn is_of_connection_settings(error: &ServerError) -> bool {
+    is_fatal(error) && ["22", "42"].contains(&class(error))
+}
+
+/// Whether the error concerns the server or its connections: it is out of resources, is shutting down, or its disks
+/// fail.
+fn is_of_the_server(error: &ServerError) -> bool {
+    let is_state =
+        ["08", "53", "58"].contains(&class(error)) || error.code().code().starts_with("57P");
+    is_fatal(error) || is_state && !is_of_a_language(error)
+}
+
+/// Whether a user-defined function raised the error, as `raise` does in PL/pgSQL. Such a function may choose any
+/// SQLSTATE.
+pub(super) fn is_raised(error: &ServerError) -> bool {
+    !is_of_the_server(error)
+        && (!has_known_class(error) || class(error) == "P0" || is_of_a_language(error))
+}
+
+/// Whether the code of a procedural language raised the error. If the server itself fails inside a function, the error
+/// names another source file.
+fn is_of_a_language(error: &ServerError) -> bool {
+    let file = error.file().unwrap_or_default();
+    let name = file.rsplit('/').next().unwrap_or_default();
+    !is_fatal(error)
+        && (LANGUAGES.contains(&name) || name.starts_with("plpy_") || name.starts_with("plv8"))
+}
+
+/// Whether a user-defined function raised the error, or the server failed inside one.
+pub(super) fn is_in_code_of_theirs(error: &ServerError) -> bool {
+    !is_of_the_server(error) && (is_raised(error) || is_nested(error))
+}
+
+/// Whether the error occurred inside a function, a trigger or one row of a COPY, and does not concern the statement as
+/// a whole.
+fn is_nested(error: &ServerError) -> bool {
+    let context = error.where_().unwrap_or_default();
+    // A server may add the parameters of the statement to the context.
+    context.lines().any(|line| !line.contains("$1 = "))
+}
+
+/// Whether the error concerns one row. A timeout, deadlock, conflict or cancellation concerns a row only if a function
+/// raised its SQLSTATE.
+pub(super) fn is_about_a_row(error: &ServerError) -> bool {
+    if is_out_of_memory(error) {
+        return true;
+    }
+    if is_of_the_server(error) {
+        return false;
+    }
+    if is_raised(error) || ["22", "23", "44", "54"].contains(&class(error)) {
+        return true;
+    }
+    match error.code().code() {
+        // Triggers written in C raise this SQLSTATE if they choose none.
+        "XX000" => true,
+        "42501" if is_row_security(error) => true,
+        "55P03" => false,
+        _ if is_of_a_value(error) => true,
+        _ => is_nested(error) && !["25", "40", "57", "XX"].contains(&class(error)),
+    }
+}
+
+/// Whether a type refused a value, though the SQLSTATE is one of the class for wrong SQL: `tsquery`, `ltree` and
+/// `regtype` use these. If the SQL itself is wrong, the error has a position in the statement.
+fn is_of_a_value(error: &ServerError) -> bool {
+    const OF_STATEMENTS: &[&str] = &["42501", "42809", "428C9", "42P10", "42P17"];
+    error.position().is_none()
+        && ["3F", "42"].contains(&class(error))
+        && !OF_STATEMENTS.contains(&error.code().code())
+}
+
+/// Whether the server could not allocate memory for a value. This counts as an error of one row. If the server has no
+/// memory at all, every row fails, and so does the run.
+fn is_out_of_memory(error: &ServerError) -> bool {
+    let file = error.file().unwrap_or_default();
+    !is_fatal(error)
+        && *error.code() == SqlState::OUT_OF_MEMORY
+        && ["mcxt.c", "aset.c", "generation.c", "bump.c"].contains(&file)
+}
+
+/// Whether a row security policy refused a row that was written.
+fn is_row_security(error: &ServerError) -> bool {
+    error.routine() == Some("ExecWithCheckOptions")
+}
+
+/// The function that failed, as the server names it in the error's context. Lines of the context that may contain
+/// values or SQL are skipped.
+pub(super) fn function(error: &ServerError) -> Option<&str> {
+    let is_plain =
+        |line: &&str| line.contains('(') && !line.contains(['"', '\'', '$', '\u{ab}', '\u{201e}']);
+    error.where_()?.lines().map(str::trim).find(is_plain)
+}

@@ -1,0 +1,52 @@
+//! Fills the temporary table of spare values, and builds the SQL for the rows that will get them.
+
+use crate::db::catalog::Column;
+use crate::db::{DbError, Local, Tx, param};
+
+use super::spare_values::TypeKind;
+use crate::engine::RunContext;
+
+/// The SQL after `from` for the local rows `l` of the rows `h` of `meter_sync_holder` that meet a condition.
+pub(in crate::engine) fn holders(run: &RunContext<'_>, condition: &str) -> String {
+    format!(
+        "pg_temp.meter_sync_holder h join pg_temp.meter_sync_plan p on p.n = h.n and {condition}
+join {} l on {} and {}",
+        run.relations.local,
+        run.relations.same_key("l", "p"),
+        run.scope.local_filter
+    )
+}
+
+pub(in crate::engine) async fn fill(local: &Tx<'_, Local>, spare: &str) -> Result<(), DbError> {
+    local.pin_path().await?;
+    local
+        .batch("-- drop the last free values\ndrop table if exists pg_temp.meter_sync_free")
+        .await?;
+    local.batch(spare).await?;
+    local
+        .batch("-- analyze the free values\nanalyze pg_temp.meter_sync_free")
+        .await?;
+    local.use_role_path().await
+}
+
+pub(in crate::engine) async fn kind(
+    local: &Tx<'_, Local>,
+    column: &Column,
+) -> Result<TypeKind, DbError> {
+    let params = [param::text(column.base_type.as_str())];
+    let found = local.query_opt(KIND, &params).await?;
+    Ok(found.map_or_else(
+        || TypeKind {
+            kind: "b".to_owned(),
+            category: "U".to_owned(),
+        },
+        |row| TypeKind {
+            kind: row.get(0),
+            category: row.get(1),
+        },
+    ))
+}
+
+const KIND: &str = "\
+-- look up what kind of type it is
+select t.typtype::text, t.typcategory::text from pg_catalog.pg_type t where t.oid = pg_catalog.to_regtype($1)::oid";

@@ -1,0 +1,377 @@
+//! Keeps the references of other tables' rows to their meter while its unique value is exchanged.
+//!
+//! A foreign key that cascades does this by itself. One that sets NULL or the default would lose the meter, although
+//! the value only moves to another row. The rows that refer to the meter are therefore noted before the exchange and
+//! get the new value afterwards. A foreign key that refuses the update is checked after all values have moved, if it
+//! can be deferred.
+
+use crate::db::catalog::Column;
+use crate::db::incoming_foreign_keys::IncomingForeignKey;
+use crate::db::{DbError, Local, RowFault, Tx, quote};
+
+use crate::engine::try_rows::Bad;
+use crate::engine::try_rows::{self, WriteOutcome};
+use crate::engine::{Relations, RunContext};
+
+/// Prepares an exchange that changes some of `columns` in the rows of `meter_sync_holder`. Returns the rows that cannot
+/// take part, because rows that refer to them would lose their meter.
+pub(in crate::engine) async fn prepare(
+    run: &RunContext<'_>,
+    columns: &[&Column],
+) -> Result<Bad, DbError> {
+    let local = run.local;
+    let refers = |reference: &IncomingForeignKey| {
+        let mut pairs = reference.columns.iter();
+        pairs.any(|(_, to)| columns.iter().any(|column| column.name == *to))
+    };
+    let mut refused = Vec::new();
+    let references = &run.relations.constraints.references;
+    if references.iter().any(|one| refers(one) && one.forgets()) {
+        hold(run).await?;
+    }
+    for (place, reference) in references.iter().enumerate() {
+        if !refers(reference) {
+            continue;
+        }
+        if can_wait(reference) {
+            let name = &reference.name;
+            let defer = format!("-- check a reference later\nset constraints {name} deferred");
+            local.batch(&defer).await?;
+        }
+        if changes_others(reference) {
+            local.batch(&note_own(run, place, reference)).await?;
+            continue;
+        }
+        refused.extend(lost_behind(run, reference).await?);
+        if !reference.forgets() {
+            continue;
+        }
+        if can_be_carried(reference) {
+            local.batch(&note(run, place, reference)).await?;
+        } else {
+            refused.extend(referred_to(run, reference).await?);
+        }
+    }
+    // Several foreign keys may refer to one row.
+    refused.sort_by_key(|(n, _)| *n);
+    refused.dedup_by_key(|(n, _)| *n);
+    Ok(refused)
+}
+
+/// Locks the rows of `meter_sync_holder`. A transaction that inserts a row that refers to them then waits until this
+/// one ends. The next statement sees all rows that referred to them before.
+async fn hold(run: &RunContext<'_>) -> Result<(), DbError> {
+    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let hold = format!(
+        "-- hold who may be referred to
+select pg_catalog.count(*) from (
+    select from pg_temp.meter_sync_holder h
+    join pg_temp.meter_sync_plan p on p.n = h.n
+    join {table} l on {} and {local_filter} order by p.n for update of l) k",
+        run.relations.same_key("l", "p")
+    );
+    run.local.query_one(&hold, &[]).await.map(drop)
+}
+
+/// Defers the foreign keys of these columns to other tables until [`finish`]. Returns whether any was deferred.
+pub(in crate::engine) async fn put_off(
+    run: &RunContext<'_>,
+    columns: &[&Column],
+) -> Result<bool, DbError> {
+    let mut are_some = false;
+    for outward in run
+        .relations
+        .constraints
+        .outward
+        .iter()
+        .filter(|to| to.is_deferrable)
+    {
+        let mut pairs = outward.columns.iter();
+        if pairs.any(|(from, _)| columns.iter().any(|column| column.name == *from)) {
+            let defer = format!(
+                "-- check a reference later\nset constraints {} deferred",
+                outward.name
+            );
+            // A constraint of the same name in another schema may not be deferrable.
+            let deferred = try_rows::if_possible(run.local, run.local.batch(&defer)).await?;
+            are_some |= deferred.is_some();
+        }
+    }
+    Ok(are_some)
+}
+
+/// Gives the noted rows of other tables the new values of their meters, restores the noted values of meters, and checks
+/// the deferred constraints.
+pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutcome, DbError> {
+    let local = run.local;
+    for (place, reference) in run.relations.constraints.references.iter().enumerate() {
+        if changes_others(reference) && is_noted(local, place).await? {
+            local.execute(&restore(place, reference), &[]).await?;
+        } else if reference.forgets() && is_noted(local, place).await? {
+            local.execute(&follow(run, place, reference), &[]).await?;
+            if !do_all_follow(run, place, reference).await? {
+                return Ok(WriteOutcome::NotWritten(Box::new(lost(reference))));
+            }
+        }
+    }
+    // Constraints are immediate again, as at the start of the plan.
+    local.batch(try_rows::CHECK).await?;
+    Ok(WriteOutcome::Written)
+}
+
+/// Whether an update of one of these columns changes other meters by a foreign key of the table to itself.
+pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Column]) -> bool {
+    let mut references = relations.constraints.references.iter();
+    references.any(|reference| {
+        let mut pairs = reference.columns.iter();
+        reference.is_own
+            && ["c", "n", "d"].contains(&reference.on_update.as_str())
+            && pairs.any(|(_, to)| columns.iter().any(|column| column.name == *to))
+    })
+}
+
+/// Drops the temporary tables with the rows that an earlier exchange noted.
+pub(in crate::engine) async fn forget(run: &RunContext<'_>) -> Result<(), DbError> {
+    for place in 0..run.relations.constraints.references.len() {
+        let drop = format!(
+            "-- forget who was noted\ndrop table if exists pg_temp.meter_sync_carried_{place}"
+        );
+        run.local.batch(&drop).await?;
+    }
+    Ok(())
+}
+
+/// Whether the row was refused because rows of other tables refer to it, directly or through further tables.
+pub(in crate::engine) fn is_blocked_by_references(relations: &Relations, fault: &RowFault) -> bool {
+    let constraints = &relations.constraints;
+    let ends = constraints.losing.iter().filter_map(|path| path.last());
+    let mut others = constraints
+        .references
+        .iter()
+        .filter(|reference| !reference.is_own)
+        .chain(ends);
+    fault
+        .rule
+        .as_ref()
+        .is_some_and(|rule| others.any(|reference| reference.constraint == *rule))
+}
+
+fn can_wait(reference: &IncomingForeignKey) -> bool {
+    reference.is_deferrable && reference.on_update == "a"
+}
+
+/// Whether an update of a meter changes the meters that refer to it, and their values, which come from the remote, can be
+/// restored afterwards. They cannot if the table has no primary key.
+fn changes_others(reference: &IncomingForeignKey) -> bool {
+    reference.is_own
+        && ["c", "n", "d"].contains(&reference.on_update.as_str())
+        && !reference.key.is_empty()
+}
+
+fn can_be_carried(reference: &IncomingForeignKey) -> bool {
+    !reference.key.is_empty() && reference.is_readable && reference.is_writable
+}
+
+/// The condition that row `c` refers to row `l`: `l.b = c.a and ..` over the columns of the foreign key, with its own
+/// operators and collations.
+pub(in crate::engine) fn refers(reference: &IncomingForeignKey) -> String {
+    refers_to(reference, "c", "l")
+}
+
+/// The condition that the row named `from` refers to the row named `to` by the foreign key.
+fn refers_to(reference: &IncomingForeignKey, from: &str, to: &str) -> String {
+    let pairs = reference.columns.iter().zip(&reference.compared);
+    let pairs = pairs.map(|((refers, referred), (equals, collation))| {
+        let (refers, referred) = (quote::identifier(refers), quote::identifier(referred));
+        format!("{to}.{referred} {equals} {from}.{refers}{collation}")
+    });
+    pairs.collect::<Vec<_>>().join(" and ")
+}
+
+/// The SQL after `from` for the rows `c` of another table that refer to the rows `h` of `meter_sync_holder`.
+fn referring(run: &RunContext<'_>, reference: &IncomingForeignKey) -> String {
+    let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let (local_row, refers) = (run.relations.same_key("l", "p"), refers(reference));
+    format!(
+        "pg_temp.meter_sync_holder h
+join pg_temp.meter_sync_plan p on p.n = h.n
+join {local} l on {local_row} and {local_filter}
+join {} c on {refers}",
+        reference.table
+    )
+}
+
+fn note(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
+    let key = quote::list(&reference.key, "", |name| {
+        let at = reference.key.iter().position(|known| known == name);
+        format!(", c.{} as k{}", quote::identifier(name), at.unwrap_or(0))
+    });
+    let rows = format!("select h.n{key} from {}", referring(run, reference));
+    format!(
+        "-- note who refers to the rows
+create temp table if not exists meter_sync_carried_{place} on commit drop as {rows} with no data;
+insert into pg_temp.meter_sync_carried_{place} {rows}"
+    )
+}
+
+/// SQL that stores in a temporary table the values by which meters outside of the plan refer to the meters of the
+/// exchange.
+fn note_own(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
+    let relations = run.relations;
+    let keys = (0..)
+        .zip(&reference.key)
+        .map(|(at, name): (usize, _)| format!("c.{} as k{at}", quote::identifier(name)));
+    let values = (0..)
+        .zip(&reference.columns)
+        .map(|(at, (from, _)): (usize, _)| format!("c.{} as v{at}", quote::identifier(from)));
+    let columns: Vec<String> = keys.chain(values).collect();
+    let is_planned = quote::list(&relations.key, " and ", |name| {
+        let (here, there) = (quote::identifier(name), relations.column("o", name));
+        format!("c.{here} {} {there}", relations.equals(name))
+    });
+    let rows = format!(
+        "select {} from {}
+where not exists (select from pg_temp.meter_sync_plan o where {is_planned})",
+        columns.join(", "),
+        referring(run, reference)
+    );
+    format!(
+        "-- note what meters say of each other
+create temp table if not exists meter_sync_carried_{place} on commit drop as {rows} with no data;
+insert into pg_temp.meter_sync_carried_{place} {rows}"
+    )
+}
+
+/// SQL that gives the meters noted by [`note_own`] their noted values back.
+fn restore(place: usize, reference: &IncomingForeignKey) -> String {
+    let set: Vec<String> = (0..)
+        .zip(&reference.columns)
+        .map(|(at, (from, _)): (usize, _)| format!("{} = k.v{at}", quote::identifier(from)))
+        .collect();
+    format!(
+        "-- let meters say of each other what they said
+update {} c set {} from pg_temp.meter_sync_carried_{place} k where {}",
+        reference.table,
+        set.join(", "),
+        noted_row(reference)
+    )
+}
+
+async fn is_noted(local: &Tx<'_, Local>, place: usize) -> Result<bool, DbError> {
+    let sql = format!(
+        "-- look for noted rows
+select pg_catalog.to_regclass('pg_temp.meter_sync_carried_{place}') is not null"
+    );
+    Ok(local.query_one(&sql, &[]).await?.get(0))
+}
+
+fn follow(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
+    let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let set: Vec<String> = reference
+        .columns
+        .iter()
+        .map(|(from, to)| format!("{} = l.{}", quote::identifier(from), quote::identifier(to)))
+        .collect();
+    format!(
+        "-- let what refers to the rows follow them
+update {} c set {}
+from pg_temp.meter_sync_carried_{place} k, pg_temp.meter_sync_plan p, {local} l
+where {} and p.n = k.n and {} and {local_filter}",
+        reference.table,
+        set.join(", "),
+        noted_row(reference),
+        run.relations.same_key("l", "p")
+    )
+}
+
+/// Whether every noted row refers to its meter again. If not, a trigger may have changed or skipped the row.
+async fn do_all_follow(
+    run: &RunContext<'_>,
+    place: usize,
+    reference: &IncomingForeignKey,
+) -> Result<bool, DbError> {
+    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let sql = format!(
+        "-- look whether all follow
+select not exists (
+    select from pg_temp.meter_sync_carried_{place} k
+    join pg_temp.meter_sync_plan p on p.n = k.n
+    join {table} l on {} and {local_filter}
+    where not exists (select from {} c where {} and {}))",
+        run.relations.same_key("l", "p"),
+        reference.table,
+        noted_row(reference),
+        refers(reference)
+    );
+    Ok(run.local.query_one(&sql, &[]).await?.get(0))
+}
+
+/// A condition that holds if `c` is the noted row `k`.
+fn noted_row(reference: &IncomingForeignKey) -> String {
+    let key = (0..).zip(&reference.key).map(|(at, name): (usize, _)| {
+        format!("c.{} {} k.k{at}", quote::identifier(name), quote::EQUALS)
+    });
+    key.collect::<Vec<_>>().join(" and ")
+}
+
+fn lost(reference: &IncomingForeignKey) -> RowFault {
+    RowFault {
+        message: format!(
+            "table {} refers to the old value and would lose the meter (foreign key {}); give the table a primary key and let our role see and update all its rows, or make the foreign key cascade",
+            reference.table, reference.constraint
+        ),
+        rule: Some(reference.constraint.clone()),
+        ..RowFault::default()
+    }
+}
+
+/// Returns the rows of `meter_sync_holder` to which rows of the other table refer. These rows would lose their meter.
+/// If our role cannot read the other table, returns all rows of `meter_sync_holder`.
+async fn referred_to(run: &RunContext<'_>, reference: &IncomingForeignKey) -> Result<Bad, DbError> {
+    let rows = match reference.is_readable {
+        true => format!("select distinct h.n from {}", referring(run, reference)),
+        false => HOLDERS.to_owned(),
+    };
+    refused(run.local, &rows, &lost(reference)).await
+}
+
+const HOLDERS: &str = "select h.n from pg_temp.meter_sync_holder h";
+
+/// Returns the rows of `meter_sync_holder` whose update would detach rows further away: rows that refer to those rows
+/// which refer to a meter by the foreign key `first`. Rows further away are not noted, so they could not be attached
+/// again.
+async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result<Bad, DbError> {
+    let mut bad = Bad::new();
+    let paths = run.relations.constraints.losing.iter();
+    for path in paths.filter(|path| path.first() == Some(first)) {
+        let mut from = referring(run, first);
+        let mut last = ("c".to_owned(), first);
+        for (place, next) in (1..).zip(path.iter().skip(1)) {
+            let row = format!("c{place}");
+            let refers = refers_to(next, &row, &last.0);
+            from = format!("{from}\njoin {} {row} on {refers}", next.table);
+            last = (row, next);
+        }
+        let rows = match path.iter().all(|reference| reference.is_readable) {
+            true => format!("select distinct h.n from {from}"),
+            false => HOLDERS.to_owned(),
+        };
+        let fault = RowFault {
+            message: format!(
+                "table {} depends on the old value by way of {} and would lose its row (foreign key {}); make the foreign keys cascade",
+                last.1.table, first.table, last.1.constraint
+            ),
+            rule: Some(last.1.constraint.clone()),
+            ..RowFault::default()
+        };
+        bad.extend(refused(run.local, &rows, &fault).await?);
+    }
+    Ok(bad)
+}
+
+/// Returns the rows that a query finds, each with a copy of the fault.
+async fn refused(local: &Tx<'_, Local>, rows: &str, fault: &RowFault) -> Result<Bad, DbError> {
+    let sql = format!("-- find the rows that others refer to\n{rows}");
+    let rows = local.query(&sql, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), fault.clone())).collect())
+}

@@ -1,0 +1,340 @@
+//! Releases unique values that other meters need from inactive meters that are missing on the remote. Meters need such
+//! a value if a meter was entered again on the remote under another key.
+//!
+//! The value is set to NULL, and the change is recorded. A value is kept if its column is not nullable, or if rows
+//! refer to the meter by it: these rows would lose their meter.
+
+use crate::db::catalog::Column;
+use crate::db::computed_expressions::InputColumn;
+use crate::db::row_constraints::UniquenessRule;
+use crate::db::{DbError, lossless_json, param, quote};
+
+use super::collisions::{as_view, collide, entries, movable, wanted};
+use super::keep_references;
+use crate::engine::plan::Step;
+use crate::engine::record_changes::{self, ValueForm};
+use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::{Relations, RunContext, digest};
+
+/// The values that were released so far.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct ClearedValues {
+    /// The temporary tables of released values, each with the name of the column that was cleared.
+    given_up: Vec<(String, String)>,
+    /// The highest number of a recorded change.
+    last: i64,
+    /// How many values were released.
+    rows: i64,
+}
+
+impl ClearedValues {
+    /// Nothing is released yet. `last` is the highest number of a row of the plan.
+    pub(in crate::engine) fn after(last: i64) -> Self {
+        Self {
+            last,
+            ..Self::default()
+        }
+    }
+}
+
+/// A condition for a local row `l` that is inactive and missing on the remote.
+pub(in crate::engine) fn is_gone(run: &RunContext<'_>) -> String {
+    let relations = run.relations;
+    let (unmatched, staged) = (relations.same_key("l", "u"), relations.same_key("l", "s"));
+    format!(
+        "(l.{} is not true and (exists (select from pg_temp.meter_sync_unmatched u where {unmatched})
+ or {} and not exists (select from pg_temp.meter_sync_stage s where {staged})
+ and not exists (select from pg_temp.meter_sync_aside s where {staged})))",
+        quote::identifier(&relations.active),
+        digest::is_remembered_as_gone(run)
+    )
+}
+
+/// Releases the values that rows of a step need and that meters missing on the remote hold. Does nothing if the setting
+/// `release_unique` is off. Returns how many values were released.
+pub(in crate::engine) async fn release(
+    run: &RunContext<'_>,
+    step: Step,
+    released: &mut ClearedValues,
+) -> Result<i64, DbError> {
+    let local = run.local;
+    if !run.job.limits.release_unique {
+        return Ok(0);
+    }
+    let before = released.rows;
+    for rule in &run.relations.constraints.exclusive {
+        for column in movable(run, rule) {
+            if !column.is_nullable {
+                continue;
+            }
+            let table = format!("meter_sync_released_{}", released.given_up.len());
+            let find = find(run, rule, step, column);
+            if as_view(local, &find).await?.is_none() {
+                continue;
+            }
+            let fill = fill(run.relations, &table);
+            let found = try_rows::if_possible(local, local.batch(&fill)).await?;
+            if found.is_none() {
+                continue;
+            }
+            let rows = give_up(run, column, &table).await?;
+            released.given_up.push((table, column.name.clone()));
+            if rows > 0 {
+                record(run, released).await?;
+                released.rows += rows;
+                break;
+            }
+        }
+    }
+    Ok(released.rows - before)
+}
+
+/// Builds a query of the meters that hold a value needed by a row of the plan. It returns the meter's key, the value as
+/// `old`, and the number of the row that needs the value as `n`.
+fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column) -> String {
+    let relations = run.relations;
+    let Relations { local, key, .. } = relations;
+    let local_filter = &run.scope.local_filter;
+    let values = key.iter().chain([&column.name]);
+    let values: Vec<String> = values.map(|name| relations.column("l", name)).collect();
+    let from = format!(
+        "{local} l where {local_filter} and {} and {}",
+        is_gone(run),
+        is_unreferenced(relations, column)
+    );
+    let held = entries(
+        rule,
+        &values,
+        |read: &InputColumn| relations.column("l", &read.name),
+        &from,
+    );
+    let keys: Vec<String> = (1..)
+        .zip(key)
+        .map(|(place, name): (usize, _)| format!("b.v{place} as {}", relations.place(name)))
+        .collect();
+    format!(
+        "select a.v1 as n, {}, b.v{} as old from {} a join {held} b on {}",
+        keys.join(", "),
+        key.len() + 1,
+        wanted(run, rule, step),
+        collide(rule, "a", "b")
+    )
+}
+
+/// SQL that stores the meters of `meter_sync_found` in a temporary table, each meter once and numbered by `k`.
+fn fill(relations: &Relations, table: &str) -> String {
+    let places = relations.places(&relations.key);
+    format!(
+        "-- find values to be given up
+create temp table {table} on commit drop as
+select pg_catalog.row_number() over () as k, f.* from (
+    select distinct on ({places}) f.* from pg_temp.meter_sync_found f order by {places}
+) f;
+analyze pg_temp.{table}"
+    )
+}
+
+/// A condition for a local row `l` that no row refers to by this column. A table that our role cannot read counts as
+/// referring to it.
+pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column) -> String {
+    let references = relations.constraints.references.iter().filter(|reference| {
+        let mut pairs = reference.columns.iter();
+        pairs.any(|(_, to)| *to == column.name)
+    });
+    let conditions = references.map(|reference| match reference.is_readable {
+        true => format!(
+            "not exists (select from {} c where {})",
+            reference.table,
+            keep_references::refers(reference)
+        ),
+        false => "false".to_owned(),
+    });
+    let conditions: Vec<String> = conditions.collect();
+    match conditions.is_empty() {
+        true => "true".to_owned(),
+        false => conditions.join(" and "),
+    }
+}
+
+/// Sets the column to NULL for the meters in the temporary table, and deletes from that table the meters that keep
+/// their value. Returns how many meters were cleared.
+async fn give_up(run: &RunContext<'_>, column: &Column, table: &str) -> Result<i64, DbError> {
+    let RunContext {
+        local, relations, ..
+    } = *run;
+    let (meters, local_filter) = (&relations.local, &run.scope.local_filter);
+    // These row locks make a transaction that wants to refer to the rows wait. The statement that clears the values
+    // sees all references committed before.
+    let hold = format!(
+        "-- hold who gives a value up
+select pg_catalog.count(*) from (
+    select from pg_temp.{table} f join {meters} l on {} and {local_filter} order by f.k for update of l) k",
+        relations.same_key("l", "f")
+    );
+    local.query_one(&hold, &[]).await?;
+    let clear = RowRangeStatement {
+        sql: format!(
+            "-- give unique values up
+update {meters} l set {} = null from pg_temp.{table} f
+where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2 and {}",
+            quote::identifier(&column.name),
+            relations.same_key("l", "f"),
+            quote::identifier(&relations.active),
+            is_unreferenced(relations, column)
+        ),
+        has_gaps: false,
+        checks: !relations.stores_rows_unchanged,
+    };
+    let count = format!(
+        "-- count the values to be given up\nselect pg_catalog.count(*) from pg_temp.{table}"
+    );
+    let last: i64 = local.query_one(&count, &[]).await?.get(0);
+    let all = vec![RowRange { first: 1, last }];
+    let limit = usize::try_from(last).unwrap_or(usize::MAX);
+    let kept = try_rows::all_but_the_bad(local, all, limit, "select", &clear).await?;
+    let kept: Vec<i64> = kept.unwrap_or_default().iter().map(|(k, _)| *k).collect();
+    // A trigger may have kept a value, too.
+    let forget = format!(
+        "-- forget the values that are kept
+delete from pg_temp.{table} f where f.k = any ($1) or exists (
+    select from {meters} l where {} and {local_filter} and l.{} is not null)",
+        relations.same_key("l", "f"),
+        quote::identifier(&column.name)
+    );
+    let forgotten = local.execute(&forget, &[param::bigints(&kept)]).await?;
+    Ok(last - i64::try_from(forgotten).unwrap_or(last))
+}
+
+/// Records the values of the temporary table that was filled last. If the meter's deactivation is recorded, the value
+/// is added to it. Otherwise, it is recorded as an update of its own.
+async fn record(run: &RunContext<'_>, released: &mut ClearedValues) -> Result<(), DbError> {
+    let local = run.local;
+    let Some((table, column)) = released.given_up.last() else {
+        return Ok(());
+    };
+    let as_recorded = as_recorded(run, table).await?;
+    let name = quote::literal(column);
+    let old = record_changes::recorded("f.old", "f.old::text", ValueForm::Json);
+    let before = as_recorded(&format!("pg_catalog.jsonb_build_object({name}, {old})"));
+    let after = format!("pg_catalog.jsonb_build_object({name}, null)");
+    let same_key = run.relations.same_key("p", "f");
+    let merge = format!(
+        "-- record values given up with a deactivation
+update meter_sync.meter_sync_change g set before = g.before || {before}, after = g.after || {after}
+from pg_temp.{table} f join pg_temp.meter_sync_plan p on {same_key} and p.step = 0
+where g.run_id = $1 and g.n = p.n"
+    );
+    let add = format!(
+        "-- record values given up
+insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
+select $1, $2 + f.k, 'update', {}, {before}, {after} from pg_temp.{table} f
+where not exists (
+    select from pg_temp.meter_sync_plan p
+    join meter_sync.meter_sync_change g on g.run_id = $1 and g.n = p.n
+    where {same_key} and p.step = 0)
+order by f.k limit $3",
+        as_recorded(&run.relations.key_json("f"))
+    );
+    let run_id = run.job.run_id.as_uuid();
+    local.execute(&merge, &[param::uuid(run_id)]).await?;
+    let limit = i64::from(run.job.limits.change_limit);
+    let params = [
+        param::uuid(run_id),
+        param::bigint(released.last),
+        param::bigint(limit),
+    ];
+    local.execute(&add, &params).await?;
+    let count = format!(
+        "-- number what comes next\nselect coalesce(pg_catalog.max(f.k), 0) from pg_temp.{table} f"
+    );
+    let rows: i64 = local.query_one(&count, &[]).await?.get(0);
+    released.last += rows;
+    Ok(())
+}
+
+/// Returns a function that makes an SQL expression fit to be recorded. If the table has values that cannot be converted
+/// to UTF-8, the function escapes values to ASCII. Otherwise, it changes nothing.
+async fn as_recorded(run: &RunContext<'_>, table: &str) -> Result<fn(&str) -> String, DbError> {
+    let local = run.local;
+    let key = run.relations.key_json("f");
+    let show = format!(
+        "-- look whether the values given up can be shown
+select pg_catalog.count(pg_catalog.convert_to(pg_catalog.concat({key}, f.old), 'UTF8')) from pg_temp.{table} f"
+    );
+    Ok(match local.is_utf8() {
+        false
+            if try_rows::if_possible(local, local.query(&show, &[]))
+                .await?
+                .is_none() =>
+        {
+            in_ascii
+        }
+        _ => str::to_owned,
+    })
+}
+
+fn in_ascii(value: &str) -> String {
+    format!("{}::jsonb", lossless_json::in_ascii(value))
+}
+
+/// Gives released values back to their meters if the rows that needed them were rejected, and removes the release from
+/// the recorded changes.
+pub(in crate::engine) async fn give_back(
+    run: &RunContext<'_>,
+    released: &ClearedValues,
+    rejected: &[i64],
+) -> Result<(), DbError> {
+    let RunContext {
+        local, relations, ..
+    } = *run;
+    if released.rows == 0 || rejected.is_empty() {
+        return Ok(());
+    }
+    let (meters, local_filter) = (&relations.local, &run.scope.local_filter);
+    for (table, column) in &released.given_up {
+        let name = quote::identifier(column);
+        let give_back = RowRangeStatement {
+            sql: format!(
+                "-- give a value back
+update {meters} l set {name} = f.old from pg_temp.{table} f
+where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
+                relations.same_key("l", "f")
+            ),
+            has_gaps: false,
+            checks: !relations.stores_rows_unchanged,
+        };
+        let list = format!(
+            "-- list the values of rejected rows\nselect f.k from pg_temp.{table} f where f.n = any ($1)"
+        );
+        for row in local.query(&list, &[param::bigints(rejected)]).await? {
+            let k: i64 = row.get(0);
+            let one = RowRange { first: k, last: k };
+            if let WriteOutcome::Written =
+                try_rows::attempt(local, give_back.run(local, one)).await?
+            {
+                unrecord(run, table, column, k).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn unrecord(run: &RunContext<'_>, table: &str, column: &str, k: i64) -> Result<(), DbError> {
+    let (key, name) = (run.relations.key_json("f"), quote::literal(column));
+    let (equals, escaped) = (quote::EQUALS, in_ascii(&key));
+    let is_key = format!("(g.key {equals} {key} or g.key {equals} {escaped})");
+    let of_it = format!("where f.k = $2 and g.run_id = $1 and {is_key}");
+    let params = [param::uuid(run.job.run_id.as_uuid()), param::bigint(k)];
+    let split = format!(
+        "-- take a value given back from a deactivation
+update meter_sync.meter_sync_change g set before = g.before - {name}::text, after = g.after - {name}::text
+from pg_temp.{table} f {of_it} and g.action = 'deactivate'"
+    );
+    run.local.execute(&split, &params).await?;
+    let delete = format!(
+        "-- take a value given back from the changes
+delete from meter_sync.meter_sync_change g using pg_temp.{table} f
+{of_it} and g.action = 'update' and pg_catalog.jsonb_exists(g.before, {name})"
+    );
+    run.local.execute(&delete, &params).await.map(drop)
+}

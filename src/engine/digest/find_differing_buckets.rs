@@ -1,0 +1,121 @@
+//! Finds the buckets that differ: compares both sides by hashes of their rows, or of the keys only. Each server hashes
+//! its own rows, both at the same time.
+//!
+//! Two different rows count as equal if their hashes collide, with a probability of about 2^-64 per row. Each run uses
+//! another seed, so rows that collide once do not collide again. In addition, contents are compared by two hashes from
+//! time to time (`compare_contents`).
+
+use crate::db::{DbError, Local, Remote, Tx, both};
+use crate::engine::{Job, Relations, RunContext, SyncError};
+
+use super::buckets::{Buckets, DifferingBuckets};
+use super::row_hash::{HashFunction, HashMode, HashedColumns, Hasher, RowSide};
+use super::sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
+use super::{DigestVerdict, compare_sums, is_remembered_as_gone};
+use crate::store::tombstones;
+
+/// Compares this part of the rows on both sides. `rows` is the approximate number of local rows, which decides how
+/// many buckets are used.
+pub(super) async fn compare(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    what: HashedColumns,
+    rows: i64,
+) -> Result<DigestVerdict, SyncError> {
+    let relations = run.relations;
+    let there_rows = format!(
+        "{} r where {}",
+        relations.remote_from, run.scope.remote_filter
+    );
+    let here_rows = local_rows(run).await?;
+    let mut mode = HashMode::USUAL;
+    loop {
+        let hasher = hasher(run.job, mode);
+        let buckets = Buckets::of(rows, hasher);
+        let summed = |row, rows: &str| SumQuery {
+            bucket: buckets.number(relations, row),
+            hash: what.hash(hasher, relations, row),
+            // Two equal rows cancel each other out in the sum of hashes, but not in the number of rows.
+            number: hasher.pair("b.n", "b.rows"),
+            rows: rows.to_owned(),
+        };
+        let there = summed(RowSide::Remote, &there_rows);
+        let here = summed(RowSide::Local, &here_rows);
+        let opened = sum_cursor::open_both(
+            SumCursor::open(remote, &there),
+            SumCursor::open(run.local, &here),
+        );
+        match opened.await? {
+            Some((there, here))
+                if mode.function == HashFunction::Server
+                    && there.total.probe != here.total.probe =>
+            {
+                mode.function = HashFunction::Portable;
+                both(there.close(), here.close()).await?;
+            }
+            Some((there, here)) => {
+                return Ok(differing(buckets, what, relations, there, here).await?);
+            }
+            None if mode.casts && relations.has_one_text_a_key => mode.casts = false,
+            None => return Ok(DigestVerdict::Unknown),
+        }
+    }
+}
+
+/// Returns the hasher of the job's run, whose seed is taken from the run's id.
+pub(super) fn hasher(job: &Job<'_>, mode: HashMode) -> Hasher {
+    Hasher {
+        // The second half of a UUIDv7 is random.
+        seed: job.run_id.as_uuid().as_u64_pair().1,
+        bits: job.hash_bits,
+        mode,
+    }
+}
+
+async fn differing(
+    buckets: Buckets,
+    what: HashedColumns,
+    relations: &Relations,
+    mut there: SumCursor<'_, '_, Remote>,
+    mut here: SumCursor<'_, '_, Local>,
+) -> Result<DigestVerdict, DbError> {
+    let remote_rows = there.total.rows;
+    if there.total.is_of_same_rows(&here.total) {
+        both(there.close(), here.close()).await?;
+        return Ok(DigestVerdict::Equal(remote_rows));
+    }
+    let (chunks_there, chunks_here) = both(there.chunks(), here.chunks()).await?;
+    let mut numbers = Vec::new();
+    for chunks in compare_sums::unequal(&chunks_there, &chunks_here).chunks(CHUNKS_AT_A_TIME) {
+        let (there, here) = both(there.buckets(chunks), here.buckets(chunks)).await?;
+        numbers.extend(compare_sums::unequal(&there, &here));
+    }
+    both(there.close(), here.close()).await?;
+    // If equal keys may be spelt differently, one meter may lie in different buckets on the two sides. If the totals
+    // differ but no bucket does, the differences of several buckets have cancelled each other out.
+    if !relations.has_exact_key || numbers.is_empty() {
+        return Ok(DigestVerdict::Unclear);
+    }
+    Ok(DigestVerdict::DifferingBuckets(DifferingBuckets {
+        what,
+        buckets,
+        numbers,
+        remote_rows,
+    }))
+}
+
+/// The local rows to compare with remote rows, as SQL for `from`: the tenant's rows that have a key, without inactive
+/// rows that have a tombstone. Rows without a key are left out because no remote row can match them.
+pub(super) async fn local_rows(run: &RunContext<'_>) -> Result<String, DbError> {
+    let (table, filter, has_key) = (
+        &run.relations.local,
+        &run.scope.local_filter,
+        run.relations.has_key("l"),
+    );
+    let rows = format!("{table} l where {filter} and {has_key}");
+    let has_tombstones = tombstones::are_known(run.local, run.job.tenant, table).await?;
+    Ok(match has_tombstones {
+        true => format!("{rows} and not {}", is_remembered_as_gone(run)),
+        false => rows,
+    })
+}

@@ -1,0 +1,124 @@
+//! Finds the rows in the differing buckets that differ. The other rows of these buckets are then not read.
+//!
+//! Each side lists the rows in these buckets. An entry of the list is a tag, made from the row's key, and a hash of the
+//! row's contents. If one side lists an entry that the other does not, the rows with this tag differ. Rows with the
+//! same key have the same tag, so duplicate keys of the remote are found together.
+
+use std::pin::pin;
+
+use crate::db::{DbError, Remote, Side, Tx, both};
+use crate::engine::{RowSelection, RunContext, SyncError};
+
+use super::buckets::DifferingBuckets;
+use super::compare_sums::{self, Sums};
+use super::find_differing_buckets;
+use super::row_hash::RowSide;
+use super::sum_cursor::grouped_by_hash;
+
+/// If at most this many buckets differ, all their rows are read at once, because listing the rows first would take
+/// longer. With a distant remote, a list takes another round trip, but reading whole buckets takes bandwidth, which is
+/// assumed to be low. So this number is small. With a near remote, a list takes another scan of the table, so the
+/// number is larger.
+const FEW_BUCKETS: usize = 16;
+/// The same for a near remote, where listing costs one more scan of the table.
+const FEW_BUCKETS_NEAR: usize = 1024;
+/// If the differing buckets have more rows than this, they are not listed but read. The entries of so many rows take
+/// some megabytes.
+const MOST_LISTED: i64 = 200_000;
+
+/// Narrows the differing buckets down to the rows that differ. Returns:
+/// - the rows that differ;
+/// - all rows in these buckets, if listing them first would take longer or fails;
+/// - `None` if all rows of the table must be read.
+pub(super) async fn narrow(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    differing: &DifferingBuckets,
+) -> Result<Option<RowSelection>, SyncError> {
+    let Some(selection) = differing.selection(run.relations) else {
+        return Ok(None);
+    };
+    let few = match remote.is_near() {
+        true => FEW_BUCKETS_NEAR,
+        false => FEW_BUCKETS,
+    };
+    if differing.numbers.len() <= few || differing.rows() > MOST_LISTED {
+        return Ok(Some(selection));
+    }
+    let sql = |row| statement(run, differing, &selection, row);
+    let (there, here) = (sql(RowSide::Remote), sql(RowSide::Local));
+    let (there, here) = both(list(remote, &there), list(run.local, &here)).await?;
+    let (Some(there), Some(here)) = (there, here) else {
+        return Ok(Some(selection));
+    };
+    let tags = compare_sums::unmatched(&there, &here);
+    let tags: Vec<String> = tags
+        .iter()
+        .map(|tag| tag.cast_signed().to_string())
+        .collect();
+    let tags = tags.join(",");
+    Ok(Some(differing.pick(|row| {
+        let tag = differing.buckets.tag(run.relations, row);
+        format!(
+            "{tag} operator(pg_catalog.=) any (select pg_catalog.unnest('{{{tags}}}'::integer[]))"
+        )
+    })))
+}
+
+/// The number of groups in which entries are sent. Each group is one row of the COPY and takes some kilobytes.
+const GROUPS: u32 = 256;
+
+fn statement(
+    run: &RunContext<'_>,
+    differing: &DifferingBuckets,
+    selection: &RowSelection,
+    row: RowSide,
+) -> String {
+    let relations = run.relations;
+    let (from, filter, within) = match row {
+        RowSide::Remote => (
+            format!("{} r", relations.remote_from),
+            &run.scope.remote_filter,
+            &selection.remote,
+        ),
+        RowSide::Local => (
+            format!("{} l", relations.local),
+            &run.scope.local_filter,
+            &selection.local,
+        ),
+    };
+    let tag = differing.buckets.tag(relations, row);
+    let hasher = find_differing_buckets::hasher(run.job, differing.buckets.mode());
+    let hash = differing.what.hash(hasher, relations, row);
+    format!(
+        "-- compare the rows
+copy (
+    select pg_catalog.encode(pg_catalog.string_agg(pg_catalog.int4send(t.tag) || pg_catalog.int8send(t.hash), ''), 'hex')
+    from (select {tag} as tag, {hash} as hash from {from} where {filter} and {within}) t
+    group by t.tag & {}
+) to stdout",
+        GROUPS - 1
+    )
+}
+
+/// Runs a statement that lists entries, and sorts them. Returns `None` if the statement cannot be computed (see
+/// [`grouped_by_hash`]).
+async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
+    let listed = grouped_by_hash(tx, entries(tx, sql));
+    Ok(listed.await?.flatten())
+}
+
+async fn entries<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
+    let mut pieces = pin!(tx.copy_out(sql).await?);
+    let mut entries = Sums::new();
+    let mut digits = 0;
+    while let Some(piece) = tx.next(&mut pieces, "compare the rows").await? {
+        let text = str::from_utf8(&piece).unwrap_or_default().trim_end();
+        digits += text.len();
+        entries.extend(compare_sums::read([text]));
+    }
+    entries.sort_unstable();
+    // An entry that could not be read would look like one that this side does not have.
+    let are_whole = entries.len() * compare_sums::ENTRY_DIGITS == digits;
+    Ok(are_whole.then_some(entries))
+}

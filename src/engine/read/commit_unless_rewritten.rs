@@ -1,0 +1,35 @@
+//! Commits the remote transaction, unless a table was rewritten after its snapshot was taken and before it first read
+//! the table.
+//!
+//! Some tables cannot be locked before the snapshot is taken: those that a view, policy or function reads by itself,
+//! and those of which the role may read only some columns (see `relations::locks`). If such a table was truncated or
+//! rewritten meanwhile, it looks empty in the snapshot (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). A
+//! rewrite is recognised by the table's file: the catalog shows the file as of the snapshot, and `pg_relation_filenode`
+//! shows the current file. This does not work for a foreign table, so the run waits for it instead (see
+//! `relations::locks`).
+
+use crate::db::{Remote, Tx};
+
+use crate::engine::SyncError;
+
+const LOOK: &str = "\
+-- look for tables that were rewritten
+select l.relation::pg_catalog.regclass::pg_catalog.text
+from pg_catalog.pg_locks l
+left join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) l.relation
+where l.pid operator(pg_catalog.=) pg_catalog.pg_backend_pid() and l.locktype operator(pg_catalog.=) 'relation'
+  and (c.oid is null or c.relkind in ('r', 'm') and c.relfilenode operator(pg_catalog.<>) 0::pg_catalog.oid
+       and c.relfilenode operator(pg_catalog.<>) pg_catalog.pg_relation_filenode(c.oid))
+limit 1";
+
+/// Commits the remote transaction. Fails if a table was rewritten.
+pub(in crate::engine) async fn commit_unless_rewritten(
+    remote: Tx<'_, Remote>,
+) -> Result<(), SyncError> {
+    let found = remote.simple(LOOK).await?;
+    if let Some(row) = found.first() {
+        let table = row.get(0).unwrap_or_default().to_owned();
+        return Err(SyncError::Rewritten(table));
+    }
+    Ok(remote.commit().await?)
+}

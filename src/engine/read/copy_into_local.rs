@@ -1,0 +1,59 @@
+//! Copies rows that are in memory into a local table.
+
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::SinkExt;
+
+use crate::db::{DbError, Local, Tx};
+use crate::model::saturating_i64;
+
+use super::choose_copy_format::Format;
+use super::split_copy_data;
+
+/// The table into which rows are relayed.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) enum CopyTarget {
+    /// The local table itself.
+    Meters,
+    /// The staging table.
+    Stage,
+}
+
+/// How many bytes are passed on to the local server at a time.
+pub(in crate::engine) const PIECE_BYTES: usize = 64 * 1024;
+
+/// Copies rows that are in memory to the local server, and returns their number.
+pub(in crate::engine) async fn copy_again(
+    local: &Tx<'_, Local>,
+    write: &str,
+    format: &Format,
+    rows: &[Bytes],
+) -> Result<i64, DbError> {
+    let mut sink = pin!(local.copy_in(write).await?);
+    let (head, tail) = (split_copy_data::head(format), split_copy_data::tail(format));
+    let (head, tail) = (Bytes::from_static(head), Bytes::from_static(tail));
+    let mut piece = BytesMut::new();
+    for row in [&head].into_iter().chain(rows).chain([&tail]) {
+        piece.extend_from_slice(row);
+        if piece.len() >= PIECE_BYTES {
+            patiently(local, sink.send(piece.split().freeze())).await?;
+        }
+    }
+    patiently(local, sink.send(piece.freeze())).await?;
+    let rows = patiently(local, sink.finish()).await?;
+    Ok(saturating_i64(rows))
+}
+
+/// Waits for the local server to finish a step of a COPY. Fails after `local.patience()`, the longest wait for any
+/// answer.
+pub(in crate::engine) async fn patiently<T>(
+    local: &Tx<'_, Local>,
+    taken: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, DbError> {
+    let doing = "stage the meters";
+    match tokio::time::timeout(local.patience(), taken).await {
+        Ok(taken) => taken.map_err(|error| local.failed(doing, error)),
+        Err(_elapsed) => Err(DbError::silence::<Local>(doing, local.patience())),
+    }
+}

@@ -1,0 +1,44 @@
+//! Selects the local rows that a [`RowSelection`] covers. From these, the plan picks those that are missing on the
+//! remote.
+
+use crate::db::{DbError, quote};
+
+use super::{RowSelection, RunContext};
+
+/// The temporary table that [`select`] creates.
+pub(super) const TABLE: &str = "pg_temp.meter_sync_candidate";
+
+/// Selects the local rows of the selection into a temporary table. This is done while the remote looks for the rows to
+/// send, so that the plan need not search the local table afterwards.
+///
+/// Another session may change a row after it was selected. If the plan would deactivate that row, the change is found
+/// when the rows of the plan are locked, and the plan is made again from the local table itself. A row that is added or
+/// activated after the selection is left to the next run, as is a row that is added after the plan.
+pub(super) async fn select(run: &RunContext<'_>, selection: &RowSelection) -> Result<(), DbError> {
+    let sql = format!(
+        "-- look for the local rows of the extent
+create temp table meter_sync_candidate on commit drop as select u.* from {} u",
+        rows(run, selection)
+    );
+    run.local.batch(&sql).await
+}
+
+/// The local rows of the selection as SQL for `from`, in parentheses, with the columns of `meter_sync_unmatched`.
+pub(super) fn rows(run: &RunContext<'_>, selection: &RowSelection) -> String {
+    let relations = run.relations;
+    let (local, filter, within) = (&relations.local, &run.scope.local_filter, &selection.local);
+    let active = quote::identifier(&relations.active);
+    let key = quote::list(&relations.key, ", ", |name| {
+        format!(
+            "{} as {}",
+            relations.column("l", name),
+            relations.place(name)
+        )
+    });
+    // No remote row can match a local row with NULL in its key, so such a row is not a meter.
+    let has_key = relations.has_key("l");
+    format!(
+        "(select l.xmin as version, l.ctid as place, l.{active} is true as active, {key}
+ from {local} l where {filter} and {has_key} and {within})"
+    )
+}

@@ -1,0 +1,280 @@
+//! The tool `meter_sync_trigger`: requests a sync and waits a limited time for its end.
+//!
+//! The run belongs to [`Mirror`]. If the client cancels the call or disconnects, only the
+//! waiting ends; the run goes on.
+
+use std::time::{Duration, Instant};
+
+use rmcp::model::{CallToolRequestParams, CallToolResponse, JsonObject, Tool, ToolAnnotations};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer};
+use serde_json::json;
+
+use super::approval::{
+    self, Answer, ApprovalMethod, ApprovalQuestion, QuestionSealer, ReturnedAnswer,
+};
+use super::caller::{Caller, Target, caller_name, caller_trace};
+use super::json_schema::{Schema, described, literal};
+use super::run_result::report;
+use super::{brake_refusal, output_schema, progress, status_card, tasks, tool_result};
+use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, TENANT_CHARS, WAIT_SECONDS};
+use crate::arguments::{Arguments, BadArgument};
+use crate::error::Failure;
+use crate::mirrors::run::report::{RunReport, RunState};
+use crate::mirrors::{Allow, Mirror, Mirrors, Request, Requested, Ticket};
+use crate::model::{DeactivationApproval, RunId, Trigger};
+
+/// The tool's name.
+pub(super) const NAME: &str = "meter_sync_trigger";
+
+const TITLE: &str = "Sync meters now";
+const DESCRIPTION: &str = "Syncs this site's local meters from the central database now: inserts new \
+    meters, updates changed ones, and sets `active = false` on those gone there; no row is ever \
+    deleted and nothing is written to the central database. The tenant is the customer organisation \
+    whose meters this site mirrors, and only its rows are touched. Use it when someone wants fresh \
+    meters before the next scheduled sync, or with `dry_run` to see what a sync would change. Do not \
+    use it to learn the state (meter_sync_status does), nor again while the tenant's sync runs, \
+    which starts nothing. Cost: one read of the tenant's meters in the central database, mostly \
+    seconds. With `state` `running`, follow it with meter_sync_status. A sync that would deactivate \
+    very many meters is refused until a person allows it; tell the user, do not retry. Act on \
+    `next_step`.";
+
+const WAIT_SECONDS_DEFAULT: u32 = 20;
+/// The parsed arguments of a call.
+#[derive(Debug)]
+struct Call {
+    tenant: Option<String>,
+    request: Request,
+    wait: Duration,
+}
+
+/// Returns the complete schema of the tool's results.
+pub(super) fn output() -> Schema {
+    output_schema::of::<RunReport>()
+}
+
+/// Returns the tool. `output` is the schema of its results, either complete or as an outline.
+pub(super) fn tool(output: Schema) -> Tool {
+    Tool::new(NAME, DESCRIPTION, input_schema())
+        .with_title(TITLE)
+        .with_raw_output_schema(output)
+        .with_meta(status_card::shows_results())
+        .with_annotations(
+            ToolAnnotations::with_title(TITLE)
+                .read_only(false)
+                .destructive(true)
+                .idempotent(true)
+                .open_world(true),
+        )
+}
+
+/// Added to the reason in the log for a run whose deactivations the user approved.
+const ALLOWED: &str = " (the user let the deactivations pass)";
+/// How many times one call asks the user at most. The question is repeated if other meters are due to be deactivated by
+/// the time the user has answered.
+const QUESTIONS: u32 = 3;
+
+/// Answers one call.
+pub(super) async fn call(
+    mirrors: &Mirrors,
+    sealer: &QuestionSealer,
+    call: &CallToolRequestParams,
+    context: &RequestContext<RoleServer>,
+) -> Result<CallToolResponse, ErrorData> {
+    let mut asked = match read(call.arguments.clone()) {
+        Ok(asked) => asked,
+        Err(error) => return Ok(tool_result::bad_argument(&error).into()),
+    };
+    let caller = Caller::of(context, mirrors);
+    let target = match caller.find(mirrors, asked.tenant.as_deref()).await {
+        Ok(target) => target,
+        Err(failure) => return Ok(tool_result::failure(&failure, None).into()),
+    };
+    asked.request.actor = caller_name(context);
+    asked.request.trace = caller_trace(context);
+    match sealer.returned(context, call)? {
+        ReturnedAnswer::Nothing => {}
+        ReturnedAnswer::Yes(shown) => asked.request = approved(asked.request, shown),
+        ReturnedAnswer::No => return Ok(brake_refusal::declined().into()),
+        ReturnedAnswer::Undecided(run) => {
+            return Ok(brake_refusal::undecided(run, None, &target.page).into());
+        }
+    }
+    sync(&target, asked, sealer, call, context).await
+}
+
+/// Runs the sync. If the brake holds it back, asks the user, and after an approval runs it again.
+async fn sync(
+    target: &Target,
+    Call {
+        mut request, wait, ..
+    }: Call,
+    sealer: &QuestionSealer,
+    call: &CallToolRequestParams,
+    context: &RequestContext<RoleServer>,
+) -> Result<CallToolResponse, ErrorData> {
+    let page = &target.page;
+    let end = Instant::now() + wait;
+    for _ in 0..QUESTIONS {
+        let run = match run(&target.mirror, request.clone(), wait, context).await {
+            Ok(run) => run,
+            Err(failure) => return Ok(tool_result::failure(&failure, None).into()),
+        };
+        let held = run.held_back.as_ref().filter(|_| !run.dry_run);
+        match (held, ApprovalMethod::of(context)) {
+            (None, _) if run.state == RunState::Running && tasks::are_known(context) => {
+                return Ok(tasks::begun(&run, target).into());
+            }
+            (None, _) | (Some(_), ApprovalMethod::None) => return Ok(report(run, page).into()),
+            (Some(held), ApprovalMethod::SecondCall) => {
+                let question = ApprovalQuestion::new(held, target).await;
+                let asked = sealer.question(run.run_id, question, context, call)?;
+                return Ok(asked.into());
+            }
+            (Some(held), ApprovalMethod::DuringCall) => {
+                let question = ApprovalQuestion::new(held, target).await;
+                match approval::ask(context, question, end).await {
+                    Answer::Yes => request = approved(request, run.run_id),
+                    Answer::No => return Ok(brake_refusal::declined().into()),
+                    Answer::Nothing => {
+                        return Ok(brake_refusal::undecided(run.run_id, Some(held), page).into());
+                    }
+                }
+            }
+        }
+    }
+    Ok(brake_refusal::unsettled().into())
+}
+
+async fn run(
+    mirror: &Mirror,
+    request: Request,
+    wait: Duration,
+    context: &RequestContext<RoleServer>,
+) -> Result<RunReport, Failure> {
+    let report = match mirror.request(request).await? {
+        Requested::Started(ticket) => ended(ticket, wait, context).await,
+        Requested::AlreadyRunning(running) => *running,
+        Requested::Finished(finished) => *finished,
+    };
+    Ok(mirror.report_with_names(report).await)
+}
+
+/// Returns the request, with approval for the deactivations that the run `shown` held back.
+fn approved(request: Request, shown: RunId) -> Request {
+    let reason = request.reason.as_deref().unwrap_or_default();
+    let reason = reason.strip_suffix(ALLOWED).unwrap_or(reason);
+    Request {
+        reason: Some(format!("{reason}{ALLOWED}").trim().to_owned()),
+        allow: Allow {
+            mass_deactivation: DeactivationApproval::Shown(shown),
+            ..request.allow
+        },
+        ..request
+    }
+}
+
+/// Returns the report of the run when the run has ended, when `wait` is over, or when the client has cancelled the
+/// call.
+async fn ended(
+    mut ticket: Ticket,
+    wait: Duration,
+    context: &RequestContext<RoleServer>,
+) -> RunReport {
+    let token = context.meta.get_progress_token();
+    let told = progress::tell(ticket.progress(), &context.peer, token);
+    tokio::select! {
+        biased; // no progress is sent after the end
+        report = ticket.wait(wait) => report,
+        () = context.ct.cancelled() => ticket.wait(Duration::ZERO).await,
+        never = told => match never {},
+    }
+}
+
+fn read(arguments: Option<JsonObject>) -> Result<Call, BadArgument> {
+    let mut given = Arguments::new(arguments);
+    let tenant = given.id("tenant_id", TENANT_CHARS)?;
+    let mut request = Request::new(Trigger::Mcp);
+    request.dry_run = given.boolean("dry_run", request.dry_run)?;
+    let seconds = WAIT_SECONDS.read(&mut given, WAIT_SECONDS_DEFAULT)?;
+    request.reason = given.text("reason", REASON_CHARS)?;
+    request.idempotency_key = given.text("idempotency_key", IDEMPOTENCY_KEY_CHARS)?;
+    given.finish()?;
+    Ok(Call {
+        tenant,
+        request,
+        wait: Duration::from_secs(seconds.into()),
+    })
+}
+
+fn input_schema() -> Schema {
+    literal(json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "tenant_id": {
+                "type": "string",
+                "description": "The tenant's id; required where there are several.",
+            },
+            "dry_run": {
+                "type": "boolean",
+                "default": false,
+                "description": "Whether only to plan: reports what would change.",
+            },
+            "wait_seconds": described(WAIT_SECONDS.schema(WAIT_SECONDS_DEFAULT), "How long to wait for the end; the sync goes on after that."),
+            "reason": {
+                "type": "string",
+                "maxLength": REASON_CHARS,
+                "description": "Why the sync is asked for; kept in the log.",
+            },
+            "idempotency_key": {
+                "type": "string",
+                "maxLength": IDEMPOTENCY_KEY_CHARS,
+                "description": "A text of your own: a second call with it and the same `dry_run` within a day gets the first call's run, unless that failed for a passing reason.",
+            },
+        },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn given(value: &Value) -> Result<Call, BadArgument> {
+        read(value.as_object().cloned())
+    }
+
+    #[test]
+    fn no_arguments_mean_the_defaults_of_the_contract() {
+        let call = read(None).expect("no arguments");
+        assert_eq!(call.wait, Duration::from_secs(20));
+        assert!(!call.request.dry_run);
+        assert_eq!(
+            (call.request.reason, call.request.idempotency_key),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn the_schema_names_the_arguments_that_are_read() {
+        let all = json!({"dry_run": true, "idempotency_key": "k", "reason": "r", "tenant_id": "7", "wait_seconds": 0});
+        given(&all).expect("every argument is known");
+        let named: Vec<_> = input_schema()["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect();
+        let read: Vec<_> = all.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(named, read);
+    }
+
+    #[test]
+    fn nothing_an_argument_says_allows_what_needs_a_person() {
+        for name in ["allow_mass_deactivation", "allow", "force", "confirm"] {
+            assert!(given(&json!({name: true})).is_err(), "{name}");
+        }
+    }
+}
