@@ -7,7 +7,7 @@ use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
 use crate::engine::drift::{self, Drift, KnownColumn, TypeConversion};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::run::known_columns::{self, ScopeColumns};
+use crate::mirrors::run::recorded_columns::{self, RecordedColumns};
 
 /// Returns a finding for each column that has drifted, with the statements and settings that settle the drift. Returns
 /// one `Ok` finding if no column has drifted, and nothing before the first run.
@@ -29,14 +29,14 @@ pub(super) async fn findings(
 async fn look(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-) -> Result<Option<ScopeColumns>, Failure> {
+) -> Result<Option<RecordedColumns>, Failure> {
     let tx = local.look().await?;
-    known_columns::look(&tx, mapping).await
+    recorded_columns::look(&tx, mapping).await
 }
 
 async fn compared(
     local: &mut CheckedConnection<Local>,
-    scope: &ScopeColumns,
+    scope: &RecordedColumns,
     mapping: &Mapping,
     relations: &Relations,
 ) -> Result<Vec<Finding>, DbError> {

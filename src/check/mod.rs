@@ -13,7 +13,7 @@ use crate::config::{Config, ConfigError, Setting, Source};
 use crate::db::{Local, Remote};
 use crate::engine::{self, SyncError};
 use crate::error::Failure;
-use crate::mirrors::tenant::{self, TenantCheck};
+use crate::mirrors::tenant::{self, CheckedTenant};
 use crate::model::TenantId;
 
 use connections::CheckedConnection;
@@ -192,7 +192,7 @@ async fn tenant_of(
     config: &Config,
 ) -> Result<(TenantId, Finding), Failure> {
     let tx = local.look().await?;
-    let TenantCheck { id, name, mismatch } = tenant::look(&tx, &config.mapping).await?;
+    let CheckedTenant { id, name, mismatch } = tenant::look(&tx, &config.mapping).await?;
     if let Some((table, found)) = mismatch {
         let wanted = id.clone();
         let failure = SyncError::TenantMismatch {

@@ -4,7 +4,7 @@ use super::connections::CheckedConnection;
 use super::synced_columns::CheckedTables;
 use super::{Finding, Verdict};
 use crate::config::{Config, Mapping, Source};
-use crate::db::{DbError, Local, Remote, Side, Tx, catalog, param, quote};
+use crate::db::{DbError, Local, Remote, Side, Tx, param, quote, unique_indexes};
 use crate::engine::{self, Relations, Scope, SyncError};
 use crate::model::TenantId;
 
@@ -91,7 +91,7 @@ async fn refuse_duplicates(
 ) -> Result<(), SyncError> {
     if let Some(oid) = relations.all_columns.remote_relation {
         tx.pin_path().await?;
-        let unique = catalog::unique_indexes(tx, oid).await?;
+        let unique = unique_indexes::of_table(tx, oid).await?;
         let has_heirs = has_heirs(tx, oid).await?;
         tx.use_role_path().await?;
         let is_within_key =

@@ -1,7 +1,5 @@
 //! Looks up relations, their columns and their unique indexes in the system catalogs. Nothing is cached between runs.
 
-use std::collections::BTreeMap;
-
 use tokio_postgres::Row;
 
 use super::{DbError, Side, Tx, param, quote};
@@ -36,15 +34,6 @@ pub struct Relation {
     pub estimated_rows: i64,
     /// The columns of the relation, in order.
     pub columns: Vec<Column>,
-}
-
-/// The unique indexes of a table at the time of the lookup.
-#[derive(Clone, Debug, Default)]
-pub struct UniqueIndexes {
-    /// The columns of the primary key; `None` if there is none.
-    pub primary: Option<Vec<String>>,
-    /// The columns of each unique index that has no predicate and no expression.
-    pub whole: Vec<Vec<String>>,
 }
 
 /// A column of a table, view or query at the time of the lookup.
@@ -244,43 +233,6 @@ cross join lateral (select a.atttypid as type_oid, a.atttypmod as modifier) v",
 order by f.n, a.attnum"
 );
 
-const UNIQUE: &str = "\
--- look up the unique indexes
-select i.indisprimary, array_agg(a.attname::text order by k.position),
-       i.indpred is null and i.indexprs is null, i.indrelid
-from pg_catalog.pg_index i
-cross join lateral unnest(i.indkey::smallint[]) with ordinality k(attnum, position)
-join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-where i.indrelid = any ($1) and i.indisunique and i.indisvalid and k.position <= i.indnkeyatts
-group by i.indrelid, i.indexrelid, i.indisprimary, i.indpred is null, i.indexprs is null
-order by i.indexrelid";
-
-/// Looks up the unique indexes of a table.
-pub async fn unique_indexes<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<UniqueIndexes, DbError> {
-    let found = unique_indexes_of(tx, &[oid]).await?;
-    Ok(found.into_values().next().unwrap_or_default())
-}
-
-/// Looks up the unique indexes of these tables, by the tables' object ids. A table without any is left out.
-pub async fn unique_indexes_of<S: Side>(
-    tx: &Tx<'_, S>,
-    oids: &[u32],
-) -> Result<BTreeMap<u32, UniqueIndexes>, DbError> {
-    let mut found: BTreeMap<u32, UniqueIndexes> = BTreeMap::new();
-    for row in tx.query(UNIQUE, &[param::oids(oids)]).await? {
-        let (is_primary, columns, is_whole): (bool, Vec<String>, bool) =
-            (row.get(0), row.get(1), row.get(2));
-        let of_table = found.entry(row.get(3)).or_default();
-        if is_primary {
-            of_table.primary = Some(columns.clone());
-        }
-        if is_whole {
-            of_table.whole.push(columns);
-        }
-    }
-    Ok(found)
-}
-
 const EQUALS: &str = concat!(
     "-- look up the equality of a type\nselect ",
     equals!("v.oid"),
@@ -316,51 +268,6 @@ pub async fn find_all<S: Side>(
         }
     }
     Ok(found)
-}
-
-/// SQL: the object id of the relation that `u.name` names; null if there is none. A name in a schema that the role may not
-/// use gives null, too, and not an error that would hide all other names.
-macro_rules! oid_of_name {
-    () => {
-        "case when has_schema_privilege(to_regnamespace(quote_ident(
-               (parse_ident(u.name))[cardinality(parse_ident(u.name)) - 1]))::oid, 'usage') is not false
-           then to_regclass(u.name)::oid end"
-    };
-}
-pub(crate) use oid_of_name;
-
-// As in `FIND`.
-const READABLE: &str = concat!(
-    "\
--- look up which tables can be read
-with named as materialized (
-    select u.n, ",
-    oid_of_name!(),
-    " as oid
-    from (select set_config('search_path', $2, true) offset 0) path (is_set)
-    cross join unnest($1) with ordinality u (name, n)
-    where path.is_set is not null
-), pinned as materialized (
-    select array_agg(named.oid order by named.n) as oids, set_config('search_path', 'pg_catalog, pg_temp', true) from named
-)
-select f.n
-from pinned
-cross join lateral unnest(pinned.oids) with ordinality f (oid, n)
-join pg_catalog.pg_class c on c.oid = f.oid and c.relkind = 'r'
-where has_table_privilege(c.oid, 'select')
-order by f.n"
-);
-
-/// Returns the places, from 0, of the names that stand for ordinary tables all of whose columns the role may read.
-pub async fn readable_tables<S: Side>(
-    tx: &Tx<'_, S>,
-    names: &[String],
-) -> Result<Vec<usize>, DbError> {
-    let path = tx.role_path();
-    let params = [param::texts(names), param::text(path.as_str())];
-    let rows = tx.query(READABLE, &params).await?;
-    let place = |row: &Row| usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
-    Ok(rows.iter().map(place).collect())
 }
 
 /// The place of a relation among the names that were looked up, from 0.

@@ -40,6 +40,7 @@ pub mod incoming_foreign_keys;
 pub mod lossless_json;
 pub mod param;
 pub mod quote;
+pub mod readable_tables;
 pub mod row_constraints;
 mod row_fault;
 mod server_clock;
@@ -48,6 +49,7 @@ mod storable_text;
 pub(crate) mod table_family_sql;
 mod transaction;
 mod transaction_limits;
+pub mod unique_indexes;
 
 /// One database: a pool of connections, and their time limits. Its `Debug` shows nothing of the settings.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
-use crate::mirrors::figures::ScrapedFigures;
+use crate::mirrors::scrape_metrics::ScrapedFigures;
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary};

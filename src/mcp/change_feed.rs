@@ -7,14 +7,14 @@ use super::resources::{self, Address, Subject};
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::{RunRecord, Status};
 use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
-use crate::mirrors::{Mirrors, RunEvents, StateChanges};
+use crate::mirrors::{Mirrors, RunEventListener, StateChanges};
 use crate::model::Outcome;
 
 /// A source of changes for the resource addresses that a client watches.
 #[derive(Debug)]
 pub(super) enum ChangeFeed {
     /// The runs of one mirror.
-    Runs(RunEvents),
+    Runs(RunEventListener),
     /// The states of all mirrors that the caller may see.
     States(Box<AllMirrorsFeed>),
 }

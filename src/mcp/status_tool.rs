@@ -15,7 +15,7 @@ use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, read_status_arguments, shorten};
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
-use crate::mirrors::questions::Question;
+use crate::mirrors::answer_question::StatusQuestion;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::model::{ChangeCursor, RunId};
@@ -63,7 +63,7 @@ pub(super) fn tool(output: Schema) -> Tool {
 struct Call {
     tenant: Option<String>,
     /// The question about one tenant. Its `before` is not set; the method `question` sets it.
-    question: Question,
+    question: StatusQuestion,
     /// `next_before` of the previous page: of the list of tenants, or of the answer about one tenant.
     before: Option<String>,
 }
@@ -72,7 +72,7 @@ impl Call {
     /// Whether the call is about all tenants: it has no tenant, and no argument that is about one tenant. An argument
     /// with its default value does not count, because some hosts fill in every default.
     fn is_about_all(&self) -> bool {
-        let Question {
+        let StatusQuestion {
             status,
             meter,
             since,
@@ -87,8 +87,8 @@ impl Call {
         !is_about_one && !of_runs.is_about_runs()
     }
 
-    fn question(self) -> Result<Question, BadArgument> {
-        Ok(Question {
+    fn question(self) -> Result<StatusQuestion, BadArgument> {
+        Ok(StatusQuestion {
             before: self.before.as_deref().map(place).transpose()?,
             ..self.question
         })
@@ -123,7 +123,7 @@ pub(super) async fn call(
     }
 }
 
-async fn tell(Target { mirror, page, .. }: &Target, asked: &Question) -> CallToolResult {
+async fn tell(Target { mirror, page, .. }: &Target, asked: &StatusQuestion) -> CallToolResult {
     match mirror.answer(asked).await {
         Ok(status) => tool_result::structured(&told(status, &asked.status, page)),
         // Reading the status fails only if the call names a run that is not in the log.
@@ -136,7 +136,7 @@ async fn tell(Target { mirror, page, .. }: &Target, asked: &Question) -> CallToo
 
 /// Returns the answer to a call that asks only for the status of one tenant.
 pub(super) async fn plain(Target { mirror, page, .. }: &Target) -> Result<Status, Failure> {
-    let asked = Question::default();
+    let asked = StatusQuestion::default();
     let status = mirror.answer(&asked).await?;
     Ok(told(status, &asked.status, page))
 }
@@ -187,7 +187,7 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
         false => StatusQuery::default().history,
     };
     let before = given.text("before", TENANT_CHARS)?;
-    let question = Question {
+    let question = StatusQuestion {
         status: read_status_arguments::read(&mut given, history)?,
         meter,
         since,

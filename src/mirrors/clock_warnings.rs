@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::warnings;
+use super::join_warnings;
 use crate::clock;
 
 /// The largest difference between the clocks without a warning. Network delay does not explain a larger one.
@@ -35,7 +35,7 @@ pub(crate) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
     };
     let others = known
         .iter()
-        .map(|text| warnings::without(text, BEGINS, ENDS));
+        .map(|text| join_warnings::without(text, BEGINS, ENDS));
     *known = others
         .filter(|text| !text.is_empty())
         .chain([warning])

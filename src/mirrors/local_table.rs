@@ -2,8 +2,8 @@
 //! for several.
 
 use crate::config::Mapping;
-use crate::db::catalog::{self, oid_of_name};
-use crate::db::{DbError, Local, Tx, param, quote};
+use crate::db::readable_tables::oid_of_name;
+use crate::db::{DbError, Local, Tx, catalog, param, quote};
 use crate::model::TenantId;
 use crate::store::log::LogKey;
 
@@ -28,7 +28,7 @@ pub(super) struct LocalTable {
     /// run its migrations.
     pub(super) has_run_numbers: bool,
     /// The local table `tenant`, which names the tenant.
-    pub(super) tenants: TenantTable,
+    pub(super) tenants: TenantNamesTable,
 }
 
 impl LocalTable {
@@ -45,7 +45,7 @@ impl LocalTable {
 
 /// The local table `tenant`, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TenantTable {
+pub(super) struct TenantNamesTable {
     /// The quoted schema and name of the table; `None` if it is missing or the role may not read it.
     pub(super) name: Option<String>,
     /// The type of the column `id`; `None` if there is no such column.
@@ -113,7 +113,7 @@ pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
         has_active: row.get(3),
         has_row_security: row.get(6),
         has_run_numbers: row.get(7),
-        tenants: TenantTable {
+        tenants: TenantNamesTable {
             name: row.get(4),
             id_type: row.get(5),
             has_name: row.get(8),

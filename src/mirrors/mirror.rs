@@ -13,9 +13,9 @@ use crate::model::{RunId, TenantId};
 
 use super::live_state::LiveState;
 use super::local_table;
-use super::meter_counter::MeterCounter;
-use super::process::Process;
-use super::scope::{KnownScope, Scope};
+use super::meter_count_cache::MeterCountCache;
+use super::process_context::ProcessContext;
+use super::run_scope::{KnownScope, RunScope};
 use super::shared_read::SharedRead;
 use super::stored_state::Observed;
 use super::tenant;
@@ -29,7 +29,7 @@ pub struct Mirror {
 /// What the clones of a [`Mirror`] share.
 #[derive(Debug)]
 pub(super) struct MirrorInner {
-    pub(super) process: Arc<Process>,
+    pub(super) process: Arc<ProcessContext>,
     /// Which rows are mirrored, and in which local table.
     pub(super) mapping: Mapping,
     /// Held while a run is being started, so that requests cannot starve each other of connections.
@@ -37,7 +37,7 @@ pub(super) struct MirrorInner {
     pub(super) live_state: watch::Sender<LiveState>,
     /// The state of the mirror as it was last read from the local database.
     pub(super) observed: SharedRead<Observed>,
-    pub(super) meter_counter: MeterCounter,
+    pub(super) meter_count_cache: MeterCountCache,
 }
 
 /// A tenant and its mirror.
@@ -56,15 +56,15 @@ pub struct TenantMirror {
 
 /// Gives access to what all mirrors of the process share.
 impl Deref for Mirror {
-    type Target = Process;
+    type Target = ProcessContext;
 
-    fn deref(&self) -> &Process {
+    fn deref(&self) -> &ProcessContext {
         &self.shared.process
     }
 }
 
 impl Mirror {
-    pub(super) fn new(process: Arc<Process>, mapping: Mapping) -> Self {
+    pub(super) fn new(process: Arc<ProcessContext>, mapping: Mapping) -> Self {
         let live_state = LiveState::new(process.remote.is_some(), process.local.is_some());
         // Of one among many, a state is kept only while somebody waits for it.
         let observed = SharedRead::new(!process.config.tenants.is_one());
@@ -75,7 +75,7 @@ impl Mirror {
                 starting: Mutex::new(()),
                 live_state: watch::Sender::new(live_state),
                 observed,
-                meter_counter: MeterCounter::default(),
+                meter_count_cache: MeterCountCache::default(),
             }),
         }
     }
@@ -94,10 +94,10 @@ impl Mirror {
 
     /// Returns the local table and the tenant. Fails if the tenant is not known, or if the local database does not
     /// answer.
-    pub(super) async fn scope(&self, tx: &Tx<'_, Local>) -> Result<Scope, Failure> {
+    pub(super) async fn scope(&self, tx: &Tx<'_, Local>) -> Result<RunScope, Failure> {
         let table = local_table::find(tx, self.mapping()).await?;
         let tenant = tenant::resolve(tx, self.mapping(), &table).await?;
-        Ok(Scope { tenant, table })
+        Ok(RunScope { tenant, table })
     }
 
     /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already

@@ -19,13 +19,13 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
 use crate::trace_id::TraceId;
 
-pub use events::RunEvents;
 pub use mirror::{Mirror, TenantMirror};
-pub use process::Process;
-pub(crate) use process::most_runs;
+pub use process_context::ProcessContext;
+pub(crate) use process_context::most_runs;
 pub use published_states::StateChanges;
 pub use registry::{Mirrors, visible_tenants};
 pub use run::progress::{RunFollower, RunProgress};
+pub use run_event_listener::RunEventListener;
 pub use slots::Claim;
 pub use sweep::SweepReport;
 
@@ -35,22 +35,23 @@ use crate::store::log::RunRecord;
 use mirror::MirrorInner;
 use run::report::{RunReport, RunState};
 
+pub mod answer_question;
 mod clock_warnings;
-mod events;
-pub mod figures;
 pub mod history;
+mod join_warnings;
 mod live_state;
 mod local_table;
-mod meter_counter;
+mod meter_count_cache;
 mod mirror;
 mod mirror_keys;
-mod observer;
-mod process;
+mod process_context;
+mod publish_states;
 mod published_states;
-pub mod questions;
 mod registry;
 pub mod run;
-mod scope;
+mod run_event_listener;
+mod run_scope;
+pub mod scrape_metrics;
 mod shared_read;
 mod slots;
 pub mod state;
@@ -58,7 +59,6 @@ pub mod status_parts;
 mod stored_state;
 mod sweep;
 pub(crate) mod tenant;
-mod warnings;
 
 /// The tracing target of the log line that says how a run ended.
 pub const RUN_ENDED: &str = "meter_sync::mirrors::ended";

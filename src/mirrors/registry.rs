@@ -13,7 +13,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use super::mirror::{Mirror, TenantMirror};
-use super::process::Process;
+use super::process_context::ProcessContext;
 use super::published_states::Published;
 use super::shared_read::SharedRead;
 use super::tenant::{self, Tenant};
@@ -21,7 +21,7 @@ use super::tenant::{self, Tenant};
 /// All mirrors of a process. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Mirrors {
-    pub(super) process: Arc<Process>,
+    pub(super) process: Arc<ProcessContext>,
     kept: Arc<MirrorSet>,
     pub(super) observer: Arc<SharedRead<Published>>,
 }
@@ -45,9 +45,9 @@ struct ReadTenants {
 
 /// Gives access to what all mirrors of the process share.
 impl Deref for Mirrors {
-    type Target = Process;
+    type Target = ProcessContext;
 
-    fn deref(&self) -> &Process {
+    fn deref(&self) -> &ProcessContext {
         &self.process
     }
 }
@@ -56,7 +56,7 @@ impl Mirrors {
     /// Creates the connection pools for the databases of the settings; nothing connects yet. Runs are spawned
     /// on `tasks`, so that shutdown can wait for them.
     pub fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
-        let process = Arc::new(Process::new(config, tasks)?);
+        let process = Arc::new(ProcessContext::new(config, tasks)?);
         let kept = match process.config.tenants {
             Tenants::One(_) => {
                 let mapping = process.config.mapping.clone();

@@ -19,8 +19,8 @@ use crate::store::slots::{self, ClaimedSlots, Slot};
 use crate::store::{log, migrations};
 
 use super::run::lock;
-use super::{Mirror, Mirrors, Process};
-use crate::mirrors::scope::Scope;
+use super::{Mirror, Mirrors, ProcessContext};
+use crate::mirrors::run_scope::RunScope;
 
 /// The answer to a claim on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +127,8 @@ impl Mirrors {
 async fn take(
     tx: &Tx<'_, Local>,
     slot: &Slot,
-    process: &Process,
-    (scope, is_again): (Option<&Scope>, bool),
+    process: &ProcessContext,
+    (scope, is_again): (Option<&RunScope>, bool),
 ) -> Result<Claim, DbError> {
     let claimant = process.claimant.as_str();
     let schedule = process.config.schedule.as_ref().map(ToString::to_string);
@@ -162,6 +162,6 @@ async fn take(
 }
 
 /// Whether no run is in progress, and none can begin before `tx` ends. Takes the door lock if it is free.
-async fn can_have_no_run(tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
+async fn can_have_no_run(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
     Ok(lock::try_door(tx, scope).await? && !lock::is_held(tx, scope).await?)
 }

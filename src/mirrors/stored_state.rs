@@ -13,7 +13,7 @@ use crate::model::{Change, HeldDeactivations, Outcome, Rejection};
 
 use super::live_state::LiveState;
 use super::status_parts::{MeterCounts, RunningStatus, TenantStatus};
-use super::{clock_warnings, warnings};
+use super::{clock_warnings, join_warnings};
 use crate::store::log::{self, RunRecord};
 
 /// How long a state is reused while nothing is committed. Row security or a view may depend on the current time, which
@@ -119,7 +119,7 @@ impl StoredState {
     pub(crate) fn own_warning(&self) -> Option<String> {
         let warning = self.last_run.as_ref()?.warning.as_deref()?;
         let drift = self.drift().unwrap_or_default();
-        let own = warnings::without(warning, &drift, "");
+        let own = join_warnings::without(warning, &drift, "");
         (!own.is_empty()).then_some(own)
     }
 

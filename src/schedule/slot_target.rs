@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Claim, Mirror, Mirrors, Process, Request, TenantMirror, error_of};
+use crate::mirrors::{Claim, Mirror, Mirrors, ProcessContext, Request, TenantMirror, error_of};
 use crate::model::Trigger;
 
 /// What a due slot starts.
@@ -22,7 +22,7 @@ impl SlotTarget {
         }
     }
 
-    pub(super) fn process(&self) -> &Process {
+    pub(super) fn process(&self) -> &ProcessContext {
         match self {
             Self::Run(mirror) => mirror,
             Self::Sweep(mirrors, _) => mirrors,

@@ -329,3 +329,23 @@ fn what_is_sent_to_a_database_is_ascii() {
     }
     assert_eq!(odd, Vec::<String>::new());
 }
+
+/// The most lines that a source file may have.
+const MOST_LINES: usize = 400;
+
+#[test]
+fn no_source_file_is_longer_than_a_reader_takes_in_at_once() {
+    let mut found = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["src", "tests", "benches", "examples"] {
+        rust_files(&root.join(folder), &mut found);
+    }
+    assert!(found.len() > 500, "{} files", found.len());
+    let lines = |path: &PathBuf| std::fs::read_to_string(path).unwrap().lines().count();
+    let long: Vec<(PathBuf, usize)> = found
+        .into_iter()
+        .map(|path| (path.clone(), lines(&path)))
+        .filter(|(_, lines)| *lines > MOST_LINES)
+        .collect();
+    assert_eq!(long, [], "files of more than {MOST_LINES} lines");
+}

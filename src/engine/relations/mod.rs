@@ -1,8 +1,9 @@
 //! Finds the tables, columns and key of a sync, from the settings and the catalogs of both sides.
 
 use crate::config::Mapping;
-use crate::db::catalog::{self, Column, Relation, UniqueIndexes};
+use crate::db::catalog::{Column, Relation};
 use crate::db::row_constraints::RowConstraints;
+use crate::db::unique_indexes::{self, UniqueIndexes};
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::hex_digest::{WHOLE, hex_digest};
 use crate::model::RunId;
@@ -149,7 +150,7 @@ pub(crate) async fn look(
     {
         return Err(SyncError::SameTable(here.shown()));
     }
-    let unique = catalog::unique_indexes(local, here.oid).await?;
+    let unique = unique_indexes::of_table(local, here.oid).await?;
     Ok((relate(&there, &here, &unique, mapping)?, here))
 }
 

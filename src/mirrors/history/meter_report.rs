@@ -4,15 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::db::catalog::{self, Column, Relation};
-use crate::db::{DbError, Local, Tx, lossless_json, param, quote};
+use crate::db::{DbError, Local, Tx, lossless_json, param, quote, unique_indexes};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Fields, held_deactivations};
 
-use super::active_text;
+use super::activity_text;
 pub use super::key_text::KeyText;
 use crate::mirrors::Mirror;
 use crate::mirrors::local_table;
-use crate::mirrors::scope::Scope;
+use crate::mirrors::run_scope::RunScope;
 pub use crate::store::changes::MeterChange;
 use crate::store::{changes, migrations};
 
@@ -61,8 +61,8 @@ pub(crate) const NAME: &str = "name";
 pub const CHANGES: i64 = 100;
 
 /// The local table, and the SQL expressions that select the tenant's rows and tell whether a row is active.
-pub(crate) struct Meters {
-    pub(in crate::mirrors) scope: Scope,
+pub(crate) struct MeterTable {
+    pub(in crate::mirrors) scope: RunScope,
     pub(crate) relation: Relation,
     /// The columns of the key.
     pub(crate) key: Vec<Column>,
@@ -97,7 +97,7 @@ impl Mirror {
         self.local()?.read("meter names", read).await
     }
 
-    pub(crate) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<Meters, Failure> {
+    pub(crate) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<MeterTable, Failure> {
         let mapping = self.mapping();
         let scope = self.scope(tx).await?;
         let missing = |what: &str| {
@@ -108,7 +108,7 @@ impl Mirror {
         let relation = found.ok_or_else(|| missing("does not exist"))?;
         let key = match &mapping.key {
             Some(key) => Some(key.clone()),
-            None => catalog::unique_indexes(tx, relation.oid).await?.primary,
+            None => unique_indexes::of_table(tx, relation.oid).await?.primary,
         };
         let column = |name: &String| relation.column(name).cloned();
         let key: Option<Vec<_>> = key.and_then(|key| key.iter().map(column).collect());
@@ -119,7 +119,7 @@ impl Mirror {
             None => "null::pg_catalog.bool".to_owned(),
         };
         tx.use_role_path().await?;
-        Ok(Meters {
+        Ok(MeterTable {
             scope,
             relation,
             key,
@@ -129,7 +129,7 @@ impl Mirror {
     }
 }
 
-impl Meters {
+impl MeterTable {
     pub(crate) async fn find(
         &self,
         tx: &Tx<'_, Local>,
@@ -163,7 +163,7 @@ impl Meters {
         let name = meter.as_ref().and_then(|meter| meter.get(NAME)?.as_str());
         let name = name.map(str::to_owned);
         Ok(Some(MeterReport {
-            summary: active_text::in_words(active, meter.is_some(), &changes, active_column),
+            summary: activity_text::in_words(active, meter.is_some(), &changes, active_column),
             key: lossless_json::fields(&key_json),
             name,
             active,

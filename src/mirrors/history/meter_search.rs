@@ -9,7 +9,7 @@ use crate::db::{DbError, Local, Tx, lossless_json, param, quote};
 use crate::error::Failure;
 use crate::model::Fields;
 
-use super::meter_report::{Meters, NAME};
+use super::meter_report::{MeterTable, NAME};
 use crate::mirrors::Mirror;
 
 /// The time limit of a search. No index serves these searches (by the beginning of a key as text, or by a part of a
@@ -47,7 +47,7 @@ impl Mirror {
     }
 }
 
-impl Meters {
+impl MeterTable {
     async fn keys(
         &self,
         tx: &Tx<'_, Local>,

@@ -1,6 +1,6 @@
 //! Reads past runs and meters, from the run log and the local table.
 
-mod active_text;
+mod activity_text;
 mod key_text;
 pub mod meter_names;
 pub mod meter_report;

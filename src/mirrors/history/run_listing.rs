@@ -9,7 +9,7 @@ use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::run::{lock, report};
-use crate::mirrors::scope::KnownScope;
+use crate::mirrors::run_scope::KnownScope;
 use crate::store::log::RunRecord;
 pub use crate::store::log::{RunFilter, RunsQuery};
 use crate::store::{changes, held_sets, log, migrations, rejected};

@@ -11,9 +11,9 @@ use crate::model::{Outcome, RunId};
 
 use super::lock;
 use super::report::{RunReport, SAMPLE};
-use super::run_attempt::RunAttempt;
+use super::requested_run::RequestedRun;
 use crate::mirrors::local_table::{self, LocalTable};
-use crate::mirrors::scope::Scope;
+use crate::mirrors::run_scope::RunScope;
 use crate::mirrors::{Requested, live_state, tenant};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::{changes, columns, log, migrations};
@@ -30,7 +30,7 @@ pub(crate) enum StartResult<'c> {
 pub(crate) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
     pub(crate) tx: Tx<'c, Local>,
-    pub(in crate::mirrors) scope: Scope,
+    pub(in crate::mirrors) scope: RunScope,
     pub(crate) other_tenant: OtherTenant,
     pub(crate) known_columns: KnownColumns,
     /// Set once the run has compared its columns with the known ones.
@@ -64,7 +64,7 @@ const DOOR_ATTEMPTS: u32 = 400;
 /// For how many hours a repeated request is answered with the run of the first request.
 const IDEMPOTENCY_HOURS: i64 = 24;
 
-impl RunAttempt<'_> {
+impl RequestedRun<'_> {
     /// Starts the run. Opens a connection for it once the run can begin, and puts the connection into `slot`. Fails if
     /// the door lock stays taken for about 10 s.
     ///
@@ -80,7 +80,7 @@ impl RunAttempt<'_> {
             let tx = connection.begin("start a run").await?;
             let table = local_table::find(&tx, &self.shared.mapping).await?;
             let scope = match tenant::find(&tx, &self.shared.mapping, &table).await? {
-                Ok(tenant) => Scope { tenant, table },
+                Ok(tenant) => RunScope { tenant, table },
                 Err(failure) => {
                     let requested = self.fail_without_tenant(tx, &table, failure).await?;
                     return Ok(StartResult::NoTenant(requested, table));
@@ -98,7 +98,7 @@ impl RunAttempt<'_> {
         Err(DbError::silence::<Local>("start a run", DOOR_PAUSE * DOOR_ATTEMPTS).failure())
     }
 
-    async fn try_the_door(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<Door, DbError> {
+    async fn try_the_door(&self, tx: &Tx<'_, Local>, scope: &RunScope) -> Result<Door, DbError> {
         if !lock::try_door(tx, scope).await? {
             return Ok(Door::Busy);
         }
@@ -127,7 +127,7 @@ impl RunAttempt<'_> {
     async fn step_in<'c>(
         &mut self,
         door: Tx<'_, Local>,
-        scope: Scope,
+        scope: RunScope,
         slot: &'c mut Option<Connection<Local>>,
     ) -> Result<StartResult<'c>, DbError> {
         let connection = slot.insert(self.local.connect().await?);
@@ -155,7 +155,11 @@ impl RunAttempt<'_> {
 
     /// Whether to compare the contents after this run. They are not compared after a dry run, which should cost
     /// little, nor after a run that corrects what a comparison found or that compares everything itself.
-    async fn is_comparison_due(&self, tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
+    async fn is_comparison_due(
+        &self,
+        tx: &Tx<'_, Local>,
+        scope: &RunScope,
+    ) -> Result<bool, DbError> {
         if self.request.dry_run || !matches!(self.request.compare, RowsToCompare::Differences) {
             return Ok(false);
         }
@@ -166,7 +170,7 @@ impl RunAttempt<'_> {
     async fn same_request(
         &self,
         tx: &Tx<'_, Local>,
-        scope: &Scope,
+        scope: &RunScope,
         is_running: bool,
     ) -> Result<Option<Requested>, DbError> {
         let Some(key) = &self.request.idempotency_key else {
@@ -235,7 +239,7 @@ impl RunAttempt<'_> {
 
 /// Finds out whether another tenant's meters in the table prevent the run. A table without a tenant column is locked
 /// first, so the answer holds until the transaction ends.
-async fn other_tenant(tx: &Tx<'_, Local>, scope: &Scope) -> Result<OtherTenant, DbError> {
+async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<OtherTenant, DbError> {
     if scope.table.tenant_type.is_some() {
         return Ok(OtherTenant::Nobody);
     }

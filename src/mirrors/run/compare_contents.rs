@@ -18,7 +18,7 @@ use crate::model::{DeactivationApproval, Progress, RunId};
 
 use super::execute::{self, EndedRun};
 use super::{report, run_metrics};
-use crate::mirrors::warnings::joined;
+use crate::mirrors::join_warnings::joined;
 use crate::mirrors::{Allow, Request};
 use crate::store::log;
 

@@ -17,10 +17,10 @@ use crate::model::{Outcome, Phase, Progress, RunId};
 
 use super::begin::{StartResult, StartedRun};
 use super::report::RunReport;
-use super::run_attempt::RunAttempt;
+use super::requested_run::RequestedRun;
 use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::{self, LocalRun};
-use crate::mirrors::scope::Scope;
+use crate::mirrors::run_scope::RunScope;
 use crate::mirrors::{MirrorInner, Request, Requested, Ticket};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::retention;
@@ -61,7 +61,7 @@ fn answer_busy(shared: &MirrorInner, request: &Request, begun: oneshot::Sender<R
     let message = "This process is running as many syncs as it may, for other tenants.";
     let failure = Failure::new(ErrorCode::LocalTimeout, message)
         .with_remedy("Try again in a moment, or raise METER_SYNC_WORKERS.");
-    let context = RunAttempt::new(shared, local, request);
+    let context = RequestedRun::new(shared, local, request);
     drop(begun.send(context.never_began(failure)));
 }
 
@@ -74,9 +74,9 @@ async fn prune(shared: &MirrorInner, log: LogKey<'_>) {
 
 /// A run that has ended, with what a comparison of contents after it needs.
 pub(crate) struct EndedRun<'a> {
-    pub(crate) context: RunAttempt<'a>,
+    pub(crate) context: RequestedRun<'a>,
     pub(crate) remote: &'a Database<Remote>,
-    pub(in crate::mirrors) scope: Scope,
+    pub(in crate::mirrors) scope: RunScope,
     pub(crate) end: SettledRun,
     told: watch::Sender<Option<Box<RunReport>>>,
 }
@@ -100,7 +100,7 @@ pub(crate) async fn run_once<'a>(
         return None;
     };
     let starting = shared.starting.lock().await;
-    let mut context = RunAttempt::new(shared, local, request);
+    let mut context = RequestedRun::new(shared, local, request);
     let mut connection = None;
     let run = match context.start(&mut connection).await {
         Ok(StartResult::StartedRun(run)) => *run,
@@ -166,7 +166,7 @@ fn answer<T>(begun: oneshot::Sender<Requested>, requested: Requested) -> Option<
     None
 }
 
-impl RunAttempt<'_> {
+impl RequestedRun<'_> {
     fn publish_begun(&self, run: &StartedRun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
         let tenant = run.scope.tenant.status();
         let running = LocalRun {

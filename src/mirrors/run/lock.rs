@@ -15,7 +15,7 @@ use crate::config::Limits;
 use crate::db::{DbError, Local, Tx, param};
 
 use crate::mirrors::local_table::LocalTable;
-use crate::mirrors::scope::Scope;
+use crate::mirrors::run_scope::RunScope;
 use crate::store::run_lock_key;
 
 const TRY_DOOR: &str = "\
@@ -32,13 +32,13 @@ select pg_advisory_xact_lock(",
 
 /// Takes the door until the transaction ends. Returns `false` if it is taken: another transaction is starting a run or
 /// claiming a slot.
-pub(crate) async fn try_door(tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
+pub(crate) async fn try_door(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
     is(tx, TRY_DOOR, &scope.text()).await
 }
 
 /// Takes the run lock of the scope until the transaction ends. Waits at most `lock_timeout`. If the caller holds the
 /// door, the lock is free. After a lost connection, the lock becomes free once the old transaction has ended.
-pub(crate) async fn take(tx: &Tx<'_, Local>, scope: &Scope) -> Result<(), DbError> {
+pub(crate) async fn take(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<(), DbError> {
     tx.execute(TAKE, &[param::text(scope.text().as_str())])
         .await
         .map(drop)
@@ -70,7 +70,7 @@ select exists (
 
 /// Whether a run of the scope is in progress in any process. A log row without an end does not prove it, because a
 /// process that died leaves one, too.
-pub(crate) async fn is_held(tx: &Tx<'_, Local>, scope: &Scope) -> Result<bool, DbError> {
+pub(crate) async fn is_held(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
     is(tx, IS_HELD, &scope.text()).await
 }
 
@@ -106,7 +106,7 @@ const BEYOND: Duration = Duration::from_secs(10);
 /// The server itself ends an idle transaction, but not one that waits for the rows of a COPY.
 pub(crate) async fn end_frozen(
     tx: &Tx<'_, Local>,
-    scope: &Scope,
+    scope: &RunScope,
     limits: &Limits,
 ) -> Result<bool, DbError> {
     let longest = limits.run_timeout + limits.statement_timeout + BEYOND;

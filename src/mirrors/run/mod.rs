@@ -3,11 +3,11 @@
 mod begin;
 pub(super) mod compare_contents;
 pub(super) mod execute;
-pub(crate) mod known_columns;
 pub(super) mod lock;
 pub(super) mod progress;
+pub(crate) mod recorded_columns;
 pub mod report;
-mod request;
-mod run_attempt;
+mod request_run;
+mod requested_run;
 pub mod run_metrics;
 mod settle;

@@ -2,7 +2,7 @@
 //!
 //! The counters and the histogram are updated when a run ends in this process. Without a recorder, as in a single
 //! command or in MCP over stdio, they cost nothing. Figures that can be read at any time have no counters: a scrape
-//! reads them (`mirrors::figures`). Each label has a fixed set of values, and never contains text from a user or a
+//! reads them (`mirrors::scrape_metrics`). Each label has a fixed set of values, and never contains text from a user or a
 //! database.
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};

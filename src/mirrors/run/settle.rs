@@ -13,10 +13,10 @@ use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress};
 use super::begin::StartedRun;
 use super::lock;
 use super::report::{RunReport, SAMPLE};
-use super::run_attempt::RunAttempt;
+use super::requested_run::RequestedRun;
 use crate::mirrors::clock_warnings;
-use crate::mirrors::scope::Scope;
-use crate::mirrors::warnings::joined;
+use crate::mirrors::join_warnings::joined;
+use crate::mirrors::run_scope::RunScope;
 use crate::store::log::{RunEnd, RunRecord};
 use crate::store::{changes, columns, log, rejected};
 
@@ -84,7 +84,7 @@ const SETTLE_ATTEMPTS: usize = 4;
 /// The pause after each attempt.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
-impl RunAttempt<'_> {
+impl RequestedRun<'_> {
     /// Logs the end of a run that has carried out its plan, and commits it.
     pub(crate) async fn succeed(
         &self,
@@ -192,7 +192,7 @@ impl RunAttempt<'_> {
     async fn keep_columns(&self, run: &StartedRun<'_>) -> Result<(), DbError> {
         match run.column_report.get() {
             Some(report) if report.is_changed && !self.request.dry_run => {
-                let Scope { tenant, table } = &run.scope;
+                let RunScope { tenant, table } = &run.scope;
                 columns::keep(&run.tx, &tenant.id, &table.name, &report.columns).await
             }
             Some(_) | None => Ok(()),
@@ -212,7 +212,7 @@ impl RunAttempt<'_> {
     /// If all attempts fail, and the server did not answer the commit, the outcome is unknown.
     pub(crate) async fn settle_on_new_connection(
         &self,
-        scope: &Scope,
+        scope: &RunScope,
         unlogged: UnloggedEnd,
     ) -> SettledRun {
         let UnloggedEnd {
@@ -241,7 +241,7 @@ impl RunAttempt<'_> {
     /// Returns how the run ended if it was committed. Otherwise logs `end`.
     async fn try_settle_anew(
         &self,
-        scope: &Scope,
+        scope: &RunScope,
         end: &mut RunEnd,
     ) -> Result<Option<SettledRun>, DbError> {
         let run_id = self.record.run_id;

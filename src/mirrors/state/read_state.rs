@@ -13,7 +13,7 @@ use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::run::lock;
-use crate::mirrors::scope::Scope;
+use crate::mirrors::run_scope::RunScope;
 use crate::mirrors::stored_state::{Observation, Observed, StoredState};
 use crate::mirrors::{local_table, tenant};
 use crate::model::{Outcome, saturating_i64};
@@ -97,7 +97,7 @@ impl Mirror {
         }
         match tenant {
             Ok(tenant) => {
-                let scope = Scope { tenant, table };
+                let scope = RunScope { tenant, table };
                 if tables.any {
                     read_running(&tx, &scope, &mut found).await?;
                 }
@@ -114,7 +114,7 @@ impl Mirror {
 
 async fn read_running(
     tx: &Tx<'_, Local>,
-    scope: &Scope,
+    scope: &RunScope,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
     let Some(run) = log::running(tx, scope.log()).await? else {

@@ -9,9 +9,9 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use super::Tenant;
-use super::spelling::{IdTypes, normalize_by_form};
-use super::tenant_table::{Row, rows, texts_of};
-use crate::mirrors::local_table::{self, TenantTable};
+use super::local_tenant_table::{Row, rows, texts_of};
+use super::spelling::{LocalIdTypes, normalize_by_form};
+use crate::mirrors::local_table::{self, TenantNamesTable};
 
 /// Returns the tenants that the settings name, each once, in the order of their ids.
 pub(crate) async fn all(
@@ -25,7 +25,7 @@ pub(crate) async fn all(
         true => local_table::find(tx, &no_table(mapping)).await?,
         false => local_table::find(tx, mapping).await?,
     };
-    let types = IdTypes::of(&table);
+    let types = LocalIdTypes::of(&table);
     let is_text = types.are_texts();
     let named = match tenants {
         Tenants::One(id) => id.iter().map(|id| (id.clone(), None)).collect(),
@@ -59,7 +59,7 @@ type Named = Vec<(TenantId, Option<String>)>;
 /// Returns the listed tenants with their names from the table `tenant`.
 async fn listed(
     tx: &Tx<'_, Local>,
-    tenants: &TenantTable,
+    tenants: &TenantNamesTable,
     ids: &[TenantId],
     is_text: bool,
 ) -> Result<Named, Failure> {
@@ -81,7 +81,7 @@ async fn listed(
 }
 
 /// Returns a tenant for every row of the table `tenant` that has an id.
-async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantTable) -> Result<Named, Failure> {
+async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantNamesTable) -> Result<Named, Failure> {
     if tenants.name.is_none() || tenants.id_type.is_none() {
         let message = "METER_SYNC_TENANTS is all, and the local tenant table is missing, unreadable or has no id.";
         let remedy = "Name the tenants in METER_SYNC_TENANTS, or by METER_SYNC_TENANTS_QUERY.";

@@ -6,8 +6,8 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use spelling::IdTypes;
-use tenant_table::{Row, rows};
+use local_tenant_table::{Row, rows};
+use spelling::LocalIdTypes;
 
 use super::local_table::{self, LocalTable};
 use super::status_parts::TenantStatus;
@@ -17,8 +17,8 @@ pub(super) use list_tenants::all;
 pub(super) use spelling::is_same;
 
 mod list_tenants;
+mod local_tenant_table;
 mod spelling;
-mod tenant_table;
 
 /// The organisation whose meters are mirrored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Tenant {
 }
 
 /// What a check needs to know about the tenant.
-pub(crate) struct TenantCheck {
+pub(crate) struct CheckedTenant {
     /// The id as the settings or the table `tenant` spell it.
     pub(crate) id: TenantId,
     pub(crate) name: Option<String>,
@@ -52,14 +52,14 @@ pub(crate) struct TenantCheck {
 }
 
 /// Looks up the tenant for a check.
-pub(crate) async fn look(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<TenantCheck, Failure> {
+pub(crate) async fn look(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<CheckedTenant, Failure> {
     let table = local_table::find(tx, mapping).await?;
     let tenant = resolve(tx, mapping, &table).await?;
     let other = match table.has_run_numbers {
         true => other(tx, &table, &tenant).await?,
         false => None,
     };
-    Ok(TenantCheck {
+    Ok(CheckedTenant {
         id: tenant.given,
         name: tenant.name,
         mismatch: other.map(|other| (table.name, other)),
@@ -97,7 +97,7 @@ pub(super) async fn find(
     mapping: &Mapping,
     table: &LocalTable,
 ) -> Result<Result<Tenant, Failure>, DbError> {
-    let types = IdTypes::of(table);
+    let types = LocalIdTypes::of(table);
     let (given, name) = match &mapping.tenant {
         Some(given) => (given.clone(), None),
         None => match single(rows(tx, &table.tenants, None, Some(2)).await?) {

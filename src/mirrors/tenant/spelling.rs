@@ -14,14 +14,14 @@ use crate::model::TenantId;
 use crate::mirrors::local_table::LocalTable;
 
 /// The local types that decide which spellings are the same id.
-pub(super) struct IdTypes<'a> {
+pub(super) struct LocalIdTypes<'a> {
     /// The type of the meters' tenant column. A text that it does not accept is not a valid id.
     column: Option<&'a str>,
     /// The type of the column `id` of the table `tenant`, which may differ from the remote's type.
     id: Option<&'a str>,
 }
 
-impl<'a> IdTypes<'a> {
+impl<'a> LocalIdTypes<'a> {
     pub(super) fn of(table: &'a LocalTable) -> Self {
         Self {
             column: table.tenant_type.as_deref(),

@@ -3,6 +3,7 @@
 mod checks;
 mod mirrors;
 mod own_tables;
+mod own_tables_in_trouble;
 mod schedule_slots;
 mod sweeps;
 mod watermarks;

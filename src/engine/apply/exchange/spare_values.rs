@@ -321,11 +321,12 @@ fn of_same_kind() -> String {
 
 /// The number `g` as a bit string that the column takes.
 fn bits(column: &Column) -> String {
-    let length = length_limit(column).map_or(32, |limit| limit.min(32));
-    match (column.base_type.as_str(), length_limit(column)) {
-        ("\"bit\"", Some(limit)) => format!("g::bit({limit})::{}", column.base_type),
-        (base, _) => format!("g::bit({length})::{base}"),
-    }
+    let (base, limit) = (&column.base_type, length_limit(column));
+    let length = match (base.as_str(), limit) {
+        ("\"bit\"", Some(limit)) => limit,
+        (_, limit) => limit.unwrap_or(32).min(32),
+    };
+    format!("g::bit({length})::{base}")
 }
 
 /// Arrays with the same elements but other subscripts are different values.
@@ -365,16 +366,8 @@ fn ranges(base: &str, range: &str, rows: i64) -> Vec<SpareValueSource> {
         "int8range" => ("bigint", "g * 2", "0"),
         "numrange" => ("numeric", "g * 2", "0"),
         "daterange" => ("date", "g * 2", "'2000-01-01'"),
-        "tsrange" => (
-            "timestamp without time zone",
-            "g * interval '2 seconds'",
-            "'2000-01-01'",
-        ),
-        "tstzrange" => (
-            "timestamp with time zone",
-            "g * interval '2 seconds'",
-            "'2000-01-01'",
-        ),
+        "tsrange" => ("timestamp", "g * interval '2 seconds'", "'2000-01-01'"),
+        "tstzrange" => ("timestamptz", "g * interval '2 seconds'", "'2000-01-01'"),
         _ => return vec![checked(format!("values ('empty'::{base})"))],
     };
     let length = match point {

@@ -1,7 +1,6 @@
 //! Finds the local tables of the tenants' own that a sweep can look at.
 
-use crate::db::catalog;
-use crate::db::{Local, Tx};
+use crate::db::{Local, Tx, catalog, readable_tables, unique_indexes};
 use crate::engine::relations::{self, RemoteSide};
 use crate::engine::sweep::{SweptMirror, settled_columns};
 use crate::engine::{Relations, Scope, SyncError};
@@ -31,14 +30,14 @@ pub(super) async fn look_up<'m>(
     let mut readable: Vec<(usize, &SweptMirror<'_>)> = Vec::new();
     let name = |mirror: &SweptMirror<'_>| mirror.mapping.local_table.clone();
     let names: Vec<String> = mirrors.iter().map(name).collect();
-    for place in catalog::readable_tables(local, &names).await? {
+    for place in readable_tables::places_of_readable(local, &names).await? {
         readable.extend(mirrors.get(place).map(|mirror| (place, mirror)));
     }
     let names: Vec<String> = readable.iter().map(|(_, mirror)| name(mirror)).collect();
     relations::locks::hold_local_tables(local, &names).await?;
     let found = catalog::find_all(local, &names).await?;
     let oids: Vec<u32> = found.iter().flatten().map(|table| table.oid).collect();
-    let mut unique = catalog::unique_indexes_of(local, &oids).await?;
+    let mut unique = unique_indexes::of_tables(local, &oids).await?;
     let mut tables = Vec::new();
     for ((place, mirror), here) in readable.into_iter().zip(found) {
         // If the object ids are equal, both may be the same table, which a run finds out.

@@ -7,7 +7,7 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{ChangeCursor, RunId};
 
-use super::history::meter_report::{KeyText, MeterReport, Meters};
+use super::history::meter_report::{KeyText, MeterReport, MeterTable};
 use super::history::meter_search::{MATCHES, MeterMatch};
 use super::history::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
@@ -18,7 +18,7 @@ use crate::store::migrations;
 
 /// A question that the status alone does not answer.
 #[derive(Clone, Debug, Default)]
-pub struct Question {
+pub struct StatusQuestion {
     /// The status to return with the answer.
     pub status: StatusQuery,
     /// The key of a meter or a part of its name; `None` to ask about all meters.
@@ -35,7 +35,7 @@ type MeterLookup = Result<Box<MeterReport>, Vec<MeterMatch>>;
 impl Mirror {
     /// Returns the status together with the answer to a question. Fails only if the log lacks a run that the question
     /// names. If the local database cannot be read, the status has a warning with the reason.
-    pub async fn answer(&self, question: &Question) -> Result<Status, Failure> {
+    pub async fn answer(&self, question: &StatusQuestion) -> Result<Status, Failure> {
         let mut status = self.status(&question.status).await?;
         if let Some(before) = question.before {
             self.require_run(before.run).await?;
@@ -64,7 +64,11 @@ impl Mirror {
         }
     }
 
-    async fn page_history(&self, status: &mut Status, question: &Question) -> Result<(), Failure> {
+    async fn page_history(
+        &self,
+        status: &mut Status,
+        question: &StatusQuestion,
+    ) -> Result<(), Failure> {
         let asked = &question.status;
         let Some(before) = question.before else {
             let is_full = status.history.len() == asked.history as usize;
@@ -86,7 +90,7 @@ impl Mirror {
         &self,
         status: &mut Status,
         since: DateTime<Utc>,
-        question: &Question,
+        question: &StatusQuestion,
     ) -> Result<(), Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let scope = self.meters(tx).await?.scope;
@@ -120,7 +124,7 @@ impl Mirror {
         &self,
         status: &mut Status,
         meter: &str,
-        question: &Question,
+        question: &StatusQuestion,
     ) -> Result<(), Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
@@ -161,9 +165,9 @@ impl Mirror {
     async fn look(
         &self,
         tx: &Tx<'_, Local>,
-        meters: &Meters,
+        meters: &MeterTable,
         meter: &str,
-        question: &Question,
+        question: &StatusQuestion,
     ) -> Result<MeterLookup, DbError> {
         let parts = meter.split(',').map(|part| part.trim().to_owned());
         for key in [vec![meter.to_owned()], parts.collect()] {
@@ -186,8 +190,8 @@ impl Mirror {
     async fn found(
         &self,
         tx: &Tx<'_, Local>,
-        meters: &Meters,
-        (key, question): (Vec<String>, &Question),
+        meters: &MeterTable,
+        (key, question): (Vec<String>, &StatusQuestion),
     ) -> Result<Option<Box<MeterReport>>, DbError> {
         let (key, active) = (KeyText::Ordered(key), &self.mapping().active_column);
         let Some(mut report) = meters.find(tx, &key, active).await? else {

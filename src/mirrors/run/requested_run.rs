@@ -14,7 +14,7 @@ use crate::mirrors::{MirrorInner, RUN_ENDED, Request, clock_warnings};
 use crate::store::log::{RunEnd, RunRecord};
 
 /// A request that becomes a run.
-pub(crate) struct RunAttempt<'a> {
+pub(crate) struct RequestedRun<'a> {
     pub(crate) shared: &'a MirrorInner,
     pub(crate) local: &'a Database<Local>,
     pub(crate) request: &'a Request,
@@ -22,7 +22,7 @@ pub(crate) struct RunAttempt<'a> {
     pub(crate) record: RunRecord,
 }
 
-impl<'a> RunAttempt<'a> {
+impl<'a> RequestedRun<'a> {
     /// Creates the context of a request that arrives now.
     pub(crate) fn new(
         shared: &'a MirrorInner,

@@ -7,8 +7,8 @@ use crate::error::Failure;
 
 use crate::mirrors::Mirror;
 use crate::mirrors::local_table;
-use crate::mirrors::meter_counter::{Count, LastCount, PATIENCE, Question};
-use crate::mirrors::scope::Scope;
+use crate::mirrors::meter_count_cache::{Count, CountQuestion, LastCount, PATIENCE};
+use crate::mirrors::run_scope::RunScope;
 use crate::mirrors::status_parts::MeterCounts;
 use crate::mirrors::stored_state::StoredState;
 
@@ -18,7 +18,7 @@ impl Mirror {
     pub(super) async fn count_meters(
         &self,
         tx: &Tx<'_, Local>,
-        Scope { tenant, table }: &Scope,
+        RunScope { tenant, table }: &RunScope,
         found: &mut StoredState,
     ) -> Result<(), DbError> {
         if !table.exists || !table.has_active {
@@ -35,7 +35,7 @@ select pg_catalog.count(*) filter (where l.{active}), pg_catalog.count(*) filter
 from {} l where {filter}",
             table.name
         );
-        let question = Question {
+        let question = CountQuestion {
             sql,
             needs_role_path: table.has_row_security,
             last_run: found.last_run.as_ref().map(|run| run.run_id),
@@ -53,9 +53,9 @@ from {} l where {filter}",
     async fn count_or_recall(
         &self,
         tx: &Tx<'_, Local>,
-        question: Question,
+        question: CountQuestion,
     ) -> Result<Option<MeterCounts>, DbError> {
-        let counter = &self.shared.meter_counter;
+        let counter = &self.shared.meter_count_cache;
         let LastCount { count, is_overdue } = counter.last();
         let now = Instant::now();
         if let Some(count) = count.as_ref().filter(|count| count.is_told(&question, now)) {
@@ -81,10 +81,10 @@ from {} l where {filter}",
 
     /// Counts in a background task, unless such a task is running. If the count fails, the next read of the state
     /// starts another one.
-    fn start_counting(&self, question: Question) {
+    fn start_counting(&self, question: CountQuestion) {
         let mirror = self.clone();
         let counting = async move {
-            let counter = &mirror.shared.meter_counter;
+            let counter = &mirror.shared.meter_count_cache;
             let Ok(_only) = counter.behind.try_lock() else {
                 return;
             };
@@ -98,7 +98,7 @@ from {} l where {filter}",
         self.tasks.spawn(counting);
     }
 
-    async fn count_behind(&self, question: Question) -> Result<Count, Failure> {
+    async fn count_behind(&self, question: CountQuestion) -> Result<Count, Failure> {
         let count = async |tx: &Tx<'_, Local>| Ok(Count::make(tx, question).await?);
         self.local()?.read("count", count).await
     }

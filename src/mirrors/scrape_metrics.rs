@@ -10,7 +10,7 @@ use crate::error::Failure;
 use super::state::status::{Status, StatusQuery};
 use super::state::tenant_list::TenantsQuery;
 use super::status_parts::ConnectionState;
-use super::{Mirror, Mirrors, Process};
+use super::{Mirror, Mirrors, ProcessContext};
 
 /// What a scrape reports besides the counters.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Mirrors {
     }
 }
 
-impl Process {
+impl ProcessContext {
     /// The figures that belong to the process, beside a status.
     fn figures(&self, status: Status) -> ScrapedFigures {
         let (remote, local) = (self.remote.as_ref(), self.local.as_ref());

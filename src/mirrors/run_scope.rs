@@ -10,12 +10,12 @@ use super::tenant::Tenant;
 
 /// What one run syncs: a tenant's meters in a local table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Scope {
+pub(super) struct RunScope {
     pub(super) tenant: Tenant,
     pub(super) table: LocalTable,
 }
 
-impl Scope {
+impl RunScope {
     /// Returns the scope as one text, from which the keys of its locks are computed.
     pub(super) fn text(&self) -> String {
         format!("{} {}", self.table.name, self.tenant.id)
@@ -46,8 +46,8 @@ impl KnownScope {
     }
 
     /// Returns what a run would sync; `None` if the tenant is not known.
-    pub(super) fn scope(self) -> Option<Scope> {
+    pub(super) fn scope(self) -> Option<RunScope> {
         let table = self.table;
-        self.tenant.map(|tenant| Scope { tenant, table })
+        self.tenant.map(|tenant| RunScope { tenant, table })
     }
 }

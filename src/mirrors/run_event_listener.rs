@@ -31,7 +31,7 @@ const STATUS_AGE: Duration = Duration::from_secs(60);
 
 /// A listener for run events. It remembers which events it has already returned.
 #[derive(Debug)]
-pub struct RunEvents {
+pub struct RunEventListener {
     mirror: Mirror,
     live_state: watch::Receiver<LiveState>,
     /// The state of this process when the listener last looked.
@@ -62,11 +62,11 @@ struct Look {
 }
 
 impl Mirror {
-    /// Starts to listen. The returned [`RunEvents`] reports what happens from now on.
-    pub fn events(&self) -> RunEvents {
+    /// Starts to listen. The returned [`RunEventListener`] reports what happens from now on.
+    pub fn events(&self) -> RunEventListener {
         let live_state = self.shared.live_state.subscribe();
         let state = state(&live_state.borrow());
-        RunEvents {
+        RunEventListener {
             mirror: self.clone(),
             live_state,
             state,
@@ -75,7 +75,7 @@ impl Mirror {
     }
 }
 
-impl RunEvents {
+impl RunEventListener {
     /// Waits until runs have begun or ended since the last call, and returns them, the newest first.
     pub async fn next(&mut self) -> Vec<RunRecord> {
         loop {

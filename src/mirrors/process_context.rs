@@ -28,7 +28,7 @@ pub(crate) fn most_runs(config: &Config) -> usize {
 
 /// What all mirrors of a process share.
 #[derive(Debug)]
-pub struct Process {
+pub struct ProcessContext {
     pub(super) config: Config,
     pub(super) remote: Option<Database<Remote>>,
     pub(super) local: Option<Database<Local>>,
@@ -50,7 +50,7 @@ pub struct Process {
     pub(super) remote_state: watch::Sender<Connection>,
 }
 
-impl Process {
+impl ProcessContext {
     /// Creates the connection pools for the databases of the settings; nothing connects yet.
     pub(super) fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
         let limits = &config.limits;

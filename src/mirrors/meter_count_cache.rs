@@ -36,7 +36,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Holds the last count of the meters.
 #[derive(Debug, Default)]
-pub(crate) struct MeterCounter {
+pub(crate) struct MeterCountCache {
     last: Mutex<LastCount>,
     /// The lock that the background task holds while it counts, so that there is one such task at a time.
     pub(super) behind: tokio::sync::Mutex<()>,
@@ -52,7 +52,7 @@ pub(super) struct LastCount {
 
 /// What to count, and the last run before the count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Question {
+pub(super) struct CountQuestion {
     /// The statement. It returns the number of active meters, and the number of all others.
     pub(super) sql: String,
     /// Whether to use the role's `search_path`. Row security may call functions of the table's owner, which find their
@@ -64,14 +64,14 @@ pub(super) struct Question {
 
 #[derive(Clone, Debug)]
 pub(super) struct Count {
-    pub(super) question: Question,
+    pub(super) question: CountQuestion,
     began: Instant,
     took: Duration,
     pub(super) counts: MeterCounts,
     at: DateTime<Utc>,
 }
 
-impl MeterCounter {
+impl MeterCountCache {
     pub(super) fn last(&self) -> LastCount {
         let last = self.last.lock();
         last.unwrap_or_else(PoisonError::into_inner).clone()
@@ -84,7 +84,7 @@ impl MeterCounter {
 }
 
 impl Count {
-    pub(super) async fn make(tx: &Tx<'_, Local>, question: Question) -> Result<Self, DbError> {
+    pub(super) async fn make(tx: &Tx<'_, Local>, question: CountQuestion) -> Result<Self, DbError> {
         let (began, at) = (Instant::now(), clock::now());
         if question.needs_role_path {
             tx.use_role_path().await?;
@@ -116,12 +116,12 @@ impl Count {
     }
 
     /// Whether the count is a fresh answer to the question.
-    pub(super) fn holds(&self, question: &Question, now: Instant) -> bool {
+    pub(super) fn holds(&self, question: &CountQuestion, now: Instant) -> bool {
         self.question == *question && now.duration_since(self.began) < self.lasts()
     }
 
     /// Whether the count may be reported: while it is fresh, and for as long again while a background task recounts.
-    pub(super) fn is_told(&self, question: &Question, now: Instant) -> bool {
+    pub(super) fn is_told(&self, question: &CountQuestion, now: Instant) -> bool {
         self.question == *question && now.duration_since(self.began) < self.lasts() * 2
     }
 
@@ -151,8 +151,8 @@ mod tests {
         }
     }
 
-    fn question(sql: &str) -> Question {
-        Question {
+    fn question(sql: &str) -> CountQuestion {
+        CountQuestion {
             sql: sql.to_owned(),
             needs_role_path: false,
             last_run: None,
@@ -185,7 +185,7 @@ mod tests {
         assert!(count.holds(&question("count"), after(9_999)));
         assert!(!count.holds(&question("count"), after(10_000)));
         assert!(!count.holds(&question("count others"), after(0)));
-        let after_a_run = Question {
+        let after_a_run = CountQuestion {
             last_run: Some(RunId::from(uuid::Uuid::nil())),
             ..question("count")
         };

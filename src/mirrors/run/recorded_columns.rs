@@ -12,7 +12,7 @@ use crate::store::{columns, migrations};
 
 /// The recorded columns of a scope, for a check.
 #[derive(Clone, Debug)]
-pub(crate) struct ScopeColumns {
+pub(crate) struct RecordedColumns {
     /// The recorded columns.
     pub(crate) known: KnownColumns,
     /// The tenant's id as our tables spell it.
@@ -25,7 +25,7 @@ pub(crate) struct ScopeColumns {
 pub(crate) async fn look(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,
-) -> Result<Option<ScopeColumns>, Failure> {
+) -> Result<Option<RecordedColumns>, Failure> {
     if !migrations::tables(tx).await?.columns {
         return Ok(None);
     }
@@ -33,7 +33,7 @@ pub(crate) async fn look(
     let tenant = tenant::resolve(tx, mapping, &table).await?.id;
     let known = columns::known(tx, &tenant, &table.name).await?;
     let is_known = !known.columns.is_empty();
-    Ok(is_known.then_some(ScopeColumns {
+    Ok(is_known.then_some(RecordedColumns {
         known,
         tenant,
         local_table: table.name,

@@ -3,7 +3,7 @@
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
 
-use crate::mirrors::local_table::TenantTable;
+use crate::mirrors::local_table::TenantNamesTable;
 
 /// The id and the name in a row, each as text; `None` for NULL.
 pub(super) type Row = (Option<String>, Option<String>);
@@ -12,7 +12,7 @@ pub(super) type Row = (Option<String>, Option<String>);
 /// all. Returns none if there is no table.
 pub(super) async fn rows(
     tx: &Tx<'_, Local>,
-    tenants: &TenantTable,
+    tenants: &TenantNamesTable,
     of: Option<(&TenantId, &TenantId)>,
     limit: Option<i64>,
 ) -> Result<Vec<Row>, DbError> {
@@ -39,7 +39,7 @@ pub(super) fn texts_of(rows: &[tokio_postgres::Row]) -> Vec<Row> {
 /// Builds the statement that reads rows of the table `tenant`. The values pass through jsonb, because the id may have
 /// any type. Other columns are not read: their values may have no jsonb form, and the role may lack the privilege to
 /// read them.
-fn rows_of(tenants: &TenantTable, table: &str, text: fn(&str) -> String) -> String {
+fn rows_of(tenants: &TenantNamesTable, table: &str, text: fn(&str) -> String) -> String {
     let (id, name) = (
         match tenants.id_type {
             Some(_) => "pg_catalog.to_jsonb(r.id)",
