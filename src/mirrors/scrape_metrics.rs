@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use tokio::time::{Instant, timeout_at};
 
-use crate::db::PoolUsage;
+use crate::db::{DbError, Local, PoolUsage, Tx};
 use crate::error::Failure;
+use crate::store::{columns, migrations};
 
+use super::mirror::TenantMirror;
+use super::mirror_keys::keys;
+use super::published_states::Published;
 use super::state::status::{Status, StatusQuery};
 use super::state::tenant_list::TenantsQuery;
 use super::status_parts::ConnectionState;
@@ -41,21 +46,40 @@ impl Mirror {
 }
 
 impl Mirrors {
-    /// The figures of several mirrors now, listing at most `limit` of them. What is known of one mirror alone is absent.
-    /// A local database that gives no answer within `patience` counts as down.
+    /// The figures of several mirrors now, listing at most `limit` of them. Drifted columns are those of all of them. What
+    /// is known of one mirror alone is absent. A local database that gives no answer within `patience` counts as down.
     pub async fn figures(&self, limit: u32, patience: Duration) -> ScrapedFigures {
         let query = TenantsQuery {
             limit,
             ..TenantsQuery::default()
         };
-        let states = tokio::time::timeout(patience, self.states()).await;
+        let due = Instant::now() + patience;
+        let states = timeout_at(due, self.states()).await;
         let states = states.unwrap_or_else(|_elapsed| self.overdue_states());
+        let drifted = timeout_at(due, self.count_drifted(&states)).await;
         let all = states.mirrors.iter();
         let running = all.filter(|(_, state)| state.is_running()).count();
+        let status = Status {
+            drifted_columns: drifted.ok().flatten(),
+            ..self.overview_of(&states, &query)
+        };
         ScrapedFigures {
             running_tenants: states.failure.is_none().then_some(running),
-            ..self.process.figures(self.overview_of(&states, &query))
+            ..self.process.figures(status)
         }
+    }
+
+    /// Counts the drifted columns of all mirrors. Returns `None` if they cannot be counted.
+    async fn count_drifted(&self, states: &Published) -> Option<usize> {
+        let known = states.mirrors.iter().map(|(known, _)| known.clone());
+        let known: Vec<TenantMirror> = known.collect();
+        let count = async |tx: &Tx<'_, Local>| match migrations::tables(tx).await?.columns {
+            true => columns::count_drifted(tx, &keys(tx, &known).await?).await,
+            false => Ok::<_, DbError>(0),
+        };
+        let local = self.local().ok().filter(|_| states.failure.is_none())?;
+        let counted = local.read("metrics", count).await.ok()?;
+        usize::try_from(counted).ok()
     }
 }
 

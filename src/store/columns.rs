@@ -83,6 +83,23 @@ pub async fn drifted(
     read(tx, &drifted, &mirror_params(tenant.as_str(), local_table)).await
 }
 
+const COUNT_DRIFTED: &str = "\
+-- count the columns that have drifted
+select count(*)
+from unnest($1, $2) u (tenant, local_table)
+join meter_sync.meter_sync_column c on c.tenant = u.tenant and c.local_table = u.local_table
+where c.drift is not null";
+
+/// Counts the recorded columns of these mirrors that have an unsettled drift.
+pub async fn count_drifted(tx: &Tx<'_, Local>, mirrors: &[MirrorKey]) -> Result<i64, DbError> {
+    let keys = MirrorKeys::of(mirrors);
+    let params = [
+        param::texts(&keys.tenants),
+        param::texts(&keys.local_tables),
+    ];
+    Ok(tx.query_one(COUNT_DRIFTED, &params).await?.get(0))
+}
+
 async fn is_unicode(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
     Ok(tx.query_one(IS_UNICODE, &[]).await?.get(0))
 }

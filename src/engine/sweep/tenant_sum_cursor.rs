@@ -213,7 +213,7 @@ mod tests {
             rows: 2,
             hashes: -1,
         });
-        let hashes = -1 - (1 << 32);
+        let hashes = -2 - (1 << 32);
         assert_eq!(total(&[one, one]), Some(Sum { rows: 4, hashes }));
         assert_eq!(total(&[one, None]), None);
     }

@@ -42,6 +42,25 @@ async fn tenants_are_counted_by_health_and_few_have_series_of_their_own() {
 }
 
 #[tokio::test]
+async fn drifted_columns_of_all_tenants_are_counted() {
+    let site = site().await;
+    let api = ApiClient::new(&of_three(&site)).await;
+    let drifted = "meter_sync_drifted_columns";
+    let before = scrape(&api.served.address).await;
+    assert_eq!(before.value(drifted), 0.0, "nothing is recorded yet");
+    sync(&api, "7").await;
+    sync(&api, "8").await;
+    site.on_remote("alter table meter rename column name to label")
+        .await;
+    sync(&api, "7").await;
+    let one = scrape(&api.served.address).await;
+    assert_eq!(one.value(drifted), 1.0);
+    sync(&api, "8").await;
+    let both = scrape(&api.served.address).await;
+    assert_eq!(both.value(drifted), 2.0);
+}
+
+#[tokio::test]
 async fn beyond_a_hundred_tenants_none_has_a_series_of_its_own() {
     let site = site().await;
     for (count, has_series) in [(100, true), (101, false)] {
