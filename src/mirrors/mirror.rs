@@ -36,7 +36,7 @@ pub(super) struct MirrorInner {
     pub(super) starting: Mutex<()>,
     pub(super) live_state: watch::Sender<LiveState>,
     /// The state of the mirror as it was last read from the local database.
-    pub(super) observed: SharedRead<Observed>,
+    pub(super) observed: Arc<SharedRead<Observed>>,
     pub(super) meter_count_cache: MeterCountCache,
 }
 
@@ -67,7 +67,7 @@ impl Mirror {
     pub(super) fn new(process: Arc<ProcessContext>, mapping: Mapping) -> Self {
         let live_state = LiveState::new(process.remote.is_some(), process.local.is_some());
         // Of one among many, a state is kept only while somebody waits for it.
-        let observed = SharedRead::new(!process.config.tenants.is_one());
+        let observed = Arc::new(SharedRead::new(!process.config.tenants.is_one()));
         Self {
             shared: Arc::new(MirrorInner {
                 process,

@@ -56,7 +56,7 @@ impl Mirrors {
         StateChanges::of(&self.observer)
     }
 
-    /// Returns the published states, if they are at most 4 s old and were read after a run of this process last began
+    /// Returns the published states, if they are at most [`FRESH`] old and were read after a run of this process last began
     /// or ended. Otherwise waits until they are read again.
     pub(crate) async fn states(&self) -> Published {
         let activity = self.process.last_activity();
@@ -89,8 +89,10 @@ impl Mirrors {
 
     /// Returns the states as they were read at `time` or later, and starts a read if needed.
     async fn states_since(&self, time: Instant) -> Published {
-        let read = |last| self.read_states(Option::unwrap_or_default(last));
-        let published = self.observer.since(time, read).await;
+        let mirrors = self.clone();
+        let read = async move |last| mirrors.read_states(Option::unwrap_or_default(last)).await;
+        let tasks = &self.process.tasks;
+        let published = self.observer.since(time, tasks, read).await;
         published.unwrap_or_else(|| {
             let message = "The states of the mirrors could not be read.";
             self.last_states_with(Failure::new(ErrorCode::Internal, message))

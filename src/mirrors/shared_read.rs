@@ -4,13 +4,17 @@
 //! read in turn. Those who wait for their turn are answered by what is published meanwhile, so a thousand callers at the
 //! same time cost one or two reads, and only one of them holds a connection. If a read takes long, because its connection
 //! is frozen say, a second caller reads beside it.
+//!
+//! Each caller reads in a task of its own. A caller that nobody polls, because its client reads slowly say, would otherwise
+//! keep its turn from all others. The task goes on when its caller goes away, as long as others wait.
 
-use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 /// How long a caller waits for its turn before it may read beside the caller whose turn it is: longer than a read waits
 /// for a count of the meters.
@@ -53,7 +57,7 @@ impl<T> SharedRead<T> {
     }
 }
 
-impl<T: Clone> SharedRead<T> {
+impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
     /// Returns the value that was published last, however old it is; `None` before the first.
     pub(crate) fn last(&self) -> Option<T> {
         let last = self.last.borrow();
@@ -62,21 +66,28 @@ impl<T: Clone> SharedRead<T> {
 
     /// Returns the value as it was read at `time` or later. Reads it when it is this caller's turn, unless another caller
     /// publishes such a value first. `read` is handed the last value. Returns `None` only if a bug ends the read.
-    pub(crate) async fn since<R: Future<Output = T>>(
-        &self,
+    pub(crate) async fn since<R: Future<Output = T> + Send>(
+        self: &Arc<Self>,
         time: Instant,
-        read: impl FnOnce(Option<T>) -> R,
+        tasks: &TaskTracker,
+        read: impl FnOnce(Option<T>) -> R + Send + 'static,
     ) -> Option<T> {
-        let _forgetting = Forgetting(self);
+        if is_since(&self.last.borrow(), time) {
+            return self.last();
+        }
+        let shared = Arc::clone(self);
+        let reading = async move { shared.read_in_turn(time, read).await };
+        let mut caller = Caller {
+            shared: self,
+            reading: tasks.spawn(reading),
+        };
         let mut published = self.last.subscribe();
-        let reading = AssertUnwindSafe(self.read_in_turn(time, read)).catch_unwind();
-        let reading = Box::pin(reading);
         tokio::select! {
             biased;
             answer = published.wait_for(|last| is_since(last, time)) => {
                 answer.ok()?.as_ref().map(|last| last.value.clone())
             }
-            value = reading => value.ok()?,
+            value = &mut caller.reading => value.ok()?,
         }
     }
 
@@ -120,13 +131,21 @@ fn is_since<T>(last: &Option<Published<T>>, time: Instant) -> bool {
     last.as_ref().is_some_and(|last| last.read_at >= time)
 }
 
-/// Drops the last value once the last caller has gone away, if that is wanted.
-struct Forgetting<'a, T>(&'a SharedRead<T>);
+/// A caller who waits, with its task. Once the last caller has gone away, drops the last value if that is wanted, and ends
+/// the task.
+struct Caller<'a, T> {
+    shared: &'a SharedRead<T>,
+    reading: JoinHandle<Option<T>>,
+}
 
-impl<T> Drop for Forgetting<'_, T> {
+impl<T> Drop for Caller<'_, T> {
     fn drop(&mut self) {
-        if self.0.forgets && self.0.last.receiver_count() == 0 {
-            self.0.last.send_replace(None);
+        if self.shared.last.receiver_count() > 0 {
+            return;
+        }
+        self.reading.abort();
+        if self.shared.forgets {
+            self.shared.last.send_replace(None);
         }
     }
 }
@@ -148,7 +167,6 @@ impl<T: Clone> Listener<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use futures_util::future::join_all;
@@ -175,20 +193,19 @@ mod tests {
             if n <= self.hanging {
                 std::future::pending::<()>().await;
             }
-            // No database answers at once.
-            tokio::task::yield_now().await;
             n
         }
     }
 
-    async fn now(published: &SharedRead<u32>, source: &Arc<Source>) -> Option<u32> {
-        let read = |_| Arc::clone(source).read();
-        published.since(Instant::now(), read).await
+    async fn now(published: &Arc<SharedRead<u32>>, source: &Arc<Source>) -> Option<u32> {
+        let (source, tasks) = (Arc::clone(source), TaskTracker::new());
+        let read = |_| source.read();
+        published.since(Instant::now(), &tasks, read).await
     }
 
     #[tokio::test]
     async fn callers_at_the_same_time_share_a_read() {
-        let (published, source) = (SharedRead::default(), Arc::default());
+        let (published, source) = (Arc::default(), Arc::default());
         let answers = join_all((0..1000).map(|_| now(&published, &source))).await;
         assert!(answers.iter().all(Option::is_some), "{answers:?}");
         assert!(source.begun.load(Ordering::SeqCst) <= 2, "{source:?}");
@@ -199,24 +216,37 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_that_nobody_waits_for_ends_and_the_next_caller_starts_another() {
-        let (published, source) = (SharedRead::default(), Source::hanging_once());
+        let (published, source) = (Arc::default(), Source::hanging_once());
         let patience = Duration::from_millis(20);
         let waited = tokio::time::timeout(patience, now(&published, &source)).await;
         assert!(waited.is_err(), "{waited:?}");
         assert_eq!(now(&published, &source).await, Some(2));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn callers_that_nobody_polls_keep_no_turn_from_others() {
+        let (published, source): (Arc<SharedRead<u32>>, Arc<Source>) = Default::default();
+        let mut unpolled: Vec<_> = (0..5).map(|_| Box::pin(now(&published, &source))).collect();
+        for caller in &mut unpolled {
+            // They ask once and are left alone from then on.
+            assert!(futures_util::poll!(caller).is_pending());
+        }
+        let began = Instant::now();
+        assert!(now(&published, &source).await.is_some());
+        assert!(began.elapsed() < SLOW, "{:?}", began.elapsed());
+    }
+
     #[tokio::test]
     async fn a_read_that_panics_leaves_nobody_waiting() {
-        let published: SharedRead<u32> = SharedRead::default();
+        let (published, tasks): (Arc<SharedRead<u32>>, _) = (Arc::default(), TaskTracker::new());
         let read = |_| async { panic!("a bug") };
-        let answer = published.since(Instant::now(), read).await;
+        let answer = published.since(Instant::now(), &tasks, read).await;
         assert_eq!(answer, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_read_that_hangs_holds_nobody_up_for_longer_than_it_may_take() {
-        let (published, source) = (SharedRead::default(), Source::hanging_once());
+        let (published, source) = (Arc::default(), Source::hanging_once());
         let began = Instant::now();
         let answers = join_all((0..10).map(|_| now(&published, &source))).await;
         assert_eq!(answers, [Some(2); 10]);
@@ -226,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn a_value_that_nobody_waits_for_is_forgotten_where_that_is_wanted() {
         for forgets in [false, true] {
-            let (published, source) = (SharedRead::new(forgets), Arc::default());
+            let (published, source) = (Arc::new(SharedRead::new(forgets)), Arc::default());
             assert_eq!(now(&published, &source).await, Some(1));
             assert_eq!(published.last(), (!forgets).then_some(1));
         }

@@ -27,8 +27,11 @@ const RUNS: u32 = 50;
 impl Mirror {
     /// Returns the state of the mirror as it was read at `time` or later. Reads it if needed.
     pub(crate) async fn observed_since(&self, time: Instant) -> Observed {
-        let read = |last: Option<Observed>| self.read_state(last.and_then(Result::ok));
-        let observed = self.shared.observed.since(time, read).await;
+        let mirror = self.clone();
+        let read =
+            async move |last: Option<Observed>| mirror.read_state(last.and_then(Result::ok)).await;
+        let tasks = &self.shared.process.tasks;
+        let observed = self.shared.observed.since(time, tasks, read).await;
         observed.unwrap_or_else(|| {
             let message = "The state of the mirror could not be read.";
             Err(Failure::new(ErrorCode::Internal, message))

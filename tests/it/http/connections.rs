@@ -20,6 +20,8 @@ const CLIENTS: u32 = 150;
 const CONNECTIONS: u64 = 2500;
 /// A health check gives up after it.
 const HEALTH: Duration = Duration::from_secs(1);
+/// So many checks in a row must fail before an orchestrator restarts the program (`failureThreshold` of Kubernetes).
+const CHECKS: u32 = 3;
 
 /// The program as a process that may open few files.
 async fn serve(site: &Site, more: MoreSettings<'_>) -> (RunningProgram, String) {
@@ -39,19 +41,30 @@ async fn serve(site: &Site, more: MoreSettings<'_>) -> (RunningProgram, String) 
     RunningProgram::serve(command).await
 }
 
-/// Asks as an orchestrator does, over a connection of its own.
+/// Asks as an orchestrator does: a few times if an answer comes too late, as it may while other tests use all cores.
 fn assert_healthy(address: &str) {
+    let found: Vec<_> = (0..CHECKS)
+        .map(|_| check(address))
+        .take_while(Result::is_err)
+        .collect();
+    assert!(found.len() < CHECKS as usize, "{found:?}");
+}
+
+/// One check over a connection of its own.
+fn check(address: &str) -> Result<(), String> {
     let begun = Instant::now();
     let mut client = TcpStream::connect(address).expect("a connection");
     client.set_read_timeout(Some(HEALTH)).expect("a limit");
     let request = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     client.write_all(request.as_bytes()).expect("it is sent");
     let mut answer = String::new();
-    client
-        .read_to_string(&mut answer)
-        .expect("an answer in time");
+    let read = client.read_to_string(&mut answer);
+    read.map_err(|error| format!("{error} after {:?}", begun.elapsed()))?;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(begun.elapsed() < HEALTH, "{:?}", begun.elapsed());
+    match begun.elapsed() < HEALTH {
+        true => Ok(()),
+        false => Err(format!("it took {:?}", begun.elapsed())),
+    }
 }
 
 /// What clients send that wait for ever, or have the server wait.
