@@ -23,15 +23,15 @@ use tenant_rows::RowsToRead;
 mod changed_remote_columns;
 mod connections;
 mod duplicate_keys;
+mod every_tenant;
 mod listed_hosts;
-mod own_tables;
 mod privileges;
 mod publications;
 mod sequences;
 mod server_limits;
 mod several_tenants;
+mod sync_tables;
 mod synced_columns;
-mod tenant_list;
 mod tenant_rows;
 mod triggers_and_policies;
 mod used_objects;
@@ -132,7 +132,7 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
     let mut tenant = None;
     if let Some(local) = &mut local {
         findings.extend(triggers_and_policies::of(local, &config.mapping).await);
-        findings.push(own_tables::finding(local).await);
+        findings.push(sync_tables::finding(local).await);
         findings.push(privileges::temporary_tables(local).await);
         let finding = tenant_of(local, config).await;
         findings.push(match finding {

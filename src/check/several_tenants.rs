@@ -1,10 +1,10 @@
 //! Checks a process that keeps several tenants. Checks once what is common to all tenants, and the rows of the first
-//! few tenants. For all tenants, `tenant_list` checks that they have a local table and meters.
+//! few tenants. For all tenants, `every_tenant` checks that they have a local table and meters.
 
 use tokio_util::task::TaskTracker;
 
 use super::tenant_rows::RowsToRead;
-use super::{Finding, Verdict, look, tenant_list};
+use super::{Finding, Verdict, every_tenant, look};
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Mirrors, TenantMirror};
@@ -34,7 +34,7 @@ pub(super) async fn look_at_several(
             false => add(&mut findings, found, known),
         }
     }
-    findings.extend(tenant_list::findings(config, &mirrors, &all, rows_to_read).await);
+    findings.extend(every_tenant::findings(config, &mirrors, &all, rows_to_read).await);
     let ids: Vec<&str> = all
         .iter()
         .take(limit)

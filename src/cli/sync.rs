@@ -8,7 +8,7 @@ use super::{Report, approval_prompt, exit_codes, sync_of_many};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::RunReport;
-use crate::mirrors::{Allow, Mirror, Mirrors, Request, Requested, Ticket, approval_of};
+use crate::mirrors::{Allow, Mirror, Mirrors, Request, RequestOutcome, Ticket, approval_of};
 use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
 use crate::shutdown::Shutdown;
 
@@ -153,8 +153,8 @@ async fn carry_out(
     let stopped = shutdown.token();
     let requested = stopped.run_until_cancelled(mirror.request(request));
     let report = match requested.await.ok_or_else(stopped_by_signal)?? {
-        Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
-        Requested::Started(mut ticket) => {
+        RequestOutcome::Finished(report) | RequestOutcome::AlreadyRunning(report) => *report,
+        RequestOutcome::Started(mut ticket) => {
             match stopped.run_until_cancelled(follow(&mut ticket, &bar)).await {
                 Some(report) => report,
                 None => {

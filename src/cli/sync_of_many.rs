@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::exit_codes;
 use super::progress::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::run::report::{RunReport, RunState};
+use crate::mirrors::run::report::{RunReport, RunStage};
 use crate::mirrors::{Mirrors, Request, TenantMirror};
 use crate::model::Outcome;
 use crate::printable;
@@ -202,8 +202,8 @@ impl Display for TenantRun {
 
 fn word(run: &RunReport) -> &'static str {
     match (run.state, run.outcome) {
-        (RunState::AlreadyRunning, _) => "running",
-        (RunState::Finished | RunState::Running, Some(outcome)) => outcome.as_str(),
-        (RunState::Finished | RunState::Running, None) => "unknown",
+        (RunStage::AlreadyRunning, _) => "running",
+        (RunStage::Finished | RunStage::Running, Some(outcome)) => outcome.as_str(),
+        (RunStage::Finished | RunStage::Running, None) => "unknown",
     }
 }

@@ -25,7 +25,7 @@ use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, SettingFlags, S
 use crate::embedded::{self, Binaries, EmbeddedError};
 use crate::error::Failure;
 use crate::mirrors::run::report::RunReport;
-use crate::mirrors::{Request, Requested};
+use crate::mirrors::{Request, RequestOutcome};
 use crate::model::Trigger;
 use crate::shutdown::Shutdown;
 use server_pair::PairDirectories;
@@ -172,8 +172,8 @@ async fn first_sync(app: &App) -> Result<RunReport, Failure> {
     };
     let mirror = app.mirrors().find(None).await?;
     match mirror.request(request).await? {
-        Requested::Started(mut ticket) => Ok(ticket.wait(PATIENCE).await),
-        Requested::AlreadyRunning(report) | Requested::Finished(report) => Ok(*report),
+        RequestOutcome::Started(mut ticket) => Ok(ticket.wait(PATIENCE).await),
+        RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => Ok(*report),
     }
 }
 

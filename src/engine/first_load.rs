@@ -10,7 +10,7 @@ use crate::model::Phase;
 
 use super::read::choose_copy_format::Format;
 use super::read::convert_rows::UncopiedRows;
-use super::read::copy_into_local::CopyTarget;
+use super::read::copy_from_memory::CopyTarget;
 use super::read::relay_rows;
 use super::relations::locks;
 use super::try_rows::{self, RowRange};

@@ -6,7 +6,7 @@
 //!
 //! The steps, in order:
 //!
-//! - `relations` reads the catalogs of both sides into a [`Relations`], and `scope` selects the tenant's rows.
+//! - `relations` reads the catalogs of both sides into a [`Relations`], and `tenant_filters` selects the tenant's rows.
 //! - `first_load` relays the remote rows straight into the local table if the tenant has none there yet. That ends the
 //!   sync.
 //! - `digest` finds which rows can differ.
@@ -28,8 +28,8 @@ use crate::model::{
 };
 
 use context::RunContext;
-pub use digest::{Contents, compare_sums};
-use digest::{Difference, VersionsSnapshot};
+pub use digest::{ContentsComparison, compare_sums};
+use digest::{Difference, VersionsOfBothSides};
 use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
 pub(crate) use error::{HIDDEN, usage};
@@ -41,15 +41,15 @@ pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look;
 pub(crate) use relations::missing_names::missing;
 pub(crate) use relations::row_security::may_hide_rows;
-pub use scope::Scope;
-pub(crate) use scope::try_tenant;
 pub(crate) use source_remedy::failure;
 pub use sweep::{LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep};
+pub use tenant_filters::Scope;
+pub(crate) use tenant_filters::try_tenant;
 
 mod relations;
 mod resolve_scope;
-mod scope;
 mod sweep;
+mod tenant_filters;
 
 mod apply;
 mod brake;
@@ -80,7 +80,7 @@ pub struct Job<'a> {
     /// Timeouts, and limits on deactivations, rejected rows and recorded changes.
     pub limits: &'a Limits,
     /// The tenant whose meters the local table holds, if the table has no tenant column.
-    pub other_tenant: OtherTenant,
+    pub other_tenant: TableHolder,
     /// Which rows to compare value by value.
     pub compare: RowsToCompare,
     /// How many bits of each row hash to keep: 64, except in tests that provoke hash collisions.
@@ -172,7 +172,7 @@ impl RowSelection {
 /// Tells which tenant a local table without a tenant column belongs to. Such a table holds the meters of one tenant
 /// only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OtherTenant {
+pub enum TableHolder {
     /// No other tenant: the job's tenant may use the table.
     Nobody,
     /// Another tenant, for which the table was last synced.
@@ -237,7 +237,7 @@ pub async fn run(
         observer,
     };
     enter(observer, Phase::Read);
-    let versions = VersionsSnapshot::read(&remote, run).await?;
+    let versions = VersionsOfBothSides::read(&remote, run).await?;
     if !job.dry_run
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?
     {
@@ -284,7 +284,7 @@ struct Found {
 /// Plans the changes that follow from the staged rows, and applies the plan unless the brake holds it back.
 async fn carry_out(
     run: &RunContext<'_>,
-    versions: Option<VersionsSnapshot<'_>>,
+    versions: Option<VersionsOfBothSides<'_>>,
     Found {
         selection,
         staged,
@@ -340,7 +340,7 @@ pub async fn compare(
     job: &Job<'_>,
     seeds: [u64; 2],
     observer: &Observer,
-) -> Result<Contents, SyncError> {
+) -> Result<ContentsComparison, SyncError> {
     let contents = {
         let _told = read::relay_rows::ReadProgressReporter {
             remote: &remote,

@@ -4,7 +4,7 @@ use crate::db::{Local, Remote, Tx};
 
 use super::relations::refuse_wrong_table::refuse_occupied;
 use super::relations::{Relations, locks, look};
-use super::scope::{Scope, try_tenant};
+use super::tenant_filters::{Scope, try_tenant};
 use super::{Job, SyncError};
 
 /// Finds the relations and the scope of a run, refuses what cannot be synced safely, and sets the search path of the

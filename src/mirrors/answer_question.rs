@@ -13,7 +13,7 @@ use super::history::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::status_text::{moment, no_such_run};
-use crate::store::changes::{self, ChangesSince};
+use crate::store::changes::{self, ChangesSinceReport};
 use crate::store::migrations;
 
 /// A question that the status alone does not answer.
@@ -98,10 +98,10 @@ impl Mirror {
             let page = (question.before, question.status.changes_limit);
             Ok::<_, Failure>(match migrations::exist(tx).await? {
                 true => changes::since(tx, scope.log(), since, page).await?,
-                false => ChangesSince {
+                false => ChangesSinceReport {
                     since,
                     is_complete: true,
-                    ..ChangesSince::default()
+                    ..ChangesSinceReport::default()
                 },
             })
         };
@@ -216,7 +216,7 @@ fn too_long() -> Failure {
 }
 
 /// Describes the changes in words.
-fn changes_in_words(changes: &ChangesSince, now: DateTime<Utc>) -> String {
+fn changes_in_words(changes: &ChangesSinceReport, now: DateTime<Utc>) -> String {
     let since = moment(changes.since, now);
     let counted = [
         (changes.inserted, "inserted"),

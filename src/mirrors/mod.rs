@@ -29,11 +29,11 @@ pub use run_event_listener::RunEventListener;
 pub use slots::Claim;
 pub use sweep::SweepReport;
 
-pub use crate::store::slots::{ClaimedSlot, ClaimedSlots};
+pub use crate::store::slots::{ClaimedSlot, ClaimedSlotList};
 
 use crate::store::log::RunRecord;
 use mirror::MirrorInner;
-use run::report::{RunReport, RunState};
+use run::report::{RunReport, RunStage};
 
 pub mod answer_question;
 mod clock_warnings;
@@ -122,7 +122,7 @@ pub fn approval_of(shown: RunId) -> String {
 
 /// The answer to a [`Request`].
 #[derive(Debug)]
-pub enum Requested {
+pub enum RequestOutcome {
     /// A run was started; it goes on whether or not anyone waits.
     Started(Ticket),
     /// Nothing was started: the run in the report is in progress (`state` is `already_running`).
@@ -183,7 +183,7 @@ impl Ticket {
 /// A run of this process is interrupted only if somebody cancels it on purpose.
 pub fn error_of(report: &Result<RunReport, Failure>) -> Option<ErrorCode> {
     let code = match report {
-        Ok(report) if report.state == RunState::AlreadyRunning => ErrorCode::AlreadyRunning,
+        Ok(report) if report.state == RunStage::AlreadyRunning => ErrorCode::AlreadyRunning,
         Ok(report) => report.error.as_ref()?.code,
         Err(failure) => failure.code,
     };
@@ -194,8 +194,8 @@ impl RunReport {
     /// Whether there is nothing to wait for: the run has ended, or no run was started.
     pub fn is_over(&self) -> bool {
         match self.state {
-            RunState::Finished | RunState::AlreadyRunning => true,
-            RunState::Running => false,
+            RunStage::Finished | RunStage::AlreadyRunning => true,
+            RunStage::Running => false,
         }
     }
 }

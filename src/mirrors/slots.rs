@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::store::slots::{self, ClaimedSlots, Slot};
+use crate::store::slots::{self, ClaimedSlotList, Slot};
 use crate::store::{log, migrations};
 
 use super::run::lock;
@@ -67,11 +67,11 @@ impl Mirror {
 
     /// Returns the slots that any process has claimed for this mirror: those after `since`, and the last one at or
     /// before `since`.
-    pub async fn claimed_slots(&self, since: DateTime<Utc>) -> Result<ClaimedSlots, Failure> {
+    pub async fn claimed_slots(&self, since: DateTime<Utc>) -> Result<ClaimedSlotList, Failure> {
         let mut connection = self.local()?.connect().await?;
         let tx = connection.begin("slots").await?;
         if !migrations::exist(&tx).await? {
-            return Ok(ClaimedSlots::default());
+            return Ok(ClaimedSlotList::default());
         }
         let known = self.known_scope(&tx).await?;
         let slot = Slot::of_run(known.tenant_id(), &known.table.name, since);

@@ -14,7 +14,7 @@ use super::viewer::Viewer;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::run_page_notice::RunPageNotice;
-use crate::mirrors::{Allow, Mirror, Request, Requested, approval_of};
+use crate::mirrors::{Allow, Mirror, Request, RequestOutcome, approval_of};
 use crate::model::{DeactivationApproval, RunId, Trigger};
 use crate::trace_id::TraceId;
 
@@ -79,12 +79,12 @@ pub(super) async fn sync(
     }
     let is_shown = request.dry_run || allowed.is_some();
     let to = match mirror.request(request).await? {
-        Requested::Started(ticket) if is_shown => base.run(ticket.run_id()),
-        Requested::AlreadyRunning(report) => {
+        RequestOutcome::Started(ticket) if is_shown => base.run(ticket.run_id()),
+        RequestOutcome::AlreadyRunning(report) => {
             noticed(&base, report.run_id, RunPageNotice::AlreadyRunning)
         }
         // A run that ended at once may not be in the log. The status page shows how it ended.
-        Requested::Started(_) | Requested::Finished(_) => base.page("/"),
+        RequestOutcome::Started(_) | RequestOutcome::Finished(_) => base.page("/"),
     };
     Ok(Redirect::to(&to))
 }

@@ -21,7 +21,7 @@ use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQ
 use crate::mirrors::state::health::ActivityState;
 use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
 use crate::mirrors::status_parts::ConnectionState;
-use crate::mirrors::{ClaimedSlots, Mirror};
+use crate::mirrors::{ClaimedSlotList, Mirror};
 use crate::model::{Change, Counts, Outcome, saturating_i64};
 
 /// How many runs the strip of the timeline shows.
@@ -46,7 +46,7 @@ struct Found {
     /// meters.
     refused: Option<RunDetail>,
     /// The slots of the schedule that processes claimed, and the process that claimed the last one.
-    claimed: ClaimedSlots,
+    claimed: ClaimedSlotList,
     /// The first changes of the last run.
     changes: Vec<Change>,
 }
@@ -165,7 +165,7 @@ async fn look(mirror: &Mirror, asked: &RunsPageQuery) -> Result<Found, ErrorPage
             status,
             table: RunsPage::default(),
             refused: None,
-            claimed: ClaimedSlots::default(),
+            claimed: ClaimedSlotList::default(),
             changes: Vec::new(),
         });
     };

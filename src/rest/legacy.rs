@@ -20,11 +20,11 @@ use crate::arguments::bounds::HISTORY;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::problem_details::http_status;
-use crate::mirrors::run::report::{RunReport, RunState};
+use crate::mirrors::run::report::{RunReport, RunStage};
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
 use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
-use crate::mirrors::{Request, Requested};
+use crate::mirrors::{Request, RequestOutcome};
 use crate::model::{Counts, Outcome, Trigger};
 use crate::trace_id::TraceId;
 
@@ -111,9 +111,9 @@ pub(crate) async fn trigger(
         Err(failure) => return failed(failure),
     };
     match mirror.request(request).await {
-        Ok(Requested::Started(mut ticket)) => ended(ticket.wait(wait).await),
-        Ok(Requested::Finished(report)) => ended(*report),
-        Ok(Requested::AlreadyRunning(_)) => already_running(),
+        Ok(RequestOutcome::Started(mut ticket)) => ended(ticket.wait(wait).await),
+        Ok(RequestOutcome::Finished(report)) => ended(*report),
+        Ok(RequestOutcome::AlreadyRunning(_)) => already_running(),
         Err(failure) => failed(failure),
     }
 }
@@ -179,16 +179,16 @@ fn sync_error(run: &RunRecord) -> Option<String> {
 
 fn ended(report: RunReport) -> (StatusCode, Json<TriggerBody>) {
     let message = match (report.state, report.outcome) {
-        (RunState::AlreadyRunning, _) => return already_running(),
-        (RunState::Running, _) | (RunState::Finished, None) => return failed(overdue(&report)),
-        (RunState::Finished, Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun)) => {
+        (RunStage::AlreadyRunning, _) => return already_running(),
+        (RunStage::Running, _) | (RunStage::Finished, None) => return failed(overdue(&report)),
+        (RunStage::Finished, Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun)) => {
             report.summary.clone()
         }
-        (RunState::Finished, Some(Outcome::Partial)) => {
+        (RunStage::Finished, Some(Outcome::Partial)) => {
             format!("Meter sync finished, but {}", rejected_rows(&report.counts))
         }
         (
-            RunState::Finished,
+            RunStage::Finished,
             Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::Unknown),
         ) => {
             return failed(failure_of(report));
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn a_second_sync_is_answered_with_409_and_nothing_else() {
         let running = RunReport {
-            state: RunState::AlreadyRunning,
+            state: RunStage::AlreadyRunning,
             outcome: None,
             ..report("succeeded", None)
         };

@@ -13,7 +13,8 @@ use crate::model::{Action, Change, ChangeCursor, Fields, RunId};
 /// What syncs changed since a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ChangesSince {
+#[schemars(rename = "ChangesSince")]
+pub struct ChangesSinceReport {
     /// The time.
     pub since: DateTime<Utc>,
     /// How many runs changed meters since then.
@@ -141,12 +142,12 @@ pub async fn since(
     log: LogKey<'_>,
     since: DateTime<Utc>,
     (before, limit): (Option<ChangeCursor>, u32),
-) -> Result<ChangesSince, DbError> {
+) -> Result<ChangesSinceReport, DbError> {
     let counted = count_since(tx, log, since).await?;
     let mut changes = list_since(tx, log, since, before, i64::from(limit) + 1).await?;
     let has_more = changes.len() > limit as usize;
     changes.truncate(limit as usize);
-    Ok(ChangesSince {
+    Ok(ChangesSinceReport {
         changes,
         has_more,
         ..counted
@@ -157,7 +158,7 @@ async fn count_since(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
     since: DateTime<Utc>,
-) -> Result<ChangesSince, DbError> {
+) -> Result<ChangesSinceReport, DbError> {
     let params = log.with([param::timestamptz(since)]);
     // `is_pruned` is read through JSON, because the log table of an earlier version does not have that column.
     let tally = format!(
@@ -170,7 +171,7 @@ from meter_sync.meter_sync_log g where {RUNS}"
     );
     let row = tx.query_one(&tally, &params).await?;
     let begins: Option<DateTime<Utc>> = row.get(6);
-    Ok(ChangesSince {
+    Ok(ChangesSinceReport {
         since,
         runs: row.get(0),
         inserted: row.get(1),

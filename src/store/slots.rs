@@ -72,7 +72,7 @@ pub struct Standing {
 
 /// The slots that processes have claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClaimedSlots {
+pub struct ClaimedSlotList {
     /// The host and process that claimed the last of the slots; `None` if there is no slot.
     pub holder: Option<String>,
     /// The claimed slots, oldest first.
@@ -230,7 +230,7 @@ where s.tenant = $1 and s.local_table = $2 and s.slot >= coalesce((
 order by s.slot desc limit $4";
 
 /// Returns the claimed slots after the given one, and the last claimed slot at or before it.
-pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlots, DbError> {
+pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlotList, DbError> {
     let params = slot.key_and([param::bigint(MOST)]);
     let rows = tx.query(CLAIMED, &params).await?;
     let claimed = |row: &Row| ClaimedSlot {
@@ -240,7 +240,7 @@ pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlo
     // The stored name of a process ends with a unique id, which means nothing to people.
     let claimant = rows.first().map(|row| row.get::<_, &str>(1));
     let holder = claimant.map(|text| text.rsplit_once(' ').map_or(text, |(name, _)| name));
-    Ok(ClaimedSlots {
+    Ok(ClaimedSlotList {
         holder: holder.map(str::to_owned),
         slots: rows.iter().rev().map(claimed).collect(),
     })

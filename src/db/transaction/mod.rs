@@ -11,7 +11,7 @@ use deadpool_postgres::Transaction;
 use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
-use super::connector::LastServerMessage;
+use super::connector::LastServerError;
 use super::param::{Param, typed};
 use super::transaction_limits::{RoleLimits, TransactionLimits};
 use super::{DbError, Local, Side, Timeouts};
@@ -27,7 +27,7 @@ pub struct Tx<'c, S> {
     answer_due: &'c AtomicBool,
     waits: Timeouts,
     opened: Instant,
-    last_message: LastServerMessage,
+    last_message: LastServerError,
     /// The limits that the role, its database or the server sets.
     role_limits: RoleLimits,
     bounds: TransactionLimits,
@@ -60,7 +60,7 @@ impl<'c, S: Side> Tx<'c, S> {
         inner: Transaction<'c>,
         answer_due: &'c AtomicBool,
         waits: Timeouts,
-        last_message: LastServerMessage,
+        last_message: LastServerError,
     ) -> Self {
         Self {
             inner,

@@ -17,7 +17,7 @@ use super::{DigestVerdict, find_differing_rows};
 
 /// The result of a comparison of contents.
 #[derive(Clone, Debug)]
-pub enum Contents {
+pub enum ContentsComparison {
     /// Both sides hold the same rows.
     Equal,
     /// The sides differ. Holds what a sync must compare value by value.
@@ -35,7 +35,7 @@ pub(in crate::engine) async fn compare_contents(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     seeds: [u64; 2],
-) -> Result<Contents, SyncError> {
+) -> Result<ContentsComparison, SyncError> {
     let relations = run.relations;
     let there_rows = format!(
         "{} r where {}",
@@ -58,25 +58,25 @@ pub(in crate::engine) async fn compare_contents(
             {
                 mode.function = HashFunction::Portable;
             }
-            (Some(there), Some(here)) if there == here => return Ok(Contents::Equal),
+            (Some(there), Some(here)) if there == here => return Ok(ContentsComparison::Equal),
             (Some(_), Some(here)) => break here.rows,
             (None, _) | (_, None) if mode.casts && relations.has_one_text_a_key => {
                 mode.casts = false;
             }
-            (None, _) | (_, None) => return Ok(Contents::Incomparable),
+            (None, _) | (_, None) => return Ok(ContentsComparison::Incomparable),
         }
     };
     Ok(
         match find_differing_buckets::compare(remote, run, HashedColumns::Rows, rows).await? {
-            DigestVerdict::Equal(_) => Contents::Unsettled,
+            DigestVerdict::Equal(_) => ContentsComparison::Unsettled,
             DigestVerdict::DifferingBuckets(differing) => {
                 let selection = find_differing_rows::narrow(remote, run, &differing).await?;
-                Contents::Differing(
+                ContentsComparison::Differing(
                     selection.map_or(RowsToCompare::Everything, RowsToCompare::Also),
                 )
             }
-            DigestVerdict::Unclear => Contents::Differing(RowsToCompare::Everything),
-            DigestVerdict::Unknown => Contents::Unfound,
+            DigestVerdict::Unclear => ContentsComparison::Differing(RowsToCompare::Everything),
+            DigestVerdict::Unknown => ContentsComparison::Unfound,
         },
     )
 }

@@ -23,12 +23,12 @@ use crate::model::CompareMethod;
 use crate::store::watermarks;
 
 use buckets::DifferingBuckets;
-pub use compare_contents::Contents;
+pub use compare_contents::ContentsComparison;
 pub(super) use compare_contents::compare_contents;
 use row_hash::HashedColumns;
 pub(super) use tombstones::condition as is_remembered_as_gone;
 use versions::VersionVerdict;
-pub(super) use versions::VersionsSnapshot;
+pub(super) use versions::VersionsOfBothSides;
 
 pub(super) mod row_hash;
 pub(super) mod tombstones;
@@ -71,7 +71,7 @@ enum DigestVerdict {
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    versions: Option<&VersionsSnapshot<'_>>,
+    versions: Option<&VersionsOfBothSides<'_>>,
 ) -> Result<(Difference, CompareMethod), SyncError> {
     let everything = (Difference::Unclear, CompareMethod::Everything);
     let suspects = match &run.job.compare {
@@ -133,15 +133,18 @@ from (select $1::oid as oid
 async fn find_usual(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    versions: Option<&VersionsSnapshot<'_>>,
+    versions: Option<&VersionsOfBothSides<'_>>,
 ) -> Result<(Difference, CompareMethod), SyncError> {
     let equal = |rows| Ok((Difference::None(rows), CompareMethod::Differences));
-    let (what, since) = match versions.and_then(VersionsSnapshot::tell) {
+    let (what, since) = match versions.and_then(VersionsOfBothSides::tell) {
         Some(VersionVerdict::Same(rows)) => return equal(rows),
         Some(VersionVerdict::Since(transaction)) => (HashedColumns::Keys, Some(transaction)),
         None => (HashedColumns::Rows, None),
     };
-    let rows = versions.map_or(run.relations.estimated_rows, VersionsSnapshot::local_rows);
+    let rows = versions.map_or(
+        run.relations.estimated_rows,
+        VersionsOfBothSides::local_rows,
+    );
     let selection = match find_differing_buckets::compare(remote, run, what, rows).await? {
         DigestVerdict::Equal(rows) if since.is_none() => return equal(rows),
         DigestVerdict::Equal(rows) => Some(RowSelection::nothing(rows)),
@@ -174,7 +177,7 @@ async fn find_usual(
 /// watermark if the sides are not equal after this run.
 pub(super) async fn remember(
     run: &RunContext<'_>,
-    versions: Option<VersionsSnapshot<'_>>,
+    versions: Option<VersionsOfBothSides<'_>>,
     is_planned: bool,
     synced: &SyncResult,
 ) -> Result<(), SyncError> {
@@ -196,7 +199,7 @@ pub(super) async fn remember(
 /// Stores the watermark after the first load of an empty table. Deletes it if rows were rejected.
 pub(super) async fn remember_load(
     run: &RunContext<'_>,
-    versions: Option<VersionsSnapshot<'_>>,
+    versions: Option<VersionsOfBothSides<'_>>,
     loaded: &SyncResult,
 ) -> Result<(), SyncError> {
     match versions {

@@ -35,7 +35,7 @@ use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKe
 
 /// The row versions of both sides, read before anything was compared.
 #[derive(Debug)]
-pub(in crate::engine) struct VersionsSnapshot<'s> {
+pub(in crate::engine) struct VersionsOfBothSides<'s> {
     /// Identifies the table files, settings and columns. Versions are comparable only as long as these stay the same.
     basis: &'s str,
     now: Watermark,
@@ -57,7 +57,7 @@ pub(super) enum VersionVerdict {
 /// Transaction IDs wrap around at 2^32, so only IDs closer together than this can be ordered.
 const FARTHEST: i64 = 1 << 31;
 
-impl<'s> VersionsSnapshot<'s> {
+impl<'s> VersionsOfBothSides<'s> {
     /// Reads the versions of both sides. Returns `None` if versions prove nothing for these relations or cannot be
     /// read.
     pub(in crate::engine) async fn read(

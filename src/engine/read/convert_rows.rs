@@ -10,7 +10,7 @@ use crate::model::{Fields, Rejection, saturating_i64};
 
 use super::choose_copy_format::Format;
 use super::conversion_sql::values;
-use super::copy_into_local::{CopyTarget, copy_again};
+use super::copy_from_memory::{CopyTarget, copy_again};
 use super::long_rows::OversizedRow;
 use super::{misfit_values, recode_rows, split_copy_data};
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};

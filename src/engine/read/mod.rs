@@ -12,13 +12,13 @@ use super::relations::row_security::may_hide_rows;
 use super::{Job, RowSelection, RunContext, SyncError, select_local_rows};
 use choose_copy_format::Format;
 use convert_rows::ConversionReport;
-use copy_into_local::CopyTarget;
+use copy_from_memory::CopyTarget;
 
 pub(super) mod choose_copy_format;
 pub(super) mod commit_unless_rewritten;
 pub(super) mod conversion_sql;
 pub(super) mod convert_rows;
-pub(super) mod copy_into_local;
+pub(super) mod copy_from_memory;
 mod long_rows;
 mod misfit_values;
 mod recode_rows;

@@ -25,7 +25,7 @@ use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
 pub use own_tables::{LocalFinding, OwnTables, TABLES_AT_ONCE};
 use tenant_sum_cursor::GROUP;
-use versions::Unproven;
+use versions::UnprovenTenant;
 
 mod contents;
 mod own_tables;
@@ -166,7 +166,7 @@ async fn look(
             }
             looked.unproven
         }
-        None => (0..tenants.len()).map(Unproven::unread).collect(),
+        None => (0..tenants.len()).map(UnprovenTenant::unread).collect(),
     };
     if !relations.is_remote_plain {
         remote.use_role_path().await?;

@@ -24,18 +24,18 @@ pub(super) struct VersionsReport {
     /// For each tenant, whether both sides hold exactly the rows that they held when they were last found equal.
     pub(super) is_equal: Vec<bool>,
     /// The tenants about which the versions tell nothing.
-    pub(super) unproven: Vec<Unproven>,
+    pub(super) unproven: Vec<UnprovenTenant>,
 }
 
 /// A tenant about which the versions tell nothing.
-pub(super) struct Unproven {
+pub(super) struct UnprovenTenant {
     /// The tenant's place among the tenants, from 0.
     pub(super) place: usize,
     /// The versions that the remote holds; `None` if they were not read.
     pub(super) remote_versions: Option<VersionSum>,
 }
 
-impl Unproven {
+impl UnprovenTenant {
     /// A tenant whose versions were not read.
     pub(super) fn unread(place: usize) -> Self {
         Self {
@@ -100,7 +100,7 @@ fn told(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
     for (place, (expected, held)) in expected.iter().zip(held).enumerate() {
         report.is_equal.push(expected.is_some() && expected == held);
         if expected.is_none() {
-            report.unproven.push(Unproven {
+            report.unproven.push(UnprovenTenant {
                 place,
                 remote_versions: held.map(|held| (held.rows, held.hashes)),
             });

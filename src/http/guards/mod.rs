@@ -103,7 +103,7 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
             let method = request.method().clone();
             request.extensions_mut().insert(token.clone());
             let response = next.run(request).await;
-            end_streams::end_with_token(&method, response, token, guards.tokens.clone())
+            end_streams_with_token::end_with_token(&method, response, token, guards.tokens.clone())
         }
         Err(RequestError::TokenMissing | RequestError::TokenUnknown)
             if guards.is_for_a_person(&request) =>
@@ -339,7 +339,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     values.next().is_none().then_some(value)
 }
 
-mod end_streams;
+mod end_streams_with_token;
 
 #[cfg(test)]
 mod tests;

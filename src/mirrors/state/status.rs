@@ -11,7 +11,7 @@ use crate::mirrors::history::meter_report::MeterReport;
 use crate::mirrors::history::meter_search::MeterMatch;
 use crate::mirrors::status_parts::{Connections, MeterCounts, RunningStatus, TenantStatus};
 use crate::model::{Change, ChangeCursor, HeldDeactivations, Rejection, RunId};
-use crate::store::changes::ChangesSince;
+use crate::store::changes::ChangesSinceReport;
 pub use crate::store::log::RunRecord;
 
 /// The parameters of a request for the status.
@@ -68,7 +68,7 @@ pub struct Status {
     pub matches: Option<Vec<MeterMatch>>,
     /// What syncs changed since the time asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub changes_since: Option<ChangesSince>,
+    pub changes_since: Option<ChangesSinceReport>,
     /// `before` for the next page of what was asked for; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_before: Option<String>,

@@ -15,7 +15,7 @@ mod brake;
 mod case_insensitive_keys;
 mod casts;
 mod clock_warnings;
-mod clocks;
+mod wrong_clocks;
 pub(crate) mod column_names;
 mod constraints;
 mod deferrable_constraints;

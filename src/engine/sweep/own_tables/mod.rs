@@ -26,10 +26,10 @@ use crate::engine::relations::RemoteSide;
 use crate::engine::{SyncError, digest, read};
 use crate::model::TenantId;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
-use known_tables::KnownTable;
+use sweepable_tables::SweepableTable;
 
-mod known_tables;
 mod local_sums;
+mod sweepable_tables;
 
 /// How many local tables one transaction reads. With a few indexes each, they take a tenth of the locks of a server
 /// with default settings.
@@ -115,11 +115,11 @@ impl OwnTables {
         mirrors: &[SweptMirror<'_>],
     ) -> Result<Vec<LocalFinding>, SyncError> {
         let mut findings = vec![LocalFinding::Nothing; mirrors.len()];
-        let tables = known_tables::look_up(&self.there, local, mirrors).await?;
+        let tables = sweepable_tables::look_up(&self.there, local, mirrors).await?;
         let unproven = look_at_versions(local, &tables, &mut findings).await?;
         // A few runs cost less than a comparison of the contents of all rows, and store watermarks. Where versions never prove
         // anything, there are none to store.
-        let is_without = |table: &&KnownTable<'_>| table.relations.versions.is_none();
+        let is_without = |table: &&SweepableTable<'_>| table.relations.versions.is_none();
         if unproven.len() > GROUP || unproven.iter().any(is_without) {
             self.look_at_contents(local, &unproven, &mut findings)
                 .await?;
@@ -130,7 +130,7 @@ impl OwnTables {
     async fn look_at_contents(
         &mut self,
         local: &Tx<'_, Local>,
-        tables: &[&KnownTable<'_>],
+        tables: &[&SweepableTable<'_>],
         findings: &mut [LocalFinding],
     ) -> Result<(), SyncError> {
         let hasher = self.hasher(local).await?;
@@ -299,9 +299,9 @@ fn expected(finding: &LocalFinding) -> Option<Sum> {
 /// Compares the row versions of tables with their watermarks. Returns the tables about which the versions say nothing.
 async fn look_at_versions<'t, 'm>(
     local: &Tx<'_, Local>,
-    tables: &'t [KnownTable<'m>],
+    tables: &'t [SweepableTable<'m>],
     findings: &mut [LocalFinding],
-) -> Result<Vec<&'t KnownTable<'m>>, SyncError> {
+) -> Result<Vec<&'t SweepableTable<'m>>, SyncError> {
     let keys: Vec<Option<WatermarkKey>> = tables.iter().map(watermark_key).collect();
     let known = watermarks::of_tables(local, &keys).await?;
     let (mut proven, mut unproven) = (Vec::new(), Vec::new());
@@ -311,7 +311,7 @@ async fn look_at_versions<'t, 'm>(
             None => unproven.push(table),
         }
     }
-    let watched: Vec<&KnownTable<'_>> = proven.iter().map(|(table, _)| *table).collect();
+    let watched: Vec<&SweepableTable<'_>> = proven.iter().map(|(table, _)| *table).collect();
     let held = local_sums::of_versions(local, &watched).await?;
     for ((table, known), held) in proven.into_iter().zip(held) {
         if held == Some(known.local)
@@ -324,7 +324,7 @@ async fn look_at_versions<'t, 'm>(
 }
 
 /// The key of the table's watermark; `None` if versions prove nothing about the table.
-fn watermark_key(table: &KnownTable<'_>) -> Option<WatermarkKey> {
+fn watermark_key(table: &SweepableTable<'_>) -> Option<WatermarkKey> {
     Some(WatermarkKey {
         tenant: table.mirror.tenant.clone(),
         local_table: table.relations.local.clone(),

@@ -7,7 +7,7 @@ use crate::engine::{Relations, Scope, SyncError};
 use crate::store::log;
 
 /// A local table that a run would take, with the columns that the last run recorded.
-pub(super) struct KnownTable<'m> {
+pub(super) struct SweepableTable<'m> {
     /// The place of its mirror.
     pub(super) place: usize,
     pub(super) mirror: &'m SweptMirror<'m>,
@@ -26,7 +26,7 @@ pub(super) async fn look_up<'m>(
     there: &RemoteSide,
     local: &Tx<'_, Local>,
     mirrors: &'m [SweptMirror<'m>],
-) -> Result<Vec<KnownTable<'m>>, SyncError> {
+) -> Result<Vec<SweepableTable<'m>>, SyncError> {
     let mut readable: Vec<(usize, &SweptMirror<'_>)> = Vec::new();
     let name = |mirror: &SweptMirror<'_>| mirror.mapping.local_table.clone();
     let names: Vec<String> = mirrors.iter().map(name).collect();
@@ -48,7 +48,7 @@ pub(super) async fn look_up<'m>(
         let Ok(relations) = relations::relate(there, &here, &unique, mirror.mapping) else {
             continue;
         };
-        tables.push(KnownTable {
+        tables.push(SweepableTable {
             place,
             mirror,
             filter: Scope::of(&relations, mirror.tenant).local_filter,
@@ -67,12 +67,12 @@ pub(super) async fn look_up<'m>(
 /// Leaves out each table without a tenant column that was last synced for another tenant, because a run would refuse it.
 async fn without_those_of_others<'m>(
     local: &Tx<'_, Local>,
-    tables: Vec<KnownTable<'m>>,
-) -> Result<Vec<KnownTable<'m>>, SyncError> {
-    let name = |table: &KnownTable<'_>| table.mirror.key.local_table.clone();
+    tables: Vec<SweepableTable<'m>>,
+) -> Result<Vec<SweepableTable<'m>>, SyncError> {
+    let name = |table: &SweepableTable<'_>| table.mirror.key.local_table.clone();
     let names: Vec<String> = tables.iter().map(name).collect();
     let last = log::last_tenants(local, &names).await?;
-    let is_ours = |table: &KnownTable<'_>, last: Option<String>| {
+    let is_ours = |table: &SweepableTable<'_>, last: Option<String>| {
         table.relations.local_tenant.is_some() || last.as_ref() == Some(&table.mirror.key.tenant)
     };
     let ours = tables.into_iter().zip(last);
