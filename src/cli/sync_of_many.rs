@@ -50,7 +50,7 @@ struct TenantRun {
     error: Option<Failure>,
 }
 
-/// The count of [`PrintedSweep`] to which a tenant's run adds.
+/// Which count of [`PrintedSweep`] includes the run of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RunResult {
     Unchanged,
@@ -58,7 +58,8 @@ enum RunResult {
     Failed,
 }
 
-/// Sweeps all tenants: finds the mirrors that may differ, and waits for their runs. A stop signal cancels the runs.
+/// Sweeps all tenants: finds the mirrors that may differ, runs them, and waits for the runs to end. A stop signal
+/// cancels the runs.
 pub(super) async fn run(
     mirrors: &Mirrors,
     request: &Request,

@@ -1,8 +1,8 @@
-//! Opens the connections of a pool, and keeps the error message with which a server closed one.
+//! Opens the connections of a pool, and stores the error message with which a server closed a connection.
 //!
 //! A server that closes a connection between two statements sends the reason, for example that a transaction exceeded a
 //! limit of the role. No statement waits for an answer at that moment, and the next statement only gets the error that
-//! the connection is closed.
+//! the connection is closed. So the reason is stored, and replaces that error.
 
 use std::future::Future;
 use std::io;

@@ -250,7 +250,7 @@ impl Database<Local> {
     }
 }
 
-/// The name in errors of the step that opens a transaction.
+/// The name that errors give to the step that opens a transaction.
 const OPEN: &str = "begin a transaction";
 
 /// Settings that make both servers write and read values as the same text, whatever the role or the database has set

@@ -80,7 +80,8 @@ fn given(path: Option<&OsString>) -> Option<&Path> {
 const SCHEDULE: &str = "* * * * *";
 /// How long finding or installing Postgres may take before the demo warns that it may be waiting for a missing network.
 const SURELY_INSTALLED: Duration = Duration::from_secs(8);
-/// How long to wait, after a child process failed, for the stop signal that may have ended it.
+/// How long to wait for a stop signal after the start of the servers failed, because that signal may be what ended a
+/// child process.
 const SURELY_TOLD: Duration = Duration::from_millis(500);
 /// The default address. Port 0 stands for [`USUAL_PORT`], or any free port if that one is taken.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

@@ -13,9 +13,9 @@ use crate::model::Outcome;
 /// A source of changes for the resource addresses that a client watches.
 #[derive(Debug)]
 pub(super) enum ChangeFeed {
-    /// The runs of one mirror.
+    /// Reports runs of one mirror.
     Runs(RunEventListener),
-    /// The states of all mirrors that the caller may see.
+    /// Reports changes in the states of all mirrors that the caller may see.
     States(Box<MirrorStatesFeed>),
 }
 
@@ -89,7 +89,7 @@ pub(super) fn is_watchable(uri: &str, mirrors: &Mirrors) -> bool {
     })
 }
 
-/// The states of the mirrors that one caller may see.
+/// Reports changes in the states of the mirrors that one caller may see.
 #[derive(Debug)]
 pub(super) struct MirrorStatesFeed {
     mirrors: Mirrors,

@@ -1,7 +1,7 @@
 //! The tool `meter_sync_trigger`: requests a sync and waits a limited time for its end.
 //!
-//! The run belongs to [`Mirror`]. If the client cancels the call or disconnects, only the
-//! waiting ends; the run goes on.
+//! The run belongs to the [`Mirror`], not to the call. If the client cancels the call or disconnects, only the waiting
+//! ends; the run goes on.
 
 use std::time::{Duration, Instant};
 

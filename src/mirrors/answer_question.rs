@@ -29,7 +29,8 @@ pub struct StatusQuestion {
     pub before: Option<ChangeCursor>,
 }
 
-/// The meter that was looked for, or else those whose names contain what was asked for.
+/// The meter that the question names by its key or by a part of its name. If no key and not exactly one name matches,
+/// the meters whose names contain the text, which may be none.
 type MeterLookup = Result<Box<MeterReport>, Vec<MeterMatch>>;
 
 impl Mirror {

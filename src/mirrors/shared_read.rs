@@ -1,9 +1,9 @@
 //! Shares one read among all callers who wait for its result.
 //!
-//! A caller names the oldest moment that its answer may be from, and waits for a publication that was read since. Callers
-//! read in turn. Those who wait for their turn are answered by what is published meanwhile, so a thousand callers at the
-//! same time cost one or two reads, and only one of them holds a connection. If a read takes long, because its connection
-//! is frozen say, a second caller reads beside it.
+//! A caller names the oldest moment that its answer may be from, and waits for a value that was read since. Callers
+//! read in turn. Those who wait for their turn are answered by what is published meanwhile, so a thousand callers at
+//! the same time cost one or two reads, and only one of them holds a connection. If a read takes long, for example
+//! because its connection is frozen, a second caller reads at the same time.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use futures_util::FutureExt;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-/// How long a caller waits for its turn before it may read beside the caller whose turn it is: longer than a read waits
-/// for a count of the meters.
+/// How long a caller waits for its turn before it may read at the same time as the caller whose turn it is. This is
+/// longer than a read waits for a count of the meters.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// The last value that was read, and whose turn it is to read the next.
@@ -24,7 +24,7 @@ pub(crate) struct SharedRead<T> {
     forgets: bool,
     /// Held by the caller who reads.
     turn: Mutex<()>,
-    /// Held by the caller who reads beside one that takes long.
+    /// Held by a second caller, who reads while the read of the first one takes long.
     second_turn: Mutex<()>,
 }
 
@@ -42,7 +42,7 @@ impl<T> Default for SharedRead<T> {
 }
 
 impl<T> SharedRead<T> {
-    /// Nothing is read yet. With `forgets`, the last value is dropped as soon as nobody waits.
+    /// Creates it without a value. If `forgets` is set, the last value is dropped as soon as nobody waits.
     pub(crate) fn new(forgets: bool) -> Self {
         Self {
             last: watch::Sender::new(None),
@@ -54,14 +54,14 @@ impl<T> SharedRead<T> {
 }
 
 impl<T: Clone> SharedRead<T> {
-    /// Returns the value that was published last, however old it is; `None` before the first.
+    /// Returns the value that was published last, however old it is; `None` if there was none, or if it was dropped.
     pub(crate) fn last(&self) -> Option<T> {
         let last = self.last.borrow();
         last.as_ref().map(|last| last.value.clone())
     }
 
-    /// Returns the value as it was read at `time` or later. Reads it when it is this caller's turn, unless another caller
-    /// publishes such a value first. `read` is handed the last value. Returns `None` only if a bug ends the read.
+    /// Returns the value as it was read at `time` or later. Reads it when it is this caller's turn, unless another
+    /// caller publishes such a value first. `read` gets the last value. Returns `None` only if a bug ends the read.
     pub(crate) async fn since<R: Future<Output = T>>(
         &self,
         time: Instant,
@@ -120,7 +120,7 @@ fn is_since<T>(last: &Option<Published<T>>, time: Instant) -> bool {
     last.as_ref().is_some_and(|last| last.read_at >= time)
 }
 
-/// Drops the last value once the last caller has gone away, if that is wanted.
+/// Drops the last value once the last caller has gone away, if `forgets` is set.
 struct Forgetting<'a, T>(&'a SharedRead<T>);
 
 impl<T> Drop for Forgetting<'_, T> {
@@ -136,8 +136,8 @@ impl<T> Drop for Forgetting<'_, T> {
 pub(crate) struct Listener<T>(watch::Receiver<Option<Published<T>>>);
 
 impl<T: Clone> Listener<T> {
-    /// Returns the last published value, once it is one for which `is_wanted` holds. Returns `None` if no more values can
-    /// be published.
+    /// Returns the last published value, once it is one for which `is_wanted` holds. Returns `None` if no more values
+    /// can be published.
     pub(crate) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
         let is_wanted =
             |last: &Option<Published<T>>| last.as_ref().is_some_and(|last| is_wanted(&last.value));

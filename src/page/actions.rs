@@ -1,5 +1,5 @@
-//! Handles the form that starts a sync, a preview or an approved plan. The answer is a redirect, so that a reload does
-//! not send the form again.
+//! Handles the form that starts a sync or a preview, or approves a plan. The answer is a redirect, so that reloading
+//! the page does not send the form again.
 
 use axum::Extension;
 use axum::extract::Form;
@@ -23,7 +23,7 @@ use crate::trace_id::TraceId;
 pub(super) struct SyncForm {
     #[serde(rename = "do")]
     what: What,
-    /// The run whose held-back deactivations the person approves; `None` for an ordinary sync.
+    /// The run whose held-back deactivations the person approves; `None` if the person approves nothing.
     allow: Option<RunId>,
     sure: Option<Yes>,
 }
@@ -94,7 +94,7 @@ fn noticed(base: &MirrorPaths, id: RunId, notice: RunPageNotice) -> String {
     format!("{}?notice={}", base.run(id), notice.as_str())
 }
 
-/// Checks an approval and returns the permission to make the deactivations that the run held back, or some of them.
+/// Checks an approval, and returns the permission to make the deactivations that the run held back, but no others.
 /// Returns `None` if the run held none back. Fails if the box was not ticked, or if the plan can no longer be approved.
 async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<Allow>, ErrorPage> {
     let detail = mirror.run(id).await?;

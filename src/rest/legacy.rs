@@ -1,9 +1,10 @@
 //! The two endpoints of the earlier sync program that meter-sync replaces, with the same paths, bodies and HTTP
 //! statuses.
 //!
-//! The earlier program counts only inserted, updated and deleted meters. So a reactivated meter counts as updated here,
-//! and a deactivated meter as deleted. A sync that the brake refused answers 502: old clients know a fixed set of
-//! statuses, and 502 says that the data from the remote cannot be accepted.
+//! The earlier program counts only inserted, updated and deleted meters. So these endpoints count a reactivated meter
+//! as updated, and a deactivated meter as deleted. A sync that was refused because it would deactivate too many meters
+//! answers 502: old clients know a fixed set of statuses, and 502 says that the data from the remote cannot be
+//! accepted.
 
 use axum::extract::State;
 use axum::http::header::USER_AGENT;
@@ -140,8 +141,9 @@ fn status_body(status: &Status) -> StatusBody {
     }
 }
 
-/// The status of several tenants in the shape for one. The sync counts as successful unless a tenant is failing, stale,
-/// never synced or not configured, or the local database does not answer.
+/// Sums up the status of several tenants in the body for one tenant. The sync counts as successful unless a tenant is
+/// failing, stale, never synced or not configured, or the local database does not answer. If the local database answers
+/// and no tenant has been synced yet, success is `None`.
 fn status_of_all(status: &Status) -> StatusBody {
     let tenants = status.tenants.as_ref();
     let count = |healths: &[Health]| -> i64 {
@@ -255,8 +257,8 @@ fn rejected_rows(counts: &Counts) -> String {
     }
 }
 
-/// The actor of a run for the run log: the name of the token, or else the beginning of the `User-Agent` header. `None`
-/// if the request has neither.
+/// Who requested a run, for the run log: the name of the token, or else the beginning of the `User-Agent` header.
+/// `None` if the request has neither.
 pub(crate) fn actor(token: Option<&Token>, headers: &HeaderMap) -> Option<String> {
     if let Some(name) = token.and_then(|token| token.name.as_ref()) {
         return Some(name.clone());

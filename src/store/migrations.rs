@@ -53,7 +53,7 @@ pub struct ExistingTables {
     pub any: bool,
     /// Whether the table `meter_sync_column` exists.
     pub columns: bool,
-    /// Whether the tables of sweeps exist. They were added last.
+    /// Whether the tables of sweeps exist. Migration 14 creates them.
     pub sweeps: bool,
 }
 

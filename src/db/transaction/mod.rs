@@ -35,7 +35,7 @@ pub struct Tx<'c, S> {
     shortest_us: AtomicU64,
     /// How many bytes of rows the server has sent, including the headers of their messages.
     bytes_read: AtomicU64,
-    /// The role's own search path, as `set search_path` takes it.
+    /// The role's own search path, as `show search_path` returns it.
     role_path: String,
     /// The encoding of the database.
     encoding: String,
@@ -198,7 +198,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(row)
     }
 
-    /// Runs statements without parameters or rows.
+    /// Runs statements without parameters, and ignores the rows that they return.
     pub async fn batch(&self, sql: &str) -> Result<(), DbError> {
         self.answer(sql, self.inner.batch_execute(sql)).await
     }
@@ -225,7 +225,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(names)
     }
 
-    /// Starts `copy .. to stdout`. From now on an answer counts as due, until another statement is answered.
+    /// Starts `copy .. to stdout`. From then on, [`Tx::is_silent`] returns true, until another statement is answered.
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOutStream, DbError> {
         let rows = self.answer(sql, self.inner.copy_out(sql)).await?;
         self.answer_due.store(true, Ordering::Relaxed);
@@ -272,9 +272,9 @@ impl<'c, S: Side> Tx<'c, S> {
 }
 
 impl Tx<'_, Local> {
-    /// Shortens the idle limit, for a transaction that from now on holds row locks and no longer waits for the other
-    /// database. If this process freezes, the server ends the transaction and releases the locks about as soon as it
-    /// would end a statement.
+    /// Shortens the idle limit. To be called in a transaction that from now on holds row locks and no longer waits for
+    /// the other database. If this process freezes, the server then ends the transaction and releases the locks about
+    /// as soon as it would end a statement.
     pub async fn hold_rows(&self) -> Result<(), DbError> {
         let idle = self.role_limits.idle(self.waits.alone());
         self.batch(&format!("-- hold rows\n{idle}")).await

@@ -1,4 +1,5 @@
-//! Compares the contents of all rows by two digests per side, regardless of row versions and earlier runs.
+//! Compares the contents of all rows by two digests per side. Row versions and watermarks are not used. Inactive
+//! local rows with a tombstone are left out.
 //!
 //! Each side returns three numbers: how many rows it has, and two sums of row hashes. The caller chooses the seeds of
 //! the hashes at random for each comparison. A difference stays unseen with a probability of about 2^-128. Only if the
@@ -24,7 +25,8 @@ pub enum ContentsComparison {
     Differing(RowsToCompare),
     /// The digests differed, but both sides were equal when the differing buckets were looked for.
     Unsettled,
-    /// The sides cannot be compared: a remote value cannot be converted to the type of the local column.
+    /// The sides cannot be compared, usually because a remote value cannot be converted to the type of the local
+    /// column.
     Incomparable,
     /// The sides differ, but the differing buckets could not be found, usually because of a time limit.
     Unfound,

@@ -23,9 +23,9 @@ use crate::engine::{Observer, Relations, RowSelection, RunContext, SyncError};
 
 /// The result of a relay.
 pub(in crate::engine) struct RelayReport {
-    /// How many rows the remote has in the selection, including rows too long to send.
+    /// How many rows the remote has in the selection, including those in `left`.
     pub(in crate::engine) rows: i64,
-    /// The rows that the target did not take.
+    /// The rows that the target table did not take by COPY, including rows too long to send.
     pub(in crate::engine) left: UncopiedRows,
 }
 

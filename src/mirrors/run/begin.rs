@@ -65,8 +65,8 @@ const DOOR_ATTEMPTS: u32 = 400;
 const IDEMPOTENCY_HOURS: i64 = 24;
 
 impl RequestedRun<'_> {
-    /// Starts the run. Opens a connection for it once the run can begin, and puts the connection into `slot`. Fails if
-    /// the door lock stays taken for about 10 s.
+    /// Starts the run. Once the run can begin, opens a connection for it and stores the connection in `slot`, a
+    /// variable of the caller. Fails if the door lock stays taken for about 10 s.
     ///
     /// No connection is held between two attempts. Otherwise, behind a pooler with few connections, processes that
     /// each held one and waited for another would wait for each other.

@@ -1,8 +1,8 @@
-//! Compares the contents of both sides after a run, when that is due.
+//! Compares the contents of both sides after a run, if such a comparison is due.
 //!
 //! By then the run is in the log and its lock is free. So a failure of the comparison only adds a warning to that run,
-//! and a later run tries again. If contents differ, a run of its own corrects them. It compares the rows in question
-//! value by value, under the same rules as any other run.
+//! and the comparison is tried again after a later run. If contents differ, a second run corrects them. This second run
+//! compares the differing rows value by value, under the same rules as any other run.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -50,7 +50,7 @@ impl EndedRun<'_> {
         self.note(is_equal, warning, bytes).await;
     }
 
-    /// Compares the contents without writing anything. Adds the bytes that the remote sends to `read`.
+    /// Compares the contents without writing anything. Counts in `read` the bytes that the remote sends.
     async fn compare(&self, read: &engine::Observer) -> Result<ContentsComparison, SyncError> {
         let mapping = &self.context.shared.mapping;
         let job = Job {

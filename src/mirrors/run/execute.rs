@@ -1,4 +1,4 @@
-//! Carries out one run: takes the lock, logs the start, syncs, and settles how the run ended.
+//! Carries out one run: takes the lock, logs the start, syncs, and settles (finds out and logs) how the run ended.
 //!
 //! The lock, the meters, the change rows and the run's outcome belong to one local transaction, so they take effect
 //! together. A failure is logged in the same transaction if that is still possible. Otherwise it is logged through a

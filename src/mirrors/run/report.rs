@@ -121,7 +121,7 @@ impl RunReport {
         }
     }
 
-    /// Builds the report of a run whose task ended without one.
+    /// Builds the report of a run whose task ended without a report, which only a bug causes.
     pub(crate) fn lost(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let message = "The run broke off without a report; the log tells how it ended.";
         let lost = RunRecord {

@@ -78,7 +78,7 @@ impl UnloggedEnd {
     }
 }
 
-/// How often to try to log the end of a run whose connection was lost. The server releases the lock of a
+/// How many times to try to log the end of a run whose connection was lost. The server releases the lock of a
 /// machine that vanished within 7 s (see [`Connection::begin`](crate::db::Connection::begin)).
 const SETTLE_ATTEMPTS: usize = 4;
 /// The pause after each attempt.
@@ -238,7 +238,7 @@ impl RequestedRun<'_> {
         SettledRun::rolled_back(end)
     }
 
-    /// Returns how the run ended if it was committed. Otherwise logs `end`.
+    /// Returns how the run ended if it was committed. Otherwise logs `end`, and returns `None`.
     async fn try_settle_anew(
         &self,
         scope: &RunScope,

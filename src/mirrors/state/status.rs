@@ -39,8 +39,8 @@ impl Default for StatusQuery {
 }
 
 impl StatusQuery {
-    /// Whether anything is asked about past runs, which only one mirror has: then the status of many does not answer it. A
-    /// parameter with its default asks nothing, because some MCP hosts fill in every default.
+    /// Whether the query asks about past runs. Only the status of one mirror answers that; the status of many does not.
+    /// A parameter with its default value does not count, because some MCP hosts fill in every default.
     pub fn is_about_runs(&self) -> bool {
         *self != Self::default()
     }

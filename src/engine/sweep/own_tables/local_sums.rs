@@ -19,7 +19,8 @@ pub(super) struct ContentSums {
     pub(super) versions: VersionSum,
 }
 
-/// Sums the versions of the rows of each table, in their order. All are `None` if they cannot be computed.
+/// Returns the sum of the row versions of each table, in the order of `tables`. If the statement cannot be computed,
+/// all sums are `None`.
 pub(super) async fn of_versions(
     local: &Tx<'_, Local>,
     tables: &[&SweepableTable<'_>],
@@ -31,8 +32,8 @@ pub(super) async fn of_versions(
     sum(local, tables, of_table, read).await
 }
 
-/// Sums the hashes and the versions of the rows of each table, in their order. All are `None` if they cannot be computed.
-/// Both are read by one statement, so that they are of the same rows.
+/// Returns the sums of the row hashes and row versions of each table, in the order of `tables`. If the statement
+/// cannot be computed, all sums are `None`. One statement reads both, so that they are of the same rows.
 pub(super) async fn of_contents(
     local: &Tx<'_, Local>,
     tables: &[&SweepableTable<'_>],
@@ -66,7 +67,8 @@ fn rows_of(table: &SweepableTable<'_>) -> String {
     format!("from {} l where {}", table.relations.local, table.filter)
 }
 
-/// Runs one statement with a row for each table. `of_table` makes what follows the number of the row, and `read` reads it.
+/// Runs one statement, which returns a row for each table. The first column of a row is the table's number.
+/// `of_table` returns the SQL for the other columns with their `from`, and `read` reads these columns.
 async fn sum<T: Clone>(
     local: &Tx<'_, Local>,
     tables: &[&SweepableTable<'_>],
