@@ -14,7 +14,7 @@ use meter_sync::config::{Config, Environment, Setting, SettingFlags};
 use meter_sync::demo::{Pair, sample_data};
 use meter_sync::error::Failure;
 use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::{Mirror, Mirrors, Request, Requested};
+use meter_sync::mirrors::{Mirror, Mirrors, Request, RequestOutcome};
 use meter_sync::model::Trigger;
 use tokio_util::task::TaskTracker;
 
@@ -50,7 +50,7 @@ async fn sync(mirror: &Mirror, dry_run: bool) -> Result<RunReport, Failure> {
         ..Request::new(Trigger::Cli)
     };
     match mirror.request(request).await? {
-        Requested::Started(mut ticket) => Ok(ticket.wait(Duration::from_secs(60)).await),
-        Requested::Finished(report) | Requested::AlreadyRunning(report) => Ok(*report),
+        RequestOutcome::Started(mut ticket) => Ok(ticket.wait(Duration::from_secs(60)).await),
+        RequestOutcome::Finished(report) | RequestOutcome::AlreadyRunning(report) => Ok(*report),
     }
 }

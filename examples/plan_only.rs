@@ -14,7 +14,7 @@ use anyhow::Context;
 use meter_sync::config::{Config, Environment, Setting, SettingFlags};
 use meter_sync::demo::{Pair, sample_data};
 use meter_sync::mirrors::state::status::StatusQuery;
-use meter_sync::mirrors::{Mirrors, Request, Requested};
+use meter_sync::mirrors::{Mirrors, Request, RequestOutcome};
 use meter_sync::model::{Change, Trigger};
 use tokio_util::task::TaskTracker;
 
@@ -43,8 +43,8 @@ async fn print_plan(config: Config) -> anyhow::Result<()> {
         ..Request::new(Trigger::Cli)
     };
     let report = match mirror.request(request).await? {
-        Requested::Started(mut ticket) => ticket.wait(Duration::from_secs(600)).await,
-        Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
+        RequestOutcome::Started(mut ticket) => ticket.wait(Duration::from_secs(600)).await,
+        RequestOutcome::Finished(report) | RequestOutcome::AlreadyRunning(report) => *report,
     };
     let query = StatusQuery {
         run_id: Some(report.run_id),

@@ -1,5 +1,5 @@
-//! Wires the process together: settings -> databases -> mirrors -> {MCP, page, REST, schedule}. No other module does
-//! so.
+//! Wires the process together: settings -> databases -> mirrors -> {MCP, page, REST, schedule}. No other module
+//! connects the mirrors to MCP, the page, REST and the schedule.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -36,7 +36,7 @@ impl App {
         &self.mirrors
     }
 
-    /// Serves MCP, the page and REST over HTTP, and follows the schedule, until the process is told to stop.
+    /// Serves MCP, the page and REST over HTTP, and follows the schedule, until a stop is requested.
     pub async fn serve(self) -> anyhow::Result<()> {
         let listen = self.mirrors.config().listen;
         let listener = http::listen(listen).map_err(|error| cannot_listen(listen, &error))?;
@@ -73,7 +73,8 @@ impl App {
         served.context("serve HTTP")
     }
 
-    /// Serves MCP on standard input and output, and follows the schedule, until the client disconnects.
+    /// Serves MCP on standard input and output, and follows the schedule, until the client disconnects or a stop is
+    /// requested.
     pub async fn stdio(self) -> anyhow::Result<()> {
         self.start_tasks();
         let server = mcp::Server::new(self.mirrors.clone());
@@ -101,8 +102,8 @@ impl App {
     }
 }
 
-/// Returns the routes of all HTTP surfaces, behind the guards. `mcp` provides the MCP routes; `shutdown` ends open
-/// streams.
+/// Returns the routes of MCP, the page and REST, behind the guards that check each request (host, origin, token). `mcp`
+/// holds the MCP routes. `shutdown` ends open streams.
 pub fn router(
     mirrors: &Mirrors,
     mcp: Router,

@@ -6,15 +6,15 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 /// not change it.
 const FRACTION_DIGITS: u16 = 6;
 
-/// How many hours a stored time may lie ahead of the clock: the clock may have been set back by that much since. A time
-/// that lies further ahead was written by a wrong clock.
+/// How many hours a stored time may lie ahead of the clock, because the clock may have been set back after the time was
+/// stored. A time that lies further ahead was written by a wrong clock.
 macro_rules! set_back_hours {
     () => {
         1
     };
 }
 
-/// SQL: the number of `set_back_hours` as an interval.
+/// The SQL expression for an interval of `set_back_hours` hours.
 macro_rules! set_back {
     () => {
         concat!("interval '", $crate::clock::set_back_hours!(), " hours'")

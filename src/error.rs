@@ -107,8 +107,8 @@ const APPROVAL: &str = "Check the remote rows of this tenant first. If the deact
 
 const TENANTS: &str = "Name the tenant by its id; the status without a tenant lists all of them.";
 
-/// The prefix of the command-line options by which a person overrides the brake. No remedy may name these options,
-/// because language models also read remedies.
+/// The prefix of the command-line options by which a person lets a run pass that the brake or the check of the tenant
+/// refuses. No remedy may name these options, because language models also read remedies.
 pub(crate) const OVERRIDE: &str = "--allow-";
 
 impl ErrorCode {
@@ -249,7 +249,7 @@ impl ErrorCode {
 }
 
 impl ErrorCode {
-    /// The database that the code names; `None` if it names none.
+    /// The database that the code names, as in `REMOTE_TIMEOUT`; `None` if it names none.
     pub fn side(self) -> Option<FailedSide> {
         match self {
             Self::RemoteUnreachable
@@ -282,9 +282,10 @@ impl ErrorCode {
         }
     }
 
-    /// Whether a look at all tenants that fails with this code tells that a run of each would fail, too.
-    /// [`LocalAuth`](Self::LocalAuth) may also mean a privilege that the role lacks; the role is the same for all. A timeout
-    /// tells no such thing: the look takes longer than a run, and a lock may be free again.
+    /// Whether a statement over all tenants that fails with this code means that the run of each tenant would fail,
+    /// too. [`LocalAuth`](Self::LocalAuth) counts even if it stands for a missing privilege, because all tenants use
+    /// the same role. A timeout does not count: the statement over all tenants takes longer than a run, and a lock may
+    /// be free again.
     pub fn is_of_all_tenants(self) -> bool {
         match self {
             Self::ConfigInvalid
@@ -317,9 +318,9 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the local database may be unable to answer any question: it is not set, cannot be reached, or lets nobody
-    /// in. Two codes also stand for less: [`LocalAuth`](Self::LocalAuth) for a privilege that the role lacks, and
-    /// [`LocalTimeout`](Self::LocalTimeout) for a lock that was not granted in time.
+    /// Whether an error with this code may mean that the local database answers no query at all: it is not set, cannot
+    /// be reached, or refuses the sign-in. Two of these codes also have smaller causes: [`LocalAuth`](Self::LocalAuth)
+    /// a privilege that the role lacks, and [`LocalTimeout`](Self::LocalTimeout) a lock that was not granted in time.
     pub fn may_silence_local(self) -> bool {
         match self {
             Self::ConfigMissing | Self::LocalUnreachable | Self::LocalTimeout | Self::LocalAuth => {

@@ -25,7 +25,7 @@ pub(crate) fn line(text: &str, longest: usize) -> String {
     short
 }
 
-/// Returns the text uncut and with its line breaks.
+/// Like [`line`], but keeps line breaks, does not cut the text, and does not mark blanks.
 pub(crate) fn lines(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! The request to stop the process, and the wait for the tasks that it has started.
+//! Requests the stop of the process, and waits for the tasks that the process has started.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Shutdown {
         &self.tasks
     }
 
-    /// From now on, requests a stop at Ctrl-C (SIGINT) or SIGTERM.
+    /// Installs signal handlers: Ctrl-C (SIGINT) or SIGTERM requests a stop.
     pub fn on_signal(&self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut interrupt = signal(SignalKind::interrupt())?;

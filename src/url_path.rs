@@ -1,5 +1,5 @@
-//! Writes the parts of URLs: the path of a tenant's pages, which the page serves and MCP answers link to, and the
-//! query.
+//! Writes parts of URLs: the path of a tenant's pages, to which MCP answers link, and the query. Also reads the
+//! tenant's id back from such a path.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -13,8 +13,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// The tenant ids that cannot be a segment of a path, because browsers read them as relative steps even if they are
-/// percent-encoded. In a path, a space is appended to such an id.
+/// The texts that cannot be a segment of a path: browsers read `.` and `..` as relative steps even if they are
+/// percent-encoded, and an empty text leaves no segment. In a path, a space is appended to such a tenant id.
 const NO_SEGMENTS: [&str; 3] = ["", ".", ".."];
 
 /// The path of a tenant's pages, without a slash at its end.

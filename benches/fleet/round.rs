@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::state::tenant_list::TenantsQuery;
-use meter_sync::mirrors::{Mirror, Mirrors, Request, Requested, SweepReport};
+use meter_sync::mirrors::{Mirror, Mirrors, Request, RequestOutcome, SweepReport};
 use meter_sync::model::{Outcome, Trigger};
 use tokio_postgres::Client;
 
@@ -225,8 +225,8 @@ impl Round<'_> {
 async fn run(mirror: &Mirror) -> Result<()> {
     let requested = mirror.request(Request::new(Trigger::Schedule)).await;
     let report = match requested.map_err(|failure| anyhow!("{failure}"))? {
-        Requested::Started(mut ticket) => ticket.wait(PATIENCE).await,
-        Requested::AlreadyRunning(report) | Requested::Finished(report) => *report,
+        RequestOutcome::Started(mut ticket) => ticket.wait(PATIENCE).await,
+        RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => *report,
     };
     ensure!(report.outcome == Some(Outcome::NoChange), "{report:?}");
     Ok(())

@@ -114,8 +114,8 @@ impl Arguments {
         run_id(&text).map(Some).ok_or_else(refused)
     }
 
-    /// Reads a text from the query of a URL, such as a search text. A number or `true` or `false` is accepted as text,
-    /// because in a query it looks the same.
+    /// Reads a text that comes from the query of a URL, such as a search text. A number, `true` or `false` is also
+    /// accepted and becomes text, because a query does not tell these from text.
     pub(crate) fn query_text(
         &mut self,
         name: &'static str,
@@ -183,7 +183,7 @@ fn whole(value: &Value) -> Option<u32> {
 }
 
 /// Writes a JSON number as digits, without a fraction or an exponent. Returns `None` if the value is not a whole
-/// number, or if JSON parsers round it.
+/// number, or if it was parsed as a float that is too large to be exact.
 fn digits(value: &Value) -> Option<String> {
     if value.is_i64() || value.is_u64() {
         return Some(value.to_string());

@@ -27,7 +27,7 @@ pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyFault> {
 }
 
 impl BodyFault {
-    /// Derives the fault from the error or from one of its causes. An unknown error counts as `Broken`.
+    /// Finds the fault that the error or one of its causes stands for. An unknown error counts as `Broken`.
     fn of(error: &(dyn Error + 'static)) -> Self {
         let told = successors(Some(error), |error| (*error).source()).find_map(|error| {
             let late = error

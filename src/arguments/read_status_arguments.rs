@@ -1,10 +1,11 @@
-//! Reads the arguments of a request for the status that several surfaces take.
+//! Reads those arguments of a request for the status that several surfaces have in common.
 
 use super::bounds::{CHANGES_LIMIT, HISTORY};
 use super::read_arguments::{Arguments, BadArgument};
 use crate::mirrors::state::status::StatusQuery;
 
-/// Reads what the status is to tell of runs. `history` is how many past runs it lists if the arguments do not say.
+/// Reads which runs and changes the status is to list. If the argument `history` is absent, the status lists as many
+/// past runs as the parameter `history` says.
 pub(crate) fn read(given: &mut Arguments, history: u32) -> Result<StatusQuery, BadArgument> {
     let default = StatusQuery::default();
     Ok(StatusQuery {

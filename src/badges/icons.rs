@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 
-/// Builds the SVG path of an icon inside a circle: the path of the circle, then the path `$inside`.
+/// Builds the SVG path of an icon with a circle around it: the path of the circle, then the path `$inside`.
 macro_rules! ring {
     ($inside:literal) => {
         concat!("M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20Z", $inside)

@@ -6,7 +6,7 @@ use icons::Icon;
 
 pub(crate) mod icons;
 
-/// How a value is shown: a word, and an icon and a colour that mean the same as the word.
+/// How a health or an outcome is shown: a word, and an icon and a colour that mean the same as the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Badge {
     pub(crate) word: &'static str,

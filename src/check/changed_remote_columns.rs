@@ -1,4 +1,5 @@
-//! Finds columns that were changed on the remote: compares those that earlier runs synced with those that it has now.
+//! Finds columns that were changed on the remote: compares the columns that earlier runs synced with those that the
+//! remote has now.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};

@@ -1,4 +1,4 @@
-//! `meter-sync check`: tests every requirement of a sync. For each, it reports that it is met, that it deserves
+//! `meter-sync check`: tests every requirement of a sync. A finding says that the requirement is met, that it deserves
 //! attention, or that it is not met and how to fix that.
 //!
 //! It writes nothing on either side: it only reads, in transactions that are rolled back. All transactions on the
@@ -23,15 +23,15 @@ use tenant_rows::RowsToRead;
 mod changed_remote_columns;
 mod connections;
 mod duplicate_keys;
+mod every_tenant;
 mod listed_hosts;
-mod own_tables;
 mod privileges;
 mod publications;
 mod sequences;
 mod server_limits;
 mod several_tenants;
+mod sync_tables;
 mod synced_columns;
-mod tenant_list;
 mod tenant_rows;
 mod triggers_and_policies;
 mod used_objects;
@@ -77,11 +77,11 @@ impl Finding {
     }
 }
 
-/// Of how many tenants the rows are checked, if a process keeps several.
+/// How many tenants [`run`] checks one by one, if the process keeps several.
 const LOOKED_AT: usize = 3;
 
-/// Runs all checks. Computes all remote meters of the tenant, which takes as long as reading them takes in a first
-/// sync. If a process keeps several tenants, this is done for the first few.
+/// Runs all checks. The remote computes all meters of the tenant, which takes it as long as in a first sync. If the
+/// process keeps several tenants, only the first few are checked in this way.
 pub async fn run(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
         true => Box::pin(look(config, RowsToRead::All)).await,
@@ -96,8 +96,9 @@ pub async fn run(config: &Config) -> Vec<Finding> {
     }
 }
 
-/// Runs the checks for a page that must not wait. Computes only the first 100 remote meters and counts the others, and
-/// does not look for duplicate keys. If a process keeps several tenants, checks only the rows of the first.
+/// Runs the checks for a page that must not wait. The remote computes only the first 100 meters and counts all of them.
+/// Duplicate keys on the remote are not looked for. If the process keeps several tenants, only the rows of the first
+/// are checked.
 pub async fn run_quick(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
         true => Box::pin(look(config, RowsToRead::First)).await,
@@ -132,7 +133,7 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
     let mut tenant = None;
     if let Some(local) = &mut local {
         findings.extend(triggers_and_policies::of(local, &config.mapping).await);
-        findings.push(own_tables::finding(local).await);
+        findings.push(sync_tables::finding(local).await);
         findings.push(privileges::temporary_tables(local).await);
         let finding = tenant_of(local, config).await;
         findings.push(match finding {

@@ -14,7 +14,7 @@ const REMOTE_READ_ONLY: &str = "\
 -- look whether we only read
 show transaction_read_only";
 
-/// Checks that our transactions on the remote are read-only, so that it refuses any write.
+/// Checks that our transactions on the remote are read-only, so that the remote refuses any write.
 pub(super) async fn remote_is_only_read(remote: &mut CheckedConnection<Remote>) -> Finding {
     let looked = async {
         let tx = remote.look().await?;

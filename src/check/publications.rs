@@ -84,9 +84,9 @@ async fn replica_identity(
     Ok(Some(Finding::new("local replica identity", verdict)))
 }
 
-/// Lists the row filters and column lists that the replica identity does not fit. Servers before version 15 have
-/// neither, and lack their catalog columns, so the query reads these columns through JSON. If a publication publishes
-/// partitions as their root, the highest published ancestor of a partition counts.
+/// Lists the row filters and column lists that do not fit the replica identity. Servers before version 15 have neither,
+/// and lack the catalog columns for them, so the query reads these columns through JSON. If a publication publishes
+/// partitions as their root, the query uses the filter and list of the highest published ancestor.
 const UNCOVERED: &str = concat!(
     "-- look for publications that the replica identity does not cover",
     ours!(),

@@ -7,7 +7,7 @@ use crate::db::catalog::{self, Column};
 use crate::db::{DbError, Local, Tx, param, quote};
 use crate::engine::Relations;
 
-/// Returns a finding for each synced column that takes its values from a sequence, as an identity column or by its
+/// Returns a finding for each sequence that provides the values of a synced number column, as its identity or by its
 /// default.
 pub(super) async fn findings(
     local: &mut CheckedConnection<Local>,
@@ -44,7 +44,7 @@ struct Sequence {
     start: i64,
     /// Whether the role may read the sequence.
     is_readable: bool,
-    /// Whether the role may ask for the last value of the sequence.
+    /// Whether the role may call `pg_sequence_last_value` for the sequence.
     is_usable: bool,
 }
 

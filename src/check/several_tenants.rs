@@ -1,15 +1,15 @@
-//! Checks a process that keeps several tenants. Checks once what is common to all tenants, and the rows of the first
-//! few tenants. For all tenants, `tenant_list` checks that they have a local table and meters.
+//! Checks a process that keeps several tenants. Runs all checks for each of the first few tenants, and reports a
+//! problem that they share only once. For all tenants, `every_tenant` checks that they have a local table and meters.
 
 use tokio_util::task::TaskTracker;
 
 use super::tenant_rows::RowsToRead;
-use super::{Finding, Verdict, look, tenant_list};
+use super::{Finding, Verdict, every_tenant, look};
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Mirrors, TenantMirror};
 
-/// The subject of the finding about the tenant of one mirror.
+/// The subject of the finding that says which tenant is checked.
 const TENANT: &str = "tenant";
 
 /// Checks the first tenants, at most `limit`, and reports how many were not checked.
@@ -34,7 +34,7 @@ pub(super) async fn look_at_several(
             false => add(&mut findings, found, known),
         }
     }
-    findings.extend(tenant_list::findings(config, &mirrors, &all, rows_to_read).await);
+    findings.extend(every_tenant::findings(config, &mirrors, &all, rows_to_read).await);
     let ids: Vec<&str> = all
         .iter()
         .take(limit)
@@ -68,8 +68,7 @@ async fn all(config: &Config) -> Result<(Mirrors, Vec<TenantMirror>), Failure> {
     }
 }
 
-/// Returns the findings if the list of tenants could not be read. `failure` takes the place of the finding about the
-/// tenant.
+/// Runs the checks if the list of tenants could not be read. The finding about the tenant then reports `failure`.
 async fn without_tenants(
     config: &Config,
     rows_to_read: RowsToRead,

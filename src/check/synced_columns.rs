@@ -9,10 +9,10 @@ use crate::db::{DbError, Local, Remote, Tx, param};
 use crate::engine::{self, Relations, Scope, SyncError};
 use crate::model::{RunId, TenantId};
 
-/// Both meter tables, if a sync can use them.
+/// Both meter tables, after a check that a sync can use them.
 pub(super) struct CheckedTables {
     pub(super) relations: Relations,
-    /// The rows of the tenant whose meters are checked.
+    /// Selects the rows of the tenant whose meters are checked.
     pub(super) scope: Scope,
 }
 

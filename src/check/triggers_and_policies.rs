@@ -1,4 +1,5 @@
-//! Checks what is set up in the local database that can refuse or change the writes of a sync.
+//! Checks the triggers, rules, policies and publications in the local database, because they can refuse or change what
+//! a sync writes.
 
 use tokio_postgres::Row;
 
@@ -50,7 +51,8 @@ async fn replication_role(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError
     Ok(Some(Finding::new("local replication role", verdict)))
 }
 
-/// Returns one row if row security applies to our role: the commands that no policy permits.
+/// Returns one row if row security applies to our role, otherwise none. The row lists the commands that no policy
+/// permits.
 const POLICIES: &str = "\
 -- look for policies that hold for our role
 select array(

@@ -21,7 +21,7 @@ pub(super) async fn finding(
     Some(Finding::of("local functions", looked))
 }
 
-/// Lists the missing privileges on objects that these use:
+/// Lists the missing privileges on objects that the following parts of the table use:
 ///
 /// - defaults of columns that a sync does not write, of the local table only
 /// - checks, indexes and generated columns, also of its partitions and of the tables that inherit from it

@@ -1,7 +1,7 @@
 //! The exit codes, which `--help` lists.
 
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::run::report::{RunReport, RunState};
+use crate::mirrors::run::report::{RunReport, RunStage};
 use crate::mirrors::state::health::Health;
 use crate::model::Outcome;
 
@@ -17,8 +17,8 @@ const WORST_FIRST: [u8; 5] = [FAILED, USAGE, REFUSED, PARTIAL, ALREADY_RUNNING];
 /// Returns the exit code of a command that requested a run.
 pub(super) fn of_report(run: &RunReport) -> u8 {
     match run.state {
-        RunState::AlreadyRunning => ALREADY_RUNNING,
-        RunState::Finished | RunState::Running => of_outcome(run.outcome, run.error.as_ref()),
+        RunStage::AlreadyRunning => ALREADY_RUNNING,
+        RunStage::Finished | RunStage::Running => of_outcome(run.outcome, run.error.as_ref()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The command line: its commands, what each of them runs, and the exit code.
+//! The command line: parses the arguments, runs the command, and returns its report with the exit code.
 
 use std::collections::BTreeSet;
 

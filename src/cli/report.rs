@@ -56,7 +56,7 @@ impl Report {
         stderr.flush()
     }
 
-    /// Returns the report for an error in the command line, or for its help.
+    /// Returns the report for an error in the command line, or for a request for the help or the version.
     pub fn of_usage(error: &clap::Error) -> Self {
         let text = printable::lines(&error.render().to_string());
         if error.use_stderr() {
@@ -85,7 +85,7 @@ impl Report {
         }
     }
 
-    /// Writes the report and returns the exit code. If standard output is a pipe that its reader has closed, that is no
+    /// Writes the report and returns the exit code. A pipe at standard output that its reader has closed is not an
     /// error. Any other failure to write to standard output gives exit code 1.
     pub fn print(self) -> ExitCode {
         let mut stdout = std::io::stdout();

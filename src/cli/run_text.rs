@@ -9,7 +9,8 @@ use crate::mirrors::run::report::RunReport;
 use crate::model::{Change, Fields, Rejection, RunId, saturating_i64};
 use crate::printable;
 
-/// How many rejected rows `sync` prints. A run report holds as many changes. `status --run` shows more of both.
+/// How many rejected rows `sync` prints. It prints as many changes, because a run report lists no more. `status --run`
+/// shows more of both.
 const SAMPLE: usize = 20;
 /// How many changes, and how many rejected rows, `status --run` shows at most.
 pub(super) const SHOWN: u32 = 200;
@@ -49,7 +50,7 @@ enum Rest {
 }
 
 impl RunText {
-    /// Returns the text of a run that this process requested. Reads its rejected rows from the log.
+    /// Returns the text of a run that this process requested. Reads the rejected rows of the run from the log.
     pub(super) async fn of_report(mirror: &Mirror, run: &RunReport) -> Self {
         let rejected = match run.counts.rejected {
             0 => Vec::new(),
@@ -74,7 +75,7 @@ impl RunText {
         }
     }
 
-    /// Returns the text of a run from the log. Reads its changes from the log.
+    /// Returns the text of a run that was read from the log. Reads the changes of the run from the log, too.
     pub(super) async fn of_detail(mirror: &Mirror, detail: RunDetail) -> Result<Self, Failure> {
         let RunDetail { run, rejected, .. } = detail;
         let changes = mirror.changes(run.run_id, SHOWN, 0).await?.changes;

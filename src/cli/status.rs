@@ -27,8 +27,8 @@ pub(super) struct StatusArgs {
 }
 
 impl StatusArgs {
-    /// Reports the status; with `--run`, reports that run instead. If the process keeps several mirrors and the command
-    /// asks about no run, reports the status of all tenants.
+    /// Reports the status; with `--run`, reports that run instead. If the process keeps several mirrors and neither
+    /// `--run` nor another history length is given, reports the status of all tenants.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
         let mirrors = app.mirrors();
         let query = StatusQuery {

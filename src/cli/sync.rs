@@ -8,7 +8,7 @@ use super::{Report, approval_prompt, exit_codes, sync_of_many};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::RunReport;
-use crate::mirrors::{Allow, Mirror, Mirrors, Request, Requested, Ticket, approval_of};
+use crate::mirrors::{Allow, Mirror, Mirrors, Request, RequestOutcome, Ticket, approval_of};
 use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
 use crate::shutdown::Shutdown;
 
@@ -47,7 +47,7 @@ impl SyncArgs {
     /// Requests a run and waits for its end. If the process keeps several tenants, syncs all of them.
     ///
     /// If the brake refuses the run of a single tenant and `--allow-mass-deactivation` was given without `--yes`, asks
-    /// the person at the terminal. If the person approves, requests another run.
+    /// the person at the terminal. If the person approves, requests another run. A dry run never asks.
     pub(super) async fn run(self, app: &App, shutdown: &Shutdown) -> anyhow::Result<Report> {
         match app.mirrors().only() {
             Some(mirror) => self.run_one(mirror, shutdown).await,
@@ -118,7 +118,7 @@ impl SyncArgs {
         }
     }
 
-    /// Returns the request, with approval for the deactivations that the run `shown` held back.
+    /// Returns the request for another run, with approval for the deactivations that the run `shown` held back.
     fn approved(&self, site: &str, shown: RunId) -> Request {
         let request = self.request(site);
         Request {
@@ -153,8 +153,8 @@ async fn carry_out(
     let stopped = shutdown.token();
     let requested = stopped.run_until_cancelled(mirror.request(request));
     let report = match requested.await.ok_or_else(stopped_by_signal)?? {
-        Requested::Finished(report) | Requested::AlreadyRunning(report) => *report,
-        Requested::Started(mut ticket) => {
+        RequestOutcome::Finished(report) | RequestOutcome::AlreadyRunning(report) => *report,
+        RequestOutcome::Started(mut ticket) => {
             match stopped.run_until_cancelled(follow(&mut ticket, &bar)).await {
                 Some(report) => report,
                 None => {
@@ -181,7 +181,7 @@ async fn ended(ticket: &mut Ticket) -> RunReport {
 }
 
 /// Shows the progress of a run until its end, and returns its report. Also waits for the comparison of contents that
-/// may follow the run, because it would stop if this process exited.
+/// may follow the run, because the comparison would stop if this process exited.
 async fn follow(ticket: &mut Ticket, bar: &ProgressBar) -> RunReport {
     let progress = ticket.progress();
     loop {

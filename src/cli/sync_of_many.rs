@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::exit_codes;
 use super::progress::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::run::report::{RunReport, RunState};
+use crate::mirrors::run::report::{RunReport, RunStage};
 use crate::mirrors::{Mirrors, Request, TenantMirror};
 use crate::model::Outcome;
 use crate::printable;
@@ -50,7 +50,7 @@ struct TenantRun {
     error: Option<Failure>,
 }
 
-/// The count of [`PrintedSweep`] to which a tenant's run adds.
+/// Which count of [`PrintedSweep`] includes the run of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RunResult {
     Unchanged,
@@ -58,7 +58,8 @@ enum RunResult {
     Failed,
 }
 
-/// Sweeps all tenants: finds the mirrors that may differ, and waits for their runs. A stop signal cancels the runs.
+/// Sweeps all tenants: finds the mirrors that may differ, runs them, and waits for the runs to end. A stop signal
+/// cancels the runs.
 pub(super) async fn run(
     mirrors: &Mirrors,
     request: &Request,
@@ -202,8 +203,8 @@ impl Display for TenantRun {
 
 fn word(run: &RunReport) -> &'static str {
     match (run.state, run.outcome) {
-        (RunState::AlreadyRunning, _) => "running",
-        (RunState::Finished | RunState::Running, Some(outcome)) => outcome.as_str(),
-        (RunState::Finished | RunState::Running, None) => "unknown",
+        (RunStage::AlreadyRunning, _) => "running",
+        (RunStage::Finished | RunStage::Running, Some(outcome)) => outcome.as_str(),
+        (RunStage::Finished | RunStage::Running, None) => "unknown",
     }
 }

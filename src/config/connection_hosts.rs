@@ -1,4 +1,4 @@
-//! The hosts that a connection string lists, and which of their servers are acceptable.
+//! The servers that a connection string lists, and which kind of server it accepts.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -10,7 +10,8 @@ use super::connection_string::{self, Pairs};
 use super::endpoint_error::EndpointError;
 use super::libpq_parameters;
 
-/// The keepalive settings notice a silent peer after about nine seconds: 3 s of silence, then three probes 2 s apart.
+/// The default keepalive settings notice a silent peer after about nine seconds: 3 s of silence, then three probes 2 s
+/// apart.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(3);
 const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVES_COUNT: u32 = 3;

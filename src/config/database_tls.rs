@@ -28,13 +28,13 @@ use rustls::{
 };
 use x509_cert::der::{Decode, Encode};
 
-/// How TLS is used and checked.
+/// Whether a connection uses TLS, and how it checks the server's certificate.
 #[derive(Clone)]
 pub enum Tls {
     /// TLS is never used.
     Disable,
-    /// TLS is used with this client configuration, which checks the server's certificate to this extent. The driver's
-    /// `ssl_mode` says whether a connection without TLS is allowed.
+    /// TLS is used with this client configuration. The [`CertificateCheck`] says how much of the server's certificate
+    /// it checks. The driver's `ssl_mode` says whether a connection without TLS is allowed.
     Rustls(Arc<ClientConfig>, CertificateCheck),
 }
 
@@ -117,8 +117,8 @@ pub(super) fn client_config(wanted: &TlsRequest) -> Result<ClientConfig, TlsErro
 struct Verifier {
     check: CertificateCheck,
     roots: RootCertStore,
-    /// The certificates of `sslrootcert`. A server that presents one of these itself is accepted, as by libpq: a
-    /// self-signed server certificate is often marked as an issuer, and the TLS library alone would refuse it.
+    /// The certificates of `sslrootcert`. If the server's own is one of them, its issuer is not checked, as in libpq: a
+    /// self-signed certificate is often marked as an issuer, and the TLS library alone would refuse it.
     listed: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
@@ -207,8 +207,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Reads the public key of a certificate. This is used where nothing else of the certificate is checked: the TLS
-/// library itself parses only X.509 version 3, but the commands in the Postgres manual make version 1.
+/// Reads the public key of a certificate. Used only if nothing else of the certificate is checked. The TLS library
+/// itself parses only X.509 version 3, but the commands in the Postgres manual make version 1.
 fn public_key(
     certificate: &CertificateDer<'_>,
 ) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {

@@ -31,7 +31,7 @@ struct EndpointSource {
     pairs: Pairs,
     limits: Limits,
     unacknowledged: Option<Duration>,
-    /// The file that holds the connection string; `None` if it did not come from a file.
+    /// The file that holds the connection string; `None` if the string did not come from a file.
     file: Option<WatchedFile>,
     /// The certificate and key files that the connection string names.
     named: Vec<WatchedFile>,
@@ -152,7 +152,7 @@ impl Endpoint {
         &self.sslmode
     }
 
-    /// How TLS is used and checked.
+    /// Whether connections use TLS, and how they check the server's certificate.
     pub fn tls(&self) -> &Tls {
         &self.tls
     }

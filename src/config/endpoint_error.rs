@@ -12,7 +12,7 @@ pub enum EndpointError {
     /// The string has a parameter with an unknown name.
     #[error("has a parameter that is not known (the nearest known one is {nearest})")]
     UnknownParameter {
-        /// The known parameter that resembles it most.
+        /// The known parameter whose name resembles the unknown one most.
         nearest: &'static str,
     },
     /// A known parameter has a value that cannot be used.

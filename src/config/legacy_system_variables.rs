@@ -44,8 +44,8 @@ const NAMES: &[(&str, &str)] = &[
     ("SSLMODE", "sslmode"),
 ];
 
-/// The variables that must be set if any variable of the side is set. The legacy system had defaults for `DB` and
-/// `USER`. They are not used here, because a default might lead to the wrong database.
+/// The variables that must be set if any variable of the side is set. `DATABASE` may stand in for `DB`. The legacy
+/// system had defaults for `DB` and `USER`. This program has none, because a default might lead to the wrong database.
 const REQUIRED: &[&str] = &["HOST", "DB", "USER"];
 
 /// The connection parameters of one side; `None` if none of its variables is set. Error: a required variable is

@@ -158,7 +158,7 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// The longest time for one statement on either side, and the longest wait for the next bytes from the remote.
     pub statement_timeout: Duration,
-    /// The longest wait for a lock on local rows.
+    /// The longest wait for one lock in the local database, such as the lock on a row.
     pub lock_timeout: Duration,
     /// The longest time for a whole run.
     pub run_timeout: Duration,

@@ -114,7 +114,7 @@ enum Origin {
     Defaults,
 }
 
-/// Whether a value is the address of a Kubernetes service, such as `tcp://10.0.0.1:8765`.
+/// Whether a value looks like the address of a Kubernetes service, such as `tcp://10.0.0.1:8765`.
 fn is_address(value: &OsStr) -> bool {
     let text = value.to_string_lossy();
     ["tcp://", "udp://", "sctp://"]
@@ -307,7 +307,7 @@ impl FoundValue {
         ConfigError::invalid(&self.place, problem)
     }
 
-    /// Adds the source of this value to the problem with it, if there is one.
+    /// Turns a problem that `read` found in this value into an error that names the source of the value.
     pub(super) fn checked<T>(&self, read: Result<T, String>) -> Result<T, ConfigError> {
         read.map_err(|problem| self.error(problem))
     }

@@ -9,7 +9,8 @@ use super::setting_definitions::{Setting, ValueType};
 use super::value_parsers;
 use super::watched_file::without_mark;
 
-/// The value of a setting: a list if the TOML file has an array, otherwise a text.
+/// The value of a setting. It is a list if it comes from an array of the TOML file or from a repeated `--tenant`,
+/// otherwise a text.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum SettingValue {
     Text(String),
@@ -52,13 +53,13 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, SettingValue>, Con
     Ok(values)
 }
 
-/// The name of a key of the file in errors.
+/// How errors name a key of the file, such as `listen in meter-sync.toml`.
 pub(super) fn place_in_file(key: &str, path: &Path) -> String {
     format!("{key} in {}", path.display())
 }
 
-/// Makes an error with only the message and the line number. The full text of the TOML parser quotes the line, which
-/// may contain a password.
+/// Makes an error with only the message of the TOML parser and the line number. The parser's full error text quotes the
+/// line, which may contain a password.
 fn syntax_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
     let before = error.span().and_then(|span| text.get(..span.start));
     let line = before.unwrap_or_default().matches('\n').count() + 1;

@@ -8,8 +8,8 @@ use super::table_name;
 /// The placeholder in the name of the local table that stands for the tenant's id.
 pub const TENANT_PLACEHOLDER: &str = "{tenant}";
 
-/// Replaces the placeholder while the name is parsed. No text uses this character, because Unicode reserves it for
-/// internal use. The parser accepts it without quotes, as it does every character outside ASCII.
+/// Stands in for the placeholder while the name is parsed. No name should contain this character, because Unicode
+/// reserves it for internal use. The parser accepts it without quotes, as it does every character outside ASCII.
 const STAND_IN: &str = "\u{10ffff}";
 
 /// The longest name that Postgres stores, in bytes. It cuts longer names off without an error

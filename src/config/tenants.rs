@@ -39,8 +39,9 @@ impl Tenants {
         }
     }
 
-    /// The first 8 bytes of the SHA-256 of the setting, in hexadecimal. The local database keeps it as the key of slots and
-    /// sweeps, so it must stay the same in all versions. Lists of the same ids have the same digest, whatever their order.
+    /// The first 8 bytes of the SHA-256 of the setting, in hexadecimal. The local database stores this digest in the
+    /// keys of sweeps and of their slots (scheduled times), so the digest must stay the same in all versions. Lists of
+    /// the same ids have the same digest, whatever their order.
     pub fn digest(&self) -> String {
         hex_digest(&self.key_text(), 8)
     }
@@ -113,8 +114,8 @@ impl Mapping {
         tenant_table_name::is_pattern(&self.local_table)
     }
 
-    /// Returns the mapping unchanged. Error: the name of the local table contains the placeholder. This is called if no
-    /// setting names a tenant.
+    /// Checks that the name of the local table has no placeholder, and returns the mapping unchanged. Used if no
+    /// setting names a tenant, so that nothing could replace the placeholder.
     pub(super) fn without_placeholder(self) -> Result<Self, ConfigError> {
         if !tenant_table_name::is_pattern(&self.local_table) {
             return Ok(self);

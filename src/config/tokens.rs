@@ -73,7 +73,8 @@ impl Token {
         }
     }
 
-    /// Bytes that identify the holder. They are the same for all access tokens of one subject.
+    /// Bytes that identify the holder: the secret of a token of the settings, or the same bytes for all access tokens
+    /// (OAuth) of one subject.
     pub fn identity(&self) -> &[u8] {
         self.secret.as_bytes()
     }
@@ -95,7 +96,7 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// The tokens that are valid now, from the setting or from the file that the setting names.
+/// The tokens of the settings that are valid now. If they come from a file, the file is read again when it changes.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens(Arc<Mutex<TokenList>>);
 

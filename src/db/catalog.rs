@@ -174,8 +174,8 @@ macro_rules! has_foreign_keys_acting_on_update {
     };
 }
 
-/// SQL: whether [`Relation::is_plain`] holds for `c`. The two conditions on triggers are apart, because together they make
-/// the server read all triggers of the database for each table.
+/// SQL: whether [`Relation::is_plain`] holds for `c`. The two conditions on triggers are separate, because in one
+/// condition they make the server read all triggers of the database for each table.
 macro_rules! is_plain {
     () => {
         "(c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity
@@ -251,7 +251,7 @@ pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation
     Ok(found.into_iter().flatten().next())
 }
 
-/// Looks up relations as [`find`] does, in the order of their names.
+/// Looks up each of the relations as [`find`] does. The result has the order of `names`.
 pub async fn find_all<S: Side>(
     tx: &Tx<'_, S>,
     names: &[String],

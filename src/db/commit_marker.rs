@@ -11,8 +11,8 @@ use super::{Connection, DbError, Local};
 ///
 /// Every transaction that changes anything, the catalogs included, has a transaction id, and a snapshot says which of
 /// these transactions have ended. After a crash, the server can give a lost id to another transaction. So a marker also
-/// contains the start time of the server and its position in the write-ahead log. Taking or releasing a lock does not
-/// change the marker.
+/// contains the start time of the server and its position in the write-ahead log. Taking or releasing an advisory lock
+/// does not change the marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitMarker(String);
 

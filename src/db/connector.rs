@@ -1,8 +1,8 @@
-//! Opens the connections of a pool, and keeps the error message with which a server closed one.
+//! Opens the connections of a pool, and stores the error message with which a server closed a connection.
 //!
 //! A server that closes a connection between two statements sends the reason, for example that a transaction exceeded a
 //! limit of the role. No statement waits for an answer at that moment, and the next statement only gets the error that
-//! the connection is closed.
+//! the connection is closed. So the reason is stored, and replaces that error.
 
 use std::future::Future;
 use std::io;
@@ -27,9 +27,9 @@ use crate::config::{ConnectionHost, ConnectionHosts, Endpoint, SessionAttrs, Tls
 
 /// The last error that the server sent on any connection of a pool.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastServerMessage(Arc<Mutex<Option<(Instant, Error)>>>);
+pub(super) struct LastServerError(Arc<Mutex<Option<(Instant, Error)>>>);
 
-impl LastServerMessage {
+impl LastServerError {
     fn keep(&self, error: Error) {
         if error.as_db_error().is_some() {
             let mut last_message = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,11 +56,11 @@ impl LastServerMessage {
 pub(super) struct Connector {
     side: SideName,
     endpoint: Mutex<Arc<Endpoint>>,
-    last_message: LastServerMessage,
+    last_message: LastServerError,
 }
 
 impl Connector {
-    pub(super) fn new(side: SideName, endpoint: Endpoint, last_message: LastServerMessage) -> Self {
+    pub(super) fn new(side: SideName, endpoint: Endpoint, last_message: LastServerError) -> Self {
         Self {
             side,
             endpoint: Mutex::new(Arc::new(endpoint)),
@@ -90,7 +90,7 @@ impl Connector {
 /// A request to open one connection.
 struct ConnectRequest {
     endpoint: Arc<Endpoint>,
-    last_message: LastServerMessage,
+    last_message: LastServerError,
 }
 
 impl ConnectRequest {
@@ -148,7 +148,7 @@ impl ConnectRequest {
         &self,
         server: &ConnectionHost,
         wanted: SessionAttrs,
-    ) -> Result<ClientWrapper, ConnectFailure> {
+    ) -> Result<ClientWrapper, AttemptFailure> {
         let mut driver = self.endpoint.driver().clone();
         driver.port(server.port);
         let name = match &server.host {
@@ -169,22 +169,22 @@ impl ConnectRequest {
                 Err(why) => last = Some(why),
             }
         }
-        Err(last.unwrap_or(ConnectFailure::NoAddress))
+        Err(last.unwrap_or(AttemptFailure::NoAddress))
     }
 
     async fn addresses(
         &self,
         name: &str,
         server: &ConnectionHost,
-    ) -> Result<Vec<IpAddr>, ConnectFailure> {
+    ) -> Result<Vec<IpAddr>, AttemptFailure> {
         if let Some(address) = server.address {
             return Ok(vec![address]);
         }
         let limit = self.endpoint.servers().connect_timeout;
         let found = timeout(limit, lookup_host((name, server.port))).await;
-        let found = found.map_err(|_elapsed| ConnectFailure::Silent(limit))?;
+        let found = found.map_err(|_elapsed| AttemptFailure::Silent(limit))?;
         let mut addresses: Vec<_> = found
-            .map_err(|_not_found| ConnectFailure::NoAddress)?
+            .map_err(|_not_found| AttemptFailure::NoAddress)?
             .map(|found| found.ip())
             .collect();
         if self.endpoint.servers().shuffled {
@@ -199,7 +199,7 @@ impl ConnectRequest {
         &self,
         driver: Config,
         wanted: SessionAttrs,
-    ) -> Result<ClientWrapper, ConnectFailure> {
+    ) -> Result<ClientWrapper, AttemptFailure> {
         let limit = self.endpoint.servers().connect_timeout;
         let connecting = async {
             let client = match self.endpoint.tls() {
@@ -211,12 +211,12 @@ impl ConnectRequest {
             };
             match wanted == SessionAttrs::Any || is_wanted(&client, wanted).await? {
                 true => Ok(client),
-                false => Err(ConnectFailure::Unwanted(wanted)),
+                false => Err(AttemptFailure::Unwanted(wanted)),
             }
         };
         timeout(limit, connecting)
             .await
-            .unwrap_or(Err(ConnectFailure::Silent(limit)))
+            .unwrap_or(Err(AttemptFailure::Silent(limit)))
     }
 
     fn connected<T>(&self, (client, connection): (Client, Connection<Socket, T>)) -> ClientWrapper
@@ -274,10 +274,7 @@ impl Manager for Connector {
 
 /// Drives a connection until it ends. Stores the last error before it drops the connection: once the connection is
 /// dropped, a waiting statement fails and looks for that error.
-async fn carry(
-    connection: impl Future<Output = Result<(), Error>>,
-    last_message: LastServerMessage,
-) {
+async fn carry(connection: impl Future<Output = Result<(), Error>>, last_message: LastServerError) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
         last_message.keep(error);
@@ -301,8 +298,8 @@ impl DialError {
     /// The driver's error of the last attempt; `None` if that attempt failed for another reason.
     pub(super) fn driver_error(&self) -> Option<&Error> {
         match &self.attempts.last()?.why {
-            ConnectFailure::Driver(error) => Some(error),
-            ConnectFailure::Silent(_) | ConnectFailure::NoAddress | ConnectFailure::Unwanted(_) => {
+            AttemptFailure::Driver(error) => Some(error),
+            AttemptFailure::Silent(_) | AttemptFailure::NoAddress | AttemptFailure::Unwanted(_) => {
                 None
             }
         }
@@ -315,7 +312,7 @@ pub(super) struct FailedAttempt {
     /// The server as `host:port`.
     pub(super) server: String,
     /// Why the attempt failed.
-    pub(super) why: ConnectFailure,
+    pub(super) why: AttemptFailure,
 }
 
 impl FailedAttempt {
@@ -326,7 +323,7 @@ impl FailedAttempt {
 
 /// Why one attempt to connect failed.
 #[derive(Debug)]
-pub(super) enum ConnectFailure {
+pub(super) enum AttemptFailure {
     /// The driver's error.
     Driver(Error),
     /// The server did not answer within this time.
@@ -337,13 +334,13 @@ pub(super) enum ConnectFailure {
     Unwanted(SessionAttrs),
 }
 
-impl From<Error> for ConnectFailure {
+impl From<Error> for AttemptFailure {
     fn from(error: Error) -> Self {
         Self::Driver(error)
     }
 }
 
-impl ConnectFailure {
+impl AttemptFailure {
     /// Whether to stop trying servers, because the next one would fail in the same way. As in libpq, that is so after a
     /// refused sign-in or failed TLS, but not after a server that is starting or stopping.
     fn is_of_the_database(&self) -> bool {

@@ -11,7 +11,8 @@ pub type ForeignKeyChain = Vec<IncomingForeignKey>;
 const LONGEST: usize = 8;
 
 /// Finds the chains of two or more foreign keys through which rows lose their reference if a value of the table
-/// changes, even if it changes back: a foreign key in the chain sets null or a default. The search path must be pinned.
+/// changes, even if the value changes back: one of the foreign keys sets null or a default. `direct` lists the foreign
+/// keys that refer to the table. The search path must be pinned.
 pub async fn losing<S: Side>(
     tx: &Tx<'_, S>,
     direct: &[IncomingForeignKey],

@@ -27,7 +27,7 @@ pub struct IncomingForeignKey {
     /// What an update of the referenced value does (`confupdtype`): `a` and `r` refuse it, `c` cascades, `n` sets null,
     /// `d` sets the default.
     pub on_update: String,
-    /// The primary key of the referring table; empty if it has none.
+    /// The columns of the primary key of the referring table; empty if it has none.
     pub key: Vec<String>,
     /// Whether the role may read all referring rows.
     pub is_readable: bool,

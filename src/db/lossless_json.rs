@@ -53,8 +53,8 @@ pub fn in_ascii(json: &str) -> String {
     format!("pg_catalog.replace({doubled}, pg_catalog.chr(1), {backslash})")
 }
 
-/// Parses a JSON value. Numbers for which `is_held` is false become strings. A JSON text that nests too deep or cannot be
-/// parsed is returned as a string.
+/// Parses a JSON value. Numbers for which `is_held` is false become strings. A JSON text that nests too deep or cannot
+/// be parsed is returned as a string.
 fn value(text: &str, is_held: fn(&str) -> bool) -> Value {
     let read = exact(text, is_held).and_then(|text| serde_json::from_str(&text).ok());
     read.unwrap_or_else(|| Value::String(text.to_owned()))

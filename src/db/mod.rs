@@ -18,7 +18,7 @@ use tokio_postgres::IsolationLevel;
 
 pub use commit_marker::CommitMarker;
 pub use connector::DialError;
-use connector::{Connector, LastServerMessage};
+use connector::{Connector, LastServerError};
 pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
 pub use row_fault::RowFault;
@@ -59,7 +59,7 @@ pub struct Database<S> {
     clock: ServerClock,
     /// One permit for each connection that may be used to answer requests, so that the others stay free for runs.
     readers: Arc<Semaphore>,
-    last_message: LastServerMessage,
+    last_message: LastServerError,
     side: PhantomData<S>,
 }
 
@@ -108,7 +108,7 @@ pub struct Connection<S> {
     answer_due: AtomicBool,
     waits: Timeouts,
     clock: ServerClock,
-    last_message: LastServerMessage,
+    last_message: LastServerError,
     /// The permit of a connection that answers requests; `None` for other connections.
     _reader: Option<OwnedSemaphorePermit>,
     side: PhantomData<S>,
@@ -130,7 +130,7 @@ impl<S: Side> Database<S> {
 
     /// Creates a pool for the endpoint, with connections for `runs` runs at a time. Nothing connects yet.
     pub fn for_runs(endpoint: &Endpoint, limits: &Limits, runs: usize) -> Result<Self, DbError> {
-        let last_message = LastServerMessage::default();
+        let last_message = LastServerError::default();
         // There is no `create_timeout`: each attempt to connect has a limit of its own.
         let pool = Pool::builder(Connector::new(
             S::NAME,
@@ -250,7 +250,7 @@ impl Database<Local> {
     }
 }
 
-/// The name in errors of the step that opens a transaction.
+/// The name that errors give to the step that opens a transaction.
 const OPEN: &str = "begin a transaction";
 
 /// Settings that make both servers write and read values as the same text, whatever the role or the database has set

@@ -40,13 +40,13 @@ pub fn literal(value: &str) -> String {
 }
 
 /// The name of a relation from a setting (`name` or `schema.name`, with or without quotes), quoted for use in a
-/// statement. Returns `None` if the setting is no such name.
+/// statement. Returns `None` if the setting is not such a name.
 pub fn relation(name: &str) -> Option<String> {
     let parts = table_name::parts(name).ok()?;
     Some(list(&parts, ".", identifier))
 }
 
-/// `prefix."a", prefix."b", ...`
+/// Quotes each name and puts `prefix` before it. Returns a list such as `t."a", t."b"` for the prefix `t.`.
 pub fn columns<'a>(prefix: &str, names: impl IntoIterator<Item = &'a String>) -> String {
     list(names, ", ", |name| format!("{prefix}{}", identifier(name)))
 }

@@ -4,8 +4,8 @@ use tokio_postgres::Row;
 
 use super::{DbError, Side, Tx, param};
 
-/// SQL: the object id of the relation that `u.name` names; null if there is none. A name in a schema that the role may not
-/// use gives null, too, and not an error that would hide all other names.
+/// SQL: the object id of the relation that `u.name` names; null if there is no such relation. A name in a schema that
+/// the role may not use gives null, too, because an error would hide the results for all other names.
 macro_rules! oid_of_name {
     () => {
         "case when has_schema_privilege(to_regnamespace(quote_ident(

@@ -8,7 +8,7 @@ use super::DbError;
 /// is `None` if the server's error does not name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowFault {
-    /// The five characters of the SQLSTATE; empty if no error was raised.
+    /// The five characters of the SQLSTATE; empty if the server raised no error.
     pub state: String,
     /// The server's message.
     pub message: String,
@@ -83,7 +83,7 @@ const INDEX_ENTRIES: &[&str] = &[
 ];
 
 impl RowFault {
-    /// The fault of a row that the server skipped without an error, as a trigger that returns null makes it do.
+    /// The fault of a row that the server skipped without an error, for example because a trigger returned null.
     pub fn skipped() -> Self {
         Self::default()
     }

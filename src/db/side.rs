@@ -35,7 +35,7 @@ pub trait Side: Send + Sync + 'static {
     /// How many connections a run uses at a time. On the local side it uses two: its own, and a second one for short
     /// writes to the log.
     const FOR_A_RUN: usize;
-    /// How many connections a pool may have for requests, in addition to those for runs.
+    /// How many connections a pool may use to answer requests, in addition to those for runs.
     const FOR_REQUESTS: usize;
     /// The size of the pool for `runs` runs at a time: the connections for these runs and for requests.
     fn connections_for(runs: usize) -> usize {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::Timeouts;
 
-/// How much longer the server's limit is than the deadline of this process, so that this process reports the timeout
-/// first.
+/// How much longer the server's limits for the idle time and for the whole transaction are than the deadlines of this
+/// process, so that this process reports the timeout first.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The first version of Postgres with `transaction_timeout`.
@@ -140,9 +140,9 @@ impl RoleLimits {
         format!("show transaction_timeout; {set}")
     }
 
-    /// Stores the role's `transaction_timeout`, which `theirs` gives. If it is longer than ours, returns the SQL that
-    /// replaces it. The server starts a new limit only while none is running, so the SQL first turns the role's limit
-    /// off.
+    /// Stores the role's `transaction_timeout`; `theirs` is its value as the server shows it. If it is longer than
+    /// ours, returns the SQL that sets ours instead. The server starts a new limit only while none is running, so the
+    /// SQL first turns the role's limit off.
     pub(super) fn shorten_transaction(
         &mut self,
         theirs: &str,

@@ -30,7 +30,8 @@ pub async fn of_table<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<UniqueIndexes
     Ok(found.into_values().next().unwrap_or_default())
 }
 
-/// Looks up the unique indexes of these tables, by the tables' object ids. A table without any is left out.
+/// Looks up the unique indexes of these tables. Returns them by the object id of the table. A table without a unique
+/// index is left out.
 pub async fn of_tables<S: Side>(
     tx: &Tx<'_, S>,
     oids: &[u32],

@@ -25,7 +25,7 @@ use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, SettingFlags, S
 use crate::embedded::{self, Binaries, EmbeddedError};
 use crate::error::Failure;
 use crate::mirrors::run::report::RunReport;
-use crate::mirrors::{Request, Requested};
+use crate::mirrors::{Request, RequestOutcome};
 use crate::model::Trigger;
 use crate::shutdown::Shutdown;
 use server_pair::PairDirectories;
@@ -80,7 +80,8 @@ fn given(path: Option<&OsString>) -> Option<&Path> {
 const SCHEDULE: &str = "* * * * *";
 /// How long finding or installing Postgres may take before the demo warns that it may be waiting for a missing network.
 const SURELY_INSTALLED: Duration = Duration::from_secs(8);
-/// How long to wait, after a child process failed, for the stop signal that may have ended it.
+/// How long to wait for a stop signal after the start of the servers failed, because that signal may be what ended a
+/// child process.
 const SURELY_TOLD: Duration = Duration::from_millis(500);
 /// The default address. Port 0 stands for [`USUAL_PORT`], or any free port if that one is taken.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -172,8 +173,8 @@ async fn first_sync(app: &App) -> Result<RunReport, Failure> {
     };
     let mirror = app.mirrors().find(None).await?;
     match mirror.request(request).await? {
-        Requested::Started(mut ticket) => Ok(ticket.wait(PATIENCE).await),
-        Requested::AlreadyRunning(report) | Requested::Finished(report) => Ok(*report),
+        RequestOutcome::Started(mut ticket) => Ok(ticket.wait(PATIENCE).await),
+        RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => Ok(*report),
     }
 }
 

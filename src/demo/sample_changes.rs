@@ -17,7 +17,8 @@ const INTERVAL: Duration = Duration::from_secs(20);
 enum Change {
     /// A meter gets another name, which arrives at the local database as an update.
     Rename,
-    /// A meter with a new id arrives as an insert; one that was dismantled earlier arrives as a reactivation.
+    /// A meter is inserted. A new id arrives as an insert; the id of a meter that was dismantled earlier arrives as a
+    /// reactivation.
     Install,
     /// A meter gets another port, which arrives as an update.
     MovePort,
@@ -69,7 +70,8 @@ update meter set updated_at = now(),
 where id = 1 + $1 * 7 % 150 and tenant_id = 7
 returning name";
 
-/// Inserts a meter. It uses forty ids in turn, so that the data does not grow if the demo runs for a week.
+/// Inserts a meter. The ids of these meters repeat after forty, so that the data does not grow if the demo runs for a
+/// week.
 const INSTALL: &str = "\
 -- demo: install a meter
 insert into meter (id, tenant_id, name, type, serial_number, installation_date, ip, port, protocol,
@@ -98,7 +100,8 @@ update meter set active = true, status = 'online', updated_at = now()
 where id = 3 + ($1 + 149) * 13 % 150 and tenant_id = 7 and not active
 returning name";
 
-/// Deletes a meter: one of the sample in the first three cycles, later the one that was installed three cycles before.
+/// Deletes a meter. In the first three cycles, that is a meter of the sample; later, the meter that was installed three
+/// cycles before.
 const DISMANTLE: &str = "\
 -- demo: dismantle a meter
 delete from meter

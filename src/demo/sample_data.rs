@@ -1,5 +1,5 @@
 //! The sample data: a remote with 420 meters of three organisations, and the local database of a site of one of these
-//! organisations. The local database was last synced months ago.
+//! organisations. The meters in the local database are older than those on the remote, so the first sync changes some.
 
 use anyhow::Context;
 

@@ -28,9 +28,10 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds installed binaries. If `explicit` names a directory, looks only there. Otherwise looks on the `PATH`, in
-    /// `pg_config --bindir`, in the usual directories of systems (newest version first), and in our own earlier
-    /// download.
+    /// Finds installed binaries; `None` if there are none. Looks on the `PATH`, in `pg_config --bindir`, in the usual
+    /// directories of systems (newest version first), and in our own earlier download.
+    ///
+    /// If `explicit` names a directory, looks only there. Error: that directory has no binaries that can run.
     pub async fn find(explicit: Option<&Path>) -> Result<Option<Self>, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
         blocking(move || look(&Account::current()?, explicit)).await
@@ -51,7 +52,7 @@ impl Binaries {
         self.directory.join(name)
     }
 
-    /// Returns the first binaries found on the `PATH`, in the usual directories or in an earlier download.
+    /// Returns the first binaries found, in the order that [`Binaries::find`] describes.
     pub(super) fn installed(account: &Account) -> Option<Self> {
         let places = on_path().into_iter().chain(pg_config()).chain(versioned());
         let downloads = download_directories::wheel_places(account);

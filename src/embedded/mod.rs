@@ -6,8 +6,8 @@
 //! - never run as root (if this process is root, they run as `postgres`, or else as `nobody`),
 //! - keep their files in directories that only their account may enter,
 //! - end with the process that started them, even after `kill -9`, because each runs under a shell that waits for a
-//!   pipe to close (`supervise.sh`). If the shell is killed, too, the next start removes a temporary directory that is
-//!   left over.
+//!   pipe to close (`supervise.sh`). If the shell is killed, too, its server may go on. A later start removes the
+//!   temporary directory of such a server once the server has ended.
 //!
 //! It downloads only through a package manager, and never upgrades a data directory to another major version. Temporary
 //! servers have no passwords, because they hold nothing of value. Persistent data has a random password, because a
@@ -124,7 +124,7 @@ impl EmbeddedError {
     }
 }
 
-/// Adds the path to the error of a step that uses a file or directory.
+/// Adds the path of a file or directory to an I/O error.
 trait OfFile<T> {
     fn of_file(self, path: impl Into<PathBuf>) -> Result<T, EmbeddedError>;
 }

@@ -25,7 +25,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How many random ports to try. A port that was just free may be taken by another process at that moment.
 const PORT_TRIES: usize = 20;
 /// The first of `PORTS` ports to choose from. All of them are below the ports that systems give to outgoing
-/// connections. Otherwise, a client that keeps connecting to a stopped server could get that very port as its own.
+/// connections. Otherwise, the connection of a client that keeps trying to reach a stopped server could get the
+/// server's port.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
 
@@ -54,8 +55,8 @@ pub struct ServerOptions {
     pub settings: Vec<String>,
 }
 
-/// A running server. Dropping this value makes the server stop soon; [`Server::stop`] also waits for that. The server
-/// does not depend on an async runtime, so tests that each have their own runtime can share one server.
+/// A running server. Dropping this value makes the server stop soon; [`Server::stop`] also waits until it has stopped.
+/// The server does not depend on an async runtime, so tests that each have their own runtime can share one server.
 #[derive(Debug)]
 pub struct Server {
     name: &'static str,

@@ -114,8 +114,8 @@ impl Account {
     /// Opens a file of this account for appending and locks it. If another process holds the lock, waits for it, or
     /// returns `None` if `wait` is false.
     ///
-    /// The lock lasts as long as any process has this file open. A server whose output goes to the file therefore holds
-    /// the lock while it runs.
+    /// The lock lasts until this process and all child processes that inherited the open file have closed it. A server
+    /// whose output goes to the file therefore holds the lock while it runs.
     pub(super) fn lock(&self, path: &Path, wait: bool) -> Result<Option<File>, EmbeddedError> {
         let operation = if wait {
             FlockOperation::LockExclusive

@@ -214,7 +214,7 @@ fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
 }
 
 /// Removes the directories of temporary servers that have no process left and that their supervisor did not remove. The
-/// caller must hold the lock of `scratch`, under which new directories get their locked log. So no new directory is
+/// caller must hold the lock of `scratch`. A new directory gets its locked log under that lock, too, so it is never
 /// removed.
 fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
     let entries = fs::read_dir(scratch).of_file(scratch)?;

@@ -18,7 +18,7 @@ use crate::store::held_sets::ApprovalCover;
 /// - More meters would become inactive than the settings allow, both by number and by percentage of the active meters.
 ///
 /// Other changes of the plan do not count. If the plan is refused, the meters that would become inactive are stored
-/// under the run. Nothing else has been written by then.
+/// under the run, so that a person can approve them. No meter has been changed at this point.
 pub(super) async fn check(
     run: &RunContext<'_>,
     plan: &Plan,

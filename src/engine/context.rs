@@ -23,7 +23,7 @@ pub(in crate::engine) struct RunContext<'a> {
 }
 
 impl<'a> RunContext<'a> {
-    /// Returns this context with `relations` in place of its own, for instance because more is known about them.
+    /// Returns a copy of this context with other relations, for instance because more is known about the tables now.
     pub(in crate::engine) fn with_relations(&self, relations: &'a Relations) -> Self {
         Self { relations, ..*self }
     }

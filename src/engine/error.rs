@@ -98,11 +98,11 @@ pub enum SyncError {
         /// Why the last row was rejected.
         reason: String,
     },
-    /// Other sessions changed the rows of the plan while it was made, each time that it was made.
+    /// Other sessions changed rows of the plan while it was made. This happened in each of the attempts to make it.
     #[error("Others kept changing the local meters of tenant {0} while they were being compared.")]
     PlanKeptChanging(TenantId),
-    /// The brake: the remote has no row of the tenant with a key that a local row can have, but local meters are
-    /// active.
+    /// The brake: the remote has no usable row of the tenant, but local meters are active. A row is usable if its key
+    /// can be stored in the local table.
     #[error(
         "The remote has no usable meters of tenant {tenant}, but {} are active here; none was deactivated.",
         held.active
@@ -128,10 +128,10 @@ pub enum SyncError {
     ApprovalOutdated {
         /// The tenant.
         tenant: TenantId,
-        /// The run whose meters were approved.
+        /// The run whose held-back deactivations were approved.
         run: RunId,
-        /// How many of the meters that would become inactive are not among those that were approved. `None` if run
-        /// `run` cannot be approved.
+        /// How many of the meters that would become inactive are not among those that were approved. `None` if the
+        /// approval is not valid, for instance because a sync has succeeded after `run`.
         others: Option<i64>,
         /// The deactivations that were held back.
         held: Box<HeldDeactivations>,

@@ -1,4 +1,4 @@
-//! The first load: relays the remote rows straight into the local table if the tenant has no meters there yet.
+//! The first load: relays the remote rows straight into the local table if the tenant has no local meters yet.
 //!
 //! The result is the same as with staging and planning, at half the cost. Rows that the table does not take by COPY are
 //! staged and planned. They need not be at fault: for example, a row may refer to a later row.
@@ -10,7 +10,7 @@ use crate::model::Phase;
 
 use super::read::choose_copy_format::Format;
 use super::read::convert_rows::UncopiedRows;
-use super::read::copy_into_local::CopyTarget;
+use super::read::copy_from_memory::CopyTarget;
 use super::read::relay_rows;
 use super::relations::locks;
 use super::try_rows::{self, RowRange};
@@ -31,8 +31,8 @@ pub(super) async fn load(
     Ok(loaded.await?.ok())
 }
 
-/// The load must be undone: the local table may change rows that are copied, or another session has inserted meters
-/// meanwhile.
+/// Says that the load must be undone: the local table may change rows that are copied, or another session has
+/// inserted meters meanwhile.
 struct NotLoaded;
 
 async fn relay_all(
@@ -85,8 +85,8 @@ async fn relay_all(
     Ok(Ok(synced))
 }
 
-/// Inserts the rows that the COPY did not take, except those at fault. `loaded` is the number of rows that the COPY
-/// took.
+/// Plans and inserts the rows that the COPY did not take, except those at fault. `loaded` is the number of rows that
+/// the COPY did take.
 async fn bring_in(
     run: &RunContext<'_>,
     left: UncopiedRows,
@@ -110,8 +110,8 @@ async fn bring_in(
     Ok(Ok(apply::apply(run, plan, staged).await?))
 }
 
-/// Finds keys of rows that the COPY did not take but that are in the local table now. Unless another session inserted
-/// meters, the remote has these keys twice.
+/// Finds rows that the COPY did not take although their keys are in the local table now. Returns these keys. Unless
+/// another session inserted meters, the remote has two rows with each of these keys.
 async fn loaded_twice(run: &RunContext<'_>) -> Result<Vec<Row>, DbError> {
     let relations = run.relations;
     let (table, filter) = (&relations.local, &run.scope.local_filter);

@@ -6,9 +6,9 @@
 //!
 //! The steps, in order:
 //!
-//! - `relations` reads the catalogs of both sides into a [`Relations`], and `scope` selects the tenant's rows.
-//! - `first_load` relays the remote rows straight into the local table if the tenant has none there yet. That ends the
-//!   sync.
+//! - `relations` reads the catalogs of both sides into a [`Relations`], and `tenant_filters` selects the tenant's rows.
+//! - `first_load` relays the remote rows straight into the local table if the tenant has no local rows yet. The sync
+//!   then ends.
 //! - `digest` finds which rows can differ.
 //! - `read` relays these rows by COPY into a staging table, without decoding them.
 //! - `plan` finds the differences by set operations.
@@ -28,8 +28,8 @@ use crate::model::{
 };
 
 use context::RunContext;
-pub use digest::{Contents, compare_sums};
-use digest::{Difference, VersionsSnapshot};
+pub use digest::{ContentsComparison, compare_sums};
+use digest::{Difference, VersionsOfBothSides};
 use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
 pub(crate) use error::{HIDDEN, usage};
@@ -41,15 +41,15 @@ pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look;
 pub(crate) use relations::missing_names::missing;
 pub(crate) use relations::row_security::may_hide_rows;
-pub use scope::Scope;
-pub(crate) use scope::try_tenant;
 pub(crate) use source_remedy::failure;
 pub use sweep::{LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep};
+pub use tenant_filters::Scope;
+pub(crate) use tenant_filters::try_tenant;
 
 mod relations;
 mod resolve_scope;
-mod scope;
 mod sweep;
+mod tenant_filters;
 
 mod apply;
 mod brake;
@@ -79,13 +79,13 @@ pub struct Job<'a> {
     pub mapping: &'a Mapping,
     /// Timeouts, and limits on deactivations, rejected rows and recorded changes.
     pub limits: &'a Limits,
-    /// The tenant whose meters the local table holds, if the table has no tenant column.
-    pub other_tenant: OtherTenant,
+    /// Which other tenant the local table belongs to. Matters only if the table has no tenant column.
+    pub other_tenant: TableHolder,
     /// Which rows to compare value by value.
     pub compare: RowsToCompare,
     /// How many bits of each row hash to keep: 64, except in tests that provoke hash collisions.
     pub hash_bits: u32,
-    /// What earlier attempts of the same run found out.
+    /// What the run found out in earlier attempts.
     pub earlier: EarlierAttempts,
     /// Whether to stop after the plan, without changing any meter.
     pub dry_run: bool,
@@ -116,7 +116,8 @@ pub struct EarlierAttempts {
 /// Which rows a sync is to compare value by value.
 #[derive(Clone, Debug, Default)]
 pub enum RowsToCompare {
-    /// Rows whose versions or digests differ.
+    /// Rows whose versions or digests differ. All rows instead, if these rows cannot be found or are too many, or if
+    /// a column is new in a small table.
     #[default]
     Differences,
     /// Rows whose versions or digests differ, and also the rows that [`compare`] found to differ.
@@ -146,7 +147,7 @@ impl RowSelection {
         }
     }
 
-    /// Whether the selection has no local rows, so that none can be missing on the remote.
+    /// Whether the selection has no local rows. Then the plan deactivates no meter.
     fn has_no_local_rows(&self) -> bool {
         self.local == "false"
     }
@@ -169,10 +170,10 @@ impl RowSelection {
     }
 }
 
-/// Tells which tenant a local table without a tenant column belongs to. Such a table holds the meters of one tenant
-/// only.
+/// Which tenant, other than the job's, a local table without a tenant column belongs to. Such a table holds the
+/// meters of one tenant only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OtherTenant {
+pub enum TableHolder {
     /// No other tenant: the job's tenant may use the table.
     Nobody,
     /// Another tenant, for which the table was last synced.
@@ -237,7 +238,7 @@ pub async fn run(
         observer,
     };
     enter(observer, Phase::Read);
-    let versions = VersionsSnapshot::read(&remote, run).await?;
+    let versions = VersionsOfBothSides::read(&remote, run).await?;
     if !job.dry_run
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?
     {
@@ -284,7 +285,7 @@ struct Found {
 /// Plans the changes that follow from the staged rows, and applies the plan unless the brake holds it back.
 async fn carry_out(
     run: &RunContext<'_>,
-    versions: Option<VersionsSnapshot<'_>>,
+    versions: Option<VersionsOfBothSides<'_>>,
     Found {
         selection,
         staged,
@@ -327,20 +328,20 @@ fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError>
 
 /// Compares the contents of all rows of both sides by two digests with these seeds, and writes nothing.
 ///
-/// The seeds must be new for each comparison. Rows whose hashes are equal by chance under one pair of seeds are not
-/// equal under another. The observer is told how many bytes the remote sent, even if the comparison fails or is
-/// cancelled.
+/// The seeds must be new for each comparison, so that different rows whose hashes are equal by chance do not stay
+/// unseen in the next comparison. The number of bytes that the remote sent is published to the observer, even if the
+/// comparison fails or is cancelled.
 ///
-/// A sync may run at the same time, because each side is read as of one moment. The local table is only locked against
-/// being altered. Changes of a running sync may show up as a difference. A sync of that difference then finds nothing
-/// to do.
+/// A sync may run at the same time, because each side is read in one snapshot. The local table is only locked against
+/// being altered. Changes of a running sync may be reported as a difference. A later sync of the reported rows then
+/// finds nothing to do.
 pub async fn compare(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     seeds: [u64; 2],
     observer: &Observer,
-) -> Result<Contents, SyncError> {
+) -> Result<ContentsComparison, SyncError> {
     let contents = {
         let _told = read::relay_rows::ReadProgressReporter {
             remote: &remote,

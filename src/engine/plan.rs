@@ -60,11 +60,12 @@ impl Plan {
     }
 }
 
-/// How many times a plan is made at most, if other sessions change its rows meanwhile.
+/// The most attempts to make a plan. Each attempt but the first follows a change of its rows by another session.
 const ATTEMPTS: usize = 5;
 
-/// Makes the plan. Unless this is a dry run, it locks the local rows of the plan, and makes the plan again if one of
-/// them has changed. So nobody can change these rows between plan and apply.
+/// Makes the plan. Unless this is a dry run, also locks the local rows of the plan, so that nobody can change them
+/// before the plan is applied. If one of them changed before it was locked, makes the plan again, up to [`ATTEMPTS`]
+/// times.
 pub(crate) async fn make(
     run: &RunContext<'_>,
     selection: &RowSelection,
@@ -146,8 +147,9 @@ analyze pg_temp.meter_sync_plan"
     )
 }
 
-/// SQL condition: whether a staged row makes an active local row inactive. If the active column is NOT NULL in a plain
-/// table, the table rejects a NULL and the meter stays active, so only `false` counts.
+/// SQL condition: whether a staged row makes an active local row inactive. Both `false` and NULL do, with one
+/// exception: if the active column is NOT NULL and the table stores rows unchanged, a row with NULL is rejected and
+/// the meter stays active.
 fn is_switched_off(relations: &Relations) -> String {
     let here = format!("l.{} is true", quote::identifier(&relations.active));
     let there = relations.column("s", &relations.active);
@@ -214,7 +216,7 @@ where p.action operator(pg_catalog.<>) 'insert' and l.xmin operator(pg_catalog.=
     Ok(run.local.query_one(&sql, &[]).await?.get(0))
 }
 
-/// Returns an error if several local rows have the same key, and the plan changes a row with this key.
+/// Returns an error if the plan changes a row whose key another local row has, too.
 async fn refuse_planned_twice(run: &RunContext<'_>) -> Result<(), SyncError> {
     let same_key = run.relations.same_key("l", "p");
     let is_planned = format!(
@@ -315,14 +317,14 @@ pub(in crate::engine) struct BadRow {
 }
 
 impl BadRow {
-    /// Returns the rows at fault of one step.
+    /// Builds a [`BadRow`] from each row at fault of one step.
     pub(in crate::engine) fn of_step(step: Step, bad: Bad) -> impl Iterator<Item = Self> {
         bad.into_iter()
             .map(move |(n, fault)| Self { step, n, fault })
     }
 }
 
-/// SQL that indexes the plan by number and the staging table by key, so that a small range of rows is found fast.
+/// SQL that indexes the plan by row number and the staging table by key, so that a small range of rows is found fast.
 pub(super) fn index(relations: &Relations) -> String {
     let key = relations.places(&relations.key);
     format!(

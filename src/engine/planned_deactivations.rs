@@ -8,8 +8,8 @@ use crate::db::{DbError, lossless_json};
 use crate::model::{Fields, RunId};
 use crate::store::held_sets::{self, ApprovalCover};
 
-/// SQL for the meters that the plan makes inactive. `key` is the key as the local table has it, and `n` is the number
-/// in the plan.
+/// SQL that selects the meters that the plan makes inactive. Column `key` is the meter's key as the local table has
+/// it, and `n` is its number in the plan.
 fn keys(run: &RunContext<'_>) -> String {
     let relations = run.relations;
     let key = relations.key_json("l");
@@ -29,12 +29,12 @@ pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
     held_sets::keep(run.local, job.run_id, &keys(run), &whose).await
 }
 
-/// Compares the meters that the plan makes inactive with those that the brake held back in the run `shown`.
+/// Tells whether all meters that the plan makes inactive are among those that the brake held back in the run `shown`.
 pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCover, DbError> {
     held_sets::cover(run.local, run.job.run_id, shown, &keys(run)).await
 }
 
-/// The most meters that are named for each cause.
+/// The most meters that [`first`] returns for one cause.
 const NAMED: u32 = 5;
 
 /// Why a meter would become inactive.
@@ -46,7 +46,8 @@ pub(super) enum DeactivationCause {
     SwitchedOff,
 }
 
-/// The first meters with one cause, for people to read: their keys, and their names if there is a column `name`.
+/// Returns the first meters that would become inactive for this cause, for people to read: their keys, and their
+/// names if there is a column `name`.
 pub(super) async fn first(
     run: &RunContext<'_>,
     kind: DeactivationCause,

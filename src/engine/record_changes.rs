@@ -12,9 +12,9 @@ use super::plan::{self, Plan};
 use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::{Relations, RunContext};
 
-/// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. Some
-/// further changes are stored in a temporary table, because the old values of a row are lost once it is written. They
-/// take the places of rows that are rejected later.
+/// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. If there
+/// are more, stores some of the others in a temporary table. [`refill`] takes them from there to replace changes
+/// whose rows are rejected later. They are stored before the plan is applied, because that overwrites the old values.
 pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbError> {
     let RunContext { local, job, .. } = *run;
     let changes = plan.counts.changes();
@@ -41,7 +41,8 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
     record(local, further, &index, |form| of_plan(run, &spare, form)).await
 }
 
-/// Records no changes. Used for a plan whose rows the caller records later. Only creates the table of further changes.
+/// Records no changes, and only creates the empty temporary table of further changes. Used for a plan whose rows the
+/// caller records later.
 pub(super) async fn no_changes(local: &Tx<'_, Local>) -> Result<(), DbError> {
     local.batch(CREATE_SPARE).await
 }
@@ -60,9 +61,9 @@ insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
 select g.run_id, g.n, g.action, g.key, g.before, g.after
 from pg_temp.meter_sync_spare g where g.n <> all ($1) order by g.n limit $2";
 
-/// Fills the log with further changes, in place of those of rejected rows. `rejected` has the numbers of the rejected
-/// rows in the plan. Call this once, when all of them are known, and only if there were more changes than the log
-/// keeps.
+/// Fills the log with further changes, in place of those of rejected rows. `rejected` holds the numbers that the
+/// rejected rows have in the plan. Call this once, when all rejected rows are known, and only if there were more
+/// changes than the log keeps.
 pub(super) async fn refill(run: &RunContext<'_>, rejected: &[i64]) -> Result<(), DbError> {
     let limit = i64::from(run.job.limits.change_limit);
     let taken = rejected.iter().filter(|n| **n <= limit).count();
@@ -119,8 +120,8 @@ where pg_catalog.convert_to(pg_catalog.concat(x.key, x.before, x.after), 'UTF8')
 }
 
 /// Records a range of rows. A value that cannot be recorded as JSON must not stop the sync, so other forms are tried.
-/// If one row fails, all rows are recorded as text. A row that fails again is recorded in ASCII or, if that fails, too,
-/// with the sizes of its long values.
+/// If one row fails, all rows are recorded as text. If the local encoding is not UTF-8, a row that fails again is
+/// recorded as escaped ASCII. A row that still fails is recorded with the sizes of its long values.
 async fn record(
     local: &Tx<'_, Local>,
     rows: RowRange,
@@ -235,7 +236,8 @@ fn others(relations: &Relations) -> impl Iterator<Item = &Column> {
     relations.columns.iter().filter(is_field)
 }
 
-/// SQL condition: whether the staged and the local value of a column are the same, as the plan compares them.
+/// SQL condition: whether the staged and the local value of a column are the same. It gives the same answer as the
+/// comparison in the plan.
 fn is_same(relations: &Relations, column: &Column) -> String {
     let [before, after] = ["l", "s"].map(|row| relations.column(row, &column.name));
     match column.base_type.as_str() {
@@ -288,8 +290,8 @@ const SHORT: &[&str] = &[
     "inet",
 ];
 
-/// SQL: the fields of a row that the plan changes, as one JSON object. A column `o.d1`, `o.d2` and so on tells whether
-/// the plan changes the field.
+/// SQL: the fields of a row that the plan changes, as one JSON object. The boolean columns `o.d1`, `o.d2` and so on
+/// tell for each field whether the plan changes it.
 fn changed(relations: &Relations, row: &str, form: ValueForm) -> String {
     let each = others(relations).zip(1..).map(|(column, n)| {
         let (name, value) = (quote::literal(&column.name), value(relations, row, column, form));

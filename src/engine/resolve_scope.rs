@@ -4,11 +4,12 @@ use crate::db::{Local, Remote, Tx};
 
 use super::relations::refuse_wrong_table::refuse_occupied;
 use super::relations::{Relations, locks, look};
-use super::scope::{Scope, try_tenant};
+use super::tenant_filters::{Scope, try_tenant};
 use super::{Job, SyncError};
 
-/// Finds the relations and the scope of a run, refuses what cannot be synced safely, and sets the search path of the
-/// role.
+/// Finds the relations and the scope of a run. Fails if the settings do not fit the tables, or if the local table
+/// holds another tenant's meters. Then switches to the role's own search path, which user-defined code may rely on:
+/// on the local side, and on the remote unless it is a plain table.
 pub(super) async fn resolve(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,

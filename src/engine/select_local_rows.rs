@@ -1,5 +1,5 @@
-//! Selects the local rows that a [`RowSelection`] covers. From these, the plan picks those that are missing on the
-//! remote.
+//! Selects the local rows that a [`RowSelection`] covers. The plan then looks among them for meters that are missing
+//! on the remote.
 
 use crate::db::{DbError, quote};
 
@@ -11,9 +11,9 @@ pub(super) const TABLE: &str = "pg_temp.meter_sync_candidate";
 /// Selects the local rows of the selection into a temporary table. This is done while the remote looks for the rows to
 /// send, so that the plan need not search the local table afterwards.
 ///
-/// Another session may change a row after it was selected. If the plan would deactivate that row, the change is found
-/// when the rows of the plan are locked, and the plan is made again from the local table itself. A row that is added or
-/// activated after the selection is left to the next run, as is a row that is added after the plan.
+/// Another session may change a row after it was selected. If the plan would deactivate that row, the change is
+/// noticed when the rows of the plan are locked, and the plan is made again from the local table itself. A row that
+/// is added or activated after the selection is left to the next run.
 pub(super) async fn select(run: &RunContext<'_>, selection: &RowSelection) -> Result<(), DbError> {
     let sql = format!(
         "-- look for the local rows of the extent

@@ -6,7 +6,7 @@ use crate::error::{ErrorCode, Failure};
 
 use super::SyncError;
 
-/// The error of a sync that reads this source, as users see it: code, message and remedy.
+/// Describes the error of a sync that reads this source as users see it: code, message and remedy.
 pub(crate) fn failure(error: &SyncError, source: &Source) -> Failure {
     let failure = error.failure();
     match behind(error, source).or_else(|| of_query(&failure, source)) {
@@ -15,7 +15,8 @@ pub(crate) fn failure(error: &SyncError, source: &Source) -> Failure {
     }
 }
 
-/// The remedy if the role may not read a relation that the view or query reads; `None` for any other error.
+/// The remedy if the remote role may not read a relation that the source, a view or query, reads. `None` for any
+/// other error.
 fn behind(error: &SyncError, source: &Source) -> Option<String> {
     let SyncError::Database(error) = error else {
         return None;

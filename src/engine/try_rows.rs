@@ -47,7 +47,8 @@ pub(crate) struct RowRangeStatement {
     pub(crate) checks: bool,
 }
 
-/// Checks the deferred constraints, and from then on checks all constraints at once.
+/// Checks the deferred constraints now. From then on, each constraint is checked at the end of a statement instead of
+/// at commit.
 pub(crate) const CHECK: &str = "-- check constraints at once\nset constraints all immediate";
 
 impl RowRangeStatement {
@@ -68,16 +69,16 @@ impl RowRangeStatement {
     }
 }
 
-/// The result of trying to write a set of rows.
+/// The result of trying to write a set of rows: all or nothing.
 pub(crate) enum WriteOutcome {
-    /// All of them were written.
+    /// All rows were written.
     Written,
-    /// None was written, for this reason.
+    /// No row was written, for this reason.
     NotWritten(Box<RowFault>),
 }
 
-/// Runs `attempt` under a savepoint and undoes it if it gives [`WriteOutcome::NotWritten`]. An error about a row is
-/// undone, too, and becomes [`WriteOutcome::NotWritten`]. Any other error is returned.
+/// Runs `attempt` under a savepoint, and undoes it if it returns [`WriteOutcome::NotWritten`] or fails with an error
+/// about a row. Such an error becomes [`WriteOutcome::NotWritten`]. Any other error is returned.
 pub(crate) async fn attempt(
     local: &Tx<'_, Local>,
     attempt: impl Future<Output = Result<WriteOutcome, DbError>>,

@@ -1,4 +1,4 @@
-//! Explains to people why a value was refused. Reading and applying use the same words.
+//! Explains to people why the local database refused a value. The `read` and `apply` modules share these texts.
 
 use crate::db::{DbError, RowFault, param};
 
@@ -29,8 +29,8 @@ pub(in crate::engine) fn cut(text: &str, limit: usize) -> String {
 /// The most characters of a server's message that are shown. A message may contain a whole value.
 const LONGEST_MESSAGE: usize = 300;
 
-/// Returns the server's message with its detail. A collision without a message, and a row that was skipped, get a
-/// sentence of our own.
+/// Returns the server's message with its detail. For a collision without a message, or a row that was skipped,
+/// returns a fixed text.
 pub(in crate::engine) fn plain(fault: &RowFault) -> String {
     let message = cut(&fault.message, LONGEST_MESSAGE);
     match &fault.detail {
@@ -86,7 +86,7 @@ pub(in crate::engine) fn of_constraint(
 /// A constraint of the local table, of another table or of a domain.
 pub(in crate::engine) struct Constraint {
     pub(in crate::engine) definition: String,
-    /// The columns that the constraint reads.
+    /// The columns of the table that the constraint covers, in the order of the constraint.
     pub(in crate::engine) columns: Vec<String>,
     /// Whether the constraint belongs to the local table or one of its partitions.
     pub(in crate::engine) is_ours: bool,

@@ -1,9 +1,9 @@
 //! Limits the number of open HTTP connections, and closes an idle one to make room for a new one.
 //!
 //! A connection is idle while the server waits for its client: for a request, for the rest of a request, or for the
-//! client to read a response. Connections on which no request was answered yet are closed first, then those that have
-//! been idle longest. So silent clients cannot lock others out. If no connection is idle, a few connections beyond the
-//! limit are accepted, and only health checks are answered on them.
+//! client to read a response. Idle connections on which no request was answered yet are closed first, then those that
+//! have been idle longest. So clients that send nothing cannot lock others out. If no connection is idle, a few
+//! connections beyond the limit are accepted, and only health checks are answered on them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -112,9 +112,11 @@ impl Connections {
 }
 
 impl ConnectionTable {
-    /// Makes room for a connection of this peer, by closing an idle one if needed. Returns `false` if there is no room
-    /// and none to close. One peer gets at most three quarters of the limit, and beyond that only its own idle
-    /// connections are closed: a reverse proxy needs many, but other clients need some, too.
+    /// Makes room for a connection of this peer, by closing an idle connection if needed. Returns `false` if there is
+    /// no room and no idle connection to close.
+    ///
+    /// One peer gets at most three quarters of the limit. If it has that many, only its own idle connections are closed
+    /// for it. A reverse proxy needs many connections, but other clients need some, too.
     fn make_room(&mut self, rooms: usize, peer: IpAddr) -> bool {
         let most = (rooms - rooms / 4).max(1);
         if self.count(|known| known.peer == peer) >= most {

@@ -1,4 +1,5 @@
-//! The health checks for an orchestrator: `/livez` says that the process is alive, `/readyz` that it is ready to sync.
+//! The health checks for an orchestrator: `/livez` says that the process is alive, `/readyz` that both databases are
+//! configured and the local one answers.
 
 use axum::Json;
 use axum::extract::State;

@@ -35,8 +35,8 @@ impl Hosts {
         named(host).is_some_and(|asked| self.allow_named(&asked))
     }
 
-    /// Whether the host in an `Origin` header is allowed. The port need not be that of this server, unless the settings
-    /// name the host with a port. So pages of other programs on this machine pass, too.
+    /// Whether the host in an `Origin` header is allowed. Any port of this machine is, so pages of other programs on it
+    /// pass, too. A host of the settings is allowed on all ports, or only on the port that the settings name.
     pub(super) fn allow_origin(&self, origin: &str) -> bool {
         origin
             .strip_prefix("http://")
@@ -44,9 +44,9 @@ impl Hosts {
             .is_some_and(|host| self.allow(host))
     }
 
-    /// Whether an `Origin` header names this server: it has the host and port of `Host`, or it is a host of the
-    /// settings, because a proxy may have changed `Host`. Unlike [`Self::allow_origin`], this does not accept other
-    /// ports of this machine.
+    /// Whether an `Origin` header names this server: it has the host and port of `Host`, or names a host of the
+    /// settings, because a proxy may have changed `Host`. Unlike [`Self::allow_origin`], this method does not accept
+    /// other ports of this machine.
     pub(super) fn is_own_origin(&self, origin: &str, host: &str) -> bool {
         let named_origin = origin
             .strip_prefix("http://")

@@ -1,9 +1,10 @@
 //! `GET /metrics`: answers with counters and gauges in the text format of Prometheus
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
 //!
-//! Counters come from the process's recorder. Gauges are computed for each scrape from the current state of `mirrors`,
-//! so a gauge whose value is unknown is absent. A recorder could not leave it out, because it keeps the last value. No
-//! text from a user or a database becomes a label, except the ids of a limited number of tenants.
+//! Counters come from the process's metrics recorder. Gauges are computed for each scrape from the current state of
+//! `mirrors`, so a gauge whose value is unknown is absent. The recorder could not leave out such a gauge, because it
+//! keeps the last value. No text from a user or a database becomes a label, except the ids of a limited number of
+//! tenants.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -32,8 +33,8 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// lets the scrape report that the local database hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The largest number of tenants for which each tenant has series of its own: one for each health, and one for its last
-/// success. With more tenants, no tenant has any.
+/// The largest number of tenants with which each tenant has time series of its own: one for each possible health, and
+/// one for its last success. With more tenants, no tenant has any.
 const MAX_LABELLED_TENANTS: u32 = 100;
 
 /// A gauge and its samples. If its value is unknown, it has no samples and is not written.
@@ -158,7 +159,7 @@ fn tenants(tenants: &TenantList) -> Vec<Gauge> {
     ]
 }
 
-/// The gauges that hold times: of the last success, the last comparison, the last run and the next run.
+/// The gauges whose values are times: of the last success, the last comparison, the last run and the next run.
 fn moments(status: &Status) -> Vec<Gauge> {
     let last_run_at = status.last_run.as_ref().and_then(|run| run.finished_at);
     vec![
@@ -269,7 +270,7 @@ fn sample(labels: &[(&'static str, &'static str)], value: f64) -> Sample {
 }
 
 impl Sample {
-    /// Adds the label `tenant`.
+    /// Adds the label `tenant`, with the tenant's id as its value.
     fn of(mut self, tenant: &TenantSummary) -> Self {
         let id = Cow::Owned(escaped(&tenant.tenant_id));
         self.labels.insert(0, ("tenant", id));

@@ -1,5 +1,5 @@
-//! The body of HTTP error responses: problem details (RFC 9457) with two fields of our own, `code` and `remedy`. This
-//! module also maps each error code to its HTTP status.
+//! The body of HTTP error responses: problem details (RFC 9457) with three more fields, `code`, `remedy` and `run_id`.
+//! This module also maps each error code to its HTTP status.
 
 use axum::Json;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
@@ -102,12 +102,13 @@ impl IntoResponse for ProblemDetails {
 
 /// The HTTP status of an error code:
 ///
-/// - 502 if the cause is the remote, its data, or a plan that the brake held back;
+/// - 502 if the cause is the remote, its data, or a plan that was held back because it would deactivate too many
+///   meters;
 /// - 503 if the configuration is missing or wrong;
 /// - 404 if the tenant is unknown, 400 if the request must name a tenant but does not;
 /// - 409 if another run is in progress;
 /// - 403 if the server is read-only;
-/// - 500 for all others: the local database, a local table of another tenant, an interrupted run, a bug.
+/// - 500 for all others: the local database, a local table that belongs to another tenant, an interrupted run, a bug.
 pub(crate) fn http_status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::ConfigMissing | ErrorCode::ConfigInvalid | ErrorCode::TenantNotConfigured => {

@@ -1,4 +1,4 @@
-//! The HTTP errors that any route may answer, such as a refused host, origin or token, an unreadable body, or an
+//! The HTTP errors that are the same for all routes, such as a refused host, origin or token, an unreadable body, or an
 //! unknown route.
 
 use axum::http::StatusCode;
@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::problem_details::ProblemDetails;
 use crate::arguments::read_body::BodyFault;
 
-/// The reason why a request cannot be handled. The response is problem details (RFC 9457) with our `code` and `remedy`.
+/// The reason why a request cannot be handled. The response has [`ProblemDetails`] as its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestError {
     /// The `Host` header is missing, repeated, or names a host that this server does not answer to.
@@ -27,9 +27,9 @@ pub(crate) enum RequestError {
     ScopeMissing,
     /// Access tokens cannot be verified, because the authorization server's keys could never be read.
     KeysUnavailable,
-    /// The bearer token allows reading only.
+    /// The token, sent as a bearer token or proven by a cookie, allows only reading, and the request needs more.
     TokenReadOnly,
-    /// The token is limited to some tenants, and the route is about all of them.
+    /// The token is limited to some tenants, and the route is about all tenants.
     TokenLimited,
     /// The body, or its announced length, exceeds the limit.
     BodyTooLarge,

@@ -1,4 +1,4 @@
-//! The notice on a run's page: why the viewer was redirected there. The URL holds it as `?notice=`.
+//! The notice on a run's page that says why the viewer was redirected to it. The URL has it as `?notice=`.
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 pub(crate) enum RunPageNotice {
     /// The viewer tried to start a run while this one was in progress.
     AlreadyRunning,
-    /// The viewer tried to approve this run, but the brake had held nothing back.
+    /// The viewer tried to approve the deactivations that this run had held back, but it had held none back.
     NothingHeld,
 }
 

@@ -34,10 +34,10 @@ use super::timed_streams::{TimedRequestBody, TimedStream, TrackedResponseBody};
 const HEAD: Duration = Duration::from_secs(30);
 /// How long a connection for health checks may take to send the head of a request.
 const HEAD_OF_HEALTH: Duration = Duration::from_secs(1);
-/// How many open files are kept for other uses than HTTP, such as databases, logs and standard streams. If this is more
-/// than half of the limit of open files, half is kept.
+/// How many open files are reserved for other uses than HTTP, such as databases, logs and standard streams. If this is
+/// more than half of the limit of open files, half of the limit is reserved.
 const RESERVED: u64 = 64;
-/// The most connections, whatever the limit of open files. No site has so many clients.
+/// The most connections, however high the limit of open files is. No site has so many clients.
 const MOST: usize = 10_000;
 /// How long the server waits after it could not accept a connection, because the cause does not pass at once.
 const PAUSE: Duration = Duration::from_secs(1);

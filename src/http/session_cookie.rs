@@ -17,8 +17,8 @@ const DAYS: i64 = 7;
 /// Text in the input of the HMAC for domain separation, because the key has other uses.
 const PURPOSE: &str = "meter-sync page session";
 
-/// Finds the token with this secret. Compares all tokens, each in constant time, so that the response time reveals no
-/// more of a secret than its length.
+/// Finds the token with this secret; `None` if there is none. Compares all tokens, each in constant time, so that the
+/// response time reveals no more of a secret than its length.
 pub(crate) fn find<'t>(tokens: &'t [Token], secret: &[u8]) -> Option<&'t Token> {
     let mut found = None;
     for token in tokens {
@@ -30,7 +30,7 @@ pub(crate) fn find<'t>(tokens: &'t [Token], secret: &[u8]) -> Option<&'t Token> 
     found
 }
 
-/// The `Set-Cookie` value that signs a browser in. If `is_encrypted`, it has the attribute `Secure`.
+/// The `Set-Cookie` value that signs a browser in. `is_encrypted` says that the browser uses TLS, and adds `Secure`.
 pub(crate) fn give(token: &Token, now: DateTime<Utc>, is_encrypted: bool) -> String {
     let value = value(token, now.timestamp());
     header(&value, DAYS * 24 * 60 * 60, is_encrypted)

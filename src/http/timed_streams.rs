@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::connection_limit::Activity;
 
-/// How long the body of a request may take to arrive. It is enough for 1 MiB at 0.3 Mbit/s.
+/// How long the body of a request may take to arrive completely. It is enough for 1 MiB at 0.3 Mbit/s.
 const BODY: Duration = Duration::from_secs(30);
 /// How long a write may wait for the client to read. The time starts again whenever the client reads some of the
 /// response.
@@ -99,7 +99,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     }
 }
 
-/// The body of a request. Reading it fails with `TimedOut` if it does not arrive within [`BODY`].
+/// The body of a request. Reading it fails with `TimedOut` if it has not arrived completely within [`BODY`].
 pub(super) struct TimedRequestBody<B> {
     body: B,
     activity: Activity,
@@ -147,15 +147,16 @@ where
     }
 }
 
-/// A handler drops the body when it has read all of it, or does not want the rest.
+/// Marks the connection as busy. A handler drops the body when it has read all of it or does not want the rest, and
+/// then works on the response.
 impl<B> Drop for TimedRequestBody<B> {
     fn drop(&mut self) {
         self.activity.works();
     }
 }
 
-/// The body of a response. When it is dropped, the connection becomes idle again. It has no timeout of its own, because
-/// [`TimedStream`] has one for writes.
+/// The body of a response. When the body is dropped, the connection becomes idle again. The body has no timeout of its
+/// own, because [`TimedStream`] has one for writes.
 pub(super) struct TrackedResponseBody<B> {
     body: B,
     activity: Activity,

@@ -1,8 +1,8 @@
 //! Asks the user whether a sync that the brake held back may go on.
 //!
 //! Only an accepted form with its box ticked counts as approval, and only for the deactivations that the question
-//! showed. The next run may make all or some of them; if any other is due, the user is asked again. The protocol
-//! version decides how the question is asked:
+//! showed. The next run may make all or some of these deactivations. If any other is due, the user is asked again. The
+//! protocol version decides how the question is asked:
 //!
 //! - Up to 2025-11-25, the server sends the question as a request to the client while the tool call waits.
 //! - Since 2026-07-28, the result of the tool call is the question, and the client repeats the call with the user's
@@ -145,7 +145,7 @@ fn read(result: &ElicitResult) -> Answer {
     }
 }
 
-/// Seals open questions so that clients can carry them, and remembers which states were used.
+/// Seals each open question into the `requestState` that the client sends back, and remembers which states were used.
 pub(super) struct QuestionSealer {
     codec: RequestStateCodec,
     /// The ids of the states that came back, until the states expire. Each state is accepted only once.
@@ -158,7 +158,7 @@ impl std::fmt::Debug for QuestionSealer {
     }
 }
 
-/// The content of a sealed state.
+/// The content of a sealed `requestState`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Asked {
     id: Uuid,
@@ -258,8 +258,8 @@ fn answer(responses: Option<&InputResponses>) -> Answer {
     result.map_or(Answer::Nothing, |result: ElicitResult| read(&result))
 }
 
-/// Returns the data that a state is bound to: the caller's token, the tool and the arguments. The state is valid only
-/// for the same caller and the same call.
+/// Returns the data that a `requestState` is bound to: the caller's token, the tool and the arguments. The state is
+/// valid only for the same caller and the same call.
 fn bound(context: &RequestContext<RoleServer>, call: &CallToolRequestParams) -> Vec<u8> {
     let token = caller_token(context).map(crate::config::Token::identity);
     let arguments: BTreeMap<_, _> = call.arguments.iter().flatten().collect();

@@ -13,10 +13,10 @@ use crate::model::Outcome;
 /// A source of changes for the resource addresses that a client watches.
 #[derive(Debug)]
 pub(super) enum ChangeFeed {
-    /// The runs of one mirror.
+    /// Reports runs of one mirror.
     Runs(RunEventListener),
-    /// The states of all mirrors that the caller may see.
-    States(Box<AllMirrorsFeed>),
+    /// Reports changes in the states of all mirrors that the caller may see.
+    States(Box<MirrorStatesFeed>),
 }
 
 /// A change of resources.
@@ -37,7 +37,7 @@ impl ChangeFeed {
         caller: &Caller,
     ) -> Result<(Option<String>, Self), ErrorData> {
         if is_of_all(address, mirrors) {
-            let states = AllMirrorsFeed::new(mirrors, caller).await;
+            let states = MirrorStatesFeed::new(mirrors, caller).await;
             return Ok((None, Self::States(Box::new(states))));
         }
         let target = caller.find(mirrors, address.tenant.as_deref()).await;
@@ -89,9 +89,9 @@ pub(super) fn is_watchable(uri: &str, mirrors: &Mirrors) -> bool {
     })
 }
 
-/// The states of the mirrors that one caller may see.
+/// Reports changes in the states of the mirrors that one caller may see.
 #[derive(Debug)]
-pub(super) struct AllMirrorsFeed {
+pub(super) struct MirrorStatesFeed {
     mirrors: Mirrors,
     caller: Caller,
     changes: StateChanges,
@@ -101,7 +101,7 @@ pub(super) struct AllMirrorsFeed {
 /// The part of the status of all mirrors whose changes are reported.
 type Seen = (Health, ActivityState, Option<TenantList>);
 
-impl AllMirrorsFeed {
+impl MirrorStatesFeed {
     async fn new(mirrors: &Mirrors, caller: &Caller) -> Self {
         let changes = mirrors.state_changes();
         Self {

@@ -20,7 +20,7 @@ use super::request_check;
 use super::sessions::{self, SESSION_IDLE, Sessions};
 use super::sse;
 
-/// The path of the endpoint.
+/// The path of the streamable HTTP endpoint.
 const PATH: &str = "/mcp";
 /// Returns the routes of both transports. `server` creates the server for one more client, and `shutdown` ends the open
 /// streams.

@@ -1,4 +1,4 @@
-//! Writes the JSON Schemas of tools.
+//! Builds the JSON Schemas of tools from JSON values.
 
 use std::sync::Arc;
 

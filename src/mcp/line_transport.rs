@@ -152,8 +152,8 @@ where
     }
 }
 
-/// Returns the error answer to a line that is not a valid message. Returns `None` for a notification and for a line
-/// that is not JSON, because neither is answered.
+/// Returns the error answer to a line that is not a valid message. Returns `None` for an invalid notification and for a
+/// line that is not JSON, because neither is answered.
 fn refusal(told: InvalidMessage) -> Option<Refusal> {
     tracing::debug!(reason = told.message, "received what is no message");
     if told.is_notification || told.code == ErrorCode::PARSE_ERROR {
@@ -176,7 +176,8 @@ mod tests {
 
     const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
-    /// Feeds the text to a transport. Returns the ids of the messages that it passes on, and the errors that it answers.
+    /// Feeds the text to a transport. Returns the ids of the messages that the transport passes on, and the errors that
+    /// it answers.
     async fn heard(text: &[u8]) -> (Vec<Value>, Vec<Value>) {
         let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
         let mut lines = LineTransport::new(io::Cursor::new(text.to_vec()), ours);

@@ -60,7 +60,7 @@ impl PageAddress {
         }
     }
 
-    /// Returns the sentence that a person decides about a run that the brake refused, and at which address.
+    /// Returns the sentence that says at which address a person decides about a run that the brake refused.
     pub(super) fn decides(&self, run: RunId) -> String {
         let place = match self.is_served {
             true => "",

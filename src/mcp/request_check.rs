@@ -1,4 +1,4 @@
-//! Checks a POST to `/mcp` before rmcp reads it.
+//! Checks a POST to `/mcp` before rmcp reads it, and completes the `Accept` header of a POST or GET.
 //!
 //! Without this check, rmcp answers a body that it cannot parse with an error about the media type. rmcp also requires
 //! both media types in `Accept`, although HTTP lets a client leave `Accept` out (RFC 9110, section 12.5.1).
@@ -19,7 +19,7 @@ const ANSWERS: &str = "application/json, text/event-stream";
 /// The media type of the stream that a GET opens.
 const STREAM: &str = "text/event-stream";
 
-/// Answers a POST whose body is not a valid message; passes everything else on to rmcp.
+/// Answers a POST whose body is not a valid message with an error. Passes every other request on to rmcp.
 pub(super) async fn check(mut request: Request, next: Next) -> Response {
     accept(&mut request);
     if request.method() != Method::POST || !is_announced(request.headers().get(CONTENT_TYPE)) {

@@ -1,4 +1,4 @@
-//! Builds the tool's result for a run.
+//! Builds the result that the trigger tool and tasks give for a run.
 
 use crate::mirrors::run::report::RunReport;
 
@@ -8,7 +8,7 @@ use super::{CallToolResult, brake_refusal, shorten, tool_result};
 /// How many changes a language model is shown. Further changes are only counted.
 const SAMPLE_CHANGES: usize = 20;
 
-/// Returns the tool's result for a run.
+/// Returns the shortened report of a run, or an error result if the outcome is an error (see [`RunReport::failure`]).
 pub(super) fn report(mut report: RunReport, page: &PageAddress) -> CallToolResult {
     if let Some(failure) = report.failure() {
         return match &report.held_back {

@@ -21,7 +21,8 @@ const MOST: usize = 1000;
 /// two seconds.
 const MOST_TENANTS: usize = 20;
 
-/// Returns the addresses of a requested subscription that can be watched. Used for protocol version 2026-07-28.
+/// Returns the addresses of a requested subscription that can be watched, at most [`MOST`]. Used for protocol version
+/// 2026-07-28.
 pub(super) fn accepted(wanted: &SubscriptionFilter, mirrors: &Mirrors) -> SubscriptionFilter {
     let uris = wanted.resource_subscriptions.iter().flatten();
     let ours = uris.filter(|uri| change_feed::is_watchable(uri, mirrors));

@@ -1,6 +1,6 @@
 //! Presents runs as tasks to clients that support the tasks extension
-//! (<https://modelcontextprotocol.io/extensions/tasks/overview>). A run that takes longer than its tool call waits goes
-//! on as a task, which the client can query and cancel.
+//! (<https://modelcontextprotocol.io/extensions/tasks/overview>). If a run is still in progress when its tool call
+//! stops waiting, the run goes on as a task, which the client can query and cancel.
 //!
 //! The id of a task is the id of its run. If the process keeps several mirrors, the tenant's id is appended, so that
 //! any process finds the run in the log of its mirror, even after a restart.

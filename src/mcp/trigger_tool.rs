@@ -1,7 +1,7 @@
 //! The tool `meter_sync_trigger`: requests a sync and waits a limited time for its end.
 //!
-//! The run belongs to [`Mirror`]. If the client cancels the call or disconnects, only the
-//! waiting ends; the run goes on.
+//! The run belongs to the [`Mirror`], not to the call. If the client cancels the call or disconnects, only the waiting
+//! ends; the run goes on.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ use super::{brake_refusal, output_schema, progress, status_card, tasks, tool_res
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, TENANT_CHARS, WAIT_SECONDS};
 use crate::arguments::{Arguments, BadArgument};
 use crate::error::Failure;
-use crate::mirrors::run::report::{RunReport, RunState};
-use crate::mirrors::{Allow, Mirror, Mirrors, Request, Requested, Ticket};
+use crate::mirrors::run::report::{RunReport, RunStage};
+use crate::mirrors::{Allow, Mirror, Mirrors, Request, RequestOutcome, Ticket};
 use crate::model::{DeactivationApproval, RunId, Trigger};
 
 /// The tool's name.
@@ -122,7 +122,7 @@ async fn sync(
         };
         let held = run.held_back.as_ref().filter(|_| !run.dry_run);
         match (held, ApprovalMethod::of(context)) {
-            (None, _) if run.state == RunState::Running && tasks::are_known(context) => {
+            (None, _) if run.state == RunStage::Running && tasks::are_known(context) => {
                 return Ok(tasks::begun(&run, target).into());
             }
             (None, _) | (Some(_), ApprovalMethod::None) => return Ok(report(run, page).into()),
@@ -153,9 +153,9 @@ async fn run(
     context: &RequestContext<RoleServer>,
 ) -> Result<RunReport, Failure> {
     let report = match mirror.request(request).await? {
-        Requested::Started(ticket) => ended(ticket, wait, context).await,
-        Requested::AlreadyRunning(running) => *running,
-        Requested::Finished(finished) => *finished,
+        RequestOutcome::Started(ticket) => ended(ticket, wait, context).await,
+        RequestOutcome::AlreadyRunning(running) => *running,
+        RequestOutcome::Finished(finished) => *finished,
     };
     Ok(mirror.report_with_names(report).await)
 }

@@ -13,7 +13,7 @@ use super::history::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::status_text::{moment, no_such_run};
-use crate::store::changes::{self, ChangesSince};
+use crate::store::changes::{self, ChangesSinceReport};
 use crate::store::migrations;
 
 /// A question that the status alone does not answer.
@@ -29,7 +29,8 @@ pub struct StatusQuestion {
     pub before: Option<ChangeCursor>,
 }
 
-/// The meter that was looked for, or else those whose names contain what was asked for.
+/// The meter that the question names by its key or by a part of its name. If no key and not exactly one name matches,
+/// the meters whose names contain the text, which may be none.
 type MeterLookup = Result<Box<MeterReport>, Vec<MeterMatch>>;
 
 impl Mirror {
@@ -98,10 +99,10 @@ impl Mirror {
             let page = (question.before, question.status.changes_limit);
             Ok::<_, Failure>(match migrations::exist(tx).await? {
                 true => changes::since(tx, scope.log(), since, page).await?,
-                false => ChangesSince {
+                false => ChangesSinceReport {
                     since,
                     is_complete: true,
-                    ..ChangesSince::default()
+                    ..ChangesSinceReport::default()
                 },
             })
         };
@@ -216,7 +217,7 @@ fn too_long() -> Failure {
 }
 
 /// Describes the changes in words.
-fn changes_in_words(changes: &ChangesSince, now: DateTime<Utc>) -> String {
+fn changes_in_words(changes: &ChangesSinceReport, now: DateTime<Utc>) -> String {
     let since = moment(changes.since, now);
     let counted = [
         (changes.inserted, "inserted"),

@@ -27,8 +27,8 @@ const BEGINS: &str = "The clock of this machine is ";
 const ENDS: &str =
     " the local database's, which tells the time of runs and slots. Set both by NTP.";
 
-/// Adds the warning about differing clocks to `known`, if there is one, in place of such a warning of an earlier run,
-/// which names another difference.
+/// If the clocks differ, adds the warning about that to `known`. The warning replaces such a warning of an earlier run,
+/// which may name another difference.
 pub(crate) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
     let Some(warning) = warning(ahead) else {
         return;
@@ -42,8 +42,8 @@ pub(crate) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
         .collect();
 }
 
-/// Returns the warning for a last sync that is dated in the future; `None` for any other date. The age of the meters
-/// is not known then.
+/// Returns the warning for a last sync that is dated in the future; `None` for any other date. A date in the future
+/// does not show how old the meters are.
 pub(crate) fn dated_ahead(synced_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
     clock::lies_ahead(synced_at, now).then(|| {
         format!(

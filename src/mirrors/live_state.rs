@@ -56,7 +56,7 @@ impl LiveState {
         self.running.take_if(|running| running.record.run_id == id);
     }
 
-    /// Records the end of a run.
+    /// Records the end of a run. A dry run only stops being the run in progress.
     pub(crate) fn ended(&mut self, record: &RunRecord) {
         self.no_longer_running(record.run_id);
         if record.dry_run {

@@ -1,5 +1,5 @@
-//! Describes the local table that a run writes to. One database may hold several mirrored tables, each for one tenant or
-//! for several.
+//! Describes the local table that a run writes to. One database may hold several mirrored tables, each for one tenant
+//! or for several.
 
 use crate::config::Mapping;
 use crate::db::readable_tables::oid_of_name;
@@ -18,9 +18,9 @@ pub(super) struct LocalTable {
     /// The type of the tenant column; `None` if there is no such column. The table then holds the meters of one
     /// tenant.
     pub(super) tenant_type: Option<String>,
-    /// The operator that tests values of the type of the tenant column for equality.
+    /// The SQL equality operator for the type of the tenant column.
     pub(super) tenant_equals: String,
-    /// Whether the table has the active column.
+    /// Whether the table has the configured column that says whether a meter is active.
     pub(super) has_active: bool,
     /// Whether row security is enabled on the table, so that policies may hide rows from the role.
     pub(super) has_row_security: bool,

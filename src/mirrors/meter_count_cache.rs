@@ -20,12 +20,13 @@ use crate::model::RunId;
 use super::status_parts::MeterCounts;
 
 /// A table with fewer meters than this is counted at each read of the state, unless the count takes [`PATIENCE`] or
-/// longer. On an idle machine, counting so few takes less than [`LONG`]. If it takes longer because of a moment of
-/// load, the answer should still be exact.
+/// longer. On an idle machine, counting so few takes less than [`LONG`]. Under load it may take longer, but the answer
+/// should still be exact.
 const MANY: i64 = 50_000;
 /// A count that takes less than this is not reused.
 const LONG: Duration = Duration::from_millis(5);
-/// A count is reused for this many times the time that it took, so that counting uses at most a hundredth of a core.
+/// A count is reused for this many times the time that it took, but at most for [`LONGEST`]. Below that limit, counting
+/// uses at most a hundredth of a core.
 const TIMES: u32 = 100;
 /// The longest time for which a count is fresh. For as long again, it is still reported while a background task
 /// recounts.

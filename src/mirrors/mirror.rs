@@ -66,7 +66,7 @@ impl Deref for Mirror {
 impl Mirror {
     pub(super) fn new(process: Arc<ProcessContext>, mapping: Mapping) -> Self {
         let live_state = LiveState::new(process.remote.is_some(), process.local.is_some());
-        // Of one among many, a state is kept only while somebody waits for it.
+        // In a process that keeps many mirrors, the state of a mirror is kept only while somebody waits for it.
         let observed = Arc::new(SharedRead::new(!process.config.tenants.is_one()));
         Self {
             shared: Arc::new(MirrorInner {

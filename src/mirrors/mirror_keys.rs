@@ -1,4 +1,4 @@
-//! Finds the keys under which our tables hold mirrors.
+//! Builds the keys that identify mirrors in the tables of the schema `meter_sync`.
 
 use crate::db::{DbError, Local, Tx};
 use crate::store::unchanged_mirrors::MirrorKey;
@@ -6,7 +6,7 @@ use crate::store::unchanged_mirrors::MirrorKey;
 use super::local_table;
 use super::mirror::TenantMirror;
 
-/// Returns the keys under which the database holds these mirrors, in the same order.
+/// Returns the key of each mirror (tenant id and full name of the local table), in the order of `known`.
 pub(super) async fn keys(
     tx: &Tx<'_, Local>,
     known: &[TenantMirror],

@@ -5,9 +5,9 @@
 //! caller: if the caller goes away, the run continues. A lock in the local database (`run::lock`) allows one run at a
 //! time for each mirror. The run log in the same database (`store::log`) keeps what happened.
 //!
-//! State flows one way: a run writes the log, one caller at a time reads the log and publishes what it read
-//! (`shared_read`), and every surface waits for the next publication. What only this process knows is published in one
-//! `watch` channel for each mirror (`live_state`).
+//! State flows one way: a run writes the log, one caller at a time reads the log and publishes the result
+//! (`shared_read`), and every surface uses what was published. What only this process knows is published in one `watch`
+//! channel for each mirror (`live_state`).
 
 use std::time::Duration;
 
@@ -29,11 +29,11 @@ pub use run_event_listener::RunEventListener;
 pub use slots::Claim;
 pub use sweep::SweepReport;
 
-pub use crate::store::slots::{ClaimedSlot, ClaimedSlots};
+pub use crate::store::slots::{ClaimedSlot, ClaimedSlotList};
 
 use crate::store::log::RunRecord;
 use mirror::MirrorInner;
-use run::report::{RunReport, RunState};
+use run::report::{RunReport, RunStage};
 
 pub mod answer_question;
 mod clock_warnings;
@@ -66,9 +66,9 @@ pub const RUN_ENDED: &str = "meter_sync::mirrors::ended";
 /// A request to start a run.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What asks for the run.
+    /// What asks for the run: the schedule or one of the surfaces.
     pub trigger: Trigger,
-    /// Who asks for it; `None` if the surface does not know.
+    /// The person or program that asks for the run; `None` if the surface does not know.
     pub actor: Option<String>,
     /// Why the run is requested, in the caller's words; `None` if no reason was given.
     pub reason: Option<String>,
@@ -84,8 +84,8 @@ pub struct Request {
     pub trace: Option<TraceId>,
     /// Which rows are compared value by value.
     pub compare: RowsToCompare,
-    /// Whether the run belongs to a sweep. Such a run waits until connections are free, however long runs of other tenants
-    /// use them. Any other request is refused after a while.
+    /// Whether the run belongs to a sweep. Such a run waits until connections are free, however long runs of other
+    /// tenants use them. A request for any other run is refused after the connect timeout.
     pub is_of_sweep: bool,
 }
 
@@ -122,7 +122,7 @@ pub fn approval_of(shown: RunId) -> String {
 
 /// The answer to a [`Request`].
 #[derive(Debug)]
-pub enum Requested {
+pub enum RequestOutcome {
     /// A run was started; it goes on whether or not anyone waits.
     Started(Ticket),
     /// Nothing was started: the run in the report is in progress (`state` is `already_running`).
@@ -180,10 +180,10 @@ impl Ticket {
 
 /// Returns the error because of which a slot is retried or given up; `None` if the run succeeded or was interrupted.
 ///
-/// A run of this process is interrupted only if somebody cancels it on purpose.
+/// A run of this process is interrupted only if somebody cancels it on purpose, so its slot is not retried.
 pub fn error_of(report: &Result<RunReport, Failure>) -> Option<ErrorCode> {
     let code = match report {
-        Ok(report) if report.state == RunState::AlreadyRunning => ErrorCode::AlreadyRunning,
+        Ok(report) if report.state == RunStage::AlreadyRunning => ErrorCode::AlreadyRunning,
         Ok(report) => report.error.as_ref()?.code,
         Err(failure) => failure.code,
     };
@@ -194,8 +194,8 @@ impl RunReport {
     /// Whether there is nothing to wait for: the run has ended, or no run was started.
     pub fn is_over(&self) -> bool {
         match self.state {
-            RunState::Finished | RunState::AlreadyRunning => true,
-            RunState::Running => false,
+            RunStage::Finished | RunStage::AlreadyRunning => true,
+            RunStage::Running => false,
         }
     }
 }

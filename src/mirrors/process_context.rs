@@ -51,7 +51,7 @@ pub struct ProcessContext {
 }
 
 impl ProcessContext {
-    /// Creates the connection pools for the databases of the settings; nothing connects yet.
+    /// Creates the context, with a connection pool for each database that the settings name. Nothing connects yet.
     pub(super) fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
         let limits = &config.limits;
         let runs = most_runs(&config);

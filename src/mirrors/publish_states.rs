@@ -1,7 +1,7 @@
 //! Reads the states of all mirrors from the database and publishes them, for a process that keeps many mirrors.
 //!
-//! State flows one way: a run or a sweep writes to the database, the observer reads it, and every surface reads what
-//! the observer published.
+//! State flows one way: a run or a sweep writes to the database, the *observer* (the task [`Mirrors::observe`]) reads
+//! the database, and every surface reads what the observer published.
 //!
 //! The observer reads at least every 1.75 s, so it sees what other processes did within 2 s unless a read is slow. It
 //! also reads whenever a run of this process begins or ends. A read costs one short statement, unless something was
@@ -9,8 +9,8 @@
 //! new, that have an open run, or that have a new run. It looks for new runs among the last 1,000 run numbers as well,
 //! because a run with a lower number may be committed later.
 //!
-//! A surface that needs a newer answer, because this process has just ended a run, asks for it and waits for the next
-//! publication.
+//! A surface sometimes needs newer states than the published ones, for example after a run of this process has ended.
+//! It then requests a read and waits for the next publication.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +28,8 @@ use super::mirror_keys::keys;
 use super::published_states::{Memory, Published, StateChanges};
 use super::registry::Mirrors;
 
-/// How often the states are read if nothing happens in this process. With [`LEAST_PAUSE`] it is less than 2 s, within
-/// which runs of other processes are to be seen.
+/// How long the observer waits for activity of this process before it reads the states anyway. It first waits
+/// [`LEAST_PAUSE`]. The sum is less than 2 s, so that runs of other processes are seen within 2 s.
 const PAUSE: Duration = Duration::from_millis(1500);
 /// The shortest pause between two reads, even if many runs begin and end.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
@@ -50,14 +50,15 @@ impl Mirrors {
         shutdown.run_until_cancelled(observed).await;
     }
 
-    /// Listens for changes of the states. There are changes only while something reads the states, such as
+    /// Listens for changes of the states. Changes are noticed only while something reads the states, such as
     /// [`Self::observe`].
     pub fn state_changes(&self) -> StateChanges {
         StateChanges::of(&self.observer)
     }
 
-    /// Returns the published states, if they are at most [`FRESH`] old and were read after a run of this process last began
-    /// or ended. Otherwise waits until they are read again.
+    /// Returns the published states if they are at most 2 s old and were read after the last activity of this process
+    /// (see [`ProcessContext::last_activity`](super::ProcessContext::last_activity)). Otherwise waits until the states
+    /// are read again.
     pub(crate) async fn states(&self) -> Published {
         let activity = self.process.last_activity();
         let fresh = Instant::now().checked_sub(FRESH);
@@ -87,7 +88,7 @@ impl Mirrors {
         }
     }
 
-    /// Returns the states as they were read at `time` or later, and starts a read if needed.
+    /// Returns the states as they were read at `time` or later. Reads them if needed.
     async fn states_since(&self, time: Instant) -> Published {
         let mirrors = self.clone();
         let read = async move |last| mirrors.read_states(Option::unwrap_or_default(last)).await;

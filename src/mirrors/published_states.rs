@@ -17,7 +17,8 @@ use super::shared_read::{Listener, SharedRead};
 /// The states of all mirrors at one time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Published {
-    /// When a read last found other states, or another failure; `None` before the first read.
+    /// When the states may last have changed: a read found that something was committed, or failed with another failure
+    /// than before. `None` before the first read.
     pub(super) changed_at: Option<Instant>,
     /// The mirrors with their states, in the order of the tenants' ids. If `failure` is set, these are the last known
     /// states.
@@ -29,7 +30,7 @@ pub(crate) struct Published {
     pub(super) memory: Arc<Memory>,
 }
 
-/// What was read last, by which the next read is shorter. Empty after a failure.
+/// What the last read found, so that the next one reads only what may have changed. Empty after a failure.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
     pub(super) moment: Option<CommitMarker>,

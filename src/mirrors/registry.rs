@@ -73,8 +73,8 @@ impl Mirrors {
         })
     }
 
-    /// Returns the mirror of a process whose settings name exactly one; `None` if the process keeps any number.
-    /// Requests to such a process must name a tenant.
+    /// Returns the mirror of a process that keeps exactly one. Returns `None` for a process that may keep any number of
+    /// mirrors, so that requests must name a tenant.
     pub fn only(&self) -> Option<&Mirror> {
         match &*self.kept {
             MirrorSet::One(mirror) => Some(mirror),
@@ -84,8 +84,8 @@ impl Mirrors {
 
     /// Finds the mirror of a tenant. `None` finds the mirror of a process that keeps exactly one.
     ///
-    /// Fails with `TENANT_REQUIRED` if the process keeps any number of mirrors and no tenant is named, and with
-    /// `TENANT_UNKNOWN` if no mirror is of that tenant. Also fails if the local database has to be asked for the
+    /// Fails with `TENANT_REQUIRED` if the process may keep any number of mirrors and `tenant` is `None`, and with
+    /// `TENANT_UNKNOWN` if the tenant has no mirror. Also fails if the local database has to be asked for the
     /// tenants and cannot answer.
     pub async fn find(&self, tenant: Option<&str>) -> Result<Mirror, Failure> {
         self.find_for(tenant, None).await
@@ -93,7 +93,7 @@ impl Mirrors {
 
     /// Finds the mirror of a tenant for the holder of a token, as [`Self::find`] does. A tenant for which the token is
     /// not valid is answered like an unknown one, and errors name only tenants for which it is valid. Without a token,
-    /// all tenants count.
+    /// all tenants can be found.
     pub async fn find_for(
         &self,
         tenant: Option<&str>,
@@ -266,8 +266,8 @@ pub fn visible_tenants(token: Option<&Token>) -> Option<Vec<String>> {
     Some(ids.iter().map(|id| id.as_str().to_owned()).collect())
 }
 
-/// Returns a filter of the tenants whose ids are in `visible`; `None` for all. Ids are compared exactly, because where ids
-/// are texts, another spelling is another tenant.
+/// Returns a filter that accepts the tenants whose ids are in `visible`, or all tenants if `visible` is `None`. Ids are
+/// compared exactly, because if ids are texts, another spelling is another tenant.
 pub(super) fn visibility(visible: Option<&[String]>) -> impl Fn(&TenantId) -> bool {
     let ids: Option<BTreeSet<&str>> = visible.map(|ids| ids.iter().map(String::as_str).collect());
     move |id| ids.as_ref().is_none_or(|ids| ids.contains(id.as_str()))
@@ -279,8 +279,8 @@ fn seen<'a>(all: &'a [TenantMirror], visible: Option<&[String]>) -> Vec<&'a Tena
     seen.collect()
 }
 
-/// Finds the mirror of the tenant with this id: the one with exactly this spelling or, if there is none, one with another
-/// spelling of the same id.
+/// Finds the mirror of the tenant with this id: the one with exactly this spelling or, if there is none, one with
+/// another spelling of the same id.
 fn pick(seen: &[&TenantMirror], id: &str) -> Option<Mirror> {
     let is_same = |known: &&&TenantMirror| !known.is_text && tenant::is_same(known.id.as_str(), id);
     let exact = seen.iter().find(|known| known.id.as_str() == id);

@@ -20,8 +20,8 @@ use super::stored_state::Observation;
 use crate::mirrors::status_parts::ConnectionState;
 use crate::store::log::RunRecord;
 
-/// How long a listener waits for a change in this process before it reads the log. With [`FRESH`] it is less than 2 s,
-/// within which runs of other processes are to be found.
+/// How long a listener waits for a change in this process before it reads the log. The sum with [`FRESH`] is less than
+/// 2 s, so that runs of other processes are found within 2 s.
 const PAUSE: Duration = Duration::from_millis(1500);
 /// How long a listener waits after it wakes before it reads the log. A read that another listener makes in that
 /// time serves both.
@@ -34,7 +34,7 @@ const STATUS_AGE: Duration = Duration::from_secs(60);
 pub struct RunEventListener {
     mirror: Mirror,
     live_state: watch::Receiver<LiveState>,
-    /// The state of this process when the listener last looked.
+    /// The watched part of `live_state` when it last woke the listener.
     state: WatchedState,
     seen_runs: SeenRuns,
 }
@@ -51,11 +51,11 @@ enum SeenRuns {
     },
 }
 
-/// What one look found.
+/// What one read of the mirror's state found.
 struct Look {
     /// Whether the state of this process has changed.
     is_changed: bool,
-    /// The runs that have begun or ended since the last look, the latest first.
+    /// The runs that have begun or ended since the last read, the latest first.
     events: Vec<RunRecord>,
     /// When a sweep last found the mirror unchanged; `None` if the state could not be read.
     checked_at: Option<Option<DateTime<Utc>>>,
@@ -109,7 +109,8 @@ impl RunEventListener {
         }
     }
 
-    /// Waits until the state of this process changes, but at most [`PAUSE`], and then reads the log.
+    /// Waits until the state of this process changes, but at most [`PAUSE`]. Then waits for [`FRESH`] and reads the
+    /// state of the mirror.
     async fn look(&mut self) -> Look {
         let due = Instant::now() + PAUSE;
         let is_changed = timeout_at(due, self.changed()).await.is_ok();
@@ -138,7 +139,8 @@ impl RunEventListener {
         }
     }
 
-    /// Waits until the state of this process changes. `self.mirror` keeps the sender alive.
+    /// Waits until the state of this process changes. The wait cannot fail, because `self.mirror` keeps the sender
+    /// alive.
     async fn changed(&mut self) {
         let changed = self
             .live_state

@@ -40,7 +40,8 @@ impl KnownScope {
         self.tenant.as_ref().map(|tenant| &tenant.id)
     }
 
-    /// Returns the part of the log with the runs of this scope; with those of all tenants if the tenant is not known.
+    /// Returns the part of the log with the runs of this scope. If the tenant is not known, that part has the runs of
+    /// all tenants of the table.
     pub(super) fn log(&self) -> LogKey<'_> {
         self.table.log(self.tenant_id())
     }

@@ -22,7 +22,8 @@ use super::{Mirror, Mirrors, ProcessContext};
 pub struct ScrapedFigures {
     /// The status, without past runs.
     pub status: Status,
-    /// How many of several tenants have a run in progress, here or in another process; `None` while that is not known.
+    /// How many tenants have a run in progress, in this or another process. `None` while that is not known, and in a
+    /// process that keeps exactly one mirror.
     pub running_tenants: Option<usize>,
     /// How far the local database's clock is ahead of this machine's; `None` while that database does not
     /// answer.
@@ -34,7 +35,7 @@ pub struct ScrapedFigures {
 }
 
 impl Mirror {
-    /// The figures now. A local database that gives no answer within `patience` counts as down.
+    /// Returns the current figures. A local database that gives no answer within `patience` counts as down.
     pub async fn figures(&self, patience: Duration) -> Result<ScrapedFigures, Failure> {
         let query = StatusQuery {
             history: 0,
@@ -46,8 +47,9 @@ impl Mirror {
 }
 
 impl Mirrors {
-    /// The figures of several mirrors now, listing at most `limit` of them. Drifted columns are those of all of them. What
-    /// is known of one mirror alone is absent. A local database that gives no answer within `patience` counts as down.
+    /// Returns the current figures of all mirrors. The status lists at most `limit` mirrors, but counts the drifted
+    /// columns of all. Figures that exist only for a single mirror are absent. A local database that gives no answer
+    /// within `patience` counts as down.
     pub async fn figures(&self, limit: u32, patience: Duration) -> ScrapedFigures {
         let query = TenantsQuery {
             limit,
@@ -84,7 +86,7 @@ impl Mirrors {
 }
 
 impl ProcessContext {
-    /// The figures that belong to the process, beside a status.
+    /// Returns the status together with the figures of the process.
     fn figures(&self, status: Status) -> ScrapedFigures {
         let (remote, local) = (self.remote.as_ref(), self.local.as_ref());
         let is_local_up = status.connections.local.state == ConnectionState::Ok;

@@ -1,12 +1,12 @@
 //! Shares one read among all callers who wait for its result.
 //!
-//! A caller names the oldest moment that its answer may be from, and waits for a publication that was read since. Callers
-//! read in turn. Those who wait for their turn are answered by what is published meanwhile, so a thousand callers at the
-//! same time cost one or two reads, and only one of them holds a connection. If a read takes long, because its connection
-//! is frozen say, a second caller reads beside it.
+//! A caller names the oldest moment that its answer may be from, and waits for a value that was read since. Callers
+//! read in turn. Those who wait for their turn are answered by what is published meanwhile, so a thousand callers at
+//! the same time cost one or two reads, and only one of them holds a connection. If a read takes long, for example
+//! because its connection is frozen, a second caller reads at the same time.
 //!
-//! Each caller reads in a task of its own. A caller that nobody polls, because its client reads slowly say, would otherwise
-//! keep its turn from all others. The task goes on when its caller goes away, as long as others wait.
+//! Each caller reads in a task of its own. Otherwise a caller that nobody polls, for example because its client reads
+//! slowly, would keep its turn from all others. The task goes on when its caller goes away, as long as others wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// How long a caller waits for its turn before it may read beside the caller whose turn it is: longer than a read waits
-/// for a count of the meters.
+/// How long a caller waits for its turn before it may read at the same time as the caller whose turn it is. This is
+/// longer than a read waits for a count of the meters.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// The last value that was read, and whose turn it is to read the next.
@@ -28,7 +28,7 @@ pub(crate) struct SharedRead<T> {
     forgets: bool,
     /// Held by the caller who reads.
     turn: Mutex<()>,
-    /// Held by the caller who reads beside one that takes long.
+    /// Held by a second caller, who reads while the read of the first one takes long.
     second_turn: Mutex<()>,
 }
 
@@ -46,7 +46,7 @@ impl<T> Default for SharedRead<T> {
 }
 
 impl<T> SharedRead<T> {
-    /// Nothing is read yet. With `forgets`, the last value is dropped as soon as nobody waits.
+    /// Creates it without a value. If `forgets` is set, the last value is dropped as soon as nobody waits.
     pub(crate) fn new(forgets: bool) -> Self {
         Self {
             last: watch::Sender::new(None),
@@ -58,14 +58,14 @@ impl<T> SharedRead<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
-    /// Returns the value that was published last, however old it is; `None` before the first.
+    /// Returns the value that was published last, however old it is; `None` if there was none, or if it was dropped.
     pub(crate) fn last(&self) -> Option<T> {
         let last = self.last.borrow();
         last.as_ref().map(|last| last.value.clone())
     }
 
-    /// Returns the value as it was read at `time` or later. Reads it when it is this caller's turn, unless another caller
-    /// publishes such a value first. `read` is handed the last value. Returns `None` only if a bug ends the read.
+    /// Returns the value as it was read at `time` or later. Reads it when it is this caller's turn, unless another
+    /// caller publishes such a value first. `read` gets the last value. Returns `None` only if a bug ends the read.
     pub(crate) async fn since<R: Future<Output = T> + Send>(
         self: &Arc<Self>,
         time: Instant,
@@ -155,8 +155,8 @@ impl<T> Drop for Caller<'_, T> {
 pub(crate) struct Listener<T>(watch::Receiver<Option<Published<T>>>);
 
 impl<T: Clone> Listener<T> {
-    /// Returns the last published value, once it is one for which `is_wanted` holds. Returns `None` if no more values can
-    /// be published.
+    /// Returns the last published value, once it is one for which `is_wanted` holds. Returns `None` if no more values
+    /// can be published.
     pub(crate) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
         let is_wanted =
             |last: &Option<Published<T>>| last.as_ref().is_some_and(|last| is_wanted(&last.value));

@@ -1,5 +1,5 @@
-//! Claims the slots of the schedule in the local database, so that one process serves each slot: with a run of its
-//! mirror or, if it keeps many mirrors, with a sweep.
+//! Claims the slots of the schedule (the times at which it fires) in the local database, so that only one process
+//! serves each slot: with a run of its mirror or, if it keeps many mirrors, with a sweep.
 //!
 //! A process may die between its claim and the end of its work. Another process takes the claim over if the first one
 //! appears to have died:
@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::store::slots::{self, ClaimedSlots, Slot};
+use crate::store::slots::{self, ClaimedSlotList, Slot};
 use crate::store::{log, migrations};
 
 use super::run::lock;
@@ -67,11 +67,11 @@ impl Mirror {
 
     /// Returns the slots that any process has claimed for this mirror: those after `since`, and the last one at or
     /// before `since`.
-    pub async fn claimed_slots(&self, since: DateTime<Utc>) -> Result<ClaimedSlots, Failure> {
+    pub async fn claimed_slots(&self, since: DateTime<Utc>) -> Result<ClaimedSlotList, Failure> {
         let mut connection = self.local()?.connect().await?;
         let tx = connection.begin("slots").await?;
         if !migrations::exist(&tx).await? {
-            return Ok(ClaimedSlots::default());
+            return Ok(ClaimedSlotList::default());
         }
         let known = self.known_scope(&tx).await?;
         let slot = Slot::of_run(known.tenant_id(), &known.table.name, since);
@@ -82,8 +82,8 @@ impl Mirror {
 impl Mirrors {
     /// Claims a slot for a sweep of this process, unless another process holds it or a sweep has already served it.
     /// Any sweep that started since the slot began and has ended without an error serves the slot, whoever claimed it.
-    /// With `is_again`, this returns [`Claim::Ours`] for a slot of this process even then, because some mirrors are to
-    /// be tried again.
+    /// With `is_again`, this returns [`Claim::Ours`] for a slot of this process even if it was served, because some
+    /// mirrors are to be tried again.
     pub async fn claim_sweep(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
@@ -122,8 +122,9 @@ impl Mirrors {
     }
 }
 
-/// Claims a slot for this process, unless another process holds it or it has been served. `scope` is what the slot's
-/// run would sync; `None` for a sweep, and if the tenant is not known.
+/// Claims a slot for this process, unless another process holds it or it has been served. Takes the slot over from a
+/// process that appears to have died. `scope` is what the slot's run would sync; `None` for a sweep, and if the tenant
+/// is not known.
 async fn take(
     tx: &Tx<'_, Local>,
     slot: &Slot,

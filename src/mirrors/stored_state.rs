@@ -27,7 +27,7 @@ pub(crate) struct Observation {
     pub(crate) state: Arc<StoredState>,
     /// The newest runs, the latest first.
     pub(crate) runs: Arc<[RunRecord]>,
-    /// The moment of the database at which the state was read; `None` if the state may change without a commit.
+    /// The database's commit marker when the state was read; `None` if the state may change without a commit.
     pub(super) moment: Option<CommitMarker>,
     pub(super) read_at: Instant,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Observation {
 pub(crate) type Observed = Result<Observation, Failure>;
 
 impl Observation {
-    /// The state with so many of the newest runs. Fails if the meters could not be counted.
+    /// Returns the state with the newest `history` runs. Fails if the meters could not be counted.
     pub(super) fn with_history(&self, history: u32) -> Result<StoredState, Failure> {
         let mut state = StoredState::clone(&self.state);
         let runs = self.runs.iter().take(history as usize);
@@ -134,8 +134,8 @@ impl StoredState {
     /// `false` in two cases:
     ///
     /// - A run has not ended. Only its lock shows whether it is still in progress.
-    /// - The meters were counted by an earlier read, are being counted, or could not be counted. The next count may be
-    ///   another.
+    /// - The meters were counted by an earlier read, are being counted, or could not be counted. The next count may
+    ///   differ.
     pub(crate) fn lasts(&self) -> bool {
         let is_open = self.running.is_some() || self.interrupted.is_some();
         let is_old = self

@@ -55,7 +55,8 @@ impl HeldDeactivations {
         )
     }
 
-    /// Lists the names of the first held-back meters. The text starts with a blank. It is empty if no meter is listed.
+    /// Lists the names of the first meters that were held back. The text starts with a blank, to follow another
+    /// sentence. It is empty if no meter is listed.
     pub fn first_in_words(&self) -> String {
         let gone = listed("Gone", self.gone, &self.first);
         gone + &listed("Switched off", self.switched_off, &self.first_switched_off)
@@ -131,12 +132,12 @@ fn cut(text: &str) -> String {
 /// Which deactivations a person has approved, so that the brake does not hold them back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeactivationApproval {
-    /// No deactivations.
+    /// None: the brake may hold back any deactivation.
     #[default]
     None,
     /// The deactivations that this earlier run planned and held back, or a part of them. The approval ends with the
     /// next successful sync.
     Shown(RunId),
-    /// All deactivations.
+    /// All deactivations, whatever their number.
     Any,
 }

@@ -15,7 +15,8 @@ pub use held_deactivations::{DeactivationApproval, HeldDeactivations};
 mod change_cursor;
 pub(crate) mod held_deactivations;
 
-/// The number, which is not negative, as the type that Postgres and JSON have for counts. A larger one becomes `i64::MAX`.
+/// Converts a number that is not negative to `i64`, the type that Postgres and JSON have for counts. A number that is
+/// too large becomes `i64::MAX`.
 pub(crate) fn saturating_i64(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
@@ -249,8 +250,9 @@ impl Counts {
         self.inserted + self.updated + self.deactivated + self.reactivated
     }
 
-    /// The length of the full list of changes, of which `listed` are known. It can exceed [`Counts::changes`]: if a
-    /// meter that is missing on the remote gave up a unique value, the list has a change that no count includes.
+    /// The length of the full list of changes, given that at least `listed` changes are known. It can exceed
+    /// [`Counts::changes`]: if a meter that is missing on the remote gave up a unique value, the list has a change that
+    /// no count includes.
     pub fn changes_to_list(&self, listed: usize) -> i64 {
         self.changes().max(saturating_i64(listed))
     }

@@ -1,5 +1,5 @@
-//! Handles the form that starts a sync, a preview or an approved plan. The answer is a redirect, so that a reload does
-//! not send the form again.
+//! Handles the form that starts a sync or a preview, or approves a plan. The answer is a redirect, so that reloading
+//! the page does not send the form again.
 
 use axum::Extension;
 use axum::extract::Form;
@@ -14,7 +14,7 @@ use super::viewer::Viewer;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::run_page_notice::RunPageNotice;
-use crate::mirrors::{Allow, Mirror, Request, Requested, approval_of};
+use crate::mirrors::{Allow, Mirror, Request, RequestOutcome, approval_of};
 use crate::model::{DeactivationApproval, RunId, Trigger};
 use crate::trace_id::TraceId;
 
@@ -23,7 +23,7 @@ use crate::trace_id::TraceId;
 pub(super) struct SyncForm {
     #[serde(rename = "do")]
     what: What,
-    /// The run whose held-back deactivations the person approves; `None` for an ordinary sync.
+    /// The run whose held-back deactivations the person approves; `None` if the person approves nothing.
     allow: Option<RunId>,
     sure: Option<Yes>,
 }
@@ -79,12 +79,12 @@ pub(super) async fn sync(
     }
     let is_shown = request.dry_run || allowed.is_some();
     let to = match mirror.request(request).await? {
-        Requested::Started(ticket) if is_shown => base.run(ticket.run_id()),
-        Requested::AlreadyRunning(report) => {
+        RequestOutcome::Started(ticket) if is_shown => base.run(ticket.run_id()),
+        RequestOutcome::AlreadyRunning(report) => {
             noticed(&base, report.run_id, RunPageNotice::AlreadyRunning)
         }
         // A run that ended at once may not be in the log. The status page shows how it ended.
-        Requested::Started(_) | Requested::Finished(_) => base.page("/"),
+        RequestOutcome::Started(_) | RequestOutcome::Finished(_) => base.page("/"),
     };
     Ok(Redirect::to(&to))
 }
@@ -94,7 +94,7 @@ fn noticed(base: &MirrorPaths, id: RunId, notice: RunPageNotice) -> String {
     format!("{}?notice={}", base.run(id), notice.as_str())
 }
 
-/// Checks an approval and returns the permission to make the deactivations that the run held back, or some of them.
+/// Checks an approval, and returns the permission to make the deactivations that the run held back, but no others.
 /// Returns `None` if the run held none back. Fails if the box was not ticked, or if the plan can no longer be approved.
 async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<Allow>, ErrorPage> {
     let detail = mirror.run(id).await?;

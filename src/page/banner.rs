@@ -8,7 +8,7 @@ use crate::badges::{self, Badge};
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 
-/// How the health is shown. A run in progress does not change it, so the result of the last run stays visible.
+/// How the health is shown. A run in progress does not change the badge, so the result of the last run stays visible.
 pub(super) fn badge(status: &Status) -> Badge {
     badges::health(status.health)
 }
@@ -28,10 +28,10 @@ pub(super) fn place(status: &Status, site: &str) -> Markup {
 }
 
 /// Returns what to do, in the words of the page's buttons; `None` if nothing needs to be done. `asks` says that the
-/// page asks, below the banner, to approve a plan.
+/// page shows the form that approves a plan below the banner.
 fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
-    // Warnings are worded for every surface. Most other next steps are worded for assistants and programs, so the page
-    // has its own words for them.
+    // A warning can be shown as it is. Most other next steps are worded for assistants and programs, so the page has
+    // its own words for them.
     if status.warnings.contains(&status.next_step) {
         return Some(prose(&status.next_step));
     }
@@ -101,7 +101,8 @@ pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
     banner.show()
 }
 
-/// Renders help for a new site: how to configure it, or how to start the first sync. Empty for other sites.
+/// Renders help for a new site: how to configure it or, for a viewer who may start a sync, how to begin. Empty for
+/// other sites, and while the first sync runs.
 pub(super) fn help(status: &Status, viewer: Viewer) -> Markup {
     html! {
         div #help data-live {

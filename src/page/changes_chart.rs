@@ -1,4 +1,5 @@
-//! The chart of changed meters. It has one stacked column for each run of the timeline's strip.
+//! The chart of changed meters, below the strip of the timeline. It has one stacked column for each run of the strip
+//! that is not a dry run.
 
 use maud::{Markup, html};
 
@@ -7,7 +8,8 @@ use super::timeline_bars::{Bar, HEIGHT, STEP};
 use crate::mirrors::state::status::RunRecord;
 use crate::model::Counts;
 
-/// Renders the chart, with a place for each bar of the strip. Empty if no run changed a meter.
+/// Renders the chart. Each bar of the strip has a column's width, even if it has no column. Empty if no run changed a
+/// meter.
 pub(super) fn show(bars: &[Bar<'_>]) -> Markup {
     let changes = |bar: &Bar<'_>| match bar {
         Bar::Run(run) if !run.dry_run => run.counts.changes(),

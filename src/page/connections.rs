@@ -33,8 +33,8 @@ pub(super) struct Checks(Arc<SharedChecks>);
 struct SharedChecks {
     /// The result of each mirror's last check. The key is the tenant that the mirror's mapping names.
     last: Mutex<HashMap<Option<TenantId>, Checked>>,
-    /// Held by the request that runs a check, so that one check runs at a time. Other requests wait for it, and then
-    /// use its result.
+    /// Locked by the request that runs a check, so that one check runs at a time. Other requests wait. Those for the
+    /// same mirror then use its result.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -84,7 +84,8 @@ pub(super) const PATH: &str = "/connections";
 /// The shortest time between two checks of a mirror, however often a check is requested.
 const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
-/// `POST /connections`: tests every requirement of a sync, as `meter-sync check` does, but reads only a few rows.
+/// `POST /connections`: runs the checks of `meter-sync check`, but tests only the first remote rows and does not look
+/// for duplicate keys. Then redirects to the page that shows the result.
 pub(super) async fn check(
     State(shared): State<Shared>,
     NamedMirror { mirror, base }: NamedMirror,
@@ -93,8 +94,8 @@ pub(super) async fn check(
     Redirect::to(&base.page(PATH))
 }
 
-/// `GET /connections`: shows the last check. It never starts a check, because a page of another site can make a browser
-/// send this request.
+/// `GET /connections`: shows the result of the last check. It never starts a check, because a page of another site can
+/// make a browser send this request.
 pub(super) async fn show(
     State(shared): State<Shared>,
     NamedMirror { mirror, base }: NamedMirror,

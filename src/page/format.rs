@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::clock;
 use crate::printable;
 
-/// The longest value shown, in characters. Longer ones are cut; the JSON of the REST API has them in full.
+/// The longest value shown, in characters. Longer values are cut; the JSON of the REST API has them in full.
 const LONGEST: usize = 300;
 /// The longest name shown within a text, in characters.
 const LONGEST_NAME: usize = 80;
@@ -19,7 +19,7 @@ const DAY_AND_MINUTE_LENGTH: usize = "2026-11-26 18:00 UTC".len();
 const MINUTE: &str = "%H:%M UTC";
 const MINUTE_LENGTH: usize = "18:00 UTC".len();
 
-/// Renders a time in UTC. The script converts it to the reader's time zone.
+/// Renders a time in UTC. The page's script converts it to the reader's time zone.
 pub(super) fn time(at: DateTime<Utc>) -> Markup {
     let utc = at.format(MOMENT).to_string();
     html! { time datetime=(stamp(at)) title=(utc) { (utc) } }

@@ -129,7 +129,7 @@ fn is_harmless_form(path: &str) -> bool {
     below_base(path) == connections::PATH || path == SIGN_OUT
 }
 
-/// Returns the path without the tenant's part at its beginning; the whole path if it names no tenant.
+/// Returns the path without `/tenants/{tenant_id}` at its beginning; the whole path if it does not begin with that.
 fn below_base(path: &str) -> &str {
     MirrorPaths::below(path).unwrap_or(path)
 }

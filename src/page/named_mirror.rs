@@ -14,7 +14,7 @@ use crate::url_path;
 /// The mirror that the URL of a page names, and the path below which its pages lie.
 ///
 /// If there is no such mirror, the request is answered with 404. If the viewer's token is not valid for the mirror, the
-/// answer is the same.
+/// answer is the same, so that a viewer cannot find out which other tenants exist.
 pub(super) struct NamedMirror {
     pub(super) mirror: Mirror,
     pub(super) base: MirrorPaths,

@@ -24,7 +24,7 @@ impl MirrorPaths {
         Self(url_path::of_tenant(id))
     }
 
-    /// Returns the part of a path that follows `/tenants/{tenant_id}`; `None` if the path does not begin so.
+    /// Returns the part of a path that follows `/tenants/{tenant_id}`; `None` if the path does not begin with that.
     pub(super) fn below(path: &str) -> Option<&str> {
         let rest = path.strip_prefix(TENANTS)?;
         let end = rest.find('/').unwrap_or(rest.len());

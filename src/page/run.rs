@@ -141,8 +141,8 @@ fn phases(detail: &RunDetail) -> Markup {
     }
 }
 
-/// Renders the button that starts a sync after a preview. Empty for other runs, if nothing would change, or if the
-/// viewer may not start a sync.
+/// Renders the button that starts a sync after a preview. Empty if the run is no preview, if the preview has an error
+/// or no changes, or if the viewer may not start a sync.
 fn carry_out(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let run = &detail.run;
     let is_plan = run.outcome == Some(Outcome::DryRun) && run.error.is_none();
@@ -156,8 +156,8 @@ fn carry_out(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     }
 }
 
-/// Renders the section on deactivations that the brake held back, with the form to approve them if that is still
-/// possible. Empty if the run held none back.
+/// Renders the section on deactivations that the run held back because they were too many, with the form to approve
+/// them if that is still possible. Empty if the run held none back.
 pub(super) fn decision(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let Some(held) = &detail.held_back else {
         return html! {};
@@ -198,7 +198,8 @@ fn answer(run: RunId, held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
     }
 }
 
-/// Where a page lies among the changes of a run: whether earlier changes exist, and where the next page begins.
+/// Where a page lies in the list of a run's changes: whether earlier changes exist, and after which change the next
+/// page begins.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     is_later: bool,

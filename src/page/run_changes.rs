@@ -11,7 +11,7 @@ use crate::model::{Action, Change, Counts, Fields, HeldDeactivations, Rejection,
 use crate::printable;
 use crate::url_path;
 
-/// The most fields that are shown of one change. The meter's key and name are shown above them in any case.
+/// The most fields that are shown of one change. The meter's key and name stand above the fields and are always shown.
 const FIELDS: usize = 24;
 
 /// Renders the counts. Counts above zero are emphasised, except that of unchanged rows. `planned` says that the run was
@@ -102,7 +102,7 @@ fn key_text(key: &Fields) -> Markup {
     }
 }
 
-/// Returns the path of a meter's page below the base.
+/// Returns the path and query of a meter's page, without the base path of the mirror.
 fn address(key: &Fields) -> String {
     let values: Vec<String> = key.values().map(text).collect();
     let pairs = key.keys().zip(&values);
@@ -140,7 +140,7 @@ pub(super) fn question(held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
     }
 }
 
-/// Renders the first meters of a kind, and how many more there are. Empty if `first` is empty.
+/// Renders the first meters of one kind (gone or switched off), and how many more there are. Empty if `first` is empty.
 fn listed(kind: &str, all: i64, first: &[Fields], base: &MirrorPaths) -> Markup {
     let count = saturating_i64(first.len());
     html! {

@@ -26,7 +26,7 @@ const PAGE: u32 = 50;
 pub(super) struct RunsPageQuery {
     /// Which runs are shown; `None` shows all.
     pub(super) show: Option<RunFilter>,
-    /// Show only runs before this one; `None` starts with the newest.
+    /// Show only runs older than this one; `None` starts with the newest run.
     pub(super) before: Option<RunId>,
 }
 

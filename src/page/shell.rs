@@ -17,7 +17,7 @@ use crate::error::{ErrorCode, Failure};
 
 /// The values in the HTML around a page's content that differ between pages.
 pub(super) struct Shell<'a> {
-    /// The base of the mirror that the page is about.
+    /// The base path of the mirror that the page is about; [`MirrorPaths::root`] if it is not about one mirror.
     pub(super) base: MirrorPaths,
     /// The document's title, without the name of this program.
     pub(super) title: String,
@@ -99,7 +99,7 @@ fn footer(now: DateTime<Utc>) -> Markup {
 pub(super) struct ErrorPage {
     status: StatusCode,
     failure: Failure,
-    /// The base of the mirror to whose status page the error page links.
+    /// The base path of the mirror to whose status page the error page links.
     base: MirrorPaths,
 }
 
@@ -124,7 +124,7 @@ impl ErrorPage {
         }
     }
 
-    /// Makes the page link to the status of the mirror with this base.
+    /// Makes the page link to the status page of the mirror with this base path.
     pub(super) fn of_mirror(self, base: &MirrorPaths) -> Self {
         Self {
             base: base.clone(),
@@ -140,7 +140,7 @@ impl ErrorPage {
         }
     }
 
-    /// Says that the URL is unknown, or that the request cannot be parsed.
+    /// Says that the URL is unknown, does not take the request's method, or cannot be used with the data sent to it.
     pub(super) fn bad_request(status: StatusCode) -> Self {
         let message = "This address, or what was sent to it, is none of this page's.";
         let failure =
@@ -161,7 +161,7 @@ impl ErrorPage {
         }
     }
 
-    /// Says that the viewer may not do this.
+    /// Says that the viewer may not make this request. `failure` gives the reason.
     pub(super) fn forbidden(failure: Failure) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,

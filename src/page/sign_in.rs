@@ -79,7 +79,8 @@ pub(super) async fn sign_in(
     ([(SET_COOKIE, given)], Redirect::to(next)).into_response()
 }
 
-/// Parses the URL of a page of this server. Returns `None` for any other URL, so that nobody is redirected elsewhere.
+/// Parses the URL of a page of this server. Returns `None` for any other URL, so that a link to the sign-in form cannot
+/// redirect to another site.
 fn page(next: &str) -> Option<PathAndQuery> {
     let asked: PathAndQuery = next.parse().ok().filter(|_| next.is_ascii())?;
     is_page(asked.path()).then_some(asked)

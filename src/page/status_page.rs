@@ -21,7 +21,7 @@ use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQ
 use crate::mirrors::state::health::ActivityState;
 use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
 use crate::mirrors::status_parts::ConnectionState;
-use crate::mirrors::{ClaimedSlots, Mirror};
+use crate::mirrors::{ClaimedSlotList, Mirror};
 use crate::model::{Change, Counts, Outcome, saturating_i64};
 
 /// How many runs the strip of the timeline shows.
@@ -42,11 +42,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Found {
     status: Status,
     table: RunsPage,
-    /// The last run that the brake refused, with the plan that it held back; `None` if a later run has synced the
+    /// The last run that was refused, with the plan that it held back, if any; `None` if a later run has synced the
     /// meters.
     refused: Option<RunDetail>,
-    /// The slots of the schedule that processes claimed, and the process that claimed the last one.
-    claimed: ClaimedSlots,
+    /// The slots (scheduled times) that processes claimed, and the process that claimed the last one.
+    claimed: ClaimedSlotList,
     /// The first changes of the last run.
     changes: Vec<Change>,
 }
@@ -57,8 +57,8 @@ impl Found {
         self.refused.as_ref().filter(|run| run.awaits_decision)
     }
 
-    /// Whether the plan that can be approved is that of the last run, so that only its approval keeps the meters from
-    /// being in sync.
+    /// Whether the plan that can be approved is that of the last run. If so, the page asks for a decision instead of
+    /// showing that run's error.
     fn asks(&self) -> bool {
         let last = self.status.last_run.as_ref().map(|run| run.run_id);
         self.asked_about()
@@ -66,7 +66,7 @@ impl Found {
     }
 }
 
-/// Returns the last run that the brake refused. `None` if a later run succeeded, even partially.
+/// Returns the last run that was refused. `None` if a later run succeeded, even partially.
 fn refused(status: &Status) -> Option<&RunRecord> {
     let is_over = |run: &&RunRecord| {
         run.outcome.is_some_and(Outcome::is_success) || run.outcome == Some(Outcome::Partial)
@@ -165,7 +165,7 @@ async fn look(mirror: &Mirror, asked: &RunsPageQuery) -> Result<Found, ErrorPage
             status,
             table: RunsPage::default(),
             refused: None,
-            claimed: ClaimedSlots::default(),
+            claimed: ClaimedSlotList::default(),
             changes: Vec::new(),
         });
     };

@@ -192,7 +192,8 @@ fn filters(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
     }
 }
 
-/// Renders the search form. The script does not replace it, because somebody may be typing in it.
+/// Renders the search form. The script does not replace the form when it updates the page, because somebody may be
+/// typing in it.
 fn search(asked: &TenantsPageQuery) -> Markup {
     html! {
         form.row role="search" method="get" action="/" {

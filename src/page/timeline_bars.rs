@@ -78,8 +78,8 @@ pub(super) fn missed(
     ours.map(gap).collect()
 }
 
-/// Returns the bars, oldest first: the runs, with the missed slots between them. A run that is dated in the future
-/// stays before the run that followed it.
+/// Returns the bars, oldest first: the runs, with the missed slots between them. A run that is dated in the future,
+/// because a clock was wrong, stays before the run that followed it.
 pub(super) fn bars<'a>(
     history: &'a [RunRecord],
     gaps: &[Vec<DateTime<Utc>>],

@@ -1,5 +1,5 @@
-//! `POST /api/v1/runs/{id}/cancel`: cancels a run of this process. A cancelled run is rolled back and changes nothing,
-//! unless it is already committing.
+//! `POST /api/v1/runs/{id}/cancel`: cancels a run of this process. The run is rolled back and changes nothing, unless
+//! it is already committing.
 
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;

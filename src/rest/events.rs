@@ -24,13 +24,14 @@ use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::{Mirror, RunProgress};
 
-/// The most streams that may be open at the same time. Each browser window with the status page keeps one open.
+/// The most streams that may be open at the same time. Each visible browser window with a page that updates itself
+/// keeps one open.
 const MAX_STREAMS: usize = 100;
 /// How often a `heartbeat` event is sent. It is not an SSE comment, because `EventSource` does not show comments to
 /// scripts.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The shortest time between two `progress` events. More than four a second would be useless to a client, and work for
-/// both sides.
+/// The shortest time between two `progress` events. More than four a second would not help a client, and would cost
+/// both the server and the client time.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(250);
 /// The `Retry-After` header, in seconds, of the response when too many streams are open.
 const NO_ROOM_SECONDS: u16 = 30;

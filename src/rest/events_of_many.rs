@@ -1,5 +1,5 @@
-//! The events of `GET /api/v1/events` if the process keeps several mirrors: the status of all tenants, whenever it
-//! changes.
+//! The events of `GET /api/v1/events` if the process keeps several mirrors: the status of all tenants that the caller
+//! may see, whenever it changes.
 //!
 //! These streams have no `progress` events. Only the streams of single tenants have them.
 
@@ -17,8 +17,8 @@ use crate::mirrors::{Mirrors, StateChanges};
 /// The shortest time between two `status` events. A sweep over thousands of tenants changes their states many times a
 /// second.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How old the last sent status may become before it is sent anew. Health depends on the time, so it can change without
-/// an event.
+/// How old the last sent status may become before the status is sent anew. Health depends on the time, so it can change
+/// without any event.
 const STATUS_AGE: Duration = Duration::from_secs(60);
 
 /// The state of one stream.
@@ -30,7 +30,8 @@ struct Watched {
     sent: Option<Status>,
 }
 
-/// Streams the status of the tenants in `visible` (`None` is all), and a heartbeat at the interval `heartbeat`.
+/// Streams the status of the tenants in `visible` (`None` means all tenants), and a heartbeat at the interval
+/// `heartbeat`.
 pub(super) fn events_of_all(
     mirrors: Mirrors,
     visible: Option<Vec<String>>,
@@ -59,8 +60,8 @@ pub(super) fn events_of_all(
 }
 
 impl Watched {
-    /// Waits until the status differs from the one that was sent last, or the last one is [`STATUS_AGE`] old, and
-    /// returns it. The first call returns the status at once. Returns `None` if no more changes can come.
+    /// Waits until the status differs from the one that was sent last, or until that one is [`STATUS_AGE`] old. Then
+    /// returns the current status. The first call does not wait. Returns `None` if no more changes can come.
     async fn next(&mut self) -> Option<Status> {
         let Some(sent) = &self.sent else {
             return Some(Box::pin(self.mirrors.overview(&self.query)).await);

@@ -1,9 +1,10 @@
 //! The two endpoints of the earlier sync program that meter-sync replaces, with the same paths, bodies and HTTP
 //! statuses.
 //!
-//! The earlier program counts only inserted, updated and deleted meters. So a reactivated meter counts as updated here,
-//! and a deactivated meter as deleted. A sync that the brake refused answers 502: old clients know a fixed set of
-//! statuses, and 502 says that the data from the remote cannot be accepted.
+//! The earlier program counts only inserted, updated and deleted meters. So these endpoints count a reactivated meter
+//! as updated, and a deactivated meter as deleted. A sync that was refused because it would deactivate too many meters
+//! answers 502: old clients know a fixed set of statuses, and 502 says that the data from the remote cannot be
+//! accepted.
 
 use axum::extract::State;
 use axum::http::header::USER_AGENT;
@@ -20,11 +21,11 @@ use crate::arguments::bounds::HISTORY;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::problem_details::http_status;
-use crate::mirrors::run::report::{RunReport, RunState};
+use crate::mirrors::run::report::{RunReport, RunStage};
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
 use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
-use crate::mirrors::{Request, Requested};
+use crate::mirrors::{Request, RequestOutcome};
 use crate::model::{Counts, Outcome, Trigger};
 use crate::trace_id::TraceId;
 
@@ -111,9 +112,9 @@ pub(crate) async fn trigger(
         Err(failure) => return failed(failure),
     };
     match mirror.request(request).await {
-        Ok(Requested::Started(mut ticket)) => ended(ticket.wait(wait).await),
-        Ok(Requested::Finished(report)) => ended(*report),
-        Ok(Requested::AlreadyRunning(_)) => already_running(),
+        Ok(RequestOutcome::Started(mut ticket)) => ended(ticket.wait(wait).await),
+        Ok(RequestOutcome::Finished(report)) => ended(*report),
+        Ok(RequestOutcome::AlreadyRunning(_)) => already_running(),
         Err(failure) => failed(failure),
     }
 }
@@ -140,8 +141,9 @@ fn status_body(status: &Status) -> StatusBody {
     }
 }
 
-/// The status of several tenants in the shape for one. The sync counts as successful unless a tenant is failing, stale,
-/// never synced or not configured, or the local database does not answer.
+/// Sums up the status of several tenants in the body for one tenant. The sync counts as successful unless a tenant is
+/// failing, stale, never synced or not configured, or the local database does not answer. If the local database answers
+/// and no tenant has been synced yet, success is `None`.
 fn status_of_all(status: &Status) -> StatusBody {
     let tenants = status.tenants.as_ref();
     let count = |healths: &[Health]| -> i64 {
@@ -179,16 +181,16 @@ fn sync_error(run: &RunRecord) -> Option<String> {
 
 fn ended(report: RunReport) -> (StatusCode, Json<TriggerBody>) {
     let message = match (report.state, report.outcome) {
-        (RunState::AlreadyRunning, _) => return already_running(),
-        (RunState::Running, _) | (RunState::Finished, None) => return failed(overdue(&report)),
-        (RunState::Finished, Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun)) => {
+        (RunStage::AlreadyRunning, _) => return already_running(),
+        (RunStage::Running, _) | (RunStage::Finished, None) => return failed(overdue(&report)),
+        (RunStage::Finished, Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun)) => {
             report.summary.clone()
         }
-        (RunState::Finished, Some(Outcome::Partial)) => {
+        (RunStage::Finished, Some(Outcome::Partial)) => {
             format!("Meter sync finished, but {}", rejected_rows(&report.counts))
         }
         (
-            RunState::Finished,
+            RunStage::Finished,
             Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::Unknown),
         ) => {
             return failed(failure_of(report));
@@ -255,8 +257,8 @@ fn rejected_rows(counts: &Counts) -> String {
     }
 }
 
-/// The actor of a run for the run log: the name of the token, or else the beginning of the `User-Agent` header. `None`
-/// if the request has neither.
+/// Who requested a run, for the run log: the name of the token, or else the beginning of the `User-Agent` header.
+/// `None` if the request has neither.
 pub(crate) fn actor(token: Option<&Token>, headers: &HeaderMap) -> Option<String> {
     if let Some(name) = token.and_then(|token| token.name.as_ref()) {
         return Some(name.clone());
@@ -333,7 +335,7 @@ mod tests {
     #[test]
     fn a_second_sync_is_answered_with_409_and_nothing_else() {
         let running = RunReport {
-            state: RunState::AlreadyRunning,
+            state: RunStage::AlreadyRunning,
             outcome: None,
             ..report("succeeded", None)
         };

@@ -13,7 +13,7 @@ use crate::arguments::shorten;
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::history::meter_report::{KeyText, MeterReport};
 
-/// The part of the path between the mirror's folder and the key.
+/// The part of the path between the prefix that names the mirror and the key.
 const METERS: &str = "/meters/";
 
 pub(super) fn route() -> Route {

@@ -2,8 +2,10 @@
 //! described.
 //!
 //! Errors under `/api/v1` are problem details (RFC 9457), never plain text. The legacy routes and `/readyz` have their
-//! own JSON bodies. Nothing in this API can approve a plan that the brake held back. That needs a person: at the
-//! command line, on the page, or through an assistant that asks its user.
+//! own JSON bodies.
+//!
+//! This API cannot approve a plan that was held back because it would deactivate too many meters. Only a person can: at
+//! the command line, on the page, or through an assistant that asks its user.
 
 use std::time::Duration;
 
@@ -46,7 +48,7 @@ const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
 /// The longest request body in bytes. A body holds a few arguments of at most 200 characters.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// How long a run may take to record its end after its time limit is over.
+/// How long a run may take to record its end in the log after its time limit is over.
 const RUN_MARGIN: Duration = Duration::from_secs(30);
 
 /// The state that handlers share.

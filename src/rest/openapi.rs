@@ -98,7 +98,8 @@ struct Response {
     links: BTreeMap<&'static str, Value>,
 }
 
-/// The responses of a route by HTTP status: its own, and those that the guards give before the handler is called.
+/// The responses of a route by HTTP status: those of its handler, and those that any request may get before the handler
+/// is called.
 fn responses(
     said: &RouteDescription,
     method: &str,

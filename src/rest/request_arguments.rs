@@ -11,7 +11,7 @@ use crate::arguments::{Arguments, BadArgument, one_line, run_id, shorten};
 use crate::http::problem_details::ProblemDetails;
 use crate::model::RunId;
 
-/// The arguments of the query. If one is repeated or has no value, the request is answered with 400.
+/// The arguments of the query. If an argument is repeated or has no value, the request is answered with 400.
 pub(super) struct RequestArguments(pub(super) Arguments);
 
 impl<S: Sync> FromRequestParts<S> for RequestArguments {

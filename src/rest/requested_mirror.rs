@@ -1,8 +1,8 @@
 //! Finds the mirror that a request is about: that of the tenant in its path, or the only mirror of the process.
 //!
-//! The same routes exist below two folders: `/api/v1`, for a process that keeps one mirror, and
-//! `/api/v1/tenants/{tenant_id}`, for any process. If the token is not valid for the tenant, the answer is the same as
-//! for a tenant that does not exist.
+//! The same routes exist below two prefixes: `/api/v1/tenants/{tenant_id}`, and `/api/v1` for the only mirror of a
+//! process. If a process keeps several mirrors, a few routes below `/api/v1` are about all of them, and the others
+//! fail. If the token is not valid for the tenant, the answer is the same as for a tenant that does not exist.
 
 use axum::extract::FromRequestParts;
 use axum::http::Uri;
@@ -26,7 +26,7 @@ const TENANTS: &str = "/api/v1/tenants/";
 pub(super) struct MirrorPrefix(String);
 
 impl MirrorPrefix {
-    /// Splits the path of a request into its folder and the rest.
+    /// Splits the path of a request into the prefix that names the mirror, and the rest.
     pub(super) fn split(uri: &Uri) -> (Self, &str) {
         let path = uri.path();
         let end = match path.strip_prefix(TENANTS) {
@@ -37,7 +37,7 @@ impl MirrorPrefix {
         (Self(folder.to_owned()), rest)
     }
 
-    /// The tenant that the folder names; `None` for the folder of the only mirror.
+    /// The tenant that the prefix names; `None` if it names none.
     fn tenant(&self) -> Option<String> {
         let named = self.0.strip_prefix(TENANTS)?;
         Some(percent_decode_str(named).decode_utf8_lossy().into_owned())
@@ -54,7 +54,7 @@ impl MirrorPrefix {
     }
 }
 
-/// The mirror that a request is about, and the folder in its path.
+/// The mirror that a request is about, and the prefix of the request's path.
 #[derive(Debug)]
 pub(super) struct RequestedMirror {
     pub(super) mirror: Mirror,
@@ -76,7 +76,7 @@ impl FromRequestParts<Shared> for RequestedMirror {
     }
 }
 
-/// The folder in the path of a request, and the token of the request.
+/// The parts of a request from which its mirror is found: the prefix of its path, and its token.
 #[derive(Debug)]
 pub(super) struct MirrorRequest {
     pub(super) folder: MirrorPrefix,
@@ -100,8 +100,8 @@ impl MirrorRequest {
         visible_tenants(self.token.as_ref())
     }
 
-    /// Finds the mirror of the tenant in the path; without one, the only mirror. Fails if the token is not valid for
-    /// it.
+    /// Finds the mirror of the tenant in the path; if the path names no tenant, the only mirror. Fails if the token is
+    /// not valid for the mirror.
     pub(super) async fn find(&self, mirrors: &Mirrors) -> Result<Mirror, Failure> {
         let tenant = self.folder.tenant();
         mirrors

@@ -9,7 +9,8 @@ use super::Shared;
 use super::requested_mirror::API;
 use crate::http::problem_details::{PROBLEM_JSON, ProblemDetails};
 
-/// A function that generates the schema of a type. It adds the types that this one refers to, to the definitions.
+/// A function that generates the JSON schema of a type. It stores the schemas of the types that this type refers to in
+/// the generator.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// The schema of problem details, which is the same for all errors.
@@ -112,7 +113,8 @@ impl RouteDescription {
         }
     }
 
-    /// Returns this description with the tenant's id as a parameter of the path, and the errors that follow from it.
+    /// Returns this description with the tenant's id as a parameter of the path, and with the errors that occur if the
+    /// tenant cannot be found.
     fn of_tenant(self) -> Self {
         let schema = json!({"type": "string", "minLength": 1});
         let operation = self

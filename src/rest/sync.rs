@@ -23,8 +23,8 @@ use crate::arguments::read_body;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::http::problem_details::{ProblemDetails, http_status};
-use crate::mirrors::run::report::{RunReport, RunState};
-use crate::mirrors::{Request, Requested};
+use crate::mirrors::run::report::{RunReport, RunStage};
+use crate::mirrors::{Request, RequestOutcome};
 use crate::model::{Outcome, Trigger};
 use crate::trace_id::TraceId;
 
@@ -77,8 +77,8 @@ async fn start(
     request.actor = actor(token.as_deref(), &headers);
     let preferred = wait(&headers);
     let report = match mirror.request(request).await? {
-        Requested::Started(mut ticket) => ticket.wait(preferred.unwrap_or_default()).await,
-        Requested::AlreadyRunning(report) | Requested::Finished(report) => *report,
+        RequestOutcome::Started(mut ticket) => ticket.wait(preferred.unwrap_or_default()).await,
+        RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => *report,
     };
     let applied = preferred.map(|wait| {
         let applied = format!("wait={}", wait.as_secs());
@@ -155,7 +155,7 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
 fn answer(report: RunReport, folder: &MirrorPrefix) -> Result<Response, ProblemDetails> {
     let (id, location) = (report.run_id, folder.run(report.run_id));
     match (report.state, report.outcome) {
-        (RunState::AlreadyRunning, _) => {
+        (RunStage::AlreadyRunning, _) => {
             let (code, remedy) = (ErrorCode::AlreadyRunning, report.next_step);
             let status = http_status(code);
             Err(
@@ -163,11 +163,11 @@ fn answer(report: RunReport, folder: &MirrorPrefix) -> Result<Response, ProblemD
                     .about(id, location),
             )
         }
-        (RunState::Running, _) | (RunState::Finished, None) => {
+        (RunStage::Running, _) | (RunStage::Finished, None) => {
             let location = AppendHeaders([(LOCATION, location)]);
             Ok((StatusCode::ACCEPTED, location, Json(report)).into_response())
         }
-        (RunState::Finished, Some(outcome)) => match outcome {
+        (RunStage::Finished, Some(outcome)) => match outcome {
             Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun => {
                 Ok(Json(report).into_response())
             }

@@ -1,7 +1,7 @@
 //! Refuses a query or a body on a route that takes none.
 //!
-//! Otherwise the argument would be ignored: a POST with `dry_run` in the query instead of the body would start a real
-//! sync.
+//! Without this check, such arguments would be ignored: a POST with `dry_run` in the query instead of the body would
+//! start a real sync.
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -26,7 +26,7 @@ pub(super) struct ArgumentPlaces {
 }
 
 impl ArgumentPlaces {
-    /// Reads from the description of a route where the route takes arguments.
+    /// Finds out from a route's description where the route takes arguments.
     pub(super) fn of(operation: &RouteDescription) -> Self {
         Self {
             // Proxies may add a query to health checks, so any query is accepted on open routes.

@@ -1,9 +1,11 @@
 //! Requests a run, or with many mirrors a sweep, at each slot of the schedule.
 //!
 //! A slot is the time from one firing of the schedule to the next. Each slot is run once, however many processes there
-//! are: a process claims the slot in the local database before it requests the run. The random delay comes before the
-//! claim. So a process that dies during its delay has claimed nothing, and the process with the shortest delay claims
-//! the slot. When a process starts, it runs the latest slot at once if no process has claimed it, and skips the earlier
+//! are: a process claims the slot in the local database before it requests the run. Before the claim, the process waits
+//! for a random delay. So a process that dies during its delay has claimed nothing, and the process with the shortest
+//! delay claims the slot.
+//!
+//! When a process starts, it runs the latest slot at once if no process has claimed it, and skips the earlier
 //! slots. After a suspend of the machine or a jump of the clock, it also skips to the latest slot. While a process runs
 //! a slot, the other processes check again and again whether that run has ended. If the process dies before that, one
 //! of the others takes the slot over.
@@ -139,7 +141,7 @@ async fn serve(
 
 /// Claims the slot and returns whether this process must run it. Retries until the local database answers or the slot
 /// is over. If another process has the slot, waits until that process has run it, until this one can take it over, or
-/// until the slot is over.
+/// until the slot is over. `is_first` says that this process has not claimed the slot before.
 async fn claim(
     slot: &DueSlot,
     mut is_first: bool,
@@ -170,8 +172,7 @@ async fn claim(
     }
 }
 
-/// Waits for the next try, and shows the time of that try in the status. Returns false if the slot ends before the next
-/// try.
+/// Waits for the next try, and shows its time in the status. Returns false if the slot ends before the next try.
 async fn wait_for_retry(
     slot: &DueSlot,
     code: ErrorCode,
@@ -210,7 +211,7 @@ async fn sleep_within(slot: &DueSlot, until: DateTime<Utc>, target: &SlotTarget)
     }
 }
 
-/// How long to sleep before the clock is read again.
+/// How long to sleep before the clock is read again: until `until`, but at most [`LONGEST_SLEEP`].
 fn sleep_length(now: DateTime<Utc>, until: Option<DateTime<Utc>>) -> Duration {
     until
         .and_then(|until| (until - now).to_std().ok())

@@ -37,7 +37,8 @@ impl SlotTarget {
         }
     }
 
-    /// Claims the slot. `is_again` says that this process may already have claimed the slot and wants to retry it.
+    /// Claims the slot. `is_again` says that this process may have claimed the slot before, and claims it again for a
+    /// retry.
     pub(super) async fn claim(
         &self,
         slot: DateTime<Utc>,
@@ -50,9 +51,10 @@ impl SlotTarget {
         }
     }
 
-    /// Carries out the run or the sweep. Returns the code of the error if the run, or the sweep as a whole, failed. If
-    /// only runs of single mirrors failed in a sweep, returns the code of the first transient error, or `None` if no
-    /// error is transient; the next attempt in the slot retries only the mirrors with transient errors.
+    /// Carries out the run or the sweep. Returns the code of the error if the run, or the sweep as a whole, failed.
+    ///
+    /// If only runs of single mirrors failed in a sweep, returns the code of the first transient error, or `None` if no
+    /// error is transient. The next call in the slot then runs only the mirrors with transient errors.
     pub(super) async fn attempt(
         &mut self,
         slot: DateTime<Utc>,

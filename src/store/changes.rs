@@ -13,7 +13,8 @@ use crate::model::{Action, Change, ChangeCursor, Fields, RunId};
 /// What syncs changed since a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ChangesSince {
+#[schemars(rename = "ChangesSince")]
+pub struct ChangesSinceReport {
     /// The time.
     pub since: DateTime<Utc>,
     /// How many runs changed meters since then.
@@ -79,7 +80,7 @@ fn changed(text: fn(&str) -> String) -> String {
     format!("c.action, {key}, {before}, {after}")
 }
 
-/// Returns the first changes of a run.
+/// Returns the first changes of a run, at most `limit`.
 pub async fn changes(tx: &Tx<'_, Local>, id: RunId, limit: u32) -> Result<Vec<Change>, DbError> {
     let limit = i64::from(limit);
     let params = [param::uuid(id.as_uuid()), param::bigint(limit)];
@@ -141,12 +142,12 @@ pub async fn since(
     log: LogKey<'_>,
     since: DateTime<Utc>,
     (before, limit): (Option<ChangeCursor>, u32),
-) -> Result<ChangesSince, DbError> {
+) -> Result<ChangesSinceReport, DbError> {
     let counted = count_since(tx, log, since).await?;
     let mut changes = list_since(tx, log, since, before, i64::from(limit) + 1).await?;
     let has_more = changes.len() > limit as usize;
     changes.truncate(limit as usize);
-    Ok(ChangesSince {
+    Ok(ChangesSinceReport {
         changes,
         has_more,
         ..counted
@@ -157,7 +158,7 @@ async fn count_since(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
     since: DateTime<Utc>,
-) -> Result<ChangesSince, DbError> {
+) -> Result<ChangesSinceReport, DbError> {
     let params = log.with([param::timestamptz(since)]);
     // `is_pruned` is read through JSON, because the log table of an earlier version does not have that column.
     let tally = format!(
@@ -170,7 +171,7 @@ from meter_sync.meter_sync_log g where {RUNS}"
     );
     let row = tx.query_one(&tally, &params).await?;
     let begins: Option<DateTime<Utc>> = row.get(6);
-    Ok(ChangesSince {
+    Ok(ChangesSinceReport {
         since,
         runs: row.get(0),
         inserted: row.get(1),
@@ -263,8 +264,8 @@ order by {order} desc, c.n limit $4"
     Ok(rows.iter().map(change).collect())
 }
 
-/// Returns the parameters of a cursor: a run, and the number of a change in that run. A cursor without a number stands
-/// at the end of its run, as the highest number, which no change has.
+/// Returns the parameters of a cursor: a run, and the number of a change in that run. If the cursor has no number,
+/// returns the highest possible number, so that the listing continues after all changes of that run.
 fn place(before: Option<ChangeCursor>) -> (Option<uuid::Uuid>, i64) {
     match before {
         Some(place) => (Some(place.run.as_uuid()), place.n.unwrap_or(i64::MAX)),
@@ -280,9 +281,9 @@ fn order(log: LogKey<'_>) -> &'static str {
     }
 }
 
-/// Builds the condition that a change `c` of a run `g` comes after the cursor in the listing. `run` and `n` are the
-/// SQL parameters of the cursor. Changes of earlier runs match, and changes of the run itself with numbers above `n`.
-/// If `run` is null, all changes match.
+/// Builds the condition that a change `c` of a run `g` comes after the cursor in the listing, which shows newer runs
+/// first. `run` and `n` are the SQL parameters of the cursor. The condition holds for changes of earlier runs, and for
+/// changes of the cursor's run with numbers above `n`. If `run` is null, it holds for all changes.
 fn is_before(log: LogKey<'_>, run: &str, n: &str) -> String {
     let order = order(log);
     let of_run = match log.has_run_numbers {

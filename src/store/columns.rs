@@ -154,7 +154,7 @@ pub struct MirrorGroup {
 }
 
 /// Groups mirrors by their recorded columns. Most mirrors have equal columns, so there are few groups. A mirror without
-/// recorded columns is in none.
+/// recorded columns is in no group.
 pub async fn groups(
     tx: &Tx<'_, Local>,
     mirrors: &[MirrorKey],

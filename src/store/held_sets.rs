@@ -132,8 +132,8 @@ const HAS_HELD: &str = "\
 -- look for the table of held meters
 select pg_catalog.to_regclass('meter_sync.meter_sync_held') is not null";
 
-/// Whether the meters that a run held back are still stored, so that a person can approve them. They are deleted when
-/// a later sync succeeds, and when enough later runs held back other meters.
+/// Whether the meters that a run held back are still stored, so that a person can approve them. They are deleted when a
+/// later sync succeeds, and when later runs have held back enough other sets.
 pub async fn can_be_approved(tx: &Tx<'_, Local>, id: RunId) -> Result<bool, DbError> {
     // The tables of an earlier version do not include this one.
     let exists: bool = tx.query_one(HAS_HELD, &[]).await?.get(0);

@@ -35,7 +35,7 @@ pub enum Migrated {
 
 /// How the version of the sync tables in the database compares with this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SchemaVersion {
+pub enum SchemaStanding {
     /// There are no sync tables yet.
     Absent,
     /// The tables lack this many steps.
@@ -53,7 +53,7 @@ pub struct ExistingTables {
     pub any: bool,
     /// Whether the table `meter_sync_column` exists.
     pub columns: bool,
-    /// Whether the tables of sweeps exist. They were added last.
+    /// Whether the tables of sweeps exist. Migration 14 creates them.
     pub sweeps: bool,
 }
 
@@ -108,12 +108,12 @@ async fn version(tx: &Tx<'_, Local>) -> Result<usize, DbError> {
 }
 
 /// Compares the version of the sync tables with this program, without changing them.
-pub async fn standing(tx: &Tx<'_, Local>) -> Result<SchemaVersion, DbError> {
+pub async fn standing(tx: &Tx<'_, Local>) -> Result<SchemaStanding, DbError> {
     Ok(match version(tx).await? {
-        0 => SchemaVersion::Absent,
-        found if found > STEPS.len() => SchemaVersion::Newer,
-        found if found == STEPS.len() => SchemaVersion::Current,
-        found => SchemaVersion::Behind(STEPS.len() - found),
+        0 => SchemaStanding::Absent,
+        found if found > STEPS.len() => SchemaStanding::Newer,
+        found if found == STEPS.len() => SchemaStanding::Current,
+        found => SchemaStanding::Behind(STEPS.len() - found),
     })
 }
 

@@ -1,10 +1,12 @@
 //! Our tables in schema `meter_sync`: their migrations, the SQL on them, and the types that their rows are read into.
 //!
-//! - `log` holds runs, `changes` and `rejected` what each run did; `retention` deletes old runs.
-//! - `held_sets` holds the sets of meters that wait for a person's approval.
-//! - `columns`, `watermarks` and `tombstones` hold what a run remembers for the next.
-//! - `slots` holds which process serves which slot of the schedule.
-//! - `sweeps` holds sweeps, and `unchanged_mirrors` when they last found each mirror unchanged.
+//! - `log` has one row for each run. `changes` and `rejected` have what each run changed and rejected. `retention`
+//!   deletes old runs.
+//! - `held_sets` has the sets of meters that wait for a person's approval.
+//! - `columns`, `watermarks` and `tombstones` have what a run stores for the next run.
+//! - `slots` has which process claimed which slot of the schedule.
+//! - `sweeps` has one row for each sweep. `unchanged_mirrors` has the time at which a sweep last found each mirror
+//!   unchanged.
 //! - `read_mirror_states` reads the states of many mirrors in one statement.
 //!
 //! This module reads and writes rows; the modules that use it decide what the rows mean. Statements that join one of

@@ -16,7 +16,7 @@ use crate::model::{Outcome, RunId};
 /// What the database holds about one mirror.
 #[derive(Clone, Debug, Default)]
 pub struct MirrorState {
-    /// The last run that ended, without dry runs.
+    /// The last run that has ended. Dry runs do not count.
     pub last_run: Option<LastRunSummary>,
     /// When the last successful run ended.
     pub last_success_at: Option<DateTime<Utc>>,
@@ -57,7 +57,7 @@ pub struct LastRunSummary {
 pub struct OpenRun {
     /// Whether the run lock is held. If it is not, the process of the run has died.
     pub is_in_progress: bool,
-    /// Whether it only plans.
+    /// Whether it is a dry run, which plans and changes nothing.
     pub is_dry_run: bool,
 }
 
@@ -73,7 +73,8 @@ impl MirrorState {
         self.open_run.is_some_and(|run| run.is_in_progress)
     }
 
-    /// Whether both sides were equal after the last run, according to the log. `false` if a run has no end.
+    /// Whether both sides were equal after the last run, according to the log. `false` while the log has a run without
+    /// an end.
     pub fn was_equal(&self) -> bool {
         let last = self.last_run.as_ref().and_then(|run| run.outcome);
         self.open_run.is_none() && last.is_some_and(Outcome::is_success)

@@ -25,7 +25,7 @@ const READ: &str = "\
 -- list rejected rows
 select key::text, reason from meter_sync.meter_sync_rejected where run_id = $1 order by n limit $2";
 
-/// Returns the first rejected rows of a run.
+/// Returns the first rejected rows of a run, at most `limit`.
 pub async fn read(tx: &Tx<'_, Local>, id: RunId, limit: u32) -> Result<Vec<Rejection>, DbError> {
     let limit = i64::from(limit);
     let params = [param::uuid(id.as_uuid()), param::bigint(limit)];

@@ -2,7 +2,7 @@
 //!
 //! This happens after a run, in small steps, each in a transaction of its own. Some runs are kept longer:
 //!
-//! - runs with problems, `PROBLEMS` times as long;
+//! - runs that did not succeed completely, `PROBLEMS` times as long;
 //! - runs with the last change of a meter, of which only these changes are kept, so that the log can always tell why a
 //!   meter is as it is;
 //! - the last run that succeeded, and the last run that compared the contents of all rows.
@@ -16,14 +16,14 @@ use super::log::LogKey;
 use crate::db::{Database, DbError, Local, Tx, param};
 use crate::model::saturating_i64;
 
-/// Runs with problems are kept this many times as long as others.
+/// Runs that did not succeed completely are kept this many times as long as others.
 const PROBLEMS: i64 = 4;
 /// The maximum number of runs that one step handles.
 const STEP: i64 = 50;
 /// The maximum number of changes and rejected rows that the runs of one step have together. A step handles at least
 /// one run, however many entries that run has.
 const STEP_ENTRIES: i64 = 5000;
-/// How long after the first step another step may begin. The next run deletes what remains.
+/// How long after the start of the first step another step may begin. The next call deletes what remains.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Deletes runs that are older than `keep`, as far as time allows: runs of the tenant in the table, and runs that

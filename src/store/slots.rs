@@ -63,17 +63,18 @@ impl Slot {
 pub struct Standing {
     /// The process that holds the slot.
     pub holder: String,
-    /// Whether the slot has been served, by any process: a run that started since the slot began has ended, and was
-    /// neither a dry run nor interrupted; or a sweep that started since then has ended without an error.
+    /// Whether any process has served the slot. A run serves it if the run started since the slot began, has ended, and
+    /// was neither a dry run nor interrupted. A sweep serves it if the sweep started since the slot began and has ended
+    /// without an error.
     pub is_served: bool,
-    /// Whether the log has a run that started since the slot began and has no end. Always `false` for a sweep.
+    /// Whether the log has a run that started since the slot began and has not ended. Always `false` for a sweep.
     has_begun: bool,
 }
 
 /// The slots that processes have claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClaimedSlots {
-    /// The host and process that claimed the last of the slots; `None` if there is no slot.
+pub struct ClaimedSlotList {
+    /// The host and process that claimed the last of the slots; `None` if `slots` is empty.
     pub holder: Option<String>,
     /// The claimed slots, oldest first.
     pub slots: Vec<ClaimedSlot>,
@@ -112,7 +113,7 @@ const PRUNE: &str = "\
 delete from meter_sync.meter_sync_slot
 where tenant = $1 and local_table = $2 and slot < $3 - interval '30 days'";
 
-/// Claims a slot unless it is claimed already, and returns whether it did.
+/// Claims a slot unless it is claimed already. Returns whether this call claimed it.
 pub async fn claim(
     tx: &Tx<'_, Local>,
     slot: &Slot,
@@ -178,9 +179,11 @@ pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbErr
     })
 }
 
-/// Replaces the holder of a claim, if its run has begun (`$6`; the caller has made sure that no run is in progress, so the
-/// process has died) or if the claim is older than 30 seconds. A run normally starts some milliseconds after its slot is claimed. A process whose run could
-/// not start claims the slot again before it retries, and a process that sweeps renews its claim.
+/// Replaces the holder of a claim in two cases:
+///
+/// - The holder's run has begun (`$6`). The caller has made sure that no run is in progress, so the holder has died.
+/// - The claim is older than 30 seconds. A run normally starts some milliseconds after its slot is claimed. A process
+///   whose run could not start claims the slot again before it retries, and a process that sweeps renews its claim.
 const TAKE_OVER: &str = "\
 -- take over a slot
 update meter_sync.meter_sync_slot s
@@ -188,8 +191,8 @@ set claimed_by = $4, claimed_at = now()
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3 and s.claimed_by = $5
   and ($6 or s.claimed_at < now() - interval '30 seconds')";
 
-/// Takes a slot over from its holder if the holder appears to have died, and returns whether it did. The caller must
-/// be sure that no run of the holder is in progress.
+/// Takes a slot over from its holder if the holder appears to have died. Returns whether this call took it over. The
+/// caller must be sure that no run of the holder is in progress.
 pub async fn take_over(
     tx: &Tx<'_, Local>,
     slot: &Slot,
@@ -210,7 +213,7 @@ update meter_sync.meter_sync_slot set claimed_at = now()
 where tenant = $1 and local_table = $2 and slot = $3 and claimed_by = $4";
 
 /// Renews a process's claim on a slot, so that no other process takes the slot over. Does nothing if another process
-/// has already done so.
+/// has already taken it over.
 pub async fn renew(tx: &Tx<'_, Local>, slot: &Slot, claimant: &str) -> Result<(), DbError> {
     let params = slot.key_and([param::text(claimant)]);
     tx.execute(RENEW, &params).await.map(drop)
@@ -229,8 +232,9 @@ where s.tenant = $1 and s.local_table = $2 and s.slot >= coalesce((
     select max(b.slot) from meter_sync.meter_sync_slot b where b.tenant = $1 and b.local_table = $2 and b.slot <= $3), $3)
 order by s.slot desc limit $4";
 
-/// Returns the claimed slots after the given one, and the last claimed slot at or before it.
-pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlots, DbError> {
+/// Returns the claimed slots after the given one, and the last claimed slot at or before it. If these are more than
+/// `MOST`, returns only the newest.
+pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlotList, DbError> {
     let params = slot.key_and([param::bigint(MOST)]);
     let rows = tx.query(CLAIMED, &params).await?;
     let claimed = |row: &Row| ClaimedSlot {
@@ -240,7 +244,7 @@ pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlo
     // The stored name of a process ends with a unique id, which means nothing to people.
     let claimant = rows.first().map(|row| row.get::<_, &str>(1));
     let holder = claimant.map(|text| text.rsplit_once(' ').map_or(text, |(name, _)| name));
-    Ok(ClaimedSlots {
+    Ok(ClaimedSlotList {
         holder: holder.map(str::to_owned),
         slots: rows.iter().rev().map(claimed).collect(),
     })

@@ -59,7 +59,7 @@ pub struct SweptSet {
 }
 
 impl SweptSet {
-    /// Returns the first two parameters of the statements about a set.
+    /// Returns the parameters that select a set in a statement, `$1` and `$2`.
     pub fn key(&self) -> [Param<'_>; 2] {
         [
             param::text(self.local_table.as_str()),
@@ -103,7 +103,7 @@ set finished_at = greatest(clock_timestamp(), started_at), mirrors = $2, unchang
 where id = $1
 returning finished_at";
 
-/// Writes how a sweep ended, and returns when; `None` if the sweep has no row.
+/// Writes how a sweep ended. Returns the time of its end by the database's clock; `None` if the sweep has no row.
 pub async fn finish(
     tx: &Tx<'_, Local>,
     id: RunId,

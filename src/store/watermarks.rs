@@ -16,7 +16,8 @@ pub struct PerSide<T> {
     pub local: T,
 }
 
-/// The number of rows on one side, and the sum of their versions.
+/// The number of rows on one side, and the sum of their versions. The sum is a bitwise XOR, so the order of the rows
+/// does not matter.
 pub type VersionSum = (i64, i64);
 
 /// The row versions of both sides at one moment.
@@ -142,7 +143,8 @@ select pg_catalog.count(*),
 from meter_sync.meter_sync_seen
 where tenant = any ($1) and local_table = $2 and basis = $3";
 
-/// How many of these tenants have a watermark on this basis, and the row versions of all these watermarks together.
+/// Returns how many of these tenants have a watermark with this basis, and the number of rows and the sum of versions
+/// over all these watermarks.
 pub async fn total(
     local: &Tx<'_, Local>,
     (table, basis): (&str, &str),
@@ -167,8 +169,8 @@ select u.n, s.remote_rows, s.remote_sum, s.local_rows, s.local_sum
 from unnest($1, $2, $3) with ordinality u (tenant, local_table, basis, n)
 join meter_sync.meter_sync_seen s on s.tenant = u.tenant and s.local_table = u.local_table and s.basis = u.basis";
 
-/// Reads the versions of watermarks, in the order of `keys`. They are `None` where there is no key, and where [`read`]
-/// returns `None`.
+/// Reads the number of rows and the sum of versions of watermarks, in the order of `keys`. The result is `None` where
+/// the key is `None`, and where [`read`] returns `None`.
 pub async fn of_tables(
     local: &Tx<'_, Local>,
     keys: &[Option<WatermarkKey>],

@@ -23,12 +23,12 @@ pub(super) struct LogWriter {
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
-    /// A request for an answer once all earlier lines are written.
+    /// Asks the thread to send an answer once all earlier lines are written.
     Written(SyncSender<()>),
 }
 
-/// The guard of the log. Dropping it waits until all queued lines are written, for at most a second. It does not wait
-/// if the queue is full, because then nobody reads the lines.
+/// Keeps the log complete at the end of the program: dropping it waits until all queued lines are written, for at most
+/// a second. It does not wait if the queue is full, because then nobody reads the lines.
 #[derive(Debug)]
 #[must_use = "the last lines may be lost without it"]
 pub struct Logging(LogWriter);

@@ -1,5 +1,5 @@
-//! Sets up logs and metrics. Logs always go to stderr, because standard output belongs to the protocol or to the one
-//! report.
+//! Sets up logs and metrics. Logs always go to stderr, because standard output is for the messages of MCP over stdio or
+//! for the report of a command.
 
 use std::fs::File;
 use std::io::IsTerminal;

@@ -7,7 +7,7 @@ use meter_sync::config::{Schedule, Setting, SettingFlags};
 use meter_sync::embedded::Server;
 use meter_sync::mirrors::state::health::ActivityState;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
-use meter_sync::mirrors::{Claim, Mirror, Request, Requested};
+use meter_sync::mirrors::{Claim, Mirror, Request, RequestOutcome};
 use meter_sync::model::Trigger;
 use meter_sync::schedule::{self, SlotDelays};
 use serde_json::{Value, json};
@@ -184,7 +184,7 @@ async fn a_slot_whose_run_goes_on_is_left_alone() {
         .await;
     let held = RunHold::new(&site).await;
     let run = other.request(Request::new(Trigger::Schedule)).await;
-    assert!(matches!(run, Ok(Requested::Started(_))), "{run:?}");
+    assert!(matches!(run, Ok(RequestOutcome::Started(_))), "{run:?}");
     assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Pending));
     held.release().await;
     run_hold::outcomes(&site).await;

@@ -24,8 +24,8 @@ pub(super) struct CronFields {
 #[derive(Clone)]
 pub(super) struct AllowedValues {
     pub(super) set: BTreeSet<u32>,
-    /// Whether the field starts with `*` (or is `?`). A day field that does counts as unrestricted. An hour field that
-    /// does counts as one for every hour, see [`CronFields::runs_by_the_hour`].
+    /// Whether the field starts with `*` (or is `?`). Such a day field counts as unrestricted. Such an hour field
+    /// counts as if it named every hour, see [`CronFields::runs_by_the_hour`].
     pub(super) starred: bool,
     /// Whether every value of the field is allowed.
     pub(super) all: bool,

@@ -1,5 +1,5 @@
-//! Finds the local times at which a line fires, forwards and backwards, with the `cron` crate. It knows no time zone
-//! and no clock.
+//! Finds the local times at which a line fires, forwards and backwards, with the `cron` crate. This module knows no
+//! time zone and no clock.
 //!
 //! The crate reads Quartz lines: seconds first, weekdays from 1 = Sunday, day of month and weekday joined by "and",
 //! years to 2100. So this module writes the checked fields as lists of values in that notation, and as two lines if a

@@ -46,7 +46,7 @@ pub struct Schedule {
     slots: FiringTimes,
 }
 
-/// Which of its two instants a local time means if a clock change repeats it.
+/// If a clock change repeats a local time, that time occurs at two instants. This says which of them is meant.
 #[derive(Clone, Copy)]
 enum Pass {
     First,
@@ -79,7 +79,7 @@ impl Schedule {
         })
     }
 
-    /// Returns the schedule unchanged. Error: it does not fire after `now`, because the years that it names are over.
+    /// Checks that the schedule fires after `now`, and returns it unchanged. Error: the years that it names are over.
     pub fn still_fires(self, now: DateTime<Utc>) -> Result<Self, ScheduleError> {
         match self.next_after(now) {
             Some(_) => Ok(self),

@@ -6,7 +6,7 @@ use super::remedy::{auth, unreachable};
 use super::{describe_error, server_text, sqlstate_class};
 use crate::config::SessionAttrs;
 use crate::db::SideName;
-use crate::db::connector::{ConnectFailure, DialError, FailedAttempt, TIMED_OUT};
+use crate::db::connector::{AttemptFailure, DialError, FailedAttempt, TIMED_OUT};
 use crate::error::{ErrorCode, Failure};
 
 /// The driver's error text if TLS is required and the server does not offer it.
@@ -20,15 +20,15 @@ pub(super) fn of_dial(side: SideName, error: &DialError) -> Failure {
         );
     };
     match &last.why {
-        ConnectFailure::Driver(source)
+        AttemptFailure::Driver(source)
             if let Some(decided) = of_driver(side, error, last, source) =>
         {
             decided
         }
-        ConnectFailure::Driver(_)
-        | ConnectFailure::Silent(_)
-        | ConnectFailure::NoAddress
-        | ConnectFailure::Unwanted(_) => {
+        AttemptFailure::Driver(_)
+        | AttemptFailure::Silent(_)
+        | AttemptFailure::NoAddress
+        | AttemptFailure::Unwanted(_) => {
             let tried: Vec<String> = earlier.iter().chain([last]).map(told).collect();
             let message = format!("Cannot reach the {side} database at {}.", tried.join("; "));
             Failure::new(unreachable(side), message)
@@ -40,21 +40,21 @@ fn told(attempt: &FailedAttempt) -> String {
     format!("{}: {}", attempt.server, reason(&attempt.why))
 }
 
-fn reason(why: &ConnectFailure) -> String {
+fn reason(why: &AttemptFailure) -> String {
     match why {
-        ConnectFailure::Driver(source) if source.to_string() == TIMED_OUT => {
+        AttemptFailure::Driver(source) if source.to_string() == TIMED_OUT => {
             "it did not answer in time".to_owned()
         }
-        ConnectFailure::Driver(source) => match source.as_db_error() {
+        AttemptFailure::Driver(source) => match source.as_db_error() {
             Some(said) => server_text::shortened(said.message()),
             None => describe_error::io_reason(source),
         },
-        ConnectFailure::Silent(waited) => format!("it did not answer within {waited:?}"),
-        ConnectFailure::NoAddress => "the host name is not known here".to_owned(),
-        ConnectFailure::Unwanted(SessionAttrs::ReadWrite) => {
+        AttemptFailure::Silent(waited) => format!("it did not answer within {waited:?}"),
+        AttemptFailure::NoAddress => "the host name is not known here".to_owned(),
+        AttemptFailure::Unwanted(SessionAttrs::ReadWrite) => {
             "it takes no writes (target_session_attrs=read-write)".to_owned()
         }
-        ConnectFailure::Unwanted(wanted) => {
+        AttemptFailure::Unwanted(wanted) => {
             format!("it is not {0} (target_session_attrs={0})", wanted.as_str())
         }
     }

@@ -50,7 +50,7 @@ pub enum DbError {
         /// The cause.
         source: tokio_postgres::Error,
     },
-    /// All connections that may be used for reading are in use.
+    /// All connections that may be used to answer requests are in use.
     #[error("no connection to the {side} database is free for reading")]
     Busy {
         /// The side of the database.

@@ -5,7 +5,8 @@
 
 use tokio_postgres::error::{DbError as ServerError, Severity, SqlState};
 
-/// The classes of SQLSTATE that Postgres itself uses. A user-defined function chose any other class.
+/// The classes of SQLSTATE that Postgres itself uses. An error of any other class comes from a user-defined function,
+/// which chose the SQLSTATE.
 const KNOWN_CLASSES: &[&str] = &[
     "00", "01", "02", "03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22",
     "23", "24", "25", "26", "27", "28", "2B", "2D", "2F", "34", "38", "39", "3B", "3D", "3F", "40",
@@ -98,8 +99,8 @@ pub(super) fn is_about_a_row(error: &ServerError) -> bool {
     }
 }
 
-/// Whether a type refused a value, though the SQLSTATE is one of the class for wrong SQL: `tsquery`, `ltree` and
-/// `regtype` use these. If the SQL itself is wrong, the error has a position in the statement.
+/// Whether a type refused a value, though the class of the SQLSTATE stands for wrong SQL: `tsquery`, `ltree` and
+/// `regtype` use such an SQLSTATE. If the SQL itself is wrong, the error has a position in the statement.
 fn is_of_a_value(error: &ServerError) -> bool {
     const OF_STATEMENTS: &[&str] = &["42501", "42809", "428C9", "42P10", "42P17"];
     error.position().is_none()

@@ -11,7 +11,7 @@ use deadpool_postgres::Transaction;
 use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
-use super::connector::LastServerMessage;
+use super::connector::LastServerError;
 use super::param::{Param, typed};
 use super::transaction_limits::{RoleLimits, TransactionLimits};
 use super::{DbError, Local, Side, Timeouts};
@@ -27,7 +27,7 @@ pub struct Tx<'c, S> {
     answer_due: &'c AtomicBool,
     waits: Timeouts,
     opened: Instant,
-    last_message: LastServerMessage,
+    last_message: LastServerError,
     /// The limits that the role, its database or the server sets.
     role_limits: RoleLimits,
     bounds: TransactionLimits,
@@ -35,7 +35,7 @@ pub struct Tx<'c, S> {
     shortest_us: AtomicU64,
     /// How many bytes of rows the server has sent, including the headers of their messages.
     bytes_read: AtomicU64,
-    /// The role's own search path, as `set search_path` takes it.
+    /// The role's own search path, as `show search_path` returns it.
     role_path: String,
     /// The encoding of the database.
     encoding: String,
@@ -60,7 +60,7 @@ impl<'c, S: Side> Tx<'c, S> {
         inner: Transaction<'c>,
         answer_due: &'c AtomicBool,
         waits: Timeouts,
-        last_message: LastServerMessage,
+        last_message: LastServerError,
     ) -> Self {
         Self {
             inner,
@@ -198,7 +198,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(row)
     }
 
-    /// Runs statements without parameters or rows.
+    /// Runs statements without parameters, and ignores the rows that they return.
     pub async fn batch(&self, sql: &str) -> Result<(), DbError> {
         self.answer(sql, self.inner.batch_execute(sql)).await
     }
@@ -225,7 +225,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(names)
     }
 
-    /// Starts `copy .. to stdout`. From now on an answer counts as due, until another statement is answered.
+    /// Starts `copy .. to stdout`. From then on, [`Tx::is_silent`] returns true, until another statement is answered.
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOutStream, DbError> {
         let rows = self.answer(sql, self.inner.copy_out(sql)).await?;
         self.answer_due.store(true, Ordering::Relaxed);
@@ -272,9 +272,9 @@ impl<'c, S: Side> Tx<'c, S> {
 }
 
 impl Tx<'_, Local> {
-    /// Shortens the idle limit, for a transaction that from now on holds row locks and no longer waits for the other
-    /// database. If this process freezes, the server ends the transaction and releases the locks about as soon as it
-    /// would end a statement.
+    /// Shortens the idle limit. To be called in a transaction that from now on holds row locks and no longer waits for
+    /// the other database. If this process freezes, the server then ends the transaction and releases the locks about
+    /// as soon as it would end a statement.
     pub async fn hold_rows(&self) -> Result<(), DbError> {
         let idle = self.role_limits.idle(self.waits.alone());
         self.batch(&format!("-- hold rows\n{idle}")).await

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{DbError, RoleLimits, TransactionLimits, Tx, first_values};
 use crate::db::{ServerClock, Side, SideName, quote};
 
-/// The name in errors of the step that locks relations.
+/// The name that errors give to the step that locks relations.
 const LOCK: &str = "lock the tables to be read";
 
 /// Pins the search path: unqualified names find only built-in objects. Otherwise, anyone who may create functions or
@@ -24,9 +24,9 @@ const REPLICA: &str = "replica";
 /// The savepoint that is set before triggers are turned on.
 const TRIGGERS: &str = "meter_sync_triggers";
 
-/// Makes the server check once a second, while it runs a statement, whether its client is still connected. If not, the
-/// server ends the statement and releases its locks. This is used on Linux with Postgres 14 or later. Elsewhere, only
-/// the statement's own time limit ends such a statement.
+/// SQL: makes the server check once a second, while it runs a statement, whether its client is still connected. If not,
+/// the server ends the statement and releases its locks. The setting exists on Linux with Postgres 14 or later.
+/// Elsewhere, only the statement's own time limit ends such a statement.
 const NOTICE_A_DEAD_CLIENT: &str = "\
     select set_config('client_connection_check_interval', '1000', true) \
     where current_setting('client_connection_check_interval', true) is not null \
@@ -125,7 +125,7 @@ impl<S: Side> Tx<'_, S> {
         Ok(())
     }
 
-    /// Locks all of the relations. The inner error is that of a relation that cannot be locked; then none is locked.
+    /// Locks all of the relations. If one of them cannot be locked, locks none and returns `Ok(Err(_))`.
     async fn lock(&self, locks: &[String]) -> Result<Result<(), DbError>, DbError> {
         if locks.is_empty() {
             return Ok(Ok(()));
@@ -134,14 +134,15 @@ impl<S: Side> Tx<'_, S> {
         self.lock_or_undo(&sql).await
     }
 
-    /// Runs a batch that locks. The inner error is that of a relation that cannot be locked; then the batch is undone.
+    /// Runs statements that lock relations. If a relation cannot be locked, undoes the statements and returns
+    /// `Ok(Err(_))`.
     async fn lock_or_undo(&self, sql: &str) -> Result<Result<(), DbError>, DbError> {
         let locked = self.undo_simple_if(LOCKS, DbError::cannot_be_locked, LOCK, sql);
         Ok(locked.await?.map(drop))
     }
 
-    /// Locks a relation, which is looked up on the role's own search path, and pins the path again. If the relation
-    /// cannot be locked, undoes both before it returns the error.
+    /// Looks up a relation on the role's own search path and locks it, then pins the path again. If the relation cannot
+    /// be locked, undoes the change of the path and returns the error.
     pub async fn lock_as_role(&self, relation: &str) -> Result<(), DbError> {
         let path = quote::literal(&self.role_path());
         let sql = format!(
@@ -151,7 +152,8 @@ impl<S: Side> Tx<'_, S> {
         self.lock_or_undo(&sql).await?
     }
 
-    /// The role's own search path, in the form that `set_config` takes. Built-in objects are always found first.
+    /// The role's own search path, in the form that `set_config` takes. If the role's path does not name `pg_catalog`,
+    /// built-in objects are found first.
     pub fn role_path(&self) -> String {
         match self.role_path.contains("pg_catalog") {
             true => format!("pg_catalog, {}", self.role_path),

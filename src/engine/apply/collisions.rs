@@ -13,9 +13,9 @@ use crate::engine::plan::Step;
 use crate::engine::try_rows;
 use crate::engine::{Relations, RunContext};
 
-/// Creates the temporary view `meter_sync_found` from a query. Returns `None` if the server cannot create it. Names in
-/// the query are resolved by the pinned search path. The view is read with the role's search path, so that a function
-/// of an index finds the objects that it uses, as it does when a row is written.
+/// Creates or replaces the temporary view `meter_sync_found` from a query. Returns `None` if the server cannot create
+/// it. Names in the query are resolved by the pinned search path. The view is read with the role's search path, so that
+/// a function of an index finds the objects that it uses, as it does when a row is written.
 pub(in crate::engine) async fn as_view(
     local: &Tx<'_, Local>,
     query: &str,
@@ -158,7 +158,7 @@ fn after(relations: &Relations, read: &InputColumn) -> String {
 }
 
 /// The SQL after `from` for the updates that change a column that the index reads: the row `p` of the plan, the local
-/// row `l` and the staged row `s`. It ends in a `where` to which conditions can be added.
+/// row `l` and the staged row `s`. It ends in a `where` clause, to which conditions can be added with `and`.
 pub(in crate::engine) fn changed(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
@@ -178,8 +178,8 @@ where p.step = 1 and pg_catalog.record_image_ne(row({before}), row({after}))"
     )
 }
 
-/// The columns of the index that can be set to another value to move a row out of the way: synced columns that are not
-/// part of the key and neither the active nor the tenant column.
+/// The columns of the index that can be set to another value so that a row no longer blocks others: synced columns that
+/// are not part of the key and neither the active nor the tenant column.
 pub(in crate::engine) fn movable<'s>(
     run: &RunContext<'s>,
     rule: &UniquenessRule,
@@ -201,7 +201,7 @@ pub(in crate::engine) fn movable<'s>(
         .collect()
 }
 
-/// The most updates that are compared pairwise. Operators other than equality require this comparison.
+/// The most updates that are compared pairwise. This comparison is needed for operators other than equality.
 const COMPARED: i64 = 2000;
 
 /// Whether comparing the updates would cost too much: the rule has an operator other than equality, so that each row

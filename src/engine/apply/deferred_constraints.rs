@@ -1,5 +1,5 @@
-//! Defers unique and exclusion constraints that are deferrable. Rows of the plan may then hold the same value for a
-//! moment, so none of them has to be parked on another value.
+//! Defers unique and exclusion constraints that are deferrable. Two rows of the plan may then hold the same value for a
+//! moment, so no row has to be moved to a spare value first.
 
 use crate::db::computed_expressions::InputColumn;
 use crate::db::row_constraints::UniquenessRule;
@@ -10,7 +10,8 @@ use crate::engine::RunContext;
 use crate::engine::try_rows;
 use crate::engine::try_rows::Bad;
 
-/// Defers the check of a constraint until [`try_rows::CHECK`]. Returns whether it was deferred.
+/// Defers the check of a unique or exclusion constraint until the statement [`try_rows::CHECK`] runs. Returns whether
+/// it was deferred. A constraint that is not deferrable is left as it is.
 pub(in crate::engine) async fn put_off(
     local: &Tx<'_, Local>,
     rule: &UniquenessRule,
@@ -24,7 +25,8 @@ pub(in crate::engine) async fn put_off(
     Ok(deferred.is_some())
 }
 
-/// Finds the updated rows that break a deferred constraint with the values that they hold now.
+/// Finds the updated rows that break a deferred constraint with the values that they hold now. Constraints that are too
+/// costly to compare are left out.
 pub(in crate::engine) async fn colliding(run: &RunContext<'_>) -> Result<Bad, DbError> {
     let local = run.local;
     let mut bad = Bad::new();

@@ -1,9 +1,12 @@
-//! Keeps the references of other tables' rows to their meter while its unique value is exchanged.
+//! Keeps the references of rows to their meter while the unique value by which they refer to it is exchanged.
 //!
-//! A foreign key that cascades does this by itself. One that sets NULL or the default would lose the meter, although
-//! the value only moves to another row. The rows that refer to the meter are therefore noted before the exchange and
-//! get the new value afterwards. A foreign key that refuses the update is checked after all values have moved, if it
-//! can be deferred.
+//! - A foreign key that cascades keeps the references by itself.
+//! - A foreign key that sets NULL or the default would make the referring rows lose their meter, although the value
+//!   only moves to another row. These rows are therefore noted before the exchange and get the meter's new value
+//!   afterwards.
+//! - A foreign key that refuses the update is checked after all values have moved, if it can be deferred.
+//! - A foreign key of the local table to itself may change meters outside of the plan. Their values are noted before
+//!   the exchange and restored afterwards.
 
 use crate::db::catalog::Column;
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
@@ -58,8 +61,8 @@ pub(in crate::engine) async fn prepare(
     Ok(refused)
 }
 
-/// Locks the rows of `meter_sync_holder`. A transaction that inserts a row that refers to them then waits until this
-/// one ends. The next statement sees all rows that referred to them before.
+/// Locks the rows of `meter_sync_holder`. Another transaction that wants to insert a row that refers to them then waits
+/// until this transaction ends. The next statement sees all referring rows that were committed before.
 async fn hold(run: &RunContext<'_>) -> Result<(), DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let hold = format!(
@@ -130,7 +133,7 @@ pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Colum
     })
 }
 
-/// Drops the temporary tables with the rows that an earlier exchange noted.
+/// Drops the temporary tables in which an earlier exchange noted referring rows.
 pub(in crate::engine) async fn forget(run: &RunContext<'_>) -> Result<(), DbError> {
     for place in 0..run.relations.constraints.references.len() {
         let drop = format!(
@@ -160,8 +163,9 @@ fn can_wait(reference: &IncomingForeignKey) -> bool {
     reference.is_deferrable && reference.on_update == "a"
 }
 
-/// Whether an update of a meter changes the meters that refer to it, and their values, which come from the remote, can be
-/// restored afterwards. They cannot if the table has no primary key.
+/// Whether this foreign key of the table to itself changes the meters that refer to an updated meter, and their values
+/// can be restored afterwards. They must be restored, because they come from the remote. Without a primary key, they
+/// cannot be.
 fn changes_others(reference: &IncomingForeignKey) -> bool {
     reference.is_own
         && ["c", "n", "d"].contains(&reference.on_update.as_str())
@@ -172,8 +176,8 @@ fn can_be_carried(reference: &IncomingForeignKey) -> bool {
     !reference.key.is_empty() && reference.is_readable && reference.is_writable
 }
 
-/// The condition that row `c` refers to row `l`: `l.b = c.a and ..` over the columns of the foreign key, with its own
-/// operators and collations.
+/// The condition that row `c` refers to row `l`: `l.b = c.a and ..` over the columns of the foreign key, with the
+/// foreign key's operators and the collations of the referenced columns.
 pub(in crate::engine) fn refers(reference: &IncomingForeignKey) -> String {
     refers_to(reference, "c", "l")
 }
@@ -188,7 +192,7 @@ fn refers_to(reference: &IncomingForeignKey, from: &str, to: &str) -> String {
     pairs.collect::<Vec<_>>().join(" and ")
 }
 
-/// The SQL after `from` for the rows `c` of another table that refer to the rows `h` of `meter_sync_holder`.
+/// The SQL after `from` for the rows `c` that refer, by the foreign key, to the rows `h` of `meter_sync_holder`.
 fn referring(run: &RunContext<'_>, reference: &IncomingForeignKey) -> String {
     let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let (local_row, refers) = (run.relations.same_key("l", "p"), refers(reference));
@@ -325,8 +329,8 @@ fn lost(reference: &IncomingForeignKey) -> RowFault {
     }
 }
 
-/// Returns the rows of `meter_sync_holder` to which rows of the other table refer. These rows would lose their meter.
-/// If our role cannot read the other table, returns all rows of `meter_sync_holder`.
+/// Returns the rows of `meter_sync_holder` to which rows of the referring table refer. The referring rows would lose
+/// their meter. If our role cannot read the referring table, returns all rows of `meter_sync_holder`.
 async fn referred_to(run: &RunContext<'_>, reference: &IncomingForeignKey) -> Result<Bad, DbError> {
     let rows = match reference.is_readable {
         true => format!("select distinct h.n from {}", referring(run, reference)),
@@ -337,9 +341,9 @@ async fn referred_to(run: &RunContext<'_>, reference: &IncomingForeignKey) -> Re
 
 const HOLDERS: &str = "select h.n from pg_temp.meter_sync_holder h";
 
-/// Returns the rows of `meter_sync_holder` whose update would detach rows further away: rows that refer to those rows
-/// which refer to a meter by the foreign key `first`. Rows further away are not noted, so they could not be attached
-/// again.
+/// Returns the rows of `meter_sync_holder` whose update would make rows lose a reference further along a chain of
+/// foreign keys that begins with `first`. Only rows that refer to a meter directly are noted, so the references of the
+/// others could not be restored. If our role cannot read a table of a chain, returns all rows of `meter_sync_holder`.
 async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result<Bad, DbError> {
     let mut bad = Bad::new();
     let paths = run.relations.constraints.losing.iter();

@@ -1,5 +1,6 @@
-//! Writes a plan to the local table: one statement for each step. Only if the table refuses a row, the step is divided
-//! until the refused rows are alone.
+//! Writes a plan to the local table: one statement for each step. If the table refuses a row, the rows of the step are
+//! divided until the refused rows are alone. If foreign keys act on updates, the updates are written as an exchange of
+//! values instead (see `exchange`).
 
 use crate::db::row_constraints::RowConstraints;
 use crate::db::{DbError, RowFault, lossless_json, param, quote};
@@ -22,15 +23,16 @@ mod reference_rings;
 mod release_inactive_values;
 mod verify_written;
 
-/// The most passes in which rows that could not be written are retried. Each pass may help the next: a row may have
-/// waited for a value that another row gave up, or for the row that it refers to.
+/// The most passes in which rows that could not be written are retried. A pass may write rows that the next pass needs:
+/// rows that give up a value, or rows that others refer to.
 const PASSES: usize = 20;
 
-/// Halving a set also finds rows that are not at fault and only wait for other rows. The run therefore gives up only
-/// after this many times the limit of rejected rows.
+/// While the plan is written, the run fails at once if more rows than this many times the limit of rejected rows cannot
+/// be written. Some of these rows are not at fault, but wait for other rows and can be written later. So this limit is
+/// higher than the limit of rejected rows.
 const WAITING_FACTOR: usize = 20;
 
-/// Applies the plan. The result lists the rows that were rejected.
+/// Applies the plan. The result lists the rows that were rejected. Fails if more rows are rejected than allowed.
 pub(crate) async fn apply(
     run: &RunContext<'_>,
     plan: Plan,
@@ -102,8 +104,8 @@ async fn steps(
 }
 
 /// Writes all updates as one exchange, or none of them. Returns whether they were written. Used if foreign keys to the
-/// table act on updates. If the rows were written one by one, it would depend on their order whether a value that moves
-/// to another meter takes the rows that refer to it along.
+/// table act on updates. If a value moves to another meter, these foreign keys may change the rows that refer to the
+/// value. If the updates were written one by one, the outcome would depend on their order.
 async fn exchanged(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -189,8 +191,8 @@ async fn one_step(
     }
 }
 
-/// Finds the reasons of the rows in `bad`, counts them as rejected and removes them from the recorded changes. Fails if
-/// more rows are rejected than allowed.
+/// Finds the reasons of the rows in `bad`, counts these rows as rejected and removes them from the recorded changes.
+/// Gives the values back that were released for these rows. Fails if more rows are rejected than allowed.
 async fn settle(
     run: &RunContext<'_>,
     mut plan: Plan,
@@ -229,8 +231,8 @@ async fn settle(
     })
 }
 
-/// Retries the rows in `bad` and removes those that are written. Stops when a pass releases no more values of meters
-/// missing on the remote.
+/// Retries the rows in `bad` and removes those that are written. Stops after a pass that could not release another
+/// unique value of a meter missing on the remote, or after [`PASSES`] passes.
 async fn try_again(
     run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
@@ -279,8 +281,8 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbErro
 }
 
 /// Returns why a retried row could not be written, or `None` if it was written. `known` is the row's earlier fault. If
-/// `known` says that rows of other tables kept the row from being parked, a collision in the retry only follows from
-/// that, so `known` is returned.
+/// the retry ended in a collision, but a trigger or a foreign key had refused the row before, the collision only
+/// follows from that refusal. `known` is returned then.
 fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Option<RowFault> {
     match tried {
         WriteOutcome::Written => None,

@@ -1,9 +1,9 @@
 //! Inserts rows into a table that refers to itself, parents before children, and leaves out the rows at fault.
 //!
 //! A set of rows that cannot be inserted as a whole is halved. If the rows were ordered by key, the parents of some
-//! rows would be in the other half, so these rows would be found at fault, too. With parents first, the parents of a
-//! row are already inserted unless they are at fault. Rows that refer to each other in a ring have no such order and
-//! are left to `reference_rings`.
+//! rows would be in the half that is tried later, so these rows would be found at fault, too. With parents first, the
+//! parents of a row are already inserted unless they are at fault. Rows that refer to each other in a ring have no such
+//! order. They seem to be at fault here and are left to `reference_rings`.
 
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
@@ -151,7 +151,7 @@ fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
     order
 }
 
-/// Counts one parent of the row at `place` as placed. Returns whether the row waits for no further parent.
+/// Notes that one more parent of the row at `place` is in the order. Returns whether all its parents now are.
 fn arrive(missing: &mut [u32], place: Option<usize>) -> bool {
     let missing = place.and_then(|place| missing.get_mut(place));
     missing.is_some_and(|missing| {
@@ -171,7 +171,7 @@ pub(in crate::engine) fn references(
     })
 }
 
-/// A condition that holds if `row` has the values that the staged row `s` refers to.
+/// A condition that holds if the row with the alias `row` has the values that the staged row `s` refers to.
 pub(in crate::engine) fn equal(
     relations: &Relations,
     reference: &IncomingForeignKey,

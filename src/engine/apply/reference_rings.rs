@@ -1,9 +1,9 @@
 //! Writes rows in one statement if they refer to each other by a foreign key of the local table to itself.
 //!
 //! Foreign keys are checked at the end of a statement, so one statement can write a whole ring of such rows, but no row
-//! of the ring can be written alone. Halving a set because of some other row therefore finds the rows of a ring at
-//! fault, too. From the rows that could not be written, this module picks those whose references can be satisfied by
-//! the table or by each other.
+//! of the ring can be written alone. If a set of rows is halved because of a row at fault, the rows of a ring are
+//! separated and seem to be at fault, too. From the rows that could not be written, this module picks those that refer
+//! only to rows of the table or to each other.
 
 use std::collections::{HashMap, HashSet};
 
@@ -161,8 +161,8 @@ where {PICKED} and {}",
     Ok(found.iter().flatten().map(edge).collect())
 }
 
-/// Returns the rows whose references can all be satisfied, divided into groups. No row refers to a row of another
-/// group.
+/// Returns those of `rows` that refer only to local rows and to each other, divided into groups. No row needs a row of
+/// another group.
 fn groups(rows: &[i64], edges: &[RowReference]) -> Vec<Vec<i64>> {
     let mut referring: HashMap<i64, Vec<i64>> = HashMap::new();
     let mut hopeless = HashSet::new();

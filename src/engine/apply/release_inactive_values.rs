@@ -1,5 +1,5 @@
-//! Releases unique values that other meters need from inactive meters that are missing on the remote. Meters need such
-//! a value if a meter was entered again on the remote under another key.
+//! Lets an inactive meter that is missing on the remote release a unique value that another meter needs. This happens,
+//! for example, if the same meter was entered again on the remote under another key.
 //!
 //! The value is set to NULL, and the change is recorded. A value is kept if its column is not nullable, or if rows
 //! refer to the meter by it: these rows would lose their meter.
@@ -21,7 +21,7 @@ use crate::engine::{Relations, RunContext, digest};
 pub(in crate::engine) struct ClearedValues {
     /// The temporary tables of released values, each with the name of the column that was cleared.
     given_up: Vec<(String, String)>,
-    /// The highest number of a recorded change.
+    /// The highest number used so far for a row of the plan or a recorded release.
     last: i64,
     /// How many values were released.
     rows: i64,
@@ -50,8 +50,8 @@ pub(in crate::engine) fn is_gone(run: &RunContext<'_>) -> String {
     )
 }
 
-/// Releases the values that rows of a step need and that meters missing on the remote hold. Does nothing if the setting
-/// `release_unique` is off. Returns how many values were released.
+/// Releases the values that rows of a step need and that inactive meters missing on the remote hold. Does nothing if
+/// the setting `release_unique` is off. Returns how many values were released.
 pub(in crate::engine) async fn release(
     run: &RunContext<'_>,
     step: Step,
@@ -89,8 +89,9 @@ pub(in crate::engine) async fn release(
     Ok(released.rows - before)
 }
 
-/// Builds a query of the meters that hold a value needed by a row of the plan. It returns the meter's key, the value as
-/// `old`, and the number of the row that needs the value as `n`.
+/// Builds a query of the meters that can release a value needed by a row of the step: they are inactive and missing on
+/// the remote, and no row refers to them by the column. It returns the meter's key, the value as `old`, and the number
+/// of the row that needs the value as `n`.
 fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column) -> String {
     let relations = run.relations;
     let Relations { local, key, .. } = relations;
@@ -134,8 +135,8 @@ analyze pg_temp.{table}"
     )
 }
 
-/// A condition for a local row `l` that no row refers to by this column. A table that our role cannot read counts as
-/// referring to it.
+/// A condition for a local row `l` that no row refers to by this column. If our role cannot read a table that may refer
+/// to the row, the condition is false.
 pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column) -> String {
     let references = relations.constraints.references.iter().filter(|reference| {
         let mut pairs = reference.columns.iter();
@@ -205,8 +206,8 @@ delete from pg_temp.{table} f where f.k = any ($1) or exists (
     Ok(last - i64::try_from(forgotten).unwrap_or(last))
 }
 
-/// Records the values of the temporary table that was filled last. If the meter's deactivation is recorded, the value
-/// is added to it. Otherwise, it is recorded as an update of its own.
+/// Records the release of the values in the temporary table that was filled last. If the meter's deactivation is
+/// recorded, the value is added to that record. Otherwise, the release is recorded as an update of its own.
 async fn record(run: &RunContext<'_>, released: &mut ClearedValues) -> Result<(), DbError> {
     let local = run.local;
     let Some((table, column)) = released.given_up.last() else {
@@ -252,8 +253,8 @@ order by f.k limit $3",
     Ok(())
 }
 
-/// Returns a function that makes an SQL expression fit to be recorded. If the table has values that cannot be converted
-/// to UTF-8, the function escapes values to ASCII. Otherwise, it changes nothing.
+/// Returns a function from SQL for a value to SQL for the value in the form to record. If the temporary table has
+/// values that cannot be converted to UTF-8, the function escapes values to ASCII. Otherwise, it changes nothing.
 async fn as_recorded(run: &RunContext<'_>, table: &str) -> Result<fn(&str) -> String, DbError> {
     let local = run.local;
     let key = run.relations.key_json("f");

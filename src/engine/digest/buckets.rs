@@ -1,4 +1,5 @@
-//! Assigns rows to buckets by a hash of their key. Both sides assign equal keys to the same bucket.
+//! Assigns rows to buckets by a hash of their key. Both sides assign the same key to the same bucket, unless equal
+//! keys may be spelt differently (`Relations::has_exact_key`).
 
 use crate::db::catalog::Column;
 
@@ -7,8 +8,9 @@ use super::row_hash::{HashMode, HashedColumns, Hasher, RowSide};
 use crate::engine::Relations;
 use crate::model::saturating_i64;
 
-/// The approximate number of rows in a bucket. It is small, because one differing row causes all rows of its bucket to
-/// be listed or read. It is not smaller, because the servers keep about 100 bytes for each bucket.
+/// The approximate number of rows in a bucket, as long as [`MOST_BUCKETS`] are enough. It is small, because one
+/// differing row causes all rows of its bucket to be listed or read. It is not smaller, because each server needs
+/// about 100 bytes of memory for each bucket.
 const BUCKET_ROWS: i64 = 12;
 const LEAST_BUCKETS: u32 = 1024;
 const MOST_BUCKETS: u32 = 65_536;

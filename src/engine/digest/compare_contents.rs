@@ -1,4 +1,5 @@
-//! Compares the contents of all rows by two digests per side, regardless of row versions and earlier runs.
+//! Compares the contents of all rows by two digests per side. Row versions and watermarks are not used. Inactive
+//! local rows with a tombstone are left out.
 //!
 //! Each side returns three numbers: how many rows it has, and two sums of row hashes. The caller chooses the seeds of
 //! the hashes at random for each comparison. A difference stays unseen with a probability of about 2^-128. Only if the
@@ -17,14 +18,15 @@ use super::{DigestVerdict, find_differing_rows};
 
 /// The result of a comparison of contents.
 #[derive(Clone, Debug)]
-pub enum Contents {
+pub enum ContentsComparison {
     /// Both sides hold the same rows.
     Equal,
     /// The sides differ. Holds what a sync must compare value by value.
     Differing(RowsToCompare),
     /// The digests differed, but both sides were equal when the differing buckets were looked for.
     Unsettled,
-    /// The sides cannot be compared: a remote value cannot be converted to the type of the local column.
+    /// The sides cannot be compared, usually because a remote value cannot be converted to the type of the local
+    /// column.
     Incomparable,
     /// The sides differ, but the differing buckets could not be found, usually because of a time limit.
     Unfound,
@@ -35,7 +37,7 @@ pub(in crate::engine) async fn compare_contents(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     seeds: [u64; 2],
-) -> Result<Contents, SyncError> {
+) -> Result<ContentsComparison, SyncError> {
     let relations = run.relations;
     let there_rows = format!(
         "{} r where {}",
@@ -58,25 +60,25 @@ pub(in crate::engine) async fn compare_contents(
             {
                 mode.function = HashFunction::Portable;
             }
-            (Some(there), Some(here)) if there == here => return Ok(Contents::Equal),
+            (Some(there), Some(here)) if there == here => return Ok(ContentsComparison::Equal),
             (Some(_), Some(here)) => break here.rows,
             (None, _) | (_, None) if mode.casts && relations.has_one_text_a_key => {
                 mode.casts = false;
             }
-            (None, _) | (_, None) => return Ok(Contents::Incomparable),
+            (None, _) | (_, None) => return Ok(ContentsComparison::Incomparable),
         }
     };
     Ok(
         match find_differing_buckets::compare(remote, run, HashedColumns::Rows, rows).await? {
-            DigestVerdict::Equal(_) => Contents::Unsettled,
+            DigestVerdict::Equal(_) => ContentsComparison::Unsettled,
             DigestVerdict::DifferingBuckets(differing) => {
                 let selection = find_differing_rows::narrow(remote, run, &differing).await?;
-                Contents::Differing(
+                ContentsComparison::Differing(
                     selection.map_or(RowsToCompare::Everything, RowsToCompare::Also),
                 )
             }
-            DigestVerdict::Unclear => Contents::Differing(RowsToCompare::Everything),
-            DigestVerdict::Unknown => Contents::Unfound,
+            DigestVerdict::Unclear => ContentsComparison::Differing(RowsToCompare::Everything),
+            DigestVerdict::Unknown => ContentsComparison::Unfound,
         },
     )
 }

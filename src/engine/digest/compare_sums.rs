@@ -1,4 +1,5 @@
-//! Compares the sums of numbered buckets, or of numbered chunks of buckets. A number that is not listed has the sum 0.
+//! Compares two lists of sums. Each sum has the number of a bucket, or of a chunk of buckets. A number that is not
+//! listed has the sum 0.
 
 use std::cmp::Ordering;
 
@@ -55,8 +56,8 @@ pub fn unequal(a: &[(u32, i64)], b: &[(u32, i64)]) -> Vec<u32> {
     }
 }
 
-/// Returns the numbers of the entries that one list holds more often than the other. Both lists must be sorted. They
-/// may hold several entries with the same number.
+/// Returns the numbers of the entries (pairs of number and sum) that one list holds more often than the other. Both
+/// lists must be sorted, and may hold several entries with the same number.
 pub fn unmatched(a: &[(u32, i64)], b: &[(u32, i64)]) -> Vec<u32> {
     let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
     let mut unmatched = Vec::new();

@@ -14,8 +14,8 @@ use super::sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
 use super::{DigestVerdict, compare_sums, is_remembered_as_gone};
 use crate::store::tombstones;
 
-/// Compares this part of the rows on both sides. `rows` is the approximate number of local rows, which decides how
-/// many buckets are used.
+/// Compares the columns `what` of the rows of both sides. `rows` is the approximate number of local rows, which
+/// decides how many buckets are used.
 pub(super) async fn compare(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,

@@ -1,4 +1,4 @@
-//! Finds the rows in the differing buckets that differ. The other rows of these buckets are then not read.
+//! Finds which rows in the differing buckets differ, so that the other rows of these buckets need not be read.
 //!
 //! Each side lists the rows in these buckets. An entry of the list is a tag, made from the row's key, and a hash of the
 //! row's contents. If one side lists an entry that the other does not, the rows with this tag differ. Rows with the
@@ -15,15 +15,15 @@ use super::find_differing_buckets;
 use super::row_hash::RowSide;
 use super::sum_cursor::grouped_by_hash;
 
-/// If at most this many buckets differ, all their rows are read at once, because listing the rows first would take
-/// longer. With a distant remote, a list takes another round trip, but reading whole buckets takes bandwidth, which is
-/// assumed to be low. So this number is small. With a near remote, a list takes another scan of the table, so the
-/// number is larger.
+/// If the remote is distant and at most this many buckets differ, all rows of these buckets are read without being
+/// listed first, because a list takes another round trip. The number is small, because a distant remote is assumed to
+/// have a low bandwidth, which reading whole buckets would use up.
 const FEW_BUCKETS: usize = 16;
-/// The same for a near remote, where listing costs one more scan of the table.
+/// The same limit for a near remote. It is larger, because with enough bandwidth reading whole buckets costs less
+/// than another scan of the table.
 const FEW_BUCKETS_NEAR: usize = 1024;
-/// If the differing buckets have more rows than this, they are not listed but read. The entries of so many rows take
-/// some megabytes.
+/// If the differing buckets have more rows than this, all these rows are read without being listed first. The list
+/// would take some megabytes.
 const MOST_LISTED: i64 = 200_000;
 
 /// Narrows the differing buckets down to the rows that differ. Returns:
@@ -102,7 +102,7 @@ copy (
 }
 
 /// Runs a statement that lists entries, and sorts them. Returns `None` if the statement cannot be computed (see
-/// [`grouped_by_hash`]).
+/// [`grouped_by_hash`]) or an entry cannot be read.
 async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
     let listed = grouped_by_hash(tx, entries(tx, sql));
     Ok(listed.await?.flatten())

@@ -1,7 +1,7 @@
 //! Finds which rows can differ, without fetching the rows.
 //!
 //! Rows are divided into buckets by their key (`buckets`), and each server sums its own rows by bucket (`sum_cursor`).
-//! The sums are fetched in steps, each one only for the parts that differed in the step before:
+//! The sums are fetched in steps. Each step fetches only the parts that differed in the step before:
 //! - the sum of all rows;
 //! - the sums of chunks of buckets;
 //! - the sums of the buckets in a chunk;
@@ -13,8 +13,9 @@
 //! - What the rows hold (`find_differing_buckets`, with the hashes of `row_hash`). This compares one side with the
 //!   other.
 //! - Which versions of rows there are (`versions`). This compares each side with itself at the last run
-//!   (`store::watermarks`), at a fifth of the cost. If the versions prove it, they tell which rows are new, and only
-//!   the keys of the other rows are compared.
+//!   (`store::watermarks`), at a fifth of the cost. The versions may prove that nothing has changed, or show which
+//!   remote rows are new. In the second case, the new rows are read, and both sides are also compared by the hashes
+//!   of their keys alone.
 
 use crate::db::{DbError, Remote, Tx, param};
 
@@ -23,12 +24,12 @@ use crate::model::CompareMethod;
 use crate::store::watermarks;
 
 use buckets::DifferingBuckets;
-pub use compare_contents::Contents;
+pub use compare_contents::ContentsComparison;
 pub(super) use compare_contents::compare_contents;
 use row_hash::HashedColumns;
 pub(super) use tombstones::condition as is_remembered_as_gone;
 use versions::VersionVerdict;
-pub(super) use versions::VersionsSnapshot;
+pub(super) use versions::VersionsOfBothSides;
 
 pub(super) mod row_hash;
 pub(super) mod tombstones;
@@ -44,7 +45,7 @@ pub(super) mod versions;
 /// The rows in which the sides can differ.
 #[derive(Debug)]
 pub(super) enum Difference {
-    /// Nowhere: both sides hold the same meters. Holds the number of meters.
+    /// The sides do not differ. Holds the number of remote meters.
     None(i64),
     /// Only in these rows.
     Within(RowSelection),
@@ -56,7 +57,7 @@ pub(super) enum Difference {
 /// The result of comparing the sums of both sides.
 #[derive(Debug)]
 enum DigestVerdict {
-    /// Both sides hold the same rows. Holds the number of rows.
+    /// Both sides hold the same rows. Holds the number of remote rows.
     Equal(i64),
     /// The sides differ, and only in these buckets.
     DifferingBuckets(DifferingBuckets),
@@ -71,7 +72,7 @@ enum DigestVerdict {
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    versions: Option<&VersionsSnapshot<'_>>,
+    versions: Option<&VersionsOfBothSides<'_>>,
 ) -> Result<(Difference, CompareMethod), SyncError> {
     let everything = (Difference::Unclear, CompareMethod::Everything);
     let suspects = match &run.job.compare {
@@ -102,8 +103,9 @@ pub(super) async fn find(
 /// The most rows that count as few. A slow line carries this many rows within seconds.
 const FEW_ROWS: i64 = 10_000;
 
-/// Whether a column is synced for the first time in a table of few rows. Most rows get a value in such a column.
-/// Reading all of a few rows costs less than finding those that differ first, above all if the source is a slow view.
+/// Whether a column is synced for the first time in a table of few rows. Most rows then get a value in this column.
+/// If there are few rows, reading all of them costs less than first finding those that differ, above all if the
+/// source is a slow view.
 async fn has_few_rows_with_a_new_column(run: &RunContext<'_>) -> Result<bool, DbError> {
     let relations = run.relations;
     let report = run.job.column_report.get();
@@ -133,15 +135,18 @@ from (select $1::oid as oid
 async fn find_usual(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    versions: Option<&VersionsSnapshot<'_>>,
+    versions: Option<&VersionsOfBothSides<'_>>,
 ) -> Result<(Difference, CompareMethod), SyncError> {
     let equal = |rows| Ok((Difference::None(rows), CompareMethod::Differences));
-    let (what, since) = match versions.and_then(VersionsSnapshot::tell) {
+    let (what, since) = match versions.and_then(VersionsOfBothSides::tell) {
         Some(VersionVerdict::Same(rows)) => return equal(rows),
         Some(VersionVerdict::Since(transaction)) => (HashedColumns::Keys, Some(transaction)),
         None => (HashedColumns::Rows, None),
     };
-    let rows = versions.map_or(run.relations.estimated_rows, VersionsSnapshot::local_rows);
+    let rows = versions.map_or(
+        run.relations.estimated_rows,
+        VersionsOfBothSides::local_rows,
+    );
     let selection = match find_differing_buckets::compare(remote, run, what, rows).await? {
         DigestVerdict::Equal(rows) if since.is_none() => return equal(rows),
         DigestVerdict::Equal(rows) => Some(RowSelection::nothing(rows)),
@@ -171,10 +176,10 @@ async fn find_usual(
 }
 
 /// Stores what the next run needs: tombstones, if there was a plan (`is_planned`), and the watermark. Deletes the
-/// watermark if the sides are not equal after this run.
+/// watermark if the sides are not equal after this run, or if there are no `versions` to store.
 pub(super) async fn remember(
     run: &RunContext<'_>,
-    versions: Option<VersionsSnapshot<'_>>,
+    versions: Option<VersionsOfBothSides<'_>>,
     is_planned: bool,
     synced: &SyncResult,
 ) -> Result<(), SyncError> {
@@ -193,10 +198,10 @@ pub(super) async fn remember(
     Ok(())
 }
 
-/// Stores the watermark after the first load of an empty table. Deletes it if rows were rejected.
+/// Stores the watermark after a first load. Deletes it if rows were rejected, or if there are no `versions` to store.
 pub(super) async fn remember_load(
     run: &RunContext<'_>,
-    versions: Option<VersionsSnapshot<'_>>,
+    versions: Option<VersionsOfBothSides<'_>>,
     loaded: &SyncResult,
 ) -> Result<(), SyncError> {
     match versions {

@@ -1,5 +1,5 @@
-//! Builds the SQL that hashes a row. Both servers get the same hash if a sync would call the rows equal, and otherwise,
-//! except by chance, another one.
+//! Builds the SQL that hashes a row. If a sync would treat a remote and a local row as equal, their hashes are equal.
+//! Otherwise the hashes differ, except by chance.
 //!
 //! The hash of a row is the exclusive or of one term for each column, hashed once more as a whole. Without this last
 //! step, two rows that swap a value would cancel each other out. Each column has its own seed, and the hash function of
@@ -13,9 +13,9 @@
 //!   hash for values that are stored differently;
 //! - that of floating point returns the bare seed for 0.
 //!
-//! A `bigint` is therefore passed to the hash function as the seed. A time is hashed as seconds in floating point, as
-//! long as these distinguish microseconds and are not 0. A value of a type without an exact function is hashed as its
-//! text.
+//! Therefore an integer is passed to a hash function as the seed, which is not folded. A timestamp is hashed as
+//! seconds in floating point, as long as these distinguish microseconds and are not 0. A value of a type without an
+//! exact function is hashed as its text.
 //!
 //! If the types of the sides differ, the remote value is converted as by COPY: through its text into the local type. If
 //! values cannot be converted, the texts are compared instead: if the texts are equal, COPY stores equal values.
@@ -27,17 +27,18 @@ use crate::engine::Relations;
 use crate::engine::read::choose_copy_format;
 use crate::engine::read::conversion_sql::has_interval_fields;
 
-/// How rows are hashed in one run.
+/// The parameters of a row hash.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Hasher {
-    /// Differs in each run, so that rows whose hashes collide by chance do not collide again.
+    /// Differs in each run, so that rows whose hashes collide by chance do not collide again. Only tombstones always
+    /// use 0.
     pub(in crate::engine) seed: u64,
     /// How many bits of the hash are kept.
     pub(in crate::engine) bits: u32,
     pub(in crate::engine) mode: HashMode,
 }
 
-/// Which part of the rows is compared.
+/// Which columns of the rows are hashed and compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HashedColumns {
     /// All columns that are synced.
@@ -47,7 +48,7 @@ pub(super) enum HashedColumns {
 }
 
 impl HashedColumns {
-    /// A `bigint` expression: the hash of this part of a row.
+    /// A `bigint` expression: the hash of these columns of a row.
     pub(super) fn hash(self, hasher: Hasher, relations: &Relations, row: RowSide) -> String {
         let is_in = |column: &Column| match self {
             Self::Rows => true,
@@ -61,7 +62,8 @@ impl HashedColumns {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct HashMode {
     pub(in crate::engine) function: HashFunction,
-    /// Whether a remote value of another type is cast to the local type. If false, the texts are compared.
+    /// Whether a remote value of another type is cast to the local type before it is hashed. If false, the texts of
+    /// both values are hashed.
     pub(in crate::engine) casts: bool,
 }
 
@@ -255,8 +257,11 @@ impl Kind {
     }
 }
 
-/// The value of a column of a row of either side, as the local table would store it. Returns the value's text instead
-/// if storing the value may take a cast and `casts` is false.
+/// Returns SQL for the value of a column of a row of either side, as the local table would store it. Returns SQL for
+/// the value's text instead in these cases:
+/// - storing the value may take a cast, and `casts` is false;
+/// - the local type is not built in;
+/// - a cast would not give the value that COPY stores.
 fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, casts: bool) -> Value {
     let name = quote::identifier(&here.name);
     let (plain, written) = match row {
@@ -317,8 +322,8 @@ fn text(sql: &str, column: &Column) -> String {
     }
 }
 
-/// Whether the type rounds a value that is assigned to it, as a cast does too. (A text that is too long is not
-/// rounded: an assignment refuses it, and a cast would hide that.)
+/// Whether the type may round a value that is assigned to it. Then a cast rounds the value in the same way. Types of
+/// limited texts are not among them: an assignment refuses a text that is too long, but a cast cuts it off.
 fn rounds(column: &Column) -> bool {
     column.base_type == "numeric"
         || column.base_type == "interval"

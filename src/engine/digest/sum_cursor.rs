@@ -31,21 +31,22 @@ where
 }
 
 pub(in crate::engine) const SAVEPOINT: &str = "meter_sync_digest";
-/// Settings that make the server group rows by hashing instead of sorting. If the planner takes the expression of a
-/// unique column for unique, it would sort, which costs more than all the hashing. The memory is enough for the largest
+/// Settings that make the server group rows by hashing instead of sorting. Without them, the planner may expect one
+/// group for each row and choose to sort, which costs more than all the hashing. The memory is enough for the largest
 /// number of buckets.
 pub(in crate::engine) const GROUP_BY_HASH: &str =
     "set local enable_sort = off; set local work_mem = '16MB'";
 /// Lets the planner sort again after [`GROUP_BY_HASH`].
 pub(in crate::engine) const DEFAULT_GROUPING: &str = "set local enable_sort to default";
 
-/// Returns `None`, after a rollback to the savepoint, for errors that a digest can meet but reading the rows cannot.
-/// Other errors are returned.
+/// Turns the errors that can stop a digest, but not a plain read of the rows, into `None`, and rolls back to the
+/// savepoint. Other errors are returned.
 ///
 /// The errors that become `None` are:
 /// - a value that cannot be converted, such as a text that is no number where the local column is numeric;
 /// - a function that an older server does not have;
-/// - a statement over its time limit, which is shorter than that of a COPY (a COPY may take as long as a run).
+/// - a cancelled statement, usually because of its time limit, which is shorter than that of a COPY (a COPY may take
+///   as long as a run).
 pub(in crate::engine) async fn none_if_not_computable<S: Side, T>(
     tx: &Tx<'_, S>,
     answered: Result<T, DbError>,
@@ -64,8 +65,8 @@ pub(in crate::engine) fn is_not_computable(error: &DbError) -> bool {
     error.is_about_a_row() || error.is_too_much_to_compute()
 }
 
-/// Runs `work` with [`GROUP_BY_HASH`]. For the errors that [`none_if_not_computable`] lists, undoes the work and returns
-/// `None`. The setting is sent together with the savepoint, so that it takes no round trip of its own.
+/// Runs `work` with [`GROUP_BY_HASH`]. For the errors that [`none_if_not_computable`] lists, undoes the work and
+/// returns `None`. The settings are sent together with the savepoint, so that they take no round trip of their own.
 pub(in crate::engine) fn grouped_by_hash<S: Side, T>(
     tx: &Tx<'_, S>,
     work: impl Future<Output = Result<T, DbError>>,
@@ -118,7 +119,8 @@ pub(super) struct SumQuery {
     pub(super) bucket: String,
     /// The hash of a row.
     pub(super) hash: String,
-    /// An expression that is mixed into the sum of bucket `b.n` to cover its number of rows, `b.rows`.
+    /// An expression over the bucket's number `b.n` and its number of rows `b.rows`. It is mixed into the bucket's
+    /// sum, so that the sum also depends on how many rows there are.
     pub(super) number: String,
     /// The rows, as SQL for `from`, with their filter.
     pub(super) rows: String,
@@ -134,15 +136,15 @@ pub(super) struct SumCursor<'t, 'c, S> {
     passed: usize,
 }
 
-/// The position of the sums among the columns of the cursor.
+/// The position, from 0, of the column with the sums in a row of the cursor.
 const SUMS: usize = 3;
 
 /// How many chunks are fetched in one request. Their sums take 200 kilobytes of text.
 pub(super) const CHUNKS_AT_A_TIME: usize = 128;
 
 impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
-    /// Sums the rows by bucket and opens a cursor over the sums. Returns `None`, with no cursor open, for the errors
-    /// that [`none_if_not_computable`] lists.
+    /// Sums the rows by bucket, opens a cursor over the sums and fetches the total. Returns `None`, with no cursor
+    /// open, for the errors that [`none_if_not_computable`] lists, or if the total cannot be read.
     pub(super) async fn open(
         tx: &'t Tx<'c, S>,
         summed: &SumQuery,

@@ -53,7 +53,7 @@ pub(super) async fn remember(run: &RunContext<'_>) -> Result<(), DbError> {
     tombstones::update(run.local, run.job.tenant, table, &back, &gone).await
 }
 
-/// SQL: the hash of a local row's key, which is stored as its tombstone. It is the same in every run.
+/// SQL: the hash of a local row's key, which is stored as its tombstone. It uses the same seed in every run.
 pub(in crate::engine) fn key_hash(relations: &Relations) -> String {
     let hasher = Hasher {
         seed: 0,

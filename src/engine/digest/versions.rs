@@ -1,4 +1,4 @@
-//! Tells from row versions whether rows have changed since both sides were last found equal.
+//! Finds out from row versions whether rows have changed since both sides were last found equal.
 //!
 //! Postgres never changes a row in place: an update writes a new version at another place (`ctid`), under the
 //! transaction that made it (`xmin`) (<https://www.postgresql.org/docs/current/ddl-system-columns.html>). As long as a
@@ -11,7 +11,7 @@
 //! (<https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT>). A version that is visible now
 //! and was made by an older transaction than the watermark was also visible to the last run. The newest transaction in
 //! that snapshot would not do as a watermark: it would miss the rows of older transactions that committed later.
-//! Versions do not show which rows were deleted. A comparison of keys does.
+//! Versions do not show which rows were deleted. A comparison of keys shows it.
 //!
 //! In the following cases versions prove nothing, so contents are compared instead:
 //! - after a restart, a crash, a restore or a failover, each of which starts a server or its processes anew;
@@ -35,7 +35,7 @@ use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKe
 
 /// The row versions of both sides, read before anything was compared.
 #[derive(Debug)]
-pub(in crate::engine) struct VersionsSnapshot<'s> {
+pub(in crate::engine) struct VersionsOfBothSides<'s> {
     /// Identifies the table files, settings and columns. Versions are comparable only as long as these stay the same.
     basis: &'s str,
     now: Watermark,
@@ -50,14 +50,15 @@ pub(in crate::engine) struct VersionsSnapshot<'s> {
 pub(super) enum VersionVerdict {
     /// Nothing has changed on either side. Holds the number of remote meters.
     Same(i64),
-    /// The local table is unchanged. The remote has versions that are new since this transaction.
+    /// The local table is unchanged, but the remote has changed. New remote versions were made by this transaction or
+    /// a later one.
     Since(i64),
 }
 
 /// Transaction IDs wrap around at 2^32, so only IDs closer together than this can be ordered.
 const FARTHEST: i64 = 1 << 31;
 
-impl<'s> VersionsSnapshot<'s> {
+impl<'s> VersionsOfBothSides<'s> {
     /// Reads the versions of both sides. Returns `None` if versions prove nothing for these relations or cannot be
     /// read.
     pub(in crate::engine) async fn read(
@@ -101,8 +102,8 @@ impl<'s> VersionsSnapshot<'s> {
         self.now.totals.local.0
     }
 
-    /// Compares the versions with the watermark of the last run. Returns `None` if there is no watermark, if it is too
-    /// old, or if the local table has changed.
+    /// Compares the versions with the watermark of the last run. Returns `None` if there is no watermark, if the
+    /// local table has changed, or if the remote has changed and the watermark is too old.
     pub(super) fn tell(&self) -> Option<VersionVerdict> {
         let known = self.known.as_ref()?;
         if known.totals == self.now.totals {
@@ -148,14 +149,15 @@ impl<'s> VersionsSnapshot<'s> {
         watermarks::keep(run.local, key, &self.now).await
     }
 
-    /// Stores the versions for the next run, after `loaded` rows were copied into an empty table. Stores nothing if the
-    /// table holds another number of rows.
+    /// Stores the versions for the next run, after `loaded` rows were inserted for a tenant that had no local rows.
+    /// Stores nothing if the tenant now has another number of local rows, because another session then wrote to the
+    /// table.
     pub(super) async fn remember_load(
         mut self,
         run: &RunContext<'_>,
         loaded: i64,
     ) -> Result<(), DbError> {
-        // If the numbers differ, somebody else wrote or deleted rows meanwhile.
+        // If the numbers differ, another session wrote or deleted rows meanwhile.
         let here = total(
             run.local,
             "l",
@@ -237,9 +239,9 @@ pub(in crate::engine) fn row_version(row: &str) -> String {
     version(&format!("{row}.ctid"), &format!("{row}.xmin"))
 }
 
-/// A `bigint` expression: the hash of a place and a transaction. The transaction enters as its distance from the
-/// first one (3), because the result of `age` changes with each new transaction. All names have their schema, because a
-/// sweep reads versions by the role's own search path, too.
+/// A `bigint` expression: the hash of a place (`ctid`) and a transaction (`xmin`). The transaction enters as its
+/// distance from the first one (3), because the result of `age` changes with each new transaction. All names have
+/// their schema, because a sweep also reads versions under the role's own search path.
 fn version(place: &str, transaction: &str) -> String {
     format!(
         "pg_catalog.hashtidextended({place}, ((select pg_catalog.age('3'::pg_catalog.xid)::bigint) operator(pg_catalog.-) \
@@ -247,8 +249,9 @@ fn version(place: &str, transaction: &str) -> String {
     )
 }
 
-/// An SQL condition: the version of the remote row `r` may be newer than the transaction `since`. It also holds for
-/// some very old versions, because transaction IDs wrap around. Comparing these rows, too, does no harm.
+/// An SQL condition: the version of the remote row `r` may be from the transaction `since` or a later one. The
+/// condition also holds for some very old versions, because transaction IDs wrap around. Comparing these rows, too,
+/// does no harm.
 pub(super) fn is_new(since: i64) -> String {
     let number = since & 0xffff_ffff;
     format!("pg_catalog.age(r.xmin) <= (select pg_catalog.age('{number}'::xid))")

@@ -1,16 +1,16 @@
 //! Detects drift: changes that the remote made to columns that were synced before.
 //!
 //! Each run compares the columns that it syncs with the columns that earlier runs knew. If the remote dropped a column,
-//! renamed it or gave it another type, the column stays known as it was, with its drift, until one of these settles the
-//! drift:
+//! renamed it or gave it another type, the column is recorded with its drift and keeps its earlier description, until
+//! one of these settles the drift:
 //!
 //! - The remote has the column back.
 //! - The local table follows: its column is dropped, renamed, or has the new type.
 //! - `METER_SYNC_COLUMNS` names the columns to sync, without this one.
-//! - The column's row is deleted from the table of known columns.
+//! - The column's row is deleted from `meter_sync_column`, the table of known columns.
 //!
 //! A change that the site makes to its own table or settings is not drift. If a column is no longer synced because of
-//! such a change, this is reported once.
+//! such a change, the run reports this once, unless `METER_SYNC_COLUMNS` leaves the column out.
 
 use crate::config::{Mapping, Source};
 use crate::db::catalog::Column;
@@ -52,7 +52,7 @@ impl ColumnReport {
     }
 }
 
-/// Compares the columns that a run syncs with the known ones.
+/// Compares the columns that a run syncs with the columns known from earlier runs.
 pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -> ColumnReport {
     let now = Now {
         relations,
@@ -95,7 +95,7 @@ enum Standing {
     Settled,
 }
 
-/// The relations and settings of this run, which the known columns are compared with.
+/// The relations and settings of this run. The known columns are compared with them.
 struct Now<'a> {
     relations: &'a Relations,
     mapping: &'a Mapping,
@@ -136,8 +136,9 @@ impl Now<'_> {
         }
     }
 
-    /// Returns the column with its drift if another remote column has its name now, and the old column exists under
-    /// another name. Returns `None` otherwise.
+    /// Returns the column with its drift if another remote column now has its name, and the old remote column exists
+    /// under another name. Returns `None` otherwise, and always if the columns come from a query or from another table
+    /// than before.
     fn replaced(&self, known: &KnownColumn, now: &KnownColumn) -> Option<KnownColumn> {
         let all_columns = &self.relations.all_columns;
         let is_same_source = known.source == now.source
@@ -218,7 +219,7 @@ impl Now<'_> {
     }
 
     /// A remote text in a form that the local database can store: characters outside ASCII are escaped, unless the
-    /// database stores every character.
+    /// local database can store every Unicode character.
     fn storable(&self, text: &str) -> String {
         if self.is_unicode || text.is_ascii() {
             return text.to_owned();

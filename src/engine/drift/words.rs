@@ -1,4 +1,4 @@
-//! Puts drift into words: the warning of a run, and the statements and settings that settle it.
+//! Describes drift to people: the warning or failure of a run, and the statements and settings that settle the drift.
 
 use crate::db::quote;
 use crate::error::{ErrorCode, Failure};
@@ -7,7 +7,7 @@ use crate::model::TenantId;
 use super::{Drift, KnownColumn};
 use crate::engine::Relations;
 
-/// The most columns that one warning names. `meter-sync check` names all.
+/// The most columns that a warning or a failure names. `meter-sync check` names all.
 const NAMED: usize = 10;
 /// The most ways to settle the drift that the remedy of a failed run names.
 const IN_REMEDY: usize = 3;
@@ -103,7 +103,8 @@ pub fn failure(drifted: &[&KnownColumn], relations: &Relations) -> Failure {
     failure.with_remedy(remedy)
 }
 
-/// One way to settle the drift without losing data; `None` if the new type is not built into Postgres.
+/// One way to settle the drift that drops no column. `None` if the column has not drifted, or if its new type is not
+/// built into Postgres and it is not the active column.
 fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
     match column.drift.as_ref()? {
         Drift::Missing | Drift::Replaced(_) => Some(without(&[column], relations)),

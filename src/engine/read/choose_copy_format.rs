@@ -17,7 +17,7 @@ pub(in crate::engine) enum Format {
         /// `None`, rows are passed on as the remote wrote them.
         recoded: Option<String>,
     },
-    /// The binary format, which takes less work and more bytes.
+    /// The binary format, which takes less work than text, but more bytes.
     Binary,
 }
 
@@ -46,9 +46,9 @@ const ONE_FORM: &[&str] = &[
     "jsonb",
 ];
 
-/// The most bytes of `bytea` that a row may have in the text format, which doubles them. A server cannot write a row of
-/// 1 GiB: the COPY would fail. If a row has more bytes, a text that is no valid `bytea` is sent in their place, so that
-/// the local server rejects the row.
+/// The most bytes of `bytea` that a row may have in the text format, which doubles them. A server cannot write a row
+/// of 1 GiB: the COPY would fail. If a row has more bytes, [`NO_BYTES`] is sent in their place, a text that is no
+/// valid `bytea`, so that the local server rejects the row.
 const MOST_BYTES: u32 = 500_000_000;
 const NO_BYTES: &str = "'too many bytes to cross as text \\'::pg_catalog.text";
 
@@ -228,7 +228,7 @@ pub(in crate::engine) fn cast(
     ))
 }
 
-/// Makes an SQL condition on a value.
+/// A function that makes an SQL condition on a value.
 type Fits = fn(&str) -> String;
 
 /// If an assignment cast gives another value than reading the value's text, returns the type to cast to on the remote
@@ -272,7 +272,7 @@ fn between(value: &str, of: &str, [low, high]: [&str; 2]) -> String {
     )
 }
 
-/// SQL condition: whether the 8 bytes were made from a 6-byte address.
+/// SQL condition: whether a `macaddr8` was made from a 6-byte address, so that it converts back.
 fn is_macaddr(value: &str) -> String {
     format!(
         "pg_catalog.substr({value}::pg_catalog.text, 10, 5) operator(pg_catalog.=) 'ff:fe'::pg_catalog.text"

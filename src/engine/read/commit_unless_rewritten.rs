@@ -1,5 +1,5 @@
-//! Commits the remote transaction, unless a table was rewritten after its snapshot was taken and before it first read
-//! the table.
+//! Commits the remote transaction, unless a table was rewritten in the time between the transaction's snapshot and
+//! its first read of the table.
 //!
 //! Some tables cannot be locked before the snapshot is taken: those that a view, policy or function reads by itself,
 //! and those of which the role may read only some columns (see `relations::locks`). If such a table was truncated or
@@ -22,7 +22,7 @@ where l.pid operator(pg_catalog.=) pg_catalog.pg_backend_pid() and l.locktype op
        and c.relfilenode operator(pg_catalog.<>) pg_catalog.pg_relation_filenode(c.oid))
 limit 1";
 
-/// Commits the remote transaction. Fails if a table was rewritten.
+/// Commits the remote transaction. If a table was rewritten, returns [`SyncError::Rewritten`] instead.
 pub(in crate::engine) async fn commit_unless_rewritten(
     remote: Tx<'_, Remote>,
 ) -> Result<(), SyncError> {

@@ -1,6 +1,6 @@
-//! Converts the rows that a COPY did not take. Stages them as types that take any value, converts them set by set, and
-//! rejects the rows at fault. Each set is converted before more is read, so the read ends as soon as too many rows are
-//! at fault.
+//! Converts the rows that a COPY into the local types did not take. Stages them with types that take any value,
+//! converts them set by set, and rejects the rows at fault. Each set is converted before more is read, so the read
+//! ends as soon as too many rows are at fault.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::model::{Fields, Rejection, saturating_i64};
 
 use super::choose_copy_format::Format;
 use super::conversion_sql::values;
-use super::copy_into_local::{CopyTarget, copy_again};
+use super::copy_from_memory::{CopyTarget, copy_again};
 use super::long_rows::OversizedRow;
 use super::{misfit_values, recode_rows, split_copy_data};
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
@@ -38,7 +38,7 @@ pub(in crate::engine) struct ConversionReport {
 }
 
 impl UncopiedRows {
-    /// Starts without rows. `to` is the table into which the COPY was to write them.
+    /// Starts without rows. `to` is the table into which the COPY should write rows.
     pub(in crate::engine) fn new(to: CopyTarget, format: Format) -> Self {
         Self {
             to,
@@ -49,8 +49,8 @@ impl UncopiedRows {
         }
     }
 
-    /// Stages and converts the rows, and returns their number. A row that cannot be staged as text, for instance
-    /// because the local encoding cannot represent it, is rejected at once.
+    /// Stages and converts the rows, and returns their number, including rejected rows. A row that cannot be staged
+    /// as text, for instance because the local encoding cannot represent it, is rejected at once.
     pub(in crate::engine) async fn take(
         &mut self,
         run: &RunContext<'_>,
@@ -124,8 +124,8 @@ impl UncopiedRows {
         Ok(saturating_i64(long.len()))
     }
 
-    /// Records the key that was staged last as rejected, and deletes its row from the text table. Returns the key, and
-    /// whether a local row could have it.
+    /// Records the key in the row that was staged last as rejected, and deletes that row from the text table. Returns
+    /// the key, and whether a local row could have it.
     async fn named(&self, run: &RunContext<'_>) -> Result<(Fields, bool), DbError> {
         let n: i64 = run.local.query_one(LAST, &[]).await?.get(0);
         let named = set_aside(run, n).await?;
@@ -307,8 +307,8 @@ const INDEX: &str = "\
 create index if not exists meter_sync_text_n on pg_temp.meter_sync_text (n);
 analyze pg_temp.meter_sync_text (n)";
 
-/// Records the key of a rejected row, so that its meter does not count as missing on the remote. Returns the key,
-/// and whether a local row could have it.
+/// Records the key of a rejected row of the text table, so that its meter does not count as missing on the remote.
+/// `row` is the number of the row. Returns the key, and whether a local row could have it.
 async fn set_aside(run: &RunContext<'_>, row: i64) -> Result<(Fields, bool), DbError> {
     let RunContext {
         local, relations, ..

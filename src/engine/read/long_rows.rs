@@ -10,8 +10,8 @@ use crate::model::Fields;
 use super::choose_copy_format::{self, Format};
 use crate::engine::{Relations, RowSelection, RunContext};
 
-/// The length in bytes of the longest row that is read. A server cannot make a text of 1 GiB. The difference leaves
-/// room for short parts such as separators.
+/// The length in bytes of the longest row that is read. It is a little below 1 GiB, which a server cannot send, and
+/// so leaves room for short parts such as separators.
 const MOST_BYTES: i64 = 1_073_000_000;
 
 /// A remote row that is left out because it is too long.

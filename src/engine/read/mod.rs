@@ -1,7 +1,7 @@
 //! Reads the tenant's remote rows into a local staging table.
 //!
-//! The staging table has the types of the local columns. A value is decoded only once, by the local server, from the
-//! bytes that the remote wrote. Rows with a value that the local type does not take are rejected.
+//! The staging table has the types of the local columns. This process does not decode values: the local server reads
+//! the bytes that the remote wrote. Rows with a value that the local type does not take are rejected.
 
 use tokio_postgres::Row;
 
@@ -12,21 +12,21 @@ use super::relations::row_security::may_hide_rows;
 use super::{Job, RowSelection, RunContext, SyncError, select_local_rows};
 use choose_copy_format::Format;
 use convert_rows::ConversionReport;
-use copy_into_local::CopyTarget;
+use copy_from_memory::CopyTarget;
 
 pub(super) mod choose_copy_format;
 pub(super) mod commit_unless_rewritten;
 pub(super) mod conversion_sql;
 pub(super) mod convert_rows;
-pub(super) mod copy_into_local;
+pub(super) mod copy_from_memory;
 mod long_rows;
 mod misfit_values;
 mod recode_rows;
 pub(super) mod relay_rows;
 mod split_copy_data;
 
-/// The tenant's remote rows in the temporary table `meter_sync_stage`. The keys of rejected rows are in
-/// `meter_sync_aside`.
+/// The tenant's remote rows of the selection, in the temporary table `meter_sync_stage`. The temporary table
+/// `meter_sync_aside` has the keys of rejected rows, except those that no local row can have.
 #[derive(Debug)]
 pub(crate) struct StagedRows {
     /// How many rows the remote has for the tenant, including rows that were rejected or lie outside the selection.
@@ -37,7 +37,7 @@ pub(crate) struct StagedRows {
     pub(crate) unidentified: i64,
     /// Whether the local rows of the selection were selected into the temporary table of [`select_local_rows::select`].
     pub(crate) has_candidates: bool,
-    /// Whether the remote shows no row at all, and row security may be the reason.
+    /// Whether the remote shows no row of the tenant at all, and row security may be the reason.
     pub(crate) may_be_hidden: bool,
 }
 
@@ -73,8 +73,8 @@ pub(crate) async fn stage(
     })
 }
 
-/// Prepares staged rows for the plan: rejects those without a key, and refuses duplicate keys and other spellings of
-/// the tenant id.
+/// Prepares staged rows for the plan. Rejects rows without a key. Returns an error if a key is there twice, or if a
+/// tenant id is spelt so that the local table would not count the row as the tenant's.
 pub(super) async fn settle(
     run: &RunContext<'_>,
     rows: i64,
@@ -120,8 +120,8 @@ create temp table meter_sync_aside on commit drop as select {key} from {table} l
         .await
 }
 
-/// Returns an error if the local table would not count a staged row as the tenant's. A local type that compares by text
-/// may distinguish ids that are equal on the remote, such as `7` and `7.00`.
+/// Returns an error if the local table would not count a staged row as the tenant's. This happens if the local type
+/// compares by text, and so distinguishes ids that are equal on the remote, such as `7` and `7.00`.
 async fn refuse_other_spelling(run: &RunContext<'_>) -> Result<(), SyncError> {
     let RunContext { relations, job, .. } = *run;
     let tenant = &job.mapping.tenant_column;

@@ -17,15 +17,15 @@ use crate::model::saturating_i64;
 
 use super::choose_copy_format::Format;
 use super::convert_rows::UncopiedRows;
-use super::copy_into_local::{CopyTarget, PIECE_BYTES, copy_again, patiently};
+use super::copy_from_memory::{CopyTarget, PIECE_BYTES, copy_again, patiently};
 use super::{long_rows, recode_rows, split_copy_data};
 use crate::engine::{Observer, Relations, RowSelection, RunContext, SyncError};
 
 /// The result of a relay.
 pub(in crate::engine) struct RelayReport {
-    /// How many rows the remote has in the selection, including rows too long to send.
+    /// How many rows the remote has in the selection, including those in `left`.
     pub(in crate::engine) rows: i64,
-    /// The rows that the target did not take.
+    /// The rows that the target table did not take by COPY, including rows too long to send.
     pub(in crate::engine) left: UncopiedRows,
 }
 

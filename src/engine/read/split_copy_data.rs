@@ -9,7 +9,8 @@ use super::choose_copy_format::Format;
 const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// The tail of the binary format, after the rows.
 const TAIL: &[u8] = &[0xff, 0xff];
-/// Stands before a value that could not be converted to UTF-8 (see `recode_rows`). No text in UTF-8 contains this byte.
+/// Marks a value that could not be converted to UTF-8 (see `recode_rows`): it stands before the value. No text in
+/// UTF-8 contains this byte.
 pub(in crate::engine) const MARK: u8 = 0xff;
 /// The sizes in bytes, in the binary format, of the number of fields and of the length of a field.
 const COUNT: usize = 2;
@@ -141,7 +142,7 @@ pub(in crate::engine) fn lines(row: &[u8]) -> impl Iterator<Item = &[u8]> {
         .split(|byte| *byte == b'\t')
 }
 
-/// The value at a place as text; `None` for NULL. Bytes that are not UTF-8 are replaced.
+/// The value at a place as text, without [`MARK`]; `None` for NULL. Bytes that are not UTF-8 are replaced.
 pub(in crate::engine) fn shown(format: &Format, row: &Bytes, place: usize) -> Option<String> {
     let value = match format {
         Format::Text { .. } => lines(row).nth(place).filter(|value| value != b"\\N"),

@@ -13,8 +13,8 @@ const EXACT: &[&str] = &[
     "timestamp with time zone",
 ];
 
-/// Whether local keys of the column that compare equal are identical. If not, a local meter may match a remote key that
-/// is stored as another value and lies in another bucket.
+/// Whether two local values of the key column that compare equal are always stored identically. If not, the key of a
+/// local meter may be equal to a remote key that is spelt differently and therefore lies in another bucket.
 pub(in crate::engine) fn is_exact(there: &Column, here: &Column) -> bool {
     let type_ = here.base_type.as_str();
     // `varchar(n)` cuts off blanks beyond its length.
@@ -24,7 +24,8 @@ pub(in crate::engine) fn is_exact(there: &Column, here: &Column) -> bool {
         && (!is_limited || has_one_text(there, here))
 }
 
-/// Whether remote keys of the column that convert to the same local key also have the same text on the remote.
+/// Whether two remote values of the key column that convert to the same local value always have the same text on the
+/// remote, too.
 pub(in crate::engine) fn has_one_text(there: &Column, here: &Column) -> bool {
     let is_limited = here.exact_type != here.base_type;
     let is_lossy = match here.base_type.as_str() {

@@ -4,9 +4,9 @@
 //! the relations that it reads are taken from its plan, in an earlier transaction. A relation in the plan that the
 //! role may not read is behind a view, and is locked through a view that the role may read.
 //!
-//! A foreign table cannot be locked, and its own server takes a snapshot when the table is first read. Therefore one
-//! row of it is read in an earlier transaction. This read waits for any session that is rewriting the table on that
-//! server.
+//! A foreign table cannot be locked, and its own server takes a snapshot when the table is first read. Therefore, if
+//! the source reads foreign tables, one row of the source is read in an earlier transaction. This read waits for any
+//! session that is rewriting a foreign table on its own server.
 //!
 //! The local table is locked before its catalogs are read, so its columns stay the same until the end of the run.
 //! Triggers, rules and foreign keys can still be created until the lock for writing is taken, so the run looks for them
@@ -71,15 +71,16 @@ pub(in crate::engine) async fn hold_local_table(
     }
 }
 
-/// Sets the limit on waits for locks, for a transaction that locks many tables. It is shorter than the time after which the
-/// server looks for deadlocks (`deadlock_timeout`), so that no program that locks the same tables in another order is ended
-/// because of us.
+/// Limits how long a transaction that locks many tables waits for a lock. The limit is shorter than the time after
+/// which the server looks for deadlocks (`deadlock_timeout`). So the server never aborts another program that locks
+/// the same tables in another order.
 const SHORT_WAIT: &str = "\
 -- wait briefly for locks
 set local lock_timeout = '250ms'";
 
-/// Locks local tables as [`hold_local_table`] does, in one statement. From then on the transaction waits only briefly for
-/// locks. Fails if one of the tables is missing or is locked by another session.
+/// Locks local tables as [`hold_local_table`] does, in one statement. From then on, the transaction waits only
+/// briefly for locks. Fails if one of the tables is missing, or if another session holds a conflicting lock for
+/// longer than that.
 pub(in crate::engine) async fn hold_local_tables(
     local: &Tx<'_, Local>,
     names: &[String],
@@ -95,9 +96,9 @@ pub(in crate::engine) async fn hold_local_tables(
     }
 }
 
-/// Takes the lock for writing to the local table, so that nobody can create triggers, rules or foreign keys on it until
-/// the transaction ends. Returns whether the table stores rows as they are written. If this was false when its catalogs
-/// were read, returns `false` without a lock. The lock needs no rights beyond those for writing.
+/// Takes the lock for writing to the local table, so that nobody can create triggers, rules or foreign keys on it
+/// until the transaction ends. Then returns whether the table stores rows as they are written. If `relations` already
+/// says that it does not, returns `false` and takes no lock. The lock needs no rights beyond those for writing.
 pub(in crate::engine) async fn stores_rows_unchanged(
     local: &Tx<'_, Local>,
     relations: &Relations,
@@ -117,8 +118,8 @@ pub(in crate::engine) async fn stores_rows_unchanged(
     Ok(keeps)
 }
 
-/// Returns the relations with `stores_rows_unchanged` as it stays for the rest of the run. In a dry run, takes no lock
-/// and leaves the value as it is.
+/// Locks the local table for writing, and returns the relations with `stores_rows_unchanged` determined again under
+/// this lock. A dry run takes no lock and keeps the value.
 pub(in crate::engine) async fn hold_to_write(
     local: &Tx<'_, Local>,
     relations: &Relations,
@@ -134,8 +135,8 @@ pub(in crate::engine) async fn hold_to_write(
     })
 }
 
-/// Returns the relations to lock for a query, from its plan. Expects the search path of the role to be set, and
-/// leaves the pinned path.
+/// Returns the relations to lock for a query, from its plan. Call this with the role's own search path. Afterwards
+/// the search path is pinned.
 async fn named(tx: &Tx<'_, Remote>, query: &str) -> Result<Vec<String>, DbError> {
     let explained = tx
         .simple(&format!(

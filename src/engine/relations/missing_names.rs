@@ -19,7 +19,7 @@ pub(in crate::engine) async fn remote_source(
     }
 }
 
-/// The error for a table or view that the role does not find by this name, because it may not use the schema or because
+/// Makes the error for a table or view that the role does not find by this name. The role may not use the schema, or
 /// there is no such table.
 pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncError, DbError> {
     let path = tx.role_path();
@@ -62,8 +62,9 @@ async fn there<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<String, DbError> {
 const MOST_READ: i64 = 1_000;
 const MOST_SHOWN: usize = 5;
 
-/// The error for a column that a table or query lacks. `what` names the table or query in the message, and `columns`
-/// are the columns that it has. The message suggests the most similar column name.
+/// Makes the error for a column that a table or query lacks. In the message, `what` names the table or query, and
+/// `role` says what the column is for. `columns` are the existing columns, of which the message suggests the one with
+/// the most similar name.
 pub(in crate::engine) fn lacks(
     side: fn(String) -> SyncError,
     what: &str,
@@ -87,8 +88,8 @@ pub(in crate::engine) fn made_there(table: &str, column: &str) -> SyncError {
     ))
 }
 
-/// Looks for the table in schemas that the role may not use. Postgres itself looks up a name without a schema only in
-/// those schemas of the search path that the role may use.
+/// Looks for the table in schemas that the role may not use. This is needed because Postgres looks up a name without
+/// a schema only in those schemas of the search path that the role may use.
 const HIDDEN: &str = "\
 -- look for the table in schemas that we may not use
 with said as (

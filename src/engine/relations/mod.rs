@@ -42,14 +42,16 @@ pub struct Relations {
     pub local_oid: u32,
     /// Unique indexes, exclusion constraints and foreign keys of the local table; empty until looked up.
     pub constraints: RowConstraints,
-    /// Whether rows can be copied straight into the local table: it is plain, and no key column can be NULL.
+    /// Whether rows can be copied straight into the local table: it is plain ([`Relation::is_plain`]), and no key
+    /// column can be NULL.
     pub takes_copies: bool,
-    /// Whether local keys that compare equal are identical (`exact_key_types::is_exact`).
+    /// Whether two local keys that compare equal are always stored identically (`exact_key_types::is_exact`).
     pub has_exact_key: bool,
-    /// Whether remote keys that convert to one local key have one text on the remote (`exact_key_types::has_one_text`).
+    /// Whether two remote keys that convert to the same local key always have the same text on the remote, too
+    /// (`exact_key_types::has_one_text`).
     pub has_one_text_a_key: bool,
-    /// Whether the local table stores rows as they are written: it has no triggers, rules, row security or foreign keys
-    /// that act on updates.
+    /// Whether the local table stores rows as they are written: it has no triggers, rules or row security, and no
+    /// foreign keys that act on updates.
     pub stores_rows_unchanged: bool,
     /// See [`Relation::has_foreign_keys_acting_on_update`].
     pub has_foreign_keys_acting_on_update: bool,
@@ -131,8 +133,9 @@ impl Relations {
     }
 }
 
-/// Finds the relations and the local table, and takes no lock on the table. `mark` is used to find out whether both
-/// transactions are in one database.
+/// Looks up the relations, and the local table by itself. Takes no lock on the table. Fails if the settings do not
+/// fit the tables, or if remote and local are the same table. To find that out, the local transaction takes an
+/// advisory lock whose number comes from `mark`.
 pub(crate) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -154,7 +157,8 @@ pub(crate) async fn look(
     Ok((relate(&there, &here, &unique, mapping)?, here))
 }
 
-/// Finds the columns and the key in what the catalogs hold about both sides.
+/// Builds the relations from what the catalogs say about both sides. Fails if a column or key that the sync needs is
+/// missing or not suited.
 pub(in crate::engine) fn relate(
     there: &RemoteSide,
     here: &Relation,
@@ -181,7 +185,7 @@ pub struct AllColumns {
     pub local: Vec<Column>,
 }
 
-/// The columns that the settings select from those of the tables.
+/// The columns that a sync needs, as the settings select them.
 struct Selected {
     columns: Vec<Column>,
     key: Vec<String>,

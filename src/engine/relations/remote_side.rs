@@ -7,8 +7,8 @@ use crate::engine::SyncError;
 
 use super::missing_names::{lacks, remote_source};
 
-/// The remote source. Its fields are as in [`Relation`](catalog::Relation), and `what` names the source in messages. A
-/// query has no `oid` and no `file`.
+/// The remote source. Fields that [`Relation`](catalog::Relation) has, too, mean the same. `from` is the source as
+/// SQL for use after `from`, and `what` names the source in messages. A query has no `oid` and no `file`.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::engine) struct RemoteSide {
     pub(in crate::engine) from: String,

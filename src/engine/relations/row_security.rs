@@ -1,10 +1,11 @@
-//! Finds out whether row security may hide remote rows from our role.
+//! Finds out whether row security may hide remote rows from the role that reads them.
 
 use crate::config::Source;
 use crate::db::{DbError, Remote, Tx, catalog, param};
 
-/// Returns whether row security may hide rows of a relation that the source reads, from our role or from the role with
-/// whose rights a view reads. If the source is a query, it must have been run or planned in this transaction before.
+/// Returns whether row security may hide rows of a relation that the source reads. They may be hidden from our role,
+/// or from the role with whose rights a view reads. If the source is a query, it must already have been run or
+/// planned in this transaction.
 pub(crate) async fn may_hide_rows(tx: &Tx<'_, Remote>, source: &Source) -> Result<bool, DbError> {
     tx.pin_path().await?;
     let found = match source {

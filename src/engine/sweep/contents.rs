@@ -1,7 +1,7 @@
-//! Compares what the rows of many tenants hold, where row versions prove nothing.
+//! Compares the contents of the rows of many tenants. Used if row versions prove nothing.
 //!
-//! The local statement reads the versions along with the contents, so that both are of one snapshot. Versions that were read
-//! earlier could be those of rows that a run has changed meanwhile.
+//! The local statement reads the versions along with the contents, so that both are of one snapshot. Versions that
+//! were read earlier might not belong to these contents, because a run may have changed the rows in between.
 
 use tokio_postgres::SimpleQueryRow;
 use uuid::Uuid;
@@ -20,10 +20,10 @@ use super::tenant_sum_cursor::{Sum, TenantSumCursor};
 use super::{array, versions};
 use crate::store::watermarks::VersionSum;
 
-/// What contents tell of one tenant.
+/// The result of comparing the contents of one tenant.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ContentsVerdict {
-    /// Whether both sides hold the same.
+    /// Whether both sides hold the same rows.
     pub(super) is_equal: bool,
     /// The versions of the local rows that were compared; `None` if they prove nothing.
     pub(super) local_versions: Option<VersionSum>,
@@ -106,8 +106,8 @@ pub(super) async fn look(
     }
 }
 
-/// The condition on local rows: they have a key, and are not inactive rows with a tombstone. No remote row can match a row
-/// that is left out. `tenant` is an SQL expression of the tenant's id.
+/// An SQL condition on local rows `l`: the row has a key, and is not an inactive row with a tombstone. No remote row
+/// can match a row for which the condition does not hold. `tenant` is an SQL expression of the tenant's id.
 pub(super) fn can_match(relations: &Relations, tenant: &str) -> String {
     format!(
         "{} and not (l.{} is not true and exists (
@@ -132,7 +132,8 @@ impl LocalSums {
     }
 }
 
-/// Sums the local rows, and their versions by the query `versions`. Returns `None` if that cannot be computed.
+/// Sums the local rows by tenant, and also their versions if a query for these, `versions`, is given. Returns `None`
+/// if the sums cannot be computed.
 async fn local_sums(
     local: &Tx<'_, Local>,
     summed: &SumQuery<'_>,

@@ -1,18 +1,19 @@
 //! Finds out which of many tenants need no run, with a few statements on each side.
 //!
-//! If row versions prove something (`versions`), their sums are compared with the watermarks. If they prove nothing,
-//! the contents of the rows are summed (`contents`) and compared with the other side. Tenants that are found equal get
-//! a watermark, so that versions are enough the next time.
+//! If row versions prove something (`versions`), their sums are compared with the watermarks. For tenants about which
+//! they prove nothing, the contents of the rows are summed (`contents`) and compared with the other side. If versions
+//! prove nothing about only a few tenants, these get runs instead, which cost less. Tenants whose contents are found
+//! equal get a watermark, so that versions are enough the next time.
 //!
 //! Versions are first summed over all tenants together, without grouping. Only if that sum differs, or if contents are
 //! summed, each server sums its rows by tenant, in one pass. The remote keeps its sums behind a cursor
 //! (`tenant_sum_cursor`). The sum over all tenants is fetched first. If it differs, the sums of groups of tenants are
 //! fetched, and then the sums of the tenants in the groups that differ. So almost nothing is sent if nothing changed.
 //!
-//! If each tenant has a local table of its own, `own_tables` does the same with the local tables read a number at a
-//! time.
+//! If each tenant has a local table of its own, `own_tables` does the same, but reads the local tables in batches.
 //!
-//! The sum over the rows of a tenant is the exclusive or of their hashes. It hides a change with a probability of 2^-64.
+//! The sum over the rows of a tenant is the exclusive or of their hashes. A change stays unseen with a probability of
+//! 2^-64.
 
 use uuid::Uuid;
 
@@ -25,7 +26,7 @@ use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
 pub use own_tables::{LocalFinding, OwnTables, TABLES_AT_ONCE};
 use tenant_sum_cursor::GROUP;
-use versions::Unproven;
+use versions::UnprovenTenant;
 
 mod contents;
 mod own_tables;
@@ -38,31 +39,33 @@ mod versions;
 pub struct SweptMirror<'a> {
     /// The settings of the mirror, with its tenant and local table.
     pub mapping: &'a Mapping,
-    /// The tenant's id, as the remote and the watermarks spell it.
+    /// The tenant's id, in the spelling of the remote and of the watermarks.
     pub tenant: &'a TenantId,
-    /// How our other tables name the mirror.
+    /// Identifies the mirror in the tables of schema `meter_sync`, except in those of watermarks and tombstones.
     pub key: MirrorKey,
 }
 
 /// The result of a sweep.
 #[derive(Clone, Debug)]
 pub struct SweepResult {
-    /// For each mirror, whether both sides are known to be equal, with the columns that the last run recorded.
+    /// For each mirror, whether it needs no run: both sides are known to be equal, and the synced columns are those
+    /// that the last run recorded.
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
-    /// The two tables. `is_equal` is about the columns that are synced.
+    /// The two tables and their synced columns, which `is_equal` is about.
     pub relations: Relations,
-    /// What [`SweepResult::remember`] stores: the tenants whose contents were found equal, and the versions of the rows that
-    /// were compared.
+    /// What [`SweepResult::remember`] stores: the tenants whose contents were found equal, and the versions of the
+    /// rows that were compared.
     proven: Vec<(TenantId, PerSide<VersionSum>)>,
     /// The oldest transaction that was running when the remote snapshot was taken. `None` if nothing has to be stored.
     horizon: Option<i64>,
 }
 
 impl SweepResult {
-    /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares versions. If that
-    /// fails, because a run holds the watermark of its tenant say, none is stored, and the next sweep compares contents again.
+    /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares versions.
+    /// If a watermark cannot be stored, for instance because a run has locked it, none is stored, and the next sweep
+    /// compares contents again. Returns an error only if the local transaction cannot go on.
     pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
         let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) else {
             return Ok(());
@@ -79,7 +82,7 @@ impl SweepResult {
     }
 }
 
-/// Stores watermarks of tenants whose contents were found equal. If that fails, none is stored.
+/// Stores watermarks of tenants whose contents were found equal. If one cannot be stored, stores none.
 async fn remember(
     local: &Tx<'_, Local>,
     watermarks: &[NewWatermark],
@@ -101,10 +104,10 @@ async fn remember(
     Ok(())
 }
 
-/// Finds the mirrors that need no run, because both sides are equal. All share the tables of `mapping`, whose own
-/// tenant does not matter.
+/// Finds the mirrors that need no run, because both sides are equal. All mirrors share the tables of `mapping`. The
+/// tenant in `mapping` does not matter.
 ///
-/// Runs are not kept out meanwhile. A tenant whose run ends during the sweep may look changed.
+/// Runs may take place at the same time. A tenant whose run ends during the sweep may look changed.
 pub async fn sweep(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -153,7 +156,7 @@ async fn look(
         is_equal: vec![false; tenants.len()],
         proven: Vec::new(),
     };
-    // A table without a tenant column holds the meters of one tenant. Only a run finds out of which.
+    // A table without a tenant column holds the meters of one tenant. Only a run finds out which tenant that is.
     let Some(column) = &relations.local_tenant else {
         return Ok(found);
     };
@@ -166,7 +169,7 @@ async fn look(
             }
             looked.unproven
         }
-        None => (0..tenants.len()).map(Unproven::unread).collect(),
+        None => (0..tenants.len()).map(UnprovenTenant::unread).collect(),
     };
     if !relations.is_remote_plain {
         remote.use_role_path().await?;
@@ -188,7 +191,7 @@ async fn look(
     Ok(found)
 }
 
-/// The tenants' ids as an SQL literal of an array of the type `of_type`.
+/// The tenants' ids as an SQL array literal. `of_type` is the type of its elements.
 fn array(tenants: &[TenantId], of_type: &str) -> String {
     let quoted = |id: &TenantId| id.as_str().replace('\\', r"\\").replace('"', r#"\""#);
     let ids: Vec<String> = tenants

@@ -1,5 +1,5 @@
-//! Finds the mirrors whose recorded columns agree with the columns of today, so that a run would record nothing new about
-//! them.
+//! Finds the mirrors whose columns are settled: the columns that the last run recorded agree with the current ones,
+//! so that a run would record nothing new about them.
 
 use super::SweptMirror;
 use crate::db::{DbError, Local, Tx};
@@ -7,9 +7,9 @@ use crate::engine::{Relations, drift};
 use crate::store::columns;
 use crate::store::unchanged_mirrors::MirrorKey;
 
-/// Tells of each mirror whether its recorded columns agree with its relations, which `relations` returns by the mirror's
-/// place. A mirror without relations or without recorded columns is not settled. Most mirrors have equal recorded columns,
-/// so few are read.
+/// Returns for each mirror whether its columns are settled. `relations` returns the relations of the mirror at a
+/// place in `mirrors`. A mirror without relations or without recorded columns is not settled. Most mirrors share the
+/// same recorded columns, which are read only once.
 pub(super) async fn of_mirrors<'r>(
     local: &Tx<'_, Local>,
     mirrors: &[SweptMirror<'_>],

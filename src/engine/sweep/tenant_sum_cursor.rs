@@ -1,4 +1,5 @@
-//! Reads the remote's sums by tenant through a cursor. Fetches single tenants only from groups whose sum differs.
+//! Reads the remote's sums by tenant through a cursor. Fetches the sums of single tenants only for groups of tenants
+//! whose sum differs from the expected one.
 
 use tokio_postgres::SimpleQueryRow;
 
@@ -9,14 +10,15 @@ use crate::engine::digest::sum_cursor::{GROUP_BY_HASH, SAVEPOINT, none_if_not_co
 /// How many tenants share a group.
 pub(super) const GROUP: usize = 32;
 
-/// The number of rows of a tenant, and the exclusive or of their hashes; or the sums of both numbers over a group of tenants.
+/// The number of rows of a tenant, and the exclusive or of their hashes. For a group of tenants, the sums of these
+/// numbers over its tenants (see [`add`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) rows: i64,
     pub(super) hashes: i64,
 }
 
-/// An open cursor over the remote's sums, from which the total was fetched.
+/// An open cursor over the remote's sums. The total over all tenants is already fetched.
 pub(super) struct TenantSumCursor<'t, 'c> {
     remote: &'t Tx<'c, Remote>,
     total: Sum,
@@ -124,8 +126,8 @@ fetch 1 from meter_sync_sweep"
     )
 }
 
-/// SQL that aggregates sums as [`add`] does. An exclusive or would hide a change that two tenants share because their ids
-/// are one value on the remote.
+/// SQL that aggregates sums as [`add`] does. If the ids of two tenants are the same value on the remote, both have
+/// the same rows, and an exclusive or over both would hide a change.
 fn added(sum: &str) -> String {
     format!(
         "((pg_catalog.sum(({sum} >> 32) & {HALF})::bigint & {HALF}) << 32) | (pg_catalog.sum({sum} & {HALF})::bigint & {HALF})"
@@ -135,14 +137,15 @@ fn added(sum: &str) -> String {
 /// The lower 32 bits of a number.
 const HALF: i64 = (1 << 32) - 1;
 
-/// Adds the upper and the lower 32 bits of two numbers apart, without a carry from one half to the other.
+/// Adds two numbers, but the upper and the lower 32 bits separately: each half wraps around, and nothing is carried
+/// over.
 fn add(a: i64, b: i64) -> i64 {
     let low = ((a & HALF) + (b & HALF)) & HALF;
     let high = (((a >> 32) & HALF) + ((b >> 32) & HALF)) & HALF;
     (high << 32) | low
 }
 
-/// The sum over these tenants. `None` if the sum of one of them is not known.
+/// The sum over these tenants. `None` if the sum of any of them is unknown.
 fn total(sums: &[Option<Sum>]) -> Option<Sum> {
     let mut total = Sum::default();
     for sum in sums {

@@ -1,11 +1,11 @@
 //! Compares the row versions of many tenants with their watermarks (see `digest::versions` for what versions prove).
 //!
 //! First, each server sums the versions of all tenants together. This needs no grouping and takes two thirds of the
-//! time. If both sums are those of all watermarks together, nothing has changed.
+//! time of sums by tenant. If both sums are those of all watermarks together, nothing has changed.
 //!
-//! Otherwise each server sums by tenant. The local server compares its sums with the watermarks itself. Those that agree
-//! give the sums that the remote should have. Of the other tenants, the remote's sums become watermarks if contents are then
-//! found equal.
+//! Otherwise each server sums by tenant. The local server compares its sums with the watermarks itself. If they agree
+//! for a tenant, the tenant's watermark tells the sum that the remote should have. For the other tenants, contents
+//! are compared. If these are equal, the sums of versions become the tenant's new watermark.
 
 use crate::db::catalog::Column;
 use crate::db::param::{self, Param};
@@ -19,23 +19,24 @@ use crate::store::watermarks::{self, PerSide, VersionSum};
 use super::array;
 use super::tenant_sum_cursor::{Sum, TenantSumCursor};
 
-/// What the versions tell about many tenants.
+/// What the row versions show about many tenants.
 pub(super) struct VersionsReport {
     /// For each tenant, whether both sides hold exactly the rows that they held when they were last found equal.
     pub(super) is_equal: Vec<bool>,
-    /// The tenants about which the versions tell nothing.
-    pub(super) unproven: Vec<Unproven>,
+    /// The tenants about which the versions prove nothing.
+    pub(super) unproven: Vec<UnprovenTenant>,
 }
 
-/// A tenant about which the versions tell nothing.
-pub(super) struct Unproven {
+/// A tenant about which the versions prove nothing: it has no watermark, or its local rows are not those of the
+/// watermark.
+pub(super) struct UnprovenTenant {
     /// The tenant's place among the tenants, from 0.
     pub(super) place: usize,
     /// The versions that the remote holds; `None` if they were not read.
     pub(super) remote_versions: Option<VersionSum>,
 }
 
-impl Unproven {
+impl UnprovenTenant {
     /// A tenant whose versions were not read.
     pub(super) fn unread(place: usize) -> Self {
         Self {
@@ -45,7 +46,8 @@ impl Unproven {
     }
 }
 
-/// Looks at the versions of both sides. Returns `None` if they prove nothing for these tables.
+/// Compares the versions of both sides with the watermarks. Returns `None` if versions prove nothing for these tables
+/// or cannot be summed.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -91,7 +93,7 @@ pub(super) async fn look(
     Ok(Some(told(&expected, &held)))
 }
 
-/// Compares what the remote holds with what is expected there.
+/// Compares the sums that the remote holds (`held`) with those that it should hold (`expected`).
 fn told(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
     let mut report = VersionsReport {
         is_equal: Vec::with_capacity(expected.len()),
@@ -100,7 +102,7 @@ fn told(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
     for (place, (expected, held)) in expected.iter().zip(held).enumerate() {
         report.is_equal.push(expected.is_some() && expected == held);
         if expected.is_none() {
-            report.unproven.push(Unproven {
+            report.unproven.push(UnprovenTenant {
                 place,
                 remote_versions: held.map(|held| (held.rows, held.hashes)),
             });
@@ -109,7 +111,7 @@ fn told(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
     report
 }
 
-/// Whether the versions of both sides add up to the sums of these watermarks, which are those of all tenants.
+/// Whether the versions of these tenants add up, on each side, to the sum of their watermarks.
 async fn are_all_unchanged(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -140,8 +142,8 @@ fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
     format!("{row}.{name} {} any ({ids})", column.equals)
 }
 
-/// SQL for the sums of versions by tenant (see [`TenantSumCursor::open`]). `ids` is an SQL expression of an array of texts. Rows are
-/// grouped before they meet the ids, which is faster than a join of all rows.
+/// SQL for the sums of versions by tenant (see [`TenantSumCursor::open`]). `ids` is an SQL expression of an array of
+/// texts. Rows are grouped before they are joined with the ids, which is faster than a join of all rows.
 pub(super) fn by_tenant(
     (from, row): (&str, &str),
     column: &Column,
@@ -161,9 +163,9 @@ pub(super) fn by_tenant(
     )
 }
 
-/// The versions that the remote should have of each tenant: those of the watermark if the local rows are as the watermark
-/// says, and `None` otherwise. Returns `None` if the local versions cannot be summed. `params` name the watermarks: the ids,
-/// the local table and the basis.
+/// The sum of versions that the remote should have for each tenant: that of the watermark if the local rows are as
+/// the watermark says, and `None` otherwise. Returns `None` if the local versions cannot be summed. `params` identify
+/// the watermarks: the tenants' ids, the local table and the basis.
 async fn expected(
     local: &Tx<'_, Local>,
     (relations, column): (&Relations, &Column),

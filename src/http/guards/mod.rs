@@ -1,9 +1,12 @@
-//! Checks every request before its handler is called: `Host`, `Origin`, announced length, and bearer token or cookie.
+//! Checks every request before its handler is called: `Host`, `Origin`, `Sec-Fetch-Site`, announced length, and bearer
+//! token or cookie.
 //!
 //! A browser adds its cookie to every request, even to one that another site caused. So a request that changes
 //! something must come from a page of this server in two cases: it is a form of the page, or it has a cookie or
-//! `Origin` but no bearer token. The caller's [`Token`] is added to the request's extensions. Endpoints such as MCP
-//! need it there, because their requests for reading and for triggering have the same path and method.
+//! `Origin` but no bearer token.
+//!
+//! The caller's [`Token`] is added to the request's extensions. The handlers of MCP need it, because requests that read
+//! and requests that trigger a sync have the same path and method.
 
 use std::sync::Arc;
 
@@ -37,11 +40,11 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 const MCP_PATHS: [&str; 2] = ["/mcp", "/messages"];
 /// The paths of the health checks. They need no token, because orchestrators have none.
 const OPEN_PATHS: [&str; 2] = [health::LIVE_PATH, health::READY_PATH];
-/// The folder of well-known paths (RFC 8615). Requests below it need no token: MCP clients look there for OAuth
-/// metadata.
+/// The folder of well-known paths (RFC 8615). Requests below it need no token, because MCP clients read the OAuth
+/// metadata there before they have one.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/";
 /// The folders whose routes limit their answers to the tenants that the token is valid for. The routes of MCP and of
-/// the page do so, too, but are not listed here.
+/// the page do so, too; `check_tenants` finds them by other lists.
 const SCOPED_FOLDERS: [&str; 2] = ["/api/v1/", "/api/local/"];
 /// The paths of MCP, where cookies are ignored. So no web page can call MCP with its user's cookie.
 const NO_COOKIE_PATHS: [&str; 3] = ["/mcp", "/messages", "/sse"];
@@ -103,7 +106,7 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
             let method = request.method().clone();
             request.extensions_mut().insert(token.clone());
             let response = next.run(request).await;
-            end_streams::end_with_token(&method, response, token, guards.tokens.clone())
+            end_streams_with_token::end_with_token(&method, response, token, guards.tokens.clone())
         }
         Err(RequestError::TokenMissing | RequestError::TokenUnknown)
             if guards.is_for_a_person(&request) =>
@@ -139,9 +142,10 @@ impl Guards {
         }
     }
 
-    /// Refuses a token that is limited to some tenants, on routes for which it is not valid.
+    /// Refuses a token that is limited to some tenants, on routes for which it is not valid. Signing out is always
+    /// allowed.
     ///
-    /// - If the process keeps one mirror, a token for another tenant is refused on all routes.
+    /// - If the process keeps one mirror, a token for another tenant is refused on all other routes.
     /// - If it keeps several, the token is refused on routes that do not limit their answers to its tenants.
     async fn check_tenants(&self, path: &str, token: &Token) -> Result<(), ProblemDetails> {
         if token.tenants.is_none() || path == self.pages.sign_out {
@@ -160,8 +164,8 @@ impl Guards {
         }
     }
 
-    /// Runs the checks that need no waiting, and returns the credentials of the request. An access token among them is
-    /// not verified yet.
+    /// Runs the checks that need no waiting, and returns the credentials of the request. If they are an access token,
+    /// it is not verified yet.
     fn screen(&self, request: &Request) -> Result<Credentials, RequestError> {
         self.check_host(request)?;
         self.check_origin(request.headers())?;
@@ -205,8 +209,8 @@ impl Guards {
     /// The response to a request that failed a check.
     fn refuse(&self, problem: RequestError, request: &Request) -> Response {
         let mut response = problem.into_response();
-        // An MCP client requests the scopes named in this header, and is shown the trigger tool only if its token has
-        // that scope.
+        // An MCP client requests the scopes that this header names. It sees the tool that starts a sync only if its
+        // token has the scope for triggering.
         let is_of_mcp = NO_COOKIE_PATHS.contains(&request.uri().path());
         let may_trigger = self.needs_trigger(request) || is_of_mcp && !self.read_only;
         let oauth = self.oauth.as_ref();
@@ -221,7 +225,7 @@ impl Guards {
         self.pages.is_for_a_person(request.method(), path, headers)
     }
 
-    /// Whether a browser may have sent the request without its user's intent. True for a form of the page, and for a
+    /// Whether a browser may have sent the request without its user's intent. `true` for the path of a form, and for a
     /// request with `Origin` or a cookie but no bearer token: a browser never adds a bearer token by itself.
     fn is_of_a_browser(&self, request: &Request) -> bool {
         let headers = request.headers();
@@ -317,7 +321,7 @@ fn check_length(headers: &HeaderMap) -> Result<(), RequestError> {
     }
 }
 
-/// Whether the request changes something, judged by its method. False on the paths of MCP, where the called tool
+/// Whether the request changes something, judged by its method. `false` on the paths of MCP, where the called tool
 /// decides.
 fn changes_something(request: &Request) -> bool {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
@@ -339,7 +343,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     values.next().is_none().then_some(value)
 }
 
-mod end_streams;
+mod end_streams_with_token;
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,8 @@ pub(crate) struct PagePaths {
     pub(crate) is_page: fn(&str) -> bool,
     /// Returns whether this path takes a form. Forms may be sent only from a page of this server.
     pub(crate) is_form: fn(&str) -> bool,
-    /// Returns whether the form of this path changes only what the viewer sees. A read-only token is enough for it.
+    /// Returns whether this path takes a form that changes only what the viewer sees. A read-only token is enough for
+    /// such a form.
     pub(crate) is_harmless_form: fn(&str) -> bool,
 }
 

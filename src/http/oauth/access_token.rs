@@ -34,10 +34,10 @@ const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
 const LEEWAY_SECONDS: u64 = 30;
 /// The longest access token in bytes. A token with many claims has about 2 kB.
 const MAX_BYTES: usize = 16 * 1024;
-/// How many characters of a caller's name are shown. The name of a token in the settings has the same limit.
+/// How many characters of a caller's name are kept. The name of a token in the settings has the same limit.
 const NAME_CHARS: usize = 64;
 
-/// The claims that this program reads after the library has checked the token. Because `iss` is a `String`, a token
+/// The claims that this program reads once `jsonwebtoken` has verified the token. Because `iss` is a `String`, a token
 /// with a list of issuers is refused.
 #[derive(Deserialize)]
 struct Claims {
@@ -124,7 +124,7 @@ fn end(exp: f64) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// Says why a token is invalid. The text is logged, so it contains nothing of the token.
+/// Says why a token is invalid. The text is logged, so it contains no part of the token.
 fn told(error: &Error) -> &'static str {
     let known = [
         (ErrorKind::ExpiredSignature, "The access token has expired."),

@@ -23,7 +23,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The longest document in bytes. A key set has a few kilobytes.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
 
-/// The reason why a document could not be fetched. The messages leave out the URL, because the settings have it.
+/// The reason why a document could not be fetched. The messages leave out the URL, because an operator finds it in the
+/// settings.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     /// The fetch took too long.
@@ -32,13 +33,13 @@ pub(super) enum FetchError {
     /// The connection or the TLS handshake failed: the host is unknown or refuses, or its certificate is not trusted.
     #[error("no connection: {0}")]
     Connect(#[from] std::io::Error),
-    /// TLS could not be set up on this side.
+    /// TLS could not be set up in this process.
     #[error("no TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// The URL has no host, or a host that no certificate can name.
     #[error("the address names no host")]
     NoHost,
-    /// The response is not HTTP, or ended too early.
+    /// The response is not HTTP, or the connection ended before the response was complete.
     #[error("the answer broke off or is no HTTP: {0}")]
     Http(#[from] hyper::Error),
     /// No request could be built from the URL.

@@ -3,6 +3,7 @@
 //! - A file is read again when it has changed.
 //! - A URL is fetched for the first token, when the keys are an hour old, and when a token names an unknown key.
 //!   Unknown keys cause at most one fetch a minute, so that strangers cannot make this server flood the key server.
+//! - Until the keys could be read once, another attempt is made at most every 3 s.
 //! - If the keys cannot be read again, the former keys stay valid, however old they are.
 //! - One fetch runs at a time, in a background task. Only requests whose key is missing wait for it.
 
@@ -23,10 +24,10 @@ use crate::shutdown::Shutdown;
 
 /// How old fetched keys may become before they are fetched again.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-/// The shortest time between two fetches that unknown keys cause, and before a fetch that failed is tried again.
-/// Applies while there are keys.
+/// The shortest time between two fetches that unknown keys cause, and between a failed fetch and the next attempt
+/// to replace old keys. Applies while the cache has keys.
 const PAUSE: Duration = Duration::from_secs(60);
-/// The shortest time between two attempts to read the keys while there are none. It is short, so that tokens are
+/// The shortest time between two attempts to read the keys while the cache has none. It is short, so that tokens are
 /// accepted soon after the keys become readable.
 const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(3);
 
@@ -53,21 +54,21 @@ struct Held {
     tried: Option<Instant>,
     /// When the keys were last read successfully.
     read: Option<Instant>,
-    /// When an unknown key last caused a fetch.
+    /// When a fetch was last begun because a token named an unknown key.
     looked_for: Option<Instant>,
 }
 
 /// Why there is no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MissingKey {
-    /// There are keys, but none for this token.
+    /// The cache has keys, but none for this token.
     Key,
     /// The keys could never be read.
     AllKeys,
 }
 
 impl KeyCache {
-    /// Reads the keys at once if they are in a file.
+    /// Creates the cache. If the keys are in a file, reads them at once; a URL is fetched when the first token arrives.
     pub(super) fn new(source: Jwks, shutdown: &Shutdown) -> Self {
         let mut held = Held::default();
         if let Jwks::File(path) = &source {
@@ -87,7 +88,7 @@ impl KeyCache {
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Result<Arc<Key>, MissingKey> {
-        // Subscribe before the look, so that the end of a fetch is not missed.
+        // Subscribe before reading the cache, so that the end of a fetch is not missed.
         let mut ended = self.0.ended.subscribe();
         let (found, is_fetching) = self.look(id, algorithm);
         if found.is_ok() || !is_fetching || ended.changed().await.is_err() {

@@ -86,7 +86,7 @@ impl Key {
             && self.algorithm.is_none_or(|only| only == algorithm)
     }
 
-    /// The key in the type of the `jsonwebtoken` crate.
+    /// Returns the key as a type of the `jsonwebtoken` crate.
     pub(super) fn public(&self) -> &DecodingKey {
         &self.public
     }

@@ -12,8 +12,8 @@ use super::{READ, TRIGGER};
 use crate::config::OAuth;
 use crate::http::request_error::RequestError;
 
-/// The path of the metadata of a resource without a path (section 3). For a resource with a path, that path is
-/// appended.
+/// The path of the metadata if the resource identifier is a URL without a path (RFC 9728, section 3). Otherwise, the
+/// path of that URL is appended.
 const PATH: &str = "/.well-known/oauth-protected-resource";
 /// The path where clients of the MCP endpoint look for the metadata, whatever the resource identifier is.
 const OF_MCP: &str = "/.well-known/oauth-protected-resource/mcp";
@@ -29,8 +29,8 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(settings: &OAuth) -> Rout
         .route(&format!("{PATH}/{{*resource}}"), answer)
 }
 
-/// Answers with the metadata; with 404 if the path is none of `places`. The router cannot compare the path, because a
-/// path from the settings may hold characters that have a meaning in a route.
+/// Answers with the metadata; with 404 if the path is not in `places`. The router cannot compare the paths itself,
+/// because a path from the settings may have characters such as `{`, which have a meaning in a route.
 fn answer(request: &Request, places: &BTreeSet<String>, document: Value) -> Response {
     match places.contains(request.uri().path()) {
         true => Json(document).into_response(),
@@ -48,7 +48,7 @@ fn document(settings: &OAuth) -> Value {
     })
 }
 
-/// The URL of a resource's metadata.
+/// Returns the URL of the metadata of a resource, from the resource identifier.
 pub(super) fn url(resource: &str) -> String {
     let (origin, path) = parts(resource);
     format!("{origin}{PATH}{path}")

@@ -43,8 +43,8 @@ impl OAuth {
         }
     }
 
-    /// The `WWW-Authenticate` header of a refused request (RFC 6750, section 3; RFC 9728, section 5.1). It names the
-    /// scopes that the request needs, and the URL of the metadata. `None` if no other token would help.
+    /// Returns the `WWW-Authenticate` header of a refused request (RFC 6750, section 3; RFC 9728, section 5.1). It
+    /// names the scopes to request, and the URL of the metadata. `None` if [`RequestError::challenge`] is `None`.
     pub(super) fn challenge(
         &self,
         problem: RequestError,
@@ -61,7 +61,7 @@ impl OAuth {
     }
 }
 
-/// The routes of the metadata; none if OAuth is not configured.
+/// The routes of the protected resource metadata; no routes if OAuth is not configured.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(
     settings: Option<&config::OAuth>,
 ) -> Router<S> {

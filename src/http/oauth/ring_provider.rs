@@ -11,7 +11,8 @@ use ring::signature::{
     UnparsedPublicKey,
 };
 
-/// The provider. The key utilities are left out: they make JWKs from private keys, and this process has none.
+/// The provider of cryptography for `jsonwebtoken`. The key utilities are left out: they make JWKs from private keys,
+/// and this process has none.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(new_error(ErrorKind::UnsupportedAlgorithm)),
     verifier_factory: verifier,
@@ -25,7 +26,7 @@ pub(super) fn install() {
     }
 }
 
-/// The way to verify a signature. RSA keys must have 2048 to 8192 bits.
+/// A signature scheme, with the parameters that `ring` needs to verify it. RSA keys must have 2048 to 8192 bits.
 #[derive(Clone, Copy)]
 enum Scheme {
     Rsa(&'static RsaParameters),

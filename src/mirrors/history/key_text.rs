@@ -59,5 +59,6 @@ impl KeyText {
     }
 }
 
-/// The longest text that is parsed, in bytes. The key of a meter is shorter, even percent-encoded.
+/// The longest text that is parsed, in bytes. A meter whose percent-encoded key is longer cannot be found by
+/// [`KeyText::parse`].
 const LONGEST: usize = 2048;

@@ -120,7 +120,8 @@ impl Mirror {
         }))
     }
 
-    /// Returns one run of the configured tenant and table; `None` if neither the log nor this process has this id.
+    /// Returns one run of the configured tenant and table; `None` if neither the log nor this process has a run with
+    /// this id.
     pub async fn run(&self, id: RunId) -> Result<Option<RunDetail>, Failure> {
         let read = async |tx: &Tx<'_, Local>| Ok::<_, Failure>(self.read_run(tx, id).await?);
         let logged = self.local()?.read(HISTORY, read).await?;
@@ -156,8 +157,8 @@ impl Mirror {
         }))
     }
 
-    /// Returns at most `limit` changes of a run whose numbers are above `after` (0 for the first page); none if the
-    /// log does not have the run.
+    /// Returns at most `limit` changes of a run: those with numbers above `after`, which is 0 for the first page.
+    /// Returns none if the log does not have the run.
     pub async fn changes(&self, id: RunId, limit: u32, after: i64) -> Result<ChangesPage, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let log = self.log(tx).await?;
@@ -181,7 +182,7 @@ impl Mirror {
         })
     }
 
-    /// Returns the part of the log for this mirror; `None` if there is no log yet.
+    /// Returns the table and tenant whose runs the log is searched for; `None` if there is no log yet.
     async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<KnownScope>, DbError> {
         Ok(match migrations::exist(tx).await? {
             true => Some(self.known_scope(tx).await?),
@@ -190,8 +191,9 @@ impl Mirror {
     }
 }
 
-/// Updates a run that had not ended when its log row was read. If the row still has no end and the run lock is free, marks
-/// the record as interrupted; the log row stays as it is.
+/// Updates the record of a run that had not ended when its log row was read. If the run lock is free, the run is no
+/// longer in progress, and the row is read again. If the row still has no end, the run's process has died: the record
+/// is marked as interrupted, and the log row stays as it is.
 async fn update(
     tx: &Tx<'_, Local>,
     known: &KnownScope,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::db::{Connection, DbError, Local, Tx};
 use crate::engine::drift::{ColumnReport, KnownColumns};
-use crate::engine::{OtherTenant, RowsToCompare, SyncError};
+use crate::engine::{RowsToCompare, SyncError, TableHolder};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
 
@@ -14,16 +14,16 @@ use super::report::{RunReport, SAMPLE};
 use super::requested_run::RequestedRun;
 use crate::mirrors::local_table::{self, LocalTable};
 use crate::mirrors::run_scope::RunScope;
-use crate::mirrors::{Requested, live_state, tenant};
+use crate::mirrors::{RequestOutcome, live_state, tenant};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::{changes, columns, log, migrations};
 
 /// The result of an attempt to start a run.
 pub(crate) enum StartResult<'c> {
     StartedRun(Box<StartedRun<'c>>),
-    Answered(Requested),
+    Answered(RequestOutcome),
     /// The tenant is not known. The run has failed, and is logged for this table.
-    NoTenant(Requested, LocalTable),
+    NoTenant(RequestOutcome, LocalTable),
 }
 
 /// A run that holds the lock of its scope and has its log row.
@@ -31,7 +31,7 @@ pub(crate) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
     pub(crate) tx: Tx<'c, Local>,
     pub(in crate::mirrors) scope: RunScope,
-    pub(crate) other_tenant: OtherTenant,
+    pub(crate) other_tenant: TableHolder,
     pub(crate) known_columns: KnownColumns,
     /// Set once the run has compared its columns with the known ones.
     pub(crate) column_report: OnceLock<ColumnReport>,
@@ -53,7 +53,7 @@ enum Door {
     /// Another process is starting a run or claiming a slot, or a run is just ending.
     Busy,
     Open,
-    Answered(Requested),
+    Answered(RequestOutcome),
 }
 
 /// The pause between two attempts to take the door lock. Starting a run takes some milliseconds.
@@ -65,8 +65,8 @@ const DOOR_ATTEMPTS: u32 = 400;
 const IDEMPOTENCY_HOURS: i64 = 24;
 
 impl RequestedRun<'_> {
-    /// Starts the run. Opens a connection for it once the run can begin, and puts the connection into `slot`. Fails if
-    /// the door lock stays taken for about 10 s.
+    /// Starts the run. Once the run can begin, opens a connection for it and stores the connection in `slot`, a
+    /// variable of the caller. Fails if the door lock stays taken for about 10 s.
     ///
     /// No connection is held between two attempts. Otherwise, behind a pooler with few connections, processes that
     /// each held one and waited for another would wait for each other.
@@ -117,7 +117,7 @@ impl RequestedRun<'_> {
         Ok(match log::running(tx, scope.log()).await? {
             Some(running) => {
                 let report = RunReport::already_running(&running, self.now());
-                Door::Answered(Requested::AlreadyRunning(Box::new(report)))
+                Door::Answered(RequestOutcome::AlreadyRunning(Box::new(report)))
             }
             None => Door::Busy,
         })
@@ -172,7 +172,7 @@ impl RequestedRun<'_> {
         tx: &Tx<'_, Local>,
         scope: &RunScope,
         is_running: bool,
-    ) -> Result<Option<Requested>, DbError> {
+    ) -> Result<Option<RequestOutcome>, DbError> {
         let Some(key) = &self.request.idempotency_key else {
             return Ok(None);
         };
@@ -191,11 +191,11 @@ impl RequestedRun<'_> {
         if record.outcome.is_none() {
             // If nobody holds the run lock, the process of that run has died, and the request starts a new run.
             let report = RunReport::already_running(&record, self.now());
-            return Ok(is_running.then(|| Requested::AlreadyRunning(Box::new(report))));
+            return Ok(is_running.then(|| RequestOutcome::AlreadyRunning(Box::new(report))));
         }
         let changes = changes::changes(tx, record.run_id, SAMPLE).await?;
         let report = RunReport::of(&record, changes, self.now());
-        Ok(Some(Requested::Finished(Box::new(report))))
+        Ok(Some(RequestOutcome::Finished(Box::new(report))))
     }
 
     async fn fail_without_tenant(
@@ -203,7 +203,7 @@ impl RequestedRun<'_> {
         tx: Tx<'_, Local>,
         table: &LocalTable,
         failure: Failure,
-    ) -> Result<Requested, DbError> {
+    ) -> Result<RequestOutcome, DbError> {
         // If the settings name an id that cannot be used, the run is logged under that id. Logged without an id, the
         // failure would be listed among the runs of every tenant of the table.
         let log = table.log(self.shared.mapping.tenant.as_ref());
@@ -220,7 +220,7 @@ impl RequestedRun<'_> {
     }
 
     /// Ends a run that failed before it was logged. Only this process knows about it.
-    pub(crate) fn never_began(&self, failure: Failure) -> Requested {
+    pub(crate) fn never_began(&self, failure: Failure) -> RequestOutcome {
         if failure.code == ErrorCode::LocalUnreachable {
             let local = live_state::connection(Some(failure.clone()), self.now());
             let live_state = &self.shared.live_state;
@@ -230,22 +230,22 @@ impl RequestedRun<'_> {
         self.ended_at_once(&end.record)
     }
 
-    fn ended_at_once(&self, record: &RunRecord) -> Requested {
+    fn ended_at_once(&self, record: &RunRecord) -> RequestOutcome {
         self.publish_ended(record);
         let report = RunReport::of(record, Vec::new(), self.now());
-        Requested::Finished(Box::new(report))
+        RequestOutcome::Finished(Box::new(report))
     }
 }
 
 /// Finds out whether another tenant's meters in the table prevent the run. A table without a tenant column is locked
 /// first, so the answer holds until the transaction ends.
-async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<OtherTenant, DbError> {
+async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<TableHolder, DbError> {
     if scope.table.tenant_type.is_some() {
-        return Ok(OtherTenant::Nobody);
+        return Ok(TableHolder::Nobody);
     }
     if !lock::try_table(tx, &scope.table).await? {
-        return Ok(OtherTenant::Running);
+        return Ok(TableHolder::Running);
     }
     let other = tenant::other(tx, &scope.table, &scope.tenant).await?;
-    Ok(other.map_or(OtherTenant::Nobody, OtherTenant::Tenant))
+    Ok(other.map_or(TableHolder::Nobody, TableHolder::Tenant))
 }

@@ -1,9 +1,9 @@
-//! Carries out one run: takes the lock, logs the start, syncs, and settles how the run ended.
+//! Carries out one run: takes the lock, logs the start, syncs, and settles (finds out and logs) how the run ended.
 //!
 //! The lock, the meters, the change rows and the run's outcome belong to one local transaction, so they take effect
 //! together. A failure is logged in the same transaction if that is still possible. Otherwise it is logged through a
 //! new connection, once the run lock shows that the old transaction has ended. Contents are compared only afterwards
-//! (`compare_contents`), so a comparison that fails undoes nothing.
+//! (`compare_after_run`), so a comparison that fails undoes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use super::requested_run::RequestedRun;
 use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::{self, LocalRun};
 use crate::mirrors::run_scope::RunScope;
-use crate::mirrors::{MirrorInner, Request, Requested, Ticket};
+use crate::mirrors::{MirrorInner, Request, RequestOutcome, Ticket};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::retention;
 
@@ -30,7 +30,7 @@ use crate::store::retention;
 pub(crate) async fn run(
     shared: &MirrorInner,
     request: &Request,
-    begun: oneshot::Sender<Requested>,
+    begun: oneshot::Sender<RequestOutcome>,
 ) {
     let limit = shared.process.config.limits.connect_timeout;
     let free = shared.process.runs.acquire();
@@ -54,7 +54,7 @@ pub(crate) async fn run(
 }
 
 /// Answers a request for which no connections are free, because runs of other tenants use them.
-fn answer_busy(shared: &MirrorInner, request: &Request, begun: oneshot::Sender<Requested>) {
+fn answer_busy(shared: &MirrorInner, request: &Request, begun: oneshot::Sender<RequestOutcome>) {
     let Some(local) = &shared.process.local else {
         return;
     };
@@ -94,7 +94,7 @@ impl EndedRun<'_> {
 pub(crate) async fn run_once<'a>(
     shared: &'a MirrorInner,
     request: &'a Request,
-    begun: oneshot::Sender<Requested>,
+    begun: oneshot::Sender<RequestOutcome>,
 ) -> Option<EndedRun<'a>> {
     let (Some(remote), Some(local)) = (&shared.process.remote, &shared.process.local) else {
         return None;
@@ -124,7 +124,7 @@ pub(crate) async fn run_once<'a>(
     let cancel = CancellationToken::new();
     context.publish_begun(&run, &ticket, &cancel);
     let _running = RunningGuard(shared, context.record.run_id);
-    drop(begun.send(Requested::Started(ticket)));
+    drop(begun.send(RequestOutcome::Started(ticket)));
     drop(starting);
     let scope = run.scope.clone();
     let settling = context.sync_and_settle(remote, run, (&observer, &cancel));
@@ -161,7 +161,7 @@ impl Drop for RunningGuard<'_> {
 }
 
 /// Answers a request that did not become a run. It is not an error if nobody waits for the answer any more.
-fn answer<T>(begun: oneshot::Sender<Requested>, requested: Requested) -> Option<T> {
+fn answer<T>(begun: oneshot::Sender<RequestOutcome>, requested: RequestOutcome) -> Option<T> {
     drop(begun.send(requested));
     None
 }

@@ -36,8 +36,9 @@ pub(crate) async fn try_door(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<boo
     is(tx, TRY_DOOR, &scope.text()).await
 }
 
-/// Takes the run lock of the scope until the transaction ends. Waits at most `lock_timeout`. If the caller holds the
-/// door, the lock is free. After a lost connection, the lock becomes free once the old transaction has ended.
+/// Takes the run lock of the scope until the transaction ends. Waits for the lock for at most `lock_timeout`. A caller
+/// that holds the door and has found the lock free need not wait. After a lost connection, the lock becomes free once
+/// the old transaction has ended.
 pub(crate) async fn take(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<(), DbError> {
     tx.execute(TAKE, &[param::text(scope.text().as_str())])
         .await
@@ -49,7 +50,7 @@ const TRY_TABLE: &str = "\
 select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))";
 
 /// Locks a table without a tenant column until the transaction ends. Returns `false` while a run for another tenant
-/// holds the lock. Only its holder may read from the log which tenant's meters the table holds.
+/// holds the lock. Only while the lock is held is it certain which tenant's meters the table holds.
 pub(crate) async fn try_table(tx: &Tx<'_, Local>, table: &LocalTable) -> Result<bool, DbError> {
     is(tx, TRY_TABLE, &table.name).await
 }
@@ -68,8 +69,8 @@ select exists (
 )"
 );
 
-/// Whether a run of the scope is in progress in any process. A log row without an end does not prove it, because a
-/// process that died leaves one, too.
+/// Whether a run of the scope is in progress in any process. A log row without an end does not prove that, because a
+/// process that died leaves such a row too.
 pub(crate) async fn is_held(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
     is(tx, IS_HELD, &scope.text()).await
 }

@@ -1,7 +1,7 @@
 //! One run from its request to its end: begin, execute, settle.
 
 mod begin;
-pub(super) mod compare_contents;
+pub(super) mod compare_after_run;
 pub(super) mod execute;
 pub(super) mod lock;
 pub(super) mod progress;

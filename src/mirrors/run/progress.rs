@@ -1,4 +1,4 @@
-//! Reports the progress of the runs of this process to those who follow them.
+//! Reports the progress of those runs of a mirror that are in progress in this process.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -27,8 +27,8 @@ pub struct RunProgress {
     pub elapsed_ms: i64,
 }
 
-/// Follows the runs of this process, one after the other. A slow reader sees only the latest progress, and may
-/// miss a whole run.
+/// Follows the runs of one mirror in this process, one after the other. A slow reader sees only the latest progress,
+/// and may miss a whole run.
 #[derive(Debug)]
 pub struct RunFollower {
     live_state: watch::Receiver<LiveState>,
@@ -37,7 +37,7 @@ pub struct RunFollower {
 }
 
 impl Mirror {
-    /// Follows the runs of this process, including one that is in progress already.
+    /// Follows the runs of this mirror in this process, including one that is in progress already.
     pub fn follow(&self) -> RunFollower {
         RunFollower {
             live_state: self.shared.live_state.subscribe(),

@@ -1,4 +1,4 @@
-//! Reads the columns that earlier runs recorded, for a check.
+//! Reads the columns that earlier runs recorded, for the check of the setup (`crate::check`).
 
 use crate::config::Mapping;
 use crate::db::{Local, Tx};
@@ -15,9 +15,9 @@ use crate::store::{columns, migrations};
 pub(crate) struct RecordedColumns {
     /// The recorded columns.
     pub(crate) known: KnownColumns,
-    /// The tenant's id as our tables spell it.
+    /// The tenant's id in its canonical spelling, which the tables of the schema `meter_sync` use.
     pub(crate) tenant: TenantId,
-    /// The full name of the local table as our tables spell it.
+    /// The full name of the local table, as in [`LocalTable::name`](local_table::LocalTable::name).
     pub(crate) local_table: String,
 }
 

@@ -12,7 +12,8 @@ use crate::store::log::RunRecord;
 /// Whether a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RunState {
+#[schemars(rename = "RunState")]
+pub enum RunStage {
     /// It has ended; `outcome` says how.
     Finished,
     /// It goes on; ask for the status to follow it.
@@ -32,7 +33,7 @@ pub struct RunReport {
     /// The run's id; with `already_running` the id of the run in progress.
     pub run_id: RunId,
     /// Whether it has ended.
-    pub state: RunState,
+    pub state: RunStage,
     /// How it ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -78,8 +79,8 @@ impl RunReport {
     /// Builds the report of a run from its record.
     pub(crate) fn of(record: &RunRecord, changes: Vec<Change>, now: DateTime<Utc>) -> Self {
         let state = match record.outcome {
-            Some(_) => RunState::Finished,
-            None => RunState::Running,
+            Some(_) => RunStage::Finished,
+            None => RunStage::Running,
         };
         let total = record.counts.changes_to_list(changes.len());
         Self {
@@ -111,7 +112,7 @@ impl RunReport {
     pub(crate) fn already_running(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let report = Self::of(record, Vec::new(), now);
         Self {
-            state: RunState::AlreadyRunning,
+            state: RunStage::AlreadyRunning,
             summary: format!(
                 "Nothing was started: run {} is in progress already.",
                 record.run_id
@@ -120,7 +121,7 @@ impl RunReport {
         }
     }
 
-    /// Builds the report of a run whose task ended without one.
+    /// Builds the report of a run whose task ended without a report, which only a bug causes.
     pub(crate) fn lost(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let message = "The run broke off without a report; the log tells how it ended.";
         let lost = RunRecord {

@@ -9,7 +9,7 @@ use crate::error::{ErrorCode, Failure};
 
 use super::execute;
 use super::report::RunReport;
-use crate::mirrors::{Mirror, Request, Requested};
+use crate::mirrors::{Mirror, Request, RequestOutcome};
 
 /// How long a single wait for a run lasts. Further waits follow until the run is over.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -23,8 +23,10 @@ impl Mirror {
         and_comparison: bool,
     ) -> Result<RunReport, Failure> {
         let mut ticket = match self.request(request).await? {
-            Requested::Started(ticket) => ticket,
-            Requested::AlreadyRunning(report) | Requested::Finished(report) => return Ok(*report),
+            RequestOutcome::Started(ticket) => ticket,
+            RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => {
+                return Ok(*report);
+            }
         };
         loop {
             let report = ticket.wait(LONGEST_WAIT).await;
@@ -39,14 +41,14 @@ impl Mirror {
     ///
     /// Fails with `CONFIG_MISSING` or `READ_ONLY` if this process starts no runs, and with `INTERNAL` if a bug ends
     /// the run's task.
-    pub async fn request(&self, request: Request) -> Result<Requested, Failure> {
+    pub async fn request(&self, request: Request) -> Result<RequestOutcome, Failure> {
         self.may_sync()?;
         // A request with an idempotency key may be answered with a run that has already ended, even if another run is
         // in progress.
         let running = self.shared.live_state.borrow().running_record();
         if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
             let report = RunReport::already_running(&running, self.now());
-            return Ok(Requested::AlreadyRunning(Box::new(report)));
+            return Ok(RequestOutcome::AlreadyRunning(Box::new(report)));
         }
         let (begun, answer) = oneshot::channel();
         let shared = Arc::clone(&self.shared);

@@ -1,9 +1,9 @@
 //! Keeps the metrics of runs.
 //!
 //! The counters and the histogram are updated when a run ends in this process. Without a recorder, as in a single
-//! command or in MCP over stdio, they cost nothing. Figures that can be read at any time have no counters: a scrape
-//! reads them (`mirrors::scrape_metrics`). Each label has a fixed set of values, and never contains text from a user or a
-//! database.
+//! command or in MCP over stdio, they cost nothing. Figures that can be read at any time, such as the usage of a pool,
+//! have no counter: a scrape reads them (`mirrors::scrape_metrics`). Each label has a fixed set of values, and never
+//! contains text from a user or a database.
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
@@ -17,7 +17,7 @@ const REJECTED: &str = "meter_sync_rejected_total";
 const REMOTE_BYTES: &str = "meter_sync_remote_bytes_total";
 /// The name of the histogram of run durations.
 pub const DURATION: &str = "meter_sync_run_duration_seconds";
-/// The upper bounds of the buckets of [`DURATION`], in seconds. A run that finds nothing takes some ten
+/// The upper bounds of the buckets of [`DURATION`], in seconds. A run that finds no change takes some ten
 /// milliseconds. No run takes longer than `METER_SYNC_RUN_TIMEOUT`, which is 15 minutes by default.
 pub const DURATION_BUCKETS: [f64; 14] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 450.0, 900.0,
@@ -76,8 +76,8 @@ pub(crate) fn ended(record: &RunRecord) {
     count(&changed, record.remote_bytes);
 }
 
-/// Counts bytes that a sweep, or the comparison of contents after a run, has read from the remote. Those of a run are
-/// counted when it ends.
+/// Counts bytes that a sweep, or the comparison of contents after a run, has read from the remote. The bytes that a run
+/// itself reads are counted by [`ended`].
 pub(crate) fn read(remote_bytes: i64) {
     counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
 }

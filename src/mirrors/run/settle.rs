@@ -43,7 +43,7 @@ impl SettledRun {
         }
     }
 
-    /// Describes the end of a run whose transaction was rolled back, so that what it held back was not stored.
+    /// Describes the end of a run whose transaction was rolled back, so that the set of meters that it held back was not stored.
     fn rolled_back(end: RunEnd) -> Self {
         Self {
             held_back: None,
@@ -78,7 +78,7 @@ impl UnloggedEnd {
     }
 }
 
-/// How often to try to log the end of a run whose connection was lost. The server releases the lock of a
+/// How many times to try to log the end of a run whose connection was lost. The server releases the lock of a
 /// machine that vanished within 7 s (see [`Connection::begin`](crate::db::Connection::begin)).
 const SETTLE_ATTEMPTS: usize = 4;
 /// The pause after each attempt.
@@ -238,7 +238,7 @@ impl RequestedRun<'_> {
         SettledRun::rolled_back(end)
     }
 
-    /// Returns how the run ended if it was committed. Otherwise logs `end`.
+    /// Returns how the run ended if it was committed. Otherwise logs `end`, and returns `None`.
     async fn try_settle_anew(
         &self,
         scope: &RunScope,

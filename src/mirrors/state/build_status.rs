@@ -19,7 +19,7 @@ use crate::mirrors::{Mirror, clock_warnings};
 use crate::store::log::LogKey;
 use crate::store::{changes, log, migrations, rejected};
 
-/// What the local database answered; the inner failure if the log does not have the run that was asked for.
+/// What the local database answered: the state, or a failure if the log does not have the run that the query names.
 type Asked = Result<StoredState, Failure>;
 
 impl Mirror {

@@ -13,8 +13,8 @@ use crate::mirrors::status_parts::MeterCounts;
 use crate::mirrors::stored_state::StoredState;
 
 impl Mirror {
-    /// Counts the meters of the scope, unless the last count may be reported. If they cannot be counted now, says why in
-    /// the warnings of `found`.
+    /// Sets `found.meters` to the count of the scope's meters, or to the last count if that may still be reported. If
+    /// the table or its active column does not exist, or the meters are still being counted, adds a warning instead.
     pub(super) async fn count_meters(
         &self,
         tx: &Tx<'_, Local>,

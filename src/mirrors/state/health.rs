@@ -67,7 +67,8 @@ pub(crate) struct HealthInputs<'a> {
     pub(crate) is_interrupted: bool,
     /// How the last run ended, dry runs excluded; `None` before the first.
     pub(crate) last_outcome: Option<Outcome>,
-    /// When both sides were last known to be equal: after a run, or when a sweep found the mirror unchanged.
+    /// When both sides were last known to be equal: after a run, or when a sweep found the mirror unchanged. If no such
+    /// time is known, the start of the last run.
     pub(crate) synced_at: Option<DateTime<Utc>>,
     /// The slots that should have been served by now.
     pub(crate) slots: &'a RecentSlots,

@@ -1,8 +1,8 @@
 //! Reads the state of one mirror from the local database, and publishes it to all callers who wait for it.
 //!
-//! The state is read again only if something may have been committed since the last read, which a
-//! [`CommitMarker`](crate::db::CommitMarker) shows. While nothing is committed, a client that asks every second costs
-//! one short statement for each answer, and so do a thousand clients that ask at once.
+//! A state is reused for up to 10 s while nothing is committed, which a [`CommitMarker`](crate::db::CommitMarker)
+//! shows. A client that asks every second then costs one short statement for most answers, and so do a thousand clients
+//! that ask at once. A state that can change without a commit is not reused (see [`StoredState::lasts`]).
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use crate::mirrors::history::meter_report::MeterReport;
 use crate::mirrors::history::meter_search::MeterMatch;
 use crate::mirrors::status_parts::{Connections, MeterCounts, RunningStatus, TenantStatus};
 use crate::model::{Change, ChangeCursor, HeldDeactivations, Rejection, RunId};
-use crate::store::changes::ChangesSince;
+use crate::store::changes::ChangesSinceReport;
 pub use crate::store::log::RunRecord;
 
 /// The parameters of a request for the status.
@@ -39,8 +39,8 @@ impl Default for StatusQuery {
 }
 
 impl StatusQuery {
-    /// Whether anything is asked about past runs, which only one mirror has: then the status of many does not answer it. A
-    /// parameter with its default asks nothing, because some MCP hosts fill in every default.
+    /// Whether the query asks about past runs. Only the status of one mirror answers that; the status of many does not.
+    /// A parameter with its default value does not count, because some MCP hosts fill in every default.
     pub fn is_about_runs(&self) -> bool {
         *self != Self::default()
     }
@@ -68,7 +68,7 @@ pub struct Status {
     pub matches: Option<Vec<MeterMatch>>,
     /// What syncs changed since the time asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub changes_since: Option<ChangesSince>,
+    pub changes_since: Option<ChangesSinceReport>,
     /// `before` for the next page of what was asked for; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_before: Option<String>,

@@ -26,7 +26,7 @@ struct RankedMirror<'a> {
 
 impl Mirrors {
     /// Returns the status of all mirrors: how many mirrors have which health, and a page of the mirrors, the worst
-    /// first. If the databases are down, the status shows the last known states.
+    /// first. If the local database is down, the status shows the last known states.
     pub async fn overview(&self, query: &TenantsQuery) -> Status {
         self.overview_of(&self.states().await, query)
     }
@@ -136,7 +136,8 @@ fn oldest(all: &[RankedMirror<'_>]) -> Option<DateTime<Utc>> {
     all.iter().map(|mirror| mirror.state.equal_at()).min()?
 }
 
-/// Returns a page of the mirrors that match the query, how many match in all, and where the next page starts.
+/// Returns a page of the mirrors that match the query, how many match in all, and the id of the tenant with which the
+/// next page starts (`None` on the last page).
 fn page(
     all: &[RankedMirror<'_>],
     query: &TenantsQuery,
@@ -186,8 +187,12 @@ fn summary(mirror: &RankedMirror<'_>) -> TenantSummary {
     }
 }
 
-/// Returns the health of all mirrors together: the worst health of any, but `NotConfigured` or `Failing` if the
-/// process is not configured or there is a failure.
+/// Returns the health of all mirrors together, the first of these that applies:
+///
+/// - `NotConfigured` if the process is not configured;
+/// - `Failing` if there is a failure;
+/// - `NeverRun` if there is no mirror;
+/// - the worst health of any mirror.
 fn worst(all: &[RankedMirror<'_>], failure: Option<&Failure>, is_configured: bool) -> Health {
     if !is_configured {
         return Health::NotConfigured;

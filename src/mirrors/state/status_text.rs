@@ -198,7 +198,7 @@ pub(crate) fn next_step_of_many(
     }
 }
 
-/// Returns the failure for a run id that is not in the log.
+/// Returns the failure for a query that names a run that is not in the log.
 pub(crate) fn no_such_run(id: RunId) -> Failure {
     let message = format!("There is no run {id} of this tenant and table in the log.");
     Failure::new(ErrorCode::ConfigInvalid, message)

@@ -1,7 +1,7 @@
-//! The look of a sweep: which of many mirrors are unchanged.
+//! The *look*: the first step of a sweep, which finds out which of many mirrors are unchanged.
 //!
-//! Mirrors that share a local table are looked at in one transaction of each side. If each has a table of its own, the
-//! local tables are read in several transactions. What is found unchanged is recorded in one statement.
+//! Mirrors that share a local table are compared in one transaction on each side. If each mirror has a local table of
+//! its own, the local tables are read in several transactions. The unchanged mirrors are recorded in one statement.
 
 use chrono::{DateTime, Utc};
 
@@ -15,9 +15,9 @@ use crate::mirrors::registry::Mirrors;
 use crate::model::TenantId;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
-/// What a look found.
+/// The result of a look.
 pub(super) struct Look {
-    /// For each mirror, whether it is unchanged.
+    /// For each mirror, in the given order, whether it is unchanged.
     pub(super) is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub(super) remote_bytes: i64,
@@ -116,8 +116,8 @@ impl Mirrors {
     }
 }
 
-/// Reads some of the local tables. If they cannot be read together, nothing is known of them, so that each gets a run. Fails
-/// only if the local database cannot be used at all.
+/// Reads the local tables of these mirrors. If they cannot be read together, returns [`LocalFinding::Nothing`] for
+/// each, so that each mirror gets a run. Fails only if the local database cannot be used at all.
 async fn read_own_tables(
     sweep: &mut OwnTables,
     local: &Database<Local>,
@@ -143,7 +143,7 @@ async fn read_own_tables(
     }
 }
 
-/// The mirrors as the engine takes them, with their keys.
+/// Converts the mirrors and their keys to the form that the engine takes.
 fn swept<'m>(mirrors: &'m [TenantMirror], keys: &[MirrorKey]) -> Vec<SweptMirror<'m>> {
     let swept = mirrors.iter().zip(keys).map(|(known, key)| {
         let mapping = known.mirror.mapping();
@@ -166,7 +166,7 @@ async fn mark(
     unchanged_mirrors::mark(tx, equal.map(|(key, _)| key), at).await
 }
 
-/// The time of the local database when the transaction began.
+/// Returns the time at which the transaction began, by the local database's clock.
 async fn time(tx: &Tx<'_, Local>) -> Result<DateTime<Utc>, DbError> {
     let row = tx.query_one("-- tell the time\nselect now()", &[]).await?;
     Ok(row.get(0))

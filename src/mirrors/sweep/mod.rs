@@ -296,7 +296,7 @@ impl Mirrors {
         })
     }
 
-    /// Returns those of these tenants whose contents were compared so recently that no comparison is due.
+    /// Returns the ids of those tenants whose contents were compared so recently that no comparison is due.
     async fn recently_compared(
         &self,
         mirrors: &[TenantMirror],

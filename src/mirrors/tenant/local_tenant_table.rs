@@ -8,8 +8,8 @@ use crate::mirrors::local_table::TenantNamesTable;
 /// The id and the name in a row, each as text; `None` for NULL.
 pub(super) type Row = (Option<String>, Option<String>);
 
-/// Returns the rows of the table `tenant`, at most `limit`. `of` selects those with one of two ids; `None` selects
-/// all. Returns none if there is no table.
+/// Returns the rows of the table `tenant`, at most `limit`. `of` selects the rows whose id has one of these two
+/// spellings; `None` selects all rows. Returns no rows if there is no table.
 pub(super) async fn rows(
     tx: &Tx<'_, Local>,
     tenants: &TenantNamesTable,

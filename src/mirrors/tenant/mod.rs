@@ -80,8 +80,8 @@ pub(super) async fn other(
     Ok(last.filter(|last| last != tenant.id.as_str()))
 }
 
-/// Finds the tenant. Each run calls this, because the row in the table `tenant` may be added after the process has
-/// started.
+/// Finds the tenant; fails if it is not known. The tenant is looked up each time, because the row in the table `tenant`
+/// may be added after the process has started.
 pub(super) async fn resolve(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,
@@ -90,8 +90,8 @@ pub(super) async fn resolve(
     find(tx, mapping, table).await?
 }
 
-/// Finds the tenant as [`resolve`] does. The inner failure says why it is not known: no id is set and the table `tenant`
-/// does not name a single tenant, or the local tenant column does not accept the id.
+/// Finds the tenant as [`resolve`] does. The inner failure says why the tenant is not known: no id is set and the table
+/// `tenant` does not name a single tenant, or the local tenant column does not accept the id.
 pub(super) async fn find(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,

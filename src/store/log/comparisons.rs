@@ -1,5 +1,5 @@
-//! Records and finds the runs that compared the contents of all rows. A run compares them itself, or is followed by a
-//! comparison.
+//! Records and finds the runs that compared the contents of all rows. Either the run itself compared them, or a
+//! separate comparison right after the run did.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,8 @@ set compared = case when $2 then 'contents' else compared end,
     warning = nullif(concat_ws(' ', warning, $3), ''), remote_bytes = remote_bytes + $4
 where id = $1";
 
-/// Adds the result of a comparison of contents to the log row of the run before it.
+/// Adds the result of a comparison of contents to the log row of the run that came before the comparison. If both sides
+/// were equal, that run counts as one that compared the contents of all rows.
 pub async fn compared_after(
     tx: &Tx<'_, Local>,
     run_id: RunId,
@@ -54,10 +55,10 @@ pub async fn was_compared_since(
     Ok(tx.query_one(WAS_COMPARED_SINCE, &params).await?.get(0))
 }
 
-/// When a mirror was last compared as a whole.
+/// When both sides of a mirror were last compared as a whole.
 pub struct LastLooks {
-    /// When the last run ended that compared the contents of all rows, itself or in the comparison after it; `None`
-    /// before the first.
+    /// The end of the last run that compared the contents of all rows, itself or in the comparison after it; `None`
+    /// before the first such run.
     pub verified_at: Option<DateTime<Utc>>,
     /// When a sweep last found the mirror unchanged; `None` before the first.
     pub checked_at: Option<DateTime<Utc>>,
@@ -97,8 +98,7 @@ select distinct tenant, local_table from meter_sync.meter_sync_log
 where local_table = any ($1) and tenant is not null and compared in ('contents', 'everything')
   and started_at > $2 and started_at <= clock_timestamp()";
 
-/// Returns the mirrors of these tables whose contents were compared by a run that started after `since`, or after that
-/// run.
+/// Returns the mirrors of these tables for which [`was_compared_since`] is true.
 pub async fn compared_mirrors(
     tx: &Tx<'_, Local>,
     local_tables: &[String],

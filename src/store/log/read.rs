@@ -63,8 +63,8 @@ fn select(log: LogKey<'_>) -> String {
     format!("select {COLUMNS}, {seq}\nfrom meter_sync.meter_sync_log")
 }
 
-/// Builds the condition that a run comes after (`is` is `>`) or before (`<`) the run with the id `id`, an SQL
-/// parameter.
+/// Builds the condition that a run comes after another run (`is` is `>`) or before it (`is` is `<`). `id` is the SQL
+/// parameter with the id of the other run.
 fn beside(log: LogKey<'_>, is: &str, id: &str) -> String {
     let of = |run: &str| match log.has_run_numbers {
         true => format!("{run}.seq"),
@@ -75,10 +75,12 @@ fn beside(log: LogKey<'_>, is: &str, id: &str) -> String {
     format!("{one} {is} (select {other} from meter_sync.meter_sync_log b where b.id = {id})")
 }
 
-/// Builds a query for runs of the table `$1`, newest first, at most `$3`. If the tenant `$2` is known, the query
-/// returns the tenant's runs and the runs that failed because no tenant was known. Each of the two parts follows an
-/// index that begins with the tenant, so it reads no run of another tenant. With `tenant = $2`, or without the tenant
-/// in `order by`, Postgres sometimes chooses the index of the whole table and reads the runs of all tenants.
+/// Builds a query for at most `$3` runs of the table `$1`, newest first. If the tenant `$2` is known, the query returns
+/// the tenant's runs and the runs that failed because no tenant was known.
+///
+/// Each of these two parts follows an index that begins with the tenant, so it reads no run of another tenant. That is
+/// why the query has `any (array[$2])`, and the tenant in `order by`. Otherwise, Postgres sometimes chooses the index
+/// of the whole table and reads the runs of all tenants.
 fn runs(log: LogKey<'_>, condition: &str) -> String {
     let (select, newest_first) = (select(log), log.newest_first());
     let part = |whose: &str, first: &str| {
@@ -110,8 +112,8 @@ select to_jsonb(g.*)->>'phases', to_jsonb(g.*)->>'held_back',
        (select count(*) from meter_sync.meter_sync_change c where c.run_id = g.id)
 from meter_sync.meter_sync_log g where g.id = $1";
 
-/// Returns the run with this id, if it is of the table and of the tenant, or of no known tenant. If `log` names no
-/// tenant, the runs of all tenants count.
+/// Returns the run with this id, if it belongs to the table and either to the tenant or to no known tenant. If `log`
+/// names no tenant, the run may belong to any tenant.
 pub async fn by_id(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -194,7 +196,7 @@ pub async fn running(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<Option<RunRe
     one(tx, &sql, &log.params()).await
 }
 
-/// Returns the last of the runs that [`newest`] lists that has ended and is no dry run.
+/// Returns the newest run that has ended and is no dry run, among the runs that [`newest`] lists.
 pub async fn last_finished(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -204,8 +206,8 @@ pub async fn last_finished(
     one(tx, &sql, &params).await
 }
 
-/// Returns the tenant's last run with this idempotency key and `dry_run` that started after `since`; `None` if there
-/// is none. Ignores runs that a wrong clock dated in the future.
+/// Returns the tenant's last run with this idempotency key and this `dry_run` that started after `since`; `None` if
+/// there is none. Ignores runs that start more than an hour in the future, because a wrong clock dated them.
 pub async fn by_idempotency_key(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -249,8 +251,8 @@ order by {} limit 1",
 /// higher numbers.
 const MAX_FAILURES: i64 = 1000;
 
-/// Counts the runs that come after `run` in the log and have ended, without dry runs. `None` counts all of them.
-/// Returns at most `MAX_FAILURES`.
+/// Counts the runs that come after `run` in the log and have ended, without dry runs. If `run` is `None`, counts all
+/// runs that have ended. Returns at most `MAX_FAILURES`.
 pub async fn ended_after(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -329,7 +331,8 @@ select (
 from unnest($1) with ordinality u (local_table, n)
 order by u.n";
 
-/// Returns the tenant for which each local table was last synced; `None` if it was never synced.
+/// Returns the tenant for which each local table was last synced, in the order of `local_tables`; `None` for a table
+/// that was never synced.
 pub async fn last_tenants(
     tx: &Tx<'_, Local>,
     local_tables: &[String],

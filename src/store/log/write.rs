@@ -78,8 +78,8 @@ fn interruption() -> Failure {
 }
 
 /// Marks the mirror's runs without an end as interrupted in the log, and returns how many there were. The caller must
-/// be sure that none of them is in progress: it holds the run lock, or it holds the door lock while the run lock is
-/// free.
+/// be sure that none of these runs is in progress: the caller holds the run lock, or the caller holds the door lock,
+/// which every new run needs, while the run lock is free.
 pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<u64, DbError> {
     let failure = interruption();
     let params = [
@@ -108,12 +108,12 @@ set outcome = $2, finished_at = greatest(clock_timestamp(), started_at),
 where id = $1 and (outcome is null or outcome = 'interrupted')
 returning finished_at";
 
-/// Writes the end of a run to its log row, and sets its `finished_at` to the time of the database. If a
-/// transaction changes the meters, this is called in it.
+/// Writes the end of a run to its log row, and sets its `finished_at` to the time of the database. A run that changes
+/// meters calls this in the transaction that changes them.
 ///
 /// After a sync that succeeded, even in part, also deletes the sets of meters that earlier runs held back. If the run
-/// lost its connection, another process may have marked it as interrupted meanwhile; the outcome replaces that mark. A
-/// run with any other outcome is left as it is.
+/// lost its connection, another process may have marked it as interrupted meanwhile; the outcome then replaces that
+/// mark. A log row with any other outcome is not changed.
 pub async fn finish(tx: &Tx<'_, Local>, ending: &mut RunEnd) -> Result<(), DbError> {
     let run = &mut ending.record;
     let (counts, error) = (&run.counts, run.error.as_ref());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Request, Requested};
+use meter_sync::mirrors::{Request, RequestOutcome};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
@@ -149,7 +149,7 @@ async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
         let held = RunHold::new(&broken.site).await;
         let other = mirror(&broken.site.settings());
         let begun = other.request(Request::new(Trigger::Cli)).await;
-        let Ok(Requested::Started(mut ticket)) = begun else {
+        let Ok(RequestOutcome::Started(mut ticket)) = begun else {
             panic!("{begun:?}");
         };
         broken.local.set(Fault::None);

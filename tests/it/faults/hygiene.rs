@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::run::report::{RunReport, RunState};
+use meter_sync::mirrors::run::report::{RunReport, RunStage};
 use meter_sync::mirrors::state::health::ActivityState;
-use meter_sync::mirrors::{Mirror, Request, Requested};
+use meter_sync::mirrors::{Mirror, Request, RequestOutcome};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
@@ -56,23 +56,23 @@ async fn hold(broken: &BreakableSite) -> tokio_postgres::Client {
     holder
 }
 
-async fn request(mirror: &Mirror) -> Requested {
+async fn request(mirror: &Mirror) -> RequestOutcome {
     mirror
         .request(Request::new(Trigger::Rest))
         .await
         .expect("an answer")
 }
 
-fn already_running(requested: &Requested) -> Option<&RunReport> {
+fn already_running(requested: &RequestOutcome) -> Option<&RunReport> {
     match requested {
-        Requested::AlreadyRunning(report) => Some(report),
-        Requested::Started(_) | Requested::Finished(_) => None,
+        RequestOutcome::AlreadyRunning(report) => Some(report),
+        RequestOutcome::Started(_) | RequestOutcome::Finished(_) => None,
     }
 }
 
 /// A run that was started must come to a good end.
-async fn follow(requested: Requested) {
-    if let Requested::Started(mut ticket) = requested {
+async fn follow(requested: RequestOutcome) {
+    if let RequestOutcome::Started(mut ticket) = requested {
         let run = ticket.wait(Duration::from_secs(30)).await;
         assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
     }
@@ -88,8 +88,8 @@ async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
         let answers =
             join_all((0..8).map(|n| request(all[if round % 2 == 0 { 0 } else { n % 4 }]))).await;
         let mut started = answers.iter().filter_map(|answer| match answer {
-            Requested::Started(ticket) => Some(ticket.run_id()),
-            Requested::AlreadyRunning(_) | Requested::Finished(_) => None,
+            RequestOutcome::Started(ticket) => Some(ticket.run_id()),
+            RequestOutcome::AlreadyRunning(_) | RequestOutcome::Finished(_) => None,
         });
         let id = started.next().expect("one started");
         assert_eq!(started.next(), None);
@@ -98,7 +98,7 @@ async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
         for report in told {
             assert_eq!(
                 (report.run_id, report.state),
-                (id, RunState::AlreadyRunning)
+                (id, RunStage::AlreadyRunning)
             );
         }
         holder.batch_execute("commit").await.unwrap();
@@ -118,7 +118,7 @@ async fn whoever_asks_right_after_the_end_of_a_run_gets_a_run() {
     let broken = BreakableSite::with_changes().await;
     for _ in 0..50 {
         let run = finish(&broken.site.mirror, Request::new(Trigger::Rest)).await;
-        assert_eq!(run.state, RunState::Finished, "{run:#?}");
+        assert_eq!(run.state, RunStage::Finished, "{run:#?}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod broken_connections;
 mod connection_failures;
-mod database_setup;
+mod database_restrictions;
 mod hygiene;
 mod local_publications;
 mod matrix;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::{Request, Requested, Ticket};
+use meter_sync::mirrors::{Request, RequestOutcome, Ticket};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -94,7 +94,7 @@ async fn what_a_trigger_of_a_referring_table_writes_is_found() {
 
 async fn start(site: &Site) -> Ticket {
     match site.mirror.request(Request::new(Trigger::Cli)).await {
-        Ok(Requested::Started(ticket)) => ticket,
+        Ok(RequestOutcome::Started(ticket)) => ticket,
         other => panic!("no run: {other:?}"),
     }
 }

@@ -8,7 +8,7 @@ use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::state::health::{ActivityState, Health};
-use meter_sync::mirrors::{Mirror, Request, Requested, Ticket};
+use meter_sync::mirrors::{Mirror, Request, RequestOutcome, Ticket};
 use meter_sync::model::{Counts, Outcome, Trigger};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -84,7 +84,7 @@ impl WaitingRun {
         let holder = connect(&site.pair.local_url).await;
         let hold = "begin; select from meter where id = 5 for update";
         holder.batch_execute(hold).await.unwrap();
-        let Ok(Requested::Started(ticket)) = mirror.request(Request::new(Trigger::Cli)).await
+        let Ok(RequestOutcome::Started(ticket)) = mirror.request(Request::new(Trigger::Cli)).await
         else {
             panic!("no run");
         };

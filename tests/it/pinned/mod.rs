@@ -15,7 +15,6 @@ mod brake;
 mod case_insensitive_keys;
 mod casts;
 mod clock_warnings;
-mod clocks;
 pub(crate) mod column_names;
 mod constraints;
 mod deferrable_constraints;
@@ -56,6 +55,7 @@ mod transfer_formats;
 mod unnamed_rules;
 mod unstorable_rows;
 mod value_holders;
+mod wrong_clocks;
 
 /// A small pair of tables; `columns` are both sides', `local` is added to the local table only.
 pub(crate) async fn site(columns: &str, local: &str) -> Site {

@@ -6,7 +6,7 @@ use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::state::health::Health;
 use meter_sync::mirrors::state::status::StatusQuery;
-use meter_sync::mirrors::{Claim, Request, Requested};
+use meter_sync::mirrors::{Claim, Request, RequestOutcome};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
@@ -236,9 +236,12 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
 
     let held = RunHold::new(&site).await;
     let ticket = site.mirror.request(Request::new(Trigger::Cli)).await;
-    assert!(matches!(ticket, Ok(Requested::Started(_))), "{ticket:?}");
+    assert!(
+        matches!(ticket, Ok(RequestOutcome::Started(_))),
+        "{ticket:?}"
+    );
     let both = copy.request(Request::new(Trigger::Cli)).await;
-    let Ok(Requested::Started(mut both)) = both else {
+    let Ok(RequestOutcome::Started(mut both)) = both else {
         panic!("the other table's run should start: {both:?}");
     };
     held.release().await;

@@ -3,7 +3,7 @@
 use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::{Request, Requested, Ticket};
+use meter_sync::mirrors::{Request, RequestOutcome, Ticket};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 use tokio_postgres::Client;
@@ -75,7 +75,7 @@ async fn start_to(site: &Site, compare: RowsToCompare) -> Ticket {
         compare,
         ..Request::new(Trigger::Cli)
     };
-    let Ok(Requested::Started(ticket)) = site.mirror.request(request).await else {
+    let Ok(RequestOutcome::Started(ticket)) = site.mirror.request(request).await else {
         panic!("no run");
     };
     ticket

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meter_sync::mirrors::{Request, Requested};
+use meter_sync::mirrors::{Request, RequestOutcome};
 use meter_sync::model::{Counts, Outcome, Trigger};
 use serde_json::json;
 
@@ -140,7 +140,7 @@ async fn the_rows_told_of_are_those_that_were_read() {
         site.on_remote("insert into meter (id, tenant_id, active) select n, 7, true from generate_series(1, 1000) n")
             .await;
         let requested = site.mirror.request(Request::new(Trigger::Cli)).await;
-        let Ok(Requested::Started(mut ticket)) = requested else {
+        let Ok(RequestOutcome::Started(mut ticket)) = requested else {
             panic!("{requested:?}");
         };
         let run = ticket.wait(Duration::from_secs(60)).await;

@@ -2,7 +2,7 @@
 //! is gone.
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Request, Requested};
+use meter_sync::mirrors::{Request, RequestOutcome};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
 
@@ -44,7 +44,7 @@ async fn a_meter_that_somebody_inserts_during_the_run_is_named() {
             .await
             .expect("a row of theirs");
         let request = Request::new(Trigger::Cli);
-        let Ok(Requested::Started(mut ticket)) = site.mirror.request(request).await else {
+        let Ok(RequestOutcome::Started(mut ticket)) = site.mirror.request(request).await else {
             panic!("no run");
         };
         let waits = "select 1 as n from pg_stat_activity

@@ -8,7 +8,7 @@ use meter_sync::config::{Config, Setting, SettingFlags};
 use meter_sync::db::{Connection, Database, Local, Remote, Tx};
 use meter_sync::engine::drift::{ColumnReport, KnownColumns};
 use meter_sync::engine::{
-    self, Contents, EarlierAttempts, Job, OtherTenant, RowsToCompare, SyncEnd,
+    self, ContentsComparison, EarlierAttempts, Job, RowsToCompare, SyncEnd, TableHolder,
 };
 use meter_sync::mirrors::Request;
 use meter_sync::model::{DeactivationApproval, Outcome, Progress, RunId, TenantId, Trigger};
@@ -109,7 +109,7 @@ fn job<'a>(
         tenant,
         mapping: &config.mapping,
         limits: &config.limits,
-        other_tenant: OtherTenant::Nobody,
+        other_tenant: TableHolder::Nobody,
         compare,
         hash_bits: planted.bits,
         earlier: EarlierAttempts::default(),
@@ -135,12 +135,12 @@ async fn sync(config: &Config, planted: &PlantedCollision, compare: RowsToCompar
 
 /// Compares contents, and syncs what differs.
 async fn put_right(config: &Config, planted: &PlantedCollision) {
-    if let Contents::Differing(found) = compare(config, planted).await {
+    if let ContentsComparison::Differing(found) = compare(config, planted).await {
         sync(config, planted, found).await;
     }
 }
 
-async fn compare(config: &Config, planted: &PlantedCollision) -> Contents {
+async fn compare(config: &Config, planted: &PlantedCollision) -> ContentsComparison {
     let (mut remote, mut local) = connected(config).await;
     let snapshot = remote.snapshot("compare", &[]).await.unwrap();
     let tx = local.begin("compare").await.unwrap();

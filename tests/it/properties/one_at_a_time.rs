@@ -3,8 +3,8 @@
 use std::process::Output;
 use std::time::Duration;
 
-use meter_sync::mirrors::run::report::RunState;
-use meter_sync::mirrors::{Mirror, Requested, Ticket};
+use meter_sync::mirrors::run::report::RunStage;
+use meter_sync::mirrors::{Mirror, RequestOutcome, Ticket};
 use meter_sync::model::{Outcome, Trigger};
 use quickcheck::{Arbitrary, Gen};
 use tokio::process::Command;
@@ -66,7 +66,7 @@ fn a_request_during_a_run_is_told_so_and_executes_nothing() {
         let mut ticket = start(&world.site.mirror, rush.case.trigger).await;
         for (asker, trigger) in &rush.askers {
             let answer = finish(&others[*asker], request(*trigger)).await;
-            assert_eq!(answer.state, RunState::AlreadyRunning, "{answer:#?}");
+            assert_eq!(answer.state, RunStage::AlreadyRunning, "{answer:#?}");
             assert_eq!(answer.run_id, ticket.run_id());
             assert_eq!(answer.outcome, None);
         }
@@ -80,7 +80,7 @@ fn a_request_during_a_run_is_told_so_and_executes_nothing() {
         // The next request runs again, wherever it comes from.
         let (asker, trigger) = rush.askers[0];
         let next = finish(&others[asker], request(trigger)).await;
-        assert_eq!(next.state, RunState::Finished, "{next:#?}");
+        assert_eq!(next.state, RunStage::Finished, "{next:#?}");
         assert_eq!(logged(world).await, 2);
         Verdict::Held
     });
@@ -104,7 +104,7 @@ fn requests_at_the_same_time_never_run_side_by_side() {
         let answers = futures_util::future::join_all(asked).await;
         let ran = answers
             .iter()
-            .filter(|answer| answer.state == RunState::Finished);
+            .filter(|answer| answer.state == RunStage::Finished);
         assert_eq!(logged(world).await, i64::try_from(ran.count()).unwrap());
         let changing = answers.iter().filter(|answer| answer.counts.changes() > 0);
         assert!(changing.count() <= 1, "{answers:#?}");
@@ -153,7 +153,7 @@ async fn a_second_process_is_told_so_with_exit_code_4() {
         let answer = finish(&world.site.mirror, request(Trigger::Rest)).await;
         assert_eq!(
             (answer.state, answer.run_id.to_string()),
-            (RunState::AlreadyRunning, id.clone())
+            (RunStage::AlreadyRunning, id.clone())
         );
         assert_already_running(&binary(world).output().await.unwrap(), &id);
         held.batch_execute("rollback").await.unwrap();
@@ -180,7 +180,7 @@ async fn a_killed_process_makes_room_for_the_next_run() {
         held.batch_execute("rollback").await.unwrap();
         let mut next = world.run(Trigger::Cli).await;
         let patience = tokio::time::Instant::now() + Duration::from_secs(10);
-        while next.state == RunState::AlreadyRunning && tokio::time::Instant::now() < patience {
+        while next.state == RunStage::AlreadyRunning && tokio::time::Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(50)).await;
             next = world.run(Trigger::Cli).await;
         }
@@ -209,8 +209,10 @@ async fn hold(world: &World, hold: HoldPoint) -> Client {
 
 async fn start(mirror: &Mirror, trigger: Trigger) -> Ticket {
     match mirror.request(request(trigger)).await.unwrap() {
-        Requested::Started(ticket) => ticket,
-        other @ (Requested::AlreadyRunning(_) | Requested::Finished(_)) => panic!("{other:#?}"),
+        RequestOutcome::Started(ticket) => ticket,
+        other @ (RequestOutcome::AlreadyRunning(_) | RequestOutcome::Finished(_)) => {
+            panic!("{other:#?}")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::run::report::RunState;
+use meter_sync::mirrors::run::report::RunStage;
 use meter_sync::model::Trigger;
 use tokio_postgres::Client;
 
@@ -23,14 +23,14 @@ impl World {
             finish(&self.processes[1], request())
         );
         let (first, second) = match (one.state, other.state) {
-            (RunState::AlreadyRunning, _) => (other, one),
-            (_, RunState::AlreadyRunning) => (one, other),
+            (RunStage::AlreadyRunning, _) => (other, one),
+            (_, RunStage::AlreadyRunning) => (one, other),
             // which of them came first tells what they did
             _ if is_as(&one, &self.model.run(false, false)) => (one, other),
             _ => (other, one),
         };
         for run in [&first, &second] {
-            if run.state == RunState::AlreadyRunning {
+            if run.state == RunStage::AlreadyRunning {
                 assert_eq!(run.run_id, first.run_id);
             } else {
                 let expected = self.model.run(false, false);
@@ -94,7 +94,7 @@ impl World {
             }
         );
         if let Some(other) = other {
-            assert_eq!(other.state, RunState::AlreadyRunning, "{other:#?}");
+            assert_eq!(other.state, RunStage::AlreadyRunning, "{other:#?}");
             assert_eq!(other.run_id, run.run_id, "{other:#?}");
             self.model = edited.clone();
         }

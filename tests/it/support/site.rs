@@ -7,7 +7,7 @@ use meter_sync::config::{Config, Environment, Setting, SettingFlags};
 use meter_sync::mirrors::history::meter_report::{KeyText, MeterReport};
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
-use meter_sync::mirrors::{Mirror, Mirrors, Request, Requested};
+use meter_sync::mirrors::{Mirror, Mirrors, Request, RequestOutcome};
 use meter_sync::model::Trigger;
 use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
@@ -205,8 +205,8 @@ pub(crate) async fn finish(mirror: &Mirror, request: Request) -> RunReport {
         .await
         .expect("an answer to the request")
     {
-        Requested::Started(mut ticket) => ticket.wait(PATIENCE).await,
-        Requested::AlreadyRunning(report) | Requested::Finished(report) => *report,
+        RequestOutcome::Started(mut ticket) => ticket.wait(PATIENCE).await,
+        RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => *report,
     }
 }
 

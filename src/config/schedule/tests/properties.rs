@@ -145,7 +145,8 @@ impl Line {
         self.0.join(" ")
     }
 
-    /// For croner only a bare `*` is unrestricted, for Vixie cron every field that starts with `*`.
+    /// Whether both day fields must match. In Vixie cron, a field that starts with `*` is unrestricted; in croner, only
+    /// a bare `*` is.
     fn joins_days_by_and(&self) -> bool {
         self.0[2].starts_with('*') || self.0[4].starts_with('*')
     }

@@ -1,11 +1,11 @@
 //! Writes rings of rows that wait for each other's unique values. Each ring needs a single spare value.
 //!
-//! If every row in the way is parked, each needs a spare value of its own, but a check or a type may allow fewer
-//! values. For a ring, one value is enough: one row is parked on it, the other rows take their new values along the
-//! ring, and the parked row comes last. The next ring can use the same spare value.
+//! `park_rows` parks every row that holds a needed value. Each such row needs a spare value of its own, but a check or
+//! a type may not allow enough values. For a ring, one value is enough: one row is parked on it, the other rows take
+//! their new values along the ring, and the parked row comes last. The next ring can use the same spare value.
 //!
-//! A ring is left out if a foreign key of the table to itself acts on updates of the ring's columns: it would change
-//! other meters, which are already written.
+//! A ring is left out if a foreign key of the table to itself acts on updates of the ring's columns: the foreign key
+//! would change other meters, which are already written.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -28,7 +28,7 @@ use crate::engine::{RunContext, apply};
 const ROWS: usize = 5000;
 /// The most pairs of a waiting row and a holder that are read for one rule. Rings beyond these pairs are not found.
 const PAIRS: usize = 20_000;
-/// After this many rings that could not be broken, no more are tried: each may have cost hundreds of statements.
+/// After this many rings that could not be written, no more rings are tried: each may have cost hundreds of statements.
 const UNBROKEN: usize = 5;
 /// The most rows of a ring that are tried as the row to be parked.
 const STARTS: usize = 5;
@@ -42,7 +42,7 @@ struct Edge {
     holder: i64,
 }
 
-/// Writes those rows of `bad` that form rings, and removes them from `bad`. Returns whether any were written.
+/// Writes rows of `bad` that form rings, and removes the written rows from `bad`. Returns whether any were written.
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
@@ -106,7 +106,7 @@ where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {PAIRS}",
     Ok(edges.collect())
 }
 
-/// Finds rings that have no row in common. Each row of a ring waits for the next row of the list, and the last row for
+/// Finds rings. No row is in two of them. Each row of a ring waits for the next row of the list, and the last row for
 /// the first.
 fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
     let mut holders: HashMap<i64, Vec<i64>> = HashMap::new();
@@ -140,7 +140,7 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
 }
 
 /// Writes a ring by parking one of its rows. Returns whether it was written. If an index reads more than one column,
-/// another row may find a spare value where the first row does not, so several rows are tried.
+/// there may be a spare value for one row of the ring and none for another, so several rows are tried.
 async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
     let mut rules = run.relations.constraints.exclusive.iter();
     let starts = match rules.any(|rule| rule.reads.len() > 1) {
@@ -220,7 +220,7 @@ async fn break_one(
     keep_references::finish(run).await
 }
 
-/// SQL that fills `meter_sync_holder` with the rows of a ring.
+/// SQL that creates `meter_sync_holder` with the rows of a ring, numbered by `k`.
 fn number(ring: &[i64]) -> String {
     let rows = (1..).zip(ring);
     let rows = rows.map(|(k, n): (usize, _)| format!("({k}::bigint, {n}::bigint)"));
@@ -233,8 +233,8 @@ select v.k, v.n from (values {}) v (k, n)",
     )
 }
 
-/// Parks a row on the first value that moves it out of the way of a rule and that the table accepts. If there is none,
-/// moves the row out of the index. Returns whether either worked.
+/// Parks a row on the first value that the table accepts and with which no row waits for this one in the index any
+/// more. If there is no such value, moves the row out of the index. Returns whether either worked.
 async fn is_parked(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
@@ -257,8 +257,8 @@ async fn is_parked(
     Box::pin(partial_index::leave(run, blocking, &columns)).await
 }
 
-/// Parks a row on the first value in `meter_sync_free` that the table accepts and that moves it out of the way. Returns
-/// whether there is one.
+/// Parks a row on the first value in `meter_sync_free` that the table accepts and with which no row waits for this one
+/// in the index any more. Returns whether there is such a value.
 async fn takes_one(
     run: &RunContext<'_>,
     column: &Column,

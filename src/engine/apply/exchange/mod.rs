@@ -3,7 +3,7 @@
 //! Postgres checks a unique index row by row, so a single statement cannot do this. First, the rows that hold a value
 //! needed by another row of the plan are parked: one statement sets them to values that no row holds. Then all rows
 //! take their new values, in any order. A foreign key that cascades updates the rows that refer to a meter both times,
-//! so they still refer to the meter at the end. If meters were parked on NULL, these rows would lose their meter.
+//! so they still refer to the meter at the end. If such a meter were parked on NULL, these rows would lose their meter.
 //!
 //! In the code, a rule is a unique index or an exclusion constraint
 //! ([`UniquenessRule`](crate::db::row_constraints::UniquenessRule)).
@@ -30,8 +30,9 @@ mod spare_values;
 /// How many times the exchange is tried, each time without the rows that were found to be at fault.
 const ATTEMPTS: usize = 10;
 
-/// Writes the updates except those at fault. Returns the rows at fault, each with its fault, or the inner `Err(fault)`
-/// as soon as more than `limit` rows are at fault.
+/// Writes the updates except those at fault. Values of meters missing on the remote that are released meanwhile are
+/// added to `released`. If no exchange succeeds, the updates are written without one. Returns the rows at fault, each
+/// with its fault, or the inner `Err(fault)` as soon as more than `limit` rows are at fault.
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -79,14 +80,14 @@ enum UndoReason {
     /// The next attempt must leave these rows out: they are at fault, or they wait for a value that a row at fault
     /// holds.
     LeaveOut(Bad),
-    /// No row waits for another, or another attempt would not help.
+    /// No row waits for a value of another row, or another attempt would end in the same way.
     NoUse,
     /// More rows are at fault than allowed. This is the fault of the last one.
     TooMany(Box<RowFault>),
 }
 
-/// Parks the rows in the way and writes all rows, except those in `out`. Returns the rows that could not be written, or
-/// why the attempt must be undone.
+/// Parks the rows that hold values needed by other rows, and then writes all rows, except those in `out`. Returns the
+/// rows that could not be written, or why the attempt must be undone.
 async fn attempt(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -133,8 +134,9 @@ async fn attempt(
     leave_out(local, bad).await.map(Err)
 }
 
-/// Releases values of meters missing on the remote to which no row refers any more. If a value was released, retries
-/// the rows of `bad` and removes those that are written.
+/// If a row of `bad` collided, releases values of meters that are missing on the remote. The exchange may have updated
+/// the last row that referred to such a meter. If a value was released, retries the rows of `bad` and removes those
+/// that are written.
 async fn take_what_is_freed(
     run: &RunContext<'_>,
     bad: &mut Bad,

@@ -1,5 +1,10 @@
-//! Makes values to park rows on, for a narrow column, which accepts only a few: literals in the checks, values in the
-//! gaps between the values in use and, if the index compares more than this column, values that other rows hold.
+//! Makes values to park rows on, for a column that accepts only a few values. The following values are tried before the
+//! general ones of `spare_values`:
+//!
+//! - values of the table that a foreign key of the column refers to;
+//! - literals in the checks;
+//! - for numbers and dates, values in the gaps between the values in use;
+//! - if the index compares more than this column, values that other rows hold.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
@@ -9,11 +14,12 @@ use super::spare_referenced_values;
 use super::spare_values::{self, TypeKind, checked, sure};
 use crate::engine::Relations;
 
-/// The most values that are made in each way.
+/// The most values that each statement makes.
 const TRIED: i64 = 100;
 
-/// Builds statements that each fill `meter_sync_free` with values to be tried one by one. `is_alone` is whether the
-/// index compares only this column.
+/// Builds statements that each fill `meter_sync_free` with values to be tried one by one. If `is_alone` is true, the
+/// index reads only this column, and values that other rows hold are not made. `own` is SQL for the rows to be parked,
+/// as in `spare_values`.
 pub(in crate::engine) fn statements(
     relations: &Relations,
     column: &Column,
@@ -69,7 +75,8 @@ fn is_number(column: &Column, kind: &TypeKind) -> bool {
     kind.category == "N" && column.base_type != "oid"
 }
 
-/// A regular expression that matches an SQL literal, and the SQL expression that turns a match `m` into a value.
+/// A regular expression that matches the SQL literals of a column's type, and the SQL expression that turns a match `m`
+/// into a value.
 fn literals(column: &Column, is_number: bool) -> (&'static str, String) {
     let base = &column.base_type;
     match is_number {

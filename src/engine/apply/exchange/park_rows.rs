@@ -1,7 +1,9 @@
-//! Parks rows that hold a unique value needed by another row of the plan: sets the column to a value that no row holds.
+//! Parks rows that hold a unique value needed by another row of the plan: sets the column to a value that no row holds
+//! or, as a last resort, to NULL.
 //!
 //! The temporary table `meter_sync_wait` lists which row of the plan waits for which. `meter_sync_holder` numbers the
-//! rows that hold the needed values of one unique index. `meter_sync_free` has spare values, numbered in the same way.
+//! rows that hold the needed values of one unique index. `meter_sync_free` has spare values, numbered in the same way:
+//! row 1 gets value 1.
 
 use crate::db::catalog::Column;
 use crate::db::row_constraints::UniquenessRule;
@@ -22,9 +24,9 @@ use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutco
 pub(in crate::engine) enum ParkOutcome {
     /// No row of the plan waits for another, or the indexes that make rows wait read no column that may be changed.
     Nobody,
-    /// All rows in the way are parked, or do not need to be, because the constraint is deferred.
+    /// All rows that hold needed values are parked, or need not be parked, because the constraint is deferred.
     All,
-    /// These rows cannot be parked.
+    /// These rows cannot be parked. Other rows may already be parked, so the caller must undo the attempt.
     Not(Bad),
 }
 
@@ -184,8 +186,9 @@ async fn park_all(
     one_by_one(run, &ways, all).await
 }
 
-/// Tries the ways one after another and parks all rows by the first that makes enough values and whose values the table
-/// accepts. Returns whether one worked.
+/// Parks all rows on spare values. Each of `ways` is a column and a statement that makes spare values for it. They are
+/// tried one after another, until one makes enough values, the table accepts the values, and no row waits for the
+/// parked rows any more. Returns whether one worked.
 async fn are_moved(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
@@ -208,7 +211,8 @@ async fn are_moved(
     Ok(false)
 }
 
-/// Parks all rows by a statement. The result is `NotWritten` if other rows still wait for them afterwards.
+/// Parks all rows by the statement `park`. The result is `NotWritten` if other rows still wait for the parked rows
+/// afterwards.
 async fn gets_away(
     local: &Tx<'_, Local>,
     blocking: &BlockingRows<'_>,
@@ -223,8 +227,8 @@ async fn gets_away(
     })
 }
 
-/// Finds the rows that cannot be parked, and parks none. Each way is tried without the rows at fault. The result is
-/// that of the way that fails for the fewest rows. If no way fails for particular rows, all rows are returned.
+/// Finds the rows that cannot be parked, and parks none. For each of `ways`, the rows at fault are found by halving.
+/// Returns the rows at fault of the way that has the fewest. If no way has rows at fault, returns all rows.
 async fn one_by_one(
     run: &RunContext<'_>,
     ways: &[(&Column, String)],
@@ -306,7 +310,8 @@ where p.n = h.n and {local_row} and {local_filter} and h.k >= $1 and h.k <= $2{c
     }
 }
 
-/// Whether another row waits for one of these rows. Such a row was parked, or its constraint was deferred.
+/// Whether another row waits for one of these rows. A row that others wait for was parked, or its constraint was
+/// deferred.
 pub(in crate::engine) async fn are_any_parked(
     local: &Tx<'_, Local>,
     numbers: &[i64],

@@ -1,8 +1,8 @@
 //! Moves rows out of a partial unique index for a moment: a row outside of the index holds no value in it.
 //!
-//! First, one value for all rows is tried in a column that the predicate or an expression of the index reads. If no
-//! value works and the index reads the active column, that column is changed. It is not changed if a trigger or rewrite
-//! rule names it, because one that acts on deactivations would act on this change, too.
+//! First, all rows get the same value in a column that the predicate or an expression of the index reads. Several
+//! values are tried. If no value works and the index reads the active column, that column is changed. It is not changed
+//! if an update trigger or rewrite rule names it: a trigger that acts on deactivations would act on this change, too.
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
@@ -17,21 +17,21 @@ use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The functions
-/// here expect that the view `meter_sync_found` was made from the query `waiting`.
+/// of this module expect that the view `meter_sync_found` was made from the query `waiting`.
 pub(in crate::engine) struct BlockingRows<'r> {
     /// The unique index or exclusion constraint.
     pub(in crate::engine) rule: &'r UniquenessRule,
     /// A query of the waiting rows (`n`) and the rows that hold the values (`holder`). `None` if it would cost too
     /// much.
     pub(in crate::engine) waiting: Option<String>,
-    /// An SQL condition on a row `w` of that query, which picks the waiting rows.
+    /// An SQL condition on a row `w` of that query that picks the waiting rows to look at.
     pub(in crate::engine) waits: String,
-    /// An SQL condition on a row `h` of `meter_sync_holder`, which picks the rows that hold the values.
+    /// An SQL condition on a row `h` of `meter_sync_holder` that picks the rows that hold the values.
     pub(in crate::engine) holds: String,
 }
 
-/// Whether the index has a predicate or an expression. A row may then still be in the way with a column value that no
-/// other row holds.
+/// Whether the index has a predicate or an expression. A row may then still block other rows, even if its column gets a
+/// value that no other row holds.
 fn is_conditional(rule: &UniquenessRule) -> bool {
     rule.predicate.is_some() || !rule.parts.iter().all(|part| is_plain(rule, &part.shown))
 }
@@ -48,7 +48,7 @@ pub(in crate::engine) fn reads_active(relations: &Relations, rule: &UniquenessRu
 }
 
 /// Whether no row waits for these rows any more. If the index has neither a predicate nor an expression, or if the
-/// query would cost too much, the result is true without a look.
+/// query would cost too much, the result is true without a check.
 pub(in crate::engine) async fn are_out_of_the_way(
     local: &Tx<'_, Local>,
     blocking: &BlockingRows<'_>,
@@ -180,7 +180,8 @@ async fn leave_by_active(
     Ok(false)
 }
 
-/// Returns the numbers of up to five values in `meter_sync_free` with which none of the rows would be in the index.
+/// Returns the numbers of up to five values in `meter_sync_free`. With any of them, none of the rows would have an
+/// index entry that can collide.
 async fn outside(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
@@ -244,7 +245,8 @@ async fn is_moved(
     })
 }
 
-/// Whether an update trigger or rewrite rule of the local table or its family contains the name of the active column.
+/// Whether an update trigger or rewrite rule contains the name of the active column. Includes those of the partitions
+/// of the local table and of the tables that inherit from it.
 async fn is_looked_at(run: &RunContext<'_>) -> Result<bool, DbError> {
     let local = run.local;
     let params = [

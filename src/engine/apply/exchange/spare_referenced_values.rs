@@ -1,5 +1,5 @@
-//! Makes spare values for columns that refer to another table: values of that table that no meter holds. The foreign
-//! key accepts only values of that table.
+//! Makes spare values for columns with a foreign key to another table. The foreign key accepts only values of the other
+//! table, so the spare values are those of its values that no meter holds.
 
 use crate::db::catalog::Column;
 use crate::db::row_constraints::OutgoingForeignKey;
@@ -10,9 +10,9 @@ use crate::engine::try_rows;
 use crate::engine::try_rows::Bad;
 use crate::engine::{Relations, RunContext};
 
-/// Builds statements that each fill `meter_sync_free` with up to `rows` values of a table that the column refers to. A
-/// column without a foreign key has no such statement. If the foreign key has more columns, some of the values may not
-/// fit the other columns of a row.
+/// Builds statements that each fill `meter_sync_free` with up to `rows` values of a table that the column refers to.
+/// Empty if the column has no foreign key. If the foreign key has more columns, some of the values may not fit the
+/// other columns of a row.
 pub(in crate::engine) fn statements(
     relations: &Relations,
     column: &Column,
@@ -34,7 +34,8 @@ pub(in crate::engine) fn statements(
 }
 
 /// Finds the updates of the plan that refer to a missing row of another table by the foreign key that `fault` names.
-/// The error of a deferred constraint does not tell which row broke it. Empty if `fault` names no such foreign key.
+/// Empty if `fault` names no such foreign key. This search is needed because the error of a deferred constraint does
+/// not tell which row broke it.
 pub(in crate::engine) async fn missing(
     run: &RunContext<'_>,
     fault: &RowFault,

@@ -6,7 +6,8 @@ use crate::db::{DbError, Local, Tx, param};
 use super::spare_values::TypeKind;
 use crate::engine::RunContext;
 
-/// The SQL after `from` for the local rows `l` of the rows `h` of `meter_sync_holder` that meet a condition.
+/// Builds SQL for `from`: the rows `h` of `meter_sync_holder` that meet a condition, each with its row `p` of the plan
+/// and its local row `l`.
 pub(in crate::engine) fn holders(run: &RunContext<'_>, condition: &str) -> String {
     format!(
         "pg_temp.meter_sync_holder h join pg_temp.meter_sync_plan p on p.n = h.n and {condition}

@@ -1,9 +1,11 @@
 //! Makes spare values: values that a column can take for a moment and that no row holds or will hold.
 //!
-//! It is not known what the checks of the table allow, so there are several ways to make values. They are sorted by
-//! likelihood, and the caller tries one after another. The statements need the pinned search path. In them, `held` has
-//! all local and staged values of the column. `own` has the values of the rows `l` to be parked, which the caller gives
-//! as the SQL after `from`.
+//! It is not known what the checks of the table allow, so there are several ways to make values. Each is a statement.
+//! The statements are sorted by how likely they are to work, and the caller tries one after another, with the search
+//! path pinned.
+//!
+//! In the statements, `held` has all local and staged values of the column, and `own` has the values of the rows to be
+//! parked. In the functions, the argument `own` is SQL for these rows `l`: what follows `from`.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
@@ -32,7 +34,8 @@ fn tries(rows: i64) -> i64 {
     (10_000 / rows.max(1)).clamp(4, 1000)
 }
 
-/// Statements that each fill `meter_sync_free` with up to `rows` numbered values for the column.
+/// Builds statements that each create the table `meter_sync_free` with up to `rows` values for the column, numbered by
+/// `k`.
 pub(in crate::engine) fn statements(
     relations: &Relations,
     column: &Column,
@@ -175,7 +178,7 @@ fn addresses(base: &str, rows: i64) -> Vec<SpareValueSource> {
     }
 }
 
-/// 64 random hexadecimal digits, different in each row.
+/// SQL for 64 random hexadecimal digits, different for each number `g`.
 const RANDOM: &str =
     "encode(sha256(convert_to(concat(random(), clock_timestamp(), g), 'UTF8')), 'hex')";
 
@@ -193,8 +196,8 @@ pub(in crate::engine) fn checked(candidates: String) -> SpareValueSource {
     }
 }
 
-/// Makes values by counting. `value` is an SQL expression of the number `g`. There are more numbers than values in use,
-/// so that some values are spare.
+/// Makes values by counting. `value` is an SQL expression of the number `g`. `g` counts to `rows` plus the number of
+/// values in use, so that `rows` values are spare if `value` differs for each `g`.
 fn series(value: &str, rows: i64) -> SpareValueSource {
     checked(format!(
         "select {value} from generate_series(1, {rows} + (select count(*) from held)) g"
@@ -212,7 +215,7 @@ fn own(base: &str, value: &str, rows: i64) -> SpareValueSource {
 
 /// The length, in hexadecimal digits, of the shortest random text that no row can hold by chance: 64 bits.
 const SHORTEST_TOKEN: usize = 16;
-/// The length, in hexadecimal digits, of the longest random text. A longer one would be no better.
+/// The length, in hexadecimal digits, of the longest random text. A longer one would not be safer.
 const LONGEST_TOKEN: usize = 32;
 
 fn texts(column: &Column, rows: i64) -> Vec<SpareValueSource> {
@@ -269,7 +272,7 @@ fn varied(cases: &str) -> String {
     )
 }
 
-/// The most characters or bits that the column takes, `None` if there is no limit.
+/// The most characters or bits that the column accepts; `None` if there is no limit.
 fn length_limit(column: &Column) -> Option<usize> {
     if column.base_type == "name" {
         return Some(63);
@@ -310,7 +313,7 @@ const OF_SAME_VERSION: &str = "select string_agg(case when t.place in (15, 20) o
     else to_hex(floor(random() * 16)::integer) end, '' order by t.place) \
     from regexp_split_to_table(o.value::text, '') with ordinality t (c, place) where g is not null";
 
-/// JSON of the same kind as the row's own value: an object, for instance, gets one more member.
+/// SQL for JSON of the same kind as the row's own value. An object, for instance, gets one more member.
 fn of_same_kind() -> String {
     format!(
         "case jsonb_typeof(o.value) when 'object' then o.value || jsonb_build_object({RANDOM}, null) \
@@ -319,7 +322,7 @@ fn of_same_kind() -> String {
     )
 }
 
-/// The number `g` as a bit string that the column takes.
+/// SQL for the number `g` as a bit string of a length that the column accepts.
 fn bits(column: &Column) -> String {
     let (base, limit) = (&column.base_type, length_limit(column));
     let length = match (base.as_str(), limit) {
@@ -329,7 +332,8 @@ fn bits(column: &Column) -> String {
     format!("g::bit({length})::{base}")
 }
 
-/// Arrays with the same elements but other subscripts are different values.
+/// Ways to make arrays. The first shifts the subscripts of the row's own array: to Postgres, arrays with the same
+/// elements but other subscripts are different values.
 fn arrays(base: &str, rows: i64) -> Vec<SpareValueSource> {
     let element = base.strip_suffix("[]").unwrap_or(base);
     vec![

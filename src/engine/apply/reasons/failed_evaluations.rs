@@ -1,10 +1,11 @@
-//! Finds the rule of the local table whose evaluation failed for a rejected row. A rule here is a check, a generated
-//! column or an index. If it cannot be evaluated, for instance because it divides by zero or its function raises an
-//! error, the server's error names neither the rule nor a column.
+//! Finds the rule of the local table whose evaluation failed for a rejected row. In this module, a rule is a check, a
+//! generated column or an index. If it cannot be evaluated, for instance because it divides by zero or its function
+//! raises an error, the server's error names neither the rule nor a column.
 //!
 //! Each rule is evaluated for all such rows at once. Only if that fails, a function on the server evaluates it row by
-//! row. A row that fails with the same error as before was refused by this rule. The result only helps people, so the
-//! number of statements does not grow with the rows. If the search fails, the reason shown is the server's message.
+//! row. If a row fails with the error with which it was rejected, this rule is the cause. The result only makes the
+//! reason clearer, so the search must be cheap: the number of statements does not grow with the rows. If the search
+//! fails, the reason shown is the server's message.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,7 @@ use crate::engine::plan::{self, BadRow, Step};
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::value_reasons::plain;
 
-/// The most times that rules are evaluated in a run. Each time takes up to ten statements.
+/// The most pairs of a rule and a step that one search evaluates. Each pair takes up to ten statements.
 const TIMES: usize = 60;
 
 /// Returns the reasons of the rows that were refused because a rule could not be evaluated. Rows whose rule is not
@@ -100,7 +101,7 @@ async fn told(
     Ok(reasons.collect())
 }
 
-/// Returns the rows of a step for which the rule fails with the same error with which the row was refused.
+/// Returns the rows of a step for which the rule fails with the same error as when the row was refused.
 async fn failing<'b>(
     run: &RunContext<'_>,
     rule: &ComputedExpression,
@@ -122,7 +123,7 @@ async fn failing<'b>(
     Ok(rows.iter().filter(is_same).copied().collect())
 }
 
-/// Whether the rule can be evaluated for all of the rows.
+/// Whether the rule can be evaluated for all of the rows. Also true if the server cannot try it.
 async fn is_evaluated(local: &Tx<'_, Local>, rows: &[i64]) -> Result<bool, DbError> {
     let params = [param::bigints(rows)];
     let evaluated = try_rows::attempt(local, async {
@@ -159,9 +160,9 @@ const RAISED: &str = "\
 -- ask what a rule raises for each row
 select w.n, w.state, w.message from pg_temp.meter_sync_raised($1) w";
 
-/// Creates a function that evaluates a rule (a check, a generated column or an expression of an index) for each row, and
-/// returns the rows for which it raises an error, with the error. It reads the view `meter_sync_found`, which must be made
-/// anew for each rule.
+/// SQL that creates a function on the server. The function evaluates a rule for each row, and returns the rows for
+/// which the rule raises an error, with the error. It reads the view `meter_sync_found`, which must be made anew for
+/// each rule.
 const EVALUATE_EACH: &str = "\
 -- define how a rule is evaluated for each row
 create function pg_temp.meter_sync_raised(numbers bigint[])

@@ -1,4 +1,5 @@
-//! Follows chains of rejected rows that wait for each other's values to the row that is at fault by itself.
+//! Finds the first cause of a rejection. A rejected row may wait for a value of another rejected row, which may wait in
+//! turn. The chain is followed to the row that waits for no rejected row.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,8 +13,8 @@ pub(in crate::engine) struct Holder {
 }
 
 /// Returns the first cause of a rejection, as text to be added to the reason of `row`. `holders` has the holder of each
-/// row that waits for one, and `reasons` has the reason of each rejected row. `None` if the holder was not rejected, or
-/// if the rows only wait for each other.
+/// row that waits for one, and `reasons` has the reason of each rejected row. `None` if `row` waits for no other row,
+/// if its holder was not rejected, or if the rows wait for each other in a ring.
 pub(in crate::engine) fn first_cause(
     row: i64,
     holders: &HashMap<i64, Holder>,

@@ -1,8 +1,8 @@
 //! Explains to people why a row was rejected: the column, its value, the constraint with its definition, and the row
 //! that is in the way.
 //!
-//! The definition is read from the catalogs. The server's message is not used for it, because its detail is a dump of
-//! the row.
+//! The definition of a constraint is read from the catalogs: the server's error has only the name, and its detail may
+//! be a dump of the row.
 
 use std::collections::HashMap;
 
@@ -67,8 +67,9 @@ pub(in crate::engine) async fn explain(
     Ok(bad.iter().map(reason).collect())
 }
 
-/// Returns two maps by the number of the row: the reasons of the rows that collide with another row, and for each such
-/// row the meter in its way, if the plan was to move that meter out of the way.
+/// Returns two maps by the number of the row: the reasons of the rows that collide with another row, and the meters
+/// that hold the values which these rows need. The second map has only meters that the plan would have made give up the
+/// value.
 async fn collisions(
     run: &RunContext<'_>,
     bad: &[BadRow],
@@ -123,7 +124,8 @@ struct Triggers {
     triggers: Vec<Trigger>,
     /// The names of the triggers and rewrite rules of the local table that may skip a row.
     skipping: Vec<String>,
-    /// The triggers of the local table that may change the values of a row before the row is written.
+    /// The triggers of the local table that may change the values of a row before the row is written. Rewrite rules are
+    /// also in this list, but marked as firing on nothing.
     altering: Vec<AlteringTrigger>,
     /// Whether row security of the local table applies to our role.
     has_row_security: bool,

@@ -1,5 +1,5 @@
-//! Finds which value of a row is too long for an index of the local table. The server names the index at most, never
-//! the column.
+//! Finds which value of a row is too long for an index of the local table. The server's error may name the index, but
+//! never the column.
 
 use crate::db::{DbError, RowFault, param, quote};
 
@@ -26,9 +26,9 @@ join pg_catalog.pg_class c on c.oid = i.indexrelid
 where i.indrelid = $1 and i.indisready
 order by i.indexrelid";
 
-/// Returns the reason of row `n`. It shows the longest value of the index that the server names. If the server names
-/// none, it shows the longest value of the index whose values are longest in total. `None` if there is no such index,
-/// or if it reads no column.
+/// Returns the reason of row `n`. The reason shows the row's longest value among the columns of the index that the
+/// server names. If the server names no known index, the index whose values are longest in total is used. `None` if the
+/// table has no index, or if that index reads no column.
 pub(in crate::engine) async fn reason(
     run: &RunContext<'_>,
     n: i64,

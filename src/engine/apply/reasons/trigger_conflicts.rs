@@ -1,7 +1,7 @@
 //! Finds rejected rows that broke a unique index only because a trigger of the local table changed them.
 //!
-//! The server's error shows the index entry that collided. If the row of the plan would have had another entry, a
-//! trigger that fires before the row is written has changed the row.
+//! The server's error shows the index entry that collided. If the row of the plan would have had a different entry, a
+//! trigger that fires before the row is written must have changed the row.
 
 use std::collections::HashMap;
 

@@ -21,12 +21,12 @@ use crate::engine::{Relations, RunContext};
 pub(in crate::engine) struct BlockingReason {
     /// The reason, as shown to people.
     pub(in crate::engine) reason: String,
-    /// The meter in the way, if the plan was to make it give up the value.
+    /// The meter that holds the value, if the plan would have made it give up the value.
     pub(in crate::engine) holder: Option<Holder>,
 }
 
-/// Returns why another row keeps each of these rows of the plan out, by one unique index or exclusion constraint. A row
-/// is missing from the result if no other row is in its way any more.
+/// Returns, for each of these rows of the plan, which other row keeps it from being written by one unique index or
+/// exclusion constraint. A row is missing from the result if no other row holds its value any more.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
@@ -75,7 +75,7 @@ order by w.n, w.is_ours desc, w.is_active desc",
     )
 }
 
-/// The columns that are looked up of a row that holds a value, as SQL aliases in the order in which [`find`] adds them.
+/// The columns that describe a row that holds a value, as SQL aliases in the order in which [`find`] adds them.
 const OF_HOLDER: [&str; 6] = [
     " as named",
     " as is_active",
@@ -85,9 +85,9 @@ const OF_HOLDER: [&str; 6] = [
     " as has_no_tenant",
 ];
 
-/// A query of the rows of a step and the rows in their way: the row's number `n`, the values that the row is to get,
-/// and the columns of [`OF_HOLDER`]. An update does not count as in its own way. An insert does: if somebody else
-/// inserted the same meter during the run, that meter is in its way.
+/// A query of the rows of a step, each with the local rows that hold a value it needs: the row's number `n`, the values
+/// that the row is to get, and the columns of [`OF_HOLDER`]. For an update, the local row of the same meter is not a
+/// holder. For an insert, it is: somebody else inserted the meter during the run.
 fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let relations = run.relations;
     let Relations { local, key, .. } = relations;
@@ -291,8 +291,8 @@ fn named(key: &Fields) -> String {
     }
 }
 
-/// Builds the statement with which a person gives this tenant a row that has the same key but no tenant, or that is an
-/// inactive row of another tenant.
+/// Builds a statement that a person can run to give a row with the same key to this tenant. The row has no tenant, or
+/// is an inactive row of another tenant.
 fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
     let tenant = quote::identifier(&run.job.mapping.tenant_column);
     let is_free = match has_no_tenant {

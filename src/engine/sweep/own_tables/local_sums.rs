@@ -2,7 +2,7 @@
 
 use tokio_postgres::SimpleQueryRow;
 
-use super::known_tables::KnownTable;
+use super::sweepable_tables::SweepableTable;
 use crate::db::{DbError, Local, Tx, quote};
 use crate::engine::digest::row_hash::{Hasher, RowSide};
 use crate::engine::digest::sum_cursor::{SAVEPOINT, is_not_computable};
@@ -19,27 +19,28 @@ pub(super) struct ContentSums {
     pub(super) versions: VersionSum,
 }
 
-/// Sums the versions of the rows of each table, in their order. All are `None` if they cannot be computed.
+/// Returns the sum of the row versions of each table, in the order of `tables`. If the statement cannot be computed,
+/// all sums are `None`.
 pub(super) async fn of_versions(
     local: &Tx<'_, Local>,
-    tables: &[&KnownTable<'_>],
+    tables: &[&SweepableTable<'_>],
 ) -> Result<Vec<Option<VersionSum>>, DbError> {
     let version = row_version("l");
     let sums = format!("pg_catalog.count(*), coalesce(pg_catalog.bit_xor({version}), 0)");
-    let of_table = |table: &KnownTable<'_>| format!("{sums} {}", rows_of(table));
+    let of_table = |table: &SweepableTable<'_>| format!("{sums} {}", rows_of(table));
     let read = |row: &SimpleQueryRow| number(row, 1).zip(number(row, 2));
     sum(local, tables, of_table, read).await
 }
 
-/// Sums the hashes and the versions of the rows of each table, in their order. All are `None` if they cannot be computed.
-/// Both are read by one statement, so that they are of the same rows.
+/// Returns the sums of the row hashes and row versions of each table, in the order of `tables`. If the statement
+/// cannot be computed, all sums are `None`. One statement reads both, so that they are of the same rows.
 pub(super) async fn of_contents(
     local: &Tx<'_, Local>,
-    tables: &[&KnownTable<'_>],
+    tables: &[&SweepableTable<'_>],
     hasher: Hasher,
 ) -> Result<Vec<Option<ContentSums>>, DbError> {
     let version = row_version("l");
-    let of_table = |table: &KnownTable<'_>| {
+    let of_table = |table: &SweepableTable<'_>| {
         let hash = hasher.hash(&table.relations, RowSide::Local, |_| true);
         let tenant = quote::literal(table.mirror.tenant.as_str());
         let can_match = contents::can_match(&table.relations, &tenant);
@@ -62,15 +63,16 @@ pub(super) async fn of_contents(
     Ok(sums)
 }
 
-fn rows_of(table: &KnownTable<'_>) -> String {
+fn rows_of(table: &SweepableTable<'_>) -> String {
     format!("from {} l where {}", table.relations.local, table.filter)
 }
 
-/// Runs one statement with a row for each table. `of_table` makes what follows the number of the row, and `read` reads it.
+/// Runs one statement, which returns a row for each table. The first column of a row is the table's number.
+/// `of_table` returns the SQL for the other columns with their `from`, and `read` reads these columns.
 async fn sum<T: Clone>(
     local: &Tx<'_, Local>,
-    tables: &[&KnownTable<'_>],
-    of_table: impl Fn(&KnownTable<'_>) -> String,
+    tables: &[&SweepableTable<'_>],
+    of_table: impl Fn(&SweepableTable<'_>) -> String,
     read: impl Fn(&SimpleQueryRow) -> Option<T>,
 ) -> Result<Vec<Option<T>>, DbError> {
     let mut sums = vec![None; tables.len()];

@@ -1,13 +1,13 @@
-//! A sweep over mirrors of which each has a local table of its own.
+//! Sweeps over mirrors that each have a local table of their own.
 //!
-//! The remote is asked once for all tenants, as if they shared a table. The local tables are read a number at a time,
-//! each number in one transaction and with one statement. A transaction holds locks on the tables that it reads and on
-//! their indexes, and the server has room for a limited number of locks
-//! (<https://www.postgresql.org/docs/current/runtime-config-locks.html>).
+//! The remote is asked once for all tenants, as if they shared a table. The local tables are read in batches, each in
+//! one transaction, where one statement sums the rows of many tables. The batches are limited because a transaction
+//! holds locks on the tables that it reads and on their indexes, and the server has room for a limited number of
+//! locks (<https://www.postgresql.org/docs/current/runtime-config-locks.html>).
 //!
-//! As for a shared table, row versions are compared with the watermarks, and where these prove nothing the contents of
-//! the rows with those of the remote. One value that cannot be converted lets all tables that are read with it get a
-//! run.
+//! As for a shared table, row versions are compared with the watermarks. If these prove nothing, the contents of the
+//! rows are compared with those of the remote. If one value cannot be converted, all tables that are summed by the
+//! same statement get a run.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -26,20 +26,22 @@ use crate::engine::relations::RemoteSide;
 use crate::engine::{SyncError, digest, read};
 use crate::model::TenantId;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
-use known_tables::KnownTable;
+use sweepable_tables::SweepableTable;
 
-mod known_tables;
 mod local_sums;
+mod sweepable_tables;
 
 /// How many local tables one transaction reads. With a few indexes each, they take a tenth of the locks of a server
 /// with default settings.
 pub const TABLES_AT_ONCE: usize = 100;
 
-/// How many shapes of tables have their contents compared in one sweep. Tables are of one shape if remote rows are hashed
-/// alike for them.
+/// The most shapes of tables whose contents one sweep compares. Tables have the same shape if the same SQL expression
+/// hashes their remote rows. Each shape takes another scan of the remote.
 const MOST_SHAPES: usize = 8;
 
-/// A sweep over mirrors with local tables of their own. No remote transaction is open while it reads the local tables.
+/// A sweep over mirrors with local tables of their own. Call [`OwnTables::begin`] first, then [`OwnTables::look`] for
+/// each batch of mirrors, and [`OwnTables::compare`] last. No remote transaction is open while it reads the local
+/// tables.
 pub struct OwnTables {
     there: RemoteSide,
     /// The remote column that holds the tenant's id.
@@ -52,18 +54,19 @@ pub struct OwnTables {
     remote_hashes: Vec<String>,
 }
 
-/// What the local table of a mirror says.
+/// What a sweep found in the local table of a mirror.
 #[derive(Clone, Debug)]
 pub enum LocalFinding {
-    /// Nothing. The mirror gets a run.
+    /// Nothing that could show that the mirror is unchanged. The mirror gets a run.
     Nothing,
-    /// The table is as its watermark says. If both sides are equal, the remote has these versions.
+    /// The row versions of the table are those of its watermark. Holds the remote versions of the watermark. If the
+    /// remote still has these versions, both sides are equal.
     Unchanged(VersionSum),
     /// The versions prove nothing, so the rows were hashed.
     Hashed(HashedTable),
 }
 
-/// The rows of a local table, hashed.
+/// The sum of the row hashes of a local table, and what is needed to compare it with the remote.
 #[derive(Clone, Debug)]
 pub struct HashedTable {
     contents: Sum,
@@ -76,7 +79,7 @@ pub struct HashedTable {
 /// The result of a sweep over own tables.
 #[derive(Debug)]
 pub struct OwnTablesResult {
-    /// For each tenant, whether both sides are known to be equal.
+    /// For each tenant, whether both sides are known to be equal, so that its mirror needs no run.
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
@@ -94,7 +97,7 @@ impl OwnTablesResult {
 }
 
 impl OwnTables {
-    /// Looks up the remote source. `mapping` may be of any of the mirrors.
+    /// Begins a sweep: looks up the remote source. `mapping` may be that of any of the mirrors.
     pub async fn begin(remote: Tx<'_, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
         let remote_probe = probe(&remote).await?;
         let there = RemoteSide::find(&remote, mapping).await?;
@@ -108,18 +111,18 @@ impl OwnTables {
         })
     }
 
-    /// Reads the local tables of these mirrors, of which there may be [`TABLES_AT_ONCE`].
+    /// Reads the local tables of these mirrors, at most [`TABLES_AT_ONCE`] in one call.
     pub async fn look(
         &mut self,
         local: &Tx<'_, Local>,
         mirrors: &[SweptMirror<'_>],
     ) -> Result<Vec<LocalFinding>, SyncError> {
         let mut findings = vec![LocalFinding::Nothing; mirrors.len()];
-        let tables = known_tables::look_up(&self.there, local, mirrors).await?;
+        let tables = sweepable_tables::look_up(&self.there, local, mirrors).await?;
         let unproven = look_at_versions(local, &tables, &mut findings).await?;
-        // A few runs cost less than a comparison of the contents of all rows, and store watermarks. Where versions never prove
-        // anything, there are none to store.
-        let is_without = |table: &&KnownTable<'_>| table.relations.versions.is_none();
+        // A few runs cost less than a comparison of the contents of all rows, and they store watermarks. A run of a
+        // table whose versions never prove anything stores no watermark.
+        let is_without = |table: &&SweepableTable<'_>| table.relations.versions.is_none();
         if unproven.len() > GROUP || unproven.iter().any(is_without) {
             self.look_at_contents(local, &unproven, &mut findings)
                 .await?;
@@ -130,7 +133,7 @@ impl OwnTables {
     async fn look_at_contents(
         &mut self,
         local: &Tx<'_, Local>,
-        tables: &[&KnownTable<'_>],
+        tables: &[&SweepableTable<'_>],
         findings: &mut [LocalFinding],
     ) -> Result<(), SyncError> {
         let hasher = self.hasher(local).await?;
@@ -178,8 +181,8 @@ impl OwnTables {
         })
     }
 
-    /// Compares what the remote holds of these tenants with what their local tables say. Ends the remote transaction. If the
-    /// remote source is no longer as it was when the sweep began, no tenant counts as equal.
+    /// Compares the remote rows of these tenants with the findings in their local tables. Ends the remote
+    /// transaction. If the remote source is no longer as it was when the sweep began, no tenant counts as equal.
     pub async fn compare(
         mut self,
         remote: Tx<'_, Remote>,
@@ -221,7 +224,8 @@ impl OwnTables {
         Ok(result)
     }
 
-    /// Reads the remote versions of each tenant. All are `None` if they prove nothing.
+    /// Reads the remote versions of each tenant. All are `None` if versions prove nothing or cannot be summed.
+    /// `expected` spares fetching versions that are as expected.
     async fn remote_versions(
         &self,
         remote: &Tx<'_, Remote>,
@@ -241,8 +245,8 @@ impl OwnTables {
         })
     }
 
-    /// Compares the contents of the tables that were hashed. Returns the places of those that are equal, with what a
-    /// watermark holds about them.
+    /// Compares the contents of the tables that were hashed. Returns the places of the tables that are equal to the
+    /// remote, each with what to store in its watermark.
     async fn equal_contents(
         &self,
         remote: &Tx<'_, Remote>,
@@ -296,12 +300,13 @@ fn expected(finding: &LocalFinding) -> Option<Sum> {
     }
 }
 
-/// Compares the row versions of tables with their watermarks. Returns the tables about which the versions say nothing.
+/// Compares the row versions of tables with their watermarks. A table whose versions are unchanged becomes
+/// [`LocalFinding::Unchanged`]. Returns the tables without a watermark, about which the versions prove nothing.
 async fn look_at_versions<'t, 'm>(
     local: &Tx<'_, Local>,
-    tables: &'t [KnownTable<'m>],
+    tables: &'t [SweepableTable<'m>],
     findings: &mut [LocalFinding],
-) -> Result<Vec<&'t KnownTable<'m>>, SyncError> {
+) -> Result<Vec<&'t SweepableTable<'m>>, SyncError> {
     let keys: Vec<Option<WatermarkKey>> = tables.iter().map(watermark_key).collect();
     let known = watermarks::of_tables(local, &keys).await?;
     let (mut proven, mut unproven) = (Vec::new(), Vec::new());
@@ -311,7 +316,7 @@ async fn look_at_versions<'t, 'm>(
             None => unproven.push(table),
         }
     }
-    let watched: Vec<&KnownTable<'_>> = proven.iter().map(|(table, _)| *table).collect();
+    let watched: Vec<&SweepableTable<'_>> = proven.iter().map(|(table, _)| *table).collect();
     let held = local_sums::of_versions(local, &watched).await?;
     for ((table, known), held) in proven.into_iter().zip(held) {
         if held == Some(known.local)
@@ -324,7 +329,7 @@ async fn look_at_versions<'t, 'm>(
 }
 
 /// The key of the table's watermark; `None` if versions prove nothing about the table.
-fn watermark_key(table: &KnownTable<'_>) -> Option<WatermarkKey> {
+fn watermark_key(table: &SweepableTable<'_>) -> Option<WatermarkKey> {
     Some(WatermarkKey {
         tenant: table.mirror.tenant.clone(),
         local_table: table.relations.local.clone(),

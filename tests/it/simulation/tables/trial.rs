@@ -1,7 +1,7 @@
 //! One pair of tables, its edits and its syncs.
 
 use meter_sync::config::SettingFlags;
-use meter_sync::mirrors::run::report::{RunReport, RunState};
+use meter_sync::mirrors::run::report::{RunReport, RunStage};
 use meter_sync::mirrors::{Allow, Mirror, Request};
 use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
 
@@ -146,7 +146,7 @@ impl<'t> Trial<'t> {
                 vec![one, other]
             }
         };
-        runs.retain(|run| run.state != RunState::AlreadyRunning);
+        runs.retain(|run| run.state != RunStage::AlreadyRunning);
         runs.sort_by_key(|run| std::cmp::Reverse(run.counts.changes()));
         runs
     }

@@ -16,8 +16,8 @@ use crate::model::RunId;
 const NAMED: usize = 5;
 
 /// Returns findings about all tenants: whether each has a local table and meters on the remote. The remote is asked
-/// only with [`RowsToRead::All`], because it may have to compute a view. If a connection fails, nothing is reported
-/// about that side here, because the checks of the first tenants report the failure.
+/// only with [`RowsToRead::All`], because it may have to compute a view. If the local connection fails, neither side is
+/// checked here; if the remote one fails, the remote is not. The checks of the first tenants report these failures.
 pub(super) async fn findings(
     config: &Config,
     mirrors: &Mirrors,
@@ -163,8 +163,8 @@ fn refused_id(wanted: &str) -> Verdict {
     Verdict::Failed(failure.with_remedy(remedy))
 }
 
-/// Runs a query that gets `texts` as an array and returns positions in it, counted from 1. Returns the positions
-/// counted from 0.
+/// Runs a query whose parameter is the array `texts` and whose rows are positions in that array, counted from 1.
+/// Returns the positions counted from 0.
 async fn places<S: Side>(
     tx: &Tx<'_, S>,
     sql: &str,

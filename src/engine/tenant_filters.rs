@@ -43,9 +43,9 @@ impl Scope {
     }
 }
 
-/// Fails if the tenant id is not a valid value of the remote tenant column's type. Call this before the id is used in a
-/// condition: there, the same error would look like a fault of the remote. For a query, nothing is checked, because the
-/// types of its columns have no full names.
+/// Fails if the tenant id is not a valid value of the remote tenant column's type. Call this before the id is used in
+/// a condition, because in a condition the same error would look like a fault of the remote. If the source is a
+/// query, nothing is checked, because the type names of its columns lack their schemas.
 pub(crate) async fn try_tenant(
     remote: &Tx<'_, Remote>,
     relations: &Relations,

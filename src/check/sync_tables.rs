@@ -4,7 +4,7 @@ use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::store::migrations::{self, SchemaVersion};
+use crate::store::migrations::{self, SchemaStanding};
 
 /// Checks whether the tables of schema `meter_sync` are up to date, and whether the role may create, update or write
 /// them.
@@ -12,15 +12,15 @@ pub(super) async fn finding(local: &mut CheckedConnection<Local>) -> Finding {
     let looked = async {
         let tx = local.look().await?;
         Ok(match migrations::standing(&tx).await? {
-            SchemaVersion::Newer => Verdict::Failed(migrations::too_new()),
-            SchemaVersion::Absent => {
+            SchemaStanding::Newer => Verdict::Failed(migrations::too_new()),
+            SchemaStanding::Absent => {
                 may_make(&tx, "not there yet; the first sync makes them").await?
             }
-            SchemaVersion::Behind(steps) => {
+            SchemaStanding::Behind(steps) => {
                 let text = format!("{steps} steps behind; the next sync makes them");
                 may_make(&tx, &text).await?
             }
-            SchemaVersion::Current => may_write(&tx).await?,
+            SchemaStanding::Current => may_write(&tx).await?,
         })
     };
     let looked: Result<Verdict, DbError> = looked.await;

@@ -45,8 +45,8 @@ pub(in crate::engine) async fn copy_again(
     Ok(saturating_i64(rows))
 }
 
-/// Waits for the local server to finish a step of a COPY. Fails after `local.patience()`, the longest wait for any
-/// answer.
+/// Waits for the local server to finish a step of a COPY. Fails after `local.patience()`, the limit on every wait for
+/// an answer of the server.
 pub(in crate::engine) async fn patiently<T>(
     local: &Tx<'_, Local>,
     taken: impl Future<Output = Result<T, tokio_postgres::Error>>,

@@ -1,8 +1,8 @@
-//! Compares the contents of both sides after a run, when that is due.
+//! Compares the contents of both sides after a run, if such a comparison is due.
 //!
 //! By then the run is in the log and its lock is free. So a failure of the comparison only adds a warning to that run,
-//! and a later run tries again. If contents differ, a run of its own corrects them. It compares the rows in question
-//! value by value, under the same rules as any other run.
+//! and the comparison is tried again after a later run. If contents differ, a second run corrects them. This second run
+//! compares the differing rows value by value, under the same rules as any other run.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use crate::db::{Local, Tx};
 use crate::engine::drift::KnownColumns;
-use crate::engine::{self, Contents, EarlierAttempts, Job, OtherTenant, RowsToCompare, SyncError};
+use crate::engine::{
+    self, ContentsComparison, EarlierAttempts, Job, RowsToCompare, SyncError, TableHolder,
+};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
 
@@ -37,19 +39,19 @@ impl EndedRun<'_> {
             .with_remedy("Raise METER_SYNC_RUN_TIMEOUT.")),
         };
         let bytes = read.borrow().remote_bytes;
-        let is_equal = matches!(contents, Ok(Contents::Equal));
+        let is_equal = matches!(contents, Ok(ContentsComparison::Equal));
         let warning = match contents {
-            Ok(Contents::Equal | Contents::Unsettled) => None,
-            Ok(Contents::Differing(compare)) => self.start_correcting_run(compare).await,
-            Ok(Contents::Incomparable) => Some(INCOMPARABLE.to_owned()),
-            Ok(Contents::Unfound) => Some(UNFOUND.to_owned()),
+            Ok(ContentsComparison::Equal | ContentsComparison::Unsettled) => None,
+            Ok(ContentsComparison::Differing(compare)) => self.start_correcting_run(compare).await,
+            Ok(ContentsComparison::Incomparable) => Some(INCOMPARABLE.to_owned()),
+            Ok(ContentsComparison::Unfound) => Some(UNFOUND.to_owned()),
             Err(failure) => Some(not_compared(&failure)),
         };
         self.note(is_equal, warning, bytes).await;
     }
 
-    /// Compares the contents without writing anything. Adds the bytes that the remote sends to `read`.
-    async fn compare(&self, read: &engine::Observer) -> Result<Contents, SyncError> {
+    /// Compares the contents without writing anything. Counts in `read` the bytes that the remote sends.
+    async fn compare(&self, read: &engine::Observer) -> Result<ContentsComparison, SyncError> {
         let mapping = &self.context.shared.mapping;
         let job = Job {
             // This id belongs to no run. Hashes are seeded with it, and the seed must be a new one.
@@ -57,7 +59,7 @@ impl EndedRun<'_> {
             tenant: &self.scope.tenant.given,
             mapping,
             limits: &self.context.shared.process.config.limits,
-            other_tenant: OtherTenant::Nobody,
+            other_tenant: TableHolder::Nobody,
             compare: RowsToCompare::Differences,
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),

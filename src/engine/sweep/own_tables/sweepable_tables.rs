@@ -1,4 +1,4 @@
-//! Finds the local tables of the tenants' own that a sweep can look at.
+//! Finds out which of the local tables a sweep can read, if each mirror has a local table of its own.
 
 use crate::db::{Local, Tx, catalog, readable_tables, unique_indexes};
 use crate::engine::relations::{self, RemoteSide};
@@ -6,9 +6,9 @@ use crate::engine::sweep::{SweptMirror, settled_columns};
 use crate::engine::{Relations, Scope, SyncError};
 use crate::store::log;
 
-/// A local table that a run would take, with the columns that the last run recorded.
-pub(super) struct KnownTable<'m> {
-    /// The place of its mirror.
+/// A local table that a run would accept, and whose columns are those that the last run recorded.
+pub(super) struct SweepableTable<'m> {
+    /// The place of the table's mirror among the mirrors of the call.
     pub(super) place: usize,
     pub(super) mirror: &'m SweptMirror<'m>,
     pub(super) relations: Relations,
@@ -16,8 +16,8 @@ pub(super) struct KnownTable<'m> {
     pub(super) filter: String,
 }
 
-/// Locks the local tables that can be read, and looks them up in the catalogs. A table is left out, so that its mirror gets
-/// a run, if:
+/// Locks the local tables that can be read, and looks them up in the catalogs. A table is left out, so that its
+/// mirror gets a run, in these cases:
 ///
 /// - it is missing, or is no ordinary table;
 /// - the role may not read all of it;
@@ -26,7 +26,7 @@ pub(super) async fn look_up<'m>(
     there: &RemoteSide,
     local: &Tx<'_, Local>,
     mirrors: &'m [SweptMirror<'m>],
-) -> Result<Vec<KnownTable<'m>>, SyncError> {
+) -> Result<Vec<SweepableTable<'m>>, SyncError> {
     let mut readable: Vec<(usize, &SweptMirror<'_>)> = Vec::new();
     let name = |mirror: &SweptMirror<'_>| mirror.mapping.local_table.clone();
     let names: Vec<String> = mirrors.iter().map(name).collect();
@@ -40,7 +40,7 @@ pub(super) async fn look_up<'m>(
     let mut unique = unique_indexes::of_tables(local, &oids).await?;
     let mut tables = Vec::new();
     for ((place, mirror), here) in readable.into_iter().zip(found) {
-        // If the object ids are equal, both may be the same table, which a run finds out.
+        // If the object ids are equal, remote and local may be the same table. Only a run finds that out.
         let Some(here) = here.filter(|here| there.oid != Some(here.oid)) else {
             continue;
         };
@@ -48,7 +48,7 @@ pub(super) async fn look_up<'m>(
         let Ok(relations) = relations::relate(there, &here, &unique, mirror.mapping) else {
             continue;
         };
-        tables.push(KnownTable {
+        tables.push(SweepableTable {
             place,
             mirror,
             filter: Scope::of(&relations, mirror.tenant).local_filter,
@@ -64,15 +64,16 @@ pub(super) async fn look_up<'m>(
     without_those_of_others(local, tables).await
 }
 
-/// Leaves out each table without a tenant column that was last synced for another tenant, because a run would refuse it.
+/// Leaves out tables without a tenant column that were not last synced for the mirror's tenant. A run refuses such a
+/// table if it was last synced for another tenant.
 async fn without_those_of_others<'m>(
     local: &Tx<'_, Local>,
-    tables: Vec<KnownTable<'m>>,
-) -> Result<Vec<KnownTable<'m>>, SyncError> {
-    let name = |table: &KnownTable<'_>| table.mirror.key.local_table.clone();
+    tables: Vec<SweepableTable<'m>>,
+) -> Result<Vec<SweepableTable<'m>>, SyncError> {
+    let name = |table: &SweepableTable<'_>| table.mirror.key.local_table.clone();
     let names: Vec<String> = tables.iter().map(name).collect();
     let last = log::last_tenants(local, &names).await?;
-    let is_ours = |table: &KnownTable<'_>, last: Option<String>| {
+    let is_ours = |table: &SweepableTable<'_>, last: Option<String>| {
         table.relations.local_tenant.is_some() || last.as_ref() == Some(&table.mirror.key.tenant)
     };
     let ours = tables.into_iter().zip(last);
