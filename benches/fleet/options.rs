@@ -18,7 +18,7 @@ pub(crate) struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "10000x100,1000x1000,10000x100t",
+        default_value = "10000x100,1000x1000,1000x100t",
         value_name = "TENANTSxMETERS[t]"
     )]
     pub(crate) sizes: Vec<Size>,

@@ -215,7 +215,8 @@ fn how(machine: &Machine, options: &Options) -> String {
         "One machine with {} cores and {} GiB of memory, which held the bench, the program and Postgres {} (twice, with its data \
          in memory, 512 MB of shared buffers and no autovacuum). {} rounds with three unchanged sweeps and {} single runs in \
          each; a sweep has at most {} runs at a time. Figures are medians of all rounds.\n\n\
-         - Both tables have 17 columns, and an index on the tenant. The meters of a tenant are spread over the whole table.\n\
+         - Both tables have 17 columns, and an index on the tenant. The meters of a tenant are spread over the whole table. With \
+         \"own tables\", each tenant has a local table of its own.\n\
          - Sweeps are timed in the bench's own process, by the code that the program runs, with the states of all tenants \
          published beside it. Before each sweep the bench waits until what happened before is published.\n\
          - The grouped statement, alone and on both sides, and the unchanged sweep are measured in turn.\n\

@@ -6,6 +6,7 @@ use super::tenant_rows::RowsToRead;
 use super::{Finding, Verdict};
 use crate::clock;
 use crate::config::Config;
+use crate::db::readable_tables::oid_of_name;
 use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
 use crate::engine::{self, Relations, SyncError};
 use crate::error::{ErrorCode, Failure};
@@ -61,10 +62,14 @@ fn unnamed(refused: Vec<Failure>) -> Option<Finding> {
     Some(Finding::new("local table names", Verdict::Failed(first)))
 }
 
-const MISSING: &str = "\
+const MISSING: &str = concat!(
+    "\
 -- look for local tables that are missing
 select u.n from pg_catalog.unnest($1) with ordinality u (name, n)
-where pg_catalog.to_regclass(u.name) is null order by u.n";
+where (",
+    oid_of_name!(),
+    ") is null order by u.n"
+);
 
 /// Checks that each tenant's local table exists.
 async fn local_tables(
@@ -93,7 +98,7 @@ async fn local_tables(
         missing.len(),
         some(&missing)
     );
-    let remedy = "Create them, or correct METER_SYNC_LOCAL_TABLE or METER_SYNC_TENANTS. Until then only the syncs of these tenants fail.";
+    let remedy = "Create them, grant the role usage on their schemas, or correct METER_SYNC_LOCAL_TABLE or METER_SYNC_TENANTS. Until then only the syncs of these tenants fail.";
     let failure = Failure::new(ErrorCode::LocalSchema, message);
     Ok(Verdict::Failed(failure.with_remedy(remedy)))
 }

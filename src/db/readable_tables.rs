@@ -8,9 +8,10 @@ use super::{DbError, Side, Tx, param};
 /// the role may not use gives null, too, because an error would hide the results for all other names.
 macro_rules! oid_of_name {
     () => {
-        "case when has_schema_privilege(to_regnamespace(quote_ident(
-               (parse_ident(u.name))[cardinality(parse_ident(u.name)) - 1]))::oid, 'usage') is not false
-           then to_regclass(u.name)::oid end"
+        "case when pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace(pg_catalog.quote_ident(
+               (pg_catalog.parse_ident(u.name))[pg_catalog.cardinality(pg_catalog.parse_ident(u.name)) operator(pg_catalog.-) 1]
+           ))::pg_catalog.oid, 'usage') is not false
+           then pg_catalog.to_regclass(u.name)::pg_catalog.oid end"
     };
 }
 pub(crate) use oid_of_name;

@@ -15,7 +15,7 @@ use super::live_state::LiveState;
 use super::local_table;
 use super::meter_count_cache::MeterCountCache;
 use super::process_context::ProcessContext;
-use super::run_scope::{KnownScope, RunScope};
+use super::run_scope::{LogScope, RunScope};
 use super::shared_read::SharedRead;
 use super::stored_state::Observed;
 use super::tenant;
@@ -86,10 +86,10 @@ impl Mirror {
     }
 
     /// Returns the local table, and the tenant if it is known.
-    pub(super) async fn known_scope(&self, tx: &Tx<'_, Local>) -> Result<KnownScope, DbError> {
+    pub(super) async fn log_scope(&self, tx: &Tx<'_, Local>) -> Result<LogScope, DbError> {
         let table = local_table::find(tx, self.mapping()).await?;
         let tenant = tenant::known(tx, self.mapping(), &table).await?;
-        Ok(KnownScope { table, tenant })
+        Ok(LogScope { table, tenant })
     }
 
     /// Returns the local table and the tenant. Fails if the tenant is not known, or if the local database does not

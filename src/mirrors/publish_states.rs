@@ -125,10 +125,10 @@ impl Mirrors {
         connection: &mut Connection<Local>,
         last: &Published,
     ) -> Result<Published, Failure> {
-        let moment = connection.commit_marker().await?;
+        let marker = connection.commit_marker().await?;
         let mut states = last.mirrors.iter().map(|(_, state)| state);
         let is_open = states.any(|state| state.open_run.is_some());
-        if moment.is_some() && moment == last.memory.moment && !is_open {
+        if marker.is_some() && marker == last.memory.marker && !is_open {
             return Ok(last.clone());
         }
         let tx = connection.begin("states").await?;
@@ -141,7 +141,7 @@ impl Mirrors {
             let set = self.swept_set(&tx).await?;
             last_sweep = sweeps::last(&tx, &set).await?;
         }
-        memory.moment = moment;
+        memory.marker = marker;
         let states = known.iter().zip(&keys).map(|(known, key)| {
             let state = memory.states.get(key).cloned().unwrap_or_default();
             (known.clone(), state)

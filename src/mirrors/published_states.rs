@@ -33,7 +33,7 @@ pub(crate) struct Published {
 /// What the last read found, so that the next one reads only what may have changed. Empty after a failure.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
-    pub(super) moment: Option<CommitMarker>,
+    pub(super) marker: Option<CommitMarker>,
     seq: i64,
     pub(super) states: BTreeMap<MirrorKey, MirrorState>,
 }

@@ -29,12 +29,12 @@ impl RunScope {
 
 /// A local table, and the tenant if it is known.
 #[derive(Clone, Debug)]
-pub(super) struct KnownScope {
+pub(super) struct LogScope {
     pub(super) table: LocalTable,
     pub(super) tenant: Option<Tenant>,
 }
 
-impl KnownScope {
+impl LogScope {
     /// Returns the id of the tenant if it is known.
     pub(super) fn tenant_id(&self) -> Option<&TenantId> {
         self.tenant.as_ref().map(|tenant| &tenant.id)

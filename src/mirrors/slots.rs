@@ -57,7 +57,7 @@ impl Mirror {
         let claim = async |tx: &Tx<'_, Local>| {
             // An unknown tenant does not prevent the claim. The run fails and says why, and it is enough if one
             // process does that.
-            let known = self.known_scope(tx).await?;
+            let known = self.log_scope(tx).await?;
             let slot = Slot::of_run(known.tenant_id(), &known.table.name, slot);
             let scope = known.scope();
             Ok::<_, Failure>(take(tx, &slot, self, (scope.as_ref(), is_again)).await?)
@@ -73,7 +73,7 @@ impl Mirror {
         if !migrations::exist(&tx).await? {
             return Ok(ClaimedSlotList::default());
         }
-        let known = self.known_scope(&tx).await?;
+        let known = self.log_scope(&tx).await?;
         let slot = Slot::of_run(known.tenant_id(), &known.table.name, since);
         Ok(slots::claimed_since(&tx, &slot).await?)
     }

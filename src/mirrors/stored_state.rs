@@ -28,7 +28,7 @@ pub(crate) struct Observation {
     /// The newest runs, the latest first.
     pub(crate) runs: Arc<[RunRecord]>,
     /// The database's commit marker when the state was read; `None` if the state may change without a commit.
-    pub(super) moment: Option<CommitMarker>,
+    pub(super) marker: Option<CommitMarker>,
     pub(super) read_at: Instant,
 }
 
@@ -45,8 +45,8 @@ impl Observation {
         state.count_failure.take().map_or(Ok(state), Err)
     }
 
-    pub(super) fn is_still_true(&self, moment: Option<&CommitMarker>) -> bool {
-        moment.is_some() && self.moment.as_ref() == moment && self.read_at.elapsed() < LASTS
+    pub(super) fn is_still_true(&self, marker: Option<&CommitMarker>) -> bool {
+        marker.is_some() && self.marker.as_ref() == marker && self.read_at.elapsed() < LASTS
     }
 }
 

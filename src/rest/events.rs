@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::event::{Heartbeat, RETRY, Sent, event, heartbeats};
 use super::events_of_many::events_of_all;
-use super::requested_mirror::MirrorRequest;
+use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::status::{Status, StatusQuery};
@@ -76,7 +76,7 @@ async fn open(
     State(Shared {
         mirrors, streams, ..
     }): State<Shared>,
-    mirror_request: MirrorRequest,
+    mirror_request: MirrorPathAndToken,
 ) -> Result<Response, ProblemDetails> {
     let events = match mirror_request.is_all(&mirrors) {
         true => events_of_all(mirrors, mirror_request.visible(), HEARTBEAT).boxed(),

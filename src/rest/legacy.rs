@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Shared;
-use super::requested_mirror::MirrorRequest;
+use super::requested_mirror::MirrorPathAndToken;
 use crate::arguments;
 use crate::arguments::bounds::HISTORY;
 use crate::config::Token;
@@ -76,7 +76,7 @@ struct TriggerResult {
 /// Handles `GET /api/local/meter-sync-status`.
 pub(crate) async fn status(
     State(Shared { mirrors, .. }): State<Shared>,
-    mirror_request: MirrorRequest,
+    mirror_request: MirrorPathAndToken,
 ) -> Result<Json<StatusBody>, (StatusCode, Json<TriggerBody>)> {
     let query = StatusQuery {
         // Read as many runs as possible, because the last one that was not a dry run is searched among them.
@@ -100,7 +100,7 @@ pub(crate) async fn status(
 /// client disconnects.
 pub(crate) async fn trigger(
     State(Shared { mirrors, wait, .. }): State<Shared>,
-    mirror_request: MirrorRequest,
+    mirror_request: MirrorPathAndToken,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
 ) -> (StatusCode, Json<TriggerBody>) {
@@ -233,8 +233,7 @@ fn failed(failure: Failure) -> (StatusCode, Json<TriggerBody>) {
     (status, Json(body))
 }
 
-/// The failure of a run that did not succeed. If the report has no error, makes one with the code `Internal` from its
-/// summary.
+/// The failure of a run that did not succeed. If the report has none, makes an `Internal` one from its summary.
 pub(crate) fn failure_of(report: RunReport) -> Failure {
     report.error.unwrap_or_else(|| {
         Failure::new(ErrorCode::Internal, report.summary).with_remedy(report.next_step)
@@ -257,8 +256,7 @@ fn rejected_rows(counts: &Counts) -> String {
     }
 }
 
-/// Who requested a run, for the run log: the name of the token, or else the beginning of the `User-Agent` header.
-/// `None` if the request has neither.
+/// Who requested a run: the name of the token, or the beginning of the `User-Agent` header; `None` without either.
 pub(crate) fn actor(token: Option<&Token>, headers: &HeaderMap) -> Option<String> {
     if let Some(name) = token.and_then(|token| token.name.as_ref()) {
         return Some(name.clone());

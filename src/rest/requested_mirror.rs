@@ -68,7 +68,7 @@ impl FromRequestParts<Shared> for RequestedMirror {
         parts: &mut Parts,
         shared: &Shared,
     ) -> Result<Self, ProblemDetails> {
-        let mirror_request = MirrorRequest::of(parts);
+        let mirror_request = MirrorPathAndToken::of(parts);
         Ok(Self {
             mirror: mirror_request.find(&shared.mirrors).await?,
             folder: mirror_request.folder,
@@ -78,12 +78,12 @@ impl FromRequestParts<Shared> for RequestedMirror {
 
 /// The parts of a request from which its mirror is found: the prefix of its path, and its token.
 #[derive(Debug)]
-pub(super) struct MirrorRequest {
+pub(super) struct MirrorPathAndToken {
     pub(super) folder: MirrorPrefix,
     token: Option<Token>,
 }
 
-impl MirrorRequest {
+impl MirrorPathAndToken {
     fn of(parts: &Parts) -> Self {
         let (folder, _) = MirrorPrefix::split(&parts.uri);
         let token = parts.extensions.get::<Token>().cloned();
@@ -110,7 +110,7 @@ impl MirrorRequest {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for MirrorRequest {
+impl<S: Sync> FromRequestParts<S> for MirrorPathAndToken {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::request_arguments::{self, RequestArguments};
-use super::requested_mirror::MirrorRequest;
+use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY};
 use crate::arguments::{Arguments, BadArgument, read_status_arguments};
@@ -32,7 +32,7 @@ pub(super) fn route() -> Route {
 
 async fn answer(
     State(Shared { mirrors, .. }): State<Shared>,
-    mirror_request: MirrorRequest,
+    mirror_request: MirrorPathAndToken,
     RequestArguments(given): RequestArguments,
 ) -> Result<Json<Status>, ProblemDetails> {
     let query = read(given)?;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::request_arguments::RequestArguments;
-use super::requested_mirror::MirrorRequest;
+use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{TENANT_CHARS, TENANTS_LIMIT};
 use crate::arguments::{Arguments, BadArgument};
@@ -70,7 +70,7 @@ pub(super) fn route() -> Route {
 
 async fn list(
     State(Shared { mirrors, .. }): State<Shared>,
-    mirror_request: MirrorRequest,
+    mirror_request: MirrorPathAndToken,
     RequestArguments(given): RequestArguments,
 ) -> Result<Response, ProblemDetails> {
     let query = TenantsQuery {

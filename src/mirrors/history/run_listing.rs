@@ -9,7 +9,7 @@ use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::run::{lock, report};
-use crate::mirrors::run_scope::KnownScope;
+use crate::mirrors::run_scope::LogScope;
 use crate::store::log::RunRecord;
 pub use crate::store::log::{RunFilter, RunsQuery};
 use crate::store::{changes, held_sets, log, migrations, rejected};
@@ -183,9 +183,9 @@ impl Mirror {
     }
 
     /// Returns the table and tenant whose runs the log is searched for; `None` if there is no log yet.
-    async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<KnownScope>, DbError> {
+    async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<LogScope>, DbError> {
         Ok(match migrations::exist(tx).await? {
-            true => Some(self.known_scope(tx).await?),
+            true => Some(self.log_scope(tx).await?),
             false => None,
         })
     }
@@ -194,11 +194,7 @@ impl Mirror {
 /// Updates the record of a run that had not ended when its log row was read. If the run lock is free, the run is no
 /// longer in progress, and the row is read again. If the row still has no end, the run's process has died: the record
 /// is marked as interrupted, and the log row stays as it is.
-async fn update(
-    tx: &Tx<'_, Local>,
-    known: &KnownScope,
-    run: &mut RunRecord,
-) -> Result<(), DbError> {
+async fn update(tx: &Tx<'_, Local>, known: &LogScope, run: &mut RunRecord) -> Result<(), DbError> {
     let (None, Some(scope)) = (run.outcome, known.clone().scope()) else {
         return Ok(());
     };

@@ -81,7 +81,7 @@ impl Mirror {
         }
         let read = async |tx: &Tx<'_, Local>| {
             if migrations::exist(tx).await? {
-                let known = self.known_scope(tx).await?;
+                let known = self.log_scope(tx).await?;
                 read_runs(tx, known.log(), query, &mut found).await
             } else {
                 Ok(query

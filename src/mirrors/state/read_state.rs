@@ -58,7 +58,7 @@ impl Mirror {
         }
         let read_at = Instant::now();
         let mut state = self.read_anew(connection).await?;
-        let moment = match before.filter(|_| state.lasts()) {
+        let marker = match before.filter(|_| state.lasts()) {
             // If the second moment cannot be read, the state is valid, but is read again the next time.
             Some(before) => {
                 let after = connection.commit_marker().await.ok().flatten();
@@ -69,7 +69,7 @@ impl Mirror {
         Ok(Observation {
             runs: std::mem::take(&mut state.history).into(),
             state: Arc::new(state),
-            moment,
+            marker,
             read_at,
         })
     }
