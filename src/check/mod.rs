@@ -22,8 +22,8 @@ use tenant_rows::RowsToRead;
 
 mod changed_remote_columns;
 mod connections;
-mod duplicate_keys;
 mod every_tenant;
+mod inherited_duplicate_keys;
 mod listed_hosts;
 mod privileges;
 mod publications;
@@ -171,7 +171,7 @@ async fn tables_and_rows(
                 findings.extend(used_objects::finding(local, relations).await);
                 findings.extend(changed_remote_columns::findings(local, mapping, relations).await);
                 findings.extend(sequences::findings(local, relations).await);
-                findings.extend(duplicate_keys::finding(local, relations, scope).await);
+                findings.extend(inherited_duplicate_keys::finding(local, relations, scope).await);
                 findings.push(tenant_rows::remote(remote, config, both, rows_to_read).await);
                 findings.extend(tenant_rows::tenant_indexes(remote, local, mapping, both).await);
             }

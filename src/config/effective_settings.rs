@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::connection_string;
 use super::error::ConfigError;
-use super::legacy_system_variables::{self, LegacyPrefix};
+use super::replaced_program_variables::{self, LegacyPrefix};
 use super::setting_definitions::{Setting, SettingFlags};
 use super::setting_layers::{Environment, FoundValue, Layers, SettingSource};
 use super::tenants::TENANT_SETTINGS;
@@ -157,7 +157,7 @@ impl Secret {
         let Some(prefix) = self.legacy else {
             return Ok(None);
         };
-        let pairs = legacy_system_variables::parameters(environment, prefix)?;
+        let pairs = replaced_program_variables::parameters(environment, prefix)?;
         Ok(pairs.map(|pairs| ListedValue {
             value: connection_string::show(&pairs),
             source: SettingSource::Variable,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::error::ConfigError;
-use super::legacy_system_variables::{self, LegacyPrefix};
 use super::log_settings::LogSettings;
+use super::replaced_program_variables::{self, LegacyPrefix};
 use super::setting_definitions::{Setting, SettingFlags};
 use super::setting_layers::{Environment, FoundValue, Layers};
 use super::{
@@ -167,7 +167,7 @@ impl Side {
                 });
                 (found.place, endpoint)
             }
-            None => match legacy_system_variables::parameters(environment, self.legacy)? {
+            None => match replaced_program_variables::parameters(environment, self.legacy)? {
                 Some(pairs) => (self.legacy.place(), Endpoint::from_pairs(pairs, limits)),
                 None => return Ok(None),
             },

@@ -33,7 +33,7 @@ mod connection_hosts;
 
 mod watched_file;
 
-mod legacy_system_variables;
+mod replaced_program_variables;
 
 mod connection_parameters;
 mod connection_string;

@@ -94,7 +94,7 @@ struct ConnectRequest {
 }
 
 impl ConnectRequest {
-    async fn dial(&self) -> Result<ClientWrapper, DialError> {
+    async fn dial(&self) -> Result<ClientWrapper, NoServerReached> {
         let ConnectionHosts {
             list,
             shuffled,
@@ -115,7 +115,7 @@ impl ConnectRequest {
                 break;
             }
         }
-        Err(DialError {
+        Err(NoServerReached {
             attempts,
             database: self.endpoint.database().to_owned(),
             sslmode: self.endpoint.sslmode().to_owned(),
@@ -250,9 +250,9 @@ async fn is_wanted(client: &Client, wanted: SessionAttrs) -> Result<bool, Error>
 
 impl Manager for Connector {
     type Type = ClientWrapper;
-    type Error = DialError;
+    type Error = NoServerReached;
 
-    async fn create(&self) -> Result<ClientWrapper, DialError> {
+    async fn create(&self) -> Result<ClientWrapper, NoServerReached> {
         // Boxed as a trait object; otherwise the types of the futures around it are too deep for the compiler.
         let call = ConnectRequest {
             endpoint: self.endpoint(),
@@ -264,7 +264,11 @@ impl Manager for Connector {
 
     /// Tests the connection with one round trip. If it was lost while it was idle, the pool opens another, and no run
     /// fails.
-    async fn recycle(&self, client: &mut ClientWrapper, _: &Metrics) -> RecycleResult<DialError> {
+    async fn recycle(
+        &self,
+        client: &mut ClientWrapper,
+        _: &Metrics,
+    ) -> RecycleResult<NoServerReached> {
         let Ok(_said) = client.simple_query("").await else {
             return Err(RecycleError::message("the connection is gone"));
         };
@@ -284,7 +288,7 @@ async fn carry(connection: impl Future<Output = Result<(), Error>>, last_message
 /// Why no server accepted the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection could be made")]
-pub struct DialError {
+pub struct NoServerReached {
     /// The failed attempts in order; the last one decides how the failure is described. With
     /// `target_session_attrs=prefer-standby`, these are the attempts of the last pass over the servers.
     pub(super) attempts: Vec<FailedAttempt>,
@@ -294,7 +298,7 @@ pub struct DialError {
     pub(super) sslmode: String,
 }
 
-impl DialError {
+impl NoServerReached {
     /// The driver's error of the last attempt; `None` if that attempt failed for another reason.
     pub(super) fn driver_error(&self) -> Option<&Error> {
         match &self.attempts.last()?.why {

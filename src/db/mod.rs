@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::IsolationLevel;
 
 pub use commit_marker::CommitMarker;
-pub use connector::DialError;
+pub use connector::NoServerReached;
 use connector::{Connector, LastServerError};
 pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
@@ -35,7 +35,7 @@ mod commit_marker;
 pub mod computed_expressions;
 mod connector;
 mod error;
-pub mod foreign_key_chains;
+pub mod incoming_foreign_key_chains;
 pub mod incoming_foreign_keys;
 pub mod lossless_json;
 pub mod param;

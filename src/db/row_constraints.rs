@@ -5,7 +5,7 @@
 //! that are, or would be, in these tables.
 
 use super::computed_expressions::{ColumnDefinition, InputColumn, reads, table_columns};
-use super::foreign_key_chains::{self, ForeignKeyChain};
+use super::incoming_foreign_key_chains::{self, ForeignKeyChain};
 use super::incoming_foreign_keys::{IncomingForeignKey, references};
 use super::table_family_sql::family;
 use super::{DbError, Side, Tx, param};
@@ -21,7 +21,7 @@ pub struct RowConstraints {
     /// The foreign keys to other tables.
     pub outward: Vec<OutgoingForeignKey>,
     /// Chains of foreign keys through which rows of other tables lose their reference, see
-    /// [`foreign_key_chains::losing`].
+    /// [`incoming_foreign_key_chains::losing`].
     pub losing: Vec<ForeignKeyChain>,
 }
 
@@ -32,7 +32,7 @@ impl RowConstraints {
         Ok(Self {
             exclusive: exclusive(tx, oid).await?,
             outward: outward(tx, oid).await?,
-            losing: foreign_key_chains::losing(tx, &references).await?,
+            losing: incoming_foreign_key_chains::losing(tx, &references).await?,
             references,
         })
     }

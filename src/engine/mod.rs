@@ -120,7 +120,7 @@ pub enum RowsToCompare {
     /// a column is new in a small table.
     #[default]
     Differences,
-    /// Rows whose versions or digests differ, and also the rows that [`compare`] found to differ.
+    /// As `Differences`, and also these rows, which an earlier comparison of contents ([`compare`]) found to differ.
     Also(RowSelection),
     /// All rows.
     Everything,

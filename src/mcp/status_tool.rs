@@ -15,9 +15,9 @@ use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, read_status_arguments, shorten};
 use crate::error::Failure;
 use crate::mirrors::Mirrors;
-use crate::mirrors::answer_question::StatusQuestion;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
+use crate::mirrors::status_question::StatusQuestion;
 use crate::model::{ChangeCursor, RunId};
 use crate::printable;
 

@@ -77,7 +77,8 @@ async fn tell(
     }
 }
 
-/// The addresses that one client of an earlier protocol version watches. Dropping this ends the notifications.
+/// The URIs of resources to which one client has subscribed, in a protocol version before 2026-07-28. Dropping this
+/// ends its notifications.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     wanted: Arc<Mutex<SubscribedAddresses>>,

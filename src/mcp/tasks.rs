@@ -17,7 +17,7 @@ use super::{run_result, tool_result};
 use crate::arguments::shorten;
 use crate::mirrors::run::report::RunReport;
 use crate::mirrors::{Mirror, Mirrors};
-use crate::model::{NoRunId, Outcome, RunId};
+use crate::model::{InvalidRunId, Outcome, RunId};
 
 /// Separates the run's id from the tenant's id in the id of a task. No run id contains this character.
 const OF_TENANT: char = '@';
@@ -79,7 +79,7 @@ async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Ta
         Some((run, tenant)) => (run, Some(tenant)),
         None => (id, None),
     };
-    let run = run.parse().map_err(|_error: NoRunId| no_task(id))?;
+    let run = run.parse().map_err(|_error: InvalidRunId| no_task(id))?;
     match caller.find(mirrors, tenant).await {
         Ok(target) => Ok((run, target)),
         Err(failure) => Err(tool_result::refused(&failure)),

@@ -49,8 +49,8 @@ pub struct TenantMirror {
     pub name: Option<String>,
     /// The mirror.
     pub mirror: Mirror,
-    /// Whether ids are texts, so that another spelling of an id is another tenant. Always `false` in a process that
-    /// keeps exactly one mirror.
+    /// Whether tenant ids are texts. Texts are compared exactly: `07` and `7` are then two tenants. Always `false` in a
+    /// process that keeps exactly one mirror.
     pub(super) is_text: bool,
 }
 

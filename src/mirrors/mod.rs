@@ -35,7 +35,6 @@ use crate::store::log::RunRecord;
 use mirror::MirrorInner;
 use run::report::{RunReport, RunStage};
 
-pub mod answer_question;
 mod clock_warnings;
 pub mod history;
 mod join_warnings;
@@ -56,6 +55,7 @@ mod shared_read;
 mod slots;
 pub mod state;
 pub mod status_parts;
+pub mod status_question;
 mod stored_state;
 mod sweep;
 pub(crate) mod tenant;

@@ -12,7 +12,7 @@ use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
 use super::mirror::TenantMirror;
-use super::shared_read::{Listener, SharedRead};
+use super::shared_read::{PublishedValues, SharedRead};
 
 /// The states of all mirrors at one time.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,7 @@ pub(super) struct Memory {
 /// A listener for changes in the states of all mirrors.
 #[derive(Debug)]
 pub struct StateChanges {
-    published: Listener<Published>,
+    published: PublishedValues<Published>,
     changed_at: Option<Instant>,
 }
 

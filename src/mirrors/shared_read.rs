@@ -122,8 +122,8 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
     }
 
     /// Listens to all publications, whoever asked for them.
-    pub(crate) fn listener(&self) -> Listener<T> {
-        Listener(self.last.subscribe())
+    pub(crate) fn listener(&self) -> PublishedValues<T> {
+        PublishedValues(self.last.subscribe())
     }
 }
 
@@ -152,9 +152,9 @@ impl<T> Drop for Caller<'_, T> {
 
 /// A listener for the values that are published.
 #[derive(Debug)]
-pub(crate) struct Listener<T>(watch::Receiver<Option<Published<T>>>);
+pub(crate) struct PublishedValues<T>(watch::Receiver<Option<Published<T>>>);
 
-impl<T: Clone> Listener<T> {
+impl<T: Clone> PublishedValues<T> {
     /// Returns the last published value, once it is one for which `is_wanted` holds. Returns `None` if no more values
     /// can be published.
     pub(crate) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {

@@ -77,17 +77,17 @@ impl From<Uuid> for RunId {
 }
 
 impl std::str::FromStr for RunId {
-    type Err = NoRunId;
+    type Err = InvalidRunId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self).map_err(|_error| NoRunId)
+        text.parse().map(Self).map_err(|_error| InvalidRunId)
     }
 }
 
 /// A text that is not the id of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the id of a run is a UUID, as `meter-sync status` lists them")]
-pub struct NoRunId;
+pub struct InvalidRunId;
 
 impl std::fmt::Display for RunId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -23,7 +23,8 @@ pub(super) struct Shell<'a> {
     pub(super) title: String,
     pub(super) icon: Icon,
     pub(super) tone: &'a str,
-    /// The names of the organisation and the site; `None` if they are unknown.
+    /// The names of the organisation and the site; `None` on the sign-in form and on error pages, and if the status cannot
+    /// be read.
     pub(super) place: Option<Markup>,
     pub(super) viewer: Option<Viewer>,
     /// After how many seconds a browser without scripts reloads the page; `None` means never.

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
-use super::request_arguments::{self, RunIdInPath};
+use super::query_arguments::{self, RunIdInPath};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::error::{ErrorCode, Failure};
@@ -36,7 +36,7 @@ async fn cancel(
         return Ok((StatusCode::ACCEPTED, location).into_response());
     }
     let Some(run) = mirror.run(id).await? else {
-        return Err(request_arguments::no_such_run(&folder, id.to_string()));
+        return Err(query_arguments::no_such_run(&folder, id.to_string()));
     };
     let (code, detail, remedy) = match run.run.outcome {
         Some(outcome) => (

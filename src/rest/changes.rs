@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
-use super::request_arguments::{self, RequestArguments, RunIdInPath};
+use super::query_arguments::{self, QueryArguments, RunIdInPath};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
@@ -45,14 +45,14 @@ pub(super) fn route() -> Route {
 async fn list(
     RequestedMirror { mirror, folder }: RequestedMirror,
     RunIdInPath(id): RunIdInPath,
-    RequestArguments(mut given): RequestArguments,
+    QueryArguments(mut given): QueryArguments,
 ) -> Result<Response, ProblemDetails> {
     let limit = LIMIT.read(&mut given, LIMIT_DEFAULT)?;
     let after = AFTER.read(&mut given, AFTER.min())?;
     given.finish()?;
     let page = mirror.changes(id, limit, after.into()).await?;
     if page.changes.is_empty() && mirror.run(id).await?.is_none() {
-        return Err(request_arguments::no_such_run(&folder, id.to_string()));
+        return Err(query_arguments::no_such_run(&folder, id.to_string()));
     }
     let next = page.next_after.map(|after| {
         let path = folder.run(id);

@@ -32,7 +32,7 @@ mod events_of_many;
 mod legacy;
 mod meter;
 mod openapi;
-mod request_arguments;
+mod query_arguments;
 mod requested_mirror;
 mod route;
 mod runs;

@@ -5,7 +5,7 @@ use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde_json::json;
 
-use super::request_arguments::{self, RequestArguments, RunIdInPath};
+use super::query_arguments::{self, QueryArguments, RunIdInPath};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
@@ -51,12 +51,12 @@ pub(super) fn list_route() -> Route {
 
 async fn list(
     RequestedMirror { mirror, folder }: RequestedMirror,
-    RequestArguments(given): RequestArguments,
+    QueryArguments(given): QueryArguments,
 ) -> Result<Response, ProblemDetails> {
     let query = read(given)?;
     let missing = || {
         let before = query.before.map(|id| id.to_string());
-        request_arguments::no_such_run(&folder, before.unwrap_or_default())
+        query_arguments::no_such_run(&folder, before.unwrap_or_default())
     };
     let page = mirror.list(&query).await?.ok_or_else(missing)?;
     let next = page.next_before.map(|before| {
@@ -103,11 +103,11 @@ pub(super) fn route() -> Route {
 async fn one(
     RequestedMirror { mirror, folder }: RequestedMirror,
     RunIdInPath(id): RunIdInPath,
-    RequestArguments(mut given): RequestArguments,
+    QueryArguments(mut given): QueryArguments,
 ) -> Result<Json<RunDetail>, ProblemDetails> {
     given.choice("notice", &RunPageNotice::ALL.map(RunPageNotice::as_str))?;
     given.finish()?;
     let run = mirror.run(id).await?;
     run.map(Json)
-        .ok_or_else(|| request_arguments::no_such_run(&folder, id.to_string()))
+        .ok_or_else(|| query_arguments::no_such_run(&folder, id.to_string()))
 }

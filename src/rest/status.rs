@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde_json::json;
 
 use super::Shared;
-use super::request_arguments::{self, RequestArguments};
+use super::query_arguments::{self, QueryArguments};
 use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY};
@@ -33,7 +33,7 @@ pub(super) fn route() -> Route {
 async fn answer(
     State(Shared { mirrors, .. }): State<Shared>,
     mirror_request: MirrorPathAndToken,
-    RequestArguments(given): RequestArguments,
+    QueryArguments(given): QueryArguments,
 ) -> Result<Json<Status>, ProblemDetails> {
     let query = read(given)?;
     if mirror_request.is_all(&mirrors) && !query.is_about_runs() {
@@ -49,7 +49,7 @@ async fn answer(
     let id = query.run_id.map(|id| id.to_string()).unwrap_or_default();
     status
         .map(Json)
-        .map_err(|_failure| request_arguments::no_such_run(&mirror_request.folder, id))
+        .map_err(|_failure| query_arguments::no_such_run(&mirror_request.folder, id))
 }
 
 fn read(mut given: Arguments) -> Result<StatusQuery, BadArgument> {

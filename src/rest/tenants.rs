@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Shared;
-use super::request_arguments::RequestArguments;
+use super::query_arguments::QueryArguments;
 use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{TENANT_CHARS, TENANTS_LIMIT};
@@ -71,7 +71,7 @@ pub(super) fn route() -> Route {
 async fn list(
     State(Shared { mirrors, .. }): State<Shared>,
     mirror_request: MirrorPathAndToken,
-    RequestArguments(given): RequestArguments,
+    QueryArguments(given): QueryArguments,
 ) -> Result<Response, ProblemDetails> {
     let query = TenantsQuery {
         visible: mirror_request.visible(),

@@ -8,7 +8,7 @@ use axum::extract::{Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::request_arguments::bad_request;
+use super::query_arguments::bad_request;
 use super::route::RouteDescription;
 use crate::arguments::read_body::{self, BodyFault};
 use crate::arguments::shorten;

@@ -9,7 +9,7 @@ use crate::error::{ErrorCode, Failure};
 /// The steps, oldest first.
 const STEPS: &[&str] = &[
     include_str!("migrations/0001_sync_tables.sql"),
-    include_str!("migrations/0002_digests.sql"),
+    include_str!("migrations/0002_tombstones_and_watermarks.sql"),
     include_str!("migrations/0003_changes_without_foreign_key.sql"),
     include_str!("migrations/0004_meter_history.sql"),
     include_str!("migrations/0005_run_details.sql"),

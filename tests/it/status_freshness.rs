@@ -52,7 +52,10 @@ async fn what_others_commit_is_told_by_the_next_status() {
     assert_eq!(tenant.name.as_deref(), Some("Acme and sons"));
     site.on_local("alter table meter rename column active to in_use")
         .await;
-    assert_eq!(status(&site).await.meters, None);
+    let told = status(&site).await;
+    assert_eq!(told.meters, None);
+    let lacking = "The local table meter has no column active.";
+    assert_eq!(told.warnings, [lacking]);
     site.on_local("alter table meter rename column in_use to active")
         .await;
     assert_eq!(status(&site).await.meters, counts(1, 1));

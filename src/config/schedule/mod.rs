@@ -19,17 +19,17 @@
 //!   within the length of the skipped time.
 //!
 //! The `cron` crate finds the slots. This module adds three things: checks whose messages name the field (`fields`),
-//! the translation into the notation of the crate (`local_firing_times`), and the clock changes (this file).
+//! the translation into the notation of the crate (`zoneless_firing_times`), and the clock changes (this file).
 
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
 use fields::CronFields;
-use local_firing_times::FiringTimes;
+use zoneless_firing_times::FiringTimes;
 
 pub use error::ScheduleError;
 
-mod local_firing_times;
+mod zoneless_firing_times;
 
 mod describe;
 mod error;

@@ -6,13 +6,13 @@ use super::remedy::{auth, unreachable};
 use super::{describe_error, server_text, sqlstate_class};
 use crate::config::SessionAttrs;
 use crate::db::SideName;
-use crate::db::connector::{AttemptFailure, DialError, FailedAttempt, TIMED_OUT};
+use crate::db::connector::{AttemptFailure, FailedAttempt, NoServerReached, TIMED_OUT};
 use crate::error::{ErrorCode, Failure};
 
 /// The driver's error text if TLS is required and the server does not offer it.
 const NO_TLS: &str = "server does not support TLS";
 
-pub(super) fn of_dial(side: SideName, error: &DialError) -> Failure {
+pub(super) fn of_dial(side: SideName, error: &NoServerReached) -> Failure {
     let Some((last, earlier)) = error.attempts.split_last() else {
         return Failure::new(
             unreachable(side),
@@ -63,7 +63,7 @@ fn reason(why: &AttemptFailure) -> String {
 /// Describes an error that the server or TLS caused; `None` if the server was not reached.
 fn of_driver(
     side: SideName,
-    error: &DialError,
+    error: &NoServerReached,
     FailedAttempt { server, .. }: &FailedAttempt,
     source: &tokio_postgres::Error,
 ) -> Option<Failure> {
@@ -110,7 +110,7 @@ fn at(failure: Failure, server: &str) -> Failure {
 
 fn of_tls(
     side: SideName,
-    error: &DialError,
+    error: &NoServerReached,
     server: &str,
     source: &tokio_postgres::Error,
 ) -> Failure {

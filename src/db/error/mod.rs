@@ -5,7 +5,7 @@ use std::time::Duration;
 use deadpool::managed::{BuildError, PoolError};
 use tokio_postgres::error::SqlState;
 
-use super::connector::DialError;
+use super::connector::NoServerReached;
 use super::{Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
@@ -38,7 +38,7 @@ pub enum DbError {
         /// How long this process waited.
         waited: Duration,
         /// The cause.
-        source: PoolError<DialError>,
+        source: PoolError<NoServerReached>,
     },
     /// A statement failed.
     #[error("the {side} database failed at: {doing}")]

@@ -310,7 +310,7 @@ select not exists (
     Ok(run.local.query_one(&sql, &[]).await?.get(0))
 }
 
-/// A condition that holds if `c` is the noted row `k`.
+/// SQL: whether the referring row `c` is the row whose key was noted as `k`.
 fn noted_row(reference: &IncomingForeignKey) -> String {
     let key = (0..).zip(&reference.key).map(|(at, name): (usize, _)| {
         format!("c.{} {} k.k{at}", quote::identifier(name), quote::EQUALS)

@@ -19,7 +19,7 @@ const MOST_BUCKETS: u32 = 65_536;
 #[derive(Debug)]
 pub(super) struct DifferingBuckets {
     pub(super) what: HashedColumns,
-    pub(super) buckets: Buckets,
+    pub(super) buckets: Bucketing,
     /// The numbers of the differing buckets, in ascending order.
     pub(super) numbers: Vec<u32>,
     /// How many meters the remote holds in all.
@@ -30,7 +30,7 @@ impl DifferingBuckets {
     /// Selects the rows in the differing buckets. Returns `None` if more than half of all buckets differ, because
     /// reading all rows is cheaper then.
     pub(super) fn selection(&self, relations: &Relations) -> Option<RowSelection> {
-        let Buckets { count, .. } = self.buckets;
+        let Bucketing { count, .. } = self.buckets;
         if self.numbers.len() > count as usize / 2 {
             return None;
         }
@@ -65,12 +65,12 @@ impl DifferingBuckets {
 
 /// A division of all rows into buckets by the hash of their key.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Buckets {
+pub(super) struct Bucketing {
     count: u32,
     hasher: Hasher,
 }
 
-impl Buckets {
+impl Bucketing {
     /// Chooses the number of buckets, a power of two, for a table of about `rows` rows.
     pub(super) fn of(rows: i64, hasher: Hasher) -> Self {
         let wanted = rows / BUCKET_ROWS;

@@ -8,7 +8,7 @@
 use crate::db::{DbError, Local, Remote, Tx, both};
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
-use super::buckets::{Buckets, DifferingBuckets};
+use super::buckets::{Bucketing, DifferingBuckets};
 use super::row_hash::{HashFunction, HashMode, HashedColumns, Hasher, RowSide};
 use super::sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
 use super::{DigestVerdict, compare_sums, is_remembered_as_gone};
@@ -31,7 +31,7 @@ pub(super) async fn compare(
     let mut mode = HashMode::USUAL;
     loop {
         let hasher = hasher(run.job, mode);
-        let buckets = Buckets::of(rows, hasher);
+        let buckets = Bucketing::of(rows, hasher);
         let summed = |row, rows: &str| SumQuery {
             bucket: buckets.number(relations, row),
             hash: what.hash(hasher, relations, row),
@@ -73,7 +73,7 @@ pub(super) fn hasher(job: &Job<'_>, mode: HashMode) -> Hasher {
 }
 
 async fn differing(
-    buckets: Buckets,
+    buckets: Bucketing,
     what: HashedColumns,
     relations: &Relations,
     mut there: SumCursor<'_, '_, Remote>,

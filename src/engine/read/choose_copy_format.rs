@@ -174,8 +174,8 @@ fn text_options(encoding: Option<&str>) -> String {
 /// SQL that casts a remote value to a text for a local column of another type. `None` if the value is sent without a
 /// cast, as its type writes it.
 ///
-/// The local type can usually read the text of the value. If an assignment cast would give another value, or would
-/// accept a value whose text the local type refuses, that cast is made on the remote. A text column outside the key
+/// Usually no cast is needed, because the local type can read the text of the value. If an assignment cast of Postgres
+/// would give another value, or would accept a value whose text the local type refuses, the remote makes that cast. A text column outside the key
 /// takes the text unchanged, with the blanks of a `char(n)` and with `t` or `f` for a boolean. In a key the blanks are
 /// removed, so that `'1'` and `'1   '` are one key.
 ///

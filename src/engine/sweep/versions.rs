@@ -19,7 +19,7 @@ use crate::store::watermarks::{self, PerSide, VersionSum};
 use super::array;
 use super::tenant_sum_cursor::{Sum, TenantSumCursor};
 
-/// What the row versions show about many tenants.
+/// Which of many tenants the row versions show to be unchanged since both sides were last found equal.
 pub(super) struct VersionsReport {
     /// For each tenant, whether both sides hold exactly the rows that they held when they were last found equal.
     pub(super) is_equal: Vec<bool>,

@@ -72,7 +72,7 @@ async fn prune(shared: &MirrorInner, log: LogKey<'_>) {
     }
 }
 
-/// A run that has ended, with what a comparison of contents after it needs.
+/// A run that has ended, and what is needed to compare the contents afterwards.
 pub(crate) struct EndedRun<'a> {
     pub(crate) context: RequestedRun<'a>,
     pub(crate) remote: &'a Database<Remote>,

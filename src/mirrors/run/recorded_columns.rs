@@ -10,7 +10,7 @@ use crate::mirrors::local_table;
 use crate::mirrors::tenant;
 use crate::store::{columns, migrations};
 
-/// The recorded columns of a scope, for a check.
+/// The columns that the last run recorded for one tenant and local table.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordedColumns {
     /// The recorded columns.

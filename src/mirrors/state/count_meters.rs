@@ -22,8 +22,15 @@ impl Mirror {
         found: &mut StoredState,
     ) -> Result<(), DbError> {
         if !table.exists || !table.has_active {
-            let table = &self.mapping().local_table;
-            let warning = format!("The local table {table} does not exist.");
+            let mapping = self.mapping();
+            let name = &mapping.local_table;
+            let warning = match table.exists {
+                true => format!(
+                    "The local table {name} has no column {}.",
+                    mapping.active_column
+                ),
+                false => format!("The local table {name} does not exist."),
+            };
             found.warnings.push(warning);
             return Ok(());
         }

@@ -28,7 +28,7 @@ pub(super) struct Tenant {
     /// The id as the settings or the table `tenant` spell it, for queries on meters.
     pub(super) given: TenantId,
     pub(super) name: Option<String>,
-    /// Whether ids are texts in the local database, so that another spelling is another tenant.
+    /// Whether tenant ids are texts. Texts are compared exactly: `07` and `7` are then two tenants.
     pub(super) is_text: bool,
 }
 

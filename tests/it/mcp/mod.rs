@@ -8,7 +8,7 @@ mod brake_refusal;
 mod calls;
 pub(crate) mod client;
 mod documented_clients;
-mod faults;
+mod failing_calls;
 mod lookups;
 mod metrics;
 mod resources;

@@ -12,9 +12,9 @@ use crate::http::problem_details::ProblemDetails;
 use crate::model::RunId;
 
 /// The arguments of the query. If an argument is repeated or has no value, the request is answered with 400.
-pub(super) struct RequestArguments(pub(super) Arguments);
+pub(super) struct QueryArguments(pub(super) Arguments);
 
-impl<S: Sync> FromRequestParts<S> for RequestArguments {
+impl<S: Sync> FromRequestParts<S> for QueryArguments {
     type Rejection = ProblemDetails;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ProblemDetails> {
