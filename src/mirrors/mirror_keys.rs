@@ -7,16 +7,17 @@ use super::local_table;
 use super::mirror::TenantMirror;
 
 /// Returns the key of each mirror (tenant id and full name of the local table), in the order of `known`.
-pub(super) async fn keys(
+pub(super) async fn keys<'m>(
     tx: &Tx<'_, Local>,
-    known: &[TenantMirror],
+    known: impl IntoIterator<Item = &'m TenantMirror>,
 ) -> Result<Vec<MirrorKey>, DbError> {
+    let known: Vec<&TenantMirror> = known.into_iter().collect();
     let tables = known
         .iter()
         .map(|known| known.mirror.mapping().local_table.as_str());
     let tables = local_table::names(tx, tables).await?;
     let keys = known
-        .iter()
+        .into_iter()
         .zip(tables)
         .map(|(known, local_table)| MirrorKey {
             tenant: known.id.as_str().to_owned(),

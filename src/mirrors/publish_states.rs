@@ -67,7 +67,9 @@ impl Mirrors {
     }
 
     /// Reads the states of all mirrors now. Fails if they cannot be read.
-    pub(crate) async fn states_now(&self) -> Result<Arc<[(TenantMirror, MirrorState)]>, Failure> {
+    pub(crate) async fn states_now(
+        &self,
+    ) -> Result<Arc<[(TenantMirror, Arc<MirrorState>)]>, Failure> {
         let published = self.states_since(Instant::now()).await;
         match published.failure {
             Some(failure) => Err(failure),
@@ -133,7 +135,7 @@ impl Mirrors {
         }
         let tx = connection.begin("states").await?;
         let known = self.known(&tx).await?;
-        let keys = keys(&tx, &known).await?;
+        let keys = keys(&tx, known.iter()).await?;
         let (mut memory, mut last_sweep) = (Memory::default(), None);
         if migrations::tables(&tx).await?.sweeps {
             memory = Memory::clone(&last.memory);

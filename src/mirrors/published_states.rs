@@ -22,7 +22,7 @@ pub(crate) struct Published {
     pub(super) changed_at: Option<Instant>,
     /// The mirrors with their states, in the order of the tenants' ids. If `failure` is set, these are the last known
     /// states.
-    pub(crate) mirrors: Arc<[(TenantMirror, MirrorState)]>,
+    pub(crate) mirrors: Arc<[(TenantMirror, Arc<MirrorState>)]>,
     /// The last sweep that ended; `None` before the first.
     pub(crate) last_sweep: Option<SweepRecord>,
     /// Why the states could not be read this time; `None` if they were read.
@@ -35,7 +35,8 @@ pub(crate) struct Published {
 pub(super) struct Memory {
     pub(super) marker: Option<CommitMarker>,
     seq: i64,
-    pub(super) states: BTreeMap<MirrorKey, MirrorState>,
+    /// Shared with the publication, and with the memory of the next read while nothing changes.
+    pub(super) states: BTreeMap<Arc<MirrorKey>, Arc<MirrorState>>,
 }
 
 /// A listener for changes in the states of all mirrors.
@@ -74,7 +75,7 @@ impl Memory {
         keys: &[MirrorKey],
     ) -> Result<(), Failure> {
         let keys: BTreeSet<&MirrorKey> = keys.iter().collect();
-        self.states.retain(|key, _| keys.contains(key));
+        self.states.retain(|key, _| keys.contains(&**key));
         let names: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
         let names: Vec<String> = names.into_iter().cloned().collect();
         let (new_runs, seq) = read_mirror_states::changed_since(tx, &names, self.seq).await?;
@@ -89,10 +90,13 @@ impl Memory {
         let changed = keys.into_iter().filter(may_have_changed);
         let changed: Vec<MirrorKey> = changed.cloned().collect();
         let read = read_mirror_states::read(tx, &changed).await?;
-        self.states.extend(changed.into_iter().zip(read));
+        let changed = changed.into_iter().map(Arc::new);
+        self.states
+            .extend(changed.zip(read.into_iter().map(Arc::new)));
         for (key, checked_at) in unchanged_mirrors::of_tables(tx, &names).await? {
-            if let Some(state) = self.states.get_mut(&key) {
-                state.checked_at = Some(checked_at);
+            let state = self.states.get_mut(&key);
+            if let Some(state) = state.filter(|state| state.checked_at != Some(checked_at)) {
+                Arc::make_mut(state).checked_at = Some(checked_at);
             }
         }
         self.seq = seq;

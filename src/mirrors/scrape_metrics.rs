@@ -73,10 +73,9 @@ impl Mirrors {
 
     /// Counts the drifted columns of all mirrors. Returns `None` if they cannot be counted.
     async fn count_drifted(&self, states: &Published) -> Option<usize> {
-        let known = states.mirrors.iter().map(|(known, _)| known.clone());
-        let known: Vec<TenantMirror> = known.collect();
+        let known: Vec<&TenantMirror> = states.mirrors.iter().map(|(known, _)| known).collect();
         let count = async |tx: &Tx<'_, Local>| match migrations::tables(tx).await?.columns {
-            true => columns::count_drifted(tx, &keys(tx, &known).await?).await,
+            true => columns::count_drifted(tx, &keys(tx, known.iter().copied()).await?).await,
             false => Ok::<_, DbError>(0),
         };
         let local = self.local().ok().filter(|_| states.failure.is_none())?;

@@ -157,10 +157,10 @@ pub struct MirrorGroup {
 /// recorded columns is in no group.
 pub async fn groups(
     tx: &Tx<'_, Local>,
-    mirrors: &[MirrorKey],
+    mirrors: &[&MirrorKey],
 ) -> Result<Vec<MirrorGroup>, DbError> {
     let is_unicode = is_unicode(tx).await?;
-    let keys = MirrorKeys::of(mirrors);
+    let keys = MirrorKeys::of(mirrors.iter().copied());
     let params = [
         param::texts(&keys.tenants),
         param::texts(&keys.local_tables),

@@ -42,7 +42,7 @@ pub struct SweptMirror<'a> {
     /// The tenant's id, in the spelling of the remote and of the watermarks.
     pub tenant: &'a TenantId,
     /// Identifies the mirror in the tables of schema `meter_sync`, except in those of watermarks and tombstones.
-    pub key: MirrorKey,
+    pub key: &'a MirrorKey,
 }
 
 /// The result of a sweep.

@@ -15,7 +15,7 @@ pub(super) async fn of_mirrors<'r>(
     mirrors: &[SweptMirror<'_>],
     relations: impl Fn(usize) -> Option<&'r Relations>,
 ) -> Result<Vec<bool>, DbError> {
-    let keys: Vec<MirrorKey> = mirrors.iter().map(|one| one.key.clone()).collect();
+    let keys: Vec<&MirrorKey> = mirrors.iter().map(|one| one.key).collect();
     let mut settled = vec![false; mirrors.len()];
     for group in columns::groups(local, &keys).await? {
         // Mirrors that share their relations follow each other, and are compared once.

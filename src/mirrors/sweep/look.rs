@@ -27,7 +27,7 @@ impl Mirrors {
     /// Finds out which of the mirrors are unchanged. Unless this is a dry run, records the time for those that are.
     pub(super) async fn look(
         &self,
-        mirrors: &[TenantMirror],
+        mirrors: &[&TenantMirror],
         dry_run: bool,
     ) -> Result<Look, Failure> {
         let (Some(remote), Some(local)) = (&self.process.remote, &self.process.local) else {
@@ -44,14 +44,14 @@ impl Mirrors {
         &self,
         remote: &Database<Remote>,
         local: &Database<Local>,
-        mirrors: &[TenantMirror],
+        mirrors: &[&TenantMirror],
         dry_run: bool,
     ) -> Result<Look, SyncError> {
         let mapping = &self.config().mapping;
         let mut here = local.connect().await?;
         let tx = here.begin_for_run("sweep").await?;
         let at = time(&tx).await?;
-        let keys = keys(&tx, mirrors).await?;
+        let keys = keys(&tx, mirrors.iter().copied()).await?;
         let swept = swept(mirrors, &keys);
         let mut there = remote.connect().await?;
         let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
@@ -74,12 +74,12 @@ impl Mirrors {
         &self,
         remote: &Database<Remote>,
         local: &Database<Local>,
-        mirrors: &[TenantMirror],
+        mirrors: &[&TenantMirror],
         dry_run: bool,
     ) -> Result<Look, SyncError> {
         let mapping = &self.config().mapping;
         let read = async |tx: &Tx<'_, Local>| {
-            Ok::<_, DbError>((time(tx).await?, keys(tx, mirrors).await?))
+            Ok::<_, DbError>((time(tx).await?, keys(tx, mirrors.iter().copied()).await?))
         };
         let (at, keys) = local.read("sweep", read).await?;
         let swept = swept(mirrors, &keys);
@@ -144,13 +144,13 @@ async fn read_own_tables(
 }
 
 /// Converts the mirrors and their keys to the form that the engine takes.
-fn swept<'m>(mirrors: &'m [TenantMirror], keys: &[MirrorKey]) -> Vec<SweptMirror<'m>> {
+fn swept<'m>(mirrors: &[&'m TenantMirror], keys: &'m [MirrorKey]) -> Vec<SweptMirror<'m>> {
     let swept = mirrors.iter().zip(keys).map(|(known, key)| {
         let mapping = known.mirror.mapping();
         SweptMirror {
             mapping,
             tenant: mapping.tenant.as_ref().unwrap_or(&known.id),
-            key: key.clone(),
+            key,
         }
     });
     swept.collect()

@@ -14,6 +14,7 @@
 //! longest ago runs first.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
@@ -120,10 +121,13 @@ impl Mirrors {
     }
 
     /// Divides the mirrors into those that the look may find unchanged and those that need a run in any case.
-    async fn sort(&self, states: &[(TenantMirror, MirrorState)]) -> Result<SortedMirrors, Failure> {
+    async fn sort(
+        &self,
+        states: &[(TenantMirror, Arc<MirrorState>)],
+    ) -> Result<SortedMirrors, Failure> {
         let may_be_unchanged = states.iter().filter(|(_, state)| state.was_equal());
-        let may_be_unchanged: Vec<TenantMirror> =
-            may_be_unchanged.map(|(known, _)| known.clone()).collect();
+        let may_be_unchanged: Vec<&TenantMirror> =
+            may_be_unchanged.map(|(known, _)| known).collect();
         let compared = self.recently_compared(&may_be_unchanged).await?;
         let mut sorted = SortedMirrors {
             candidates: Vec::new(),
@@ -153,8 +157,7 @@ impl Mirrors {
             candidates,
             mut due,
         } = sorted;
-        let candidate = |(_, known): &AgedMirror| known.clone();
-        let looked_at: Vec<TenantMirror> = candidates.iter().map(candidate).collect();
+        let looked_at: Vec<&TenantMirror> = candidates.iter().map(|(_, known)| known).collect();
         let looked = match candidates.is_empty() {
             true => None,
             false => Some(self.look(&looked_at, dry_run).await),
@@ -299,7 +302,7 @@ impl Mirrors {
     /// Returns the ids of those tenants whose contents were compared so recently that no comparison is due.
     async fn recently_compared(
         &self,
-        mirrors: &[TenantMirror],
+        mirrors: &[&TenantMirror],
     ) -> Result<BTreeSet<String>, Failure> {
         // Without mirrors, the log is not read. It may not exist yet.
         if mirrors.is_empty() {
@@ -307,7 +310,7 @@ impl Mirrors {
         }
         let since = self.now() - self.config().limits.full_compare;
         let read = async |tx: &Tx<'_, Local>| {
-            let keys = keys(tx, mirrors).await?;
+            let keys = keys(tx, mirrors.iter().copied()).await?;
             let tables: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
             let tables: Vec<String> = tables.into_iter().cloned().collect();
             let compared = log::compared_mirrors(tx, &tables, since).await?;
