@@ -6,6 +6,7 @@ use super::tenant_rows::RowsToRead;
 use super::{Finding, Verdict};
 use crate::clock;
 use crate::config::Config;
+use crate::db::ordinality::place;
 use crate::db::readable_tables::oid_of_name;
 use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
 use crate::engine::{self, Relations, SyncError};
@@ -176,8 +177,7 @@ async fn places<S: Side>(
     texts: &[String],
 ) -> Result<Vec<usize>, DbError> {
     let rows = tx.query(sql, &[param::texts(texts)]).await?;
-    let place = |n: i64| usize::try_from(n - 1).ok();
-    Ok(rows.iter().filter_map(|row| place(row.get(0))).collect())
+    Ok(rows.iter().map(|row| place(row.get(0))).collect())
 }
 
 /// Lists the first [`NAMED`] names, and says how many more there are.

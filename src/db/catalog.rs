@@ -2,6 +2,8 @@
 
 use tokio_postgres::Row;
 
+use super::ordinality::place;
+use super::readable_tables::oids_of_names;
 use super::{DbError, Side, Tx, param, quote};
 
 /// A table or view, as the catalogs describe it at the time of the lookup.
@@ -186,18 +188,12 @@ macro_rules! is_plain {
     };
 }
 
-// The names are looked up by the role's own path, all before the path is pinned: the aggregate reads them to the end.
 const FIND: &str = concat!(
     "\
 -- look up the tables
-with named as materialized (
-    select u.n, to_regclass(u.name)::oid as oid
-    from (select set_config('search_path', $2, true) offset 0) path (is_set)
-    cross join unnest($1) with ordinality u (name, n)
-    where path.is_set is not null
-), pinned as materialized (
-    select array_agg(named.oid order by named.n) as oids, set_config('search_path', 'pg_catalog, pg_temp', true) from named
-)
+",
+    oids_of_names!("to_regclass(u.name)::oid"),
+    "
 select t.base_type, t.exact_type, t.is_builtin, ",
     name!("a.attname::text"),
     ", a.attgenerated <> '',
@@ -260,19 +256,16 @@ pub async fn find_all<S: Side>(
     let params = [param::texts(names), param::text(path.as_str())];
     let rows = tx.query(FIND, &params).await?;
     let mut found = vec![None; names.len()];
-    for of_one in rows.chunk_by(|a, b| place(a) == place(b)) {
-        let first = of_one.first();
-        let wanted = first.and_then(|row| found.get_mut(place(row)));
-        if let (Some(wanted), Some(first)) = (wanted, first) {
+    let number = |row: &Row| row.get::<_, i64>(20);
+    for of_one in rows.chunk_by(|a, b| number(a) == number(b)) {
+        let Some(first) = of_one.first() else {
+            continue;
+        };
+        if let Some(wanted) = found.get_mut(place(number(first))) {
             *wanted = Some(relation(first, of_one));
         }
     }
     Ok(found)
-}
-
-/// The place of a relation among the names that were looked up, from 0.
-fn place(row: &Row) -> usize {
-    usize::try_from(row.get::<_, i64>(20) - 1).unwrap_or(usize::MAX)
 }
 
 fn relation(first: &Row, rows: &[Row]) -> Relation {

@@ -38,6 +38,7 @@ mod error;
 pub mod incoming_foreign_key_chains;
 pub mod incoming_foreign_keys;
 pub mod lossless_json;
+pub mod ordinality;
 pub mod param;
 pub mod quote;
 pub mod readable_tables;

@@ -1,7 +1,6 @@
 //! Finds out which tables a role can read.
 
-use tokio_postgres::Row;
-
+use super::ordinality::place;
 use super::{DbError, Side, Tx, param};
 
 /// SQL: the object id of the relation that `u.name` names; null if there is no such relation. A name in a schema that
@@ -16,20 +15,34 @@ macro_rules! oid_of_name {
 }
 pub(crate) use oid_of_name;
 
-// The names are looked up by the role's own path, all before the path is pinned: the aggregate reads them to the end.
-const READABLE: &str = concat!(
-    "\
--- look up which tables can be read
+/// SQL: a `with` clause that looks the names in the array `$1` up by the role's own search path `$2`, and then pins the path.
+/// Its part `pinned` has the object ids as one array, in the order of the names. All names are looked up before the path is
+/// pinned, because the aggregate reads them to the end. `$oid` is SQL for the object id of the name `u.name`.
+macro_rules! oids_of_names {
+    ($($oid:tt)*) => {
+        concat!(
+            "\
 with named as materialized (
     select u.n, ",
-    oid_of_name!(),
-    " as oid
+            $($oid)*,
+            " as oid
     from (select set_config('search_path', $2, true) offset 0) path (is_set)
     cross join unnest($1) with ordinality u (name, n)
     where path.is_set is not null
 ), pinned as materialized (
     select array_agg(named.oid order by named.n) as oids, set_config('search_path', 'pg_catalog, pg_temp', true) from named
-)
+)"
+        )
+    };
+}
+pub(super) use oids_of_names;
+
+const READABLE: &str = concat!(
+    "\
+-- look up which tables can be read
+",
+    oids_of_names!(oid_of_name!()),
+    "
 select f.n
 from pinned
 cross join lateral unnest(pinned.oids) with ordinality f (oid, n)
@@ -46,6 +59,5 @@ pub async fn places_of_readable<S: Side>(
     let path = tx.role_path();
     let params = [param::texts(names), param::text(path.as_str())];
     let rows = tx.query(READABLE, &params).await?;
-    let place = |row: &Row| usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
-    Ok(rows.iter().map(place).collect())
+    Ok(rows.iter().map(|row| place(row.get(0))).collect())
 }

@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 
 use super::mirror_params;
 use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
+use crate::db::ordinality::place;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
@@ -165,7 +166,6 @@ pub async fn groups(
         param::texts(&keys.tenants),
         param::texts(&keys.local_tables),
     ];
-    let place = |n: i64| usize::try_from(n - 1).unwrap_or(usize::MAX);
     let mut groups = Vec::new();
     for group in tx.query(GROUPS, &params).await? {
         let Some(first) = mirrors.get(place(group.get(1))) else {

@@ -8,6 +8,7 @@
 //! are compared. If these are equal, the sums of versions become the tenant's new watermark.
 
 use crate::db::catalog::Column;
+use crate::db::ordinality::place;
 use crate::db::param::{self, Param};
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
 use crate::engine::digest::sum_cursor::grouped_by_hash;
@@ -190,8 +191,7 @@ join meter_sync.meter_sync_seen s
     };
     let mut expected = vec![None; tenants.len()];
     for row in &rows {
-        let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
-        if let Some(known) = expected.get_mut(place) {
+        if let Some(known) = expected.get_mut(place(row.get(0))) {
             *known = Some(Sum {
                 rows: row.get(1),
                 hashes: row.get(2),
