@@ -27,5 +27,6 @@ pub mod schedule;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+mod tenants;
 pub mod trace_id;
 mod url_path;

@@ -6,9 +6,10 @@ use super::{Finding, Verdict};
 use crate::config::{Mapping, OnDrift};
 use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
-use crate::engine::drift::{self, Drift, KnownColumn, TypeConversion};
+use crate::engine::drift::{self, Drift, KnownColumn, KnownColumns, TypeConversion};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::run::recorded_columns::{self, RecordedColumns};
+use crate::store::{columns, migrations};
+use crate::tenants::{self, run_scope::RunScope};
 
 /// Returns a finding for each column that has drifted, with the statements and settings that settle the drift. Returns
 /// one `Ok` finding if no column has drifted, and nothing before the first run.
@@ -18,7 +19,7 @@ pub(super) async fn findings(
     relations: &Relations,
 ) -> Vec<Finding> {
     match look(local, mapping).await {
-        Ok(Some(known)) => match compared(local, &known, mapping, relations).await {
+        Ok(Some(recorded)) => match compared(local, recorded, mapping, relations).await {
             Ok(findings) => findings,
             Err(error) => vec![Finding::of("drift", Err(error))],
         },
@@ -27,21 +28,27 @@ pub(super) async fn findings(
     }
 }
 
+/// Reads the columns that the last run recorded; `None` if no run has recorded any.
 async fn look(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
-) -> Result<Option<RecordedColumns>, Failure> {
+) -> Result<Option<(KnownColumns, RunScope)>, Failure> {
     let tx = local.look().await?;
-    recorded_columns::look(&tx, mapping).await
+    if !migrations::tables(&tx).await?.columns {
+        return Ok(None);
+    }
+    let scope = tenants::scope(&tx, mapping).await?;
+    let known = columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
+    Ok((!known.columns.is_empty()).then_some((known, scope)))
 }
 
 async fn compared(
     local: &mut CheckedConnection<Local>,
-    scope: &RecordedColumns,
+    (known, scope): (KnownColumns, RunScope),
     mapping: &Mapping,
     relations: &Relations,
 ) -> Result<Vec<Finding>, DbError> {
-    let report = drift::compare(&scope.known, relations, mapping);
+    let report = drift::compare(&known, relations, mapping);
     let drifted = report.drifted();
     if drifted.is_empty() {
         let text = "the remote has each synced column as the last run found it";
@@ -50,7 +57,7 @@ async fn compared(
     let mut texts = Vec::new();
     for column in drifted {
         let follow = follow(local, column, relations).await?;
-        let (tenant, table) = (&scope.tenant, scope.local_table.as_str());
+        let (tenant, table) = (&scope.tenant.id, scope.table.name.as_str());
         texts.extend(drift::finding(column, relations, tenant, table, follow));
     }
     let verdict = |text: String| match mapping.on_drift {

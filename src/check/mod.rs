@@ -13,8 +13,8 @@ use crate::config::{Config, ConfigError, Setting, Source};
 use crate::db::{Local, Remote};
 use crate::engine::{self, SyncError};
 use crate::error::Failure;
-use crate::mirrors::tenant::{self, CheckedTenant};
 use crate::model::TenantId;
+use crate::tenants;
 
 use connections::CheckedConnection;
 use synced_columns::CheckedTables;
@@ -193,17 +193,18 @@ async fn tenant_of(
     config: &Config,
 ) -> Result<(TenantId, Finding), Failure> {
     let tx = local.look().await?;
-    let CheckedTenant { id, name, mismatch } = tenant::look(&tx, &config.mapping).await?;
-    if let Some((table, found)) = mismatch {
-        let wanted = id.clone();
+    let scope = tenants::scope(&tx, &config.mapping).await?;
+    let id = scope.tenant.given.clone();
+    if let Some(found) = tenants::other(&tx, &scope).await? {
         let failure = SyncError::TenantMismatch {
-            table,
+            table: scope.table.name,
             found,
-            wanted,
+            wanted: id.clone(),
         }
         .failure();
         return Ok((id, Finding::new("tenant", Verdict::Failed(failure))));
     }
+    let name = scope.tenant.name;
     let name = name.map_or_else(String::new, |name| format!(" ({name})"));
     let origin = match config.mapping.tenant {
         _ if !config.tenants.is_one() => "the first of several".to_owned(),

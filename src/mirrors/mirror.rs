@@ -12,13 +12,12 @@ use crate::error::Failure;
 use crate::model::{RunId, TenantId};
 
 use super::live_state::LiveState;
-use super::local_table;
 use super::meter_count_cache::MeterCountCache;
 use super::process_context::ProcessContext;
-use super::run_scope::{LogScope, RunScope};
 use super::shared_read::SharedRead;
 use super::stored_state::Observed;
-use super::tenant;
+use crate::tenants;
+use crate::tenants::run_scope::{LogScope, RunScope};
 
 /// One tenant's meters in one local table. Starts runs, and reports what happened in them. Clones share one state.
 #[derive(Clone, Debug)]
@@ -87,17 +86,13 @@ impl Mirror {
 
     /// Returns the local table, and the tenant if it is known.
     pub(super) async fn log_scope(&self, tx: &Tx<'_, Local>) -> Result<LogScope, DbError> {
-        let table = local_table::find(tx, self.mapping()).await?;
-        let tenant = tenant::known(tx, self.mapping(), &table).await?;
-        Ok(LogScope { table, tenant })
+        tenants::log_scope(tx, self.mapping()).await
     }
 
     /// Returns the local table and the tenant. Fails if the tenant is not known, or if the local database does not
     /// answer.
     pub(super) async fn scope(&self, tx: &Tx<'_, Local>) -> Result<RunScope, Failure> {
-        let table = local_table::find(tx, self.mapping()).await?;
-        let tenant = tenant::resolve(tx, self.mapping(), &table).await?;
-        Ok(RunScope { tenant, table })
+        tenants::scope(tx, self.mapping()).await
     }
 
     /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already

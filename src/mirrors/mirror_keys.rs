@@ -3,8 +3,8 @@
 use crate::db::{DbError, Local, Tx};
 use crate::store::unchanged_mirrors::MirrorKey;
 
-use super::local_table;
 use super::mirror::TenantMirror;
+use crate::tenants::local_table;
 
 /// Returns the key of each mirror (tenant id and full name of the local table), in the order of `known`.
 pub(super) async fn keys<'m>(

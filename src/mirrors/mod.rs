@@ -39,7 +39,6 @@ mod clock_warnings;
 pub mod history;
 mod join_warnings;
 mod live_state;
-mod local_table;
 mod meter_count_cache;
 mod mirror;
 mod mirror_keys;
@@ -49,7 +48,6 @@ mod published_states;
 mod registry;
 pub mod run;
 mod run_event_listener;
-mod run_scope;
 pub mod scrape_metrics;
 mod shared_read;
 mod slots;
@@ -58,7 +56,6 @@ pub mod status_parts;
 pub mod status_question;
 mod stored_state;
 mod sweep;
-pub(crate) mod tenant;
 
 /// The tracing target of the log line that says how a run ended.
 pub const RUN_ENDED: &str = "meter_sync::mirrors::ended";

@@ -16,7 +16,7 @@ use super::mirror::{Mirror, TenantMirror};
 use super::process_context::ProcessContext;
 use super::published_states::Published;
 use super::shared_read::SharedRead;
-use super::tenant::{self, Tenant};
+use crate::tenants::{self, Tenant};
 
 /// All mirrors of a process. Clones share one state.
 #[derive(Clone, Debug)]
@@ -174,7 +174,7 @@ impl Mirrors {
             mapping,
             ..
         } = &self.process.config;
-        let rows = tenant::all(tx, named, mapping).await?;
+        let rows = tenants::all(tx, named, mapping).await?;
         let mut known = kept.write().unwrap_or_else(PoisonError::into_inner);
         *known = self.with_rows(&known, rows);
         Ok(Arc::clone(&known.mirrors))
@@ -282,7 +282,8 @@ fn seen<'a>(all: &'a [TenantMirror], visible: Option<&[String]>) -> Vec<&'a Tena
 /// Finds the mirror of the tenant with this id: the one with exactly this spelling or, if there is none, one with
 /// another spelling of the same id.
 fn pick(seen: &[&TenantMirror], id: &str) -> Option<Mirror> {
-    let is_same = |known: &&&TenantMirror| !known.is_text && tenant::is_same(known.id.as_str(), id);
+    let is_same =
+        |known: &&&TenantMirror| !known.is_text && tenants::is_same(known.id.as_str(), id);
     let exact = seen.iter().find(|known| known.id.as_str() == id);
     let found = exact.or_else(|| seen.iter().find(is_same))?;
     Some(found.mirror.clone())

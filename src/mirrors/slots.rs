@@ -20,7 +20,7 @@ use crate::store::{log, migrations};
 
 use super::run::lock;
 use super::{Mirror, Mirrors, ProcessContext};
-use crate::mirrors::run_scope::RunScope;
+use crate::tenants::run_scope::RunScope;
 
 /// The answer to a claim on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 use crate::model::{Phase, RunId};
+use crate::tenants::Tenant;
 
 /// The organisation whose meters are mirrored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +17,15 @@ pub struct TenantStatus {
     /// Its name, when the local `tenant` table has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+}
+
+impl From<&Tenant> for TenantStatus {
+    fn from(tenant: &Tenant) -> Self {
+        Self {
+            id: tenant.id.as_str().to_owned(),
+            name: tenant.name.clone(),
+        }
+    }
 }
 
 /// How many meters the local table holds for the tenant.

@@ -20,10 +20,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "engine",
         &["store", "db", "config", "error", "model", "hex_digest"],
     ),
+    ("tenants", &["store", "db", "config", "error", "model"]),
     (
         "mirrors",
         &[
-            "engine", "store", "db", "config", "error", "model", "clock", "trace_id",
+            "tenants", "engine", "store", "db", "config", "error", "model", "clock", "trace_id",
         ],
     ),
     ("arguments", &["mirrors", "model"]),
@@ -49,7 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "check",
         &[
-            "mirrors", "engine", "store", "db", "config", "error", "model", "clock",
+            "mirrors", "tenants", "engine", "store", "db", "config", "error", "model", "clock",
         ],
     ),
     (
@@ -265,11 +266,11 @@ fn surfaces_hold_no_sql_and_no_pool() {
     }
 }
 
-/// `mirrors::local_table` looks in the catalog whether the log has a column; that is no statement on the log.
+/// `tenants::local_table` looks in the catalog whether the log has a column; that is no statement on the log.
 #[test]
 fn sql_on_our_tables_stands_in_the_store() {
     let mut files = Vec::new();
-    for above in ["mirrors", "check"] {
+    for above in ["tenants", "mirrors", "check"] {
         rust_files(&source().join(above), &mut files);
     }
     for file in files {
@@ -310,7 +311,7 @@ fn the_files_that_the_map_names_exist() {
 #[test]
 fn what_is_sent_to_a_database_is_ascii() {
     let mut sources = Vec::new();
-    for folder in ["db", "store", "engine", "mirrors", "check"] {
+    for folder in ["db", "store", "engine", "tenants", "mirrors", "check"] {
         rust_files(&source().join(folder), &mut sources);
     }
     let mut migrations = Vec::new();

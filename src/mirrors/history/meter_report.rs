@@ -11,10 +11,10 @@ use crate::model::{Fields, held_deactivations};
 use super::activity_text;
 pub use super::key_text::KeyText;
 use crate::mirrors::Mirror;
-use crate::mirrors::local_table;
-use crate::mirrors::run_scope::RunScope;
 pub use crate::store::changes::MeterChange;
 use crate::store::{changes, migrations};
+use crate::tenants::local_table;
+use crate::tenants::run_scope::RunScope;
 
 /// A meter and its history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

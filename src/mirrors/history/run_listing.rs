@@ -9,10 +9,10 @@ use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::run::{lock, report};
-use crate::mirrors::run_scope::LogScope;
 use crate::store::log::RunRecord;
 pub use crate::store::log::{RunFilter, RunsQuery};
 use crate::store::{changes, held_sets, log, migrations, rejected};
+use crate::tenants::run_scope::LogScope;
 
 /// Some past runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

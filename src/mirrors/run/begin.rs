@@ -12,11 +12,12 @@ use crate::model::{Outcome, RunId};
 use super::lock;
 use super::report::{RunReport, SAMPLE};
 use super::requested_run::RequestedRun;
-use crate::mirrors::local_table::{self, LocalTable};
-use crate::mirrors::run_scope::RunScope;
-use crate::mirrors::{RequestOutcome, live_state, tenant};
+use crate::mirrors::{RequestOutcome, live_state};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::{changes, columns, log, migrations};
+use crate::tenants;
+use crate::tenants::local_table::LocalTable;
+use crate::tenants::run_scope::RunScope;
 
 /// The result of an attempt to start a run.
 pub(crate) enum StartResult<'c> {
@@ -30,7 +31,7 @@ pub(crate) enum StartResult<'c> {
 pub(crate) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
     pub(crate) tx: Tx<'c, Local>,
-    pub(in crate::mirrors) scope: RunScope,
+    pub(crate) scope: RunScope,
     pub(crate) other_tenant: TableHolder,
     pub(crate) known_columns: KnownColumns,
     /// Set once the run has compared its columns with the known ones.
@@ -78,8 +79,8 @@ impl RequestedRun<'_> {
             let mut connection = self.local.connect().await?;
             migrations::run(&mut connection).await?;
             let tx = connection.begin("start a run").await?;
-            let table = local_table::find(&tx, &self.shared.mapping).await?;
-            let scope = match tenant::find(&tx, &self.shared.mapping, &table).await? {
+            let (table, tenant) = tenants::find(&tx, &self.shared.mapping).await?;
+            let scope = match tenant {
                 Ok(tenant) => RunScope { tenant, table },
                 Err(failure) => {
                     let requested = self.fail_without_tenant(tx, &table, failure).await?;
@@ -246,6 +247,6 @@ async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<TableHolde
     if !lock::try_table(tx, &scope.table).await? {
         return Ok(TableHolder::Running);
     }
-    let other = tenant::other(tx, &scope.table, &scope.tenant).await?;
+    let other = tenants::other(tx, scope).await?;
     Ok(other.map_or(TableHolder::Nobody, TableHolder::Tenant))
 }

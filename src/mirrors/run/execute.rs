@@ -20,10 +20,11 @@ use super::report::RunReport;
 use super::requested_run::RequestedRun;
 use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::{self, LocalRun};
-use crate::mirrors::run_scope::RunScope;
+use crate::mirrors::status_parts::TenantStatus;
 use crate::mirrors::{MirrorInner, Request, RequestOutcome, Ticket};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::retention;
+use crate::tenants::run_scope::RunScope;
 
 /// Carries out a request. If it becomes a run, also compares the contents afterwards if that is due, and deletes old
 /// runs from the log. Sends the answer to the request to `begun` as soon as it is known.
@@ -76,7 +77,7 @@ async fn prune(shared: &MirrorInner, log: LogKey<'_>) {
 pub(crate) struct EndedRun<'a> {
     pub(crate) context: RequestedRun<'a>,
     pub(crate) remote: &'a Database<Remote>,
-    pub(in crate::mirrors) scope: RunScope,
+    pub(crate) scope: RunScope,
     pub(crate) end: SettledRun,
     told: watch::Sender<Option<Box<RunReport>>>,
 }
@@ -168,7 +169,7 @@ fn answer<T>(begun: oneshot::Sender<RequestOutcome>, requested: RequestOutcome) 
 
 impl RequestedRun<'_> {
     fn publish_begun(&self, run: &StartedRun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
-        let tenant = run.scope.tenant.status();
+        let tenant = TenantStatus::from(&run.scope.tenant);
         let running = LocalRun {
             record: self.record.clone(),
             progress: ticket.progress(),

@@ -14,9 +14,9 @@ use std::time::Duration;
 use crate::config::Limits;
 use crate::db::{DbError, Local, Tx, param};
 
-use crate::mirrors::local_table::LocalTable;
-use crate::mirrors::run_scope::RunScope;
 use crate::store::run_lock_key;
+use crate::tenants::local_table::LocalTable;
+use crate::tenants::run_scope::RunScope;
 
 const TRY_DOOR: &str = "\
 -- try the door

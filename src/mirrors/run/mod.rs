@@ -5,7 +5,6 @@ pub(super) mod compare_after_run;
 pub(super) mod execute;
 pub(super) mod lock;
 pub(super) mod progress;
-pub(crate) mod recorded_columns;
 pub mod report;
 mod request_run;
 mod requested_run;

@@ -16,9 +16,9 @@ use super::report::{RunReport, SAMPLE};
 use super::requested_run::RequestedRun;
 use crate::mirrors::clock_warnings;
 use crate::mirrors::join_warnings::joined;
-use crate::mirrors::run_scope::RunScope;
 use crate::store::log::{RunEnd, RunRecord};
 use crate::store::{changes, columns, log, rejected};
+use crate::tenants::run_scope::RunScope;
 
 /// How a run ended, for its report and for a comparison of contents.
 #[derive(Clone)]

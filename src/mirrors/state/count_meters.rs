@@ -6,11 +6,11 @@ use crate::db::{DbError, Local, Tx, quote};
 use crate::error::Failure;
 
 use crate::mirrors::Mirror;
-use crate::mirrors::local_table;
 use crate::mirrors::meter_count_cache::{Count, CountQuestion, LastCount, PATIENCE};
-use crate::mirrors::run_scope::RunScope;
 use crate::mirrors::status_parts::MeterCounts;
 use crate::mirrors::stored_state::StoredState;
+use crate::tenants::local_table;
+use crate::tenants::run_scope::RunScope;
 
 impl Mirror {
     /// Sets `found.meters` to the count of the scope's meters, or to the last count if that may still be reported. If

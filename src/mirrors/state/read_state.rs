@@ -13,13 +13,13 @@ use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::run::lock;
-use crate::mirrors::run_scope::RunScope;
+use crate::mirrors::status_parts::TenantStatus;
 use crate::mirrors::stored_state::{Observation, Observed, StoredState};
-use crate::mirrors::{local_table, tenant};
 use crate::model::{Outcome, saturating_i64};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::read_mirror_states::latest;
 use crate::store::{columns, log, migrations};
+use crate::tenants::{self, run_scope::RunScope};
 
 /// How many of the newest runs are read. A status lists at most as many.
 const RUNS: u32 = 50;
@@ -77,8 +77,7 @@ impl Mirror {
     async fn read_anew(&self, connection: &mut Connection<Local>) -> Result<StoredState, Failure> {
         let tx = connection.begin("status").await?;
         let mapping = self.mapping();
-        let table = local_table::find(&tx, mapping).await?;
-        let tenant = tenant::find(&tx, mapping, &table).await?;
+        let (table, tenant) = tenants::find(&tx, mapping).await?;
         let id = match &tenant {
             Ok(tenant) => Some(&tenant.id),
             Err(_) => mapping.tenant.as_ref(),
@@ -107,7 +106,7 @@ impl Mirror {
                 // The meters are counted last, because the transaction can do nothing more after an error.
                 let counted = self.count_meters(&tx, &scope, &mut found).await;
                 found.count_failure = counted.err().map(Failure::from);
-                found.tenant = Some(scope.tenant.status());
+                found.tenant = Some(TenantStatus::from(&scope.tenant));
             }
             Err(failure) => found.warnings.push(failure.in_words()),
         }

@@ -32,7 +32,8 @@ use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::mirrors::run::report::RunReport;
 use crate::mirrors::run::run_metrics;
-use crate::mirrors::{Request, error_of, live_state, local_table};
+use crate::mirrors::{Request, error_of, live_state};
+use crate::tenants::local_table;
 
 mod look;
 

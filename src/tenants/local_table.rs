@@ -9,32 +9,32 @@ use crate::store::log::LogKey;
 
 /// The local table that holds the meters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LocalTable {
+pub(crate) struct LocalTable {
     /// The schema and name of the table, quoted where needed. It does not depend on how the setting spells them, nor
     /// on whether the table exists.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Whether the table exists and is visible to the role.
-    pub(super) exists: bool,
+    pub(crate) exists: bool,
     /// The type of the tenant column; `None` if there is no such column. The table then holds the meters of one
     /// tenant.
-    pub(super) tenant_type: Option<String>,
+    pub(crate) tenant_type: Option<String>,
     /// The SQL equality operator for the type of the tenant column.
-    pub(super) tenant_equals: String,
+    pub(crate) tenant_equals: String,
     /// Whether the table has the configured column that says whether a meter is active.
-    pub(super) has_active: bool,
+    pub(crate) has_active: bool,
     /// Whether row security is enabled on the table, so that policies may hide rows from the role.
-    pub(super) has_row_security: bool,
+    pub(crate) has_row_security: bool,
     /// Whether the run log has the column `seq`. A log that an earlier version created lacks it until this version has
     /// run its migrations.
-    pub(super) has_run_numbers: bool,
+    pub(crate) has_run_numbers: bool,
     /// The local table `tenant`, which names the tenant.
-    pub(super) tenants: TenantNamesTable,
+    pub(crate) tenants: TenantNamesTable,
 }
 
 impl LocalTable {
     /// Returns the part of the log with the runs of this table: those of a tenant, or of all tenants if `tenant` is
     /// `None`.
-    pub(super) fn log<'a>(&'a self, tenant: Option<&'a TenantId>) -> LogKey<'a> {
+    pub(crate) fn log<'a>(&'a self, tenant: Option<&'a TenantId>) -> LogKey<'a> {
         LogKey {
             local_table: &self.name,
             tenant,
@@ -45,13 +45,13 @@ impl LocalTable {
 
 /// The local table `tenant`, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TenantNamesTable {
+pub(crate) struct TenantNamesTable {
     /// The quoted schema and name of the table; `None` if it is missing or the role may not read it.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// The type of the column `id`; `None` if there is no such column.
-    pub(super) id_type: Option<String>,
+    pub(crate) id_type: Option<String>,
     /// Whether the table has a column `name` that the role may read.
-    pub(super) has_name: bool,
+    pub(crate) has_name: bool,
 }
 
 // One statement looks up the meter table and the table `tenant`, because each statement costs a status one round trip.
@@ -92,7 +92,7 @@ left join pg_catalog.pg_attribute c
 
 /// Looks up the meter table and the table `tenant` by the role's own `search_path`. A missing table is not an error
 /// here; the run reports it.
-pub(super) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalTable, DbError> {
+pub(crate) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalTable, DbError> {
     let path = tx.role_path();
     let params = [
         param::text(mapping.local_table.as_str()),
@@ -145,7 +145,7 @@ from pinned cross join found order by found.n"
 
 /// Returns the full names of local tables, as in [`LocalTable::name`], in the order of `tables`, which holds the names
 /// from the settings.
-pub(super) async fn names<'a>(
+pub(crate) async fn names<'a>(
     tx: &Tx<'_, Local>,
     tables: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<String>, DbError> {
@@ -168,7 +168,7 @@ pub(super) async fn names<'a>(
 
 /// Returns the condition that selects the tenant's rows of the local table, for a row named `l`; `true` if the table
 /// has no tenant column.
-pub(super) fn of_tenant(table: &LocalTable, mapping: &Mapping, tenant: &TenantId) -> String {
+pub(crate) fn of_tenant(table: &LocalTable, mapping: &Mapping, tenant: &TenantId) -> String {
     match table.tenant_type {
         Some(_) => format!(
             "l.{} {} {}",

@@ -11,7 +11,7 @@ use crate::db::{DbError, Local, Tx, param, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use crate::mirrors::local_table::LocalTable;
+use super::local_table::LocalTable;
 
 /// The local types that decide which spellings are the same id.
 pub(super) struct LocalIdTypes<'a> {

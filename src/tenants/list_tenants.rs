@@ -9,9 +9,9 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use super::Tenant;
+use super::local_table::{self, TenantNamesTable};
 use super::local_tenant_table::{Row, rows, texts_of};
 use super::spelling::{LocalIdTypes, normalize_by_form};
-use crate::mirrors::local_table::{self, TenantNamesTable};
 
 /// Returns the tenants that the settings name, each once, in the order of their ids.
 pub(crate) async fn all(
