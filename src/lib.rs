@@ -16,6 +16,7 @@ pub mod embedded;
 pub mod engine;
 pub mod error;
 mod hex_digest;
+pub mod history;
 pub mod http;
 pub mod mcp;
 pub mod mirrors;

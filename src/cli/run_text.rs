@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::error::{ErrorCode, Failure};
+use crate::history::run_listing::RunDetail;
 use crate::mirrors::Mirror;
-use crate::mirrors::history::run_listing::RunDetail;
 use crate::mirrors::run::report::RunReport;
 use crate::model::{Change, Fields, Rejection, RunId, saturating_i64};
 use crate::printable;

@@ -16,6 +16,7 @@ use super::meter_count_cache::MeterCountCache;
 use super::process_context::ProcessContext;
 use super::shared_read::SharedRead;
 use super::stored_state::Observed;
+use crate::store::log::RunRecord;
 use crate::tenants;
 use crate::tenants::run_scope::{LogScope, RunScope};
 
@@ -85,7 +86,7 @@ impl Mirror {
     }
 
     /// Returns the local table, and the tenant if it is known.
-    pub(super) async fn log_scope(&self, tx: &Tx<'_, Local>) -> Result<LogScope, DbError> {
+    pub(crate) async fn log_scope(&self, tx: &Tx<'_, Local>) -> Result<LogScope, DbError> {
         tenants::log_scope(tx, self.mapping()).await
     }
 
@@ -93,6 +94,11 @@ impl Mirror {
     /// answer.
     pub(super) async fn scope(&self, tx: &Tx<'_, Local>) -> Result<RunScope, Failure> {
         tenants::scope(tx, self.mapping()).await
+    }
+
+    /// The last run that ended in this process, dry runs excluded.
+    pub(crate) fn last_run_here(&self) -> Option<RunRecord> {
+        self.shared.live_state.borrow().last.clone()
     }
 
     /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already

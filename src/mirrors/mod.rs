@@ -36,10 +36,11 @@ use mirror::MirrorInner;
 use run::report::{RunReport, RunStage};
 
 mod clock_warnings;
-pub mod history;
 mod join_warnings;
 mod live_state;
 mod meter_count_cache;
+mod meter_names;
+pub(crate) mod meter_table;
 mod mirror;
 mod mirror_keys;
 mod process_context;
@@ -53,7 +54,6 @@ mod shared_read;
 mod slots;
 pub mod state;
 pub mod status_parts;
-pub mod status_question;
 mod stored_state;
 mod sweep;
 

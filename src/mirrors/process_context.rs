@@ -143,7 +143,7 @@ impl ProcessContext {
         drop(tokio::time::timeout(limit, later).await);
     }
 
-    pub(super) fn local(&self) -> Result<&Database<Local>, Failure> {
+    pub(crate) fn local(&self) -> Result<&Database<Local>, Failure> {
         self.local.as_ref().ok_or_else(|| self.unconfigured())
     }
 

@@ -13,7 +13,8 @@ use super::viewer::Viewer;
 use super::words;
 use super::{banner, run_changes};
 use crate::badges::icons::Icon;
-use crate::mirrors::history::meter_report::{KeyText, MeterReport};
+use crate::history::key_text::KeyText;
+use crate::mirrors::state::meter_report::MeterReport;
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::Change;
 

@@ -12,8 +12,8 @@ use super::viewer::Viewer;
 use super::{banner, run_changes, status_facts, words};
 use crate::badges;
 use crate::clock;
+use crate::history::run_listing::{ChangesPage, RunDetail};
 use crate::http::run_page_notice::RunPageNotice;
-use crate::mirrors::history::run_listing::{ChangesPage, RunDetail};
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::{Change, HeldDeactivations, Outcome, RunId};
 

@@ -14,7 +14,7 @@ use super::{banner, words};
 use crate::badges;
 use crate::badges::icons::Icon;
 use crate::clock;
-use crate::mirrors::history::run_listing::{RunFilter, RunsPage, RunsQuery};
+use crate::history::run_listing::{RunFilter, RunsPage, RunsQuery};
 use crate::mirrors::state::status::{RunRecord, StatusQuery};
 use crate::model::RunId;
 

@@ -17,7 +17,7 @@ use super::viewer::Viewer;
 use super::{banner, run_changes, status_facts, timeline, words};
 use crate::badges;
 use crate::clock;
-use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
+use crate::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 use crate::mirrors::state::health::ActivityState;
 use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
 use crate::mirrors::status_parts::ConnectionState;

@@ -10,8 +10,9 @@ use serde_json::json;
 use super::requested_mirror::{MirrorPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::shorten;
+use crate::history::key_text::KeyText;
 use crate::http::problem_details::ProblemDetails;
-use crate::mirrors::history::meter_report::{KeyText, MeterReport};
+use crate::mirrors::state::meter_report::MeterReport;
 
 /// The part of the path between the prefix that names the mirror and the key.
 const METERS: &str = "/meters/";

@@ -10,9 +10,9 @@ use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
 use crate::arguments::{Arguments, BadArgument};
+use crate::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 use crate::http::problem_details::ProblemDetails;
 use crate::http::run_page_notice::RunPageNotice;
-use crate::mirrors::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=100);
 const LIMIT_DEFAULT: u32 = 20;

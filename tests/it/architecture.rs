@@ -27,6 +27,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tenants", "engine", "store", "db", "config", "error", "model", "clock", "trace_id",
         ],
     ),
+    (
+        "history",
+        &["mirrors", "tenants", "store", "db", "error", "model"],
+    ),
     ("arguments", &["mirrors", "model"]),
     ("badges", &["mirrors", "model"]),
     (
@@ -38,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "badges",
             "url_path",
+            "history",
             "mirrors",
             "config",
             "error",
@@ -72,6 +77,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "url_path",
             "http",
+            "history",
             "mirrors",
             "config",
             "error",
@@ -89,6 +95,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "check",
             "badges",
             "url_path",
+            "history",
             "mirrors",
             "config",
             "error",
@@ -130,6 +137,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "demo",
             "check",
             "mcp",
+            "history",
             "mirrors",
             "store",
             "db",
@@ -270,7 +278,7 @@ fn surfaces_hold_no_sql_and_no_pool() {
 #[test]
 fn sql_on_our_tables_stands_in_the_store() {
     let mut files = Vec::new();
-    for above in ["tenants", "mirrors", "check"] {
+    for above in ["tenants", "mirrors", "history", "check"] {
         rust_files(&source().join(above), &mut files);
     }
     for file in files {
@@ -311,7 +319,9 @@ fn the_files_that_the_map_names_exist() {
 #[test]
 fn what_is_sent_to_a_database_is_ascii() {
     let mut sources = Vec::new();
-    for folder in ["db", "store", "engine", "tenants", "mirrors", "check"] {
+    for folder in [
+        "db", "store", "engine", "tenants", "mirrors", "history", "check",
+    ] {
         rust_files(&source().join(folder), &mut sources);
     }
     let mut migrations = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meter_sync::mirrors::history::run_listing::{RunFilter, RunsQuery};
+use meter_sync::history::run_listing::{RunFilter, RunsQuery};
 use meter_sync::mirrors::state::status::StatusQuery;
 
 use crate::support::site::{Site, rows};

@@ -3,7 +3,7 @@
 mod begin;
 pub(super) mod compare_after_run;
 pub(super) mod execute;
-pub(super) mod lock;
+pub(crate) mod lock;
 pub(super) mod progress;
 pub mod report;
 mod request_run;

@@ -3,9 +3,9 @@
 mod build_status;
 pub(super) mod count_meters;
 pub mod health;
+pub mod meter_report;
 pub(super) mod read_state;
-mod report_from_status;
 pub mod status;
 mod status_of_many;
-pub(super) mod status_text;
+pub(crate) mod status_text;
 pub mod tenant_list;

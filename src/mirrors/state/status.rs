@@ -5,10 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::health::{ActivityState, Health};
+use super::meter_report::{MeterMatch, MeterReport};
 use super::tenant_list::TenantList;
 use crate::config::Schedule;
-use crate::mirrors::history::meter_report::MeterReport;
-use crate::mirrors::history::meter_search::MeterMatch;
 use crate::mirrors::status_parts::{Connections, MeterCounts, RunningStatus, TenantStatus};
 use crate::model::{Change, ChangeCursor, HeldDeactivations, Rejection, RunId};
 use crate::store::changes::ChangesSinceReport;

@@ -1,6 +1,6 @@
 //! One meter, and what changed since a time, each in one call of the status tool.
 
-use meter_sync::mirrors::history::meter_report::KeyText;
+use meter_sync::history::key_text::KeyText;
 use serde_json::{Value, json};
 
 use super::STATUS;

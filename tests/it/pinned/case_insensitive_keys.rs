@@ -1,6 +1,6 @@
 //! Case-insensitive keys of the local table: `K1` and `k1` are one meter.
 
-use meter_sync::mirrors::history::meter_report::KeyText;
+use meter_sync::history::key_text::KeyText;
 use meter_sync::model::{Counts, Outcome};
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
-use meter_sync::mirrors::history::run_listing::{RunFilter, RunsQuery};
+use meter_sync::history::run_listing::{RunFilter, RunsQuery};
 use meter_sync::mirrors::state::health::Health;
 use meter_sync::mirrors::state::status::RunRecord;
 use meter_sync::mirrors::{Claim, Request};

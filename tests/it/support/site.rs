@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use meter_sync::config::{Config, Environment, Setting, SettingFlags};
-use meter_sync::mirrors::history::meter_report::{KeyText, MeterReport};
+use meter_sync::history::key_text::KeyText;
 use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::state::meter_report::MeterReport;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
 use meter_sync::mirrors::{Mirror, Mirrors, Request, RequestOutcome};
 use meter_sync::model::Trigger;

@@ -7,10 +7,12 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{ChangeCursor, RunId};
 
-use super::history::meter_report::{KeyText, MeterReport, MeterTable};
-use super::history::meter_search::{MATCHES, MeterMatch};
-use super::history::run_listing::{RunFilter, RunsQuery};
+use super::key_text::KeyText;
+use super::meter_search::MATCHES;
+use super::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
+use crate::mirrors::meter_table::MeterTable;
+use crate::mirrors::state::meter_report::{MeterMatch, MeterReport};
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::status_text::{moment, no_such_run};
 use crate::store::changes::{self, ChangesSinceReport};

@@ -125,14 +125,9 @@ impl Mirror {
     pub async fn run(&self, id: RunId) -> Result<Option<RunDetail>, Failure> {
         let read = async |tx: &Tx<'_, Local>| Ok::<_, Failure>(self.read_run(tx, id).await?);
         let logged = self.local()?.read(HISTORY, read).await?;
-        Ok(logged.or_else(|| self.known_here(id)))
-    }
-
-    /// Returns the last run that ended in this process, if it has this id. The log may lack that run.
-    fn known_here(&self, id: RunId) -> Option<RunDetail> {
-        let last = self.shared.live_state.borrow().last.clone();
-        let run = last.filter(|last| last.run_id == id)?;
-        Some(RunDetail::of(run))
+        // The log may lack the last run that ended in this process.
+        let last_here = || self.last_run_here().filter(|last| last.run_id == id);
+        Ok(logged.or_else(|| last_here().map(RunDetail::of)))
     }
 
     async fn read_run(&self, tx: &Tx<'_, Local>, id: RunId) -> Result<Option<RunDetail>, DbError> {

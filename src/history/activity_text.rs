@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use crate::model::Action;
 
-use super::meter_report::MeterChange;
+use crate::store::changes::MeterChange;
 
 /// Returns one or two sentences. `changes` are the changes of the meter, newest first; `column` is the name of the
 /// active column.
-pub(crate) fn in_words(
+pub(super) fn in_words(
     active: Option<bool>,
     has_row: bool,
     changes: &[MeterChange],

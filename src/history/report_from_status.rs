@@ -3,9 +3,9 @@
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
 
-use super::status::StatusQuery;
 use crate::mirrors::Mirror;
 use crate::mirrors::run::report::{RunReport, SAMPLE};
+use crate::mirrors::state::status::StatusQuery;
 use crate::store::log;
 
 impl Mirror {

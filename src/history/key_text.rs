@@ -46,7 +46,7 @@ impl KeyText {
     }
 
     /// Returns the values in key order; `None` if they do not match the key columns.
-    pub(crate) fn values(&self, columns: &[Column]) -> Option<Vec<String>> {
+    pub(super) fn values(&self, columns: &[Column]) -> Option<Vec<String>> {
         match self {
             Self::Ordered(values) => Some(values.clone()),
             Self::Named(pairs) if pairs.len() == columns.len() => {

@@ -2,38 +2,19 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::db::{DbError, Local, Tx, lossless_json, param, quote};
 use crate::error::Failure;
-use crate::model::Fields;
 
-use super::meter_report::{MeterTable, NAME};
 use crate::mirrors::Mirror;
+use crate::mirrors::meter_table::{MeterTable, NAME};
+use crate::mirrors::state::meter_report::MeterMatch;
 
 /// The time limit of a search. No index serves these searches (by the beginning of a key as text, or by a part of a
 /// name), and reading a million rows takes a third of a second.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// The maximum number of meters that a search by name lists.
-pub const MATCHES: usize = 20;
-
-/// A meter among several whose names hold what was asked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MeterMatch {
-    /// Its key.
-    pub key: Fields,
-    /// Its name.
-    pub name: Option<String>,
-    /// Whether it is active here; absent where the table does not say.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub active: Option<bool>,
-    /// The key as text, as an address has it.
-    #[serde(skip)]
-    pub key_texts: Vec<String>,
-}
+pub(super) const MATCHES: usize = 20;
 
 impl Mirror {
     /// Returns at most `limit` keys that begin with `prefix`, in key order. Returns none if the key has several
@@ -73,7 +54,7 @@ where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2
 
     /// Returns the meters whose names contain `part`, ignoring case: first those whose whole name is `part`, then the
     /// others by name. Returns at most [`MATCHES`] plus one, so that the caller sees whether there are more.
-    pub(crate) async fn named(
+    pub(super) async fn named(
         &self,
         tx: &Tx<'_, Local>,
         part: &str,

@@ -1,0 +1,112 @@
+//! The local table of meters, for the statements that read one tenant's meters in it.
+
+use crate::db::catalog::{self, Column, Relation};
+use crate::db::{DbError, Local, Tx, param, quote, unique_indexes};
+use crate::error::{ErrorCode, Failure};
+use crate::model::Fields;
+
+use super::Mirror;
+use crate::tenants::local_table;
+use crate::tenants::run_scope::RunScope;
+
+/// The name of the column that holds the meter's name. The table may lack this column.
+pub(crate) const NAME: &str = "name";
+
+/// The local table, and the SQL expressions that select the tenant's rows and tell whether a row is active.
+pub(crate) struct MeterTable {
+    pub(crate) scope: RunScope,
+    pub(crate) relation: Relation,
+    /// The columns of the key.
+    pub(crate) key: Vec<Column>,
+    /// The SQL condition that selects the tenant's rows, for a row named `l`.
+    pub(crate) filter: String,
+    /// The SQL expression for whether the row `l` is active; NULL if there is no active column.
+    pub(crate) active: String,
+}
+
+impl Mirror {
+    /// Returns the names of the meters with these keys in the local table, in the order of `keys`. A name is `None` if
+    /// there is no such row, or if the row has no name. If any key has a value that does not fit the type of its
+    /// column, all names are `None`.
+    pub async fn names(&self, keys: &[&Fields]) -> Result<Vec<Option<String>>, Failure> {
+        let read = async |tx: &Tx<'_, Local>| {
+            let meters = self.meters(tx).await?;
+            match meters.names(tx, keys).await {
+                Err(error) if error.is_about_a_row() => Ok(vec![None; keys.len()]),
+                names => Ok(names?),
+            }
+        };
+        self.local()?.read("meter names", read).await
+    }
+
+    pub(crate) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<MeterTable, Failure> {
+        let mapping = self.mapping();
+        let scope = self.scope(tx).await?;
+        let missing = |what: &str| {
+            let message = format!("The local table {} {what}.", mapping.local_table);
+            Failure::new(ErrorCode::LocalSchema, message)
+        };
+        let found = catalog::find(tx, &mapping.local_table).await?;
+        let relation = found.ok_or_else(|| missing("does not exist"))?;
+        let key = match &mapping.key {
+            Some(key) => Some(key.clone()),
+            None => unique_indexes::of_table(tx, relation.oid).await?.primary,
+        };
+        let column = |name: &String| relation.column(name).cloned();
+        let key: Option<Vec<_>> = key.and_then(|key| key.iter().map(column).collect());
+        let key = key.ok_or_else(|| missing("has no key"))?;
+        let filter = local_table::of_tenant(&scope.table, mapping, &scope.tenant.given);
+        let active = match relation.column(&mapping.active_column) {
+            Some(_) => format!("l.{} is true", quote::identifier(&mapping.active_column)),
+            None => "null::pg_catalog.bool".to_owned(),
+        };
+        tx.use_role_path().await?;
+        Ok(MeterTable {
+            scope,
+            relation,
+            key,
+            filter,
+            active,
+        })
+    }
+}
+
+impl MeterTable {
+    async fn names(
+        &self,
+        tx: &Tx<'_, Local>,
+        keys: &[&Fields],
+    ) -> Result<Vec<Option<String>>, DbError> {
+        if self.relation.column(NAME).is_none() {
+            return Ok(vec![None; keys.len()]);
+        }
+        let is_key = |column: &Column| {
+            let name = quote::literal(&column.name);
+            let asked = format!("(asked.key operator(pg_catalog.->>) {name}::pg_catalog.text)");
+            is(column, &asked)
+        };
+        let conditions: Vec<String> = self.key.iter().map(is_key).collect();
+        let sql = format!(
+            "-- read the meters' names
+select (select l.{NAME}::text from {} l where {} and {} limit 1)
+from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) order by asked.n",
+            self.relation.quoted(),
+            conditions.join(" and "),
+            self.filter
+        );
+        let keys = serde_json::json!(keys).to_string();
+        let rows = tx.query(&sql, &[param::text(keys.as_str())]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+/// Builds the condition that a column of the row `l` equals the SQL expression `text`, cast to the column's type.
+pub(crate) fn is(column: &Column, text: &str) -> String {
+    let Column {
+        name,
+        equals,
+        base_type,
+        ..
+    } = column;
+    format!("l.{} {equals} {text}::{base_type}", quote::identifier(name))
+}
