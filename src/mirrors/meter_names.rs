@@ -1,6 +1,5 @@
 //! Adds the names of meters to changes.
 
-use crate::error::Failure;
 use crate::model::{Change, Fields};
 
 use crate::mirrors::Mirror;
@@ -15,11 +14,11 @@ impl Mirror {
         }
         let unnamed = changes.iter().filter(|change| change.name.is_none());
         let keys: Vec<&Fields> = unnamed.map(|change| &change.key).collect();
-        let found: Result<_, Failure> = match keys.is_empty() {
-            true => Ok(Vec::new()),
-            false => self.names(&keys).await,
+        let found = match keys.is_empty() {
+            true => Vec::new(),
+            false => self.names(&keys).await.unwrap_or_default(),
         };
-        let mut found = found.unwrap_or_default().into_iter();
+        let mut found = found.into_iter();
         for change in changes.iter_mut().filter(|change| change.name.is_none()) {
             change.name = found.next().flatten();
         }

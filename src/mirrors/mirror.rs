@@ -110,13 +110,6 @@ impl Mirror {
         running.inspect(|running| running.cancel.cancel()).is_some()
     }
 
-    /// Cancels the mirror's run in progress in this process, if there is one.
-    pub(super) fn cancel_any(&self) {
-        if let Some(running) = &self.shared.live_state.borrow().running {
-            running.cancel.cancel();
-        }
-    }
-
     /// Publishes until when the schedule waits to retry a failed slot; `None` if it does not wait.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
         let live_state = &self.shared.live_state;

@@ -186,13 +186,3 @@ pub fn error_of(report: &Result<RunReport, Failure>) -> Option<ErrorCode> {
     };
     (code != ErrorCode::Interrupted).then_some(code)
 }
-
-impl RunReport {
-    /// Whether there is nothing to wait for: the run has ended, or no run was started.
-    pub fn is_over(&self) -> bool {
-        match self.state {
-            RunStage::Finished | RunStage::AlreadyRunning => true,
-            RunStage::Running => false,
-        }
-    }
-}

@@ -102,26 +102,26 @@ impl Mirrors {
         let visible = visible_tenants(token);
         let visible = visible.as_deref();
         match (&*self.kept, tenant, visible) {
-            (MirrorSet::One(mirror), None, None) => Ok(mirror.clone()),
-            (MirrorSet::One(mirror), None, Some(ids)) if self.is_set_to_one_of(ids) => {
+            (MirrorSet::One(mirror), None, _)
+                if visible.is_none_or(|ids| self.is_set_to_one_of(ids)) =>
+            {
                 Ok(mirror.clone())
             }
-            (MirrorSet::One(_), None, Some(_)) => {
+            (MirrorSet::One(_), None, _) => {
                 let all = self.all().await?;
                 let seen = seen(&all, visible);
                 let first = seen.first().map(|known| known.mirror.clone());
                 first.ok_or_else(not_of_the_token)
             }
-            (MirrorSet::One(mirror), Some(asked), None) => match self.all().await {
-                Ok(all) => pick_or_fail(&all, asked, None),
+            (MirrorSet::One(mirror), Some(asked), _) => match self.all().await {
+                Ok(all) => pick_or_fail(&all, asked, visible),
                 // The local database cannot be asked for the tenant of this mirror. The mirror's status says why, and
                 // no run can begin.
-                Err(failure) if failure.code.may_silence_local() => Ok(mirror.clone()),
+                Err(failure) if visible.is_none() && failure.code.may_silence_local() => {
+                    Ok(mirror.clone())
+                }
                 Err(failure) => Err(failure),
             },
-            (MirrorSet::One(_), Some(asked), Some(_)) => {
-                pick_or_fail(&self.all().await?, asked, visible)
-            }
             (MirrorSet::Many(_), None, _) => Err(self.required(visible).await),
             (MirrorSet::Many(kept), Some(asked), _) => {
                 match pick(&seen(&current(kept), visible), asked) {
@@ -169,12 +169,8 @@ impl Mirrors {
         tx: &Tx<'_, Local>,
         kept: &RwLock<ReadTenants>,
     ) -> Result<Arc<[TenantMirror]>, Failure> {
-        let Config {
-            tenants: named,
-            mapping,
-            ..
-        } = &self.process.config;
-        let rows = tenants::all(tx, named, mapping).await?;
+        let config = &self.process.config;
+        let rows = tenants::all(tx, &config.tenants, &config.mapping).await?;
         let mut known = kept.write().unwrap_or_else(PoisonError::into_inner);
         *known = self.with_rows(&known, rows);
         Ok(Arc::clone(&known.mirrors))

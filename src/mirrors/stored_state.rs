@@ -106,9 +106,7 @@ impl StoredState {
         }
         self
     }
-}
 
-impl StoredState {
     /// Returns the warning about columns that have drifted; `None` if none has.
     pub(crate) fn drift(&self) -> Option<String> {
         drift::warning(self.drifted.iter().flatten())

@@ -149,21 +149,17 @@ pub(crate) async fn names<'a>(
     tx: &Tx<'_, Local>,
     tables: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<String>, DbError> {
-    let tables: Vec<String> = tables.map(str::to_owned).collect();
+    let mut tables: Vec<String> = tables.map(str::to_owned).collect();
+    let count = tables.len();
     // If all mirrors share one table, one name is looked up.
-    if let Some(first) = tables.first()
-        && tables.iter().all(|table| table == first)
-    {
-        let path = tx.role_path();
-        let one = [first.clone()];
-        let params = [param::texts(&one), param::text(path.as_str())];
-        let name: String = tx.query_one(NAMES, &params).await?.get(0);
-        return Ok(vec![name; tables.len()]);
+    if tables.iter().all(|table| Some(table) == tables.first()) {
+        tables.truncate(1);
     }
     let path = tx.role_path();
     let params = [param::texts(&tables), param::text(path.as_str())];
     let rows = tx.query(NAMES, &params).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let names = rows.iter().map(|row| row.get(0));
+    Ok(names.cycle().take(count).collect())
 }
 
 /// Returns the condition that selects the tenant's rows of the local table, for a row named `l`; `true` if the table

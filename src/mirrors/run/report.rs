@@ -133,6 +133,14 @@ impl RunReport {
         Self::of(&lost, Vec::new(), now)
     }
 
+    /// Whether there is nothing to wait for: the run has ended, or no run was started.
+    pub fn is_over(&self) -> bool {
+        match self.state {
+            RunStage::Finished | RunStage::AlreadyRunning => true,
+            RunStage::Running => false,
+        }
+    }
+
     /// Returns the error of the run if its outcome is one that the caller must treat as an error; `None` otherwise.
     pub fn failure(&self) -> Option<&Failure> {
         match self.outcome {

@@ -82,9 +82,7 @@ impl Mirrors {
             ..Status::default()
         }
     }
-}
 
-impl Mirrors {
     /// Returns the states of both databases. A caller who may see only some tenants does not get the error of the
     /// remote, because it may be about another tenant.
     fn connections_of(&self, published: &Published, query: &TenantsQuery) -> Connections {

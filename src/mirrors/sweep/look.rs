@@ -37,7 +37,7 @@ impl Mirrors {
             true => Box::pin(self.look_at_own_tables(remote, local, mirrors, dry_run)).await,
             false => Box::pin(self.look_at_shared_table(remote, local, mirrors, dry_run)).await,
         };
-        looked.map_err(|error| self.failure_of(&error))
+        looked.map_err(|error| engine::failure(&error, &self.config().mapping.source))
     }
 
     async fn look_at_shared_table(
@@ -109,10 +109,6 @@ impl Mirrors {
             is_equal: found.is_equal,
             remote_bytes: found.remote_bytes,
         })
-    }
-
-    fn failure_of(&self, error: &SyncError) -> Failure {
-        engine::failure(error, &self.config().mapping.source)
     }
 }
 

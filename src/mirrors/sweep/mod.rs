@@ -14,6 +14,7 @@
 //! longest ago runs first.
 
 use std::collections::BTreeSet;
+use std::iter;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -234,9 +235,7 @@ impl Mirrors {
         }
         failed
     }
-}
 
-impl Mirrors {
     /// Creates the record of a sweep without writing it to the log. A sweep of dry runs is never logged, because it
     /// serves no slot and changes no mirror.
     fn unlogged(&self, request: &Request) -> SweepRecord {
@@ -253,7 +252,9 @@ impl Mirrors {
     /// Cancels all runs in a process that keeps many mirrors, as [`Mirror::cancel`](super::Mirror::cancel) does.
     pub fn cancel_all(&self) {
         for known in self.last_known().iter() {
-            known.mirror.cancel_any();
+            if let Some(running) = &known.mirror.shared.live_state.borrow().running {
+                running.cancel.cancel();
+            }
         }
     }
 
@@ -292,7 +293,11 @@ impl Mirrors {
         } = self.config();
         let local_table = match mapping.has_table_per_tenant() {
             true => mapping.local_table.clone(),
-            false => table_name(tx, &mapping.local_table).await?,
+            false => {
+                let names =
+                    local_table::names(tx, iter::once(mapping.local_table.as_str())).await?;
+                names.into_iter().next().unwrap_or_default()
+            }
         };
         Ok(SweptSet {
             local_table,
@@ -320,9 +325,4 @@ impl Mirrors {
         };
         self.local()?.read("sweep", read).await
     }
-}
-
-async fn table_name(tx: &Tx<'_, Local>, table: &str) -> Result<String, DbError> {
-    let names = local_table::names(tx, std::iter::once(table)).await?;
-    Ok(names.into_iter().next().unwrap_or_default())
 }
