@@ -188,21 +188,17 @@ macro_rules! is_plain {
     };
 }
 
+/// Looks up relations with their columns. What is true of a relation is computed once, and not for each column.
 const FIND: &str = concat!(
     "\
 -- look up the tables
 ",
     oids_of_names!("to_regclass(u.name)::oid"),
-    "
-select t.base_type, t.exact_type, t.is_builtin, ",
-    name!("a.attname::text"),
-    ", a.attgenerated <> '',
-       a.attidentity = 'a', not a.attnotnull, a.attnum,
-       coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
-       c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::bigint,
-       ",
+    ", relations as materialized (
+select f.n, c.oid, n.nspname::text as schema, c.relname::text as name, c.relkind in ('r', 'p') as is_table,
+       c.reltuples::bigint as estimated_rows, ",
     is_plain!(),
-    ",
+    " as is_plain,
        case when c.relkind = 'r' and not c.relhassubclass and not row_security_active(c.oid)
                  and has_table_privilege(c.oid, 'select')
                  and current_setting('server_version_num')::integer >= 140000
@@ -211,22 +207,30 @@ select t.base_type, t.exact_type, t.is_builtin, ",
                  (select d.oid from pg_catalog.pg_database d where d.datname = current_database()),
                  c.oid, pg_relation_filenode(c.oid),
                  (select string_agg(b.pid::text, ' ' order by b.pid) from pg_catalog.pg_stat_activity b
-                  where b.datid is null and b.usesysid is null)) end,
-       t.equals, (c.relkind <> 'r' or c.relhassubclass) and exists (select from pg_catalog.pg_foreign_table),
-       c.relkind in ('r', 'p', 'v', 'm', 'f'),
+                  where b.datid is null and b.usesysid is null)) end as file,
+       (c.relkind <> 'r' or c.relhassubclass) and exists (select from pg_catalog.pg_foreign_table) as may_be_foreign,
+       c.relkind in ('r', 'p', 'v', 'm', 'f') as has_rows,
        ",
     has_foreign_keys_acting_on_update!(),
-    ",
-       f.n
+    " as has_foreign_keys_acting_on_update
 from pinned
 cross join lateral unnest(pinned.oids) with ordinality f (oid, n)
 join pg_catalog.pg_class c on c.oid = f.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+)
+select t.base_type, t.exact_type, t.is_builtin, ",
+    name!("a.attname::text"),
+    ", a.attgenerated <> '',
+       a.attidentity = 'a', not a.attnotnull, a.attnum,
+       coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
+       r.oid, r.schema, r.name, r.is_table, r.estimated_rows, r.is_plain, r.file, t.equals, r.may_be_foreign, r.has_rows,
+       r.has_foreign_keys_acting_on_update, r.n
+from relations r
+join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
 cross join lateral (select a.atttypid as type_oid, a.atttypmod as modifier) v",
     behind_domains!(),
     "
-order by f.n, a.attnum"
+order by r.n, a.attnum"
 );
 
 const EQUALS: &str = concat!(

@@ -42,7 +42,9 @@ pub(crate) use relations::look;
 pub(crate) use relations::missing_names::missing;
 pub(crate) use relations::row_security::may_hide_rows;
 pub(crate) use source_remedy::failure;
-pub use sweep::{LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep};
+pub use sweep::{
+    BATCHES_AT_ONCE, LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep,
+};
 pub use tenant_filters::Scope;
 pub(crate) use tenant_filters::try_tenant;
 

@@ -24,7 +24,7 @@ use crate::model::{RunId, TenantId};
 use super::{Relations, SyncError, digest, read, relations};
 use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
-pub use own_tables::{LocalFinding, OwnTables, TABLES_AT_ONCE};
+pub use own_tables::{BATCHES_AT_ONCE, LocalFinding, OwnTables, TABLES_AT_ONCE};
 use tenant_sum_cursor::GROUP;
 use versions::UnprovenTenant;
 

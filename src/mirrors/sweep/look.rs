@@ -4,10 +4,13 @@
 //! its own, the local tables are read in several transactions. The unchanged mirrors are recorded in one statement.
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::config::Source;
 use crate::db::{Database, DbError, Local, Remote, Tx};
-use crate::engine::{self, LocalFinding, OwnTables, SweptMirror, SyncError, TABLES_AT_ONCE};
+use crate::engine::{
+    self, BATCHES_AT_ONCE, LocalFinding, OwnTables, SweptMirror, SyncError, TABLES_AT_ONCE,
+};
 use crate::error::Failure;
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
@@ -86,12 +89,13 @@ impl Mirrors {
         let tenants: Vec<TenantId> = swept.iter().map(|one| one.tenant.clone()).collect();
         let mut there = remote.connect().await?;
         let before = there.snapshot("look at the source", &[]).await?;
-        let mut sweep = OwnTables::begin(before, mapping).await?;
+        let sweep = OwnTables::begin(before, mapping).await?;
         drop(there);
-        let mut findings = Vec::with_capacity(swept.len());
-        for some in swept.chunks(TABLES_AT_ONCE) {
-            findings.extend(read_own_tables(&mut sweep, local, &mapping.source, some).await?);
-        }
+        let batches = swept.chunks(TABLES_AT_ONCE);
+        let looks = batches.map(|some| read_own_tables(&sweep, local, &mapping.source, some));
+        let looks: Vec<_> = looks.collect();
+        let looks = stream::iter(looks).buffered(BATCHES_AT_ONCE);
+        let findings: Vec<LocalFinding> = looks.try_concat().await?;
         let mut there = remote.connect().await?;
         let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
         let snapshot = there.snapshot("sweep", &locks).await?;
@@ -119,7 +123,7 @@ impl Mirrors {
 /// Reads the local tables of these mirrors. If they cannot be read together, returns [`LocalFinding::Nothing`] for
 /// each, so that each mirror gets a run. Fails only if the local database cannot be used at all.
 async fn read_own_tables(
-    sweep: &mut OwnTables,
+    sweep: &OwnTables,
     local: &Database<Local>,
     source: &Source,
     mirrors: &[SweptMirror<'_>],

@@ -12,7 +12,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::contents::SumQuery;
@@ -35,6 +37,9 @@ mod sweepable_tables;
 /// with default settings.
 pub const TABLES_AT_ONCE: usize = 100;
 
+/// How many batches of local tables are read at the same time.
+pub const BATCHES_AT_ONCE: usize = 2;
+
 /// The most shapes of tables whose contents one sweep compares. Tables have the same shape if the same SQL expression
 /// hashes their remote rows. Each shape takes another scan of the remote.
 const MOST_SHAPES: usize = 8;
@@ -48,10 +53,10 @@ pub struct OwnTables {
     tenant_column: Column,
     /// See [`PROBE`].
     remote_probe: Option<String>,
-    /// How rows are hashed; `None` until contents are compared.
-    hasher: Option<Hasher>,
+    /// How rows are hashed; not set until contents are compared.
+    hasher: OnceCell<Hasher>,
     /// The SQL expressions that hash remote rows. Tables with the same columns share one.
-    remote_hashes: Vec<String>,
+    remote_hashes: Mutex<Vec<String>>,
 }
 
 /// What a sweep found in the local table of a mirror.
@@ -106,14 +111,15 @@ impl OwnTables {
             tenant_column: there.tenant(mapping)?,
             there,
             remote_probe,
-            hasher: None,
-            remote_hashes: Vec::new(),
+            hasher: OnceCell::new(),
+            remote_hashes: Mutex::default(),
         })
     }
 
-    /// Reads the local tables of these mirrors, at most [`TABLES_AT_ONCE`] in one call.
+    /// Reads the local tables of these mirrors, at most [`TABLES_AT_ONCE`] in one call. Several calls may run at the
+    /// same time, each in a transaction of its own.
     pub async fn look(
-        &mut self,
+        &self,
         local: &Tx<'_, Local>,
         mirrors: &[SweptMirror<'_>],
     ) -> Result<Vec<LocalFinding>, SyncError> {
@@ -131,7 +137,7 @@ impl OwnTables {
     }
 
     async fn look_at_contents(
-        &mut self,
+        &self,
         local: &Tx<'_, Local>,
         tables: &[&SweepableTable<'_>],
         findings: &mut [LocalFinding],
@@ -153,31 +159,34 @@ impl OwnTables {
         Ok(())
     }
 
-    /// Chooses how rows are hashed. Uses the servers' own hash functions if both servers hash alike.
-    async fn hasher(&mut self, local: &Tx<'_, Local>) -> Result<Hasher, SyncError> {
-        if let Some(hasher) = self.hasher {
-            return Ok(hasher);
-        }
-        let mut mode = HashMode::USUAL;
-        if self.remote_probe != probe(local).await? {
-            mode.function = HashFunction::Portable;
-        }
-        let hasher = Hasher {
-            // Fresh, so that rows whose hashes collide by chance do not collide again.
-            seed: Uuid::new_v4().as_u64_pair().0,
-            bits: u64::BITS,
-            mode,
+    /// Chooses how rows are hashed, once for all tables. Uses the servers' own hash functions if both servers hash
+    /// alike.
+    async fn hasher(&self, local: &Tx<'_, Local>) -> Result<Hasher, SyncError> {
+        let choose = async || {
+            let mut mode = HashMode::USUAL;
+            if self.remote_probe != probe(local).await? {
+                mode.function = HashFunction::Portable;
+            }
+            Ok(Hasher {
+                // Fresh, so that rows whose hashes collide by chance do not collide again.
+                seed: Uuid::new_v4().as_u64_pair().0,
+                bits: u64::BITS,
+                mode,
+            })
         };
-        self.hasher = Some(hasher);
-        Ok(hasher)
+        self.hasher.get_or_try_init(choose).await.copied()
     }
 
     /// The place of an expression in `remote_hashes`. It is added if it is new.
-    fn place_of(&mut self, hash: String) -> usize {
-        let known = self.remote_hashes.iter().position(|known| *known == hash);
+    fn place_of(&self, hash: String) -> usize {
+        let mut hashes = self
+            .remote_hashes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = hashes.iter().position(|known| *known == hash);
         known.unwrap_or_else(|| {
-            self.remote_hashes.push(hash);
-            self.remote_hashes.len() - 1
+            hashes.push(hash);
+            hashes.len() - 1
         })
     }
 
@@ -261,6 +270,8 @@ impl OwnTables {
             }
         }
         // Each group reads all rows of its tenants at the remote. Tables of the rarer shapes get runs instead.
+        let hashes = self.remote_hashes.lock();
+        let hashes = hashes.unwrap_or_else(PoisonError::into_inner).clone();
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_by_key(|(_, tables)| Reverse(tables.len()));
         let mut equal = Vec::new();
@@ -271,7 +282,7 @@ impl OwnTables {
                 table: &self.there.from,
                 row: "r",
                 column: &self.tenant_column,
-                hash: self.remote_hashes.get(hash).map_or("0", String::as_str),
+                hash: hashes.get(hash).map_or("0", String::as_str),
                 condition: "",
                 ids: &array(&ids, "pg_catalog.text"),
             };
