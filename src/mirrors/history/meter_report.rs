@@ -44,7 +44,7 @@ pub struct MeterReport {
 }
 
 impl MeterReport {
-    /// The name of the meter, followed by its summary.
+    /// Returns the meter's name and key (only the key if it has no name), followed by the summary.
     pub(crate) fn in_words(&self) -> String {
         let mut known = self.key.clone();
         if let Some(name) = &self.name {
@@ -57,23 +57,25 @@ impl MeterReport {
 /// The name of the column that holds the meter's name. The table may lack this column.
 pub(crate) const NAME: &str = "name";
 
-/// The maximum number of changes of a meter in a report, unless the caller sets another limit.
+/// The maximum number of changes that the report on a meter lists, unless the caller sets another limit.
 pub const CHANGES: i64 = 100;
 
-/// The local table, and the SQL expressions that select the tenant's rows and tell whether a row is active.
+/// The local table of a mirror, and the SQL expressions that select the tenant's rows and tell whether a row is active.
 pub(crate) struct MeterTable {
     pub(in crate::mirrors) scope: RunScope,
     pub(crate) relation: Relation,
-    /// The columns of the key.
+    /// The key columns of the table, in key order.
     pub(crate) key: Vec<Column>,
-    /// The SQL condition that selects the tenant's rows, for a row named `l`.
+    /// The SQL condition that selects the tenant's rows. It calls the table `l`.
     pub(crate) filter: String,
-    /// The SQL expression for whether the row `l` is active; NULL if there is no active column.
+    /// The SQL expression for whether a row is active, in which the table is called `l`. NULL if there is no active
+    /// column.
     pub(crate) active: String,
 }
 
 impl Mirror {
-    /// Returns the meter with this key; `None` if neither the local table nor the log has it.
+    /// Returns the local row of the meter with this key, and the changes that runs made to it. Returns `None` if
+    /// neither the local table nor the run log has the meter.
     pub async fn meter(&self, key: &KeyText) -> Result<Option<MeterReport>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
@@ -83,9 +85,9 @@ impl Mirror {
         self.local()?.read("meter", read).await
     }
 
-    /// Returns the names of the meters with these keys in the local table, in the order of `keys`. A name is `None` if
-    /// there is no such row, or if the row has no name. If any key has a value that does not fit the type of its
-    /// column, all names are `None`.
+    /// Returns the names of the meters with these keys from the local table, in the order of `keys`. A name is `None`
+    /// if the table has no row with that key, or the row has no name. All names are `None` if a key has a value that
+    /// the type of its column does not accept.
     pub async fn names(&self, keys: &[&Fields]) -> Result<Vec<Option<String>>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
@@ -174,8 +176,8 @@ impl MeterTable {
         }))
     }
 
-    /// Returns the key as JSON, in the form in which the log stores keys; `None` if a value does not fit the type of
-    /// its column.
+    /// Converts a key, given as text in key order, to JSON in the form in which the run log stores keys. Returns `None`
+    /// if the type of a key column does not accept its value.
     async fn read_key(
         &self,
         tx: &Tx<'_, Local>,
@@ -209,8 +211,8 @@ impl MeterTable {
         }
     }
 
-    /// Returns the row with this key: the key in the form in which the log stores keys, whether the row is active, and
-    /// its fields.
+    /// Reads the row with this key. Returns the key as JSON in the form in which the run log stores keys, whether the
+    /// row is active (`None` if unknown), and all columns of the row. Returns `None` if there is no such row.
     async fn row(
         &self,
         tx: &Tx<'_, Local>,
@@ -238,7 +240,8 @@ impl MeterTable {
         Ok(found)
     }
 
-    /// Builds the SQL expression for the key of the row `l` in the form in which the log stores keys.
+    /// Builds the SQL expression for a row's key as JSON, in the form in which the run log stores keys. The table is
+    /// called `l`.
     pub(crate) fn key_json(&self) -> String {
         let pairs = quote::list(self.key.iter().map(|column| &column.name), ", ", |name| {
             format!("{}, l.{}", quote::literal(name), quote::identifier(name))
@@ -274,7 +277,7 @@ from pg_catalog.jsonb_array_elements($1::jsonb) with ordinality asked (key, n) o
     }
 }
 
-/// Builds the condition that a column of the row `l` equals the SQL expression `text`, cast to the column's type.
+/// Builds the SQL condition that a column of the table `l` equals the SQL expression `text`, cast to the column's type.
 pub(crate) fn is(column: &Column, text: &str) -> String {
     let Column {
         name,

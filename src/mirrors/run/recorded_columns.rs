@@ -1,4 +1,4 @@
-//! Reads the columns that earlier runs recorded, for the check of the setup (`crate::check`).
+//! Reads which columns earlier runs have synced, for the check of the setup (`meter-sync check`).
 
 use crate::config::Mapping;
 use crate::db::{Local, Tx};
@@ -10,18 +10,18 @@ use crate::mirrors::local_table;
 use crate::mirrors::tenant;
 use crate::store::{columns, migrations};
 
-/// The columns that the last run recorded for one tenant and local table.
+/// The columns that the last run synced for one tenant and local table, as it recorded them.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordedColumns {
-    /// The recorded columns.
+    /// The columns, with their types at that time.
     pub(crate) known: KnownColumns,
-    /// The tenant's id in its canonical spelling, which the tables of the schema `meter_sync` use.
+    /// The tenant's id in its canonical spelling, as in this program's own tables.
     pub(crate) tenant: TenantId,
     /// The full name of the local table, as in [`LocalTable::name`](local_table::LocalTable::name).
     pub(crate) local_table: String,
 }
 
-/// Reads the recorded columns for a check; `None` if no run has recorded any.
+/// Reads the columns that earlier runs have recorded for this mirror; `None` if no run has recorded any.
 pub(crate) async fn look(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,

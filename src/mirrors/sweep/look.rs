@@ -1,7 +1,8 @@
-//! The *look*: the first step of a sweep, which finds out which of many mirrors are unchanged.
+//! The *look*: the first step of a sweep (a check of all mirrors). It finds out which of many mirrors are unchanged.
 //!
 //! Mirrors that share a local table are compared in one transaction on each side. If each mirror has a local table of
-//! its own, the local tables are read in several transactions. The unchanged mirrors are recorded in one statement.
+//! its own, the local tables are read in several transactions. One statement records that the unchanged mirrors were
+//! found so.
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -18,16 +19,17 @@ use crate::mirrors::registry::Mirrors;
 use crate::model::TenantId;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
-/// The result of a look.
+/// The result of a look, the first step of a sweep.
 pub(super) struct Look {
-    /// For each mirror, in the given order, whether it is unchanged.
+    /// Whether each mirror is unchanged, in the order in which the mirrors were given.
     pub(super) is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub(super) remote_bytes: i64,
 }
 
 impl Mirrors {
-    /// Finds out which of the mirrors are unchanged. Unless this is a dry run, records the time for those that are.
+    /// Finds out which of the mirrors are unchanged, which means that both sides are still equal. Unless this is a dry
+    /// run, records in the local database when they were found unchanged.
     pub(super) async fn look(
         &self,
         mirrors: &[&TenantMirror],
@@ -120,8 +122,8 @@ impl Mirrors {
     }
 }
 
-/// Reads the local tables of these mirrors. If they cannot be read together, returns [`LocalFinding::Nothing`] for
-/// each, so that each mirror gets a run. Fails only if the local database cannot be used at all.
+/// Reads the local tables of these mirrors in one transaction. If that fails, returns [`LocalFinding::Nothing`] for
+/// each mirror, so that each gets a run. Fails only if the local database cannot be used at all.
 async fn read_own_tables(
     sweep: &OwnTables,
     local: &Database<Local>,
@@ -147,7 +149,7 @@ async fn read_own_tables(
     }
 }
 
-/// Converts the mirrors and their keys to the form that the engine takes.
+/// Combines the mirrors and their keys to the input of the engine's sweep functions.
 fn swept<'m>(mirrors: &[&'m TenantMirror], keys: &'m [MirrorKey]) -> Vec<SweptMirror<'m>> {
     let swept = mirrors.iter().zip(keys).map(|(known, key)| {
         let mapping = known.mirror.mapping();

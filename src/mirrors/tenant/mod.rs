@@ -1,5 +1,5 @@
-//! Finds the tenant whose meters a mirror holds: the one in the settings, or the single row of the local table
-//! `tenant`.
+//! Finds the tenant whose meters a mirror holds: the tenant that the settings name, or the single row of the local
+//! table `tenant`.
 
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx};
@@ -20,20 +20,21 @@ mod list_tenants;
 mod local_tenant_table;
 mod spelling;
 
-/// The organisation whose meters are mirrored.
+/// A tenant: the organisation whose meters a mirror holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tenant {
-    /// The id in its canonical spelling, for the lock, the log and the slots.
+    /// The id in its canonical spelling (the same for all spellings of one id), for the lock, the log and the slots.
     pub(super) id: TenantId,
-    /// The id as the settings or the table `tenant` spell it, for queries on meters.
+    /// The id in the spelling of the settings or of the table `tenant`, for queries on meters.
     pub(super) given: TenantId,
     pub(super) name: Option<String>,
-    /// Whether tenant ids are texts. Texts are compared exactly: `07` and `7` are then two tenants.
+    /// Whether tenant ids have a text type in the local database. Such ids are compared exactly: `07` and `7` are two
+    /// tenants.
     pub(super) is_text: bool,
 }
 
 impl Tenant {
-    /// Describes the tenant for a status.
+    /// Returns the tenant's id and name as a status shows them.
     pub(super) fn status(&self) -> TenantStatus {
         TenantStatus {
             id: self.id.as_str().to_owned(),
@@ -42,16 +43,17 @@ impl Tenant {
     }
 }
 
-/// What a check needs to know about the tenant.
+/// What the check of the setup (`meter-sync check`) needs to know about the tenant.
 pub(crate) struct CheckedTenant {
-    /// The id as the settings or the table `tenant` spell it.
+    /// The id in the spelling of the settings or of the table `tenant`.
     pub(crate) id: TenantId,
     pub(crate) name: Option<String>,
-    /// The local table, and another tenant whose meters it holds; `None` if it holds no other tenant's meters.
+    /// The name of the local table, and the other tenant whose meters it holds; `None` if it holds no other tenant's
+    /// meters.
     pub(crate) mismatch: Option<(String, String)>,
 }
 
-/// Looks up the tenant for a check.
+/// Looks up the tenant for the check of the setup (`meter-sync check`). Fails if the tenant cannot be determined.
 pub(crate) async fn look(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<CheckedTenant, Failure> {
     let table = local_table::find(tx, mapping).await?;
     let tenant = resolve(tx, mapping, &table).await?;
@@ -66,8 +68,8 @@ pub(crate) async fn look(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<Checke
     })
 }
 
-/// Returns the other tenant whose meters the table holds, if the table has no tenant column and was last synced for
-/// that tenant; `None` otherwise.
+/// Returns the other tenant for which the local table was last synced, if the table has no tenant column and so holds
+/// one tenant's meters only. Returns `None` if there is no such tenant.
 pub(super) async fn other(
     tx: &Tx<'_, Local>,
     table: &LocalTable,
@@ -80,8 +82,8 @@ pub(super) async fn other(
     Ok(last.filter(|last| last != tenant.id.as_str()))
 }
 
-/// Finds the tenant; fails if it is not known. The tenant is looked up each time, because the row in the table `tenant`
-/// may be added after the process has started.
+/// Finds the tenant: its id in the settings, or the single row of the table `tenant`. Fails if neither gives a valid
+/// id. Each call reads the table again, because the row may be added after the process has started.
 pub(super) async fn resolve(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,
@@ -90,8 +92,9 @@ pub(super) async fn resolve(
     find(tx, mapping, table).await?
 }
 
-/// Finds the tenant as [`resolve`] does. The inner failure says why the tenant is not known: no id is set and the table
-/// `tenant` does not name a single tenant, or the local tenant column does not accept the id.
+/// Finds the tenant as [`resolve`] does, but returns two kinds of errors. The outer error comes from the database. The
+/// inner error says that the tenant is not known: no id is set and the table `tenant` does not have exactly one row
+/// with an id, or the local tenant column does not accept the id.
 pub(super) async fn find(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,
@@ -123,8 +126,9 @@ pub(super) async fn find(
     Ok(Ok(tenant))
 }
 
-/// Returns the tenant; `None` if no id is set and the table `tenant` does not name a single tenant. If the local tenant
-/// column does not accept the id that is set, returns that id unchanged: the log has only failed runs under such an id.
+/// Returns the tenant under which runs are logged; `None` if no id is set and the table `tenant` does not have exactly
+/// one row with an id. If the local tenant column does not accept the id that is set, returns the id unchanged, because
+/// failed runs are logged under it.
 pub(super) async fn known(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,

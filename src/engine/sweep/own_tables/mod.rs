@@ -1,13 +1,13 @@
-//! Sweeps over mirrors that each have a local table of their own.
+//! Sweeps over mirrors that each have a local table of their own, to find those that need no run.
 //!
 //! The remote is asked once for all tenants, as if they shared a table. The local tables are read in batches, each in
 //! one transaction, where one statement sums the rows of many tables. The batches are limited because a transaction
-//! holds locks on the tables that it reads and on their indexes, and the server has room for a limited number of
-//! locks (<https://www.postgresql.org/docs/current/runtime-config-locks.html>).
+//! holds locks on the tables that it reads and on their indexes, and the server has room for a limited number of locks
+//! (<https://www.postgresql.org/docs/current/runtime-config-locks.html>).
 //!
-//! As for a shared table, row versions are compared with the watermarks. If these prove nothing, the contents of the
-//! rows are compared with those of the remote. If one value cannot be converted, all tables that are summed by the
-//! same statement get a run.
+//! Row versions are compared with the watermarks, the versions stored when both sides were last equal. Where they
+//! cannot show whether both sides are equal, hashes of the rows' contents are compared. If one value cannot be hashed,
+//! all mirrors whose tables are summed by the same statement get a run.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub const TABLES_AT_ONCE: usize = 100;
 pub const BATCHES_AT_ONCE: usize = 2;
 
 /// The most shapes of tables whose contents one sweep compares. Tables have the same shape if the same SQL expression
-/// hashes their remote rows. Each shape takes another scan of the remote.
+/// hashes their remote rows. Each shape needs a scan of the remote source; tables of further shapes get runs instead.
 const MOST_SHAPES: usize = 8;
 
 /// A sweep over mirrors with local tables of their own. Call [`OwnTables::begin`] first, then [`OwnTables::look`] for
@@ -51,7 +51,7 @@ pub struct OwnTables {
     there: RemoteSide,
     /// The remote column that holds the tenant's id.
     tenant_column: Column,
-    /// See [`PROBE`].
+    /// The remote result of [`PROBE`], which shows how a server hashes.
     remote_probe: Option<String>,
     /// How rows are hashed; not set until contents are compared.
     hasher: OnceCell<Hasher>,
@@ -62,12 +62,12 @@ pub struct OwnTables {
 /// What a sweep found in the local table of a mirror.
 #[derive(Clone, Debug)]
 pub enum LocalFinding {
-    /// Nothing that could show that the mirror is unchanged. The mirror gets a run.
+    /// Nothing that can show that the mirror is unchanged, so the mirror gets a run.
     Nothing,
-    /// The row versions of the table are those of its watermark. Holds the remote versions of the watermark. If the
-    /// remote still has these versions, both sides are equal.
+    /// The row versions of the table are those of its watermark, stored when both sides were last equal. Holds the
+    /// remote versions of the watermark. If the remote still has these, both sides are equal.
     Unchanged(VersionSum),
-    /// The versions prove nothing, so the rows were hashed.
+    /// There is no watermark for the table, so its rows were hashed.
     Hashed(HashedTable),
 }
 
@@ -75,34 +75,37 @@ pub enum LocalFinding {
 #[derive(Clone, Debug)]
 pub struct HashedTable {
     contents: Sum,
-    /// The place of the expression in [`OwnTables::remote_hashes`].
+    /// The index in [`OwnTables::remote_hashes`] of the SQL expression that hashes the remote rows.
     remote_hash: usize,
-    /// What a watermark holds about these rows; `None` if versions prove nothing about them.
+    /// The key and the local row versions of the watermark to store if both sides are equal. `None` if row versions
+    /// cannot show whether the table has changed.
     watermark: Option<(WatermarkKey, VersionSum)>,
 }
 
-/// The result of a sweep over own tables.
+/// What a sweep over mirrors with local tables of their own has found.
 #[derive(Debug)]
 pub struct OwnTablesResult {
     /// For each tenant, whether both sides are known to be equal, so that its mirror needs no run.
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
-    /// What [`OwnTablesResult::remember`] stores.
+    /// The watermarks of tenants whose contents were found equal. Stored by [`OwnTablesResult::remember`].
     watermarks: Vec<NewWatermark>,
-    /// The oldest transaction that was running when the remote snapshot was taken.
+    /// The oldest transaction that was running on the remote when its snapshot was taken.
     horizon: i64,
 }
 
 impl OwnTablesResult {
-    /// Stores watermarks as [`SweepResult::remember`](super::SweepResult::remember) does.
+    /// Stores watermarks for the tenants whose contents were found equal, as
+    /// [`SweepResult::remember`](super::SweepResult::remember) does.
     pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
         remember(local, &self.watermarks, self.horizon).await
     }
 }
 
 impl OwnTables {
-    /// Begins a sweep: looks up the remote source. `mapping` may be that of any of the mirrors.
+    /// Begins a sweep: looks up the remote source, and ends the remote transaction. `mapping` may be the settings of
+    /// any of the mirrors.
     pub async fn begin(remote: Tx<'_, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
         let remote_probe = probe(&remote).await?;
         let there = RemoteSide::find(&remote, mapping).await?;
@@ -116,8 +119,8 @@ impl OwnTables {
         })
     }
 
-    /// Reads the local tables of these mirrors, at most [`TABLES_AT_ONCE`] in one call. Several calls may run at the
-    /// same time, each in a transaction of its own.
+    /// Reads the local tables of these mirrors, at most [`TABLES_AT_ONCE`] in one call. Returns what it found for each
+    /// mirror. Several calls may run at the same time, each in a transaction of its own.
     pub async fn look(
         &self,
         local: &Tx<'_, Local>,
@@ -159,8 +162,8 @@ impl OwnTables {
         Ok(())
     }
 
-    /// Chooses how rows are hashed, once for all tables. Uses the servers' own hash functions if both servers hash
-    /// alike.
+    /// Chooses how rows are hashed, once for all tables: by the servers' own hash functions if these give the same
+    /// results on both servers.
     async fn hasher(&self, local: &Tx<'_, Local>) -> Result<Hasher, SyncError> {
         let choose = async || {
             let mut mode = HashMode::USUAL;
@@ -190,8 +193,9 @@ impl OwnTables {
         })
     }
 
-    /// Compares the remote rows of these tenants with the findings in their local tables. Ends the remote
-    /// transaction. If the remote source is no longer as it was when the sweep began, no tenant counts as equal.
+    /// Compares the remote rows of each tenant with `findings`, which [`OwnTables::look`] returned for the local
+    /// tables. Ends the remote transaction. If the remote source has changed since the sweep began, no tenant counts as
+    /// equal.
     pub async fn compare(
         mut self,
         remote: Tx<'_, Remote>,
@@ -233,8 +237,8 @@ impl OwnTables {
         Ok(result)
     }
 
-    /// Reads the remote versions of each tenant. All are `None` if versions prove nothing or cannot be summed.
-    /// `expected` spares fetching versions that are as expected.
+    /// Returns the sum of the remote row versions of each tenant. All are `None` if row versions cannot be used or
+    /// summed. Sums that are as `expected` are not fetched one by one.
     async fn remote_versions(
         &self,
         remote: &Tx<'_, Remote>,
@@ -254,7 +258,7 @@ impl OwnTables {
         })
     }
 
-    /// Compares the contents of the tables that were hashed. Returns the places of the tables that are equal to the
+    /// Compares the contents of the tables that were hashed. Returns the indexes of the tables that are equal to the
     /// remote, each with what to store in its watermark.
     async fn equal_contents(
         &self,
@@ -311,8 +315,8 @@ fn expected(finding: &LocalFinding) -> Option<Sum> {
     }
 }
 
-/// Compares the row versions of tables with their watermarks. A table whose versions are unchanged becomes
-/// [`LocalFinding::Unchanged`]. Returns the tables without a watermark, about which the versions prove nothing.
+/// Compares the row versions of tables with their watermarks. Sets the finding of a table with unchanged versions to
+/// [`LocalFinding::Unchanged`]. Returns the tables without a watermark.
 async fn look_at_versions<'t, 'm>(
     local: &Tx<'_, Local>,
     tables: &'t [SweepableTable<'m>],
@@ -339,7 +343,7 @@ async fn look_at_versions<'t, 'm>(
     Ok(unproven)
 }
 
-/// The key of the table's watermark; `None` if versions prove nothing about the table.
+/// Returns the key of the table's watermark; `None` if row versions cannot show whether the table has changed.
 fn watermark_key(table: &SweepableTable<'_>) -> Option<WatermarkKey> {
     Some(WatermarkKey {
         tenant: table.mirror.tenant.clone(),
