@@ -1,5 +1,5 @@
-//! Wires the process together: settings -> databases -> mirrors -> {MCP, page, REST, schedule}. No other module
-//! connects the mirrors to MCP, the page, REST and the schedule.
+//! Builds the running process: creates the mirrors from the settings (a *mirror* is one tenant's meters in one local
+//! table) and connects them to MCP, the status page, the REST API and the schedule. No other module does this.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::schedule::SlotDelays;
 use crate::shutdown::{DRAIN, Shutdown};
 use crate::{http, mcp, page, rest, schedule, telemetry};
 
-/// The parts of a process, wired together.
+/// The running process: it syncs its mirrors (each is one tenant's meters in one local table) and serves clients.
 #[derive(Debug)]
 pub struct App {
     mirrors: Mirrors,
@@ -24,19 +24,22 @@ pub struct App {
 }
 
 impl App {
-    /// Wires the parts together. Opens no connection yet, so both databases may be down.
+    /// Builds the process from the settings. Opens no database connection, so it succeeds even if both databases are
+    /// down.
     pub fn build(config: Config, shutdown: Shutdown) -> anyhow::Result<Self> {
         let mirrors =
             Mirrors::new(config, shutdown.tasks().clone()).context("set up the databases")?;
         Ok(Self { mirrors, shutdown })
     }
 
-    /// The mirrors. Every surface starts runs and reads their state through this value.
+    /// Returns the mirrors of this process, through which runs are started and the state of each tenant's meters is
+    /// read.
     pub fn mirrors(&self) -> &Mirrors {
         &self.mirrors
     }
 
-    /// Serves MCP, the page and REST over HTTP, and follows the schedule, until a stop is requested.
+    /// Serves MCP, the status page and the REST API over HTTP, and starts scheduled runs, until a stop is requested.
+    /// Error: the address cannot be listened on.
     pub async fn serve(self) -> anyhow::Result<()> {
         let listen = self.mirrors.config().listen;
         let listener = http::listen(listen).map_err(|error| cannot_listen(listen, &error))?;
@@ -73,7 +76,7 @@ impl App {
         served.context("serve HTTP")
     }
 
-    /// Serves MCP on standard input and output, and follows the schedule, until the client disconnects or a stop is
+    /// Serves MCP on standard input and output, and starts scheduled runs, until the client disconnects or a stop is
     /// requested.
     pub async fn stdio(self) -> anyhow::Result<()> {
         self.start_tasks();
@@ -83,7 +86,8 @@ impl App {
         served.context("serve MCP on standard input and output")
     }
 
-    /// Starts the background tasks: the schedule, if it is on, and with several mirrors the observer of their states.
+    /// Starts the background tasks: one that starts scheduled runs, if there is a schedule, and one that keeps reading
+    /// the states of all tenants' meters, if the process is set up for several tenants.
     fn start_tasks(&self) {
         let config = self.mirrors.config();
         if !config.tenants.is_one() {
@@ -102,8 +106,8 @@ impl App {
     }
 }
 
-/// Returns the routes of MCP, the page and REST, behind the guards that check each request (host, origin, token). `mcp`
-/// holds the MCP routes. `shutdown` ends open streams.
+/// Returns the HTTP routes of MCP (`mcp`), the status page, the REST API and the metrics (`recorder`), behind the
+/// checks that each request must pass: host, origin and token. Open streams end when `shutdown` is requested.
 pub fn router(
     mirrors: &Mirrors,
     mcp: Router,
@@ -120,7 +124,7 @@ pub fn router(
     http::guard(routes, mirrors.clone(), page::ROUTES, shutdown)
 }
 
-/// The failure if the program cannot listen on an address.
+/// Returns the error to report if the program cannot listen on `address`.
 pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
     let message = if error.kind() == ErrorKind::AddrInUse {
         format!("Port {} on {} is in use.", address.port(), address.ip())

@@ -1,7 +1,7 @@
-//! The error codes, and the one form in which an error leaves the process.
+//! The error codes, and the form in which users and clients see every error.
 //!
-//! Each layer has its own error enum with causes. A person or a model always reads a [`Failure`]: a code from a closed
-//! set, a message free of secrets, and what to do next.
+//! Each part of the program has its own error enum. To show an error, it is converted to a [`Failure`]: an error code,
+//! a message free of secrets, and what to do next.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with the general remedy of its code.
+    /// Creates a failure with the general remedy of its code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -37,7 +37,7 @@ impl Failure {
         }
     }
 
-    /// The message, followed by the remedy.
+    /// Returns the message, followed by the remedy.
     pub fn in_words(&self) -> String {
         format!("{} {}", self.message, self.remedy)
     }
@@ -107,12 +107,13 @@ const APPROVAL: &str = "Check the remote rows of this tenant first. If the deact
 
 const TENANTS: &str = "Name the tenant by its id; the status without a tenant lists all of them.";
 
-/// The prefix of the command-line options by which a person lets a run pass that the brake or the check of the tenant
-/// refuses. No remedy may name these options, because language models also read remedies.
+/// The prefix of the command-line options with which a person lets a run pass that would be refused because it
+/// deactivates too many meters or syncs another tenant. No remedy may name these options, because language models also
+/// read remedies.
 pub(crate) const OVERRIDE: &str = "--allow-";
 
 impl ErrorCode {
-    /// The code as every surface writes it.
+    /// Returns the code as users and clients see it, such as `CONFIG_MISSING`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ConfigMissing => "CONFIG_MISSING",
@@ -145,13 +146,14 @@ impl ErrorCode {
         }
     }
 
-    /// Reads a code from the database. A code that this version does not know gives [`ErrorCode::Unknown`].
+    /// Converts a code that was read from the database. A code that this version does not know becomes
+    /// [`ErrorCode::Unknown`].
     pub fn read(text: &str) -> Self {
         let code = serde_json::Value::from(text);
         serde_json::from_value(code).unwrap_or(Self::Unknown)
     }
 
-    /// The general remedy for errors with this code.
+    /// Returns what to do about most errors with this code.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::ConfigMissing => {
@@ -214,7 +216,7 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the same request may succeed later although nobody changes a setting or the data.
+    /// Whether the same request may succeed later even if nobody changes a setting or the data.
     pub fn is_transient(self) -> bool {
         match self {
             Self::RemoteUnreachable
@@ -249,7 +251,7 @@ impl ErrorCode {
 }
 
 impl ErrorCode {
-    /// The database that the code names, as in `REMOTE_TIMEOUT`; `None` if it names none.
+    /// Returns the database that the code names, as in `REMOTE_TIMEOUT`; `None` if it names none.
     pub fn side(self) -> Option<FailedSide> {
         match self {
             Self::RemoteUnreachable
@@ -282,9 +284,9 @@ impl ErrorCode {
         }
     }
 
-    /// Whether a statement over all tenants that fails with this code means that the run of each tenant would fail,
-    /// too. [`LocalAuth`](Self::LocalAuth) counts even if it stands for a missing privilege, because all tenants use
-    /// the same role. A timeout does not count: the statement over all tenants takes longer than a run, and a lock may
+    /// Whether the runs of all tenants would fail too, if one statement for all tenants fails with this code.
+    /// [`LocalAuth`](Self::LocalAuth) counts even if it stands for a missing privilege, because all tenants use the
+    /// same role. A timeout does not count: such a statement takes longer than one for a single tenant, and a lock may
     /// be free again.
     pub fn is_of_all_tenants(self) -> bool {
         match self {
@@ -319,8 +321,9 @@ impl ErrorCode {
     }
 
     /// Whether an error with this code may mean that the local database answers no query at all: it is not set, cannot
-    /// be reached, or refuses the sign-in. Two of these codes also have smaller causes: [`LocalAuth`](Self::LocalAuth)
-    /// a privilege that the role lacks, and [`LocalTimeout`](Self::LocalTimeout) a lock that was not granted in time.
+    /// be reached, or refuses the authentication. Two of these codes also have lesser causes:
+    /// [`LocalAuth`](Self::LocalAuth) a missing privilege, and [`LocalTimeout`](Self::LocalTimeout) a lock that was not
+    /// granted in time.
     pub fn may_silence_local(self) -> bool {
         match self {
             Self::ConfigMissing | Self::LocalUnreachable | Self::LocalTimeout | Self::LocalAuth => {
@@ -356,9 +359,9 @@ impl ErrorCode {
 /// The database that an error code names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailedSide {
-    /// The central database.
+    /// The remote (central) database.
     Remote,
-    /// The site's database.
+    /// The local (site's) database.
     Local,
 }
 

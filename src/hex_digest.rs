@@ -2,10 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
-/// The number of bytes of a whole digest.
+/// The length of a complete SHA-256 digest, in bytes.
 pub(crate) const WHOLE: usize = 32;
 
-/// The first `bytes` bytes of the SHA-256 of a text, in hexadecimal.
+/// Returns the first `bytes` bytes of the SHA-256 digest of a text, in hexadecimal.
 pub(crate) fn hex_digest(text: &str, bytes: usize) -> String {
     let digest = Sha256::digest(text.as_bytes());
     let bytes = digest.iter().take(bytes);

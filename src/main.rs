@@ -1,4 +1,4 @@
-//! Runs the `meter-sync` command: parses the arguments, runs them, prints one report and returns the exit code.
+//! Runs the `meter-sync` command: parses its arguments, carries it out, prints one report and returns the exit code.
 
 use std::process::ExitCode;
 

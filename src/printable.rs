@@ -1,12 +1,13 @@
-//! Makes text from a database or a caller safe to show on a terminal or a page.
+//! Makes text from a database or a caller safe to show on a terminal or a web page.
 //!
 //! Control characters can steer a terminal, direction marks reverse the text around them, and characters without width
-//! make two different texts look alike. Each is replaced by its code point, such as `[202E]`, except that a line break
-//! becomes `↵` and a tab `⇥`. The joiners U+200C and U+200D, which emoji and some scripts need, are kept.
+//! make two different texts look alike. Each of these is replaced by its code point, such as `[202E]`, except that a
+//! line break becomes `↵` and a tab `⇥`. The joiners U+200C and U+200D, which emoji and some scripts need, are kept.
 
 use std::fmt::Write;
 
-/// Returns the text on one line, cut after `longest` characters. Blanks at its ends are shown as `␣`.
+/// Returns the text on one line, with invisible characters replaced, and cut after `longest` characters. Spaces at its
+/// ends are shown as `␣`.
 pub(crate) fn line(text: &str, longest: usize) -> String {
     let (start, end) = (text.trim_start(), text.trim_end());
     let (before, after) = (text.len() - start.len(), end.len());
@@ -25,7 +26,7 @@ pub(crate) fn line(text: &str, longest: usize) -> String {
     short
 }
 
-/// Like [`line`], but keeps line breaks, does not cut the text, and does not mark blanks.
+/// Like [`line()`], but keeps line breaks, does not cut the text, and leaves spaces as they are.
 pub(crate) fn lines(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -37,7 +38,7 @@ pub(crate) fn lines(text: &str) -> String {
     shown
 }
 
-/// Writes invisible characters in JSON as `\u` escapes, which does not change its meaning.
+/// Replaces the invisible characters in a JSON text by `\u` escapes, which do not change its meaning.
 pub(crate) fn json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -54,7 +55,7 @@ pub(crate) fn json(json: &str) -> String {
     escaped
 }
 
-/// Whether the text has at least one visible character. A joiner counts as visible.
+/// Whether the text has at least one visible character. The joiners U+200C and U+200D count as visible.
 pub(crate) fn is_seen(text: &str) -> bool {
     let is_seen = |c: char| !c.is_whitespace() && stand_in(c).is_none();
     text.chars().any(is_seen)

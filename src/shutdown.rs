@@ -1,15 +1,16 @@
-//! Requests the stop of the process, and waits for the tasks that the process has started.
+//! Requests the stop of the process, and waits until its tasks have ended.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long tasks may go on after a stop was requested. The process thus ends within the 10 s that service managers
-/// commonly grant before they kill it. A run that is cut off rolls back, and the next run marks it as interrupted.
+/// How long tasks may go on after a stop was requested. It is shorter than the 10 s after which service managers
+/// commonly kill a process. A run that is not finished by then is rolled back, and the next run marks it as
+/// interrupted.
 pub const DRAIN: Duration = Duration::from_secs(8);
 
-/// The request to stop, and all spawned tasks.
+/// The request to stop the process, and the tasks that should end before it stops. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     token: CancellationToken,
@@ -17,7 +18,7 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Creates a value on which no stop is requested yet.
+    /// Creates a value without tasks and without a request to stop.
     pub fn new() -> Self {
         Self::default()
     }
@@ -27,12 +28,12 @@ impl Shutdown {
         self.token.clone()
     }
 
-    /// The tracker on which to spawn the tasks that a shutdown waits for.
+    /// Returns the tracker on which to spawn the tasks that should end before the process stops.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
 
-    /// Installs signal handlers: Ctrl-C (SIGINT) or SIGTERM requests a stop.
+    /// Installs signal handlers: SIGINT (Ctrl-C) and SIGTERM request a stop.
     pub fn on_signal(&self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -49,13 +50,13 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Requests a stop, then waits for the tasks, for at most [`DRAIN`].
+    /// Requests a stop, then waits until all tasks have ended, for at most [`DRAIN`].
     pub async fn finish(&self) {
         self.token.cancel();
         self.drained().await;
     }
 
-    /// Waits until a stop is requested, then waits for the tasks, for at most [`DRAIN`].
+    /// Waits until a stop is requested, then until all tasks have ended, for at most [`DRAIN`].
     pub async fn drained(&self) {
         self.token.cancelled().await;
         self.tasks.close();

@@ -1,8 +1,8 @@
 //! Reads the trace id of a request from its W3C `traceparent` header
 //! (<https://www.w3.org/TR/trace-context/#traceparent-header>).
 //!
-//! Only the trace id is used, for the logs. No span is sent anywhere, so the parent id does not matter. A malformed
-//! header is ignored.
+//! Only the trace id is used, for the logs. No span is sent anywhere, so the parent id in the header is not needed. A
+//! malformed header is ignored.
 
 use std::num::NonZeroU128;
 
@@ -11,16 +11,16 @@ use tracing::Span;
 
 const HEADER: &str = "traceparent";
 
-/// The length in characters of a `traceparent` of version 00, which is `00-<trace id, 32 digits>-<parent id, 16
-/// digits>-<flags, 2 digits>`.
+/// The length of a `traceparent` header of version 00 in characters. The header is
+/// `00-<trace id, 32 digits>-<parent id, 16 digits>-<flags, 2 digits>`.
 const LETTERS: usize = 55;
 
-/// The id of a trace.
+/// The id of a trace, which all requests that belong together share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId(NonZeroU128);
 
-/// Returns the span in which to handle a request, so that each log line of the request has the trace id. Without a
-/// trace id, the span is disabled.
+/// Returns a `tracing` span in which to handle a request, so that each log line of the request contains the trace id.
+/// Without a trace id, the span is disabled.
 pub fn span(trace: Option<TraceId>) -> Span {
     trace.map_or_else(
         Span::none,
@@ -37,8 +37,8 @@ impl TraceId {
         Self::of_traceparent(only.to_str().ok()?)
     }
 
-    /// Returns the trace id from the text of a `traceparent`; `None` if it is malformed. A later version of the format
-    /// may be longer, but begins in the same way.
+    /// Returns the trace id from the text of a `traceparent` header; `None` if the text is malformed. In a later
+    /// version of the format, the text may be longer, but begins in the same way.
     pub fn of_traceparent(text: &str) -> Option<Self> {
         let (known, more) = text.split_at_checked(LETTERS)?;
         let mut parts = known.split('-');
@@ -63,7 +63,7 @@ impl std::fmt::Display for TraceId {
     }
 }
 
-/// Parses exactly `digits` lower-case hexadecimal digits.
+/// Parses exactly `digits` lower-case hexadecimal digits; `None` for any other text.
 fn hexadecimal(text: &str, digits: usize) -> Option<u128> {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let is_number = text.len() == digits && text.bytes().all(is_digit);

@@ -1,9 +1,8 @@
-//! Writes parts of URLs: the path of a tenant's pages, to which MCP answers link, and the query. Also reads the
-//! tenant's id back from such a path.
+//! Writes parts of URLs: the path of a tenant's pages, and queries. Also reads the tenant's id back from such a path.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// The path under which the pages of all tenants are.
+/// The beginning of the URL paths of the pages about single tenants.
 pub(crate) const TENANTS: &str = "/tenants/";
 
 /// The characters that are percent-encoded: all but those that RFC 3986 calls unreserved.
@@ -13,23 +12,24 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// The texts that cannot be a segment of a path: browsers read `.` and `..` as relative steps even if they are
-/// percent-encoded, and an empty text leaves no segment. In a path, a space is appended to such a tenant id.
+/// The texts that cannot be a segment of a URL path: browsers read `.` and `..` as relative steps even if they are
+/// percent-encoded, and an empty text leaves no segment. If a tenant's id is one of them, the path has the id with a
+/// space appended.
 const NO_SEGMENTS: [&str; 3] = ["", ".", ".."];
 
-/// The path of a tenant's pages, without a slash at its end.
+/// Returns the path of a tenant's pages, without a slash at its end.
 pub(crate) fn of_tenant(id: &str) -> String {
     let space = if NO_SEGMENTS.contains(&id) { "%20" } else { "" };
     format!("{TENANTS}{}{space}", utf8_percent_encode(id, ENCODED))
 }
 
-/// Returns the tenant's id from the decoded path segment that [`of_tenant`] wrote for it.
+/// Returns the tenant's id from a segment that [`of_tenant`] wrote, after percent-decoding.
 pub(crate) fn tenant_id(segment: &str) -> &str {
     let id = segment.strip_suffix(' ');
     id.filter(|id| NO_SEGMENTS.contains(id)).unwrap_or(segment)
 }
 
-/// Writes the query of a URL, such as `limit=5&search=a%20b`. Arguments without a value are left out.
+/// Writes the query of a URL, such as `limit=5&search=a%20b`. Arguments whose value is `None` are left out.
 pub(crate) fn query<'a>(arguments: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
     let encode = |text| utf8_percent_encode(text, ENCODED);
     let given = arguments.into_iter();

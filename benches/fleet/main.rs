@@ -64,10 +64,7 @@ async fn measure(options: &Options) -> Result<()> {
     }
     let page = report::page(&all, &Machine::this(&postgres)?, options);
     std::io::stdout().write_all(page.as_bytes())?;
-    if let Some(path) = options.program.output("fleet-performance.md") {
-        std::fs::write(path, page)?;
-    }
-    Ok(())
+    options.program.write("fleet-performance.md", &page)
 }
 
 async fn of_site(site: &Site, options: &Options) -> Result<Figures> {

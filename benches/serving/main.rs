@@ -74,10 +74,7 @@ async fn measure(options: &Options) -> Result<()> {
         errors.len(),
         errors.first().copied().unwrap_or_default()
     );
-    if let Some(path) = options.program.output("serving-performance.md") {
-        std::fs::write(path, page)?;
-    }
-    Ok(())
+    options.program.write("serving-performance.md", &page)
 }
 
 async fn all(site: &Site, options: &Options, results: &mut Results) -> Result<()> {

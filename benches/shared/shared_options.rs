@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 #[derive(Clone, Debug, Args)]
@@ -22,9 +23,14 @@ pub(crate) struct SharedOptions {
 }
 
 impl SharedOptions {
-    /// Where a page of this name goes, if anywhere.
-    pub(crate) fn output(&self, page: &str) -> Option<PathBuf> {
-        (self.output.as_os_str() != "none").then(|| self.output.join(page))
+    /// Writes a page into the folder of `--output`, which is made if it is missing; nothing if that is `none`.
+    pub(crate) fn write(&self, page: &str, text: &str) -> Result<()> {
+        if self.output.as_os_str() == "none" {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.output)
+            .and_then(|()| std::fs::write(self.output.join(page), text))
+            .with_context(|| format!("write {page} into {}", self.output.display()))
     }
 
     /// What the program is: one that was built by itself, or the one for the bench.

@@ -1,4 +1,5 @@
-//! The bounds of the arguments that several surfaces take, and the JSON schema of an integer argument.
+//! The bounds of request arguments that MCP, the REST API and other parts of the program have in common, and a type for
+//! an argument that is a whole number.
 
 use std::ops::RangeInclusive;
 
@@ -6,24 +7,25 @@ use serde_json::{Value, json};
 
 use super::read_arguments::{Arguments, BadArgument};
 
-/// The bounds of `history`: how many past runs a status lists.
+/// The argument `history`: how many past runs the answer to a request for the status lists at most.
 pub(crate) const HISTORY: IntegerArgument = IntegerArgument::new("history", 0..=50);
-/// The bounds of `changes_limit`: how many changes, or how many tenants, a status lists.
+/// The argument `changes_limit`: how many changes the answer to a request for the status lists at most. In the status
+/// of all tenants, it limits the tenants instead.
 pub(crate) const CHANGES_LIMIT: IntegerArgument = IntegerArgument::new("changes_limit", 1..=200);
-/// The bounds of `limit`: how many tenants one page of their list has.
+/// The argument `limit` of a request for the list of tenants: how many tenants one answer lists at most.
 pub(crate) const TENANTS_LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=200);
-/// The bounds of `wait_seconds`: for how many seconds a request waits for the end of its run. Proxies and MCP hosts
-/// commonly give up after 60 seconds.
+/// The argument `wait_seconds` of a request for a run: how many seconds the answer waits at most for the end of the
+/// run. The maximum is below 60 seconds, after which proxies and MCP hosts commonly give up.
 pub(crate) const WAIT_SECONDS: IntegerArgument = IntegerArgument::new("wait_seconds", 0..=50);
 
-/// The longest tenant id, search text or `before` argument of a list, in characters.
+/// The longest tenant id, search text, or `before` argument (which says where a page of a list begins), in characters.
 pub(crate) const TENANT_CHARS: usize = 200;
-/// The longest reason for a sync, in characters.
+/// The longest text that gives the reason of a requested run, in characters.
 pub(crate) const REASON_CHARS: usize = 200;
-/// The longest idempotency key, in characters.
+/// The longest idempotency key of a request for a run, in characters.
 pub(crate) const IDEMPOTENCY_KEY_CHARS: usize = 200;
 
-/// An argument that is a whole number within a range.
+/// A request argument that is a whole number within a range.
 #[derive(Debug)]
 pub(crate) struct IntegerArgument {
     name: &'static str,
@@ -35,7 +37,8 @@ impl IntegerArgument {
         Self { name, range }
     }
 
-    /// Reads the argument. Returns `default` if the argument is absent.
+    /// Reads the argument from the request `given`. Returns `default` if the argument is absent. Error: the value is
+    /// not a whole number within the range.
     pub(crate) fn read(&self, given: &mut Arguments, default: u32) -> Result<u32, BadArgument> {
         given.integer(self.name, self.range.clone(), default)
     }
@@ -50,7 +53,7 @@ impl IntegerArgument {
         *self.range.end()
     }
 
-    /// The JSON schema of the argument.
+    /// Returns the JSON schema of the argument, with its range and the given default.
     pub(crate) fn schema(&self, default: u32) -> Value {
         json!({"type": "integer", "minimum": self.min(), "maximum": self.max(), "default": default})
     }

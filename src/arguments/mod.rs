@@ -1,4 +1,4 @@
-//! Reads and checks the arguments of a call and the request body, for MCP and REST alike.
+//! Reads and checks the arguments and the body of a request, for MCP and REST.
 
 pub(crate) use caller_text::{actor, nearest, one_line, shorten};
 pub(crate) use read_arguments::{Arguments, BadArgument, run_id};

@@ -1,5 +1,6 @@
-//! Parses JSON, and refuses an object that has the same name twice. Parsers differ in which of the two members they use
-//! (RFC 8259, section 4), so such a request could mean one thing to a proxy and another thing to this server.
+//! Parses JSON, and refuses an object that contains the same member name twice. Parsers differ in which of the two
+//! members they use (RFC 8259, section 4), so such a request could mean one thing to a proxy and another thing to this
+//! server.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use serde_json::{Map, Number, Value};
 
 use super::caller_text::shorten;
 
-/// Whether the `Content-Type` header says that the body is JSON.
+/// Whether the `Content-Type` header of a request says that its body is JSON (`application/json`).
 pub(crate) fn is_announced(content_type: Option<&HeaderValue>) -> bool {
     let text = content_type.and_then(|value| value.to_str().ok());
     let media_type = text.and_then(|text| text.split(';').next());
@@ -132,8 +133,8 @@ mod tests {
         );
     }
 
-    /// Checks that `parse` gives the same value as `serde_json`. It may fail only if `serde_json` fails, or for a
-    /// duplicate name.
+    /// Asserts that `parse` gives the same value as `serde_json`. `parse` may return an error only if `serde_json`
+    /// does, or if a name occurs twice.
     fn compare(text: &str) {
         let theirs = serde_json::from_str::<Value>(text);
         match parse(text.as_bytes()) {

@@ -1,7 +1,7 @@
-//! Reads the arguments of one call by name and checks them. An unknown argument is refused.
+//! Reads the arguments of one request by name and checks them. An argument with an unknown name is an error.
 //!
-//! Neither clients nor serde enforce the ranges and lengths in a JSON Schema, so this module checks every bound. `null`
-//! for a known argument counts as absent, because some clients send `null` for an optional argument.
+//! Neither clients nor serde enforce the ranges and lengths in a JSON Schema, so this module checks every bound. A
+//! known argument with the value `null` counts as absent, because some clients send `null` for an optional argument.
 
 use std::ops::RangeInclusive;
 
@@ -16,11 +16,12 @@ const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 /// The length of a run id in characters: a UUID in its usual form, with hyphens.
 const RUN_ID_CHARS: usize = 36;
 
-/// The reason why an argument is refused, in one sentence.
+/// Why an argument is refused, as one sentence for the caller.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadArgument(pub(crate) String);
 
-/// The arguments of one call that no method has read yet, and the names of those that were read.
+/// The arguments of one request. Each method that reads an argument by name removes it; what is left at the end is
+/// unknown. The names that were asked for are kept, for the error about an unknown one.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     left: Map<String, Value>,
@@ -47,7 +48,7 @@ impl Arguments {
         }
     }
 
-    /// Reads a whole number within `range`. Returns `default` if the argument is absent.
+    /// Reads the argument `name`, which must be a whole number within `range`. Returns `default` if it is absent.
     pub(crate) fn integer(
         &mut self,
         name: &'static str,
@@ -65,7 +66,8 @@ impl Arguments {
             })
     }
 
-    /// Reads a text of at most `max_chars` characters and puts it on one line. Blank text counts as absent.
+    /// Reads the argument `name`, which must be a text of at most `max_chars` characters. Returns the text on one line;
+    /// `None` if it is absent or blank.
     pub(crate) fn text(
         &mut self,
         name: &'static str,
@@ -86,8 +88,9 @@ impl Arguments {
         }
     }
 
-    /// Reads an id of at most `max_chars` characters. A whole number is accepted and becomes its digits, because
-    /// language models write such an id as a number even if the schema asks for text.
+    /// Reads the argument `name`, which must be an id of at most `max_chars` characters. Returns `None` if it is absent
+    /// or blank. A JSON number without a fraction is accepted and returned as text, because language models send
+    /// numeric ids as numbers even if the schema asks for text.
     pub(crate) fn id(
         &mut self,
         name: &'static str,
@@ -100,7 +103,7 @@ impl Arguments {
         Ok(Some(number))
     }
 
-    /// Reads the id of a run.
+    /// Reads the argument `name`, which must be the id of a run (a UUID). Returns `None` if it is absent.
     pub(crate) fn run_id(&mut self, name: &'static str) -> Result<Option<RunId>, BadArgument> {
         let Some(text) = self.text(name, RUN_ID_CHARS)? else {
             return Ok(None);
@@ -114,8 +117,9 @@ impl Arguments {
         run_id(&text).map(Some).ok_or_else(refused)
     }
 
-    /// Reads a text that comes from the query of a URL, such as a search text. A number, `true` or `false` is also
-    /// accepted and becomes text, because a query does not tell these from text.
+    /// Reads the argument `name` from the query of a URL, where it is a text of at most `max_chars` characters, such as
+    /// a search text. Accepts a number or boolean too, and returns it as text, because the parser of queries turns a
+    /// text such as `7` or `true` into one. Returns `None` if it is absent.
     pub(crate) fn query_text(
         &mut self,
         name: &'static str,
@@ -128,7 +132,7 @@ impl Arguments {
         self.text(name, max_chars)
     }
 
-    /// Reads one of `words`. Returns `None` if the argument is absent.
+    /// Reads the argument `name`, which must be one of `words`. Returns `None` if it is absent.
     pub(crate) fn choice(
         &mut self,
         name: &'static str,
@@ -144,7 +148,8 @@ impl Arguments {
             .ok_or_else(|| wrong(name, &expected(), &value))
     }
 
-    /// Returns an error if the caller gave an argument that no method has read.
+    /// Returns an error if the request has an argument that no method has read. Call this after all arguments were
+    /// read.
     pub(crate) fn finish(self) -> Result<(), BadArgument> {
         let Some(unknown) = self.left.keys().next() else {
             return Ok(());
@@ -171,8 +176,8 @@ pub(crate) fn run_id(text: &str) -> Option<RunId> {
     id.filter(|_| text.len() == RUN_ID_CHARS)
 }
 
-/// Converts a JSON number to a whole number. `5.0` is accepted, as JSON Schema defines it (draft 2020-12, section 4.2.3
-/// of its core).
+/// Converts a JSON number to `u32`; `None` if it is not a whole number or does not fit. A number such as `5.0` counts
+/// as whole, as in JSON Schema (draft 2020-12, section 4.2.3 of its core).
 fn whole(value: &Value) -> Option<u32> {
     if let Some(number) = value.as_u64() {
         return u32::try_from(number).ok();
@@ -182,7 +187,7 @@ fn whole(value: &Value) -> Option<u32> {
     (f64::from(number) == given).then_some(number)
 }
 
-/// Writes a JSON number as digits, without a fraction or an exponent. Returns `None` if the value is not a whole
+/// Returns the digits of a JSON number, without a fraction or an exponent. Returns `None` if the value is not a whole
 /// number, or if it was parsed as a float that is too large to be exact.
 fn digits(value: &Value) -> Option<String> {
     if value.is_i64() || value.is_u64() {
@@ -219,7 +224,7 @@ mod tests {
         assert_eq!(given.finish(), Ok(()));
     }
 
-    /// JSON has one type of numbers, and some languages write a whole number with a fraction of zero.
+    /// JSON has only one type of numbers, and some languages write the whole number 5 as `5.0`.
     #[test]
     fn a_whole_number_is_one_however_it_is_written() {
         for text in ["5", "5.0", "5e0", "0.5e1"] {

@@ -1,4 +1,4 @@
-//! Reads the whole body of an HTTP request, for MCP, REST and the page. If that fails, says why.
+//! Reads the whole body of an HTTP request, for MCP, REST and the status page. If that fails, says why.
 
 use std::error::Error;
 use std::io;
@@ -8,18 +8,18 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::StatusCode;
 use http_body_util::LengthLimitError;
 
-/// Why a body could not be read.
+/// Why the body of a request could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFault {
     /// The body is longer than the limit.
     TooLong,
-    /// The body was not complete within the time limit for bodies.
+    /// The body did not arrive completely within the time limit.
     Late,
     /// The body ended early: the client disconnected, or sent invalid HTTP.
     Broken,
 }
 
-/// Reads a body of at most `limit` bytes.
+/// Reads the body of a request. Error: it is longer than `limit` bytes, late or incomplete.
 pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyFault> {
     to_bytes(body, limit)
         .await
@@ -27,7 +27,8 @@ pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyFault> {
 }
 
 impl BodyFault {
-    /// Finds the fault that the error or one of its causes stands for. An unknown error counts as `Broken`.
+    /// Returns the fault that caused `error`, found in the error itself or in its chain of sources. Any other error
+    /// counts as `Broken`.
     fn of(error: &(dyn Error + 'static)) -> Self {
         let told = successors(Some(error), |error| (*error).source()).find_map(|error| {
             let late = error
@@ -41,7 +42,7 @@ impl BodyFault {
         told.unwrap_or(Self::Broken)
     }
 
-    /// The HTTP status for the fault (RFC 9110, sections 15.5.14, 15.5.9 and 15.5.1).
+    /// Returns the HTTP status with which to answer the request (RFC 9110, sections 15.5.14, 15.5.9 and 15.5.1).
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
@@ -50,7 +51,7 @@ impl BodyFault {
         }
     }
 
-    /// One sentence that describes the fault.
+    /// Returns a sentence for the client that describes the fault.
     pub(crate) fn detail(self) -> &'static str {
         match self {
             Self::TooLong => "The request body is longer than any that is read here.",

@@ -1,11 +1,11 @@
-//! Reads those arguments of a request for the status that several surfaces have in common.
+//! Reads those arguments of a request for the status that MCP and REST have in common.
 
 use super::bounds::{CHANGES_LIMIT, HISTORY};
 use super::read_arguments::{Arguments, BadArgument};
 use crate::mirrors::state::status::StatusQuery;
 
-/// Reads which runs and changes the status is to list. If the argument `history` is absent, the status lists as many
-/// past runs as the parameter `history` says.
+/// Reads what the status shall contain: how many past runs, which single run, and whether and how many changes. If the
+/// argument `history` is absent, the number of past runs is the parameter `history`.
 pub(crate) fn read(given: &mut Arguments, history: u32) -> Result<StatusQuery, BadArgument> {
     let default = StatusQuery::default();
     Ok(StatusQuery {

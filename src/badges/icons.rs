@@ -1,9 +1,9 @@
-//! The icons of the page and of the MCP App's card. A page holds all icons once, in an SVG sprite, and its elements
-//! refer to the sprite.
+//! The icons of the status page and of the card that MCP hosts show (an MCP App). An HTML page contains all icons once,
+//! as an SVG sprite, and its elements refer to the sprite.
 
 use maud::{Markup, html};
 
-/// Builds the SVG path of an icon with a circle around it: the path of the circle, then the path `$inside`.
+/// Builds the SVG path of an icon with a circle around it: the path of the circle, followed by the path `$inside`.
 macro_rules! ring {
     ($inside:literal) => {
         concat!("M12 2a10 10 0 1 0 0 20 10 10 0 0 0 0-20Z", $inside)
@@ -13,7 +13,7 @@ macro_rules! ring {
 /// The circle around most icons, as an SVG path.
 pub(crate) const RING: &str = ring!("");
 
-/// An icon.
+/// An icon, named after what it depicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Icon {
     Check,
@@ -43,7 +43,7 @@ impl Icon {
         Self::List,
     ];
 
-    /// The icon's name in URLs and in element ids.
+    /// Returns the name of the icon in URLs and element ids.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Check => "check",
@@ -59,7 +59,7 @@ impl Icon {
         }
     }
 
-    /// The icon's SVG path, in a square of 24 by 24 units.
+    /// Returns the SVG path of the icon, which fits in a square of 24 by 24 units.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Check => ring!("M7.5 12.3l3 3 6-6.3"),
@@ -75,13 +75,14 @@ impl Icon {
         }
     }
 
-    /// The icon as HTML. It is hidden from screen readers, so a word with the same meaning must stand beside it.
+    /// Returns HTML that shows the icon. Screen readers ignore it, so a word with the same meaning must stand beside
+    /// it.
     pub(crate) fn markup(self) -> Markup {
         html! { svg.icon viewBox="0 0 24 24" aria-hidden="true" { use href=(format!("#{}", self.name())) {} } }
     }
 }
 
-/// The SVG sprite that holds all icons. Each document contains it once.
+/// Returns the SVG sprite with all icons. An HTML page must contain it once, so that [`Icon::markup`] can refer to it.
 pub(crate) fn sprite() -> Markup {
     html! {
         svg.sprite aria-hidden="true" width="0" height="0" {

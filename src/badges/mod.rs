@@ -1,4 +1,5 @@
-//! Badges: the words, icons and colours with which the page and the MCP App's card show health and outcomes.
+//! Badges: the words, icons and colours that show the health of a mirror and the outcome of a run, on the status page
+//! and on the card in MCP hosts.
 
 use crate::mirrors::state::health::Health;
 use crate::model::Outcome;
@@ -6,12 +7,12 @@ use icons::Icon;
 
 pub(crate) mod icons;
 
-/// How a health or an outcome is shown: a word, and an icon and a colour that mean the same as the word.
+/// How the health of a mirror or the outcome of a run is shown: a word, an icon and a colour that mean the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Badge {
     pub(crate) word: &'static str,
     pub(crate) icon: Icon,
-    /// The colour, as a class of the style sheet: `good`, `warn`, `bad` or `calm`.
+    /// The colour, as a CSS class: `good`, `warn`, `bad` or `calm`.
     pub(crate) tone: &'static str,
 }
 
@@ -19,7 +20,7 @@ const fn badge(word: &'static str, icon: Icon, tone: &'static str) -> Badge {
     Badge { word, icon, tone }
 }
 
-/// How a health is shown.
+/// Returns the badge for the health of a mirror.
 pub(crate) fn health(health: Health) -> Badge {
     match health {
         Health::Ok => badge("In sync", Icon::Check, "good"),
@@ -32,7 +33,7 @@ pub(crate) fn health(health: Health) -> Badge {
     }
 }
 
-/// How a run's outcome is shown. `None` stands for a run in progress.
+/// Returns the badge for the outcome of a run. `None` means that the run is in progress.
 pub(crate) fn outcome(outcome: Option<Outcome>) -> Badge {
     match outcome {
         None => badge("Running", Icon::Dots, "calm"),

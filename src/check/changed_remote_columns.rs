@@ -1,5 +1,4 @@
-//! Finds columns that were changed on the remote: compares the columns that earlier runs synced with those that the
-//! remote has now.
+//! Reports columns of the remote table that were dropped, renamed or given another type since earlier runs synced them.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
@@ -11,8 +10,9 @@ use crate::error::{ErrorCode, Failure};
 use crate::store::{columns, migrations};
 use crate::tenants::{self, run_scope::RunScope};
 
-/// Returns a finding for each column that has drifted, with the statements and settings that settle the drift. Returns
-/// one `Ok` finding if no column has drifted, and nothing before the first run.
+/// Returns findings for each column with drift (a change on the remote since the column was last synced), with the
+/// statements and settings that settle the drift. Returns one `Ok` finding if no column has drifted, and nothing if no
+/// run has recorded columns yet.
 pub(super) async fn findings(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
@@ -82,7 +82,8 @@ select p.here = p.there or 'S' in (h.typcategory, t.typcategory)
        or exists (select from pg_catalog.pg_cast k where k.castsource = p.here and k.casttarget = p.there)
 from pair p join pg_catalog.pg_type h on h.oid = p.here join pg_catalog.pg_type t on t.oid = p.there";
 
-/// Returns how the local column can follow the remote one to its new type; `Cast` if the column was not retyped.
+/// Returns how the values of the local column can be converted to the new type of the remote column. Returns `Cast` if
+/// the column has no new type.
 async fn follow(
     local: &mut CheckedConnection<Local>,
     column: &KnownColumn,

@@ -1,5 +1,5 @@
-//! Checks both connections: whether they can be made, how they are protected, and the clocks and encodings of the
-//! servers.
+//! Checks both database connections: whether they can be made, whether TLS protects them, and the clocks and encodings
+//! of the servers.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::db::{Connection, Database, DbError, Local, Remote, Side, SideName, Tx
 use crate::engine;
 use crate::error::Failure;
 
-/// The largest difference between clocks without a warning. A larger one makes it misleading to compare times in the
-/// log with the schedule.
+/// The largest difference between a server's clock and this machine's clock that gives no warning. With a larger one,
+/// times in the log do not match the schedule.
 const SKEW: TimeDelta = TimeDelta::seconds(5);
 
 /// An open connection to a database, and what its server reported.
@@ -26,7 +26,7 @@ pub(super) struct CheckedConnection<S> {
 /// What a server reports about itself and about the connection.
 struct Server {
     version: String,
-    /// The version of TLS; `None` if the connection is not encrypted.
+    /// The TLS version, such as `TLSv1.3`; `None` if the connection is not encrypted.
     tls: Option<String>,
     clock_ahead: TimeDelta,
     encoding: String,
@@ -39,7 +39,7 @@ select current_setting('server_version'), clock_timestamp(), case when s.ssl the
 from (select pg_backend_pid() as pid) me left join pg_catalog.pg_stat_ssl s on s.pid = me.pid";
 
 impl CheckedConnection<Remote> {
-    /// Connects to the remote.
+    /// Connects to the remote database. Returns a failure if its URL is not set or if it cannot be reached.
     pub(super) async fn new(endpoint: Option<&Endpoint>, limits: &Limits) -> Result<Self, Failure> {
         let endpoint = endpoint.ok_or_else(|| missing(Setting::RemoteUrl))?;
         let (mut connection, connected_in) = connect(endpoint, limits).await?;
@@ -58,8 +58,8 @@ impl CheckedConnection<Remote> {
         self.connection.snapshot("check", &[]).await
     }
 
-    /// Begins a read-only transaction that reads the rows of the source as a run does: it locks the source and uses
-    /// the role's `search_path`.
+    /// Begins a read-only transaction for reading the rows of `source`, the remote table or query. Like a sync, it
+    /// locks the tables and views to read, and uses the role's `search_path`.
     pub(super) async fn look_at_rows(
         &mut self,
         source: &Source,
@@ -72,7 +72,7 @@ impl CheckedConnection<Remote> {
 }
 
 impl CheckedConnection<Local> {
-    /// Connects to the local database.
+    /// Connects to the local database. Returns a failure if its URL is not set or if it cannot be reached.
     pub(super) async fn new(endpoint: Option<&Endpoint>, limits: &Limits) -> Result<Self, Failure> {
         let endpoint = endpoint.ok_or_else(|| missing(Setting::LocalUrl))?;
         let (mut connection, connected_in) = connect(endpoint, limits).await?;
@@ -119,7 +119,8 @@ impl Server {
     }
 }
 
-/// Returns the findings about one connection, and the connection itself if it was made.
+/// Returns the findings about one connection, from the result of the attempt to connect, and the connection itself if
+/// it was made.
 pub(super) fn findings<S: Side>(
     reached: Result<CheckedConnection<S>, Failure>,
     endpoint: Option<&Endpoint>,
@@ -204,8 +205,8 @@ pub(super) fn clocks(
     Some(Finding::new("clocks", verdict))
 }
 
-/// Formats a duration in seconds with its sign. The sign is written separately, because the whole seconds of -0.5 s
-/// are 0 and have no sign.
+/// Formats a duration in seconds with a sign, such as `-0.500`. The sign is written separately, because the integer
+/// part of -0.5 s is 0, which has no sign.
 fn seconds(length: TimeDelta) -> String {
     let milliseconds = length.num_milliseconds();
     let sign = if milliseconds < 0 { '-' } else { '+' };
@@ -213,8 +214,8 @@ fn seconds(length: TimeDelta) -> String {
     format!("{sign}{}.{:03}", magnitude / 1000, magnitude % 1000)
 }
 
-/// Reports which texts cannot be copied from the remote to the local database; `None` if all can, or if a server did
-/// not answer.
+/// Reports which rows are rejected because the encoding of the local database cannot store their text. `None` if it can
+/// store all text of the remote, or if a server did not answer.
 pub(super) fn encodings(
     remote: Option<&CheckedConnection<Remote>>,
     local: Option<&CheckedConnection<Local>>,

@@ -1,5 +1,4 @@
-//! Checks the whole list of tenants of a process that keeps several. One statement answers each question for all of
-//! them.
+//! Checks all tenants of a process that syncs several tenants. Each check uses one statement for all of them.
 
 use super::connections::CheckedConnection;
 use super::tenant_rows::RowsToRead;
@@ -14,12 +13,14 @@ use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Mirrors, TenantMirror};
 use crate::model::RunId;
 
-/// How many tenants or tables a finding lists by name.
+/// How many tenants or tables a finding names. The others are only counted.
 const NAMED: usize = 5;
 
-/// Returns findings about all tenants: whether each has a local table and meters on the remote. The remote is asked
-/// only with [`RowsToRead::All`], because it may have to compute a view. If the local connection fails, neither side is
-/// checked here; if the remote one fails, the remote is not. The checks of the first tenants report these failures.
+/// Returns findings about all tenants: whether the names of their local tables are valid, whether these tables exist,
+/// and whether the remote has meters of each tenant.
+///
+/// The remote is read only with [`RowsToRead::All`], because reading a view may take long. If a connection fails, the
+/// checks that need it are left out, because the checks of single tenants report that failure.
 pub(super) async fn findings(
     config: &Config,
     mirrors: &Mirrors,
@@ -53,7 +54,8 @@ pub(super) async fn findings(
     findings
 }
 
-/// Returns the finding about tenants whose ids make the name of their local table too long; `None` if there are none.
+/// Returns a failed finding if some tenants have ids with which the name of their local table is too long. `refused`
+/// has one failure for each such tenant; `None` if it is empty.
 fn unnamed(refused: Vec<Failure>) -> Option<Finding> {
     let count = refused.len();
     let mut first = refused.into_iter().next()?;
@@ -72,7 +74,7 @@ where (",
     ") is null order by u.n"
 );
 
-/// Checks that each tenant's local table exists.
+/// Checks that the local table of each tenant exists.
 async fn local_tables(
     local: &mut CheckedConnection<Local>,
     all: &[TenantMirror],
@@ -169,8 +171,8 @@ fn refused_id(wanted: &str) -> Verdict {
     Verdict::Failed(failure.with_remedy(remedy))
 }
 
-/// Runs a query whose parameter is the array `texts` and whose rows are positions in that array, counted from 1.
-/// Returns the positions counted from 0.
+/// Runs `sql` with the array `texts` as its parameter. Each row of the result is a 1-based position in that array.
+/// Returns these positions 0-based.
 async fn places<S: Side>(
     tx: &Tx<'_, S>,
     sql: &str,
@@ -180,7 +182,7 @@ async fn places<S: Side>(
     Ok(rows.iter().map(|row| place(row.get(0))).collect())
 }
 
-/// Lists the first [`NAMED`] names, and says how many more there are.
+/// Joins the first [`NAMED`] names with commas, and adds how many more there are.
 fn some(names: &[&str]) -> String {
     let first: Vec<&str> = names.iter().take(NAMED).copied().collect();
     let first = first.join(", ");

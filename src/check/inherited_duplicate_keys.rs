@@ -1,12 +1,13 @@
-//! Checks for duplicate keys if other tables inherit from the local table, because its unique indexes do not cover the
-//! rows of those tables.
+//! Checks for duplicate keys in tables that inherit from the local table. The unique indexes of the local table do not
+//! cover the rows of these tables.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::db::{Local, param};
 use crate::engine::{self, Relations, Scope, SyncError};
 
-/// Checks that no two rows have the same key; `None` if no table inherits from the local table.
+/// Checks that no two rows of the local table, including tables that inherit from it, have the same key. `None` if no
+/// table inherits from it.
 pub(super) async fn finding(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,

@@ -1,5 +1,5 @@
-//! Checks a connection string that names several servers: which of them answer, and whether they all belong to one
-//! database.
+//! Checks each server of a connection string that names several: whether it answers, and whether all are one primary
+//! with its standbys (and not independent databases).
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ const ASK: &str = "\
 -- which server is this
 select pg_catalog.pg_is_in_recovery(), c.system_identifier from pg_catalog.pg_control_system() c";
 
-/// Returns the finding about the remote servers; `None` unless the URL names several.
+/// Checks the servers that the remote URL names. `None` if it names only one or is not set.
 pub(super) async fn of_remote(endpoint: Option<&Endpoint>, limits: &Limits) -> Option<Finding> {
     let ask = async |one: &Endpoint| {
         let mut reached = CheckedConnection::<Remote>::new(Some(one), limits).await?;
@@ -33,7 +33,7 @@ pub(super) async fn of_remote(endpoint: Option<&Endpoint>, limits: &Limits) -> O
     Some(finding(SideName::Remote, &each, &answers))
 }
 
-/// Returns the finding about the local servers; `None` unless the URL names several.
+/// Checks the servers that the local URL names. `None` if it names only one or is not set.
 pub(super) async fn of_local(endpoint: Option<&Endpoint>, limits: &Limits) -> Option<Finding> {
     let ask = async |one: &Endpoint| {
         let mut reached = CheckedConnection::<Local>::new(Some(one), limits).await?;
@@ -45,7 +45,7 @@ pub(super) async fn of_local(endpoint: Option<&Endpoint>, limits: &Limits) -> Op
     Some(finding(SideName::Local, &each, &answers))
 }
 
-/// Returns an endpoint for each server of a connection string; `None` unless it names several.
+/// Returns an endpoint for each server that a connection string names. `None` if it names only one or is not set.
 fn several(endpoint: Option<&Endpoint>) -> Option<Vec<Endpoint>> {
     let each: Vec<_> = endpoint?.each().collect();
     (each.len() > 1).then_some(each)

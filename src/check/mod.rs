@@ -1,10 +1,10 @@
-//! `meter-sync check`: tests every requirement of a sync. A finding says that the requirement is met, that it deserves
-//! attention, or that it is not met and how to fix that.
+//! `meter-sync check`: tests every requirement of a sync. The result of each test is a [`Finding`]: the requirement is
+//! met, a sync works but something deserves attention, or the requirement is not met (with advice how to fix that).
 //!
-//! It writes nothing on either side: it only reads, in transactions that are rolled back. All transactions on the
-//! remote are read-only. So are those on the local database, except those that ask for the server's version and those
-//! that list the tenants of a process that keeps several. A failed check does not prevent other checks, except those
-//! that depend on it.
+//! The checks write nothing to either database: they only read, in transactions that are rolled back. All transactions
+//! on the remote are read-only. So are those on the local database, except those that ask for the server's version and
+//! those that list the tenants of a process that syncs several. After a failed check, the other checks still run,
+//! except those that depend on it.
 
 use chrono::{DateTime, Utc};
 
@@ -41,7 +41,7 @@ mod used_objects;
 pub struct Finding {
     /// What was checked.
     pub subject: String,
-    /// The result.
+    /// Whether the requirement is met, and the details.
     pub verdict: Verdict,
 }
 
@@ -52,7 +52,7 @@ pub enum Verdict {
     Ok(String),
     /// A sync works, but something deserves attention. The text says what and why.
     Warning(String),
-    /// A sync cannot work.
+    /// A sync cannot work. The failure says why and what to do.
     Failed(Failure),
 }
 
@@ -69,7 +69,8 @@ impl Finding {
         Self::new(subject, verdict)
     }
 
-    /// Returns the finding of a check that reads the source of the remote rows.
+    /// Returns the finding of a check that reads `source`, the remote table or query. For an error, the remedy takes
+    /// the kind of source into account.
     fn of_source(subject: &str, looked: Result<Verdict, SyncError>, source: &Source) -> Self {
         let verdict =
             looked.unwrap_or_else(|error| Verdict::Failed(engine::failure(&error, source)));
@@ -77,11 +78,11 @@ impl Finding {
     }
 }
 
-/// How many tenants [`run`] checks one by one, if the process keeps several.
+/// How many tenants [`run`] checks in full if the process syncs several tenants.
 const LOOKED_AT: usize = 3;
 
-/// Runs all checks. The remote computes all meters of the tenant, which takes it as long as in a first sync. If the
-/// process keeps several tenants, only the first few are checked in this way.
+/// Runs all checks and returns the results. The remote evaluates all rows of the tenant, which takes as long as in a
+/// first sync. If the process syncs several tenants, only the first few are checked in full.
 pub async fn run(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
         true => Box::pin(look(config, RowsToRead::All)).await,
@@ -96,9 +97,9 @@ pub async fn run(config: &Config) -> Vec<Finding> {
     }
 }
 
-/// Runs the checks for a page that must not wait. The remote computes only the first 100 meters and counts all of them.
-/// Duplicate keys on the remote are not looked for. If the process keeps several tenants, only the rows of the first
-/// are checked.
+/// Runs the checks for a web page, which must not wait long. The remote evaluates only the first 100 rows of the tenant
+/// and counts all of them. Duplicate keys on the remote are not looked for. If the process syncs several tenants, only
+/// the rows of the first are checked.
 pub async fn run_quick(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
         true => Box::pin(look(config, RowsToRead::First)).await,
@@ -150,7 +151,8 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
     findings
 }
 
-/// Checks both meter tables, the privileges on them, and their rows.
+/// Checks the remote and the local meter table, the privileges on them, and their rows. If a connection or the tenant
+/// is missing, checks only the privileges on the tables that can be reached.
 async fn tables_and_rows(
     config: &Config,
     remote: Option<&mut CheckedConnection<Remote>>,

@@ -1,4 +1,5 @@
-//! Checks the privileges of the remote and the local role.
+//! Checks the privileges of the two database roles with which this program connects to the remote and the local
+//! database.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
@@ -8,8 +9,8 @@ use crate::db::{DbError, Local, Remote, Side, SideName, Tx, param};
 use crate::engine::{self, Relations, SyncError};
 use crate::error::{ErrorCode, Failure};
 
-/// This is `show` and not a query: a parallel worker may run a query, and a worker does not see that the transaction
-/// is read-only.
+/// SQL: shows whether the transaction is read-only. This is `show` and not a query, because a parallel worker may run a
+/// query, and a worker does not see that the transaction is read-only.
 const REMOTE_READ_ONLY: &str = "\
 -- look whether we only read
 show transaction_read_only";
@@ -60,7 +61,8 @@ where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
   and not has_column_privilege(a.attrelid, a.attnum, p.name)
 order by p.name, a.attnum";
 
-/// Returns the privileges that the role lacks on columns of a relation, each with the name of its column.
+/// Returns the privileges that the role lacks on columns of a relation, as pairs of privilege and column name.
+/// `privileges` is the list of privileges to test, such as `select,insert`.
 async fn lacking<S: Side>(
     tx: &Tx<'_, S>,
     relation: &Relation,
@@ -71,7 +73,8 @@ async fn lacking<S: Side>(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Checks that the role may read the remote rows.
+/// Checks that the role may read the remote rows. `relations` names the columns that a sync reads; if it is `None`,
+/// checks all columns.
 pub(super) async fn remote_table(
     remote: &mut CheckedConnection<Remote>,
     mapping: &Mapping,
@@ -122,7 +125,8 @@ async fn look_at_remote(
     Ok(Verdict::Failed(failure.with_remedy(remedy)))
 }
 
-/// Checks that the role may read and write the local rows.
+/// Checks that the role may read, insert and update the local rows. `relations` names the columns that a sync uses; if
+/// it is `None`, checks all columns.
 pub(super) async fn local_table(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
@@ -176,7 +180,8 @@ const READS_ALL: &str = "\
 -- look whether we may read the whole table
 select has_table_privilege($1::oid, 'select')";
 
-/// Whether the role may read the whole table. Privileges on single columns do not cover system columns such as `xmin`.
+/// Whether the role may read the whole table, and not only some of its columns. Only this privilege covers system
+/// columns such as `xmin`, which a sync reads.
 async fn reads_all(tx: &Tx<'_, Local>, relation: &Relation) -> Result<bool, DbError> {
     let row = tx.query_one(READS_ALL, &[param::oid(relation.oid)]).await?;
     Ok(row.get(0))
@@ -207,8 +212,8 @@ from used u join pg_catalog.pg_type t on t.oid = u.oid join pg_catalog.pg_namesp
 where not has_schema_privilege(n.oid, 'usage')
 order by 1, 2";
 
-/// Checks that the role may use the schemas of the column types. A run needs this if a value does not fit its column:
-/// it then converts the rows one by one, with statements that name these types.
+/// Checks that the role may use the schemas of the column types. A run needs this only if a remote value does not fit
+/// its local column: it then converts the rows one by one, with statements that name these types.
 async fn of_types(
     tx: &Tx<'_, Local>,
     relation: &Relation,

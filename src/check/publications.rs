@@ -1,5 +1,5 @@
-//! Checks for publications of the local tables that make Postgres refuse updates. A published table needs a replica
-//! identity, and the row filter and column list of its publication must fit that identity
+//! Checks for logical replication publications that make Postgres refuse updates of the local tables. A published table
+//! needs a replica identity, and the row filter and column list of its publication must fit that identity
 //! (<https://www.postgresql.org/docs/current/logical-replication-row-filter.html>).
 
 use super::{Finding, Verdict};
@@ -8,7 +8,8 @@ use crate::db::table_family_sql::family;
 use crate::db::{DbError, Local, PUBLICATION_REMEDY, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
-/// Returns findings about publications of the local table and of our own tables; none if all updates are possible.
+/// Returns findings about publications that make Postgres refuse updates of the local meter table or of the tables in
+/// schema `meter_sync`. Empty if all updates are possible.
 pub(super) async fn findings(
     tx: &Tx<'_, Local>,
     table: &Relation,
@@ -20,9 +21,10 @@ pub(super) async fn findings(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// The common beginning of the queries below. `ours` lists the tables that hold rows: the local table with its
-/// partitions and the tables that inherit from it, and our own tables. `published_as` lists each of them with its
-/// partition ancestors; `place` is 0 for the table itself and grows towards the root.
+/// SQL: the common table expressions with which the queries below begin. `ours` lists the tables that hold rows: the
+/// local meter table with its partitions and the tables that inherit from it, and the tables in schema `meter_sync`.
+/// `published_as` lists, for each of them, the table itself (with `place` 0) and the partitioned tables above it (with
+/// a `place` that grows towards the root).
 macro_rules! ours {
     () => {
         concat!(
@@ -64,7 +66,8 @@ where o.relreplident <> 'f' and o.identity is null
 order by 1"
 );
 
-/// Checks for published tables without a replica identity, because Postgres refuses updates of them.
+/// Checks for published tables without a replica identity, because Postgres refuses updates of them. `None` if there
+/// are none.
 async fn replica_identity(
     tx: &Tx<'_, Local>,
     table: &Relation,
@@ -84,9 +87,10 @@ async fn replica_identity(
     Ok(Some(Finding::new("local replica identity", verdict)))
 }
 
-/// Lists the row filters and column lists that do not fit the replica identity. Servers before version 15 have neither,
-/// and lack the catalog columns for them, so the query reads these columns through JSON. If a publication publishes
-/// partitions as their root, the query uses the filter and list of the highest published ancestor.
+/// SQL: lists the row filters and column lists of publications that do not fit the replica identity. Servers before
+/// version 15 lack both, and the catalog columns for them, so the query reads these columns with `to_jsonb`, which
+/// allows a missing column. If a publication has `publish_via_partition_root`, the query uses the filter and list of
+/// the highest published ancestor.
 const UNCOVERED: &str = concat!(
     "-- look for publications that the replica identity does not cover",
     ours!(),
@@ -120,8 +124,8 @@ select format('%s (the %s of publication %I)', u.name, u.what, u.pubname) from (
 order by 1"
 );
 
-/// Checks for tables whose row filter or column list does not fit the replica identity, because Postgres refuses
-/// updates of them.
+/// Checks for publications whose row filter or column list does not fit the replica identity of a table, because
+/// Postgres refuses updates of such a table. `None` if there are none.
 async fn filters(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(UNCOVERED, &[param::oid(table.oid)]).await?;
     if rows.is_empty() {

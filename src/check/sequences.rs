@@ -1,5 +1,5 @@
-//! Checks the sequences that provide keys for the local table. If the next value of a sequence is a key that a sync
-//! has already inserted, rows that the site itself inserts fail.
+//! Checks the sequences that provide keys for the local table. If a sequence will next return a key that a sync has
+//! already inserted, inserts by other programs fail.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
@@ -7,7 +7,7 @@ use crate::db::catalog::{self, Column};
 use crate::db::{DbError, Local, Tx, param, quote};
 use crate::engine::Relations;
 
-/// Returns a finding for each sequence that provides the values of a synced number column, as its identity or by its
+/// Returns a finding for each sequence that fills a synced number column, as an identity column or by a `nextval`
 /// default.
 pub(super) async fn findings(
     local: &mut CheckedConnection<Local>,
@@ -49,7 +49,8 @@ struct Sequence {
 }
 
 impl Sequence {
-    /// Builds a query for the next value of the sequence. The value is NULL if it cannot be known.
+    /// Returns a query for the next value of the sequence. Its result is NULL if the role's privileges do not show that
+    /// value.
     fn next(&self) -> String {
         let Self {
             oid,
@@ -122,8 +123,9 @@ async fn sequences(tx: &Tx<'_, Local>, relations: &Relations) -> Result<Vec<Sequ
     Ok(rows.iter().map(sequence).collect())
 }
 
-/// Compares the next value of the sequence with the keys in the table. If the next value is not known, compares the
-/// start value: the keys come from the remote, so most likely nobody has used the sequence yet.
+/// Warns if the next value of the sequence is not beyond all keys in the table. If the role cannot see the next value,
+/// uses the start value of the sequence instead: the keys come from the remote, so most likely the sequence was never
+/// used.
 async fn compared(
     tx: &Tx<'_, Local>,
     sequence: &Sequence,

@@ -1,4 +1,4 @@
-//! Checks the limits on time and on connections that servers, databases and roles set.
+//! Checks the timeouts and connection limits that are set for the server, the database or the role.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::mirrors;
 use crate::model::saturating_i64;
 
-/// Returns findings about the limits of both sides: timeouts that are lower than our settings, limits on connections,
-/// and a remote standby that can cancel reads.
+/// Returns findings about the limits of both databases: timeouts that are lower than our settings, limits on
+/// connections, and a remote standby that can cancel reads. A database without a connection is left out.
 pub(super) async fn of_both(
     remote: Option<&mut CheckedConnection<Remote>>,
     local: Option<&mut CheckedConnection<Local>>,
@@ -85,8 +85,8 @@ fn connections_finding<S: Side>(looked: Result<Verdict, DbError>) -> Finding {
     Finding::of(&subject, looked)
 }
 
-/// Checks that the role may open as many connections as one run needs at once. Warns if a process with many tenants
-/// may open fewer than it can use at most.
+/// Checks that the connection limit of the role or database is enough for one run. Warns if a process that syncs
+/// several tenants can use more connections than the limit allows.
 async fn connections<S: Side>(tx: &Tx<'_, S>, config: &Config) -> Result<Verdict, DbError> {
     let needed = S::FOR_A_RUN;
     let is_one = config.tenants.is_one();

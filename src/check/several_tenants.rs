@@ -1,5 +1,6 @@
-//! Checks a process that keeps several tenants. Runs all checks for each of the first few tenants, and reports a
-//! problem that they share only once. For all tenants, `every_tenant` checks that they have a local table and meters.
+//! Checks a process that syncs several tenants. Runs all checks for each of the first few tenants, and reports only
+//! once a problem that several of them share. For all tenants, the module `every_tenant` checks that they have a local
+//! table, and meters on the remote.
 
 use tokio_util::task::TaskTracker;
 
@@ -9,10 +10,11 @@ use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Mirrors, TenantMirror};
 
-/// The subject of the finding that says which tenant is checked.
+/// The `subject` of the finding that says which tenant is checked.
 const TENANT: &str = "tenant";
 
-/// Checks the first tenants, at most `limit`, and reports how many were not checked.
+/// Runs all checks for the first tenants, at most `limit`, and the checks of [`every_tenant`] for all. A last finding
+/// says how many tenants were not checked in full.
 pub(super) async fn look_at_several(
     config: &Config,
     rows_to_read: RowsToRead,
@@ -68,7 +70,8 @@ async fn all(config: &Config) -> Result<(Mirrors, Vec<TenantMirror>), Failure> {
     }
 }
 
-/// Runs the checks if the list of tenants could not be read. The finding about the tenant then reports `failure`.
+/// Runs the checks that need no list of tenants, because that list could not be read. The finding about the tenant
+/// reports `failure`.
 async fn without_tenants(
     config: &Config,
     rows_to_read: RowsToRead,
@@ -83,7 +86,8 @@ async fn without_tenants(
     findings
 }
 
-/// Adds the findings about one more tenant: the one about its remote rows, and each problem that was not found before.
+/// Adds the findings about one more tenant to `findings`: always the one about its remote rows, and otherwise only
+/// problems that `findings` does not have yet. The subject of each added finding names the tenant.
 fn add(findings: &mut Vec<Finding>, found: Vec<Finding>, known: &TenantMirror) {
     for finding in found {
         let is_of_tenant = finding.subject == super::tenant_rows::SUBJECT;

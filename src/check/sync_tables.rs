@@ -1,4 +1,4 @@
-//! Checks our own tables in schema `meter_sync`.
+//! Checks the tables in schema `meter_sync` of the local database, in which this program keeps its log and its state.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
@@ -6,8 +6,8 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::store::migrations::{self, SchemaStanding};
 
-/// Checks whether the tables of schema `meter_sync` are up to date, and whether the role may create, update or write
-/// them.
+/// Checks that the tables of schema `meter_sync` fit this version of the program and that the role may write them. If
+/// they are missing or older, checks that the role may create or change them, as the next sync does.
 pub(super) async fn finding(local: &mut CheckedConnection<Local>) -> Finding {
     let looked = async {
         let tx = local.look().await?;

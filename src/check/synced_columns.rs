@@ -9,15 +9,15 @@ use crate::db::{DbError, Local, Remote, Tx, param};
 use crate::engine::{self, Relations, Scope, SyncError};
 use crate::model::{RunId, TenantId};
 
-/// Both meter tables, after a check that a sync can use them.
+/// The remote and the local meter table, after a check found that a sync can use them.
 pub(super) struct CheckedTables {
     pub(super) relations: Relations,
-    /// Selects the rows of the tenant whose meters are checked.
+    /// The conditions that select the rows of the tenant that is checked.
     pub(super) scope: Scope,
 }
 
-/// Reports which columns are synced, which are not, and which are converted. Also returns both tables; `None` if they
-/// cannot be synced.
+/// Returns findings about the columns: which are synced, which are not, and which are converted to another type. Also
+/// returns both tables; `None` if they cannot be synced.
 pub(super) async fn findings(
     remote: &mut CheckedConnection<Remote>,
     local: &mut CheckedConnection<Local>,
@@ -75,8 +75,8 @@ where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
   and a.attnotnull and not a.atthasdef and a.attidentity = ''
 order by a.attnum";
 
-/// Lists the local columns that a sync never touches. If one is `not null` and has no default, the table accepts no new
-/// meter.
+/// Returns a finding that lists the local columns that a sync does not write; `None` if there are none. The finding is
+/// a warning if such a column is `not null` and has no default, because a sync then cannot insert a row.
 async fn only_here(
     tx: &Tx<'_, Local>,
     table: &Relation,
@@ -132,7 +132,8 @@ fn converted(relations: &Relations) -> Option<Finding> {
     (!differing.is_empty()).then(|| Finding::new("types that differ", Verdict::Ok(text)))
 }
 
-/// Describes what happens to a time value if only one of the two types has a time zone; empty otherwise.
+/// Returns how a time is converted if only one of the two types has a time zone, such as ` (read as UTC)`; empty
+/// otherwise.
 fn moment(from: &str, to: &str) -> &'static str {
     let has_zone = |name: &str| name.contains("with time zone") || name.starts_with("tstz");
     let is_time_of_day = |name: &str| name.starts_with("time with time zone");

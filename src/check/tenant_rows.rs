@@ -8,23 +8,23 @@ use crate::db::{DbError, Local, Remote, Side, Tx, param, quote, unique_indexes};
 use crate::engine::{self, Relations, Scope, SyncError};
 use crate::model::TenantId;
 
-/// How many of the tenant's remote rows are computed.
+/// How many of the tenant's remote rows a check reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RowsToRead {
-    /// The first 100 rows, for a page that must not wait.
+    /// The first 100 rows, for a web page that must not wait long.
     First,
-    /// All rows, as in a run.
+    /// All rows, as a sync reads them.
     All,
 }
 
 /// The subject of the finding about the tenant's remote rows.
 pub(super) const SUBJECT: &str = "remote meters";
 
-/// The number of rows to compute with [`RowsToRead::First`].
+/// How many rows a check reads with [`RowsToRead::First`].
 const FIRST: u32 = 100;
 
-/// Counts the tenant's remote meters and computes their columns on the remote, which sends only the counts. With
-/// [`RowsToRead::All`] this finds what would make every run fail: a row for which a view fails, or a duplicate key.
+/// Counts the tenant's remote rows, and makes the remote evaluate their synced columns without sending them. With
+/// [`RowsToRead::All`], this finds what would make every run fail: an error inside a view, or a duplicate key.
 pub(super) async fn remote(
     remote: &mut CheckedConnection<Remote>,
     config: &Config,
@@ -69,7 +69,8 @@ fn count(relations: &Relations, scope: &Scope) -> String {
     format!("-- count the remote meters\nselect pg_catalog.count(*) from {from} r where {filter}")
 }
 
-/// Builds the query that computes every synced column of the rows, or of the first `limit` rows, and counts the rows.
+/// Builds a query that evaluates every synced column of the tenant's remote rows and counts the rows. With `limit`, the
+/// query reads only that many rows.
 fn compute(relations: &Relations, scope: &Scope, limit: Option<u32>) -> String {
     let (from, filter) = (&relations.remote_from, &scope.remote_filter);
     let columns = quote::columns("r.", &relations.names);
@@ -82,8 +83,9 @@ fn compute(relations: &Relations, scope: &Scope, limit: Option<u32>) -> String {
     )
 }
 
-/// Fails if the remote has a key more than once. Returns without a query if a unique index on the remote rules that
-/// out. Keys that differ on the remote but are equal in the local table, as with `citext`, are found only by a run.
+/// Returns an error if several of the tenant's remote rows have the same key. Runs no query if a unique index on the
+/// remote rules that out. Does not find keys that differ on the remote but are equal in the local table, as with
+/// `citext`; a run finds these.
 async fn refuse_duplicates(
     tx: &Tx<'_, Remote>,
     relations: &Relations,
@@ -116,7 +118,8 @@ const HEIRS: &str = "\
 -- look for tables that inherit from the remote one
 select c.relkind = 'r' and c.relhassubclass from pg_catalog.pg_class c where c.oid = $1";
 
-/// Whether other tables inherit from the remote table. Its indexes do not cover their rows.
+/// Whether other tables inherit from the remote table. The indexes of the remote table do not cover the rows of such
+/// tables.
 async fn has_heirs(tx: &Tx<'_, Remote>, oid: u32) -> Result<bool, DbError> {
     Ok(tx.query_one(HEIRS, &[param::oid(oid)]).await?.get(0))
 }
@@ -162,18 +165,18 @@ pub(super) async fn tenant_indexes(
     findings
 }
 
-/// A table, and the condition that selects a tenant's rows in it.
+/// A table, and the SQL condition that selects the rows of one tenant.
 struct ByTenant<'a> {
     /// The quoted name of the table.
     table: &'a str,
-    /// The alias of the table that `filter` uses.
+    /// The alias of the table in `filter`, such as `r`.
     row: &'a str,
-    /// The condition that selects the tenant's rows.
+    /// The SQL condition that selects the tenant's rows.
     filter: &'a str,
 }
 
-/// Returns the finding about the index on one side; `None` if the relation is not a table or holds no rows of other
-/// tenants.
+/// Checks that the table `read` has an index that begins with the tenant column. `None` if it is not a table (but a
+/// view, for example) or holds no rows of other tenants.
 async fn tenant_index<S: Side>(
     tx: Result<Tx<'_, S>, DbError>,
     column: &str,

@@ -11,8 +11,8 @@ use crate::db::table_family_sql::family;
 use crate::db::{DbError, Local, Tx, param};
 use crate::engine::SyncError;
 
-/// Returns findings about the replication role, publications, row security, rules, triggers and event triggers; none
-/// if nothing of this is set up.
+/// Returns findings about what can affect the writes of a sync: `session_replication_role`, publications, row security,
+/// rules, triggers and event triggers. Empty if there is nothing of the kind.
 pub(super) async fn of(local: &mut CheckedConnection<Local>, mapping: &Mapping) -> Vec<Finding> {
     let looked = async {
         let tx = local.look().await?;
@@ -37,8 +37,8 @@ const REPLICATION_ROLE: &str = "\
 -- look whether the role fires triggers by itself
 select from pg_catalog.pg_settings s where s.name = 'session_replication_role' and s.reset_val = 'replica'";
 
-/// Checks whether triggers and foreign keys are turned off for the role. A sync turns them on if the role is allowed
-/// to do so.
+/// Checks whether `session_replication_role` turns off triggers and foreign keys for our role. A sync turns them on
+/// again; the check fails if the role may not do that. `None` if they are on.
 async fn replication_role(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError> {
     let is_set = tx.query_opt(REPLICATION_ROLE, &[]).await?.is_some();
     let verdict = match (tx.is_replica(), is_set) {
@@ -51,8 +51,8 @@ async fn replication_role(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError
     Ok(Some(Finding::new("local replication role", verdict)))
 }
 
-/// Returns one row if row security applies to our role, otherwise none. The row lists the commands that no policy
-/// permits.
+/// SQL: returns one row if row security applies to our role, otherwise no row. The row lists the commands (select,
+/// insert, update) that no policy permits.
 const POLICIES: &str = "\
 -- look for policies that hold for our role
 select array(
@@ -65,7 +65,7 @@ select array(
 where row_security_active($1)";
 
 /// Warns if row security applies to the role, because policies may hide rows from a sync or prevent it from writing
-/// them.
+/// them. `None` if it does not apply.
 async fn row_security(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
     let Some(row) = tx.query_opt(POLICIES, &[param::oid(table.oid)]).await? else {
         return Ok(None);
@@ -92,7 +92,8 @@ select r.rulename::text from pg_catalog.pg_rewrite r
 where r.ev_class = $1 and r.ev_type in ('2', '3') and r.ev_enabled in ('O', 'A')
 order by 1";
 
-/// Warns of rules on the table, because a rule replaces the statement of a sync with another one.
+/// Warns about rules on the table, because a rule replaces the statement of a sync with another one. `None` if there
+/// are none.
 async fn rules(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(RULES, &[param::oid(table.oid)]).await?;
     if rows.is_empty() {
@@ -119,7 +120,7 @@ where not g.tgisinternal and g.tgenabled in ('O', 'A') and g.tgtype & 20 <> 0
 order by 1, 2"
 );
 
-/// Lists the triggers on the table, because they may change or refuse what a sync writes.
+/// Lists the triggers on the table, because they may change or refuse what a sync writes. `None` if there are none.
 async fn triggers(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(TRIGGERS, &[param::oid(table.oid)]).await?;
     if rows.is_empty() {
@@ -132,7 +133,7 @@ async fn triggers(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding
     Ok(Some(Finding::new("local triggers", Verdict::Ok(text))))
 }
 
-/// Formats a list of triggers with the functions that they call.
+/// Formats triggers with the functions that they call, such as `audit (function log_change)`. Each row has both names.
 fn functions(rows: &[Row]) -> String {
     let names = rows.iter().map(|row| {
         let (trigger, function): (String, String) = (row.get(0), row.get(1));
@@ -151,7 +152,8 @@ where e.evtenabled in ('O', 'A') and e.evtevent in ('ddl_command_start', 'ddl_co
        or e.evttags && array['CREATE TABLE', 'CREATE TABLE AS', 'CREATE INDEX', 'CREATE VIEW'] and e.evtevent <> 'sql_drop')
 order by 1";
 
-/// Warns of event triggers, because they may refuse the temporary tables and views of a sync.
+/// Warns about event triggers, because they may refuse the temporary tables and views that a sync creates. `None` if
+/// there are none.
 async fn event_triggers(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(EVENT_TRIGGERS, &[]).await?;
     if rows.is_empty() {

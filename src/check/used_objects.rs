@@ -1,8 +1,8 @@
-//! Checks the privileges on objects that the local table itself uses when its rows are read and written: functions,
+//! Checks the privileges on objects that the local table needs when its rows are read and written: functions,
 //! sequences, and tables that its policies read. Our role needs a separate grant for each of them.
 //!
-//! Objects that a policy of the remote table uses are not checked here. Counting the remote rows fails if one is
-//! refused.
+//! Objects that a policy of the remote table needs are not checked here. If our role may not use one, the check that
+//! counts the remote rows fails.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
@@ -11,8 +11,8 @@ use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
 use crate::error::{ErrorCode, Failure};
 
-/// Returns a failure that names the functions, sequences and tables that our role may not use; `None` if it may use
-/// all of them.
+/// Returns a failed finding that names the functions, sequences and tables that our role may not use. `None` if it may
+/// use all of them.
 pub(super) async fn finding(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,
@@ -21,14 +21,15 @@ pub(super) async fn finding(
     Some(Finding::of("local functions", looked))
 }
 
-/// Lists the missing privileges on objects that the following parts of the table use:
+/// SQL: lists the missing privileges on objects that the following parts of the table use:
 ///
 /// - defaults of columns that a sync does not write, of the local table only
 /// - checks, indexes and generated columns, also of its partitions and of the tables that inherit from it
 /// - policies that apply to our role and to the commands of a sync, of the local table only
 ///
-/// Functions that come with Postgres are left out, because they have no rows in `pg_depend`. Before version 15,
-/// `pg_depend` records what a generated column uses under the column, and not under its expression.
+/// Functions that come with Postgres are left out, because they have no rows in `pg_depend`. For a generated column,
+/// the query also reads the dependencies of the column itself, because servers before version 15 record them there and
+/// not with its expression.
 const REFUSED: &str = concat!(
     "-- look for functions, sequences and tables that we may not use",
     family!(),

@@ -1,4 +1,5 @@
-//! Asks the person at the terminal to approve a plan, and finds that person's account name for the run log.
+//! Asks the person at the terminal to approve deactivations that a run held back, and finds that person's account name
+//! for the run log.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -11,12 +12,12 @@ use crate::config::Environment;
 use crate::model::HeldDeactivations;
 use crate::printable;
 
-/// Printed if there is no terminal to ask on. Scripts have none, and neither do programs that an assistant starts.
+/// The text to print if there is no terminal to ask on, as in a script or in a program that an AI assistant starts.
 const NOBODY: &str = "--allow-mass-deactivation asks on the terminal, and there is none, so the sync stays refused. Use --allow-plan with the \
     id of the run that showed the meters. Where a person has decided beforehand that any number may be deactivated, add --yes.\n";
 
-/// Shows the held-back meters on the terminal and asks the person to type how many there are. Returns whether exactly
-/// that number was typed; `false` if there is no terminal or `stopped` is cancelled.
+/// Shows the meters that the last run did not deactivate because they are too many, and asks the person to type their
+/// number. Returns whether exactly that number was typed; `false` if there is no terminal or if `stopped` is cancelled.
 pub(super) async fn lets_pass(
     held: &HeldDeactivations,
     stopped: CancellationToken,
@@ -38,8 +39,8 @@ pub(super) async fn lets_pass(
     Ok(typed.trim() == number.to_string())
 }
 
-/// Returns who runs this program, for the run log: the account name and `host`. If the program runs as root through
-/// `sudo`, the account that called `sudo` comes first.
+/// Returns who runs this program, for the run log, such as `ann on host7`. If the program runs as root through `sudo`,
+/// the account that called `sudo` is named, too: `ann as root on host7`.
 pub(super) fn account(host: &str) -> String {
     let uid = rustix::process::getuid().as_raw();
     let name = name(uid).unwrap_or_else(|| format!("uid {uid}"));
@@ -54,7 +55,7 @@ fn name(uid: u32) -> Option<String> {
     named(&accounts, uid)
 }
 
-/// Finds the name of a user id in text in the format of passwd(5).
+/// Returns the account name of a user id. `accounts` is the text of `/etc/passwd`; `None` if it does not have the id.
 fn named(accounts: &str, uid: u32) -> Option<String> {
     accounts.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -35,7 +35,7 @@ impl CheckArgs {
     }
 }
 
-/// All findings and the overall verdict, as `check --json` prints them.
+/// What `check --json` prints: all findings and the overall verdict.
 #[derive(Debug, Serialize)]
 struct CheckReport<'a> {
     /// The worst verdict among the findings.
@@ -49,7 +49,7 @@ struct CheckReport<'a> {
     findings: Vec<FindingReport<'a>>,
 }
 
-/// One finding.
+/// One finding, as `check --json` prints it.
 #[derive(Debug, Serialize)]
 struct FindingReport<'a> {
     subject: &'a str,

@@ -20,7 +20,7 @@ struct ConfigReport {
 }
 
 impl ConfigArgs {
-    /// Lists the settings.
+    /// Returns a report with every setting, its value and where the value came from.
     pub(super) fn run(self, settings: &SettingFlags) -> anyhow::Result<Report> {
         let settings = list(settings, &Environment::of_process())?;
         Ok(match self.json {

@@ -1,4 +1,4 @@
-//! The exit codes, which `--help` lists.
+//! The exit codes of all commands, and which result gives which code. `--help` lists the codes.
 
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::{RunReport, RunStage};
@@ -11,10 +11,10 @@ const REFUSED: u8 = 3;
 pub(super) const ALREADY_RUNNING: u8 = 4;
 const PARTIAL: u8 = 5;
 
-/// The exit codes other than 0, the worst first.
+/// The exit codes other than 0, from the worst to the least bad.
 const WORST_FIRST: [u8; 5] = [FAILED, USAGE, REFUSED, PARTIAL, ALREADY_RUNNING];
 
-/// Returns the exit code of a command that requested a run.
+/// Returns the exit code of a command that requested a run, from the report of that run.
 pub(super) fn of_report(run: &RunReport) -> u8 {
     match run.state {
         RunStage::AlreadyRunning => ALREADY_RUNNING,
@@ -22,15 +22,15 @@ pub(super) fn of_report(run: &RunReport) -> u8 {
     }
 }
 
-/// Returns the worst of several exit codes; 0 if all are 0 or there are none.
+/// Returns the worst of several exit codes, by the order of [`WORST_FIRST`]; 0 if all are 0 or there are none.
 pub(super) fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
     let codes: Vec<u8> = codes.into_iter().collect();
     let worst = WORST_FIRST.into_iter().find(|code| codes.contains(code));
     worst.unwrap_or(0)
 }
 
-/// Returns the exit code for a run's outcome. A dry run has an `error` if a real sync would be refused; its exit code
-/// is then that of the error.
+/// Returns the exit code for a run's outcome; a run without an outcome has failed. A dry run has an `error` if a real
+/// sync would be refused; its exit code is then that of the error.
 pub(super) fn of_outcome(outcome: Option<Outcome>, error: Option<&Failure>) -> u8 {
     let of_error = || error.map(|error| of_error(error.code));
     match outcome {
@@ -45,7 +45,7 @@ pub(super) fn of_outcome(outcome: Option<Outcome>, error: Option<&Failure>) -> u
     }
 }
 
-/// Returns the exit code of a command that reported the status.
+/// Returns the exit code of the command `status` for the health that it reported.
 pub(super) fn of_health(health: Health) -> u8 {
     match health {
         Health::Ok | Health::Late | Health::Paused => 0,
@@ -54,7 +54,7 @@ pub(super) fn of_health(health: Health) -> u8 {
     }
 }
 
-/// Returns the exit code of a command that ended with an error.
+/// Returns the exit code for the error with which a command ended.
 pub(super) fn of_error(code: ErrorCode) -> u8 {
     match code {
         ErrorCode::ConfigMissing

@@ -88,8 +88,8 @@ enum Command {
 }
 
 impl Command {
-    /// Returns the log filter that applies if no setting gives one. Servers log at level `info`. Commands that print a
-    /// report at their end log only warnings and errors.
+    /// Returns the log filter of this command, which a setting can replace. Servers log at level `info`. Commands that
+    /// print a report at their end log only warnings and errors.
     fn log_filter(&self) -> Targets {
         match self {
             // At `info`, rmcp logs every step of every conversation.

@@ -1,4 +1,5 @@
-//! The progress bar of a sync on a terminal, and the time limit and the error for a sync that a signal stops.
+//! The progress bar of a sync on a terminal. This module also has the error for a sync that a signal stops, and how
+//! long such a sync may take to end.
 
 use std::io::IsTerminal;
 use std::time::Duration;

@@ -10,22 +10,22 @@ use crate::config::ConfigError;
 use crate::error::Failure;
 use crate::printable;
 
-/// The longest tenant name in characters; a longer one is cut.
+/// The longest tenant name that is printed, in characters; a longer one is cut.
 pub(super) const LONGEST_NAME: usize = 200;
 
 /// What a command prints at the end, and its exit code.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// For standard output.
+    /// The text for standard output.
     stdout: String,
-    /// For standard error.
+    /// The text for standard error.
     stderr: String,
     /// The exit code.
     code: u8,
 }
 
 impl Report {
-    /// A success with text for standard output.
+    /// Returns a report with this text for standard output and exit code 0.
     pub(super) fn text(stdout: &str) -> Self {
         Self {
             stdout: printable::lines(stdout),
@@ -33,7 +33,8 @@ impl Report {
         }
     }
 
-    /// A success with one JSON object on standard output.
+    /// Returns a report with this value as JSON for standard output and exit code 0. If the value cannot be serialized,
+    /// returns the report of that error.
     pub(super) fn json(value: &impl Serialize) -> Self {
         match serde_json::to_string_pretty(value) {
             Ok(text) => Self {
@@ -44,7 +45,7 @@ impl Report {
         }
     }
 
-    /// Returns the report with another exit code.
+    /// Returns the same report with this exit code.
     pub(super) fn with_code(self, code: u8) -> Self {
         Self { code, ..self }
     }
@@ -56,7 +57,8 @@ impl Report {
         stderr.flush()
     }
 
-    /// Returns the report for an error in the command line, or for a request for the help or the version.
+    /// Returns the report if clap found no command to run: a usage error (exit code 2), or the text of `--help` or
+    /// `--version` (exit code 0).
     pub fn of_usage(error: &clap::Error) -> Self {
         let text = printable::lines(&error.render().to_string());
         if error.use_stderr() {
@@ -70,7 +72,7 @@ impl Report {
         }
     }
 
-    /// Returns the report for an error that ended the command early.
+    /// Returns the report for an error that ended the command: the error's text for standard error, and its exit code.
     pub(super) fn of_error(error: anyhow::Error) -> Self {
         let failure = error.downcast::<ConfigError>().map(Failure::from);
         let failure = failure.or_else(|error| error.downcast::<Failure>());
@@ -85,8 +87,8 @@ impl Report {
         }
     }
 
-    /// Writes the report and returns the exit code. A pipe at standard output that its reader has closed is not an
-    /// error. Any other failure to write to standard output gives exit code 1.
+    /// Writes the report and returns its exit code. Returns 1 if standard output cannot be written, unless it is a pipe
+    /// whose reader has closed it.
     pub fn print(self) -> ExitCode {
         let mut stdout = std::io::stdout();
         let written = stdout.write_all(self.stdout.as_bytes());
@@ -113,8 +115,8 @@ pub(super) fn describe(failure: &Failure) -> String {
     )
 }
 
-/// Puts a text on one line. The text may contain names from a database, which must not be able to imitate a line of the
-/// report.
+/// Puts a text on one line, so that names from a database cannot add lines to the report. Line breaks and other control
+/// characters become visible characters.
 pub(super) fn on_one_line(text: &str) -> String {
     printable::line(text, usize::MAX)
 }

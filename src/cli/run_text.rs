@@ -9,21 +9,21 @@ use crate::mirrors::run::report::RunReport;
 use crate::model::{Change, Fields, Rejection, RunId, saturating_i64};
 use crate::printable;
 
-/// How many rejected rows `sync` prints. It prints as many changes, because a run report lists no more. `status --run`
-/// shows more of both.
+/// How many rejected rows `sync` prints at most. It also prints no more changes than that, because a run report lists
+/// no more. `status --run` prints up to [`SHOWN`] of each.
 const SAMPLE: usize = 20;
 /// How many changes, and how many rejected rows, `status --run` shows at most.
 pub(super) const SHOWN: u32 = 200;
-/// The longest value or name in characters. A longer one is cut; `--json` prints it in full.
+/// The longest value or name that is printed, in characters. A longer one is cut; `--json` prints it in full.
 const LONGEST_VALUE: usize = 200;
-/// The longest reason for a rejection, in characters. A longer one is cut.
+/// The longest reason for a rejection that is printed, in characters. A longer one is cut.
 const LONGEST_REASON: usize = 1000;
 
-/// Tells a person how to let this tenant take over a table of another tenant. The remedy of the error does not say it,
-/// because language models read remedies.
+/// Tells a person the command with which this tenant takes over a table that was last synced for another tenant. The
+/// error's remedy does not name this command, because AI assistants follow remedies.
 const TURN_OVER: &str = "To turn the table over to this tenant: meter-sync sync --allow-tenant-change --allow-mass-deactivation";
 
-/// The text of one run, ready to print.
+/// The content of the text about one run. `Display` writes the text.
 pub(super) struct RunText {
     run_id: RunId,
     summary: String,
@@ -34,23 +34,23 @@ pub(super) struct RunText {
     warning: Option<String>,
     error: Option<Failure>,
     next_step: String,
-    /// Whether a person may approve the deactivations that the brake held back.
+    /// Whether a person may approve deactivations that the run held back because they were too many.
     awaits_decision: bool,
     /// Where to find the changes and rejected rows that the text leaves out.
     rest: Rest,
 }
 
-/// Where to find the changes and rejected rows that the text leaves out.
+/// Where to find the changes and rejected rows that the text of a run leaves out.
 #[derive(Clone, Copy)]
 enum Rest {
     /// In the output of `meter-sync status --run`.
     Status,
-    /// Only in the tables of the log.
+    /// Only in the log tables, by SQL in the local database.
     Log,
 }
 
 impl RunText {
-    /// Returns the text of a run that this process requested. Reads the rejected rows of the run from the log.
+    /// Returns the text of a run that this process requested. Reads the rejected rows of the run from the run log.
     pub(super) async fn of_report(mirror: &Mirror, run: &RunReport) -> Self {
         let rejected = match run.counts.rejected {
             0 => Vec::new(),
@@ -75,7 +75,7 @@ impl RunText {
         }
     }
 
-    /// Returns the text of a run that was read from the log. Reads the changes of the run from the log, too.
+    /// Returns the text of a run that was read from the run log. Reads the changes of the run from the log, too.
     pub(super) async fn of_detail(mirror: &Mirror, detail: RunDetail) -> Result<Self, Failure> {
         let RunDetail { run, rejected, .. } = detail;
         let changes = mirror.changes(run.run_id, SHOWN, 0).await?.changes;

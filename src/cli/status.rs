@@ -1,4 +1,5 @@
-//! `meter-sync status`: prints the same status that MCP, REST and the page show.
+//! `meter-sync status`: prints the status of the sync. The MCP tool, the REST API and the web page show the same
+//! status.
 
 use super::report::LONGEST_NAME;
 use super::run_text::{RunText, SHOWN};
@@ -27,8 +28,8 @@ pub(super) struct StatusArgs {
 }
 
 impl StatusArgs {
-    /// Reports the status; with `--run`, reports that run instead. If the process keeps several mirrors and neither
-    /// `--run` nor another history length is given, reports the status of all tenants.
+    /// Reports the status of the tenant; with `--run`, reports that run instead. If the process syncs several tenants,
+    /// and neither `--run` nor a `--history` other than the default is given, reports the status of all tenants.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
         let mirrors = app.mirrors();
         let query = StatusQuery {
@@ -60,8 +61,8 @@ impl StatusArgs {
     }
 }
 
-/// Reports the status with one run, its changes and its rejected rows, as JSON. Also works while the local database is
-/// down.
+/// Reports the status with one run, its changes and its rejected rows, as JSON. If the local database is down, the
+/// status lacks the run, and the exit code is 1.
 async fn run_as_json(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
     let query = StatusQuery {
         run_id: Some(id),

@@ -1,4 +1,5 @@
-//! `meter-sync status` with several tenants: prints how many tenants have each health, and a table of the worst ones.
+//! `meter-sync status` with several tenants: prints how many tenants are in sync, overdue, failing and so on (their
+//! health), and a table of the tenants with the worst health.
 
 use super::Report;
 use super::exit_codes;
@@ -13,10 +14,10 @@ use crate::printable;
 
 /// How many tenants the table lists at most.
 const SHOWN: u32 = 20;
-/// The longest error message in characters; a longer one is cut.
+/// The longest error message in the table, in characters; a longer one is cut.
 const LONGEST_ERROR: usize = 100;
 
-/// Reports the status of all tenants. The exit code is that of the worst health.
+/// Reports the status of all tenants. The exit code follows from their overall health, which is the worst of all.
 pub(super) async fn of_all(mirrors: &Mirrors, as_json: bool) -> Report {
     let query = TenantsQuery {
         limit: if as_json { TENANTS_LIMIT.max() } else { SHOWN },

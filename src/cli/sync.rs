@@ -1,4 +1,4 @@
-//! `meter-sync sync`: syncs one tenant, or all tenants if the process keeps several.
+//! `meter-sync sync`: syncs one tenant, or all tenants if the process syncs several.
 
 use indicatif::ProgressBar;
 
@@ -39,15 +39,16 @@ pub(super) struct SyncArgs {
     reason: Option<String>,
 }
 
-/// How many times the person is asked at most. The question is repeated if other meters are due to be deactivated by
-/// the time the person has answered.
+/// How many times a sync asks for approval at most. It asks again if other meters would be deactivated by the time the
+/// person has answered.
 const QUESTIONS: u32 = 3;
 
 impl SyncArgs {
-    /// Requests a run and waits for its end. If the process keeps several tenants, syncs all of them.
+    /// Requests a run and waits for its end. If the process syncs several tenants, syncs all of them.
     ///
-    /// If the brake refuses the run of a single tenant and `--allow-mass-deactivation` was given without `--yes`, asks
-    /// the person at the terminal. If the person approves, requests another run. A dry run never asks.
+    /// If the run of a single tenant is refused because it would deactivate too many meters, and
+    /// `--allow-mass-deactivation` was given without `--yes`, asks the person at the terminal. If the person approves,
+    /// requests another run. A dry run never asks.
     pub(super) async fn run(self, app: &App, shutdown: &Shutdown) -> anyhow::Result<Report> {
         match app.mirrors().only() {
             Some(mirror) => self.run_one(mirror, shutdown).await,
@@ -118,7 +119,8 @@ impl SyncArgs {
         }
     }
 
-    /// Returns the request for another run, with approval for the deactivations that the run `shown` held back.
+    /// Returns the request for another run, which may make the deactivations that the run `shown` held back for
+    /// approval.
     fn approved(&self, site: &str, shown: RunId) -> Request {
         let request = self.request(site);
         Request {
@@ -131,7 +133,8 @@ impl SyncArgs {
         }
     }
 
-    /// Returns the reason for the run log: the text of `--reason`, followed by what was approved.
+    /// Returns the reason for the run log: the text of `--reason`, followed by `approval`, which says what was
+    /// approved. `None` if there is neither.
     fn reason_with(&self, approval: Option<String>) -> Option<String> {
         match (&self.reason, approval) {
             (Some(reason), Some(approval)) => Some(format!("{reason} ({approval})")),
@@ -143,7 +146,8 @@ impl SyncArgs {
 /// The reason in the log for a run that was allowed to deactivate any number of meters.
 const ANY_NUMBER: &str = "any number of deactivations was allowed beforehand";
 
-/// Requests a run, shows its progress and waits for its end. A stop signal cancels the run.
+/// Requests a run, shows its progress and waits for its end. A stop signal cancels the run; error if the run then does
+/// not end within [`STOP`].
 async fn carry_out(
     mirror: &Mirror,
     request: Request,
@@ -169,8 +173,8 @@ async fn carry_out(
     Ok(mirror.report_with_names(report).await)
 }
 
-/// Waits until the run has ended and returns its report. Unlike [`follow`], does not wait for the comparison of
-/// contents that may follow the run.
+/// Waits until the run has ended and returns its report. After some runs, all rows of both sides are compared; unlike
+/// [`follow`], this function does not wait for that comparison.
 async fn ended(ticket: &mut Ticket) -> RunReport {
     loop {
         let report = ticket.wait(TICK).await;
@@ -180,8 +184,8 @@ async fn ended(ticket: &mut Ticket) -> RunReport {
     }
 }
 
-/// Shows the progress of a run until its end, and returns its report. Also waits for the comparison of contents that
-/// may follow the run, because the comparison would stop if this process exited.
+/// Shows the progress of a run until its end, and returns its report. After some runs, all rows of both sides are
+/// compared; this function waits for that comparison, too, because it would stop if this process exited.
 async fn follow(ticket: &mut Ticket, bar: &ProgressBar) -> RunReport {
     let progress = ticket.progress();
     loop {

@@ -1,4 +1,5 @@
-//! `meter-sync sync` with several tenants: sweeps all tenants, and reports those that changed or failed.
+//! `meter-sync sync` with several tenants: checks all tenants in one sweep, syncs those that may differ, and reports
+//! those that changed or failed.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -13,30 +14,30 @@ use crate::model::Outcome;
 use crate::printable;
 use crate::shutdown::Shutdown;
 
-/// The longest name or summary in characters; a longer one is cut.
+/// The longest name or summary that is printed, in characters; a longer one is cut.
 const LONGEST_TEXT: usize = 300;
 
-/// The result of a sweep, as `sync --json` prints it.
+/// The result of a sweep (a check of all tenants, with a run for each that may differ), as `sync --json` prints it.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct PrintedSweep {
     /// The result in one sentence.
     summary: String,
     /// The number of tenants.
     tenants: i64,
-    /// The number of tenants that needed no change. In a dry run: that would need no change.
+    /// The number of tenants that needed no change. In a dry run: the number that would need none.
     unchanged: i64,
-    /// The number of tenants that were synced. In a dry run: that a sync would change.
+    /// The number of tenants that a run changed without an error. In a dry run: the number that a sync would change.
     succeeded: i64,
     /// The number of tenants that were not synced, or only partially.
     failed: i64,
     /// The runs that changed meters or failed, in the order in which they ended. Runs without a change are only
     /// counted.
     runs: Vec<TenantRun>,
-    /// Why tenants were left out, one sentence each.
+    /// One sentence for each tenant that was left out because it cannot be synced, with the reason.
     warnings: Vec<String>,
 }
 
-/// The run of one tenant.
+/// The result of one tenant's run in a sweep.
 #[derive(Debug, Serialize)]
 struct TenantRun {
     tenant_id: String,
@@ -50,7 +51,7 @@ struct TenantRun {
     error: Option<Failure>,
 }
 
-/// Which count of [`PrintedSweep`] includes the run of a tenant.
+/// The result of a tenant's run. It decides which count of [`PrintedSweep`] the run is added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RunResult {
     Unchanged,
@@ -58,8 +59,8 @@ enum RunResult {
     Failed,
 }
 
-/// Sweeps all tenants: finds the mirrors that may differ, runs them, and waits for the runs to end. A stop signal
-/// cancels the runs.
+/// Sweeps all tenants: finds the tenants whose sides may differ, runs a sync for each, and waits for the runs to end. A
+/// stop signal cancels the runs and returns an error.
 pub(super) async fn run(
     mirrors: &Mirrors,
     request: &Request,
@@ -122,7 +123,7 @@ impl PrintedSweep {
         )
     }
 
-    /// Returns the worst exit code of the runs. Each warning counts as a failed run.
+    /// Returns the worst exit code of the runs. Each tenant that was left out counts as a failed run.
     pub(super) fn code(&self) -> u8 {
         let left_out = self.warnings.iter().map(|_| exit_codes::FAILED);
         exit_codes::worst(self.runs.iter().map(TenantRun::code).chain(left_out))

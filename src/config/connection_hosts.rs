@@ -1,21 +1,21 @@
-//! The servers that a connection string lists, and which kind of server it accepts.
+//! The servers that a connection string lists, and which kind of server (such as a primary) it asks for.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio_postgres::config::Host;
 
-/// The servers of one connection string
+/// The servers that one connection string lists
 /// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-MULTIPLE-HOSTS>).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionHosts {
     /// The servers in the order given; at least one.
     pub list: Vec<ConnectionHost>,
-    /// Whether the servers and the addresses of their names are tried in random order (`load_balance_hosts=random`).
+    /// Whether to try the servers, and the addresses of each host name, in random order (`load_balance_hosts=random`).
     pub shuffled: bool,
-    /// Which kind of server is acceptable (`target_session_attrs`).
+    /// Which kind of server to connect to (`target_session_attrs`).
     pub session: SessionAttrs,
-    /// The longest time to connect to one address of one server, sign-in included.
+    /// The longest time to connect to one address of one server, including TLS and authentication.
     pub connect_timeout: Duration,
 }
 
@@ -25,14 +25,15 @@ pub struct ConnectionHost {
     /// The host name of the server, or the directory of its socket. The server's certificate is checked against the
     /// host name.
     pub host: Host,
-    /// The IP address given as `hostaddr`; `None` if none is given.
+    /// The IP address to connect to (`hostaddr`); `None` if the host name must be looked up.
     pub address: Option<IpAddr>,
     /// The port of the server.
     pub port: u16,
 }
 
 impl ConnectionHost {
-    /// Whether the server is on this machine, so that connections to it never leave the machine.
+    /// Whether connections to the server stay on this machine: it is named by a Unix socket, a loopback address or
+    /// `localhost`.
     pub(super) fn is_on_this_machine(&self) -> bool {
         match (&self.host, self.address) {
             (Host::Unix(_), _) => true,
@@ -44,8 +45,8 @@ impl ConnectionHost {
         }
     }
 
-    /// The host and port in a form that can be compared with those of another server. `localhost`, `127.0.0.1` and
-    /// `::1` count as the same host.
+    /// Returns the host and port in a form in which two servers can be compared. `localhost`, `127.0.0.1` and `::1`
+    /// become the same host.
     pub(super) fn canonical(&self) -> (String, u16) {
         let host = match (&self.host, self.address) {
             (Host::Unix(directory), _) => directory.display().to_string(),
@@ -59,7 +60,7 @@ impl ConnectionHost {
     }
 }
 
-/// `host:port`, for logs and people.
+/// Writes `host:port`, for logs and messages.
 impl std::fmt::Display for ConnectionHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.host {
@@ -71,7 +72,7 @@ impl std::fmt::Display for ConnectionHost {
     }
 }
 
-/// Which servers are acceptable, as libpq's `target_session_attrs` defines it.
+/// Which kind of server a connection may use, as libpq's `target_session_attrs` defines it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SessionAttrs {
     /// Any server.
@@ -99,7 +100,7 @@ impl SessionAttrs {
         Self::PreferStandby,
     ];
 
-    /// The value as a connection string writes it.
+    /// Returns the value as it is written in a connection string, such as `read-write`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Any => "any",
@@ -115,8 +116,8 @@ impl SessionAttrs {
         Self::ALL.into_iter().find(|one| one.as_str() == text)
     }
 
-    /// The kinds of server to look for, in turn. All servers are tried for the first kind before any is tried for the
-    /// next.
+    /// Returns the kinds of server to search for, in this order: all servers are tried for the first kind before any is
+    /// tried for the next. Only `PreferStandby` gives more than one kind.
     pub fn passes(self) -> &'static [Self] {
         match self {
             Self::Any => &[Self::Any],
@@ -128,7 +129,7 @@ impl SessionAttrs {
         }
     }
 
-    /// Whether a server with these properties is acceptable.
+    /// Whether a server with the given properties is of this kind. `PreferStandby` accepts every server.
     pub fn accepts(self, is_standby: bool, is_read_only: bool) -> bool {
         match self {
             Self::Any | Self::PreferStandby => true,

@@ -1,4 +1,5 @@
-//! Checks the parameters of a connection string, adds defaults, and builds the configuration of the driver from them.
+//! Checks the parameters of a connection string, adds defaults, and converts them to a configuration of the Postgres
+//! driver.
 
 use std::time::Duration;
 
@@ -10,18 +11,18 @@ use super::connection_string::{self, Pairs};
 use super::endpoint_error::EndpointError;
 use super::libpq_parameters;
 
-/// The default keepalive settings notice a silent peer after about nine seconds: 3 s of silence, then three probes 2 s
-/// apart.
+/// How long a connection is silent before the first keepalive probe, by default. Together with the next two constants,
+/// a dead peer is noticed after about nine seconds: 3 s of silence, then three probes 2 s apart.
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(3);
 const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVES_COUNT: u32 = 3;
 
-/// The parameters of one connection string. All names are ones that this program accepts.
+/// The parameters of one connection string, as pairs of name and value. All names are known, and no value is empty.
 pub(super) struct ConnectionParameters(Vec<(&'static str, String)>);
 
 impl ConnectionParameters {
-    /// Checks the names, and refuses unknown ones. An empty value counts as not set. If a name occurs twice, the last
-    /// value is used.
+    /// Checks the names of the parameters. A parameter with an empty value is dropped. If a name occurs twice, the last
+    /// value is used. Error: a name is unknown or refused.
     pub(super) fn new(pairs: Pairs) -> Result<Self, EndpointError> {
         let mut known: Vec<(&'static str, String)> = Vec::new();
         for (name, value) in pairs {
@@ -39,8 +40,9 @@ impl ConnectionParameters {
         Some(&found.1)
     }
 
-    /// Returns the configuration of the driver, and the servers separately. The configuration does not contain
-    /// `ssl_mode`, which [`ConnectionParameters::tls`] sets.
+    /// Converts the parameters to a configuration of the driver, and returns the servers separately. `limits` gives the
+    /// connect timeout if the parameters do not. The configuration lacks `ssl_mode`, which
+    /// [`ConnectionParameters::tls`] adds.
     pub(super) fn driver(
         &self,
         limits: &Limits,
@@ -115,7 +117,8 @@ impl ConnectionParameters {
         })
     }
 
-    /// Sets defaults for the parameters that the connection string does not set.
+    /// Completes the configuration `driver`: sets defaults for the application name and the keepalives, and sets the
+    /// TCP parameters that the driver does not parse itself.
     fn complete(&self, driver: &mut tokio_postgres::Config) -> Result<(), EndpointError> {
         if driver.get_application_name().is_none() {
             driver.application_name("meter-sync");
@@ -151,7 +154,8 @@ impl ConnectionParameters {
     }
 }
 
-/// The parameters that say where the servers are, and whether they are tried in random order.
+/// The parameters that name the servers and say in which order to try them. They are not passed to the driver, but
+/// become [`ConnectionHosts`].
 const OF_SERVERS: &[&str] = &["host", "hostaddr", "port", "load_balance_hosts"];
 
 fn read_by_driver(

@@ -1,20 +1,20 @@
-//! Parses connection strings as libpq does: `postgres://` URLs and `key=value` pairs. Both become the same list of
+//! Parses connection strings as libpq does: `postgres://` URLs and lists of `key=value` pairs
+//! (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>). Both become the same list of
 //! parameters.
 //!
-//! The driver's own parser knows neither `sslmode=verify-full` nor certificate files. A parser whose errors quote the
-//! input would show passwords, so no error of this module repeats any part of the input. Formats:
-//! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>.
+//! The driver's own parser is not used, because it knows neither `sslmode=verify-full` nor certificate files. No error
+//! of this module quotes the input, which may contain a password.
 
-/// Pairs of a parameter's name and value, in the order given. If a name occurs twice, the last value is used, as in
-/// libpq.
+/// The parameters of a connection string, as pairs of name and value in the order given. If a name occurs twice, the
+/// last value is used, as in libpq.
 pub(super) type Pairs = Vec<(String, String)>;
 
-/// Why a connection string cannot be parsed. It repeats no part of the string.
+/// Why a connection string cannot be parsed. The text quotes no part of the string, which may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConninfoError(&'static str);
 
-/// Parses a URL or a list of `key=value` pairs.
+/// Parses a connection string: a `postgres://` URL or a list of `key=value` pairs.
 pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
     let text = text.trim();
     let url = ["postgres://", "postgresql://"]
@@ -35,20 +35,22 @@ pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
     }
 }
 
-/// Whether the text is a URL of another kind. In a list of pairs, `://` can only occur after a `=`.
+/// Whether the text begins with the scheme of a URL, such as `mysql://`. In a list of `key=value` pairs, `://` can only
+/// occur after a `=`.
 fn is_another_url(text: &str) -> bool {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|scheme| !scheme.contains('='))
 }
 
-/// Whether the text is a URL as SQLAlchemy writes it, with the name of a driver after a `+`.
+/// Whether the text is a Postgres URL with the name of a driver after a `+`, as SQLAlchemy writes it:
+/// `postgresql+psycopg://`.
 fn is_of_another_driver(text: &str) -> bool {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     let name = scheme.and_then(|scheme| scheme.split_once('+'));
     name.is_some_and(|(name, _)| ["postgres", "postgresql"].contains(&name))
 }
 
-/// Writes parameters as `key='value'` pairs. The driver reads them back unchanged.
+/// Writes parameters as `key='value'` pairs, in a form that the driver parses to the same values.
 pub(super) fn write(parameters: &[(String, String)]) -> String {
     let quote = |value: &str| value.replace('\\', r"\\").replace('\'', r"\'");
     let pairs: Vec<String> = parameters
@@ -58,7 +60,7 @@ pub(super) fn write(parameters: &[(String, String)]) -> String {
     pairs.join(" ")
 }
 
-/// Writes parameters for people to read, without the password.
+/// Writes parameters as `key=value` pairs for people to read, without the password.
 pub(super) fn show(parameters: &[(String, String)]) -> String {
     let is_plain = |value: &str| {
         let needs_quotes = |c: char| c.is_whitespace() || c == '\'' || c == '\\';
@@ -113,7 +115,8 @@ fn push_decoded(parameters: &mut Pairs, key: &str, value: &str) -> Result<(), Co
     Ok(())
 }
 
-/// Parses hosts such as `host1:port1,[::1]:port2` into the two comma-separated lists of libpq, `host` and `port`.
+/// Parses the hosts of a URL, such as `host1:port1,[::1]:port2`, and adds them to `parameters` as the two
+/// comma-separated lists of libpq, `host` and `port`.
 fn push_hosts(parameters: &mut Pairs, text: &str) -> Result<(), ConninfoError> {
     if text.is_empty() {
         return Ok(());
@@ -192,8 +195,8 @@ fn parse_pairs(text: &str) -> Result<Pairs, ConninfoError> {
     Ok(parameters)
 }
 
-/// Splits off one value, quoted or not, and returns it with the rest of the text. A backslash escapes the next
-/// character.
+/// Parses the value at the beginning of `text`, quoted or not. Returns the value and the rest of the text. A backslash
+/// escapes the next character.
 fn take_value(text: &str) -> Result<(String, &str), ConninfoError> {
     let quoted = text.starts_with('\'');
     let mut value = String::new();

@@ -1,6 +1,6 @@
-//! Database TLS as libpq's `sslmode` defines it (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
+//! TLS to databases, as libpq's `sslmode` defines it (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
 //!
-//! It differs from libpq in these points. Each is stricter than libpq or due to the TLS library:
+//! The differences from libpq, each of which is stricter or due to the TLS library:
 //!
 //! - `allow` means `prefer`.
 //! - `sslrootcert` is checked under `prefer` too. A failed check is an error, with no fallback to clear text.
@@ -28,31 +28,31 @@ use rustls::{
 };
 use x509_cert::der::{Decode, Encode};
 
-/// Whether a connection uses TLS, and how it checks the server's certificate.
+/// Whether connections to a database use TLS, and how the server's certificate is checked.
 #[derive(Clone)]
 pub enum Tls {
     /// TLS is never used.
     Disable,
-    /// TLS is used with this client configuration. The [`CertificateCheck`] says how much of the server's certificate
-    /// it checks. The driver's `ssl_mode` says whether a connection without TLS is allowed.
+    /// TLS is used with this client configuration, which checks as much of the server's certificate as
+    /// [`CertificateCheck`] says. The driver's `ssl_mode` says whether a connection without TLS is allowed.
     Rustls(Arc<ClientConfig>, CertificateCheck),
 }
 
-/// The TLS settings of a connection string.
+/// The TLS settings that a connection string asks for.
 pub(super) struct TlsRequest {
     pub(super) check: CertificateCheck,
     pub(super) roots: Roots,
-    /// The files of `sslcert` and `sslkey`; `None` if there is no client certificate.
+    /// The files with the client certificate (`sslcert`) and its key (`sslkey`); `None` without a client certificate.
     pub(super) identity: Option<(PathBuf, PathBuf)>,
-    /// Whether TLS starts without asking the server first (`sslnegotiation=direct`). Postgres accepts that only if the
-    /// client names the protocol `postgresql` by ALPN.
+    /// Whether TLS starts at once, without a request to the server in clear text (`sslnegotiation=direct`). Postgres
+    /// accepts that only if the client names the protocol `postgresql` by ALPN.
     pub(super) direct: bool,
 }
 
 /// How much of the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateCheck {
-    /// Nothing is checked. The connection is encrypted, but the server may be anyone.
+    /// Nothing is checked. The connection is encrypted, but anyone may pose as the server.
     Nothing,
     /// One of the root certificates must have issued the certificate.
     Issuer,
@@ -64,28 +64,28 @@ pub enum CertificateCheck {
 pub(super) enum Roots {
     /// The certificates that the operating system trusts.
     System,
-    /// The certificates of `sslrootcert`.
+    /// The certificates in the file that `sslrootcert` names.
     File(PathBuf),
 }
 
-/// Why TLS cannot be set up as asked. It repeats no path, because a path may be a misplaced secret.
+/// Why TLS cannot be set up as the connection string asks. No path is shown, because it may be a misplaced secret.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A certificate or key file cannot be used.
     #[error("the file of its {parameter} {problem}")]
     File {
-        /// The parameter of the connection string.
+        /// The connection parameter that names the file, such as `sslcert`.
         parameter: &'static str,
-        /// What is wrong with the file.
+        /// What is wrong with the file, such as `does not exist`.
         problem: &'static str,
     },
-    /// The operating system has no certificates to check against.
+    /// The operating system has no root certificates to check the server's certificate against.
     #[error("the operating system has no trusted certificates; name a file with sslrootcert")]
     NoSystemRoots,
     /// The TLS library refuses the client certificate or its key.
     #[error("its sslcert and sslkey cannot be used together")]
     Identity(#[source] rustls::Error),
-    /// The TLS library refuses its own defaults. This would be a bug.
+    /// The TLS library refuses its own default settings. This would be a bug.
     #[error("TLS cannot be set up")]
     Library(#[source] rustls::Error),
 }
@@ -111,14 +111,14 @@ pub(super) fn client_config(wanted: &TlsRequest) -> Result<ClientConfig, TlsErro
     Ok(config)
 }
 
-/// Checks as much of a server's certificate as `sslmode` asks for. It always checks that the server holds the private
-/// key of the certificate, because channel binding depends on that.
+/// Checks as much of a server's certificate as `check` says. Always checks that the server holds the private key of the
+/// certificate, because channel binding depends on that.
 #[derive(Debug)]
 struct Verifier {
     check: CertificateCheck,
     roots: RootCertStore,
-    /// The certificates of `sslrootcert`. If the server's own is one of them, its issuer is not checked, as in libpq: a
-    /// self-signed certificate is often marked as an issuer, and the TLS library alone would refuse it.
+    /// The certificates of `sslrootcert`. If the server's certificate is one of them, its issuer is not checked, as in
+    /// libpq: a self-signed one is often marked as an issuer, and the TLS library alone would refuse it.
     listed: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
@@ -207,8 +207,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Reads the public key of a certificate. Used only if nothing else of the certificate is checked. The TLS library
-/// itself parses only X.509 version 3, but the commands in the Postgres manual make version 1.
+/// Reads the public key of a certificate that is not checked further. The TLS library itself parses only X.509 version
+/// 3, but the commands in the Postgres manual create certificates of version 1.
 fn public_key(
     certificate: &CertificateDer<'_>,
 ) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {
@@ -218,7 +218,7 @@ fn public_key(
         .or(Err(CertificateError::BadEncoding.into()))
 }
 
-/// Refuses a certificate that is not yet valid or has expired.
+/// Returns an error if the certificate is not yet valid or has expired.
 fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
     let parsed =
         x509_cert::Certificate::from_der(certificate).or(Err(CertificateError::BadEncoding))?;
@@ -274,7 +274,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| file_error("sslkey", &error))
 }
 
-/// Converts an error of the PEM parser. The original error is left out, because its text repeats lines of the file.
+/// Converts an error of the PEM parser. The text of the parser is left out, because it quotes lines of the file.
 fn file_error(parameter: &'static str, error: &pem::Error) -> TlsError {
     let kind = if let pem::Error::Io(cause) = error {
         Some(cause.kind())
@@ -299,7 +299,7 @@ mod tests {
 
     use super::*;
 
-    /// 2030-01-01
+    /// The time at which the tests check certificates: 2030-01-01.
     const NOW: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1_893_456_000));
 
     fn data(name: &str) -> PathBuf {

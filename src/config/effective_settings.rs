@@ -1,5 +1,5 @@
-//! Lists every setting with its effective value and the source of the value, for people to see which values are used.
-//! Secrets are left out.
+//! Lists every setting with its effective value and where the value comes from, so that people can see which values are
+//! used. Secrets are left out.
 
 use serde::Serialize;
 
@@ -13,23 +13,24 @@ use super::tokens;
 use super::{Config, Token};
 use crate::model::TenantId;
 
-/// One setting with the value that is used.
+/// One setting, the value that is used for it, and where the value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EffectiveSetting {
-    /// The key of the setting in the file.
+    /// The key of the setting in the settings file.
     pub setting: &'static str,
-    /// Its value, or the default as `--help` gives it. `None` if there is neither, or if another setting is used in
-    /// place of this one. A connection string is shown without its password. Tokens are shown by their number, scopes,
-    /// names and tenants.
+    /// The value, or the default as `--help` describes it. `None` if the setting has no value and no default, or if an
+    /// alternative is used instead (such as `remote_query` instead of `remote_table`). Secrets are left out: the
+    /// password of a connection string, and of tokens everything but their number, scopes, names and tenants.
     pub value: Option<String>,
     /// The kind of source that the value came from.
     pub source: SettingSource,
-    /// The flag, the variable, or the key and the file that gave the value; `None` for a default.
+    /// The exact source: the flag, the environment variable, or the key and the file. `None` if no source gives a
+    /// value.
     pub place: Option<String>,
 }
 
-/// Lists every setting. Error: a setting cannot be used. Then nothing is listed, because a secret can only be left out
-/// of a value that can be parsed.
+/// Lists every setting, in the order of `--help`. Error: a setting cannot be used. Then nothing is listed, because a
+/// secret can only be left out of a value that can be parsed.
 pub fn list(
     settings: &SettingFlags,
     environment: &Environment,
@@ -80,8 +81,7 @@ fn one(
     })
 }
 
-/// Groups of settings that exclude each other. The first source that has a setting of a group decides which one is
-/// used.
+/// Groups of settings of which only one is used: the one in the source with the highest precedence.
 const EXCLUSIVE: &[&[Setting]] = &[
     &[Setting::RemoteUrl, Setting::RemoteUrlFile],
     &[Setting::LocalUrl, Setting::LocalUrlFile],
@@ -90,8 +90,8 @@ const EXCLUSIVE: &[&[Setting]] = &[
     TENANT_SETTINGS,
 ];
 
-/// Returns the setting that is used, with its value. If `setting` excludes others, that may be one of the others.
-/// `None` if none of them is set.
+/// Returns `setting`, or the alternative from its [`EXCLUSIVE`] group that is used instead, with its value. `None` if
+/// none of them is set.
 fn counting(
     setting: Setting,
     layers: &Layers,
@@ -109,14 +109,15 @@ struct ListedValue {
     place: String,
 }
 
-/// A setting whose value holds a secret.
+/// A setting whose value holds a secret, and how to show the value without the secret.
 struct Secret {
     setting: Setting,
-    /// The setting that names a file with the value.
+    /// The setting that names a file with the value, such as `tokens_file` for `tokens`.
     by_file: Setting,
-    /// The legacy variables that are used if the setting is missing; `None` if there are none.
+    /// The environment variables of the replaced (legacy) program that are used if both settings are missing; `None` if
+    /// there are no such variables.
     legacy: Option<LegacyPrefix>,
-    /// Returns the part of the value that may be shown.
+    /// Returns the value without the secret.
     show: fn(&FoundValue) -> String,
 }
 
@@ -166,7 +167,8 @@ impl Secret {
     }
 }
 
-/// A connection string without its password. A string that cannot be parsed was refused before this call.
+/// Returns a connection string without its password. [`list`] calls this only after the string was parsed without an
+/// error.
 fn without_password(found: &FoundValue) -> String {
     let pairs = connection_string::parse(&found.text());
     pairs.map_or_else(
@@ -175,7 +177,7 @@ fn without_password(found: &FoundValue) -> String {
     )
 }
 
-/// The number of tokens, and the scope, name and tenants of each.
+/// Describes a list of tokens without the secrets: their number, and the scope, name and tenants of each.
 fn scopes(found: &FoundValue) -> String {
     let tokens = tokens::read(&found.value).unwrap_or_default();
     let scope = |token: &Token| {
@@ -203,7 +205,7 @@ fn scopes(found: &FoundValue) -> String {
 mod tests {
     use super::*;
 
-    /// Settings whose default is described in words and is not a value that can be set.
+    /// The settings whose default is described in words in the help text, and is not a value that can be set.
     const DESCRIBED: &[Setting] = &[
         Setting::TenantId,
         Setting::Columns,

@@ -1,4 +1,4 @@
-//! The connection settings of one database: its servers, the sign-in and TLS.
+//! How to connect to one database: its servers, the authentication and TLS.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,22 +12,21 @@ use super::database_tls::Tls;
 use super::endpoint_error::EndpointError;
 use super::watched_file::{self, WatchedFile};
 
-/// The connection settings of one database: its servers, the sign-in and TLS. Its `Debug` output shows no secret.
+/// How to connect to one database: its servers, the authentication and TLS. The `Debug` output shows no secret.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// The configuration of the driver, without the servers. It holds the password.
+    /// The configuration of the Postgres driver, without the servers. It contains the password.
     driver: tokio_postgres::Config,
     servers: ConnectionHosts,
     sslmode: String,
     tls: Tls,
-    /// The input that this endpoint was built from. It is needed to build the endpoint again when one of its files
-    /// changes.
+    /// The input that this endpoint was built from, so that it can be built again when one of its files changes.
     made_of: Arc<EndpointSource>,
 }
 
 #[derive(Clone)]
 struct EndpointSource {
-    /// The parameters of the connection string. They hold the password.
+    /// The parameters of the connection string, with the password.
     pairs: Pairs,
     limits: Limits,
     unacknowledged: Option<Duration>,
@@ -41,7 +40,8 @@ struct EndpointSource {
 const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 
 impl Endpoint {
-    /// Parses a libpq URL or `key=value` list. `limits` gives the timeouts that the string does not set.
+    /// Parses a connection string: a libpq URL or a list of `key=value` pairs. `limits` gives the timeouts that the
+    /// string does not set.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, EndpointError> {
         Self::from_pairs(connection_string::parse(text)?, limits)
     }
@@ -71,17 +71,18 @@ impl Endpoint {
         })
     }
 
-    /// Sets the file that the connection string was read from.
+    /// Stores which file the connection string was read from, so that [`Endpoint::renewed`] can read it again.
     pub(super) fn of_file(mut self, file: WatchedFile) -> Self {
         Arc::make_mut(&mut self.made_of).file = Some(file);
         self
     }
 
-    /// Builds the endpoint again if one of its files has changed. Returns `None` if no file has.
+    /// Builds the endpoint again if the file with the connection string, or a certificate or key file, has changed.
+    /// Returns `None` if no file has changed.
     ///
     /// # Errors
     ///
-    /// The new content of a file cannot be used, or names another server or database.
+    /// The new content of a file cannot be used, or the connection string names another server or database than before.
     pub fn renewed(&self) -> Option<Result<Self, EndpointError>> {
         let files = self.made_of.file.iter().chain(&self.made_of.named);
         files
@@ -115,8 +116,8 @@ impl Endpoint {
         }
     }
 
-    /// Sets how long sent data may stay unacknowledged before a connection is closed (`tcp_user_timeout`). A value in
-    /// the connection string takes precedence.
+    /// Sets how long sent data may stay unacknowledged before the driver closes a connection (`tcp_user_timeout`). A
+    /// value in the connection string takes precedence.
     #[must_use]
     pub(super) fn with_unacknowledged_limit(mut self, limit: Duration) -> Self {
         Arc::make_mut(&mut self.made_of).unacknowledged = Some(limit);
@@ -126,18 +127,18 @@ impl Endpoint {
         self
     }
 
-    /// The configuration of the driver, without the servers. It holds the password.
+    /// Returns the configuration of the Postgres driver, without the servers. It contains the password.
     pub fn driver(&self) -> &tokio_postgres::Config {
         &self.driver
     }
 
-    /// The servers to connect to.
+    /// Returns the servers to connect to.
     pub fn servers(&self) -> &ConnectionHosts {
         &self.servers
     }
 
-    /// Returns one endpoint for each server. These endpoints accept any kind of server and ignore
-    /// `target_session_attrs`.
+    /// Returns one endpoint for each server, which connects to that server alone. It accepts any kind of server, even
+    /// if the connection string asks for one kind (`target_session_attrs`).
     pub fn each(&self) -> impl Iterator<Item = Self> {
         self.servers.list.iter().map(|server| {
             let mut alone = self.clone();
@@ -147,7 +148,7 @@ impl Endpoint {
         })
     }
 
-    /// `sslmode` as given, or its default.
+    /// Returns `sslmode` as the connection string gives it, or the default.
     pub fn sslmode(&self) -> &str {
         &self.sslmode
     }
@@ -157,7 +158,8 @@ impl Endpoint {
         &self.tls
     }
 
-    /// `host:port/dbname`, for logs and people. It contains neither user nor password.
+    /// Returns `host:port/dbname`, for logs and messages; several hosts are separated by commas. The text contains
+    /// neither user nor password.
     pub fn place(&self) -> String {
         let hosts: Vec<String> = self
             .servers
@@ -168,7 +170,8 @@ impl Endpoint {
         format!("{}/{}", hosts.join(","), self.database())
     }
 
-    /// Whether both endpoints name the same database: they have a host and port in common, and the same database name.
+    /// Whether both endpoints lead to the same database: they have the same database name, and at least one host and
+    /// port in common.
     pub fn same_database(&self, other: &Self) -> bool {
         let mut places = self.servers.list.iter().map(ConnectionHost::canonical);
         let others: Vec<_> = other
@@ -180,7 +183,7 @@ impl Endpoint {
         self.database() == other.database() && places.any(|one| others.contains(&one))
     }
 
-    /// Whether all servers are on this machine, so that connections to them never leave the machine.
+    /// Whether connections to all servers stay on this machine.
     pub fn is_on_this_machine(&self) -> bool {
         self.servers
             .list
@@ -188,7 +191,7 @@ impl Endpoint {
             .all(ConnectionHost::is_on_this_machine)
     }
 
-    /// The name of the database.
+    /// Returns the name of the database.
     pub fn database(&self) -> &str {
         self.driver.get_dbname().unwrap_or_default()
     }

@@ -1,27 +1,28 @@
-//! The errors of settings. They never repeat a secret.
+//! The errors of settings. No error contains a secret.
 
 use crate::error::{ErrorCode, Failure};
 
-/// An error about a setting: it is missing or cannot be used. No variant holds the value of a secret setting.
+/// Why a setting cannot be used. No variant contains the value of a secret setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A setting that the command needs is not set anywhere.
+    /// A setting that the command needs is not set. The field names its environment variable.
     #[error("{0} is not set")]
     Missing(&'static str),
     /// A setting has a value that cannot be used.
     #[error("{place}: {problem}")]
     Invalid {
-        /// The setting, by the name of its source: the flag, the environment variable or the key in the file.
+        /// The name of the setting in its source: a flag, an environment variable, or a key and the settings file.
         place: String,
-        /// What is wrong with it.
+        /// What is wrong with the value.
         problem: String,
-        /// What to do; `None` if correcting the named setting is enough.
+        /// What the user can do; `None` if it is enough to correct the named setting.
         remedy: Option<&'static str>,
     },
-    /// A setting names a file that cannot be read. The path is left out, because it may be a misplaced secret.
+    /// The file that a setting names cannot be read. If it should hold a secret, its path is left out, because the path
+    /// may be a misplaced secret.
     #[error("{place}: the file it names cannot be read")]
     File {
-        /// The setting, by the name of its source.
+        /// The flag, environment variable or file key that names the file.
         place: String,
         /// Why the file cannot be read.
         #[source]
@@ -30,8 +31,8 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// An error for a value that cannot be used. `place` names the setting by its flag, environment variable or key in
-    /// the file.
+    /// Creates the error for a value that cannot be used. `place` is the flag, environment variable or file key that
+    /// gives the value.
     pub(super) fn invalid(place: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Invalid {
             place: place.into(),
@@ -40,7 +41,7 @@ impl ConfigError {
         }
     }
 
-    /// The error code that every surface shows.
+    /// Returns the code of the error, as users and clients see it.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Missing(_) => ErrorCode::ConfigMissing,

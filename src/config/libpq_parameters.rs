@@ -35,7 +35,7 @@ const OURS: &[&str] = &[
     "gssencmode",
 ];
 
-/// Parameters that are accepted and have no effect in this program.
+/// Parameters that are accepted but have no effect in this program.
 pub(super) const IGNORED: &[&str] = &[
     "client_encoding",
     "fallback_application_name",
@@ -49,7 +49,7 @@ const NO_VERSIONS: &str =
     "TLS 1.2 and 1.3 are used, whichever is newer on both sides; leave it out";
 const NO_FILE: &str = "libpq's own files are not read; write host, port, dbname, user and password out, in a file that METER_SYNC_REMOTE_URL_FILE or METER_SYNC_LOCAL_URL_FILE names";
 
-/// Parameters that libpq knows and this program refuses, each with the reason and what to do instead.
+/// Parameters that libpq accepts and this program refuses, each with the reason and what to do instead.
 const REFUSED: &[(&str, &str)] = &[
     ("passfile", NO_FILE),
     ("service", NO_FILE),
@@ -88,8 +88,8 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
-/// Checks the name of a parameter, and returns it as a constant. The error for an unknown name does not repeat the
-/// name: if a URL has a raw `?` in its password, the name is a part of the password.
+/// Returns the name of a parameter as a constant. Error: the name is unknown or refused. The error does not quote an
+/// unknown name: if a password in a URL contains an unescaped `?`, the name is a part of the password.
 pub(super) fn known(name: &str) -> Result<&'static str, EndpointError> {
     let all = || DRIVERS.iter().chain(OURS).chain(IGNORED).copied();
     if let Some(known) = all().find(|known| *known == name) {

@@ -1,4 +1,5 @@
-//! Builds a checked [`Config`] from all sources of settings. Applies the default and the bounds of each setting.
+//! Builds a checked [`Config`] from flags, environment variables and the settings file. Applies the default and the
+//! bounds of each setting.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -21,21 +22,23 @@ const DEFAULT_JITTER: Duration = Duration::from_secs(30);
 const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8765);
 const DEFAULT_TABLE: &str = "meter";
-/// The upper bound of the setting `workers`. Each run holds connections to both servers, and Postgres accepts 100 by
-/// default.
+/// The upper bound of the setting `workers`, the number of parallel runs. Each run holds connections to both servers,
+/// and Postgres accepts 100 connections by default.
 const MOST_WORKERS: u32 = 64;
 
-/// How long data sent to the remote may stay unacknowledged (`tcp_user_timeout`). The local database has no such limit:
-/// runs copy rows into it, and Linux also counts the time in which a busy server does not read.
+/// How long data sent to the remote may stay unacknowledged before a connection is closed (`tcp_user_timeout`). The
+/// local database has no such limit: runs copy many rows into it, and Linux also counts the time in which a busy server
+/// does not read them.
 const REMOTE_UNACKNOWLEDGED: Duration = Duration::from_secs(6);
 
 impl Config {
-    /// Reads the settings from flags, environment and file, and checks them one by one and together.
+    /// Reads the settings from flags, environment variables and the settings file. Checks each setting, and whether
+    /// they fit together.
     pub fn load(settings: &SettingFlags) -> Result<Self, ConfigError> {
         Self::load_from(settings, &Environment::of_process())
     }
 
-    /// Like [`Config::load`], but with the given environment.
+    /// Like [`Config::load`], but with the given environment variables in place of those of the process.
     pub fn load_from(
         settings: &SettingFlags,
         environment: &Environment,
@@ -123,7 +126,8 @@ impl Config {
         })
     }
 
-    /// Returns the names of the local tables, as far as they are known without reading the tenants from the database.
+    /// Returns the names of the local tables, as far as the settings alone tell them. If the tenants are stored in the
+    /// database, this is the one name from the settings, with its placeholder for the tenant.
     fn local_tables(&self) -> Result<Vec<String>, ConfigError> {
         let Tenants::Listed(ids) = &self.tenants else {
             return Ok(vec![self.mapping.local_table.clone()]);
@@ -133,7 +137,7 @@ impl Config {
     }
 }
 
-/// The settings and legacy variables that can name the database of one side.
+/// The settings and legacy environment variables that say how to connect to one of the two databases.
 struct Side {
     url: Setting,
     url_file: Setting,
@@ -215,7 +219,7 @@ fn mapping(layers: &Layers, tenants: &Tenants) -> Result<Mapping, ConfigError> {
     }
 }
 
-/// Returns the name of a table as the setting gives it. Error: `check` refuses the name.
+/// Returns the name of a table from a setting. Error: `check` refuses the name.
 fn table(
     found: &FoundValue,
     check: impl FnOnce(&str) -> Result<(), String>,
@@ -264,8 +268,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Reads the limits. The lower bounds are small enough for tests. The upper bounds are the largest values that still
-/// limit something in practice.
+/// Reads the timeouts and other limits, and checks their bounds. The lower bounds are small enough for tests. The upper
+/// bounds are the largest values that still limit something in practice.
 fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
     use Setting as S;
     let default = Limits::default();
@@ -364,8 +368,8 @@ fn list(
     }
 }
 
-/// The schema and the name of a table. The schema is `public` if the name has none, so that `meter` and `public.meter`
-/// count as the same table.
+/// Splits the name of a table into its schema and table; `None` if it cannot be parsed. The schema is `public` if the
+/// name has none, so that `meter` and `public.meter` count as the same table.
 fn with_schema(table: &str) -> Option<Vec<String>> {
     let mut parts = table_name::parts(table).ok()?;
     if parts.len() == 1 {

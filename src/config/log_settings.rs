@@ -1,4 +1,5 @@
-//! The settings of the log. They are read before all others, so that later errors can be logged.
+//! The settings of the program's log output. They are read before all other settings, so that errors in those can be
+//! logged.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -9,10 +10,10 @@ use super::setting_layers::{Environment, FoundValue, Layers};
 /// What is logged and in which format. Logs always go to stderr.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
-    /// Which lines are logged: a level or a filter such as `info,meter_sync=debug`. `None` means the default of the
-    /// command.
+    /// Which lines are logged: a level or a filter such as `info,meter_sync=debug`. `None` means the default filter of
+    /// the command that runs.
     pub filter: Option<Targets>,
-    /// The format of a line.
+    /// The format of the log lines.
     pub format: LogFormat,
 }
 
@@ -21,14 +22,14 @@ pub struct LogSettings {
 pub enum LogFormat {
     /// Text for people to read.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl LogSettings {
-    /// Reads the log settings from flags, environment and file. It never fails:
+    /// Reads the log settings from flags, environment variables and the settings file. It never fails:
     ///
-    /// - If the file cannot be used, only flags and environment are read.
+    /// - If the file cannot be used, only flags and environment variables are read.
     /// - If one log setting cannot be used, all of them keep their defaults.
     ///
     /// [`Config::load`](super::Config::load) reports the error later.
@@ -36,7 +37,7 @@ impl LogSettings {
         Self::load_from(settings, &Environment::of_process())
     }
 
-    /// Like [`LogSettings::load`], but with the given environment.
+    /// Like [`LogSettings::load`], but with the given environment variables in place of those of the process.
     pub fn load_from(settings: &SettingFlags, environment: &Environment) -> Self {
         Layers::read(settings, environment)
             .or_else(|_| Layers::without_file(settings, environment))
@@ -78,8 +79,9 @@ fn filter(found: &FoundValue) -> Result<Targets, ConfigError> {
     })
 }
 
-/// Parses a level for all targets and `target=level` for single ones, separated by commas. The library's own parser is
-/// not used: it accepts nearly any text as a target, so a typing error would silence the log.
+/// Parses a log filter: a level for all targets and `target=level` for single ones, separated by commas. Returns `None`
+/// if the text is no filter. The parser of the `tracing` library is not used: it accepts nearly any text as a target,
+/// so a typing error would silence the log.
 fn parsed(text: &str) -> Option<Targets> {
     let parts = text.split(',').map(str::trim);
     let mut filter = None;

@@ -1,12 +1,12 @@
 //! Reads all settings and checks them.
 //!
 //! The value of a setting comes from the first of these sources that has one: flag, environment variable, optional TOML
-//! file, legacy variables (for the two databases only), default.
+//! file, environment variables of the replaced (legacy) program (for the two databases only), default.
 //!
 //! The result is a [`Config`]. Its values are parsed, within their bounds, and checked against each other, so no other
-//! code checks a setting again. A missing database is not an error, because the server runs without one and reports it.
-//! A command that needs both databases calls [`Config::require_databases`]. If only one database is set, it is never
-//! used in place of the other. No error and no `Debug` output of this module shows a secret.
+//! code checks a setting again. A database that is not set is no error, because the server starts without it and
+//! reports that. A command that needs both databases calls [`Config::require_databases`]. If only one database is set,
+//! it is never used in place of the other. No error and no `Debug` output of this module shows a secret.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -63,44 +63,45 @@ mod value_parsers;
 /// All settings of a process, parsed and checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The remote (central) database; `None` if it is not configured.
+    /// How to connect to the remote (central) database; `None` if it is not configured.
     pub remote: Option<Endpoint>,
-    /// The local (site's) database; `None` if it is not configured.
+    /// How to connect to the local (site's) database; `None` if it is not configured.
     pub local: Option<Endpoint>,
-    /// Which tenants' meters to keep in sync.
+    /// The tenants whose meters this process keeps in sync.
     pub tenants: Tenants,
-    /// Which rows and columns to sync, and between which tables. With several tenants, `mapping.tenant` is `None`, and
-    /// the local table may hold [`TENANT_PLACEHOLDER`].
+    /// Which tables, rows and columns to sync. With several tenants, it is a template for all of them: `mapping.tenant`
+    /// is `None`, and the name of the local table may contain [`TENANT_PLACEHOLDER`].
     pub mapping: Mapping,
-    /// How many runs are carried out at the same time, each for another tenant.
+    /// How many runs, each for another tenant, may go on at the same time.
     pub workers: u32,
-    /// Timeouts and upper bounds.
+    /// Timeouts and other limits.
     pub limits: Limits,
-    /// When to start runs without a request; `None` if the schedule is off.
+    /// The times at which runs start without a request; `None` if the schedule is off.
     pub schedule: Option<Schedule>,
     /// The longest random delay before a scheduled run. The delay keeps many sites from querying the remote at the same
     /// time.
     pub jitter: Duration,
-    /// The address that `serve` listens on.
+    /// The address and port on which the command `serve` listens.
     pub listen: SocketAddr,
     /// The bearer tokens accepted over HTTP. Without tokens and OAuth, no caller needs a token, and the listen address
     /// must be a loopback address.
     pub tokens: Tokens,
-    /// The authorization server whose access tokens are also accepted; `None` if OAuth is off.
+    /// The authorization server whose access tokens (OAuth) are accepted too; `None` if OAuth is off.
     pub oauth: Option<OAuth>,
-    /// The host names that `serve` answers to, in addition to the address it listens on.
+    /// The host names that the `Host` header of an HTTP request may give, in addition to the address in `listen`.
     pub allowed_hosts: Vec<String>,
-    /// Whether every request for a run is refused, and the MCP tool that requests runs is absent.
+    /// Whether this process starts no runs: requests for runs are refused, the schedule is off, and the MCP tool that
+    /// requests runs is absent.
     pub read_only: bool,
 }
 
 impl Config {
-    /// Whether callers over HTTP must send a token.
+    /// Whether HTTP requests need a token, because the settings name tokens or an authorization server.
     pub fn requires_token(&self) -> bool {
         self.oauth.is_some() || !self.tokens.is_empty()
     }
 
-    /// Returns both databases, remote first. Error: `CONFIG_MISSING` if one of them is not configured.
+    /// Returns the remote and the local database. Error: one of them is not configured ([`ConfigError::Missing`]).
     pub fn require_databases(&self) -> Result<(&Endpoint, &Endpoint), ConfigError> {
         let remote = self.remote.as_ref();
         let local = self.local.as_ref();
@@ -111,24 +112,25 @@ impl Config {
     }
 }
 
-/// Which rows and columns are kept equal, and between which tables.
+/// What to sync: the source of the remote rows, the local table, and which rows and columns.
 #[derive(Clone, Debug)]
 pub struct Mapping {
-    /// The tenant; `None` means that each run reads its id from the single row of the local `tenant` table.
+    /// The tenant whose rows are synced. `None` means that each run reads its id from the single row of the local table
+    /// `tenant`, or that this is the template for several tenants.
     pub tenant: Option<TenantId>,
-    /// Where the remote rows come from.
+    /// The table or query that gives the remote rows.
     pub source: Source,
-    /// The local table, `table` or `schema.table`.
+    /// The name of the local table: `table` or `schema.table`.
     pub local_table: String,
     /// The columns to sync; `None` means every column that both sides have.
     pub columns: Option<Vec<String>>,
-    /// The columns that identify a meter; `None` means the local primary key.
+    /// The columns that identify a meter; `None` means the primary key of the local table.
     pub key: Option<Vec<String>>,
     /// The column that holds the tenant's id.
     pub tenant_column: String,
     /// The column that says whether a meter is in use.
     pub active_column: String,
-    /// What a run does when a synced column has changed on the remote.
+    /// What a run does when the remote has dropped, renamed or retyped a synced column.
     pub on_drift: OnDrift,
 }
 
@@ -142,19 +144,19 @@ pub enum OnDrift {
     Fail,
 }
 
-/// Where the remote rows come from.
+/// The table or query that gives the remote rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A table or view, `table` or `schema.table`.
+    /// The name of a table or view: `table` or `schema.table`.
     Table(String),
     /// A `select` that is read instead of a table. Its result must include the tenant column.
     Query(String),
 }
 
-/// Timeouts and upper bounds.
+/// Timeouts and other limits.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The longest time to open a connection, TLS and sign-in included.
+    /// The longest time to open a connection, including TLS and authentication.
     pub connect_timeout: Duration,
     /// The longest time for one statement on either side, and the longest wait for the next bytes from the remote.
     pub statement_timeout: Duration,
@@ -162,23 +164,24 @@ pub struct Limits {
     pub lock_timeout: Duration,
     /// The longest time for a whole run.
     pub run_timeout: Duration,
-    /// First limit of the brake, in percent of the active meters. The brake holds a plan back if its deactivations
-    /// exceed both this limit and `max_deactivated_rows`.
+    /// How many of the active meters, in percent, one run may deactivate. A run that exceeds both this limit and
+    /// `max_deactivated_rows` is refused until a person approves it. Together, the limits are called the *brake*.
     pub max_deactivated_percent: u8,
-    /// Second limit of the brake, a number of meters; see `max_deactivated_percent`.
+    /// How many meters one run may deactivate. A run is refused only if it also exceeds `max_deactivated_percent`.
     pub max_deactivated_rows: u32,
-    /// How much time may pass before a run is again followed by a comparison of all row contents. That comparison finds
-    /// differences that row versions do not show.
+    /// After how much time the contents of all rows are compared again, at the end of a run; zero means after each run.
+    /// That comparison finds differences that row versions do not show.
     pub full_compare: Duration,
-    /// How long the log keeps a run; `None` means for ever. Runs with problems are kept longer, and the last change of
-    /// each meter is kept for ever.
+    /// How long a run stays in the log in the local database; `None` means for ever. A run that did not succeed
+    /// completely stays four times as long, and the last change of each meter stays for ever.
     pub keep_runs: Option<Duration>,
-    /// How many changes of one run the log keeps at most.
+    /// How many changes of one run are logged at most.
     pub change_limit: u32,
-    /// How many rows one run may reject. A run that rejects more rows fails.
+    /// How many rows one run may reject, which means that it skips a row that cannot be stored. A run that rejects more
+    /// rows fails.
     pub rejected_limit: u32,
-    /// Whether a run may take a unique value away from an inactive meter that is missing on the remote, so that another
-    /// meter can have the value.
+    /// Whether a run may set a unique value of an inactive meter to NULL, if the meter is missing on the remote and
+    /// another meter needs the value.
     pub release_unique: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The OAuth 2.1 settings: the authorization server whose access tokens are accepted, and the name of this server in
-//! those tokens.
+//! The OAuth 2.1 settings: the authorization server whose access tokens are accepted, and the name by which these
+//! tokens must address this server.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::setting_layers::{FoundValue, Layers};
 
 const TOGETHER: &str = "Set METER_SYNC_OAUTH_ISSUER (such as https://login.example.com), METER_SYNC_OAUTH_AUDIENCE (such as https://meters.example.com/mcp) and METER_SYNC_OAUTH_JWKS (such as https://login.example.com/jwks.json, or a file) together, or none of them.";
 
-/// Which access tokens are accepted over HTTP.
+/// Which OAuth access tokens are accepted over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuth {
     /// The issuer identifier of the authorization server (RFC 8414, section 2). The `iss` of each access token must
@@ -21,7 +21,7 @@ pub struct OAuth {
     /// The resource identifier of this server (RFC 8707, section 2; RFC 9728, section 1.2). Each access token must have
     /// it as an `aud`.
     pub audience: String,
-    /// The public keys of the authorization server.
+    /// Where the public keys of the authorization server are read from.
     pub jwks: Jwks,
 }
 
@@ -30,11 +30,12 @@ pub struct OAuth {
 pub enum Jwks {
     /// A file, which is read again when it changes.
     File(PathBuf),
-    /// A URL: https, or http on this machine.
+    /// A URL that begins with https, or with http if the host is this machine.
     Url(Uri),
 }
 
-/// Reads the three settings; `None` if none of them is set. Error: only some of them are set, or one cannot be used.
+/// Reads the settings `oauth_issuer`, `oauth_audience` and `oauth_jwks`; `None` if none of them is set. Error: only
+/// some of them are set, or one cannot be used.
 pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
     let settings = [
         Setting::OauthIssuer,
@@ -63,8 +64,8 @@ pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
     }
 }
 
-/// Checks that the value is a URL without a query. Returns the text unchanged, because identifiers are compared as
-/// text.
+/// Returns the text of a setting, which must be a URL without a query. The text stays exactly as given, because OAuth
+/// compares identifiers as text.
 fn identifier(found: &FoundValue) -> Result<String, ConfigError> {
     let text = found.text();
     match found.checked(url(&text))?.query() {
@@ -81,8 +82,8 @@ fn source(found: &FoundValue) -> Result<Jwks, ConfigError> {
     found.checked(url(&text)).map(Jwks::Url)
 }
 
-/// Parses an absolute URL: https, or http on this machine. The error does not repeat the text, which may contain a
-/// password.
+/// Parses an absolute URL, which must begin with https, or with http if the host is this machine. The error does not
+/// quote the text, which may contain a password.
 fn url(text: &str) -> Result<Uri, String> {
     let shape = || "is no URL; write https://host/path".to_owned();
     let is_odd = |c: char| !c.is_ascii_graphic() || r#""\<>{}"#.contains(c);

@@ -1,20 +1,20 @@
-//! Reads the environment variables of the legacy system that meter-sync replaces. They are used for a database whose
-//! connection string is not set.
+//! Reads the environment variables of the older program that meter-sync replaces (the *legacy variables*). They are
+//! used for a database whose connection string is not set.
 //!
-//! In the legacy system, `POSTGRES_SYNC_*` is the database beside the sync program, our *local*, and
-//! `POSTGRES_CLIENT_*` is the customer's central database, our *remote*. The names are easily confused, and a mix-up
-//! would write to the central database. The tests below therefore fix their meaning.
+//! In the older program, `POSTGRES_SYNC_*` names the site's database, here *local*, and `POSTGRES_CLIENT_*` names the
+//! customer's central database, here *remote*. The names are easily confused, and a mix-up would write to the central
+//! database. The tests below therefore fix their meaning.
 
 use super::connection_string::Pairs;
 use super::error::ConfigError;
 use super::setting_layers::Environment;
 
-/// The prefix of the legacy variables of one side.
+/// The beginning of the names of the legacy variables for one database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LegacyPrefix {
-    /// `POSTGRES_CLIENT_`
+    /// `POSTGRES_CLIENT_`, for the central database.
     Remote,
-    /// `POSTGRES_SYNC_`
+    /// `POSTGRES_SYNC_`, for the site's own database.
     Local,
 }
 
@@ -26,14 +26,14 @@ impl LegacyPrefix {
         }
     }
 
-    /// How errors name the variables of this side together, such as `POSTGRES_SYNC_*`.
+    /// Returns the name that errors give to all variables with this prefix, such as `POSTGRES_SYNC_*`.
     pub(super) fn place(self) -> String {
         format!("{}*", self.as_str())
     }
 }
 
-/// The names of the variables without their prefix, each with the connection parameter that it sets. If several
-/// variables set one parameter, the first of them is used.
+/// The names of the legacy variables without their prefix, each with the connection parameter that it sets. If several
+/// variables set one parameter, the first of them in this list is used.
 const NAMES: &[(&str, &str)] = &[
     ("HOST", "host"),
     ("PORT", "port"),
@@ -44,12 +44,12 @@ const NAMES: &[(&str, &str)] = &[
     ("SSLMODE", "sslmode"),
 ];
 
-/// The variables that must be set if any variable of the side is set. `DATABASE` may stand in for `DB`. The legacy
-/// system had defaults for `DB` and `USER`. This program has none, because a default might lead to the wrong database.
+/// The variables that must be set if any variable with the same prefix is set. `DATABASE` may replace `DB`. None of
+/// them has a default, because a default might lead to the wrong database.
 const REQUIRED: &[&str] = &["HOST", "DB", "USER"];
 
-/// The connection parameters of one side; `None` if none of its variables is set. Error: a required variable is
-/// missing.
+/// Reads the connection parameters from the variables with this prefix; `None` if none of them is set. Error: a
+/// required variable is missing, or a variable is not UTF-8.
 pub(super) fn parameters(
     environment: &Environment,
     prefix: LegacyPrefix,

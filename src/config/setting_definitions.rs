@@ -7,18 +7,18 @@ use clap::builder::ArgAction;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
-/// The type of a setting in the TOML file. Flags and variables are always text.
+/// The type of a setting in the TOML file. Flags and environment variables are always text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ValueType {
     /// A string.
     Text,
-    /// A string, or a whole number for sites whose ids are numbers.
+    /// The id of a tenant: a string, or a whole number.
     Id,
-    /// An array of strings and whole numbers, or one string with commas.
+    /// Several ids of tenants: an array of strings and whole numbers, one string with commas, or one whole number.
     Ids,
     /// A whole number.
     Number,
-    /// `true` or `false`; the flag needs no value.
+    /// `true` or `false`. The flag without a value means `true`.
     Switch,
     /// An array of strings, or one string with commas.
     List,
@@ -28,7 +28,7 @@ macro_rules! settings {
     ($($heading:literal {
         $($(#[doc = $doc:literal])+ $name:ident = $key:literal $flag:literal $env:literal $kind:ident $value:literal;)+
     })+) => {
-        /// One setting.
+        /// A setting of the program. The doc comment of each variant is the help text.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Setting { $($($(#[doc = $doc])+ $name,)+)+ }
 
@@ -36,17 +36,17 @@ macro_rules! settings {
             /// Every setting, in the order of `--help`.
             pub const ALL: &'static [Self] = &[$($(Self::$name,)+)+];
 
-            /// Its key in the TOML file.
+            /// Returns the key of the setting in the TOML file.
             pub fn key(self) -> &'static str {
                 match self { $($(Self::$name => $key,)+)+ }
             }
 
-            /// Its flag, without the dashes.
+            /// Returns the command-line flag of the setting, without the dashes.
             pub fn flag(self) -> &'static str {
                 match self { $($(Self::$name => $flag,)+)+ }
             }
 
-            /// Its environment variable.
+            /// Returns the environment variable of the setting.
             pub fn env(self) -> &'static str {
                 match self { $($(Self::$name => $env,)+)+ }
             }
@@ -63,7 +63,7 @@ macro_rules! settings {
                 match self { $($(Self::$name => concat!($($doc),+),)+)+ }
             }
 
-            /// The default, as the help text gives it; `None` if the help text gives none.
+            /// Returns the default that the help text gives in brackets; `None` if it gives none.
             pub(super) fn default_text(self) -> Option<&'static str> {
                 let (_, after) = self.help().split_once("[default: ")?;
                 after.split_once(']').map(|(default, _)| default)
@@ -173,26 +173,26 @@ settings! {
     }
 }
 
-/// The settings given as flags. The command line flattens this type into its own arguments. Other code starts from the
-/// default and adds settings with [`SettingFlags::with`].
+/// The settings given as command-line flags, which override all other sources. The command line contains this type (see
+/// `clap::Args`). Other code starts from the default and adds settings with [`SettingFlags::with`].
 #[derive(Clone, Default)]
 pub struct SettingFlags {
     given: BTreeMap<Setting, String>,
-    /// The ids that `--tenant` gives. Each use of the flag gives one id.
+    /// The ids of tenants given with `--tenant`, one for each use of the flag.
     tenants: Vec<String>,
     defaults: BTreeMap<Setting, String>,
 }
 
 impl SettingFlags {
-    /// Adds a setting, which takes precedence over environment and file. The items of a list are separated by commas.
-    /// An empty value counts as not set.
+    /// Sets a setting as its flag would, so that it overrides the environment and the settings file. The items of a
+    /// list are separated by commas. An empty value counts as not set.
     #[must_use]
     pub fn with(mut self, setting: Setting, value: impl Into<String>) -> Self {
         self.given.insert(setting, value.into());
         self
     }
 
-    /// Changes the default of a setting. The default is used if flags, environment and file give no value.
+    /// Changes the default of a setting, which is used if flags, environment and settings file give no value.
     #[must_use]
     pub fn with_default(mut self, setting: Setting, value: impl Into<String>) -> Self {
         self.defaults.insert(setting, value.into());
@@ -204,7 +204,7 @@ impl SettingFlags {
         (!value.trim().is_empty()).then_some(value)
     }
 
-    /// The ids that `--tenant` gives. A blank id counts as not given.
+    /// Returns the ids of tenants given with `--tenant`. A blank id counts as not given.
     pub(super) fn tenants(&self) -> Vec<String> {
         let given = self.tenants.iter().filter(|id| !id.trim().is_empty());
         given.cloned().collect()
@@ -258,8 +258,8 @@ impl clap::FromArgMatches for SettingFlags {
     }
 }
 
-/// The flag that names one tenant and can be repeated. It is not a setting of its own: used once it sets `tenant_id`,
-/// used several times it sets `tenants`. Unlike with `--tenants`, an id may contain a comma.
+/// The flag `--tenant`, which names one tenant and can be repeated. Used once, it sets the setting `tenant_id`; used
+/// several times, it sets `tenants`. Unlike with `--tenants`, an id may contain a comma.
 pub(super) const TENANT_FLAG: &str = "tenant";
 
 fn tenant_flag() -> Arg {

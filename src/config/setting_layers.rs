@@ -1,4 +1,5 @@
-//! The sources of settings, called layers, in order of precedence: flags, environment, file, defaults of the command.
+//! Finds the values of settings. Each source of settings is a *layer*. In order of precedence: flags, environment
+//! variables, settings file, defaults of the command.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -11,28 +12,28 @@ use super::setting_definitions::{Setting, SettingFlags, TENANT_FLAG};
 use super::settings_file::{self, SettingValue, place_in_file};
 use super::watched_file::{self, WatchedFile};
 
-/// A set of environment variables. Only [`Environment::of_process`] reads the real ones.
+/// A set of environment variables. Only [`Environment::of_process`] reads the real ones of the process.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// Returns the environment of this process.
+    /// Returns the environment variables of this process.
     pub fn of_process() -> Self {
         Self(std::env::vars_os().collect())
     }
 
-    /// Whether a variable is set and its value is empty.
+    /// Whether the variable `name` is set to an empty value.
     pub fn is_blank(&self, name: &OsStr) -> bool {
         self.0.get(name).is_some_and(|value| value.is_empty())
     }
 
-    /// The account that called `sudo` (`SUDO_USER`); `None` without `sudo`.
+    /// Returns the name of the user who called `sudo` (`SUDO_USER`); `None` without `sudo`.
     pub fn account_behind_sudo(&self) -> Option<String> {
         let name = self.0.get(OsStr::new("SUDO_USER"))?.to_str()?;
         (!name.is_empty()).then(|| name.to_owned())
     }
 
-    /// Returns an error if a variable looks like one of this program but is not in `known`. The error suggests the
+    /// Returns an error if a variable seems to be meant for this program but is not in `known`. The error suggests the
     /// nearest known name.
     pub fn refuse_unknown(&self, known: &BTreeSet<String>) -> Result<(), ConfigError> {
         let variables = self
@@ -53,7 +54,7 @@ impl Environment {
         Err(ConfigError::invalid(unknown, problem))
     }
 
-    /// The text of a variable; `None` if the variable is not set or blank. Error: the text is not UTF-8.
+    /// Returns the text of a variable; `None` if the variable is not set or blank. Error: the text is not UTF-8.
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, ConfigError> {
         let Some(value) = self.0.get(OsStr::new(name)) else {
             return Ok(None);
@@ -65,8 +66,8 @@ impl Environment {
     }
 }
 
-/// Whether a variable is meant for this program: its name starts with `METER_SYNC_`, and it does not look like one that
-/// our tests or Kubernetes set. Kubernetes sets variables for each service, named after the service
+/// Whether a variable seems to be meant for this program: its name starts with `METER_SYNC_`, and does not look like
+/// one that our tests or Kubernetes set. Kubernetes sets variables for each service, named after the service
 /// (<https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>).
 fn may_be_ours(name: &str, value: &OsStr) -> bool {
     let Some(rest) = name.strip_prefix("METER_SYNC_") else {
@@ -96,7 +97,7 @@ impl std::fmt::Debug for Environment {
     }
 }
 
-/// All layers, in order of precedence, the highest first.
+/// All sources of settings (*layers*) with their values, in order of precedence, the highest first.
 pub(super) struct Layers(Vec<Layer>);
 
 struct Layer {
@@ -106,7 +107,7 @@ struct Layer {
 
 #[derive(Clone)]
 enum Origin {
-    /// The flag `--tenant`, which sets another setting (see [`TENANT_FLAG`]).
+    /// The flag `--tenant`, which sets the setting `tenant_id` or `tenants` (see [`TENANT_FLAG`]).
     TenantFlag,
     Flags,
     Environment,
@@ -126,28 +127,29 @@ fn is_address(value: &OsStr) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SettingSource {
-    /// A flag of the command line.
+    /// A command-line flag.
     Flag,
     /// An environment variable.
     Variable,
-    /// The file that `--config` names.
+    /// The settings file, which `--config` names.
     File,
-    /// No source has a value: the default is used.
+    /// No other source has a value, so the default is used.
     Default,
 }
 
-/// The value of a setting, and where it came from.
+/// The value of a setting, and the source that it was found in.
 pub(super) struct FoundValue {
     pub(super) source: SettingSource,
-    /// The name of the setting in its source: `--listen`, `METER_SYNC_LISTEN`, `listen in <file>`.
+    /// The name of the setting in its source, such as `--listen`, `METER_SYNC_LISTEN` or `listen in <file>`.
     pub(super) place: String,
     pub(super) value: SettingValue,
-    /// The file that holds the value, if a setting such as `tokens_file` names one.
+    /// The file that the value was read from, if a setting such as `tokens_file` names one; otherwise `None`.
     pub(super) file: Option<WatchedFile>,
 }
 
 impl Layers {
-    /// Reads all layers: flags, environment, the file that one of them names, and the defaults of the command.
+    /// Reads all layers: the flags, the environment variables, the settings file that one of these names (if any), and
+    /// the defaults of the command.
     pub(super) fn read(
         settings: &SettingFlags,
         environment: &Environment,
@@ -198,13 +200,14 @@ impl Layers {
         ]))
     }
 
-    /// The value of a setting from the first layer that has one.
+    /// Returns the value of a setting from the first layer that has one; `None` if no layer has one.
     pub(super) fn find(&self, setting: Setting) -> Option<FoundValue> {
         self.0.iter().find_map(|layer| layer.find(setting))
     }
 
-    /// The value of a setting from the first layer that has `setting` itself or `by_file`, which names a file with the
-    /// value. Error: one layer has both, or the file cannot be used.
+    /// Returns the value of `setting`, which can also be given in a file: the setting `by_file` holds the path of that
+    /// file. The first layer that has one of the two decides; `None` if no layer has. Error: one layer has both, or the
+    /// file cannot be used.
     pub(super) fn find_secret(
         &self,
         setting: Setting,
@@ -224,8 +227,9 @@ impl Layers {
         Ok(None)
     }
 
-    /// The value of one of several settings that exclude each other. The first source that has one of them decides, so
-    /// a flag overrides all of these settings in the file. Error: one source has two of them.
+    /// Returns the one of several alternative settings that is used, and its value; `None` if none is set. The first
+    /// source that has one of them decides, so a flag overrides all of these settings in the file. Error: this source
+    /// has two of them.
     pub(super) fn find_one_of(
         &self,
         settings: &[Setting],
@@ -269,7 +273,7 @@ impl Layer {
 }
 
 impl FoundValue {
-    /// The value as one text, without blanks at its ends. The items of a list are joined with commas.
+    /// Returns the value as one text, trimmed. The items of a list are joined with commas.
     pub(super) fn text(&self) -> String {
         match &self.value {
             SettingValue::Text(text) => text.trim().to_owned(),
@@ -277,7 +281,7 @@ impl FoundValue {
         }
     }
 
-    /// Like [`FoundValue::text`], but removes only the line ends at the end and keeps all blanks.
+    /// Like [`FoundValue::text`], but removes only line ends at the end, and keeps all other white space.
     pub(super) fn exact_text(&self) -> String {
         match &self.value {
             SettingValue::Text(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
@@ -285,7 +289,7 @@ impl FoundValue {
         }
     }
 
-    /// The value as a list. A text is split at commas and line ends.
+    /// Returns the value as a list of trimmed items, without blank ones. A text is split at commas and line ends.
     pub(super) fn list(&self) -> Vec<String> {
         match &self.value {
             SettingValue::Text(text) => items(text),
@@ -293,8 +297,8 @@ impl FoundValue {
         }
     }
 
-    /// The value as a list of ids. In an array, blanks at the ends of an id are a part of it. A text is split at commas
-    /// and line ends, and such blanks are removed.
+    /// Returns the value as a list of ids. The ids of an array are kept exactly as they are, with their white space. A
+    /// text is split at commas and line ends, and its items are trimmed.
     pub(super) fn ids(&self) -> Vec<String> {
         match &self.value {
             SettingValue::Text(text) => items(text),
@@ -302,18 +306,18 @@ impl FoundValue {
         }
     }
 
-    /// An error that names the source of this value and says why the value cannot be used.
+    /// Creates an error that names the source of this value and says why the value cannot be used (`problem`).
     pub(super) fn error(&self, problem: impl Into<String>) -> ConfigError {
         ConfigError::invalid(&self.place, problem)
     }
 
-    /// Turns a problem that `read` found in this value into an error that names the source of the value.
+    /// Adds the source of this value to the error in `read`, the result of parsing the value.
     pub(super) fn checked<T>(&self, read: Result<T, String>) -> Result<T, ConfigError> {
         read.map_err(|problem| self.error(problem))
     }
 }
 
-/// Splits a text at commas and line ends, and drops blank items.
+/// Splits a text at commas and line ends. Trims the items, and drops blank ones.
 pub(super) fn items(text: &str) -> Vec<String> {
     text.split([',', '\n']).flat_map(trimmed).collect()
 }

@@ -9,7 +9,7 @@ use super::setting_definitions::{Setting, ValueType};
 use super::value_parsers;
 use super::watched_file::without_mark;
 
-/// The value of a setting. It is a list if it comes from an array of the TOML file or from a repeated `--tenant`,
+/// The value of a setting: a list if it comes from an array in the TOML file or from several `--tenant` flags,
 /// otherwise a text.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum SettingValue {
@@ -17,7 +17,8 @@ pub(super) enum SettingValue {
     List(Vec<String>),
 }
 
-/// Reads the settings of a file. `named_by` is the setting that gave its path.
+/// Reads the settings in the file at `path`. `named_by` is the flag or environment variable that gives the path; the
+/// error shows it.
 pub(super) fn read(
     path: &Path,
     named_by: &str,
@@ -53,13 +54,13 @@ fn parse(text: &str, path: &Path) -> Result<BTreeMap<Setting, SettingValue>, Con
     Ok(values)
 }
 
-/// How errors name a key of the file, such as `listen in meter-sync.toml`.
+/// Returns the name that errors give to a key of the settings file, such as `listen in meter-sync.toml`.
 pub(super) fn place_in_file(key: &str, path: &Path) -> String {
     format!("{key} in {}", path.display())
 }
 
-/// Makes an error with only the message of the TOML parser and the line number. The parser's full error text quotes the
-/// line, which may contain a password.
+/// Makes an error of the message of the TOML parser and the line number. The parser's full error text is not used,
+/// because it quotes the line, which may contain a password.
 fn syntax_error(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
     let before = error.span().and_then(|span| text.get(..span.start));
     let line = before.unwrap_or_default().matches('\n').count() + 1;
@@ -87,7 +88,7 @@ fn setting_of(key: &str) -> Result<Setting, String> {
     ))
 }
 
-/// Converts a TOML value to text or a list; `None` if it does not have the type of the setting.
+/// Converts a TOML value to a text or list; `None` if its type is not one that the setting accepts.
 fn convert(setting: Setting, value: toml::Value) -> Option<SettingValue> {
     match (setting.kind(), value) {
         (

@@ -1,12 +1,12 @@
 //! Parses the name of a table in a setting: `table` or `schema.table`. A part that is not a plain word must be in
 //! double quotes.
 //!
-//! Names are read as Postgres reads them in SQL. Two of its functions accept more: `to_regclass` accepts an unquoted
-//! part such as `my-table`, and `parse_ident` accepts names that no table can have. This module accepts only names that
-//! both functions read in the same way.
+//! Names are read as Postgres reads them in SQL. Two functions of Postgres that parse names accept more: `to_regclass`
+//! accepts an unquoted part such as `my-table`, and `parse_ident` accepts names that no table can have. This module
+//! accepts only names that both functions read in the same way.
 
-/// Returns the schema, if given, and the table, both without quotes. An error text is written to follow the name of the
-/// setting.
+/// Splits the name of a table into the schema, if given, and the table, both without quotes. The error is the part of a
+/// message that follows the name of the setting.
 pub fn parts(text: &str) -> Result<Vec<String>, String> {
     let mut parts = Vec::new();
     let mut rest = text.trim();
@@ -26,7 +26,7 @@ pub fn parts(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// Writes the parts as a name that [`parts`] reads, with double quotes only where they are needed.
+/// Joins parts to a name that [`parts`] can read, with double quotes only where they are needed.
 pub(super) fn write(parts: &[String]) -> String {
     let is_plain = |part: &str| {
         let is_lower = |c: char| c.is_ascii() && !c.is_ascii_uppercase();
@@ -39,7 +39,7 @@ pub(super) fn write(parts: &[String]) -> String {
     written.collect::<Vec<_>>().join(".")
 }
 
-/// Splits off the first part of a name, and returns it with the rest of the text.
+/// Splits off the first part of a name. Returns it without quotes, and the rest of the text.
 fn part(text: &str) -> Result<(String, &str), String> {
     let (part, after) = match text.strip_prefix('"') {
         Some(quoted) => {
@@ -71,7 +71,7 @@ fn part(text: &str) -> Result<(String, &str), String> {
     }
 }
 
-/// Whether Postgres reads a part without quotes as one name
+/// Whether Postgres reads `part` as one name even without quotes
 /// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>).
 fn is_word(part: &str) -> bool {
     let starts = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
@@ -81,7 +81,8 @@ fn is_word(part: &str) -> bool {
             .all(|c| starts(c) || c.is_ascii_digit() || c == '$')
 }
 
-/// Returns the text before the closing quote, and the text after it; `None` if the quote is not closed.
+/// Reads a quoted name; `text` begins after the opening quote. Returns the name and the text after the closing quote;
+/// `None` if the quote is not closed. A doubled quote stands for one quote.
 fn quoted_part(text: &str) -> Option<(String, &str)> {
     let mut part = String::new();
     let mut rest = text;

@@ -1,28 +1,29 @@
-//! The name of the local table with [`TENANT_PLACEHOLDER`] in it, which gives each tenant a local table of its own.
+//! Puts the id of a tenant into the name of the local table, in place of [`TENANT_PLACEHOLDER`]. With such a name, each
+//! tenant has a local table of its own.
 //!
-//! The id of a tenant is put into the parts of the name after they were parsed, and the result is quoted. So an id can
-//! neither split the name nor change how Postgres reads it. Different ids give different names.
+//! The name is parsed before the id is put into its parts, and the result is quoted. So an id can neither split the
+//! name nor change how Postgres reads it. Different ids give different names.
 
 use super::table_name;
 
-/// The placeholder in the name of the local table that stands for the tenant's id.
+/// The text in the name of the local table that is replaced by the tenant's id.
 pub const TENANT_PLACEHOLDER: &str = "{tenant}";
 
-/// Stands in for the placeholder while the name is parsed. No name should contain this character, because Unicode
-/// reserves it for internal use. The parser accepts it without quotes, as it does every character outside ASCII.
+/// The character that replaces the placeholder while the name is parsed. The parser accepts it without quotes, as it
+/// does every character outside ASCII. No real name should contain it, because Unicode reserves it for internal use.
 const STAND_IN: &str = "\u{10ffff}";
 
 /// The longest name that Postgres stores, in bytes. It cuts longer names off without an error
 /// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>).
 const LONGEST_NAME: usize = 63;
 
-/// Whether the name holds the placeholder.
+/// Whether the name of a table contains the placeholder for a tenant's id.
 pub(super) fn is_pattern(name: &str) -> bool {
     name.contains(TENANT_PLACEHOLDER)
 }
 
-/// Checks the name of a table, with or without the placeholder. An error text is written to follow the name of the
-/// setting.
+/// Checks that the name of a table, with or without the placeholder, can be parsed. The error is the part of a message
+/// that follows the name of the setting.
 pub(super) fn check(name: &str) -> Result<(), String> {
     parts(name).map(drop)
 }
@@ -43,7 +44,7 @@ pub(super) fn fill(name: &str, id: &str) -> Result<String, String> {
     }
 }
 
-/// The parts of the name, with [`STAND_IN`] in place of the placeholder.
+/// Parses the name of a table into its parts, with [`STAND_IN`] in place of the placeholder.
 fn parts(name: &str) -> Result<Vec<String>, String> {
     let parsed = table_name::parts(&name.replace(TENANT_PLACEHOLDER, STAND_IN));
     parsed.map_err(|problem| problem.replace(STAND_IN, TENANT_PLACEHOLDER))

@@ -13,19 +13,20 @@ use super::{Mapping, tenant_table_name, trim_query};
 use crate::hex_digest::hex_digest;
 use crate::model::TenantId;
 
-/// How many runs of different tenants a sweep carries out at the same time, if no setting says so.
+/// How many runs of different tenants may go on at the same time, if no setting says so.
 pub const DEFAULT_WORKERS: u32 = 4;
 
-/// Which tenants' meters this process keeps in sync. Each of them is one mirror.
+/// Which tenants' meters this process keeps in sync. Each tenant has one mirror: its meters in one local table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tenants {
-    /// One tenant. `None` means that each run reads it from the single row of the local `tenant` table.
+    /// One tenant. `None` means that each run reads its id from the single row of the local table `tenant`.
     One(Option<TenantId>),
     /// The tenants of this list, which names no tenant twice.
     Listed(Vec<TenantId>),
-    /// Every row of the local `tenant` table, which is read again while the process runs.
+    /// Every row of the local table `tenant`, which is read again while the process runs.
     All,
-    /// The ids in the first column of this query on the local database, which is run again while the process runs.
+    /// The tenants whose ids are in the first column of this query on the local database. The query is run again while
+    /// the process runs.
     Query(String),
 }
 
@@ -39,14 +40,14 @@ impl Tenants {
         }
     }
 
-    /// The first 8 bytes of the SHA-256 of the setting, in hexadecimal. The local database stores this digest in the
-    /// keys of sweeps and of their slots (scheduled times), so the digest must stay the same in all versions. Lists of
-    /// the same ids have the same digest, whatever their order.
+    /// Returns the first 8 bytes of the SHA-256 of this setting, in hexadecimal. The local database stores this digest
+    /// in the keys of sweeps (each checks all mirrors) and of their slots (scheduled times), so it must stay the same
+    /// in all versions. Lists of the same ids have the same digest, whatever their order.
     pub fn digest(&self) -> String {
         hex_digest(&self.key_text(), 8)
     }
 
-    /// The kind of the setting, and what it names. Different settings have different texts.
+    /// Returns the text that the digest is computed from. Different settings have different texts.
     fn key_text(&self) -> String {
         match self {
             Self::One(None) => "one".to_owned(),
@@ -65,11 +66,12 @@ impl Tenants {
 pub(super) const TENANT_SETTINGS: &[Setting] =
     &[Setting::TenantId, Setting::Tenants, Setting::TenantsQuery];
 
-/// The text of the setting `tenants` that stands for every row of the local `tenant` table. In an array of the settings
+/// The value of the setting `tenants` that means every row of the local table `tenant`. In an array of the settings
 /// file, it is an ordinary id.
 const ALL: &str = "all";
 
-/// Reads which tenants to keep in sync. The first source that has one of [`TENANT_SETTINGS`] decides.
+/// Reads which tenants to keep in sync: from the first source that has one of [`TENANT_SETTINGS`]. If none has, the
+/// tenant is read from the local database.
 pub(super) fn read(layers: &Layers) -> Result<Tenants, ConfigError> {
     Ok(match layers.find_one_of(TENANT_SETTINGS)? {
         None => Tenants::One(None),
@@ -96,7 +98,7 @@ fn several(found: &FoundValue) -> Result<Tenants, ConfigError> {
 }
 
 impl Mapping {
-    /// Returns the mapping for one tenant: sets `tenant`, and replaces [`TENANT_PLACEHOLDER`] in the name of the local
+    /// Returns this mapping for one tenant: sets `tenant`, and replaces [`TENANT_PLACEHOLDER`] in the name of the local
     /// table by the id. Error: with this id, the name is too long.
     pub fn for_tenant(&self, id: &TenantId) -> Result<Self, ConfigError> {
         let refused = |problem| ConfigError::invalid(Setting::LocalTable.env(), problem);
@@ -109,13 +111,13 @@ impl Mapping {
         })
     }
 
-    /// Whether each tenant has a local table of its own: the name of the local table contains the placeholder.
+    /// Whether each tenant has a local table of its own: the name of the local table contains [`TENANT_PLACEHOLDER`].
     pub fn has_table_per_tenant(&self) -> bool {
         tenant_table_name::is_pattern(&self.local_table)
     }
 
-    /// Checks that the name of the local table has no placeholder, and returns the mapping unchanged. Used if no
-    /// setting names a tenant, so that nothing could replace the placeholder.
+    /// Returns this mapping unchanged. Error: the name of the local table contains [`TENANT_PLACEHOLDER`]. This is used
+    /// if no setting names a tenant, so that nothing could replace the placeholder.
     pub(super) fn without_placeholder(self) -> Result<Self, ConfigError> {
         if !tenant_table_name::is_pattern(&self.local_table) {
             return Ok(self);
@@ -190,7 +192,7 @@ mod tests {
         assert_eq!((several.mapping.tenant, several.workers), (None, 4));
     }
 
-    /// A local database holds these digests, so no version may change them.
+    /// Local databases store these digests, so no version may change them.
     #[test]
     fn each_kind_of_setting_keeps_its_digest() {
         let listed = |list: &[&str]| Tenants::Listed(ids(list)).digest();

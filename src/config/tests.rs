@@ -1,4 +1,5 @@
-//! Tests the settings as a whole: layers, defaults, settings that exclude each other, and that no text shows a secret.
+//! Tests the settings as a whole: precedence of the sources, defaults, settings that exclude each other, and that no
+//! text shows a secret.
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Decides from `sslmode` and the other TLS parameters of a connection string how TLS is used.
+//! Decides how connections use TLS, from `sslmode` and the other TLS parameters of a connection string.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use super::database_tls::{self, CertificateCheck, Roots, Tls, TlsRequest};
 use super::endpoint_error::EndpointError;
 
 impl ConnectionParameters {
-    /// Returns how TLS is used, and sets in `driver` whether a connection without TLS is allowed.
+    /// Returns whether and how connections to `servers` use TLS. Also sets in `driver` whether a connection without TLS
+    /// is allowed.
     pub(super) fn tls(
         &self,
         driver: &mut tokio_postgres::Config,
@@ -49,8 +50,8 @@ impl ConnectionParameters {
         ))
     }
 
-    /// `sslmode` as given, or its default. Unlike in libpq, the default is `verify-full`, the safest mode, if a server
-    /// is not on this machine.
+    /// Returns `sslmode` as given, or its default. The default is `prefer`, as in libpq, only if all servers are on
+    /// this machine. Otherwise, and with `sslrootcert=system`, it is the safest mode, `verify-full`.
     pub(super) fn sslmode(&self, servers: &ConnectionHosts) -> &str {
         let is_safe_here = servers.list.iter().all(ConnectionHost::is_on_this_machine);
         let default = match self.get("sslrootcert") {
@@ -61,7 +62,8 @@ impl ConnectionParameters {
         self.get("sslmode").unwrap_or(default)
     }
 
-    /// Translates a mode into the driver's mode and the check of the certificate; `None` means no TLS.
+    /// Converts `sslmode` (`mode`) and `sslrootcert` (`root`) to the driver's mode and the check of the certificate.
+    /// `None` means no TLS. Error: the mode is unknown, or too weak for `sslrootcert=system`.
     fn checked(
         mode: &str,
         root: Option<&str>,

@@ -1,4 +1,4 @@
-//! Bearer tokens and what they allow.
+//! Bearer tokens, with which callers over HTTP identify themselves, and what each token allows.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use super::settings_file::SettingValue;
 use super::watched_file::{self, WatchedFile};
 use crate::model::TenantId;
 
-/// The shortest secret that is accepted, in characters. 16 random characters cannot be guessed over HTTP.
+/// The shortest secret of a token that is accepted, in characters. 16 random characters cannot be guessed over HTTP.
 const SHORTEST_SECRET: usize = 16;
 /// The longest name of a token, in characters.
 const LONGEST_NAME: usize = 64;
@@ -18,18 +18,19 @@ const LONGEST_NAME: usize = 64;
 #[derive(Clone)]
 pub struct Token {
     secret: String,
-    /// The name of the token's holder, which the log shows; `None` if the token has no name.
+    /// The name of the token's holder, which is written to the log; `None` if the token has no name.
     pub name: Option<String>,
-    /// Whether the token allows the caller to request runs. Every token allows reading.
+    /// Whether the holder may request runs. Every token allows reading.
     pub may_trigger: bool,
-    /// The tenants that the token is limited to; `None` means all tenants.
+    /// The only tenants that the token gives access to; `None` means all tenants.
     pub tenants: Option<Vec<TenantId>>,
-    /// When an access token (OAuth) expires; `None` for a token of the settings, which is valid until it is removed.
+    /// When the token expires, if it is an access token (OAuth). `None` for a token of the settings, which is valid
+    /// until it is removed there.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Token {
-    /// A token that allows reading and, if `may_trigger` is true, requesting runs.
+    /// Creates a token for all tenants that allows reading and, if `may_trigger` is true, requesting runs.
     pub fn new(secret: String, may_trigger: bool) -> Self {
         Self {
             secret,
@@ -40,13 +41,13 @@ impl Token {
         }
     }
 
-    /// A token for a caller with an access token (OAuth). In place of a secret it stores a text made of `subject`. That
-    /// text contains a blank and no secret does, so it can never equal a secret.
+    /// Creates a token for the holder of an access token (OAuth), whom `subject` identifies. In place of a secret, it
+    /// stores a text made of `subject`. That text contains a space and no secret does, so it can never equal a secret.
     pub fn of_subject(subject: &str, name: String, may_trigger: bool) -> Self {
         Self::new(format!("subject {subject}"), may_trigger).named(name)
     }
 
-    /// Sets the name of the holder.
+    /// Sets the name of the token's holder.
     #[must_use]
     pub fn named(self, name: String) -> Self {
         Self {
@@ -73,13 +74,13 @@ impl Token {
         }
     }
 
-    /// Bytes that identify the holder: the secret of a token of the settings, or the same bytes for all access tokens
-    /// (OAuth) of one subject.
+    /// Returns bytes that identify the token's holder: for a token of the settings its secret; for access tokens
+    /// (OAuth) the same bytes for all tokens of one subject.
     pub fn identity(&self) -> &[u8] {
         self.secret.as_bytes()
     }
 
-    /// The secret's bytes, for a comparison in constant time.
+    /// Returns the bytes of the secret, for a comparison in constant time.
     pub fn secret(&self) -> &[u8] {
         self.secret.as_bytes()
     }
@@ -96,7 +97,8 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// The tokens of the settings that are valid now. If they come from a file, the file is read again when it changes.
+/// The tokens of the settings that are valid at present. If they come from a file, the file is read again when it
+/// changes.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens(Arc<Mutex<TokenList>>);
 
@@ -107,13 +109,13 @@ struct TokenList {
 }
 
 impl Tokens {
-    /// A list of tokens that never changes.
+    /// Creates a list of tokens that never changes.
     pub fn new(list: Vec<Token>) -> Self {
         let list = list.into();
         Self(Arc::new(Mutex::new(TokenList { list, file: None })))
     }
 
-    /// A list of tokens that is read again when its file changes.
+    /// Creates a list of tokens that is read again when its file changes.
     pub(super) fn of_file(list: Vec<Token>, file: WatchedFile) -> Self {
         let (list, file) = (list.into(), Some(file));
         Self(Arc::new(Mutex::new(TokenList { list, file })))
@@ -125,14 +127,14 @@ impl Tokens {
         self.now().is_empty()
     }
 
-    /// Whether the current list has a token with the same secret and the same tenants.
+    /// Whether the list has at present a token with the same secret and the same tenants as `token`.
     pub fn holds(&self, token: &Token) -> bool {
         let is_held = |held: &Token| held.secret == token.secret && held.tenants == token.tenants;
         self.now().iter().any(is_held)
     }
 
-    /// The tokens that are valid now. If the file has changed, it is read again first. If it cannot be used, the former
-    /// tokens stay valid.
+    /// Returns the tokens that are valid at present. If the file has changed, it is read again first. If it cannot be
+    /// used, the former tokens stay valid.
     pub fn now(&self) -> Arc<[Token]> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = held.file.as_mut().filter(|file| file.has_changed()) {
@@ -161,7 +163,7 @@ fn of_text(path: &Path) -> Result<Vec<Token>, String> {
 
 /// Parses a list of tokens. A token is `read:SECRET` or `trigger:SECRET`. A name may follow the scope, as in
 /// `trigger:ann:SECRET`, and the tenants that the token is limited to may follow the name, as in
-/// `trigger:ann@7,8:SECRET`. An error gives the number of the token and never its text.
+/// `trigger:ann@7,8:SECRET`. An error gives the number of the token in the list and never its text.
 pub(super) fn read(value: &SettingValue) -> Result<Vec<Token>, String> {
     let texts = match value {
         SettingValue::Text(text) => split(text),
@@ -179,7 +181,7 @@ pub(super) fn read(value: &SettingValue) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-/// Splits a text into tokens: at line ends, and at commas except those between the tenants of one token.
+/// Splits a text into tokens: at line ends and at commas, except the commas between the tenants of one token.
 fn split(text: &str) -> Vec<&str> {
     let mut texts = Vec::new();
     for mut line in text.lines() {
@@ -197,9 +199,9 @@ fn split(text: &str) -> Vec<&str> {
     texts
 }
 
-/// If the first token of the text names tenants, returns its secret and everything after the secret; otherwise `None`.
-/// A secret may also contain an `@`. So if a scope (`read` or `trigger`) stands before the next colon, another token
-/// starts there, and the first token names no tenants.
+/// If the first token of the text names tenants, as in `trigger:ann@7,8:SECRET`, returns the text from its secret on;
+/// otherwise `None`. A secret may also contain an `@`. So if `read` or `trigger` stands before the next colon, another
+/// token starts there, and the first token names no tenants.
 fn after_tenants(text: &str) -> Option<&str> {
     let (scope, rest) = text.split_once(':')?;
     let (name, secret) = rest.split_once(':')?;
@@ -248,7 +250,7 @@ fn tenants_of(text: &str) -> Result<Vec<TenantId>, String> {
         .ok_or_else(|| "has no tenant behind the @ or a comma; write @7,8".to_owned())
 }
 
-/// Whether a text can be the name of a token.
+/// Whether a text can be the name of a token: at most 64 letters, digits and `.`, `_`, `-`.
 fn is_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || ['.', '_', '-'].contains(&c);
     (1..=LONGEST_NAME).contains(&text.chars().count()) && text.chars().all(is_plain)

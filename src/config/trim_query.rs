@@ -1,9 +1,9 @@
-//! Trims the query that a setting gives: removes semicolons, comments and blanks from its end.
+//! Trims an SQL query that is given as a setting: removes semicolons, comments and white space from its end.
 
 use super::error::ConfigError;
 use super::setting_layers::FoundValue;
 
-/// Returns the query without semicolons, comments and blanks at its end. Error: nothing is left.
+/// Returns the query in a setting without semicolons, comments and white space at its end. Error: nothing is left.
 pub(super) fn trim(found: &FoundValue) -> Result<String, ConfigError> {
     match without_end(&found.text()) {
         "" => Err(found.error("holds no query")),
@@ -11,8 +11,8 @@ pub(super) fn trim(found: &FoundValue) -> Result<String, ConfigError> {
     }
 }
 
-/// Returns the query without the semicolons, comments and blanks at its end. If other text follows a semicolon, it is
-/// kept, and the server refuses the query.
+/// Returns the query without the semicolons, comments and white space at its end. If a second statement follows a
+/// semicolon, it is kept, so that the server refuses the query.
 fn without_end(text: &str) -> &str {
     let mut end = 0;
     let mut place = 0;
@@ -28,9 +28,9 @@ fn without_end(text: &str) -> &str {
 
 /// The first token of an SQL text.
 struct SqlToken {
-    /// The length of the token in bytes; at least that of one character.
+    /// The length of the token in bytes, which is at least one character.
     length: usize,
-    /// Whether it is part of the query, and not a blank, a comment or a semicolon.
+    /// Whether the token is part of the query, and not white space, a comment or a semicolon.
     counts: bool,
 }
 
@@ -40,9 +40,9 @@ impl SqlToken {
     }
 }
 
-/// Reads the first token of an SQL text as Postgres does
-/// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>), as far as is needed to find where comments
-/// begin. A quote or comment that is never closed extends to the end.
+/// Reads the first token of an SQL text by the rules of Postgres
+/// (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>), as far as is needed to find comments. A quote
+/// or comment that is never closed extends to the end of the text.
 fn token(text: &str) -> SqlToken {
     let (part, nothing) = (SqlToken::new(true), SqlToken::new(false));
     if text.starts_with("--") {
@@ -73,7 +73,8 @@ fn is_of_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii()
 }
 
-/// The length in bytes of a block comment, which may contain other block comments; `None` if it is never closed.
+/// Returns the length in bytes of the block comment at the beginning of the text, which may contain other block
+/// comments; `None` if it is never closed.
 fn block_comment(text: &str) -> Option<usize> {
     let mut depth = 0;
     let mut place = 0;
@@ -89,8 +90,8 @@ fn block_comment(text: &str) -> Option<usize> {
     }
 }
 
-/// The length in bytes of a quoted text. `text` begins after the opening quote; the closing quote is counted. A doubled
-/// quote does not close the text.
+/// Returns the length in bytes of a quoted text. `text` begins after the opening quote; the closing quote is counted. A
+/// doubled quote does not close the text, nor does a quote after a backslash if `has_escapes` is true.
 fn quoted(text: &str, quote: char, has_escapes: bool) -> usize {
     let mut characters = text.char_indices().peekable();
     while let Some((place, c)) = characters.next() {
@@ -104,8 +105,8 @@ fn quoted(text: &str, quote: char, has_escapes: bool) -> usize {
     text.len()
 }
 
-/// The length in bytes of a dollar-quoted text, with its two tags such as `$$` or `$tag$`. `None` if the text does not
-/// start with a tag.
+/// Returns the length in bytes of the dollar-quoted text at the beginning of `text`, with its two tags such as `$$` or
+/// `$tag$`. `None` if `text` does not start with a tag.
 fn dollar_quoted(text: &str) -> Option<usize> {
     let (name, _) = text.get(1..)?.split_once('$')?;
     let is_tag = name.chars().all(is_of_word) && !name.starts_with(|c: char| c.is_ascii_digit());

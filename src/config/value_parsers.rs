@@ -1,5 +1,5 @@
-//! Parses the text of a setting as a duration, a number, a switch, an address or a name. All error texts are written to
-//! follow the name of the setting.
+//! Parses the text of a setting as a duration, a number, a boolean, an address or a name. Each error is the part of a
+//! message that follows the name of the setting.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -10,7 +10,7 @@ use humantime::DurationError;
 
 use super::OnDrift;
 
-/// Parses a duration such as `500ms`, `10s`, `5m`, `1h` or `1d`, within bounds.
+/// Parses a duration such as `500ms`, `10s`, `5m`, `1h` or `1d`. Error: it lies outside of `range`, or is no duration.
 pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let lacks_unit =
         |error: &_| matches!(error, DurationError::UnknownUnit { unit, .. } if unit.is_empty());
@@ -25,7 +25,7 @@ pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<D
     Err(format!("{text} is out of range; it is {least} to {most}"))
 }
 
-/// Writes a duration as [`duration`] reads it, in the largest unit that gives a whole number.
+/// Writes a duration in the largest unit that gives a whole number, in a form that [`duration`] can parse.
 fn show(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     let units = [
@@ -43,7 +43,7 @@ fn show(duration: Duration) -> String {
         )
 }
 
-/// Parses a whole number within bounds.
+/// Parses a whole number within `range`.
 pub(super) fn number(text: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
     match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
@@ -64,7 +64,7 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Parses `warn` or `fail`.
+/// Parses the setting `on_drift`: `warn` or `fail`.
 pub(super) fn on_drift(text: &str) -> Result<OnDrift, String> {
     match text.to_ascii_lowercase().as_str() {
         "warn" => Ok(OnDrift::Warn),
@@ -73,7 +73,7 @@ pub(super) fn on_drift(text: &str) -> Result<OnDrift, String> {
     }
 }
 
-/// Parses an address to listen on. `localhost` means `127.0.0.1`.
+/// Parses an IP address with a port. `localhost` means `127.0.0.1`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = text
         .strip_prefix("localhost:")
@@ -119,16 +119,16 @@ pub(super) fn names(list: &[String]) -> Result<Vec<String>, String> {
     }
 }
 
-/// Whether the text has a colon and what follows it is not a port. Colons inside the brackets of an IPv6 address do not
-/// count.
+/// Whether a host name is followed by a colon but not by a valid port. Colons inside the brackets of an IPv6 address do
+/// not count.
 fn has_odd_port(host: &str) -> bool {
     let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
     let port = after.split_once(':').map(|(_, port)| port);
     port.is_some_and(|port| port.parse::<u16>().is_err())
 }
 
-/// Checks host names as a `Host` header gives them, and changes them to lower case. A name without a port stands for
-/// all ports.
+/// Checks host names that requests may have in their `Host` header, and changes them to lower case. A name without a
+/// port allows all ports.
 pub(super) fn hosts(list: &[String]) -> Result<Vec<String>, String> {
     let odd = |host: &&String| host.contains(|c: char| c == '/' || c == '*' || c.is_whitespace());
     match list.iter().find(|host| odd(host) || has_odd_port(host)) {

@@ -1,4 +1,5 @@
-//! Looks up relations, their columns and their unique indexes in the system catalogs. Nothing is cached between runs.
+//! Looks up tables and views, and their columns, in the system catalogs. Each lookup queries the database; nothing is
+//! cached.
 
 use tokio_postgres::Row;
 
@@ -15,24 +16,29 @@ pub struct Relation {
     pub schema: String,
     /// The name of the relation, unquoted.
     pub name: String,
-    /// Whether it is a table, plain or partitioned, and not a view.
+    /// Whether the relation is an ordinary or a partitioned table, and not a view or a foreign table.
     pub is_table: bool,
     /// Whether it has rows to read: it is a table or a view, and not an index, a sequence or a type.
     pub has_rows: bool,
-    /// Whether its rows are certain to hold the values that are written to them: it is an ordinary table without rules
-    /// or row security, and neither it nor a table that inherits from it has user-defined triggers.
+    /// Whether no rule, trigger or row security policy can change or drop a row that is written to the relation. It is
+    /// an ordinary table without rules or row security, and neither it nor a table that inherits from it has
+    /// user-defined triggers.
     pub is_plain: bool,
-    /// Whether an update of a referenced value of this table may, through a foreign key, do more than copy the new
-    /// value to the referring rows. Such a foreign key sets null or a default, changes other rows of this table, or
-    /// changes rows of a table whose triggers or rules may write to this one.
+    /// Whether an update of a referenced value may have effects, through a foreign key that refers to this table,
+    /// beyond copying the new value to the referring rows. This is so if the foreign key sets null or a default, if the
+    /// referring rows are in this table, or if a change of the referring table may in turn change this one (by its
+    /// triggers, rules or foreign keys).
     pub has_foreign_keys_acting_on_update: bool,
-    /// Whether reading it may read foreign tables.
+    /// Whether reading the relation may read a foreign table. `true` if the database has a foreign table, unless the
+    /// relation is an ordinary table from which no table inherits.
     pub may_be_foreign: bool,
-    /// Identifies the file that holds its rows, and the running server. The part for the server consists of its start
-    /// time and its background processes, which change when the server recovers from a crash. `None` if the rows are
-    /// not in one plain file, if the role may not read all of them, or if the server is older than version 14.
+    /// Identifies the file that holds the rows, and the running server. If two lookups return the same text, neither
+    /// has changed in between: the table was not rewritten, and the server was not restarted and did not recover from a
+    /// crash. `None` if the rows are not in one plain file, if the role may not read all of them, or if the server is
+    /// older than version 14.
     pub file: Option<String>,
-    /// The number of rows as of the last vacuum or analyze; negative before the first.
+    /// The number of rows, as the last vacuum or analyze estimated it. Negative if there was none yet (0 before
+    /// Postgres 14).
     pub estimated_rows: i64,
     /// The columns of the relation, in order.
     pub columns: Vec<Column>,
@@ -45,29 +51,31 @@ pub struct Column {
     pub name: String,
     /// Its number (`attnum`), which Postgres never gives to another column of the relation; 0 for a column of a query.
     pub number: i16,
-    /// Its type without length or precision, so that a cast to it cuts nothing off. A domain is replaced by its base
-    /// type.
+    /// The type without length or precision, so that a cast to it does not shorten a value. A domain is replaced by its
+    /// base type.
     pub base_type: String,
-    /// Its type with length or precision, where these are known. A domain is replaced by its base type.
+    /// The type with length or precision, as far as Postgres tells them; for a column of a query it usually does not. A
+    /// domain is replaced by its base type.
     pub exact_type: String,
-    /// The equality operator of the type, with its schema: `operator(pg_catalog.=)`.
+    /// The equality operator of the type, with its schema, such as `operator(pg_catalog.=)`.
     pub equals: String,
     /// Whether the type is built in, so that every server has it.
     pub is_builtin: bool,
-    /// Whether its collation is deterministic: two texts are equal only if their bytes are.
+    /// Whether its collation is deterministic: two texts are equal only if their bytes are. Always `true` for a type
+    /// without collation and for a column of a query.
     pub is_deterministic: bool,
     /// Whether it is a generated column.
     pub is_generated: bool,
     /// Whether it is `generated always as identity`. Such a column cannot be updated to a given value; an insert can
     /// set it.
     pub is_always_identity: bool,
-    /// Whether it may be null.
+    /// Whether the column accepts nulls. Always `true` for a column of a query.
     pub is_nullable: bool,
 }
 
 impl Column {
-    /// Whether Postgres stores references to catalog rows in this column and writes them as names: `regclass` and the
-    /// other `reg` types, `aclitem`, and arrays of these.
+    /// Whether the values of this column contain object IDs of catalog rows, which Postgres writes as names. The types
+    /// are `regclass` and the other `reg` types, `aclitem`, and arrays of these.
     pub fn names_catalog_rows(&self) -> bool {
         self.is_builtin
             && (self.base_type.starts_with("reg") || self.base_type.starts_with("aclitem"))
@@ -75,7 +83,7 @@ impl Column {
 }
 
 impl Relation {
-    /// The relation's name for use in SQL.
+    /// The relation's name for use in SQL: schema and name, both quoted.
     pub fn quoted(&self) -> String {
         format!(
             "{}.{}",
@@ -84,7 +92,7 @@ impl Relation {
         )
     }
 
-    /// The relation's name for people, and for statements that people run.
+    /// The relation's name for people, and for statements that people run: schema and name, quoted only where needed.
     pub fn shown(&self) -> String {
         format!(
             "{}.{}",
@@ -99,8 +107,8 @@ impl Relation {
     }
 }
 
-/// SQL: the equality operator of the type `$type`, with its schema. It is looked up in the type's default B-tree
-/// operator class.
+/// SQL expression for the equality operator of a type, with its schema, such as `operator(pg_catalog.=)`. `$type` is
+/// SQL for the object ID of the type. The operator is that of the type's default B-tree operator class.
 macro_rules! equals {
     ($type:literal) => {
         concat!(
@@ -119,8 +127,9 @@ macro_rules! equals {
     };
 }
 
-/// SQL: joins, as `t`, the base type of `v.type_oid` and its name with the modifier `v.modifier`. A domain over a
-/// domain is resolved to the end.
+/// SQL: a lateral join `t` that looks up a type: its names without and with length or precision, and its equality
+/// operator. `v.type_oid` is the object ID of the type and `v.modifier` its type modifier. A domain is replaced by its
+/// base type, also if it is a domain over a domain.
 macro_rules! behind_domains {
     () => {
         concat!(
@@ -144,7 +153,8 @@ join lateral (
     };
 }
 
-/// SQL: a name as bytes. They are UTF-8, except in an `SQL_ASCII` database, whose encoding the server does not know.
+/// SQL expression that converts a name to `bytea`. The bytes are UTF-8, except in an `SQL_ASCII` database: the server
+/// does not know its encoding and returns the bytes as they are stored.
 macro_rules! name {
     ($name:literal) => {
         concat!(
@@ -156,10 +166,10 @@ macro_rules! name {
     };
 }
 
-/// SQL: whether [`Relation::has_foreign_keys_acting_on_update`] holds for `c`. Each such foreign key has an internal
-/// trigger on the referenced table
-/// (<https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/ri_triggers.c>), and the catalog has an
-/// index on the table of a trigger.
+/// SQL condition: whether [`Relation::has_foreign_keys_acting_on_update`] is true for the row `c` of `pg_class`. Each
+/// such foreign key has an internal trigger on the referenced table
+/// (<https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/ri_triggers.c>). The condition looks for
+/// these triggers, because the catalog has an index to find triggers by their table.
 macro_rules! has_foreign_keys_acting_on_update {
     () => {
         "exists (
@@ -176,8 +186,8 @@ macro_rules! has_foreign_keys_acting_on_update {
     };
 }
 
-/// SQL: whether [`Relation::is_plain`] holds for `c`. The two conditions on triggers are separate, because in one
-/// condition they make the server read all triggers of the database for each table.
+/// SQL condition: whether [`Relation::is_plain`] is true for the row `c` of `pg_class`. The two conditions on triggers
+/// are separate, because in one condition they make the server read all triggers of the database for each table.
 macro_rules! is_plain {
     () => {
         "(c.relkind = 'r' and not c.relhasrules and not c.relrowsecurity
@@ -188,21 +198,17 @@ macro_rules! is_plain {
     };
 }
 
+/// Looks up relations with their columns. What is true of a relation is computed once, and not for each column.
 const FIND: &str = concat!(
     "\
 -- look up the tables
 ",
     oids_of_names!("to_regclass(u.name)::oid"),
-    "
-select t.base_type, t.exact_type, t.is_builtin, ",
-    name!("a.attname::text"),
-    ", a.attgenerated <> '',
-       a.attidentity = 'a', not a.attnotnull, a.attnum,
-       coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
-       c.oid, n.nspname::text, c.relname::text, c.relkind in ('r', 'p'), c.reltuples::bigint,
-       ",
+    ", relations as materialized (
+select f.n, c.oid, n.nspname::text as schema, c.relname::text as name, c.relkind in ('r', 'p') as is_table,
+       c.reltuples::bigint as estimated_rows, ",
     is_plain!(),
-    ",
+    " as is_plain,
        case when c.relkind = 'r' and not c.relhassubclass and not row_security_active(c.oid)
                  and has_table_privilege(c.oid, 'select')
                  and current_setting('server_version_num')::integer >= 140000
@@ -211,22 +217,30 @@ select t.base_type, t.exact_type, t.is_builtin, ",
                  (select d.oid from pg_catalog.pg_database d where d.datname = current_database()),
                  c.oid, pg_relation_filenode(c.oid),
                  (select string_agg(b.pid::text, ' ' order by b.pid) from pg_catalog.pg_stat_activity b
-                  where b.datid is null and b.usesysid is null)) end,
-       t.equals, (c.relkind <> 'r' or c.relhassubclass) and exists (select from pg_catalog.pg_foreign_table),
-       c.relkind in ('r', 'p', 'v', 'm', 'f'),
+                  where b.datid is null and b.usesysid is null)) end as file,
+       (c.relkind <> 'r' or c.relhassubclass) and exists (select from pg_catalog.pg_foreign_table) as may_be_foreign,
+       c.relkind in ('r', 'p', 'v', 'm', 'f') as has_rows,
        ",
     has_foreign_keys_acting_on_update!(),
-    ",
-       f.n
+    " as has_foreign_keys_acting_on_update
 from pinned
 cross join lateral unnest(pinned.oids) with ordinality f (oid, n)
 join pg_catalog.pg_class c on c.oid = f.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+)
+select t.base_type, t.exact_type, t.is_builtin, ",
+    name!("a.attname::text"),
+    ", a.attgenerated <> '',
+       a.attidentity = 'a', not a.attnotnull, a.attnum,
+       coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
+       r.oid, r.schema, r.name, r.is_table, r.estimated_rows, r.is_plain, r.file, t.equals, r.may_be_foreign, r.has_rows,
+       r.has_foreign_keys_acting_on_update, r.n
+from relations r
+join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
 cross join lateral (select a.atttypid as type_oid, a.atttypmod as modifier) v",
     behind_domains!(),
     "
-order by f.n, a.attnum"
+order by r.n, a.attnum"
 );
 
 const EQUALS: &str = concat!(
@@ -235,19 +249,19 @@ const EQUALS: &str = concat!(
     " from (select $1::oid) v (oid)"
 );
 
-/// Looks up the equality operator of a type, with its schema.
+/// Looks up the equality operator of a type, with its schema, such as `operator(pg_catalog.=)`.
 pub async fn equals_of<S: Side>(tx: &Tx<'_, S>, type_oid: u32) -> Result<String, DbError> {
     Ok(tx.query_one(EQUALS, &[param::oid(type_oid)]).await?.get(0))
 }
 
-/// Looks up a relation by `name` or `schema.name`, on the role's own search path. Returns `None` if the role can see no
-/// such relation.
+/// Looks up a relation by `name` or `schema.name`. A name without a schema is looked up on the role's own search path.
+/// Returns `None` if the role can see no such relation.
 pub async fn find<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<Option<Relation>, DbError> {
     let found = find_all(tx, &[name.to_owned()]).await?;
     Ok(found.into_iter().flatten().next())
 }
 
-/// Looks up each of the relations as [`find`] does. The result has the order of `names`.
+/// Looks up each of the relations as [`find`] does. Returns them in the order of `names`.
 pub async fn find_all<S: Side>(
     tx: &Tx<'_, S>,
     names: &[String],
@@ -292,14 +306,15 @@ const KEEPS: &str = concat!(
     " from pg_catalog.pg_class c where c.oid = $1"
 );
 
-/// Whether the table is certain to hold the values that are written to it: [`Relation::is_plain`] and not
-/// [`Relation::has_foreign_keys_acting_on_update`].
+/// Whether nothing in the database can change a row that is written to the table: [`Relation::is_plain`] is true and
+/// [`Relation::has_foreign_keys_acting_on_update`] is false. `false` if the table does not exist.
 pub async fn stores_rows_unchanged<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<bool, DbError> {
     let found = tx.query_opt(KEEPS, &[param::oid(oid)]).await?;
     Ok(found.is_some_and(|row| row.get(0)))
 }
 
-/// Reads a column from a row of the lookup; `None` if its name is not valid UTF-8, so that no setting can name it.
+/// Reads a column from a row of a catalog query. Returns `None` if the column's name is not valid UTF-8, because no
+/// setting can name such a column.
 fn column(row: &Row) -> Option<Column> {
     let name = String::from_utf8(row.get(3)).ok()?;
     Some(Column {

@@ -1,4 +1,5 @@
-//! Marks what is committed in the local database, to tell whether anything was committed between two markers.
+//! Reads markers of what is committed in the local database. If two markers are equal, nothing was committed between
+//! them.
 
 use std::sync::atomic::Ordering;
 
@@ -6,13 +7,13 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::{Connection, DbError, Local};
 
-/// A marker of what a database has committed. If two markers are equal, nothing was committed in between; if they
-/// differ, something may have been.
+/// Identifies what is committed in a database at one moment. If two markers are equal, nothing was committed between
+/// them; if they differ, something may have been.
 ///
-/// Every transaction that changes anything, the catalogs included, has a transaction id, and a snapshot says which of
-/// these transactions have ended. After a crash, the server can give a lost id to another transaction. So a marker also
-/// contains the start time of the server and its position in the write-ahead log. Taking or releasing an advisory lock
-/// does not change the marker.
+/// A marker contains a snapshot, which says which transactions have ended. Every transaction that changes anything, the
+/// catalogs included, has a transaction ID and so appears in later snapshots as ended. After a crash, the server can
+/// give a lost ID to another transaction, so a marker also contains the start time of the server and its position in
+/// the write-ahead log. Taking or releasing an advisory lock does not change the marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitMarker(String);
 
@@ -23,7 +24,8 @@ select pg_catalog.concat_ws(' '::pg_catalog.text,
     pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text, pg_catalog.txid_current_snapshot()::pg_catalog.text)";
 
 impl Connection<Local> {
-    /// The current marker; `None` if the server returns an error, for example because it lacks one of these functions.
+    /// Reads the current marker. Returns `None` if the server refuses the statement, for example because it lacks a
+    /// function that the statement calls.
     pub async fn commit_marker(&mut self) -> Result<Option<CommitMarker>, DbError> {
         const DOING: &str = "tell the moment";
         let limit = self.waits.answer();

@@ -1,5 +1,5 @@
-//! Looks up the expressions that Postgres evaluates for each row that is written to a table (of generated columns,
-//! check constraints and indexes), and the columns that they read.
+//! Looks up the expressions that Postgres evaluates for each row that is written to a table, and the columns that these
+//! expressions read. They are the expressions of generated columns, check constraints and indexes.
 
 use tokio_postgres::Row;
 
@@ -12,29 +12,29 @@ pub struct InputColumn {
     pub name: String,
     /// The type of the column, with length or precision.
     pub type_: String,
-    /// Its default for a new row, as SQL. `None` means null: the column has no default, or a volatile one, which
-    /// differs from row to row.
+    /// The default for a new row, as SQL. `None` if the column has no default (a new row gets null), or a volatile one,
+    /// which differs from row to row.
     pub default: Option<String>,
 }
 
-/// An expression that Postgres evaluates for each row that is written. It names columns without a prefix and
-/// everything else with its schema, so it is valid where only the columns of one row are in scope and the search path
-/// is pinned.
+/// An expression that Postgres evaluates for each row that is written. Its SQL names columns without a prefix, and
+/// objects that are not built in with their schema. So it is valid where only the columns of one row are in scope, and
+/// only while the search path is pinned (set to `pg_catalog, pg_temp`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComputedExpression {
     /// The object that the expression belongs to: `constraint c`, `generated column g` or `index i`.
     pub owner: String,
     /// The expression, as SQL.
     pub expression: String,
-    /// The expression in the form that people see. For a constraint this is its definition.
+    /// The expression as messages show it. For a check constraint, this is the whole definition of the constraint.
     pub shown: String,
     /// The columns that the expression names, generated ones included.
     pub columns: Vec<String>,
     /// The stored columns that the expression is computed from. In place of a generated column, this list has the
     /// columns that the generated column is computed from.
     pub reads: Vec<InputColumn>,
-    /// The generated columns that the expression names, directly or through another generated column, each with its own
-    /// expression.
+    /// The generated columns that the expression names, directly or through another generated column: pairs of the
+    /// column's name and its own expression.
     pub computed: Vec<(String, String)>,
 }
 
@@ -68,8 +68,8 @@ from (
 ) e
 order by e.step, e.owner, e.expression";
 
-/// Looks up the expressions that Postgres evaluates for each row of a table, in the order of evaluation. The search
-/// path must be pinned.
+/// Looks up the expressions that Postgres evaluates for each row of a table, in the order of evaluation. The caller
+/// must have pinned the search path (see [`Tx::pin_path`]).
 pub async fn evaluated<S: Side>(
     tx: &Tx<'_, S>,
     oid: u32,
@@ -128,7 +128,7 @@ left join pg_catalog.pg_attrdef f on f.adrelid = a.attrelid and f.adnum = a.attn
 where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
 order by a.attnum";
 
-/// A column of the table. For a generated column, `expression` is set, and `from` names the columns that it is computed
+/// A column of a table. For a generated column, `expression` is set, and `from` names the columns that it is computed
 /// from. For any other column, `default` is its default; `None` if it has none, or a volatile one.
 pub(super) struct ColumnDefinition {
     name: String,
@@ -138,7 +138,7 @@ pub(super) struct ColumnDefinition {
     default: Option<String>,
 }
 
-/// Looks up the columns of the table.
+/// Looks up all columns of a table, and what its generated columns are computed from.
 pub(super) async fn table_columns<S: Side>(
     tx: &Tx<'_, S>,
     oid: u32,
@@ -154,8 +154,8 @@ pub(super) async fn table_columns<S: Side>(
     Ok(rows.iter().map(column).collect())
 }
 
-/// Resolves `names` to stored columns: replaces each generated column by the columns that it is computed from. Returns
-/// the stored columns, and the replaced generated columns with their expressions.
+/// Replaces each generated column in `names` by the stored columns that it is computed from. Returns these and the
+/// other stored columns, and the replaced columns as pairs of name and expression.
 pub(super) fn reads(
     names: Vec<String>,
     columns: &[ColumnDefinition],

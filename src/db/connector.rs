@@ -37,8 +37,8 @@ impl LastServerError {
         }
     }
 
-    /// Replaces an error that only says that the connection is closed by the last error that the server sent after
-    /// `since`. Returns any other error unchanged.
+    /// If `error` only says that the connection is closed, returns the last error that the server sent since `since`,
+    /// if there is one. Otherwise returns `error` unchanged. Each stored error is returned only once.
     pub(super) fn explain(&self, error: Error, since: Instant) -> Error {
         if !error.is_closed() {
             return error;
@@ -51,8 +51,8 @@ impl LastServerError {
     }
 }
 
-/// Opens the connections of a pool. It tries the servers in turn, as libpq does. Each address of a server has its own
-/// time limit, so an address that does not answer is skipped.
+/// Opens the connections of a pool. It tries the servers of the connection string in turn, as libpq does. Each address
+/// of a server has its own time limit; an address that does not answer within it is skipped.
 pub(super) struct Connector {
     side: SideName,
     endpoint: Mutex<Arc<Endpoint>>,
@@ -68,8 +68,9 @@ impl Connector {
         }
     }
 
-    /// Returns the endpoint. If one of its files has changed, reads it again first, so that a rotated password needs no
-    /// restart.
+    /// Returns the endpoint: the servers, the sign-in and the TLS settings. If a file that they were read from has
+    /// changed, reads it again first, so that a rotated password needs no restart. If that fails, returns the old
+    /// settings.
     fn endpoint(&self) -> Arc<Endpoint> {
         let mut held = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         let url = self.side.url_variable();
@@ -122,7 +123,8 @@ impl ConnectRequest {
         })
     }
 
-    /// Connects to the first server that accepts the connection and is of the wanted kind.
+    /// Connects to the first server that accepts the connection and is of the wanted kind (`target_session_attrs`).
+    /// Returns the failed attempts if there is none.
     async fn one_of(
         &self,
         servers: &[&ConnectionHost],
@@ -143,7 +145,8 @@ impl ConnectRequest {
         Err(attempts)
     }
 
-    /// Connects to one server, at the first of its addresses that accepts the connection.
+    /// Connects to one server, at the first of its addresses that accepts the connection. Fails if the server is not of
+    /// the wanted kind.
     async fn server(
         &self,
         server: &ConnectionHost,
@@ -262,8 +265,8 @@ impl Manager for Connector {
         dialing.await
     }
 
-    /// Tests the connection with one round trip. If it was lost while it was idle, the pool opens another, and no run
-    /// fails.
+    /// Tests an idle connection with one round trip, before it is used again. If this fails, the pool opens another
+    /// connection instead.
     async fn recycle(
         &self,
         client: &mut ClientWrapper,
@@ -276,8 +279,9 @@ impl Manager for Connector {
     }
 }
 
-/// Drives a connection until it ends. Stores the last error before it drops the connection: once the connection is
-/// dropped, a waiting statement fails and looks for that error.
+/// Exchanges the messages of a connection with the server until the connection ends. If the server sent an error,
+/// stores it before the connection is dropped: the drop makes a waiting statement fail, which then looks for the stored
+/// error.
 async fn carry(connection: impl Future<Output = Result<(), Error>>, last_message: LastServerError) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
@@ -285,16 +289,17 @@ async fn carry(connection: impl Future<Output = Result<(), Error>>, last_message
     }
 }
 
-/// Why no server accepted the connection.
+/// Says why no server accepted a connection: the failed attempt at each server.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection could be made")]
 pub struct NoServerReached {
-    /// The failed attempts in order; the last one decides how the failure is described. With
-    /// `target_session_attrs=prefer-standby`, these are the attempts of the last pass over the servers.
+    /// The failed attempts in order. The message for users names only the last one if the server refused it or TLS
+    /// failed, and otherwise all of them. With `target_session_attrs=prefer-standby`, which may try all servers twice,
+    /// these are the attempts of the last pass.
     pub(super) attempts: Vec<FailedAttempt>,
     /// The name of the database in the connection string.
     pub(super) database: String,
-    /// `sslmode` as given, or its default.
+    /// The `sslmode` of the connection string, or its default.
     pub(super) sslmode: String,
 }
 
@@ -328,7 +333,7 @@ impl FailedAttempt {
 /// Why one attempt to connect failed.
 #[derive(Debug)]
 pub(super) enum AttemptFailure {
-    /// The driver's error.
+    /// The driver returned an error, for example because the server refused the connection.
     Driver(Error),
     /// The server did not answer within this time.
     Silent(Duration),
@@ -345,8 +350,9 @@ impl From<Error> for AttemptFailure {
 }
 
 impl AttemptFailure {
-    /// Whether to stop trying servers, because the next one would fail in the same way. As in libpq, that is so after a
-    /// refused sign-in or failed TLS, but not after a server that is starting or stopping.
+    /// Whether to stop trying other addresses and servers, because they would fail in the same way. As in libpq, this
+    /// is so if the server refused the sign-in or TLS failed, but not if the server could not be reached, or is
+    /// starting or stopping.
     fn is_of_the_database(&self) -> bool {
         let Self::Driver(error) = self else {
             return false;
@@ -359,5 +365,5 @@ impl AttemptFailure {
     }
 }
 
-/// The driver's text for a socket that timed out.
+/// The driver's error text for a socket that timed out.
 pub(super) const TIMED_OUT: &str = "timeout waiting for server";

@@ -1,18 +1,20 @@
-//! Finds chains of foreign keys that lead to a table. They show which other tables an update of a value may change.
+//! Finds chains of foreign keys that lead to a table. An update of a value in this table may change rows of other
+//! tables through such a chain.
 
 use super::incoming_foreign_keys::{IncomingForeignKey, references};
 use super::{DbError, Side, Tx};
 
-/// A chain of foreign keys. The first one refers to the table itself. Each further one refers to the table that has the
-/// previous foreign key.
+/// A chain of foreign keys that leads to a table. The first foreign key refers to that table. Each further one refers
+/// to the table that has the previous foreign key.
 pub type ForeignKeyChain = Vec<IncomingForeignKey>;
 
-/// The longest chain that is followed, in foreign keys.
+/// The maximum number of foreign keys in a chain. Longer chains are not looked for.
 const LONGEST: usize = 8;
 
-/// Finds the chains of two or more foreign keys through which rows lose their reference if a value of the table
-/// changes, even if the value changes back: one of the foreign keys sets null or a default. `direct` lists the foreign
-/// keys that refer to the table. The search path must be pinned.
+/// Finds the chains of two or more foreign keys through which a change of a value in a table makes rows of other tables
+/// lose their reference, even if the value changes back. In such a chain, at least one foreign key sets null or a
+/// default. `direct` lists the foreign keys that refer to the table. The caller must have pinned the search path (see
+/// [`Tx::pin_path`]).
 pub async fn losing<S: Side>(
     tx: &Tx<'_, S>,
     direct: &[IncomingForeignKey],

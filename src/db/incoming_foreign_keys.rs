@@ -4,25 +4,26 @@ use super::table_family_sql::family;
 use super::{DbError, Side, Tx, param};
 use tokio_postgres::Row;
 
-/// A foreign key, of this or another table, that refers to the table.
+/// A foreign key that refers to the table that was looked up. It may belong to the same table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IncomingForeignKey {
     /// The name of the constraint, unquoted.
     pub constraint: String,
-    /// The name of the constraint in the form that `set constraints` takes.
+    /// The name of the constraint with its schema, quoted where needed, as `set constraints` takes it.
     pub name: String,
     /// Whether the constraint is deferrable.
     pub is_deferrable: bool,
-    /// The referring table, quoted.
+    /// The referring table with its schema, quoted where needed.
     pub table: String,
     /// The object ID of the referring table.
     pub table_oid: u32,
-    /// Whether the referring table is the table itself, one of its partitions or a table that inherits from it.
+    /// Whether the referring table is the referenced table itself, one of its partitions or a table that inherits from
+    /// it.
     pub is_own: bool,
     /// Pairs of a referring column and the referenced column.
     pub columns: Vec<(String, String)>,
-    /// For each pair of columns, the operator that compares the referenced value with the referring one, and the
-    /// `collate` clause of the referenced column as SQL; the clause is empty if the type has no collation.
+    /// For each pair in `columns`, two pieces of SQL: the operator that compares the referenced value with the
+    /// referring one, and the `collate` clause of the referenced column (empty if its type has no collation).
     pub compared: Vec<(String, String)>,
     /// What an update of the referenced value does (`confupdtype`): `a` and `r` refuse it, `c` cascades, `n` sets null,
     /// `d` sets the default.

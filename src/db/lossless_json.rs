@@ -38,8 +38,9 @@ fn read(text: &str, is_held: fn(&str) -> bool) -> Fields {
     raw.into_iter().map(read).collect()
 }
 
-/// Returns an SQL expression that gives the text of a JSON value in ASCII. A byte in its strings that is not ASCII is
-/// written in octal, such as `\377`. So the text can be read even if the database contains invalid bytes.
+/// Returns an SQL expression for the text of a JSON value in ASCII; `json` is an SQL expression for the value. In
+/// strings, each byte that is not ASCII is written in octal, such as `\377`. So the text can be read even if the
+/// database contains invalid bytes.
 pub fn in_ascii(json: &str) -> String {
     let backslash = "pg_catalog.chr(92)";
     let two = format!("pg_catalog.repeat({backslash}, 2)");
@@ -53,8 +54,8 @@ pub fn in_ascii(json: &str) -> String {
     format!("pg_catalog.replace({doubled}, pg_catalog.chr(1), {backslash})")
 }
 
-/// Parses a JSON value. Numbers for which `is_held` is false become strings. A JSON text that nests too deep or cannot
-/// be parsed is returned as a string.
+/// Parses a JSON value. Numbers for which `is_held` returns `false` become strings. JSON that nests too deep or cannot
+/// be parsed is returned as one string.
 fn value(text: &str, is_held: fn(&str) -> bool) -> Value {
     let read = exact(text, is_held).and_then(|text| serde_json::from_str(&text).ok());
     read.unwrap_or_else(|| Value::String(text.to_owned()))
@@ -125,7 +126,8 @@ fn is_held(number: &str) -> bool {
     float.is_some_and(|float| !is_whole && decimal(number) == decimal(&format!("{float:e}")))
 }
 
-/// The digits of a number without zeros at either end, and the power of ten of the last digit.
+/// Splits a number into its digits (with the sign, without zeros at either end) and the power of ten of the last digit.
+/// Equal numbers give equal results. Returns `None` if the exponent is too large.
 fn decimal(number: &str) -> Option<(String, i64)> {
     let (mantissa, power) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -1,10 +1,13 @@
 //! Access to the two databases: connection pools, named transactions, catalogs and quoting.
 //!
-//! The side of a connection is part of its type, so a statement meant for the local database cannot reach the remote.
-//! Statements are sent unnamed and typed (the driver names those of COPY, and closes them again), and every setting is
-//! local to a transaction, so a `PgBouncer` in transaction mode works on either side. Every wait for an answer has two
-//! limits: the server enforces `statement_timeout`, and this process a slightly longer deadline, which detects a server
-//! that is frozen.
+//! A connection's type says which side it belongs to, so a statement for the local database cannot reach the remote.
+//!
+//! A `PgBouncer` in transaction mode works on either side, because every setting is local to a transaction, and
+//! statements are sent unnamed with the types of their parameters. Only COPY statements are named, by the driver, which
+//! closes them again.
+//!
+//! Every wait for an answer has two limits: the server's `statement_timeout`, and a slightly longer deadline of this
+//! process, which detects a server that is frozen.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -52,13 +55,13 @@ mod transaction;
 mod transaction_limits;
 pub mod unique_indexes;
 
-/// One database: a pool of connections, and their time limits. Its `Debug` shows nothing of the settings.
+/// One database: a pool of connections to it, and the time limits for their use. Its `Debug` output shows no setting.
 #[derive(Clone)]
 pub struct Database<S> {
     pool: Pool<Connector>,
     waits: Timeouts,
     clock: ServerClock,
-    /// One permit for each connection that may be used to answer requests, so that the others stay free for runs.
+    /// One permit for each connection that may be used to answer requests. The other connections stay free for runs.
     readers: Arc<Semaphore>,
     last_message: LastServerError,
     side: PhantomData<S>,
@@ -94,15 +97,15 @@ pub(crate) struct Timeouts {
 }
 
 impl Timeouts {
-    /// How long this process waits for an answer: a little longer than `statement`, so that the server reports its own
-    /// timeout first.
+    /// How long this process waits for an answer: a little longer than the `statement_timeout` of the server, so that
+    /// the server reports its own timeout first.
     pub(crate) fn answer(self) -> Duration {
         self.statement + Duration::from_secs(2)
     }
 }
 
-/// A connection. It returns to its pool when dropped. If an answer of the server is still due, the connection is closed
-/// instead, because its next user would have to wait for that answer first.
+/// A pooled connection. It returns to its pool when dropped. If the server still owes an answer to a statement, the
+/// connection is closed instead, because its next user would have to wait for that answer first.
 pub struct Connection<S> {
     /// The pooled connection; `None` only while this value is being dropped.
     client: Option<Object<Connector>>,
@@ -110,7 +113,7 @@ pub struct Connection<S> {
     waits: Timeouts,
     clock: ServerClock,
     last_message: LastServerError,
-    /// The permit of a connection that answers requests; `None` for other connections.
+    /// The permit (see [`Database`]) of a connection that is used to answer a request; `None` for other connections.
     _reader: Option<OwnedSemaphorePermit>,
     side: PhantomData<S>,
 }
@@ -124,12 +127,14 @@ impl<S> Drop for Connection<S> {
 }
 
 impl<S: Side> Database<S> {
-    /// Creates a pool for the endpoint, with connections for one run at a time. Nothing connects yet.
+    /// Creates a pool for the endpoint (the connection settings), large enough for one run at a time. Opens no
+    /// connection yet.
     pub fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self, DbError> {
         Self::for_runs(endpoint, limits, 1)
     }
 
-    /// Creates a pool for the endpoint, with connections for `runs` runs at a time. Nothing connects yet.
+    /// Creates a pool for the endpoint (the connection settings), large enough for `runs` runs at a time. Opens no
+    /// connection yet.
     pub fn for_runs(endpoint: &Endpoint, limits: &Limits, runs: usize) -> Result<Self, DbError> {
         let last_message = LastServerError::default();
         // There is no `create_timeout`: each attempt to connect has a limit of its own.
@@ -179,7 +184,8 @@ impl<S: Side> Database<S> {
         self.pool.retain(|_, _| false);
     }
 
-    /// A handle on the server's clock. Each transaction compares that clock with ours again.
+    /// Returns a clock that shows the time of the server. Each transaction that begins compares the server's time with
+    /// that of this machine and corrects the clock.
     pub fn clock(&self) -> ServerClock {
         self.clock.clone()
     }
@@ -189,8 +195,9 @@ impl<S: Side> Database<S> {
         self.connection(None).await
     }
 
-    /// Takes a connection to answer a request. At most [`Side::FOR_REQUESTS`] connections are lent this way at a time,
-    /// so that slow requests leave enough connections for runs. Waits for a free one for at most the connect timeout.
+    /// Takes a connection to answer a request. At most [`Side::FOR_REQUESTS`] connections are used this way at a time,
+    /// so that slow requests leave enough connections for runs. Fails with [`DbError::Busy`] if none is free within the
+    /// connect timeout.
     pub async fn connect_to_read(&self) -> Result<Connection<S>, DbError> {
         let waited = self.waits.connect;
         let side = S::NAME;
@@ -223,8 +230,8 @@ impl<S: Side> Database<S> {
 }
 
 impl Database<Local> {
-    /// Runs `question` inside a transaction that is rolled back at the end. `pg_stat_activity` shows `name` in the
-    /// application name. Uses one of the connections for requests (see [`Database::connect_to_read`]).
+    /// Runs the queries of `question` inside a transaction that is rolled back at the end. `pg_stat_activity` shows
+    /// `name` in the application name. Uses one of the connections for requests (see [`Database::connect_to_read`]).
     pub async fn read<T, E: From<DbError>>(
         &self,
         name: &'static str,
@@ -251,7 +258,7 @@ impl Database<Local> {
     }
 }
 
-/// The name that errors give to the step that opens a transaction.
+/// The name of the step that opens a transaction, as error messages show it.
 const OPEN: &str = "begin a transaction";
 
 /// Settings that make both servers write and read values as the same text, whatever the role or the database has set
@@ -271,7 +278,8 @@ const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle 
 const PLANNING: &str = "set local random_page_cost = 1.1; set local work_mem = '16MB'; ";
 
 impl<S: Side> Connection<S> {
-    /// Opens a transaction; every transaction is opened here. `pg_stat_activity` shows `name` in the application name.
+    /// Opens a transaction with these settings, time limits and locks; all other methods open transactions through this
+    /// one. `pg_stat_activity` shows `name` in the application name.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the door the others are sent to"
@@ -348,8 +356,8 @@ impl Connection<Local> {
         self.begin_bounded(name, bounds).await
     }
 
-    /// Opens a local transaction for a run. While the run waits for the remote, the transaction is idle, so its idle
-    /// limit is longer than that of [`Connection::begin`].
+    /// Opens a local transaction for a run. The transaction is idle while the run waits for the remote, so it may be
+    /// idle for longer than one that [`Connection::begin`] opens.
     pub async fn begin_for_run(&mut self, name: &'static str) -> Result<Tx<'_, Local>, DbError> {
         let bounds = self.waits.bounds_for_run();
         self.begin_bounded(name, bounds).await

@@ -1,7 +1,7 @@
-//! Reads the numbers of rows from `unnest(..) with ordinality`.
+//! Converts the element numbers that `unnest(..) with ordinality` returns to array indexes.
 
-/// The place, counted from 0, of the array element with the number `n`, which Postgres counts from 1. A number below 1 is
-/// the place of no element.
+/// Converts the number of an array element, which Postgres counts from 1, to an index, counted from 0. A number below 1
+/// gives `usize::MAX`, which is never a valid index.
 pub fn place(n: i64) -> usize {
     usize::try_from(n - 1).unwrap_or(usize::MAX)
 }

@@ -27,67 +27,67 @@ pub(super) fn typed<'p>(params: &'p [Param<'_>]) -> Vec<(&'p (dyn ToSql + Sync),
         .collect()
 }
 
-/// A `text`, or null.
+/// Creates a `text` parameter; `None` is null.
 pub fn text<'a>(value: impl Into<Option<&'a str>>) -> Param<'a> {
     param(value.into(), Type::TEXT)
 }
 
-/// A `bytea`.
+/// Creates a `bytea` parameter.
 pub fn bytea(value: &[u8]) -> Param<'_> {
     param(value, Type::BYTEA)
 }
 
-/// A `text[]`.
+/// Creates a `text[]` parameter.
 pub fn texts(values: &[String]) -> Param<'_> {
     param(values, Type::TEXT_ARRAY)
 }
 
-/// A `bigint`.
+/// Creates a `bigint` parameter; `None` is null.
 pub fn bigint<'a>(value: impl Into<Option<i64>>) -> Param<'a> {
     param(value.into(), Type::INT8)
 }
 
-/// A `bigint[]`.
+/// Creates a `bigint[]` parameter.
 pub fn bigints(values: &[i64]) -> Param<'_> {
     param(values, Type::INT8_ARRAY)
 }
 
-/// An `integer`.
+/// Creates an `integer` parameter.
 pub fn integer<'a>(value: i32) -> Param<'a> {
     param(value, Type::INT4)
 }
 
-/// A `boolean`.
+/// Creates a `boolean` parameter.
 pub fn boolean<'a>(value: bool) -> Param<'a> {
     param(value, Type::BOOL)
 }
 
-/// An `oid`.
+/// Creates an `oid` parameter.
 pub fn oid<'a>(value: u32) -> Param<'a> {
     param(value, Type::OID)
 }
 
-/// An `oid[]`.
+/// Creates an `oid[]` parameter.
 pub fn oids(values: &[u32]) -> Param<'_> {
     param(values, Type::OID_ARRAY)
 }
 
-/// A `uuid`, or null.
+/// Creates a `uuid` parameter; `None` is null.
 pub fn uuid<'a>(value: impl Into<Option<Uuid>>) -> Param<'a> {
     param(value.into(), Type::UUID)
 }
 
-/// A `uuid[]`.
+/// Creates a `uuid[]` parameter.
 pub fn uuids(values: &[Uuid]) -> Param<'_> {
     param(values, Type::UUID_ARRAY)
 }
 
-/// A `timestamptz`.
+/// Creates a `timestamptz` parameter.
 pub fn timestamptz<'a>(value: DateTime<Utc>) -> Param<'a> {
     param(value, Type::TIMESTAMPTZ)
 }
 
-/// A `jsonb`.
+/// Creates a `jsonb` parameter from a value that can be serialized.
 pub fn jsonb<'a, T: Serialize + std::fmt::Debug + Sync + ?Sized>(value: &'a T) -> Param<'a> {
     param(Json(value), Type::JSONB)
 }

@@ -7,12 +7,12 @@ use crate::config::table_name;
 /// The equality operator of built-in types, with its schema, so that the search path does not matter.
 pub const EQUALS: &str = "operator(pg_catalog.=)";
 
-/// A quoted identifier.
+/// Quotes a name for use as an SQL identifier.
 pub fn identifier(name: &str) -> String {
     escape::escape_identifier(name)
 }
 
-/// An identifier, quoted only if Postgres would read it differently without quotes.
+/// Quotes a name for use as an SQL identifier, but only if Postgres would read it differently without quotes.
 pub fn where_needed(name: &str) -> String {
     let is_word = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name
@@ -34,13 +34,13 @@ const RESERVED: &str = "all analyse analyze and any array as asc asymmetric auth
     overlaps placing primary references returning right select session_user similar some symmetric system_user table \
     tablesample then to trailing true union unique user using variadic verbose when where window with";
 
-/// A quoted literal, for the few places that take no parameter (`copy`, `set`).
+/// Quotes a value as an SQL literal, for the few statements that take no parameters (`copy`, `set`).
 pub fn literal(value: &str) -> String {
     escape::escape_literal(value)
 }
 
-/// The name of a relation from a setting (`name` or `schema.name`, with or without quotes), quoted for use in a
-/// statement. Returns `None` if the setting is not such a name.
+/// Quotes the name of a relation for use in a statement. `name` comes from a setting: `name` or `schema.name`, with or
+/// without quotes. Returns `None` if it is not such a name.
 pub fn relation(name: &str) -> Option<String> {
     let parts = table_name::parts(name).ok()?;
     Some(list(&parts, ".", identifier))

@@ -3,8 +3,9 @@
 use super::ordinality::place;
 use super::{DbError, Side, Tx, param};
 
-/// SQL: the object id of the relation that `u.name` names; null if there is no such relation. A name in a schema that
-/// the role may not use gives null, too, because an error would hide the results for all other names.
+/// SQL expression for the object ID of the relation whose name is the text `u.name`; null if there is no such relation.
+/// It is also null if the role may not use the schema in the name, because an error would hide the results for all
+/// other names.
 macro_rules! oid_of_name {
     () => {
         "case when pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace(pg_catalog.quote_ident(
@@ -15,9 +16,10 @@ macro_rules! oid_of_name {
 }
 pub(crate) use oid_of_name;
 
-/// SQL: a `with` clause that looks the names in the array `$1` up by the role's own search path `$2`, and then pins the path.
-/// Its part `pinned` has the object ids as one array, in the order of the names. All names are looked up before the path is
-/// pinned, because the aggregate reads them to the end. `$oid` is SQL for the object id of the name `u.name`.
+/// SQL: a `with` clause that looks up the names in the array `$1` on the role's own search path `$2`, and then pins the
+/// path again (sets it to `pg_catalog, pg_temp`). It defines `pinned`, a single row whose column `oids` is the array of
+/// object IDs in the order of the names. `$oid` is SQL for the object ID of the name `u.name`. All names are looked up
+/// before the path is pinned, because the aggregate reads all of them first.
 macro_rules! oids_of_names {
     ($($oid:tt)*) => {
         concat!(
@@ -51,7 +53,7 @@ where has_table_privilege(c.oid, 'select')
 order by f.n"
 );
 
-/// Returns the places, from 0, of the names that stand for ordinary tables all of whose columns the role may read.
+/// Returns the indexes, from 0, of those names that stand for an ordinary table of which the role may read all columns.
 pub async fn places_of_readable<S: Side>(
     tx: &Tx<'_, S>,
     names: &[String],

@@ -18,15 +18,15 @@ pub struct RowConstraints {
     pub exclusive: Vec<UniquenessRule>,
     /// The foreign keys that refer to the table.
     pub references: Vec<IncomingForeignKey>,
-    /// The foreign keys to other tables.
+    /// The foreign keys of the table that refer to other tables.
     pub outward: Vec<OutgoingForeignKey>,
-    /// Chains of foreign keys through which rows of other tables lose their reference, see
-    /// [`incoming_foreign_key_chains::losing`].
+    /// Chains of foreign keys through which an update of the table makes rows of other tables lose their reference (see
+    /// [`incoming_foreign_key_chains::losing`]).
     pub losing: Vec<ForeignKeyChain>,
 }
 
 impl RowConstraints {
-    /// Looks up the constraints of a table. The search path must be pinned.
+    /// Looks up the constraints of a table. The caller must have pinned the search path (see [`Tx::pin_path`]).
     pub async fn look_up<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Self, DbError> {
         let references = references(tx, oid).await?;
         Ok(Self {
@@ -38,26 +38,29 @@ impl RowConstraints {
     }
 }
 
-/// A unique index or an exclusion constraint. Its expressions name columns without a prefix and everything else with
-/// its schema, so they are valid where only the columns of one row are in scope and the search path is pinned.
+/// A unique index or an exclusion constraint. Its expressions name columns without a prefix, and objects that are not
+/// built in with their schema. So they are valid where only the columns of one row are in scope, and only while the
+/// search path is pinned (set to `pg_catalog, pg_temp`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UniquenessRule {
     /// The name of the index, unquoted.
     pub name: String,
     /// Whether this is an exclusion constraint, and not a unique index.
     pub is_exclusion: bool,
-    /// The name of the constraint in the form that `set constraints` takes; `None` if the constraint is not deferrable.
+    /// The name of the constraint with its schema, as `set constraints` takes it; `None` if the constraint is not
+    /// deferrable.
     pub deferrable: Option<String>,
-    /// The values that are compared. Two rows exclude each other if all of these values match.
+    /// The values that are compared. Two rows cannot both be in the table if all of these values match.
     pub parts: Vec<ComparedValue>,
-    /// The condition that selects the rows it applies to, as SQL; `None` if it applies to all rows.
+    /// The condition that selects the rows to which the index or constraint applies, as SQL; `None` if it applies to
+    /// all rows.
     pub predicate: Option<String>,
     /// Whether two nulls match (`nulls not distinct`).
     pub nulls_match: bool,
     /// The stored columns that `parts` and `predicate` are computed from, those of `parts` first. In place of a
     /// generated column, this list has the columns that the generated column is computed from.
     pub reads: Vec<InputColumn>,
-    /// The generated columns that `parts` and `predicate` name, each with its expression.
+    /// The generated columns that `parts` and `predicate` name: pairs of the column's name and its expression.
     pub computed: Vec<(String, String)>,
 }
 
@@ -68,7 +71,7 @@ pub struct ComparedValue {
     pub expression: String,
     /// The value in the form that people see.
     pub shown: String,
-    /// The operator by which two values match, with its schema.
+    /// The operator, with its schema, that decides whether two values match.
     pub operator: String,
 }
 
@@ -77,18 +80,18 @@ pub struct ComparedValue {
 pub struct OutgoingForeignKey {
     /// The name of the constraint, unquoted.
     pub constraint: String,
-    /// The name of the constraint in the form that `set constraints` takes.
+    /// The name of the constraint with its schema, quoted where needed, as `set constraints` takes it.
     pub name: String,
     /// Whether the constraint is deferrable.
     pub is_deferrable: bool,
-    /// The referenced table, quoted.
+    /// The referenced table with its schema, quoted where needed.
     pub table: String,
     /// Pairs of a referring column and the referenced column.
     pub columns: Vec<(String, String)>,
 }
 
-/// How many indexes of partitions and inheriting tables are taken into account at most. Each costs queries over the
-/// whole table.
+/// The maximum number of indexes of partitions and inheriting tables that are looked up, because each one is later
+/// checked by queries over the whole table.
 const OF_OTHERS: usize = 100;
 
 const EXCLUSIVE: &str = concat!(
@@ -141,7 +144,8 @@ where i.indrelid in (select f.oid from family f) and (i.indisunique or i.indisex
 order by i.indrelid <> $1::oid, i.indexrelid, k.position"
 );
 
-/// Looks up the unique indexes and exclusion constraints of the table.
+/// Looks up the unique indexes and exclusion constraints of the table, its partitions and the tables that inherit from
+/// it.
 async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<UniquenessRule>, DbError> {
     let rows = tx.query(EXCLUSIVE, &[param::oid(oid)]).await?;
     let columns = table_columns(tx, oid).await?;
@@ -181,8 +185,9 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<UniquenessRu
     Ok(found)
 }
 
-/// Makes the rule for an index, with the first of its compared values. If the index belongs to a partition or an
-/// inheriting table, the predicate also selects the rows of that table.
+/// Converts a row of the catalog query, about an index and the first value that it compares, to a [`UniquenessRule`].
+/// If the index belongs to a partition or an inheriting table, the rule's predicate also selects the rows of that
+/// table.
 fn rule(row: &Row, part: ComparedValue, columns: &[ColumnDefinition]) -> UniquenessRule {
     let (place, predicate): (Option<String>, Option<String>) = (row.get(10), row.get(3));
     let (mut names, by_place): (Vec<String>, Vec<String>) = (row.get(7), row.get(11));
@@ -210,8 +215,8 @@ fn rule(row: &Row, part: ComparedValue, columns: &[ColumnDefinition]) -> Uniquen
     }
 }
 
-/// Selects the foreign keys to other tables. For a partitioned table, on either side, Postgres stores a copy of the
-/// foreign key for each partition. The copies are left out.
+/// SQL that selects the foreign keys to other tables. If one of the two tables is partitioned, Postgres stores a copy
+/// of the foreign key for each partition. The copies are left out.
 const OUTWARD: &str = concat!(
     "-- look up what the table refers to",
     family!(),

@@ -4,18 +4,19 @@ use tokio_postgres::error::SqlState;
 
 use super::DbError;
 
-/// Why a row was not accepted. Callers decide by the other fields and not by the message, which is localized. A field
-/// is `None` if the server's error does not name it.
+/// Why the server did not accept a row. `message` may be in any language, so callers make decisions by the other
+/// fields. A field is `None` if the server's error does not name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowFault {
-    /// The five characters of the SQLSTATE; empty if the server raised no error.
+    /// The five characters of the SQLSTATE; empty if the server sent no error.
     pub state: String,
-    /// The server's message.
+    /// The server's message; empty for a fault that this program made up (see [`Self::skipped`] and
+    /// [`Self::collision`]).
     pub message: String,
     /// The detail of the message. `None` also for a violated constraint or view check option, because the detail then
     /// lists the values of the row.
     pub detail: Option<String>,
-    /// For a duplicate key, the columns and values that exist already, such as `(id)=(5)`.
+    /// For a duplicate key, the columns and values that already exist, such as `(id)=(5)`. `None` for other errors.
     pub entry: Option<String>,
     /// The name of the violated constraint or index.
     pub rule: Option<String>,
@@ -23,18 +24,18 @@ pub struct RowFault {
     pub schema: Option<String>,
     /// The table that the constraint belongs to.
     pub table: Option<String>,
-    /// The name of the column.
+    /// The name of the column that the error is about.
     pub column: Option<String>,
-    /// The name of the data type, if a domain is violated.
+    /// The name of the domain whose constraint the row violates.
     pub datatype: Option<String>,
-    /// The context of the error, such as the function of a trigger.
+    /// The context of the error, such as the function of the trigger in which it occurred.
     pub context: Option<String>,
     /// The file of the server's source code that raised the error.
     pub file: Option<String>,
 }
 
 impl DbError {
-    /// Describes the error as a reason why a row was not accepted.
+    /// Converts the error to the reason why a row was not accepted.
     pub fn fault(&self) -> RowFault {
         let Some(error) = self.server_error() else {
             return RowFault {
@@ -65,8 +66,8 @@ impl DbError {
     }
 }
 
-/// Returns the text from the first parenthesis to the last one. It does not depend on the language of the message
-/// around it.
+/// Returns the part of an error's detail from the first parenthesis to the last one, such as `(id)=(5)`. It does not
+/// depend on the language of the text around it. Returns `None` if there are no parentheses.
 fn entry(detail: &str) -> Option<String> {
     let (first, last) = (detail.find('(')?, detail.rfind(')')?);
     detail.get(first..=last).map(str::to_owned)
@@ -83,12 +84,14 @@ const INDEX_ENTRIES: &[&str] = &[
 ];
 
 impl RowFault {
-    /// The fault of a row that the server skipped without an error, for example because a trigger returned null.
+    /// Returns the fault of a row that the server skipped without an error, for example because a trigger returned
+    /// null.
     pub fn skipped() -> Self {
         Self::default()
     }
 
-    /// The fault of a row that collides with another row. The caller looks up the other row.
+    /// Returns the fault of a row that collides with another row (both have the same unique value). It does not say
+    /// with which row; the caller looks that up.
     pub fn collision() -> Self {
         Self {
             state: SqlState::UNIQUE_VIOLATION.code().to_owned(),
@@ -112,8 +115,8 @@ impl RowFault {
         self.state == "54000" && INDEX_ENTRIES.iter().any(|known| file.ends_with(known))
     }
 
-    /// Whether the fault names neither a constraint nor a column, and is no skip, no collision, no value too long for
-    /// an index and no refusal by row security.
+    /// Whether the fault does not tell what refused the row: it names neither a constraint nor a column, and is no
+    /// skipped row, no collision, no value too long for an index and no refusal by row security.
     pub fn names_nothing(&self) -> bool {
         self.rule.is_none()
             && self.column.is_none()
@@ -129,7 +132,8 @@ impl RowFault {
         self.state == "42501" && file.ends_with("execMain.c")
     }
 
-    /// Whether a trigger or the effect of a foreign key refused the row, and the row does not collide with another.
+    /// Whether the row was refused by other code that its change ran, such as a trigger or the action of a foreign key.
+    /// `false` if the row collides with another row.
     pub fn is_refused_elsewhere(&self) -> bool {
         self.context.is_some() && !self.is_collision()
     }

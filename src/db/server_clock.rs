@@ -21,12 +21,12 @@ impl ServerClock {
         now.checked_add_signed(self.ahead()).unwrap_or(now)
     }
 
-    /// How far the server's clock is ahead of ours; negative if it is behind.
+    /// How far the server's clock is ahead of the clock of this machine; negative if it is behind.
     pub fn ahead(&self) -> TimeDelta {
         TimeDelta::microseconds(self.ahead_us.load(Ordering::Relaxed))
     }
 
-    /// Records the time that the server's clock shows now, in microseconds since 1970.
+    /// Sets this clock to the time that the server has just reported, in microseconds since 1970.
     pub(super) fn showed(&self, micros: i64) {
         let ahead = micros.saturating_sub(clock::now().timestamp_micros());
         self.ahead_us.store(ahead, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! The two sides, remote and local, as an enum and as types.
 
-/// Which database a connection, a transaction or an error belongs to.
+/// One of the two databases: the one that a connection, a transaction or an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SideName {
     /// The central database, read-only for us.
@@ -10,7 +10,7 @@ pub enum SideName {
 }
 
 impl SideName {
-    /// The environment variable that holds the side's URL.
+    /// The environment variable that holds the connection string (URL) of this side.
     pub(crate) fn url_variable(self) -> &'static str {
         match self {
             Self::Remote => "METER_SYNC_REMOTE_URL",
@@ -30,12 +30,12 @@ impl std::fmt::Display for SideName {
 
 /// A side as a type: [`Remote`] or [`Local`].
 pub trait Side: Send + Sync + 'static {
-    /// The side's name.
+    /// This side as a value.
     const NAME: SideName;
     /// How many connections a run uses at a time. On the local side it uses two: its own, and a second one for short
     /// writes to the log.
     const FOR_A_RUN: usize;
-    /// How many connections a pool may use to answer requests, in addition to those for runs.
+    /// How many connections a pool may use to answer requests, such as status queries, in addition to those for runs.
     const FOR_REQUESTS: usize;
     /// The size of the pool for `runs` runs at a time: the connections for these runs and for requests.
     fn connections_for(runs: usize) -> usize {

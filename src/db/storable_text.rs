@@ -1,4 +1,5 @@
-//! Writes texts to a local database whose encoding lacks some characters, and reads JSON that UTF-8 cannot represent.
+//! Writes texts to a local database whose encoding lacks some characters, and reads JSON with bytes that cannot be
+//! converted to UTF-8.
 
 use std::borrow::Cow;
 
@@ -8,7 +9,7 @@ use tokio_postgres::Row;
 use super::param::Param;
 use super::{DbError, Local, Tx, lossless_json, param};
 
-/// The encodings of databases that can store every text of ours.
+/// The database encodings that accept every Unicode text.
 const TAKE_EVERY_TEXT: &[&str] = &["UTF8", "SQL_ASCII"];
 
 impl Tx<'_, Local> {
@@ -31,7 +32,8 @@ impl Tx<'_, Local> {
         })
     }
 
-    /// Like [`Tx::storable`], for an optional text; `None` stays `None`.
+    /// Returns an optional text in a form that the local database can store (see [`Tx::storable`]); `None` stays
+    /// `None`.
     pub async fn storable_if_any<'t>(
         &self,
         text: Option<&'t str>,
@@ -42,8 +44,8 @@ impl Tx<'_, Local> {
         })
     }
 
-    /// Returns a JSON value in a form that the local database can store. If the database cannot store all texts in the
-    /// value, all characters beyond ASCII are written as `\u{..}`.
+    /// Returns a JSON value in a form that the local database can store: as it is if the database can store all its
+    /// texts, otherwise with all characters beyond ASCII written as `\u{..}`.
     pub async fn storable_json(&self, value: Value) -> Result<Value, DbError> {
         let text = value.to_string();
         Ok(match self.storable(&text).await? {
@@ -52,9 +54,9 @@ impl Tx<'_, Local> {
         })
     }
 
-    /// Runs a query that returns JSON values. `sql` returns the query; its argument is a function that turns a JSON
-    /// expression into an expression of type text. If a value cannot be converted to UTF-8, all values are returned in
-    /// ASCII (see [`lossless_json::in_ascii`]).
+    /// Runs a query that selects JSON values as text. `sql` builds the query; its argument is a function that turns an
+    /// SQL expression for a JSON value into one for the text of the value. If a value cannot be converted to UTF-8,
+    /// runs the query again and returns all values in ASCII (see [`lossless_json::in_ascii`]).
     pub async fn query_json(
         &self,
         sql: impl Fn(fn(&str) -> String) -> String,

@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use super::Timeouts;
 
-/// How much longer the server's limits for the idle time and for the whole transaction are than the deadlines of this
+/// The server's limits for the idle time and for the whole transaction are this much longer than the deadlines of this
 /// process, so that this process reports the timeout first.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// The first version of Postgres with `transaction_timeout`.
+/// The first version of Postgres that has `transaction_timeout`, as `server_version_num` gives it.
 const HAS_TRANSACTION_TIMEOUT: u32 = 170_000;
 
-/// The limits that we set for one transaction.
+/// The time limits that this program sets for one transaction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TransactionLimits {
     statement: Duration,
-    /// For a wait for a lock. `None` leaves the role's own `lock_timeout` in force.
+    /// The limit of a wait for a lock. `None` leaves the role's own `lock_timeout` in force.
     lock: Option<Duration>,
-    /// For the pause between two statements.
+    /// The limit of the pause between two statements, while the transaction is idle.
     idle: Duration,
-    /// For the whole transaction.
+    /// The limit of the whole transaction.
     whole: Duration,
 }
 
@@ -69,7 +69,7 @@ impl TransactionLimits {
     }
 }
 
-/// The limits that the role, its database or the server sets for the role's transactions. `None` means no limit.
+/// The time limits that the role, its database or the server sets for the role's transactions. `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoleLimits {
     /// `statement_timeout`.
@@ -84,12 +84,12 @@ pub struct RoleLimits {
 }
 
 impl RoleLimits {
-    /// SQL: asks for the role's limits and the server's version. It must run before our limits are set, and takes no
-    /// snapshot.
+    /// SQL: asks for the role's time limits and the server's version. It must run before this program sets its own
+    /// limits. It takes no snapshot.
     pub(super) const ASK: &str = "show statement_timeout; show lock_timeout; \
          show idle_in_transaction_session_timeout; show server_version_num; ";
 
-    /// Reads the answers to [`Self::ASK`].
+    /// Reads the limits from the values that the statements in [`Self::ASK`] return.
     pub(super) fn read(values: &[String]) -> Self {
         let limit = |n: usize| values.get(n).and_then(|value| duration(value));
         Self {
@@ -101,7 +101,8 @@ impl RoleLimits {
         }
     }
 
-    /// The SQL that sets the role's own limits again, where they are lower than ours. Empty if none is.
+    /// Returns the SQL that sets the role's own limits again where they are lower than `ours`, which have replaced
+    /// them. Empty if none is lower.
     pub(super) fn lower_than(self, ours: TransactionLimits) -> String {
         let pairs = [
             ("statement_timeout", self.statement, Some(ours.statement)),
@@ -119,19 +120,19 @@ impl RoleLimits {
         lower.collect()
     }
 
-    /// How long a statement may take: the lower of the role's limit and ours.
+    /// The time limit of a statement: the lower of the role's limit and `ours`.
     pub(super) fn statement(self, ours: Duration) -> Duration {
         lower(self.statement, ours)
     }
 
-    /// The SQL that sets how long the transaction may be idle: the lower of the role's limit and ours.
+    /// Returns the SQL that limits how long the transaction may be idle: to the lower of the role's limit and `ours`.
     pub(super) fn idle(self, ours: TransactionLimits) -> String {
         let idle = lower(self.idle, ours.idle);
         set("idle_in_transaction_session_timeout", idle)
     }
 
-    /// The SQL that asks for the role's `transaction_timeout` and sets ours. Empty if the server has no such setting.
-    /// If the role has a limit, it is already running, and this SQL does not replace it.
+    /// Returns the SQL that asks for the role's `transaction_timeout` and then sets `ours`. Empty if the server has no
+    /// such setting. If the role has a limit, the server already measures it and ignores the new one.
     pub(super) fn whole_transaction(self, ours: TransactionLimits) -> String {
         if self.version < HAS_TRANSACTION_TIMEOUT {
             return String::new();
@@ -141,8 +142,8 @@ impl RoleLimits {
     }
 
     /// Stores the role's `transaction_timeout`; `theirs` is its value as the server shows it. If it is longer than
-    /// ours, returns the SQL that sets ours instead. The server starts a new limit only while none is running, so the
-    /// SQL first turns the role's limit off.
+    /// `ours`, returns the SQL that sets `ours` instead, otherwise `None`. The SQL first turns the role's limit off,
+    /// because the server starts a new limit only while none is running.
     pub(super) fn shorten_transaction(
         &mut self,
         theirs: &str,

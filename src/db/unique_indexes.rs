@@ -9,7 +9,8 @@ use super::{DbError, Side, Tx, param};
 pub struct UniqueIndexes {
     /// The columns of the primary key; `None` if there is none.
     pub primary: Option<Vec<String>>,
-    /// The columns of each unique index that has no predicate and no expression.
+    /// The columns of each unique index that covers all rows (it has no predicate) and has no expression. Includes the
+    /// primary key.
     pub whole: Vec<Vec<String>>,
 }
 
@@ -30,8 +31,8 @@ pub async fn of_table<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<UniqueIndexes
     Ok(found.into_values().next().unwrap_or_default())
 }
 
-/// Looks up the unique indexes of these tables. Returns them by the object id of the table. A table without a unique
-/// index is left out.
+/// Looks up the unique indexes of these tables. The result maps the object ID of a table to its indexes; a table
+/// without a unique index is left out.
 pub async fn of_tables<S: Side>(
     tx: &Tx<'_, S>,
     oids: &[u32],

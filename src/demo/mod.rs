@@ -1,11 +1,11 @@
 //! `meter-sync demo`: starts two real Postgres servers with sample meters, and meter-sync with all its features.
 //!
-//! The demo reads and writes its own two databases and no others, whatever databases the settings name. The other
-//! settings apply as usual and override the demo's defaults. However and whenever the demo is stopped, it leaves no
-//! process running, and the next start continues with the same data. It makes the same changes on the remote, at the
-//! same pace, on every machine.
+//! The demo reads and writes its own two databases and no others, whatever databases the settings name. Any other
+//! setting that is given applies as usual and replaces the demo's default. However and whenever the demo is stopped, it
+//! leaves no process running, and the next start continues with the same data. It makes the same changes on the remote,
+//! at the same pace, on every machine.
 //!
-//! [`Pair`] and [`sample_data`] are public for the examples, which need two databases to work on.
+//! [`Pair`] and [`sample_data`] are public for the programs in `examples/`, which need two databases to work on.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -52,8 +52,8 @@ pub struct DemoArgs {
 }
 
 impl DemoArgs {
-    /// Finds the Postgres binaries or installs them. If the caller drops this future, a package manager that is running
-    /// is not stopped.
+    /// Finds the Postgres binaries, or installs them if there are none. Dropping this future does not stop a package
+    /// manager that is already running.
     async fn binaries(&self) -> Result<Binaries, EmbeddedError> {
         let named = given(self.postgres_bin.as_ref());
         let mut finding = pin!(Binaries::find_or_install(named));
@@ -71,22 +71,23 @@ impl DemoArgs {
     }
 }
 
-/// Returns the path, unless it is empty: an empty variable counts as not set.
+/// Returns the path; `None` if it is unset or empty, as with an empty environment variable.
 fn given(path: Option<&OsString>) -> Option<&Path> {
     path.filter(|path| !path.is_empty()).map(Path::new)
 }
 
 /// The default schedule of the demo, once a minute: often enough to watch, and slow enough to read what changed.
 const SCHEDULE: &str = "* * * * *";
-/// How long finding or installing Postgres may take before the demo warns that it may be waiting for a missing network.
+/// How long the demo looks for Postgres or installs it before it warns that the network may be missing.
 const SURELY_INSTALLED: Duration = Duration::from_secs(8);
-/// How long to wait for a stop signal after the start of the servers failed, because that signal may be what ended a
-/// child process.
+/// How long the demo waits for a stop signal if the servers fail to start. Ctrl-C may have ended a child process before
+/// this process receives the signal; the demo then ends without an error.
 const SURELY_TOLD: Duration = Duration::from_millis(500);
-/// The default address. Port 0 stands for [`USUAL_PORT`], or any free port if that one is taken.
+/// The address on which the demo listens by default. Port 0 means [`USUAL_PORT`], or any free port if that one is
+/// taken.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const USUAL_PORT: u16 = 8765;
-/// How long to wait for the first sync. A run over a few hundred meters takes longer only if it hangs.
+/// How long the demo waits for its first sync to end. A run over a few hundred meters takes longer only if it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const STOPPED_EARLY: &str = "\nStopped before the two servers were up; nothing of them runs.\n";
@@ -133,7 +134,8 @@ fn say(text: &str) {
     drop(std::io::stdout().write_all(text.as_bytes()));
 }
 
-/// Fills the two databases if they are empty, syncs once, prints the welcome text, and serves.
+/// Fills the two databases if they are empty, syncs once, prints the welcome text, and serves HTTP until a stop is
+/// requested.
 async fn serve(
     mut config: Config,
     listener: TcpListener,
@@ -178,8 +180,8 @@ async fn first_sync(app: &App) -> Result<RunReport, Failure> {
     }
 }
 
-/// Loads the settings with the demo's defaults. The settings for databases, tenants and tables are replaced, because
-/// the demo must never write to a database of the user.
+/// Loads the settings, with the demo's values for those that are not given. Always replaces the settings for databases,
+/// tenants and tables, because the demo must never write to a database of the user.
 fn config(settings: &SettingFlags) -> Result<Config, Failure> {
     let settings = settings
         .clone()

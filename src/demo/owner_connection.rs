@@ -1,5 +1,5 @@
 //! Connects to a demo database with the right to write. The demo needs this to change rows of its remote, because the
-//! connections that `db` makes to a remote are always read-only.
+//! connections that the module `db` makes to a remote are always read-only.
 
 use tokio_postgres::{Client, NoTls, Transaction};
 use tokio_util::task::TaskTracker;

@@ -1,6 +1,6 @@
-//! Changes the demo's remote while a person watches: one change every twenty seconds, in a cycle of six after which
-//! the remote has as many meters as before. The number of the next change is kept in the database, so that a
-//! restarted demo continues the cycle.
+//! Changes rows of the demo's remote, so that a person can watch them being synced: one change every 20 s. Six kinds of
+//! change form a cycle that leaves the number of meters as it was. The remote database stores the number of the next
+//! change, so that a restarted demo continues the cycle.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use super::owner_connection::OwnerConnection;
 
 const INTERVAL: Duration = Duration::from_secs(20);
 
-/// A kind of change on the remote. Its statement takes the number of the cycle and returns the names of the meters it
-/// changed.
+/// A kind of change on the remote. The SQL statement of each kind takes the number of the cycle as its parameter and
+/// returns the names of the changed meters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
-    /// A meter gets another name, which arrives at the local database as an update.
+    /// Renames a meter. The next sync updates it.
     Rename,
-    /// A meter is inserted. A new id arrives as an insert; the id of a meter that was dismantled earlier arrives as a
-    /// reactivation.
+    /// Inserts a meter. The next sync inserts it, or reactivates it if a meter with its id was deleted earlier.
     Install,
-    /// A meter gets another port, which arrives as an update.
+    /// Changes a meter's port. The next sync updates it.
     MovePort,
-    /// The remote itself sets `active = false`, which arrives as an update.
+    /// Sets a meter's `active` to false. The next sync counts this as an update.
     SwitchOff,
-    /// The meter that was switched off in the previous cycle arrives as a reactivation.
+    /// Sets `active` to true again for the meter of the previous cycle's [`Change::SwitchOff`]. The next sync
+    /// reactivates it.
     SwitchOn,
-    /// A row deleted on the remote arrives as a deactivation.
+    /// Deletes a meter. The next sync deactivates its local row.
     Dismantle,
 }
 
@@ -70,8 +70,8 @@ update meter set updated_at = now(),
 where id = 1 + $1 * 7 % 150 and tenant_id = 7
 returning name";
 
-/// Inserts a meter. The ids of these meters repeat after forty, so that the data does not grow if the demo runs for a
-/// week.
+/// SQL: inserts a meter. Only forty ids are used for these meters, in turn, so that the data does not grow if the demo
+/// runs for a week.
 const INSTALL: &str = "\
 -- demo: install a meter
 insert into meter (id, tenant_id, name, type, serial_number, installation_date, ip, port, protocol,
@@ -100,8 +100,8 @@ update meter set active = true, status = 'online', updated_at = now()
 where id = 3 + ($1 + 149) * 13 % 150 and tenant_id = 7 and not active
 returning name";
 
-/// Deletes a meter. In the first three cycles, that is a meter of the sample; later, the meter that was installed three
-/// cycles before.
+/// SQL: deletes a meter. In the first three cycles, that is a meter of the sample data; later, the meter that was
+/// inserted three cycles before.
 const DISMANTLE: &str = "\
 -- demo: dismantle a meter
 delete from meter
@@ -112,7 +112,7 @@ const NEXT: &str = "\
 -- demo: take the number of the next change
 update demo_sample set step = step + 1 returning step - 1";
 
-/// Changes the remote every 20 s until a stop is requested.
+/// Makes one change on the remote every 20 s until `stop` is cancelled.
 pub(super) async fn keep_changing(remote_url: String, stop: CancellationToken) {
     loop {
         let pause = tokio::time::sleep(INTERVAL);
@@ -147,7 +147,7 @@ async fn change_once(remote_url: &str) -> Result<(Change, Vec<String>), tokio_po
     Ok((change, names?))
 }
 
-/// Returns the kind of change of a step, and the number of its cycle.
+/// Returns what kind of change the step with this number makes, and the number of its cycle. Steps are counted from 0.
 fn place(step: i64) -> (Change, i64) {
     let length = CYCLE.len() as i64;
     let index = usize::try_from(step.rem_euclid(length)).unwrap_or_default();

@@ -1,20 +1,21 @@
-//! The sample data: a remote with 420 meters of three organisations, and the local database of a site of one of these
-//! organisations. The meters in the local database are older than those on the remote, so the first sync changes some.
+//! The sample data of the demo: a remote database with 420 meters of three organisations, and the local database of a
+//! site of one of these organisations. Some local rows are out of date or missing, so that the first sync has changes
+//! to make.
 
 use anyhow::Context;
 
 use super::owner_connection::OwnerConnection;
 
-/// The version of the sample. It is raised with every change of the sample's tables, so that data of an older demo is
-/// detected.
+/// The version of the sample data. It must be increased with every change of the sample tables, so that data of an
+/// older demo is detected.
 const VERSION: i32 = 1;
 
 const METERS: &str = include_str!("sql/sample_meters.sql");
 const REMOTE: &str = include_str!("sql/remote.sql");
 const LOCAL: &str = include_str!("sql/local.sql");
 
-/// Creates the table that records which version of the sample a database holds, and how many changes the demo has made
-/// since.
+/// SQL: creates the table that records which version of the sample data a database holds, and how many changes the demo
+/// has made since.
 const MARK: &str = "\
 -- demo: mark the database as filled
 create table demo_sample (version integer not null, step bigint not null default 0)";
@@ -31,8 +32,8 @@ const REMEMBER: &str = "\
 -- demo: remember the sample's version
 insert into demo_sample (version) values ($1)";
 
-/// Fills each database that does not hold the sample yet. A database that holds this version of the sample is not
-/// changed. Error: a database holds another version of it.
+/// Fills each of the two databases that does not hold the sample data yet. Leaves a database that holds this version of
+/// the data as it is. Returns an error if a database holds another version.
 pub async fn fill(remote_url: &str, local_url: &str) -> anyhow::Result<()> {
     let (remote, local) = tokio::join!(fill_one(remote_url, REMOTE), fill_one(local_url, LOCAL));
     remote.context("fill the demo's remote database")?;

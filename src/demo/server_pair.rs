@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::embedded::{Binaries, DataDirectory, EmbeddedError, Server, ServerOptions};
 
-/// The name of the database that holds the sample, on each server.
+/// The name of the database that holds the sample data, on each of the two servers.
 const DATABASE: &str = "postgres";
 
 /// A remote and a local Postgres server on this machine.
@@ -25,8 +25,8 @@ pub(super) struct PairDirectories {
 }
 
 impl PairDirectories {
-    /// Returns directories whose data is kept for the next start: below `directory`, or if that is `None`, where this
-    /// user's programs keep their data.
+    /// Returns directories whose data is kept for the next start. They are inside `directory`; if that is `None`,
+    /// inside the user's data directory, such as `~/.local/share/meter-sync`.
     pub(super) fn kept(directory: Option<&Path>) -> Result<Self, EmbeddedError> {
         let data = |name: &str| match directory {
             Some(directory) => Ok(DataDirectory::Persistent(directory.join(name))),
@@ -50,7 +50,7 @@ impl Pair {
         Self::start(&binaries, directories, false).await
     }
 
-    /// Starts both servers at the same time; `fresh` removes their old data first.
+    /// Starts both servers at the same time. If `fresh` is true, first removes their old data.
     pub(super) async fn start(
         binaries: &Binaries,
         directories: PairDirectories,
@@ -80,12 +80,12 @@ impl Pair {
         })
     }
 
-    /// The URL of the database that stands for the central one. Its role may write.
+    /// The URL of the demo's remote (central) database. The role in the URL may write.
     pub fn remote_url(&self) -> &str {
         &self.remote_url
     }
 
-    /// The URL of the database that stands for the site's own.
+    /// The URL of the demo's local database, which belongs to a site.
     pub fn local_url(&self) -> &str {
         &self.local_url
     }

@@ -1,4 +1,5 @@
-//! The text that is printed when the demo is running. The address to open comes last, so that it stays visible.
+//! The text that the demo prints once it is running. The web address to open comes at the end, so that it stays
+//! visible.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -74,8 +75,8 @@ pub(super) fn farewell(directory: &Path) -> String {
     )
 }
 
-/// Returns the address at which clients on this machine reach the server. If the server listens on all addresses, that
-/// is the loopback address.
+/// Returns the address at which clients on this machine reach the server: `listen` itself, or the loopback address if
+/// the server listens on all addresses.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let loopback = match listen.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -7,8 +7,8 @@ use std::process::Command;
 use super::server_account::{Account, run};
 use super::{EmbeddedError, blocking, download_directories};
 
-/// Where systems keep several major versions side by side: pairs of `parent` and `prefix` for
-/// `parent/{prefix}{major}/bin`.
+/// Where operating systems install several major versions of Postgres side by side, as pairs of `parent` and `prefix`.
+/// The binaries of a version are in `{parent}/{prefix}{major}/bin`.
 const VERSIONED: [(&str, &str); 6] = [
     ("/usr/lib/postgresql", ""),
     ("/usr", "pgsql-"),
@@ -18,20 +18,21 @@ const VERSIONED: [(&str, &str); 6] = [
     ("/home/linuxbrew/.linuxbrew/opt", "postgresql@"),
 ];
 
-/// A directory with `initdb` and `postgres` that the servers' account can run.
+/// A directory with the programs `initdb` and `postgres`, which the account under which servers run can execute.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     directory: PathBuf,
-    /// As `postgres --version` gives it, such as `15.14`.
+    /// The version in the output of `postgres --version`, such as `15.14`.
     version: String,
     major: u32,
 }
 
 impl Binaries {
-    /// Finds installed binaries; `None` if there are none. Looks on the `PATH`, in `pg_config --bindir`, in the usual
-    /// directories of systems (newest version first), and in our own earlier download.
+    /// Finds installed binaries; `None` if there are none. Looks in this order: on the `PATH`, in `pg_config --bindir`,
+    /// in the usual directories of operating systems (newest version first), in the directory of our own earlier
+    /// download.
     ///
-    /// If `explicit` names a directory, looks only there. Error: that directory has no binaries that can run.
+    /// If `explicit` names a directory, looks only there, and returns an error if it has no binaries that can run.
     pub async fn find(explicit: Option<&Path>) -> Result<Option<Self>, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
         blocking(move || look(&Account::current()?, explicit)).await
@@ -52,7 +53,8 @@ impl Binaries {
         self.directory.join(name)
     }
 
-    /// Returns the first binaries found, in the order that [`Binaries::find`] describes.
+    /// Finds installed binaries that the account can run, in the order that [`Binaries::find`] describes; `None` if
+    /// there are none.
     pub(super) fn installed(account: &Account) -> Option<Self> {
         let places = on_path().into_iter().chain(pg_config()).chain(versioned());
         let downloads = download_directories::wheel_places(account);
@@ -93,8 +95,8 @@ pub(super) fn look(
     Ok(Binaries::installed(account))
 }
 
-/// Returns the directories of the `postgres` programs on the `PATH`. Links are resolved, because only the directory
-/// of the real file is sure to have `initdb`.
+/// Returns the directories of the `postgres` programs on the `PATH`. Follows symbolic links, because only the directory
+/// of the real file is sure to have `initdb`, too.
 fn on_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

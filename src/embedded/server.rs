@@ -16,21 +16,21 @@ use super::server_account::{Account, last_lines};
 use super::server_directory::{self, DataDirectory};
 use super::{Binaries, EmbeddedError, OfFile, blocking};
 
-/// The pause between two checks of a server that is starting or stopping.
+/// How long to wait between two checks whether a server has started or stopped.
 const POLL: Duration = Duration::from_millis(5);
-/// How long a server may take to become ready. Recovery of demo data takes seconds at most.
+/// How long a server may take to become ready. Even with crash recovery, the demo's server takes only seconds.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long an immediate shutdown may take. After 5 s, Postgres itself kills the processes that are left.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// How many random ports to try. A port that was just free may be taken by another process at that moment.
+/// How many random ports to try. Another process may take a port after it was found free.
 const PORT_TRIES: usize = 20;
-/// The first of `PORTS` ports to choose from. All of them are below the ports that systems give to outgoing
-/// connections. Otherwise, the connection of a client that keeps trying to reach a stopped server could get the
+/// The lowest of the `PORTS` ports that a server can get. All of them are below the ports that operating systems choose
+/// for outgoing connections. Otherwise, a client that keeps trying to reach a stopped server could itself be given the
 /// server's port.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
 
-/// Settings of every server.
+/// Postgres settings of every server.
 const SETTINGS: [&str; 7] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
@@ -40,38 +40,41 @@ const SETTINGS: [&str; 7] = [
     "jit=off",
     "logging_collector=off",
 ];
-/// Further settings of temporary servers, whose data need not survive a crash of the machine. `synchronous_commit`
-/// stays on: what was committed must survive a crash of the server, which the fault tests cause.
+/// More Postgres settings, which make temporary servers faster. Their data need not survive a crash of the machine.
+/// `synchronous_commit` stays on, because committed data must survive a crash of the server, which tests cause on
+/// purpose.
 const HASTY: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_wal_size=256MB"];
 
-/// The options of a server to start.
+/// How to start a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The server's name in the process list and in errors, such as `remote`.
     pub name: &'static str,
     /// Where the server keeps its data.
     pub data: DataDirectory,
-    /// Further Postgres settings as `name=value`. They override ours.
+    /// Further Postgres settings as `name=value`. They override the settings of this module.
     pub settings: Vec<String>,
 }
 
-/// A running server. Dropping this value makes the server stop soon; [`Server::stop`] also waits until it has stopped.
-/// The server does not depend on an async runtime, so tests that each have their own runtime can share one server.
+/// A running server. Dropping this value stops the server in the background; [`Server::stop`] also waits until it has
+/// stopped. The server does not depend on an async runtime, so tests that each have their own runtime can share one
+/// server.
 #[derive(Debug)]
 pub struct Server {
     name: &'static str,
     home: PathBuf,
     port: u16,
     supervisor: Child,
-    /// The pipe to the supervisor, which stops the server when this end closes.
+    /// The pipe to the supervisor, the shell that runs the server. When this end closes, the supervisor stops the
+    /// server.
     pipe: ChildStdin,
 }
 
 impl Server {
     /// Starts a server and waits until it accepts connections.
     ///
-    /// Returns an error if the data is in use or of another major version, or if the server does not become ready
-    /// within 30 s; the error then holds the end of the server's log.
+    /// Returns an error if another server uses the data, if the data is of another major version of Postgres, or if the
+    /// server does not become ready within 30 s. The error of a server that was started holds the end of its log.
     pub async fn start(binaries: &Binaries, options: ServerOptions) -> Result<Self, EmbeddedError> {
         let theirs = (binaries.clone(), options.data.clone());
         let (account, home, log) = blocking(move || {
@@ -110,7 +113,8 @@ impl Server {
         self.port
     }
 
-    /// The server's directory: `data` is Postgres's own, `log` is the server's log.
+    /// The server's directory. It contains the directory `data`, Postgres's data directory, and the file `log`, the
+    /// server's log.
     pub fn directory(&self) -> &Path {
         &self.home
     }
@@ -136,8 +140,7 @@ impl Server {
         blocking(move || supervisor.wait().map(drop).of_file(home)).await
     }
 
-    /// Stops the server as a crash would, without a checkpoint, and keeps its files for
-    /// [`Server::restart`].
+    /// Stops the server without a checkpoint, as in a crash, and keeps its files for [`Server::restart`].
     pub async fn stop_immediately(&mut self) -> Result<(), EmbeddedError> {
         let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         // A suspended server must be continued to receive the first signal.
@@ -157,7 +160,7 @@ impl Server {
         }
     }
 
-    /// Starts a stopped server again on the same port. A running server is first stopped as by
+    /// Starts the server again on the same port. If it is still running, first stops it with
     /// [`Server::stop_immediately`].
     pub async fn restart(&mut self) -> Result<(), EmbeddedError> {
         if !self.has_exited() {
@@ -209,7 +212,8 @@ impl Server {
         })
     }
 
-    /// Tells the supervisor to run the server, and waits until it accepts connections.
+    /// Makes the supervisor (the shell that runs the server) start the server on `self.port`, and waits until the
+    /// server accepts connections. Error if the server exits, or is not ready after 30 s.
     async fn launch(&mut self) -> Result<(), EmbeddedError> {
         for stale in ["pid", "exited"] {
             server_directory::remove(&self.home, stale)?;
@@ -227,8 +231,8 @@ impl Server {
         }
     }
 
-    /// Returns whether `postmaster.pid` says that the server accepts connections. Its first line is the process id,
-    /// which differs if a crash left an old file behind. Its eighth line is the state.
+    /// Whether the server accepts connections, by its file `postmaster.pid`. The first line of that file is the process
+    /// id, which differs if a crash left an old file behind. The eighth line is the state of the server.
     fn is_ready(&self) -> bool {
         let pid = server_directory::read(&self.home, "pid");
         let status = server_directory::read(&self.home, "data/postmaster.pid");

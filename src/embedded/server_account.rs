@@ -1,5 +1,5 @@
-//! The account that servers run under. This module runs commands as that account, and creates directories that only
-//! that account may enter.
+//! The operating system account that servers run under. This module runs commands as that account, and creates
+//! directories that only that account may enter.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -12,20 +12,21 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use super::{EmbeddedError, OfFile};
 
-/// How many bytes must be free in shared memory (`/dev/shm`) so that temporary servers keep their data there.
+/// How many bytes must be free in shared memory (`/dev/shm`) for temporary servers to keep their data there.
 const SHARED_MEMORY_FREE: u64 = 1 << 30;
 
-/// An account that can run Postgres, so never root.
+/// The operating system account that Postgres runs under. It is never root, because Postgres refuses to run as root.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     uid: u32,
     gid: u32,
-    /// Whether this process is root, so that commands must change to the account.
+    /// Whether commands must switch to this account, because this process is root.
     switch: bool,
 }
 
 impl Account {
-    /// Returns the account of this process. For root, returns `postgres`, or else `nobody`.
+    /// Returns the account of this process or, if that is root, the account `postgres`, or else `nobody`. Error if
+    /// there is no such account, or if it is not in `/etc/passwd`.
     pub(super) fn current() -> Result<Self, EmbeddedError> {
         let uid = rustix::process::geteuid().as_raw();
         if uid != 0 {
@@ -68,8 +69,8 @@ impl Account {
         command
     }
 
-    /// Returns the private directory in which temporary servers keep their data: in shared memory if there is room, or
-    /// else in the temporary directory.
+    /// Returns the private directory in which temporary servers keep their data, and creates it if it does not exist:
+    /// in shared memory if enough is free, otherwise in the temporary directory.
     pub(super) fn scratch(&self) -> Result<PathBuf, EmbeddedError> {
         let memory = Path::new("/dev/shm");
         let roomy = rustix::fs::statvfs(memory)
@@ -82,13 +83,14 @@ impl Account {
         self.private_in(&parent)
     }
 
-    /// Returns this account's private directory inside a directory that all accounts share.
+    /// Returns this account's private directory inside `parent`, which other accounts use, too. Creates it if it does
+    /// not exist.
     pub(super) fn private_in(&self, parent: &Path) -> Result<PathBuf, EmbeddedError> {
         self.private_directory(parent.join(format!("meter-sync-{}", self.uid)))
     }
 
-    /// Creates a directory that only this account may enter. If the path exists, checks that it is such a directory,
-    /// because in a shared `/tmp` another user may have created a directory or a link with this name.
+    /// Creates a directory that only this account may enter. If the path exists, returns an error unless it is such a
+    /// directory: in a shared `/tmp`, another user may have created a directory or a link with this name.
     pub(super) fn private_directory(&self, path: PathBuf) -> Result<PathBuf, EmbeddedError> {
         let check = || {
             match DirBuilder::new().mode(0o700).create(&path) {
@@ -111,11 +113,11 @@ impl Account {
         Ok(path)
     }
 
-    /// Opens a file of this account for appending and locks it. If another process holds the lock, waits for it, or
+    /// Opens a file of this account for appending, and locks it. If another process holds the lock, waits for it, or
     /// returns `None` if `wait` is false.
     ///
-    /// The lock lasts until this process and all child processes that inherited the open file have closed it. A server
-    /// whose output goes to the file therefore holds the lock while it runs.
+    /// The lock lasts until this process and all child processes that inherited the open file have closed it. So a
+    /// server that writes its output to the file holds the lock while it runs.
     pub(super) fn lock(&self, path: &Path, wait: bool) -> Result<Option<File>, EmbeddedError> {
         let operation = if wait {
             FlockOperation::LockExclusive
@@ -145,7 +147,8 @@ impl Account {
     }
 }
 
-/// Runs a command to its end and returns its standard output.
+/// Runs a command to its end and returns its standard output. Error if the command cannot be run, or exits with a code
+/// other than 0.
 pub(super) fn run(command: &mut Command) -> Result<String, EmbeddedError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |output| EmbeddedError::Command {

@@ -1,10 +1,11 @@
-//! Prepares and removes the directory of a server. It holds:
+//! Prepares and removes the directory of a server. The directory contains:
 //!
-//! - `made-by-meter-sync`: marks the directory as ours. Without this file, nothing in the directory is changed.
+//! - `made-by-meter-sync`: an empty file that marks the directory as created by this program. Without it, nothing in
+//!   the directory is changed.
 //! - `data`: Postgres's own data directory.
 //! - `log`: the server's log. It is locked while any process of the server runs.
-//! - `port`, `pid` and `exited`: written by the supervisor.
-//! - `password`: only if the server asks for one.
+//! - `port`, `pid` and `exited`: written by the supervisor, the shell that runs the server.
+//! - `password`: the server's password, if it requires one.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,27 +18,28 @@ use uuid::Uuid;
 use super::server_account::{Account, run};
 use super::{Binaries, EmbeddedError, OfFile, blocking};
 
-/// How many times to try to lock the log, with a pause of [`RELEASE_POLL`] in between: 5 s in all. If a process is
-/// killed, its server stops in much less time, so the next start can wait for that.
+/// How many times to try to lock the log, with a pause of [`RELEASE_POLL`] in between: 5 s in all. The server of a
+/// killed process stops and releases the log within that time.
 const RELEASE_TRIES: u32 = 50;
 const RELEASE_POLL: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// The name of the file with the server's password. It exists only if the server asks for a password.
+/// The name of the file with the server's password. It exists only if the server requires a password.
 pub(super) const PASSWORD: &str = "password";
 
 /// Where a server keeps its data, and whether the data outlives the server.
 #[derive(Clone, Debug)]
 pub enum DataDirectory {
-    /// A new directory, in memory if there is room. The data is removed when the server stops, and does not survive a
-    /// power cut. Every program that can reach the loopback port can read and write it without a password.
+    /// A new directory, in shared memory if there is room. It is removed when the server stops, and does not survive a
+    /// power cut. Every program that can connect to the loopback port can read and write the data without a password.
     Temporary,
     /// This directory, which is created if it does not exist and kept for the next start. Connections need a password.
     Persistent(PathBuf),
 }
 
 impl DataDirectory {
-    /// Returns a persistent directory `meter-sync/{name}` where this user's programs keep their data. For root that is
-    /// `/var/lib`, because the account under which the servers then run cannot enter root's home.
+    /// Returns the persistent directory `meter-sync/{name}` inside the user's data directory, such as `~/.local/share`.
+    /// For root, it is inside `/var/lib`, because the account under which the servers then run cannot enter root's
+    /// home.
     pub fn kept(name: &str) -> Result<Self, EmbeddedError> {
         let parent = if rustix::process::geteuid().is_root() {
             PathBuf::from("/var/lib")
@@ -51,7 +53,7 @@ impl DataDirectory {
         Ok(Self::Persistent(parent.join("meter-sync").join(name)))
     }
 
-    /// Returns an error if the directory is not empty and this program did not create it.
+    /// Returns an error if this is a persistent directory that is not empty and that this program did not create.
     pub fn refuse_foreign(&self) -> Result<(), EmbeddedError> {
         match self {
             Self::Temporary => Ok(()),
@@ -59,8 +61,8 @@ impl DataDirectory {
         }
     }
 
-    /// Removes a persistent directory, for a fresh start. Error: a server runs on it, or this program did not create
-    /// it.
+    /// Removes a persistent directory, for a fresh start. Returns an error if a server uses it, or if this program did
+    /// not create it. Does nothing for a temporary one.
     pub async fn erase(&self) -> Result<(), EmbeddedError> {
         match self.clone() {
             Self::Temporary => Ok(()),
@@ -69,8 +71,8 @@ impl DataDirectory {
     }
 }
 
-/// Prepares a server's directory: creates the data if there is none. Returns the path of the directory, and its log
-/// file, which is locked.
+/// Prepares the directory of a server, and creates a database cluster in it if there is none. Returns the path of the
+/// directory, and the server's log file, which is locked.
 pub(super) fn prepare(
     account: &Account,
     binaries: &Binaries,
@@ -82,10 +84,10 @@ pub(super) fn prepare(
     }
 }
 
-/// The name of the file that marks a directory as created by this program, which may then remove the directory.
+/// The name of the file that marks a directory as created by this program. Only such a directory may be removed.
 const MARKER: &str = "made-by-meter-sync";
 
-/// Returns an error if the directory is not empty and this program did not create it.
+/// Returns an error if the directory `home` is not empty and this program did not create it.
 pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
     if home.join(MARKER).exists() {
         return Ok(());
@@ -103,7 +105,8 @@ pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
     })
 }
 
-/// Creates a server's directory, or reuses one that this program created before.
+/// Creates and marks a server's directory, or reuses one that this program created before. Error if something else is
+/// there.
 fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
     refuse_foreign(&home)?;
     let home = account.private_directory(home)?;
@@ -112,7 +115,8 @@ fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
     Ok(home)
 }
 
-/// Removes a server's directory. Error: a server runs in it, or this program did not create it.
+/// Removes a server's directory, if it exists. Returns an error if a server uses it, or if this program did not create
+/// it.
 pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
     refuse_foreign(home)?;
     if !home.exists() {
@@ -122,7 +126,7 @@ pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
     fs::remove_dir_all(home).of_file(home)
 }
 
-/// Returns the text of a small file; empty if the file cannot be read.
+/// Returns the text of a small file, without blanks at its ends; empty if the file cannot be read.
 pub(super) fn read(directory: &Path, name: &str) -> String {
     let bytes = fs::read(directory.join(name)).unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim().to_owned()
@@ -198,8 +202,8 @@ fn persistent(
     Ok((home, log))
 }
 
-/// Locks the log and empties it. Waits up to 5 s, because the server of a process that was just killed still holds the
-/// lock while it stops.
+/// Locks the server's log and empties it. Waits up to 5 s for the lock, because a server whose process was just killed
+/// holds it until it has stopped. Error if the lock is still held.
 fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
     for _ in 0..RELEASE_TRIES {
         if let Some(log) = account.lock(&home.join("log"), false)? {
@@ -213,9 +217,9 @@ fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
     })
 }
 
-/// Removes the directories of temporary servers that have no process left and that their supervisor did not remove. The
-/// caller must hold the lock of `scratch`. A new directory gets its locked log under that lock, too, so it is never
-/// removed.
+/// Removes what killed temporary servers left: directories in `scratch` whose log no process has locked. The caller
+/// must hold the lock of `scratch`. A new server creates its directory and locks its log while it holds that lock, so
+/// its directory is never removed.
 fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
     let entries = fs::read_dir(scratch).of_file(scratch)?;
     for entry in entries.flatten() {
@@ -235,8 +239,8 @@ fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
     Ok(())
 }
 
-/// Returns the path of an empty database cluster that new temporary servers copy. It is created once for each version
-/// and account: `initdb` takes a second, and a copy a tenth of that.
+/// Returns the path of an empty database cluster, which each new temporary server copies. Creates it once for each
+/// Postgres version and account: `initdb` takes a second, a copy a tenth of that.
 fn template(
     account: &Account,
     binaries: &Binaries,
@@ -264,8 +268,8 @@ fn initdb(account: &Account, binaries: &Binaries) -> Command {
     command
 }
 
-/// Creates a database cluster under another name and then renames it, so that a crash in the middle leaves nothing that
-/// looks like a complete cluster.
+/// Creates a database cluster under a temporary name and then renames it to `path`, so that a crash in the middle
+/// leaves nothing that looks like a complete cluster.
 fn initialise(account: &Account, mut initdb: Command, path: &Path) -> Result<(), EmbeddedError> {
     let half_way = path.with_file_name("half-way");
     run(account.command("rm").arg("-rf").arg(&half_way))?;

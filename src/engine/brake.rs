@@ -1,7 +1,7 @@
-//! The brake: holds back a plan whose deactivations may be caused by a mistake on the remote.
+//! The brake: refuses a plan that would deactivate so many meters that a mistake on the remote is likely.
 //!
-//! A meter becomes inactive because it is missing on the remote, or because the remote switched it off. The limits
-//! apply to the sum of both kinds.
+//! A plan deactivates a meter if it is missing on the remote, or if the active column of its remote row is not true.
+//! Both kinds count together towards the limits in the settings.
 
 use crate::db::{DbError, quote};
 use crate::model::{DeactivationApproval, HeldDeactivations};
@@ -12,13 +12,14 @@ use super::read::StagedRows;
 use super::{RunContext, SyncError};
 use crate::store::held_sets::ApprovalCover;
 
-/// Refuses a plan in these cases, unless a person approved all meters that would become inactive:
+/// Returns an error that refuses the plan in these cases, unless a person has approved all deactivations in it:
 ///
-/// - The remote has no row whose key a local row can have, and some local meters are active.
-/// - More meters would become inactive than the settings allow, both by number and by percentage of the active meters.
+/// - The remote has no row with a usable key (a key that a local row can have), but some local meters are active.
+/// - The number of deactivations exceeds one limit in the settings, and their percentage of the active meters exceeds
+///   another one.
 ///
-/// Other changes of the plan do not count. If the plan is refused, the meters that would become inactive are stored
-/// under the run, so that a person can approve them. No meter has been changed at this point.
+/// Other changes of the plan do not count. If the plan is refused, the meters that it would deactivate are stored under
+/// the run, so that a person can approve them. No meter has been changed yet.
 pub(super) async fn check(
     run: &RunContext<'_>,
     plan: &Plan,
@@ -82,7 +83,8 @@ pub(super) async fn check(
     })
 }
 
-/// Stores the meters that would become inactive, so that a person can approve them. Returns a description of them.
+/// Stores the meters that the plan would deactivate, so that a person can approve them. Returns a summary: their
+/// number, the number of active meters, and some examples.
 async fn hold(
     run: &RunContext<'_>,
     plan: &Plan,
@@ -101,7 +103,7 @@ async fn hold(
     }))
 }
 
-/// Counts the active meters, but stops at `most`.
+/// Counts the tenant's active local meters. Stops counting at `most`, which is then the result.
 async fn count_active(run: &RunContext<'_>, most: i64) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the active meters

@@ -1,10 +1,10 @@
-//! The context that every step of a sync works with.
+//! Defines [`RunContext`], the data that the steps of a sync share.
 
 use crate::db::{Local, Tx};
 
 use super::{Job, Observer, Relations, Scope};
 
-/// The local transaction of a sync, the tables and rows that are synced, and the channel for progress.
+/// The data that the steps of a sync share: the local transaction, what to sync, and the channel for progress.
 ///
 /// The remote transaction is not part of the context, because it ends before the plan is made. Steps that read from the
 /// remote take it as an argument of their own.
@@ -12,9 +12,9 @@ use super::{Job, Observer, Relations, Scope};
 pub(in crate::engine) struct RunContext<'a> {
     /// The local transaction.
     pub(in crate::engine) local: &'a Tx<'a, Local>,
-    /// The two tables.
+    /// The remote and the local table, their synced columns and the key.
     pub(in crate::engine) relations: &'a Relations,
-    /// The tenant's rows in the two tables.
+    /// The conditions that select the tenant's rows in both tables.
     pub(in crate::engine) scope: &'a Scope,
     /// The settings and limits of the run.
     pub(in crate::engine) job: &'a Job<'a>,
@@ -23,7 +23,8 @@ pub(in crate::engine) struct RunContext<'a> {
 }
 
 impl<'a> RunContext<'a> {
-    /// Returns a copy of this context with other relations, for instance because more is known about the tables now.
+    /// Returns a copy of this context with these `relations` instead. Used after facts about the tables were looked up
+    /// again.
     pub(in crate::engine) fn with_relations(&self, relations: &'a Relations) -> Self {
         Self { relations, ..*self }
     }

@@ -4,26 +4,27 @@ use crate::db::{DbError, SideName, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{HeldDeactivations, RunId, TenantId};
 
-/// Why a sync did not happen. No local meter was changed.
+/// Why a sync failed or was refused. In every case no local meter was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
-    /// A database failed.
+    /// A statement failed on one of the databases, or there was no connection to it.
     #[error(transparent)]
     Database(#[from] DbError),
-    /// The remote table or query lacks something that the sync needs.
+    /// The remote table or query is missing or cannot be synced. Holds the message without its first words, "The
+    /// remote".
     #[error("The remote {0}.")]
     RemoteSchema(String),
-    /// The local table lacks something that the sync needs.
+    /// The local table is missing or cannot be synced. Holds the message without its first words, "The local".
     #[error("The local {0}.")]
     LocalSchema(String),
     /// The table is in a schema that the role may not use.
     #[error("The {side} role has no usage on schema {schema}, in which table {name} is.")]
     SchemaUsage {
-        /// The database of the role.
+        /// The side whose role may not use the schema.
         side: SideName,
         /// The table, as the settings name it.
         name: String,
-        /// The schema.
+        /// The name of the schema.
         schema: String,
     },
     /// Synced columns have changed on the remote, and the settings make that an error.
@@ -35,7 +36,7 @@ pub enum SyncError {
         "The local role has session_replication_role = replica and may not set it to origin, so neither foreign keys nor triggers would work."
     )]
     TriggersDisabled,
-    /// Remote and local are the same table.
+    /// The settings name the same table as the remote and as the local one. Holds its name.
     #[error("The remote and the local settings lead to one and the same table {0}.")]
     SameTable(String),
     /// The tenant id is not a valid value of the remote tenant column's type.
@@ -43,7 +44,7 @@ pub enum SyncError {
     TenantRefused {
         /// The tenant id, as the settings give it.
         tenant: TenantId,
-        /// The type of the remote column.
+        /// The type of the remote tenant column.
         wanted: String,
     },
     /// The local table has no tenant column and was last synced for another tenant.
@@ -51,19 +52,22 @@ pub enum SyncError {
         "The local table {table} holds the meters of tenant {found}; this run is for {wanted}."
     )]
     TenantMismatch {
-        /// The local table.
+        /// The name of the local table.
         table: String,
         /// The tenant that the table was last synced for.
         found: String,
         /// The tenant of this run.
         wanted: TenantId,
     },
-    /// The local table is being synced for another tenant right now.
+    /// The local table has no tenant column, and another run is syncing it for another tenant right now. Holds its
+    /// name.
     #[error("The local table {0} is being synced for another tenant right now.")]
     TableBusy(String),
-    /// A remote table was truncated or rewritten after the snapshot was taken, so the snapshot does not show its rows.
-    /// Also returned before anything is read if the source may read foreign tables and the run has not waited for them:
-    /// the caller then starts over and waits.
+    /// A remote table was truncated or rewritten after the snapshot was taken, so it looks empty in the snapshot. Holds
+    /// the table's name.
+    ///
+    /// Also returned, before anything is read, if the source may read foreign tables and the run has not yet waited for
+    /// sessions that rewrite them. The caller then waits and starts over.
     #[error(
         "The remote table {0} was rewritten while its rows were being read; no meter was changed."
     )]
@@ -71,9 +75,9 @@ pub enum SyncError {
     /// The remote has several rows with the same key.
     #[error("The remote gives more than one row of tenant {tenant} for the key {keys}.")]
     DuplicateSourceKey {
-        /// The tenant.
+        /// The tenant of this run.
         tenant: TenantId,
-        /// The first such keys, as JSON.
+        /// At most three of these keys, as JSON.
         keys: String,
     },
     /// The local table, together with the tables that inherit from it, has several rows with the same key.
@@ -81,9 +85,9 @@ pub enum SyncError {
         "The local table {table}, with the tables that inherit from it, holds more than one row for the key {keys}."
     )]
     DuplicateLocalKey {
-        /// The local table.
+        /// The name of the local table.
         table: String,
-        /// The first such keys, as JSON.
+        /// At most three of these keys, as JSON.
         keys: String,
     },
     /// More rows were rejected than one run may reject.
@@ -91,49 +95,50 @@ pub enum SyncError {
         "The local table does not take the changes of more than {limit} meters of tenant {tenant}; the last reason: {reason}"
     )]
     TooManyRejected {
-        /// The tenant.
+        /// The tenant of this run.
         tenant: TenantId,
         /// How many rows may be rejected.
         limit: usize,
         /// Why the last row was rejected.
         reason: String,
     },
-    /// Other sessions changed rows of the plan while it was made. This happened in each of the attempts to make it.
+    /// Other sessions changed local rows while the plan was made, in every attempt to make it. Holds the tenant of the
+    /// run.
     #[error("Others kept changing the local meters of tenant {0} while they were being compared.")]
     PlanKeptChanging(TenantId),
-    /// The brake: the remote has no usable row of the tenant, but local meters are active. A row is usable if its key
-    /// can be stored in the local table.
+    /// The brake refused the plan: the remote has no usable row of the tenant, but local meters are active. A row is
+    /// usable if a local row can have its key.
     #[error(
         "The remote has no usable meters of tenant {tenant}, but {} are active here; none was deactivated.",
         held.active
     )]
     SourceEmpty {
-        /// The tenant.
+        /// The tenant of this run.
         tenant: TenantId,
-        /// The deactivations that were held back.
+        /// The deactivations that the brake refused.
         held: Box<HeldDeactivations>,
-        /// Whether row security may hide the remote rows from our role.
+        /// Whether row security may hide remote rows from the role that reads them.
         may_be_hidden: bool,
     },
-    /// The brake: too many meters would become inactive.
+    /// The brake refused the plan: it would deactivate too many meters.
     #[error("{}", would_deactivate(.tenant, .held))]
     MassDeactivation {
-        /// The tenant.
+        /// The tenant of this run.
         tenant: TenantId,
-        /// The deactivations that were held back.
+        /// The deactivations that the brake refused.
         held: Box<HeldDeactivations>,
     },
-    /// The brake: the person's approval does not cover all meters that would become inactive.
+    /// The brake refused the plan: a person approved deactivations, but not all that the plan contains.
     #[error("{} {}", would_deactivate(.tenant, .held), not_covered(*.run, *.others))]
     ApprovalOutdated {
-        /// The tenant.
+        /// The tenant of this run.
         tenant: TenantId,
-        /// The run whose held-back deactivations were approved.
+        /// The earlier run whose refused deactivations the person approved.
         run: RunId,
-        /// How many of the meters that would become inactive are not among those that were approved. `None` if the
-        /// approval is not valid, for instance because a sync has succeeded after `run`.
+        /// How many of the planned deactivations were not approved. `None` if the approval is not valid, for instance
+        /// because a sync has succeeded after `run`.
         others: Option<i64>,
-        /// The deactivations that were held back.
+        /// The deactivations that the brake refused.
         held: Box<HeldDeactivations>,
     },
 }
@@ -182,7 +187,7 @@ impl SyncError {
         error.side() == SideName::Remote && error.is_of_a_long_row()
     }
 
-    /// The deactivations that the brake held back; `None` for any other error.
+    /// Returns the deactivations that the brake refused; `None` for any other error.
     pub fn held_back(&self) -> Option<&HeldDeactivations> {
         match self {
             Self::SourceEmpty { held, .. }
@@ -206,7 +211,7 @@ impl SyncError {
         }
     }
 
-    /// The error as users see it: code, message and remedy.
+    /// Describes the error as users see it: code, message and remedy.
     pub fn failure(&self) -> Failure {
         let code = match self {
             Self::Database(error) => return error.failure(),
@@ -235,7 +240,7 @@ impl SyncError {
         }
     }
 
-    /// A remedy that is more specific than the default remedy of the code. `None` if the default fits.
+    /// Returns a remedy that is more specific than the default remedy of the error code. `None` if the default fits.
     fn remedy(&self, failure: &Failure) -> Option<String> {
         match self {
             Self::SameTable(_) => Some(
@@ -275,7 +280,7 @@ impl SyncError {
     }
 }
 
-/// The remedy that lets a role use a schema.
+/// Returns the remedy for a role that may not use a schema.
 pub(crate) fn usage(side: SideName, schema: &str) -> String {
     let (schema, url) = (quote::where_needed(schema), side.url_variable());
     format!(

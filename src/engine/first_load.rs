@@ -1,7 +1,7 @@
-//! The first load: relays the remote rows straight into the local table if the tenant has no local meters yet.
+//! The first load: copies the remote rows straight into the local table if the tenant has no local meters yet.
 //!
-//! The result is the same as with staging and planning, at half the cost. Rows that the table does not take by COPY are
-//! staged and planned. They need not be at fault: for example, a row may refer to a later row.
+//! The result is the same as with a staging table and a plan, at half the cost. Rows that the local table does not take
+//! by COPY are staged and planned afterwards. Some of them are valid: for example, a row may refer to a later row.
 
 use tokio_postgres::Row;
 
@@ -18,8 +18,8 @@ use super::{
     RowSelection, RunContext, SyncError, SyncResult, apply, enter, plan, read, record_changes,
 };
 
-/// Loads the meters by COPY. Returns `None`, with nothing changed, if that is not possible: the tenant already has
-/// local meters, or the local table is not suited.
+/// Loads the tenant's meters by COPY. Returns `None`, with nothing changed, if the tenant already has local meters, or
+/// if the local table is not suited, for instance because it has triggers.
 pub(super) async fn load(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -31,7 +31,7 @@ pub(super) async fn load(
     Ok(loaded.await?.ok())
 }
 
-/// Says that the load must be undone: the local table may change rows that are copied, or another session has
+/// The reason why a load is undone: the local table may store other values than those copied, or another session has
 /// inserted meters meanwhile.
 struct NotLoaded;
 
@@ -85,8 +85,8 @@ async fn relay_all(
     Ok(Ok(synced))
 }
 
-/// Plans and inserts the rows that the COPY did not take, except those at fault. `loaded` is the number of rows that
-/// the COPY did take.
+/// Plans and inserts the rows that the COPY did not take, and rejects those that cannot be stored. `loaded` is the
+/// number of rows that the COPY took. Returns the inner error if another session has inserted meters meanwhile.
 async fn bring_in(
     run: &RunContext<'_>,
     left: UncopiedRows,
@@ -110,8 +110,8 @@ async fn bring_in(
     Ok(Ok(apply::apply(run, plan, staged).await?))
 }
 
-/// Finds rows that the COPY did not take although their keys are in the local table now. Returns these keys. Unless
-/// another session inserted meters, the remote has two rows with each of these keys.
+/// Returns keys, at most three, of rows that the COPY did not take although a local row now has the same key. The
+/// remote has two rows with such a key, unless another session has inserted meters.
 async fn loaded_twice(run: &RunContext<'_>) -> Result<Vec<Row>, DbError> {
     let relations = run.relations;
     let (table, filter) = (&relations.local, &run.scope.local_filter);

@@ -7,14 +7,14 @@
 //! The steps, in order:
 //!
 //! - `relations` reads the catalogs of both sides into a [`Relations`], and `tenant_filters` selects the tenant's rows.
-//! - `first_load` relays the remote rows straight into the local table if the tenant has no local rows yet. The sync
+//! - `first_load` copies the remote rows straight into the local table if the tenant has no local rows yet. The sync
 //!   then ends.
-//! - `digest` finds which rows can differ.
-//! - `read` relays these rows by COPY into a staging table, without decoding them.
+//! - `digest` compares row versions and hashes of rows, to find which rows may differ.
+//! - `read` copies these rows by COPY into a local staging table, without decoding them.
 //! - `plan` finds the differences by set operations.
 //! - `brake` may refuse the plan.
-//! - `apply` carries the plan out in sets of rows. It writes single rows only to find those that the local table does
-//!   not take.
+//! - `apply` carries the plan out in sets of rows. It writes rows one by one only to find those that the local table
+//!   refuses.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -42,7 +42,9 @@ pub(crate) use relations::look;
 pub(crate) use relations::missing_names::missing;
 pub(crate) use relations::row_security::may_hide_rows;
 pub(crate) use source_remedy::failure;
-pub use sweep::{LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep};
+pub use sweep::{
+    BATCHES_AT_ONCE, LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep,
+};
 pub use tenant_filters::Scope;
 pub(crate) use tenant_filters::try_tenant;
 
@@ -70,7 +72,7 @@ mod value_reasons;
 /// The input of one sync.
 #[derive(Clone, Debug)]
 pub struct Job<'a> {
-    /// The run under which changes are recorded. Its log row must exist, unless nothing is recorded (as in
+    /// The run under which changes are recorded. The log must have a row for it, unless nothing is recorded (as in
     /// [`compare`]).
     pub run_id: RunId,
     /// The tenant whose meters are synced.
@@ -79,7 +81,7 @@ pub struct Job<'a> {
     pub mapping: &'a Mapping,
     /// Timeouts, and limits on deactivations, rejected rows and recorded changes.
     pub limits: &'a Limits,
-    /// Which other tenant the local table belongs to. Matters only if the table has no tenant column.
+    /// Whether the local table belongs to another tenant. Matters only if the table has no tenant column.
     pub other_tenant: TableHolder,
     /// Which rows to compare value by value.
     pub compare: RowsToCompare,
@@ -89,23 +91,23 @@ pub struct Job<'a> {
     pub earlier: EarlierAttempts,
     /// Whether to stop after the plan, without changing any meter.
     pub dry_run: bool,
-    /// Which mass deactivation a person approved.
+    /// Which deactivations a person approved, so that the brake does not refuse them.
     pub mass_deactivation: &'a DeactivationApproval,
     /// Whether a person allowed the local table to be synced for this tenant although it was last synced for another
     /// one.
     pub allow_tenant_change: bool,
     /// The columns that earlier runs synced, as recorded then.
     pub known_columns: &'a KnownColumns,
-    /// Set as soon as the run has compared its columns with `known_columns`, even if it fails later.
+    /// Receives the result of comparing the columns with `known_columns`, even if the run fails later.
     pub column_report: &'a OnceLock<ColumnReport>,
 }
 
 /// What a run found out in earlier attempts. A run starts over with a new remote snapshot if a remote table was
-/// rewritten meanwhile, or if a row was too long to send.
+/// rewritten while the run read, or if a row was too long to send.
 #[derive(Clone, Debug, Default)]
 pub struct EarlierAttempts {
-    /// Whether the run waited, before the snapshot, for sessions that were rewriting the foreign tables behind the
-    /// source.
+    /// Whether the run waited, before it took the snapshot, for sessions that were rewriting foreign tables which the
+    /// source reads.
     pub is_foreign_awaited: bool,
     /// Whether to look for rows that are too long for the remote to send, and leave them out.
     pub leaves_long_rows: bool,
@@ -116,11 +118,11 @@ pub struct EarlierAttempts {
 /// Which rows a sync is to compare value by value.
 #[derive(Clone, Debug, Default)]
 pub enum RowsToCompare {
-    /// Rows whose versions or digests differ. All rows instead, if these rows cannot be found or are too many, or if
-    /// a column is new in a small table.
+    /// Rows whose row versions or hashes differ. All rows if such rows cannot be found or are too many, or if a column
+    /// of a small table is synced for the first time.
     #[default]
     Differences,
-    /// As `Differences`, and also these rows, which an earlier comparison of contents ([`compare`]) found to differ.
+    /// The rows of `Differences`, and also these rows, which [`compare`] found to differ.
     Also(RowSelection),
     /// All rows.
     Everything,
@@ -129,12 +131,12 @@ pub enum RowsToCompare {
 /// The rows to stage and compare value by value. All other rows are known to be equal.
 #[derive(Clone, Debug)]
 pub struct RowSelection {
-    /// How many meters of the tenant the remote holds, inside and outside the selection. `None` if all rows are read,
-    /// because they are counted then.
+    /// How many rows of the tenant the remote has, selected or not. `None` if all rows are selected: they are counted
+    /// while they are read.
     pub(crate) remote_rows: Option<i64>,
-    /// The SQL condition for the remote rows `r` of the selection.
+    /// The SQL condition that selects remote rows, with the alias `r`.
     pub(crate) remote: String,
-    /// The SQL condition for the local rows `l` of the selection.
+    /// The SQL condition that selects local rows, with the alias `l`.
     pub(crate) local: String,
 }
 
@@ -147,7 +149,7 @@ impl RowSelection {
         }
     }
 
-    /// Whether the selection has no local rows. Then the plan deactivates no meter.
+    /// Whether the selection has no local rows, so that the plan cannot deactivate any meter.
     fn has_no_local_rows(&self) -> bool {
         self.local == "false"
     }
@@ -160,7 +162,7 @@ impl RowSelection {
         }
     }
 
-    /// The union of both selections.
+    /// Returns the union of both selections.
     fn or(self, other: &Self) -> Self {
         Self {
             remote_rows: self.remote_rows,
@@ -170,8 +172,8 @@ impl RowSelection {
     }
 }
 
-/// Which tenant, other than the job's, a local table without a tenant column belongs to. Such a table holds the
-/// meters of one tenant only.
+/// Whether another tenant than the job's uses a local table that has no tenant column. Such a table holds the meters of
+/// one tenant only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableHolder {
     /// No other tenant: the job's tenant may use the table.
@@ -191,18 +193,18 @@ pub struct SyncResult {
     pub changes_truncated: bool,
     /// The rows that were rejected.
     pub rejected: Vec<Rejection>,
-    /// The columns in which the local table stored other values than the sync wrote, for instance because of a
-    /// trigger.
+    /// The columns in which the local table stored other values than the sync wrote, for instance because a trigger
+    /// changed them.
     pub altered: Vec<String>,
 }
 
-/// How a sync ended.
+/// The result of a sync, and how it found the rows that differ.
 #[derive(Debug)]
 pub struct SyncEnd {
     /// What the sync did, or what it would do if this was a dry run.
     pub synced: SyncResult,
-    /// The reason for which the brake would hold back the plan of a dry run. `None` if the brake would let the plan
-    /// pass, or if this was no dry run.
+    /// Why the brake would refuse the plan of this dry run. `None` if the brake would let the plan pass, or if this was
+    /// no dry run.
     pub refusal: Option<SyncError>,
     /// How the rows that differ were found.
     pub compared: CompareMethod,
@@ -275,14 +277,15 @@ pub async fn run(
     Box::pin(carry_out(run, versions, found)).await
 }
 
-/// The rows that may differ, before the changes are planned.
+/// The rows that may differ, staged for the plan, and how they were found.
 struct Found {
     selection: RowSelection,
     staged: StagedRows,
     compared: CompareMethod,
 }
 
-/// Plans the changes that follow from the staged rows, and applies the plan unless the brake holds it back.
+/// Plans the changes that make the local table equal to the staged rows. Then applies the plan, unless the brake
+/// refuses it or this is a dry run.
 async fn carry_out(
     run: &RunContext<'_>,
     versions: Option<VersionsOfBothSides<'_>>,
@@ -326,7 +329,7 @@ fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError>
     }
 }
 
-/// Compares the contents of all rows of both sides by two digests with these seeds, and writes nothing.
+/// Compares the contents of all rows of both sides, and writes nothing. Each row is hashed twice, once with each seed.
 ///
 /// The seeds must be new for each comparison, so that different rows whose hashes are equal by chance do not stay
 /// unseen in the next comparison. The number of bytes that the remote sent is published to the observer, even if the

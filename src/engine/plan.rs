@@ -2,8 +2,8 @@
 //!
 //! Two values differ if their binary images differ (`record_image_ne`, record comparison,
 //! <https://www.postgresql.org/docs/current/functions-comparisons.html#COMPOSITE-TYPE-COMPARISON>). So NULL differs
-//! from `''` and `1.0` from `1.00`, types without an equality operator such as `json` can be compared, and a
-//! case-insensitive type does not hide a rename. A staged value was already converted to the local type, so once it is
+//! from `''` and `1.0` from `1.00`, types without an equality operator such as `json` can be compared, and `a` differs
+//! from `A` even in a case-insensitive type. A staged value was already converted to the local type, so once it is
 //! written, it compares equal in later runs.
 
 use crate::db::{DbError, Local, RowFault, Tx, quote};
@@ -18,17 +18,17 @@ use super::{
 /// The changes that a sync would make. The rows are in two temporary tables:
 ///
 /// - `meter_sync_plan`: one numbered row for each meter to change.
-/// - `meter_sync_unmatched`: the local meters within the selection that are missing on the remote, active or not.
+/// - `meter_sync_unmatched`: those of the compared local meters that are missing on the remote, active or not.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) counts: Counts,
-    /// How many updates make an active meter inactive, because its remote `active` is not true.
+    /// How many updates make an active meter inactive, because the active column of its remote row is not true.
     pub(crate) switched_off: i64,
     /// The rows of each step, in the order in which they are applied.
     pub(crate) steps: Vec<(Step, RowRange)>,
 }
 
-/// A step in which a plan is applied. Steps that free unique values come before steps that need them.
+/// A step of applying a plan. Steps that free unique values come before steps that need them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Deactivate,
@@ -60,7 +60,7 @@ impl Plan {
     }
 }
 
-/// The most attempts to make a plan. Each attempt but the first follows a change of its rows by another session.
+/// The most attempts to make a plan. Another attempt is needed if another session changes a row before it is locked.
 const ATTEMPTS: usize = 5;
 
 /// Makes the plan. Unless this is a dry run, also locks the local rows of the plan, so that nobody can change them
@@ -99,8 +99,9 @@ pub(crate) async fn make(
     Ok(summary(local, staged).await?)
 }
 
-/// `row(t."a", t."b", ...)` over all columns except the key. The key is left out because keys that are equal in the
-/// local type (such as `a` and `A` in a case-insensitive type) are the same meter, and the local key is left as it is.
+/// SQL: the row value `row(t."a", t."b", ...)` of all columns except the key. The key is left out because keys that are
+/// equal in the local type (such as `a` and `A` in a case-insensitive type) are the same meter, and the local key is
+/// not changed.
 fn image(row: &str, relations: &Relations) -> String {
     format!("row({})", relations.list(row, relations.fields()))
 }
@@ -147,9 +148,9 @@ analyze pg_temp.meter_sync_plan"
     )
 }
 
-/// SQL condition: whether a staged row makes an active local row inactive. Both `false` and NULL do, with one
-/// exception: if the active column is NOT NULL and the table stores rows unchanged, a row with NULL is rejected and
-/// the meter stays active.
+/// SQL condition: whether a staged row makes an active local row inactive, because its active column is `false` or
+/// NULL. One exception: if the local active column is NOT NULL and the table stores rows unchanged, a row with NULL is
+/// rejected and the meter stays active.
 fn is_switched_off(relations: &Relations) -> String {
     let here = format!("l.{} is true", quote::identifier(&relations.active));
     let there = relations.column("s", &relations.active);
@@ -197,11 +198,11 @@ from pg_temp.meter_sync_plan p where p.action <> 'insert'"
     Ok(planned == as_planned || count_as_planned(run).await? == planned)
 }
 
-/// Counts the local rows of the plan that are still as planned, locked or not:
+/// Counts the local rows of the plan that have not changed since they were planned, even if they could not be locked:
 ///
 /// - A row that row security keeps us from locking is counted. The update skips it later, and it is rejected.
-/// - A row that was changed or deleted before it could be locked is not counted, because this statement sees everything
-///   that is committed by now.
+/// - A row that was changed or deleted before it could be locked is not counted, because this statement sees all
+///   changes committed so far.
 async fn count_as_planned(run: &RunContext<'_>) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the rows that are as planned
@@ -225,7 +226,8 @@ async fn refuse_planned_twice(run: &RunContext<'_>) -> Result<(), SyncError> {
     refuse_duplicate_local_keys(run.local, run.relations, run.scope, &is_planned).await
 }
 
-/// Returns an error if several local rows `l` for which the condition holds have the same key.
+/// Returns an error if several of the tenant's local rows have the same key. Considers only rows `l` for which the SQL
+/// `condition` is true.
 pub(crate) async fn refuse_duplicate_local_keys(
     local: &Tx<'_, Local>,
     relations: &Relations,
@@ -291,7 +293,7 @@ async fn summary(local: &Tx<'_, Local>, staged: &StagedRows) -> Result<Plan, DbE
     Ok(plan)
 }
 
-/// The counter of an action; `None` for an unknown action.
+/// Returns the counter for an action; `None` for an unknown action.
 pub(crate) fn count_of(counts: &mut Counts, action: Action) -> Option<&mut i64> {
     match action {
         Action::Insert => Some(&mut counts.inserted),
@@ -317,7 +319,7 @@ pub(in crate::engine) struct BadRow {
 }
 
 impl BadRow {
-    /// Builds a [`BadRow`] from each row at fault of one step.
+    /// Builds a [`BadRow`] from each row of one step that could not be written.
     pub(in crate::engine) fn of_step(step: Step, bad: Bad) -> impl Iterator<Item = Self> {
         bad.into_iter()
             .map(move |(n, fault)| Self { step, n, fault })

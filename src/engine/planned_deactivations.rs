@@ -1,5 +1,5 @@
-//! The planned deactivations: finds the meters that a plan would make inactive, and compares them with those that a
-//! person was shown. `store::held_sets` keeps the sets of meters that the brake held back.
+//! Finds the meters that a plan would deactivate, and compares them with the deactivations that a person approved.
+//! `store::held_sets` stores the meters that the brake refused to deactivate.
 
 use tokio_postgres::Row;
 
@@ -8,8 +8,8 @@ use crate::db::{DbError, lossless_json};
 use crate::model::{Fields, RunId};
 use crate::store::held_sets::{self, ApprovalCover};
 
-/// SQL that selects the meters that the plan makes inactive. Column `key` is the meter's key as the local table has
-/// it, and `n` is its number in the plan.
+/// SQL that selects the meters that the plan deactivates. Column `key` is the key of the local row as JSON, and `n` is
+/// the meter's number in the plan.
 fn keys(run: &RunContext<'_>) -> String {
     let relations = run.relations;
     let key = relations.key_json("l");
@@ -22,14 +22,16 @@ fn keys(run: &RunContext<'_>) -> String {
     )
 }
 
-/// Stores the meters that the plan makes inactive, under the job's run. Returns the digest of the set.
+/// Stores the meters that the plan deactivates, under the job's run. Returns a digest that identifies this set of
+/// meters.
 pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
     let job = run.job;
     let whose = format!("{} {} ", run.relations.local, job.tenant);
     held_sets::keep(run.local, job.run_id, &keys(run), &whose).await
 }
 
-/// Tells whether all meters that the plan makes inactive are among those that the brake held back in the run `shown`.
+/// Tells how many of the meters that the plan deactivates are not among those that the brake refused to deactivate in
+/// the run `shown`, which a person has approved.
 pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCover, DbError> {
     held_sets::cover(run.local, run.job.run_id, shown, &keys(run)).await
 }
@@ -42,12 +44,12 @@ const NAMED: u32 = 5;
 pub(super) enum DeactivationCause {
     /// The meter is missing on the remote.
     Gone,
-    /// The meter's remote row has an active column that is not true.
+    /// The meter's remote row says that it is not active: its active column is `false` or NULL.
     SwitchedOff,
 }
 
-/// Returns the first meters that would become inactive for this cause, for people to read: their keys, and their
-/// names if there is a column `name`.
+/// Returns the first few meters that the plan deactivates for this cause: their keys, and their names if there is a
+/// column `name`. The result is shown to people.
 pub(super) async fn first(
     run: &RunContext<'_>,
     kind: DeactivationCause,

@@ -13,8 +13,8 @@ use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::{Relations, RunContext};
 
 /// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. If there
-/// are more, stores some of the others in a temporary table. [`refill`] takes them from there to replace changes
-/// whose rows are rejected later. They are stored before the plan is applied, because that overwrites the old values.
+/// are more, stores some of them in a temporary table, with which [`refill`] later replaces changes whose rows were
+/// rejected. All this is done before the plan is applied, because that overwrites the old values.
 pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbError> {
     let RunContext { local, job, .. } = *run;
     let changes = plan.counts.changes();
@@ -41,8 +41,8 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
     record(local, further, &index, |form| of_plan(run, &spare, form)).await
 }
 
-/// Records no changes, and only creates the empty temporary table of further changes. Used for a plan whose rows the
-/// caller records later.
+/// Creates the temporary table of further changes, from which [`refill`] reads, and leaves it empty. Called instead of
+/// [`changes`] if the caller records the changes of the plan later.
 pub(super) async fn no_changes(local: &Tx<'_, Local>) -> Result<(), DbError> {
     local.batch(CREATE_SPARE).await
 }
@@ -61,9 +61,9 @@ insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
 select g.run_id, g.n, g.action, g.key, g.before, g.after
 from pg_temp.meter_sync_spare g where g.n <> all ($1) order by g.n limit $2";
 
-/// Fills the log with further changes, in place of those of rejected rows. `rejected` holds the numbers that the
-/// rejected rows have in the plan. Call this once, when all rejected rows are known, and only if there were more
-/// changes than the log keeps.
+/// Records further changes in place of those whose rows were rejected. `rejected` holds the numbers of the rejected
+/// rows in the plan. Call this once, when all rejected rows are known, and only if there were more changes than the log
+/// keeps.
 pub(super) async fn refill(run: &RunContext<'_>, rejected: &[i64]) -> Result<(), DbError> {
     let limit = i64::from(run.job.limits.change_limit);
     let taken = rejected.iter().filter(|n| **n <= limit).count();
@@ -72,7 +72,8 @@ pub(super) async fn refill(run: &RunContext<'_>, rejected: &[i64]) -> Result<(),
     run.local.execute(REFILL, &params).await.map(drop)
 }
 
-/// Records the meters of a first load as inserts, numbered in the order of their keys.
+/// Records the meters of a first load as inserts, numbered in the order of their keys. Records only the numbers in
+/// `rows`.
 pub(super) async fn load(run: &RunContext<'_>, rows: RowRange) -> Result<(), DbError> {
     let log = Log::new(run, LOG);
     record(run.local, rows, "", |form| of_load(run, &log, form)).await
@@ -94,9 +95,10 @@ impl<'t> Log<'t> {
         }
     }
 
-    /// SQL that inserts the rows of a query. If a value cannot be converted to UTF-8, no client could read it back. For
-    /// such a value, the statement fails if the form is [`ValueForm::Json`] or [`ValueForm::Text`]. In the other forms,
-    /// it writes all values escaped to ASCII.
+    /// SQL that inserts the rows of the query `rows` into the log table. A value that cannot be converted to UTF-8 must
+    /// not be stored, because no client could read it. With [`ValueForm::Json`] or [`ValueForm::Text`], the statement
+    /// fails if there is such a value. With the other forms, it writes all values as escaped ASCII, unless the local
+    /// encoding is UTF-8.
     fn insert(&self, rows: &str, form: ValueForm) -> String {
         const COLUMNS: &str = "run_id, n, action, key, before, after";
         let into = self.into;
@@ -119,8 +121,8 @@ where pg_catalog.convert_to(pg_catalog.concat(x.key, x.before, x.after), 'UTF8')
     }
 }
 
-/// Records a range of rows. A value that cannot be recorded as JSON must not stop the sync, so other forms are tried.
-/// If one row fails, all rows are recorded as text. If the local encoding is not UTF-8, a row that fails again is
+/// Records a range of rows. A value that cannot be recorded as JSON must not stop the sync, so other forms are tried:
+/// if one row fails, all rows are recorded as text. If the local encoding is not UTF-8, a row that fails again is
 /// recorded as escaped ASCII. A row that still fails is recorded with the sizes of its long values.
 async fn record(
     local: &Tx<'_, Local>,
@@ -230,7 +232,7 @@ from (select l.* from {rows} order by {order} offset $1 - 1 limit $2 - $1 + 1) l
     format!("-- record the load\n{}", log.insert(&rows, form))
 }
 
-/// The columns that are not part of the key.
+/// Returns the synced columns that are not part of the key.
 fn others(relations: &Relations) -> impl Iterator<Item = &Column> {
     let is_field = |column: &&Column| !relations.key.contains(&column.name);
     relations.columns.iter().filter(is_field)
@@ -290,8 +292,8 @@ const SHORT: &[&str] = &[
     "inet",
 ];
 
-/// SQL: the fields of a row that the plan changes, as one JSON object. The boolean columns `o.d1`, `o.d2` and so on
-/// tell for each field whether the plan changes it.
+/// SQL: a JSON object of those fields of a row that the plan changes. The boolean columns `o.d1`, `o.d2` and so on tell
+/// for each field whether the plan changes it.
 fn changed(relations: &Relations, row: &str, form: ValueForm) -> String {
     let each = others(relations).zip(1..).map(|(column, n)| {
         let (name, value) = (quote::literal(&column.name), value(relations, row, column, form));
@@ -303,8 +305,8 @@ fn changed(relations: &Relations, row: &str, form: ValueForm) -> String {
     each.join(" || ")
 }
 
-/// SQL: the fields of a row that are not NULL, as one JSON object. If no value is too long, the row is converted as
-/// a whole, which takes a third of the time.
+/// SQL: a JSON object of those fields of a row that are not NULL. If no value is too long to be recorded, the row is
+/// converted as a whole, which takes a third of the time of converting single fields.
 fn fields(relations: &Relations, row: &str, form: ValueForm) -> String {
     let each: Vec<String> = others(relations)
         .map(|column| {
@@ -346,7 +348,7 @@ fn fields(relations: &Relations, row: &str, form: ValueForm) -> String {
     )
 }
 
-/// SQL: one value as it is recorded.
+/// SQL: the JSON value that is recorded for one column of a row.
 fn value(relations: &Relations, row: &str, column: &Column, form: ValueForm) -> String {
     let value = relations.column(row, &column.name);
     if matches!(form, ValueForm::Json) && SHORT.contains(&column.base_type.as_str()) {
@@ -373,8 +375,8 @@ pub(super) fn recorded(value: &str, text: &str, form: ValueForm) -> String {
     )
 }
 
-/// SQL: the text of a value, or at least the part that is recorded. A `bytea` is cut first: its text is twice as long
-/// as the data, and can exceed the size limit of a text.
+/// SQL: the text of a value, or its beginning if that is all that is recorded. A `bytea` is cut before it is converted,
+/// because its text is twice as long as the data, and can exceed the size limit of a text.
 fn beginning(column: &Column, value: &str) -> String {
     match column.base_type.as_str() {
         "bytea" => format!("pg_catalog.substr({value}, 1, {LONGEST_RECORDED})::text"),

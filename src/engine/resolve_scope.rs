@@ -7,9 +7,12 @@ use super::relations::{Relations, locks, look};
 use super::tenant_filters::{Scope, try_tenant};
 use super::{Job, SyncError};
 
-/// Finds the relations and the scope of a run. Fails if the settings do not fit the tables, or if the local table
-/// holds another tenant's meters. Then switches to the role's own search path, which user-defined code may rely on:
-/// on the local side, and on the remote unless it is a plain table.
+/// Looks up the two tables of a run, and makes the conditions that select the tenant's rows. Locks the local table
+/// against being altered. Fails if the settings do not fit the tables, or if the local table holds another tenant's
+/// meters.
+///
+/// Leaves the local transaction with the role's own search path, which user-defined code may rely on, and the remote
+/// one, too, unless the source is a plain table.
 pub(super) async fn resolve(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,

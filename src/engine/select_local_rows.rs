@@ -1,5 +1,5 @@
-//! Selects the local rows that a [`RowSelection`] covers. The plan then looks among them for meters that are missing
-//! on the remote.
+//! Puts the local rows of a [`RowSelection`] into a temporary table. Among these rows, the plan looks for meters that
+//! are missing on the remote.
 
 use crate::db::{DbError, quote};
 
@@ -8,12 +8,12 @@ use super::{RowSelection, RunContext};
 /// The temporary table that [`select`] creates.
 pub(super) const TABLE: &str = "pg_temp.meter_sync_candidate";
 
-/// Selects the local rows of the selection into a temporary table. This is done while the remote looks for the rows to
+/// Creates a temporary table of the local rows of the selection. This is done while the remote looks for the rows to
 /// send, so that the plan need not search the local table afterwards.
 ///
-/// Another session may change a row after it was selected. If the plan would deactivate that row, the change is
-/// noticed when the rows of the plan are locked, and the plan is made again from the local table itself. A row that
-/// is added or activated after the selection is left to the next run.
+/// Another session may change a row after it was selected. If the plan would deactivate that row, the change is noticed
+/// when the rows of the plan are locked, and the plan is made again from the local table itself. A row that is added or
+/// activated after the selection is left to the next run.
 pub(super) async fn select(run: &RunContext<'_>, selection: &RowSelection) -> Result<(), DbError> {
     let sql = format!(
         "-- look for the local rows of the extent
@@ -23,7 +23,8 @@ create temp table meter_sync_candidate on commit drop as select u.* from {} u",
     run.local.batch(&sql).await
 }
 
-/// The local rows of the selection as SQL for `from`, in parentheses, with the columns of `meter_sync_unmatched`.
+/// Returns a subquery, for use after `from`, that selects the local rows of the selection: their row version (`xmin`),
+/// their `ctid`, whether they are active, and their key. Rows with NULL in their key are left out.
 pub(super) fn rows(run: &RunContext<'_>, selection: &RowSelection) -> String {
     let relations = run.relations;
     let (local, filter, within) = (&relations.local, &run.scope.local_filter, &selection.local);

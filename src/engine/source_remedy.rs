@@ -6,7 +6,8 @@ use crate::error::{ErrorCode, Failure};
 
 use super::SyncError;
 
-/// Describes the error of a sync that reads this source as users see it: code, message and remedy.
+/// Describes an error for users, with code, message and remedy. `source` is what the failed sync read: the remedy may
+/// depend on its kind.
 pub(crate) fn failure(error: &SyncError, source: &Source) -> Failure {
     let failure = error.failure();
     match behind(error, source).or_else(|| of_query(&failure, source)) {
@@ -15,8 +16,8 @@ pub(crate) fn failure(error: &SyncError, source: &Source) -> Failure {
     }
 }
 
-/// The remedy if the remote role may not read a relation that the source, a view or query, reads. `None` for any
-/// other error.
+/// Returns the remedy if the remote role may not read a relation that the source, a view or query, reads. `None` for
+/// any other error.
 fn behind(error: &SyncError, source: &Source) -> Option<String> {
     let SyncError::Database(error) = error else {
         return None;
@@ -39,14 +40,14 @@ fn behind(error: &SyncError, source: &Source) -> Option<String> {
     }
 }
 
-/// The last part of a table's name, without the schema. The server's errors name tables in this way.
+/// Returns a table's name without its schema, as the server's errors name tables.
 fn last_part(table: &str) -> String {
     let parts = table_name::parts(table).unwrap_or_default();
     parts.last().cloned().unwrap_or_default()
 }
 
-/// The remedy if the query itself may be at fault. `None` if the source is no query, or if the failure already has a
-/// fitting remedy.
+/// Returns the remedy if the source is a query that may have caused the failure. `None` if the source is no query, or
+/// if the failure already has a fitting remedy.
 fn of_query(failure: &Failure, source: &Source) -> Option<String> {
     const MEND: &str = "Mend METER_SYNC_REMOTE_QUERY: one select that Postgres takes as a subquery, without parameters and without anything behind a semicolon, and that gives the key, the tenant column, the active column and what METER_SYNC_COLUMNS names; `meter-sync check` tries it.";
     const GRANT: &str = "Grant the remote role usage on the schemas, select on the tables and execute on the functions that METER_SYNC_REMOTE_QUERY names.";

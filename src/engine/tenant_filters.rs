@@ -1,7 +1,7 @@
 //! Selects the rows of one tenant in both tables.
 //!
-//! [`Relations`] are the same for all tenants of a table. A [`Scope`] adds the tenant. It is cheap to make and needs no
-//! database.
+//! [`Relations`] are the same for all tenants of a table, and a [`Scope`] has what differs between tenants. It is cheap
+//! to make and needs no database.
 
 use crate::db::catalog::Column;
 use crate::db::{Remote, Tx, quote};
@@ -12,12 +12,12 @@ use super::{Relations, SyncError};
 /// The rows of one tenant, as conditions on the two tables.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// The tenant.
+    /// The tenant whose rows are selected.
     pub tenant: TenantId,
-    /// The SQL condition that selects the tenant's remote rows, for a row named `r`.
+    /// The SQL condition that selects the tenant's remote rows, with the alias `r`.
     pub remote_filter: String,
-    /// The SQL condition that selects the tenant's local rows, for a row named `l`. It is `true` if the local table
-    /// has no tenant column, because such a table holds the rows of one tenant only.
+    /// The SQL condition that selects the tenant's local rows, with the alias `l`. It is `true` if the local table has
+    /// no tenant column, because such a table holds the rows of one tenant only.
     pub local_filter: String,
 }
 
@@ -43,9 +43,9 @@ impl Scope {
     }
 }
 
-/// Fails if the tenant id is not a valid value of the remote tenant column's type. Call this before the id is used in
-/// a condition, because in a condition the same error would look like a fault of the remote. If the source is a
-/// query, nothing is checked, because the type names of its columns lack their schemas.
+/// Fails if the tenant id is not a valid value of the remote tenant column's type. Call this before the id is used in a
+/// condition, because in a condition the same error would look like a fault of the remote. If the source is a query,
+/// checks nothing, because the schema of a column's type is unknown.
 pub(crate) async fn try_tenant(
     remote: &Tx<'_, Remote>,
     relations: &Relations,

@@ -1,8 +1,9 @@
-//! Finds the rows that the local database refuses. The cost grows with the number of refused rows.
+//! Writes sets of rows, and finds the rows that the local database refuses. The cost grows with the number of refused
+//! rows.
 //!
-//! A set of rows is written as a whole. If a row in it is at fault, the set is halved and each half is tried, until the
-//! row at fault is alone. This takes about `2 log2(n)` more statements for each row at fault, each over rows found by
-//! an index. If no row is at fault, one statement is enough.
+//! A set of rows is written as a whole. If the database refuses a row in it, the set is halved and each half is tried,
+//! until the refused row is alone. This takes about `2 log2(n)` more statements for each refused row, each over rows
+//! found by an index. If no row is refused, one statement is enough.
 
 use std::future::Future;
 
@@ -39,11 +40,11 @@ impl RowRange {
 /// A statement that writes each of the rows numbered `$1` to `$2` once.
 pub(crate) struct RowRangeStatement {
     pub(crate) sql: String,
-    /// Whether the range may have numbers without a row. If false, the statement counts as failed unless it touches
+    /// Whether the range may have numbers without a row. If `false`, the statement counts as failed unless it writes
     /// exactly as many rows as the range has numbers.
     pub(crate) has_gaps: bool,
-    /// Whether constraints that a trigger of the local table deferred are checked right after the statement. An error
-    /// raised only at commit could not be traced to a row.
+    /// Whether to run [`CHECK`] right after the statement, because a trigger of the local table may have deferred
+    /// constraints. An error that is raised only at commit could not be traced to a row.
     pub(crate) checks: bool,
 }
 
@@ -69,7 +70,7 @@ impl RowRangeStatement {
     }
 }
 
-/// The result of trying to write a set of rows: all or nothing.
+/// The result of trying to write a set of rows, of which either all or none are written.
 pub(crate) enum WriteOutcome {
     /// All rows were written.
     Written,
@@ -78,7 +79,8 @@ pub(crate) enum WriteOutcome {
 }
 
 /// Runs `attempt` under a savepoint, and undoes it if it returns [`WriteOutcome::NotWritten`] or fails with an error
-/// about a row. Such an error becomes [`WriteOutcome::NotWritten`]. Any other error is returned.
+/// about a row, such as a violated constraint. Such an error is returned as [`WriteOutcome::NotWritten`], any other as
+/// an error.
 pub(crate) async fn attempt(
     local: &Tx<'_, Local>,
     attempt: impl Future<Output = Result<WriteOutcome, DbError>>,
@@ -99,15 +101,15 @@ pub(crate) async fn attempt(
     })
 }
 
-/// Rows of the plan that could not be written, by number, and why.
+/// The rows of the plan that could not be written: the number of each row, and why.
 pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
 
 /// SQLSTATE classes of errors that come from the state of the server or the connection, not from the statement.
 const NOT_OURS: &[&str] = &["08", "25", "40", "53", "55", "57", "58", "XX"];
 
-/// Runs an optional step under a savepoint. If the server cannot run it, the step is undone and the result is `None`.
-/// Two kinds of errors are returned instead, because they do not show what the server can do: errors that come from the
-/// state of the server or the connection, and errors of an event trigger that refuses temporary tables.
+/// Runs an optional step under a savepoint. If the server cannot run it, undoes the step and returns `None`. Returns
+/// two kinds of errors as errors, because they do not show what the server can do: those that come from the state of
+/// the server or the connection, and those of an event trigger that refuses temporary tables.
 pub(crate) async fn if_possible<T>(
     local: &Tx<'_, Local>,
     attempt: impl Future<Output = Result<T, DbError>>,
@@ -123,9 +125,9 @@ fn is_of_the_server(error: &DbError) -> bool {
     class.is_none_or(|class| NOT_OURS.contains(&class))
 }
 
-/// Writes all rows of the ranges except those at fault. Returns the rows at fault, each with its fault, or the inner
-/// `Err(fault)` as soon as more than `limit` rows are at fault. `prepare` is SQL that runs once, before the first set
-/// is halved.
+/// Writes all rows of the ranges except those that the database refuses. Returns the refused rows, by number, and why
+/// each was refused. Returns the inner error, the reason for the last refused row, as soon as more than `limit` rows
+/// are refused. `prepare` is SQL that runs once, before the first set is halved.
 pub(crate) async fn all_but_the_bad(
     local: &Tx<'_, Local>,
     ranges: Vec<RowRange>,

@@ -7,7 +7,7 @@ use super::RunContext;
 /// The most characters of a value that are shown.
 pub(in crate::engine) const SHOWN: usize = 60;
 
-/// The longest reason, in characters.
+/// The most characters of the text that says why a value was refused.
 pub(in crate::engine) const LONGEST: usize = 600;
 
 /// Formats a value for a person to read: in quotes and cut to [`SHOWN`] characters, or `null`.
@@ -18,7 +18,7 @@ pub(in crate::engine) fn quoted(value: Option<&str>) -> String {
     }
 }
 
-/// Cuts a text to `limit` characters.
+/// Returns the first `limit` characters of a text, with `...` after them if there are more.
 pub(in crate::engine) fn cut(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         None => text.to_owned(),
@@ -29,8 +29,8 @@ pub(in crate::engine) fn cut(text: &str, limit: usize) -> String {
 /// The most characters of a server's message that are shown. A message may contain a whole value.
 const LONGEST_MESSAGE: usize = 300;
 
-/// Returns the server's message with its detail. For a collision without a message, or a row that was skipped,
-/// returns a fixed text.
+/// Returns the server's message and its detail, as a text for people. Returns a fixed text for a row that the local
+/// table skipped without an error, and for a row that collides with another one if there is no message.
 pub(in crate::engine) fn plain(fault: &RowFault) -> String {
     let message = cut(&fault.message, LONGEST_MESSAGE);
     match &fault.detail {
@@ -43,7 +43,7 @@ pub(in crate::engine) fn plain(fault: &RowFault) -> String {
     }
 }
 
-/// Returns the reason why one value cannot be stored in a column.
+/// Returns a text that says why a column of the local table refused a value.
 pub(in crate::engine) async fn of_value(
     run: &RunContext<'_>,
     fault: &RowFault,
@@ -83,16 +83,16 @@ pub(in crate::engine) fn of_constraint(
     }
 }
 
-/// A constraint of the local table, of another table or of a domain.
+/// A constraint that a row violates. It belongs to the local table, to another table or to a domain.
 pub(in crate::engine) struct Constraint {
     pub(in crate::engine) definition: String,
-    /// The columns of the table that the constraint covers, in the order of the constraint.
+    /// The names of the columns that the constraint covers, in the order of the constraint.
     pub(in crate::engine) columns: Vec<String>,
     /// Whether the constraint belongs to the local table or one of its partitions.
     pub(in crate::engine) is_ours: bool,
     /// The table that a foreign key refers to; `None` for other constraints.
     pub(in crate::engine) target: Option<String>,
-    /// Whether the foreign key refers to the local table or one of its partitions.
+    /// Whether the constraint is a foreign key that refers to the local table or one of its partitions.
     pub(in crate::engine) refers_to_us: bool,
 }
 

@@ -6,8 +6,9 @@ use crate::model::Action;
 
 use crate::store::changes::MeterChange;
 
-/// Returns one or two sentences. `changes` are the changes of the meter, newest first; `column` is the name of the
-/// active column.
+/// Says in one or two sentences whether a meter is active and, if it is not, why. `active` is `None` if the local table
+/// does not say; `has_row` is whether the table has the meter. `changes` are the meter's changes, newest first, and
+/// `column` is the name of the active column.
 pub(super) fn in_words(
     active: Option<bool>,
     has_row: bool,
@@ -69,8 +70,8 @@ fn inactive(changes: &[MeterChange], column: &str) -> String {
     }
 }
 
-/// Returns whether a change makes the meter active. NULL in the active column counts as inactive. `None` if the change
-/// does not set that column, or sets a value that is not boolean.
+/// Returns whether a change sets the meter active, by its value for the active column `column`. NULL counts as
+/// inactive. `None` if the change does not set that column, or sets a value that is not boolean.
 fn says(change: &MeterChange, column: &str) -> Option<bool> {
     match change.after.get(column)? {
         Value::Bool(active) => Some(*active),

@@ -11,13 +11,13 @@ use crate::db::catalog::Column;
 pub enum KeyText {
     /// The values of the key columns, in key order.
     Ordered(Vec<String>),
-    /// The values by column name, as in the `key` of a meter or a change.
+    /// The value of each key column, by the name of the column.
     Named(BTreeMap<String, String>),
 }
 
 impl KeyText {
     /// Parses the last segment of a URL path: percent-encoded values in key order, separated by commas. Returns `None`
-    /// for text that cannot be a key.
+    /// if the text is empty, longer than 2048 bytes, not UTF-8 when decoded, or contains a NUL.
     pub fn parse(part: &str) -> Option<Self> {
         if part.is_empty() || part.len() > LONGEST {
             return None;
@@ -30,13 +30,13 @@ impl KeyText {
         key.is_text().then_some(key)
     }
 
-    /// Takes the query of a URL as decoded `column=value` pairs. Returns `None` if a value contains a NUL.
+    /// Makes a key of the decoded `column=value` pairs of a URL query. Returns `None` if a value contains a NUL.
     pub fn named(pairs: BTreeMap<String, String>) -> Option<Self> {
         let key = Self::Named(pairs);
         key.is_text().then_some(key)
     }
 
-    /// Whether no value contains a NUL, which Postgres text cannot hold.
+    /// Whether all values are valid Postgres text, which cannot contain a NUL.
     fn is_text(&self) -> bool {
         let holds_nul = |text: &String| text.contains('\0');
         match self {
@@ -45,7 +45,8 @@ impl KeyText {
         }
     }
 
-    /// Returns the values in key order; `None` if they do not match the key columns.
+    /// Returns the values in the order of `columns`, the key columns. Returns `None` if the key has other columns, or
+    /// another number of values.
     pub(super) fn values(&self, columns: &[Column]) -> Option<Vec<String>> {
         match self {
             Self::Ordered(values) => Some(values.clone()),
@@ -59,6 +60,6 @@ impl KeyText {
     }
 }
 
-/// The longest text that is parsed, in bytes. A meter whose percent-encoded key is longer cannot be found by
-/// [`KeyText::parse`].
+/// The longest text that [`KeyText::parse`] accepts, in bytes. A meter whose percent-encoded key is longer cannot be
+/// found by the path of a URL.
 const LONGEST: usize = 2048;

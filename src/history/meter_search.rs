@@ -9,16 +9,16 @@ use crate::mirrors::Mirror;
 use crate::mirrors::meter_table::{MeterTable, NAME};
 use crate::mirrors::state::meter_report::MeterMatch;
 
-/// The time limit of a search. No index serves these searches (by the beginning of a key as text, or by a part of a
-/// name), and reading a million rows takes a third of a second.
+/// The time limit of a search by the beginning of a key or by a part of a name. No index helps, so a search reads all
+/// rows: a third of a second for a million.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// The maximum number of meters that a search by name lists.
 pub(super) const MATCHES: usize = 20;
 
 impl Mirror {
-    /// Returns at most `limit` keys that begin with `prefix`, in key order. Returns none if the key has several
-    /// columns.
+    /// Returns the keys of meters in the local table that begin with `prefix`, at most `limit`, in key order. Returns
+    /// an empty list if the key has several columns.
     pub async fn meter_keys(&self, prefix: &str, limit: i64) -> Result<Vec<String>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
@@ -53,7 +53,7 @@ where pg_catalog.starts_with(l.{key}::text, $1) and {} order by l.{key} limit $2
     }
 
     /// Returns the meters whose names contain `part`, ignoring case: first those whose whole name is `part`, then the
-    /// others by name. Returns at most [`MATCHES`] plus one, so that the caller sees whether there are more.
+    /// others, sorted by name. Returns at most [`MATCHES`] plus one, so that the caller sees whether there are more.
     pub(super) async fn named(
         &self,
         tx: &Tx<'_, Local>,

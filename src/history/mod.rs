@@ -1,4 +1,4 @@
-//! Reads past runs and meters, from the run log and the local table.
+//! Reads the history: past runs from the run log, and single meters from the local table with their logged changes.
 
 mod activity_text;
 pub mod key_text;

@@ -1,4 +1,4 @@
-//! Builds the report of a run from the status.
+//! Builds the report of any run of a mirror from the mirror's status.
 
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
@@ -9,8 +9,8 @@ use crate::mirrors::state::status::StatusQuery;
 use crate::store::log;
 
 impl Mirror {
-    /// Builds the report of a run as it is now. Fails if the run is not known: it is not in the log, or the local
-    /// database is down and it is not the last run of this process.
+    /// Returns the current report of a run. Fails if the run is not in the log or, while the local database is down, if
+    /// it is not the last run of this process.
     pub async fn report(&self, id: RunId) -> Result<RunReport, Failure> {
         let query = StatusQuery {
             run_id: Some(id),

@@ -49,7 +49,7 @@ pub struct RunDetail {
 }
 
 impl RunDetail {
-    /// Describes a run of which only the record is known.
+    /// Describes a run by its record alone, without phases, rejected rows and held-back deactivations.
     fn of(run: RunRecord) -> Self {
         Self {
             summary: report::summary(&run),
@@ -75,15 +75,15 @@ pub struct ChangesPage {
     pub next_after: Option<i64>,
 }
 
-/// The maximum number of rejected rows that are returned for a run.
+/// The maximum number of a run's rejected rows (rows that could not be stored) that are returned.
 const REJECTED: u32 = 100_000;
 
-/// The name of the transactions that read the log.
+/// The name that `pg_stat_activity` shows for the transactions that read the run log.
 const HISTORY: &str = "history";
 
 impl Mirror {
-    /// Lists the runs of the configured tenant and table, newest first, including the run in progress. Returns `None`
-    /// if the log does not have the run given as `before`.
+    /// Returns one page of this mirror's runs, newest first, including the run in progress. Returns `None` if the log
+    /// does not have the run `query.before`, which the page is to follow.
     pub async fn list(&self, query: &RunsQuery) -> Result<Option<RunsPage>, Failure> {
         let read = async |tx: &Tx<'_, Local>| Ok(self.list_in(tx, query).await?);
         self.local()?.read(HISTORY, read).await
@@ -120,8 +120,8 @@ impl Mirror {
         }))
     }
 
-    /// Returns one run of the configured tenant and table; `None` if neither the log nor this process has a run with
-    /// this id.
+    /// Returns one run of this mirror, with all that is known about it. Returns `None` if the run is neither in the log
+    /// nor the last run of this process.
     pub async fn run(&self, id: RunId) -> Result<Option<RunDetail>, Failure> {
         let read = async |tx: &Tx<'_, Local>| Ok::<_, Failure>(self.read_run(tx, id).await?);
         let logged = self.local()?.read(HISTORY, read).await?;
@@ -152,8 +152,8 @@ impl Mirror {
         }))
     }
 
-    /// Returns at most `limit` changes of a run: those with numbers above `after`, which is 0 for the first page.
-    /// Returns none if the log does not have the run.
+    /// Returns one page of the changes that a run made: at most `limit`, of those with numbers above `after` (0 for the
+    /// first page). The page is empty if the log does not have the run.
     pub async fn changes(&self, id: RunId, limit: u32, after: i64) -> Result<ChangesPage, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let log = self.log(tx).await?;
@@ -177,7 +177,7 @@ impl Mirror {
         })
     }
 
-    /// Returns the table and tenant whose runs the log is searched for; `None` if there is no log yet.
+    /// Returns the local table and tenant whose runs are to be read from the log; `None` if the log does not exist yet.
     async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<LogScope>, DbError> {
         Ok(match migrations::exist(tx).await? {
             true => Some(self.log_scope(tx).await?),
@@ -186,9 +186,9 @@ impl Mirror {
     }
 }
 
-/// Updates the record of a run that had not ended when its log row was read. If the run lock is free, the run is no
-/// longer in progress, and the row is read again. If the row still has no end, the run's process has died: the record
-/// is marked as interrupted, and the log row stays as it is.
+/// Updates the record of a run that had no end when its log row was read. If no process holds the run lock (held during
+/// a run), reads the row again, because the run may just have ended. If the row still has no end, the run's process has
+/// died: marks the record, but not the log row, as interrupted.
 async fn update(tx: &Tx<'_, Local>, known: &LogScope, run: &mut RunRecord) -> Result<(), DbError> {
     let (None, Some(scope)) = (run.outcome, known.clone().scope()) else {
         return Ok(());

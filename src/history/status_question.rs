@@ -1,5 +1,5 @@
 //! Answers the questions that people ask the status tool: about one meter, about the changes since a time, or for
-//! earlier runs. One call answers each question.
+//! earlier runs. The answer comes together with the status.
 
 use chrono::{DateTime, Utc};
 
@@ -18,26 +18,28 @@ use crate::mirrors::state::status_text::{moment, no_such_run};
 use crate::store::changes::{self, ChangesSinceReport};
 use crate::store::migrations;
 
-/// A question that the status alone does not answer.
+/// A question about one meter, about the changes since a time, or for earlier runs. The status alone does not answer
+/// these.
 #[derive(Clone, Debug, Default)]
 pub struct StatusQuestion {
-    /// The status to return with the answer.
+    /// The parameters of the status that is returned with the answer.
     pub status: StatusQuery,
     /// The key of a meter or a part of its name; `None` to ask about all meters.
     pub meter: Option<String>,
-    /// If set, asks for the changes since this time: of `meter`, or of all meters.
+    /// The time since which to list changes, of `meter` or of all meters; `None` for no limit.
     pub since: Option<DateTime<Utc>>,
-    /// The cursor that the previous page ended with; `None` for the first page.
+    /// The cursor (`next_before`) of the previous page; `None` for the first page.
     pub before: Option<ChangeCursor>,
 }
 
-/// The meter that the question names by its key or by a part of its name. If no key and not exactly one name matches,
-/// the meters whose names contain the text, which may be none.
+/// The result of looking for a meter by its key or by a part of its name: the meter if one was found, otherwise all
+/// meters whose names contain the text (none or several).
 type MeterLookup = Result<Box<MeterReport>, Vec<MeterMatch>>;
 
 impl Mirror {
-    /// Returns the status together with the answer to a question. Fails only if the log lacks a run that the question
-    /// names. If the local database cannot be read, the status has a warning with the reason.
+    /// Returns the status together with the answer to the question. Fails only if the question names a run that the log
+    /// does not have. If the local database cannot be read, the answer is missing, and a warning in the status says
+    /// why.
     pub async fn answer(&self, question: &StatusQuestion) -> Result<Status, Failure> {
         let mut status = self.status(&question.status).await?;
         if let Some(before) = question.before {
@@ -189,7 +191,8 @@ impl Mirror {
         Ok(found.ok_or_else(Vec::new))
     }
 
-    /// Returns the meter with this key, with the page of its changes that the question asks for.
+    /// Returns the meter with this key, with one page of its changes as the question asks for; `None` if there is no
+    /// such meter.
     async fn found(
         &self,
         tx: &Tx<'_, Local>,
@@ -218,7 +221,7 @@ fn too_long() -> Failure {
         .with_remedy("Give the key of the meter as `meter`.")
 }
 
-/// Describes the changes in words.
+/// Describes how many meters the syncs since a time have changed, and whether the log still has all of these changes.
 fn changes_in_words(changes: &ChangesSinceReport, now: DateTime<Utc>) -> String {
     let since = moment(changes.since, now);
     let counted = [

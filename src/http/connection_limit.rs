@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-/// How many connections are accepted beyond the limit. Only health checks are answered on them. If there are more, the
-/// oldest of them is closed.
+/// How many connections are accepted beyond the limit while no connection is idle. They may request only the health
+/// checks. One more closes the oldest of them.
 const FOR_HEALTH: usize = 16;
 
 /// The open connections of the server. Clones share one list.
@@ -45,7 +45,7 @@ pub(super) struct Activity(Arc<Mutex<ConnectionState>>);
 struct ConnectionState {
     /// Whether the server waits for a request, or for the rest of one.
     waits: bool,
-    /// Whether a response waits for the client to read it.
+    /// Whether a response cannot be sent further because the client does not read.
     is_unread: bool,
     was_answered: bool,
     since: Instant,
@@ -71,8 +71,8 @@ impl Connections {
         }
     }
 
-    /// Adds a new connection. If the limit is reached, closes an idle connection. If none is idle, the new connection
-    /// is for health checks only.
+    /// Adds a connection from `peer` and returns its entry. If the limit is reached, an idle connection is closed. If
+    /// none is idle, the new connection may request only the health checks.
     pub(super) fn enter(&self, peer: IpAddr) -> ConnectionSlot {
         let mut open = self.lock();
         let is_for_health = !open.make_room(self.rooms, peer);
@@ -98,8 +98,8 @@ impl Connections {
         }
     }
 
-    /// Closes one idle connection. Used if no new connection can be accepted, usually because the process has no file
-    /// descriptor left. Returns `false` if no connection is idle.
+    /// Closes one idle connection, to free a file descriptor when the process cannot accept another connection. Returns
+    /// `false` if no connection is idle.
     pub(super) fn close_one(&self) -> bool {
         let mut open = self.lock();
         let longest = open.longest_waiting(|_| true);
@@ -112,11 +112,11 @@ impl Connections {
 }
 
 impl ConnectionTable {
-    /// Makes room for a connection of this peer, by closing an idle connection if needed. Returns `false` if there is
-    /// no room and no idle connection to close.
+    /// Closes an idle connection if one more connection from `peer` would exceed the limit `rooms`. Returns `false` if
+    /// it would, but no connection can be closed.
     ///
-    /// One peer gets at most three quarters of the limit. If it has that many, only its own idle connections are closed
-    /// for it. A reverse proxy needs many connections, but other clients need some, too.
+    /// One peer may have at most three quarters of `rooms`, so that a reverse proxy, which needs many, leaves some for
+    /// other clients. If a peer has that many, one of its own idle connections is closed.
     fn make_room(&mut self, rooms: usize, peer: IpAddr) -> bool {
         let most = (rooms - rooms / 4).max(1);
         if self.count(|known| known.peer == peer) >= most {
@@ -178,7 +178,7 @@ impl Activity {
         })))
     }
 
-    /// Marks the connection as busy: the handler has read the request, or does not want the rest of it.
+    /// Marks the connection as busy. Called when a handler has read the whole request body, or has dropped it.
     pub(super) fn works(&self) {
         self.change(|doing| doing.waits = false);
     }
@@ -191,7 +191,8 @@ impl Activity {
         });
     }
 
-    /// Sets whether a response waits for the client to read it.
+    /// Records whether a response cannot be sent further because the client does not read. If so, the connection is
+    /// idle.
     pub(super) fn set_unread(&self, is_unread: bool) {
         self.change(|doing| doing.is_unread = is_unread);
     }

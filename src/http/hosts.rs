@@ -15,7 +15,7 @@ pub(super) struct Hosts {
     named: Vec<Named>,
 }
 
-/// A host, with a port if the text has one. In the settings, a host without a port allows all its ports.
+/// A host name or IP address, with its port if one was given. A configured host without a port allows all ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     host: String,
@@ -30,13 +30,13 @@ impl Hosts {
         }
     }
 
-    /// Whether a `Host` header's value names this server.
+    /// Whether the host in a `Host` header is allowed.
     pub(super) fn allow(&self, host: &str) -> bool {
         named(host).is_some_and(|asked| self.allow_named(&asked))
     }
 
-    /// Whether the host in an `Origin` header is allowed. Any port of this machine is, so pages of other programs on it
-    /// pass, too. A host of the settings is allowed on all ports, or only on the port that the settings name.
+    /// Whether the host in an `Origin` header is allowed. All ports of this machine are allowed, so pages of its other
+    /// programs are accepted, too. A configured host is allowed on all ports, or only on the configured port.
     pub(super) fn allow_origin(&self, origin: &str) -> bool {
         origin
             .strip_prefix("http://")
@@ -44,9 +44,9 @@ impl Hosts {
             .is_some_and(|host| self.allow(host))
     }
 
-    /// Whether an `Origin` header names this server: it has the host and port of `Host`, or names a host of the
-    /// settings, because a proxy may have changed `Host`. Unlike [`Self::allow_origin`], this method does not accept
-    /// other ports of this machine.
+    /// Whether an `Origin` header names this server: its host and port are those of the `Host` header, or its host is a
+    /// configured one, because a proxy may have changed `Host`. Unlike [`Self::allow_origin`], this method does not
+    /// accept other ports of this machine.
     pub(super) fn is_own_origin(&self, origin: &str, host: &str) -> bool {
         let named_origin = origin
             .strip_prefix("http://")
@@ -73,8 +73,8 @@ impl Hosts {
             })
     }
 
-    /// Whether an IP address is allowed. A server that listens on all interfaces allows any address, because DNS
-    /// rebinding needs a name.
+    /// Whether an IP address is allowed: a loopback address, or the one on which the server listens. A server that
+    /// listens on all interfaces allows every address, because DNS rebinding needs a host name.
     fn allow_address(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_loopback()

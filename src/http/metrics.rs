@@ -1,10 +1,9 @@
 //! `GET /metrics`: answers with counters and gauges in the text format of Prometheus
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
 //!
-//! Counters come from the process's metrics recorder. Gauges are computed for each scrape from the current state of
-//! `mirrors`, so a gauge whose value is unknown is absent. The recorder could not leave out such a gauge, because it
-//! keeps the last value. No text from a user or a database becomes a label, except the ids of a limited number of
-//! tenants.
+//! Counters come from the process's metrics recorder. Gauges are computed for each scrape from the current status, and
+//! a gauge whose value is unknown is left out. The recorder cannot do that, because it repeats the last value of a
+//! gauge. No text from a user or a database becomes a label, except the ids of a limited number of tenants.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -33,8 +32,8 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4";
 /// lets the scrape report that the local database hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The largest number of tenants with which each tenant has time series of its own: one for each possible health, and
-/// one for its last success. With more tenants, no tenant has any.
+/// Each tenant has time series of its own only if there are at most this many tenants: one for each possible health
+/// state, and one for its last success.
 const MAX_LABELLED_TENANTS: u32 = 100;
 
 /// A gauge and its samples. If its value is unknown, it has no samples and is not written.
@@ -119,8 +118,8 @@ fn gauges(figures: &ScrapedFigures) -> Vec<Gauge> {
     gauges
 }
 
-/// The gauges of several tenants: the number of tenants in each health and, if there are few tenants, the health and
-/// last success of each.
+/// Returns the gauges of several tenants: how many tenants are in each health state (such as `ok` or `failing`) and,
+/// with at most [`MAX_LABELLED_TENANTS`] tenants, the health state and last success of each.
 fn tenants(tenants: &TenantList) -> Vec<Gauge> {
     let count = |health: &Health| {
         let count = tenants.by_health.of(*health);
@@ -159,7 +158,8 @@ fn tenants(tenants: &TenantList) -> Vec<Gauge> {
     ]
 }
 
-/// The gauges whose values are times: of the last success, the last comparison, the last run and the next run.
+/// Returns the gauges whose values are times: of the last success, of the last run that compared all rows, of the last
+/// run and of the next run.
 fn moments(status: &Status) -> Vec<Gauge> {
     let last_run_at = status.last_run.as_ref().and_then(|run| run.finished_at);
     vec![
@@ -285,7 +285,7 @@ fn escaped(text: &str) -> String {
 }
 
 impl Gauge {
-    /// Appends the gauge to the page. Writes nothing if the gauge has no samples.
+    /// Appends the gauge to `page`, the text of the response. Appends nothing if the gauge has no samples.
     fn write(&self, page: &mut String) {
         let Self {
             name,
@@ -311,7 +311,7 @@ impl Gauge {
     }
 }
 
-/// Seconds since 1970, to the millisecond.
+/// Converts a time to seconds since 1970, with milliseconds as decimals.
 fn seconds(at: DateTime<Utc>) -> f64 {
     number(at.timestamp_millis()) / 1000.0
 }

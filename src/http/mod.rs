@@ -1,7 +1,8 @@
-//! What all HTTP surfaces share: the server and its limits, the guards, health checks, metrics and OAuth.
+//! What the web pages, the REST API and MCP over HTTP share: the HTTP server and its limits, the checks of every
+//! request (`guards`), health checks, metrics and OAuth.
 //!
-//! The surfaces (`page`, `rest`, `mcp`) define their routes. `guard` puts all routes behind the same checks,
-//! including the answer to an unknown route.
+//! The modules `page`, `rest` and `mcp` define their own routes. `guard` adds the same checks to all routes, and to the
+//! answer for an unknown route.
 
 use axum::Router;
 use axum::routing::get;
@@ -32,7 +33,7 @@ pub(super) mod problem_details;
 pub(super) mod request_error;
 pub(super) mod session_cookie;
 
-/// The routes of the metrics and of the OAuth metadata.
+/// Returns the routes of `/metrics` and of the OAuth metadata.
 pub(crate) fn routes(config: &Config, mirrors: Mirrors, recorder: PrometheusHandle) -> Router {
     Router::new()
         .route(metrics::PATH, get(metrics::scrape))
@@ -40,7 +41,8 @@ pub(crate) fn routes(config: &Config, mirrors: Mirrors, recorder: PrometheusHand
         .merge(oauth::routes(config.oauth.as_ref()))
 }
 
-/// Puts the routes behind the guards. Routes that are added to the result are not guarded.
+/// Returns the routes with the checks of `guards` before each handler. Routes that are added to the result later are
+/// not checked.
 pub(crate) fn guard(
     routes: Router,
     mirrors: Mirrors,

@@ -59,7 +59,7 @@ impl ProblemDetails {
         }
     }
 
-    /// The problem details of a failure, with `status` instead of the HTTP status that belongs to its code.
+    /// Converts a failure to problem details, with `status` instead of the HTTP status that belongs to its error code.
     pub(crate) fn failure(status: StatusCode, failure: Failure) -> Self {
         Self::new(
             status,
@@ -69,7 +69,7 @@ impl ProblemDetails {
         )
     }
 
-    /// Adds the id of the run that the error is about, and the run's path for the `Location` header.
+    /// Adds the id of the run that the error is about. `location` is the path of that run, for the `Location` header.
     pub(crate) fn about(self, run: RunId, location: String) -> Self {
         Self {
             run_id: Some(run),
@@ -100,9 +100,9 @@ impl IntoResponse for ProblemDetails {
     }
 }
 
-/// The HTTP status of an error code:
+/// Returns the HTTP status of an error code:
 ///
-/// - 502 if the cause is the remote, its data, or a plan that was held back because it would deactivate too many
+/// - 502 if the cause is the remote database, its data, or a sync that was refused because it would deactivate too many
 ///   meters;
 /// - 503 if the configuration is missing or wrong;
 /// - 404 if the tenant is unknown, 400 if the request must name a tenant but does not;

@@ -19,23 +19,24 @@ pub(crate) enum RequestError {
     OriginNotOwn,
     /// A token is required, and the request has neither a bearer token nor a valid cookie.
     TokenMissing,
-    /// The bearer token matches no token of the settings.
+    /// The bearer token is not one of the configured tokens.
     TokenUnknown,
     /// The bearer token is an invalid access token (OAuth); the text says why.
     AccessTokenInvalid(&'static str),
-    /// The access token has no scope of this server.
+    /// The access token is valid but grants neither scope of this server.
     ScopeMissing,
-    /// Access tokens cannot be verified, because the authorization server's keys could never be read.
+    /// Access tokens cannot be verified, because no keys of the authorization server could be read so far.
     KeysUnavailable,
-    /// The token, sent as a bearer token or proven by a cookie, allows only reading, and the request needs more.
+    /// The token allows only reading, and the request needs a token that allows starting syncs. The token was sent as a
+    /// bearer token, or is the one of the session cookie.
     TokenReadOnly,
     /// The token is limited to some tenants, and the route is about all tenants.
     TokenLimited,
-    /// The body, or its announced length, exceeds the limit.
+    /// The body, or the length in `Content-Length`, exceeds the limit.
     BodyTooLarge,
-    /// The body did not arrive in time.
+    /// The body did not arrive completely within 30 s.
     BodyLate,
-    /// The body ended too early.
+    /// The client disconnected before the whole body had arrived, or sent invalid HTTP.
     BodyBroken,
     /// The server, or this client, already has as many connections as are allowed, and none of them is idle.
     TooManyConnections,
@@ -46,7 +47,7 @@ pub(crate) enum RequestError {
 }
 
 impl RequestError {
-    /// The body of the response.
+    /// Returns the error as the body of the response.
     pub(crate) fn details(self) -> ProblemDetails {
         ProblemDetails::new(self.status(), self.code(), self.detail(), self.remedy())
     }
@@ -159,8 +160,8 @@ impl RequestError {
         }
     }
 
-    /// The `WWW-Authenticate` challenge for a 401 or a missing scope (RFC 6750, section 3), without the `scope`
-    /// attribute. `None` for all other errors.
+    /// Returns the `WWW-Authenticate` challenge (RFC 6750, section 3), without the `scope` attribute, for an error of
+    /// status 401, a read-only token or a missing scope. `None` for all other errors.
     pub(crate) fn challenge(self) -> Option<&'static str> {
         match self {
             Self::TokenMissing => Some(r#"Bearer realm="meter-sync""#),
@@ -184,8 +185,8 @@ impl RequestError {
         }
     }
 
-    /// The `scope` attribute at the end of the challenge. For `TokenReadOnly`, it names `trigger`, a scope of
-    /// `METER_SYNC_TOKENS`; for all other errors, it is empty.
+    /// Returns the `scope` attribute to append to the challenge. For `TokenReadOnly`, it names `trigger`, the scope of
+    /// a configured token that allows starting syncs. It is empty for all other errors.
     fn scope(self) -> &'static str {
         if self == Self::TokenReadOnly {
             r#", scope="trigger""#

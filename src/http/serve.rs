@@ -39,16 +39,17 @@ const HEAD_OF_HEALTH: Duration = Duration::from_secs(1);
 const RESERVED: u64 = 64;
 /// The most connections, however high the limit of open files is. No site has so many clients.
 const MOST: usize = 10_000;
-/// How long the server waits after it could not accept a connection, because the cause does not pass at once.
+/// How long the server waits after a failed `accept` if no idle connection could be closed. The cause, such as too many
+/// open files, lasts for a while.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long the server waits after it could not accept a connection but closed an idle one to make room.
+/// How long the server waits after a failed `accept` if it closed an idle connection to make room.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
-/// How many connections may wait to be accepted. If a burst of connections fills the queue, the kernel drops the next
-/// one, which may be a health check, and its client tries again only after a second.
+/// The length of the kernel's queue of connections that are not accepted yet. If a burst fills the queue, the kernel
+/// drops the next connection, which may be a health check, and its client tries again only after a second.
 const QUEUE: u32 = 4096;
 
-/// Listens on an address. Must be called within a tokio runtime.
+/// Binds a TCP socket to the address and listens on it. Must be called within a tokio runtime.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -59,7 +60,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(QUEUE)
 }
 
-/// Serves until `shutdown` is cancelled, then waits at most `grace` for open requests to end.
+/// Serves HTTP until `shutdown` is cancelled, then waits at most `grace` for open requests to end.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -85,7 +86,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// The future that serves the requests of one connection.
+/// Returns the future that reads and answers the requests of one connection. `place` is the entry of the connection in
+/// the list of open connections.
 fn connection(
     stream: TcpStream,
     router: TowerToHyperService<Router>,
@@ -136,7 +138,7 @@ async fn answer(
     Ok(response.map(|body| TrackedResponseBody::new(body, place.activity.clone())))
 }
 
-/// The limit of connections for a limit of open files. `None` means that open files are unlimited.
+/// Returns how many HTTP connections are accepted if the process may have `files` open files. `None` means unlimited.
 fn max_connections(files: Option<u64>) -> usize {
     let max_connections = files.map_or(u64::MAX, |files| {
         files.saturating_sub(RESERVED).max(files / 2)
@@ -146,7 +148,7 @@ fn max_connections(files: Option<u64>) -> usize {
         .clamp(1, MOST)
 }
 
-/// Raises the limit of open files as far as allowed, and returns the limit. `None` means unlimited.
+/// Raises the process's limit of open files as far as allowed, and returns the limit. `None` means unlimited.
 fn files() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -14,7 +14,8 @@ use crate::config::Token;
 const NAME: &str = "meter_sync_session";
 /// How many days a cookie is valid.
 const DAYS: i64 = 7;
-/// Text in the input of the HMAC for domain separation, because the key has other uses.
+/// A text in the input of the HMAC. It makes an HMAC that is made with the same key for another purpose invalid as a
+/// cookie.
 const PURPOSE: &str = "meter-sync page session";
 
 /// Finds the token with this secret; `None` if there is none. Compares all tokens, each in constant time, so that the
@@ -30,13 +31,14 @@ pub(crate) fn find<'t>(tokens: &'t [Token], secret: &[u8]) -> Option<&'t Token> 
     found
 }
 
-/// The `Set-Cookie` value that signs a browser in. `is_encrypted` says that the browser uses TLS, and adds `Secure`.
+/// Returns the `Set-Cookie` value that signs a browser in with this token. If `is_encrypted` (the browser uses TLS),
+/// the cookie has the attribute `Secure`.
 pub(crate) fn give(token: &Token, now: DateTime<Utc>, is_encrypted: bool) -> String {
     let value = value(token, now.timestamp());
     header(&value, DAYS * 24 * 60 * 60, is_encrypted)
 }
 
-/// The `Set-Cookie` value that deletes the cookie.
+/// Returns the `Set-Cookie` value that deletes the session cookie. `is_encrypted` means that the browser uses TLS.
 pub(crate) fn take(is_encrypted: bool) -> String {
     header("", 0, is_encrypted)
 }
@@ -105,7 +107,7 @@ mod tests {
             .expect("a time")
     }
 
-    /// The `Cookie` header that a browser sends after this `Set-Cookie`.
+    /// Returns the `Cookie` header that a browser sends after it received `set_cookie`.
     fn sent(set_cookie: &str) -> String {
         let pair = set_cookie.split(';').next().expect("a pair");
         format!("theme=dark; {pair}")

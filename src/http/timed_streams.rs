@@ -1,5 +1,5 @@
-//! Timed streams: wrappers around a connection's stream, its request bodies and its response bodies. They enforce
-//! timeouts, and record in [`Activity`] whether the connection is busy or waits for its client.
+//! Wrappers around a connection's byte stream, its request bodies and its response bodies. They enforce timeouts, and
+//! record in [`Activity`] whether the connection is busy or waits for its client.
 
 use std::io;
 use std::pin::Pin;
@@ -15,8 +15,8 @@ use super::connection_limit::Activity;
 
 /// How long the body of a request may take to arrive completely. It is enough for 1 MiB at 0.3 Mbit/s.
 const BODY: Duration = Duration::from_secs(30);
-/// How long a write may wait for the client to read. The time starts again whenever the client reads some of the
-/// response.
+/// How long a write may be blocked because the client does not read. The time starts again whenever the client reads
+/// some of the response.
 const UNREAD: Duration = Duration::from_secs(30);
 
 /// A stream on which a write fails with `TimedOut` if the client does not read for [`UNREAD`].
@@ -36,7 +36,7 @@ impl<S> TimedStream<S> {
         }
     }
 
-    /// Returns the result of a write, or `TimedOut` if it has been pending for too long.
+    /// Returns the result of a write, or the error `TimedOut` if the write has been pending for [`UNREAD`].
     fn check<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -147,8 +147,8 @@ where
     }
 }
 
-/// Marks the connection as busy. A handler drops the body when it has read all of it or does not want the rest, and
-/// then works on the response.
+/// Marks the connection as busy: a handler drops the request body when it has read the body or ignores it, and then
+/// works on the response.
 impl<B> Drop for TimedRequestBody<B> {
     fn drop(&mut self) {
         self.activity.works();

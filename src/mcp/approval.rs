@@ -1,12 +1,12 @@
-//! Asks the user whether a sync that the brake held back may go on.
+//! Asks the user whether a sync that was refused because it would deactivate too many meters may go on.
 //!
 //! Only an accepted form with its box ticked counts as approval, and only for the deactivations that the question
-//! showed. The next run may make all or some of these deactivations. If any other is due, the user is asked again. The
-//! protocol version decides how the question is asked:
+//! was about. If the next run would make any other deactivation, the user is asked again. The protocol version decides
+//! how the question is asked:
 //!
 //! - Up to 2025-11-25, the server sends the question as a request to the client while the tool call waits.
 //! - Since 2026-07-28, the result of the tool call is the question, and the client repeats the call with the user's
-//!   answer. The sealed `requestState` in both calls holds what was asked
+//!   answer. The signed `requestState` in the result and in the repeated call says what was asked
 //!   (<https://modelcontextprotocol.io/specification/2026-07-28/basic/utilities/mrtr>).
 
 use std::collections::{BTreeMap, HashMap};
@@ -29,14 +29,15 @@ use crate::printable;
 use super::caller::{Target, caller_token};
 use super::tool_result;
 
-/// The name of the form's field, and the key of the question in the result of the call.
+/// The name of the only field of the form in which the user approves, and the key of the question in the result of the
+/// call.
 const GO_ON: &str = "deactivate";
-/// The name of the remote in texts for users.
+/// The name of the remote database in texts for users.
 pub(super) const CENTRAL: &str = "the central database";
 /// How long the user may take to answer a question that was sent as the result of a call.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// How the server can ask the user through this client.
+/// How the server can ask the user of a client for approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ApprovalMethod {
     /// The client shows no forms, so the user cannot be asked.
@@ -67,27 +68,28 @@ impl ApprovalMethod {
     }
 }
 
-/// The user's answer to the question.
+/// The user's answer to the question whether the sync may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The sync may go on.
     Yes,
     /// The sync may not go on.
     No,
-    /// The user dismissed the question, or nobody saw it.
+    /// The user did not decide: dismissed the question, did not answer in time, or never saw it.
     Nothing,
 }
 
-/// How long before the end of its call an unanswered question is withdrawn. Some clients read one message at a time; in
-/// this time they remove the question from the screen before they show the end of the call.
+/// How long before the end of the tool call an unanswered question is withdrawn. Clients that handle one message at a
+/// time need this time to remove the question from the screen before they show the result of the call.
 const TAKEN_BACK_BEFORE: Duration = Duration::from_millis(300);
 
-/// A question to the user: whether the sync may make the deactivations that a run held back.
+/// A question to the user: whether the sync may make the deactivations for which a run was refused.
 #[derive(Debug)]
 pub(super) struct ApprovalQuestion(ElicitRequestParams);
 
 impl ApprovalQuestion {
-    /// Words the question. The question names the tenant if the process keeps several mirrors.
+    /// Builds the question from the deactivations that were refused. Names the tenant if the process keeps several
+    /// mirrors.
     pub(super) async fn new(held: &HeldDeactivations, target: &Target) -> Self {
         let tenant = target.named().await;
         let tenant = tenant.map_or_else(String::new, |named| format!("Tenant {named}: "));
@@ -107,7 +109,8 @@ impl ApprovalQuestion {
     }
 }
 
-/// Asks the user and waits for the answer until shortly before `end`, while the tool call is open.
+/// Sends the question to the client during a tool call, and waits for the answer until shortly before `end`, when the
+/// call ends.
 pub(super) async fn ask(
     context: &RequestContext<RoleServer>,
     ApprovalQuestion(question): ApprovalQuestion,
@@ -145,10 +148,12 @@ fn read(result: &ElicitResult) -> Answer {
     }
 }
 
-/// Seals each open question into the `requestState` that the client sends back, and remembers which states were used.
+/// Signs the `requestState` that goes with each question and comes back with the answer, and remembers which ones came
+/// back.
 pub(super) struct QuestionSealer {
     codec: RequestStateCodec,
-    /// The ids of the states that came back, until the states expire. Each state is accepted only once.
+    /// The ids of the `requestState` values that came back, and when they came. Each one is accepted only once. Expired
+    /// ones are removed.
     used: Mutex<HashMap<Uuid, Instant>>,
 }
 
@@ -158,7 +163,7 @@ impl std::fmt::Debug for QuestionSealer {
     }
 }
 
-/// The content of a sealed `requestState`.
+/// The content of a signed `requestState`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Asked {
     id: Uuid,
@@ -166,16 +171,16 @@ struct Asked {
     run: RunId,
 }
 
-/// The reply to an earlier question that a call carries.
+/// The user's answer to an earlier question, as a repeated tool call carries it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReturnedAnswer {
-    /// The call carries no reply: it is a first call.
+    /// The call carries no answer, because it is the first one.
     Nothing,
-    /// The user approves the deactivations that this run showed.
+    /// The user approves the deactivations for which this run was refused.
     Yes(RunId),
     /// The user refuses the deactivations.
     No,
-    /// The user has not decided about the deactivations that this run showed.
+    /// The user has not decided about the deactivations for which this run was refused.
     Undecided(RunId),
 }
 
@@ -193,7 +198,8 @@ impl Default for QuestionSealer {
 }
 
 impl QuestionSealer {
-    /// Returns the question about the deactivations that a run held back, as the result of the call.
+    /// Builds the result of a call that asks the user about the deactivations for which `run` was refused. The client
+    /// sends the user's answer by repeating the call.
     pub(super) fn question(
         &self,
         run: RunId,
@@ -214,8 +220,8 @@ impl QuestionSealer {
         Ok(InputRequiredResult::new(Some(requests), Some(state)))
     }
 
-    /// Reads the user's answer from the call. Returns an error if the state belongs to another call or caller, has
-    /// expired, or was used before.
+    /// Reads the user's answer from the call. Returns an error if the `requestState` of the call was made for another
+    /// caller or other arguments, has expired, or was used before.
     pub(super) fn returned(
         &self,
         context: &RequestContext<RoleServer>,
@@ -243,7 +249,7 @@ impl QuestionSealer {
         })
     }
 
-    /// Marks a state as used; returns `false` if it was used before.
+    /// Marks the `requestState` with this id as used. Returns `false` if it was used before.
     fn use_up(&self, id: Uuid) -> bool {
         let now = Instant::now();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);

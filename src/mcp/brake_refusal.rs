@@ -1,5 +1,6 @@
-//! Builds the answers that tell a language model that the brake refused a sync: what happened, which meters are held
-//! back, and that a person decides. No text in this module says how to pass the brake without a person.
+//! Builds the tool results that tell a language model that the *brake* refused a sync, because it would deactivate too
+//! many meters: what happened, which meters these are, and that a person decides. No text in this module says how to
+//! pass the brake without a person.
 
 use super::approval::CENTRAL;
 use super::page_address::PageAddress;
@@ -8,10 +9,10 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{HeldDeactivations, RunId};
 use crate::printable;
 
-/// Tells the model what to do after a refusal.
+/// Tells the model what to do after the brake has refused a sync.
 const TELL: &str = "Tell the user so, and do not ask for another sync.";
 
-/// Returns the answer for a user who was asked and said no.
+/// Returns the result of a refused sync that the user was asked about and declined.
 pub(super) fn declined() -> CallToolResult {
     let message = "The sync was refused, and the user does not let it go on; no meter was changed.";
     let remedy = "Leave it at that, and sync again only when the user asks for it.";
@@ -19,7 +20,8 @@ pub(super) fn declined() -> CallToolResult {
     tool_result::failure(&failure, None)
 }
 
-/// Returns the answer for a user who has not decided. A person can still approve the plan on the page.
+/// Returns the result of a refused sync that the user was asked about but has not decided. It names the web page on
+/// which a person can still approve and, if `held` is given, the meters.
 pub(super) fn undecided(
     run: RunId,
     held: Option<&HeldDeactivations>,
@@ -36,7 +38,8 @@ pub(super) fn undecided(
     tool_result::failure(&failure, Some(run))
 }
 
-/// Returns the brake's refusal, with the first held-back meters and the address of the page where a person decides.
+/// Returns the result of a refused sync about which the user was not asked. It names the first meters that would be
+/// deactivated, and the address of the web page on which a person decides.
 pub(super) fn held_back(
     failure: &Failure,
     held: &HeldDeactivations,
@@ -50,7 +53,8 @@ pub(super) fn held_back(
     tool_result::failure(&failure, Some(run))
 }
 
-/// Returns the answer if every approval came too late, because other meters were due to be deactivated by then.
+/// Returns the result of a sync that stays refused although the user approved: each time, the next run would have
+/// deactivated other meters.
 pub(super) fn unsettled() -> CallToolResult {
     let message = "The sync was refused: each time, other meters were gone by the time the user had answered.";
     tool_result::failure(&Failure::new(ErrorCode::ApprovalOutdated, message), None)

@@ -14,7 +14,7 @@ const LONG_DESCRIPTION: &str = "Ask whether your meters are in sync, why a sync 
     have one done. The central database is only read. New meters are inserted, changed ones updated, and meters gone \
     there set inactive here, never deleted. A sync that would deactivate very many asks you first.";
 
-/// Returns the whole manifest.
+/// Returns the manifest as JSON.
 pub fn manifest() -> Value {
     let tools = whole_tools();
     let named: Vec<Value> = tools
@@ -61,8 +61,8 @@ pub fn manifest() -> Value {
     })
 }
 
-/// Returns the settings that the assistant asks its user for. For a field that the user leaves out, the assistant
-/// passes the default to `meter-sync`, where an empty setting counts as not set.
+/// Returns the settings that the desktop assistant asks its user for. If the user leaves a field empty, the assistant
+/// passes the field's default to `meter-sync`, which ignores an empty setting.
 fn user_config() -> Value {
     json!({
         "remote_url": {

@@ -1,4 +1,4 @@
-//! Reads from a request who sent it, and finds the mirror of the request among those that the caller may see.
+//! Finds out who sent a request, and which mirror (the meters of one tenant) the request is about.
 //!
 //! Over stdio there is no token, and the caller may see every tenant. A token that is limited to some tenants sees only
 //! those: a request for another tenant gets the same answer as for a tenant that does not exist.
@@ -22,7 +22,8 @@ pub(super) fn caller_token(context: &RequestContext<RoleServer>) -> Option<&Toke
     context.extensions.get::<Parts>()?.extensions.get::<Token>()
 }
 
-/// Returns the caller's name for the run log: the name of the token, or else the client's name and version.
+/// Returns the caller's name for the run log: the name of the token, or else the client's name and version. `None` if
+/// the client gave neither.
 pub(super) fn caller_name(context: &RequestContext<RoleServer>) -> Option<String> {
     let name = caller_token(context).and_then(|token| token.name.clone());
     name.or_else(|| context.client_info().as_ref().map(actor))
@@ -33,13 +34,14 @@ fn actor(client: &Implementation) -> String {
 }
 
 /// Returns the id of the trace that the request belongs to: from the MCP metadata, or else from the HTTP headers.
+/// `None` if neither has one.
 pub(super) fn caller_trace(context: &RequestContext<RoleServer>) -> Option<TraceId> {
     let told = context.meta.get_traceparent();
     told.and_then(TraceId::of_traceparent)
         .or_else(|| TraceId::of_headers(&context.extensions.get::<Parts>()?.headers))
 }
 
-/// The sender of a request: the token, and the address of the page for this sender.
+/// The sender of a request: the token, and the address at which this sender reaches the web pages.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     token: Option<Token>,
@@ -47,7 +49,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Reads the caller from its request.
+    /// Reads from a request who sent it.
     pub(super) fn of(context: &RequestContext<RoleServer>, mirrors: &Mirrors) -> Self {
         Self {
             token: caller_token(context).cloned(),
@@ -55,10 +57,11 @@ impl Caller {
         }
     }
 
-    /// Finds the mirror of `tenant`. `None` finds the only mirror of the process.
+    /// Finds the mirror of `tenant` (its meters in a local table); if `tenant` is `None`, the only mirror of the
+    /// process.
     ///
     /// Fails with `TENANT_REQUIRED` if the process keeps several mirrors and `tenant` is `None`. Fails with
-    /// `TENANT_UNKNOWN` if the caller may see no such tenant.
+    /// `TENANT_UNKNOWN` if the tenant does not exist or the caller may not see it.
     pub(super) async fn find(
         &self,
         mirrors: &Mirrors,
@@ -76,7 +79,7 @@ impl Caller {
         })
     }
 
-    /// Limits a query for the status of many mirrors to the tenants that the caller may see.
+    /// Returns the query, limited to the tenants that the caller may see.
     pub(super) fn limit(&self, query: TenantsQuery) -> TenantsQuery {
         TenantsQuery {
             visible: visible_tenants(self.token.as_ref()),
@@ -85,14 +88,13 @@ impl Caller {
     }
 }
 
-/// The mirror that a request is about.
+/// The mirror (the meters of one tenant) that a request is about.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) mirror: Mirror,
-    /// The tenant's id, as the settings spell it; `None` if the process keeps one mirror, so that no request needs to
-    /// name it.
+    /// The tenant's id; `None` if the process keeps one mirror, so that no request needs to name the tenant.
     pub(super) tenant: Option<String>,
-    /// The address of the mirror's page.
+    /// The address of the tenant's web pages.
     pub(super) page: PageAddress,
 }
 

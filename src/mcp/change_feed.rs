@@ -1,4 +1,5 @@
-//! Reports changes of MCP resources: of the resources of one mirror, or of the status of all mirrors.
+//! Reports changes of MCP resources: of those of one mirror (the meters of one tenant), or of the status of all
+//! mirrors.
 
 use rmcp::ErrorData;
 
@@ -10,16 +11,16 @@ use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
 use crate::mirrors::{Mirrors, RunEventListener, StateChanges};
 use crate::model::Outcome;
 
-/// A source of changes for the resource addresses that a client watches.
+/// Waits for changes of the resources that a client watches, and reports them.
 #[derive(Debug)]
 pub(super) enum ChangeFeed {
-    /// Reports runs of one mirror.
+    /// Reports the runs of one mirror that begin or end.
     Runs(RunEventListener),
-    /// Reports changes in the states of all mirrors that the caller may see.
+    /// Reports changes in the status of all mirrors that the caller may see.
     States(Box<MirrorStatesFeed>),
 }
 
-/// A change of resources.
+/// What has changed, according to a [`ChangeFeed`].
 #[derive(Debug)]
 pub(super) enum Change {
     /// These runs of a mirror have begun or ended.
@@ -29,8 +30,9 @@ pub(super) enum Change {
 }
 
 impl ChangeFeed {
-    /// Returns the feed for an address, and the tenant that it belongs to. The tenant is `None` for the feed of the
-    /// only mirror, and for the feed of all mirrors. Returns an error if the caller may not see the tenant.
+    /// Returns the feed that reports changes of the resource at this address, and the tenant that the feed is about.
+    /// The tenant is `None` if the process keeps one mirror, or if the address is that of the status of all mirrors.
+    /// Returns an error if the caller may not see the tenant.
     pub(super) async fn of(
         address: &Address,
         mirrors: &Mirrors,
@@ -58,8 +60,8 @@ impl ChangeFeed {
 }
 
 impl Change {
-    /// Returns whether the resource at this address may have changed. The address must belong to the feed that reported
-    /// the change.
+    /// Returns whether this change may have changed the resource at `uri`. `uri` must be a resource of the feed that
+    /// reported the change.
     pub(super) fn touches(&self, uri: &str) -> bool {
         let wrote = |run: &RunRecord| {
             !run.dry_run
@@ -82,14 +84,15 @@ fn is_of_all(address: &Address, mirrors: &Mirrors) -> bool {
     mirrors.only().is_none() && address.tenant.is_none() && address.subject == Subject::Status
 }
 
-/// Returns whether the address can be watched. Does not check whether the caller may see the tenant.
+/// Returns whether `uri` is an address whose changes can be reported. Does not check whether the caller may see the
+/// tenant.
 pub(super) fn is_watchable(uri: &str, mirrors: &Mirrors) -> bool {
     Address::parse(uri).is_some_and(|address| {
         address.tenant.is_some() || mirrors.only().is_some() || is_of_all(&address, mirrors)
     })
 }
 
-/// Reports changes in the states of the mirrors that one caller may see.
+/// Waits for changes in the status of the mirrors that one caller may see.
 #[derive(Debug)]
 pub(super) struct MirrorStatesFeed {
     mirrors: Mirrors,
@@ -98,7 +101,7 @@ pub(super) struct MirrorStatesFeed {
     last: Seen,
 }
 
-/// The part of the status of all mirrors whose changes are reported.
+/// The part of the status of all mirrors that is compared to find out whether the status has changed.
 type Seen = (Health, ActivityState, Option<TenantList>);
 
 impl MirrorStatesFeed {
@@ -112,8 +115,8 @@ impl MirrorStatesFeed {
         }
     }
 
-    /// Waits until the first page of the status has changed, as this caller sees it. Never returns once no more changes
-    /// can come.
+    /// Waits until the status has changed: the overall health or activity, or the first page of the tenants that this
+    /// caller may see. Once no more changes can come, it waits forever.
     async fn next(&mut self) {
         while self.changes.next().await {
             let seen = look(&self.mirrors, &self.caller).await;

@@ -15,7 +15,7 @@ use super::resources::{
 };
 use super::tool_result;
 
-/// The most values that the protocol allows in one answer.
+/// The most values that MCP allows in the answer to one completion request.
 const OFFERED: usize = 100;
 const TENANT_ID: &str = "tenant_id";
 
@@ -55,7 +55,8 @@ pub(super) async fn complete(
     Ok(CompleteResult::new(info))
 }
 
-/// Returns the ids of tenants whose id or name begins with `typed`, ignoring case, the worst health first.
+/// Returns the ids of at most [`OFFERED`] tenants whose id or name begins with `typed`, ignoring case. The tenants with
+/// the worst health come first.
 async fn tenant_ids(mirrors: &Mirrors, typed: &str, caller: &Caller) -> Vec<String> {
     let query = caller.limit(TenantsQuery {
         limit: u32::MAX, // matches that do not begin with the text are filtered out below
@@ -71,7 +72,8 @@ async fn tenant_ids(mirrors: &Mirrors, typed: &str, caller: &Caller) -> Vec<Stri
     found.map(|tenant| tenant.tenant_id).take(OFFERED).collect()
 }
 
-/// Returns keys of meters, at most [`OFFERED`], that begin with `typed`.
+/// Returns at most [`OFFERED`] keys of meters that begin with `typed`. Returns none if the key has several columns, or
+/// if the keys cannot be read.
 async fn keys(mirror: &Mirror, typed: &str) -> Vec<String> {
     if typed.contains('\0') {
         return Vec::new();
@@ -80,7 +82,8 @@ async fn keys(mirror: &Mirror, typed: &str) -> Vec<String> {
     keys.unwrap_or_default()
 }
 
-/// Returns the ids of the latest 50 runs that begin with `typed`, newest first.
+/// Returns those of the ids of the latest 50 runs that begin with `typed`, newest first. Returns none if the runs
+/// cannot be read.
 async fn run_ids(mirror: &Mirror, typed: &str) -> Vec<String> {
     let query = StatusQuery {
         history: 50,

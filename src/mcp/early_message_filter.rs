@@ -1,13 +1,14 @@
-//! Drops the messages that a client sends too early: notifications before its first request. rmcp stops serving a
-//! client whose first message is a notification, and some clients send one right after their first probe.
+//! Drops the notifications that a client sends before its first request. rmcp, the library for MCP, stops serving a
+//! client whose first message is a notification. Some clients send one right after their first probe (`ping` or
+//! `server/discover`).
 
 use rmcp::RoleServer;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta, ProtocolVersion};
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 
-/// A filter around a transport. It passes only requests on until the conversation has begun, and drops all other
-/// messages.
+/// A transport that wraps another one. Until the conversation has begun, it passes on only requests, and drops all
+/// other messages.
 pub(super) struct EarlyMessageFilter<T> {
     inner: T,
     begun: bool,
@@ -49,8 +50,8 @@ impl<T: Transport<RoleServer>> Transport<RoleServer> for EarlyMessageFilter<T> {
     }
 }
 
-/// Returns whether the conversation begins with this message, as rmcp sees it: with an `initialize`, or with a request
-/// that has the complete metadata of version 2026-07-28 and is not a probe (`ping`, `server/discover`).
+/// Returns whether rmcp begins the conversation with this message: an `initialize`, or a request that has the complete
+/// metadata of version 2026-07-28 and is not a probe (`ping`, `server/discover`).
 fn begins(message: &RxJsonRpcMessage<RoleServer>) -> bool {
     let ClientJsonRpcMessage::Request(request) = message else {
         return false;
@@ -81,7 +82,7 @@ mod tests {
 
     const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
-    /// Returns the methods of the messages that get through.
+    /// Returns the methods of the messages in `lines` that the filter passes on.
     async fn received(lines: &[&str]) -> Vec<Value> {
         let input = lines.join("\n") + "\n";
         let transport = AsyncRwTransport::new(input.as_bytes(), tokio::io::sink());

@@ -1,7 +1,7 @@
 //! Serves MCP over HTTP: the streamable HTTP transport in this module, and the older SSE transport in `sse`.
 //!
-//! These routes check neither `Host`, `Origin` nor token. The guards do that for all routes, and put the caller's token
-//! into the request's extensions as [`crate::config::Token`].
+//! These routes do not check `Host`, `Origin` and the token: `http::guards` does that for all routes, and adds the
+//! caller's token to the request's extensions as [`crate::config::Token`].
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use super::sse;
 
 /// The path of the streamable HTTP endpoint.
 const PATH: &str = "/mcp";
-/// Returns the routes of both transports. `server` creates the server for one more client, and `shutdown` ends the open
-/// streams.
+/// Returns the routes of both transports. `server` is called for each new client and creates its MCP server. `shutdown`
+/// ends the open streams.
 pub fn routes<S: ServerHandler>(
     server: impl Fn() -> S + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,
@@ -63,8 +63,8 @@ fn manager() -> LocalSessionManager {
     manager
 }
 
-/// Answers a DELETE, which ends a session, with 204. rmcp answers 202, although the session has ended by then, and the
-/// official Python client warns about any status but 200 and 204.
+/// Changes the status of the answer to a DELETE, which ends a session, from 202 to 204. The crate rmcp sends 202,
+/// although the session has ended by then, and the official Python client warns about any status but 200 and 204.
 async fn answer_the_end(request: Request, next: Next) -> Response {
     let ends = request.method() == Method::DELETE;
     let response = next.run(request).await;

@@ -1,9 +1,9 @@
 //! Reads and writes MCP messages as lines of text, one message a line, as MCP over standard input and output requires
 //! (<https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#stdio>).
 //!
-//! Like the line transport of rmcp, this one does not answer empty lines and lines that are not JSON; otherwise two
-//! programs could answer each other for ever. Unlike the one of rmcp, it refuses a message in which a JSON object has
-//! the same name twice.
+//! Empty lines and lines that are not JSON get no answer; otherwise two programs could answer each other's errors for
+//! ever. The line transport of rmcp, the library for MCP, does the same. But only this one refuses a message in which a
+//! JSON object has the same name twice.
 
 use std::io;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A transport that reads messages as lines from `R` and writes messages as lines to `W`.
 ///
-/// `receive` may be dropped at any point and called again, because this struct keeps the partly read line and the
-/// pending refusal.
+/// The future of `receive` may be dropped at any point: this struct keeps the partly read line and the error answer
+/// that is not sent yet, and the next call of `receive` continues with them.
 pub(super) struct LineTransport<R, W> {
     input: BufReader<R>,
     line: Vec<u8>,
@@ -39,9 +39,9 @@ pub(super) struct LineTransport<R, W> {
 
 /// The error answer to a line that is not a valid message, and how far that answer was sent.
 enum Refusal {
-    /// Not written yet.
+    /// The answer, not written yet.
     Unsaid(Box<TxJsonRpcMessage<RoleServer>>),
-    /// Written to the buffer of the output, but not flushed.
+    /// The answer is in the buffer of the output, but not flushed yet.
     Unsent,
 }
 
@@ -57,7 +57,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
         }
     }
 
-    /// Sends the pending refusal, if there is one. Returns `None` if the output is closed or broken.
+    /// Sends the error answer that is not sent yet, if there is one. Returns `None` if the output is closed or broken.
     async fn refuse(&mut self) -> Option<()> {
         let Some(refusal) = &mut self.refusal else {
             return Some(());
@@ -75,7 +75,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
         Some(())
     }
 
-    /// Reads to the end of the current line. Returns `None` at the end of the input.
+    /// Reads into `line` until the line is complete. Skips a line that is too long. Returns `None` at the end of the
+    /// input.
     async fn read_line(&mut self) -> io::Result<Option<()>> {
         loop {
             let read = self.input.fill_buf().await?;

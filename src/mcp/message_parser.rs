@@ -1,5 +1,5 @@
-//! Parses the messages of clients, for every transport. A message in which a JSON object has the same name twice is
-//! refused, because a proxy or a person could read it differently than this program.
+//! Parses the messages of MCP clients, for every transport. A message in which a JSON object has the same name twice is
+//! refused, because programs differ in which of the two values they use.
 
 use std::fmt;
 
@@ -21,13 +21,13 @@ pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 pub(super) struct InvalidMessage {
     pub(super) code: ErrorCode,
     pub(super) message: String,
-    /// The id of the request to answer; null if the text has no usable id.
+    /// The id to use in the error answer; null if the text has no usable id.
     pub(super) id: Value,
     /// Whether the text is a notification, which must not be answered (JSON-RPC 2.0, section 4.1).
     pub(super) is_notification: bool,
 }
 
-/// Parses one message.
+/// Parses the JSON text of one message.
 pub(super) fn read(text: &[u8]) -> Result<ClientJsonRpcMessage, InvalidMessage> {
     let value = parse(text).map_err(|error| {
         let message = format!("The message is not JSON as it should be: {error}.");
@@ -66,7 +66,7 @@ impl IntoResponse for InvalidMessage {
     }
 }
 
-/// The top-level members of a message that say to which request an error answer belongs.
+/// The top-level members of an invalid message from which its error answer gets its id.
 #[derive(Default)]
 struct Head {
     ids: Vec<Value>,
@@ -76,8 +76,8 @@ struct Head {
 }
 
 impl Head {
-    /// Returns the id of the client's request; null if the message has no id, more than one, or one that is not the
-    /// client's.
+    /// Returns the id of the client's request. Returns null if the message has no id or more than one, if the id is
+    /// neither a string nor a number, or if the message is an answer to a request of this server.
     fn id(self) -> Value {
         match <[Value; 1]>::try_from(self.ids) {
             Ok([id]) if !self.is_answer && (id.is_string() || id.is_number()) => id,

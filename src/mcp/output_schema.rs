@@ -1,10 +1,11 @@
 //! Builds the output schemas of tools from the types of their results, in a form that every MCP host accepts.
 //!
-//! `tools/list` shows only outlines of the schemas; the manifest has the complete schemas.
+//! The manifest has the complete schemas. `tools/list` has only outlines: the properties and their types, without what
+//! is nested in them.
 //!
-//! schemars writes `type: [T, "null"]` for an optional field, `format: "int64"` for an integer, and a `oneOf` of
-//! constants for an enum. Some hosts refuse a server for any of these. Optional fields of results are left out rather
-//! than null, so `null` can be dropped from every schema.
+//! The crate schemars writes `type: [T, "null"]` for an optional field, `format: "int64"` for an integer, and a `oneOf`
+//! of constants for an enum. Some hosts refuse a server for any of these. Optional fields of results are left out
+//! rather than null, so `null` can be dropped from every schema.
 
 use std::sync::Arc;
 
@@ -33,8 +34,8 @@ pub(super) fn of<T: JsonSchema>() -> Schema {
     literal(schema)
 }
 
-/// Returns the outline of a schema: its properties and their types, but not the properties of nested objects. A model
-/// pays for every word of `tools/list`, and it never fills in an output schema.
+/// Returns the outline of a schema: its properties and their types, but not the properties of nested objects. It is
+/// short, because a language model reads all of `tools/list` and hardly needs output schemas.
 pub(super) fn outline(schema: &Schema) -> Schema {
     let mut outline = JsonObject::new();
     for keyword in ["type", "additionalProperties", "required"] {
@@ -95,7 +96,8 @@ fn tidy(schema: &mut Value) {
     }
 }
 
-/// Applies [`tidy`] to the schemas that a keyword holds. Names under `properties` are not keywords.
+/// Applies [`tidy`] to each schema in `inner`, the value of the keyword `keyword` in a schema. The names within
+/// `properties` and `$defs` are not keywords.
 fn tidy_within(keyword: &str, inner: &mut Value) {
     match (keyword, inner) {
         ("properties" | "$defs", Value::Object(named)) => named.values_mut().for_each(tidy),
@@ -130,7 +132,7 @@ fn drop_null(object: &mut JsonObject) {
     }
 }
 
-/// Rewrites a `oneOf` of described constants to one `enum`, and keeps their descriptions as text.
+/// Rewrites a `oneOf` of constants to one `enum`, and adds the descriptions of the constants to the `description`.
 fn merge_constants(object: &mut JsonObject) {
     let Some(Value::Array(choices)) = object.get("oneOf") else {
         return;

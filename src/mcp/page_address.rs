@@ -1,4 +1,4 @@
-//! The address of the web page, to which a language model may have to send a person.
+//! The address of the web pages. A language model tells it to a person who must decide something.
 
 use axum::http::HeaderName;
 use axum::http::header::HOST;
@@ -13,18 +13,18 @@ use crate::url_path;
 /// The header in which a TLS proxy names the scheme of the original request.
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The address of the web page.
+/// The address of the web pages of this program, or of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PageAddress {
     base: String,
-    /// Whether the page is certain to be served. True if the caller came over HTTP, because then this process serves
-    /// it.
+    /// Whether a process is known to serve the pages. True if the caller came over HTTP, because then this process
+    /// does.
     is_served: bool,
 }
 
 impl PageAddress {
-    /// Returns the page's address for this caller. Over HTTP, it has the host of the request; over stdio, it is the
-    /// address on which `meter-sync serve` would listen.
+    /// Returns the address of the web pages for this caller. Over HTTP, it has the host of the request; over stdio, it
+    /// is the address on which `meter-sync serve` would listen.
     pub(super) fn of(context: &RequestContext<RoleServer>, config: &Config) -> Self {
         let parts = context.extensions.get::<Parts>();
         let header = |name| parts?.headers.get(name)?.to_str().ok();
@@ -39,7 +39,7 @@ impl PageAddress {
         }
     }
 
-    /// Returns the address that the page has if `meter-sync serve` runs with these settings.
+    /// Returns the address of the web pages of a `meter-sync serve` with these settings.
     pub(super) fn configured(config: &Config) -> Self {
         let mut address = config.listen;
         if address.ip().is_unspecified() {
@@ -51,7 +51,8 @@ impl PageAddress {
         }
     }
 
-    /// Returns the address of a tenant's pages. `None` stands for the only mirror, whose pages are at the root.
+    /// Returns the address of a tenant's web pages. `None` means that the process keeps one mirror, whose pages have no
+    /// tenant in their path.
     pub(super) fn of_tenant(&self, tenant: Option<&str>) -> Self {
         let part = tenant.map_or_else(String::new, url_path::of_tenant);
         Self {
@@ -60,7 +61,8 @@ impl PageAddress {
         }
     }
 
-    /// Returns the sentence that says at which address a person decides about a run that the brake refused.
+    /// Returns a sentence for a language model. It says that a person decides about this refused run, and on which web
+    /// page.
     pub(super) fn decides(&self, run: RunId) -> String {
         let place = match self.is_served {
             true => "",

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use crate::model::Phase;
 use crate::model::Progress;
 
-/// The pause between two notifications. More than four a second would be useless to the client, and work for both
-/// sides.
+/// The pause between two notifications, so that a client gets at most four a second. More would be of no use to the
+/// client.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Sends the progress of the run whenever it changes; nothing if `token` is `None`. Never returns, so the caller must
-/// race it against the end of the run.
+/// Notifies the client whenever the progress of the run changes; sends nothing if `token` is `None`. Never returns, so
+/// the caller must race this future against the end of the run.
 pub(super) async fn tell(
     mut run: watch::Receiver<Progress>,
     peer: &Peer<RoleServer>,

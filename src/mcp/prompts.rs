@@ -1,4 +1,5 @@
-//! The prompts: common questions that a user can pick. Each tells the language model which tool calls answer it.
+//! The MCP prompts: common questions that a user can pick. Each tells the language model which tool calls answer the
+//! question.
 
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -18,11 +19,11 @@ const TENANT_ID: &str = "tenant_id";
 const SINCE: &str = "since";
 const SINCE_CHARS: usize = 100;
 
-/// Added to the text of a prompt that names no tenant if the process keeps several mirrors.
+/// Added to the text of a prompt that names no tenant, if this process syncs several tenants.
 const SEVERAL: &str = " Several tenants are kept in sync here: without `tenant_id` meter_sync_status lists them, the \
     worst first. Ask about one with `tenant_id`, and ask me which one I mean if it matters.";
 
-/// One prompt.
+/// A prompt: how it is listed, and the text that it sends to the language model.
 struct PromptQuestion {
     name: &'static str,
     title: &'static str,
@@ -109,7 +110,8 @@ fn preview(_: &str) -> String {
     )
 }
 
-/// Returns the prompts that the caller's tools can answer. If `takes_tenant`, each prompt has the argument `tenant_id`.
+/// Returns the prompts. Without `may_trigger`, leaves out those that need the trigger tool. With `takes_tenant`, each
+/// prompt has the argument `tenant_id`.
 pub(super) fn list(may_trigger: bool, takes_tenant: bool) -> Vec<Prompt> {
     let listed = QUESTIONS
         .iter()

@@ -1,7 +1,9 @@
-//! Checks a POST to `/mcp` before rmcp reads it, and completes the `Accept` header of a POST or GET.
+//! Checks a POST to `/mcp` before rmcp, the library for MCP, reads it. Adds the media types that rmcp requires to the
+//! `Accept` header of a POST or GET.
 //!
 //! Without this check, rmcp answers a body that it cannot parse with an error about the media type. rmcp also requires
-//! both media types in `Accept`, although HTTP lets a client leave `Accept` out (RFC 9110, section 12.5.1).
+//! that `Accept` names all media types of the answers, although HTTP lets a client leave `Accept` out (RFC 9110,
+//! section 12.5.1).
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -19,7 +21,8 @@ const ANSWERS: &str = "application/json, text/event-stream";
 /// The media type of the stream that a GET opens.
 const STREAM: &str = "text/event-stream";
 
-/// Answers a POST whose body is not a valid message with an error. Passes every other request on to rmcp.
+/// Answers a POST with an error if its `Content-Type` is JSON but its body is not a valid message. Passes every other
+/// request on to rmcp.
 pub(super) async fn check(mut request: Request, next: Next) -> Response {
     accept(&mut request);
     if request.method() != Method::POST || !is_announced(request.headers().get(CONTENT_TYPE)) {
@@ -36,7 +39,7 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
     }
 }
 
-/// Sets `Accept` to the media types of the answers if the client accepts all of them or sends no `Accept`.
+/// Sets `Accept` to the media types that rmcp requires, if the client accepts all of these or sends no `Accept`.
 fn accept(request: &mut Request) {
     let ours = match *request.method() {
         Method::POST => ANSWERS,

@@ -1,4 +1,4 @@
-//! The MCP resources: the status, each run and each meter as JSON, and the status card as HTML.
+//! The MCP resources: the status of the sync, each run and each meter as JSON, and the status card as HTML.
 
 use percent_encoding::percent_decode_str;
 use rmcp::ErrorData;
@@ -18,10 +18,10 @@ use super::{status_card, status_of_many, status_tool, tool_result};
 use crate::arguments::bounds::CHANGES_LIMIT;
 use crate::arguments::shorten;
 
-/// The address of the status: that of the only mirror, or that of all mirrors.
+/// The address of the status: of the only tenant, or of all tenants if the process syncs several.
 const STATUS: &str = "meter-sync://status";
 const SCHEME: &str = "meter-sync://";
-/// The part of an address between the scheme and a tenant's id.
+/// The text between the scheme and the tenant's id in an address that names a tenant.
 const TENANTS: &str = "tenants/";
 /// The address template of a run.
 pub(super) const RUN_TEMPLATE: &str = "meter-sync://runs/{run_id}";
@@ -38,10 +38,11 @@ const JSON: &str = "application/json";
 /// resource.
 const LONGEST: usize = 2048;
 
-/// A parsed address.
+/// The parsed address of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
-    /// The tenant that the address names; `None` for the only mirror, or for all mirrors.
+    /// The tenant that the address names. Without one (`None`), the address is about the only tenant, or about all
+    /// tenants.
     pub(super) tenant: Option<String>,
     pub(super) subject: Subject,
 }
@@ -55,7 +56,7 @@ pub(super) enum Subject {
 }
 
 impl Address {
-    /// Parses an address. Returns `None` if the address is that of neither a status nor a run nor a meter.
+    /// Parses the address of a status, a run or a meter. Returns `None` for any other address.
     pub(super) fn parse(uri: &str) -> Option<Self> {
         if uri.len() > LONGEST {
             return None;
@@ -88,7 +89,7 @@ fn decoded(id: &str) -> Option<String> {
     is_id.then_some(id)
 }
 
-/// Returns the resources that have a fixed address: the status and the card.
+/// Returns the resources that have a fixed address: the status and the status card.
 pub(super) fn list() -> Vec<Resource> {
     vec![
         Resource::new(STATUS, "status")
@@ -101,8 +102,8 @@ pub(super) fn list() -> Vec<Resource> {
     ]
 }
 
-/// Returns the address templates. If the process keeps one mirror (`is_one`), they are of its runs and meters; else
-/// they are of the status, runs and meters of each tenant.
+/// Returns the address templates. If the process keeps one mirror (`is_one`), these are for runs and meters; otherwise
+/// for the status, runs and meters of each tenant.
 pub(super) fn templates(is_one: bool) -> Vec<ResourceTemplate> {
     let template = |uri: &str, name, title, description| {
         ResourceTemplate::new(uri, name)
@@ -152,7 +153,7 @@ struct Run {
     rejected: Vec<Rejection>,
 }
 
-/// Reads the resource at an address. Returns an error if there is none, or if it cannot be read.
+/// Reads the resource at an address. Returns an error if there is no such resource, or if it cannot be read.
 pub(super) async fn read(
     mirrors: &Mirrors,
     uri: &str,
@@ -177,7 +178,7 @@ pub(super) async fn read(
     Ok(ReadResourceResult::new(vec![contents]))
 }
 
-/// Reads a resource of one mirror as JSON. Returns `None` if there is no such run or meter.
+/// Reads the status, a run or a meter of one tenant as JSON. Returns `None` if there is no such run or meter.
 async fn read_of(target: &Target, subject: Subject) -> Result<Option<String>, ErrorData> {
     let json = match subject {
         Subject::Status => {
@@ -241,8 +242,8 @@ fn not_found(uri: &str, mirrors: &Mirrors) -> ErrorData {
     ErrorData::resource_not_found(message, Some(serde_json::json!({"uri": shorten(uri)})))
 }
 
-/// Returns the error for a resource that cannot be read. If the address names no tenant but must, or an unknown one,
-/// the error is "resource not found".
+/// Returns the error for a resource that cannot be read. The error is "resource not found" if the address must name a
+/// tenant but does not, or names an unknown one. Otherwise it is an internal error.
 pub(super) fn unreadable(failure: Failure) -> ErrorData {
     let Failure {
         code,

@@ -1,4 +1,4 @@
-//! Builds the result that the trigger tool and tasks give for a run.
+//! Builds the tool result for a run, for the trigger tool and for MCP tasks.
 
 use crate::mirrors::run::report::RunReport;
 
@@ -8,7 +8,8 @@ use super::{CallToolResult, brake_refusal, shorten, tool_result};
 /// How many changes a language model is shown. Further changes are only counted.
 const SAMPLE_CHANGES: usize = 20;
 
-/// Returns the shortened report of a run, or an error result if the outcome is an error (see [`RunReport::failure`]).
+/// Returns the shortened report of a run. If the run failed (see [`RunReport::failure`]), returns an error result
+/// instead.
 pub(super) fn report(mut report: RunReport, page: &PageAddress) -> CallToolResult {
     if let Some(failure) = report.failure() {
         return match &report.held_back {

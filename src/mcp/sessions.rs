@@ -1,8 +1,8 @@
-//! Limits the number of streamable HTTP sessions, and refuses a session to other tokens than the one that opened it.
+//! Limits the number of streamable HTTP sessions, and lets only the token that opened a session use it.
 //!
-//! A session is a conversation with the client that opened it, including questions to its user. The holder of another
-//! token cannot use the session, even after seeing its id in a log. All access tokens of one subject count as one
-//! token, because clients renew access tokens during a session.
+//! A session is a conversation with the client that opened it, including questions to its user. So the holder of
+//! another token cannot use the session, even after seeing its id in a log. All access tokens of one subject count as
+//! one token, because clients renew access tokens during a session.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,11 +24,11 @@ const SESSION_HEADER: &str = "mcp-session-id";
 /// How long a session may be idle before it is closed. An assistant that is left open over lunch keeps its session; a
 /// session that its client never closed ends on the same day.
 pub(super) const SESSION_IDLE: Duration = Duration::from_secs(4 * 60 * 60);
-/// How many sessions may be open. An idle session takes about 80 kB: 60 kB in rmcp, mostly for its queues, and 20 kB
-/// for its connection.
+/// How many sessions may be open. An idle session takes about 80 kB: 60 kB in the crate rmcp, mostly for its queues,
+/// and 20 kB for its connection.
 pub(super) const MAX_SESSIONS: usize = 1000;
 
-/// The open sessions, which rmcp manages, and the tokens that opened them, which rmcp does not know.
+/// The open sessions, which the crate rmcp manages, and the tokens that opened them, which rmcp does not know.
 #[derive(Clone)]
 pub(super) struct Sessions {
     manager: Arc<LocalSessionManager>,
@@ -59,7 +59,7 @@ impl Sessions {
         owners.insert(id.to_owned(), owner);
     }
 
-    /// Returns whether the holder of this token opened the session. Also true if the opener is unknown.
+    /// Returns whether the holder of this token opened the session. Also true if it is not known who opened it.
     fn are_of(&self, id: &str, token: Option<&Token>) -> bool {
         self.owners()
             .get(id)
@@ -67,13 +67,13 @@ impl Sessions {
     }
 }
 
-/// Returns whether both tokens belong to one holder, or both are absent. Does not check the tokens; the guards have
-/// done that.
+/// Returns whether both tokens belong to one holder, or both are absent. Does not check that the tokens are valid;
+/// `http::guards` does that.
 pub(super) fn is_same(one: Option<&Token>, other: Option<&Token>) -> bool {
     one.map(Token::identity) == other.map(Token::identity)
 }
 
-/// Refuses a request that would open a session beyond the limit, or that names a session of another token.
+/// Refuses a request that would open a session beyond the limit, or that uses a session that another token opened.
 pub(super) async fn check(
     State(sessions): State<Sessions>,
     request: Request,
@@ -109,8 +109,8 @@ struct Message {
     method: Option<String>,
 }
 
-/// Returns the request, or refuses it if it is an `initialize`. Only an `initialize` opens a session, whatever protocol
-/// version the headers name.
+/// Used when no more sessions may be opened. Returns the request, or an error response if it is an `initialize`,
+/// because only an `initialize` opens a session, whatever protocol version the headers name.
 async fn without_hello(request: Request) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
     let body = read_body::read(body, MAX_BODY_BYTES).await;

@@ -1,5 +1,5 @@
-//! Shortens answers, because a language model pays for every word of them. A shortened answer says what was left out,
-//! and how to get it.
+//! Shortens tool results, because every word that a language model reads costs money. A shortened result says what was
+//! left out, and how to get it.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,17 +8,17 @@ use crate::mirrors::run::report::RunReport;
 use crate::mirrors::state::status::Status;
 use crate::model::{Change, Fields};
 
-/// The longest answer in bytes of JSON.
+/// The longest tool result in bytes of JSON.
 pub(super) const BYTES: usize = 8_000;
-/// The longest answer in bytes of JSON, if the caller asked for longer lists than by default.
+/// The longest tool result in bytes of JSON, if the caller asked for longer lists than by default.
 pub(super) const MORE_BYTES: usize = 64_000;
 /// How many characters of each text are kept if the answer is too long.
 const VALUE_CHARS: usize = 200;
 /// The bytes reserved for the note about what was left out.
 const WORDS_BYTES: usize = 300;
 
-/// Shortens a status to at most `bytes`: cuts long values, then drops entries from the ends of lists, then columns of
-/// the meter's row. Other parts are never shortened, so the result can still be longer.
+/// Shortens a status to at most `bytes`: cuts long values, then drops entries from the ends of lists, then columns from
+/// the row of a single meter. Other parts are never shortened, so the result can still be longer.
 pub(super) fn status(mut status: Status, bytes: usize) -> Status {
     let mut cut = Shortener::of(&status, bytes);
     if cut.excess == 0 {
@@ -140,7 +140,7 @@ impl Shortener {
         }
     }
 
-    /// Measures the answer again after values were cut.
+    /// Computes again how many bytes must be removed, after values were cut.
     fn again(self, answer: &impl Serialize, bytes: usize) -> Self {
         Self {
             has_cut_values: self.has_cut_values,
@@ -153,7 +153,7 @@ impl Shortener {
         self.values(&mut change.after);
     }
 
-    /// Cuts long values to their beginnings.
+    /// Cuts each value to its first [`VALUE_CHARS`] characters.
     fn values(&mut self, fields: &mut Fields) {
         for (_, value) in fields.iter_mut() {
             self.value(value);
@@ -175,7 +175,8 @@ impl Shortener {
         }
     }
 
-    /// Cuts a long text to its beginning; returns whether it was too long.
+    /// Cuts the text to its first [`VALUE_CHARS`] characters, and adds its former length. Returns whether the text was
+    /// longer.
     fn text(&mut self, text: &mut String) -> bool {
         let Some((end, _)) = text.char_indices().nth(VALUE_CHARS) else {
             return false;
@@ -187,7 +188,8 @@ impl Shortener {
         true
     }
 
-    /// Drops entries from the end of a list until the answer is short enough. Returns how many were dropped.
+    /// Drops entries from the end of a list until the answer is short enough. Returns how many were dropped. `what`
+    /// names the entries in the note about what was left out.
     fn list<T: Serialize>(&mut self, what: &str, list: &mut Vec<T>) -> usize {
         let all = list.len();
         while self.excess > 0

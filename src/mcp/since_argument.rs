@@ -4,11 +4,11 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
 use crate::arguments::{BadArgument, shorten};
 
-/// The longest length of time before now. A longer one is cut to this; no log is older.
+/// The longest length of time before now that is used. A longer one is shortened to this; no log is older.
 const LONGEST: TimeDelta = TimeDelta::days(100 * 366);
 
-/// Parses a time in the past: a length of time before `now` (`90m`, `24h`, `7d`, `2w`), or a time or day. A time or day
-/// without a zone is in UTC.
+/// Parses a time in the past: a length of time before `now` (`90m`, `24h`, `7d`, `2w`), or a date with or without a
+/// time. Without a time zone, it is in UTC. A time in the future is an error.
 pub(super) fn since(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, BadArgument> {
     let at = length(text).and_then(|length| now.checked_sub_signed(length));
     let at = at.or_else(|| moment(text)).ok_or_else(|| {

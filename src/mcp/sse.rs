@@ -2,7 +2,7 @@
 //! other transport (<https://modelcontextprotocol.io/specification/2024-11-05/basic/transports#http-with-sse>). Each
 //! client reads one stream of events, and sends its messages by POST to the address in the first event.
 //!
-//! The body of the event stream drives the conversation, so the conversation ends whenever the stream ends.
+//! The conversation is a future that runs inside the body of the event stream, so it ends whenever the stream ends.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -39,10 +39,11 @@ const MESSAGES_PATH: &str = "/messages";
 /// How often a quiet stream sends a keep-alive comment. Proxies expect traffic, and a failed write reveals a dead
 /// client.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How many messages of one client may wait, in each direction.
+/// How many messages of one client may be queued, in each direction.
 const QUEUE: usize = 16;
 
-/// Returns the routes of the event stream and of the messages. `shutdown` ends the open streams.
+/// Returns the routes: one for the event stream, one for the client's messages. `server` creates the MCP server of a
+/// new client. `shutdown` ends the open streams.
 pub(super) fn routes<S: ServerHandler>(
     server: impl Fn() -> S + Send + Sync + 'static,
     shutdown: CancellationToken,
@@ -58,11 +59,11 @@ pub(super) fn routes<S: ServerHandler>(
         .with_state(conversations)
 }
 
-/// The queue of a client's messages. The messages are boxed, because a tokio queue reserves room for 32 messages, and
-/// an rmcp message takes 400 bytes.
+/// The sender of the queue from which the MCP server reads a client's messages. The messages are boxed, because a tokio
+/// queue reserves room for 32 messages, and a message of the crate rmcp takes 400 bytes.
 type Inbox = mpsc::Sender<Box<ClientJsonRpcMessage>>;
 
-/// An open conversation.
+/// An open conversation with one client.
 #[derive(Clone)]
 struct Open {
     inbox: Inbox,
@@ -74,7 +75,7 @@ struct Open {
 /// The function that serves one client until its conversation ends.
 type Serve = dyn Fn(SseTransport, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
 
-/// The state that both routes share.
+/// The open conversations, and what both routes need to serve them.
 #[derive(Clone)]
 struct Conversations {
     serve: Arc<Serve>,
@@ -115,8 +116,8 @@ impl Drop for ConversationGuard {
     }
 }
 
-/// Serves the client until the conversation ends: the client is silent for [`SESSION_IDLE`], the process shuts down, or
-/// the opening handshake fails.
+/// Serves one client until the conversation ends: because the client sends nothing for [`SESSION_IDLE`], because the
+/// process shuts down, or because the opening handshake fails.
 async fn converse<S: ServerHandler>(
     server: S,
     transport: SseTransport,
@@ -130,7 +131,7 @@ async fn converse<S: ServerHandler>(
     }
 }
 
-/// `GET /sse`: opens a conversation.
+/// `GET /sse`: opens a conversation, and answers with its event stream.
 async fn open(
     State(conversations): State<Conversations>,
     owner: Option<Extension<Token>>,
@@ -194,7 +195,7 @@ async fn post_message(
     }
 }
 
-/// The transport of one conversation.
+/// Carries the messages of one conversation between the HTTP handlers and the MCP server.
 struct SseTransport {
     outbox: mpsc::Sender<Box<TxJsonRpcMessage<RoleServer>>>,
     heard: mpsc::Receiver<Box<ClientJsonRpcMessage>>,

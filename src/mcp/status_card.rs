@@ -1,10 +1,10 @@
-//! The status card `ui://meter-sync/status`: it shows the status, a button to sync and one to preview, inside a
-//! conversation. It uses the MCP Apps extension
+//! The status card `ui://meter-sync/status`: an HTML page that an MCP host shows inside a conversation. It shows the
+//! status of the sync, a button to sync and a button to preview a sync. It uses the MCP Apps extension
 //! (<https://github.com/modelcontextprotocol/ext-apps/blob/main/specification/2026-01-26/apps.mdx>).
 //!
-//! A host that supports the extension shows the card with a tool's result and lets the card call the tools. The card
-//! contacts nobody but its host and loads nothing. Every host gets `_meta.ui`, because some hosts show cards without
-//! announcing it; other hosts ignore `_meta.ui`. The extension defines no capability for servers to declare.
+//! A host that supports the extension shows the card with a tool's result, and lets the card call the tools. The card
+//! loads nothing and connects only to its host. Every host gets `_meta.ui`, because some hosts show cards without
+//! saying that they support the extension; other hosts ignore `_meta.ui`.
 
 use std::sync::LazyLock;
 
@@ -16,12 +16,12 @@ use crate::badges::{self, Badge};
 use crate::mirrors::state::health::Health;
 use crate::model::Outcome;
 
-/// The card's URI.
+/// The URI of the status card.
 pub(super) const URI: &str = "ui://meter-sync/status";
 /// The media type that tells a host that this HTML is a card.
 const MIME_TYPE: &str = "text/html;profile=mcp-app";
 const TEMPLATE: &str = include_str!("status_card/status.html");
-/// The place in the template at which [`looks_in_script`] is inserted.
+/// The text in the template that is replaced by [`looks_in_script`].
 const LOOKS: &str = "/* LOOKS */";
 
 static CARD: LazyLock<String> = LazyLock::new(|| TEMPLATE.replace(LOOKS, &looks_in_script()));
@@ -45,7 +45,8 @@ pub(super) fn read() -> ReadResourceResult {
     ReadResourceResult::new(vec![contents])
 }
 
-/// Returns the constants of the card's script: the icons, and how health and outcomes are shown.
+/// Returns JavaScript constants for the card's script: the icons, and the word, icon and colour class for each health
+/// state and each outcome of a run.
 fn looks_in_script() -> String {
     let entry = |name: &str, Badge { word, icon, tone }: Badge| {
         format!("{name}:['{word}','{}','{tone}']", icon.name())
@@ -66,7 +67,7 @@ fn looks_in_script() -> String {
     )
 }
 
-/// Returns the `_meta` of a tool whose results the card shows.
+/// Returns the `_meta` of a tool, which tells the host to show the tool's results in the card.
 pub(super) fn shows_results() -> MetaObject {
     ui(json!({"resourceUri": URI}))
 }

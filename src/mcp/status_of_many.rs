@@ -1,5 +1,5 @@
-//! Answers a request for the status that names no tenant, if the process keeps several mirrors: how many tenants have
-//! each health, and a page of the tenants, the worst first.
+//! Builds the status of all tenants, for a process that keeps several mirrors and a request that names no tenant: the
+//! number of tenants in each health state, and a page of the tenants, the worst first.
 
 use super::caller::Caller;
 use super::shorten;
@@ -8,7 +8,8 @@ use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::printable;
 
-/// Added to `next_step`, which itself names no argument, because other surfaces show it as well.
+/// Added to the `next_step` of the status. `next_step` itself names no MCP argument, because the web pages and the REST
+/// API show it as well.
 const NAME_ONE: &str = "To ask about one tenant, give its id as `tenant_id`.";
 
 /// Returns the status of all tenants that the caller may see. The answer has at most 8 kB, or 64 kB if the query asks

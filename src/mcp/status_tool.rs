@@ -1,4 +1,5 @@
-//! The tool `meter_sync_status`: reports the status. It changes nothing and does not wait for a run.
+//! The tool `meter_sync_status`: reports whether the local meters are in sync, and what recent runs did. It changes
+//! nothing and does not wait for a run.
 
 use chrono::{DateTime, Utc};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
@@ -43,7 +44,8 @@ pub(super) fn output() -> Schema {
     output_schema::of::<Status>()
 }
 
-/// Returns the tool. `output` is the schema of its results, either complete or as an outline.
+/// Returns the description of the tool for clients. `output` is the schema of its results, either complete or as an
+/// outline.
 pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
@@ -62,15 +64,16 @@ pub(super) fn tool(output: Schema) -> Tool {
 #[derive(Debug)]
 struct Call {
     tenant: Option<String>,
-    /// The question about one tenant. Its `before` is not set; the method `question` sets it.
+    /// What the call asks about one tenant, without the field `before`, which the method `question` fills in.
     question: StatusQuestion,
-    /// `next_before` of the previous page: of the list of tenants, or of the answer about one tenant.
+    /// The argument `before`: `next_before` of the previous page. The page is one of the list of tenants, or of an
+    /// answer about one tenant. `None` asks for the first page.
     before: Option<String>,
 }
 
 impl Call {
-    /// Whether the call is about all tenants: it has no tenant, and no argument that is about one tenant. An argument
-    /// with its default value does not count, because some hosts fill in every default.
+    /// Whether the call is about all tenants: it names no tenant, and has no argument that is about one tenant. An
+    /// argument with its default value does not count, because some hosts fill in every default.
     fn is_about_all(&self) -> bool {
         let StatusQuestion {
             status,
@@ -95,7 +98,7 @@ impl Call {
     }
 }
 
-/// Answers one call.
+/// Handles one call of the tool. A failure becomes an error result.
 pub(super) async fn call(
     mirrors: &Mirrors,
     arguments: Option<JsonObject>,
@@ -134,15 +137,15 @@ async fn tell(Target { mirror, page, .. }: &Target, asked: &StatusQuestion) -> C
     }
 }
 
-/// Returns the answer to a call that asks only for the status of one tenant.
+/// Returns the status of one tenant, as a call with no other argument than the tenant returns it.
 pub(super) async fn plain(Target { mirror, page, .. }: &Target) -> Result<Status, Failure> {
     let asked = StatusQuestion::default();
     let status = mirror.answer(&asked).await?;
     Ok(told(status, &asked.status, page))
 }
 
-/// Prepares a status for a language model: adds where a person decides about a refused run, gives each error only once,
-/// and shortens the answer.
+/// Prepares a status for a language model: adds the address at which a person decides about a refused run, replaces a
+/// repeated error by the id of the run that has it, and shortens the result.
 fn told(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Status {
     status.summary = printable::lines(&status.summary);
     if let (Some(_), Some(run), None) = (&status.held_back, &status.last_run, &status.running) {

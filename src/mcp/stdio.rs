@@ -15,15 +15,16 @@ use super::line_transport::LineTransport;
 /// Why the conversation ended with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum StdioError {
-    /// The conversation never began.
+    /// The opening handshake with the client failed.
     #[error("the MCP client on standard input and output could not be answered")]
     Start(#[source] Box<ServerInitializeError>),
-    /// A bug ended the conversation: the task that served it panicked.
+    /// The task that served the conversation panicked, which is a bug.
     #[error("the MCP conversation on standard input and output broke off")]
     Broken(#[source] tokio::task::JoinError),
 }
 
-/// Serves until standard input ends or `shutdown` is cancelled. Neither is an error.
+/// Serves one client over standard input and output until standard input ends or `shutdown` is cancelled. Neither is an
+/// error.
 pub async fn serve(server: Server, shutdown: CancellationToken) -> Result<(), StdioError> {
     let (input, output) = transport::stdio_pipes();
     serve_on(server, LineTransport::new(input, output), shutdown).await

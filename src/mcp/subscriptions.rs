@@ -15,14 +15,14 @@ use super::resources::Address;
 use crate::arguments::shorten;
 use crate::mirrors::Mirrors;
 
-/// How many addresses one client may watch.
+/// How many addresses of resources one client may watch.
 const MOST: usize = 1000;
-/// The number of tenants whose addresses one client may watch. The log of each watched tenant is read at least every
-/// two seconds.
+/// The largest number of tenants whose resources one client may watch. The run log of each watched tenant is read at
+/// least every two seconds.
 const MOST_TENANTS: usize = 20;
 
-/// Returns the addresses of a requested subscription that can be watched, at most [`MOST`]. Used for protocol version
-/// 2026-07-28.
+/// Returns the part of a requested subscription that is accepted: the addresses that can be watched, at most [`MOST`].
+/// Used for protocol version 2026-07-28.
 pub(super) fn accepted(wanted: &SubscriptionFilter, mirrors: &Mirrors) -> SubscriptionFilter {
     let uris = wanted.resource_subscriptions.iter().flatten();
     let ours = uris.filter(|uri| change_feed::is_watchable(uri, mirrors));
@@ -31,8 +31,9 @@ pub(super) fn accepted(wanted: &SubscriptionFilter, mirrors: &Mirrors) -> Subscr
         .build()
 }
 
-/// Notifies a subscriber of protocol version 2026-07-28 until it cancels or disconnects. Returns an error if an address
-/// names a tenant that the caller may not see, or if the addresses are of too many tenants.
+/// Notifies a client of protocol version 2026-07-28 of changes in the resources of its subscription, until the client
+/// cancels the subscription or disconnects. Returns an error if the client may not see the tenant of an address, or if
+/// the addresses are of too many tenants.
 pub(super) async fn listen(
     mirrors: &Mirrors,
     subscription: &SubscriptionContext,
@@ -77,22 +78,23 @@ async fn tell(
     }
 }
 
-/// The URIs of resources to which one client has subscribed, in a protocol version before 2026-07-28. Dropping this
-/// ends its notifications.
+/// The resources that one client has subscribed to, in a protocol version before 2026-07-28. Dropping this value ends
+/// the notifications.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     wanted: Arc<Mutex<SubscribedAddresses>>,
     ended: CancellationToken,
 }
 
-/// The watched addresses by tenant. The key `None` is for those of the only mirror, or of all mirrors.
+/// The watched addresses by tenant. The key `None` is used if the process keeps one mirror, and for the status of all
+/// mirrors.
 type SubscribedAddresses = BTreeMap<Option<String>, WatchedAddresses>;
 
-/// The addresses that one task watches.
+/// The addresses of one tenant's resources that a client watches. One background task reports their changes.
 #[derive(Debug)]
 struct WatchedAddresses {
     uris: BTreeSet<String>,
-    /// Ends the task.
+    /// Cancelled to end the background task.
     ended: CancellationToken,
 }
 
@@ -103,8 +105,9 @@ impl Drop for Subscriptions {
 }
 
 impl Subscriptions {
-    /// Starts to watch an address. Returns an error if the address cannot be watched, or if the client watches too
-    /// many.
+    /// Starts to watch the resource at `uri` and to notify the client of its changes. Returns an error if `uri` is not
+    /// the address of a resource, if the caller may not see its tenant, or if the client watches too many resources or
+    /// tenants.
     pub(super) async fn add(
         &self,
         uri: String,
@@ -146,7 +149,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Stops watching an address.
+    /// Stops watching the resource at `uri`.
     pub(super) fn remove(&self, uri: &str) {
         lock(&self.wanted).retain(|_, watched| {
             watched.uris.remove(uri);
@@ -169,7 +172,7 @@ fn lock(wanted: &Mutex<SubscribedAddresses>) -> MutexGuard<'_, SubscribedAddress
     wanted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notifies the client of changes in a tenant's resources until the client accepts no more notifications.
+/// Notifies the client of changes in the watched resources of a tenant. Returns when a notification cannot be sent.
 async fn watch(
     mut feed: ChangeFeed,
     tenant: Option<String>,

@@ -1,4 +1,4 @@
-//! Presents runs as tasks to clients that support the tasks extension
+//! Presents runs as MCP tasks, to clients that support the tasks extension
 //! (<https://modelcontextprotocol.io/extensions/tasks/overview>). If a run is still in progress when its tool call
 //! stops waiting, the run goes on as a task, which the client can query and cancel.
 //!
@@ -32,7 +32,7 @@ pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
         .is_some_and(ClientCapabilities::supports_tasks)
 }
 
-/// Returns the task for a run that is still in progress.
+/// Returns the task that stands for a run that is still in progress.
 pub(super) fn begun(run: &RunReport, target: &Target) -> CreateTaskResult {
     let id = match &target.tenant {
         Some(tenant) => format!("{}{OF_TENANT}{tenant}", run.run_id),
@@ -41,7 +41,8 @@ pub(super) fn begun(run: &RunReport, target: &Target) -> CreateTaskResult {
     CreateTaskResult::new(task(&id, run, &TaskPayload::Working))
 }
 
-/// Returns the state of a task, and its result if the run has ended. An interrupted run is a cancelled task.
+/// Returns the state of a task, and its result if the run has ended. A run that was interrupted (cancelled, or its
+/// process ended) is shown as a cancelled task.
 pub(super) async fn get(
     mirrors: &Mirrors,
     id: &str,
@@ -58,7 +59,7 @@ pub(super) async fn get(
     Ok(GetTaskResult::new(DetailedTask::new(task, payload)))
 }
 
-/// Cancels the run of a task. If the run has already ended, does nothing. Fails if another process runs it.
+/// Cancels the run of a task. Does nothing if the run has already ended. Fails if the run is one of another process.
 pub(super) async fn cancel(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(), ErrorData> {
     let (run_id, Target { mirror, .. }) = find(mirrors, id, caller).await?;
     if mirror.cancel(run_id) {
@@ -73,7 +74,8 @@ pub(super) async fn cancel(mirrors: &Mirrors, id: &str, caller: &Caller) -> Resu
     }
 }
 
-/// Finds the run of a task and its mirror.
+/// Splits the id of a task into the run and the tenant, and finds the tenant's mirror. Fails if the id is malformed or
+/// the caller may not see the tenant. Does not check that the run exists.
 async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Target), ErrorData> {
     let (run, tenant) = match id.split_once(OF_TENANT) {
         Some((run, tenant)) => (run, Some(tenant)),

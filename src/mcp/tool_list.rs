@@ -1,4 +1,4 @@
-//! Lists the tools.
+//! The list of the MCP tools.
 
 use rmcp::ErrorData;
 use rmcp::model::Tool;
@@ -6,7 +6,7 @@ use rmcp::model::Tool;
 use super::{output_schema, status_tool, trigger_tool};
 use crate::arguments;
 
-/// Returns the tools in the order of `tools/list`. Leaves the trigger tool out if the caller may not use it.
+/// Returns the tools for `tools/list`, in order. Without `may_trigger`, leaves out the trigger tool.
 pub fn tools(may_trigger: bool) -> Vec<Tool> {
     let mut tools = vec![status_tool::tool(output_schema::outline(
         &status_tool::output(),
@@ -27,7 +27,7 @@ pub fn whole_tools() -> Vec<Tool> {
     ]
 }
 
-/// The error for a tool that does not exist.
+/// Returns the error for a call of a tool that does not exist. It suggests a tool with a similar name, if there is one.
 pub(super) fn unknown_tool(name: &str) -> ErrorData {
     let names = [status_tool::NAME, trigger_tool::NAME];
     let hint = arguments::nearest(name, names)

@@ -10,8 +10,8 @@ use crate::arguments::BadArgument;
 use crate::error::{ErrorCode, Failure};
 use crate::model::RunId;
 
-/// The code of an error in the call itself, for which no sync was tried. This code is not an [`ErrorCode`], because an
-/// `ErrorCode` says why a sync failed.
+/// The error code for a call with invalid arguments. It is not an [`ErrorCode`], because an `ErrorCode` says why a sync
+/// failed, and no sync was tried.
 const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
 
 /// Returns a result with `value` both as structured content, for programs, and as JSON text, for language models.
@@ -32,7 +32,7 @@ pub(super) fn structured(value: &impl Serialize) -> CallToolResult {
     }
 }
 
-/// Returns an error that names the failure, its run if there is one, the remedy and the code.
+/// Returns an error result. Its text has the message, the id of the run (if given), the remedy and the code.
 pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResult {
     let Failure {
         code,
@@ -47,8 +47,8 @@ pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResul
     ))
 }
 
-/// Returns the protocol error for a request other than a tool call: its tenant or run is unknown, or the run cannot be
-/// read.
+/// Converts a failure to a protocol error, for requests other than tool calls. Used if the tenant or the run is
+/// unknown, or if the run cannot be read.
 pub(super) fn refused(failure: &Failure) -> ErrorData {
     ErrorData::invalid_params(failure.in_words(), None)
 }
@@ -58,7 +58,7 @@ pub(super) fn internal(error: impl Display) -> ErrorData {
     ErrorData::internal_error(error.to_string(), None)
 }
 
-/// Returns an error that says what is wrong with the call.
+/// Returns an error result that says which argument of the call is wrong.
 pub(super) fn bad_argument(BadArgument(message): &BadArgument) -> CallToolResult {
     text_error(format!(
         "{message} Nothing was done. Remedy: Correct the arguments and call again. [{INVALID_ARGUMENT}]"

@@ -1,7 +1,7 @@
 //! The tool `meter_sync_trigger`: requests a sync and waits a limited time for its end.
 //!
-//! The run belongs to the [`Mirror`], not to the call. If the client cancels the call or disconnects, only the waiting
-//! ends; the run goes on.
+//! The run is a task of its [`Mirror`] and does not depend on the call. If the client cancels the call or disconnects,
+//! only the waiting ends; the run goes on.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,8 @@ pub(super) fn output() -> Schema {
     output_schema::of::<RunReport>()
 }
 
-/// Returns the tool. `output` is the schema of its results, either complete or as an outline.
+/// Returns the description of the tool for clients. `output` is the schema of its results, either complete or as an
+/// outline.
 pub(super) fn tool(output: Schema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
@@ -68,13 +69,14 @@ pub(super) fn tool(output: Schema) -> Tool {
         )
 }
 
-/// Added to the reason in the log for a run whose deactivations the user approved.
+/// Appended to the reason of a run in the log, if the user approved the deactivations of the run.
 const ALLOWED: &str = " (the user let the deactivations pass)";
-/// How many times one call asks the user at most. The question is repeated if other meters are due to be deactivated by
-/// the time the user has answered.
+/// How many times one call asks the user at most. The question is repeated if other meters would have to be deactivated
+/// by the time the user has answered.
 const QUESTIONS: u32 = 3;
 
-/// Answers one call.
+/// Handles one call of the tool: reads the user's answer to an earlier question, if the call carries one, and then
+/// syncs.
 pub(super) async fn call(
     mirrors: &Mirrors,
     sealer: &QuestionSealer,
@@ -103,7 +105,8 @@ pub(super) async fn call(
     sync(&target, asked, sealer, call, context).await
 }
 
-/// Runs the sync. If the brake holds it back, asks the user, and after an approval runs it again.
+/// Runs the sync. If it is refused because it would deactivate too many meters, asks the user, and runs it again after
+/// an approval.
 async fn sync(
     target: &Target,
     Call {
@@ -160,7 +163,7 @@ async fn run(
     Ok(mirror.report_with_names(report).await)
 }
 
-/// Returns the request, with approval for the deactivations that the run `shown` held back.
+/// Returns the request, now with the user's approval of the deactivations for which the run `shown` was refused.
 fn approved(request: Request, shown: RunId) -> Request {
     let reason = request.reason.as_deref().unwrap_or_default();
     let reason = reason.strip_suffix(ALLOWED).unwrap_or(reason);
@@ -174,8 +177,8 @@ fn approved(request: Request, shown: RunId) -> Request {
     }
 }
 
-/// Returns the report of the run when the run has ended, when `wait` is over, or when the client has cancelled the
-/// call.
+/// Waits until the run has ended, `wait` is over, or the client has cancelled the call. Then returns the report of the
+/// run. Sends progress to the client meanwhile.
 async fn ended(
     mut ticket: Ticket,
     wait: Duration,

@@ -1,17 +1,18 @@
-//! Warns about wrong clocks. Runs and slots are dated by the local database's clock. One warning says that this
-//! machine's clock differs from it. The other says that the last sync is dated in the future, because the database's
-//! clock was wrong at that time.
+//! Builds two warnings about wrong clocks. The local database's clock gives the times of runs and of slots (scheduled
+//! times). The first warning says that this machine's clock differs from the database's. The second says that the last
+//! sync is dated in the future, because the database's clock was wrong then or is wrong now.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::join_warnings;
 use crate::clock;
 
-/// The largest difference between the clocks without a warning. Network delay does not explain a larger one.
+/// The largest difference between this machine's clock and the local database's that causes no warning. Network delay
+/// cannot explain a larger one.
 const TOLERATED: TimeDelta = TimeDelta::seconds(60);
 
-/// Returns the warning if the database's clock is `ahead` of this machine's (behind if negative) by more than
-/// `TOLERATED`; `None` otherwise.
+/// Returns a warning if this machine's clock and the local database's differ by more than `TOLERATED`; `None`
+/// otherwise. `ahead` is how far the database's clock is ahead, and negative if it is behind.
 pub(crate) fn warning(ahead: TimeDelta) -> Option<String> {
     if ahead.abs() <= TOLERATED {
         return None;
@@ -27,8 +28,8 @@ const BEGINS: &str = "The clock of this machine is ";
 const ENDS: &str =
     " the local database's, which tells the time of runs and slots. Set both by NTP.";
 
-/// If the clocks differ, adds the warning about that to `known`. The warning replaces such a warning of an earlier run,
-/// which may name another difference.
+/// If the two clocks differ by more than `TOLERATED`, adds a warning about that to `known`, and removes the one that an
+/// earlier run left there, because it may name another difference.
 pub(crate) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
     let Some(warning) = warning(ahead) else {
         return;
@@ -42,8 +43,8 @@ pub(crate) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
         .collect();
 }
 
-/// Returns the warning for a last sync that is dated in the future; `None` for any other date. A date in the future
-/// does not show how old the meters are.
+/// Returns a warning if the last sync, at `synced_at`, is dated more than an hour after `now`. Its date then does not
+/// show how old the meters are. Returns `None` otherwise.
 pub(crate) fn dated_ahead(synced_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
     clock::lies_ahead(synced_at, now).then(|| {
         format!(
@@ -54,7 +55,8 @@ pub(crate) fn dated_ahead(synced_at: DateTime<Utc>, now: DateTime<Utc>) -> Optio
     })
 }
 
-/// Formats a difference in the largest unit of which it contains at least two, such as `60 minutes`.
+/// Formats a difference as a whole number of days, hours, minutes or seconds, such as `60 minutes`. Takes the largest
+/// unit for which the number is at least 2.
 fn roughly(difference: TimeDelta) -> String {
     let units = [
         (difference.num_days(), "days"),

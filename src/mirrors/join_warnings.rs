@@ -6,8 +6,8 @@ pub(crate) fn joined<const N: usize>(warnings: [Option<String>; N]) -> Option<St
     (!warnings.is_empty()).then(|| warnings.join(" "))
 }
 
-/// Removes the warning that begins with `begins` and ends with `ends` from the text; leaves the text unchanged if it
-/// has no such warning.
+/// Returns the text without its first part that begins with `begins` and ends with `ends`. Returns it unchanged if it
+/// has no such part.
 pub(crate) fn without(text: &str, begins: &str, ends: &str) -> String {
     let found = text.split_once(begins).filter(|_| !begins.is_empty());
     let found = found.and_then(|(before, rest)| Some((before, rest.split_once(ends)?.1)));

@@ -1,5 +1,5 @@
-//! Holds what only this process knows about one mirror: its run in progress, its last run that ended, and the state of
-//! both databases when they were last used. While the local database is down, the status is built from this.
+//! Holds what this process itself knows about one mirror: its run in progress, its last run, and the state of both
+//! databases when they were last used. The status is built from this while the local database is down.
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
@@ -11,13 +11,13 @@ use crate::model::{Outcome, Progress, RunId};
 use super::status_parts::{Connection, ConnectionState, TenantStatus};
 use crate::store::log::RunRecord;
 
-/// What only this process knows about one mirror.
+/// What this process itself knows about one mirror, without asking the local database.
 #[derive(Clone, Debug)]
 pub(crate) struct LiveState {
     pub(crate) running: Option<LocalRun>,
-    /// When the schedule retries a failed slot; `None` if no retry is pending.
+    /// When the schedule retries a slot (scheduled time) whose run failed; `None` if no retry is pending.
     pub(crate) waiting_until: Option<DateTime<Utc>>,
-    /// The last run of this process that ended, dry runs excluded.
+    /// The last run that ended in this process, dry runs excluded; `None` before the first.
     pub(crate) last: Option<RunRecord>,
     pub(crate) last_success_at: Option<DateTime<Utc>>,
     pub(crate) tenant: Option<TenantStatus>,
@@ -30,7 +30,7 @@ pub(crate) struct LiveState {
 pub(crate) struct LocalRun {
     pub(crate) record: RunRecord,
     pub(crate) progress: watch::Receiver<Progress>,
-    /// Cancels the run.
+    /// The token that cancels the run.
     pub(crate) cancel: CancellationToken,
 }
 
@@ -51,12 +51,13 @@ impl LiveState {
         self.running.as_ref().map(|running| running.record.clone())
     }
 
-    /// Clears `running` if it holds this run. It may already hold the next one.
+    /// Sets `running` to `None` if it holds the run with this id. A later run in `running` stays.
     pub(crate) fn no_longer_running(&mut self, id: RunId) {
         self.running.take_if(|running| running.record.run_id == id);
     }
 
-    /// Records the end of a run. A dry run only stops being the run in progress.
+    /// Records that a run has ended: clears `running`, and sets `last` and, after a success, `last_success_at`. A dry
+    /// run sets neither.
     pub(crate) fn ended(&mut self, record: &RunRecord) {
         self.no_longer_running(record.run_id);
         if record.dry_run {
@@ -69,7 +70,7 @@ impl LiveState {
     }
 }
 
-/// Returns the state of a database as seen at `now`: failed if there is an error, otherwise ok.
+/// Builds the state of a database that was used at `now`: `Failed` if there was an error, otherwise `Ok`.
 pub(crate) fn connection(error: Option<Failure>, now: DateTime<Utc>) -> Connection {
     let state = if error.is_some() {
         ConnectionState::Failed

@@ -1,12 +1,12 @@
-//! Counts the meters, and reuses the count of a large table for a short time.
+//! Keeps the last count of a mirror's meters, and decides how long it may be used again.
 //!
-//! Postgres cannot tell cheaply and exactly whether one table has changed while others were written. The statistics of
-//! a table arrive 10 s late from an idle session, and later from a session that commits in the middle of a statement.
-//! So a small table is counted whenever the state is read. A large table is counted now and then, and the status says
-//! when. After a run has ended in any process, the meters are counted again.
+//! A small table is counted whenever the state of the mirror is read. Counting a large table takes long, so its count
+//! is used again for up to two minutes, and the status says when it was made. After a run has ended, in any process,
+//! the meters are counted again. Changes by other programs may go unnoticed for that time, because Postgres has no
+//! cheap and exact sign of them: its statistics about a table arrive 10 s late or later.
 //!
-//! Whoever reads the state waits at most [`PATIENCE`] for a count. After that, a background task counts without this
-//! limit. Meanwhile the last count is reported or, if there is none, that the meters are still being counted.
+//! A read of the state waits at most [`PATIENCE`] for a count. After that, a background task counts without a time
+//! limit. Meanwhile the last count is reported, or that the meters are still being counted if there is none.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,23 +19,22 @@ use crate::model::RunId;
 
 use super::status_parts::MeterCounts;
 
-/// A table with fewer meters than this is counted at each read of the state, unless the count takes [`PATIENCE`] or
-/// longer. On an idle machine, counting so few takes less than [`LONG`]. Under load it may take longer, but the answer
-/// should still be exact.
+/// The number of meters from which a count may be used again. A smaller table is counted at each read of the mirror's
+/// state, so that the answer is exact, unless the count takes [`PATIENCE`] or longer.
 const MANY: i64 = 50_000;
-/// A count that takes less than this is not reused.
+/// The shortest duration of a count that may be used again. A faster count costs too little to be kept.
 const LONG: Duration = Duration::from_millis(5);
-/// A count is reused for this many times the time that it took, but at most for [`LONGEST`]. Below that limit, counting
-/// uses at most a hundredth of a core.
+/// For how many times its own duration a count is used again, but at most for [`LONGEST`]. Below that limit, counting
+/// takes at most a hundredth of the time of one CPU core.
 const TIMES: u32 = 100;
-/// The longest time for which a count is fresh. For as long again, it is still reported while a background task
-/// recounts.
+/// The longest time for which a count is fresh, which means that it is used without counting again. For the same time
+/// after that, it is still reported while a background task counts again.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How long a read of the state waits for a count.
+/// How long a read of the mirror's state waits for a count of its meters.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Holds the last count of the meters.
+/// Holds the last count of one mirror's meters.
 #[derive(Debug, Default)]
 pub(crate) struct MeterCountCache {
     last: Mutex<LastCount>,
@@ -45,21 +44,22 @@ pub(crate) struct MeterCountCache {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastCount {
-    /// `None` before the first count.
+    /// The last count; `None` before the first.
     pub(super) count: Option<Count>,
     /// Whether the last attempt to count took longer than [`PATIENCE`], and no count has ended since.
     pub(super) is_overdue: bool,
 }
 
-/// What to count, and the last run before the count.
+/// What a count is about. A count may be used again only for an equal question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CountQuestion {
-    /// The statement. It returns the number of active meters, and the number of all others.
+    /// The SQL statement that counts. It returns the number of active meters, and the number of all others.
     pub(super) sql: String,
-    /// Whether to use the role's `search_path`. Row security may call functions of the table's owner, which find their
-    /// objects by that path.
+    /// Whether the statement needs the `search_path` of our database role instead of the pinned one. Row security
+    /// policies may call functions that rely on it.
     pub(super) needs_role_path: bool,
-    /// The last run that had ended when the question was asked. A later run may have changed the meters.
+    /// The mirror's last run that had ended when the question was asked; `None` if there was none. A count from before
+    /// a later run is not used again, because that run may have changed the meters.
     pub(super) last_run: Option<RunId>,
 }
 
@@ -107,7 +107,7 @@ impl Count {
         })
     }
 
-    /// How long after its start the count is fresh; zero if it must not be reused.
+    /// How long the count is used without counting again, from its start; zero if it must not be used again.
     fn lasts(&self) -> Duration {
         let are_few = self.counts.active + self.counts.inactive < MANY;
         if self.took < LONG || are_few && self.took < PATIENCE {
@@ -116,12 +116,13 @@ impl Count {
         self.took.saturating_mul(TIMES).min(LONGEST)
     }
 
-    /// Whether the count is a fresh answer to the question.
+    /// Whether the count answers this question and may be used without counting again.
     pub(super) fn holds(&self, question: &CountQuestion, now: Instant) -> bool {
         self.question == *question && now.duration_since(self.began) < self.lasts()
     }
 
-    /// Whether the count may be reported: while it is fresh, and for as long again while a background task recounts.
+    /// Whether the count may be reported as the answer to this question. That is so for twice the time of
+    /// [`Self::holds`]: in the second half, a background task counts again.
     pub(super) fn is_told(&self, question: &CountQuestion, now: Instant) -> bool {
         self.question == *question && now.duration_since(self.began) < self.lasts() * 2
     }

@@ -1,4 +1,4 @@
-//! Adds the names of meters to changes.
+//! Adds meter names to lists of logged changes, so that people can read them.
 
 use crate::model::{Change, Fields};
 
@@ -6,8 +6,9 @@ use crate::mirrors::Mirror;
 use crate::mirrors::run::report::RunReport;
 
 impl Mirror {
-    /// Sets the name of its meter in each change, from the change itself or else from the local table. If the table
-    /// cannot be read, the changes that lack a name stay without one, because names only help the reader.
+    /// Returns the changes, each with the name of its meter. The name comes from the change's own values or else from
+    /// the local table. If the table cannot be read, names that it would give stay `None`, because they only help the
+    /// reader.
     pub async fn with_names(&self, mut changes: Vec<Change>) -> Vec<Change> {
         for change in &mut changes {
             change.name = name(change).map(str::to_owned);
@@ -25,7 +26,7 @@ impl Mirror {
         changes
     }
 
-    /// Returns the report with the names of the meters that the run changed.
+    /// Returns the report, with the name of its meter added to each change.
     pub async fn report_with_names(&self, report: RunReport) -> RunReport {
         let changes = self.with_names(report.changes).await;
         RunReport { changes, ..report }

@@ -1,4 +1,5 @@
-//! One mirror: the handle with which every surface starts runs and reads what happened in them.
+//! The handle to one mirror. The command line, REST, MCP and the web page use it to start runs and to read their
+//! results.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use crate::store::log::RunRecord;
 use crate::tenants;
 use crate::tenants::run_scope::{LogScope, RunScope};
 
-/// One tenant's meters in one local table. Starts runs, and reports what happened in them. Clones share one state.
+/// One tenant's meters in one local table, with methods that start runs and report their results. Clones refer to the
+/// same mirror.
 #[derive(Clone, Debug)]
 pub struct Mirror {
     pub(super) shared: Arc<MirrorInner>,
@@ -30,12 +32,12 @@ pub struct Mirror {
 #[derive(Debug)]
 pub(super) struct MirrorInner {
     pub(super) process: Arc<ProcessContext>,
-    /// Which rows are mirrored, and in which local table.
+    /// The settings that say which remote rows are mirrored, and into which local table.
     pub(super) mapping: Mapping,
-    /// Held while a run is being started, so that requests cannot starve each other of connections.
+    /// Locked while a run is being started, so that runs start one after the other and do not use up the connections.
     pub(super) starting: Mutex<()>,
     pub(super) live_state: watch::Sender<LiveState>,
-    /// The state of the mirror as it was last read from the local database.
+    /// The state of the mirror as last read from the local database, for all callers who ask at the same time.
     pub(super) observed: Arc<SharedRead<Observed>>,
     pub(super) meter_count_cache: MeterCountCache,
 }
@@ -47,14 +49,14 @@ pub struct TenantMirror {
     pub id: TenantId,
     /// The tenant's name; `None` if the local database does not hold it.
     pub name: Option<String>,
-    /// The mirror.
+    /// The tenant's mirror.
     pub mirror: Mirror,
-    /// Whether tenant ids are texts. Texts are compared exactly: `07` and `7` are then two tenants. Always `false` in a
-    /// process that keeps exactly one mirror.
+    /// Whether tenant ids have a text type in the local database. Such ids are compared exactly: `07` and `7` are two
+    /// tenants. Always `false` in a process that keeps exactly one mirror.
     pub(super) is_text: bool,
 }
 
-/// Gives access to what all mirrors of the process share.
+/// Dereferences to the [`ProcessContext`], which all mirrors of the process share.
 impl Deref for Mirror {
     type Target = ProcessContext;
 
@@ -80,18 +82,18 @@ impl Mirror {
         }
     }
 
-    /// Which rows are mirrored, and in which local table.
+    /// Returns the settings that say which remote rows are mirrored, and into which local table.
     pub fn mapping(&self) -> &Mapping {
         &self.shared.mapping
     }
 
-    /// Returns the local table, and the tenant if it is known.
+    /// Looks up the local table and the tenant, to find this mirror's runs in the log. The tenant may be unknown.
     pub(crate) async fn log_scope(&self, tx: &Tx<'_, Local>) -> Result<LogScope, DbError> {
         tenants::log_scope(tx, self.mapping()).await
     }
 
-    /// Returns the local table and the tenant. Fails if the tenant is not known, or if the local database does not
-    /// answer.
+    /// Looks up the local table and the tenant of this mirror. Fails if the tenant cannot be determined, or if the
+    /// local database does not answer.
     pub(super) async fn scope(&self, tx: &Tx<'_, Local>) -> Result<RunScope, Failure> {
         tenants::scope(tx, self.mapping()).await
     }
@@ -101,8 +103,8 @@ impl Mirror {
         self.shared.live_state.borrow().last.clone()
     }
 
-    /// Cancels a run of this process. The run ends as `interrupted` and changes no meter, unless it is already
-    /// writing its result. Returns `false` if this process has no such run in progress.
+    /// Cancels this mirror's run with this id. The run ends as `interrupted` and changes no meter, unless it is already
+    /// committing. Returns `false` if no such run is in progress in this process.
     pub fn cancel(&self, id: RunId) -> bool {
         let live_state = self.shared.live_state.borrow();
         let running = live_state.running.as_ref();
@@ -110,7 +112,8 @@ impl Mirror {
         running.inspect(|running| running.cancel.cancel()).is_some()
     }
 
-    /// Publishes until when the schedule waits to retry a failed slot; `None` if it does not wait.
+    /// Publishes in the status when the schedule retries a slot (scheduled time) whose run failed; `None` if no retry
+    /// is pending.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
         let live_state = &self.shared.live_state;
         live_state.send_modify(|live_state| live_state.waiting_until = until);

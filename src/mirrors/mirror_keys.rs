@@ -1,4 +1,4 @@
-//! Builds the keys that identify mirrors in the tables of the schema `meter_sync`.
+//! Builds the keys that identify mirrors in this program's own tables (schema `meter_sync` of the local database).
 
 use crate::db::{DbError, Local, Tx};
 use crate::store::unchanged_mirrors::MirrorKey;
@@ -6,7 +6,8 @@ use crate::store::unchanged_mirrors::MirrorKey;
 use super::mirror::TenantMirror;
 use crate::tenants::local_table;
 
-/// Returns the key of each mirror (tenant id and full name of the local table), in the order of `known`.
+/// Returns the keys of the mirrors `known`, in the same order. A key is the tenant's id and the full name of the local
+/// table.
 pub(super) async fn keys<'m>(
     tx: &Tx<'_, Local>,
     known: impl IntoIterator<Item = &'m TenantMirror>,

@@ -1,12 +1,13 @@
-//! Starts runs and reports what happened in them.
+//! Starts runs, each of which syncs one mirror (one tenant's meters in one local table), and reports their results.
 //!
-//! [`Mirrors`] holds all mirrors of the process. Every surface finds a mirror there, requests a run with
-//! [`Mirror::request`], and reads what happened with [`Mirror::status`]. A run belongs to this module and not to its
-//! caller: if the caller goes away, the run continues. A lock in the local database (`run::lock`) allows one run at a
-//! time for each mirror. The run log in the same database (`store::log`) keeps what happened.
+//! [`Mirrors`] holds all mirrors of the process. The user interfaces (command line, REST, MCP and web page) find a
+//! mirror in it, request a run with [`Mirror::request`], and read the result with [`Mirror::status`]. A run belongs to
+//! this module and not to its caller: if the caller goes away, the run continues. A lock in the local database
+//! (`run::lock`) allows one run at a time for each mirror. The run log in the same database (`store::log`) records the
+//! runs.
 //!
 //! State flows one way: a run writes the log, one caller at a time reads the log and publishes the result
-//! (`shared_read`), and every surface uses what was published. What only this process knows is published in one `watch`
+//! (`shared_read`), and all callers use what was published. What only this process knows is published in one `watch`
 //! channel for each mirror (`live_state`).
 
 use std::time::Duration;
@@ -57,37 +58,38 @@ pub mod status_parts;
 mod stored_state;
 mod sweep;
 
-/// The tracing target of the log line that says how a run ended.
+/// The target of the `tracing` event that says how a run ended.
 pub const RUN_ENDED: &str = "meter_sync::mirrors::ended";
 
 /// A request to start a run.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What asks for the run: the schedule or one of the surfaces.
+    /// What asks for the run: the schedule, the command line, REST, MCP or the web page.
     pub trigger: Trigger,
-    /// The person or program that asks for the run; `None` if the surface does not know.
+    /// The person or program that asks for the run; `None` if unknown.
     pub actor: Option<String>,
     /// Why the run is requested, in the caller's words; `None` if no reason was given.
     pub reason: Option<String>,
-    /// Whether only to plan, without changing any meter.
+    /// Whether the run only finds out what it would change, and changes no meter.
     pub dry_run: bool,
-    /// What a person has approved.
+    /// What a person has approved, so that the run does it although it would otherwise be refused.
     pub allow: Allow,
-    /// If a request with the same key and `dry_run` started a run within the last day, that run is the answer, and no
-    /// new run starts. A new run starts nevertheless if the earlier one was refused, was interrupted, or failed for a
-    /// transient reason. `None` always requests a new run.
+    /// A key by which a repeated request is recognized; `None` if repeats are not to be recognized. If a request with
+    /// the same key and `dry_run` started a run within the last day, that run is the answer, and no new run starts. A
+    /// new run starts nevertheless if the earlier one was refused, was interrupted, or failed for a transient reason.
     pub idempotency_key: Option<String>,
-    /// The trace that the request belongs to, for the logs.
+    /// The trace id of the request, for the log lines; `None` if it has none.
     pub trace: Option<TraceId>,
-    /// Which rows are compared value by value.
+    /// Which rows the run compares value by value.
     pub compare: RowsToCompare,
-    /// Whether the run belongs to a sweep. Such a run waits until connections are free, however long runs of other
-    /// tenants use them. A request for any other run is refused after the connect timeout.
+    /// Whether the run belongs to a sweep (a check of all mirrors). Such a run waits for free database connections as
+    /// long as runs of other tenants use them. Any other request is refused if it would wait longer than the connect
+    /// timeout.
     pub is_of_sweep: bool,
 }
 
 impl Request {
-    /// Creates a request for a normal run: not a dry run, and with nothing approved.
+    /// Creates a request for a run that is no dry run, with nothing approved and all optional values unset.
     pub fn new(trigger: Trigger) -> Self {
         Self {
             trigger,
@@ -103,16 +105,18 @@ impl Request {
     }
 }
 
-/// What a person has approved, so that a run does it although it would otherwise be refused.
+/// What a run may do because a person has approved it. Without the approval, the run is refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allow {
-    /// Which deactivations are carried out even if the brake would hold them back.
+    /// Which deactivations of meters are approved. Otherwise, the brake refuses a plan that would deactivate too many
+    /// meters.
     pub mass_deactivation: DeactivationApproval,
     /// Whether to sync a table that has no tenant column and was last synced for another tenant.
     pub tenant_change: bool,
 }
 
-/// Returns the reason to log for a run that carries out the deactivations that the run `shown` held back.
+/// Returns the text to log as the reason of a run that carries out the deactivations that the earlier run `shown` held
+/// back.
 pub fn approval_of(shown: RunId) -> String {
     format!("to carry out the deactivations that run {shown} showed")
 }
@@ -120,11 +124,12 @@ pub fn approval_of(shown: RunId) -> String {
 /// The answer to a [`Request`].
 #[derive(Debug)]
 pub enum RequestOutcome {
-    /// A run was started; it goes on whether or not anyone waits.
+    /// A run was started. It continues whether or not anyone waits for it.
     Started(Ticket),
-    /// Nothing was started: the run in the report is in progress (`state` is `already_running`).
+    /// No run was started, because the run in the report is in progress. The report's `state` is `already_running`.
     AlreadyRunning(Box<RunReport>),
-    /// There is nothing to wait for: the run in the report has ended, or failed before it could begin.
+    /// The run in the report has ended: it failed before it could begin, or it answered an earlier request with the
+    /// same idempotency key.
     Finished(Box<RunReport>),
 }
 
@@ -133,8 +138,8 @@ pub enum RequestOutcome {
 pub struct Ticket {
     begun: Box<RunRecord>,
     progress: watch::Receiver<Progress>,
-    /// The report, once the run has ended. It is sent again if a comparison of contents adds to it. The channel
-    /// closes when no further report can follow.
+    /// The report of the run; `None` until the run has ended. It is sent again after the comparison of contents (a
+    /// check of all rows by hashes) that may follow the run. The channel closes when no further report can follow.
     end: watch::Receiver<Option<Box<RunReport>>>,
     clock: ServerClock,
 }
@@ -145,18 +150,19 @@ impl Ticket {
         self.begun.run_id
     }
 
-    /// The progress of the run. The channel closes when the run ends.
+    /// Returns a channel with the progress of the run. It closes when the run ends.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
     }
 
-    /// Whether no further report can follow.
+    /// Whether the run has ended, and also the comparison of contents (a check of all rows by hashes) that may follow
+    /// it.
     pub fn is_over(&self) -> bool {
         self.end.has_changed().is_err()
     }
 
-    /// Waits for the end of the run and of the comparison of contents that may follow it, but at most `limit`. The
-    /// `state` of the returned report says whether the run has ended.
+    /// Waits, for at most `limit`, until the run and the comparison of contents (a check of all rows by hashes) that
+    /// may follow it have ended. The `state` of the returned report says whether the run has ended.
     pub async fn wait(&mut self, limit: Duration) -> RunReport {
         let closed = async { while self.end.changed().await.is_ok() {} };
         let is_closed = tokio::time::timeout(limit, closed).await.is_ok();
@@ -175,9 +181,11 @@ impl Ticket {
     }
 }
 
-/// Returns the error because of which a slot is retried or given up; `None` if the run succeeded or was interrupted.
+/// Returns the code of the error in a run's report, by which the schedule decides whether to retry the run. A run that
+/// was not started because another one is in progress counts as an error. Returns `None` if the run succeeded or was
+/// interrupted.
 ///
-/// A run of this process is interrupted only if somebody cancels it on purpose, so its slot is not retried.
+/// A run of this process is interrupted only if somebody cancels it on purpose, so it is not retried.
 pub fn error_of(report: &Result<RunReport, Failure>) -> Option<ErrorCode> {
     let code = match report {
         Ok(report) if report.state == RunStage::AlreadyRunning => ErrorCode::AlreadyRunning,

@@ -1,5 +1,5 @@
 //! What all mirrors of a process share: the settings, the connection pools, the clock of the local database, and the
-//! tasks.
+//! background tasks.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::status_parts::Connection;
 
-/// How many runs may be in progress besides those of a sweep, for requests of people and programs.
+/// How many runs that people or programs request may be in progress, in addition to the runs of a sweep (a check of all
+/// mirrors).
 const REQUESTED_RUNS: usize = 2;
 
 /// Returns how many runs a process may have in progress at once.
@@ -26,27 +27,28 @@ pub(crate) fn most_runs(config: &Config) -> usize {
     }
 }
 
-/// What all mirrors of a process share.
+/// What all mirrors of a process share: settings, connection pools, clock and background tasks.
 #[derive(Debug)]
 pub struct ProcessContext {
     pub(super) config: Config,
     pub(super) remote: Option<Database<Remote>>,
     pub(super) local: Option<Database<Local>>,
-    /// The clock of the local database, which dates runs and slots.
+    /// The clock of the local database, which gives the times of runs and slots (scheduled times).
     pub(super) clock: ServerClock,
-    /// The name under which this process claims slots. No other process has the same name.
+    /// The unique name under which this process claims slots (scheduled times), so that only one process serves each
+    /// slot.
     pub(super) claimant: String,
     /// The tracker on which runs are spawned, so that a shutdown can wait for them.
     pub(super) tasks: TaskTracker,
-    /// One permit for each run for which the pools have connections. In a process that keeps one mirror, permits never
-    /// run out.
+    /// Limits how many runs are in progress at once to the number for which the pools have connections. There is no
+    /// limit in a process that keeps exactly one mirror.
     pub(super) runs: Semaphore,
-    /// When this process last did something that the status of all mirrors shows: a run began or ended, a sweep ended,
-    /// or the wait for a retry of a sweep changed.
+    /// When this process last did something that changes the status of all mirrors: a run began or ended, a sweep (a
+    /// check of all mirrors) ended, or the time at which a sweep is retried changed.
     activity: watch::Sender<Instant>,
-    /// When the schedule retries a sweep; `None` if no retry is pending.
+    /// When the schedule retries a sweep (a check of all mirrors); `None` if no retry is pending.
     pub(super) waiting_until: watch::Sender<Option<DateTime<Utc>>>,
-    /// The state of the remote when it was last used.
+    /// Whether the remote database answered when it was last used.
     pub(super) remote_state: watch::Sender<Connection>,
 }
 
@@ -89,7 +91,7 @@ impl ProcessContext {
         self.remote.is_some() && self.local.is_some()
     }
 
-    /// Whether requests for runs are refused.
+    /// Whether the settings forbid this process to start runs.
     pub fn is_read_only(&self) -> bool {
         self.config.read_only
     }
@@ -100,25 +102,26 @@ impl ProcessContext {
     }
 
     /// Returns the time by the local database's clock: the time of this machine plus the last known difference. Runs
-    /// and slots are dated by that clock, so they stay in order even if the clock of this machine is wrong.
+    /// and slots (scheduled times) are dated by that clock, so they stay in order even if the clock of this machine is
+    /// wrong.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
 
-    /// Returns the host name of this machine, by which people tell sites apart.
+    /// Returns the host name of this machine. People tell installations of this program apart by it.
     pub fn site(&self) -> String {
         host_name()
     }
 
-    /// Checks that the local database answers one short statement. Slow requests cannot delay this check, because they
-    /// never use all connections of the pool.
+    /// Sends one short statement to the local database, and fails if it gets no answer. A connection is free for this
+    /// even while many slow requests are waiting.
     pub async fn reach_local(&self) -> Result<(), Failure> {
         let mut connection = self.local()?.connect().await?;
         let moment = connection.commit_marker().await;
         moment.map(drop).map_err(Failure::from)
     }
 
-    /// Reads the local database's clock, so that [`Self::now`] is right even if the clock of this machine was set
+    /// Reads the local database's clock again. [`Self::now`] is then right even if the clock of this machine was set
     /// since the last transaction.
     pub async fn look_at_the_clock(&self) -> Result<(), Failure> {
         let mut connection = self.local()?.connect().await?;
@@ -126,17 +129,20 @@ impl ProcessContext {
         tx.map(drop).map_err(Failure::from)
     }
 
-    /// Records that something has changed in this process, so that the states published before are out of date.
+    /// Records that this process did something that changes the status of all mirrors (see [`Self::last_activity`]).
+    /// States that were published before are then out of date.
     pub(super) fn note_activity(&self) {
         self.activity.send_replace(Instant::now());
     }
 
-    /// When this process last did something that the status of all mirrors shows.
+    /// When this process last did something that changes the status of all mirrors: a run began or ended, a sweep (a
+    /// check of all mirrors) ended, or the time at which a sweep is retried changed.
     pub(super) fn last_activity(&self) -> Instant {
         *self.activity.borrow()
     }
 
-    /// Waits for activity of this process (see [`Self::last_activity`]) after `time`, but at most `limit`.
+    /// Waits until this process has done something after `time` that changes the status of all mirrors (see
+    /// [`Self::last_activity`]), but at most for `limit`.
     pub(super) async fn activity_after(&self, time: Instant, limit: Duration) {
         let mut activity = self.activity.subscribe();
         let later = activity.wait_for(|at| *at > time);
@@ -147,7 +153,7 @@ impl ProcessContext {
         self.local.as_ref().ok_or_else(|| self.unconfigured())
     }
 
-    /// Fails if this process starts no runs: it is read-only, or a database URL is not set.
+    /// Returns an error if this process may start no runs: it is read-only, or a database URL is not set.
     pub(super) fn may_sync(&self) -> Result<(), Failure> {
         if self.is_read_only() {
             let message = "This meter-sync was started read-only and starts no sync.";
@@ -159,7 +165,7 @@ impl ProcessContext {
         Ok(())
     }
 
-    /// Returns the failure that names the database URLs that are not set.
+    /// Returns the error which says which database URLs are not set.
     pub(super) fn unconfigured(&self) -> Failure {
         let message = match (&self.config.remote, &self.config.local) {
             (None, None) => "METER_SYNC_REMOTE_URL and METER_SYNC_LOCAL_URL are not set.",
@@ -170,8 +176,8 @@ impl ProcessContext {
     }
 }
 
-/// Returns the name for claims: host name and process id, which people can read, and a unique id, because the first
-/// two can be reused.
+/// Builds the name under which this process claims slots: host name and process id, which people can read, and a random
+/// id. The id makes the name unique, because a later process may get the same process id.
 fn claimant() -> String {
     let (host, pid) = (host_name(), std::process::id());
     format!("{host} pid {pid} {}", Uuid::now_v7())

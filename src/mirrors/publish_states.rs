@@ -1,16 +1,16 @@
-//! Reads the states of all mirrors from the database and publishes them, for a process that keeps many mirrors.
+//! Reads the states of all mirrors from the local database and publishes them, for a process that keeps many mirrors.
 //!
 //! State flows one way: a run or a sweep writes to the database, the *observer* (the task [`Mirrors::observe`]) reads
-//! the database, and every surface reads what the observer published.
+//! the database, and the user interfaces read what the observer published.
 //!
 //! The observer reads at least every 1.75 s, so it sees what other processes did within 2 s unless a read is slow. It
-//! also reads whenever a run of this process begins or ends. A read costs one short statement, unless something was
-//! committed since the last read or a run is open. In that case the observer also reads the states of mirrors that are
-//! new, that have an open run, or that have a new run. It looks for new runs among the last 1,000 run numbers as well,
-//! because a run with a lower number may be committed later.
+//! also reads whenever a run of this process begins or ends. If nothing was committed since the last read and no run is
+//! in progress, a read is one short statement. Otherwise the observer also reads the states of mirrors that are new,
+//! that have a run without an end, or that have a new run. It looks for new runs among the last 1,000 run numbers as
+//! well, because a run with a lower number may be committed later.
 //!
-//! A surface sometimes needs newer states than the published ones, for example after a run of this process has ended.
-//! It then requests a read and waits for the next publication.
+//! If a caller needs newer states than the published ones, for example after a run of this process has ended, it
+//! requests a read and waits for the next publication.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,16 +28,16 @@ use super::mirror_keys::keys;
 use super::published_states::{Memory, Published, StateChanges};
 use super::registry::Mirrors;
 
-/// How long the observer waits for activity of this process before it reads the states anyway. It first waits
-/// [`LEAST_PAUSE`]. The sum is less than 2 s, so that runs of other processes are seen within 2 s.
+/// How long [`Mirrors::observe`] waits for a change in this process before it reads the states anyway. Before that it
+/// waits for [`LEAST_PAUSE`]. The sum is less than 2 s, so that runs of other processes are seen within 2 s.
 const PAUSE: Duration = Duration::from_millis(1500);
-/// The shortest pause between two reads, even if many runs begin and end.
+/// The shortest pause between two reads of the states, even if many runs begin and end.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
-/// The maximum age of a publication that a surface accepts without asking for a newer one.
+/// The maximum age of published states that a caller accepts without requesting a new read.
 const FRESH: Duration = Duration::from_secs(2);
 
 impl Mirrors {
-    /// Reads and publishes the states of all mirrors until `shutdown`.
+    /// Reads and publishes the states of all mirrors again and again until `shutdown`.
     pub async fn observe(self, shutdown: CancellationToken) {
         let observed = async {
             loop {
@@ -50,15 +50,15 @@ impl Mirrors {
         shutdown.run_until_cancelled(observed).await;
     }
 
-    /// Listens for changes of the states. Changes are noticed only while something reads the states, such as
-    /// [`Self::observe`].
+    /// Returns a listener for changes of the mirrors' states. It notices changes only while something reads the states,
+    /// such as [`Self::observe`].
     pub fn state_changes(&self) -> StateChanges {
         StateChanges::of(&self.observer)
     }
 
-    /// Returns the published states if they are at most 2 s old and were read after the last activity of this process
-    /// (see [`ProcessContext::last_activity`](super::ProcessContext::last_activity)). Otherwise waits until the states
-    /// are read again.
+    /// Returns the published states if they are at most 2 s old, and this process has done nothing since that changes
+    /// them (see [`ProcessContext::last_activity`](super::ProcessContext::last_activity)). Otherwise waits until the
+    /// states are read again.
     pub(crate) async fn states(&self) -> Published {
         let activity = self.process.last_activity();
         let fresh = Instant::now().checked_sub(FRESH);
@@ -77,7 +77,8 @@ impl Mirrors {
         }
     }
 
-    /// Returns the last known states with a failure, for a caller that gave up waiting for the local database.
+    /// Returns the last known states together with an error, for a caller to whom the local database has not answered
+    /// in time.
     pub(crate) fn overdue_states(&self) -> Published {
         let message = "The local database has not answered in time.";
         self.last_states_with(Failure::new(ErrorCode::LocalTimeout, message))
@@ -90,7 +91,7 @@ impl Mirrors {
         }
     }
 
-    /// Returns the states as they were read at `time` or later. Reads them if needed.
+    /// Returns the published states if they were read at `time` or later. Otherwise waits until they are read again.
     async fn states_since(&self, time: Instant) -> Published {
         let mirrors = self.clone();
         let read = async move |last| mirrors.read_states(Option::unwrap_or_default(last)).await;

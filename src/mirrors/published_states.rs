@@ -14,16 +14,16 @@ use crate::store::unchanged_mirrors::{self, MirrorKey};
 use super::mirror::TenantMirror;
 use super::shared_read::{PublishedValues, SharedRead};
 
-/// The states of all mirrors at one time.
+/// The states of all mirrors as one read of the local database found them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Published {
-    /// When the states may last have changed: a read found that something was committed, or failed with another failure
-    /// than before. `None` before the first read.
+    /// When a read last found that the states may have changed: something was committed in the database, or the read
+    /// failed in another way than the one before. `None` before the first read.
     pub(super) changed_at: Option<Instant>,
     /// The mirrors with their states, in the order of the tenants' ids. If `failure` is set, these are the last known
     /// states.
     pub(crate) mirrors: Arc<[(TenantMirror, Arc<MirrorState>)]>,
-    /// The last sweep that ended; `None` before the first.
+    /// The last sweep (check of all mirrors) that ended; `None` before the first.
     pub(crate) last_sweep: Option<SweepRecord>,
     /// Why the states could not be read this time; `None` if they were read.
     pub(crate) failure: Option<Failure>,
@@ -35,7 +35,8 @@ pub(crate) struct Published {
 pub(super) struct Memory {
     pub(super) marker: Option<CommitMarker>,
     seq: i64,
-    /// Shared with the publication, and with the memory of the next read while nothing changes.
+    /// The state of each mirror. The published states and the memory of the next read share these values while nothing
+    /// changes.
     pub(super) states: BTreeMap<Arc<MirrorKey>, Arc<MirrorState>>,
 }
 
@@ -68,7 +69,8 @@ impl StateChanges {
 }
 
 impl Memory {
-    /// Reads the states of new mirrors and of those that may have changed.
+    /// Reads the states of those of the mirrors `keys` that are new or may have changed. Forgets all mirrors that are
+    /// not in `keys`.
     pub(super) async fn update(
         &mut self,
         tx: &Tx<'_, Local>,

@@ -1,5 +1,5 @@
-//! Holds the mirrors of a process, as the settings name them. If a table or a query of the local database names the
-//! tenants, it is read again while the process runs.
+//! Holds the mirrors of a process: one for each tenant that the settings name. The settings may refer to a table or a
+//! query in the local database for the tenants, which is then read again while the process runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -18,7 +18,7 @@ use super::published_states::Published;
 use super::shared_read::SharedRead;
 use crate::tenants::{self, Tenant};
 
-/// All mirrors of a process. Clones share one state.
+/// All mirrors of a process. Clones refer to the same mirrors.
 #[derive(Clone, Debug)]
 pub struct Mirrors {
     pub(super) process: Arc<ProcessContext>,
@@ -26,16 +26,16 @@ pub struct Mirrors {
     pub(super) observer: Arc<SharedRead<Published>>,
 }
 
-/// The mirrors of a process.
+/// The mirrors of a process: exactly one, or any number.
 #[derive(Debug)]
 enum MirrorSet {
     /// Exactly one mirror. Requests need not name its tenant.
     One(Mirror),
-    /// Any number of mirrors, as they were last read.
+    /// Any number of mirrors, one for each tenant as last read from the settings or the local database.
     Many(RwLock<ReadTenants>),
 }
 
-/// The tenants as they were last read.
+/// The mirrors of the tenants, and the tenants that could get no mirror, as last read.
 #[derive(Debug, Default)]
 struct ReadTenants {
     mirrors: Arc<[TenantMirror]>,
@@ -43,7 +43,7 @@ struct ReadTenants {
     refused: Vec<(TenantId, Failure)>,
 }
 
-/// Gives access to what all mirrors of the process share.
+/// Dereferences to the [`ProcessContext`], which all mirrors of the process share.
 impl Deref for Mirrors {
     type Target = ProcessContext;
 
@@ -53,8 +53,8 @@ impl Deref for Mirrors {
 }
 
 impl Mirrors {
-    /// Creates the connection pools for the databases of the settings; nothing connects yet. Runs are spawned
-    /// on `tasks`, so that shutdown can wait for them.
+    /// Creates the mirrors of a process, with connection pools for both databases; nothing connects yet. Runs are
+    /// spawned on `tasks`, so that the shutdown can wait for them.
     pub fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
         let process = Arc::new(ProcessContext::new(config, tasks)?);
         let kept = match process.config.tenants {
@@ -82,17 +82,18 @@ impl Mirrors {
         }
     }
 
-    /// Finds the mirror of a tenant. `None` finds the mirror of a process that keeps exactly one.
+    /// Finds the mirror of the tenant with this id. If `tenant` is `None`, finds the only mirror of a process that
+    /// keeps exactly one.
     ///
     /// Fails with `TENANT_REQUIRED` if the process may keep any number of mirrors and `tenant` is `None`, and with
-    /// `TENANT_UNKNOWN` if the tenant has no mirror. Also fails if the local database has to be asked for the
-    /// tenants and cannot answer.
+    /// `TENANT_UNKNOWN` if the tenant has no mirror. Also fails if the tenants have to be read from the local database
+    /// and it does not answer.
     pub async fn find(&self, tenant: Option<&str>) -> Result<Mirror, Failure> {
         self.find_for(tenant, None).await
     }
 
-    /// Finds the mirror of a tenant for the holder of a token, as [`Self::find`] does. A tenant for which the token is
-    /// not valid is answered like an unknown one, and errors name only tenants for which it is valid. Without a token,
+    /// Finds the mirror of a tenant, as [`Self::find`] does, for a caller who has this token. A tenant for which the
+    /// token is not valid counts as unknown, and errors name only tenants for which it is valid. If `token` is `None`,
     /// all tenants can be found.
     pub async fn find_for(
         &self,
@@ -132,8 +133,8 @@ impl Mirrors {
         }
     }
 
-    /// Whether the settings name the id of the only tenant, and it is one of `ids`. Then the local database need not
-    /// be asked.
+    /// Whether the settings name a single tenant by its id, and this id is one of `ids`. Then there is no need to look
+    /// the tenant up in the local database.
     fn is_set_to_one_of(&self, ids: &[String]) -> bool {
         match &self.process.config.tenants {
             Tenants::One(Some(set)) => ids.iter().any(|id| set.as_str() == id),
@@ -141,8 +142,8 @@ impl Mirrors {
         }
     }
 
-    /// Returns all mirrors as the settings and the local database name them now, in the order of the tenants' ids.
-    /// Fails if the process keeps exactly one and its tenant is not known.
+    /// Reads the tenants from the settings and the local database, and returns the mirrors of all of them, in the order
+    /// of the tenants' ids. Fails if the process keeps exactly one mirror and its tenant cannot be determined.
     pub async fn all(&self) -> Result<Arc<[TenantMirror]>, Failure> {
         let read = async |tx: &Tx<'_, Local>| self.known(tx).await;
         self.local()?.read("tenants", read).await
@@ -176,8 +177,8 @@ impl Mirrors {
         Ok(Arc::clone(&known.mirrors))
     }
 
-    /// Returns the mirrors of these tenants. A mirror that exists already is kept, together with its run in progress.
-    /// If a tenant's id makes the name of its local table too long, the tenant is put into `refused`.
+    /// Returns the mirrors of these tenants. A mirror that `known` already has is kept, so its run in progress stays
+    /// known. A tenant whose id makes the name of its local table too long gets no mirror, and is put into `refused`.
     fn with_rows(&self, known: &ReadTenants, tenants: Vec<Tenant>) -> ReadTenants {
         let old: BTreeMap<&str, &Mirror> = known
             .mirrors
@@ -218,8 +219,8 @@ impl Mirrors {
         }
     }
 
-    /// Returns why tenants that the settings name have no mirror. `visible` are the ids of the tenants that the caller
-    /// may see; `None` for all.
+    /// Returns the errors of those tenants that the settings name but that could get no mirror. `visible` has the ids
+    /// of the tenants that the caller may see; `None` if the caller may see all.
     pub(crate) fn refused(&self, visible: Option<&[String]>) -> Vec<Failure> {
         let MirrorSet::Many(kept) = &*self.kept else {
             return Vec::new();
@@ -262,8 +263,8 @@ pub fn visible_tenants(token: Option<&Token>) -> Option<Vec<String>> {
     Some(ids.iter().map(|id| id.as_str().to_owned()).collect())
 }
 
-/// Returns a filter that accepts the tenants whose ids are in `visible`, or all tenants if `visible` is `None`. Ids are
-/// compared exactly, because if ids are texts, another spelling is another tenant.
+/// Returns a filter that accepts the tenants whose ids are in `visible`, or all tenants if `visible` is `None`. Ids
+/// must match exactly, because with ids of a text type, another spelling is another tenant.
 pub(super) fn visibility(visible: Option<&[String]>) -> impl Fn(&TenantId) -> bool {
     let ids: Option<BTreeSet<&str>> = visible.map(|ids| ids.iter().map(String::as_str).collect());
     move |id| ids.as_ref().is_none_or(|ids| ids.contains(id.as_str()))
@@ -275,8 +276,8 @@ fn seen<'a>(all: &'a [TenantMirror], visible: Option<&[String]>) -> Vec<&'a Tena
     seen.collect()
 }
 
-/// Finds the mirror of the tenant with this id: the one with exactly this spelling or, if there is none, one with
-/// another spelling of the same id.
+/// Finds, among the mirrors `seen`, that of the tenant with this id. If no tenant has exactly this spelling, takes one
+/// whose id is another spelling of the same value.
 fn pick(seen: &[&TenantMirror], id: &str) -> Option<Mirror> {
     let is_same =
         |known: &&&TenantMirror| !known.is_text && tenants::is_same(known.id.as_str(), id);
@@ -294,10 +295,10 @@ fn pick_or_fail(
     pick(&seen, asked).ok_or_else(|| unknown(asked, &seen))
 }
 
-/// How many tenants an error message names.
+/// How many tenants an error message lists at most.
 const NAMED: usize = 3;
 
-/// How many characters of the requested id an error message repeats.
+/// How many characters of an unknown tenant's id an error message repeats at most.
 const REPEATED_CHARS: usize = 60;
 
 fn unknown(asked: &str, seen: &[&TenantMirror]) -> Failure {
@@ -319,7 +320,7 @@ fn not_of_the_token() -> Failure {
     )
 }
 
-/// Formats the tenants whose id or name is nearest to the text, as in `7 (Northgate Hospitals), 8`.
+/// Lists the tenants whose id or name is most similar to `asked`, at most `NAMED`, as in `7 (Northgate Hospitals), 8`.
 fn nearest(asked: &str, seen: &[&TenantMirror]) -> String {
     let asked = asked.to_lowercase();
     let distance = |known: &&TenantMirror| {

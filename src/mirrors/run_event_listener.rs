@@ -1,4 +1,5 @@
-//! Tells listeners when a run has begun or ended, or a sweep has found the mirror unchanged, in any process.
+//! Tells listeners when a run of a mirror has begun or ended in any process, or a sweep (a check of all mirrors) has
+//! found the mirror unchanged.
 //!
 //! All listeners share each read of the mirror's state (`state::read_state`), so many listeners cost no more queries
 //! than one.
@@ -20,31 +21,32 @@ use super::stored_state::Observation;
 use crate::mirrors::status_parts::ConnectionState;
 use crate::store::log::RunRecord;
 
-/// How long a listener waits for a change in this process before it reads the log. The sum with [`FRESH`] is less than
-/// 2 s, so that runs of other processes are found within 2 s.
+/// How long a listener waits for a change in this process before it reads the log anyway. Together with [`FRESH`] this
+/// is less than 2 s, so that runs of other processes are found within 2 s.
 const PAUSE: Duration = Duration::from_millis(1500);
-/// How long a listener waits after it wakes before it reads the log. A read that another listener makes in that
-/// time serves both.
+/// How long a listener waits after a change before it reads the log. All listeners that wait at the same time share one
+/// read.
 const FRESH: Duration = Duration::from_millis(200);
-/// The age at which a status counts as outdated even if no event was seen.
+/// The age at which a status counts as out of date even if nothing has happened.
 const STATUS_AGE: Duration = Duration::from_secs(60);
 
-/// A listener for run events. It remembers which events it has already returned.
+/// A listener for runs of one mirror that begin or end. It remembers which ones it has already returned.
 #[derive(Debug)]
 pub struct RunEventListener {
     mirror: Mirror,
     live_state: watch::Receiver<LiveState>,
-    /// The watched part of `live_state` when it last woke the listener.
+    /// What `live_state` showed when it last woke the listener. The listener wakes when this changes.
     state: WatchedState,
     seen_runs: SeenRuns,
 }
 
-/// What this listener has already seen of the log.
+/// Which runs this listener has already seen in the log.
 #[derive(Debug)]
 enum SeenRuns {
-    /// No read of the log yet. Runs that began or ended at `since` or later are new.
+    /// The log has not been read yet. Runs that began or ended at `since` or later are new.
     Nothing { since: DateTime<Utc> },
-    /// The outcomes of the latest runs, and the `seq` of the newest of them.
+    /// The latest runs at the last read, with their outcomes (`None` while in progress), and the `seq` (run number) of
+    /// the newest.
     Latest {
         outcomes: HashMap<RunId, Option<Outcome>>,
         newest: Option<i64>,
@@ -53,16 +55,17 @@ enum SeenRuns {
 
 /// What one read of the mirror's state found.
 struct Look {
-    /// Whether the state of this process has changed.
+    /// Whether this process's own state of the mirror has changed since the last read.
     is_changed: bool,
     /// The runs that have begun or ended since the last read, the latest first.
     events: Vec<RunRecord>,
-    /// When a sweep last found the mirror unchanged; `None` if the state could not be read.
+    /// When a sweep (a check of all mirrors) last found the mirror unchanged: `Some(None)` if none has, `None` if the
+    /// state could not be read.
     checked_at: Option<Option<DateTime<Utc>>>,
 }
 
 impl Mirror {
-    /// Starts to listen. The returned [`RunEventListener`] reports what happens from now on.
+    /// Returns a listener for the runs of this mirror that begin or end from now on, in any process.
     pub fn events(&self) -> RunEventListener {
         let live_state = self.shared.live_state.subscribe();
         let state = state(&live_state.borrow());
@@ -90,7 +93,7 @@ impl RunEventListener {
     /// Waits until `status` may be out of date, which is the case when:
     ///
     /// - a run has begun or ended;
-    /// - a sweep has found the mirror unchanged;
+    /// - a sweep (a check of all mirrors) has found the mirror unchanged;
     /// - the connection to a database was lost or restored;
     /// - the wait for a retry has begun or ended;
     /// - a minute has passed: the status depends on the time, and other programs may have changed the database.
@@ -109,8 +112,8 @@ impl RunEventListener {
         }
     }
 
-    /// Waits until the state of this process changes, but at most [`PAUSE`]. Then waits for [`FRESH`] and reads the
-    /// state of the mirror.
+    /// Waits for a change of this process's own state of the mirror, but at most for [`PAUSE`], and then for [`FRESH`].
+    /// Returns what has changed in the mirror's state since the last read.
     async fn look(&mut self) -> Look {
         let due = Instant::now() + PAUSE;
         let is_changed = timeout_at(due, self.changed()).await.is_ok();
@@ -139,8 +142,8 @@ impl RunEventListener {
         }
     }
 
-    /// Waits until the state of this process changes. The wait cannot fail, because `self.mirror` keeps the sender
-    /// alive.
+    /// Waits until this process's own state of the mirror changes. The wait cannot fail, because `self.mirror` keeps
+    /// the sender of the channel alive.
     async fn changed(&mut self) {
         let changed = self
             .live_state
@@ -152,8 +155,8 @@ impl RunEventListener {
 }
 
 impl SeenRuns {
-    /// Whether the run has begun or ended since the last read. Only the first read compares times, because a clock may
-    /// be set back.
+    /// Whether the run has begun or ended since the last read of the log. Later reads compare outcomes and run numbers;
+    /// only the first read compares times, because a clock may be set back.
     fn is_new_event(&self, run: &RunRecord, now: DateTime<Utc>) -> bool {
         match self {
             Self::Nothing { since } => {
@@ -170,7 +173,7 @@ impl SeenRuns {
     }
 }
 
-/// The part of [`LiveState`] whose changes wake a listener.
+/// The values of [`LiveState`] whose change wakes a listener.
 #[derive(Debug, PartialEq, Eq)]
 struct WatchedState {
     running: Option<RunId>,

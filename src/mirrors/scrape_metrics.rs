@@ -1,4 +1,4 @@
-//! Reads the figures that a scrape of the metrics reports besides the counters of runs.
+//! Reads the values that the metrics endpoint reports in addition to the counters of runs.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::state::tenant_list::TenantsQuery;
 use super::status_parts::ConnectionState;
 use super::{Mirror, Mirrors, ProcessContext};
 
-/// What a scrape reports besides the counters.
+/// The values that the metrics endpoint reports in addition to the counters.
 #[derive(Clone, Debug)]
 pub struct ScrapedFigures {
-    /// The status, without past runs.
+    /// The status of the mirror or of all mirrors, without past runs.
     pub status: Status,
     /// How many tenants have a run in progress, in this or another process. `None` while that is not known, and in a
     /// process that keeps exactly one mirror.
@@ -28,14 +28,15 @@ pub struct ScrapedFigures {
     /// How far the local database's clock is ahead of this machine's; `None` while that database does not
     /// answer.
     pub local_clock_ahead: Option<TimeDelta>,
-    /// Connections to the remote; `None` if it is not configured.
+    /// The usage of the pool of connections to the remote; `None` if the remote's URL is not set.
     pub remote: Option<PoolUsage>,
-    /// Connections to the local database; `None` if it is not configured.
+    /// The usage of the pool of connections to the local database; `None` if its URL is not set.
     pub local: Option<PoolUsage>,
 }
 
 impl Mirror {
-    /// Returns the current figures. A local database that gives no answer within `patience` counts as down.
+    /// Returns the current values for the metrics. A local database that gives no answer within `patience` counts as
+    /// down.
     pub async fn figures(&self, patience: Duration) -> Result<ScrapedFigures, Failure> {
         let query = StatusQuery {
             history: 0,
@@ -47,9 +48,9 @@ impl Mirror {
 }
 
 impl Mirrors {
-    /// Returns the current figures of all mirrors. The status lists at most `limit` mirrors, but counts the drifted
-    /// columns of all. Figures that exist only for a single mirror are absent. A local database that gives no answer
-    /// within `patience` counts as down.
+    /// Returns the current values of all mirrors for the metrics. The status lists at most `limit` mirrors, but counts
+    /// the drifted columns (synced columns that the remote changed) of all. Values that exist only for a single mirror
+    /// are absent. A local database that gives no answer within `patience` counts as down.
     pub async fn figures(&self, limit: u32, patience: Duration) -> ScrapedFigures {
         let query = TenantsQuery {
             limit,
@@ -71,7 +72,8 @@ impl Mirrors {
         }
     }
 
-    /// Counts the drifted columns of all mirrors. Returns `None` if they cannot be counted.
+    /// Counts the drifted columns (synced columns that the remote changed) of all mirrors. Returns `None` if they
+    /// cannot be counted.
     async fn count_drifted(&self, states: &Published) -> Option<usize> {
         let known: Vec<&TenantMirror> = states.mirrors.iter().map(|(known, _)| known).collect();
         let count = async |tx: &Tx<'_, Local>| match migrations::tables(tx).await?.columns {
@@ -85,7 +87,7 @@ impl Mirrors {
 }
 
 impl ProcessContext {
-    /// Returns the status together with the figures of the process.
+    /// Returns the status together with the pool usage and the clock difference of this process.
     fn figures(&self, status: Status) -> ScrapedFigures {
         let (remote, local) = (self.remote.as_ref(), self.local.as_ref());
         let is_local_up = status.connections.local.state == ConnectionState::Ok;

@@ -1,12 +1,13 @@
-//! Shares one read among all callers who wait for its result.
+//! Shares one read of a value, such as a query, among all callers who wait for the value at the same time.
 //!
-//! A caller names the oldest moment that its answer may be from, and waits for a value that was read since. Callers
-//! read in turn. Those who wait for their turn are answered by what is published meanwhile, so a thousand callers at
-//! the same time cost one or two reads, and only one of them holds a connection. If a read takes long, for example
-//! because its connection is frozen, a second caller reads at the same time.
+//! A caller says how old its answer may be, and waits for a value that was read since that time. The callers take turns
+//! to read. Those who wait for their turn are answered as soon as another caller publishes a value that is new enough.
+//! So a thousand callers at the same time cost one or two reads, and only one of them holds a connection. If a read
+//! takes long, for example because its connection is frozen, a second caller reads at the same time.
 //!
 //! Each caller reads in a task of its own. Otherwise a caller that nobody polls, for example because its client reads
-//! slowly, would keep its turn from all others. The task goes on when its caller goes away, as long as others wait.
+//! slowly, would block all others during its turn. The task continues after its caller has gone away, as long as others
+//! wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +17,19 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// How long a caller waits for its turn before it may read at the same time as the caller whose turn it is. This is
-/// longer than a read waits for a count of the meters.
+/// How long a caller waits for its turn to read before it may read at the same time as the caller whose turn it is.
+/// This is longer than the longest wait for a count of meters, so a read that only waits for one is not slow.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// The last value that was read, and whose turn it is to read the next.
+/// A value that is read again when a caller needs a newer one, with the locks that let callers read in turn.
 #[derive(Debug)]
 pub(crate) struct SharedRead<T> {
     last: watch::Sender<Option<Published<T>>>,
-    /// Whether the last value is dropped when nobody waits, so that it takes no memory.
+    /// Whether to drop the last value when nobody waits for a value, so that it takes no memory.
     forgets: bool,
-    /// Held by the caller who reads.
+    /// The lock that a caller holds while it reads.
     turn: Mutex<()>,
-    /// Held by a second caller, who reads while the read of the first one takes long.
+    /// The lock that a second caller holds while it reads, because the read of the first caller takes long.
     second_turn: Mutex<()>,
 }
 
@@ -46,7 +47,8 @@ impl<T> Default for SharedRead<T> {
 }
 
 impl<T> SharedRead<T> {
-    /// Creates it without a value. If `forgets` is set, the last value is dropped as soon as nobody waits.
+    /// Creates a shared read that has no value yet. If `forgets` is set, the last value is dropped as soon as nobody
+    /// waits.
     pub(crate) fn new(forgets: bool) -> Self {
         Self {
             last: watch::Sender::new(None),
@@ -58,14 +60,15 @@ impl<T> SharedRead<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
-    /// Returns the value that was published last, however old it is; `None` if there was none, or if it was dropped.
+    /// Returns the last value that a caller read, however old it is; `None` if there is none, or if it was dropped.
     pub(crate) fn last(&self) -> Option<T> {
         let last = self.last.borrow();
         last.as_ref().map(|last| last.value.clone())
     }
 
-    /// Returns the value as it was read at `time` or later. Reads it when it is this caller's turn, unless another
-    /// caller publishes such a value first. `read` gets the last value. Returns `None` only if a bug ends the read.
+    /// Returns a value that was read at `time` or later. If the last value is older, waits for this caller's turn and
+    /// reads a new one with `read`, which gets the last value. If another caller publishes such a value first, returns
+    /// that. Returns `None` only if a bug ends the read.
     pub(crate) async fn since<R: Future<Output = T> + Send>(
         self: &Arc<Self>,
         time: Instant,
@@ -121,7 +124,7 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
         Some(value)
     }
 
-    /// Listens to all publications, whoever asked for them.
+    /// Returns a listener for all values that callers publish.
     pub(crate) fn listener(&self) -> PublishedValues<T> {
         PublishedValues(self.last.subscribe())
     }
@@ -131,8 +134,8 @@ fn is_since<T>(last: &Option<Published<T>>, time: Instant) -> bool {
     last.as_ref().is_some_and(|last| last.read_at >= time)
 }
 
-/// A caller who waits, with its task. Once the last caller has gone away, drops the last value if that is wanted, and ends
-/// the task.
+/// A caller who waits, with the task that reads for it. When it is dropped and nobody else waits, ends the task, and
+/// drops the last value if `forgets` is set.
 struct Caller<'a, T> {
     shared: &'a SharedRead<T>,
     reading: JoinHandle<Option<T>>,
@@ -150,13 +153,13 @@ impl<T> Drop for Caller<'_, T> {
     }
 }
 
-/// A listener for the values that are published.
+/// A listener for the values that callers of a [`SharedRead`] publish.
 #[derive(Debug)]
 pub(crate) struct PublishedValues<T>(watch::Receiver<Option<Published<T>>>);
 
 impl<T: Clone> PublishedValues<T> {
-    /// Returns the last published value, once it is one for which `is_wanted` holds. Returns `None` if no more values
-    /// can be published.
+    /// Waits until the last published value is one that `is_wanted` accepts, and returns it. Returns `None` if no more
+    /// values can be published.
     pub(crate) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
         let is_wanted =
             |last: &Option<Published<T>>| last.as_ref().is_some_and(|last| is_wanted(&last.value));
@@ -173,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts reads. The first `hanging` of them never end.
+    /// A value for tests that counts how often it is read. The first `hanging` reads never end.
     #[derive(Debug, Default)]
     struct Source {
         begun: AtomicU32,

@@ -1,5 +1,5 @@
-//! Claims the slots of the schedule (the times at which it fires) in the local database, so that only one process
-//! serves each slot: with a run of its mirror or, if it keeps many mirrors, with a sweep.
+//! Claims slots (scheduled times) in the local database, so that only one process serves each slot. A process serves a
+//! slot with a run of its mirror or, if it keeps many mirrors, with a sweep (a check of all mirrors).
 //!
 //! A process may die between its claim and the end of its work. Another process takes the claim over if the first one
 //! appears to have died:
@@ -22,31 +22,31 @@ use super::run::lock;
 use super::{Mirror, Mirrors, ProcessContext};
 use crate::tenants::run_scope::RunScope;
 
-/// The answer to a claim on a slot.
+/// The answer to an attempt to claim a slot (scheduled time).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// This process holds the slot and must serve it.
+    /// This process holds the slot and must start the slot's run or sweep.
     Ours,
-    /// Another process holds the slot and has not served it yet. It may be at work, or it may have died.
+    /// Another process holds the slot, and its run or sweep has not ended yet. It may be at work, or it may have died.
     Pending,
-    /// A run or sweep that started since the slot began has served the slot, so this process need do nothing.
+    /// The slot needs nothing more: a run or sweep that counts for it started after the slot began, and has ended.
     Served,
 }
 
-/// How often a process renews its claim while it sweeps.
+/// How often a process renews its claim on a slot (scheduled time) while it sweeps.
 const RENEWAL: Duration = Duration::from_secs(10);
 
 impl Mirror {
-    /// Claims a slot for a run of this process, unless another process holds it or a run has already served it. Any
-    /// run that started since the slot began and has ended serves the slot, whoever claimed it, except a dry run or an
-    /// interrupted run. So no slot is served twice after a clock was set back.
+    /// Claims a slot (scheduled time) for a run of this process, unless another process holds it or a run has already
+    /// served it. Any run that started since the slot began and has ended serves the slot, whoever claimed it, except a
+    /// dry run or an interrupted run. So no slot is served twice after a clock was set back.
     pub async fn claim_slot(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
         self.claim(slot, false).await
     }
 
-    /// Claims a slot again, if the first answer may have been lost, or if the run of this process failed and is to be
-    /// retried. Unlike [`Self::claim_slot`], this returns [`Claim::Ours`] for a slot of this process even if a run has
-    /// served it.
+    /// Claims a slot (scheduled time) once more. This is needed if the answer to the first claim was lost, or if the
+    /// run of this process failed and is to be retried. Unlike [`Self::claim_slot`], returns [`Claim::Ours`] for a slot
+    /// that this process holds even if a run has served it.
     pub async fn claim_slot_again(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
         self.claim(slot, true).await
     }
@@ -65,8 +65,8 @@ impl Mirror {
         local.write("claim a slot", claim).await
     }
 
-    /// Returns the slots that any process has claimed for this mirror: those after `since`, and the last one at or
-    /// before `since`.
+    /// Returns the slots (scheduled times) that any process has claimed for this mirror: those after `since`, and the
+    /// last one at or before `since`.
     pub async fn claimed_slots(&self, since: DateTime<Utc>) -> Result<ClaimedSlotList, Failure> {
         let mut connection = self.local()?.connect().await?;
         let tx = connection.begin("slots").await?;
@@ -80,10 +80,10 @@ impl Mirror {
 }
 
 impl Mirrors {
-    /// Claims a slot for a sweep of this process, unless another process holds it or a sweep has already served it.
-    /// Any sweep that started since the slot began and has ended without an error serves the slot, whoever claimed it.
-    /// With `is_again`, this returns [`Claim::Ours`] for a slot of this process even if it was served, because some
-    /// mirrors are to be tried again.
+    /// Claims a slot (scheduled time) for a sweep of this process, unless another process holds it or a sweep has
+    /// already served it. Any sweep that started since the slot began and has ended without an error serves the slot,
+    /// whoever claimed it. With `is_again`, returns [`Claim::Ours`] for a slot that this process holds even if a sweep
+    /// has served it, so that it can run some mirrors again.
     pub async fn claim_sweep(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
@@ -94,7 +94,8 @@ impl Mirrors {
         local.write("claim a slot", claim).await
     }
 
-    /// Does the work, and renews this process's claim on the slot until the work is done.
+    /// Awaits `work` and returns its result. Meanwhile renews this process's claim on the slot (scheduled time), so
+    /// that no other process takes the slot over.
     pub async fn renewing_claim<T>(&self, slot: DateTime<Utc>, work: impl Future<Output = T>) -> T {
         let renewing = async {
             // This loop never ends, so it can have the type of the work's result.
@@ -109,7 +110,7 @@ impl Mirrors {
         }
     }
 
-    /// Renews the claim once. A failure is only logged, because the next renewal may succeed.
+    /// Renews this process's claim on the slot once. A failure is only logged, because the next renewal may succeed.
     async fn renew(&self, slot: DateTime<Utc>) {
         let renew = async |tx: &Tx<'_, Local>| {
             let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
@@ -122,9 +123,10 @@ impl Mirrors {
     }
 }
 
-/// Claims a slot for this process, unless another process holds it or it has been served. Takes the slot over from a
-/// process that appears to have died. `scope` is what the slot's run would sync; `None` for a sweep, and if the tenant
-/// is not known.
+/// Claims a slot (scheduled time) for this process, unless another process holds it or it has been served. Takes the
+/// slot over from a process that appears to have died. `scope` is the tenant and table of the slot's run; `None` for a
+/// sweep, or if the tenant is not known. With `is_again`, a slot that this process holds is [`Claim::Ours`] even if it
+/// has been served.
 async fn take(
     tx: &Tx<'_, Local>,
     slot: &Slot,
@@ -162,7 +164,8 @@ async fn take(
     })
 }
 
-/// Whether no run is in progress, and none can begin before `tx` ends. Takes the door lock if it is free.
+/// Tries to take the door lock, which is needed to start a run. Returns whether it got that lock and no run of the
+/// scope is in progress. If so, none can begin before `tx` ends.
 async fn can_have_no_run(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
     Ok(lock::try_door(tx, scope).await? && !lock::is_held(tx, scope).await?)
 }

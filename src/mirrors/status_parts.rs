@@ -1,4 +1,5 @@
-//! The parts of the status that runs and stored states use as well.
+//! The types of those parts of a status that other modules use as well: the tenant, the meter counts, the states of
+//! both databases, and the run in progress.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -66,7 +67,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Returns the state of a database that this process has not used yet.
+    /// Returns the state of a database that this process has not used yet. `is_configured` is whether its URL is set.
     pub(crate) fn unused(is_configured: bool) -> Self {
         Self {
             state: match is_configured {

@@ -1,4 +1,4 @@
-//! The state of one mirror as it was read from the local database, and values that are derived from it.
+//! The state of one mirror as read from the local database, and what follows from it, such as warnings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,28 +16,29 @@ use super::status_parts::{MeterCounts, RunningStatus, TenantStatus};
 use super::{clock_warnings, join_warnings};
 use crate::store::log::{self, RunRecord};
 
-/// How long a state is reused while nothing is committed. Row security or a view may depend on the current time, which
-/// changes without a commit.
+/// For how long a state is used again while nothing is committed. The limit is needed because row security or a view
+/// may depend on the current time, so that the state changes without a commit.
 const LASTS: Duration = Duration::from_secs(10);
 
-/// The state of one mirror as one read found it.
+/// The result of one read of a mirror's state from the local database.
 #[derive(Clone, Debug)]
 pub(crate) struct Observation {
-    /// The state, without a history.
+    /// The state, with an empty `history`.
     pub(crate) state: Arc<StoredState>,
-    /// The newest runs, the latest first.
+    /// The newest runs, newest first.
     pub(crate) runs: Arc<[RunRecord]>,
-    /// The database's commit marker when the state was read; `None` if the state may change without a commit.
+    /// The database's commit marker, which differs after any commit, at the time of the read. `None` if the state must
+    /// not be used again, because it may change without a commit.
     pub(super) marker: Option<CommitMarker>,
     pub(super) read_at: Instant,
 }
 
-/// What is published for a mirror: its state, or why the state could not be read. Failures are published so that not
-/// every caller has to wait for a database that does not answer.
+/// The result of the last read of a mirror's state, or its error. Errors are shared with all callers, too, so that not
+/// each of them waits for a database that does not answer.
 pub(crate) type Observed = Result<Observation, Failure>;
 
 impl Observation {
-    /// Returns the state with the newest `history` runs. Fails if the meters could not be counted.
+    /// Returns the state, with the newest `history` runs as its history. Fails if the meters could not be counted.
     pub(super) fn with_history(&self, history: u32) -> Result<StoredState, Failure> {
         let mut state = StoredState::clone(&self.state);
         let runs = self.runs.iter().take(history as usize);
@@ -55,16 +56,17 @@ impl Observation {
 pub(crate) struct StoredState {
     pub(crate) tenant: Option<TenantStatus>,
     pub(crate) last_run: Option<RunRecord>,
-    /// The deactivations that the last run held back; `None` if the brake did not refuse that run.
+    /// The deactivations that the last run held back, because they were too many; `None` if that run was not refused
+    /// for that.
     pub(crate) held_back: Option<HeldDeactivations>,
     pub(crate) last_success_at: Option<DateTime<Utc>>,
-    /// When a sweep last found the mirror unchanged.
+    /// When a sweep (a check of all mirrors) last found the mirror unchanged; `None` if none has.
     pub(crate) checked_at: Option<DateTime<Utc>>,
     pub(crate) verified_at: Option<DateTime<Utc>>,
     /// How many runs have ended since the last success, dry runs excluded; `None` if the local database was not read.
     pub(crate) failures: Option<i64>,
     pub(crate) running: Option<RunRecord>,
-    /// A run whose process has died, and which the log does not yet mark as interrupted.
+    /// The newest run without an end in the log, if its process has died; `None` otherwise.
     pub(crate) interrupted: Option<RunRecord>,
     /// The number of meters; `None` if they were not counted.
     pub(crate) meters: Option<MeterCounts>,
@@ -75,15 +77,18 @@ pub(crate) struct StoredState {
     pub(crate) history: Vec<RunRecord>,
     pub(crate) changes: Option<Vec<Change>>,
     pub(crate) rejected: Option<Vec<Rejection>>,
-    /// The columns with an unsettled drift; `None` if that is not known.
+    /// The synced columns that have changed on the remote (drifted) and that nobody has dealt with yet; `None` if not
+    /// known.
     pub(crate) drifted: Option<Vec<KnownColumn>>,
     pub(crate) warnings: Vec<String>,
 }
 
 impl StoredState {
-    /// Adds what only this process knows. The log may lack the last run of this process, if the run could not be
-    /// logged. If that run is newer than the last run in the log, it becomes the last run. If a run of another process
-    /// was interrupted, marks it so in the history, and adds a warning.
+    /// Adds what only this process knows:
+    ///
+    /// - The last run of this process becomes the last run if it is newer than the last run in the log. The log lacks
+    ///   it if it could not be logged.
+    /// - A run of another process whose process has died is marked as interrupted in the history, with a warning.
     pub(crate) fn with(mut self, live_state: &LiveState) -> Self {
         let ours = [live_state.running_record(), live_state.last.clone()];
         let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);
@@ -107,13 +112,13 @@ impl StoredState {
         self
     }
 
-    /// Returns the warning about columns that have drifted; `None` if none has.
+    /// Returns the warning about synced columns that have changed on the remote (drifted); `None` if there are none.
     pub(crate) fn drift(&self) -> Option<String> {
         drift::warning(self.drifted.iter().flatten())
     }
 
-    /// Returns the warning of the last run without its part about drifted columns, because [`Self::drift`] returns
-    /// that part while the drift lasts. `None` if nothing is left.
+    /// Returns the warning of the last run, without its part about columns that have changed on the remote, which
+    /// [`Self::drift`] returns as long as it applies. Returns `None` if nothing is left.
     pub(crate) fn own_warning(&self) -> Option<String> {
         let warning = self.last_run.as_ref()?.warning.as_deref()?;
         let drift = self.drift().unwrap_or_default();
@@ -121,17 +126,18 @@ impl StoredState {
         (!own.is_empty()).then_some(own)
     }
 
-    /// Returns the warning for a last run that succeeded and is dated in the future; `None` otherwise.
+    /// Returns a warning if the last run succeeded and its end is dated more than an hour in the future; `None`
+    /// otherwise.
     pub(crate) fn dated_ahead(&self, now: DateTime<Utc>) -> Option<String> {
         let is_success = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
         let run = self.last_run.as_ref().filter(is_success)?;
         clock_warnings::dated_ahead(run.finished_at?, now)
     }
 
-    /// Whether the state changes only by a commit, so that it can be reused while nothing is committed. Returns
+    /// Whether the state can change only by a commit, so that it can be used again while nothing is committed. Returns
     /// `false` in two cases:
     ///
-    /// - A run has not ended. Only its lock shows whether it is still in progress.
+    /// - A run has no end in the log. Only its lock shows whether it is still in progress.
     /// - The meters were counted by an earlier read, are being counted, or could not be counted. The next count may
     ///   differ.
     pub(crate) fn lasts(&self) -> bool {
@@ -142,8 +148,8 @@ impl StoredState {
         !(is_open || is_old || self.is_being_counted || self.count_failure.is_some())
     }
 
-    /// Returns the run in progress, as of `now`. If another process runs it, the phase and the number of rows are
-    /// `None`.
+    /// Returns the run in progress, as of `now`; `None` if there is none. Its phase and number of rows are `None` if
+    /// another process runs it.
     pub(crate) fn running_at(
         &self,
         live_state: &LiveState,
@@ -161,7 +167,8 @@ impl StoredState {
         })
     }
 
-    /// Whether a process has died in a run that is newer than the last run that ended. Dry runs do not count.
+    /// Whether the process of a run has died before the run ended, and no later run has ended since. Dry runs do not
+    /// count.
     pub(crate) fn is_interrupted(&self) -> bool {
         let is_newer = |run: &RunRecord| {
             let last = self.last_run.as_ref();

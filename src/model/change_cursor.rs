@@ -1,17 +1,17 @@
-//! A position in the list of changes, for paging. The list is sorted by run, newest first. The changes of one run stand
-//! in the order in which they were made.
+//! A position in a list of changes, from which the next page of the list continues. The list is sorted by run, newest
+//! first. The changes of one run are in the order in which they were made.
 
 use std::str::FromStr;
 
 use super::RunId;
 
-/// The position after the last change of a page. Its text is `RUN_ID/N` after change number N of a run, and `RUN_ID`
-/// after all changes of the run.
+/// The position after the last entry of a page. As text, it is `RUN_ID/N` after change number N of a run, and `RUN_ID`
+/// after a whole run with all its changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeCursor {
-    /// The id of the run.
+    /// The run of the last entry.
     pub run: RunId,
-    /// The number of the change within the run. `None` stands for the position after all changes of the run.
+    /// The number of the last change within the run. `None` means that the whole run comes before the position.
     pub n: Option<i64>,
 }
 

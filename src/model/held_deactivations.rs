@@ -1,11 +1,12 @@
-//! Deactivations that the brake held back, and a person's approval of them.
+//! The deactivations because of which a run was refused, and a person's approval of them. The check that refuses a run
+//! which would deactivate too many meters is called the *brake*.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Fields, RunId, saturating_i64};
 
-/// The longest name or key of a meter in a sentence, in characters. A longer one is cut.
+/// How many characters of a meter's name or key a sentence contains at most.
 const NAME_CHARS: usize = 60;
 
 /// The deactivations that the brake held back, for a person to decide about.
@@ -32,8 +33,8 @@ pub struct HeldDeactivations {
 }
 
 impl HeldDeactivations {
-    /// Fills in `gone` for a run that an earlier version logged. Earlier versions counted only meters that are missing
-    /// on the remote.
+    /// Sets `gone` to `deactivated` if the run was logged by an earlier version, which counted only meters that are
+    /// missing on the remote.
     #[must_use]
     pub fn completed(mut self) -> Self {
         if self.gone == 0 && self.switched_off == 0 {
@@ -43,8 +44,7 @@ impl HeldDeactivations {
     }
 
     /// Returns a sentence for people: how many of the active meters would become inactive, why, and the names of the
-    /// first ones. `remote` is the name of the remote in the sentence. The names come from the local table; long names
-    /// are cut, and line breaks are removed.
+    /// first ones. `remote` is what the sentence calls the remote. Long names are cut, and line breaks are removed.
     pub fn in_words(&self, remote: &str) -> String {
         format!(
             "{} of {} active meters would be deactivated: {}.{}",
@@ -55,15 +55,15 @@ impl HeldDeactivations {
         )
     }
 
-    /// Lists the names of the first meters that were held back. The text starts with a blank, to follow another
-    /// sentence. It is empty if no meter is listed.
+    /// Lists the names of the first meters that would become inactive. The text starts with a space, so that it can
+    /// follow another sentence. It is empty if no meter is listed.
     pub fn first_in_words(&self) -> String {
         let gone = listed("Gone", self.gone, &self.first);
         gone + &listed("Switched off", self.switched_off, &self.first_switched_off)
     }
 
     /// Says why meters would become inactive, as in `10 are gone from the remote, 30 were switched off there`. `remote`
-    /// is the name of the remote in the sentence.
+    /// is what the text calls the remote.
     pub fn reasons(&self, remote: &str) -> String {
         let verb = |count: i64, one: &'static str, many: &'static str| match count {
             1 => one,
@@ -89,7 +89,8 @@ impl HeldDeactivations {
     }
 }
 
-/// Lists the names of the first meters, after the word `kind`, and says how many more of `count` there are.
+/// Lists the names of the meters in `first`, after the word `kind`, and says how many more of `count` there are.
+/// Returns an empty text if `first` is empty.
 fn listed(kind: &str, count: i64, first: &[Fields]) -> String {
     if first.is_empty() {
         return String::new();
@@ -102,7 +103,8 @@ fn listed(kind: &str, count: i64, first: &[Fields]) -> String {
     format!(" {kind}: {}{rest}.", names.join("; "))
 }
 
-/// Describes a meter for people: its name with its key, or its key alone if it has no name.
+/// Describes a meter for people: its name with its key, or its key alone if it has no name. `meter` holds the columns
+/// of the key and the column `name`.
 pub(crate) fn name(meter: &Fields) -> String {
     let text = |value: &serde_json::Value| match value.as_str() {
         Some(text) => text.to_owned(),
@@ -120,7 +122,7 @@ pub(crate) fn name(meter: &Fields) -> String {
     }
 }
 
-/// Returns the first [`NAME_CHARS`] characters of a text, on one line.
+/// Returns at most the first [`NAME_CHARS`] characters of a text, on one line.
 fn cut(text: &str) -> String {
     let line = text.replace(char::is_control, " ");
     match line.trim().char_indices().nth(NAME_CHARS) {
@@ -129,14 +131,14 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Which deactivations a person has approved, so that the brake does not hold them back.
+/// Which deactivations of meters a person has approved, so that a run is not refused because of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeactivationApproval {
-    /// None: the brake may hold back any deactivation.
+    /// No deactivation is approved.
     #[default]
     None,
-    /// The deactivations that this earlier run planned and held back, or a part of them. The approval ends with the
-    /// next successful sync.
+    /// The deactivations that this earlier, refused run planned; the new run may carry out all or some of them. The
+    /// approval ends with the next successful sync.
     Shown(RunId),
     /// All deactivations, whatever their number.
     Any,

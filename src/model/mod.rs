@@ -1,6 +1,6 @@
-//! The types of the domain as plain data: tenant, run, trigger, action, counts, change.
+//! The types of the domain as plain data, such as the tenant, the run, its outcome and its counts.
 //!
-//! This module uses no other module of the crate, no database, no protocol and no clock.
+//! This module depends on no other module of the crate, and on no database, protocol or clock.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ pub use held_deactivations::{DeactivationApproval, HeldDeactivations};
 mod change_cursor;
 pub(crate) mod held_deactivations;
 
-/// Converts a number that is not negative to `i64`, the type that Postgres and JSON have for counts. A number that is
-/// too large becomes `i64::MAX`.
+/// Converts a number that is not negative to `i64`, the type of counts in Postgres and JSON. A number that is too large
+/// becomes `i64::MAX`.
 pub(crate) fn saturating_i64(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-/// A JSON object: a key or the changed fields of a meter, by column name.
+/// Some columns of a meter with their values, as a JSON object: its key, or the fields that a run changes.
 pub type Fields = serde_json::Map<String, serde_json::Value>;
 
 /// The id of the customer organisation whose meters this site mirrors, as text whatever its type.
@@ -30,7 +30,7 @@ pub type Fields = serde_json::Map<String, serde_json::Value>;
 pub struct TenantId(String);
 
 impl TenantId {
-    /// Makes an id from text; `None` if the text is blank.
+    /// Creates an id from a text; `None` if the text is blank.
     pub fn new(id: impl Into<String>) -> Option<Self> {
         let id: String = id.into();
         (!id.trim().is_empty()).then_some(Self(id))
@@ -56,7 +56,7 @@ impl std::fmt::Display for TenantId {
 pub struct RunId(Uuid);
 
 impl RunId {
-    /// A new id stamped with `now`.
+    /// Creates a new id that contains the time `now`.
     pub fn at(now: DateTime<Utc>) -> Self {
         let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
         let stamp =
@@ -64,7 +64,7 @@ impl RunId {
         Self(Uuid::new_v7(stamp))
     }
 
-    /// The id as Postgres and JSON store it.
+    /// Returns the id as a UUID, as Postgres and JSON store it.
     pub fn as_uuid(self) -> Uuid {
         self.0
     }
@@ -84,7 +84,7 @@ impl std::str::FromStr for RunId {
     }
 }
 
-/// A text that is not the id of a run.
+/// The error for a text that is not the id of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the id of a run is a UUID, as `meter-sync status` lists them")]
 pub struct InvalidRunId;
@@ -95,8 +95,8 @@ impl std::fmt::Display for RunId {
     }
 }
 
-/// Defines an enum with one text per variant. JSON, SQL and logs all use this text. With `else`, the enum has one more
-/// variant, which stands for every text that a newer version wrote and this version does not know.
+/// Defines an enum whose variants each have a text, which JSON, SQL and logs use. The variant after `else`, if any,
+/// stands for every text that a newer version wrote and this version does not know.
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }
         $(else $(#[$other_doc:meta])* $other:ident = $other_text:literal)?) => {
@@ -109,7 +109,7 @@ macro_rules! text_enum {
             /// Every variant except the one after `else`, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The text of the variant, as JSON and the database store it.
+            /// Returns the text of the variant, as JSON and the database store it.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ $(Self::$other => $other_text)? }
             }
@@ -120,7 +120,7 @@ macro_rules! text_enum {
             }
 
             $(
-                /// Parses a text from the database. A text that this version does not know gives the variant after
+                /// Parses a text from the database. A text that this version does not know becomes the variant after
                 /// `else`.
                 pub fn read(text: &str) -> Self {
                     Self::parse(text).unwrap_or(Self::$other)
@@ -250,8 +250,8 @@ impl Counts {
         self.inserted + self.updated + self.deactivated + self.reactivated
     }
 
-    /// The length of the full list of changes, given that at least `listed` changes are known. It can exceed
-    /// [`Counts::changes`]: if a meter that is missing on the remote gave up a unique value, the list has a change that
+    /// Returns the length of the full list of changes, given that at least `listed` changes are known. It can exceed
+    /// [`Counts::changes`]: if an inactive meter gave up a unique value for another meter, the list has a change that
     /// no count includes.
     pub fn changes_to_list(&self, listed: usize) -> i64 {
         self.changes().max(saturating_i64(listed))
@@ -283,23 +283,24 @@ pub struct Rejection {
     pub reason: String,
 }
 
-/// The progress of a run.
+/// How far a run has come, and how long each phase took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The current phase.
     pub phase: Phase,
-    /// Remote rows read so far.
+    /// How many rows were read from the remote so far.
     pub rows: i64,
-    /// Bytes of row data read from the remote so far.
+    /// How many bytes of row data were read from the remote so far.
     pub remote_bytes: i64,
     /// When the run entered the current phase.
     entered: Instant,
-    /// The time spent in each phase until the run left it; `None` for a phase that the run has not left yet.
+    /// The time spent in each phase before the current one, in the order of [`Phase::ALL`]; `None` for a phase that the
+    /// run has not left yet.
     spent: [Option<Duration>; Phase::ALL.len()],
 }
 
 impl Progress {
-    /// The progress of a run that starts at `now`.
+    /// Creates the progress of a run that starts at `now`, in its first phase.
     pub fn start(now: Instant) -> Self {
         Self {
             phase: Phase::Prepare,
@@ -310,14 +311,14 @@ impl Progress {
         }
     }
 
-    /// Enters a phase. A run may enter the same phase more than once.
+    /// Ends the current phase and begins `phase`. A run may enter the same phase more than once.
     pub fn enter(&mut self, phase: Phase, now: Instant) {
         self.leave(now);
         self.phase = phase;
     }
 
-    /// The time spent in each phase until `now`, in the order of the phases. Phases that were never entered are left
-    /// out.
+    /// Returns the time spent in each phase until `now`, in the order of the phases. Phases that the run never entered
+    /// are left out.
     pub fn times(mut self, now: Instant) -> Vec<PhaseTime> {
         self.leave(now);
         let times = Phase::ALL.iter().zip(self.spent);

@@ -1,5 +1,5 @@
-//! Handles the form that starts a sync or a preview, or approves a plan. The answer is a redirect, so that reloading
-//! the page does not send the form again.
+//! Handles the form that starts a sync or a preview (a dry run), or approves deactivations that an earlier run held
+//! back. The answer is a redirect, so that reloading the page does not send the form again.
 
 use axum::Extension;
 use axum::extract::Form;
@@ -18,12 +18,12 @@ use crate::mirrors::{Allow, Mirror, Request, RequestOutcome, approval_of};
 use crate::model::{DeactivationApproval, RunId, Trigger};
 use crate::trace_id::TraceId;
 
-/// The form that starts a sync.
+/// The fields of the form that starts a sync or a preview.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct SyncForm {
     #[serde(rename = "do")]
     what: What,
-    /// The run whose held-back deactivations the person approves; `None` if the person approves nothing.
+    /// The run that held back the deactivations which the person now approves; `None` if the person approves nothing.
     allow: Option<RunId>,
     sure: Option<Yes>,
 }
@@ -41,13 +41,13 @@ enum Yes {
     Yes,
 }
 
-/// Starts a run and redirects the browser. Answers 403 if the viewer may not trigger, or if the approval is not valid.
-/// The redirect leads:
+/// `POST /sync`: starts a run and redirects the browser. Answers 403 if the viewer may not start a run, or if the
+/// approval in the form is not valid. The redirect leads to the page of one run, or to the status page:
 ///
-/// - to the page of the new run, if it is a preview or carries out an approved plan;
-/// - to the page of the other run, if one is in progress;
-/// - to the page of the run to approve, if it held nothing back;
-/// - to the status page otherwise.
+/// - to the new run, if it is a preview or carries out approved deactivations;
+/// - to the run in progress, if that prevents a new one;
+/// - to the run that the form names for approval, if it has nothing to approve;
+/// - to the status page in all other cases.
 pub(super) async fn sync(
     NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
@@ -89,13 +89,14 @@ pub(super) async fn sync(
     Ok(Redirect::to(&to))
 }
 
-/// Returns the URL of a run's page, with a notice that says why the viewer was redirected there.
+/// Returns the URL of a run's page with the parameter `notice`, by which the page tells the viewer why it is shown.
 fn noticed(base: &MirrorPaths, id: RunId, notice: RunPageNotice) -> String {
     format!("{}?notice={}", base.run(id), notice.as_str())
 }
 
-/// Checks an approval, and returns the permission to make the deactivations that the run held back, but no others.
-/// Returns `None` if the run held none back. Fails if the box was not ticked, or if the plan can no longer be approved.
+/// Checks an approval of the deactivations that the run `id` held back, and returns the permission to make these and no
+/// others. Returns `None` if the run held none back. Error if the form's checkbox `sure` was not ticked, or if these
+/// deactivations can no longer be approved.
 async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<Allow>, ErrorPage> {
     let detail = mirror.run(id).await?;
     if detail

@@ -1,6 +1,6 @@
-//! Serves the style sheet, the script and the icons. Browsers may cache the style sheet and the script for ever,
-//! because their names contain a hash of their content. An icon is cached for a day, because its name contains only its
-//! shape and tone.
+//! Serves the style sheet, the script and the icons. Browsers may cache the style sheet and the script for a year,
+//! because their names contain a hash of their content. They may cache an icon for a day, because its name contains
+//! only its shape and its colour.
 
 use std::sync::LazyLock;
 
@@ -28,23 +28,23 @@ fn path(text: &str, extension: &str) -> String {
     format!("{FOLDER}{}.{extension}", hex_digest(text, 8))
 }
 
-/// The style sheet's path.
+/// Returns the URL path of the style sheet.
 pub(super) fn style() -> &'static str {
     &STYLE_PATH
 }
 
-/// The script's path.
+/// Returns the URL path of the script.
 pub(super) fn script() -> &'static str {
     &SCRIPT_PATH
 }
 
-/// Returns the path of an icon in the colour of a tone.
+/// Returns the URL path of an icon in the colour of `tone`, a name in [`TONES`].
 pub(super) fn favicon(icon: Icon, tone: &str) -> String {
     format!("{FOLDER}{}-{tone}.svg", icon.name())
 }
 
-/// The colour of each tone in an icon file, which the style sheet cannot colour. The script uses `gone` while the
-/// server does not answer.
+/// The colours of icon files by their names, called tones. The style sheet does not apply to icon files. The script
+/// shows an icon of tone `gone` while the server does not answer.
 const TONES: [(&str, &str); 5] = [
     ("good", "#1e8a4a"),
     ("warn", "#b06f00"),
@@ -53,7 +53,7 @@ const TONES: [(&str, &str); 5] = [
     ("gone", "#9a9a94"),
 ];
 
-/// Serves an asset.
+/// `GET /assets/{name}`: serves the style sheet, the script or an icon. Answers 404 for any other name.
 pub(super) async fn serve(Path(name): Path<String>) -> Response {
     let asked = format!("{FOLDER}{name}");
     let (type_, kept, text) = if asked == *STYLE_PATH {

@@ -1,4 +1,4 @@
-//! The banner at the top of a status page: the health in a word and a sentence, and what to do.
+//! The banner at the top of a status page: the state of the sync in a word and a sentence, and what to do.
 
 use maud::{Markup, html};
 
@@ -8,12 +8,13 @@ use crate::badges::{self, Badge};
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 
-/// How the health is shown. A run in progress does not change the badge, so the result of the last run stays visible.
+/// Returns the badge (a word with an icon and a colour) for the health of the sync. A run in progress does not change
+/// it, so the result of the last run stays visible.
 pub(super) fn badge(status: &Status) -> Badge {
     badges::health(status.health)
 }
 
-/// The names of the organisation and the site.
+/// Renders the names of the tenant's organisation and of the site, for the header of a page.
 pub(super) fn place(status: &Status, site: &str) -> Markup {
     html! {
         @match &status.tenant {
@@ -27,8 +28,8 @@ pub(super) fn place(status: &Status, site: &str) -> Markup {
     }
 }
 
-/// Returns what to do, in the words of the page's buttons; `None` if nothing needs to be done. `asks` says that the
-/// page shows the form that approves a plan below the banner.
+/// Returns what to do, in the words of the page's buttons; `None` if nothing needs to be done. `asks` is true if the
+/// page has a form for the decision whether to deactivate many meters, so that the text can link to it.
 fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
     // A warning can be shown as it is. Most other next steps are worded for assistants and programs, so the page has
     // its own words for them.
@@ -61,7 +62,7 @@ fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
 pub(super) struct Banner<'a> {
     pub(super) badge: Badge,
     pub(super) summary: &'a str,
-    /// The activity in progress; `None` if there is none.
+    /// A sentence about the run that is in progress or will be retried; `None` if there is none.
     pub(super) busy: Option<&'a str>,
     /// What to do; `None` if nothing needs to be done.
     pub(super) advice: Option<Markup>,
@@ -82,7 +83,8 @@ impl Banner<'_> {
     }
 }
 
-/// The banner of a mirror.
+/// Renders the banner for the status of one tenant's sync. `asks` is true if the page has a form for the decision
+/// whether to deactivate many meters.
 pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
     let (busy, advice) = match status.activity {
         ActivityState::Running => (Some("A sync is running."), None),
@@ -101,8 +103,8 @@ pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
     banner.show()
 }
 
-/// Renders help for a new site: how to configure it or, for a viewer who may start a sync, how to begin. Empty for
-/// other sites, and while the first sync runs.
+/// Renders help for a new site: how to configure the program or, for a viewer who may start a sync, how to run the
+/// first one. Empty for a site that has run one, and while the first sync runs.
 pub(super) fn help(status: &Status, viewer: Viewer) -> Markup {
     html! {
         div #help data-live {

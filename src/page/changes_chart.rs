@@ -1,5 +1,5 @@
-//! The chart of changed meters, below the strip of the timeline. It has one stacked column for each run of the strip
-//! that is not a dry run.
+//! The chart of changed meters on the status page, below the timeline's row of bars. It has a stacked column for each
+//! run in that row that is not a dry run.
 
 use maud::{Markup, html};
 
@@ -8,8 +8,8 @@ use super::timeline_bars::{Bar, HEIGHT, STEP};
 use crate::mirrors::state::status::RunRecord;
 use crate::model::Counts;
 
-/// Renders the chart. Each bar of the strip has a column's width, even if it has no column. Empty if no run changed a
-/// meter.
+/// Renders the chart. `bars` are the bars of the timeline above it. Each bar takes the width of a column, even without
+/// a column, so that columns and bars line up. Empty if no run changed a meter.
 pub(super) fn show(bars: &[Bar<'_>]) -> Markup {
     let changes = |bar: &Bar<'_>| match bar {
         Bar::Run(run) if !run.dry_run => run.counts.changes(),
@@ -42,7 +42,8 @@ pub(super) fn show(bars: &[Bar<'_>]) -> Markup {
     }
 }
 
-/// The kinds of change, from the bottom of a column to its top. Each has the CSS class of its colour and its count.
+/// Returns the kinds of change, from the bottom of a column to its top: the CSS class of the colour, and the number of
+/// meters.
 fn kinds(counts: &Counts) -> [(&'static str, i64); 4] {
     [
         ("insert", counts.inserted),

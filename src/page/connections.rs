@@ -1,4 +1,5 @@
-//! The connections to both databases: their address, encryption and last state, and the findings of their last check.
+//! The page about the connections to both databases, and the section about them on the status page: their address,
+//! encryption and last state, and the findings of their last check.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,20 +26,20 @@ use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::status_parts::{Connection, ConnectionState};
 use crate::model::TenantId;
 
-/// The results of the last check of each mirror. All viewers share them.
+/// The results of the last connection check of each mirror (the meters of one tenant). All viewers share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checks(Arc<SharedChecks>);
 
 #[derive(Debug, Default)]
 struct SharedChecks {
-    /// The result of each mirror's last check. The key is the tenant that the mirror's mapping names.
+    /// The result of the last check by tenant. The key is `None` for a mirror whose settings name no tenant.
     last: Mutex<HashMap<Option<TenantId>, Checked>>,
-    /// Locked by the request that runs a check, so that one check runs at a time. Other requests wait. Those for the
+    /// Held by the request that runs a check, so that only one check runs at a time. Other requests wait; those for the
     /// same mirror then use its result.
     turn: tokio::sync::Mutex<()>,
 }
 
-/// The result of a check.
+/// The findings of a check, and when it ended.
 #[derive(Clone, Debug)]
 pub(super) struct Checked {
     at: DateTime<Utc>,
@@ -46,7 +47,7 @@ pub(super) struct Checked {
 }
 
 impl Checks {
-    /// Returns the result of the last check of the mirror; `None` if it was never checked.
+    /// Returns the result of the last check of this mirror's connections; `None` if they were never checked.
     pub(super) fn last(&self, mirror: &Mirror) -> Option<Checked> {
         let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.get(&mirror.mapping().tenant).cloned()
@@ -57,7 +58,7 @@ impl Checks {
         last.insert(mirror.mapping().tenant.clone(), checked);
     }
 
-    /// Checks both databases, unless the last check of the mirror is less than [`AGAIN`] old.
+    /// Checks the mirror's connections to both databases, unless their last check is more recent than [`AGAIN`].
     async fn look(&self, mirror: &Mirror) {
         let _turn = self.0.turn.lock().await;
         let last = self.last(mirror);
@@ -79,13 +80,13 @@ impl Checks {
     }
 }
 
-/// The path of the page.
+/// The path of the page about the connections.
 pub(super) const PATH: &str = "/connections";
-/// The shortest time between two checks of a mirror, however often a check is requested.
+/// The shortest time between two checks of the same connections, however often a check is requested.
 const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
-/// `POST /connections`: runs the checks of `meter-sync check`, but tests only the first remote rows and does not look
-/// for duplicate keys. Then redirects to the page that shows the result.
+/// `POST /connections`: runs the checks of `meter-sync check`, but tests only the first 100 remote rows and does not
+/// look for duplicate keys. Then redirects to the page that shows the result.
 pub(super) async fn check(
     State(shared): State<Shared>,
     NamedMirror { mirror, base }: NamedMirror,
@@ -94,8 +95,8 @@ pub(super) async fn check(
     Redirect::to(&base.page(PATH))
 }
 
-/// `GET /connections`: shows the result of the last check. It never starts a check, because a page of another site can
-/// make a browser send this request.
+/// `GET /connections`: shows the result of the last check. It never starts a check, because a page of another website
+/// can make a browser send a GET request.
 pub(super) async fn show(
     State(shared): State<Shared>,
     NamedMirror { mirror, base }: NamedMirror,
@@ -158,19 +159,19 @@ fn line(finding: &Finding) -> Markup {
     }
 }
 
-/// What the status page shows of both connections.
+/// The content of the section about both connections on the status page.
 pub(super) struct ConnectionsOverview<'a> {
     pub(super) config: &'a Config,
     pub(super) base: &'a MirrorPaths,
     pub(super) status: &'a Status,
     /// The result of the last check; `None` if there was none yet.
     pub(super) checked: Option<Checked>,
-    /// The process that claimed the last slot of the schedule; `None` if it is unknown.
+    /// The host and process that claimed the last slot (a time at which the schedule is due); `None` if it is unknown.
     pub(super) holder: Option<&'a str>,
 }
 
 impl ConnectionsOverview<'_> {
-    /// Renders the section of the status page.
+    /// Renders the section about both connections on the status page.
     pub(super) fn show(&self, now: DateTime<Utc>) -> Markup {
         let (config, status) = (self.config, self.status);
         let next_step = &status.next_step;

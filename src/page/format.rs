@@ -9,9 +9,9 @@ use crate::printable;
 
 /// The longest value shown, in characters. Longer values are cut; the JSON of the REST API has them in full.
 const LONGEST: usize = 300;
-/// The longest name shown within a text, in characters.
+/// The longest name shown within a text, in characters. Longer names are cut.
 const LONGEST_NAME: usize = 80;
-/// The format of a time in messages of this program.
+/// The format in which this program's messages have dates and times.
 const MOMENT: &str = "%Y-%m-%d %H:%M:%S UTC";
 const MOMENT_LENGTH: usize = "2026-11-26 18:00:00 UTC".len();
 const DAY_AND_MINUTE: &str = "%Y-%m-%d %H:%M UTC";
@@ -19,13 +19,14 @@ const DAY_AND_MINUTE_LENGTH: usize = "2026-11-26 18:00 UTC".len();
 const MINUTE: &str = "%H:%M UTC";
 const MINUTE_LENGTH: usize = "18:00 UTC".len();
 
-/// Renders a time in UTC. The page's script converts it to the reader's time zone.
+/// Renders a date and time in UTC. The script of the page converts it to the reader's time zone.
 pub(super) fn time(at: DateTime<Utc>) -> Markup {
     let utc = at.format(MOMENT).to_string();
     html! { time datetime=(stamp(at)) title=(utc) { (utc) } }
 }
 
-/// Renders a time that is known only to the minute. Its `datetime` has no seconds, so the script shows none.
+/// Renders a date and time that is known only to the minute. Its attribute `datetime` has no seconds, so the script
+/// shows none.
 fn minute(at: DateTime<Utc>) -> Markup {
     let utc = at.format(DAY_AND_MINUTE).to_string();
     html! { time datetime=(at.format("%Y-%m-%dT%H:%MZ")) title=(utc) { (utc) } }
@@ -44,8 +45,8 @@ pub(super) fn time_until(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     html! { (time(at)) " " span.soft.whole { "(" span data-until=(stamp(at)) { "in " (span(at - now)) } ")" } }
 }
 
-/// Renders a message of this program. Text in backticks becomes code, and times become `time` elements, which the
-/// script converts to the reader's time zone.
+/// Renders a text of this program's messages. Parts in backticks become `code` elements; dates and times become `time`
+/// elements, which the script converts to the reader's time zone.
 pub(super) fn prose(text: &str) -> Markup {
     html! {
         @for (index, part) in text.split('`').enumerate() {
@@ -64,7 +65,8 @@ fn with_moments(text: &str) -> Markup {
     html! { @for (before, at) in parts { (before) (at) } (rest) }
 }
 
-/// Finds the first time in a text. Returns the text before it, the time, and the text after it.
+/// Finds the first timestamp in a text: a date and time, or a time of day. Returns the text before it, its markup, and
+/// the text after it; `None` if there is none.
 fn first_moment(text: &str) -> Option<(&str, Markup, &str)> {
     let mut ends = text
         .match_indices(" UTC")
@@ -75,8 +77,9 @@ fn first_moment(text: &str) -> Option<(&str, Markup, &str)> {
     })
 }
 
-/// Parses the time that ends at the index `end`, in one of the formats of messages: to the second, to the minute, or
-/// only hour and minute, which are those of today. Returns the index at which it starts, and the time.
+/// Parses the timestamp that ends at the byte index `end` of a text, in one of the formats of messages: to the second,
+/// to the minute, or only hour and minute (of today). Returns the index at which it starts, and its markup. `None` if
+/// no timestamp ends there.
 fn moment_before(text: &str, end: usize) -> Option<(usize, Markup)> {
     let written = |length: usize| {
         let start = end.checked_sub(length)?;
@@ -101,13 +104,13 @@ fn moment_before(text: &str, end: usize) -> Option<(usize, Markup)> {
     })
 }
 
-/// Formats a time for programs: RFC 3339, with milliseconds.
+/// Formats a date and time as RFC 3339 with milliseconds, for attributes that the script reads.
 pub(super) fn stamp(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Formats a duration in its two largest units, or in seconds if it is under a minute. A negative duration counts as
-/// zero.
+/// Formats a duration in its two largest units, such as `2 h 5 min`, or in seconds if it is under a minute. A negative
+/// duration counts as zero.
 pub(super) fn span(delta: TimeDelta) -> String {
     let seconds = delta.num_seconds().max(0);
     match seconds {
@@ -118,7 +121,7 @@ pub(super) fn span(delta: TimeDelta) -> String {
     }
 }
 
-/// Formats a duration that is given in milliseconds.
+/// Formats a duration given in milliseconds, such as `1.5 s`.
 pub(super) fn duration(milliseconds: i64) -> String {
     match milliseconds {
         ..1000 => format!("{milliseconds} ms"),
@@ -155,7 +158,7 @@ pub(super) fn bytes(bytes: i64) -> String {
     }
 }
 
-/// Renders a column's value: `none` for null, `empty` for an empty text.
+/// Renders the value of a column: the word `none` for null, the word `empty` for an empty text.
 pub(super) fn value(value: &Value) -> Markup {
     let text = match value {
         Value::Null => return html! { span.soft { "none" } },
@@ -168,12 +171,12 @@ pub(super) fn value(value: &Value) -> Markup {
     html! { bdi { (text) } }
 }
 
-/// Puts text from a database on one line, and cuts it to 300 characters.
+/// Puts text from a database on one line, and cuts it after 300 characters.
 pub(super) fn shortened(text: &str) -> String {
     printable::line(text, LONGEST)
 }
 
-/// Puts a name from a database on one line, and cuts it to 80 characters.
+/// Puts a name from a database on one line, and cuts it after 80 characters.
 pub(super) fn name(text: &str) -> String {
     printable::line(text, LONGEST_NAME)
 }

@@ -18,7 +18,8 @@ use crate::mirrors::state::meter_report::MeterReport;
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::Change;
 
-/// Renders the page at `/meters?column=value`. The query names the columns of the key and their values.
+/// `GET /meters?column=value`: renders the page of a meter. The query has the columns of the meter's key and their
+/// values. Answers 404 if neither the local table nor the log has the meter.
 pub(super) async fn show(
     NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,

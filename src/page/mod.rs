@@ -2,8 +2,9 @@
 //! is due, what changed, and what to do.
 //!
 //! The pages are plain HTML with forms and links, and work without scripts: the browser then reloads some of them at
-//! intervals. With scripts, `page.js` keeps the same HTML up to date. `maud` escapes all text from databases, and the
-//! content security policy allows no inline code. Times are in UTC in the HTML; the script converts them to local time.
+//! intervals. With scripts, `page.js` updates parts of the same HTML in place. `maud` escapes all text from databases,
+//! and the content security policy allows no inline code. Times are in UTC in the HTML; the script converts them to
+//! local time.
 
 use axum::Router;
 use axum::body::Body;
@@ -52,7 +53,7 @@ const SIGN_IN: &str = "/sign-in";
 /// The path of the sign-out form, which deletes the cookie. A read-only token is enough for it.
 const SIGN_OUT: &str = "/sign-out";
 
-/// The page's routes, by how the guards treat them.
+/// Tells the HTTP guards, which check the token of each request, which paths are those of pages, forms and assets.
 pub(crate) const ROUTES: PagePaths = PagePaths {
     sign_in: SIGN_IN,
     sign_out: SIGN_OUT,
@@ -66,10 +67,10 @@ pub(crate) const ROUTES: PagePaths = PagePaths {
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The longest form in bytes. A form holds little more than a token or the id of a run.
+/// The largest size of a submitted form, in bytes. A form holds little more than a token or the id of a run.
 const MAX_FORM_BYTES: usize = 4096;
 
-/// The state that handlers share.
+/// The state that all request handlers of the pages share.
 #[derive(Clone, Debug)]
 struct Shared {
     mirrors: Mirrors,
@@ -77,8 +78,8 @@ struct Shared {
     checks: Checks,
 }
 
-/// The page's routes. If the settings name one mirror, its pages are at the root. Otherwise the list of tenants is at
-/// the root, and the pages of each mirror are below `/tenants/{tenant_id}`.
+/// Returns the routes of all pages. If the process syncs exactly one tenant, the pages of its mirror begin at `/`.
+/// Otherwise `/` is the list of tenants, and the pages of each mirror begin at `/tenants/{tenant_id}`.
 pub(crate) fn routes(mirrors: Mirrors) -> Router {
     let pages = match mirrors.only() {
         Some(_) => mirror_routes(""),
@@ -98,7 +99,7 @@ pub(crate) fn routes(mirrors: Mirrors) -> Router {
         .with_state(shared)
 }
 
-/// The routes of a mirror's pages, below the path `base`.
+/// Returns the routes of the pages of one mirror (the meters of one tenant), below the path `base`.
 fn mirror_routes(base: &str) -> Router<Shared> {
     let at = |path: &str| format!("{base}{path}");
     Router::new()
@@ -119,12 +120,13 @@ fn is_page(path: &str) -> bool {
     ["", "/", connections::PATH, "/meters", "/runs"].contains(&path) || path.starts_with("/runs/")
 }
 
-/// Whether the path takes a form.
+/// Whether a browser can send a form to this path with POST.
 fn is_form(path: &str) -> bool {
     is_harmless_form(path) || below_base(path) == "/sync" || path == SIGN_IN
 }
 
-/// Whether the path takes a form that changes only what the viewer sees.
+/// Whether a browser can send a form to this path that changes only what the viewer sees. A read-only token is enough
+/// for such a form.
 fn is_harmless_form(path: &str) -> bool {
     below_base(path) == connections::PATH || path == SIGN_OUT
 }
@@ -134,17 +136,18 @@ fn below_base(path: &str) -> &str {
     MirrorPaths::below(path).unwrap_or(path)
 }
 
-/// Answers 404 for an unknown route: a page for a browser, problem details for a program.
+/// Answers 404 for an unknown path: an HTML page for a browser, problem details (RFC 9457) for a program.
 pub(crate) async fn not_found(request: Request) -> Response {
     told(&request, RequestError::NotFound)
 }
 
-/// Answers 405 for a route that does not take the method: a page for a browser, problem details for a program.
+/// Answers 405 for a path that does not take the method: an HTML page for a browser, problem details (RFC 9457) for a
+/// program.
 pub(crate) async fn method_not_allowed(request: Request) -> Response {
     told(&request, RequestError::MethodNotAllowed)
 }
 
-/// Answers with an error: a page for a browser, problem details for a program.
+/// Answers with an error: an HTML page for a browser, problem details (RFC 9457) for a program.
 fn told(request: &Request, problem: RequestError) -> Response {
     let response = problem.into_response();
     let is_for_programs = request.uri().path().starts_with(WELL_KNOWN);

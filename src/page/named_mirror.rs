@@ -1,4 +1,4 @@
-//! Finds the mirror that the URL of a page names, if the viewer's token is valid for it.
+//! Finds the mirror (the meters of one tenant) that the URL of a page names, if the viewer's token is valid for it.
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
@@ -11,10 +11,10 @@ use crate::error::ErrorCode;
 use crate::mirrors::{Mirror, Mirrors};
 use crate::url_path;
 
-/// The mirror that the URL of a page names, and the path below which its pages lie.
+/// The mirror (the meters of one tenant) that the URL of a page names, and the path below which its pages are.
 ///
-/// If there is no such mirror, the request is answered with 404. If the viewer's token is not valid for the mirror, the
-/// answer is the same, so that a viewer cannot find out which other tenants exist.
+/// As an axum extractor, it answers 404 if there is no such mirror, and also if the viewer's token is not valid for it,
+/// so that a viewer cannot find out which other tenants exist.
 pub(super) struct NamedMirror {
     pub(super) mirror: Mirror,
     pub(super) base: MirrorPaths,
@@ -33,7 +33,8 @@ impl FromRequestParts<Shared> for NamedMirror {
     }
 }
 
-/// Returns the tenant's id in the path; `None` if the route has none.
+/// Returns the tenant's id in the request's path; `None` if the route has no such parameter. Error if the path cannot
+/// be decoded.
 async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>, ErrorPage> {
     let parameters = RawPathParams::from_request_parts(parts, shared).await;
     let parameters = parameters.map_err(|_not_text| unknown(parts.extensions.get()))?;
@@ -69,7 +70,7 @@ async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<NamedMirror, E
     }
 }
 
-/// The error for a tenant without a mirror, and for a tenant that the token is not valid for.
+/// Returns the 404 page for a tenant that has no mirror or that the token is not valid for.
 fn unknown(token: Option<&Token>) -> ErrorPage {
     match token.is_some_and(|token| token.tenants.is_some()) {
         true => ErrorPage::not_found("There is no such tenant here, or your token is not for it.")

@@ -1,25 +1,25 @@
-//! The paths of the pages of one mirror.
+//! The paths of the pages of one mirror (the meters of one tenant).
 
 use crate::model::RunId;
 use crate::url_path::{self, TENANTS};
 
-/// The path below which the pages of a mirror lie, its base: empty for the only mirror of a process,
-/// `/tenants/{tenant_id}` for one of several.
+/// The base path of a mirror's pages, from which their full paths are built. It is empty if the process has only one
+/// mirror, otherwise `/tenants/{tenant_id}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct MirrorPaths(String);
 
 impl MirrorPaths {
-    /// The pattern of [`Self::of_tenant`] in a route, with the tenant's id as a parameter.
+    /// The route pattern of a tenant's base path, with the tenant's id as a parameter.
     pub(super) const PATTERN: &str = "/tenants/{tenant_id}";
-    /// The name of the parameter in [`Self::PATTERN`].
+    /// The name of the parameter for the tenant's id in [`Self::PATTERN`].
     pub(super) const PARAMETER: &str = "tenant_id";
 
-    /// The base of the only mirror, and of pages that are not about one mirror.
+    /// Returns the empty base path, for a process with one mirror and for pages that are not about one mirror.
     pub(super) fn root() -> Self {
         Self::default()
     }
 
-    /// The base of one mirror of several.
+    /// Returns the base path of the mirror of this tenant, for a process with several mirrors.
     pub(super) fn of_tenant(id: &str) -> Self {
         Self(url_path::of_tenant(id))
     }
@@ -31,12 +31,12 @@ impl MirrorPaths {
         rest.get(end..).filter(|_| end > 0)
     }
 
-    /// Whether this is the base of one mirror of several.
+    /// Whether the base path names a tenant, because the process has several mirrors.
     pub(super) fn is_of_tenant(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// Returns the whole path of a page from its path below the base, which is `/` for the status page.
+    /// Returns the full path of a page. `path` is its path below the base, such as `/runs`, or `/` for the status page.
     pub(super) fn page(&self, path: &str) -> String {
         format!("{}{path}", self.0)
     }
@@ -46,7 +46,8 @@ impl MirrorPaths {
         self.page(&format!("/runs/{id}"))
     }
 
-    /// Returns the path of a resource of the REST API for the same mirror.
+    /// Returns the full path of a resource in the REST API for the same mirror. `path` is its last part, such as
+    /// `/events`.
     pub(super) fn api(&self, path: &str) -> String {
         format!("/api/v1{}{path}", self.0)
     }

@@ -22,22 +22,22 @@ const CHANGES: u32 = 200;
 /// After how many seconds a browser without scripts reloads the page of a run in progress.
 const REFRESH_RUNNING: u32 = 5;
 
-/// The run's id in the path.
+/// The parameter of the path `/runs/{id}`.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct RunPath {
     id: String,
 }
 
-/// The query of the URL.
+/// The query parameters of the run page's URL.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct RunPageQuery {
-    /// Show the changes after this one; `None` shows them from the first.
+    /// The number of the change after which the list of changes begins; `None` begins with the first change.
     after: Option<i64>,
-    /// Why the viewer was redirected to this page; `None` if the viewer was not.
+    /// The reason to show on the page if the viewer was redirected to it; `None` without a redirect.
     notice: Option<RunPageNotice>,
 }
 
-/// Renders the page at `/runs/{id}`.
+/// `GET /runs/{id}`: renders the page of a run. Answers 404 if the log has no such run.
 pub(super) async fn show(
     NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
@@ -141,8 +141,8 @@ fn phases(detail: &RunDetail) -> Markup {
     }
 }
 
-/// Renders the button that starts a sync after a preview. Empty if the run is no preview, if the preview has an error
-/// or no changes, or if the viewer may not start a sync.
+/// Renders the button that starts a sync after a preview (a dry run). Empty if the run is not a preview, if it has an
+/// error or no changes, or if the viewer may not start a sync.
 fn carry_out(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let run = &detail.run;
     let is_plan = run.outcome == Some(Outcome::DryRun) && run.error.is_none();
@@ -156,8 +156,8 @@ fn carry_out(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     }
 }
 
-/// Renders the section on deactivations that the run held back because they were too many, with the form to approve
-/// them if that is still possible. Empty if the run held none back.
+/// Renders the section about deactivations that the run did not make because they were too many, with the form to
+/// approve them if that is still possible. Empty if the run held no deactivations back.
 pub(super) fn decision(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let Some(held) = &detail.held_back else {
         return html! {};
@@ -180,7 +180,7 @@ pub(super) fn decision(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -
     }
 }
 
-/// Renders the form that approves the held-back deactivations of a run.
+/// Renders the form with which a person approves the deactivations that this run held back.
 fn answer(run: RunId, held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
     html! {
         form method="post" action=(base.page("/sync")) {
@@ -198,8 +198,8 @@ fn answer(run: RunId, held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
     }
 }
 
-/// Where a page lies in the list of a run's changes: whether earlier changes exist, and after which change the next
-/// page begins.
+/// The position of a page in the list of a run's changes: whether earlier changes exist, and the number of the change
+/// after which the next page begins (`None` on the last page).
 #[derive(Clone, Copy, Debug)]
 struct Place {
     is_later: bool,

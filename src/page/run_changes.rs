@@ -1,4 +1,4 @@
-//! Renders the counts, changes, rejected rows and held-back deactivations of a run.
+//! Renders the counts, changes and rejected rows of a run, and the deactivations that it held back for approval.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use crate::model::{Action, Change, Counts, Fields, HeldDeactivations, Rejection,
 use crate::printable;
 use crate::url_path;
 
-/// The most fields that are shown of one change. The meter's key and name stand above the fields and are always shown.
+/// The maximum number of changed columns that are shown for one meter. The meter's key and name are shown above them.
 const FIELDS: usize = 24;
 
-/// Renders the counts. Counts above zero are emphasised, except that of unchanged rows. `planned` says that the run was
-/// a dry run.
+/// Renders how many rows a run inserted, updated, deactivated, reactivated, rejected and left unchanged. Emphasises
+/// counts above zero, except that of unchanged rows. `planned` says that the run was a dry run.
 pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
     let named = [
         (words::action(Action::Insert, planned), counts.inserted),
@@ -40,7 +40,8 @@ pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
     }
 }
 
-/// Renders the changed meters, each with the old and new values of its fields.
+/// Renders the changed meters, each with the old and new values of its columns. `planned` says that the run was a dry
+/// run.
 pub(super) fn list(changes: &[Change], planned: bool, base: &MirrorPaths) -> Markup {
     html! {
         ul.changes {
@@ -55,7 +56,7 @@ pub(super) fn list(changes: &[Change], planned: bool, base: &MirrorPaths) -> Mar
     }
 }
 
-/// Renders the changed fields of a meter, except those of its key.
+/// Renders the old and new values of a meter's changed columns, except those of its key.
 pub(super) fn fields(change: &Change) -> Markup {
     let is_new = change.action == Action::Insert;
     let names: BTreeSet<&String> = change.before.keys().chain(change.after.keys()).collect();
@@ -78,12 +79,12 @@ pub(super) fn fields(change: &Change) -> Markup {
     }
 }
 
-/// Renders a link to a meter's page. Its text is the meter's key, and the name if it is known.
+/// Renders a link to a meter's page. Its text is the meter's name, if known, and key.
 pub(super) fn meter(key: &Fields, name: Option<&str>, base: &MirrorPaths) -> Markup {
     html! { a href=(base.page(&address(key))) { (named(key, name)) } }
 }
 
-/// Renders a meter's key, and its name if it has a visible one.
+/// Renders a meter's name, if it has visible characters, and its key.
 pub(super) fn named(key: &Fields, name: Option<&str>) -> Markup {
     html! {
         @match name.filter(|name| printable::is_seen(name)) {
@@ -102,7 +103,7 @@ fn key_text(key: &Fields) -> Markup {
     }
 }
 
-/// Returns the path and query of a meter's page, without the base path of the mirror.
+/// Returns the path of a meter's page with its query, to append to the base path of the tenant's pages.
 fn address(key: &Fields) -> String {
     let values: Vec<String> = key.values().map(text).collect();
     let pairs = key.keys().zip(&values);
@@ -129,7 +130,7 @@ pub(super) fn rejected(rows: &[Rejection], base: &MirrorPaths) -> Markup {
     }
 }
 
-/// Renders what a person needs to know to approve held-back deactivations: how many there are, why, and which meters.
+/// Renders what a person needs to know to approve deactivations that a run held back: how many meters, why, and which.
 pub(super) fn question(held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
     html! {
         p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
@@ -140,7 +141,8 @@ pub(super) fn question(held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
     }
 }
 
-/// Renders the first meters of one kind (gone or switched off), and how many more there are. Empty if `first` is empty.
+/// Renders the list `first` of meters under the heading `kind` (gone or switched off), and how many more there are of
+/// `all`. Empty if `first` is empty.
 fn listed(kind: &str, all: i64, first: &[Fields], base: &MirrorPaths) -> Markup {
     let count = saturating_i64(first.len());
     html! {

@@ -21,7 +21,7 @@ use crate::model::RunId;
 /// How many runs one page of the table holds.
 const PAGE: u32 = 50;
 
-/// The query of the URL.
+/// The query parameters that select runs, in the URL of a page with the table of runs.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct RunsPageQuery {
     /// Which runs are shown; `None` shows all.
@@ -30,7 +30,7 @@ pub(super) struct RunsPageQuery {
     pub(super) before: Option<RunId>,
 }
 
-/// Renders the page at `/runs`.
+/// `GET /runs`: renders the page with the table of runs. Answers 404 if the query names an unknown run.
 pub(super) async fn show(
     NamedMirror { mirror, base }: NamedMirror,
     viewer: Viewer,
@@ -68,7 +68,8 @@ fn filter_word(show: RunFilter) -> &'static str {
     }
 }
 
-/// Renders the table of runs. The links of its filters lead to the page at `path`.
+/// Renders the table of runs with links to filter it. `asked` is the current filter; the links lead to the page at
+/// `path`.
 pub(super) fn table(
     page: &RunsPage,
     asked: &RunsPageQuery,

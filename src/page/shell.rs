@@ -15,16 +15,17 @@ use crate::badges::icons::{Icon, sprite};
 use crate::clock;
 use crate::error::{ErrorCode, Failure};
 
-/// The values in the HTML around a page's content that differ between pages.
+/// The values in the HTML around a page's content, which differ from page to page.
 pub(super) struct Shell<'a> {
-    /// The base path of the mirror that the page is about; [`MirrorPaths::root`] if it is not about one mirror.
+    /// The base path of the tenant that the page is about; [`MirrorPaths::root`] if it is not about one of several
+    /// tenants.
     pub(super) base: MirrorPaths,
-    /// The document's title, without the name of this program.
+    /// The title of the document. The name of this program is appended to it.
     pub(super) title: String,
     pub(super) icon: Icon,
     pub(super) tone: &'a str,
-    /// The names of the organisation and the site; `None` on the sign-in form and on error pages, and if the status cannot
-    /// be read.
+    /// The names of the organisation and the site, for the header. `None` on the sign-in form, on error pages, and if
+    /// the status cannot be read.
     pub(super) place: Option<Markup>,
     pub(super) viewer: Option<Viewer>,
     /// After how many seconds a browser without scripts reloads the page; `None` means never.
@@ -96,11 +97,11 @@ fn footer(now: DateTime<Utc>) -> Markup {
     }
 }
 
-/// An error that is shown as a page.
+/// An error that the browser shows as an HTML page.
 pub(super) struct ErrorPage {
     status: StatusCode,
     failure: Failure,
-    /// The base path of the mirror to whose status page the error page links.
+    /// The base path of the status page to which the error page links.
     base: MirrorPaths,
 }
 
@@ -115,7 +116,7 @@ impl From<Failure> for ErrorPage {
 }
 
 impl ErrorPage {
-    /// Says that the subject of the page does not exist.
+    /// Returns a 404 page with this message, for a page whose subject does not exist.
     pub(super) fn not_found(message: &str) -> Self {
         let failure =
             Failure::new(ErrorCode::ConfigInvalid, message).with_remedy("Go back to the status.");
@@ -125,7 +126,7 @@ impl ErrorPage {
         }
     }
 
-    /// Makes the page link to the status page of the mirror with this base path.
+    /// Returns the same page with a link to the status page at this base path.
     pub(super) fn of_mirror(self, base: &MirrorPaths) -> Self {
         Self {
             base: base.clone(),
@@ -133,7 +134,7 @@ impl ErrorPage {
         }
     }
 
-    /// Replaces the remedy.
+    /// Returns the same page with this text about what to do.
     pub(super) fn with_remedy(self, remedy: &str) -> Self {
         Self {
             failure: self.failure.with_remedy(remedy),
@@ -141,7 +142,8 @@ impl ErrorPage {
         }
     }
 
-    /// Says that the URL is unknown, does not take the request's method, or cannot be used with the data sent to it.
+    /// Returns a page with this status, for a URL that is unknown, does not take the request's method, or cannot be
+    /// used with the data that was sent.
     pub(super) fn bad_request(status: StatusCode) -> Self {
         let message = "This address, or what was sent to it, is none of this page's.";
         let failure =
@@ -152,7 +154,7 @@ impl ErrorPage {
         }
     }
 
-    /// Says that the form could not be read completely.
+    /// Returns a page that says that the submitted form could not be read completely, and why.
     pub(super) fn unreadable_body(fault: BodyFault) -> Self {
         let failure = Failure::new(ErrorCode::ConfigInvalid, fault.detail())
             .with_remedy("Go back to the status, and try again.");
@@ -162,7 +164,7 @@ impl ErrorPage {
         }
     }
 
-    /// Says that the viewer may not make this request. `failure` gives the reason.
+    /// Returns a 403 page, for a request that the viewer may not make. `failure` gives the reason.
     pub(super) fn forbidden(failure: Failure) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,

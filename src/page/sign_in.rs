@@ -1,4 +1,4 @@
-//! Signs a browser in, by exchanging a token for a cookie, and signs it out.
+//! Signs a browser in, by exchanging a token for a session cookie, and signs it out.
 
 use axum::extract::{Form, Query, State};
 use axum::http::header::{ORIGIN, SET_COOKIE};
@@ -16,7 +16,7 @@ use crate::badges::icons::Icon;
 use crate::clock;
 use crate::http::session_cookie;
 
-/// The query of the URL: the page to open after sign-in.
+/// The query parameters of the sign-in form's URL. `next` is the page to open after sign-in.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct SignInQuery {
     next: Option<String>,
@@ -29,7 +29,7 @@ pub(super) struct SignInForm {
     next: Option<String>,
 }
 
-/// Shows the sign-in form.
+/// `GET /sign-in`: shows the sign-in form.
 pub(super) async fn show(Query(asked): Query<SignInQuery>) -> Markup {
     form(asked.next.as_deref(), None)
 }
@@ -57,8 +57,8 @@ fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
     })
 }
 
-/// Sets the cookie and redirects to the page that was requested. If the token is unknown, shows the form again with
-/// 401.
+/// `POST /sign-in`: sets the session cookie and redirects to the page that was requested. If the token is unknown,
+/// answers 401 and shows the form again.
 pub(super) async fn sign_in(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -79,20 +79,21 @@ pub(super) async fn sign_in(
     ([(SET_COOKIE, given)], Redirect::to(next)).into_response()
 }
 
-/// Parses the URL of a page of this server. Returns `None` for any other URL, so that a link to the sign-in form cannot
-/// redirect to another site.
+/// Parses `next`, the page to open after sign-in. Returns `None` unless it is the path of a page of this server, so
+/// that a link to the sign-in form cannot redirect to another website.
 fn page(next: &str) -> Option<PathAndQuery> {
     let asked: PathAndQuery = next.parse().ok().filter(|_| next.is_ascii())?;
     is_page(asked.path()).then_some(asked)
 }
 
-/// Deletes the cookie and redirects to the sign-in form.
+/// `POST /sign-out`: deletes the session cookie and redirects to the sign-in form.
 pub(super) async fn sign_out(headers: HeaderMap) -> Response {
     let taken = session_cookie::take(is_encrypted(&headers));
     ([(SET_COOKIE, taken)], Redirect::to(SIGN_IN)).into_response()
 }
 
-/// Whether the browser uses TLS, to this server or to a proxy before it, according to the scheme in `Origin`.
+/// Whether the browser uses TLS, to this server or to a proxy in front of it. The scheme in the header `Origin` says
+/// so.
 fn is_encrypted(headers: &HeaderMap) -> bool {
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
     origin.is_some_and(|origin| origin.starts_with("https://"))

@@ -1,5 +1,5 @@
-//! The facts of the status page: last success, last and next run, number of meters. This module also has the buttons,
-//! and the run in progress.
+//! Parts of the status page: the list of facts (last success, last and next run, number of meters), the buttons, and
+//! the run in progress.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -89,7 +89,7 @@ fn in_words(schedule: Option<&Schedule>) -> String {
     )
 }
 
-/// Renders the buttons that start a sync or a preview.
+/// Renders the buttons that start a sync or a preview (a dry run), or a note for a viewer who may not start them.
 pub(super) fn actions(status: &Status, base: &MirrorPaths, viewer: Viewer) -> Markup {
     let is_running = status.running.is_some();
     let is_off = is_running || status.tenant.is_none();
@@ -111,7 +111,8 @@ pub(super) fn actions(status: &Status, base: &MirrorPaths, viewer: Viewer) -> Ma
 
 const PHASES: [Phase; 4] = [Phase::Prepare, Phase::Read, Phase::Plan, Phase::Apply];
 
-/// Renders the run in progress, in this process or in another one. Its phase is known only in the process that runs it.
+/// Renders the run in progress, of this process or of another one; empty if there is none. The phase is shown only for
+/// a run of this process, because no other process knows it.
 pub(super) fn running(running: Option<&RunningStatus>, now: DateTime<Utc>) -> Markup {
     html! {
         div #running data-live {

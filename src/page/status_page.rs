@@ -1,4 +1,4 @@
-//! The status page of a mirror, at `/`: everything that an operator needs to know, on one screen.
+//! The status page of one tenant's sync: everything that an operator needs to know, on one screen.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::mirrors::status_parts::ConnectionState;
 use crate::mirrors::{ClaimedSlotList, Mirror};
 use crate::model::{Change, Counts, Outcome, saturating_i64};
 
-/// How many runs the strip of the timeline shows.
+/// How many runs the timeline shows, one bar for each.
 const STRIP: u32 = 48;
 /// How many runs the table shows. A link leads to older runs.
 const TABLE: u32 = 12;
@@ -38,27 +38,29 @@ const REFRESH_RUNNING: u32 = 5;
 /// How long the page waits for the local database before it shows the database as down.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The data that the page shows.
+/// The data that the status page shows.
 struct Found {
     status: Status,
     table: RunsPage,
-    /// The last run that was refused, with the plan that it held back, if any; `None` if a later run has synced the
-    /// meters.
+    /// The last run that was refused, with the deactivations that it held back, if any. `None` if a later run has
+    /// synced the meters.
     refused: Option<RunDetail>,
-    /// The slots (scheduled times) that processes claimed, and the process that claimed the last one.
+    /// The slots (times at which the schedule was due) that processes have claimed, and the process that claimed the
+    /// last one.
     claimed: ClaimedSlotList,
     /// The first changes of the last run.
     changes: Vec<Change>,
 }
 
 impl Found {
-    /// The run whose plan a person is asked to approve; `None` if no plan can be approved.
+    /// The run whose held-back deactivations a person is asked to approve; `None` if there are none that can be
+    /// approved.
     fn asked_about(&self) -> Option<&RunDetail> {
         self.refused.as_ref().filter(|run| run.awaits_decision)
     }
 
-    /// Whether the plan that can be approved is that of the last run. If so, the page asks for a decision instead of
-    /// showing that run's error.
+    /// Whether the last run is the one whose deactivations a person can approve. The page then asks for that decision
+    /// instead of showing the run's error.
     fn asks(&self) -> bool {
         let last = self.status.last_run.as_ref().map(|run| run.run_id);
         self.asked_about()
@@ -75,7 +77,7 @@ fn refused(status: &Status) -> Option<&RunRecord> {
     since.find(|run| run.outcome == Some(Outcome::Refused))
 }
 
-/// Renders the page.
+/// Renders the status page.
 pub(super) async fn show(
     State(shared): State<Shared>,
     NamedMirror { mirror, base }: NamedMirror,
@@ -138,7 +140,7 @@ pub(super) async fn show(
     Ok(shell.around(&main))
 }
 
-/// Says why past runs are unknown; `None` if they are known.
+/// Returns a sentence that says why past runs are unknown; `None` if they are known.
 fn no_runs_known(status: &Status) -> Option<&'static str> {
     let local = &status.connections.local;
     if local.error.is_some() {
@@ -148,8 +150,8 @@ fn no_runs_known(status: &Status) -> Option<&'static str> {
         .then_some("Past runs are not known before this site's database is configured.")
 }
 
-/// Reads the data of the page. If the local database is down or has no runs, returns only the status, and does not read
-/// the log.
+/// Reads the data of the page. If the local database does not answer or has no runs, returns only the status, and does
+/// not read the log.
 async fn look(mirror: &Mirror, asked: &RunsPageQuery) -> Result<Found, ErrorPage> {
     let query = StatusQuery {
         history: STRIP,
@@ -183,7 +185,8 @@ async fn look(mirror: &Mirror, asked: &RunsPageQuery) -> Result<Found, ErrorPage
     })
 }
 
-/// Reads the runs of the table. If no filter applies, takes them from the status without another query.
+/// Reads the runs for the table. Without a filter, takes them from `status`, which already has the last runs, without
+/// another query.
 async fn table(mirror: &Mirror, status: &Status, show: RunFilter) -> Result<RunsPage, ErrorPage> {
     let limit = TABLE as usize;
     if show == RunFilter::All {
@@ -204,8 +207,8 @@ async fn table(mirror: &Mirror, status: &Status, show: RunFilter) -> Result<Runs
     Ok(mirror.list(&query).await?.unwrap_or_default())
 }
 
-/// Renders the warnings. While no run is in progress or waits for a retry, leaves out the warning that the banner
-/// shows.
+/// Renders the warnings. If no run is in progress or waits for a retry, the banner already shows one of them, which is
+/// left out here.
 fn warnings(status: &Status) -> Markup {
     let is_other =
         |warning: &&String| status.activity != ActivityState::Idle || **warning != status.next_step;

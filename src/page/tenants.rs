@@ -1,6 +1,6 @@
-//! The list of tenants, at `/` of a process that keeps several mirrors: the state of each tenant, the worst first.
+//! The list of tenants, at `/` of a process that syncs several tenants: the state of each tenant, the worst first.
 //!
-//! For a viewer whose token is limited to some tenants, lists and counts include only those.
+//! For a viewer whose token is valid only for some tenants, the page lists and counts only those.
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
@@ -34,13 +34,13 @@ const PAGE: u32 = 50;
 /// After how many seconds a browser without scripts reloads the page.
 const REFRESH: u32 = 30;
 
-/// The query of the URL.
+/// The query parameters of the URL of the list.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct TenantsPageQuery {
-    /// A part of the id or name; an empty text does not filter.
+    /// Lists only tenants whose id or name contains this text; `None` or an empty text lists all.
     search: Option<String>,
     health: Option<Health>,
-    /// The tenant with which the page begins; `None` begins with the worst tenant.
+    /// The id of the tenant with which the page begins; `None` begins with the worst tenant.
     before: Option<String>,
 }
 
@@ -50,8 +50,8 @@ impl TenantsPageQuery {
         search.filter(|text| !text.is_empty())
     }
 
-    /// Returns the URL of the list with the same search text, with this health as a filter, and beginning with the
-    /// tenant `before`.
+    /// Returns the URL of the list with the same search text. `health` filters by health, and the list begins with the
+    /// tenant `before`; `None` omits the parameter.
     fn address(&self, health: Option<Health>, before: Option<&str>) -> String {
         let query = url_path::query([
             ("search", self.search()),
@@ -77,7 +77,7 @@ pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) 
     Redirect::to(&base.page("/"))
 }
 
-/// Renders the page.
+/// `GET /`: renders the list of tenants.
 pub(super) async fn show(
     State(shared): State<Shared>,
     viewer: Viewer,
@@ -119,7 +119,7 @@ pub(super) async fn show(
     shell.around(&main)
 }
 
-/// Returns the tenants; `None` if they were never read because the local database does not answer.
+/// Returns the list of tenants; `None` if it could never be read because the local database does not answer.
 fn known(status: &Status) -> Option<&TenantList> {
     let tenants = status.tenants.as_ref();
     tenants.filter(|tenants| tenants.total > 0 || status.connections.local.error.is_none())
@@ -135,7 +135,7 @@ fn banner(status: &Status) -> Markup {
     banner.show()
 }
 
-/// Returns what to do, in the words of the page's links; `None` if nothing needs to be done.
+/// Returns what an operator should do, with a link to the tenants concerned; `None` if nothing needs to be done.
 fn advice(status: &Status) -> Option<Markup> {
     let by_health = status.tenants.as_ref().map(|tenants| tenants.by_health);
     let local_failed = status.connections.local.error.is_some();
@@ -163,7 +163,8 @@ fn worst(by_health: &HealthCounts) -> Option<(Health, i64)> {
     counts.into_iter().find(|(_, count)| *count > 0)
 }
 
-/// Renders how many tenants have each health, as links that list only those tenants.
+/// Renders how many tenants are in sync, failing and so on (their health). Each number links to the list of those
+/// tenants.
 fn health_counts(tenants: Option<&TenantList>, asked: &TenantsPageQuery) -> Markup {
     html! {
         div #by_health data-live {
@@ -192,8 +193,8 @@ fn filters(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
     }
 }
 
-/// Renders the search form. The script does not replace the form when it updates the page, because somebody may be
-/// typing in it.
+/// Renders the search form. It lacks the attribute `data-live`, so that the script does not replace it when it updates
+/// the page: somebody may be typing in it.
 fn search(asked: &TenantsPageQuery) -> Markup {
     html! {
         form.row role="search" method="get" action="/" {
@@ -234,7 +235,7 @@ fn list(
     }
 }
 
-/// Says in words which tenants the list holds.
+/// Renders a sentence that says which tenants the list has: how many, and by which filter.
 fn said(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
     let is_part = asked.search().is_some() || asked.health.is_some();
     html! {

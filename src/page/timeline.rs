@@ -1,7 +1,9 @@
-//! The timeline of the last runs: a strip with a bar for each run, and a chart of what the runs changed.
+//! The timeline of the last runs on the status page: a row of bars (the strip), one for each run, and a chart of what
+//! the runs changed.
 //!
 //! A bar's height shows the run's duration; its colour and icon show the outcome. A dashed bar stands for one or more
-//! slots of the schedule that no process claimed. The table of runs has the same facts in words.
+//! missed slots: times at which the schedule was due but no process claimed the run. The table of runs has the same
+//! facts in words.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -16,7 +18,8 @@ use crate::config::Config;
 use crate::mirrors::ClaimedSlot;
 use crate::mirrors::state::status::RunRecord;
 
-/// Renders the strip and the chart. `history` is newest first.
+/// Renders the timeline: the row of bars and the chart of changes. `history` has the runs, newest first. `claimed` has
+/// the slots (times at which the schedule was due) that processes have claimed; other slots are shown as missed.
 pub(super) fn show(
     history: &[RunRecord],
     claimed: &[ClaimedSlot],
@@ -105,7 +108,8 @@ fn small(icon: Icon) -> Markup {
     html! { use href=(format!("#{}", icon.name())) x="1" y=(HEIGHT + 2) width=(STEP - 2) height=(STEP - 2) {} }
 }
 
-/// The height of a bar. The scale is logarithmic, so that 10 ms are visible beside 10 min.
+/// Returns the height of a bar in SVG units, for a run of this duration. The scale is logarithmic, so that 10 ms are
+/// visible beside 10 min.
 fn height(milliseconds: i64) -> i64 {
     let doublings = i64::from(milliseconds.max(1).ilog2());
     (4 + doublings * (HEIGHT - 4) / 20).min(HEIGHT)

@@ -1,4 +1,5 @@
-//! The bars of the timeline: the last runs, and between them the slots of the schedule that no process claimed.
+//! Computes the bars of the timeline: the last runs, and between them the missed slots, times at which the schedule was
+//! due and that no process claimed.
 
 use std::time::Duration;
 
@@ -13,30 +14,33 @@ use crate::model::saturating_i64;
 
 /// The height of the highest bar, in SVG units.
 pub(super) const HEIGHT: i64 = 48;
-/// The width of a bar and its gap, in SVG units.
+/// The width of a bar together with the space to the next bar, in SVG units.
 pub(super) const STEP: i64 = 14;
-/// How many missed slots in a row are counted at most. The text then says that there are more.
+/// How many missed slots (times at which the schedule was due) in a row are counted at most. The text then says that
+/// there are more.
 const MOST_MISSED: usize = 100;
-/// How long a slot may stay unclaimed before it counts as missed. The jitter of the schedule is added to it.
+/// How long after a slot (a time at which the schedule is due) it counts as missed if no process has claimed it. The
+/// jitter of the schedule is added.
 const GRACE: TimeDelta = TimeDelta::minutes(10);
 
-/// A bar of the strip.
+/// A bar of the timeline: a run, or missed slots.
 pub(super) enum Bar<'a> {
     Run(&'a RunRecord),
     Missed(Missed),
 }
 
-/// Consecutive slots that no process claimed.
+/// Consecutive slots (times at which the schedule was due) that no process claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Missed {
     first: DateTime<Utc>,
     count: usize,
-    /// Whether more slots were missed than `count` says.
+    /// Whether more than `count` slots were missed, because not all were counted.
     and_more: bool,
 }
 
 impl Missed {
-    /// The id of the HTML element. It stays the same when later runs are added.
+    /// Returns the id of the bar's HTML element. It depends only on the first slot, so that it stays the same when
+    /// later runs are added.
     pub(super) fn name(&self) -> String {
         format!("missed-{}", self.first.timestamp())
     }
@@ -50,14 +54,15 @@ impl Missed {
     }
 }
 
-/// Returns the latest time at which an unclaimed slot already counts as missed.
+/// Returns the time up to which an unclaimed slot counts as missed: `now` minus [`GRACE`] and the jitter of the
+/// schedule.
 pub(super) fn over(now: DateTime<Utc>, jitter: Duration) -> DateTime<Utc> {
     now - GRACE - TimeDelta::from_std(jitter).unwrap_or_default()
 }
 
-/// Returns the slots between `from` and `to` that no process claimed, in groups: one group for each claimed slot that
-/// they follow. Gaps next to a slot that was claimed under another schedule are left out, because the slots of that
-/// schedule are unknown.
+/// Returns the missed slots between `from` and `to`, those that no process claimed, oldest first. A group has the slots
+/// after one claimed slot and before the next, but at most one more than [`MOST_MISSED`]. Leaves out a group next to a
+/// slot that was claimed under another schedule, because it is unknown when that schedule was due.
 pub(super) fn missed(
     schedule: &Schedule,
     claimed: &[ClaimedSlot],
@@ -78,8 +83,8 @@ pub(super) fn missed(
     ours.map(gap).collect()
 }
 
-/// Returns the bars, oldest first: the runs, with the missed slots between them. A run that is dated in the future,
-/// because a clock was wrong, stays before the run that followed it.
+/// Returns the bars, oldest first: the runs of `history` (newest first), and between them the missed slots of `gaps`. A
+/// run whose start is in the future, because a clock was wrong, keeps its position in `history`.
 pub(super) fn bars<'a>(
     history: &'a [RunRecord],
     gaps: &[Vec<DateTime<Utc>>],
@@ -134,7 +139,7 @@ mod tests {
         Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule")
     }
 
-    /// Returns the texts of the strip's bars for these runs, and for slots that were claimed under the schedule `by`.
+    /// Returns the texts of the bars for these runs, and for slots that were claimed under the schedule `by`.
     fn seen(history: &[RunRecord], claimed: &[&str], by: &str, now: &str) -> Vec<String> {
         let slot = |time: &&str| ClaimedSlot {
             at: at(&format!("{time}:00")),

@@ -1,4 +1,4 @@
-//! What the viewer of a page may do, from the token of the request.
+//! What the viewer of a page may do, read from the token of the request.
 
 use std::convert::Infallible;
 
@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use super::Shared;
 use crate::config::Token;
 
-/// The viewer of a page.
+/// What the person who views a page may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Viewer {
     /// Whether the viewer may start a sync.

@@ -2,7 +2,7 @@
 
 use crate::model::{Action, Phase, Trigger};
 
-/// The word for what a run did to a meter, or would do if `planned`.
+/// Returns the word for what a run did to a meter or, if `planned`, what a sync would do to it.
 pub(super) fn action(action: Action, planned: bool) -> &'static str {
     match (action, planned) {
         (Action::Insert, false) => "Inserted",
@@ -17,7 +17,7 @@ pub(super) fn action(action: Action, planned: bool) -> &'static str {
     }
 }
 
-/// The word for what requested a run.
+/// Returns the word for what requested a run, such as the schedule or a program.
 pub(super) fn trigger(trigger: Trigger) -> &'static str {
     match trigger {
         Trigger::Schedule => "schedule",
@@ -30,7 +30,7 @@ pub(super) fn trigger(trigger: Trigger) -> &'static str {
     }
 }
 
-/// The word for a phase of a run.
+/// Returns the word for a phase of a run.
 pub(super) fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Prepare => "Connect",

@@ -13,7 +13,8 @@ use crate::http::problem_details::ProblemDetails;
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=1000);
 const LIMIT_DEFAULT: u32 = 100;
-/// The bounds of `after`. The page begins after the change with this number; 0 begins at the first change.
+/// The query argument `after` and its bounds. The page begins after the change with this number; 0 begins at the first
+/// change.
 const AFTER: IntegerArgument = IntegerArgument::new("after", 0..=u32::MAX);
 
 pub(super) fn route() -> Route {

@@ -1,4 +1,4 @@
-//! One server-sent event, and the heartbeats between events.
+//! Builds server-sent events, and a stream of `heartbeat` events.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::clock;
 
-/// How long a client waits before it reconnects, sent in the `retry` field.
+/// How long a client waits before it reconnects. Sent in the `retry` field of the first event.
 pub(super) const RETRY: Duration = Duration::from_secs(3);
 
 pub(super) type Sent = Result<Event, axum::Error>;

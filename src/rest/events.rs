@@ -1,6 +1,7 @@
-//! `GET /api/v1/events`: streams the status and the progress of runs as server-sent events.
+//! `GET /api/v1/events`: streams the status of the sync and the progress of runs as server-sent events.
 //!
-//! Each event holds the latest state. Nothing is queued for a slow client, so it misses the states in between.
+//! Each event holds the state at the time when it is sent. Nothing is queued for a slow client, so it misses the states
+//! in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +131,8 @@ fn events(mirror: Mirror, heartbeat: Duration) -> impl Stream<Item = Sent> + Sen
     begun.flatten_stream()
 }
 
-/// Reads the status. Never returns `None` here: reading the status fails only if the query names an unknown run.
+/// Reads the status of the mirror. `None` would mean that the query asks for an unknown run, but this query asks for no
+/// run.
 async fn ask(mirror: &Mirror) -> Option<Status> {
     let query = StatusQuery::default();
     Box::pin(mirror.status(&query)).await.ok()

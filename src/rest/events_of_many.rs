@@ -1,5 +1,5 @@
-//! The events of `GET /api/v1/events` if the process keeps several mirrors: the status of all tenants that the caller
-//! may see, whenever it changes.
+//! The events of `GET /api/v1/events` if the process keeps several mirrors (each one the meters of one tenant): the
+//! status of all tenants that the caller may see, whenever it changes.
 //!
 //! These streams have no `progress` events. Only the streams of single tenants have them.
 
@@ -14,14 +14,14 @@ use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::status_parts::Connection;
 use crate::mirrors::{Mirrors, StateChanges};
 
-/// The shortest time between two `status` events. A sweep over thousands of tenants changes their states many times a
-/// second.
+/// The shortest time between two `status` events. A sweep, one check of all mirrors, can change the states of thousands
+/// of tenants many times a second.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How old the last sent status may become before the status is sent anew. Health depends on the time, so it can change
-/// without any event.
+/// After how long the status is sent again even if no event announced a change. Health depends on the time, so it can
+/// change without any event.
 const STATUS_AGE: Duration = Duration::from_secs(60);
 
-/// The state of one stream.
+/// The state of one event stream.
 struct Watched {
     mirrors: Mirrors,
     changes: StateChanges,
@@ -60,8 +60,8 @@ pub(super) fn events_of_all(
 }
 
 impl Watched {
-    /// Waits until the status differs from the one that was sent last, or until that one is [`STATUS_AGE`] old. Then
-    /// returns the current status. The first call does not wait. Returns `None` if no more changes can come.
+    /// Waits until the status has changed since it was last sent, or for [`STATUS_AGE`], and returns the current
+    /// status. The first call does not wait. Returns `None` if no more changes can come.
     async fn next(&mut self) -> Option<Status> {
         let Some(sent) = &self.sent else {
             return Some(Box::pin(self.mirrors.overview(&self.query)).await);

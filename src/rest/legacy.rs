@@ -141,9 +141,9 @@ fn status_body(status: &Status) -> StatusBody {
     }
 }
 
-/// Sums up the status of several tenants in the body for one tenant. The sync counts as successful unless a tenant is
-/// failing, stale, never synced or not configured, or the local database does not answer. If the local database answers
-/// and no tenant has been synced yet, success is `None`.
+/// Puts the status of several tenants into the body that is made for one tenant. Success is `false` if any tenant is
+/// failing, stale, never synced or not configured, or if the local database does not answer. Success is `None` instead
+/// if the local database answers and no tenant has been synced yet.
 fn status_of_all(status: &Status) -> StatusBody {
     let tenants = status.tenants.as_ref();
     let count = |healths: &[Health]| -> i64 {
@@ -233,7 +233,7 @@ fn failed(failure: Failure) -> (StatusCode, Json<TriggerBody>) {
     (status, Json(body))
 }
 
-/// The failure of a run that did not succeed. If the report has none, makes an `Internal` one from its summary.
+/// Returns why a run did not succeed: the error of its report, or else an `Internal` failure with its summary.
 pub(crate) fn failure_of(report: RunReport) -> Failure {
     report.error.unwrap_or_else(|| {
         Failure::new(ErrorCode::Internal, report.summary).with_remedy(report.next_step)
@@ -256,7 +256,7 @@ fn rejected_rows(counts: &Counts) -> String {
     }
 }
 
-/// Who requested a run: the name of the token, or the beginning of the `User-Agent` header; `None` without either.
+/// Returns who requested a run: the token's name, or else the start of the `User-Agent` header; `None` without both.
 pub(crate) fn actor(token: Option<&Token>, headers: &HeaderMap) -> Option<String> {
     if let Some(name) = token.and_then(|token| token.name.as_ref()) {
         return Some(name.clone());

@@ -1,7 +1,7 @@
 //! `GET /api/v1/meters/{key}`: a meter's local row, and what each run changed in it.
 //!
-//! The key is parsed before percent-decoding. In a decoded path, a comma within a value would look like a comma between
-//! two values.
+//! The key is split at its commas before it is percent-decoded, because commas separate the values of a key of several
+//! columns, and a comma within a value is written `%2C`.
 
 use axum::Json;
 use axum::http::{StatusCode, Uri};
@@ -14,7 +14,7 @@ use crate::history::key_text::KeyText;
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::meter_report::MeterReport;
 
-/// The part of the path between the prefix that names the mirror and the key.
+/// The part of the path between the prefix (`/api/v1` or, for example, `/api/v1/tenants/7`) and the key.
 const METERS: &str = "/meters/";
 
 pub(super) fn route() -> Route {

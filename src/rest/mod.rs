@@ -4,8 +4,8 @@
 //! Errors under `/api/v1` are problem details (RFC 9457), never plain text. The legacy routes and `/readyz` have their
 //! own JSON bodies.
 //!
-//! This API cannot approve a plan that was held back because it would deactivate too many meters. Only a person can: at
-//! the command line, on the page, or through an assistant that asks its user.
+//! This API cannot approve a sync that was refused because it would deactivate too many meters. Only a person can: at
+//! the command line, on the web page, or through an assistant that asks its user.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
 /// The longest request body in bytes. A body holds a few arguments of at most 200 characters.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
-/// How long a run may take to record its end in the log after its time limit is over.
+/// How long a run may take after its time limit, because it must still record its end in the log.
 const RUN_MARGIN: Duration = Duration::from_secs(30);
 
 /// The state that handlers share.
@@ -69,7 +69,7 @@ impl FromRef<Shared> for Mirrors {
     }
 }
 
-/// The routes of the API, the legacy routes and the health checks. `shutdown` ends the open event streams.
+/// Returns the routes of the REST API, the legacy routes and the health checks. `shutdown` ends the open event streams.
 pub(crate) fn routes(config: &Config, mirrors: Mirrors, shutdown: &Shutdown) -> Router {
     let table = table();
     let shared = Shared {
@@ -91,7 +91,7 @@ pub(crate) fn routes(config: &Config, mirrors: Mirrors, shutdown: &Shutdown) -> 
         .with_state(shared)
 }
 
-/// The table of all routes.
+/// Returns all routes, from which the router and the `OpenAPI` description are built.
 fn table() -> Vec<Route> {
     let mut table = vec![
         tenants::route(),
@@ -106,8 +106,8 @@ fn table() -> Vec<Route> {
     table
 }
 
-/// The routes of one mirror. [`table`] lists them twice: for the only mirror of the process, and below
-/// `/api/v1/tenants/{tenant_id}` for the mirror of a tenant.
+/// Returns the routes that are about one mirror (the meters of one tenant). [`table`] lists them twice: below `/api/v1`
+/// for the only mirror of the process, and below `/api/v1/tenants/{tenant_id}` for the mirror of a tenant.
 fn of_mirror() -> impl Iterator<Item = Route> {
     let routes = [
         status::route(),
@@ -122,7 +122,7 @@ fn of_mirror() -> impl Iterator<Item = Route> {
     routes.into_iter()
 }
 
-/// Adds `Cache-Control: no-store`, because a response may be outdated a moment later.
+/// Adds `Cache-Control: no-store` to a response, because a cached one would soon be outdated.
 async fn forbid_storing(mut response: Response) -> Response {
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().insert(CACHE_CONTROL, no_store);

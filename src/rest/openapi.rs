@@ -86,7 +86,7 @@ fn operation(said: &RouteDescription, method: &str, generator: &mut SchemaGenera
     Value::Object(operation)
 }
 
-/// A response object of `OpenAPI`.
+/// The response object of `OpenAPI`: what a route answers with one HTTP status.
 #[derive(Serialize)]
 struct Response {
     description: &'static str,
@@ -98,8 +98,8 @@ struct Response {
     links: BTreeMap<&'static str, Value>,
 }
 
-/// The responses of a route by HTTP status: those of its handler, and those that any request may get before the handler
-/// is called.
+/// Returns the responses of a route by HTTP status: those of its handler, and those of the checks that run before the
+/// handler.
 fn responses(
     said: &RouteDescription,
     method: &str,
@@ -141,8 +141,8 @@ fn responses(
     responses
 }
 
-/// Adds an answer to the responses. If there is already a response with this status, adds content, headers and links to
-/// it.
+/// Adds `answer` to the responses. If there is already a response with its status, adds the content, headers and links
+/// of `answer` to that response.
 fn add(
     responses: &mut BTreeMap<u16, Response>,
     said: &RouteDescription,

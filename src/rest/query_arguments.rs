@@ -63,7 +63,7 @@ impl<S: Sync> FromRequestParts<S> for RunIdInPath {
     }
 }
 
-/// The 404 response for a run that is not in the log.
+/// Returns the 404 response for a run that is not in the run log.
 pub(super) fn no_such_run(folder: &MirrorPrefix, id: impl AsRef<str>) -> ProblemDetails {
     let detail = format!(
         "There is no run {} of this tenant and table in the log, or it is there no longer (METER_SYNC_KEEP_RUNS).",
@@ -73,7 +73,7 @@ pub(super) fn no_such_run(folder: &MirrorPrefix, id: impl AsRef<str>) -> Problem
     ProblemDetails::new(StatusCode::NOT_FOUND, "RUN_NOT_FOUND", detail, remedy)
 }
 
-/// The 400 response for a request that cannot be understood. `detail` says why.
+/// Returns the 400 response for a request with invalid arguments. `detail` says what is wrong.
 pub(super) fn bad_request(detail: impl Into<String>) -> ProblemDetails {
     let remedy = format!("See what the route takes at {DESCRIPTION_PATH}.");
     ProblemDetails::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", detail, remedy)

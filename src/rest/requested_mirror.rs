@@ -1,8 +1,10 @@
-//! Finds the mirror that a request is about: that of the tenant in its path, or the only mirror of the process.
+//! Finds the mirror (the meters of one tenant) that a request is about: that of the tenant in its path, or the only
+//! mirror of the process.
 //!
 //! The same routes exist below two prefixes: `/api/v1/tenants/{tenant_id}`, and `/api/v1` for the only mirror of a
-//! process. If a process keeps several mirrors, a few routes below `/api/v1` are about all of them, and the others
-//! fail. If the token is not valid for the tenant, the answer is the same as for a tenant that does not exist.
+//! process. If a process keeps several mirrors, a few routes below `/api/v1` are about all of them, and the other ones
+//! answer with an error. If the token is not valid for the tenant, the answer is the same as for a tenant that does not
+//! exist.
 
 use axum::extract::FromRequestParts;
 use axum::http::Uri;
@@ -16,12 +18,13 @@ use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::{Mirror, Mirrors, visible_tenants};
 use crate::model::RunId;
 
-/// The path below which the routes of the only mirror lie.
+/// The path prefix of the routes of the only mirror.
 pub(super) const API: &str = "/api/v1";
-/// The path to which a tenant's id is appended.
+/// The path prefix of the routes of a tenant, without the tenant's id.
 const TENANTS: &str = "/api/v1/tenants/";
 
-/// The path below which the routes of one mirror lie, as the request spells it: `/api/v1` or `/api/v1/tenants/7`.
+/// The path prefix of the routes of one mirror, as the request spells it: `/api/v1` or, for example,
+/// `/api/v1/tenants/7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MirrorPrefix(String);
 
@@ -43,7 +46,7 @@ impl MirrorPrefix {
         Some(percent_decode_str(named).decode_utf8_lossy().into_owned())
     }
 
-    /// The path of the list of runs.
+    /// The path of the list of this mirror's runs.
     pub(super) fn runs(&self) -> String {
         format!("{}/runs", self.0)
     }
@@ -76,7 +79,7 @@ impl FromRequestParts<Shared> for RequestedMirror {
     }
 }
 
-/// The parts of a request from which its mirror is found: the prefix of its path, and its token.
+/// The path prefix and the token of a request, from which the request's mirror is found.
 #[derive(Debug)]
 pub(super) struct MirrorPathAndToken {
     pub(super) folder: MirrorPrefix,
@@ -90,18 +93,18 @@ impl MirrorPathAndToken {
         Self { folder, token }
     }
 
-    /// Whether the request is about all mirrors: it names no tenant, and the process is set up for several mirrors.
+    /// Whether the request is about all mirrors: it names no tenant, and the settings allow several mirrors.
     pub(super) fn is_all(&self, mirrors: &Mirrors) -> bool {
         self.folder.tenant().is_none() && mirrors.only().is_none()
     }
 
-    /// The tenants that the caller may see; `None` for all.
+    /// Returns the ids of the tenants that the caller may see; `None` if the caller may see all tenants.
     pub(super) fn visible(&self) -> Option<Vec<String>> {
         visible_tenants(self.token.as_ref())
     }
 
-    /// Finds the mirror of the tenant in the path; if the path names no tenant, the only mirror. Fails if the token is
-    /// not valid for the mirror.
+    /// Finds the mirror of the tenant in the path; if the path names no tenant, the only mirror. Fails if there is
+    /// none, or if the token is not valid for it.
     pub(super) async fn find(&self, mirrors: &Mirrors) -> Result<Mirror, Failure> {
         let tenant = self.folder.tenant();
         mirrors

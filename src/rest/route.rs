@@ -9,21 +9,21 @@ use super::Shared;
 use super::requested_mirror::API;
 use crate::http::problem_details::{PROBLEM_JSON, ProblemDetails};
 
-/// A function that generates the JSON schema of a type. It stores the schemas of the types that this type refers to in
-/// the generator.
+/// A function that generates the JSON schema of a type. It adds the schemas of the types within that type to the
+/// generator.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// The schema of problem details, which is the same for all errors.
+/// Returns the schema of problem details (RFC 9457), the body of all error responses.
 pub(super) fn problem(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<ProblemDetails>()
 }
 
 const JSON: &str = "application/json";
 
-/// The suffix of the ids of operations whose path names a tenant.
+/// The suffix of the `operationId` of a route whose path names a tenant.
 const OF_TENANT: &str = "OfTenant";
 
-/// A route. Its constructors require a description, so every route is described.
+/// A route: its path, method, handler and description.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(super) path: String,
@@ -59,7 +59,8 @@ impl Route {
         }
     }
 
-    /// Returns this route with the tenant's id in its path.
+    /// Returns this route for a tenant: `/tenants/{tenant_id}` is inserted into its path, and its description is
+    /// adapted.
     pub(super) fn of_tenant(self) -> Self {
         let rest = self.path.strip_prefix(API).unwrap_or_default();
         Self {
@@ -70,24 +71,24 @@ impl Route {
     }
 }
 
-/// The description of a route, from which its operation object of `OpenAPI` is generated.
+/// The description of a route. The operation object of the `OpenAPI` description is generated from it.
 #[derive(Debug)]
 pub(super) struct RouteDescription {
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
     pub(super) description: Option<&'static str>,
-    /// The parameter objects of `OpenAPI`.
+    /// The parameters of the path, query and header, as parameter objects of `OpenAPI`.
     pub(super) parameters: Vec<Value>,
     /// The schema of the request body, which is always optional; `None` if the route takes no body.
     pub(super) body: Option<Value>,
     pub(super) answers: Vec<ResponseDescription>,
     /// Whether the route needs no token, even if tokens are configured.
     pub(super) is_open: bool,
-    /// Whether the path names a tenant. The id of the operation then ends in [`OF_TENANT`].
+    /// Whether the path names a tenant. If so, the `operationId` ends in [`OF_TENANT`].
     pub(super) is_of_tenant: bool,
 }
 
-/// A response of a route. Several responses may have the same status and differ in content.
+/// A response that a route may give. Several responses may have the same status but different media types.
 #[derive(Debug)]
 pub(super) struct ResponseDescription {
     pub(super) status: u16,
@@ -95,7 +96,7 @@ pub(super) struct ResponseDescription {
     pub(super) content: Option<(&'static str, SchemaOf)>,
     /// Names and descriptions of the response's headers.
     pub(super) headers: Vec<(&'static str, &'static str)>,
-    /// Ids of the operations that take the `run_id` of this response as their `id`.
+    /// The operations to call next for the run of this response: the `run_id` in the response is their parameter `id`.
     pub(super) links: Vec<&'static str>,
 }
 
@@ -113,8 +114,8 @@ impl RouteDescription {
         }
     }
 
-    /// Returns this description with the tenant's id as a parameter of the path, and with the errors that occur if the
-    /// tenant cannot be found.
+    /// Returns this description with the path parameter `tenant_id`, and with the error responses for a tenant that
+    /// cannot be found.
     fn of_tenant(self) -> Self {
         let schema = json!({"type": "string", "minLength": 1});
         let operation = self
@@ -135,8 +136,7 @@ impl RouteDescription {
         }
     }
 
-    /// Returns the full id of the operation `id`: with the suffix [`OF_TENANT`] if the path of this route names a
-    /// tenant.
+    /// Returns the `operationId` for `id`: with the suffix [`OF_TENANT`] if the path of this route names a tenant.
     pub(super) fn id_of(&self, id: &str) -> String {
         match self.is_of_tenant {
             true => format!("{id}{OF_TENANT}"),
@@ -185,7 +185,7 @@ impl RouteDescription {
         self.parameter("path", name, schema, description)
     }
 
-    /// Adds the `id` parameter of a run's path, and the 404 for an unknown run.
+    /// Adds the path parameter `id`, the id of a run, and the 404 response for an unknown run.
     pub(super) fn run(self) -> Self {
         let schema = json!({"type": "string", "format": "uuid"});
         let operation = self.path("id", schema, "The run's id.");
@@ -197,7 +197,7 @@ impl RouteDescription {
         self
     }
 
-    /// Adds a response in JSON.
+    /// Adds a response with a JSON body.
     pub(super) fn answer(self, status: u16, description: &'static str, schema: SchemaOf) -> Self {
         self.content(status, description, Some((JSON, schema)))
     }
@@ -231,7 +231,8 @@ impl RouteDescription {
         self
     }
 
-    /// Adds links to the response that was added last: ids of operations that take its `run_id`.
+    /// Adds links to the response that was added last. A link names an operation whose parameter `id` is the `run_id`
+    /// of the response.
     pub(super) fn leads_to(mut self, operations: &[&'static str]) -> Self {
         if let Some(answer) = self.answers.last_mut() {
             answer.links.extend(operations);

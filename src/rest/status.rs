@@ -1,5 +1,5 @@
-//! `GET /api/v1/status`: returns the status of the mirror, or of all mirrors if there are several and the path names no
-//! tenant. Also answers while both databases are down.
+//! `GET /api/v1/status`: returns the status of one mirror (the meters of one tenant). If the process keeps several
+//! mirrors and the path names no tenant, returns the status of all. Also answers while both databases are down.
 
 use axum::Json;
 use axum::extract::State;

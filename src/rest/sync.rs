@@ -1,6 +1,7 @@
 //! `POST /api/v1/sync`: starts a sync, and waits for its end as long as the `Prefer` header of the request asks.
 //!
-//! The run belongs to [`crate::mirrors`]. It continues if the client disconnects or the wait is over.
+//! The run does not depend on the request: [`crate::mirrors`] continues it if the client disconnects or the wait is
+//! over.
 
 use std::time::Duration;
 
@@ -136,8 +137,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ProblemDetails
     Ok(Some(key.to_owned()))
 }
 
-/// The wait that the client prefers, at most the maximum of [`WAIT_SECONDS`]. `None` if the client prefers none or its
-/// preference is malformed, which must be ignored (RFC 7240, section 2).
+/// Returns how long the client prefers to wait (`Prefer: wait=10`), at most the maximum of [`WAIT_SECONDS`]. `None` if
+/// the header has no such preference, or a malformed one, which must be ignored (RFC 7240, section 2).
 fn wait(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(PREFER).iter();
     let mut preferences = values

@@ -22,8 +22,8 @@ use crate::mirrors::state::tenant_list::{HealthCounts, TenantSummary, TenantsQue
 use crate::url_path;
 
 const PATH: &str = "/api/v1/tenants";
-/// A regular expression for a text with at least one visible character. It avoids `\p`, which not every validator
-/// knows.
+/// A regular expression for a text with at least one visible character. It does not use `\p`, which not all validators
+/// of JSON Schema support.
 const VISIBLE: &str = r"[^\s\u0000-\u001f\u007f-\u009f]";
 
 /// A page of the tenants whose meters this process keeps in sync, the worst first. Counts are of the tenants that the
@@ -104,7 +104,8 @@ fn words() -> Vec<&'static str> {
     Health::ALL.iter().map(|health| health.as_str()).collect()
 }
 
-/// Converts a status of all tenants to a page. Fails if no tenant is known because the local database cannot be read.
+/// Converts the status of all tenants to a page of the list of tenants. Fails if the local database cannot be read and
+/// no tenant is known from an earlier read.
 fn page(status: Status) -> Result<TenantsPage, ProblemDetails> {
     let tenants = status.tenants.filter(|tenants| tenants.total > 0);
     let tenants = match (tenants, status.connections.local.error) {
@@ -123,7 +124,7 @@ fn page(status: Status) -> Result<TenantsPage, ProblemDetails> {
     })
 }
 
-/// The value of the `Link` header that leads to the next page.
+/// Returns the value of the `Link` header that points to the next page.
 fn next(query: &TenantsQuery, before: &str) -> String {
     let arguments = url_path::query([
         ("limit", Some(query.limit.to_string().as_str())),

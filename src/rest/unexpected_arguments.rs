@@ -1,4 +1,4 @@
-//! Refuses a query or a body on a route that takes none.
+//! Refuses arguments in the query of a route that takes no query, and in the body of a route that takes no body.
 //!
 //! Without this check, such arguments would be ignored: a POST with `dry_run` in the query instead of the body would
 //! start a real sync.
@@ -18,7 +18,7 @@ use crate::http::problem_details::ProblemDetails;
 /// accepted.
 const MAX_BODY_BYTES: usize = 1024;
 
-/// Whether a route takes arguments in the query, and whether in the body.
+/// Whether a route takes arguments in the query, and whether it takes them in the body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ArgumentPlaces {
     query: bool,
@@ -26,7 +26,8 @@ pub(super) struct ArgumentPlaces {
 }
 
 impl ArgumentPlaces {
-    /// Finds out from a route's description where the route takes arguments.
+    /// Reads from a route's description where the route takes arguments. A route that needs no token accepts any query,
+    /// because proxies may add one to health checks.
     pub(super) fn of(operation: &RouteDescription) -> Self {
         Self {
             // Proxies may add a query to health checks, so any query is accepted on open routes.
@@ -36,7 +37,7 @@ impl ArgumentPlaces {
     }
 }
 
-/// Passes the request on. Answers 400 if it has arguments where the route takes none.
+/// Passes the request on. Answers 400 instead if the request has a query or a body that the route does not take.
 pub(super) async fn refuse(
     State(places): State<ArgumentPlaces>,
     request: Request,
@@ -69,7 +70,8 @@ fn check_query(request: &Request, places: ArgumentPlaces) -> Result<(), ProblemD
     )))
 }
 
-/// Removes a body without arguments (nothing, `{}` or `null`) from the request. Any other body is an error.
+/// Returns the request without its body if the body has no arguments (it is empty, `{}` or `null`). Any other body is
+/// an error.
 async fn without_body(request: Request) -> Result<Request, ProblemDetails> {
     let (parts, body) = request.into_parts();
     let says_nothing = |body: &[u8]| matches!(body.trim_ascii(), b"" | b"{}" | b"null");

@@ -1,4 +1,5 @@
-//! Decides which slot is due, when it starts and when it is retried. The time is an argument.
+//! Decides which slot (scheduled time) is due, when its run starts and when it is retried. The functions read no clock:
+//! they take the current time as an argument.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -8,26 +9,27 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::Schedule;
 
-/// The longest retry delay before the random part. With it, two tries are at most ten minutes apart.
+/// The longest delay before a retry, without its random part. The random part is at most as long again, so two tries
+/// are at most ten minutes apart.
 const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
-/// How far the clock may go back before the start of a slot while the slot still counts as current. A clock that is set
-/// back a little was corrected. A clock that is set back further shows a time in another slot.
+/// How far before the start of the current slot the clock may be set back without leaving the slot. A smaller step is
+/// taken for a correction of the clock. After a larger step, the clock shows a time in another slot.
 const CORRECTION: TimeDelta = TimeDelta::minutes(1);
 
-/// A slot: the time from one firing of the schedule to the next.
+/// A slot of the schedule: a scheduled time, and the time from then until the next scheduled time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DueSlot {
-    /// The firing at which the slot starts. It identifies the slot in the local database.
+    /// The scheduled time at which the slot starts. It identifies the slot in the local database.
     pub(super) starts: DateTime<Utc>,
-    /// The next firing, at which the slot ends; `None` if the schedule does not fire again.
+    /// The next scheduled time, at which the slot ends; `None` if there is none.
     ends: Option<DateTime<Utc>>,
 }
 
 /// Returns the slot that contains `now`; `None` if there is none, or if this process has already handled it. `handled`
-/// is the start of the slot that was handled last.
+/// is the start of the slot that this process handled last.
 ///
-/// Slots between `handled` and `now` are skipped. If the clock was set back, the result is an earlier slot; the claim
-/// then shows whether some process has served it.
+/// Slots between `handled` and `now` are skipped. If the clock was set back, the result is an earlier slot than
+/// `handled`; the attempt to claim it then shows whether some process has served it already.
 pub(super) fn due(
     schedule: &Schedule,
     handled: Option<DateTime<Utc>>,
@@ -40,8 +42,8 @@ pub(super) fn due(
     })
 }
 
-/// Returns the endless sequence of delays between tries in a slot. With `first` = 30 s, the delays are on average 45 s,
-/// 90 s, 3 min, 6 min, and then always 7.5 min.
+/// Returns the endless sequence of delays between the attempts to run a slot. Each has a random part. The average
+/// delays are 45 s, 90 s, 3 min, 6 min, and then always 7.5 min if `first` is 30 s.
 pub(super) fn retry_delays(first: Duration) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
         .with_min_delay(first)
@@ -53,8 +55,8 @@ pub(super) fn retry_delays(first: Duration) -> impl Iterator<Item = Duration> {
 }
 
 impl DueSlot {
-    /// Returns the start of the slot plus a random delay. The delay is at most `longest`, and at most half the slot so
-    /// that a retry still fits. For one slot and one seed it is always the same.
+    /// Returns the start of the slot plus a random delay: at most `longest`, and at most half the slot, so that a retry
+    /// still fits. The same slot and seed always give the same delay.
     pub(super) fn delayed_start(&self, longest: Duration, seed: &RandomState) -> DateTime<Utc> {
         let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         let half_ms = self.ends.map_or(u64::MAX, |ends| {
@@ -68,13 +70,13 @@ impl DueSlot {
             .unwrap_or(self.starts)
     }
 
-    /// Whether `now` is in the slot, or at most [`CORRECTION`] before its start.
+    /// Whether the slot is the current one at `now`: `now` is in the slot, or at most [`CORRECTION`] before its start.
     pub(super) fn holds(&self, now: DateTime<Utc>) -> bool {
         self.starts - CORRECTION <= now && self.ends.is_none_or(|ends| now < ends)
     }
 
-    /// Returns the time of the next try, `delay` after `now`. Returns `None` if that time is in the next slot, whose
-    /// own run then makes the try unnecessary.
+    /// Returns the time of the next attempt to run the slot, `delay` after `now`. Returns `None` if that time is in the
+    /// next slot, which has a run of its own.
     pub(super) fn next_try(&self, now: DateTime<Utc>, delay: Duration) -> Option<DateTime<Utc>> {
         let next = now.checked_add_signed(TimeDelta::from_std(delay).ok()?)?;
         self.ends.is_none_or(|ends| next < ends).then_some(next)

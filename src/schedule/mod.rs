@@ -1,14 +1,15 @@
-//! Requests a run, or with many mirrors a sweep, at each slot of the schedule.
+//! Starts a run at each slot of the schedule or, in a process that keeps many mirrors, a sweep (a check of all
+//! mirrors).
 //!
-//! A slot is the time from one firing of the schedule to the next. Each slot is run once, however many processes there
-//! are: a process claims the slot in the local database before it requests the run. Before the claim, the process waits
-//! for a random delay. So a process that dies during its delay has claimed nothing, and the process with the shortest
-//! delay claims the slot.
+//! A slot is a scheduled time, and the time from then until the next scheduled time. Each slot is run once, however
+//! many processes there are: a process claims the slot in the local database before it starts the run. Before the
+//! claim, it waits for a random delay. So a process that dies during its delay has claimed nothing, and the process
+//! with the shortest delay claims the slot.
 //!
-//! When a process starts, it runs the latest slot at once if no process has claimed it, and skips the earlier
-//! slots. After a suspend of the machine or a jump of the clock, it also skips to the latest slot. While a process runs
-//! a slot, the other processes check again and again whether that run has ended. If the process dies before that, one
-//! of the others takes the slot over.
+//! When a process starts, it runs the latest slot at once if no process has claimed it, and skips the earlier slots.
+//! After the machine was suspended or its clock has jumped, it also skips to the latest slot. While a process runs a
+//! slot, the other processes check again and again whether that run has ended. If the process dies before that, one of
+//! the others claims the slot instead.
 //!
 //! Within a slot, a claim that fails for any reason is retried. So if the local database comes back within the slot,
 //! the slot's run still happens. A run that fails for a transient reason is retried, too. After any other failure, the
@@ -20,7 +21,7 @@
 //! of this machine cannot claim another slot.
 //!
 //! The loop sleeps for at most half a minute before it reads the clock again, because timers stand still while a
-//! machine is suspended. The decisions are in `due_slot`, whose functions take the time as an argument.
+//! machine is suspended. The decisions are made in `due_slot`, whose functions take the time as an argument.
 
 use std::hash::RandomState;
 use std::time::Duration;
@@ -39,23 +40,24 @@ use slot_target::SlotTarget;
 mod due_slot;
 mod slot_target;
 
-/// The longest time between two readings of the clock. It is short enough to notice soon that the machine was resumed
-/// or the clock was corrected, and long enough to cost nothing.
+/// The longest sleep before the clock is read again. It is short enough to notice soon that the machine was suspended
+/// or its clock corrected, and long enough to cost nothing.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// How a slot's run is delayed and retried.
+/// How long a run waits after its slot (scheduled time), and how long before each retry.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotDelays {
-    /// The longest random delay before a run. The delay keeps many sites from reading the remote at the same time.
+    /// The longest random delay between a scheduled time and its run. The delays keep many installations from reading
+    /// the remote at the same time.
     pub jitter: Duration,
-    /// The base of the retry delays. The first delay is a random time between this and twice this; each further delay
-    /// doubles it, up to a limit.
+    /// The base of the delays before retries. The first delay is a random time between this value and twice this value.
+    /// Each further delay doubles, up to a limit.
     pub first_retry: Duration,
 }
 
 impl SlotDelays {
-    /// The delays of a server process. The first retry comes after half a minute or more, because a restart of a
-    /// database takes about that long.
+    /// Returns the delays that a server process uses. The first retry comes after half a minute or more, because a
+    /// restart of a database takes about that long.
     pub fn new(jitter: Duration) -> Self {
         Self {
             jitter,
@@ -64,11 +66,11 @@ impl SlotDelays {
     }
 }
 
-/// Requests a run, or with many mirrors a sweep, at each slot of the schedule until `shutdown`. Returns at once if this
-/// process is read-only or not configured.
+/// Starts a run or, with many mirrors, a sweep (a check of all mirrors) at each slot (scheduled time), until
+/// `shutdown`. Returns at once if this process is read-only or not configured.
 ///
-/// At shutdown, returns without waiting for a run in progress. That run is a task of its own, and the shutdown waits
-/// for it.
+/// At shutdown, returns without waiting for a run in progress. That run is a task of its own, for which the shutdown
+/// waits separately.
 pub async fn run(
     schedule: Schedule,
     slot_delays: SlotDelays,
@@ -91,7 +93,7 @@ pub async fn run(
     }
 }
 
-/// Handles one slot after the other, for ever.
+/// Waits for each slot (scheduled time) and runs it, one after the other, without end.
 async fn follow(schedule: &Schedule, slot_delays: SlotDelays, target: &mut SlotTarget) {
     let seed = RandomState::new();
     let mut trigger = Trigger::Startup;
@@ -115,8 +117,8 @@ async fn follow(schedule: &Schedule, slot_delays: SlotDelays, target: &mut SlotT
     }
 }
 
-/// Waits for `start`, claims the slot, and starts its run or sweep. Retries while the error is transient and time is
-/// left in the slot.
+/// Waits until `start`, claims the slot (scheduled time), and starts its run or sweep. If that fails with a transient
+/// error, tries again while time is left in the slot.
 async fn serve(
     slot: &DueSlot,
     start: DateTime<Utc>,
@@ -139,9 +141,9 @@ async fn serve(
     }
 }
 
-/// Claims the slot and returns whether this process must run it. Retries until the local database answers or the slot
-/// is over. If another process has the slot, waits until that process has run it, until this one can take it over, or
-/// until the slot is over. `is_first` says that this process has not claimed the slot before.
+/// Claims the slot (scheduled time), and returns whether this process must run it. Tries again until the local database
+/// answers or the slot is over. If another process holds the slot, waits until that process has run it, until it seems
+/// to have died, or until the slot is over. `is_first` says that this process has not claimed the slot before.
 async fn claim(
     slot: &DueSlot,
     mut is_first: bool,
@@ -172,7 +174,8 @@ async fn claim(
     }
 }
 
-/// Waits for the next try, and shows its time in the status. Returns false if the slot ends before the next try.
+/// Waits for the next attempt to claim or run the slot, and shows its time in the status. Returns `false` if the slot
+/// ends before that.
 async fn wait_for_retry(
     slot: &DueSlot,
     code: ErrorCode,
@@ -191,10 +194,11 @@ async fn wait_for_retry(
     in_time
 }
 
-/// Sleeps until the clock shows `until`. Returns false if the clock shows a time outside the slot instead.
+/// Sleeps until the local database's clock shows `until`. Returns `false` if the clock shows a time outside the slot
+/// instead.
 ///
-/// This machine's clock may be set during the sleep, so the local database's clock is read at the end. If the database
-/// does not answer, the sleep ends all the same: the claim that follows then fails, and is retried.
+/// The clock is estimated from this machine's clock, which may be set during the sleep, so the database is asked at the
+/// end. If it does not answer, the sleep ends all the same: the claim that follows then fails, and is retried.
 async fn sleep_within(slot: &DueSlot, until: DateTime<Utc>, target: &SlotTarget) -> bool {
     let goes_on = |now| slot.holds(now) && now < until;
     loop {
@@ -211,7 +215,8 @@ async fn sleep_within(slot: &DueSlot, until: DateTime<Utc>, target: &SlotTarget)
     }
 }
 
-/// How long to sleep before the clock is read again: until `until`, but at most [`LONGEST_SLEEP`].
+/// Returns how long to sleep before the clock is read again: the time left until `until` (`None`: unlimited), but at
+/// most [`LONGEST_SLEEP`].
 fn sleep_length(now: DateTime<Utc>, until: Option<DateTime<Utc>>) -> Duration {
     until
         .and_then(|until| (until - now).to_std().ok())

@@ -1,4 +1,4 @@
-//! What a due slot starts: a run of the only mirror, or a sweep of many mirrors.
+//! What the schedule starts at a slot (scheduled time): a run of the only mirror, or a sweep (a check) of many mirrors.
 
 use chrono::{DateTime, Utc};
 
@@ -6,11 +6,12 @@ use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Claim, Mirror, Mirrors, ProcessContext, Request, TenantMirror, error_of};
 use crate::model::Trigger;
 
-/// What a due slot starts.
+/// What the schedule starts at a slot (scheduled time).
 pub(super) enum SlotTarget {
-    /// A run of the only mirror.
+    /// A run of the mirror, in a process that keeps exactly one.
     Run(Mirror),
-    /// A sweep of all mirrors. After the sweep, the list holds the mirrors whose run is to be retried in this slot.
+    /// A sweep, which checks all mirrors and runs those that may differ. The list has the mirrors whose run failed in
+    /// the sweep and is to be retried in the same slot.
     Sweep(Mirrors, Vec<TenantMirror>),
 }
 
@@ -29,7 +30,7 @@ impl SlotTarget {
         }
     }
 
-    /// Publishes the time at which the schedule will retry the slot; `None` if the schedule does not wait for a retry.
+    /// Publishes in the status when the schedule will retry the slot (scheduled time); `None` if no retry is pending.
     pub(super) fn set_waiting(&self, until: Option<DateTime<Utc>>) {
         match self {
             Self::Run(mirror) => mirror.set_waiting(until),
@@ -37,8 +38,8 @@ impl SlotTarget {
         }
     }
 
-    /// Claims the slot. `is_again` says that this process may have claimed the slot before, and claims it again for a
-    /// retry.
+    /// Claims the slot (scheduled time) in the local database for this process. `is_again` says that this process may
+    /// have claimed it before, and claims it again for a retry.
     pub(super) async fn claim(
         &self,
         slot: DateTime<Utc>,
@@ -51,10 +52,12 @@ impl SlotTarget {
         }
     }
 
-    /// Carries out the run or the sweep. Returns the code of the error if the run, or the sweep as a whole, failed.
+    /// Carries out the run or the sweep. Returns the error code if the run, or the sweep as a whole, failed; `None` if
+    /// it succeeded or was cancelled.
     ///
-    /// If only runs of single mirrors failed in a sweep, returns the code of the first transient error, or `None` if no
-    /// error is transient. The next call in the slot then runs only the mirrors with transient errors.
+    /// If a sweep succeeded except for the runs of some mirrors, returns the code of the first transient error, or
+    /// `None` if no error is transient. The next call in the same slot then runs only the mirrors with transient
+    /// errors.
     pub(super) async fn attempt(
         &mut self,
         slot: DateTime<Utc>,
@@ -70,7 +73,7 @@ impl SlotTarget {
         }
     }
 
-    /// Clears the list of mirrors to retry, at the end of a slot.
+    /// Clears the list of mirrors to retry, because the slot has ended.
     pub(super) fn end_slot(&mut self) {
         match self {
             Self::Run(_) => {}

@@ -73,14 +73,14 @@ pub struct MeterChange {
     pub after: Fields,
 }
 
-/// Returns the select list for a change `c`, in the order in which [`change`] reads it. `text` turns a JSON expression
-/// into text.
+/// Returns the list of columns that a query selects for a change (the row `c`), in the order in which [`change`] reads
+/// them. `text` turns an SQL expression for a JSON value into one for its text.
 fn changed(text: fn(&str) -> String) -> String {
     let [key, before, after] = ["c.key", "c.before", "c.after"].map(text);
     format!("c.action, {key}, {before}, {after}")
 }
 
-/// Returns the first changes of a run, at most `limit`.
+/// Returns the first changes of a run in the order of their numbers, at most `limit`.
 pub async fn changes(tx: &Tx<'_, Local>, id: RunId, limit: u32) -> Result<Vec<Change>, DbError> {
     let limit = i64::from(limit);
     let params = [param::uuid(id.as_uuid()), param::bigint(limit)];
@@ -105,7 +105,7 @@ fn change(row: &Row) -> Change {
     }
 }
 
-/// Returns the changes of a run with numbers above `after`, each with its number.
+/// Returns the first changes of a run whose numbers are above `after`, at most `limit`, each with its number.
 pub async fn changes_after(
     tx: &Tx<'_, Local>,
     id: RunId,
@@ -128,15 +128,16 @@ select {}, c.n from meter_sync.meter_sync_change c where c.run_id = $1 and c.n >
     Ok(rows.iter().map(|row| (row.get(4), change(row))).collect())
 }
 
-/// The condition that selects the runs `g` that changed meters of the tenant `$2` in the table `$1` and ended at `$3`
-/// or later. No run takes longer than a day, so the condition on `started_at` drops none of them. The other conditions
-/// are those of a partial index.
+/// SQL condition that selects the runs `g` that changed meters of the tenant `$2` in the table `$1` and ended at `$3`
+/// or later. No run takes longer than a day, so the condition on `started_at` excludes none of these. The conditions on
+/// `dry_run`, `outcome` and the counts repeat those of a partial index, so that Postgres can use the index.
 const RUNS: &str = "g.local_table = $1 and g.tenant = $2 and not g.dry_run and g.outcome in ('succeeded', 'partial')
     and g.inserted + g.updated + g.deactivated + g.reactivated > 0
     and g.started_at >= $3::timestamptz - interval '1 day' and g.finished_at >= $3";
 
-/// Counts the changes that runs have made since a time, and lists one page of at most `limit` of them, starting after
-/// the cursor `before`. `log` must name a tenant.
+/// Counts the changes that runs have made since a time, and lists one page of them, those of newer runs first. The page
+/// has at most `limit` changes; `before` is the last change of the page before it, or `None` for the first page. `log`
+/// must name a tenant.
 pub async fn since(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -223,8 +224,8 @@ fn dated(row: &Row) -> DatedChange {
     }
 }
 
-/// Lists at most `limit` changes of one meter, newest first: those made since `since` that come after the cursor
-/// `before` in the listing. `key` is the meter's key as the log stores it.
+/// Lists at most `limit` changes of one meter, newest first. `key` is the meter's key as the log stores it. If `since`
+/// is set, lists no change made earlier. If `before` is set, lists only what follows this change in the listing.
 pub async fn of_meter(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -264,8 +265,9 @@ order by {order} desc, c.n limit $4"
     Ok(rows.iter().map(change).collect())
 }
 
-/// Returns the parameters of a cursor: a run, and the number of a change in that run. If the cursor has no number,
-/// returns the highest possible number, so that the listing continues after all changes of that run.
+/// Returns the SQL parameters of a cursor, which is the last change that was listed: its run, and its number in that
+/// run. If the cursor has no number, returns the highest possible number, so that the listing continues after all
+/// changes of that run. Without a cursor, the run is null.
 fn place(before: Option<ChangeCursor>) -> (Option<uuid::Uuid>, i64) {
     match before {
         Some(place) => (Some(place.run.as_uuid()), place.n.unwrap_or(i64::MAX)),
@@ -281,9 +283,10 @@ fn order(log: LogKey<'_>) -> &'static str {
     }
 }
 
-/// Builds the condition that a change `c` of a run `g` comes after the cursor in the listing, which shows newer runs
-/// first. `run` and `n` are the SQL parameters of the cursor. The condition holds for changes of earlier runs, and for
-/// changes of the cursor's run with numbers above `n`. If `run` is null, it holds for all changes.
+/// Returns the SQL condition that a change `c` of a run `g` is listed after the cursor (the last change that was
+/// listed). Newer runs are listed first, so the run is older than the cursor's run, or it is the same run and the
+/// change has a higher number. `run` and `n` are the SQL parameters of the cursor. If `run` is null, the condition is
+/// true for every change.
 fn is_before(log: LogKey<'_>, run: &str, n: &str) -> String {
     let order = order(log);
     let of_run = match log.has_run_numbers {

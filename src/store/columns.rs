@@ -1,4 +1,4 @@
-//! The table `meter_sync_column`: the columns that runs have synced, and how the remote has changed them since
+//! The table `meter_sync_column`: the columns that runs have synced, and what the remote has changed about them since
 //! (drift).
 
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
 
-/// A column that is or was synced, as the last runs recorded it.
+/// A column that is or was synced, as earlier runs recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownColumn {
     /// The name of the local column.
@@ -22,18 +22,19 @@ pub struct KnownColumn {
     pub remote_relation: u32,
     /// The column's number in the remote table or view; 0 for a query.
     pub remote_number: i16,
-    /// The type of the remote column. While the column counts as retyped, this is the type before the change.
+    /// The type of the remote column. If `drift` is [`Drift::Retyped`], this is the type before the change.
     pub remote_type: String,
     /// The type of the local column.
     pub local_type: String,
-    /// The drift that nobody has settled yet; `None` if there is none.
+    /// What the remote has changed about the column, until the local table or the settings are adapted to it, or the
+    /// remote undoes it. `None` if there is no such change.
     pub drift: Option<Drift>,
 }
 
 /// What the remote changed about a synced column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Drift {
-    /// The column is missing: it was dropped, or renamed in a way that the catalog does not show.
+    /// The remote no longer has the column: it was dropped, or renamed in a way that cannot be recognized.
     Missing,
     /// The remote column now has this name.
     Renamed(String),
@@ -43,7 +44,7 @@ pub enum Drift {
     Replaced(String),
 }
 
-/// The columns of a mirror as earlier runs recorded them.
+/// The columns of a mirror (one tenant's meters in one local table) as earlier runs recorded them.
 #[derive(Clone, Debug, Default)]
 pub struct KnownColumns {
     /// The recorded columns; empty before the first run.
@@ -74,7 +75,8 @@ pub async fn known(
     })
 }
 
-/// Reads the recorded columns of a mirror that have an unsettled drift.
+/// Reads the recorded columns of a mirror whose `drift` is set: the remote has changed them, and this is not settled
+/// yet.
 pub async fn drifted(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -91,7 +93,8 @@ from unnest($1, $2) u (tenant, local_table)
 join meter_sync.meter_sync_column c on c.tenant = u.tenant and c.local_table = u.local_table
 where c.drift is not null";
 
-/// Counts the recorded columns of these mirrors that have an unsettled drift.
+/// Counts the recorded columns of these mirrors whose `drift` is set: the remote has changed them, and this is not
+/// settled yet.
 pub async fn count_drifted(tx: &Tx<'_, Local>, mirrors: &[MirrorKey]) -> Result<i64, DbError> {
     let keys = MirrorKeys::of(mirrors);
     let params = [
@@ -145,17 +148,17 @@ from (
 ) d
 group by d.digest";
 
-/// Mirrors that have equal recorded columns.
+/// Mirrors for which the same columns are recorded.
 #[derive(Clone, Debug)]
 pub struct MirrorGroup {
-    /// The places of the mirrors among those that were asked for, from 0.
+    /// The indexes of these mirrors, from 0, in the argument of [`groups`].
     pub places: Vec<usize>,
     /// The recorded columns, which are equal for all these mirrors.
     pub known: KnownColumns,
 }
 
-/// Groups mirrors by their recorded columns. Most mirrors have equal columns, so there are few groups. A mirror without
-/// recorded columns is in no group.
+/// Groups mirrors for which equal columns are recorded. Most mirrors have equal columns, so there are few groups. A
+/// mirror without recorded columns is in no group.
 pub async fn groups(
     tx: &Tx<'_, Local>,
     mirrors: &[&MirrorKey],
@@ -195,7 +198,7 @@ select $1, $2, c.column_name, c.source, c.remote_relation, c.remote_number, c.re
 from pg_catalog.jsonb_to_recordset($3) as c (column_name text, source text, remote_relation bigint, remote_number smallint,
     remote_type text, local_type text, drift text, drifted_to text)";
 
-/// Replaces the recorded columns of a mirror.
+/// Replaces the recorded columns of a mirror by `columns`.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,

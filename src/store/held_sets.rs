@@ -1,20 +1,22 @@
-//! The table `meter_sync_held`: the sets of meters that the brake held back. The keys of the meters are stored, so
-//! that a person can approve exactly these meters.
+//! The table `meter_sync_held`: the sets of meters that the brake held back. The brake refuses a plan that would
+//! deactivate too many meters. The keys of these meters are stored, so that a person can approve exactly these
+//! deactivations.
 //!
-//! A set belongs to the run that held it back. As soon as a sync of the same tenant and table succeeds, the set is
-//! deleted, so no stored set is older than the last successful sync. An approval is checked key by key.
+//! A set belongs to the run whose plan was refused. When a sync of the same tenant and table succeeds, the set is
+//! deleted, so no stored set is older than the last successful sync. When a later run uses an approval, each key of its
+//! own plan is looked up in the approved set.
 //!
 //! The brake may refuse the runs of a site every hour for days, so few sets are kept:
 //!
 //! - If several runs held back the same set, only the last of them keeps it. Sets count as the same if their digests
 //!   are equal. A digest is the number of keys and two sums of key hashes.
-//! - Of different sets, the latest `SETS` are kept, and all sets of the last hour. A person may need a while to
-//!   decide, and the schedule may start a run every minute.
+//! - Of different sets, the latest `SETS` are kept, and all sets of the last hour. A person may need a while to decide,
+//!   and the schedule may start a run every minute.
 
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::RunId;
 
-/// How many keys one row of the table stores at most, as one JSON array that Postgres compresses.
+/// The maximum number of keys in one row of the table, which stores them as one JSON array that Postgres compresses.
 const KEYS_A_ROW: i64 = 1000;
 
 /// How many of the latest sets of a tenant and table are kept, even if they are older than an hour.
@@ -34,8 +36,8 @@ where g.id = $1 and h.tenant = g.tenant and h.local_table = g.local_table and h.
             and l.id <> g.id and l.held_back operator(pg_catalog.->>) 'digest' is distinct from $2) latest
       where latest.place <= $3 or latest.started_at > now() - interval '1 hour')";
 
-/// Deletes sets of earlier runs: those with the same digest as the set of this run, and those that are neither from
-/// the last hour nor among the latest.
+/// Deletes the sets that earlier runs of the same tenant and table held back, except the latest ones and those of the
+/// last hour. Also deletes those with the given digest, because `run` has stored the same set again.
 async fn drop_earlier(local: &Tx<'_, Local>, run: RunId, digest: &str) -> Result<(), DbError> {
     let params = [
         param::uuid(run.as_uuid()),
@@ -45,9 +47,10 @@ async fn drop_earlier(local: &Tx<'_, Local>, run: RunId, digest: &str) -> Result
     local.execute(DROP_EARLIER, &params).await.map(drop)
 }
 
-/// Stores a set of meters under a run, and deletes sets of earlier runs that are no longer needed. `keys` is SQL that
-/// selects the meters' keys as `key`, each with its number as `n`. `whose` is a text that goes into each hash, so that
-/// sets of different tenants and tables have different digests. Returns the digest of the set.
+/// Stores the set of meters that a run held back, and deletes sets of earlier runs that are no longer needed. Returns
+/// the digest of the set. `keys` is SQL that selects the key of each meter as `key` and its number in the set as `n`.
+/// `whose` names the tenant and table; it is part of each hash, so that sets of different tenants and tables have
+/// different digests.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     run: RunId,
@@ -75,8 +78,8 @@ from held h"
     Ok(digest)
 }
 
-/// A `from` clause that joins the run `g` to the rows `h` of its stored set. The set is stored under the run itself,
-/// or under a later run that held back the same set while no sync succeeded in between.
+/// SQL `from` clause that joins a run `g` to the rows `h` of the set of meters that it held back. The set is stored
+/// under the run itself, or under a later run that held back the same set while no sync succeeded in between.
 const SET_OF_RUN: &str = "\
 meter_sync.meter_sync_log g
     join meter_sync.meter_sync_held h on h.tenant = g.tenant and h.local_table = g.local_table
@@ -94,13 +97,13 @@ pub enum ApprovalCover {
     All,
     /// This many of them are not in the approved set.
     AllBut(i64),
-    /// The set of the approved run cannot be used: that run held back no meters, it was for another tenant or table, a
-    /// sync has succeeded since, or its set is no longer stored.
+    /// There is no set to compare with: the run that the person approved held back no meters, was for another tenant or
+    /// table, or was followed by a successful sync, or its set is no longer stored.
     Nothing,
 }
 
-/// Compares the meters that the run `run` is to deactivate with those that the run `shown` held back. `keys` is SQL
-/// that selects the keys of the former, as for [`keep`].
+/// Compares the meters that the run `run` wants to deactivate with those that the earlier run `shown` held back and
+/// that a person has approved. `keys` is SQL that selects the keys of the meters of `run`, as for [`keep`].
 pub async fn cover(
     tx: &Tx<'_, Local>,
     run: RunId,

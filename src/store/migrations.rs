@@ -6,7 +6,7 @@
 use crate::db::{Connection, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
-/// The steps, oldest first.
+/// The SQL of each step, oldest first.
 const STEPS: &[&str] = &[
     include_str!("migrations/0001_sync_tables.sql"),
     include_str!("migrations/0002_tombstones_and_watermarks.sql"),
@@ -33,12 +33,12 @@ pub enum Migrated {
     Applied(usize),
 }
 
-/// How the version of the sync tables in the database compares with this program.
+/// How the version of the tables in schema `meter_sync` compares with the version that this program needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SchemaStanding {
-    /// There are no sync tables yet.
+    /// There are no tables yet.
     Absent,
-    /// The tables lack this many steps.
+    /// The tables exist, but this many migration steps are missing.
     Behind(usize),
     /// The tables are up to date.
     Current,
@@ -46,10 +46,10 @@ pub enum SchemaStanding {
     Newer,
 }
 
-/// Which of the sync tables exist, whatever their version.
+/// Which of the tables in schema `meter_sync` exist, whatever their version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExistingTables {
-    /// Whether the table of migrations exists, which is created first.
+    /// Whether any of the tables exist. This is decided by the table of migrations, which is created first.
     pub any: bool,
     /// Whether the table `meter_sync_column` exists.
     pub columns: bool,
@@ -84,7 +84,8 @@ const RECORD: &str = "\
 -- record a migration
 insert into meter_sync.meter_sync_migration (version) values ($1)";
 
-/// Looks up which of the sync tables exist. Some may be missing until this version has run its migrations.
+/// Looks up which of the tables in schema `meter_sync` exist. Some may be missing until this version has run its
+/// migrations.
 pub async fn tables(tx: &Tx<'_, Local>) -> Result<ExistingTables, DbError> {
     let row = tx.query_one(EXISTS, &[]).await?;
     Ok(ExistingTables {
@@ -94,7 +95,7 @@ pub async fn tables(tx: &Tx<'_, Local>) -> Result<ExistingTables, DbError> {
     })
 }
 
-/// Whether the sync tables exist, in any version.
+/// Whether the tables in schema `meter_sync` exist, in any version.
 pub async fn exist(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
     Ok(tables(tx).await?.any)
 }
@@ -107,7 +108,7 @@ async fn version(tx: &Tx<'_, Local>) -> Result<usize, DbError> {
     Ok(usize::try_from(version).unwrap_or_default())
 }
 
-/// Compares the version of the sync tables with this program, without changing them.
+/// Compares the version of the tables with the version that this program needs. Changes nothing.
 pub async fn standing(tx: &Tx<'_, Local>) -> Result<SchemaStanding, DbError> {
     Ok(match version(tx).await? {
         0 => SchemaStanding::Absent,
@@ -117,13 +118,14 @@ pub async fn standing(tx: &Tx<'_, Local>) -> Result<SchemaStanding, DbError> {
     })
 }
 
-/// The failure for a database that a newer version has migrated.
+/// Returns the failure for a database whose tables a newer version of this program has migrated.
 pub fn too_new() -> Failure {
     let message = "The sync tables in the local database were made by a newer meter-sync.";
     Failure::new(ErrorCode::LocalSchema, message).with_remedy("Update meter-sync on this machine.")
 }
 
-/// Brings the sync tables to this version. Fails if a newer version has migrated the database.
+/// Creates the tables, or updates them to the version that this program needs. Fails if a newer version of the program
+/// has migrated the database.
 pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure> {
     let tx = connection.begin("migrate").await?;
     let found = version(&tx).await?;

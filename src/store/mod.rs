@@ -1,17 +1,18 @@
-//! Our tables in schema `meter_sync`: their migrations, the SQL on them, and the types that their rows are read into.
+//! The program's own tables, in schema `meter_sync` of the local database: their migrations, the SQL on them, and the
+//! types that their rows are read into. A *mirror* is one tenant's meters in one local table; a *run* syncs one mirror.
 //!
 //! - `log` has one row for each run. `changes` and `rejected` have what each run changed and rejected. `retention`
 //!   deletes old runs.
-//! - `held_sets` has the sets of meters that wait for a person's approval.
+//! - `held_sets` has the sets of meters that a run may deactivate only after a person's approval.
 //! - `columns`, `watermarks` and `tombstones` have what a run stores for the next run.
-//! - `slots` has which process claimed which slot of the schedule.
-//! - `sweeps` has one row for each sweep. `unchanged_mirrors` has the time at which a sweep last found each mirror
-//!   unchanged.
+//! - `slots` has the times of the schedule, and the process that claimed each of them.
+//! - `sweeps` has one row for each sweep (a check of all mirrors). `unchanged_mirrors` has the time at which a sweep
+//!   last found each mirror unchanged.
 //! - `read_mirror_states` reads the states of many mirrors in one statement.
 //!
 //! This module reads and writes rows; the modules that use it decide what the rows mean. Statements that join one of
-//! our tables with the users' tables, or with temporary ones, are built at run time from the users' columns. They are
-//! in `engine` (`record_changes`, `apply`, `sweep`).
+//! these tables with the users' tables, or with temporary ones, are not here: module `engine` builds them at run time
+//! from the columns of the users' tables (`record_changes`, `apply`, `sweep`).
 
 use crate::db::param::{self, Param};
 
@@ -34,8 +35,8 @@ fn mirror_params<'a>(tenant: &'a str, local_table: &'a str) -> [Param<'a>; 2] {
     [param::text(tenant), param::text(local_table)]
 }
 
-/// Builds the SQL expression for the advisory lock key of the run lock. `$mirror` is an SQL expression for the name of
-/// a mirror: the local table, a space and the tenant's id.
+/// Builds the SQL expression for the key of the run lock, the advisory lock that allows one run of a mirror at a time.
+/// `$mirror` is an SQL expression for the name of the mirror: the local table, a space and the tenant's ID.
 macro_rules! run_lock_key {
     ($mirror:literal) => {
         concat!("hashtextextended('meter_sync run ' || ", $mirror, ", 0)")

@@ -1,5 +1,5 @@
-//! Reads the states of many mirrors at once, from the run log and from the table of mirrors that sweeps found
-//! unchanged.
+//! Reads the states of many mirrors (each is one tenant's meters in one local table) at once: from the log of runs, and
+//! from the table of mirrors that sweeps found unchanged.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -13,18 +13,18 @@ use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
 use crate::model::{Outcome, RunId};
 
-/// What the database holds about one mirror.
+/// What the local database tells about one mirror.
 #[derive(Clone, Debug, Default)]
 pub struct MirrorState {
-    /// The last run that has ended. Dry runs do not count.
+    /// The last run that has ended, other than dry runs; `None` before the first.
     pub last_run: Option<LastRunSummary>,
-    /// When the last successful run ended.
+    /// When the last successful run ended; `None` before the first.
     pub last_success_at: Option<DateTime<Utc>>,
-    /// When a sweep last found the mirror unchanged.
+    /// When a sweep (a check of all mirrors) last found the mirror unchanged; `None` before the first.
     pub checked_at: Option<DateTime<Utc>>,
     /// The newest run without an end in the log; `None` if all have ended.
     pub open_run: Option<OpenRun>,
-    /// The `seq` of the newest run; 0 before the first.
+    /// The number (`seq` in the log) of the newest run; 0 before the first.
     pub newest: i64,
 }
 
@@ -55,7 +55,7 @@ pub struct LastRunSummary {
 /// A run that has no end in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenRun {
-    /// Whether the run lock is held. If it is not, the process of the run has died.
+    /// Whether the run is still in progress: a session holds the run lock. Otherwise, the process of the run has died.
     pub is_in_progress: bool,
     /// Whether it is a dry run, which plans and changes nothing.
     pub is_dry_run: bool,
@@ -63,7 +63,7 @@ pub struct OpenRun {
 
 impl MirrorState {
     /// When both sides were last known to be equal: after the last successful run, or when a sweep found the mirror
-    /// unchanged.
+    /// unchanged. `None` if neither has happened yet.
     pub fn equal_at(&self) -> Option<DateTime<Utc>> {
         latest(self.last_success_at, self.checked_at)
     }
@@ -73,17 +73,17 @@ impl MirrorState {
         self.open_run.is_some_and(|run| run.is_in_progress)
     }
 
-    /// Whether both sides were equal after the last run, according to the log. `false` while the log has a run without
-    /// an end.
+    /// Whether the last run left both sides equal, according to its outcome in the log. `false` while the log has a run
+    /// without an end.
     pub fn was_equal(&self) -> bool {
         let last = self.last_run.as_ref().and_then(|run| run.outcome);
         self.open_run.is_none() && last.is_some_and(Outcome::is_success)
     }
 }
 
-/// How far back [`changed_since`] looks for runs that were committed late. A run gets its number before its row is
-/// committed, so a row with a lower number can appear after one with a higher number. Such numbers are never farther
-/// apart than this, unless that many runs begin at the same time.
+/// How far below the given number [`changed_since`] looks for runs that were committed late. A run gets its number
+/// before its row is committed, so a row with a lower number can appear after one with a higher number. The two numbers
+/// differ by more than this only if that many runs begin at the same time.
 const NUMBERS_APART: i64 = 1000;
 
 const CHANGED: &str = "\
@@ -93,8 +93,9 @@ from meter_sync.meter_sync_log l
 where l.local_table = any ($1) and l.seq > $2 and l.tenant is not null
 group by l.tenant, l.local_table";
 
-/// Returns the mirrors of these tables that have runs with numbers above `seq`, each with its highest number, and the
-/// highest number of all. Includes runs with slightly lower numbers, because these may have been committed late.
+/// Finds the mirrors in these local tables that have runs with numbers above `seq`. Returns each mirror with the number
+/// of its newest run, and the highest number of all (`seq` if there is no higher one). Also returns mirrors whose
+/// newest run has a slightly lower number, because that run may have been committed late.
 pub async fn changed_since(
     tx: &Tx<'_, Local>,
     tables: &[String],
@@ -191,8 +192,9 @@ fn state(row: &Row) -> MirrorState {
     }
 }
 
-/// Returns the later of two times: the end of the last successful run, and when a sweep last found the mirror
-/// unchanged. Ignores the latter while it lies more than an hour in the future, because a wrong clock dated it.
+/// Returns the later of two times: `success`, the end of the last successful run, and `checked`, when a sweep last
+/// found the mirror unchanged. Ignores `checked` while it lies more than an hour in the future, because a wrong clock
+/// dated it.
 pub fn latest(
     success: Option<DateTime<Utc>>,
     checked: Option<DateTime<Utc>>,

@@ -1,4 +1,4 @@
-//! The table `meter_sync_rejected`: the rows that runs rejected, and why.
+//! The table `meter_sync_rejected`: the remote rows that runs rejected because they cannot be stored, and why.
 
 use serde_json::json;
 

@@ -2,13 +2,13 @@
 //!
 //! This happens after a run, in small steps, each in a transaction of its own. Some runs are kept longer:
 //!
-//! - runs that did not succeed completely, `PROBLEMS` times as long;
-//! - runs with the last change of a meter, of which only these changes are kept, so that the log can always tell why a
-//!   meter is as it is;
-//! - the last run that succeeded, and the last run that compared the contents of all rows.
+//! - runs that did not succeed completely are kept `PROBLEMS` times as long;
+//! - runs that made the last change of a meter are kept with only these last changes, so that the log can always tell
+//!   why a meter is as it is;
+//! - the last run that succeeded, and the last run that compared the contents of all rows, are kept.
 //!
-//! The age of a run is measured by the database's clock. Several processes may delete at once: each skips the runs
-//! that another one has locked. A failure is logged, and the next run tries again.
+//! The age of a run is measured by the database's clock. Several processes may delete at once: each skips the runs that
+//! another one has locked. If deleting fails, the error is logged, and the next run tries again.
 
 use std::time::{Duration, Instant};
 
@@ -20,14 +20,14 @@ use crate::model::saturating_i64;
 const PROBLEMS: i64 = 4;
 /// The maximum number of runs that one step handles.
 const STEP: i64 = 50;
-/// The maximum number of changes and rejected rows that the runs of one step have together. A step handles at least
-/// one run, however many entries that run has.
+/// The maximum number of entries (changes and rejected rows) that the runs of one step have together. A step handles at
+/// least one run, however many entries that run has.
 const STEP_ENTRIES: i64 = 5000;
-/// How long after the start of the first step another step may begin. The next call deletes what remains.
+/// The time after which a call begins no further step. The next call deletes what remains.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Deletes runs that are older than `keep`, as far as time allows: runs of the tenant in the table, and runs that
-/// failed because no tenant was known.
+/// Deletes runs that are older than `keep`: the runs of the tenant in the table, and runs that failed because no tenant
+/// was known. Stops after about `LONGEST`. An error is logged and ends the call, too.
 pub async fn prune(local: &Database<Local>, log: LogKey<'_>, keep: Duration) {
     let begun = Instant::now();
     let mut runs = 0;
@@ -46,7 +46,7 @@ pub async fn prune(local: &Database<Local>, log: LogKey<'_>, keep: Duration) {
     }
 }
 
-/// Carries out one step. Returns how many old runs it handled; 0 if none is left.
+/// Deletes some of the oldest runs in one transaction. Returns how many old runs it handled; 0 if none is left.
 async fn step(local: &Database<Local>, log: LogKey<'_>, keep: Duration) -> Result<usize, DbError> {
     let prune = async |tx: &Tx<'_, Local>| {
         let old = old_runs(tx, log, keep).await?;
@@ -104,8 +104,8 @@ from (select id, row_number() over oldest as n, sum(entries) over oldest as entr
 where o.n = 1 or o.entries <= $6
 order by o.n";
 
-/// Deletes changes of runs pruned earlier that were kept as the last change of their meter, if one of the old runs
-/// changed that meter later.
+/// SQL that deletes changes of runs that an earlier step pruned. These changes were kept as the last change of their
+/// meter, but one of the old runs of this step has changed the meter later.
 const SUPERSEDED: &str = "\
 -- prune changes that others followed
 with gone as (
@@ -119,8 +119,8 @@ with gone as (
 update meter_sync.meter_sync_log l set changes_truncated = true
 where not l.changes_truncated and l.id in (select g.run_id from gone g)";
 
-/// Deletes the changes of the old runs, except the last change of each meter. A change that was only planned, or that
-/// did not take effect, never counts as the last.
+/// SQL that deletes the changes of the old runs, except the last change of each meter. A change of a dry run or of a
+/// failed run did not take effect, so it never counts as the last.
 const CHANGES: &str = "\
 -- prune changes
 with gone as (
@@ -145,7 +145,8 @@ const KEPT: &str = "\
 -- mark pruned runs
 update meter_sync.meter_sync_log l set is_pruned = true where l.id = any ($1)";
 
-/// Deletes pruned runs of which no change is kept: the old runs of this step, and runs pruned earlier.
+/// SQL that deletes runs none of whose changes are kept: the old runs of this step, and runs that an earlier step
+/// pruned.
 const RUNS: &str = "\
 -- prune runs
 delete from meter_sync.meter_sync_log l

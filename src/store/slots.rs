@@ -1,5 +1,5 @@
 //! The table `meter_sync_slot`: which process has claimed which slot of the schedule. A slot is one time at which the
-//! schedule fires.
+//! schedule starts a run or a sweep.
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
@@ -10,7 +10,7 @@ use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
 
-/// A slot of the schedule, for runs or for sweeps.
+/// A time at which the schedule starts a run of one mirror, or a sweep (a check of all mirrors).
 #[derive(Clone, Debug)]
 pub struct Slot {
     tenant: String,
@@ -19,13 +19,13 @@ pub struct Slot {
     standing: &'static str,
 }
 
-/// The prefix that marks the slots of sweeps: it precedes the digest of the tenants in the column `tenant`. No
-/// tenant's id begins like this by chance.
+/// The prefix that marks the slots of sweeps in the column `tenant`, where a digest of the tenants follows it. It keeps
+/// them apart from the slots of runs, which have the tenant's ID there.
 const SWEEP: &str = "* ";
 
 impl Slot {
-    /// A slot for a run of the tenant in the table. `tenant` is `None` if the tenant is not known; no run can begin
-    /// then.
+    /// Returns a slot for a run of the tenant in the table. If the tenant is not known, `tenant` is `None`; a run for
+    /// such a slot fails at once.
     pub fn of_run(tenant: Option<&TenantId>, local_table: &str, at: DateTime<Utc>) -> Self {
         Self {
             tenant: tenant.map_or("", TenantId::as_str).to_owned(),
@@ -35,7 +35,7 @@ impl Slot {
         }
     }
 
-    /// A slot for a sweep of this set of mirrors.
+    /// Returns a slot for a sweep of this set of mirrors.
     pub fn of_sweep(set: SweptSet, at: DateTime<Utc>) -> Self {
         Self {
             tenant: format!("{SWEEP}{}", set.tenants),
@@ -58,23 +58,24 @@ impl Slot {
     }
 }
 
-/// The state of a slot that a process has claimed.
+/// The state of a slot that a process has claimed: who holds it, and whether its work is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The process that holds the slot.
+    /// The name of the process that holds the slot.
     pub holder: String,
-    /// Whether any process has served the slot. A run serves it if the run started since the slot began, has ended, and
-    /// was neither a dry run nor interrupted. A sweep serves it if the sweep started since the slot began and has ended
-    /// without an error.
+    /// Whether any process has served the slot. A run serves it if the run started at the slot's time or later, has
+    /// ended, and was neither a dry run nor interrupted. A sweep serves it if the sweep started at the slot's time or
+    /// later and has ended without an error.
     pub is_served: bool,
-    /// Whether the log has a run that started since the slot began and has not ended. Always `false` for a sweep.
+    /// Whether the log has a run that started at the slot's time or later and has not ended. Always `false` for a
+    /// sweep.
     has_begun: bool,
 }
 
-/// The slots that processes have claimed.
+/// Claimed slots, as [`claimed_since`] returns them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimedSlotList {
-    /// The host and process that claimed the last of the slots; `None` if `slots` is empty.
+    /// The host and process that claimed the newest of the slots; `None` if `slots` is empty.
     pub holder: Option<String>,
     /// The claimed slots, oldest first.
     pub slots: Vec<ClaimedSlot>,
@@ -83,16 +84,16 @@ pub struct ClaimedSlotList {
 /// A slot that a process has claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedSlot {
-    /// When the slot began.
+    /// The time of the slot.
     pub at: DateTime<Utc>,
-    /// The schedule of the process that claimed the slot, in its `Display` form; `None` if that process had none, or
-    /// if an earlier version claimed the slot.
+    /// The schedule of the process that claimed the slot, as text; `None` if that process had none, or if an earlier
+    /// version of the program claimed the slot.
     pub schedule: Option<String>,
 }
 
-/// Deletes claims on slots that are more than an hour ahead of both the slot being claimed and the database's clock. A
-/// wrong clock made them, and they would block these slots when their time comes. Claims less far ahead are kept,
-/// because the clock may have been set back since.
+/// SQL that deletes claims on slots more than an hour later than both the slot being claimed and the database's clock.
+/// Such claims were made under a wrong clock and would block these slots when their time comes. Claims less far ahead
+/// are kept, because they may be right and the clock may have been set back since.
 const LET_GO: &str = concat!(
     "\
 -- let go of slots that are far ahead
@@ -106,14 +107,15 @@ const CLAIM: &str = "\
 insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by, schedule) values ($1, $2, $3, $4, $5)
 on conflict do nothing";
 
-/// Deletes claims that are more than 30 days older than the slot being claimed. Only the newest claim is needed; older
-/// ones are kept for display.
+/// SQL that deletes claims on slots more than 30 days older than the slot being claimed. Only the newest claim is
+/// needed; older ones are kept to be shown to people.
 const PRUNE: &str = "\
 -- prune old slots
 delete from meter_sync.meter_sync_slot
 where tenant = $1 and local_table = $2 and slot < $3 - interval '30 days'";
 
-/// Claims a slot unless it is claimed already. Returns whether this call claimed it.
+/// Claims a slot for the process `claimant`, unless a process has claimed it already. Returns whether this call claimed
+/// it. `schedule` is stored with the claim.
 pub async fn claim(
     tx: &Tx<'_, Local>,
     slot: &Slot,
@@ -168,8 +170,8 @@ from meter_sync.meter_sync_slot s
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3"
 );
 
-/// Reads the state of a slot that is claimed already. This must be a separate statement: [`claim`] may have
-/// waited until the other claim was committed, and only a later statement sees that claim.
+/// Reads the state of a claimed slot. [`claim`] does not read it in its own statement: that may have waited until
+/// another claim was committed, and only a later statement sees that claim.
 pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbError> {
     let row = tx.query_one(slot.standing, &slot.key()).await?;
     Ok(Standing {
@@ -179,7 +181,7 @@ pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbErr
     })
 }
 
-/// Replaces the holder of a claim in two cases:
+/// SQL that gives a claim to another process in two cases:
 ///
 /// - The holder's run has begun (`$6`). The caller has made sure that no run is in progress, so the holder has died.
 /// - The claim is older than 30 seconds. A run normally starts some milliseconds after its slot is claimed. A process
@@ -191,8 +193,8 @@ set claimed_by = $4, claimed_at = now()
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3 and s.claimed_by = $5
   and ($6 or s.claimed_at < now() - interval '30 seconds')";
 
-/// Takes a slot over from its holder if the holder appears to have died. Returns whether this call took it over. The
-/// caller must be sure that no run of the holder is in progress.
+/// Takes a slot over for the process `claimant` if its holder appears to have died. Returns whether this call took it
+/// over. The caller must be sure that no run of the holder is in progress.
 pub async fn take_over(
     tx: &Tx<'_, Local>,
     slot: &Slot,
@@ -212,8 +214,8 @@ const RENEW: &str = "\
 update meter_sync.meter_sync_slot set claimed_at = now()
 where tenant = $1 and local_table = $2 and slot = $3 and claimed_by = $4";
 
-/// Renews a process's claim on a slot, so that no other process takes the slot over. Does nothing if another process
-/// has already taken it over.
+/// Renews the claim of the process `claimant` on a slot, so that no other process takes it over. Does nothing if
+/// another process already has.
 pub async fn renew(tx: &Tx<'_, Local>, slot: &Slot, claimant: &str) -> Result<(), DbError> {
     let params = slot.key_and([param::text(claimant)]);
     tx.execute(RENEW, &params).await.map(drop)
@@ -232,8 +234,8 @@ where s.tenant = $1 and s.local_table = $2 and s.slot >= coalesce((
     select max(b.slot) from meter_sync.meter_sync_slot b where b.tenant = $1 and b.local_table = $2 and b.slot <= $3), $3)
 order by s.slot desc limit $4";
 
-/// Returns the claimed slots after the given one, and the last claimed slot at or before it. If these are more than
-/// `MOST`, returns only the newest.
+/// Returns the claimed slots after the given one, and the last claimed slot at or before it. Returns at most `MOST`
+/// slots, the newest ones.
 pub async fn claimed_since(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlotList, DbError> {
     let params = slot.key_and([param::bigint(MOST)]);
     let rows = tx.query(CLAIMED, &params).await?;

@@ -1,4 +1,4 @@
-//! The table `meter_sync_sweep`: one row for each sweep.
+//! The table `meter_sync_sweep`: one row for each sweep (one check of all mirrors of a process).
 
 use std::time::Duration;
 
@@ -48,18 +48,19 @@ pub struct SweepCounts {
     pub remote_bytes: i64,
 }
 
-/// The set of mirrors that a sweep looks at. Processes with the same settings have the same set, and so share their
-/// slots and sweeps.
+/// Identifies the set of mirrors that a sweep checks. Processes with the same settings have the same set, so they share
+/// the slots and the rows of its sweeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SweptSet {
-    /// The name of the local table. If each tenant has its own table, the name pattern of the setting.
+    /// The name of the local table. If each tenant has a table of its own, the setting from which the tables' names are
+    /// made.
     pub local_table: String,
-    /// A digest of the setting that names the tenants, which does not depend on the order of a list.
+    /// A digest of the setting that names the tenants. It does not depend on the order in which the setting lists them.
     pub tenants: String,
 }
 
 impl SweptSet {
-    /// Returns the parameters that select a set in a statement, `$1` and `$2`.
+    /// Returns the parameters `$1` and `$2` of a statement that selects the rows of this set.
     pub fn key(&self) -> [Param<'_>; 2] {
         [
             param::text(self.local_table.as_str()),
@@ -74,7 +75,7 @@ insert into meter_sync.meter_sync_sweep (id, local_table, tenants, trigger, acto
 values ($1, $2, $3, $4, $5, $6, clock_timestamp())
 returning started_at";
 
-/// Writes the row of a sweep that starts, and returns when it started.
+/// Writes the row of a sweep that starts. Returns the start time by the database's clock.
 pub async fn start(
     tx: &Tx<'_, Local>,
     id: RunId,
@@ -103,7 +104,8 @@ set finished_at = greatest(clock_timestamp(), started_at), mirrors = $2, unchang
 where id = $1
 returning finished_at";
 
-/// Writes how a sweep ended. Returns the time of its end by the database's clock; `None` if the sweep has no row.
+/// Writes the end of a sweep to its row: what it counted, or the error that ended it. Returns the end time by the
+/// database's clock; `None` if the sweep has no row.
 pub async fn finish(
     tx: &Tx<'_, Local>,
     id: RunId,
@@ -136,7 +138,7 @@ select id, trigger, started_at, finished_at, mirrors, unchanged, succeeded, fail
 from meter_sync.meter_sync_sweep where local_table = $1 and tenants = $2 and finished_at is not null
 order by seq desc limit 1";
 
-/// Reads the last sweep of the set that has ended; `None` before the first.
+/// Reads the last sweep of this set of mirrors that has ended; `None` before the first.
 pub async fn last(tx: &Tx<'_, Local>, set: &SweptSet) -> Result<Option<SweepRecord>, DbError> {
     let row = tx.query_opt(LAST, &set.key()).await?;
     Ok(row.as_ref().map(record))
@@ -170,7 +172,7 @@ delete from meter_sync.meter_sync_sweep s
 where s.local_table = $1 and s.tenants = $2 and s.started_at < now() - $3 * interval '1 second'
   and s.seq < (select max(b.seq) from meter_sync.meter_sync_sweep b where b.local_table = $1 and b.tenants = $2)";
 
-/// Deletes the sweeps of the set that are older than `keep`, except the last one.
+/// Deletes the sweeps of this set of mirrors that are older than `keep`, except the last one.
 pub async fn prune(tx: &Tx<'_, Local>, set: &SweptSet, keep: Duration) -> Result<(), DbError> {
     let seconds = saturating_i64(keep.as_secs());
     let [table, tenants] = set.key();

@@ -19,7 +19,7 @@ pub async fn are_known(
     Ok(tx.query_one(IS_KNOWN, &params).await?.get(0))
 }
 
-/// Returns SQL that selects the tombstones of the mirror, as hashes of keys.
+/// Returns SQL that selects the mirror's tombstones: the hashes of the meters' keys.
 pub fn select(tenant: &TenantId, local_table: &str) -> String {
     let of = of(tenant, local_table);
     format!("select g.key_hash from meter_sync.meter_sync_gone g where {of}")

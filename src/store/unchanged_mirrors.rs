@@ -1,11 +1,11 @@
-//! The table `meter_sync_mirror`: when a sweep last found a mirror unchanged.
+//! The table `meter_sync_mirror`: when a sweep (a check of all mirrors) last found each mirror unchanged.
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use crate::db::{DbError, Local, Tx, param};
 
-/// Identifies a mirror in our tables.
+/// Identifies a mirror: one tenant's meters in one local table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MirrorKey {
     /// The tenant's id, in its canonical spelling.
@@ -14,7 +14,7 @@ pub struct MirrorKey {
     pub local_table: String,
 }
 
-/// Mirrors as two arrays of equal length, which statements take as parameters.
+/// The keys of several mirrors as two arrays of equal length, in the form in which statements take them as parameters.
 #[derive(Debug, Default)]
 pub(super) struct MirrorKeys {
     pub(super) tenants: Vec<String>,

@@ -1,5 +1,6 @@
-//! The table `meter_sync_seen`: the watermark of each mirror. It holds the sums of the row versions of both sides when
-//! they were last found equal. A run that finds the same sums again need not compare the rows.
+//! The table `meter_sync_seen`: the watermark of each mirror. A watermark holds the number of rows of both sides and
+//! the sums of their row versions, from the moment at which both sides were last found equal. If a run finds the same
+//! numbers and sums again, no row has changed and the run need not compare the rows.
 //!
 //! A watermark is written in the local transaction that makes the sides equal, or that finds them equal.
 
@@ -11,22 +12,23 @@ use crate::model::TenantId;
 /// A pair of values, one for each side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PerSide<T> {
-    /// The value of the remote side.
+    /// The value for the remote database.
     pub remote: T,
-    /// The value of the local side.
+    /// The value for the local database.
     pub local: T,
 }
 
-/// The number of rows on one side, and the sum of their versions. The sum is a bitwise XOR, so the order of the rows
-/// does not matter.
+/// The number of rows on one side, and the sum of their versions: the bitwise XOR of a hash of each row's `ctid` and
+/// `xmin`. The order of the rows does not matter.
 pub type VersionSum = (i64, i64);
 
-/// The row versions of both sides at one moment.
+/// The sums of the row versions of both sides at one moment.
 #[derive(Clone, Debug)]
 pub struct Watermark {
     /// The number of rows and the sum of versions on each side.
     pub totals: PerSide<VersionSum>,
-    /// The oldest transaction that was still running on the remote at that moment.
+    /// The ID of the oldest transaction that was still running on the remote at that moment. Row versions that appear
+    /// later were written by it or by a newer transaction.
     pub horizon: i64,
 }
 
@@ -35,8 +37,8 @@ const READ: &str = "\
 select remote_rows, remote_sum, local_rows, local_sum, remote_horizon from meter_sync.meter_sync_seen
 where tenant = $1 and local_table = $2 and basis = $3";
 
-/// Reads the watermark of a mirror. `basis` is a hash of the table files and settings on which row versions depend.
-/// Returns `None` if there is no watermark, or if it was stored for another basis.
+/// Reads the watermark of a mirror. `basis` is a hash of the table files and settings; row versions can be compared
+/// only while these stay the same. Returns `None` if there is no watermark, or if it was stored for another basis.
 pub async fn read(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -65,21 +67,21 @@ pub async fn keep(
     keep_all(tx, &[NewWatermark { key, totals }], watermark.horizon).await
 }
 
-/// What a watermark is stored under.
+/// Identifies a watermark: its mirror and its basis.
 #[derive(Clone, Debug)]
 pub struct WatermarkKey {
-    /// The tenant.
+    /// The tenant of the mirror.
     pub tenant: TenantId,
-    /// The local table, quoted.
+    /// The local table of the mirror, quoted.
     pub local_table: String,
-    /// A hash of the table files and settings on which row versions depend.
+    /// A hash of the table files and settings. Row versions can be compared only while these stay the same.
     pub basis: String,
 }
 
-/// A watermark to store.
+/// A watermark to be stored by [`keep_all`], which takes its horizon separately.
 #[derive(Clone, Debug)]
 pub struct NewWatermark {
-    /// What it is stored under.
+    /// The mirror and the basis of the watermark.
     pub key: WatermarkKey,
     /// The number of rows and the sum of versions on each side.
     pub totals: PerSide<VersionSum>,
@@ -98,7 +100,7 @@ on conflict (tenant, local_table) do update set
     local_rows = excluded.local_rows, local_sum = excluded.local_sum,
     remote_horizon = excluded.remote_horizon";
 
-/// Stores watermarks, all with the same horizon. The caller must be sure of two things:
+/// Stores watermarks, all with the same `horizon` (see [`Watermark::horizon`]). The caller must be sure of two things:
 ///
 /// - Both sides were equal in the remote snapshot in which the remote versions and the horizon were read.
 /// - The local versions were read before the local rows were compared.
@@ -144,8 +146,8 @@ select pg_catalog.count(*),
 from meter_sync.meter_sync_seen
 where tenant = any ($1) and local_table = $2 and basis = $3";
 
-/// Returns how many of these tenants have a watermark with this basis, and the number of rows and the sum of versions
-/// over all these watermarks.
+/// Returns how many of these tenants have a watermark for this table and basis. Also returns, for each side, the total
+/// of the numbers of rows and the XOR of the sums of versions of these watermarks.
 pub async fn total(
     local: &Tx<'_, Local>,
     (table, basis): (&str, &str),
@@ -170,8 +172,8 @@ select u.n, s.remote_rows, s.remote_sum, s.local_rows, s.local_sum
 from unnest($1, $2, $3) with ordinality u (tenant, local_table, basis, n)
 join meter_sync.meter_sync_seen s on s.tenant = u.tenant and s.local_table = u.local_table and s.basis = u.basis";
 
-/// Reads the number of rows and the sum of versions of watermarks, in the order of `keys`. The result is `None` where
-/// the key is `None`, and where [`read`] returns `None`.
+/// Reads the number of rows and the sum of versions from several watermarks, in the order of `keys`. An element of the
+/// result is `None` if its key is `None`, or if [`read`] would return `None` for its key.
 pub async fn of_tables(
     local: &Tx<'_, Local>,
     keys: &[Option<WatermarkKey>],
@@ -206,7 +208,7 @@ const FORGET: &str = "\
 -- forget the versions
 delete from meter_sync.meter_sync_seen where tenant = $1 and local_table = $2";
 
-/// Deletes the watermark, so that the next run compares contents.
+/// Deletes the watermark of a mirror, so that the next run compares the contents of the rows.
 pub async fn forget(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,

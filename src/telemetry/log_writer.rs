@@ -1,5 +1,5 @@
 //! Writes log lines to stderr from a thread of its own, so that the program never blocks if nobody reads its stderr. If
-//! too many lines wait, further lines are dropped. They are counted, and a later line reports how many were lost.
+//! too many lines wait to be written, further lines are dropped, and a later line reports how many.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// How many lines may wait to be written.
+/// How many lines can wait to be written. Further lines are dropped.
 const WAITING: usize = 1024;
 /// How long the program waits, when it ends, for lines that are not written yet.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,18 +23,19 @@ pub(super) struct LogWriter {
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
-    /// Asks the thread to send an answer once all earlier lines are written.
+    /// Asks the thread to send `()` once all earlier lines are written.
     Written(SyncSender<()>),
 }
 
-/// Keeps the log complete at the end of the program: dropping it waits until all queued lines are written, for at most
-/// a second. It does not wait if the queue is full, because then nobody reads the lines.
+/// A guard for the end of the program: dropping it waits until all queued lines are written, for at most a second. It
+/// does not wait if the queue is full, because then nobody reads the lines.
 #[derive(Debug)]
 #[must_use = "the last lines may be lost without it"]
 pub struct Logging(LogWriter);
 
 impl LogWriter {
-    /// Starts the thread that writes to `output`. Only this thread blocks if `output` does.
+    /// Starts the thread that writes to `output`, and returns its queue and a guard for the end of the program. If
+    /// writing to `output` blocks, only that thread waits.
     pub(super) fn to(output: impl io::Write + Send + 'static) -> io::Result<(Self, Logging)> {
         let (queue, waiting) = sync_channel(WAITING);
         let lines = Self {
@@ -65,7 +66,8 @@ fn write(waiting: &Receiver<Message>, mut output: impl io::Write, lost: &AtomicU
     }
 }
 
-/// Takes one line in each call, as the formatting layer writes them.
+/// Each call of `write` queues one line, because the log formatter writes one line per call. If the queue is full, the
+/// line is dropped and counted.
 impl io::Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.queue.try_send(Message::Line(line.to_vec())).is_err() {

@@ -21,7 +21,8 @@ pub use log_writer::Logging;
 
 mod log_writer;
 
-/// Starts logging. `default_filter` applies if the settings have no filter. Call it once, before anything is logged.
+/// Starts logging, and returns the guard that writes the last lines when dropped. `default_filter` applies if the
+/// settings have no filter. Call this once, before anything is logged.
 pub fn start(settings: &LogSettings, default_filter: Targets) -> std::io::Result<Logging> {
     let filter = settings.filter.clone().unwrap_or(default_filter);
     let filtered = tracing_subscriber::registry().with(filter);
@@ -40,8 +41,8 @@ pub fn start(settings: &LogSettings, default_filter: Targets) -> std::io::Result
     Ok(logging)
 }
 
-/// Returns the handle of the process's metrics recorder. The first call installs the recorder. Until then, recording a
-/// metric does nothing.
+/// Returns the handle of the process's Prometheus metrics recorder. The first call installs the recorder; before it,
+/// recording a metric does nothing.
 pub fn recorder() -> PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     let recorder = RECORDER.get_or_init(|| {
@@ -61,12 +62,12 @@ pub fn recorder() -> PrometheusHandle {
     recorder.clone()
 }
 
-/// How long to wait between two clean-ups of the recorder. Recorded values of a histogram stay in memory one by one
-/// until the next scrape or clean-up.
+/// How long to wait between two clean-ups of the metrics recorder. Between them, it keeps each value that was recorded
+/// for a histogram, unless the metrics are scraped.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// Cleans up the recorder from time to time until the process stops, so that its memory does not grow if nobody scrapes
-/// the metrics.
+/// Cleans up the metrics recorder every 10 minutes until the process stops, so that its memory does not grow if nobody
+/// scrapes the metrics.
 pub async fn upkeep(recorder: PrometheusHandle, shutdown: CancellationToken) {
     let forever = async {
         loop {

@@ -13,7 +13,8 @@ use super::local_table::{self, TenantNamesTable};
 use super::local_tenant_table::{Row, rows, texts_of};
 use super::spelling::{LocalIdTypes, normalize_by_form};
 
-/// Returns the tenants that the settings name, each once, in the order of their ids.
+/// Returns the tenants to which the settings refer, by a list, by the table `tenant` or by a query. Each comes once, in
+/// the order of the ids.
 pub(crate) async fn all(
     tx: &Tx<'_, Local>,
     tenants: &Tenants,
@@ -46,7 +47,7 @@ pub(crate) async fn all(
     Ok(all.into_values().collect())
 }
 
-/// Returns the mapping with the name of a local table that does not exist.
+/// Returns the mapping with a local table that does not exist, so that no column types are found for it.
 fn no_table(mapping: &Mapping) -> Mapping {
     Mapping {
         local_table: "pg_temp.meter_sync_none".to_owned(),
@@ -56,7 +57,7 @@ fn no_table(mapping: &Mapping) -> Mapping {
 
 type Named = Vec<(TenantId, Option<String>)>;
 
-/// Returns the listed tenants with their names from the table `tenant`.
+/// Returns the tenants that the settings list, with their names from the table `tenant` where it has them.
 async fn listed(
     tx: &Tx<'_, Local>,
     tenants: &TenantNamesTable,
@@ -80,7 +81,8 @@ async fn listed(
         .collect())
 }
 
-/// Returns a tenant for every row of the table `tenant` that has an id.
+/// Returns a tenant for every row of the table `tenant` that has an id. Fails if the table is missing, may not be read,
+/// or has no column `id`.
 async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantNamesTable) -> Result<Named, Failure> {
     if tenants.name.is_none() || tenants.id_type.is_none() {
         let message = "METER_SYNC_TENANTS is all, and the local tenant table is missing, unreadable or has no id.";
@@ -90,7 +92,8 @@ async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantNamesTable) -> Result<Nam
     Ok(named_rows(rows(tx, tenants, None, None).await?).collect())
 }
 
-/// Returns the tenants of a query: ids from its first column, and names from its column `name`.
+/// Returns the tenants that the query in the settings finds: the ids from its first column, and the names from its
+/// column `name`.
 async fn of_query(tx: &Tx<'_, Local>, query: &str) -> Result<Named, Failure> {
     tx.use_role_path().await?;
     let sql = |text: fn(&str) -> String| {
@@ -111,13 +114,13 @@ select {id}, {name} from (
     Ok(named_rows(texts_of(&rows)).collect())
 }
 
-/// Returns the rows that have an id.
+/// Returns the id and name of each row, without the rows that have no id.
 fn named_rows(rows: Vec<Row>) -> impl Iterator<Item = (TenantId, Option<String>)> {
     rows.into_iter()
         .filter_map(|(id, name)| Some((TenantId::new(id?)?, name)))
 }
 
-/// Returns a sort key that orders whole numbers by value, before all other ids.
+/// Returns a sort key for a tenant's id. It orders whole numbers by value, before all other ids.
 fn order_of(id: &TenantId) -> (bool, i128, String) {
     let number: Option<i128> = id.as_str().parse().ok();
     (

@@ -1,5 +1,5 @@
-//! Describes the local table that a run writes to. One database may hold several mirrored tables, each for one tenant
-//! or for several.
+//! Looks up the local table that a run writes to. One database may hold several mirrored tables, and each of them the
+//! meters of one tenant or of several.
 
 use crate::config::Mapping;
 use crate::db::readable_tables::oid_of_name;
@@ -7,32 +7,32 @@ use crate::db::{DbError, Local, Tx, catalog, param, quote};
 use crate::model::TenantId;
 use crate::store::log::LogKey;
 
-/// The local table that holds the meters.
+/// The local table that holds the meters, as the database's catalogs describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LocalTable {
-    /// The schema and name of the table, quoted where needed. It does not depend on how the setting spells them, nor
-    /// on whether the table exists.
+    /// The table's schema and name, quoted where needed. This is the same text for all spellings in the settings, and
+    /// is known even if the table does not exist.
     pub(crate) name: String,
-    /// Whether the table exists and is visible to the role.
+    /// Whether the table exists and this process's database role can see it.
     pub(crate) exists: bool,
-    /// The type of the tenant column; `None` if there is no such column. The table then holds the meters of one
-    /// tenant.
+    /// The SQL type of the tenant column. `None` if the table has no tenant column, and so holds the meters of one
+    /// tenant only.
     pub(crate) tenant_type: Option<String>,
-    /// The SQL equality operator for the type of the tenant column.
+    /// The SQL operator that compares values of the tenant column for equality.
     pub(crate) tenant_equals: String,
     /// Whether the table has the configured column that says whether a meter is active.
     pub(crate) has_active: bool,
-    /// Whether row security is enabled on the table, so that policies may hide rows from the role.
+    /// Whether row security is enabled on the table, so that policies may hide rows from our database role.
     pub(crate) has_row_security: bool,
-    /// Whether the run log has the column `seq`. A log that an earlier version created lacks it until this version has
-    /// run its migrations.
+    /// Whether the run log has the column `seq`. A log that an older version of the program created gets it from the
+    /// next migration.
     pub(crate) has_run_numbers: bool,
-    /// The local table `tenant`, which names the tenant.
+    /// The local table `tenant`, which holds the ids and names of tenants.
     pub(crate) tenants: TenantNamesTable,
 }
 
 impl LocalTable {
-    /// Returns the part of the log with the runs of this table: those of a tenant, or of all tenants if `tenant` is
+    /// Returns the key that selects runs of this table in the run log: those of `tenant`, or of all tenants if it is
     /// `None`.
     pub(crate) fn log<'a>(&'a self, tenant: Option<&'a TenantId>) -> LogKey<'a> {
         LogKey {
@@ -43,14 +43,14 @@ impl LocalTable {
     }
 }
 
-/// The local table `tenant`, if there is one.
+/// The local table `tenant`, which holds the ids and names of tenants. It may not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TenantNamesTable {
-    /// The quoted schema and name of the table; `None` if it is missing or the role may not read it.
+    /// The schema and name of the table, quoted; `None` if it does not exist or our database role may not read it.
     pub(crate) name: Option<String>,
-    /// The type of the column `id`; `None` if there is no such column.
+    /// The SQL type of the table's column `id`; `None` if there is no such column.
     pub(crate) id_type: Option<String>,
-    /// Whether the table has a column `name` that the role may read.
+    /// Whether the table has a column `name` that our database role may read.
     pub(crate) has_name: bool,
 }
 
@@ -90,8 +90,8 @@ cross join lateral pg_identify_object('pg_catalog.pg_class'::regclass, pinned.me
 left join pg_catalog.pg_attribute c
     on c.attrelid = pinned.meter and c.attname = $2 and c.attnum > 0 and not c.attisdropped";
 
-/// Looks up the meter table and the table `tenant` by the role's own `search_path`. A missing table is not an error
-/// here; the run reports it.
+/// Looks up the local meter table and the table `tenant`, with the `search_path` of our database role. A missing table
+/// is not an error here: the run that needs it fails later.
 pub(crate) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalTable, DbError> {
     let path = tx.role_path();
     let params = [
@@ -143,8 +143,8 @@ select coalesce(
 from pinned cross join found order by found.n"
 );
 
-/// Returns the full names of local tables, as in [`LocalTable::name`], in the order of `tables`, which holds the names
-/// from the settings.
+/// Returns the full names of local tables (see [`LocalTable::name`]). `tables` has their names as the settings spell
+/// them; the result is in the same order.
 pub(crate) async fn names<'a>(
     tx: &Tx<'_, Local>,
     tables: impl Iterator<Item = &'a str>,
@@ -162,8 +162,8 @@ pub(crate) async fn names<'a>(
     Ok(names.cycle().take(count).collect())
 }
 
-/// Returns the condition that selects the tenant's rows of the local table, for a row named `l`; `true` if the table
-/// has no tenant column.
+/// Returns the SQL condition that selects the tenant's rows of the local table, which the statement must call `l`.
+/// Returns `true` if the table has no tenant column.
 pub(crate) fn of_tenant(table: &LocalTable, mapping: &Mapping, tenant: &TenantId) -> String {
     match table.tenant_type {
         Some(_) => format!(

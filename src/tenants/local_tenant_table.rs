@@ -1,4 +1,4 @@
-//! Reads rows of the local table `tenant`.
+//! Reads rows of the local table `tenant`, which holds the ids and names of tenants.
 
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
@@ -8,8 +8,8 @@ use super::local_table::TenantNamesTable;
 /// The id and the name in a row, each as text; `None` for NULL.
 pub(super) type Row = (Option<String>, Option<String>);
 
-/// Returns the rows of the table `tenant`, at most `limit`. `of` selects the rows whose id has one of these two
-/// spellings; `None` selects all rows. Returns no rows if there is no table.
+/// Returns the rows of the table `tenant`, at most `limit` (`None`: all). `of` selects the rows with one of two
+/// spellings of a tenant's id; `None` selects all rows. Returns no rows if there is no such table.
 pub(super) async fn rows(
     tx: &Tx<'_, Local>,
     tenants: &TenantNamesTable,
@@ -36,9 +36,9 @@ pub(super) fn texts_of(rows: &[tokio_postgres::Row]) -> Vec<Row> {
         .collect()
 }
 
-/// Builds the statement that reads rows of the table `tenant`. The values pass through jsonb, because the id may have
-/// any type. Other columns are not read: their values may have no jsonb form, and the role may lack the privilege to
-/// read them.
+/// Builds the SQL statement that reads the columns `id` and `name` of the table `tenant`. Their values are read as
+/// jsonb, because the id may have any type. Other columns are not read: they may have no jsonb form, and our role may
+/// lack the privilege to read them.
 fn rows_of(tenants: &TenantNamesTable, table: &str, text: fn(&str) -> String) -> String {
     let (id, name) = (
         match tenants.id_type {
@@ -59,7 +59,7 @@ limit $3"
     )
 }
 
-/// Returns the text of a JSON value.
+/// Converts a JSON value to text: a JSON string to its contents; any other value stays as it is.
 fn text_of(json: String) -> String {
     match json.starts_with('"') {
         true => serde_json::from_str(&json).unwrap_or(json),

@@ -1,5 +1,5 @@
-//! Finds the tenant whose meters a mirror holds: the one in the settings, or the single row of the local table
-//! `tenant`.
+//! Finds the tenant whose meters a mirror holds: the tenant that the settings name, or the single row of the local
+//! table `tenant`.
 
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx};
@@ -22,20 +22,21 @@ mod local_tenant_table;
 pub(crate) mod run_scope;
 mod spelling;
 
-/// The organisation whose meters are mirrored.
+/// A tenant: the organisation whose meters a mirror holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tenant {
-    /// The id in its canonical spelling, for the lock, the log and the slots.
+    /// The id in its canonical spelling (the same for all spellings of one id), for the lock, the log and the slots.
     pub(crate) id: TenantId,
-    /// The id as the settings or the table `tenant` spell it, for queries on meters.
+    /// The id in the spelling of the settings or of the table `tenant`, for queries on meters.
     pub(crate) given: TenantId,
     pub(crate) name: Option<String>,
-    /// Whether tenant ids are texts. Texts are compared exactly: `07` and `7` are then two tenants.
+    /// Whether tenant ids have a text type in the local database. Such ids are compared exactly: `07` and `7` are two
+    /// tenants.
     pub(crate) is_text: bool,
 }
 
-/// Returns the other tenant whose meters the table holds, if the table has no tenant column and was last synced for
-/// that tenant; `None` otherwise.
+/// Returns the other tenant for which the local table was last synced, if the table has no tenant column and so holds
+/// one tenant's meters only. Returns `None` if there is no such tenant.
 pub(crate) async fn other(
     tx: &Tx<'_, Local>,
     RunScope { tenant, table }: &RunScope,

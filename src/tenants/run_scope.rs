@@ -16,18 +16,18 @@ pub(crate) struct RunScope {
 }
 
 impl RunScope {
-    /// Returns the scope as one text, from which the keys of its locks are computed.
+    /// Returns tenant and table as one text, from which the keys of the advisory locks are computed.
     pub(crate) fn text(&self) -> String {
         format!("{} {}", self.table.name, self.tenant.id)
     }
 
-    /// Returns the part of the log with the runs of this scope.
+    /// Returns the key that selects the runs of this tenant and table in the run log.
     pub(crate) fn log(&self) -> LogKey<'_> {
         self.table.log(Some(&self.tenant.id))
     }
 }
 
-/// A local table, and the tenant if it is known.
+/// The local table whose runs are looked for in the log, and the tenant if it is known.
 #[derive(Clone, Debug)]
 pub(crate) struct LogScope {
     pub(crate) table: LocalTable,
@@ -40,13 +40,13 @@ impl LogScope {
         self.tenant.as_ref().map(|tenant| &tenant.id)
     }
 
-    /// Returns the part of the log with the runs of this scope. If the tenant is not known, that part has the runs of
-    /// all tenants of the table.
+    /// Returns the key that selects the runs of this tenant and table in the run log. If the tenant is not known,
+    /// selects the runs of all tenants of the table.
     pub(crate) fn log(&self) -> LogKey<'_> {
         self.table.log(self.tenant_id())
     }
 
-    /// Returns what a run would sync; `None` if the tenant is not known.
+    /// Returns the tenant and table for a run; `None` if the tenant is not known.
     pub(crate) fn scope(self) -> Option<RunScope> {
         let table = self.table;
         self.tenant.map(|tenant| RunScope { tenant, table })

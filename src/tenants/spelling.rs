@@ -1,9 +1,9 @@
-//! Finds the canonical spelling of tenant ids.
+//! Finds the canonical spelling of tenant ids, one for all spellings of the same id.
 //!
 //! A tenant id can have several spellings that mean the same to a database with a number or UUID column: `1` and `01`,
 //! or a UUID in upper and lower case. The lock, the log and the slots need one spelling. It comes from casting the id
-//! to the local type, or from the form of the id if no local type decides. Queries on meters use the id as it was
-//! given, because the type on the remote may be another one.
+//! to its type in the local database. If no local type is known, it comes from the text itself, if that looks like a
+//! number or a UUID. Queries on meters use the id as it was given, because the type on the remote may be another one.
 
 use uuid::Uuid;
 
@@ -13,11 +13,13 @@ use crate::model::TenantId;
 
 use super::local_table::LocalTable;
 
-/// The local types that decide which spellings are the same id.
+/// The SQL types of tenant ids in the local database. They decide which spellings are the same id.
 pub(super) struct LocalIdTypes<'a> {
-    /// The type of the meters' tenant column. A text that it does not accept is not a valid id.
+    /// The type of the tenant column in the meter table; `None` if there is no such column. A text that the type does
+    /// not accept is not a valid id.
     column: Option<&'a str>,
-    /// The type of the column `id` of the table `tenant`, which may differ from the remote's type.
+    /// The type of the column `id` of the table `tenant`, which may differ from the type on the remote. `None` if there
+    /// is no such column.
     id: Option<&'a str>,
 }
 
@@ -29,12 +31,13 @@ impl<'a> LocalIdTypes<'a> {
         }
     }
 
-    /// Whether the ids in the local table are texts.
+    /// Whether tenant ids have a text type in the local database.
     pub(super) fn are_texts(&self) -> bool {
         self.column.or(self.id).is_some_and(keeps_any_text)
     }
 
-    /// Returns the canonical spelling of an id; the inner failure if the local tenant column does not accept the id.
+    /// Returns the canonical spelling of an id. The inner result is an error if the type of the local tenant column
+    /// does not accept the id.
     pub(super) async fn read(
         &self,
         tx: &Tx<'_, Local>,
@@ -53,8 +56,8 @@ impl<'a> LocalIdTypes<'a> {
         Ok(Ok(TenantId::new(read).unwrap_or_else(|| given.clone())))
     }
 
-    /// Returns the canonical spelling of each id. An id that the local tenant column does not accept stays as it is.
-    /// The runs of that tenant fail and say why.
+    /// Returns the canonical spelling of each id. An id that the type of the local tenant column does not accept stays
+    /// as it is; the runs of that tenant fail and say why.
     pub(super) async fn read_all<'t>(
         &self,
         tx: &Tx<'_, Local>,
@@ -80,7 +83,7 @@ fn keeps_any_text(name: &str) -> bool {
     ["text", "character varying", "bpchar", "name"].contains(&name)
 }
 
-/// Returns the id as the type formats it; `None` if the type does not accept it.
+/// Casts the id to the SQL type `type_` and back to text. Returns `None` if the type does not accept it.
 async fn cast(
     tx: &Tx<'_, Local>,
     given: &TenantId,
@@ -102,7 +105,8 @@ async fn cast(
     }
 }
 
-/// Returns the ids as the type formats them, with one statement; `None` if the type does not accept one of them.
+/// Casts the ids to the SQL type `type_` and back to text, in one statement. Returns `None` if the type does not accept
+/// one of them.
 async fn cast_all<'t>(
     tx: &Tx<'_, Local>,
     given: impl Iterator<Item = &'t TenantId>,
@@ -133,13 +137,14 @@ fn refused(given: &TenantId, type_: &str) -> Failure {
     Failure::new(ErrorCode::ConfigInvalid, message).with_remedy(remedy)
 }
 
-/// Whether two texts are spellings of one id, judged by their form.
+/// Whether two texts are spellings of one tenant id, judged only by the texts: as numbers or UUIDs if they look like
+/// that.
 pub(crate) fn is_same(one: &str, other: &str) -> bool {
     one == other || normalize_by_form(one) == normalize_by_form(other)
 }
 
-/// Normalizes an id by its form: a UUID to lower case, and a whole number to digits without a plus sign or leading
-/// zeros. Any other id is only trimmed.
+/// Normalizes a tenant id by what its text looks like: a UUID to lower case, and a whole number to digits without a
+/// plus sign or leading zeros. Any other id is only trimmed.
 pub(super) fn normalize_by_form(given: &str) -> String {
     let given = given.trim();
     if given.len() == uuid::fmt::Hyphenated::LENGTH && Uuid::try_parse(given).is_ok() {

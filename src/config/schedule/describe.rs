@@ -6,8 +6,8 @@ use chrono_tz::Tz;
 
 use super::fields::{AllowedValues, CronFields};
 
-/// The schedule in words; `None` if it is too unusual for that. The words name the time zone only if they name times of
-/// the day.
+/// Returns the schedule in words, such as `every day at 06:00 (UTC)`; `None` if it is too unusual. The time zone is
+/// named only together with a time of day.
 pub(super) fn in_words(fields: &CronFields, zone: Tz) -> Option<String> {
     let sole_second = fields.seconds.set.iter().eq([&0]);
     if !sole_second || !fields.months.all || !fields.years.all {
@@ -41,7 +41,8 @@ fn by_the_clock(fields: &CronFields) -> Option<String> {
     }
 }
 
-/// The step between the values, if they start at 0 and are evenly spaced around the whole clock; otherwise `None`.
+/// Returns the distance between the values if they start at 0 and are evenly spaced over a whole cycle of `round` units
+/// (60 minutes or 24 hours); otherwise `None`.
 fn every(values: &AllowedValues, round: u32) -> Option<u32> {
     let mut set = values.set.iter();
     let step = match (set.next(), set.next()) {
@@ -57,7 +58,8 @@ fn sole(values: &AllowedValues) -> Option<u32> {
     set.next().copied().filter(|_| set.next().is_none())
 }
 
-/// The times of the day in words; `None` if the line names more than four hours, or more than one minute.
+/// Returns the times of day at which the line fires, in words; `None` if the line allows more than four hours, or more
+/// than one minute.
 fn times(fields: &CronFields) -> Option<String> {
     let minute = sole(&fields.minutes)?;
     let hours = &fields.hours.set;

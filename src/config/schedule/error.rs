@@ -1,6 +1,6 @@
-//! The errors of a cron line.
+//! The errors of cron lines.
 
-/// Why a cron line is not a schedule. The message names the field and says what to write instead.
+/// Why a text is not a valid cron line. The message says what is wrong and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// The line does not have 5, 6 or 7 fields.
@@ -19,7 +19,7 @@ pub enum ScheduleError {
         /// The name that was written.
         name: String,
     },
-    /// A part of a field that is no value, range or step.
+    /// A part of a field that is not a value, a range or a step.
     #[error(
         "`{text}` in the {field} field is not understood; write `*`, a value from {low} to {high}{names}, a range such as `{low}-{high}`, a step such as `*/2`, or several of these with commas"
     )]
@@ -32,7 +32,8 @@ pub enum ScheduleError {
         low: u32,
         /// The field's highest value.
         high: u32,
-        /// The part of the message that offers names, such as ` or JAN to DEC`; empty if the field has no names.
+        /// The words of the message that offer names as values, such as ` or JAN to DEC`; empty if the field has no
+        /// names.
         names: &'static str,
     },
     /// A value outside the field's range.
@@ -54,7 +55,7 @@ pub enum ScheduleError {
         field: &'static str,
         /// The range as it was written.
         text: String,
-        /// The two ranges that were probably meant.
+        /// The two ranges that were probably meant, such as `22-23,0-5` for `22-5`.
         instead: String,
     },
     /// A step of zero.
@@ -62,27 +63,27 @@ pub enum ScheduleError {
     StepOfZero {
         /// The name of the field in which the error is.
         field: &'static str,
-        /// The part with the step.
+        /// The part of the field that has the step.
         text: String,
     },
-    /// A step so large that one value is left, such as `*/60` in the hour field.
+    /// A step so large that only one value is left, such as `*/60` in the hour field.
     #[error(
         "the step of `{text}` in the {field} field is larger than its range {low}-{high}, so it would fire at {field} {low} only; write `{low}` if that is meant, `*` for every {field}, or a step up to {largest}"
     )]
     StepTooLarge {
         /// The name of the field in which the error is.
         field: &'static str,
-        /// The part with the step.
+        /// The part of the field that has the step.
         text: String,
-        /// The start of the range in which the step counts.
+        /// The first value of the range to which the step applies.
         low: u32,
-        /// The end of the range in which the step counts.
+        /// The last value of the range to which the step applies.
         high: u32,
-        /// The largest step that leaves two values.
+        /// The largest step that leaves two or more values.
         largest: u32,
     },
-    /// A line with a `?`, as Quartz writes it, and with weekday numbers. Quartz numbers weekdays differently from cron,
-    /// so the meaning is unclear.
+    /// The line has a `?`, as in Quartz, and numbers in the weekday field. Quartz and cron number the weekdays
+    /// differently, so the meaning is unclear.
     #[error(
         "`{weekdays}` in the weekday field is ambiguous beside a `?`: Quartz counts from 1 = Sunday, cron from 0 = Sunday; write names such as MON-FRI, or `*` in place of `?`"
     )]
@@ -90,7 +91,7 @@ pub enum ScheduleError {
         /// The text of the weekday field.
         weekdays: String,
     },
-    /// No date matches, such as 30 February.
+    /// No date ever matches the line, such as 30 February.
     #[error(
         "`{line}` never fires: no date matches its day of month, month, weekday and year together; correct the day of month or the month"
     )]
@@ -98,7 +99,7 @@ pub enum ScheduleError {
         /// The cron line.
         line: String,
     },
-    /// The last year that the line names is over.
+    /// The line fires only in past years.
     #[error("`{line}` fires no more: the years it names are over; write `*` for the year")]
     Over {
         /// The cron line.

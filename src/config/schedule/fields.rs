@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::ScheduleError;
 
-/// The first year that a line can name. The last is [`LAST_YEAR`]. Quartz has the same bounds.
+/// The first year that a cron line can name. The last is [`LAST_YEAR`]. Quartz has the same bounds.
 const FIRST_YEAR: i32 = 1970;
 pub(super) const LAST_YEAR: i32 = 2099;
 
-/// A parsed cron line.
+/// A parsed cron line: the values that each field allows.
 #[derive(Clone)]
 pub(super) struct CronFields {
     pub(super) seconds: AllowedValues,
@@ -20,26 +20,26 @@ pub(super) struct CronFields {
     pub(super) years: AllowedValues,
 }
 
-/// The values a field allows.
+/// The values that one field of a cron line allows.
 #[derive(Clone)]
 pub(super) struct AllowedValues {
     pub(super) set: BTreeSet<u32>,
-    /// Whether the field starts with `*` (or is `?`). Such a day field counts as unrestricted. Such an hour field
-    /// counts as if it named every hour, see [`CronFields::runs_by_the_hour`].
+    /// Whether the field starts with `*` (or is `?`). Then a day field counts as unrestricted, even as `*/2`, and an
+    /// hour field counts as if it named every hour (see [`CronFields::runs_by_the_hour`]).
     pub(super) starred: bool,
     /// Whether every value of the field is allowed.
     pub(super) all: bool,
 }
 
-/// A field's name and range.
+/// The name of a field of a cron line, its range, and the names of its values, such as `january`.
 struct Unit {
     name: &'static str,
     low: u32,
     high: u32,
     names: &'static [&'static str],
-    /// The part of an error message that offers these names.
+    /// The words of an error message that offer these names, such as ` or JAN to DEC`; empty without names.
     names_offered: &'static str,
-    /// Whether 7 means the same as 0.
+    /// Whether the value 7 means the same as 0, as in the weekday field.
     seven_is_zero: bool,
 }
 
@@ -83,8 +83,8 @@ impl CronFields {
         })
     }
 
-    /// Whether the line fires by the hour and not at particular times of the day: its hour field starts with `*` or
-    /// names every hour.
+    /// Whether the hour field starts with `*` or allows every hour. Such a line counts as one that fires by the hour,
+    /// and not at fixed times of the day. The difference matters when the clock changes.
     pub(super) fn runs_by_the_hour(&self) -> bool {
         self.hours.starred || self.hours.all
     }
@@ -103,7 +103,7 @@ fn spelt_out(nickname: &str) -> Result<&'static str, ScheduleError> {
     }
 }
 
-/// Replaces `?` by `*`. In Quartz, `?` stands for a day field without a restriction.
+/// Replaces the field `?` by `*`. In Quartz, `?` stands for a day field without a restriction.
 fn or_star(field: &str) -> &str {
     if field == "?" { "*" } else { field }
 }
@@ -170,7 +170,8 @@ impl Unit {
         })
     }
 
-    /// Parses `*`, `a` or `a-b`, each with or without `/step`. `a/step` means from `a` to the end.
+    /// Parses one part of a field: `*`, `a` or `a-b`, each with or without `/step`. Returns the values that it allows.
+    /// `a/step` means from `a` to the end of the field's range.
     fn part(&self, text: &str) -> Result<Vec<u32>, ScheduleError> {
         let (range, step) = match text.split_once('/') {
             Some((range, step)) => (range, Some(self.step(text, step)?)),
@@ -251,7 +252,7 @@ impl Unit {
             .ok_or_else(|| self.not_understood(text))
     }
 
-    /// Changes 7 to 0 in the weekday field, and leaves every other value as it is.
+    /// Changes 7 to 0 in the weekday field, and returns every other value as it is.
     fn fold(&self, value: u32) -> u32 {
         if self.seven_is_zero { value % 7 } else { value }
     }
@@ -267,8 +268,8 @@ impl Unit {
     }
 }
 
-/// Parses a number that consists of digits only (`parse` alone would accept `+5`). A number that does not fit gives
-/// `u32::MAX`, which every field refuses.
+/// Parses a number that consists of digits only; `None` for another text (`str::parse` alone would accept `+5`). A
+/// number that does not fit becomes `u32::MAX`, which is out of range in every field.
 fn number(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u32::MAX))

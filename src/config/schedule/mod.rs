@@ -1,25 +1,24 @@
 //! Parses a cron line in a named time zone, and finds the instants at which it fires.
 //!
 //! Fields: a line has five fields as in crontab(5) (minute, hour, day of month, month, weekday), six with seconds
-//! first, or seven with the year last; or it is a nickname such as `@hourly`. Weekdays have the same numbers in all of
-//! these: 0 and 7 are Sunday, as in Node, Spring and crontab. Only Quartz and AWS count from 1 = Sunday. A line that
-//! looks like one of theirs (`?` for the day, a number for the weekday) is refused, because it would otherwise silently
-//! run a day late.
+//! first, or seven with the year last; or it is a nickname such as `@hourly`. In all of these, 0 and 7 are Sunday, as
+//! in Node, Spring and crontab. Quartz and AWS, however, count from 1 = Sunday. A line that looks like one of theirs
+//! (`?` for the day, a number for the weekday) is refused, because it would otherwise silently run a day late.
 //!
-//! Days: the rule is that of Vixie cron. If both day of month and weekday are restricted, a day matches if either field
-//! matches; otherwise both fields must match. A field that starts with `*` (or `?`), such as `*/2`, does not count as
-//! restricted here.
+//! Days: the rule is that of Vixie cron. A day field is restricted unless it starts with `*`, as `*/2` does, or is `?`.
+//! If both day of month and weekday are restricted, a day matches if either field matches; otherwise both fields must
+//! match.
 //!
-//! Clock changes: a slot is the local time of a firing.
+//! Clock changes: a *slot* is the local time at which a line is due to fire.
 //!
 //! - A slot that a clock change skips fires at the first instant after the change.
 //! - A slot that a clock change repeats fires once, the first time.
 //! - If the hour field starts with `*` or names every hour, a repeated slot fires both times, so that an hourly line
-//!   fires each real hour. A skipped slot of such a line is dropped if the line fires anyway soon after the change:
+//!   fires each real hour. A skipped slot of such a line does not fire if the next slot follows soon after the change:
 //!   within the length of the skipped time.
 //!
-//! The `cron` crate finds the slots. This module adds three things: checks whose messages name the field (`fields`),
-//! the translation into the notation of the crate (`zoneless_firing_times`), and the clock changes (this file).
+//! The `cron` crate finds the slots. The modules here add checks with helpful messages (`fields`), the translation into
+//! the notation of the crate (`zoneless_firing_times`), and the clock changes (this file).
 
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
@@ -37,7 +36,7 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
-/// A cron line in a named time zone. The line fires at least once.
+/// A cron line in a named time zone. There is at least one time at which it fires.
 #[derive(Clone)]
 pub struct Schedule {
     line: String,
@@ -46,14 +45,14 @@ pub struct Schedule {
     slots: FiringTimes,
 }
 
-/// If a clock change repeats a local time, that time occurs at two instants. This says which of them is meant.
+/// If a clock change repeats a local time, which of the two instants is meant.
 #[derive(Clone, Copy)]
 enum Pass {
     First,
     Second,
 }
 
-/// Writes the line and the time zone, which together identify a schedule.
+/// Writes the cron line and the time zone, which together identify a schedule.
 impl std::fmt::Display for Schedule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.line, self.zone)
@@ -79,7 +78,7 @@ impl Schedule {
         })
     }
 
-    /// Checks that the schedule fires after `now`, and returns it unchanged. Error: the years that it names are over.
+    /// Returns the schedule unchanged if it fires after `now`. Error: all years that it names are over.
     pub fn still_fires(self, now: DateTime<Utc>) -> Result<Self, ScheduleError> {
         match self.next_after(now) {
             Some(_) => Ok(self),
@@ -87,7 +86,7 @@ impl Schedule {
         }
     }
 
-    /// The first firing after `instant`; `None` if the line does not fire any more.
+    /// Returns the first instant after `instant` at which the line fires; `None` if there is none.
     pub fn next_after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let instant = within_years(instant)?;
         let (local, repeated) = self.local(instant);
@@ -101,7 +100,7 @@ impl Schedule {
             .min()
     }
 
-    /// The last firing at or before `instant`; `None` if the line has not fired yet.
+    /// Returns the last instant, `instant` included, at which the line fired; `None` if it has not fired yet.
     pub fn latest_at_or_before(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let instant = within_years(instant)?;
         let (local, repeated) = self.local(instant);
@@ -115,24 +114,26 @@ impl Schedule {
             .max()
     }
 
-    /// The line as it was written.
+    /// Returns the cron line as it was written.
     pub fn line(&self) -> &str {
         &self.line
     }
 
-    /// The time zone of the line.
+    /// Returns the time zone of the cron line.
     pub fn zone(&self) -> Tz {
         self.zone
     }
 
-    /// The schedule in words, such as `every hour at minute 0`. An unusual schedule is given as its line.
+    /// Describes the schedule in words, such as `every hour at minute 0`. An unusual schedule is shown as its cron
+    /// line.
     pub fn describe(&self) -> String {
         describe::in_words(&self.fields, self.zone)
             .unwrap_or_else(|| format!("cron `{}` ({})", self.line, self.zone))
     }
 
-    /// The passes in which to search for firings. Within one pass, a later slot never fires before an earlier one.
-    /// [`Schedule::next_after`] and [`Schedule::latest_at_or_before`] depend on that.
+    /// Returns which of the two instants fire if a clock change repeats a slot: both if the line fires by the hour,
+    /// otherwise the first. [`Schedule::next_after`] and [`Schedule::latest_at_or_before`] search once for each of
+    /// them, because only within one such pass slots fire in their order.
     fn passes(&self) -> impl Iterator<Item = Pass> + use<> {
         let both = self.fields.runs_by_the_hour();
         [Pass::First, Pass::Second]
@@ -140,8 +141,8 @@ impl Schedule {
             .take(if both { 2 } else { 1 })
     }
 
-    /// The local time at `instant`, and the length by which the clock is set back if a clock change repeats this time
-    /// (otherwise zero).
+    /// Returns the local time at `instant`, and by how much a clock change sets the clock back if it repeats this local
+    /// time (otherwise zero).
     fn local(&self, instant: DateTime<Utc>) -> (NaiveDateTime, TimeDelta) {
         let local = instant.with_timezone(&self.zone).naive_local();
         let repeated = match self.zone.from_local_datetime(&local) {
@@ -151,8 +152,8 @@ impl Schedule {
         (local, repeated)
     }
 
-    /// The instant at which the local time `slot` fires; `None` if a clock change skips the slot and its firing is
-    /// dropped.
+    /// Returns the instant at which `slot` fires; `pass` chooses one of two if a clock change repeats the slot. `None`
+    /// if a clock change skips the slot and it does not fire.
     fn fires_at(&self, slot: NaiveDateTime, pass: Pass) -> Option<DateTime<Utc>> {
         match (self.zone.from_local_datetime(&slot), pass) {
             (MappedLocalTime::Single(only), _) => Some(only.to_utc()),
@@ -162,7 +163,8 @@ impl Schedule {
         }
     }
 
-    /// The instant at which a slot that a clock change skips fires instead; `None` if its firing is dropped.
+    /// Returns the instant at which a slot fires that a clock change skips: the first instant after the change. `None`
+    /// if it does not fire, because the line fires soon after the change anyway.
     fn made_up_at(&self, slot: NaiveDateTime) -> Option<DateTime<Utc>> {
         let gap = GapInfo::new(&slot, &self.zone)?;
         let (begin, _) = gap.begin?;
@@ -187,8 +189,8 @@ impl std::fmt::Debug for Schedule {
     }
 }
 
-/// Cuts an instant to whole seconds, and moves it into the years that a line can name plus two days at each end. Inside
-/// this range, arithmetic cannot overflow. Outside it, no line fires.
+/// Cuts an instant to whole seconds, and limits it to the years that a line can name, with two days more at each end.
+/// Inside this range, arithmetic cannot overflow. Outside it, no line fires.
 fn within_years(instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
     const FIRST: i64 = -2 * 86_400;
     const LAST: i64 = 4_102_444_800 + 2 * 86_400; // 2100-01-03

@@ -1,10 +1,10 @@
-//! Finds the local times at which a line fires, forwards and backwards, with the `cron` crate. This module knows no
-//! time zone and no clock.
+//! Finds the local times at which a cron line fires, forwards and backwards, with the `cron` crate. This module knows
+//! no time zone and no clock.
 //!
-//! The crate reads Quartz lines: seconds first, weekdays from 1 = Sunday, day of month and weekday joined by "and",
-//! years to 2100. So this module writes the checked fields as lists of values in that notation, and as two lines if a
-//! day may match either field. It passes local times to the crate as if they were UTC. With a real time zone, the crate
-//! would drop the firing times that a clock change skips.
+//! The crate reads lines in the notation of Quartz: seconds first, weekdays from 1 = Sunday, years to 2100, and a day
+//! must match both day of month and weekday. So this module writes the checked fields as lists of values in that
+//! notation, and as two lines if a day may match either field. It passes local times to the crate as if they were UTC.
+//! With a real time zone, the crate would drop the firing times that a clock change skips.
 
 use std::str::FromStr;
 
@@ -13,8 +13,8 @@ use cron::TimeUnitSpec;
 
 use super::fields::CronFields;
 
-/// The local firing times ("slots") of a line. They are stored as one Quartz line, or as two lines whose firing times
-/// are merged.
+/// The local times (*slots*) at which a cron line fires. They are stored as one line in the notation of Quartz, or as
+/// two lines whose firing times are merged.
 #[derive(Clone)]
 pub(super) struct FiringTimes(Vec<cron::Schedule>);
 
@@ -30,18 +30,18 @@ impl FiringTimes {
         })
     }
 
-    /// Whether the line ever fires.
+    /// Whether the line fires at least once.
     pub(super) fn any(&self) -> bool {
         let start = DateTime::UNIX_EPOCH.naive_utc() - TimeDelta::seconds(1);
         self.next(start).is_some()
     }
 
-    /// The firing times after `local`, ascending.
+    /// Returns the firing times after `local`, ascending.
     pub(super) fn after(&self, local: NaiveDateTime) -> impl Iterator<Item = NaiveDateTime> {
         std::iter::successors(self.next(local), |slot| self.next(*slot))
     }
 
-    /// The firing times before `local`, descending.
+    /// Returns the firing times before `local`, descending.
     pub(super) fn before(&self, local: NaiveDateTime) -> impl Iterator<Item = NaiveDateTime> {
         std::iter::successors(self.previous(local), |slot| self.previous(*slot))
     }
@@ -62,9 +62,9 @@ impl FiringTimes {
     }
 }
 
-/// The end of the last year that `line` names, among the years up to that of `local`. A backward search must not start
-/// later. If it starts in a year that the line does not name, the crate (0.17.0) goes to the last named year but keeps
-/// the month, day and time of the start, and so misses the rest of that year.
+/// Returns the end of the last year, at most the year of `local`, in which `line` can fire; `None` if there is none. A
+/// backward search must not start later: from a year that the line does not name, the crate (0.17.0) jumps to the last
+/// named year but keeps the month, day and time, and so misses the rest of that year.
 fn end_of_last_year(line: &cron::Schedule, local: NaiveDateTime) -> Option<NaiveDateTime> {
     let years = line.years().range(..=u32::try_from(local.year()).ok()?);
     let end = i32::try_from(years.max()?).ok()? + 1;

@@ -1,4 +1,4 @@
-//! Describes an error of the driver or of a server for people, as a [`Failure`].
+//! Describes an error of the driver or of a server for people, as a [`Failure`]: an error code, a message and a remedy.
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
@@ -60,7 +60,8 @@ pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Fai
     }
 }
 
-/// The message for people: the server's own message, and the function that raised the error.
+/// Returns the message for people: what the server refused to do, the server's own message, and the function that
+/// raised the error, if the error names one.
 fn told(side: SideName, doing: &str, error: &ServerError) -> String {
     let state = error.code().code();
     if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !sqlstate_class::is_raised(error) {
@@ -89,7 +90,8 @@ pub(super) fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// Says why a connection was not made, by the kind of the I/O error. The address is left out.
+/// Returns the reason why a connection was not made, such as `connection refused`, from the kind of the I/O error. The
+/// reason does not contain the server's address.
 pub(super) fn io_reason(error: &tokio_postgres::Error) -> String {
     let source = std::error::Error::source(error);
     let Some(io) = source.and_then(|source| source.downcast_ref::<std::io::Error>()) else {

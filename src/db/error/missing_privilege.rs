@@ -1,4 +1,5 @@
-//! Reads from a server's message, such as `permission denied for function f`, on which object a role lacks a privilege.
+//! Finds out on which object a role lacks a privilege, from a server's message such as
+//! `permission denied for function f`.
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
@@ -14,7 +15,8 @@ pub(crate) struct MissingPrivilege<'e> {
 }
 
 impl<'e> MissingPrivilege<'e> {
-    /// Reads the object from the error. Returns `None` for other errors, and for messages in another language.
+    /// Reads the object from the error message. Returns `None` if the error is not about a privilege, or if the message
+    /// is not in English.
     pub(super) fn of(error: &'e ServerError) -> Option<Self> {
         const KINDS: &[&str] = &[
             "foreign table",
@@ -41,7 +43,8 @@ impl<'e> MissingPrivilege<'e> {
         ["foreign table", "materialized view", "table", "view"].contains(&self.kind)
     }
 
-    /// The remedy with the `grant` statement; `None` if several privileges could be missing on an object of this kind.
+    /// Returns advice for the user: the `grant` statement that gives the missing privilege. Returns `None` if several
+    /// privileges could be missing on an object of this kind.
     pub(super) fn remedy(self, side: SideName) -> Option<String> {
         let right = match self.kind {
             "function" => "execute on function",

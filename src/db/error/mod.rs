@@ -1,4 +1,4 @@
-//! The errors of database access. Users see each of them as a [`Failure`].
+//! The errors of database access. Users see each of them as a [`Failure`]: a code, a message and a remedy.
 
 use std::time::Duration;
 
@@ -19,53 +19,54 @@ mod sqlstate_class;
 pub(crate) use missing_privilege::MissingPrivilege;
 pub(crate) use remedy::PUBLICATION_REMEDY;
 
-/// An error of one of the databases. Its text contains no user name and no SQL; the cause is kept as the source.
+/// An error in the use of the remote or the local database. Its `Display` text contains no user name and no SQL; the
+/// cause, if there is one, is its `source()`.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// The pool could not be built.
+    /// The connection pool could not be built.
     #[error("the {side} connection pool could not be set up")]
     Pool {
-        /// The side of the database.
+        /// Which database: remote or local.
         side: SideName,
-        /// The cause.
+        /// Why the pool could not be built.
         source: BuildError,
     },
     /// No connection could be made.
     #[error("no connection to the {side} database")]
     Connect {
-        /// The side of the database.
+        /// Which database: remote or local.
         side: SideName,
-        /// How long this process waited.
+        /// The time limit for getting a connection.
         waited: Duration,
-        /// The cause.
+        /// Why no connection could be made.
         source: PoolError<NoServerReached>,
     },
     /// A statement failed.
     #[error("the {side} database failed at: {doing}")]
     Query {
-        /// The side of the database.
+        /// Which database: remote or local.
         side: SideName,
-        /// The step that was being carried out.
+        /// The name of the statement, which says what it was to do, such as `plan the changes`.
         doing: String,
-        /// The cause.
+        /// The error of the driver or of the server.
         source: tokio_postgres::Error,
     },
-    /// All connections that may be used to answer requests are in use.
+    /// A request waited too long for a connection: all connections that may be used to answer requests were in use.
     #[error("no connection to the {side} database is free for reading")]
     Busy {
-        /// The side of the database.
+        /// Which database: remote or local.
         side: SideName,
-        /// How long this process waited.
+        /// How long this process waited for a connection to become free.
         waited: Duration,
     },
-    /// The server did not answer.
+    /// The server did not answer a statement within the time limit of this process.
     #[error("the {side} database was silent for {waited:?} at: {doing}")]
     Silence {
-        /// The side of the database.
+        /// Which database: remote or local.
         side: SideName,
-        /// The step that was being carried out.
+        /// The name of the statement, which says what it was to do.
         doing: String,
-        /// How long this process waited.
+        /// How long this process waited for the answer.
         waited: Duration,
     },
 }
@@ -93,7 +94,7 @@ impl DbError {
         }
     }
 
-    /// The side of the database.
+    /// Returns which database the error is about: remote or local.
     pub fn side(&self) -> SideName {
         match self {
             Self::Pool { side, .. }
@@ -110,7 +111,7 @@ impl DbError {
             .and_then(tokio_postgres::Error::as_db_error)
     }
 
-    /// The object on which the role lacks a privilege, if the server's message names one.
+    /// Returns the object on which the role lacks a privilege; `None` if the server's message names no such object.
     pub(crate) fn denied(&self) -> Option<MissingPrivilege<'_>> {
         self.server_error().and_then(MissingPrivilege::of)
     }
@@ -153,7 +154,7 @@ impl DbError {
         self.server_error().is_none_or(sqlstate_class::is_fatal)
     }
 
-    /// Whether a text on the server exceeded the limit of 1 GiB for one value.
+    /// Whether the server failed because a row or value, written as text, exceeds the limit of 1 GiB.
     pub fn is_of_a_long_row(&self) -> bool {
         self.server_error().is_some_and(|error| {
             let is_of_memory =

@@ -1,4 +1,4 @@
-//! Chooses the error code and the remedy for an error of a server.
+//! Chooses the error code and the remedy (advice for the user) for an error that a server sent.
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
@@ -8,8 +8,8 @@ use super::sqlstate_class::{self, class};
 use crate::db::SideName;
 use crate::error::ErrorCode;
 
-/// The names of our statements that create or drop temporary tables, views, indexes or our schema. If user-defined code
-/// raises an error in one of them, that code is taken to be an event trigger.
+/// The names of the statements of this program that create or drop temporary tables, views or indexes, or the program's
+/// schema. If user-defined code raises an error in one of these statements, the code is assumed to be an event trigger.
 const OF_TEMPORARY_TABLES: [&str; 15] = [
     "create the staging tables",
     "create the text staging table",
@@ -33,7 +33,8 @@ pub(super) fn is_of_an_event_trigger(doing: &str, error: &ServerError) -> bool {
     OF_TEMPORARY_TABLES.contains(&doing) && sqlstate_class::is_in_code_of_theirs(error)
 }
 
-/// The remedy if Postgres refuses updates of the local table because of the row filter or column list of a publication.
+/// The advice for the user if Postgres refuses updates of the local table because of the row filter or the column list
+/// of a publication.
 pub(crate) const PUBLICATION_REMEDY: &str = "As the owner of the publication: let its row filter read only columns of the table's replica identity, and its column list name all of these (`alter publication <publication> set table <table> ...`). Or change the identity: `alter table <table> replica identity using index <unique index>`, or `replica identity full`, which fits any row filter and no column list. `meter-sync check` names the publication.";
 
 /// The code for an error that a server sent. It is never `INTERNAL`, because that code tells the user to report a bug
@@ -64,7 +65,7 @@ pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
     }
 }
 
-/// The code for an error in the rows, or in a user-defined function that checks them.
+/// The code for an error in the data of one side: the server refuses a row or value, or a user-defined function fails.
 fn rows(side: SideName) -> ErrorCode {
     match side {
         SideName::Remote => ErrorCode::RemoteSchema,
@@ -93,8 +94,8 @@ pub(super) fn auth(side: SideName) -> ErrorCode {
     }
 }
 
-/// The remedy for this error, with the server's hint where the hint helps; `None` if the general remedy of the error
-/// code fits best.
+/// The specific remedy for this error, with the server's hint where the hint helps. `None` if there is no specific
+/// remedy; users then see the general one of the error code.
 pub(super) fn of(side: SideName, doing: &str, error: &ServerError) -> Option<String> {
     let remedy = match sqlstate_class::is_raised(error) {
         true => Some(of_code_of_theirs(side, doing)),
@@ -122,7 +123,7 @@ fn of_code_of_theirs(side: SideName, doing: &str) -> String {
     }
 }
 
-/// The remedy for errors with this SQLSTATE, if there is a specific one.
+/// The remedy for errors with the SQLSTATE of this error; `None` if there is no specific one.
 fn of_state(side: SideName, error: &ServerError) -> Option<String> {
     let url = side.url_variable();
     Some(match error.code().code() {
@@ -174,7 +175,8 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
     })
 }
 
-/// The remedy for errors of this class of SQLSTATEs, if there is a specific one.
+/// The remedy for errors of the class of this error (the first two characters of the SQLSTATE); `None` if there is no
+/// specific one.
 fn of_class(side: SideName, error: &ServerError) -> Option<String> {
     Some(match (class(error), side) {
         ("HV", _) => format!(
@@ -211,8 +213,8 @@ fn connections(side: SideName) -> String {
     )
 }
 
-/// Whether the statement reads a configuration parameter that is not set. Detected by the source file that the error
-/// names.
+/// Whether the statement reads a configuration parameter that is not set. This is decided by the server's source file
+/// that the error names, because messages are translated.
 fn is_of_settings(error: &ServerError) -> bool {
     error.file().is_some_and(|file| file.starts_with("guc"))
 }

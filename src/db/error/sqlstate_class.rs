@@ -1,6 +1,6 @@
-//! Classifies a server's error by its SQLSTATE: it comes from one row, a user-defined function, or the server itself.
+//! Classifies a server's error: it concerns one row, comes from a user-defined function, or concerns the server itself.
 //!
-//! Servers translate their messages, so this module reads the SQLSTATE and the source file that the error names instead
+//! Servers translate their messages, so this module reads the SQLSTATE and the source file that the error names
 //! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 
 use tokio_postgres::error::{DbError as ServerError, Severity, SqlState};
@@ -13,7 +13,7 @@ const KNOWN_CLASSES: &[&str] = &[
     "42", "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX",
 ];
 
-/// The source files of the procedural languages. An error that names one of them was raised by a function.
+/// The source files of the procedural languages. An error that names one of them was raised by a user-defined function.
 const LANGUAGES: &[&str] = &["pl_exec.c", "plperl.c", "pltcl.c"];
 
 /// The first two characters of the SQLSTATE.
@@ -34,8 +34,8 @@ pub(super) fn is_fatal(error: &ServerError) -> bool {
     }
 }
 
-/// Whether the server refused the connection because of an option in the connection string, whose name or value it does
-/// not know.
+/// Whether the server refused the connection because the connection string has an option with an unknown name or an
+/// invalid value.
 pub(super) fn is_of_connection_settings(error: &ServerError) -> bool {
     is_fatal(error) && ["22", "42"].contains(&class(error))
 }
@@ -55,8 +55,8 @@ pub(super) fn is_raised(error: &ServerError) -> bool {
         && (!has_known_class(error) || class(error) == "P0" || is_of_a_language(error))
 }
 
-/// Whether the code of a procedural language raised the error. If the server itself fails inside a function, the error
-/// names another source file.
+/// Whether a function in a procedural language, such as PL/pgSQL, raised the error itself. The error then names a
+/// source file of the language. If the server fails inside such a function, the error names another source file.
 fn is_of_a_language(error: &ServerError) -> bool {
     let file = error.file().unwrap_or_default();
     let name = file.rsplit('/').next().unwrap_or_default();
@@ -69,16 +69,16 @@ pub(super) fn is_in_code_of_theirs(error: &ServerError) -> bool {
     !is_of_the_server(error) && (is_raised(error) || is_nested(error))
 }
 
-/// Whether the error occurred inside a function, a trigger or one row of a COPY, and does not concern the statement as
-/// a whole.
+/// Whether the error has a context: it occurred inside a function, a trigger or one row of a COPY, and does not concern
+/// the statement as a whole.
 fn is_nested(error: &ServerError) -> bool {
     let context = error.where_().unwrap_or_default();
     // A server may add the parameters of the statement to the context.
     context.lines().any(|line| !line.contains("$1 = "))
 }
 
-/// Whether the error concerns one row. A timeout, deadlock, conflict or cancellation concerns a row only if a function
-/// raised its SQLSTATE.
+/// Whether the error concerns one row, and not the statement or the server. A timeout, deadlock, conflict or
+/// cancellation counts only if a user-defined function raised an error with such an SQLSTATE.
 pub(super) fn is_about_a_row(error: &ServerError) -> bool {
     if is_out_of_memory(error) {
         return true;
@@ -99,8 +99,8 @@ pub(super) fn is_about_a_row(error: &ServerError) -> bool {
     }
 }
 
-/// Whether a type refused a value, though the class of the SQLSTATE stands for wrong SQL: `tsquery`, `ltree` and
-/// `regtype` use such an SQLSTATE. If the SQL itself is wrong, the error has a position in the statement.
+/// Whether a data type refused a value with an SQLSTATE whose class stands for wrong SQL, as `tsquery`, `ltree` and
+/// `regtype` do. The error then has no position in the statement; it has one if the SQL itself is wrong.
 fn is_of_a_value(error: &ServerError) -> bool {
     const OF_STATEMENTS: &[&str] = &["42501", "42809", "428C9", "42P10", "42P17"];
     error.position().is_none()
@@ -108,8 +108,8 @@ fn is_of_a_value(error: &ServerError) -> bool {
         && !OF_STATEMENTS.contains(&error.code().code())
 }
 
-/// Whether the server could not allocate memory for a value. This counts as an error of one row. If the server has no
-/// memory at all, every row fails, and so does the run.
+/// Whether the server could not allocate memory. The cause is assumed to be one large value, so the error counts as an
+/// error of one row. If the server has no memory at all, every row fails, and so does the run.
 fn is_out_of_memory(error: &ServerError) -> bool {
     let file = error.file().unwrap_or_default();
     !is_fatal(error)
@@ -122,8 +122,8 @@ fn is_row_security(error: &ServerError) -> bool {
     error.routine() == Some("ExecWithCheckOptions")
 }
 
-/// The function that failed, as the server names it in the error's context. Lines of the context that may contain
-/// values or SQL are skipped.
+/// Returns the line of the error's context that names the function that failed; `None` if there is no such line. Skips
+/// lines that may contain values or SQL.
 pub(super) fn function(error: &ServerError) -> Option<&str> {
     let is_plain =
         |line: &&str| line.contains('(') && !line.contains(['"', '\'', '$', '\u{ab}', '\u{201e}']);

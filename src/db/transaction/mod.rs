@@ -1,4 +1,5 @@
-//! A transaction on one side. It names its statements in errors, and limits every wait.
+//! A transaction on the remote or the local database. Its errors name the statement that failed, and each of its waits
+//! has a time limit.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -23,15 +24,16 @@ mod savepoints;
 /// An open transaction. It is rolled back if dropped without [`Tx::commit`].
 pub struct Tx<'c, S> {
     inner: Transaction<'c>,
-    /// Whether an answer of the server is due. It stays true if this process stopped waiting for the answer.
+    /// Whether the server still owes an answer to a statement. It stays `true` after this process has stopped waiting
+    /// for the answer.
     answer_due: &'c AtomicBool,
     waits: Timeouts,
     opened: Instant,
     last_message: LastServerError,
-    /// The limits that the role, its database or the server sets.
+    /// The time limits that the role, its database or the server sets.
     role_limits: RoleLimits,
     bounds: TransactionLimits,
-    /// The shortest time that an answer took so far, in microseconds.
+    /// The shortest time that an answer took so far, in microseconds; `u64::MAX` before the first answer.
     shortest_us: AtomicU64,
     /// How many bytes of rows the server has sent, including the headers of their messages.
     bytes_read: AtomicU64,
@@ -52,7 +54,7 @@ const ROW_HEAD: usize = 7;
 /// How many bytes precede each value in the protocol: its length.
 const VALUE_HEAD: usize = 4;
 
-/// A server counts as near if its shortest answer took less than this.
+/// The server counts as near ([`Tx::is_near`]) if its fastest answer took less time than this.
 const NEAR: Duration = Duration::from_millis(3);
 
 impl<'c, S: Side> Tx<'c, S> {
@@ -79,28 +81,29 @@ impl<'c, S: Side> Tx<'c, S> {
         }
     }
 
-    /// The limits that the role, its database or the server sets for the role's transactions.
+    /// The time limits that the role, its database or the server sets for the role's transactions.
     pub fn role_limits(&self) -> RoleLimits {
         self.role_limits
     }
 
-    /// The encoding of the database, as the server names it.
+    /// The encoding of the database, as the server names it, such as `UTF8`.
     pub fn encoding(&self) -> &str {
         &self.encoding
     }
 
     /// Whether triggers and foreign keys are off in this transaction: the role has
-    /// `session_replication_role = replica`, and no right to change it.
+    /// `session_replication_role = replica`, and no right to change it. Always `false` on the remote side.
     pub fn is_replica(&self) -> bool {
         self.is_replica
     }
 
-    /// Whether the encoding of the database is UTF-8, so that every text in it can be sent to us.
+    /// Whether the encoding of the database is UTF-8, so that this program can read every text in it.
     pub fn is_utf8(&self) -> bool {
         self.encoding == "UTF8"
     }
 
-    /// Whether the server is near, as in the same building, judged by the shortest answer in this transaction.
+    /// Whether the server seems to be near, as in the same building: its fastest answer in this transaction took less
+    /// than 3 ms.
     pub fn is_near(&self) -> bool {
         Duration::from_micros(self.shortest_us.load(Ordering::Relaxed)) < NEAR
     }
@@ -114,7 +117,8 @@ impl<'c, S: Side> Tx<'c, S> {
         self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Reads the next row of a COPY; returns `None` at its end. Errors name the statement `doing`.
+    /// Reads the next row of a COPY that [`Tx::copy_out`] started. Returns `None` at its end. `doing` is the name of
+    /// the COPY in error messages.
     pub async fn next(
         &self,
         rows: &mut Pin<&mut CopyOutStream>,
@@ -129,7 +133,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(Some(row))
     }
 
-    /// How long this process waits for the next bytes of the server.
+    /// The time limit of this process for an answer of the server, or for the next row of a COPY.
     pub fn patience(&self) -> Duration {
         self.waits.answer()
     }
@@ -153,14 +157,14 @@ impl<'c, S: Side> Tx<'c, S> {
         answer
     }
 
-    /// Wraps the error of a statement. If the connection is closed, the error says why the server closed it, if that
-    /// is known.
+    /// Converts the driver's error to a [`DbError`]; `doing` is the name of the failed statement. If the connection is
+    /// closed and the server said why, the result gives that reason.
     pub fn failed(&self, doing: impl Into<String>, source: tokio_postgres::Error) -> DbError {
         DbError::query::<S>(doing, self.last_message.explain(source, self.opened))
     }
 
-    /// Whether an answer of the server is still due: this process stopped waiting for it, or started to read a COPY and
-    /// ran no statement since. After a timeout, the transaction can do nothing more.
+    /// Whether the server still owes an answer: this process stopped waiting for it, or [`Tx::copy_out`] was called and
+    /// no statement was answered since. After a timeout, the transaction can do nothing more.
     pub fn is_silent(&self) -> bool {
         self.answer_due.load(Ordering::Relaxed)
     }
@@ -180,7 +184,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(rows)
     }
 
-    /// Runs a query that returns one row. Error: it returns none, or more than one.
+    /// Runs a query that returns one row. Fails if it returns none, or more than one.
     pub async fn query_one(&self, sql: &str, params: &[Param<'_>]) -> Result<Row, DbError> {
         let row = self
             .answer(sql, self.inner.query_typed_one(sql, &typed(params)))
@@ -189,7 +193,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(row)
     }
 
-    /// Runs a query that returns one row or none. Error: it returns more than one.
+    /// Runs a query that returns one row or none. Fails if it returns more than one.
     pub async fn query_opt(&self, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, DbError> {
         let row = self
             .answer(sql, self.inner.query_typed_opt(sql, &typed(params)))
@@ -225,20 +229,21 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(names)
     }
 
-    /// Starts `copy .. to stdout`. From then on, [`Tx::is_silent`] returns true, until another statement is answered.
+    /// Starts `copy .. to stdout`. The rows are then read by [`Tx::next`]. [`Tx::is_silent`] is `true` from now on,
+    /// until another statement is answered.
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOutStream, DbError> {
         let rows = self.answer(sql, self.inner.copy_out(sql)).await?;
         self.answer_due.store(true, Ordering::Relaxed);
         Ok(rows)
     }
 
-    /// Starts `copy .. from stdin`.
+    /// Starts `copy .. from stdin`. Returns the sink that takes the data.
     pub async fn copy_in(&self, sql: &str) -> Result<CopyInSink<Bytes>, DbError> {
         self.answer(sql, self.inner.copy_in(sql)).await
     }
 
-    /// Sets the time limit of each statement that follows in this transaction. If the role's own limit is lower, sets
-    /// that one.
+    /// Sets the time limit of each statement that follows in this transaction: the lower of `limit` and the role's own
+    /// limit.
     pub async fn allow_each_statement(&self, limit: Duration) -> Result<(), DbError> {
         let limit_ms = self.role_limits.statement(limit).as_millis();
         self.batch(&format!(
@@ -247,7 +252,7 @@ impl<'c, S: Side> Tx<'c, S> {
         .await
     }
 
-    /// Commits. After an error, the server may or may not have committed.
+    /// Commits the transaction. If this returns an error, the server may have committed nevertheless.
     pub async fn commit(self) -> Result<(), DbError> {
         let Self {
             inner,
@@ -272,17 +277,17 @@ impl<'c, S: Side> Tx<'c, S> {
 }
 
 impl Tx<'_, Local> {
-    /// Shortens the idle limit. To be called in a transaction that from now on holds row locks and no longer waits for
-    /// the other database. If this process freezes, the server then ends the transaction and releases the locks about
-    /// as soon as it would end a statement.
+    /// Shortens the time for which the transaction may be idle. Call this when the transaction holds row locks and will
+    /// no longer wait for the remote. If this process then freezes, the server soon ends the transaction and releases
+    /// the locks: about as soon as it would end a statement.
     pub async fn hold_rows(&self) -> Result<(), DbError> {
         let idle = self.role_limits.idle(self.waits.alone());
         self.batch(&format!("-- hold rows\n{idle}")).await
     }
 }
 
-/// Waits for both sides at the same time and returns both results. If one side fails, still waits for the other, so
-/// that the other transaction has no answer due and can be used further.
+/// Waits for an operation on the remote (`there`) and one on the local side (`here`) at the same time, and returns both
+/// results. If one fails, still waits for the other, so that its transaction has no answer due and can be used further.
 pub async fn both<A, B, E>(
     there: impl Future<Output = Result<A, E>>,
     here: impl Future<Output = Result<B, E>>,
@@ -296,7 +301,7 @@ fn size(row: &SimpleQueryRow) -> usize {
     ROW_HEAD + (0..row.len()).map(value).sum::<usize>()
 }
 
-/// Returns the first value of each row.
+/// Returns the first value of each row. Null becomes an empty text.
 fn first_values(messages: Vec<SimpleQueryMessage>) -> Vec<String> {
     let rows = messages.into_iter().filter_map(row);
     rows.map(|row| row.get(0).unwrap_or_default().to_owned())
@@ -310,7 +315,8 @@ fn row(message: SimpleQueryMessage) -> Option<SimpleQueryRow> {
     }
 }
 
-/// The name of a statement, which its first line gives as `-- name`.
+/// Returns the name of a statement, which is the comment `-- name` in its first line. Without such a comment, returns
+/// the whole first line.
 fn statement_name(sql: &str) -> String {
     let first = sql.lines().next().unwrap_or_default().trim();
     first.strip_prefix("-- ").unwrap_or(first).to_owned()

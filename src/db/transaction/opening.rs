@@ -1,5 +1,5 @@
-//! What a transaction does before its first statement: it sets limits, takes locks and pins the search path. A remote
-//! transaction takes its snapshot after its locks.
+//! Prepares a transaction before its first statement: sets its time limits, locks relations and pins the search path. A
+//! remote transaction takes its snapshot after it has the locks.
 
 use std::slice;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use std::time::Duration;
 use super::{DbError, RoleLimits, TransactionLimits, Tx, first_values};
 use crate::db::{ServerClock, Side, SideName, quote};
 
-/// The name that errors give to the step that locks relations.
+/// The name of the step that locks relations, as error messages show it.
 const LOCK: &str = "lock the tables to be read";
 
-/// Pins the search path: unqualified names find only built-in objects. Otherwise, anyone who may create functions or
-/// operators in a schema of the role's own search path could have them run with the privileges of our role
-/// (<https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS>).
+/// SQL: pins the search path, so that names without a schema find only built-in objects and temporary tables. With the
+/// role's own search path, anyone who may create functions or operators in one of its schemas could have them run with
+/// the privileges of our role (<https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS>).
 const PINNED_PATH: &str = "set local search_path = pg_catalog, pg_temp";
 
-/// The savepoint that is set before relations are locked.
+/// The name of the savepoint that is set before relations are locked.
 const LOCKS: &str = "meter_sync_locks";
 
-/// The `session_replication_role` that turns triggers and foreign keys off.
+/// The value of `session_replication_role` that turns triggers and foreign keys off.
 const REPLICA: &str = "replica";
 
-/// The savepoint that is set before triggers are turned on.
+/// The name of the savepoint that is set before triggers are turned on.
 const TRIGGERS: &str = "meter_sync_triggers";
 
 /// SQL: makes the server check once a second, while it runs a statement, whether its client is still connected. If not,
@@ -32,8 +32,8 @@ const NOTICE_A_DEAD_CLIENT: &str = "\
     where current_setting('client_connection_check_interval', true) is not null \
     and version() like '%linux%'";
 
-/// SQL: makes a server that sends rows to a frozen client give up after `limit`. This is used on Linux with Postgres 12
-/// or later. It is not used together with keepalives, because it would delay them.
+/// SQL: makes the server give up after `limit` if it sends rows to a client that is frozen. It takes effect on Linux
+/// with Postgres 12 or later. It is not used together with TCP keepalives, because it would delay these.
 fn notice_a_frozen_client(limit: Duration) -> String {
     let limit_ms = limit.as_millis();
     format!(
@@ -42,12 +42,12 @@ fn notice_a_frozen_client(limit: Duration) -> String {
     )
 }
 
-/// SQL: the server's clock, in microseconds since 1970.
+/// SQL: reads the server's clock, in microseconds since 1970.
 const NOW: &str = "select (extract(epoch from pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::bigint";
 
 impl<S: Side> Tx<'_, S> {
-    /// Applies the settings and limits of the transaction. For each limit, the lower of the role's own and ours
-    /// applies. Takes no snapshot.
+    /// Applies the settings and the time limits of the transaction. Of each limit in `bounds` and the role's own limit,
+    /// the lower one applies. Takes no snapshot.
     pub(in crate::db) async fn set_bounds(
         &mut self,
         name: &str,
@@ -66,8 +66,9 @@ impl<S: Side> Tx<'_, S> {
             .await
     }
 
-    /// Locks relations against rewrites, then pins the search path and reads the server's clock. On the local side,
-    /// also turns triggers on if the role has turned them off. Takes no snapshot before the locks are held.
+    /// Locks the relations against rewrites such as `truncate`, then pins the search path and sets `clock` to the
+    /// server's time. On the local side, also turns triggers on if the role has turned them off. Takes no snapshot
+    /// before it holds the locks.
     pub(in crate::db) async fn lock_and_pin(
         &mut self,
         locks: &[String],
@@ -105,7 +106,7 @@ impl<S: Side> Tx<'_, S> {
         }
     }
 
-    /// Turns triggers and foreign keys on. If the role may not do so, sets `is_replica`.
+    /// Turns on triggers and foreign keys, which the role has turned off. If the role may not do so, sets `is_replica`.
     async fn fire_triggers(&mut self) -> Result<(), DbError> {
         let fire = self.batch("-- fire triggers\nset local session_replication_role = origin");
         let fired = self.undo_if(TRIGGERS, DbError::is_denied, fire).await?;
@@ -113,8 +114,8 @@ impl<S: Side> Tx<'_, S> {
         Ok(())
     }
 
-    /// Locks each relation that can be locked and skips the others. A single relation is not tried again, because the
-    /// caller has just failed to lock it.
+    /// Locks each relation that can be locked and skips the others. Does nothing if there is only one relation, because
+    /// the caller has just failed to lock it.
     async fn lock_one_by_one(&self, locks: &[String]) -> Result<(), DbError> {
         if locks.len() < 2 {
             return Ok(());
@@ -141,8 +142,8 @@ impl<S: Side> Tx<'_, S> {
         Ok(locked.await?.map(drop))
     }
 
-    /// Looks up a relation on the role's own search path and locks it, then pins the path again. If the relation cannot
-    /// be locked, undoes the change of the path and returns the error.
+    /// Looks up a relation on the role's own search path and locks it, then pins the search path again. If the relation
+    /// cannot be locked, returns the error; the search path is then pinned, too.
     pub async fn lock_as_role(&self, relation: &str) -> Result<(), DbError> {
         let path = quote::literal(&self.role_path());
         let sql = format!(
@@ -152,8 +153,8 @@ impl<S: Side> Tx<'_, S> {
         self.lock_or_undo(&sql).await?
     }
 
-    /// The role's own search path, in the form that `set_config` takes. If the role's path does not name `pg_catalog`,
-    /// built-in objects are found first.
+    /// The role's own search path, in the form that `set_config` takes. Built-in objects always come first: if the
+    /// role's path names `pg_catalog`, another `pg_catalog` is put in front of it.
     pub fn role_path(&self) -> String {
         match self.role_path.contains("pg_catalog") {
             true => format!("pg_catalog, {}", self.role_path),
@@ -162,7 +163,7 @@ impl<S: Side> Tx<'_, S> {
     }
 
     /// Switches to the role's own search path, for user-defined code that may rely on it: views, row security policies,
-    /// triggers and check constraints. Our own statements must then qualify every name.
+    /// triggers and check constraints. Our own statements must then name every object with its schema.
     pub async fn use_role_path(&self) -> Result<(), DbError> {
         // The path is passed as a value, because a path that the role or the URL sets need not be a list of names that
         // SQL accepts.
@@ -173,7 +174,7 @@ impl<S: Side> Tx<'_, S> {
         .await
     }
 
-    /// Pins the search path again, after [`Tx::use_role_path`].
+    /// Pins the search path again (sets it to `pg_catalog, pg_temp`), after [`Tx::use_role_path`].
     pub async fn pin_path(&self) -> Result<(), DbError> {
         self.batch(&format!("-- pin the path\n{PINNED_PATH}")).await
     }

@@ -38,8 +38,8 @@ impl<S: Side> Tx<'_, S> {
         }
     }
 
-    /// Runs `work` under a savepoint. If it fails with an error for which `is_undone` holds, undoes it and returns that
-    /// error inside `Ok`. Other errors are returned at once, as with [`Tx::attempt`].
+    /// Runs `work` under a savepoint. If it fails with an error for which `is_undone` returns `true`, undoes the work
+    /// and returns the error inside `Ok`. Other errors are returned at once, as with [`Tx::attempt`].
     pub fn undo_if<T>(
         &self,
         name: &'static str,
@@ -55,9 +55,9 @@ impl<S: Side> Tx<'_, S> {
         })
     }
 
-    /// Like [`Tx::undo_if`], for statements without parameters. Sends them in one message with the savepoint, so that
-    /// they take one round trip if they succeed. `doing` names the statements in errors and on the server. Returns all
-    /// rows.
+    /// Like [`Tx::undo_if`], for SQL statements without parameters. Sends the statements in one message with the
+    /// savepoint, so that all of it takes one round trip if it succeeds. `doing` is the name of the statements in
+    /// errors and on the server. Returns the rows of all statements.
     pub fn undo_simple_if(
         &self,
         name: &'static str,
@@ -78,8 +78,8 @@ impl<S: Side> Tx<'_, S> {
         })
     }
 
-    /// Runs `work` under a savepoint, undoes its changes, and returns its result. An error is returned at once, and the
-    /// savepoint stays open, as with [`Tx::attempt`].
+    /// Runs `work` under a savepoint and undoes its changes even if it succeeds. Returns its result. An error is
+    /// returned at once, and the savepoint stays open, as with [`Tx::attempt`].
     pub fn rehearse<T, E: From<DbError>>(
         &self,
         name: &'static str,

@@ -1,8 +1,9 @@
-//! Builds the queries that find rows which collide in a unique index or exclusion constraint of the local table.
+//! Builds queries that find rows which conflict in a unique index or an exclusion constraint of the local table.
 //!
-//! The catalog has the expressions, the predicate and the operators of each index as SQL, so indexes on expressions,
-//! partial indexes and exclusion constraints are all handled in one way: a query computes the index entry of each row
-//! and compares the entries with the operators of the index.
+//! An *index entry* is the list of values that an index stores for a row. Postgres's catalogs give the expressions, the
+//! predicate and the operators of an index as SQL, so indexes on expressions, partial indexes and exclusion constraints
+//! are all handled in one way: a query computes the entry of each row and compares the entries with the operators of
+//! the index.
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
@@ -13,9 +14,9 @@ use crate::engine::plan::Step;
 use crate::engine::try_rows;
 use crate::engine::{Relations, RunContext};
 
-/// Creates or replaces the temporary view `meter_sync_found` from a query. Returns `None` if the server cannot create
-/// it. Names in the query are resolved by the pinned search path. The view is read with the role's search path, so that
-/// a function of an index finds the objects that it uses, as it does when a row is written.
+/// Creates or replaces the temporary view `meter_sync_found`, defined by `query`. Returns `None` if the server cannot
+/// create it. Names in `query` are resolved by the search path that `Tx::pin_path` sets. Afterwards the role's own
+/// search path is set, because functions of an index may rely on it when the view is read.
 pub(in crate::engine) async fn as_view(
     local: &Tx<'_, Local>,
     query: &str,
@@ -31,9 +32,10 @@ create temp view meter_sync_found as {query}"
     Ok(made)
 }
 
-/// Builds a subquery of the index entries of rows. Its columns `x1`, `x2`, ... are the values that the index compares,
-/// and `v1`, `v2`, ... are the expressions in `values`. `from` is the SQL after `from`, and `column` gives the SQL of a
-/// column of a row. The search path must be pinned when the subquery is parsed.
+/// Returns a subquery that computes the index entries of rows, without rows that a partial index leaves out. Its
+/// columns `x1`, `x2`, ... are the values that the index compares, and `v1`, `v2`, ... are the expressions in `values`.
+/// `from` is the SQL that follows the keyword `from`, and `column` returns the SQL for a column. The subquery must be
+/// parsed with the search path that `Tx::pin_path` sets.
 pub(in crate::engine) fn entries(
     rule: &UniquenessRule,
     values: &[String],
@@ -76,7 +78,7 @@ pub(in crate::engine) fn entries(
     format!("(select {} from ({rows}) q{predicate})", all.join(", "))
 }
 
-/// A condition that holds if the index entries `a` and `b` exclude each other.
+/// Returns an SQL condition that holds if the index entries with the aliases `a` and `b` conflict.
 pub(in crate::engine) fn collide(rule: &UniquenessRule, a: &str, b: &str) -> String {
     let parts = (1..).zip(&rule.parts).map(|(place, part)| {
         let (a, b) = (format!("{a}.x{place}"), format!("{b}.x{place}"));
@@ -89,8 +91,9 @@ pub(in crate::engine) fn collide(rule: &UniquenessRule, a: &str, b: &str) -> Str
     parts.collect::<Vec<_>>().join(" and ")
 }
 
-/// A subquery of the index entries that the rows of a step will have, with the row's number in the plan as `v1`. An
-/// update is included only if it changes a column that the index reads.
+/// Returns a subquery of the index entries that the planned rows of a step will have after they are written. Its column
+/// `v1` is the row's number in the plan. Of the updates, only those are included that change a column which the index
+/// reads.
 pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let relations = run.relations;
     let staged_row = relations.same_key("s", "p");
@@ -129,16 +132,16 @@ pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &UniquenessRule, ste
     }
 }
 
-/// A subquery of the index entries that updated rows hold before their update, with the row's number in the plan as
-/// `v1`. An update is included only if it changes a column that the index reads.
+/// Returns a subquery of the index entries that local rows have before the plan updates them. Its column `v1` is the
+/// row's number in the plan. Only updates are included that change a column which the index reads.
 fn held_by_plan(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let column = |read: &InputColumn| run.relations.column("l", &read.name);
     let number = ["p.n".to_owned()];
     entries(rule, &number, column, &changed(run, rule))
 }
 
-/// A query of the updates that need a value which another updated row still holds. `n` is the number of the waiting
-/// row, and `holder` is the number of the row that holds the value.
+/// Returns a query of pairs of planned updates: row `n` needs a unique value that row `holder` has before its own
+/// update. Both columns are row numbers in the plan.
 pub(in crate::engine) fn waiting(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     format!(
         "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
@@ -148,7 +151,8 @@ pub(in crate::engine) fn waiting(run: &RunContext<'_>, rule: &UniquenessRule) ->
     )
 }
 
-/// SQL of a column's value after the local row `l` is updated from the staged row `s`.
+/// Returns SQL for the value that a column of the local row `l` will have after its update. The row `s`, read from the
+/// remote, has the new values.
 fn after(relations: &Relations, read: &InputColumn) -> String {
     let row = match relations.fields().any(|name| *name == read.name) {
         true => "s",
@@ -157,8 +161,9 @@ fn after(relations: &Relations, read: &InputColumn) -> String {
     relations.column(row, &read.name)
 }
 
-/// The SQL after `from` for the updates that change a column that the index reads: the row `p` of the plan, the local
-/// row `l` and the staged row `s`. It ends in a `where` clause, to which conditions can be added with `and`.
+/// Returns the planned updates that change a column which the index reads, as SQL to follow the keyword `from`. Each
+/// update consists of the row `p` of the plan, the local row `l` and the row `s` with the new values. The SQL ends in a
+/// `where` clause, so the caller can add conditions with `and`.
 pub(in crate::engine) fn changed(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
@@ -178,8 +183,8 @@ where p.step = 1 and pg_catalog.record_image_ne(row({before}), row({after}))"
     )
 }
 
-/// The columns of the index that can be set to another value so that a row no longer blocks others: synced columns that
-/// are not part of the key and neither the active nor the tenant column.
+/// Returns the columns in which a row may get another value, to give up its entry in the index. These are the synced
+/// columns that the index reads, without the key, the active and the tenant column.
 pub(in crate::engine) fn movable<'s>(
     run: &RunContext<'s>,
     rule: &UniquenessRule,
@@ -201,11 +206,11 @@ pub(in crate::engine) fn movable<'s>(
         .collect()
 }
 
-/// The most updates that are compared pairwise. This comparison is needed for operators other than equality.
+/// The most planned updates for which every pair of rows may be compared, see [`is_costly`].
 const COMPARED: i64 = 2000;
 
-/// Whether comparing the updates would cost too much: the rule has an operator other than equality, so that each row
-/// has to be compared with every other row, and the plan has more than [`COMPARED`] updates.
+/// Whether comparing the planned updates by this unique index or exclusion constraint would cost too much: the plan has
+/// more than [`COMPARED`] updates, and every pair of rows must be compared, because an operator is not equality.
 pub(in crate::engine) async fn is_costly(
     local: &Tx<'_, Local>,
     rule: &UniquenessRule,

@@ -1,5 +1,5 @@
-//! Defers unique and exclusion constraints that are deferrable. Two rows of the plan may then hold the same value for a
-//! moment, so no row has to be moved to a spare value first.
+//! Defers deferrable unique and exclusion constraints while rows exchange unique values. Two rows may then hold the
+//! same value for a moment, so no row needs a temporary value in between.
 
 use crate::db::computed_expressions::InputColumn;
 use crate::db::row_constraints::UniquenessRule;
@@ -10,8 +10,8 @@ use crate::engine::RunContext;
 use crate::engine::try_rows;
 use crate::engine::try_rows::Bad;
 
-/// Defers the check of a unique or exclusion constraint until the statement [`try_rows::CHECK`] runs. Returns whether
-/// it was deferred. A constraint that is not deferrable is left as it is.
+/// Defers the check of a unique or exclusion constraint until the statement [`try_rows::CHECK`] runs. Returns `false`,
+/// with nothing changed, if the constraint is not deferrable.
 pub(in crate::engine) async fn put_off(
     local: &Tx<'_, Local>,
     rule: &UniquenessRule,
@@ -25,8 +25,8 @@ pub(in crate::engine) async fn put_off(
     Ok(deferred.is_some())
 }
 
-/// Finds the updated rows that break a deferred constraint with the values that they hold now. Constraints that are too
-/// costly to compare are left out.
+/// Returns the updated rows whose current values conflict with another row in a deferred unique or exclusion
+/// constraint. Constraints for which the comparison would cost too much are skipped.
 pub(in crate::engine) async fn colliding(run: &RunContext<'_>) -> Result<Bad, DbError> {
     let local = run.local;
     let mut bad = Bad::new();

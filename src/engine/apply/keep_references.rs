@@ -1,12 +1,12 @@
-//! Keeps the references of rows to their meter while the unique value by which they refer to it is exchanged.
+//! Makes rows refer to the same meter as before, after meters have exchanged the unique value that a foreign key refers
+//! to. What is done depends on the foreign key:
 //!
-//! - A foreign key that cascades keeps the references by itself.
-//! - A foreign key that sets NULL or the default would make the referring rows lose their meter, although the value
-//!   only moves to another row. These rows are therefore noted before the exchange and get the meter's new value
-//!   afterwards.
-//! - A foreign key that refuses the update is checked after all values have moved, if it can be deferred.
-//! - A foreign key of the local table to itself may change meters outside of the plan. Their values are noted before
-//!   the exchange and restored afterwards.
+//! - If it cascades, nothing: it updates the referring rows by itself.
+//! - If it sets NULL or the default, the referring rows would lose their meter, although the value only moves to
+//!   another row. So these rows are noted before the exchange, and get the meter's new value afterwards.
+//! - If it refuses the update and is deferrable, it is checked only after all values have moved.
+//! - If it is a foreign key of the local table to itself, it may change meters that are not in the plan. The values of
+//!   these meters are noted before the exchange and restored afterwards.
 
 use crate::db::catalog::Column;
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
@@ -16,8 +16,9 @@ use crate::engine::try_rows::Bad;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
-/// Prepares an exchange that changes some of `columns` in the rows of `meter_sync_holder`. Returns the rows that cannot
-/// take part, because rows that refer to them would lose their meter.
+/// Prepares an exchange of unique values that changes some of `columns` in the rows of the temporary table
+/// `meter_sync_holder`: notes in temporary tables which rows refer to them, and defers foreign keys. Returns the rows
+/// that cannot be changed, because rows that refer to them would lose their meter.
 pub(in crate::engine) async fn prepare(
     run: &RunContext<'_>,
     columns: &[&Column],
@@ -61,8 +62,8 @@ pub(in crate::engine) async fn prepare(
     Ok(refused)
 }
 
-/// Locks the rows of `meter_sync_holder`. Another transaction that wants to insert a row that refers to them then waits
-/// until this transaction ends. The next statement sees all referring rows that were committed before.
+/// Locks the local rows listed in `meter_sync_holder`. Until this transaction ends, no other transaction can insert
+/// rows that refer to them. Referring rows that were committed before are visible to the next statement.
 async fn hold(run: &RunContext<'_>) -> Result<(), DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let hold = format!(
@@ -76,7 +77,8 @@ select pg_catalog.count(*) from (
     run.local.query_one(&hold, &[]).await.map(drop)
 }
 
-/// Defers the foreign keys of these columns to other tables until [`finish`]. Returns whether any was deferred.
+/// Defers the check of the foreign keys that these columns have to other tables, until [`finish`] runs. Returns whether
+/// any foreign key was deferred.
 pub(in crate::engine) async fn put_off(
     run: &RunContext<'_>,
     columns: &[&Column],
@@ -103,8 +105,9 @@ pub(in crate::engine) async fn put_off(
     Ok(are_some)
 }
 
-/// Gives the noted rows of other tables the new values of their meters, restores the noted values of meters, and checks
-/// the deferred constraints.
+/// Ends an exchange of unique values: gives the referring rows that were noted before it the new values of their
+/// meters, gives other meters that foreign keys changed their old values back, and checks the deferred constraints.
+/// Returns `NotWritten` if a noted row does not refer to its meter again.
 pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutcome, DbError> {
     let local = run.local;
     for (place, reference) in run.relations.constraints.references.iter().enumerate() {
@@ -122,7 +125,7 @@ pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutco
     Ok(WriteOutcome::Written)
 }
 
-/// Whether an update of one of these columns changes other meters by a foreign key of the table to itself.
+/// Whether a foreign key of the local table to itself would change other meters if one of these columns is updated.
 pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Column]) -> bool {
     let mut references = relations.constraints.references.iter();
     references.any(|reference| {
@@ -133,7 +136,7 @@ pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Colum
     })
 }
 
-/// Drops the temporary tables in which an earlier exchange noted referring rows.
+/// Drops the temporary tables in which an earlier exchange noted the rows that refer to its meters.
 pub(in crate::engine) async fn forget(run: &RunContext<'_>) -> Result<(), DbError> {
     for place in 0..run.relations.constraints.references.len() {
         let drop = format!(
@@ -144,7 +147,8 @@ pub(in crate::engine) async fn forget(run: &RunContext<'_>) -> Result<(), DbErro
     Ok(())
 }
 
-/// Whether the row was refused because rows of other tables refer to it, directly or through further tables.
+/// Whether `fault` says that the row was refused because rows of other tables refer to it, directly or through further
+/// tables.
 pub(in crate::engine) fn is_blocked_by_references(relations: &Relations, fault: &RowFault) -> bool {
     let constraints = &relations.constraints;
     let ends = constraints.losing.iter().filter_map(|path| path.last());
@@ -163,9 +167,9 @@ fn can_wait(reference: &IncomingForeignKey) -> bool {
     reference.is_deferrable && reference.on_update == "a"
 }
 
-/// Whether this foreign key of the table to itself changes the meters that refer to an updated meter, and their values
-/// can be restored afterwards. They must be restored, because they come from the remote. Without a primary key, they
-/// cannot be.
+/// Whether this is a foreign key of the local table to itself that changes the meters which refer to an updated meter,
+/// and whether their old values can be restored afterwards. Without a primary key they cannot be. They must be
+/// restored, because they come from the remote.
 fn changes_others(reference: &IncomingForeignKey) -> bool {
     reference.is_own
         && ["c", "n", "d"].contains(&reference.on_update.as_str())
@@ -176,13 +180,14 @@ fn can_be_carried(reference: &IncomingForeignKey) -> bool {
     !reference.key.is_empty() && reference.is_readable && reference.is_writable
 }
 
-/// The condition that row `c` refers to row `l`: `l.b = c.a and ..` over the columns of the foreign key, with the
-/// foreign key's operators and the collations of the referenced columns.
+/// Returns the SQL condition that row `c` refers to the local row `l` by the foreign key: `l.b = c.a and ...`, with the
+/// operators of the foreign key and the collations of the referenced columns.
 pub(in crate::engine) fn refers(reference: &IncomingForeignKey) -> String {
     refers_to(reference, "c", "l")
 }
 
-/// The condition that the row named `from` refers to the row named `to` by the foreign key.
+/// Returns the SQL condition that the row with the alias `from` refers to the row with the alias `to` by the foreign
+/// key.
 fn refers_to(reference: &IncomingForeignKey, from: &str, to: &str) -> String {
     let pairs = reference.columns.iter().zip(&reference.compared);
     let pairs = pairs.map(|((refers, referred), (equals, collation))| {
@@ -192,7 +197,8 @@ fn refers_to(reference: &IncomingForeignKey, from: &str, to: &str) -> String {
     pairs.collect::<Vec<_>>().join(" and ")
 }
 
-/// The SQL after `from` for the rows `c` that refer, by the foreign key, to the rows `h` of `meter_sync_holder`.
+/// Selects the rows `c` that refer by the foreign key to the local rows listed in `meter_sync_holder`. Returns SQL to
+/// follow the keyword `from`.
 fn referring(run: &RunContext<'_>, reference: &IncomingForeignKey) -> String {
     let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let (local_row, refers) = (run.relations.same_key("l", "p"), refers(reference));
@@ -218,8 +224,8 @@ insert into pg_temp.meter_sync_carried_{place} {rows}"
     )
 }
 
-/// SQL that stores in a temporary table the values by which meters outside of the plan refer to the meters of the
-/// exchange.
+/// Returns SQL that stores in a temporary table which values the foreign key columns have in meters outside of the plan
+/// that refer to the rows of `meter_sync_holder`.
 fn note_own(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
     let relations = run.relations;
     let keys = (0..)
@@ -246,7 +252,7 @@ insert into pg_temp.meter_sync_carried_{place} {rows}"
     )
 }
 
-/// SQL that gives the meters noted by [`note_own`] their noted values back.
+/// Returns SQL that gives meters the values back that [`note_own`] stored.
 fn restore(place: usize, reference: &IncomingForeignKey) -> String {
     let set: Vec<String> = (0..)
         .zip(&reference.columns)
@@ -288,7 +294,8 @@ where {} and p.n = k.n and {} and {local_filter}",
     )
 }
 
-/// Whether every noted row refers to its meter again. If not, a trigger may have changed or skipped the row.
+/// Whether each referring row noted before the exchange refers to its meter again. It does not, for instance, if a
+/// trigger changed or skipped the row.
 async fn do_all_follow(
     run: &RunContext<'_>,
     place: usize,
@@ -310,7 +317,7 @@ select not exists (
     Ok(run.local.query_one(&sql, &[]).await?.get(0))
 }
 
-/// SQL: whether the referring row `c` is the row whose key was noted as `k`.
+/// Returns the SQL condition that the referring row `c` has the primary key that was noted in row `k`.
 fn noted_row(reference: &IncomingForeignKey) -> String {
     let key = (0..).zip(&reference.key).map(|(at, name): (usize, _)| {
         format!("c.{} {} k.k{at}", quote::identifier(name), quote::EQUALS)
@@ -329,8 +336,9 @@ fn lost(reference: &IncomingForeignKey) -> RowFault {
     }
 }
 
-/// Returns the rows of `meter_sync_holder` to which rows of the referring table refer. The referring rows would lose
-/// their meter. If our role cannot read the referring table, returns all rows of `meter_sync_holder`.
+/// Returns the rows of `meter_sync_holder` to which other rows refer by this foreign key, as rows that cannot be
+/// changed: the others would lose their meter. If our role cannot read the referring table, returns all rows of
+/// `meter_sync_holder`.
 async fn referred_to(run: &RunContext<'_>, reference: &IncomingForeignKey) -> Result<Bad, DbError> {
     let rows = match reference.is_readable {
         true => format!("select distinct h.n from {}", referring(run, reference)),
@@ -341,9 +349,10 @@ async fn referred_to(run: &RunContext<'_>, reference: &IncomingForeignKey) -> Re
 
 const HOLDERS: &str = "select h.n from pg_temp.meter_sync_holder h";
 
-/// Returns the rows of `meter_sync_holder` whose update would make rows lose a reference further along a chain of
-/// foreign keys that begins with `first`. Only rows that refer to a meter directly are noted, so the references of the
-/// others could not be restored. If our role cannot read a table of a chain, returns all rows of `meter_sync_holder`.
+/// Returns the rows of `meter_sync_holder` that cannot be changed, because a chain of foreign keys that begins with
+/// `first` would make rows further along it lose their reference. Such a reference cannot be restored, because only
+/// rows that refer to a meter directly are noted. If our role cannot read a table of a chain, returns all rows of
+/// `meter_sync_holder`.
 async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result<Bad, DbError> {
     let mut bad = Bad::new();
     let paths = run.relations.constraints.losing.iter();
@@ -373,7 +382,7 @@ async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result
     Ok(bad)
 }
 
-/// Returns the rows that a query finds, each with a copy of the fault.
+/// Returns the numbers of the rows that the query `rows` finds, each with a copy of the fault.
 async fn refused(local: &Tx<'_, Local>, rows: &str, fault: &RowFault) -> Result<Bad, DbError> {
     let sql = format!("-- find the rows that others refer to\n{rows}");
     let rows = local.query(&sql, &[]).await?;

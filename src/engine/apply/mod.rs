@@ -1,6 +1,7 @@
-//! Writes a plan to the local table: one statement for each step. If the table refuses a row, the rows of the step are
-//! divided until the refused rows are alone. If foreign keys act on updates, the updates are written as an exchange of
-//! values instead (see `exchange`).
+//! Writes a plan, the changes that a run would make, to the local table, with one statement for each step. If the table
+//! refuses a row, the rows of the step are halved again and again, until each refused row is alone. If foreign keys act
+//! on updates (`on update cascade`, for instance), the updates are written as an exchange of unique values instead, see
+//! `exchange`.
 
 use crate::db::row_constraints::RowConstraints;
 use crate::db::{DbError, RowFault, lossless_json, param, quote};
@@ -23,16 +24,17 @@ mod reference_rings;
 mod release_inactive_values;
 mod verify_written;
 
-/// The most passes in which rows that could not be written are retried. A pass may write rows that the next pass needs:
-/// rows that give up a value, or rows that others refer to.
+/// How many times rows that could not be written are retried at most. Each time, rows may be written that others wait
+/// for: rows that give up a unique value, or rows that others refer to.
 const PASSES: usize = 20;
 
-/// While the plan is written, the run fails at once if more rows than this many times the limit of rejected rows cannot
-/// be written. Some of these rows are not at fault, but wait for other rows and can be written later. So this limit is
-/// higher than the limit of rejected rows.
+/// The limit of rejected rows, multiplied by this factor, is the most rows that may fail while the plan is first
+/// written. If more fail, the run fails at once. The factor is needed because some of these rows only wait for other
+/// rows, and can be written later.
 const WAITING_FACTOR: usize = 20;
 
-/// Applies the plan. The result lists the rows that were rejected. Fails if more rows are rejected than allowed.
+/// Applies the plan to the local table. The result lists the rejected rows, which the table refused. Fails if more rows
+/// are rejected than allowed.
 pub(crate) async fn apply(
     run: &RunContext<'_>,
     plan: Plan,
@@ -54,8 +56,8 @@ pub(crate) async fn apply(
     settle(run, plan, staged, bad, &released).await
 }
 
-/// Carries out the steps. Returns `None` if one statement was enough for each step. Otherwise, returns the relations
-/// with the constraints of the local table looked up, and the rows that could not be written.
+/// Writes the steps of the plan. Returns `None` if one statement was enough for each step. Otherwise, returns the rows
+/// that could not be written, and a copy of `run.relations` that also has the constraints of the local table.
 async fn steps(
     run: &RunContext<'_>,
     plan: &Plan,
@@ -103,9 +105,9 @@ async fn steps(
     Ok(constrained.map(|relations| (relations, bad)))
 }
 
-/// Writes all updates as one exchange, or none of them. Returns whether they were written. Used if foreign keys to the
-/// table act on updates. If a value moves to another meter, these foreign keys may change the rows that refer to the
-/// value. If the updates were written one by one, the outcome would depend on their order.
+/// Writes all updates as one exchange of unique values, or none of them. Returns whether they were written. Used if a
+/// foreign key to the local table acts on updates. When a value moves to another meter, such a foreign key may change
+/// the rows that refer to the value, so the result would depend on the order if the updates were written one by one.
 async fn exchanged(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -124,7 +126,8 @@ async fn exchanged(
     Ok(true)
 }
 
-/// Writes all rows of the ranges, or none of them. Returns whether they were written.
+/// Writes all planned rows with these numbers, or none of them if the local table refuses one. Returns whether they
+/// were written.
 async fn are_taken(run: &RunContext<'_>, step: Step, ranges: &[RowRange]) -> Result<bool, DbError> {
     let write = write(run, step);
     let tried = try_rows::attempt(run.local, async {
@@ -138,7 +141,7 @@ async fn are_taken(run: &RunContext<'_>, step: Step, ranges: &[RowRange]) -> Res
     Ok(matches!(tried.await?, WriteOutcome::Written))
 }
 
-/// Returns the relations with the constraints of the local table looked up.
+/// Looks up the constraints of the local table. Returns a copy of `run.relations` that has them.
 async fn with_constraints(run: &RunContext<'_>) -> Result<Relations, DbError> {
     let local = run.local;
     local.pin_path().await?;
@@ -158,8 +161,9 @@ fn too_many(job: &Job<'_>, reason: String) -> SyncError {
     }
 }
 
-/// Writes the rows of a step after they could not be written as a whole. Returns the rows at fault, which are left out,
-/// or the inner `Err(fault)` if more than `left` rows are at fault.
+/// Writes the planned rows of a step without those that cannot be written. Called if they could not be written all at
+/// once. Returns the rows that were left out, each with the reason, or the inner `Err(fault)` if there are more than
+/// `left` of them.
 async fn one_step(
     run: &RunContext<'_>,
     step: Step,
@@ -191,8 +195,9 @@ async fn one_step(
     }
 }
 
-/// Finds the reasons of the rows in `bad`, counts these rows as rejected and removes them from the recorded changes.
-/// Gives the values back that were released for these rows. Fails if more rows are rejected than allowed.
+/// Rejects the rows in `bad`, which could not be written: finds the reason of each, counts them as rejected, and
+/// removes them from the recorded changes. Inactive meters that released a unique value for one of these rows get it
+/// back. Fails if more rows are rejected than allowed.
 async fn settle(
     run: &RunContext<'_>,
     mut plan: Plan,
@@ -231,8 +236,9 @@ async fn settle(
     })
 }
 
-/// Retries the rows in `bad` and removes those that are written. Stops after a pass that could not release another
-/// unique value of a meter missing on the remote, or after [`PASSES`] passes.
+/// Retries the rows in `bad` and removes those that are written. Between two passes, inactive meters that are missing
+/// on the remote release unique values that the rows need. Stops when no further value is released, or after [`PASSES`]
+/// passes.
 async fn try_again(
     run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
@@ -280,9 +286,9 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbErro
     Ok(())
 }
 
-/// Returns why a retried row could not be written, or `None` if it was written. `known` is the row's earlier fault. If
-/// the retry ended in a collision, but a trigger or a foreign key had refused the row before, the collision only
-/// follows from that refusal. `known` is returned then.
+/// Returns why a retried row could not be written, or `None` if it was written. `known` is why it could not be written
+/// before. Returns `known` if a trigger or a foreign key refused the row before and the retry ended in a conflict with
+/// another row, because such a conflict is only a consequence of that refusal.
 fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Option<RowFault> {
     match tried {
         WriteOutcome::Written => None,
@@ -297,7 +303,7 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
     }
 }
 
-/// Builds the statement that writes a range of the rows of a step.
+/// Returns the statement that writes those rows of a step that are numbered `$1` to `$2` in the plan.
 pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowRangeStatement {
     RowRangeStatement {
         sql: writing(run, step, "p.n >= $1 and p.n <= $2"),
@@ -306,8 +312,8 @@ pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowRangeStatement {
     }
 }
 
-/// Builds the statement that writes those rows `p` of the plan that meet the condition `picked`. All of them must
-/// belong to the step.
+/// Returns the statement that writes those rows of the plan for which the SQL condition `picked` on the row `p` holds.
+/// All of them must belong to the step.
 pub(super) fn writing(run: &RunContext<'_>, step: Step, picked: &str) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
@@ -344,7 +350,8 @@ order by p.n",
     }
 }
 
-/// Removes a rejected row from the recorded changes. Returns its action and the rejection to report.
+/// Removes row `n` of the plan from the recorded changes. Returns the action that was planned for it, and the rejection
+/// to report.
 async fn reject(
     run: &RunContext<'_>,
     n: i64,

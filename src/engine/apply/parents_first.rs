@@ -1,9 +1,10 @@
-//! Inserts rows into a table that refers to itself, parents before children, and leaves out the rows at fault.
+//! Inserts rows into a local table with a foreign key to itself: parents (the rows that others refer to) before their
+//! children. Rows that the table refuses are left out.
 //!
-//! A set of rows that cannot be inserted as a whole is halved. If the rows were ordered by key, the parents of some
-//! rows would be in the half that is tried later, so these rows would be found at fault, too. With parents first, the
-//! parents of a row are already inserted unless they are at fault. Rows that refer to each other in a ring have no such
-//! order. They seem to be at fault here and are left to `reference_rings`.
+//! To find a refused row, a set of rows is halved. If the rows were ordered by key, the parents of some rows might be
+//! in the half that is tried later, and the table would refuse these rows, too. With parents first, a row's parents are
+//! in the table already, unless they were refused themselves. Rows that refer to each other in a ring cannot be ordered
+//! in this way. They are refused here and left to `reference_rings`.
 
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
@@ -14,15 +15,15 @@ use crate::engine::try_rows::{self, RowRange, RowRangeStatement};
 use crate::engine::{Relations, RunContext};
 use crate::model::saturating_i64;
 
-/// A reference from one new row to another, by their numbers in the plan.
+/// A reference from the new row `child` to the new row `parent`. Both are row numbers in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Edge {
     parent: i64,
     child: i64,
 }
 
-/// Inserts the rows of the ranges except those at fault. Returns the rows at fault, each with its fault, or the inner
-/// `Err(fault)` as soon as more than `limit` rows are at fault.
+/// Inserts the planned rows in these ranges, without those that the local table refuses. Returns the refused rows, each
+/// with the reason, or the inner `Err(fault)` as soon as more than `limit` rows are refused.
 pub(in crate::engine) async fn insert_all_but_the_bad(
     run: &RunContext<'_>,
     ranges: Vec<RowRange>,
@@ -82,11 +83,12 @@ const INDEX: &str = "\
 create index if not exists meter_sync_order_k on pg_temp.meter_sync_order (k);
 analyze pg_temp.meter_sync_order";
 
-/// A condition for the rows `p` of the plan whose position in `meter_sync_order` is from `$1` to `$2`.
+/// The SQL condition that row `p` of the plan has a position from `$1` to `$2` in the temporary table
+/// `meter_sync_order`.
 const NUMBERED: &str = "exists (select from pg_temp.meter_sync_order o
     where o.n operator(pg_catalog.=) p.n and o.k >= $1 and o.k <= $2)";
 
-/// Looks up which new rows refer to each other by a foreign key.
+/// Finds the references between planned new rows by one foreign key of the local table to itself.
 async fn look_up(
     run: &RunContext<'_>,
     reference: &IncomingForeignKey,
@@ -111,8 +113,8 @@ where p.step operator(pg_catalog.=) 2 and h.step operator(pg_catalog.=) 2 and h.
     Ok(found.iter().flatten().map(edge).collect())
 }
 
-/// Orders `rows`, which must be ascending, so that each row follows its parents. Rows in a ring, and rows that refer to
-/// such rows, come last.
+/// Orders row numbers so that each row follows the parents that it refers to. `rows` must be in ascending order. Rows
+/// that refer to each other in a ring, and rows that refer to such rows, come last.
 fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
     edges.sort_unstable();
     let place = |n: i64| rows.binary_search(&n).ok();
@@ -151,7 +153,8 @@ fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
     order
 }
 
-/// Notes that one more parent of the row at `place` is in the order. Returns whether all its parents now are.
+/// Subtracts one from the entry `place` of `missing`, which has the number of parents that each row still waits for.
+/// Returns whether none is left.
 fn arrive(missing: &mut [u32], place: Option<usize>) -> bool {
     let missing = place.and_then(|place| missing.get_mut(place));
     missing.is_some_and(|missing| {
@@ -160,7 +163,7 @@ fn arrive(missing: &mut [u32], place: Option<usize>) -> bool {
     })
 }
 
-/// The foreign keys of the local table to itself whose columns are all synced.
+/// Returns the foreign keys of the local table to itself whose columns are all synced.
 pub(in crate::engine) fn references(
     relations: &Relations,
 ) -> impl Iterator<Item = &IncomingForeignKey> {
@@ -171,7 +174,8 @@ pub(in crate::engine) fn references(
     })
 }
 
-/// A condition that holds if the row with the alias `row` has the values that the staged row `s` refers to.
+/// Returns the SQL condition that the row with the alias `row` is the one to which the row `s`, read from the remote,
+/// refers by the foreign key.
 pub(in crate::engine) fn equal(
     relations: &Relations,
     reference: &IncomingForeignKey,

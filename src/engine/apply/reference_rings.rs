@@ -1,9 +1,9 @@
 //! Writes rows in one statement if they refer to each other by a foreign key of the local table to itself.
 //!
 //! Foreign keys are checked at the end of a statement, so one statement can write a whole ring of such rows, but no row
-//! of the ring can be written alone. If a set of rows is halved because of a row at fault, the rows of a ring are
-//! separated and seem to be at fault, too. From the rows that could not be written, this module picks those that refer
-//! only to rows of the table or to each other.
+//! of the ring can be written alone. When a set of rows is halved to find the rows that the table refuses, a ring is
+//! split and its rows are refused, too. From the refused rows, this module picks those that refer only to each other or
+//! to rows of the table, and writes them together.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,11 +17,11 @@ use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
 use crate::engine::try_rows::{self, RowRange, WriteOutcome};
 
-/// A condition for the rows `p` of the plan whose numbers are in `$1`.
+/// The SQL condition that the number of row `p` of the plan is in the array `$1`.
 const PICKED: &str = "p.n operator(pg_catalog.=) any ($1)";
 
-/// Writes those rows of `bad` that broke a foreign key of the table to itself and that can be written together. Removes
-/// the written rows from `bad`.
+/// Retries the rows in `bad` that were refused because of a foreign key of the local table to itself. Writes those
+/// together that refer to each other, and removes the written rows from `bad`.
 pub(in crate::engine) async fn write_together(
     run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
@@ -50,8 +50,8 @@ pub(in crate::engine) async fn write_together(
     Ok(())
 }
 
-/// Writes all groups in one statement. If that fails, writes each group of two or more rows in a statement of its own,
-/// and leaves single rows to the caller. Returns the numbers of the rows written.
+/// Writes all groups of planned rows in one statement. If that fails, writes each group of two or more rows in a
+/// statement of its own, and leaves single rows to the caller. Returns the numbers of the rows written.
 async fn write_groups(
     run: &RunContext<'_>,
     step: Step,
@@ -70,12 +70,12 @@ async fn write_groups(
     Ok(written)
 }
 
-/// If more than this many rows cannot be inserted early, [`insert_early`] inserts none.
+/// If more than this many new rows cannot be inserted before the updates, [`insert_early`] inserts none.
 const LEFT: usize = 100;
 
-/// If the local table refers to itself, inserts as many new rows as possible before the updates, which may refer to
-/// them. Returns the ranges that are left. These are inserted after the updates, which may free unique values that the
-/// new rows need.
+/// If the local table has a foreign key to itself, inserts as many new rows as possible before the updates, because the
+/// updates may refer to them. Returns the ranges of the rows that were not inserted. The caller inserts these after the
+/// updates, which may free unique values that the new rows need.
 pub(in crate::engine) async fn insert_early(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -116,17 +116,18 @@ async fn is_taken(run: &RunContext<'_>, step: Step, rows: &[i64]) -> Result<bool
     Ok(matches!(tried.await?, WriteOutcome::Written))
 }
 
-/// A reference from a row of the plan to another row.
+/// A reference from a planned row to another row.
 struct RowReference {
     from: i64,
-    /// The number of the row that will hold the referenced value. `None` if no row that was looked up together with
-    /// this one will hold it.
+    /// The number of the planned row that will have the referenced value. `None` if none of the rows given to
+    /// [`look_up`] will have it.
     to: Option<i64>,
-    /// Whether a local row already holds the referenced value.
+    /// Whether a row of the local table already has the referenced value.
     is_here: bool,
 }
 
-/// Looks up what the rows refer to by a foreign key. A row with NULL in a column of the foreign key refers to nothing.
+/// Looks up the references of these planned rows by one foreign key. A row with NULL in a column of the foreign key has
+/// none.
 async fn look_up(
     run: &RunContext<'_>,
     reference: &IncomingForeignKey,
@@ -161,8 +162,8 @@ where {PICKED} and {}",
     Ok(found.iter().flatten().map(edge).collect())
 }
 
-/// Returns those of `rows` that refer only to local rows and to each other, divided into groups. No row needs a row of
-/// another group.
+/// Returns those of `rows` that refer only to rows of the local table and to each other. They are divided into groups
+/// that can be written independently of each other.
 fn groups(rows: &[i64], edges: &[RowReference]) -> Vec<Vec<i64>> {
     let mut referring: HashMap<i64, Vec<i64>> = HashMap::new();
     let mut hopeless = HashSet::new();

@@ -1,8 +1,8 @@
-//! Lets an inactive meter that is missing on the remote release a unique value that another meter needs. This happens,
-//! for example, if the same meter was entered again on the remote under another key.
+//! Lets an inactive meter that is missing on the remote release (give up) a unique value that another meter needs. The
+//! value may be needed, for example, because the same meter was entered again on the remote under another key.
 //!
-//! The value is set to NULL, and the change is recorded. A value is kept if its column is not nullable, or if rows
-//! refer to the meter by it: these rows would lose their meter.
+//! The value is set to NULL, and the change is recorded. The meter keeps its value if the column is not nullable, or if
+//! a foreign key refers to the value, because the referring rows would lose their meter.
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
@@ -16,19 +16,19 @@ use crate::engine::record_changes::{self, ValueForm};
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{Relations, RunContext, digest};
 
-/// The values that were released so far.
+/// The unique values that inactive meters have released (that were set to NULL) so far.
 #[derive(Clone, Debug, Default)]
 pub(in crate::engine) struct ClearedValues {
-    /// The temporary tables of released values, each with the name of the column that was cleared.
+    /// The temporary tables with the released values, each with the name of the column that was set to NULL.
     given_up: Vec<(String, String)>,
-    /// The highest number used so far for a row of the plan or a recorded release.
+    /// The highest number that a row of the plan or a recorded release has so far.
     last: i64,
     /// How many values were released.
     rows: i64,
 }
 
 impl ClearedValues {
-    /// Nothing is released yet. `last` is the highest number of a row of the plan.
+    /// Starts with no released values. `last` is the highest number of a row in the plan.
     pub(in crate::engine) fn after(last: i64) -> Self {
         Self {
             last,
@@ -37,7 +37,7 @@ impl ClearedValues {
     }
 }
 
-/// A condition for a local row `l` that is inactive and missing on the remote.
+/// Returns the SQL condition that the local row `l` is inactive and missing on the remote.
 pub(in crate::engine) fn is_gone(run: &RunContext<'_>) -> String {
     let relations = run.relations;
     let (unmatched, staged) = (relations.same_key("l", "u"), relations.same_key("l", "s"));
@@ -50,8 +50,8 @@ pub(in crate::engine) fn is_gone(run: &RunContext<'_>) -> String {
     )
 }
 
-/// Releases the values that rows of a step need and that inactive meters missing on the remote hold. Does nothing if
-/// the setting `release_unique` is off. Returns how many values were released.
+/// Sets unique values to NULL that planned rows of a step need and that inactive meters missing on the remote hold.
+/// Does nothing if the setting `release_unique` is off. Returns how many values were released.
 pub(in crate::engine) async fn release(
     run: &RunContext<'_>,
     step: Step,
@@ -89,9 +89,9 @@ pub(in crate::engine) async fn release(
     Ok(released.rows - before)
 }
 
-/// Builds a query of the meters that can release a value needed by a row of the step: they are inactive and missing on
-/// the remote, and no row refers to them by the column. It returns the meter's key, the value as `old`, and the number
-/// of the row that needs the value as `n`.
+/// Returns a query of the meters that can release a unique value which a planned row of the step needs: they are
+/// inactive and missing on the remote, and no row refers to them by the column. The query returns the key of the meter,
+/// the value as `old`, and the number `n` of the row that needs the value.
 fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column) -> String {
     let relations = run.relations;
     let Relations { local, key, .. } = relations;
@@ -122,7 +122,7 @@ fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column
     )
 }
 
-/// SQL that stores the meters of `meter_sync_found` in a temporary table, each meter once and numbered by `k`.
+/// Returns SQL that copies the meters in the view `meter_sync_found` to a temporary table, each once, numbered by `k`.
 fn fill(relations: &Relations, table: &str) -> String {
     let places = relations.places(&relations.key);
     format!(
@@ -135,8 +135,8 @@ analyze pg_temp.{table}"
     )
 }
 
-/// A condition for a local row `l` that no row refers to by this column. If our role cannot read a table that may refer
-/// to the row, the condition is false.
+/// Returns the SQL condition that no row refers to this column of the local row `l`. The condition is false if our role
+/// cannot read a table with a foreign key to the column.
 pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column) -> String {
     let references = relations.constraints.references.iter().filter(|reference| {
         let mut pairs = reference.columns.iter();
@@ -157,8 +157,8 @@ pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column)
     }
 }
 
-/// Sets the column to NULL for the meters in the temporary table, and deletes from that table the meters that keep
-/// their value. Returns how many meters were cleared.
+/// Sets a column to NULL in the meters that the temporary table `table` lists. Then deletes from `table` the meters
+/// whose value could not be set to NULL. Returns how many values were set to NULL.
 async fn give_up(run: &RunContext<'_>, column: &Column, table: &str) -> Result<i64, DbError> {
     let RunContext {
         local, relations, ..
@@ -206,8 +206,8 @@ delete from pg_temp.{table} f where f.k = any ($1) or exists (
     Ok(last - i64::try_from(forgotten).unwrap_or(last))
 }
 
-/// Records the release of the values in the temporary table that was filled last. If the meter's deactivation is
-/// recorded, the value is added to that record. Otherwise, the release is recorded as an update of its own.
+/// Records the released values of the latest temporary table as changes of the run. If the deactivation of the meter is
+/// already recorded, the value is added to that record. Otherwise, the release is recorded as an update of its own.
 async fn record(run: &RunContext<'_>, released: &mut ClearedValues) -> Result<(), DbError> {
     let local = run.local;
     let Some((table, column)) = released.given_up.last() else {
@@ -253,8 +253,8 @@ order by f.k limit $3",
     Ok(())
 }
 
-/// Returns a function from SQL for a value to SQL for the value in the form to record. If the temporary table has
-/// values that cannot be converted to UTF-8, the function escapes values to ASCII. Otherwise, it changes nothing.
+/// Returns a function that takes SQL for a value and returns SQL for the value as it is to be recorded. The value is
+/// escaped to ASCII if the temporary table has values that cannot be converted to UTF-8, and unchanged otherwise.
 async fn as_recorded(run: &RunContext<'_>, table: &str) -> Result<fn(&str) -> String, DbError> {
     let local = run.local;
     let key = run.relations.key_json("f");
@@ -278,8 +278,8 @@ fn in_ascii(value: &str) -> String {
     format!("{}::jsonb", lossless_json::in_ascii(value))
 }
 
-/// Gives released values back to their meters if the rows that needed them were rejected, and removes the release from
-/// the recorded changes.
+/// Gives meters the values back that they released for rows which were then rejected, and removes these releases from
+/// the recorded changes. `rejected` has the numbers of the rejected rows.
 pub(in crate::engine) async fn give_back(
     run: &RunContext<'_>,
     released: &ClearedValues,

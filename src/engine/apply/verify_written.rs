@@ -1,12 +1,12 @@
-//! Checks that the local table holds the values that the run wrote to it. If a trigger changed them, each later run
-//! would find the same difference again.
+//! Checks that the local table has the values that the run wrote to it. If a trigger changes them, every later run
+//! finds the same difference again.
 
 use crate::db::{DbError, param, quote};
 use crate::engine::RunContext;
 
-/// Returns the names of the columns that do not hold the value that was written. If a row is missing, these are the key
-/// columns. Rows of the plan with a number in `out` were rejected and are not checked. If
-/// `relations.stores_rows_unchanged` is set, nothing is checked.
+/// Returns the names of the columns in which written rows have another value than the one written. For a row that is
+/// missing, these are the key columns. Rows with a number in `out` were rejected and are not checked. If
+/// `relations.stores_rows_unchanged` says that nothing can change the values, returns no names without a check.
 pub(in crate::engine) async fn columns(
     run: &RunContext<'_>,
     out: &[i64],

@@ -1,5 +1,5 @@
-//! Assigns rows to buckets by a hash of their key. Both sides assign the same key to the same bucket, unless equal
-//! keys may be spelt differently (`Relations::has_exact_key`).
+//! Divides rows into buckets by a hash of their key, so that both sides can be compared bucket by bucket. A key is in
+//! the same bucket on both sides, unless equal keys may be spelt differently (see `Relations::has_exact_key`).
 
 use crate::db::catalog::Column;
 
@@ -8,9 +8,9 @@ use super::row_hash::{HashMode, HashedColumns, Hasher, RowSide};
 use crate::engine::Relations;
 use crate::model::saturating_i64;
 
-/// The approximate number of rows in a bucket, as long as [`MOST_BUCKETS`] are enough. It is small, because one
-/// differing row causes all rows of its bucket to be listed or read. It is not smaller, because each server needs
-/// about 100 bytes of memory for each bucket.
+/// The approximate number of rows in a bucket, as long as [`MOST_BUCKETS`] are enough. It is small, because all rows of
+/// a bucket are listed or read if one of them differs. It is not smaller, because each server needs about 100 bytes of
+/// memory for each bucket.
 const BUCKET_ROWS: i64 = 12;
 const LEAST_BUCKETS: u32 = 1024;
 const MOST_BUCKETS: u32 = 65_536;
@@ -22,7 +22,7 @@ pub(super) struct DifferingBuckets {
     pub(super) buckets: Bucketing,
     /// The numbers of the differing buckets, in ascending order.
     pub(super) numbers: Vec<u32>,
-    /// How many meters the remote holds in all.
+    /// How many meters of the tenant the remote has in all.
     pub(super) remote_rows: i64,
 }
 
@@ -47,7 +47,8 @@ impl DifferingBuckets {
         }))
     }
 
-    /// Selects the rows for which a condition holds. `condition` returns it as SQL for a row of either side.
+    /// Selects the rows that meet a condition. `condition` returns the condition in SQL, for the rows of the given
+    /// side.
     pub(super) fn pick(&self, condition: impl Fn(RowSide) -> String) -> RowSelection {
         RowSelection {
             remote_rows: Some(self.remote_rows),
@@ -56,14 +57,14 @@ impl DifferingBuckets {
         }
     }
 
-    /// The approximate number of meters in the differing buckets.
+    /// The approximate number of rows in the differing buckets.
     pub(super) fn rows(&self) -> i64 {
         let numbers = saturating_i64(self.numbers.len());
         self.remote_rows.saturating_mul(numbers) / i64::from(self.buckets.count)
     }
 }
 
-/// A division of all rows into buckets by the hash of their key.
+/// A division of all rows into buckets, by a hash of their key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucketing {
     count: u32,
@@ -82,7 +83,7 @@ impl Bucketing {
         Self { count, hasher }
     }
 
-    /// An `integer` expression: the number of a row's bucket.
+    /// Returns an `integer` expression in SQL for the number of a row's bucket.
     pub(super) fn number(self, relations: &Relations, row: RowSide) -> String {
         format!(
             "({} & '{}'::bigint)::integer",
@@ -91,13 +92,13 @@ impl Bucketing {
         )
     }
 
-    /// An `integer` expression: the upper half of the hash of a row's key. It is independent of the bucket number,
-    /// which comes from the lower half.
+    /// Returns an `integer` expression in SQL for a row's tag, which tells the rows of a bucket apart: the upper half
+    /// of the hash of the row's key. The bucket number comes from the lower half.
     pub(super) fn tag(self, relations: &Relations, row: RowSide) -> String {
         format!("({} >> 32)::integer", self.key_hash(relations, row))
     }
 
-    /// The mode in which the keys are hashed.
+    /// Returns how the keys are hashed.
     pub(super) fn mode(self) -> HashMode {
         self.hasher.mode
     }

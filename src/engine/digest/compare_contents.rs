@@ -1,9 +1,9 @@
-//! Compares the contents of all rows by two digests per side. Row versions and watermarks are not used. Inactive
-//! local rows with a tombstone are left out.
+//! Compares the contents of all rows of both sides by digests. Unlike in a sync, row versions of earlier runs are not
+//! used. Inactive local rows with a tombstone (known to be gone from the remote) are left out.
 //!
-//! Each side returns three numbers: how many rows it has, and two sums of row hashes. The caller chooses the seeds of
-//! the hashes at random for each comparison. A difference stays unseen with a probability of about 2^-128. Only if the
-//! numbers differ, the differing buckets and rows are looked for, as in a sync.
+//! The digest of a side is three numbers: how many rows it has, and two sums of row hashes. The caller chooses the
+//! seeds of the hashes at random for each comparison. A difference stays unseen with a probability of about 2^-128.
+//! Only if the numbers differ, the buckets and rows that differ are looked for, as in a sync.
 
 use tokio_postgres::SimpleQueryRow;
 
@@ -21,18 +21,18 @@ use super::{DigestVerdict, find_differing_rows};
 pub enum ContentsComparison {
     /// Both sides hold the same rows.
     Equal,
-    /// The sides differ. Holds what a sync must compare value by value.
+    /// The sides differ. Holds the rows that a sync must compare value by value.
     Differing(RowsToCompare),
-    /// The digests differed, but both sides were equal when the differing buckets were looked for.
+    /// The digests differed, but the search for the differing rows then found both sides equal.
     Unsettled,
     /// The sides cannot be compared, usually because a remote value cannot be converted to the type of the local
     /// column.
     Incomparable,
-    /// The sides differ, but the differing buckets could not be found, usually because of a time limit.
+    /// The sides differ, but it could not be found out where, usually because of a time limit.
     Unfound,
 }
 
-/// Compares both sides by two digests, one for each seed.
+/// Compares the rows of both sides by two sums of their hashes, one for each seed.
 pub(in crate::engine) async fn compare_contents(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -83,12 +83,12 @@ pub(in crate::engine) async fn compare_contents(
     )
 }
 
-/// The digests of one side.
+/// The digest of one side: the number of rows, and two sums of their hashes.
 #[derive(Debug, PartialEq, Eq)]
 struct Total {
     rows: i64,
     sums: [i64; 2],
-    /// Equal on both sides if the servers hash alike (see [`PROBE`]).
+    /// The hashes of [`PROBE`]. They are equal on both sides if both servers compute hashes in the same way.
     probe: String,
 }
 
@@ -103,7 +103,8 @@ impl Total {
     }
 }
 
-/// Computes the digests of one side. If a value cannot be converted, undoes the statement and returns `None`.
+/// Computes the digest of one side with the statement `sql`. If a value cannot be converted, undoes the statement and
+/// returns `None`.
 async fn total<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Total>, DbError> {
     let answered = tx.undo_simple_if(
         SAVEPOINT,

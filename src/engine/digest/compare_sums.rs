@@ -1,21 +1,21 @@
-//! Compares two lists of sums. Each sum has the number of a bucket, or of a chunk of buckets. A number that is not
-//! listed has the sum 0.
+//! Compares two lists of sums of row hashes. Each sum belongs to a bucket or to a chunk of buckets, and is listed with
+//! the number of that bucket or chunk. If a number is not in a list, its sum is 0.
 
 use std::cmp::Ordering;
 
-/// Pairs of a number and its sum, in ascending order.
+/// Pairs of the number of a bucket or chunk and its sum, in ascending order.
 pub type Sums = Vec<(u32, i64)>;
 
-/// How many buckets share a chunk.
+/// How many buckets form a chunk.
 pub const CHUNK: u32 = 64;
 
-/// The lengths of a number, of a sum, and of both, in hexadecimal digits.
+/// How many hexadecimal digits the number of a bucket or chunk has in the texts that [`read`] takes.
 const NUMBER_DIGITS: usize = 8;
 const SUM_DIGITS: usize = 16;
 pub(super) const ENTRY_DIGITS: usize = NUMBER_DIGITS + SUM_DIGITS;
 
-/// Reads numbers and sums from hexadecimal digits, as Postgres writes `int4send(n) || int8send(sum)` after `\x`. Skips
-/// entries that do not have this form.
+/// Reads pairs of a number and a sum from texts of hexadecimal digits, in which Postgres shows `int4send(number) ||
+/// int8send(sum)` after `\x`. Skips entries that do not have this form. Returns the pairs in ascending order.
 pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Sums {
     let mut sums = Sums::new();
     for text in texts {
@@ -33,7 +33,8 @@ pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Sums {
     sums
 }
 
-/// Returns the numbers whose sums differ.
+/// Returns the numbers whose sums differ between the lists. Both lists must be in ascending order. A number that is not
+/// listed has the sum 0.
 pub fn unequal(a: &[(u32, i64)], b: &[(u32, i64)]) -> Vec<u32> {
     let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
     let mut unequal = Vec::new();
@@ -56,8 +57,9 @@ pub fn unequal(a: &[(u32, i64)], b: &[(u32, i64)]) -> Vec<u32> {
     }
 }
 
-/// Returns the numbers of the entries (pairs of number and sum) that one list holds more often than the other. Both
-/// lists must be sorted, and may hold several entries with the same number.
+/// Returns the numbers of the pairs (of a number and a sum) that one list contains more often than the other. Both
+/// lists must be in ascending order. They may contain several pairs with the same number, or the same pair several
+/// times.
 pub fn unmatched(a: &[(u32, i64)], b: &[(u32, i64)]) -> Vec<u32> {
     let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
     let mut unmatched = Vec::new();

@@ -1,5 +1,5 @@
-//! Finds the buckets that differ: compares both sides by hashes of their rows, or of the keys only. Each server hashes
-//! its own rows, both at the same time.
+//! Finds the buckets (groups of rows) in which the sides differ. Each server sums hashes of its own rows, or only of
+//! their keys, for each bucket. Both servers work at the same time.
 //!
 //! Two different rows count as equal if their hashes collide, with a probability of about 2^-64 per row. Each run uses
 //! another seed, so rows that collide once do not collide again. In addition, contents are compared by two hashes from
@@ -14,8 +14,8 @@ use super::sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
 use super::{DigestVerdict, compare_sums, is_remembered_as_gone};
 use crate::store::tombstones;
 
-/// Compares the columns `what` of the rows of both sides. `rows` is the approximate number of local rows, which
-/// decides how many buckets are used.
+/// Finds the buckets in which the columns `what` of the rows differ between the sides. `rows` is the approximate number
+/// of local rows, which decides how many buckets are used.
 pub(super) async fn compare(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -62,7 +62,7 @@ pub(super) async fn compare(
     }
 }
 
-/// Returns the hasher of the job's run, whose seed is taken from the run's id.
+/// Returns the hasher for the run of this job. Its seed is the random half of the run's ID.
 pub(super) fn hasher(job: &Job<'_>, mode: HashMode) -> Hasher {
     Hasher {
         // The second half of a UUIDv7 is random.
@@ -104,8 +104,9 @@ async fn differing(
     }))
 }
 
-/// The local rows to compare with remote rows, as SQL for `from`: the tenant's rows that have a key, without inactive
-/// rows that have a tombstone. Rows without a key are left out because no remote row can match them.
+/// Returns SQL, to follow the keyword `from`, for the local rows to compare with the remote: the tenant's rows that
+/// have a key, without inactive rows that have a tombstone (known to be gone from the remote). Rows without a key are
+/// left out because no remote row can match them.
 pub(super) async fn local_rows(run: &RunContext<'_>) -> Result<String, DbError> {
     let (table, filter, has_key) = (
         &run.relations.local,

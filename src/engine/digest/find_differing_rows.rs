@@ -1,8 +1,9 @@
-//! Finds which rows in the differing buckets differ, so that the other rows of these buckets need not be read.
+//! Finds which rows differ in the buckets (groups of rows) whose sums of hashes differ, so that the other rows of these
+//! buckets need not be read.
 //!
-//! Each side lists the rows in these buckets. An entry of the list is a tag, made from the row's key, and a hash of the
-//! row's contents. If one side lists an entry that the other does not, the rows with this tag differ. Rows with the
-//! same key have the same tag, so duplicate keys of the remote are found together.
+//! Each side lists the rows in these buckets. An entry of the list is a tag, which is made from the row's key, and a
+//! hash of the row's contents. If one side lists an entry that the other does not, the rows with this tag differ. Rows
+//! with the same key have the same tag, so all remote rows of a duplicate key are found.
 
 use std::pin::pin;
 
@@ -15,21 +16,22 @@ use super::find_differing_buckets;
 use super::row_hash::RowSide;
 use super::sum_cursor::grouped_by_hash;
 
-/// If the remote is distant and at most this many buckets differ, all rows of these buckets are read without being
-/// listed first, because a list takes another round trip. The number is small, because a distant remote is assumed to
-/// have a low bandwidth, which reading whole buckets would use up.
+/// If the remote is distant and at most this many buckets differ, all rows of these buckets are read. Otherwise, the
+/// rows that differ are first found from a list of hashes, which takes another round trip. The number is small, because
+/// a distant remote is assumed to have a low bandwidth, which reading whole buckets would use up.
 const FEW_BUCKETS: usize = 16;
-/// The same limit for a near remote. It is larger, because with enough bandwidth reading whole buckets costs less
-/// than another scan of the table.
+/// The same limit as [`FEW_BUCKETS`], for a near remote. It is larger, because with enough bandwidth reading whole
+/// buckets costs less than another scan of the table.
 const FEW_BUCKETS_NEAR: usize = 1024;
-/// If the differing buckets have more rows than this, all these rows are read without being listed first. The list
-/// would take some megabytes.
+/// If the differing buckets have more rows than this, all these rows are read. A list of their hashes, to find the rows
+/// that differ first, would take some megabytes.
 const MOST_LISTED: i64 = 200_000;
 
-/// Narrows the differing buckets down to the rows that differ. Returns:
+/// Finds the rows that differ within the differing buckets. Returns a selection of:
 /// - the rows that differ;
-/// - all rows in these buckets, if listing them first would take longer or fails;
-/// - `None` if all rows of the table must be read.
+/// - all rows in these buckets, if looking for those that differ would take longer or fails.
+///
+/// Returns `None` if all rows of the table must be read.
 pub(super) async fn narrow(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -65,7 +67,7 @@ pub(super) async fn narrow(
     })))
 }
 
-/// The number of groups in which entries are sent. Each group is one row of the COPY and takes some kilobytes.
+/// In how many rows COPY sends the list of row hashes. Each of these rows takes some kilobytes.
 const GROUPS: u32 = 256;
 
 fn statement(
@@ -101,8 +103,8 @@ copy (
     )
 }
 
-/// Runs a statement that lists entries, and sorts them. Returns `None` if the statement cannot be computed (see
-/// [`grouped_by_hash`]) or an entry cannot be read.
+/// Runs a statement that lists the tags and hashes of rows, and returns them in ascending order. Returns `None` if the
+/// server cannot compute them (see [`grouped_by_hash`]) or an entry cannot be read.
 async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
     let listed = grouped_by_hash(tx, entries(tx, sql));
     Ok(listed.await?.flatten())

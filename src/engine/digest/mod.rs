@@ -1,7 +1,7 @@
-//! Finds which rows can differ, without fetching the rows.
+//! Finds which rows can differ between the sides, without fetching the rows.
 //!
-//! Rows are divided into buckets by their key (`buckets`), and each server sums its own rows by bucket (`sum_cursor`).
-//! The sums are fetched in steps. Each step fetches only the parts that differed in the step before:
+//! Rows are divided into buckets by their key (`buckets`), and each server sums hashes of its own rows by bucket
+//! (`sum_cursor`). The sums are fetched in steps. Each step fetches only the parts that differed in the step before:
 //! - the sum of all rows;
 //! - the sums of chunks of buckets;
 //! - the sums of the buckets in a chunk;
@@ -9,13 +9,13 @@
 //!
 //! The rows that differ are then read and compared value by value, so nothing is changed because of a hash alone.
 //!
-//! There are two things to sum:
-//! - What the rows hold (`find_differing_buckets`, with the hashes of `row_hash`). This compares one side with the
-//!   other.
-//! - Which versions of rows there are (`versions`). This compares each side with itself at the last run
-//!   (`store::watermarks`), at a fifth of the cost. The versions may prove that nothing has changed, or show which
-//!   remote rows are new. In the second case, the new rows are read, and both sides are also compared by the hashes
-//!   of their keys alone.
+//! Two kinds of hashes are summed:
+//! - Hashes of what the rows contain (`find_differing_buckets`, `row_hash`). Their sums are compared between the two
+//!   sides.
+//! - Hashes of the row versions (`versions`). The sums of each side are compared with those that the last run stored
+//!   (`store::watermarks`), at a fifth of the cost. This may prove that nothing has changed, or show which remote rows
+//!   are new. In the second case, the new rows are read, and both sides are also compared by the hashes of their keys
+//!   alone.
 
 use crate::db::{DbError, Remote, Tx, param};
 
@@ -42,33 +42,33 @@ mod find_differing_rows;
 pub(super) mod sum_cursor;
 pub(super) mod versions;
 
-/// The rows in which the sides can differ.
+/// The rows that can differ between the sides.
 #[derive(Debug)]
 pub(super) enum Difference {
-    /// The sides do not differ. Holds the number of remote meters.
+    /// No rows: the sides do not differ. Holds the number of remote meters.
     None(i64),
-    /// Only in these rows.
+    /// Only these rows can differ.
     Within(RowSelection),
-    /// Unknown, so all rows must be compared. For example, a full comparison was requested, a remote value has no
-    /// local counterpart, or most of the buckets differ.
+    /// It is not known which rows can differ, so all must be compared. For example, a full comparison was requested, a
+    /// remote value cannot be converted to the local type, or most of the buckets differ.
     Unclear,
 }
 
-/// The result of comparing the sums of both sides.
+/// The result of comparing the sums of row hashes of both sides.
 #[derive(Debug)]
 enum DigestVerdict {
     /// Both sides hold the same rows. Holds the number of remote rows.
     Equal(i64),
-    /// The sides differ, and only in these buckets.
+    /// The sides differ, but only in these buckets.
     DifferingBuckets(DifferingBuckets),
-    /// The sides differ, but the buckets do not tell where.
+    /// The sides differ, but the sums of the buckets do not show in which rows.
     Unclear,
     /// Nothing is known, because one side could not compute its sums. The cause is a value that cannot be converted, a
     /// missing function or a time limit.
     Unknown,
 }
 
-/// Finds which rows can differ. Also returns how they were compared.
+/// Finds which rows can differ between the sides. Also returns how they were compared.
 pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -100,12 +100,12 @@ pub(super) async fn find(
     })
 }
 
-/// The most rows that count as few. A slow line carries this many rows within seconds.
+/// A local table with at most this many rows is small: even a slow network connection carries them within seconds.
 const FEW_ROWS: i64 = 10_000;
 
-/// Whether a column is synced for the first time in a table of few rows. Most rows then get a value in this column.
-/// If there are few rows, reading all of them costs less than first finding those that differ, above all if the
-/// source is a slow view.
+/// Whether a column is synced for the first time and the local table has few rows. Most rows then differ in this
+/// column, and reading all of them costs less than first finding those that differ, above all if the source is a slow
+/// view.
 async fn has_few_rows_with_a_new_column(run: &RunContext<'_>) -> Result<bool, DbError> {
     let relations = run.relations;
     let report = run.job.column_report.get();
@@ -120,18 +120,19 @@ async fn has_few_rows_with_a_new_column(run: &RunContext<'_>) -> Result<bool, Db
     Ok(bytes <= FEW_ROWS * SMALL_ROW)
 }
 
-/// The number of bytes that a small row takes. If no row count is known, the size of the table divided by this is an
-/// upper limit for it.
+/// The least bytes that a row is assumed to take in a table file. If the number of rows of a table is not known, its
+/// size divided by this is used as an upper limit of that number.
 const SMALL_ROW: i64 = 64;
 
-/// Looks up how many bytes a table and its partitions hold.
+/// Looks up how many bytes the table with the OID `$1` and its partitions take.
 const SIZE: &str = "\
 -- look how large the table is
 select pg_catalog.sum(pg_catalog.pg_relation_size(t.oid))::bigint
 from (select $1::oid as oid
       union select p.relid::oid from pg_catalog.pg_partition_tree($1::oid::regclass) p) t";
 
-/// Finds which rows can differ, by the cheapest method that works. Also returns how they were compared.
+/// Finds which rows can differ: by row versions as far as they tell it, and otherwise by hashes. Also returns how they
+/// were compared.
 async fn find_usual(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -175,8 +176,9 @@ async fn find_usual(
     })
 }
 
-/// Stores what the next run needs: tombstones, if there was a plan (`is_planned`), and the watermark. Deletes the
-/// watermark if the sides are not equal after this run, or if there are no `versions` to store.
+/// Stores what the next run needs: the watermark (the row versions at which both sides were equal) and, if the run made
+/// a plan (`is_planned`), tombstones (keys of meters gone from the remote). Deletes the watermark if the sides are not
+/// equal after this run, or if `versions` is `None`.
 pub(super) async fn remember(
     run: &RunContext<'_>,
     versions: Option<VersionsOfBothSides<'_>>,
@@ -198,7 +200,8 @@ pub(super) async fn remember(
     Ok(())
 }
 
-/// Stores the watermark after a first load. Deletes it if rows were rejected, or if there are no `versions` to store.
+/// Stores the watermark (the row versions at which both sides were equal) after the first load of a tenant's meters.
+/// Deletes it if rows were rejected, or if `versions` is `None`.
 pub(super) async fn remember_load(
     run: &RunContext<'_>,
     versions: Option<VersionsOfBothSides<'_>>,

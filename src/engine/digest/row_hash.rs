@@ -1,21 +1,21 @@
 //! Builds the SQL that hashes a row. If a sync would treat a remote and a local row as equal, their hashes are equal.
 //! Otherwise the hashes differ, except by chance.
 //!
-//! The hash of a row is the exclusive or of one term for each column, hashed once more as a whole. Without this last
-//! step, two rows that swap a value would cancel each other out. Each column has its own seed, and the hash function of
-//! a term mixes the value with the seed. If the seed entered a term unmixed, it would cancel out against another such
-//! term.
+//! The hash of a row is made from one hash for each column, called a *term*. The terms are combined by exclusive or,
+//! and the result is hashed once more. Without this last step, the sum of all row hashes would stay the same if two
+//! rows swap a value. Each column has its own seed, which must be an argument of the hash function: if it were only
+//! combined with the hash by exclusive or, a row in which two columns swap their values would keep its hash.
 //!
-//! The functions are those of Postgres's hash indexes (<https://www.postgresql.org/docs/current/hash-index.html>).
+//! The hash functions are those of Postgres's hash indexes (<https://www.postgresql.org/docs/current/hash-index.html>).
 //! Each is used only where it distinguishes all stored values. Some do not:
 //! - those of `bigint` and `timestamp` fold 64 bits to 32;
-//! - those of `numeric` (another scale), `jsonb`, floating point (`-0`) and case-insensitive text return the same
-//!   hash for values that are stored differently;
-//! - that of floating point returns the bare seed for 0.
+//! - those of `numeric` (another scale), `jsonb`, floating point (`-0`) and case-insensitive text return the same hash
+//!   for values that are stored differently;
+//! - that of floating point returns the seed itself for 0.
 //!
-//! Therefore an integer is passed to a hash function as the seed, which is not folded. A timestamp is hashed as
-//! seconds in floating point, as long as these distinguish microseconds and are not 0. A value of a type without an
-//! exact function is hashed as its text.
+//! Therefore an integer value is passed as the seed argument of a hash function, because the seed is not folded. A
+//! timestamp is hashed as seconds in floating point, as long as these distinguish microseconds and are not 0. If no
+//! hash function distinguishes all values of a type, the text of the value is hashed.
 //!
 //! If the types of the sides differ, the remote value is converted as by COPY: through its text into the local type. If
 //! values cannot be converted, the texts are compared instead: if the texts are equal, COPY stores equal values.
@@ -27,13 +27,13 @@ use crate::engine::Relations;
 use crate::engine::read::choose_copy_format;
 use crate::engine::read::conversion_sql::has_interval_fields;
 
-/// The parameters of a row hash.
+/// How rows are hashed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Hasher {
-    /// Differs in each run, so that rows whose hashes collide by chance do not collide again. Only tombstones always
-    /// use 0.
+    /// The seed of all hashes. It is another one in each run, so that rows whose hashes are equal by chance are not
+    /// missed again in the next run. Only the hashes of tombstones always use 0.
     pub(in crate::engine) seed: u64,
-    /// How many bits of the hash are kept.
+    /// How many bits of the hash are kept. 64 keeps all of them.
     pub(in crate::engine) bits: u32,
     pub(in crate::engine) mode: HashMode,
 }
@@ -48,7 +48,7 @@ pub(super) enum HashedColumns {
 }
 
 impl HashedColumns {
-    /// A `bigint` expression: the hash of these columns of a row.
+    /// Returns a `bigint` expression in SQL for the hash of these columns of a row.
     pub(super) fn hash(self, hasher: Hasher, relations: &Relations, row: RowSide) -> String {
         let is_in = |column: &Column| match self {
             Self::Rows => true,
@@ -58,7 +58,7 @@ impl HashedColumns {
     }
 }
 
-/// The hash function, and whether remote values are cast first.
+/// Which hash function is used, and whether remote values are cast to the local type first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) struct HashMode {
     pub(in crate::engine) function: HashFunction,
@@ -68,24 +68,24 @@ pub(in crate::engine) struct HashMode {
 }
 
 impl HashMode {
-    /// The cheapest mode, which is tried first.
+    /// The mode that is tried first, because it is the cheapest.
     pub(in crate::engine) const USUAL: Self = Self {
         function: HashFunction::Server,
         casts: true,
     };
 }
 
-/// Which function makes the hash.
+/// Which function hashes the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum HashFunction {
-    /// Postgres's own hash functions. Used if those of both servers give the same hashes.
+    /// Postgres's own hash functions. Used if both servers compute the same hashes.
     Server,
-    /// The first 64 bits of a SHA-256 of the row's text in UTF-8. It is the same on all servers, and several times
-    /// slower.
+    /// The first 64 bits of the SHA-256 hash of the row's text in UTF-8. It is the same on all servers, but several
+    /// times slower.
     Portable,
 }
 
-/// The side whose row an expression is for, which decides the row's alias.
+/// The side that a row belongs to. It decides the alias of the row in SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum RowSide {
     /// A remote row, with the alias `r`.
@@ -94,8 +94,8 @@ pub(in crate::engine) enum RowSide {
     Local,
 }
 
-/// An SQL array that differs between two servers that hash differently, because of their version, their byte order or
-/// the encoding of their texts.
+/// An SQL array of hashes of fixed values. Two servers that return different arrays do not hash alike, because of their
+/// version, their byte order or their text encoding.
 pub(in crate::engine) const PROBE: &str = "array[pg_catalog.hashtextextended('meter' collate pg_catalog.\"C\", 1), pg_catalog.hashint4extended(1, 2), \
      pg_catalog.hashfloat8extended(0.5, 3), pg_catalog.hashinetextended('10.0.0.1', 4), \
      pg_catalog.uuid_hash_extended('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 5), \
@@ -103,7 +103,7 @@ pub(in crate::engine) const PROBE: &str = "array[pg_catalog.hashtextextended('me
      pg_catalog.hashtextextended(pg_catalog.getdatabaseencoding()::text collate pg_catalog.\"C\", 7)]";
 
 impl Hasher {
-    /// A `bigint` expression: the hash of the columns of a row for which `is_in` holds.
+    /// Returns a `bigint` expression in SQL for the hash of those columns of a row for which `is_in` returns true.
     pub(in crate::engine) fn hash(
         self,
         relations: &Relations,
@@ -138,7 +138,7 @@ impl Hasher {
         }
     }
 
-    /// A `bigint` expression: the hash of a pair of numbers.
+    /// Returns a `bigint` expression in SQL for the hash of two numbers, which are given as SQL.
     pub(in crate::engine) fn pair(self, a: &str, b: &str) -> String {
         match self.mode.function {
             HashFunction::Server => format!("pg_catalog.hashint4extended({a}, {b})"),
@@ -146,7 +146,7 @@ impl Hasher {
         }
     }
 
-    /// A `bigint` expression: the term of the `n`th column; 0 for NULL.
+    /// Returns a `bigint` expression in SQL for the hash of the value of the `n`th column. It is 0 for NULL.
     fn term(self, n: u64, value: &Value) -> String {
         let (sql, seed, number) = (&value.sql, self.seed(n), self.number(n));
         match value.kind {
@@ -188,20 +188,20 @@ impl Hasher {
     }
 }
 
-/// SQL: the encoding to which texts are converted before they are hashed. If the database has no encoding, the bytes
-/// are hashed as they are, because they may not be valid UTF-8.
+/// SQL for the encoding to which texts are converted before they are hashed. In a database without an encoding
+/// (`SQL_ASCII`), the bytes are hashed as they are, because they may not be valid UTF-8.
 const ENCODING: &str =
     "case pg_catalog.getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end";
 
-/// A `bigint` expression: a hash of a text that is the same on every server.
+/// Returns a `bigint` expression in SQL for a hash of a text that is the same on every server.
 fn portable(text: &str) -> String {
     format!(
         "('x' || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({text}, {ENCODING})), 'hex'), 16))::bit(64)::bigint"
     )
 }
 
-/// The `n`th number derived from a seed, by `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom number
-/// generators, 2014). Consecutive numbers look unrelated.
+/// Derives the `n`th number from a seed, by `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom number
+/// generators, 2014). The numbers for consecutive `n` look like random numbers.
 fn mixed(seed: u64, n: u64) -> u64 {
     let mut z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -209,13 +209,13 @@ fn mixed(seed: u64, n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// An SQL expression for a value, and how it is hashed.
+/// An SQL expression for a value, and how the value is hashed.
 struct Value {
     sql: String,
     kind: Kind,
 }
 
-/// How a value is hashed.
+/// The kind of hash function that a value needs.
 #[derive(Clone, Copy)]
 enum Kind {
     Integer,
@@ -226,15 +226,15 @@ enum Kind {
     Bytes,
     Date,
     Time {
-        /// The function that returns the seconds between two times.
+        /// The SQL function that returns the seconds between two timestamps.
         range: &'static str,
-        /// The function that returns all eight bytes of a time.
+        /// The SQL function that returns a timestamp as eight bytes.
         send: &'static str,
     },
 }
 
 impl Kind {
-    /// How values of a built-in type are hashed; `None` if their text is hashed instead.
+    /// Returns how values of a built-in type are hashed, or `None` if their text is hashed instead.
     fn of(base_type: &str) -> Option<Self> {
         Some(match base_type {
             "smallint" | "integer" | "bigint" => Self::Integer,
@@ -257,8 +257,8 @@ impl Kind {
     }
 }
 
-/// Returns SQL for the value of a column of a row of either side, as the local table would store it. Returns SQL for
-/// the value's text instead in these cases:
+/// Returns SQL for a column's value in a row of the side `row`, as the local table would store it. `there` and `here`
+/// are the column on the remote and on the local side. The SQL is for the value's text instead in these cases:
 /// - storing the value may take a cast, and `casts` is false;
 /// - the local type is not built in;
 /// - a cast would not give the value that COPY stores.
@@ -313,8 +313,8 @@ fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, cas
     }
 }
 
-/// The text that COPY writes for a value. It comes from the type's output function, which unlike a cast needs no
-/// right to the type's schema.
+/// Returns SQL for the text that COPY would write for a value. The SQL calls the type's output function, because a cast
+/// would need a privilege on the type's schema.
 fn text(sql: &str, column: &Column) -> String {
     match column.base_type.as_str() {
         "text" | "character varying" if column.is_builtin => sql.to_owned(),
@@ -322,8 +322,8 @@ fn text(sql: &str, column: &Column) -> String {
     }
 }
 
-/// Whether the type may round a value that is assigned to it. Then a cast rounds the value in the same way. Types of
-/// limited texts are not among them: an assignment refuses a text that is too long, but a cast cuts it off.
+/// Whether Postgres may round a value when it stores the value in this column. A cast then rounds in the same way.
+/// False for texts of limited length: storing a text that is too long fails, but a cast cuts it off.
 fn rounds(column: &Column) -> bool {
     column.base_type == "numeric"
         || column.base_type == "interval"

@@ -1,7 +1,7 @@
-//! Reads the sums of one side through a cursor in its transaction.
+//! Reads the sums of the row hashes of one side through a cursor in the transaction of that side.
 //!
-//! One statement reads and sums all rows. The cursor then holds the total, the sums of all chunks, and the sums of the
-//! buckets in each chunk. Only the parts that are fetched are sent.
+//! One statement reads all rows and sums their hashes. The cursor then holds the total, the sums of all chunks of
+//! buckets, and the sums of the buckets in each chunk. Only the parts that are fetched are sent.
 
 use tokio_postgres::SimpleQueryRow;
 
@@ -10,7 +10,7 @@ use crate::db::{DbError, Side, Tx};
 use super::compare_sums::{self, CHUNK, Sums};
 use super::row_hash::PROBE;
 
-/// Opens a cursor on both sides at the same time. If one of them cannot be opened, closes the other and returns
+/// Opens a cursor on each side, both at the same time. If one of them cannot be opened, closes the other and returns
 /// `None`.
 pub(super) async fn open_both<'t, 'c, 'u, 'd, R: Side, L: Side>(
     there: impl Future<Output = Result<Option<SumCursor<'t, 'c, R>>, DbError>>,
@@ -39,14 +39,14 @@ pub(in crate::engine) const GROUP_BY_HASH: &str =
 /// Lets the planner sort again after [`GROUP_BY_HASH`].
 pub(in crate::engine) const DEFAULT_GROUPING: &str = "set local enable_sort to default";
 
-/// Turns the errors that can stop a digest, but not a plain read of the rows, into `None`, and rolls back to the
-/// savepoint. Other errors are returned.
+/// Returns `None` for the errors that can make a comparison by hashes impossible, but not a plain read of the rows.
+/// Rolls back to [`SAVEPOINT`] then. Other errors are returned.
 ///
 /// The errors that become `None` are:
 /// - a value that cannot be converted, such as a text that is no number where the local column is numeric;
 /// - a function that an older server does not have;
-/// - a cancelled statement, usually because of its time limit, which is shorter than that of a COPY (a COPY may take
-///   as long as a run).
+/// - a cancelled statement, usually because of its time limit, which is shorter than that of a COPY (a COPY may take as
+///   long as a run).
 pub(in crate::engine) async fn none_if_not_computable<S: Side, T>(
     tx: &Tx<'_, S>,
     answered: Result<T, DbError>,
@@ -60,13 +60,15 @@ pub(in crate::engine) async fn none_if_not_computable<S: Side, T>(
     }
 }
 
-/// Whether the error is one of those that [`none_if_not_computable`] lists.
+/// Whether the error can make a comparison by hashes impossible, but not a plain read of the rows, see
+/// [`none_if_not_computable`].
 pub(in crate::engine) fn is_not_computable(error: &DbError) -> bool {
     error.is_about_a_row() || error.is_too_much_to_compute()
 }
 
-/// Runs `work` with [`GROUP_BY_HASH`]. For the errors that [`none_if_not_computable`] lists, undoes the work and
-/// returns `None`. The settings are sent together with the savepoint, so that they take no round trip of their own.
+/// Runs `work` with the settings [`GROUP_BY_HASH`]. If it fails with an error that [`none_if_not_computable`] lists,
+/// undoes it and returns `None`. The settings are sent together with the savepoint, so they take no round trip of their
+/// own.
 pub(in crate::engine) fn grouped_by_hash<S: Side, T>(
     tx: &Tx<'_, S>,
     work: impl Future<Output = Result<T, DbError>>,
@@ -89,12 +91,12 @@ pub(in crate::engine) fn grouped_by_hash<S: Side, T>(
     }
 }
 
-/// The totals over all rows of one side.
+/// The number of rows of one side, and the sum of their hashes.
 #[derive(Clone, Debug)]
 pub(super) struct Total {
     pub(super) rows: i64,
     pub(super) sum: i64,
-    /// Equal on both sides if the servers hash alike (see [`PROBE`]).
+    /// The hashes of [`PROBE`]. They are equal on both sides if both servers compute hashes in the same way.
     pub(super) probe: String,
 }
 
@@ -107,44 +109,44 @@ impl Total {
         })
     }
 
-    /// Whether both sides hold the same rows, provided that their servers hash alike.
+    /// Whether both sides have the same rows, if both servers compute hashes in the same way.
     pub(super) fn is_of_same_rows(&self, other: &Self) -> bool {
         (self.rows, self.sum) == (other.rows, other.sum)
     }
 }
 
-/// The SQL expressions from which the sums of one side are computed.
+/// The SQL from which the sums of row hashes of one side are computed.
 pub(super) struct SumQuery {
-    /// The number of a row's bucket.
+    /// The expression for the number of a row's bucket.
     pub(super) bucket: String,
-    /// The hash of a row.
+    /// The expression for the hash of a row.
     pub(super) hash: String,
-    /// An expression over the bucket's number `b.n` and its number of rows `b.rows`. It is mixed into the bucket's
-    /// sum, so that the sum also depends on how many rows there are.
+    /// The expression for a number that is combined with a bucket's sum, so that the sum also depends on how many rows
+    /// there are. It is computed from the bucket's number `b.n` and its number of rows `b.rows`.
     pub(super) number: String,
-    /// The rows, as SQL for `from`, with their filter.
+    /// The rows with their filter, as SQL to follow the keyword `from`.
     pub(super) rows: String,
 }
 
-/// An open cursor over the sums of one side.
+/// An open cursor over the sums of the row hashes of one side.
 pub(super) struct SumCursor<'t, 'c, S> {
     pub(super) tx: &'t Tx<'c, S>,
     pub(super) total: Total,
     /// The numbers of the chunks, in the order in which the cursor returns them.
     order: Vec<u32>,
-    /// How many chunks the cursor has passed.
+    /// How many chunks the cursor has already fetched or skipped.
     passed: usize,
 }
 
-/// The position, from 0, of the column with the sums in a row of the cursor.
+/// The index of the column with the sums in the rows that the cursor returns.
 const SUMS: usize = 3;
 
-/// How many chunks are fetched in one request. Their sums take 200 kilobytes of text.
+/// How many chunks are fetched in one request. The sums of their buckets take 200 kilobytes of text.
 pub(super) const CHUNKS_AT_A_TIME: usize = 128;
 
 impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
-    /// Sums the rows by bucket, opens a cursor over the sums and fetches the total. Returns `None`, with no cursor
-    /// open, for the errors that [`none_if_not_computable`] lists, or if the total cannot be read.
+    /// Sums the row hashes by bucket, opens a cursor over the sums and fetches the total. Returns `None`, with no
+    /// cursor open, for the errors that [`none_if_not_computable`] lists, or if the total cannot be read.
     pub(super) async fn open(
         tx: &'t Tx<'c, S>,
         summed: &SumQuery,
@@ -165,7 +167,7 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
         }))
     }
 
-    /// Fetches the sums of all chunks.
+    /// Fetches the sum of each chunk, a group of buckets.
     pub(super) async fn chunks(&mut self) -> Result<Sums, DbError> {
         let sql = "-- compare the chunks\nfetch 1 from meter_sync_digest";
         let rows = self.tx.simple(sql).await?;
@@ -174,8 +176,8 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
         Ok(chunks)
     }
 
-    /// Fetches the sums of the buckets in some chunks. `chunks` must be in ascending order and come after those of
-    /// earlier calls.
+    /// Fetches the sums of the buckets in these chunks. The numbers of the chunks must be in ascending order and higher
+    /// than those of earlier calls.
     pub(super) async fn buckets(&mut self, chunks: &[u32]) -> Result<Sums, DbError> {
         let mut sql = "-- compare the buckets\n".to_owned();
         let mut is_any = false;
@@ -199,7 +201,7 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
         ))
     }
 
-    /// Closes the cursor, and releases the savepoint without a rollback.
+    /// Closes the cursor, and releases its savepoint without a rollback.
     pub(super) async fn close(self) -> Result<(), DbError> {
         let sql = format!(
             "-- close the digest\nclose meter_sync_digest; {DEFAULT_GROUPING}; \

@@ -1,8 +1,8 @@
 //! Keeps tombstones: hashes of the keys of meters that are inactive locally because the remote no longer has them.
 //!
-//! The remote's digest does not contain these meters, so the local digest must leave them out. Tombstones are a cache
-//! and may be wrong. If a wrong tombstone makes the digests of a bucket differ, the bucket is compared row by row, and
-//! the tombstones are corrected.
+//! The sums of row hashes on the remote do not contain these meters, so the local sums must leave them out. Tombstones
+//! are a cache and may be wrong. If a wrong tombstone makes the sums of a bucket differ, the bucket is compared row by
+//! row, and the tombstones are corrected.
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, quote};
@@ -11,7 +11,7 @@ use super::row_hash::{HashMode, Hasher, RowSide};
 use crate::engine::{Relations, RunContext};
 use crate::store::tombstones;
 
-/// An SQL condition: the local row `l` is inactive and has a tombstone.
+/// Returns the SQL condition that the local row `l` is inactive and has a tombstone.
 pub(in crate::engine) fn condition(run: &RunContext<'_>) -> String {
     format!(
         "(l.{} is not true and {} in ({}))",
@@ -21,8 +21,8 @@ pub(in crate::engine) fn condition(run: &RunContext<'_>) -> String {
     )
 }
 
-/// Adds tombstones for the meters that the plan found missing on the remote, and deletes those of meters that are
-/// back.
+/// Adds tombstones for the meters that are missing on the remote according to the plan, and deletes those of meters
+/// that the remote has again.
 pub(super) async fn remember(run: &RunContext<'_>) -> Result<(), DbError> {
     let relations = run.relations;
     let (table, local_filter) = (&relations.local, &run.scope.local_filter);
@@ -53,7 +53,7 @@ pub(super) async fn remember(run: &RunContext<'_>) -> Result<(), DbError> {
     tombstones::update(run.local, run.job.tenant, table, &back, &gone).await
 }
 
-/// SQL: the hash of a local row's key, which is stored as its tombstone. It uses the same seed in every run.
+/// Returns SQL for the hash of a local row's key, which is stored as its tombstone. Its seed is the same in every run.
 pub(in crate::engine) fn key_hash(relations: &Relations) -> String {
     let hasher = Hasher {
         seed: 0,

@@ -6,12 +6,12 @@
 //! that no row was written or deleted: the transaction of a visible version has committed, and its number is not used
 //! again within the next four billion transactions.
 //!
-//! If the set has changed, the watermark tells which versions are new. The watermark is the oldest transaction that was
-//! still running when the last run took its snapshot
-//! (<https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT>). A version that is visible now
-//! and was made by an older transaction than the watermark was also visible to the last run. The newest transaction in
-//! that snapshot would not do as a watermark: it would miss the rows of older transactions that committed later.
-//! Versions do not show which rows were deleted. A comparison of keys shows it.
+//! When both sides are equal, a run stores their versions as a *watermark* for the next run. The watermark also has a
+//! *horizon*: the oldest transaction that was still running on the remote when the run took its snapshot
+//! (<https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT>). If the set of remote versions
+//! has changed, the horizon tells which are new: a version that is visible now and was made by an older transaction was
+//! also visible to that run. The newest transaction of the snapshot cannot be the horizon: rows of older transactions
+//! that committed later would be missed. Versions do not show which rows were deleted. A comparison of keys shows it.
 //!
 //! In the following cases versions prove nothing, so contents are compared instead:
 //! - after a restart, a crash, a restore or a failover, each of which starts a server or its processes anew;
@@ -33,34 +33,36 @@ use super::sum_cursor::{SAVEPOINT, is_not_computable};
 use crate::engine::RunContext;
 use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKey};
 
-/// The row versions of both sides, read before anything was compared.
+/// The row versions of both sides, read before the rows were compared.
 #[derive(Debug)]
 pub(in crate::engine) struct VersionsOfBothSides<'s> {
-    /// Identifies the table files, settings and columns. Versions are comparable only as long as these stay the same.
+    /// A hash of the table files, settings and columns that the versions depend on. Only versions with the same hash
+    /// can be compared.
     basis: &'s str,
     now: Watermark,
-    /// One past the newest transaction that had ended on the remote (`pg_snapshot_xmax`).
+    /// One more than the number of the newest transaction that had ended on the remote (`pg_snapshot_xmax`).
     next: i64,
-    /// The watermark of the last run that found the sides equal on this basis; `None` if there is none.
+    /// The watermark: the versions stored when a run last found or made both sides equal. `None` if there is none with
+    /// this `basis`.
     known: Option<Watermark>,
 }
 
-/// What the versions tell about the two sides.
+/// What the row versions tell about changes since both sides were last equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum VersionVerdict {
     /// Nothing has changed on either side. Holds the number of remote meters.
     Same(i64),
-    /// The local table is unchanged, but the remote has changed. New remote versions were made by this transaction or
-    /// a later one.
+    /// The local table is unchanged, but the remote has changed. Holds a transaction number: all new remote versions
+    /// were made by this transaction or a later one.
     Since(i64),
 }
 
-/// Transaction IDs wrap around at 2^32, so only IDs closer together than this can be ordered.
+/// Two transaction IDs must be closer together than this to tell which is older, because IDs wrap around at 2^32.
 const FARTHEST: i64 = 1 << 31;
 
 impl<'s> VersionsOfBothSides<'s> {
-    /// Reads the versions of both sides. Returns `None` if versions prove nothing for these relations or cannot be
-    /// read.
+    /// Reads the row versions of both sides. Returns `None` if they cannot be read, or if they cannot show changes of
+    /// these tables (of a view, for instance).
     pub(in crate::engine) async fn read(
         remote: &Tx<'_, Remote>,
         run: &RunContext<'s>,
@@ -97,13 +99,13 @@ impl<'s> VersionsOfBothSides<'s> {
         }))
     }
 
-    /// How many meters of the tenant the local table holds.
+    /// How many meters of the tenant the local table has.
     pub(super) fn local_rows(&self) -> i64 {
         self.now.totals.local.0
     }
 
-    /// Compares the versions with the watermark of the last run. Returns `None` if there is no watermark, if the
-    /// local table has changed, or if the remote has changed and the watermark is too old.
+    /// Compares the row versions with the watermark, which has those of the last run. Returns `None` if there is no
+    /// watermark, if the local table has changed, or if the remote has changed and the watermark is too old.
     pub(super) fn tell(&self) -> Option<VersionVerdict> {
         let known = self.known.as_ref()?;
         if known.totals == self.now.totals {
@@ -114,11 +116,10 @@ impl<'s> VersionsOfBothSides<'s> {
         (is_ours_alone && is_near).then_some(VersionVerdict::Since(known.horizon))
     }
 
-    /// Stores the versions for the next run, after the sides were made equal. `written` is the number of rows that the
-    /// plan changed. Deletes the watermark instead if it could be wrong:
-    /// - if the local table may have changed the values that were written to it, because the sides may not be equal
-    ///   then;
-    /// - if rows were changed although the versions showed no change, because versions prove nothing then.
+    /// Stores the row versions as the watermark for the next run, after the sides were made equal. `written` is the
+    /// number of rows that the plan changed. In these cases, deletes the watermark instead:
+    /// - the local table may have changed the values that were written to it, so the sides may not be equal;
+    /// - rows were changed although the versions showed no change, so versions prove nothing.
     pub(super) async fn remember(
         mut self,
         run: &RunContext<'_>,
@@ -149,9 +150,9 @@ impl<'s> VersionsOfBothSides<'s> {
         watermarks::keep(run.local, key, &self.now).await
     }
 
-    /// Stores the versions for the next run, after `loaded` rows were inserted for a tenant that had no local rows.
-    /// Stores nothing if the tenant now has another number of local rows, because another session then wrote to the
-    /// table.
+    /// Stores the row versions as the watermark for the next run, after `loaded` rows were inserted for a tenant that
+    /// had no local rows. If the tenant does not have exactly `loaded` local rows now, another session wrote to the
+    /// table, and nothing is stored.
     pub(super) async fn remember_load(
         mut self,
         run: &RunContext<'_>,
@@ -173,14 +174,16 @@ impl<'s> VersionsOfBothSides<'s> {
     }
 }
 
-/// The sum of the row versions of one side, with the transactions of the snapshot in which they were read.
+/// The number of rows and the sum of row versions of one side. `horizon` and `next` are the limits of the snapshot in
+/// which they were read: the oldest transaction still running, and one more than the newest that had ended.
 pub(in crate::engine) struct Total {
     pub(in crate::engine) versions: VersionSum,
     horizon: i64,
     next: i64,
 }
 
-/// Sums the versions of the rows that match the filter. Returns `None` if they cannot be summed.
+/// Sums the versions of the rows of `from`, with the alias `row`, that match the filter. Returns `None` if they cannot
+/// be summed.
 pub(in crate::engine) async fn total<S: Side>(
     tx: &Tx<'_, S>,
     row: &str,
@@ -206,7 +209,8 @@ from {from} {row} where {filter}"
     Ok(total())
 }
 
-/// Reads the oldest transaction that was still running on the remote when the snapshot was taken.
+/// Returns the oldest transaction that was still running on the remote when the snapshot was taken. `None` if the
+/// server's answer cannot be read.
 pub(in crate::engine) async fn horizon(remote: &Tx<'_, Remote>) -> Result<Option<i64>, DbError> {
     let row = remote.simple(HORIZON).await?;
     Ok(row.first().and_then(|row| row.get(0)?.parse().ok()))
@@ -216,9 +220,9 @@ const HORIZON: &str = "\
 -- look which transactions were running
 select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
 
-/// Looks up the versions that the plan wrote. Returns how many rows were inserted, and the value that turns the sum of
-/// the old versions into the sum of the new ones by exclusive or. Reading the whole table again would also count rows
-/// that others wrote meanwhile and that were not compared.
+/// Looks up the row versions that the plan wrote. Returns how many rows were inserted, and a number: the exclusive or
+/// of it and the old sum of versions is the new sum. The whole table is not summed again, because that would include
+/// rows that others wrote meanwhile and that were not compared.
 async fn written_since(run: &RunContext<'_>) -> Result<(i64, i64), DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let same_key = run.relations.same_key("l", "p");
@@ -234,14 +238,15 @@ join {table} l on {same_key} and {local_filter}"
     Ok((found.get(0), found.get(1)))
 }
 
-/// A `bigint` expression: the hash of the version of a table row. It is null if there is no row.
+/// Returns a `bigint` expression in SQL for the hash of the version of a row with the alias `row`. It is NULL if there
+/// is no row.
 pub(in crate::engine) fn row_version(row: &str) -> String {
     version(&format!("{row}.ctid"), &format!("{row}.xmin"))
 }
 
-/// A `bigint` expression: the hash of a place (`ctid`) and a transaction (`xmin`). The transaction enters as its
-/// distance from the first one (3), because the result of `age` changes with each new transaction. All names have
-/// their schema, because a sweep also reads versions under the role's own search path.
+/// Returns a `bigint` expression in SQL for the hash of a row's place (`ctid`) and transaction (`xmin`). Instead of the
+/// age of the transaction, which changes with each new transaction, its distance from the first one (3) is hashed. All
+/// names have their schema, because this SQL also runs with the role's own search path.
 fn version(place: &str, transaction: &str) -> String {
     format!(
         "pg_catalog.hashtidextended({place}, ((select pg_catalog.age('3'::pg_catalog.xid)::bigint) operator(pg_catalog.-) \
@@ -249,9 +254,9 @@ fn version(place: &str, transaction: &str) -> String {
     )
 }
 
-/// An SQL condition: the version of the remote row `r` may be from the transaction `since` or a later one. The
-/// condition also holds for some very old versions, because transaction IDs wrap around. Comparing these rows, too,
-/// does no harm.
+/// Returns the SQL condition that the version of the remote row `r` was made by the transaction `since` or a later one.
+/// It also holds for some very old versions, because transaction IDs wrap around. To compare these rows as well does no
+/// harm.
 pub(super) fn is_new(since: i64) -> String {
     let number = since & 0xffff_ffff;
     format!("pg_catalog.age(r.xmin) <= (select pg_catalog.age('{number}'::xid))")

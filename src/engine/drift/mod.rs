@@ -1,16 +1,16 @@
-//! Detects drift: changes that the remote made to columns that were synced before.
+//! Detects drift: the remote has dropped, renamed, replaced or retyped a column that was synced before.
 //!
-//! Each run compares the columns that it syncs with the columns that earlier runs knew. If the remote dropped a column,
-//! renamed it or gave it another type, the column is recorded with its drift and keeps its earlier description, until
-//! one of these settles the drift:
+//! Each run compares the columns that it syncs with the known columns: those that earlier runs recorded in the table
+//! `meter_sync_column`. A column with drift stays recorded, with its drift and its old type, until one of these settles
+//! the drift:
 //!
 //! - The remote has the column back.
-//! - The local table follows: its column is dropped, renamed, or has the new type.
-//! - `METER_SYNC_COLUMNS` names the columns to sync, without this one.
-//! - The column's row is deleted from `meter_sync_column`, the table of known columns.
+//! - The local table follows the remote: its column is dropped, renamed, or has the new type.
+//! - The setting `METER_SYNC_COLUMNS`, which lists the columns to sync, leaves the column out.
+//! - A person deletes the column's row from `meter_sync_column`.
 //!
-//! A change that the site makes to its own table or settings is not drift. If a column is no longer synced because of
-//! such a change, the run reports this once, unless `METER_SYNC_COLUMNS` leaves the column out.
+//! A change that somebody makes to the local table or to the settings is not drift. If a column is no longer synced
+//! because of such a change, the run reports this once, or never if `METER_SYNC_COLUMNS` leaves the column out.
 
 use crate::config::{Mapping, Source};
 use crate::db::catalog::Column;
@@ -23,27 +23,27 @@ pub use words::{TypeConversion, failure, finding, warning};
 
 mod words;
 
-/// The result of comparing the columns of a run with the known columns.
+/// The result of comparing the columns that a run syncs with those that earlier runs recorded.
 #[derive(Clone, Debug)]
 pub struct ColumnReport {
     /// The columns to record for the next run, sorted by name.
     pub columns: Vec<KnownColumn>,
-    /// Whether `columns` differ from the known columns.
+    /// Whether `columns` differ from the columns that earlier runs recorded.
     pub is_changed: bool,
-    /// Whether a column is synced for the first time in a mirror that was synced before.
+    /// Whether this run syncs a column that no earlier run recorded. `false` if nothing was recorded yet.
     pub has_new: bool,
-    /// The columns that are no longer synced because the site changed its table or settings.
+    /// The names of the columns that are no longer synced because somebody changed the local table or the settings.
     pub left: Vec<String>,
 }
 
 impl ColumnReport {
-    /// The columns with a drift that is not settled.
+    /// Returns the columns that have drifted, and whose drift is not settled yet.
     pub fn drifted(&self) -> Vec<&KnownColumn> {
         let drifted = self.columns.iter();
         drifted.filter(|column| column.drift.is_some()).collect()
     }
 
-    /// The warning for the report of the run; `None` if there is nothing to warn of.
+    /// Returns the warning about drift and about columns that are no longer synced; `None` if there are neither.
     pub fn warning(&self) -> Option<String> {
         let drifted = warning(self.drifted());
         let warnings = [words::left(&self.left), drifted];
@@ -52,7 +52,7 @@ impl ColumnReport {
     }
 }
 
-/// Compares the columns that a run syncs with the columns known from earlier runs.
+/// Compares the columns that this run syncs with `known`, the columns that earlier runs recorded.
 pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -> ColumnReport {
     let now = Now {
         relations,
@@ -84,18 +84,19 @@ pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -
     }
 }
 
-/// What happens to a known column in this run.
+/// What happens in this run to a column that earlier runs recorded.
 enum Standing {
-    /// The column stays known, with these values.
+    /// The column stays recorded, with the description that this holds.
     Known(KnownColumn),
-    /// The column is no longer synced because the site changed its table or settings. The run reports that once.
+    /// The column is no longer synced because somebody changed the local table or the settings. The run reports that
+    /// once.
     Left,
-    /// The column is no longer synced, and the run does not report it: the local table followed the remote, or
-    /// `METER_SYNC_COLUMNS` names the columns to sync, without this one.
+    /// The column is no longer synced, and the run does not report that: both tables have lost the column, or the
+    /// setting `METER_SYNC_COLUMNS`, which lists the columns to sync, leaves it out.
     Settled,
 }
 
-/// The relations and settings of this run. The known columns are compared with them.
+/// The tables and settings as this run finds them. The columns that earlier runs recorded are compared with them.
 struct Now<'a> {
     relations: &'a Relations,
     mapping: &'a Mapping,
@@ -104,7 +105,7 @@ struct Now<'a> {
 }
 
 impl Now<'_> {
-    /// The columns that this run syncs, each without drift.
+    /// Describes the columns that this run syncs, with `drift` set to `None`.
     fn synced(&self) -> impl Iterator<Item = KnownColumn> {
         let both = self
             .relations
@@ -136,9 +137,9 @@ impl Now<'_> {
         }
     }
 
-    /// Returns the column with its drift if another remote column now has its name, and the old remote column exists
-    /// under another name. Returns `None` otherwise, and always if the columns come from a query or from another table
-    /// than before.
+    /// Checks whether the remote has renamed the column and given its old name to another column. Returns the column
+    /// with this drift, or `None` if that is not so. Always returns `None` for a query, and if the remote table is
+    /// another one than before, because column numbers can be compared only within one table.
     fn replaced(&self, known: &KnownColumn, now: &KnownColumn) -> Option<KnownColumn> {
         let all_columns = &self.relations.all_columns;
         let is_same_source = known.source == now.source
@@ -156,8 +157,9 @@ impl Now<'_> {
         })
     }
 
-    /// Returns the column, with its drift if the remote type has changed. A new type is no drift if the site has
-    /// changed the local type or the source, or if the local column takes every value of the new type.
+    /// Returns the column as it is now, with drift if its remote type has changed. The new type does not count as drift
+    /// if the local type or the setting of the source has changed too, or if the local column takes every value of the
+    /// new type.
     fn retyped(&self, known: &KnownColumn, now: KnownColumn) -> KnownColumn {
         let is_the_sites = known.source != now.source || known.local_type != now.local_type;
         if known.remote_type == now.remote_type || is_the_sites || self.takes_all(&now.name) {
@@ -170,7 +172,8 @@ impl Now<'_> {
         }
     }
 
-    /// Whether the local column has the remote type, or the same type without a limit on length or precision.
+    /// Whether the local column takes every value of its remote column: it has the same type, or the same type without
+    /// a limit on length or precision.
     fn takes_all(&self, name: &str) -> bool {
         let both = self
             .relations
@@ -184,7 +187,7 @@ impl Now<'_> {
         })
     }
 
-    /// Decides what happens to a known column that is no longer synced.
+    /// Decides what happens to a recorded column that is no longer synced.
     fn gone(&self, known: &KnownColumn) -> Standing {
         let all_columns = &self.relations.all_columns;
         let mut here = all_columns.local.iter();
@@ -218,7 +221,7 @@ impl Now<'_> {
         })
     }
 
-    /// A remote text in a form that the local database can store: characters outside ASCII are escaped, unless the
+    /// Returns the text in a form that the local database can store: characters outside ASCII are escaped, unless the
     /// local database can store every Unicode character.
     fn storable(&self, text: &str) -> String {
         if self.is_unicode || text.is_ascii() {
@@ -232,7 +235,8 @@ impl Now<'_> {
     }
 }
 
-/// How many bytes of the hash of the source are kept. 8 bytes are enough to distinguish the settings of one site.
+/// How many bytes are kept of the hash of the source, which is the name of the remote table or the query. The hash only
+/// shows whether this setting has changed.
 const HASH_BYTES: usize = 8;
 
 fn hash(source: &Source) -> String {

@@ -9,7 +9,7 @@ use crate::engine::Relations;
 
 /// The most columns that a warning or a failure names. `meter-sync check` names all.
 const NAMED: usize = 10;
-/// The most ways to settle the drift that the remedy of a failed run names.
+/// The most ways to settle drift that a failed run suggests.
 const IN_REMEDY: usize = 3;
 
 /// How a local column can be changed to the new type of the remote column.
@@ -17,13 +17,13 @@ const IN_REMEDY: usize = 3;
 pub enum TypeConversion {
     /// Postgres casts the values.
     Cast,
-    /// Postgres has no cast, but can convert the values through their text.
+    /// Postgres has no cast, but can convert each value to text, and the text to the new type.
     Text,
-    /// The local database does not have the type.
+    /// The local database does not have the new type.
     NoType,
 }
 
-/// The warning for columns that have drifted; `None` if none has.
+/// Returns the warning about columns that have drifted; `None` if there are none.
 pub fn warning<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<String> {
     let changes = changes(drifted)?;
     Some(format!(
@@ -66,7 +66,8 @@ fn change(column: &KnownColumn) -> Option<String> {
     })
 }
 
-/// The note about columns that the site itself took out of the sync, reported once; `None` if there are none.
+/// Returns a sentence that names columns which are no longer synced because somebody changed the local table or the
+/// settings; `None` if `columns` is empty.
 pub(super) fn left(columns: &[String]) -> Option<String> {
     let names: Vec<_> = columns
         .iter()
@@ -80,7 +81,7 @@ pub(super) fn left(columns: &[String]) -> Option<String> {
     })
 }
 
-/// The failure of a run if the settings make drift an error.
+/// Returns the failure of a run that found drift although its settings forbid drift.
 pub fn failure(drifted: &[&KnownColumn], relations: &Relations) -> Failure {
     let changes = changes(drifted.iter().copied()).unwrap_or_default();
     let message =
@@ -103,8 +104,8 @@ pub fn failure(drifted: &[&KnownColumn], relations: &Relations) -> Failure {
     failure.with_remedy(remedy)
 }
 
-/// One way to settle the drift that drops no column. `None` if the column has not drifted, or if its new type is not
-/// built into Postgres and it is not the active column.
+/// Returns one way to settle the column's drift, as SQL or as a setting, without dropping a column. `None` if the
+/// column has not drifted, or if it is not the active column and its new type is not built into Postgres.
 fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
     match column.drift.as_ref()? {
         Drift::Missing | Drift::Replaced(_) => Some(without(&[column], relations)),
@@ -121,8 +122,8 @@ fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
     }
 }
 
-/// What a check reports for a column that has drifted: the change, and each way to settle it. `None` if it has not
-/// drifted.
+/// Returns what `meter-sync check` prints about a drifted column: the change, and each way to settle it. `follow` says
+/// how the local column can take the new type. `None` if the column has not drifted.
 pub fn finding(
     column: &KnownColumn,
     relations: &Relations,
@@ -217,7 +218,7 @@ fn retype(column: &KnownColumn, to: &str, relations: &Relations, follow: TypeCon
     )
 }
 
-/// The setting `METER_SYNC_COLUMNS` that names all synced columns except these.
+/// Returns the setting `METER_SYNC_COLUMNS=...` that lists all synced columns except `columns`.
 fn without(columns: &[&KnownColumn], relations: &Relations) -> String {
     let names = relations.names.iter().map(String::as_str);
     let stays = |name: &&str| !columns.iter().any(|column| column.name == *name);

@@ -7,22 +7,22 @@ use crate::engine::{Relations, RunContext};
 /// The COPY format that both servers use (<https://www.postgresql.org/docs/current/sql-copy.html>).
 #[derive(Clone, Debug)]
 pub(in crate::engine) enum Format {
-    /// Text, which can be converted to any type.
+    /// The text format. The local server can convert a text to any type.
     Text {
         /// The encoding that the remote is told to write. If `None`, it writes the connection's encoding, UTF-8.
         written: Option<String>,
         /// The encoding in which the local server is told to read. If `None`, it reads UTF-8.
         read: Option<String>,
-        /// If set, this process has the rows converted from this encoding to UTF-8 on the way (see `recode_rows`). If
-        /// `None`, rows are passed on as the remote wrote them.
+        /// If set, the rows are converted from this encoding to UTF-8 between the two servers (see `recode_rows`). If
+        /// `None`, they are passed on as the remote wrote them.
         recoded: Option<String>,
     },
     /// The binary format, which takes less work than text, but more bytes.
     Binary,
 }
 
-/// The types that have the same binary format in all servers since version 14. `interval` is missing: servers before
-/// version 17 silently read its infinity as some number of days.
+/// The types that have the same binary format in all servers since version 14. `interval` is missing, because servers
+/// before version 17 silently read an infinite interval as a number of days.
 const ONE_FORM: &[&str] = &[
     "boolean",
     "smallint",
@@ -46,9 +46,9 @@ const ONE_FORM: &[&str] = &[
     "jsonb",
 ];
 
-/// The most bytes of `bytea` that a row may have in the text format, which doubles them. A server cannot write a row
-/// of 1 GiB: the COPY would fail. If a row has more bytes, [`NO_BYTES`] is sent in their place, a text that is no
-/// valid `bytea`, so that the local server rejects the row.
+/// The most bytes that the `bytea` values of a row may have together in the text format, which doubles them. More would
+/// exceed the longest row that a server can send, 1 GiB, and the COPY would fail. For a longer row, [`NO_BYTES`] is
+/// sent instead of each value, a text that is no valid `bytea`, so that the local server rejects the row.
 const MOST_BYTES: u32 = 500_000_000;
 const NO_BYTES: &str = "'too many bytes to cross as text \\'::pg_catalog.text";
 
@@ -79,9 +79,9 @@ impl Format {
         }
     }
 
-    /// The text format between databases with these encodings. The local server converts the texts, because it can find
-    /// and reject a row that does not convert. If the remote converted them, the first such row would end the whole
-    /// COPY.
+    /// Returns the text format for databases with these encodings: `there` the remote, `here` the local one. The local
+    /// server converts between the encodings, because it can reject a single row that does not convert. If the remote
+    /// converted, the first such row would end the whole COPY.
     fn text(there: &str, here: &str) -> Self {
         let named = |name: &str| Some(name.to_owned());
         let (written, read, recoded) = match (there, here) {
@@ -99,8 +99,8 @@ impl Format {
         }
     }
 
-    /// The encoding that the remote writes, if rows must be converted to UTF-8 before the local server reads them.
-    /// `None` if no such conversion is needed.
+    /// Returns the encoding that the remote writes, if rows must be converted to UTF-8 before the local server reads
+    /// them. `None` if no such conversion is needed.
     pub(in crate::engine) fn recoded(&self) -> Option<&str> {
         match self {
             Self::Text { recoded, .. } => recoded.as_deref(),
@@ -108,7 +108,7 @@ impl Format {
         }
     }
 
-    /// The select list that sends the columns of a remote row `r`.
+    /// Returns the SQL expressions that the remote selects from a row `r`, one for each synced column.
     pub(in crate::engine) fn columns(&self, relations: &Relations) -> Vec<String> {
         let both = || relations.remote_columns.iter().zip(&relations.columns);
         let sent = both().map(|(there, here)| {
@@ -139,7 +139,7 @@ impl Format {
         guarded.collect()
     }
 
-    /// The options of the COPY on the remote.
+    /// Returns the options of the COPY statement on the remote.
     pub(in crate::engine) fn to_write(&self) -> String {
         match self {
             Self::Text { written, .. } => text_options(written.as_deref()),
@@ -147,7 +147,7 @@ impl Format {
         }
     }
 
-    /// The options of the COPY on the local server.
+    /// Returns the options of the COPY statement on the local server.
     pub(in crate::engine) fn to_read(&self) -> String {
         match self {
             Self::Text { read, .. } => text_options(read.as_deref()),
@@ -155,7 +155,8 @@ impl Format {
         }
     }
 
-    /// The type of the column in the text staging table, which takes every value in this format.
+    /// Returns the type of the column in the temporary table `meter_sync_text`, which takes every value that the remote
+    /// can send in this format.
     pub(in crate::engine) fn loosest<'c>(&self, column: &'c Column) -> &'c str {
         match self {
             Self::Text { .. } => "text",
@@ -171,16 +172,16 @@ fn text_options(encoding: Option<&str>) -> String {
     )
 }
 
-/// SQL that casts a remote value to a text for a local column of another type. `None` if the value is sent without a
-/// cast, as its type writes it.
+/// Returns SQL by which the remote casts a value before it sends it as text. `None` if the value is sent without a
+/// cast, for instance because both columns have the same type.
 ///
-/// Usually no cast is needed, because the local type can read the text of the value. If an assignment cast of Postgres
-/// would give another value, or would accept a value whose text the local type refuses, the remote makes that cast. A text column outside the key
-/// takes the text unchanged, with the blanks of a `char(n)` and with `t` or `f` for a boolean. In a key the blanks are
-/// removed, so that `'1'` and `'1   '` are one key.
+/// Usually no cast is needed, because the local type can read the text of the value. The remote makes an assignment
+/// cast if that cast gives another value than reading the text, or accepts a value whose text the local type refuses. A
+/// text column outside the key takes the text unchanged, with the blanks of a `char(n)` and with `t` or `f` for a
+/// boolean. In a key the blanks are removed, so that `'1'` and `'1   '` are one key.
 ///
-/// A cast must not fail on the remote, because the first failure ends a COPY. So a value that does not fit is sent
-/// without the cast, and the local server refuses it.
+/// A cast must not fail on the remote, because the first failure ends the whole COPY. So a value for which it would
+/// fail is sent without the cast, and the local server refuses it.
 pub(in crate::engine) fn cast(
     relations: &Relations,
     there: &Column,
@@ -228,11 +229,13 @@ pub(in crate::engine) fn cast(
     ))
 }
 
-/// A function that makes an SQL condition on a value.
+/// A function that builds the SQL condition under which the cast of a value does not fail. Its argument is SQL of the
+/// value.
 type Fits = fn(&str) -> String;
 
-/// If an assignment cast gives another value than reading the value's text, returns the type to cast to on the remote
-/// (`pg_cast` lists these casts). If this cast can fail, also returns the condition under which it cannot fail.
+/// Returns the type to which the remote casts a value, if an assignment cast from `from` to `to` gives another value
+/// than reading the value's text (`pg_cast` lists these casts); otherwise `None`. If the cast can fail, also returns
+/// the condition under which it does not.
 fn assigned(from: &str, to: &str) -> Option<(&'static str, Option<Fits>)> {
     let is_integer = INTEGERS.contains(&to);
     match from {
@@ -272,7 +275,7 @@ fn between(value: &str, of: &str, [low, high]: [&str; 2]) -> String {
     )
 }
 
-/// SQL condition: whether a `macaddr8` was made from a 6-byte address, so that it converts back.
+/// SQL condition: whether a `macaddr8` can be cast to `macaddr`, because it was made from a 6-byte address.
 fn is_macaddr(value: &str) -> String {
     format!(
         "pg_catalog.substr({value}::pg_catalog.text, 10, 5) operator(pg_catalog.=) 'ff:fe'::pg_catalog.text"

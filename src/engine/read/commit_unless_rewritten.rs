@@ -1,12 +1,12 @@
-//! Commits the remote transaction, unless a table was rewritten in the time between the transaction's snapshot and
-//! its first read of the table.
+//! Commits the remote transaction, unless a table was rewritten in the time between the transaction's snapshot and its
+//! first read of the table.
 //!
-//! Some tables cannot be locked before the snapshot is taken: those that a view, policy or function reads by itself,
-//! and those of which the role may read only some columns (see `relations::locks`). If such a table was truncated or
-//! rewritten meanwhile, it looks empty in the snapshot (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). A
-//! rewrite is recognised by the table's file: the catalog shows the file as of the snapshot, and `pg_relation_filenode`
-//! shows the current file. This does not work for a foreign table, so the run waits for it instead (see
-//! `relations::locks`).
+//! Some tables cannot be locked before the snapshot is taken: those that are read only inside a view, policy or
+//! function, and those of which the role may read only some columns (see `relations::locks`). If such a table was
+//! truncated or rewritten meanwhile, it looks empty in the snapshot
+//! (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). A rewrite is recognised because it gives the table a
+//! new file: the catalog shows the file as of the snapshot, and `pg_relation_filenode` shows the current file. A
+//! foreign table has no file, so the run waits before its snapshot until nobody rewrites it (see `relations::locks`).
 
 use crate::db::{Remote, Tx};
 
@@ -22,7 +22,8 @@ where l.pid operator(pg_catalog.=) pg_catalog.pg_backend_pid() and l.locktype op
        and c.relfilenode operator(pg_catalog.<>) pg_catalog.pg_relation_filenode(c.oid))
 limit 1";
 
-/// Commits the remote transaction. If a table was rewritten, returns [`SyncError::Rewritten`] instead.
+/// Commits the remote transaction. If a table that it read was rewritten after its snapshot, returns
+/// [`SyncError::Rewritten`] instead.
 pub(in crate::engine) async fn commit_unless_rewritten(
     remote: Tx<'_, Remote>,
 ) -> Result<(), SyncError> {

@@ -1,11 +1,11 @@
-//! Builds the SQL that converts texts to the local types.
+//! Builds the SQL that converts rows staged as text to the types of the local columns.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
 
 use crate::engine::Relations;
 
-/// SQL that converts values of the text table `t` to their local types.
+/// SQL that converts values of the text table `meter_sync_text`, with the alias `t`, to the types of the local columns.
 pub(in crate::engine) struct ConversionSql {
     /// The select list.
     pub(in crate::engine) list: String,
@@ -13,9 +13,9 @@ pub(in crate::engine) struct ConversionSql {
     pub(in crate::engine) from: String,
 }
 
-/// Builds the SQL that converts columns of the text table to their local types, without length or precision. Those are
-/// applied by the assignment, which refuses a value that an explicit cast would cut off
-/// (<https://www.postgresql.org/docs/current/typeconv-query.html>).
+/// Builds the SQL that converts the columns `names` of the text table to their local types, without length or
+/// precision. The insert then applies length and precision, and refuses a value that is too long; an explicit cast
+/// would cut it off (<https://www.postgresql.org/docs/current/typeconv-query.html>).
 pub(in crate::engine) fn values(relations: &Relations, names: &[String]) -> ConversionSql {
     let column = |name: &str| relations.columns.iter().find(|column| column.name == name);
     let is_read = |name: &str| column(name).is_some_and(is_read_by_input);
@@ -42,10 +42,10 @@ cross join lateral pg_catalog.json_to_record((select pg_catalog.row_to_json(x) f
     ConversionSql { list, from }
 }
 
-/// Whether a text must be converted by the input function of the type with its modifiers, as COPY does it. Usually a
-/// cast gives the same value. It does not for types with their own cast from text (`regclass`, some user-defined
-/// types), and not for an interval, whose fields decide what a bare number means. In SQL only `json_to_record` calls
-/// the input function of any type.
+/// Whether a text must be converted by the input function of the column's type, as COPY does it, because a cast may
+/// give another value. This is so for types with their own cast from text (`regclass`, some user-defined types), and
+/// for an interval limited to some fields, which decide the unit of a number without a unit. In SQL only
+/// `json_to_record` calls the input function of any type.
 fn is_read_by_input(column: &Column) -> bool {
     !column.is_builtin || column.base_type == "regclass" || has_interval_fields(column)
 }

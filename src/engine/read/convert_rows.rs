@@ -1,6 +1,6 @@
-//! Converts the rows that a COPY into the local types did not take. Stages them with types that take any value,
-//! converts them set by set, and rejects the rows at fault. Each set is converted before more is read, so the read
-//! ends as soon as too many rows are at fault.
+//! Handles the rows of COPYs that failed: stages them in a table whose columns take any value, converts them to the
+//! local types set by set, and rejects the rows that do not convert. Each set is converted before more rows are read,
+//! so the read ends as soon as too many rows are rejected.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -17,19 +17,20 @@ use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::value_reasons;
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
-/// Rows that a COPY did not take. They pass through the temporary table `meter_sync_text`, which is created for the
-/// first of them. A row that even this table does not take is rejected.
+/// Converts the rows of COPYs that failed, and collects those that it rejects. The rows pass through the temporary
+/// table `meter_sync_text`, the text table, which is created for the first of them. A row that even this table does not
+/// take is rejected.
 #[derive(Debug)]
 pub(in crate::engine) struct UncopiedRows {
     to: CopyTarget,
     format: Format,
-    /// How many rows there were, including those in `rejected`.
+    /// How many rows of failed COPYs there were so far, including the rejected ones.
     pub(in crate::engine) rows: i64,
     rejected: Vec<Rejection>,
     unidentified: i64,
 }
 
-/// The rows that were rejected instead of converted.
+/// The rows that an [`UncopiedRows`] has rejected.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct ConversionReport {
     pub(in crate::engine) rejected: Vec<Rejection>,
@@ -38,7 +39,7 @@ pub(in crate::engine) struct ConversionReport {
 }
 
 impl UncopiedRows {
-    /// Starts without rows. `to` is the table into which the COPY should write rows.
+    /// Makes a converter that has got no rows yet. `to` is the table that the COPYs write to.
     pub(in crate::engine) fn new(to: CopyTarget, format: Format) -> Self {
         Self {
             to,
@@ -49,8 +50,9 @@ impl UncopiedRows {
         }
     }
 
-    /// Stages and converts the rows, and returns their number, including rejected rows. A row that cannot be staged
-    /// as text, for instance because the local encoding cannot represent it, is rejected at once.
+    /// Converts the rows in `pieces` and moves them to the staging table. Rejects a row that does not convert, or that
+    /// cannot even be staged as text, for instance because the local encoding cannot represent it. Returns the number
+    /// of rows, including rejected ones. Fails if too many rows are rejected.
     pub(in crate::engine) async fn take(
         &mut self,
         run: &RunContext<'_>,
@@ -87,7 +89,8 @@ impl UncopiedRows {
         run.local.batch(&self.create(run.relations)).await
     }
 
-    /// Rejects rows that were too long for the remote to send, and returns their number.
+    /// Rejects rows that were too long for the remote to send, and returns their number. Fails if too many rows are
+    /// rejected.
     pub(in crate::engine) async fn take_long(
         &mut self,
         run: &RunContext<'_>,
@@ -124,8 +127,8 @@ impl UncopiedRows {
         Ok(saturating_i64(long.len()))
     }
 
-    /// Records the key in the row that was staged last as rejected, and deletes that row from the text table. Returns
-    /// the key, and whether a local row could have it.
+    /// Records the key of the last row of the text table as rejected, and deletes that row. Returns the key, and
+    /// whether a local row could have it.
     async fn named(&self, run: &RunContext<'_>) -> Result<(Fields, bool), DbError> {
         let n: i64 = run.local.query_one(LAST, &[]).await?.get(0);
         let named = set_aside(run, n).await?;
@@ -195,7 +198,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         Ok(())
     }
 
-    /// Finds out why a row cannot be staged, by trying its values one by one.
+    /// Finds out why a row cannot be staged as text, by staging each of its values alone.
     async fn reason(
         &self,
         run: &RunContext<'_>,
@@ -240,7 +243,8 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         }
     }
 
-    /// Moves the rows of the text table to the staging table, and rejects those that do not convert.
+    /// Converts the rows of the text table to the local types, moves them to the staging table, and rejects those that
+    /// do not convert.
     async fn convert(&mut self, run: &RunContext<'_>) -> Result<(), SyncError> {
         let RunContext {
             local, relations, ..
@@ -301,13 +305,13 @@ select pg_catalog.min(t.n), pg_catalog.max(t.n) from pg_temp.meter_sync_text t";
 
 const EMPTY: &str = "-- empty the text staging table\ntruncate pg_temp.meter_sync_text";
 
-/// Indexes the text table by row number. The search for the rows at fault looks rows up by number many times.
+/// Indexes the text table by row number, because the search for rows that do not convert looks up many rows by number.
 const INDEX: &str = "\
 -- index the text staging table
 create index if not exists meter_sync_text_n on pg_temp.meter_sync_text (n);
 analyze pg_temp.meter_sync_text (n)";
 
-/// Records the key of a rejected row of the text table, so that its meter does not count as missing on the remote.
+/// Records the key of a row of the text table as rejected, so that its meter does not count as missing on the remote.
 /// `row` is the number of the row. Returns the key, and whether a local row could have it.
 async fn set_aside(run: &RunContext<'_>, row: i64) -> Result<(Fields, bool), DbError> {
     let RunContext {

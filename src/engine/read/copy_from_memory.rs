@@ -11,19 +11,19 @@ use crate::model::saturating_i64;
 use super::choose_copy_format::Format;
 use super::split_copy_data;
 
-/// The table into which rows are relayed.
+/// The table to which remote rows are copied.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum CopyTarget {
-    /// The local table itself.
+    /// The local table that holds the meters.
     Meters,
-    /// The staging table.
+    /// The temporary staging table, `meter_sync_stage`.
     Stage,
 }
 
-/// How many bytes are passed on to the local server at a time.
+/// How many bytes are sent to the local server at a time.
 pub(in crate::engine) const PIECE_BYTES: usize = 64 * 1024;
 
-/// Copies rows that are in memory to the local server, and returns their number.
+/// Sends rows that are in memory to the local server with the COPY statement `write`. Returns their number.
 pub(in crate::engine) async fn copy_again(
     local: &Tx<'_, Local>,
     write: &str,
@@ -45,8 +45,8 @@ pub(in crate::engine) async fn copy_again(
     Ok(saturating_i64(rows))
 }
 
-/// Waits for the local server to finish a step of a COPY. Fails after `local.patience()`, the limit on every wait for
-/// an answer of the server.
+/// Waits until one step of a COPY is done, such as sending a piece of data. Fails if this takes longer than
+/// `local.patience()`, the limit on every wait for the server.
 pub(in crate::engine) async fn patiently<T>(
     local: &Tx<'_, Local>,
     taken: impl Future<Output = Result<T, tokio_postgres::Error>>,

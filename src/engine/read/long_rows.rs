@@ -10,8 +10,8 @@ use crate::model::Fields;
 use super::choose_copy_format::{self, Format};
 use crate::engine::{Relations, RowSelection, RunContext};
 
-/// The length in bytes of the longest row that is read. It is a little below 1 GiB, which a server cannot send, and
-/// so leaves room for short parts such as separators.
+/// The size in bytes of the longest row that is read. A server cannot send a row of 1 GiB. This limit is a little
+/// lower, because separators and other short parts of a row are not measured.
 const MOST_BYTES: i64 = 1_073_000_000;
 
 /// A remote row that is left out because it is too long.
@@ -19,12 +19,12 @@ const MOST_BYTES: i64 = 1_073_000_000;
 pub(in crate::engine) struct OversizedRow {
     /// The values of the row's key as texts; `None` for NULL.
     pub(in crate::engine) key: Vec<Option<String>>,
-    /// The number of bytes that the row may take, as decimal digits.
+    /// An upper bound of the bytes that the row takes when it is sent, as decimal digits.
     pub(in crate::engine) bytes: String,
 }
 
 impl OversizedRow {
-    /// The reason with which the row is rejected.
+    /// Returns the reason with which the row is rejected, as a text for people.
     pub(in crate::engine) fn reason(&self) -> String {
         format!(
             "the row may take {} bytes on the way, and a server sends no row of 1 GiB",
@@ -32,7 +32,8 @@ impl OversizedRow {
         )
     }
 
-    /// The row's key as the remote sent it. Used if no local row can have this key.
+    /// Returns the row's key as the remote sent it. Used if the key cannot be converted, so that no local row can have
+    /// it.
     pub(in crate::engine) fn named(&self, relations: &Relations) -> Fields {
         let values = self.key.iter().map(|value| match value {
             Some(text) => serde_json::Value::String(text.clone()),
@@ -42,8 +43,8 @@ impl OversizedRow {
     }
 }
 
-/// SQL to append to a filter: ` and` with a condition that leaves out remote rows `r` that are too long. Empty unless
-/// an earlier attempt of this run failed because of a long row.
+/// SQL to append to a filter of remote rows `r`: ` and` with a condition that excludes rows too long to send. Empty
+/// unless an earlier attempt of this run failed because of a long row.
 pub(in crate::engine) fn left_out(run: &RunContext<'_>, format: &Format) -> String {
     match run.job.earlier.leaves_long_rows {
         true => format!(
@@ -54,7 +55,7 @@ pub(in crate::engine) fn left_out(run: &RunContext<'_>, format: &Format) -> Stri
     }
 }
 
-/// Finds the rows that were left out, at most one more than may be rejected.
+/// Finds the rows of the selection that are too long to send. Returns at most one more than a run may reject.
 pub(in crate::engine) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -97,7 +98,7 @@ fn pairs(relations: &Relations) -> impl Iterator<Item = (&Column, &Column)> {
     relations.remote_columns.iter().zip(&relations.columns)
 }
 
-/// SQL: how many bytes a remote row `r` may take.
+/// SQL: an upper bound of the bytes that a remote row `r` takes when it is sent.
 fn bytes(relations: &Relations, format: &Format) -> String {
     let bytes = pairs(relations).map(|(there, _)| {
         let value = format!("r.{}", quote::identifier(&there.name));
@@ -129,11 +130,12 @@ const PLAIN: &[&str] = &[
     "cidr",
 ];
 
-/// Types whose text has one digit for each bit. `format_type` writes `bit` without a length in quotes.
+/// Types whose text has one digit for each bit. The name of `bit` has quotes because `format_type` writes it so if no
+/// length is given.
 const BITS: &[&str] = &["\"bit\"", "bit varying"];
 
-/// SQL: how many bytes one value may take. The stored size does not tell, because a stored value may be compressed. A
-/// value is converted to text only if the text is no longer than the value.
+/// SQL: an upper bound of the bytes that one value takes when it is sent. The stored size is of no use, because a
+/// stored value may be compressed. A value is not converted to text if its text may be too long for the server.
 fn of_value(value: &str, type_: &str, format: &Format) -> String {
     // In the text format each character may have a backslash before it, and each byte of a `bytea` is two digits.
     let factor: u8 = match format {
@@ -167,8 +169,9 @@ fn uncompressed(value: &str) -> String {
     format!("pg_catalog.pg_column_size(array[{value}])")
 }
 
-/// SQL: how many bytes a `jsonb` value may take. A control character becomes six characters in the text, one of them
-/// a backslash that COPY doubles. A number of a few bytes may have many digits, so each number is measured as text.
+/// SQL: an upper bound of the bytes that a `jsonb` value takes when it is sent. A control character becomes six
+/// characters in the text, one of them a backslash that COPY doubles. A number of a few bytes may have many digits, so
+/// each number is measured as text.
 fn of_jsonb(value: &str) -> String {
     format!(
         "({} operator(pg_catalog.+) coalesce((
@@ -178,8 +181,8 @@ fn of_jsonb(value: &str) -> String {
     )
 }
 
-/// SQL: how many bytes the elements of an array take, each with its separator. The array is not converted to text as
-/// a whole, because that would fail if it is too long.
+/// SQL: an upper bound of the bytes that the elements of an array take, each with its separator. The array is not
+/// converted to text as a whole, because that would fail for a very long text.
 fn of_elements(value: &str, type_: &str, format: &Format) -> String {
     // The text of an array may have a backslash before each character of an element, too.
     let factor = match PLAIN.contains(&type_) || BITS.contains(&type_) {

@@ -1,5 +1,5 @@
-//! Finds which value of a row does not fit its column, by trying the columns. An error of the server names the value
-//! only in the text of its message.
+//! Finds out which value of a row cannot be converted to the type of its column, by converting a part of the columns at
+//! a time. The server's error does not tell this in a field: it names the value only in the text of its message.
 
 use crate::db::{DbError, RowFault, param};
 
@@ -8,8 +8,8 @@ use crate::engine::RunContext;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::value_reasons;
 
-/// Returns the reason why a row of the text staging table does not convert. Halves the set of columns until only the
-/// column at fault is left.
+/// Returns the reason why row number `row` of the text table (`meter_sync_text`) does not convert. Halves the set of
+/// columns until only the column that does not convert is left. `fault` is the server's error for the whole row.
 pub(in crate::engine) async fn reason(
     run: &RunContext<'_>,
     row: i64,
@@ -40,7 +40,7 @@ select pg_catalog.left({}::text, {} + 1) from pg_temp.meter_sync_text t where t.
     value_reasons::of_value(run, &fault, name, value.get(0)).await
 }
 
-/// Tries to convert these columns of the row, and undoes the attempt. Returns the fault, or `None` if the columns
+/// Converts the columns `names` of the row and undoes that. Returns the server's error, or `None` if the columns
 /// convert.
 async fn tried(
     run: &RunContext<'_>,

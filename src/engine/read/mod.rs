@@ -25,24 +25,24 @@ mod recode_rows;
 pub(super) mod relay_rows;
 mod split_copy_data;
 
-/// The tenant's remote rows of the selection, in the temporary table `meter_sync_stage`. The temporary table
-/// `meter_sync_aside` has the keys of rejected rows, except those that no local row can have.
+/// The remote rows that were read into the temporary table `meter_sync_stage`. The temporary table `meter_sync_aside`
+/// has the keys of rejected rows, except keys that no local row can have.
 #[derive(Debug)]
 pub(crate) struct StagedRows {
-    /// How many rows the remote has for the tenant, including rows that were rejected or lie outside the selection.
+    /// How many rows the remote has for the tenant, including rows that were rejected or were not selected for reading.
     pub(crate) rows: i64,
     /// The rows that were rejected.
     pub(crate) rejected: Vec<Rejection>,
-    /// How many of the rejected rows have a key that no local row can have.
+    /// How many of the rejected rows have a key that no local row can have, such as NULL.
     pub(crate) unidentified: i64,
-    /// Whether the local rows of the selection were selected into the temporary table of [`select_local_rows::select`].
+    /// Whether [`select_local_rows::select`] has put the local rows of the selection into a temporary table.
     pub(crate) has_candidates: bool,
     /// Whether the remote shows no row of the tenant at all, and row security may be the reason.
     pub(crate) may_be_hidden: bool,
 }
 
-/// Reads the tenant's rows into the staging table, and ends the remote transaction. The remote then keeps no snapshot
-/// while the run plans and writes.
+/// Reads the remote rows of the selection into the staging table, and ends the remote transaction, so that the remote
+/// keeps no snapshot while the run plans and writes.
 pub(crate) async fn stage(
     remote: Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -73,8 +73,9 @@ pub(crate) async fn stage(
     })
 }
 
-/// Prepares staged rows for the plan. Rejects rows without a key. Returns an error if a key is there twice, or if a
-/// tenant id is spelt so that the local table would not count the row as the tenant's.
+/// Prepares the staged rows for the plan: rejects rows without a key. Returns an error if two rows have the same key,
+/// or if the local table would not assign a row to the tenant, because the remote spells the tenant's id in another
+/// way.
 pub(super) async fn settle(
     run: &RunContext<'_>,
     rows: i64,
@@ -120,8 +121,8 @@ create temp table meter_sync_aside on commit drop as select {key} from {table} l
         .await
 }
 
-/// Returns an error if the local table would not count a staged row as the tenant's. This happens if the local type
-/// compares by text, and so distinguishes ids that are equal on the remote, such as `7` and `7.00`.
+/// Returns an error if the local table would not assign a staged row to the tenant. This happens if the local type
+/// compares ids as text, and so distinguishes ids that are equal on the remote, such as `7` and `7.00`.
 async fn refuse_other_spelling(run: &RunContext<'_>) -> Result<(), SyncError> {
     let RunContext { relations, job, .. } = *run;
     let tenant = &job.mapping.tenant_column;
@@ -140,7 +141,7 @@ select 1 from pg_temp.meter_sync_stage s where ({value} {equals} {id}) is not tr
     }
 }
 
-/// The error for a tenant id that the remote writes in another way than the setting.
+/// Returns the error for a remote that spells the tenant's id in another way than the job does.
 pub(super) fn other_spelling(job: &Job<'_>) -> SyncError {
     let (table, column) = (&job.mapping.local_table, &job.mapping.tenant_column);
     SyncError::LocalSchema(format!(
@@ -150,7 +151,8 @@ pub(super) fn other_spelling(job: &Job<'_>) -> SyncError {
     ))
 }
 
-/// Rejects rows without a key, and deletes them from the staging table.
+/// Rejects staged rows with NULL in their key, and deletes them from the staging table. Fails if too many rows are
+/// rejected.
 async fn reject_without_key(
     run: &RunContext<'_>,
     staged: &mut StagedRows,
@@ -187,7 +189,7 @@ select k.key from taken k limit {left} + 1"
     Ok(())
 }
 
-/// How many duplicate keys an error names.
+/// How many duplicate keys an error names at most.
 pub(crate) const DUPLICATES_NAMED: usize = 3;
 
 async fn refuse_duplicates(run: &RunContext<'_>) -> Result<(), SyncError> {
@@ -209,8 +211,8 @@ where {whole} group by {keys} having pg_catalog.count(*) > 1 order by {keys} lim
     refuse_keys(run.job.tenant, &rows)
 }
 
-/// If there are duplicate keys, returns an error that names them. Each row of `rows` has one key, as the text of a JSON
-/// object.
+/// Returns the error for duplicate remote keys, unless `rows` is empty. Each row of `rows` has one such key, as the
+/// text of a JSON object.
 pub(crate) fn refuse_keys(tenant: &TenantId, rows: &[Row]) -> Result<(), SyncError> {
     if rows.is_empty() {
         return Ok(());

@@ -1,7 +1,8 @@
 //! Converts rows to UTF-8 if the remote wrote them in an encoding that the local server's COPY cannot read.
 //!
-//! The local server converts the rows, because it can convert every database encoding to UTF-8. Only rows that do not
-//! convert are examined value by value. A value that does not convert is marked, so that COPY refuses the row.
+//! The local server converts the rows with its SQL function `convert`, which can convert every database encoding to
+//! UTF-8. Only rows that do not convert are examined value by value. A value that does not convert is marked, so that
+//! COPY refuses the row.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -11,7 +12,7 @@ use super::choose_copy_format::Format;
 use super::split_copy_data;
 use crate::engine::try_rows::{self, WriteOutcome};
 
-/// Converts pieces of whole rows to UTF-8.
+/// Converts rows from `encoding` to UTF-8. Each piece holds one or more whole rows, before and after.
 pub(in crate::engine) async fn to_utf8(
     local: &Tx<'_, Local>,
     format: &Format,
@@ -67,7 +68,8 @@ select pg_catalog.convert($1, $2::pg_catalog.name, 'UTF8')";
     })
 }
 
-/// Converts a row to UTF-8. A value that does not convert is left as it is, with a mark before it.
+/// Converts a row to UTF-8, value by value. A value that does not convert is left as it is, after the byte
+/// [`split_copy_data::MARK`].
 async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<Bytes, DbError> {
     let mut written = BytesMut::new();
     for (place, value) in split_copy_data::lines(row).enumerate() {
@@ -85,7 +87,7 @@ async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<By
     Ok(written.freeze())
 }
 
-/// Returns why a value of the row is marked, or `None` if it is not marked.
+/// Returns why the value at index `place` was marked as not convertible to UTF-8; `None` if it was not.
 pub(in crate::engine) async fn fault(
     local: &Tx<'_, Local>,
     format: &Format,

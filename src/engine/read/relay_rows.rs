@@ -1,9 +1,9 @@
-//! Relays rows from the remote snapshot into a local table by COPY, without decoding them. Each row is read once.
+//! Copies rows from the remote snapshot into a local table by COPY, without decoding them. Each row is read once.
 //!
-//! The remote writes one COPY, which the local server reads as several COPYs, each under a savepoint. If a row is not
-//! taken, its local COPY is undone. The rows of that COPY are still in memory and are given to [`UncopiedRows`]. So a
-//! row at fault causes no second read, however slow the connection is. Memory is bounded by one local COPY or one row,
-//! whichever is larger.
+//! The remote writes one COPY, which the local server reads as several COPYs, each under a savepoint. If the local
+//! server refuses a row, the COPY with this row is undone, and its rows, which are still in memory, are given to
+//! [`UncopiedRows`]. So a refused row causes no second read, however slow the connection is. Memory is bounded by one
+//! local COPY or one row, whichever is larger.
 
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
@@ -21,9 +21,9 @@ use super::copy_from_memory::{CopyTarget, PIECE_BYTES, copy_again, patiently};
 use super::{long_rows, recode_rows, split_copy_data};
 use crate::engine::{Observer, Relations, RowSelection, RunContext, SyncError};
 
-/// The result of a relay.
+/// How many rows [`relay`] has read, and which of them it could not copy.
 pub(in crate::engine) struct RelayReport {
-    /// How many rows the remote has in the selection, including those in `left`.
+    /// How many rows of the selection the remote has, including those in `left`.
     pub(in crate::engine) rows: i64,
     /// The rows that the target table did not take by COPY, including rows too long to send.
     pub(in crate::engine) left: UncopiedRows,
@@ -33,14 +33,14 @@ pub(in crate::engine) struct RelayReport {
 /// memory.
 const COPY_BYTES: usize = 2 * 1024 * 1024;
 
-/// Rows that the remote has begun to send.
+/// A COPY that the remote has begun to send, its format, and the local table for its rows.
 pub(in crate::engine) struct RemoteCopy {
     rows: CopyOutStream,
     to: CopyTarget,
     format: Format,
 }
 
-/// Makes the remote begin to send the rows of the selection, to be relayed into the table `to`.
+/// Starts the COPY of the selected rows on the remote. [`relay`] then copies the rows into the local table `to`.
 pub(in crate::engine) async fn start(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -57,7 +57,8 @@ pub(in crate::engine) async fn start(
     Ok(RemoteCopy { rows, to, format })
 }
 
-/// Relays the rows of the selection, which the remote has begun to send.
+/// Copies the rows that [`start`] has requested from the remote into the local table. Rows that this table does not
+/// take are converted one set at a time, and rejected if they do not convert.
 pub(in crate::engine) async fn relay(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -138,8 +139,8 @@ fn write(relations: &Relations, to: CopyTarget, format: &Format) -> String {
     format!("-- stage the meters\ncopy {to} ({columns}) from stdin ({format})")
 }
 
-/// Copies the next rows to the local server, as many as go into one COPY, and returns their number. Also keeps these
-/// rows in `kept`, as pieces of whole rows.
+/// Copies the next rows to the local server, as many as go into one COPY, and returns their number. Also puts these
+/// rows into `kept`, in pieces of whole rows, so that they are not lost if the COPY fails.
 async fn copy(
     from: &mut Source<'_, '_>,
     local: &Tx<'_, Local>,
@@ -181,7 +182,7 @@ struct Source<'t, 'c> {
 }
 
 impl Source<'_, '_> {
-    /// Returns the next rows: as many as go into one COPY and arrive within about `longest`.
+    /// Returns the next rows, in pieces. Stops after about [`COPY_BYTES`], or after about the time `longest`.
     async fn some(&mut self, longest: Duration) -> Result<Vec<Bytes>, DbError> {
         let begun = Instant::now();
         let mut pieces = Vec::new();
@@ -196,7 +197,7 @@ impl Source<'_, '_> {
         Ok(pieces)
     }
 
-    /// Returns a piece with the next whole rows; `None` after the last.
+    /// Returns the next whole rows as one piece of bytes; `None` after the last row.
     async fn next(&mut self) -> Result<Option<Bytes>, DbError> {
         let mut piece = BytesMut::new();
         while !self.is_over && piece.len() < PIECE_BYTES {
@@ -218,8 +219,8 @@ impl Source<'_, '_> {
     }
 }
 
-/// Publishes the progress of a read. On drop, it publishes the number of bytes again, so that a failed or cancelled
-/// read is counted, too.
+/// Publishes how many rows and bytes have been read from the remote. Publishes the bytes once more when dropped, so
+/// that a failed or cancelled read is counted, too.
 pub(in crate::engine) struct ReadProgressReporter<'t, 'c> {
     pub(in crate::engine) remote: &'t Tx<'c, Remote>,
     pub(in crate::engine) observer: &'t Observer,

@@ -1,4 +1,4 @@
-//! Splits COPY data in memory into rows and values, without a server
+//! Splits the bytes of a COPY, in text or binary format, into rows and values
 //! (<https://www.postgresql.org/docs/current/sql-copy.html>, file formats).
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -9,14 +9,15 @@ use super::choose_copy_format::Format;
 const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// The tail of the binary format, after the rows.
 const TAIL: &[u8] = &[0xff, 0xff];
-/// Marks a value that could not be converted to UTF-8 (see `recode_rows`): it stands before the value. No text in
-/// UTF-8 contains this byte.
+/// The byte that stands before a value that could not be converted to UTF-8 (see `recode_rows`). No text in UTF-8
+/// contains this byte.
 pub(in crate::engine) const MARK: u8 = 0xff;
-/// The sizes in bytes, in the binary format, of the number of fields and of the length of a field.
+/// The size in bytes of the number of fields, with which a row begins in the binary format.
 const COUNT: usize = 2;
+/// The size in bytes of the length that stands before each field in the binary format.
 const LENGTH: usize = 4;
 
-/// What a COPY to the server sends before the rows.
+/// Returns the bytes that are sent to a server before the rows of a COPY; empty for the text format.
 pub(in crate::engine) fn head(format: &Format) -> &'static [u8] {
     match format {
         Format::Text { .. } => &[],
@@ -24,7 +25,7 @@ pub(in crate::engine) fn head(format: &Format) -> &'static [u8] {
     }
 }
 
-/// What a COPY to the server sends after the rows.
+/// Returns the bytes that are sent to a server after the rows of a COPY; empty for the text format.
 pub(in crate::engine) fn tail(format: &Format) -> &'static [u8] {
     match format {
         Format::Text { .. } => &[],
@@ -32,8 +33,8 @@ pub(in crate::engine) fn tail(format: &Format) -> &'static [u8] {
     }
 }
 
-/// Removes the head and the tail of a COPY from a piece that the server sent. The head may come alone or before a
-/// row; the tail comes alone.
+/// Removes the head and the tail of a COPY from a piece that the server sent. The server sends the head by itself or
+/// before a row, and the tail by itself.
 pub(in crate::engine) fn bare(format: &Format, mut piece: Bytes) -> Bytes {
     if let Format::Binary = format {
         if piece.starts_with(HEAD) {
@@ -46,7 +47,7 @@ pub(in crate::engine) fn bare(format: &Format, mut piece: Bytes) -> Bytes {
     piece
 }
 
-/// Splits pieces of whole rows into rows.
+/// Splits pieces, each of which holds one or more whole rows, into single rows.
 pub(in crate::engine) fn apart(format: &Format, pieces: &[Bytes]) -> Vec<Bytes> {
     let mut rows = Vec::new();
     for piece in pieces {
@@ -59,7 +60,7 @@ pub(in crate::engine) fn apart(format: &Format, pieces: &[Bytes]) -> Vec<Bytes> 
     rows
 }
 
-/// The length of the first row, in bytes.
+/// Returns the length in bytes of the first row in `rows`.
 fn length(format: &Format, rows: &[u8]) -> usize {
     match format {
         // A line break in a value is written as `\n`.
@@ -78,8 +79,8 @@ fn length(format: &Format, rows: &[u8]) -> usize {
     }
 }
 
-/// The values of the first row in the binary format, `None` for NULL. Values beyond the end of the data are left
-/// out.
+/// Returns the values of the first row in `row`, which is in the binary format; `None` for NULL. Values that are cut
+/// off at the end of the data are left out.
 fn values(mut row: &[u8]) -> Vec<Option<&[u8]>> {
     let mut values = Vec::new();
     let Some((count, rest)) = row.split_first_chunk::<COUNT>() else {
@@ -135,14 +136,15 @@ pub(in crate::engine) fn only(format: &Format, row: &Bytes, places: &[usize]) ->
     written.freeze()
 }
 
-/// The values of a row in the text format, still escaped as COPY wrote them.
+/// Returns the values of a row in the text format, still escaped as COPY wrote them.
 pub(in crate::engine) fn lines(row: &[u8]) -> impl Iterator<Item = &[u8]> {
     row.strip_suffix(b"\n")
         .unwrap_or(row)
         .split(|byte| *byte == b'\t')
 }
 
-/// The value at a place as text, without [`MARK`]; `None` for NULL. Bytes that are not UTF-8 are replaced.
+/// Returns the value at index `place` as text to show to people, without [`MARK`]; `None` for NULL. Bytes that are not
+/// UTF-8 are replaced by U+FFFD.
 pub(in crate::engine) fn shown(format: &Format, row: &Bytes, place: usize) -> Option<String> {
     let value = match format {
         Format::Text { .. } => lines(row).nth(place).filter(|value| value != b"\\N"),
@@ -161,7 +163,7 @@ mod fuzz {
 
     use super::*;
 
-    /// The values of a row; only a few, because the format counts them in two bytes.
+    /// The values of a row; `None` for NULL.
     type Row = Vec<Option<Vec<u8>>>;
 
     fn row() -> impl ValueGenerator<Output = Row> {
@@ -169,7 +171,7 @@ mod fuzz {
         produce::<Row>().with().len(0usize..5).values(value)
     }
 
-    /// A table as a server sends it, in pieces of `rows_of_a_piece` rows.
+    /// Generated rows, and how a server would send them: as text or binary, in pieces of `rows_of_a_piece` rows.
     #[derive(Clone, Debug, TypeGenerator)]
     struct Copied {
         #[generator(produce::<Vec<Row>>().with().len(0usize..6).values(row()))]
@@ -191,7 +193,7 @@ mod fuzz {
             }
         }
 
-        /// Each row as the server writes it.
+        /// Returns each row as bytes, as a server would write it.
         fn written(&self) -> Vec<Vec<u8>> {
             let rows = self.rows.iter();
             rows.map(|row| match self.is_text {
@@ -264,7 +266,7 @@ mod fuzz {
             });
     }
 
-    /// Checks that each value is shown as it is, also if the others are replaced by NULL.
+    /// Checks that [`shown`] returns each value of the row, even after [`only`] has replaced all others by NULL.
     fn check_values(copied: &Copied, row: &Bytes, values: &Row) {
         let format = copied.format();
         for (place, value) in values.iter().enumerate() {

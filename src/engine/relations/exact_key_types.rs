@@ -1,11 +1,11 @@
-//! Tells which types of key columns are exact, so that keys can be compared without the local table's own operators: by
-//! their buckets, or by their texts.
+//! Tells which types of key columns are exact: they always store equal values identically. Keys of such types can be
+//! compared by hashes or by their texts, without the equality operator of the local type.
 
 use crate::db::catalog::Column;
 
-/// The types whose equal values are identical and have only one text.
+/// The types in which equal values are always stored identically and written as the same text.
 const ONE_TEXT: &[&str] = &["smallint", "integer", "bigint", "uuid", "date", "inet"];
-/// More types whose equal values are identical.
+/// Further types in which equal values are always stored identically.
 const EXACT: &[&str] = &[
     "text",
     "character varying",
@@ -13,8 +13,9 @@ const EXACT: &[&str] = &[
     "timestamp with time zone",
 ];
 
-/// Whether two local values of the key column that compare equal are always stored identically. If not, the key of a
-/// local meter may be equal to a remote key that is spelt differently and therefore lies in another bucket.
+/// Whether two local values of the key column that compare equal are always stored identically. If not, equal keys may
+/// be spelt differently on the two sides, and then have different hashes. `there` is the remote column, `here` the
+/// local one.
 pub(in crate::engine) fn is_exact(there: &Column, here: &Column) -> bool {
     let type_ = here.base_type.as_str();
     // `varchar(n)` cuts off blanks beyond its length.

@@ -1,8 +1,8 @@
 //! Finds the remote relations to lock before the snapshot of a run is taken, and locks the local table.
 //!
-//! A table is locked by its name, and a lock on a view also locks the relations behind it. A query has no name, so
-//! the relations that it reads are taken from its plan, in an earlier transaction. A relation in the plan that the
-//! role may not read is behind a view, and is locked through a view that the role may read.
+//! A table is locked by its name, and a lock on a view also locks the relations that the view reads. A query has no
+//! name, so the relations that it reads are taken from its query plan, in an earlier transaction. If the role may not
+//! read one of them, a view reads it on the role's behalf, and this view is locked.
 //!
 //! A foreign table cannot be locked, and its own server takes a snapshot when the table is first read. Therefore, if
 //! the source reads foreign tables, one row of the source is read in an earlier transaction. This read waits for any
@@ -10,7 +10,7 @@
 //!
 //! The local table is locked before its catalogs are read, so its columns stay the same until the end of the run.
 //! Triggers, rules and foreign keys can still be created until the lock for writing is taken, so the run looks for them
-//! only then.
+//! after that.
 
 use serde_json::Value;
 
@@ -18,9 +18,9 @@ use crate::config::Source;
 use crate::db::{Connection, DbError, Local, Remote, Tx, catalog, param, quote};
 use crate::engine::{Job, Relations};
 
-/// Returns the relations to lock for a source, as SQL names: the table or view itself, or the relations in the plan
-/// of a query. If the source is a query or `await_foreign` is set, also waits for sessions that are rewriting
-/// foreign tables behind it.
+/// Returns the SQL names of the relations to lock for a source: the table or view itself, or the relations in the query
+/// plan of a query. If the source is a query or `await_foreign` is set, also waits for sessions that are rewriting
+/// foreign tables which the source reads.
 pub(crate) async fn of_source(
     connection: &mut Connection<Remote>,
     source: &Source,
@@ -78,9 +78,9 @@ const SHORT_WAIT: &str = "\
 -- wait briefly for locks
 set local lock_timeout = '250ms'";
 
-/// Locks local tables as [`hold_local_table`] does, in one statement. From then on, the transaction waits only
-/// briefly for locks. Fails if one of the tables is missing, or if another session holds a conflicting lock for
-/// longer than that.
+/// Locks local tables as [`hold_local_table`] does, in one statement. Fails if one of the tables is missing, or if
+/// another session holds a conflicting lock for longer than [`SHORT_WAIT`] allows. This limit then applies to all
+/// further locks of the transaction.
 pub(in crate::engine) async fn hold_local_tables(
     local: &Tx<'_, Local>,
     names: &[String],
@@ -96,9 +96,10 @@ pub(in crate::engine) async fn hold_local_tables(
     }
 }
 
-/// Takes the lock for writing to the local table, so that nobody can create triggers, rules or foreign keys on it
-/// until the transaction ends. Then returns whether the table stores rows as they are written. If `relations` already
-/// says that it does not, returns `false` and takes no lock. The lock needs no rights beyond those for writing.
+/// Returns whether the table stores rows as they are written, with no trigger, rule or foreign key that changes them.
+/// First takes the lock for writing to the table, so that nobody can create one of these until the transaction ends.
+/// This needs no rights beyond those for writing. If `relations` says that the table changes rows, returns `false` and
+/// takes no lock.
 pub(in crate::engine) async fn stores_rows_unchanged(
     local: &Tx<'_, Local>,
     relations: &Relations,
@@ -118,8 +119,8 @@ pub(in crate::engine) async fn stores_rows_unchanged(
     Ok(keeps)
 }
 
-/// Locks the local table for writing, and returns the relations with `stores_rows_unchanged` determined again under
-/// this lock. A dry run takes no lock and keeps the value.
+/// Locks the local table for writing. Returns a copy of `relations` in which `stores_rows_unchanged` was determined
+/// again under this lock. A dry run takes no lock and returns an equal copy.
 pub(in crate::engine) async fn hold_to_write(
     local: &Tx<'_, Local>,
     relations: &Relations,
@@ -135,8 +136,8 @@ pub(in crate::engine) async fn hold_to_write(
     })
 }
 
-/// Returns the relations to lock for a query, from its plan. Call this with the role's own search path. Afterwards
-/// the search path is pinned.
+/// Returns the relations to lock for a query, from its query plan. Expects the transaction to use the role's own search
+/// path, and changes it to our fixed one (`Tx::pin_path`).
 async fn named(tx: &Tx<'_, Remote>, query: &str) -> Result<Vec<String>, DbError> {
     let explained = tx
         .simple(&format!(

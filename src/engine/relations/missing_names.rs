@@ -19,8 +19,8 @@ pub(in crate::engine) async fn remote_source(
     }
 }
 
-/// Makes the error for a table or view that the role does not find by this name. The role may not use the schema, or
-/// there is no such table.
+/// Returns the error for a table or view that was not found by its name: either the role may not use its schema, or it
+/// does not exist.
 pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncError, DbError> {
     let path = tx.role_path();
     let params = [param::text(name), param::text(path.as_str())];
@@ -42,7 +42,8 @@ pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncE
     })
 }
 
-/// Lists the tables and views that the role can see, as a phrase. Those with a name most similar to `name` come first.
+/// Returns a part of a sentence that lists tables and views which the role can see, those with a name most similar to
+/// `name` first.
 async fn there<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<String, DbError> {
     let rows = tx.query(THERE, &[param::bigint(MOST_READ)]).await?;
     let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
@@ -62,9 +63,9 @@ async fn there<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<String, DbError> {
 const MOST_READ: i64 = 1_000;
 const MOST_SHOWN: usize = 5;
 
-/// Makes the error for a column that a table or query lacks. In the message, `what` names the table or query, and
-/// `role` says what the column is for. `columns` are the existing columns, of which the message suggests the one with
-/// the most similar name.
+/// Returns the error for a column that a table or query lacks. In the message, `what` names the table or query, and
+/// `role` says what the column is for. The message suggests the most similar name among `columns`, the existing
+/// columns.
 pub(in crate::engine) fn lacks(
     side: fn(String) -> SyncError,
     what: &str,
@@ -81,15 +82,15 @@ pub(in crate::engine) fn lacks(
     ))
 }
 
-/// The error for a column whose values the local table generates itself, so that no update may set them.
+/// Returns the error for a column that cannot be synced because the local table generates its values.
 pub(in crate::engine) fn made_there(table: &str, column: &str) -> SyncError {
     SyncError::LocalSchema(format!(
         "{table} generates the values of its column {column} itself, so METER_SYNC_COLUMNS cannot name it"
     ))
 }
 
-/// Looks for the table in schemas that the role may not use. This is needed because Postgres looks up a name without
-/// a schema only in those schemas of the search path that the role may use.
+/// Finds a schema that has the table, but that the role may not use. Postgres itself does not tell: it looks up a name
+/// without a schema only in those schemas of the search path that the role may use.
 const HIDDEN: &str = "\
 -- look for the table in schemas that we may not use
 with said as (

@@ -24,13 +24,13 @@ pub(super) mod row_security;
 /// selects the rows of one tenant. Names of relations are quoted for SQL, names of columns are not.
 #[derive(Clone, Debug)]
 pub struct Relations {
-    /// The remote table, view or query, for use after `from`.
+    /// The remote table, view or query, as SQL for use after `from`.
     pub remote_from: String,
     /// The local table, quoted.
     pub local: String,
     /// The columns to sync, including the key and the active column, as the local table has them.
     pub columns: Vec<Column>,
-    /// The remote columns that `columns` are synced from, in the order of `columns`.
+    /// The remote columns of the same names, in the order of `columns`.
     pub remote_columns: Vec<Column>,
     /// The names of `columns`.
     pub names: Vec<String>,
@@ -53,16 +53,18 @@ pub struct Relations {
     /// Whether the local table stores rows as they are written: it has no triggers, rules or row security, and no
     /// foreign keys that act on updates.
     pub stores_rows_unchanged: bool,
-    /// See [`Relation::has_foreign_keys_acting_on_update`].
+    /// Whether an update of a local row may, through foreign keys, do more than copy its new values to the rows that
+    /// refer to it (see [`Relation::has_foreign_keys_acting_on_update`]).
     pub has_foreign_keys_acting_on_update: bool,
-    /// Whether the remote source is a plain table without row security: reading it runs no code of its owner.
+    /// Whether the remote source is a plain table without row security, so that reading it runs no user-defined code.
     pub is_remote_plain: bool,
-    /// A hash of everything that must stay the same for row versions to be comparable; `None` if versions prove
-    /// nothing.
+    /// A hash of the table files and settings that must stay the same while row versions are compared between runs.
+    /// `None` if row versions cannot show whether rows have changed.
     pub versions: Option<String>,
     /// The estimated number of rows in the local table; negative if it was never analyzed.
     pub estimated_rows: i64,
-    /// Whether the remote source may read foreign tables. `false` for a query, for which the run has already waited.
+    /// Whether the remote source may read foreign tables. Always `false` for a query: the run has already waited for
+    /// sessions that rewrite its foreign tables.
     pub may_be_foreign: bool,
     /// The remote column that holds the tenant's id.
     pub remote_tenant: Column,
@@ -73,13 +75,14 @@ pub struct Relations {
 }
 
 impl Relations {
-    /// The columns that are not part of the key.
+    /// Returns the names of the synced columns that are not part of the key.
     pub fn fields(&self) -> impl Iterator<Item = &String> {
         self.names.iter().filter(|name| !self.key.contains(name))
     }
 
-    /// SQL for a column of a row. The alias `r` is a remote row and `l` is a local row, whose columns have their own
-    /// names. Any other alias is a row of a temporary table, whose columns are numbered so that no names can clash.
+    /// SQL for a column of the row with the alias `row`: `r` is a remote row and `l` a local row, whose columns have
+    /// their own names. Any other alias is a row of a temporary table, whose columns are numbered so that no names can
+    /// clash.
     pub fn column(&self, row: &str, name: &str) -> String {
         match row {
             "r" | "l" => format!("{row}.{}", quote::identifier(name)),
@@ -87,29 +90,29 @@ impl Relations {
         }
     }
 
-    /// The name of a column in our temporary tables: `c1`, `c2` and so on.
+    /// Returns the name of a synced column in our temporary tables: `c1`, `c2` and so on.
     pub fn place(&self, name: &str) -> String {
         let place = self.names.iter().position(|known| known == name);
         format!("c{}", place.map_or(0, |place| place + 1))
     }
 
-    /// SQL for columns of a row, separated by commas.
+    /// SQL for these columns of the row with the alias `row`, separated by commas.
     pub fn list<'a>(&self, row: &str, names: impl IntoIterator<Item = &'a String>) -> String {
         quote::list(names, ", ", |name| self.column(row, name))
     }
 
-    /// The names of columns in our temporary tables, separated by commas.
+    /// Returns the names of these columns in our temporary tables, separated by commas.
     pub fn places<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> String {
         quote::list(names, ", ", |name| self.place(name))
     }
 
-    /// The equality operator of a column's local type.
+    /// Returns the equality operator of a column's local type, with its schema.
     pub fn equals(&self, name: &str) -> &str {
         let column = self.columns.iter().find(|column| column.name == name);
         column.map_or(quote::EQUALS, |column| column.equals.as_str())
     }
 
-    /// `a."k" = b.c1 and ...` over the key.
+    /// SQL condition: whether the rows `a` and `b` have the same key, for example `l."k" = s.c1 and ...`.
     pub fn same_key(&self, a: &str, b: &str) -> String {
         quote::list(&self.key, " and ", |name| {
             let (a, b) = (self.column(a, name), self.column(b, name));
@@ -117,14 +120,14 @@ impl Relations {
         })
     }
 
-    /// `row."k" is not null and ...` over the key.
+    /// SQL condition: whether no key column of a row is NULL, for example `l."k" is not null and ...`.
     pub fn has_key(&self, row: &str) -> String {
         quote::list(&self.key, " and ", |name| {
             format!("{} is not null", self.column(row, name))
         })
     }
 
-    /// `jsonb_build_object('k', row."k", ...)` over the key.
+    /// SQL: the key of a row as a JSON object, for example `jsonb_build_object('k', l."k", ...)`.
     pub fn key_json(&self, row: &str) -> String {
         let pairs = quote::list(&self.key, ", ", |name| {
             format!("{}, {}", quote::literal(name), self.column(row, name))
@@ -133,9 +136,9 @@ impl Relations {
     }
 }
 
-/// Looks up the relations, and the local table by itself. Takes no lock on the table. Fails if the settings do not
-/// fit the tables, or if remote and local are the same table. To find that out, the local transaction takes an
-/// advisory lock whose number comes from `mark`.
+/// Looks up the relations of a sync. Also returns the catalog entry of the local table. Takes no lock on the table.
+/// Fails if the settings do not fit the tables, or if remote and local are the same table. The latter is tested with an
+/// advisory lock in the local transaction, whose number is made from `mark`.
 pub(crate) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -157,8 +160,8 @@ pub(crate) async fn look(
     Ok((relate(&there, &here, &unique, mapping)?, here))
 }
 
-/// Builds the relations from what the catalogs say about both sides. Fails if a column or key that the sync needs is
-/// missing or not suited.
+/// Builds the relations from the catalog entries of both sides: `there` remote, `here` local. Fails if a column or key
+/// that the sync needs is missing or not suited.
 pub(in crate::engine) fn relate(
     there: &RemoteSide,
     here: &Relation,
@@ -185,7 +188,8 @@ pub struct AllColumns {
     pub local: Vec<Column>,
 }
 
-/// The columns that a sync needs, as the settings select them.
+/// The columns that the settings select: those to sync, as the local table has them, the names of the key columns, and
+/// the remote tenant column.
 struct Selected {
     columns: Vec<Column>,
     key: Vec<String>,
@@ -341,9 +345,9 @@ fn columns(
     Ok(columns)
 }
 
-/// Returns a hash of the table files and settings that row versions depend on, without the tenant. `None` if versions
-/// prove nothing. This is the case, for instance, if a value can change its meaning without a new row version, as an
-/// enum label or a table name can.
+/// Returns a hash of the table files and of all settings but the tenant. Row versions of two runs are comparable only
+/// if this hash is the same. `None` if row versions cannot show whether rows have changed, for instance because a value
+/// can change its meaning without a new row version, as an enum label or a table name can.
 fn basis(
     there: &RemoteSide,
     here: &Relation,

@@ -7,8 +7,9 @@ use crate::engine::SyncError;
 
 use super::missing_names::{lacks, remote_source};
 
-/// The remote source. Fields that [`Relation`](catalog::Relation) has, too, mean the same. `from` is the source as
-/// SQL for use after `from`, and `what` names the source in messages. A query has no `oid` and no `file`.
+/// The remote source: a table, a view or a query. Fields that [`Relation`](catalog::Relation) also has mean the same
+/// here. `from` is the source as SQL for use after `from`, and `what` names it in messages. A query has no `oid` and no
+/// `file`.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::engine) struct RemoteSide {
     pub(in crate::engine) from: String,
@@ -21,7 +22,7 @@ pub(in crate::engine) struct RemoteSide {
 }
 
 impl RemoteSide {
-    /// Looks up the source.
+    /// Looks up the source that the settings name, and its columns.
     pub(in crate::engine) async fn find(
         remote: &Tx<'_, Remote>,
         mapping: &Mapping,
@@ -54,12 +55,13 @@ impl RemoteSide {
         }
     }
 
-    /// The column of this name.
+    /// Returns the column of this name; `None` if the source has none.
     pub(super) fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// The error for a column that the source lacks. `role` tells in the message what the column is for.
+    /// Returns the error for a column that the source lacks. `role` says what the column is for, and is part of the
+    /// message.
     pub(super) fn lacks(&self, role: &str, column: &str) -> SyncError {
         lacks(
             SyncError::RemoteSchema,
@@ -70,7 +72,7 @@ impl RemoteSide {
         )
     }
 
-    /// The column that holds the tenant's id. Fails if there is none.
+    /// Returns the column that holds the tenant's id. Fails if the source has no such column.
     pub(in crate::engine) fn tenant(&self, mapping: &Mapping) -> Result<Column, SyncError> {
         let name = &mapping.tenant_column;
         let column = self.column(name).cloned();

@@ -3,9 +3,9 @@
 use crate::config::Source;
 use crate::db::{DbError, Remote, Tx, catalog, param};
 
-/// Returns whether row security may hide rows of a relation that the source reads. They may be hidden from our role,
-/// or from the role with whose rights a view reads. If the source is a query, it must already have been run or
-/// planned in this transaction.
+/// Returns whether row security may hide rows of a relation that the source reads: from the role of this connection, or
+/// from the role with whose rights a view reads. If the source is a query, it must already have been run or planned in
+/// this transaction.
 pub(crate) async fn may_hide_rows(tx: &Tx<'_, Remote>, source: &Source) -> Result<bool, DbError> {
     tx.pin_path().await?;
     let found = match source {
@@ -20,8 +20,9 @@ pub(crate) async fn may_hide_rows(tx: &Tx<'_, Remote>, source: &Source) -> Resul
     Ok(found.get(0))
 }
 
-/// A view usually reads with the rights of its owner. It is not known whether the owner sees all rows, so row security
-/// behind a view always counts.
+/// Returns whether row security may hide rows of the table or view `$1`, or of a relation that the view reads. A view
+/// usually reads with the rights of its owner. It is not known whether the owner sees all rows, so row security of a
+/// relation that a view reads always counts.
 const OF_TABLE: &str = "\
 -- look for row security
 with recursive below (oid, is_named) as (
@@ -38,8 +39,9 @@ select exists (
     where c.relrowsecurity and (not b.is_named or row_security_active(c.oid))
 )";
 
-/// The relations that a query reads are taken from the locks of our transaction, because its plan omits a relation if a
-/// policy shows none of its rows. If a table is read through its parent, the policies of the parent apply.
+/// Returns whether row security may hide rows from the query that was run in this transaction. The relations that the
+/// query reads are taken from the locks of the transaction, because its query plan omits a relation if a policy shows
+/// none of its rows. If a table is read through its parent, the policies of the parent apply.
 const OF_QUERY: &str = "\
 -- look for row security behind the query
 with locked as (

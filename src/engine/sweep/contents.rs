@@ -1,7 +1,8 @@
-//! Compares the contents of the rows of many tenants. Used if row versions prove nothing.
+//! Compares the rows of many tenants by hashes of their contents. Used where row versions cannot show whether both
+//! sides are equal.
 //!
-//! The local statement reads the versions along with the contents, so that both are of one snapshot. Versions that
-//! were read earlier might not belong to these contents, because a run may have changed the rows in between.
+//! On the local side, the same statement reads the row versions, so that they belong to the compared contents. Versions
+//! that were read earlier might not, because a run may have changed the rows in between.
 
 use tokio_postgres::SimpleQueryRow;
 use uuid::Uuid;
@@ -20,25 +21,26 @@ use super::tenant_sum_cursor::{Sum, TenantSumCursor};
 use super::{array, versions};
 use crate::store::watermarks::VersionSum;
 
-/// The result of comparing the contents of one tenant.
+/// The result of comparing the contents of one tenant's rows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ContentsVerdict {
     /// Whether both sides hold the same rows.
     pub(super) is_equal: bool,
-    /// The versions of the local rows that were compared; `None` if they prove nothing.
+    /// The row versions of the compared local rows; `None` if they cannot show later whether the rows have changed.
     pub(super) local_versions: Option<VersionSum>,
 }
 
-/// The sums of the local side.
+/// The sums of the row hashes and of the row versions of each tenant, on the local side.
 struct LocalSums {
     sums: Vec<Option<Sum>>,
-    /// See [`ContentsVerdict::local_versions`].
+    /// The row versions of each tenant, for [`ContentsVerdict::local_versions`].
     versions: Vec<Option<VersionSum>>,
-    /// See [`PROBE`].
+    /// The local result of [`PROBE`], which shows how a server hashes.
     probe: String,
 }
 
-/// Tells for each tenant whether both sides hold the same rows. If that cannot be computed, no tenant counts as equal.
+/// Returns for each tenant whether both sides hold the same rows. If a server cannot compute the hashes, no tenant
+/// counts as equal. `column` is the local tenant column.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -106,8 +108,9 @@ pub(super) async fn look(
     }
 }
 
-/// An SQL condition on local rows `l`: the row has a key, and is not an inactive row with a tombstone. No remote row
-/// can match a row for which the condition does not hold. `tenant` is an SQL expression of the tenant's id.
+/// SQL condition on local rows `l`: whether a remote row may match the row. This is not so for a row with NULL in its
+/// key, nor for an inactive row with a tombstone, which says that its meter is gone from the remote. `tenant` is SQL of
+/// the tenant's id.
 pub(super) fn can_match(relations: &Relations, tenant: &str) -> String {
     format!(
         "{} and not (l.{} is not true and exists (
@@ -132,8 +135,8 @@ impl LocalSums {
     }
 }
 
-/// Sums the local rows by tenant, and also their versions if a query for these, `versions`, is given. Returns `None`
-/// if the sums cannot be computed.
+/// Sums the hashes of the local rows by tenant. Also sums their row versions if `versions`, a query of these sums, is
+/// given. `tenants` is the number of tenants. Returns `None` if the sums cannot be computed.
 async fn local_sums(
     local: &Tx<'_, Local>,
     summed: &SumQuery<'_>,
@@ -171,15 +174,15 @@ select s.n, s.rows, s.sum, {PROBE}, v.rows, v.sum from ({sums}) s left join ({ve
     }))
 }
 
-/// The rows and hashes that are summed on one side.
+/// The parts of a query that sums the hashes of rows by tenant, on one side.
 pub(super) struct SumQuery<'a> {
-    /// The table, view or query, for use after `from`.
+    /// The table, view or query, as SQL for use after `from`.
     pub(super) table: &'a str,
-    /// The alias of a row.
+    /// The alias of `table`, by which the other parts name its columns.
     pub(super) row: &'a str,
     /// The tenant column.
     pub(super) column: &'a Column,
-    /// The hash of a row.
+    /// The SQL expression of a row's hash.
     pub(super) hash: &'a str,
     /// More conditions on the rows, each with `and` before it. They can use `u.id`, the tenant's id.
     pub(super) condition: &'a str,
@@ -188,8 +191,8 @@ pub(super) struct SumQuery<'a> {
 }
 
 impl SumQuery<'_> {
-    /// SQL for the sums by tenant, with the columns `n` (the tenant's place among the ids, from 1), `rows` and `sum`. A
-    /// tenant without meters is in the result, too.
+    /// SQL for the sums by tenant, with the columns `n` (the tenant's number among `ids`, from 1), `rows` and `sum`.
+    /// The result also has tenants without meters.
     pub(super) fn by_tenant(&self) -> String {
         let SumQuery {
             table,
@@ -211,7 +214,7 @@ impl SumQuery<'_> {
     }
 }
 
-/// Reads the place of a tenant (from 0) and its sum.
+/// Reads the index of a tenant and its sum from a row of [`SumQuery::by_tenant`]. `None` if a column is not a number.
 fn sum_of(row: &SimpleQueryRow) -> Option<(usize, Sum)> {
     let place = usize::try_from(number(row, 0)? - 1).ok()?;
     let sum = Sum {

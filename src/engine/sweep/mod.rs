@@ -1,12 +1,12 @@
-//! Finds out which of many tenants need no run, with a few statements on each side.
+//! Finds out, with a few statements on each side, which of many tenants need no run because both sides are equal.
 //!
-//! If row versions prove something (`versions`), their sums are compared with the watermarks. For tenants about which
-//! they prove nothing, the contents of the rows are summed (`contents`) and compared with the other side. If versions
-//! prove nothing about only a few tenants, these get runs instead, which cost less. Tenants whose contents are found
-//! equal get a watermark, so that versions are enough the next time.
+//! First, the sums of row versions are compared with the watermarks, the sums stored when both sides were last equal
+//! (`versions`). For the tenants without a usable watermark, hashes of the rows' contents are compared (`contents`). If
+//! there are only a few such tenants, they get runs instead, which cost less. Tenants whose contents are equal get a
+//! watermark, so that row versions are enough the next time.
 //!
-//! Versions are first summed over all tenants together, without grouping. Only if that sum differs, or if contents are
-//! summed, each server sums its rows by tenant, in one pass. The remote keeps its sums behind a cursor
+//! Row versions are first summed over all tenants together. Only if that sum differs, each server sums its rows by
+//! tenant, in one pass. Contents are always summed by tenant. The remote keeps its sums behind a cursor
 //! (`tenant_sum_cursor`). The sum over all tenants is fetched first. If it differs, the sums of groups of tenants are
 //! fetched, and then the sums of the tenants in the groups that differ. So almost nothing is sent if nothing changed.
 //!
@@ -24,7 +24,7 @@ use crate::model::{RunId, TenantId};
 use super::{Relations, SyncError, digest, read, relations};
 use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
-pub use own_tables::{LocalFinding, OwnTables, TABLES_AT_ONCE};
+pub use own_tables::{BATCHES_AT_ONCE, LocalFinding, OwnTables, TABLES_AT_ONCE};
 use tenant_sum_cursor::GROUP;
 use versions::UnprovenTenant;
 
@@ -34,37 +34,38 @@ mod settled_columns;
 mod tenant_sum_cursor;
 mod versions;
 
-/// A mirror that a sweep looks at.
+/// A mirror, one tenant's meters in one local table, that a sweep checks.
 #[derive(Clone, Debug)]
 pub struct SweptMirror<'a> {
     /// The settings of the mirror, with its tenant and local table.
     pub mapping: &'a Mapping,
-    /// The tenant's id, in the spelling of the remote and of the watermarks.
+    /// The tenant's id, as the remote and the watermarks spell it.
     pub tenant: &'a TenantId,
-    /// Identifies the mirror in the tables of schema `meter_sync`, except in those of watermarks and tombstones.
+    /// The mirror's key in the tables of schema `meter_sync`. Only the tables of watermarks and tombstones have another
+    /// key.
     pub key: &'a MirrorKey,
 }
 
-/// The result of a sweep.
+/// What a sweep of mirrors that share a local table has found.
 #[derive(Clone, Debug)]
 pub struct SweepResult {
-    /// For each mirror, whether it needs no run: both sides are known to be equal, and the synced columns are those
-    /// that the last run recorded.
+    /// For each mirror, whether it needs no run, because both sides are equal, and the synced columns are those that
+    /// the last run recorded.
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
-    /// The two tables and their synced columns, which `is_equal` is about.
+    /// The tables that were compared, and their synced columns.
     pub relations: Relations,
-    /// What [`SweepResult::remember`] stores: the tenants whose contents were found equal, and the versions of the
-    /// rows that were compared.
+    /// The tenants whose contents were found equal, and the row versions of the compared rows. Stored by
+    /// [`SweepResult::remember`].
     proven: Vec<(TenantId, PerSide<VersionSum>)>,
-    /// The oldest transaction that was running when the remote snapshot was taken. `None` if nothing has to be stored.
+    /// The oldest transaction that was running on the remote when its snapshot was taken. `None` if `proven` is empty.
     horizon: Option<i64>,
 }
 
 impl SweepResult {
-    /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares versions.
-    /// If a watermark cannot be stored, for instance because a run has locked it, none is stored, and the next sweep
+    /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares row versions.
+    /// If one of them cannot be stored, for instance because a run has locked it, stores none, and the next sweep
     /// compares contents again. Returns an error only if the local transaction cannot go on.
     pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
         let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) else {
@@ -82,7 +83,8 @@ impl SweepResult {
     }
 }
 
-/// Stores watermarks of tenants whose contents were found equal. If one cannot be stored, stores none.
+/// Stores these watermarks. If one of them cannot be stored, stores none of them. `horizon` is the oldest transaction
+/// that was running on the remote when its snapshot was taken.
 async fn remember(
     local: &Tx<'_, Local>,
     watermarks: &[NewWatermark],
@@ -104,8 +106,8 @@ async fn remember(
     Ok(())
 }
 
-/// Finds the mirrors that need no run, because both sides are equal. All mirrors share the tables of `mapping`. The
-/// tenant in `mapping` does not matter.
+/// Finds the mirrors that need no run, because both sides are equal. All mirrors share the tables of `mapping`, whose
+/// tenant is not used.
 ///
 /// Runs may take place at the same time. A tenant whose run ends during the sweep may look changed.
 pub async fn sweep(
@@ -138,11 +140,11 @@ pub async fn sweep(
     })
 }
 
-/// What the comparison of versions and contents found.
+/// What the comparison of row versions and contents has found.
 struct Found {
-    /// See [`SweepResult::is_equal`].
+    /// For each tenant, whether both sides are equal.
     is_equal: Vec<bool>,
-    /// See [`SweepResult::proven`].
+    /// The tenants whose contents were found equal, as in [`SweepResult::proven`].
     proven: Vec<(TenantId, PerSide<VersionSum>)>,
 }
 

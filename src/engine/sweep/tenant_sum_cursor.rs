@@ -1,5 +1,5 @@
-//! Reads the remote's sums by tenant through a cursor. Fetches the sums of single tenants only for groups of tenants
-//! whose sum differs from the expected one.
+//! Reads the remote's sums by tenant through a cursor. First fetches the sums of groups of tenants. Fetches the sums of
+//! single tenants only in groups whose sum differs from the expected one.
 
 use tokio_postgres::SimpleQueryRow;
 
@@ -7,11 +7,11 @@ use crate::db::{DbError, Remote, Tx};
 use crate::engine::digest::row_hash::PROBE;
 use crate::engine::digest::sum_cursor::{GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
 
-/// How many tenants share a group.
+/// How many tenants form a group, of which the cursor also holds the sum.
 pub(super) const GROUP: usize = 32;
 
-/// The number of rows of a tenant, and the exclusive or of their hashes. For a group of tenants, the sums of these
-/// numbers over its tenants (see [`add`]).
+/// The number of rows of a tenant, and the exclusive or of their hashes. For a group of tenants, both numbers are added
+/// up over its tenants, the second one by [`add`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) rows: i64,
@@ -22,13 +22,13 @@ pub(super) struct Sum {
 pub(super) struct TenantSumCursor<'t, 'c> {
     remote: &'t Tx<'c, Remote>,
     total: Sum,
-    /// Equal on both sides if the servers hash alike (see [`PROBE`]).
+    /// The remote result of [`PROBE`]. It equals the local result if both servers hash alike.
     pub(super) probe: String,
 }
 
 impl<'t, 'c> TenantSumCursor<'t, 'c> {
     /// Sums the rows and opens the cursor. `sums` is a query with one row for each tenant and the columns `n` (the
-    /// tenant's place, from 1), `rows` and `sum`. Returns `None`, with no cursor open, if the sums cannot be computed.
+    /// tenant's number, from 1), `rows` and `sum`. Returns `None`, with no cursor open, if the sums cannot be computed.
     pub(super) async fn open(
         remote: &'t Tx<'c, Remote>,
         sums: &str,
@@ -80,7 +80,8 @@ impl<'t, 'c> TenantSumCursor<'t, 'c> {
         self.close(sums).await
     }
 
-    /// Tells for each tenant whether it has the expected sum. A tenant without an expected sum counts as different.
+    /// Returns for each tenant whether it has the expected sum, and closes the cursor. A tenant whose expected sum is
+    /// `None` counts as different.
     pub(super) async fn agree(self, expected: &[Option<Sum>]) -> Result<Vec<bool>, DbError> {
         let sums = self.sums(expected).await?;
         let both = expected.iter().zip(&sums);
@@ -126,15 +127,15 @@ fetch 1 from meter_sync_sweep"
     )
 }
 
-/// SQL that aggregates sums as [`add`] does. If the ids of two tenants are the same value on the remote, both have
-/// the same rows, and an exclusive or over both would hide a change.
+/// SQL that adds up sums as [`add`] does. An exclusive or would hide changes: if the ids of two tenants are the same
+/// value on the remote, both have the same rows, and their sums would cancel out.
 fn added(sum: &str) -> String {
     format!(
         "((pg_catalog.sum(({sum} >> 32) & {HALF})::bigint & {HALF}) << 32) | (pg_catalog.sum({sum} & {HALF})::bigint & {HALF})"
     )
 }
 
-/// The lower 32 bits of a number.
+/// A mask of the lower 32 bits of a number.
 const HALF: i64 = (1 << 32) - 1;
 
 /// Adds two numbers, but the upper and the lower 32 bits separately: each half wraps around, and nothing is carried
@@ -145,7 +146,7 @@ fn add(a: i64, b: i64) -> i64 {
     (high << 32) | low
 }
 
-/// The sum over these tenants. `None` if the sum of any of them is unknown.
+/// Adds up the sums of tenants. Returns `None` if one of them is unknown.
 fn total(sums: &[Option<Sum>]) -> Option<Sum> {
     let mut total = Sum::default();
     for sum in sums {
@@ -156,8 +157,8 @@ fn total(sums: &[Option<Sum>]) -> Option<Sum> {
     Some(total)
 }
 
-/// The statements that fetch the sums of the tenants in these groups, which must be in ascending order. The cursor must
-/// have passed the sums of the groups.
+/// Returns the statements that fetch the sums of the tenants in these groups, whose numbers must be in ascending order.
+/// The cursor must stand just after the row with the sums of the groups.
 fn fetch(groups: &[usize]) -> String {
     let mut sql = "-- sweep the tenants\n".to_owned();
     let mut passed = 0;
@@ -171,10 +172,11 @@ fn fetch(groups: &[usize]) -> String {
     sql
 }
 
-/// The hexadecimal digits of one number of 64 bits.
+/// How many hexadecimal digits a number of 64 bits has.
 const DIGITS: usize = 16;
 
-/// Reads sums from hexadecimal digits, as Postgres writes `int8send(rows) || int8send(sum)` after `\x`.
+/// Reads sums from the first column of these rows, a `bytea` of `int8send(rows) || int8send(sum)` for each sum, which
+/// Postgres writes as `\x` and hexadecimal digits.
 fn sums_of(rows: &[SimpleQueryRow]) -> Vec<Sum> {
     let texts = rows.iter().filter_map(|row| row.get(0));
     texts.flat_map(read).collect()

@@ -1,11 +1,12 @@
-//! Compares the row versions of many tenants with their watermarks (see `digest::versions` for what versions prove).
+//! Compares the row versions of many tenants with their watermarks, the sums of versions stored when both sides were
+//! last equal (see `digest::versions` for what row versions can show).
 //!
 //! First, each server sums the versions of all tenants together. This needs no grouping and takes two thirds of the
-//! time of sums by tenant. If both sums are those of all watermarks together, nothing has changed.
+//! time of sums by tenant. If both results equal the sums of all watermarks, nothing has changed.
 //!
-//! Otherwise each server sums by tenant. The local server compares its sums with the watermarks itself. If they agree
-//! for a tenant, the tenant's watermark tells the sum that the remote should have. For the other tenants, contents
-//! are compared. If these are equal, the sums of versions become the tenant's new watermark.
+//! Otherwise each server sums by tenant. If the local sum of a tenant is that of its watermark, the watermark tells the
+//! sum that the remote should have. For the other tenants, contents are compared. If these are equal, the sums of
+//! versions become the tenant's new watermark.
 
 use crate::db::catalog::Column;
 use crate::db::ordinality::place;
@@ -24,21 +25,21 @@ use super::tenant_sum_cursor::{Sum, TenantSumCursor};
 pub(super) struct VersionsReport {
     /// For each tenant, whether both sides hold exactly the rows that they held when they were last found equal.
     pub(super) is_equal: Vec<bool>,
-    /// The tenants about which the versions prove nothing.
+    /// The tenants for which the row versions cannot show whether both sides are equal.
     pub(super) unproven: Vec<UnprovenTenant>,
 }
 
-/// A tenant about which the versions prove nothing: it has no watermark, or its local rows are not those of the
-/// watermark.
+/// A tenant for which the row versions cannot show whether both sides are equal: it has no watermark, or its local rows
+/// have changed since the watermark was stored.
 pub(super) struct UnprovenTenant {
-    /// The tenant's place among the tenants, from 0.
+    /// The tenant's index among the tenants of the sweep.
     pub(super) place: usize,
-    /// The versions that the remote holds; `None` if they were not read.
+    /// The number of the tenant's remote rows and the sum of their versions; `None` if they were not read.
     pub(super) remote_versions: Option<VersionSum>,
 }
 
 impl UnprovenTenant {
-    /// A tenant whose versions were not read.
+    /// Makes the entry of a tenant whose row versions were not read.
     pub(super) fn unread(place: usize) -> Self {
         Self {
             place,
@@ -47,8 +48,8 @@ impl UnprovenTenant {
     }
 }
 
-/// Compares the versions of both sides with the watermarks. Returns `None` if versions prove nothing for these tables
-/// or cannot be summed.
+/// Compares the row versions of both sides with the watermarks. Returns `None` if row versions cannot be used for these
+/// tables, or cannot be summed. `column` is the local tenant column.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -94,7 +95,7 @@ pub(super) async fn look(
     Ok(Some(told(&expected, &held)))
 }
 
-/// Compares the sums that the remote holds (`held`) with those that it should hold (`expected`).
+/// Compares the sums of versions that the remote has (`held`) with those that it should have (`expected`).
 fn told(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
     let mut report = VersionsReport {
         is_equal: Vec::with_capacity(expected.len()),
@@ -112,7 +113,7 @@ fn told(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
     report
 }
 
-/// Whether the versions of these tenants add up, on each side, to the sum of their watermarks.
+/// Whether the versions of all rows of these tenants add up, on each side, to the sum of the watermarks.
 async fn are_all_unchanged(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -135,16 +136,17 @@ async fn are_all_unchanged(
     Ok(is(there, watermarks.remote) && is(here, watermarks.local))
 }
 
-/// An SQL condition: the row belongs to one of these tenants. The ids are constants, so that servers from which
-/// versions are used (see `digest::versions`) look up each row in a hash table of the ids.
+/// SQL condition: whether the row belongs to one of these tenants. The ids are constants, so that a server since
+/// version 14 looks up each row's id in a hash table. Row versions of older servers are not used.
 fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
     let name = quote::identifier(&column.name);
     let ids = array(tenants, &column.base_type);
     format!("{row}.{name} {} any ({ids})", column.equals)
 }
 
-/// SQL for the sums of versions by tenant (see [`TenantSumCursor::open`]). `ids` is an SQL expression of an array of
-/// texts. Rows are grouped before they are joined with the ids, which is faster than a join of all rows.
+/// SQL for the sums of row versions by tenant, in the form that [`TenantSumCursor::open`] needs. `ids` is an SQL
+/// expression of an array of texts. Rows are grouped before they are joined with the ids, which is faster than a join
+/// of all rows.
 pub(super) fn by_tenant(
     (from, row): (&str, &str),
     column: &Column,
@@ -164,9 +166,10 @@ pub(super) fn by_tenant(
     )
 }
 
-/// The sum of versions that the remote should have for each tenant: that of the watermark if the local rows are as
-/// the watermark says, and `None` otherwise. Returns `None` if the local versions cannot be summed. `params` identify
-/// the watermarks: the tenants' ids, the local table and the basis.
+/// Returns the sum of versions that the remote should have for each tenant. This is the remote sum of the tenant's
+/// watermark if the local sum still equals that of the watermark, otherwise `None`. Returns `None` for all if the local
+/// versions cannot be summed. `params` are what watermarks are stored under: the tenants' ids, the local table, and the
+/// hash of table files and settings.
 async fn expected(
     local: &Tx<'_, Local>,
     (relations, column): (&Relations, &Column),

@@ -1,8 +1,8 @@
-//! Ends event streams when their token becomes invalid.
+//! Ends event streams when the token that opened them becomes invalid.
 //!
-//! The guards check a token once per request, but a stream can stay open for days. So a stream ends soon after its
-//! token is removed from the token file, or after its access token expires. The client then connects again, and its
-//! token is checked again. Other responses, and streams that answer a POST, end by themselves and are left alone.
+//! A token is checked only when a request arrives, but an event stream can stay open for days. So a stream that answers
+//! a GET ends soon after its token is removed from the token file or its access token expires. The client then connects
+//! again, and its token is checked again. Other responses end by themselves, so they are not watched.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use crate::config::{Token, Tokens};
 /// How often the token of an open stream is checked.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Returns the response. If it is an event stream that answers a GET, the stream ends when the token becomes invalid.
+/// Returns the response. If it is an event stream that answers a GET, the stream ends when `token` has expired or is no
+/// longer one of `tokens`.
 pub(super) fn end_with_token(
     method: &Method,
     response: Response,

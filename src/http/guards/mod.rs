@@ -1,12 +1,12 @@
-//! Checks every request before its handler is called: `Host`, `Origin`, `Sec-Fetch-Site`, announced length, and bearer
-//! token or cookie.
+//! Checks every request before its handler is called: the headers `Host`, `Origin`, `Sec-Fetch-Site` and
+//! `Content-Length`, and the bearer token or session cookie.
 //!
-//! A browser adds its cookie to every request, even to one that another site caused. So a request that changes
-//! something must come from a page of this server in two cases: it is a form of the page, or it has a cookie or
-//! `Origin` but no bearer token.
+//! A page of another site can make a browser send a request together with this server's cookie (CSRF). So a request
+//! that changes something must have the `Origin` of this server in two cases: if its path accepts an HTML form, and if
+//! it has a cookie or an `Origin` but no bearer token.
 //!
-//! The caller's [`Token`] is added to the request's extensions. The handlers of MCP need it, because requests that read
-//! and requests that trigger a sync have the same path and method.
+//! The caller's [`Token`] is added to the request's extensions. The MCP handlers check it again, because MCP requests
+//! that read and MCP requests that start a sync have the same path and method.
 
 use std::sync::Arc;
 
@@ -43,10 +43,11 @@ const OPEN_PATHS: [&str; 2] = [health::LIVE_PATH, health::READY_PATH];
 /// The folder of well-known paths (RFC 8615). Requests below it need no token, because MCP clients read the OAuth
 /// metadata there before they have one.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/";
-/// The folders whose routes limit their answers to the tenants that the token is valid for. The routes of MCP and of
-/// the page do so, too; `check_tenants` finds them by other lists.
+/// The path prefixes of the REST routes. Their handlers answer only about the tenants for which the token is valid. The
+/// handlers of MCP and of the web pages do the same; their paths are in [`NO_COOKIE_PATHS`] and [`PagePaths`].
 const SCOPED_FOLDERS: [&str; 2] = ["/api/v1/", "/api/local/"];
-/// The paths of MCP, where cookies are ignored. So no web page can call MCP with its user's cookie.
+/// The paths of MCP. Cookies are ignored there, so that a web page cannot call MCP with the cookie of the browser's
+/// user.
 const NO_COOKIE_PATHS: [&str; 3] = ["/mcp", "/messages", "/sse"];
 
 /// The header in which a browser says whether another site caused the request
@@ -57,7 +58,7 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// The header in which a browser says what the response is for. `document` is for a whole page.
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// The settings that requests are checked against.
+/// What requests are checked against: the allowed hosts, the valid tokens and the paths of the web pages.
 #[derive(Debug)]
 pub(super) struct Guards {
     mirrors: Mirrors,
@@ -68,17 +69,18 @@ pub(super) struct Guards {
     read_only: bool,
 }
 
-/// The credentials of a request.
+/// What a request shows to prove who sent it.
 enum Credentials {
-    /// The route needs no credentials.
+    /// No credentials: the path needs none, or no tokens are configured.
     Nothing,
-    /// A token of the settings, sent as a bearer token or proven by a cookie.
+    /// A configured token: sent as a bearer token, or the one for which the session cookie was made.
     Token(Token),
     /// A bearer token that has the form of an access token (OAuth). It is not verified yet.
     AccessToken(String),
 }
 
-/// Puts the routes behind the guards. Routes that are added to the result are not guarded.
+/// Returns the routes with the checks of this module before each handler. Routes that are added to the result later are
+/// not checked.
 pub(super) fn guard(routes: Router, guards: Guards) -> Router {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -142,11 +144,10 @@ impl Guards {
         }
     }
 
-    /// Refuses a token that is limited to some tenants, on routes for which it is not valid. Signing out is always
-    /// allowed.
+    /// Checks that a token that is limited to some tenants may be used for this path. Signing out is always allowed.
     ///
-    /// - If the process keeps one mirror, a token for another tenant is refused on all other routes.
-    /// - If it keeps several, the token is refused on routes that do not limit their answers to its tenants.
+    /// - If the process keeps one mirror (the meters of one tenant), the token must be valid for that tenant.
+    /// - If it keeps several, the path must be of a route that answers only about the tenants of the token.
     async fn check_tenants(&self, path: &str, token: &Token) -> Result<(), ProblemDetails> {
         if token.tenants.is_none() || path == self.pages.sign_out {
             return Ok(());
@@ -164,8 +165,8 @@ impl Guards {
         }
     }
 
-    /// Runs the checks that need no waiting, and returns the credentials of the request. If they are an access token,
-    /// it is not verified yet.
+    /// Makes all checks that need no network access (host, origin, site, length and configured tokens), and returns the
+    /// credentials of the request. An access token is not verified yet.
     fn screen(&self, request: &Request) -> Result<Credentials, RequestError> {
         self.check_host(request)?;
         self.check_origin(request.headers())?;
@@ -187,7 +188,7 @@ impl Guards {
         self.shown(request)
     }
 
-    /// Verifies the credentials. Returns the caller's token, or `None` if the route needs none. Fails with
+    /// Verifies the credentials and returns the caller's token; `None` if no credentials are needed. Fails with
     /// `TokenReadOnly` if `needs_trigger` is set and the token allows only reading.
     async fn admit(
         &self,
@@ -206,7 +207,8 @@ impl Guards {
         }
     }
 
-    /// The response to a request that failed a check.
+    /// Returns the response to a request that failed a check. If OAuth is configured and the error is about the token,
+    /// its `WWW-Authenticate` header tells the client how to get an access token.
     fn refuse(&self, problem: RequestError, request: &Request) -> Response {
         let mut response = problem.into_response();
         // An MCP client requests the scopes that this header names. It sees the tool that starts a sync only if its
@@ -225,8 +227,9 @@ impl Guards {
         self.pages.is_for_a_person(request.method(), path, headers)
     }
 
-    /// Whether a browser may have sent the request without its user's intent. `true` for the path of a form, and for a
-    /// request with `Origin` or a cookie but no bearer token: a browser never adds a bearer token by itself.
+    /// Whether a page may have made a browser send the request without its user's intent (CSRF). `true` for a path that
+    /// accepts an HTML form, and for a request with `Origin` or a cookie but no bearer token: a browser never adds a
+    /// bearer token by itself.
     fn is_of_a_browser(&self, request: &Request) -> bool {
         let headers = request.headers();
         (self.pages.is_form)(request.uri().path())
@@ -234,7 +237,8 @@ impl Guards {
                 && (headers.contains_key(ORIGIN) || headers.contains_key(COOKIE)))
     }
 
-    /// Whether the request needs a token that may trigger a sync.
+    /// Whether the request needs a token that allows starting syncs. `false` for requests that change nothing, and for
+    /// forms that change no stored data.
     fn needs_trigger(&self, request: &Request) -> bool {
         changes_something(request) && !(self.pages.is_harmless_form)(request.uri().path())
     }
@@ -298,8 +302,8 @@ impl Guards {
     }
 }
 
-/// Refuses requests that a page of another site caused, according to `Sec-Fetch-Site`. Such a page may only link to
-/// this server: it may cause a GET that opens a document.
+/// Refuses a request that was caused by a page of another site, as `Sec-Fetch-Site` says. Allows a GET that opens a
+/// document, so that other sites can link to this server.
 fn check_site(request: &Request) -> Result<(), RequestError> {
     let headers = request.headers();
     if only(headers, &SEC_FETCH_SITE) != Some("cross-site") {
@@ -321,14 +325,15 @@ fn check_length(headers: &HeaderMap) -> Result<(), RequestError> {
     }
 }
 
-/// Whether the request changes something, judged by its method. `false` on the paths of MCP, where the called tool
-/// decides.
+/// Whether the request changes something: its method is not GET, HEAD or OPTIONS. `false` for a POST to MCP, where it
+/// depends on the called tool.
 fn changes_something(request: &Request) -> bool {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     !reads && !MCP_PATHS.contains(&request.uri().path())
 }
 
-/// The token in `Authorization: Bearer <token>`; the scheme is case-insensitive (RFC 9110).
+/// Returns the token of `Authorization: Bearer <token>`; `None` without such a header. The case of `Bearer` does not
+/// matter (RFC 9110).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = only(headers, &AUTHORIZATION)?.split_once(' ')?;
     scheme

@@ -1,4 +1,4 @@
-//! Tests of which requests pass the guards.
+//! Tests which requests pass the checks and which are refused.
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -26,7 +26,8 @@ async fn shown_token(request: Request) -> &'static str {
     }
 }
 
-/// Returns guarded routes with trivial handlers. Each of `tokens` is a secret and whether it may trigger.
+/// Returns routes with trivial handlers behind the request checks. Each of `tokens` is a secret and whether it allows
+/// starting syncs.
 fn routes(tokens: &[(&str, bool)]) -> Router {
     let routes = Router::new()
         .route("/livez", get(async || "ok"))

@@ -1,4 +1,4 @@
-//! Checks an access token (RFC 9068, section 4): signature, issuer, audience, time and scope.
+//! Verifies OAuth access tokens (RFC 9068, section 4): signature, issuer, audience, validity period and scope.
 
 use std::time::Duration;
 
@@ -37,20 +37,20 @@ const MAX_BYTES: usize = 16 * 1024;
 /// How many characters of a caller's name are kept. The name of a token in the settings has the same limit.
 const NAME_CHARS: usize = 64;
 
-/// The claims that this program reads once `jsonwebtoken` has verified the token. Because `iss` is a `String`, a token
-/// with a list of issuers is refused.
+/// The claims of a verified access token that this program uses. Because `iss` is a `String`, a token with a list of
+/// issuers is refused.
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
     sub: Option<String>,
     client_id: Option<String>,
     scope: Option<String>,
-    /// Seconds since 1970.
+    /// When the token expires, in seconds since 1970.
     exp: f64,
 }
 
 impl OAuth {
-    /// Whether a bearer token has the three parts of a JWT.
+    /// Whether a bearer token has the form of a JWT: three parts, separated by dots.
     pub(in crate::http) fn is_jwt(token: &str) -> bool {
         token.split('.').count() == 3
     }
@@ -58,8 +58,8 @@ impl OAuth {
     /// Verifies an access token and returns its caller. Errors:
     ///
     /// - `AccessTokenInvalid` if the token is not valid for this server, or names no caller;
-    /// - `ScopeMissing` if the token is valid but has no scope of this server;
-    /// - `KeysUnavailable` if the keys of the authorization server could never be read.
+    /// - `ScopeMissing` if the token is valid but grants neither scope of this server;
+    /// - `KeysUnavailable` if no keys of the authorization server could be read so far.
     pub(in crate::http) async fn caller(&self, token: &str) -> Result<Token, RequestError> {
         let header = header(token).ok_or(MALFORMED)?;
         let key = self.keys.find(header.kid.as_deref(), header.alg).await;
@@ -117,14 +117,14 @@ fn caller(claims: &Claims) -> Result<Token, RequestError> {
     Ok(Token::of_subject(&identity.to_string(), name, may_trigger).until(end(claims.exp)))
 }
 
-/// The time until which a token with this `exp` is accepted, including the leeway.
+/// Returns the time until which a token with this `exp` claim is accepted: [`LEEWAY_SECONDS`] after it expires.
 fn end(exp: f64) -> DateTime<Utc> {
     let seconds = Duration::try_from_secs_f64(exp).map_or(u64::MAX, |since| since.as_secs());
     let seconds = saturating_i64(seconds.saturating_add(LEEWAY_SECONDS));
     DateTime::from_timestamp(seconds, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// Says why a token is invalid. The text is logged, so it contains no part of the token.
+/// Returns the reason why a token is invalid. The reason is sent and logged, so it contains no part of the token.
 fn told(error: &Error) -> &'static str {
     let known = [
         (ErrorKind::ExpiredSignature, "The access token has expired."),

@@ -1,4 +1,5 @@
-//! Fetches a small document over https. The settings allow plain http only for URLs on this machine.
+//! Fetches a small document, such as a key set, over https. The settings allow plain http only for URLs on this
+//! machine.
 //!
 //! The fetch follows no redirect, because a redirect could lead to another host or to http. It uses no proxy.
 
@@ -27,7 +28,7 @@ pub(super) const MAX_BYTES: usize = 1024 * 1024;
 /// settings.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    /// The fetch took too long.
+    /// The fetch took longer than 5 s.
     #[error("no whole answer came within {} s", LIMIT.as_secs())]
     Slow,
     /// The connection or the TLS handshake failed: the host is unknown or refuses, or its certificate is not trusted.
@@ -48,7 +49,7 @@ pub(super) enum FetchError {
     /// The status of the response is not 200.
     #[error("the answer is {0}")]
     Status(StatusCode),
-    /// The body is too long.
+    /// The body is longer than [`MAX_BYTES`].
     #[error("the answer is longer than 1 MiB")]
     TooLong,
 }
@@ -78,7 +79,7 @@ async fn get(url: &Uri) -> Result<Bytes, FetchError> {
     exchange(tls.connect(name, stream).await?, url).await
 }
 
-/// The TLS settings. The server's certificate must be from an issuer that the operating system trusts.
+/// Returns the TLS settings of a client that trusts the certificate authorities that the operating system trusts.
 fn tls() -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -1,9 +1,10 @@
-//! Caches the authorization server's keys. Whenever a token arrives, decides whether to read the keys again:
+//! Caches the public keys of the authorization server, with which access tokens are verified. The keys come from a file
+//! or from a URL. Whenever a token arrives, the cache decides whether to read them again:
 //!
 //! - A file is read again when it has changed.
 //! - A URL is fetched for the first token, when the keys are an hour old, and when a token names an unknown key.
 //!   Unknown keys cause at most one fetch a minute, so that strangers cannot make this server flood the key server.
-//! - Until the keys could be read once, another attempt is made at most every 3 s.
+//! - While the cache has no keys, it tries to read them at most every 3 s.
 //! - If the keys cannot be read again, the former keys stay valid, however old they are.
 //! - One fetch runs at a time, in a background task. Only requests whose key is missing wait for it.
 
@@ -24,8 +25,8 @@ use crate::shutdown::Shutdown;
 
 /// How old fetched keys may become before they are fetched again.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-/// The shortest time between two fetches that unknown keys cause, and between a failed fetch and the next attempt
-/// to replace old keys. Applies while the cache has keys.
+/// While the cache has keys: the shortest time between two fetches for tokens with unknown keys, and the shortest time
+/// after a failed fetch until old keys are fetched again.
 const PAUSE: Duration = Duration::from_secs(60);
 /// The shortest time between two attempts to read the keys while the cache has none. It is short, so that tokens are
 /// accepted soon after the keys become readable.
@@ -39,7 +40,7 @@ pub(super) struct KeyCache(Arc<Inner>);
 struct Inner {
     source: Jwks,
     held: Mutex<Held>,
-    /// Notified when a fetch has ended.
+    /// Notifies the requests that wait for a fetch when the fetch has ended.
     ended: watch::Sender<()>,
     shutdown: Shutdown,
 }
@@ -47,7 +48,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Held {
     keys: Option<KeySet>,
-    /// The path and stamp of the key file when it was last read; `None` if the keys come from a URL.
+    /// The path of the key file and its state when it was last read, to notice changes; `None` if the keys come from a
+    /// URL.
     file: Option<WatchedFile>,
     is_fetching: bool,
     /// When a read of the keys last began, whether or not it succeeded.
@@ -63,7 +65,7 @@ struct Held {
 pub(super) enum MissingKey {
     /// The cache has keys, but none for this token.
     Key,
-    /// The keys could never be read.
+    /// The cache has no keys: none could be read so far.
     AllKeys,
 }
 
@@ -82,7 +84,8 @@ impl KeyCache {
         }))
     }
 
-    /// Finds the key with this id for this algorithm. Waits for a running fetch only if the key is missing.
+    /// Finds the key with this id for this algorithm. If the key is missing and a fetch is running, waits for the end
+    /// of the fetch. `id` is `None` if the token names no key.
     pub(super) async fn find(
         &self,
         id: Option<&str>,
@@ -97,8 +100,8 @@ impl KeyCache {
         self.held().find(id, algorithm)
     }
 
-    /// Reads the keys again, or begins a fetch, if either is due. Returns the key as the cache has it now, and whether
-    /// a fetch is running.
+    /// Reads the key file again, or begins a fetch of the URL, if that is due. Returns the key as the cache has it now,
+    /// and whether a fetch is running.
     fn look(&self, id: Option<&str>, algorithm: Algorithm) -> (Result<Arc<Key>, MissingKey>, bool) {
         let now = Instant::now();
         let mut held = self.held();
@@ -140,8 +143,8 @@ impl Held {
         keys.find(id, algorithm).ok_or(MissingKey::Key)
     }
 
-    /// Returns whether the caller must begin a fetch, and marks the fetch as running if so. `is_unknown` says that a
-    /// token needs a key that is not in the cache.
+    /// Returns whether a fetch is due. If it is, the caller must begin it; it is marked as running. `is_unknown` says
+    /// that a token needs a key that is not in the cache.
     fn begin_fetch_if_due(&mut self, is_unknown: bool, now: Instant) -> bool {
         if self.is_fetching {
             return false;
@@ -209,7 +212,7 @@ mod tests {
     const SET: &[u8] = br#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AQAB"}]}"#;
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Returns whether a fetch is due at this time. A fetch that begins ends at once.
+    /// Returns whether a fetch is due at `now`. If one is, treats it as ended at once.
     fn fetches(held: &mut Held, is_unknown: bool, now: Instant) -> bool {
         let begins = held.begin_fetch_if_due(is_unknown, now);
         held.is_fetching = false;

@@ -7,11 +7,11 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Public keys that can verify signatures.
+/// The keys of a key set that can verify signatures.
 #[derive(Debug)]
 pub(super) struct KeySet(Vec<Arc<Key>>);
 
-/// A public key.
+/// One public key of a key set.
 #[derive(Debug)]
 pub(super) struct Key {
     id: Option<String>,
@@ -26,8 +26,8 @@ struct Document {
 }
 
 impl KeySet {
-    /// Parses a key set. Keys of unknown types or for another use are skipped (section 5). Fails if the text is not a
-    /// key set, or holds no usable key.
+    /// Parses a key set. Skips keys of unknown types and keys for another use (RFC 7517, section 5). Returns the reason
+    /// as an error if the text is not a key set, or has no usable key.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
         let Ok(document) = serde_json::from_slice::<Document>(text) else {
             return Err("it is no JSON Web Key Set: {\"keys\": [..]}".to_owned());
@@ -44,8 +44,8 @@ impl KeySet {
         self.0.len()
     }
 
-    /// Finds the key with this id for this algorithm. If `id` is `None`, returns the only key for the algorithm; `None`
-    /// if there are several.
+    /// Returns the key with this id for this algorithm. If `id` is `None`, returns the key for this algorithm if there
+    /// is exactly one.
     pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
         let mut fitting = self.0.iter().filter(|key| key.is_for(algorithm));
         let found = match id {

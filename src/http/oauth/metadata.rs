@@ -12,13 +12,13 @@ use super::{READ, TRIGGER};
 use crate::config::OAuth;
 use crate::http::request_error::RequestError;
 
-/// The path of the metadata if the resource identifier is a URL without a path (RFC 9728, section 3). Otherwise, the
-/// path of that URL is appended.
+/// The path of the metadata. If the resource identifier is a URL with a path, that path is appended (RFC 9728, section
+/// 3).
 const PATH: &str = "/.well-known/oauth-protected-resource";
 /// The path where clients of the MCP endpoint look for the metadata, whatever the resource identifier is.
 const OF_MCP: &str = "/.well-known/oauth-protected-resource/mcp";
 
-/// The routes of the metadata. They need no token.
+/// Returns the routes that serve the metadata. They need no token.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(settings: &OAuth) -> Router<S> {
     let (_, path) = parts(&settings.audience);
     let places = BTreeSet::from([PATH.to_owned(), OF_MCP.to_owned(), format!("{PATH}{path}")]);
@@ -29,8 +29,9 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(settings: &OAuth) -> Rout
         .route(&format!("{PATH}/{{*resource}}"), answer)
 }
 
-/// Answers with the metadata; with 404 if the path is not in `places`. The router cannot compare the paths itself,
-/// because a path from the settings may have characters such as `{`, which have a meaning in a route.
+/// Answers with the metadata `document`, or with 404 if the path of the request is not in `places`. The router cannot
+/// compare the paths itself, because a configured path may have characters such as `{`, which have a meaning in a
+/// route.
 fn answer(request: &Request, places: &BTreeSet<String>, document: Value) -> Response {
     match places.contains(request.uri().path()) {
         true => Json(document).into_response(),
@@ -54,7 +55,8 @@ pub(super) fn url(resource: &str) -> String {
     format!("{origin}{PATH}{path}")
 }
 
-/// Splits a resource identifier into its origin and its path. A path of only `/` counts as empty (section 3.1).
+/// Splits a resource identifier into its origin and its path. A path of only `/` counts as empty (RFC 9728, section
+/// 3.1).
 fn parts(resource: &str) -> (&str, &str) {
     let after_scheme = resource.find("://").map_or(0, |at| at + 3);
     let is_path = |(at, c): &(usize, char)| *at >= after_scheme && *c == '/';

@@ -1,9 +1,9 @@
 //! An OAuth 2.1 resource server, as the authorization of MCP requires
 //! (<https://modelcontextprotocol.io/specification/2025-11-25/basic/authorization>).
 //!
-//! Besides the tokens of the settings, it accepts access tokens of one authorization server, and tells clients which
-//! server that is. Access tokens are JWTs (RFC 9068). This process verifies them itself and reads only the public keys
-//! from the authorization server. So a revoked access token stays valid until it expires.
+//! Besides the configured tokens, this server accepts access tokens of one authorization server, and tells clients
+//! where that server is. Access tokens are JWTs (RFC 9068). This process verifies them itself and reads only the public
+//! keys from the authorization server. So a revoked access token stays valid until it expires.
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -33,8 +33,8 @@ pub(super) struct OAuth {
 }
 
 impl OAuth {
-    /// Creates the verifier. If the keys are in a file, reads them at once; a URL is fetched when the first token
-    /// arrives.
+    /// Creates the verifier of access tokens. If the keys are in a file, reads them at once; a URL is fetched when the
+    /// first token arrives.
     pub(super) fn new(settings: config::OAuth, shutdown: &Shutdown) -> Self {
         ring_provider::install();
         Self {
@@ -44,7 +44,8 @@ impl OAuth {
     }
 
     /// Returns the `WWW-Authenticate` header of a refused request (RFC 6750, section 3; RFC 9728, section 5.1). It
-    /// names the scopes to request, and the URL of the metadata. `None` if [`RequestError::challenge`] is `None`.
+    /// tells the client the URL of the metadata and the scopes to request; with `needs_trigger`, also the scope for
+    /// starting syncs. `None` if [`RequestError::challenge`] is `None`.
     pub(super) fn challenge(
         &self,
         problem: RequestError,

@@ -1,5 +1,4 @@
-//! Implements the cryptography of `jsonwebtoken` with `ring`, which TLS uses already. It can verify signatures, but not
-//! sign.
+//! Lets the crate `jsonwebtoken` verify signatures with `ring`, which TLS uses already. Signing is not implemented.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result, new_error};
@@ -11,15 +10,15 @@ use ring::signature::{
     UnparsedPublicKey,
 };
 
-/// The provider of cryptography for `jsonwebtoken`. The key utilities are left out: they make JWKs from private keys,
-/// and this process has none.
+/// The cryptography that `jsonwebtoken` uses. Its functions for private keys are left out, because this process has no
+/// private keys.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(new_error(ErrorKind::UnsupportedAlgorithm)),
     verifier_factory: verifier,
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Installs the provider for this process. Does nothing if one is installed already.
+/// Makes `jsonwebtoken` use [`PROVIDER`] in this process. Does nothing if a provider is installed already.
 pub(super) fn install() {
     if CryptoProvider::try_get_default().is_none() && PROVIDER.install_default().is_err() {
         tracing::debug!("another thread installed the cryptography of access tokens");

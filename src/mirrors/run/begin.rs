@@ -1,4 +1,5 @@
-//! Starts a run: finds the tenant, takes the door lock and then the run lock (see `lock`), and writes the log row.
+//! Starts a run: finds its tenant, takes its locks and writes its log row. There are two locks (see `lock`): the door
+//! lock, held only while a run is being started, and the run lock, held for the whole run.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -23,25 +24,26 @@ use crate::tenants::run_scope::RunScope;
 pub(crate) enum StartResult<'c> {
     StartedRun(Box<StartedRun<'c>>),
     Answered(RequestOutcome),
-    /// The tenant is not known. The run has failed, and is logged for this table.
+    /// The tenant cannot be determined. The run has failed, and its failure is logged for this table.
     NoTenant(RequestOutcome, LocalTable),
 }
 
-/// A run that holds the lock of its scope and has its log row.
+/// A run that has started: it holds the run lock of its tenant and table, and the log has its row.
 pub(crate) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
     pub(crate) tx: Tx<'c, Local>,
     pub(crate) scope: RunScope,
     pub(crate) other_tenant: TableHolder,
     pub(crate) known_columns: KnownColumns,
-    /// Set once the run has compared its columns with the known ones.
+    /// How the synced columns differ from those of earlier runs. Set as soon as the run has compared them.
     pub(crate) column_report: OnceLock<ColumnReport>,
-    /// Whether to compare the contents after this run, because the last comparison was too long ago.
+    /// Whether to compare the contents of all rows after this run, because the last such comparison was too long ago.
     pub(crate) is_comparison_due: bool,
 }
 
 impl StartedRun<'_> {
-    /// Returns the warning about columns; `None` if there is none, or if the run failed because of their drift.
+    /// Returns the warning about columns that the remote changed (drift) or that are no longer synced. `None` if there
+    /// is nothing to warn of, or if the run failed because of the drift, which its error then describes.
     pub(crate) fn column_warning(&self, error: Option<&SyncError>) -> Option<String> {
         let is_drift = matches!(error, Some(SyncError::Drift(_)));
         let report = self.column_report.get().filter(|_| !is_drift);
@@ -49,28 +51,31 @@ impl StartedRun<'_> {
     }
 }
 
-/// The result of one attempt to take the door lock.
+/// The result of one attempt to take the door lock, which a process holds while it starts a run.
 enum Door {
-    /// Another process is starting a run or claiming a slot, or a run is just ending.
+    /// Another attempt is needed: another process is starting a run or claiming a slot (scheduled time), or a run is
+    /// just ending.
     Busy,
     Open,
     Answered(RequestOutcome),
 }
 
-/// The pause between two attempts to take the door lock. Starting a run takes some milliseconds.
+/// The pause between two attempts to take the door lock, which other processes hold for some milliseconds while they
+/// start a run.
 const DOOR_PAUSE: Duration = Duration::from_millis(25);
-/// The maximum number of attempts to take the door lock. Their pauses add up to 10 s.
+/// The maximum number of attempts to take the door lock, before the run fails. The pauses add up to 10 s.
 const DOOR_ATTEMPTS: u32 = 400;
 
-/// For how many hours a repeated request is answered with the run of the first request.
+/// For how many hours a request with the same idempotency key is answered with the run of the first request.
 const IDEMPOTENCY_HOURS: i64 = 24;
 
 impl RequestedRun<'_> {
-    /// Starts the run. Once the run can begin, opens a connection for it and stores the connection in `slot`, a
-    /// variable of the caller. Fails if the door lock stays taken for about 10 s.
+    /// Starts the run, or returns why it does not start. Opens a connection for the run and stores it in `slot`, a
+    /// variable of the caller. Fails if other processes hold the door lock (held while a run is being started) for
+    /// about 10 s.
     ///
-    /// No connection is held between two attempts. Otherwise, behind a pooler with few connections, processes that
-    /// each held one and waited for another would wait for each other.
+    /// Between two attempts to take that lock, no connection is held. Otherwise, behind a pooler with few connections,
+    /// processes that each hold one connection and need another would wait for each other.
     pub(crate) async fn start<'c>(
         &mut self,
         slot: &'c mut Option<Connection<Local>>,
@@ -124,7 +129,8 @@ impl RequestedRun<'_> {
         })
     }
 
-    /// Takes the run lock on a second connection, and logs the start while the door lock is held.
+    /// Takes the run lock on a second connection and logs the start of the run. `door` is the transaction that holds
+    /// the door lock meanwhile.
     async fn step_in<'c>(
         &mut self,
         door: Tx<'_, Local>,
@@ -154,8 +160,9 @@ impl RequestedRun<'_> {
         })))
     }
 
-    /// Whether to compare the contents after this run. They are not compared after a dry run, which should cost
-    /// little, nor after a run that corrects what a comparison found or that compares everything itself.
+    /// Whether to compare the contents of all rows after this run, because the last such comparison was too long ago.
+    /// `false` for a dry run, which should cost little, for a run that corrects what a comparison found, and for a run
+    /// that compares all rows itself.
     async fn is_comparison_due(
         &self,
         tx: &Tx<'_, Local>,
@@ -220,7 +227,8 @@ impl RequestedRun<'_> {
         log::start(tx, log, &mut self.record, key).await
     }
 
-    /// Ends a run that failed before it was logged. Only this process knows about it.
+    /// Publishes the end of a run that failed before it could be logged, and returns the answer to its request. Only
+    /// this process knows about such a run.
     pub(crate) fn never_began(&self, failure: Failure) -> RequestOutcome {
         if failure.code == ErrorCode::LocalUnreachable {
             let local = live_state::connection(Some(failure.clone()), self.now());
@@ -238,8 +246,8 @@ impl RequestedRun<'_> {
     }
 }
 
-/// Finds out whether another tenant's meters in the table prevent the run. A table without a tenant column is locked
-/// first, so the answer holds until the transaction ends.
+/// Finds out whether the local table belongs to another tenant. Only a table without a tenant column can. Such a table
+/// is locked first, so the answer stays true until the transaction ends.
 async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<TableHolder, DbError> {
     if scope.table.tenant_type.is_some() {
         return Ok(TableHolder::Nobody);

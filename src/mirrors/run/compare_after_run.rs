@@ -1,8 +1,9 @@
-//! Compares the contents of both sides after a run, if such a comparison is due.
+//! Compares the contents of all rows of both sides, by hashes, after a run. This is due when the last such comparison
+//! was too long ago.
 //!
-//! By then the run is in the log and its lock is free. So a failure of the comparison only adds a warning to that run,
-//! and the comparison is tried again after a later run. If contents differ, a second run corrects them. This second run
-//! compares the differing rows value by value, under the same rules as any other run.
+//! The run itself has ended by then: it is logged, and its lock is released. If the comparison fails, the run only gets
+//! a warning, and the comparison is tried again after a later run. If contents differ, a second run corrects them. The
+//! second run compares the differing rows value by value, under the same rules as any other run.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -25,8 +26,8 @@ use crate::mirrors::{Allow, Request};
 use crate::store::log;
 
 impl EndedRun<'_> {
-    /// Compares the contents, starts a run that corrects what differs, and adds the result to the log row and the
-    /// report of the run that has ended.
+    /// Compares the contents of both sides and, if they differ, does a second run that corrects them. Adds the result
+    /// to the log row and the report of the run that has ended.
     pub(crate) async fn compare_contents(&mut self) {
         let limit = self.context.shared.process.config.limits.run_timeout;
         let read = watch::Sender::new(Progress::start(Instant::now()));
@@ -50,7 +51,7 @@ impl EndedRun<'_> {
         self.note(is_equal, warning, bytes).await;
     }
 
-    /// Compares the contents without writing anything. Counts in `read` the bytes that the remote sends.
+    /// Compares the contents of both sides, and writes nothing. Adds the bytes that the remote sends to `read`.
     async fn compare(&self, read: &engine::Observer) -> Result<ContentsComparison, SyncError> {
         let mapping = &self.context.shared.mapping;
         let job = Job {
@@ -81,8 +82,8 @@ impl EndedRun<'_> {
         compared
     }
 
-    /// Starts a run that compares the differing rows value by value, and waits for its end. Returns a warning for the
-    /// run that has ended; `None` if the new run found nothing to change, or did not start.
+    /// Does a second run that compares the differing rows value by value, and waits for its end. Returns a warning to
+    /// add to the first run; `None` if the second run found nothing to change, or did not start.
     async fn start_correcting_run(&self, compare: RowsToCompare) -> Option<String> {
         let asked = self.context.request;
         let request = Request {
@@ -110,7 +111,8 @@ impl EndedRun<'_> {
         })
     }
 
-    /// Adds the result to the log row and the report of the run that has ended.
+    /// Adds the result of the comparison to the log row and the report of the run that ended before it. `bytes` is what
+    /// the remote sent.
     async fn note(&mut self, is_equal: bool, warning: Option<String>, bytes: i64) {
         let run_id = self.context.record.run_id;
         if let Some(warning) = &warning {

@@ -1,9 +1,9 @@
-//! Carries out one run: takes the lock, logs the start, syncs, and settles (finds out and logs) how the run ended.
+//! Carries out one run: takes its lock, logs its start, syncs the mirror, and logs how the run ended.
 //!
-//! The lock, the meters, the change rows and the run's outcome belong to one local transaction, so they take effect
-//! together. A failure is logged in the same transaction if that is still possible. Otherwise it is logged through a
-//! new connection, once the run lock shows that the old transaction has ended. Contents are compared only afterwards
-//! (`compare_after_run`), so a comparison that fails undoes nothing.
+//! The lock, the changed meters, the record of the changes and the run's outcome belong to one local transaction, so
+//! they take effect together. If the run fails, this is logged in the same transaction if possible. Otherwise it is
+//! logged through a new connection, once the run lock shows that the old transaction has ended. Contents are compared
+//! only after that (`compare_after_run`), so a comparison that fails undoes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,9 @@ use crate::store::log::{LogKey, RunRecord};
 use crate::store::retention;
 use crate::tenants::run_scope::RunScope;
 
-/// Carries out a request. If it becomes a run, also compares the contents afterwards if that is due, and deletes old
-/// runs from the log. Sends the answer to the request to `begun` as soon as it is known.
+/// Carries out a request for a run, and sends the answer to `begun` as soon as the run has started or cannot start. If
+/// it has started, also waits for its end, compares the contents of all rows if that is due, and deletes old runs from
+/// the log.
 pub(crate) async fn run(
     shared: &MirrorInner,
     request: &Request,
@@ -54,7 +55,7 @@ pub(crate) async fn run(
     prune(shared, scope.log()).await;
 }
 
-/// Answers a request for which no connections are free, because runs of other tenants use them.
+/// Answers a request with an error, because runs of other tenants use all database connections.
 fn answer_busy(shared: &MirrorInner, request: &Request, begun: oneshot::Sender<RequestOutcome>) {
     let Some(local) = &shared.process.local else {
         return;
@@ -73,7 +74,7 @@ async fn prune(shared: &MirrorInner, log: LogKey<'_>) {
     }
 }
 
-/// A run that has ended, and what is needed to compare the contents afterwards.
+/// A run that has ended, with what a comparison of contents after it needs.
 pub(crate) struct EndedRun<'a> {
     pub(crate) context: RequestedRun<'a>,
     pub(crate) remote: &'a Database<Remote>,
@@ -90,8 +91,8 @@ impl EndedRun<'_> {
     }
 }
 
-/// Carries out a request up to the end of its run, without the comparison of contents. Returns `None` if the request
-/// did not become a run.
+/// Carries out a request up to the end of its run, and sends the answer to `begun`. Does not compare the contents after
+/// the run. Returns `None` if no run was started.
 pub(crate) async fn run_once<'a>(
     shared: &'a MirrorInner,
     request: &'a Request,
@@ -150,8 +151,8 @@ pub(crate) async fn run_once<'a>(
     Some(ended)
 }
 
-/// Removes the run from the published state when its task ends, for whatever reason. Otherwise a bug in one run would
-/// make the process answer "already running" forever.
+/// Removes the run from the mirror's published state when this value is dropped, even after a panic. Otherwise the
+/// process would answer every later request with "already running".
 struct RunningGuard<'a>(&'a MirrorInner, RunId);
 
 impl Drop for RunningGuard<'_> {
@@ -161,7 +162,8 @@ impl Drop for RunningGuard<'_> {
     }
 }
 
-/// Answers a request that did not become a run. It is not an error if nobody waits for the answer any more.
+/// Sends the answer to a request for which no run was started, and returns `None`. Ignores it if nobody waits for the
+/// answer any more.
 fn answer<T>(begun: oneshot::Sender<RequestOutcome>, requested: RequestOutcome) -> Option<T> {
     drop(begun.send(requested));
     None
@@ -239,7 +241,7 @@ impl RequestedRun<'_> {
         settled
     }
 
-    /// Publishes the state of both databases as the run found them when it ended.
+    /// Publishes the state of each database: failed if the run failed because of it, otherwise ok.
     fn publish_databases(&self, record: &RunRecord) {
         let error = record.error.clone();
         let error = error.filter(|_| record.outcome == Some(Outcome::Failed));
@@ -258,7 +260,8 @@ impl RequestedRun<'_> {
     }
 }
 
-/// Syncs from a snapshot of the remote into the transaction of the run.
+/// Syncs the mirror: reads from a snapshot of the remote, and writes in the local transaction of the run. `is_only`
+/// says that the process keeps exactly one mirror, and so needs no remote connection after the run.
 async fn work(
     remote: &Database<Remote>,
     is_only: bool,
@@ -275,8 +278,8 @@ async fn work(
     result
 }
 
-/// How many times a run may start over with a new snapshot. It does so if a remote table was rewritten while
-/// the snapshot was taken, or may have been, as with a foreign table.
+/// How many times a run may start over with a new snapshot of the remote. It starts over if a remote table was
+/// rewritten while the snapshot was taken, or may have been (for a foreign table, this cannot be seen).
 const SNAPSHOTS: u32 = 3;
 
 async fn read_and_write(

@@ -1,13 +1,13 @@
 //! Allows one run at a time for each scope (a tenant's meters in a local table), among all processes and hosts.
 //!
 //! The *run lock* is an advisory lock of the local database
-//! (<https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>). The transaction that
-//! changes the meters holds it, and the server releases it exactly when that transaction ends, however it ends.
-//! So a run that has lost its lock cannot write, and a run that has ended cannot hold the lock.
+//! (<https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>). The transaction that changes the
+//! meters holds it, and the server releases it exactly when that transaction ends, however it ends. So a run that has
+//! lost its lock cannot write, and a run that has ended cannot hold the lock.
 //!
-//! A second lock, the *door*, is held only for a short time: while a run is being started or a slot is claimed. A
-//! process that finds the run lock taken reads the log while it holds the door. The log row of the run in progress is
-//! then sure to be there.
+//! A second lock, the *door lock*, is held only for a short time: while a run is being started or a slot (scheduled
+//! time) is claimed. A process that finds the run lock taken reads the log while it holds the door lock. The log row of
+//! the run in progress is then sure to be there.
 
 use std::time::Duration;
 
@@ -30,15 +30,15 @@ select pg_advisory_xact_lock(",
     ")"
 );
 
-/// Takes the door until the transaction ends. Returns `false` if it is taken: another transaction is starting a run or
-/// claiming a slot.
+/// Tries to take the door lock of the scope, which is needed to start a run or to claim a slot (scheduled time), until
+/// the transaction ends. Returns `false` if another transaction holds it.
 pub(crate) async fn try_door(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
     is(tx, TRY_DOOR, &scope.text()).await
 }
 
-/// Takes the run lock of the scope until the transaction ends. Waits for the lock for at most `lock_timeout`. A caller
-/// that holds the door and has found the lock free need not wait. After a lost connection, the lock becomes free once
-/// the old transaction has ended.
+/// Takes the run lock of the scope until the transaction ends. Waits for at most `lock_timeout`, then fails. There is
+/// no wait if the caller holds the door lock and has found the run lock free. If the connection of a run is lost, its
+/// lock becomes free once the server has ended its transaction.
 pub(crate) async fn take(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<(), DbError> {
     tx.execute(TAKE, &[param::text(scope.text().as_str())])
         .await
@@ -49,8 +49,9 @@ const TRY_TABLE: &str = "\
 -- claim the table
 select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))";
 
-/// Locks a table without a tenant column until the transaction ends. Returns `false` while a run for another tenant
-/// holds the lock. Only while the lock is held is it certain which tenant's meters the table holds.
+/// Takes the advisory lock of a local table that has no tenant column, until the transaction ends. Returns `false` if a
+/// run for another tenant holds it. While the lock is held, no such run can change which tenant's meters the table
+/// holds.
 pub(crate) async fn try_table(tx: &Tx<'_, Local>, table: &LocalTable) -> Result<bool, DbError> {
     is(tx, TRY_TABLE, &table.name).await
 }
@@ -69,8 +70,8 @@ select exists (
 )"
 );
 
-/// Whether a run of the scope is in progress in any process. A log row without an end does not prove that, because a
-/// process that died leaves such a row too.
+/// Whether any process holds the run lock of the scope, so that a run is in progress. A log row without an end does not
+/// prove that, because a process that died leaves such a row, too.
 pub(crate) async fn is_held(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
     is(tx, IS_HELD, &scope.text()).await
 }
@@ -96,15 +97,15 @@ where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = c
   and a.xact_start < clock_timestamp() - ($2 || ' milliseconds')::interval"
 );
 
-/// How long a process may hold the run lock beyond the limits of a run before it counts as frozen. A process that is
-/// not frozen has given the run up by then.
+/// How much longer than the time limits of a run allow a process may hold the run lock before it counts as frozen. A
+/// process that still works has given up the run by then.
 const BEYOND: Duration = Duration::from_secs(10);
 
-/// Ends the run that holds the lock if its process is frozen, and returns whether it did. A process counts as frozen
-/// if the server waits for it, and its transaction is older than the limits of a run allow. Only sessions of our own
-/// role are ended.
+/// Ends the session that holds the run lock if its process is frozen, for example suspended. Returns whether it ended
+/// one. A process counts as frozen if the server waits for it and its transaction is older than the limits of a run
+/// allow. Sessions of other database roles are left alone.
 ///
-/// The server itself ends an idle transaction, but not one that waits for the rows of a COPY.
+/// This is needed because the server ends an idle transaction by itself, but not one that waits for the rows of a COPY.
 pub(crate) async fn end_frozen(
     tx: &Tx<'_, Local>,
     scope: &RunScope,

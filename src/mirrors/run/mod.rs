@@ -1,4 +1,5 @@
-//! One run from its request to its end: begin, execute, settle.
+//! Takes one run from its request to its end: starts it (`begin`), carries it out (`execute`) and logs its end
+//! (`settle`).
 
 mod begin;
 pub(super) mod compare_after_run;

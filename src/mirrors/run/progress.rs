@@ -1,4 +1,4 @@
-//! Reports the progress of those runs of a mirror that are in progress in this process.
+//! Reports the progress of the runs of one mirror, if they are runs of this process.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -27,8 +27,8 @@ pub struct RunProgress {
     pub elapsed_ms: i64,
 }
 
-/// Follows the runs of one mirror in this process, one after the other. A slow reader sees only the latest progress,
-/// and may miss a whole run.
+/// Reports the progress of one mirror's runs in this process, one run after the other. A slow reader gets only the
+/// latest progress, and may miss a whole run.
 #[derive(Debug)]
 pub struct RunFollower {
     live_state: watch::Receiver<LiveState>,
@@ -37,7 +37,8 @@ pub struct RunFollower {
 }
 
 impl Mirror {
-    /// Follows the runs of this mirror in this process, including one that is in progress already.
+    /// Returns a follower, which reports the progress of this mirror's runs in this process, including one that is in
+    /// progress already.
     pub fn follow(&self) -> RunFollower {
         RunFollower {
             live_state: self.shared.live_state.subscribe(),

@@ -72,11 +72,11 @@ pub struct RunReport {
     pub held_back: Option<HeldDeactivations>,
 }
 
-/// The maximum number of changes that a report lists.
+/// The maximum number of changes that the report of a run lists.
 pub(crate) const SAMPLE: u32 = 20;
 
 impl RunReport {
-    /// Builds the report of a run from its record.
+    /// Builds the report of a run from its log record and its first changes.
     pub(crate) fn of(record: &RunRecord, changes: Vec<Change>, now: DateTime<Utc>) -> Self {
         let state = match record.outcome {
             Some(_) => RunStage::Finished,
@@ -141,7 +141,8 @@ impl RunReport {
         }
     }
 
-    /// Returns the error of the run if its outcome is one that the caller must treat as an error; `None` otherwise.
+    /// Returns the error of a run that failed, was refused, was interrupted, or ended in an unknown way. Returns `None`
+    /// for any other outcome, even if the report has an error.
     pub fn failure(&self) -> Option<&Failure> {
         match self.outcome {
             Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::Unknown) => {

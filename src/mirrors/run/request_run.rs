@@ -11,12 +11,12 @@ use super::execute;
 use super::report::RunReport;
 use crate::mirrors::{Mirror, Request, RequestOutcome};
 
-/// How long a single wait for a run lasts. Further waits follow until the run is over.
+/// How long a single wait for the end of a run lasts, before it is repeated.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Mirror {
-    /// Requests a run and waits for its end. If `and_comparison` is set, also waits for the end of the comparison of
-    /// contents that may follow the run.
+    /// Requests a run and waits for its end. With `and_comparison`, also waits for the end of the comparison of
+    /// contents (a check of all rows by hashes) that may follow the run.
     pub async fn run_to_end(
         &self,
         request: Request,
@@ -36,10 +36,10 @@ impl Mirror {
         }
     }
 
-    /// Starts a run, unless one is in progress or the idempotency key of the request names an earlier run. If the
-    /// caller stops waiting for the answer, the run still starts.
+    /// Starts a run and returns without waiting for its end. Starts none if one is in progress, or if an earlier run
+    /// answers the request by its idempotency key. If the caller stops waiting for the answer, the run still starts.
     ///
-    /// Fails with `CONFIG_MISSING` or `READ_ONLY` if this process starts no runs, and with `INTERNAL` if a bug ends
+    /// Fails with `CONFIG_MISSING` or `READ_ONLY` if this process may start no runs, and with `INTERNAL` if a bug ends
     /// the run's task.
     pub async fn request(&self, request: Request) -> Result<RequestOutcome, Failure> {
         self.may_sync()?;

@@ -1,4 +1,4 @@
-//! Holds a request until its run ends, with the record of the run for the log and the reports.
+//! A request for a run, with the record of the run for the log and the reports.
 
 use std::time::Instant;
 
@@ -13,17 +13,18 @@ use super::{report, run_metrics};
 use crate::mirrors::{MirrorInner, RUN_ENDED, Request, clock_warnings};
 use crate::store::log::{RunEnd, RunRecord};
 
-/// A request that becomes a run.
+/// A request for a run, from its arrival to the end of the run.
 pub(crate) struct RequestedRun<'a> {
     pub(crate) shared: &'a MirrorInner,
     pub(crate) local: &'a Database<Local>,
     pub(crate) request: &'a Request,
-    /// The run, without its end. Until it is logged, it has no `seq`, and `started_at` is when it was requested.
+    /// The record of the run, which does not say yet how it ended. Until the run is logged, it has no `seq`, and
+    /// `started_at` is when it was requested.
     pub(crate) record: RunRecord,
 }
 
 impl<'a> RequestedRun<'a> {
-    /// Creates the context of a request that arrives now.
+    /// Creates the request, with a new record for its run. The current time becomes its start time.
     pub(crate) fn new(
         shared: &'a MirrorInner,
         local: &'a Database<Local>,
@@ -55,12 +56,13 @@ impl<'a> RequestedRun<'a> {
         }
     }
 
-    /// The time by the local database's clock.
+    /// Returns the current time by the local database's clock.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.shared.process.now()
     }
 
-    /// Builds the end of a run that did not succeed. `reached` is how far the run came; `None` if it did not begin.
+    /// Builds the logged end of a run that did not succeed. `reached` is the progress that the run had made; `None` if
+    /// it never started.
     pub(crate) fn failed(
         &self,
         failure: Failure,
@@ -82,8 +84,8 @@ impl<'a> RequestedRun<'a> {
         }
     }
 
-    /// Writes the end of a run to the process's own log output, at a level that fits the outcome, and publishes it to
-    /// the metrics and the status. Called once for each run.
+    /// Reports the end of a run, once for each run: writes a line to the process's own log output, at a level that fits
+    /// the outcome, and updates the metrics and the status.
     pub(crate) fn publish_ended(&self, record: &RunRecord) {
         let code = record.error.as_ref().map(|error| error.code.as_str());
         let duration = record

@@ -1,9 +1,9 @@
-//! Keeps the metrics of runs.
+//! Defines and updates the metrics about runs.
 //!
-//! The counters and the histogram are updated when a run ends in this process. Without a recorder, as in a single
-//! command or in MCP over stdio, they cost nothing. Figures that can be read at any time, such as the usage of a pool,
-//! have no counter: a scrape reads them (`mirrors::scrape_metrics`). Each label has a fixed set of values, and never
-//! contains text from a user or a database.
+//! The counters and the histogram are updated when a run ends in this process. Without a metrics recorder, as in a
+//! single command or in MCP over stdio, they cost nothing. Values that can be read at any time, such as the usage of a
+//! connection pool, have no counter here: they are read when the metrics are requested (`mirrors::scrape_metrics`).
+//! Each label has a fixed set of values, and never contains text from a user or a database.
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
@@ -15,7 +15,7 @@ const RUNS: &str = "meter_sync_runs_total";
 const CHANGES: &str = "meter_sync_changes_total";
 const REJECTED: &str = "meter_sync_rejected_total";
 const REMOTE_BYTES: &str = "meter_sync_remote_bytes_total";
-/// The name of the histogram of run durations.
+/// The name of the metric that is a histogram of run durations.
 pub const DURATION: &str = "meter_sync_run_duration_seconds";
 /// The upper bounds of the buckets of [`DURATION`], in seconds. A run that finds no change takes some ten
 /// milliseconds. No run takes longer than `METER_SYNC_RUN_TIMEOUT`, which is 15 minutes by default.
@@ -23,8 +23,8 @@ pub const DURATION_BUCKETS: [f64; 14] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 450.0, 900.0,
 ];
 
-/// Describes the metrics to a new recorder, and starts each counter at 0. Without that start, a rate would miss the
-/// first failure.
+/// Registers the descriptions of the metrics with a new recorder, and sets each counter to 0. Otherwise the first
+/// failure would not count as an increase of its counter, because the counter would appear with the value 1.
 pub fn begin() {
     describe_counter!(
         RUNS,
@@ -56,7 +56,7 @@ pub fn begin() {
     count(&Counts::default(), 0);
 }
 
-/// Counts a run that ended.
+/// Adds a run that has ended to the counters and the histogram.
 pub(crate) fn ended(record: &RunRecord) {
     let Some(outcome) = record.outcome else {
         return;
@@ -76,8 +76,8 @@ pub(crate) fn ended(record: &RunRecord) {
     count(&changed, record.remote_bytes);
 }
 
-/// Counts bytes that a sweep, or the comparison of contents after a run, has read from the remote. The bytes that a run
-/// itself reads are counted by [`ended`].
+/// Adds the bytes that the remote sent for a sweep, or for the comparison of contents after a run, to the byte counter.
+/// The bytes of a run itself are added by [`ended`].
 pub(crate) fn read(remote_bytes: i64) {
     counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
 }

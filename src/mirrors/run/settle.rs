@@ -1,5 +1,5 @@
-//! Settles the end of a run: logs it in the transaction that changes the meters. If the connection was lost, finds out
-//! how the run ended.
+//! Logs how a run ended, in the transaction that changes the meters. If the connection was lost, finds out through a
+//! new connection how the run ended.
 
 use std::time::{Duration, Instant};
 
@@ -20,20 +20,20 @@ use crate::store::log::{RunEnd, RunRecord};
 use crate::store::{changes, columns, log, rejected};
 use crate::tenants::run_scope::RunScope;
 
-/// How a run ended, for its report and for a comparison of contents.
+/// How a run ended, for its report and for the comparison of contents that may follow it.
 #[derive(Clone)]
 pub(crate) struct SettledRun {
     pub(crate) record: RunRecord,
-    /// The first changes, at most `SAMPLE`.
+    /// The first changes that the run made, at most `SAMPLE`.
     pub(crate) changes: Vec<Change>,
-    /// The deactivations that the brake held back; `None` if it held none back.
+    /// The deactivations that the brake held back because they were too many; `None` if it held none back.
     pub(crate) held_back: Option<HeldDeactivations>,
-    /// Whether to compare the contents now.
+    /// Whether to compare the contents of all rows next, because the last such comparison was too long ago.
     pub(crate) is_comparison_due: bool,
 }
 
 impl SettledRun {
-    /// Describes the end of a run that reports no changes.
+    /// Describes the end of a run, with an empty list of changes.
     fn of(end: RunEnd) -> Self {
         Self {
             record: end.record,
@@ -43,7 +43,8 @@ impl SettledRun {
         }
     }
 
-    /// Describes the end of a run whose transaction was rolled back, so that the set of meters that it held back was not stored.
+    /// Describes the end of a run whose transaction was rolled back. Leaves out the deactivations that the brake held
+    /// back, because their list was rolled back, too.
     fn rolled_back(end: RunEnd) -> Self {
         Self {
             held_back: None,
@@ -51,7 +52,7 @@ impl SettledRun {
         }
     }
 
-    /// Builds the report for those who wait for the run.
+    /// Builds the report that is sent to all who wait for the run.
     pub(crate) fn report(self, now: DateTime<Utc>) -> RunReport {
         RunReport {
             held_back: self.held_back,
@@ -60,16 +61,16 @@ impl SettledRun {
     }
 }
 
-/// The end of a run that its transaction could not log, for another attempt.
+/// The end of a run that its own transaction could not log. It is kept, to be logged through a new connection.
 pub(crate) struct UnloggedEnd {
-    /// How the run ended if it was not committed.
+    /// How the run ended, unless its transaction was committed after all.
     pub(crate) end: RunEnd,
-    /// Whether the server did not answer the commit.
+    /// Whether the transaction may have been committed, because the commit failed without a clear answer of the server.
     may_be_committed: bool,
 }
 
 impl UnloggedEnd {
-    /// Describes the end of a run whose transaction was not committed.
+    /// Describes the end of a run whose transaction has certainly not been committed.
     pub(crate) fn rolled_back(end: RunEnd) -> Self {
         Self {
             end,
@@ -78,14 +79,15 @@ impl UnloggedEnd {
     }
 }
 
-/// How many times to try to log the end of a run whose connection was lost. The server releases the lock of a
-/// machine that vanished within 7 s (see [`Connection::begin`](crate::db::Connection::begin)).
+/// How many times to try to log the end of a run whose connection was lost. The server may need up to 7 s to notice a
+/// lost connection and to release its locks (see [`Connection::begin`](crate::db::Connection::begin)).
 const SETTLE_ATTEMPTS: usize = 4;
-/// The pause after each attempt.
+/// The pause after each failed attempt to log the end of a run.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
 impl RequestedRun<'_> {
-    /// Logs the end of a run that has carried out its plan, and commits it.
+    /// Logs the end of a run that has carried out its plan, and commits its transaction. If that fails, the error has
+    /// the end to log through a new connection.
     pub(crate) async fn succeed(
         &self,
         run: StartedRun<'_>,
@@ -156,7 +158,8 @@ impl RequestedRun<'_> {
         })
     }
 
-    /// Logs the end of a run that failed or was refused, in the transaction that still holds the lock.
+    /// Logs the end of a run that failed or was refused, in the transaction that still holds the run lock. If that
+    /// fails, the error has the end to log through a new connection.
     pub(crate) async fn fail(
         &self,
         run: StartedRun<'_>,
@@ -177,8 +180,8 @@ impl RequestedRun<'_> {
         }
     }
 
-    /// Rolls back what the run did, and commits its end. If the brake held meters back, nothing is rolled back, because
-    /// the run has only stored the set of these meters.
+    /// Undoes what the run did, logs its end and commits. If the brake refused the plan, there is nothing to undo: the
+    /// run has only stored the list of deactivations that the brake held back.
     async fn write_failure(&self, run: StartedRun<'_>, end: &mut RunEnd) -> Result<(), DbError> {
         if end.held_back.is_none() {
             run.tx.back_to("work").await?;
@@ -188,7 +191,7 @@ impl RequestedRun<'_> {
         run.tx.commit().await
     }
 
-    /// Stores what the run found out about the columns, whatever its outcome. A dry run stores nothing.
+    /// Stores the columns that the run found, for the next run, whatever the run's outcome. A dry run stores nothing.
     async fn keep_columns(&self, run: &StartedRun<'_>) -> Result<(), DbError> {
         match run.column_report.get() {
             Some(report) if report.is_changed && !self.request.dry_run => {
@@ -201,15 +204,15 @@ impl RequestedRun<'_> {
 
     /// Finds out through a new connection how the run ended, and logs its end if the log does not have it yet.
     ///
-    /// The log is read before the lock is taken, because another run may hold the lock by now:
+    /// The log is read before the run lock is taken, because another run may hold the lock by now:
     ///
     /// - If the log says interrupted, the run was not committed: a run is marked so only after its transaction has
     ///   ended.
     /// - If the log has any other outcome, the run was committed.
-    /// - If the log has no outcome, the transaction may still be open. Once this function gets the lock, the
+    /// - If the log has no outcome, the transaction may still be open. Once this function gets the run lock, the
     ///   transaction has ended, and the log is read again.
     ///
-    /// If all attempts fail, and the server did not answer the commit, the outcome is unknown.
+    /// If all attempts fail, and the run may have been committed, the outcome is unknown.
     pub(crate) async fn settle_on_new_connection(
         &self,
         scope: &RunScope,
@@ -238,7 +241,7 @@ impl RequestedRun<'_> {
         SettledRun::rolled_back(end)
     }
 
-    /// Returns how the run ended if it was committed. Otherwise logs `end`, and returns `None`.
+    /// Returns how the run ended if the log shows that it was committed. Otherwise logs `end`, and returns `None`.
     async fn try_settle_anew(
         &self,
         scope: &RunScope,
@@ -270,7 +273,7 @@ impl RequestedRun<'_> {
     }
 }
 
-/// Marks the outcome as unknown: the commit was not answered, and the log could not be read since.
+/// Sets the outcome to unknown, because the commit got no clear answer and the log could not be read since.
 fn doubt(run: &mut RunRecord) {
     run.outcome = Some(Outcome::Unknown);
     if let Some(error) = &mut run.error {
@@ -288,8 +291,8 @@ fn altered(columns: &[String]) -> Option<String> {
     })
 }
 
-/// Returns the error of a run that rejected rows. It speaks of changes and not of meters, because a rejected change
-/// may be the deactivation of a meter that is missing on the remote.
+/// Returns the error of a run that rejected rows (could not store them). The text speaks of changes and not of meters,
+/// because a rejected change may also be the deactivation of a meter that is missing on the remote.
 fn rejected_rows(rejected: i64) -> Failure {
     let message = match rejected {
         1 => "1 row was rejected: its change could not be written.".to_owned(),

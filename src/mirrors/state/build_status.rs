@@ -1,5 +1,5 @@
-//! Builds the status from the published state of the mirror and from what only this process knows. If the local
-//! database is down, builds it only from the latter, with a warning.
+//! Builds the status of one mirror, from its state in the local database and from what only this process knows. If the
+//! local database is down, uses only what this process knows, and adds a warning.
 
 use std::time::Duration;
 
@@ -19,11 +19,12 @@ use crate::mirrors::{Mirror, clock_warnings};
 use crate::store::log::LogKey;
 use crate::store::{changes, log, migrations, rejected};
 
-/// What the local database answered: the state, or a failure if the log does not have the run that the query names.
+/// The state that was read from the local database, or an error if the log does not have the run that the query names.
 type Asked = Result<StoredState, Failure>;
 
 impl Mirror {
-    /// Returns the current status. Fails only if the query names a run that the log does not have.
+    /// Returns the current status of the mirror, even if the local database is down. Fails only if the query names a
+    /// run that the log does not have.
     pub async fn status(&self, query: &StatusQuery) -> Result<Status, Failure> {
         let asked = self.ask(query).await;
         let mut status = self.status_of(asked, query)?;
@@ -33,8 +34,9 @@ impl Mirror {
         Ok(status)
     }
 
-    /// Returns the current status without the names of meters. Treats a local database that does not answer within
-    /// `patience` as down.
+    /// Returns the current status of the mirror, but without meter names. If the local database does not answer within
+    /// `patience`, returns the status as if it were down. Fails only if the query names a run that the log does not
+    /// have.
     pub async fn status_within(
         &self,
         query: &StatusQuery,
@@ -45,7 +47,8 @@ impl Mirror {
         self.status_of(asked.unwrap_or_else(silence), query)
     }
 
-    /// Builds the status from what the local database answered, or from what this process knows if it did not answer.
+    /// Builds the status from the answer of the local database or, if that is an error, from what this process itself
+    /// knows.
     fn status_of(
         &self,
         asked: Result<Asked, Failure>,
@@ -159,8 +162,9 @@ fn fall_back(live_state: &LiveState, failure: &Failure) -> StoredState {
     }
 }
 
-/// Reads the run that the query names, if any. If changes are requested, reads the changes and rejected rows of that
-/// run, or of the last run if none is named. Returns the inner failure if the log does not have the run.
+/// Reads into `found` the run that the query names, if any. If the query asks for changes, also reads the changes and
+/// rejected rows of that run, or of the last run if none is named. The inner result is an error if the log does not
+/// have the run.
 async fn read_runs(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,

@@ -13,8 +13,9 @@ use crate::tenants::local_table;
 use crate::tenants::run_scope::RunScope;
 
 impl Mirror {
-    /// Sets `found.meters` to the count of the scope's meters, or to the last count if that may still be reported. If
-    /// the table or its active column does not exist, or the meters are still being counted, adds a warning instead.
+    /// Sets `found.meters` to the number of the tenant's meters in the local table, counted now or a short time ago.
+    /// Adds a warning instead if the table or its active column does not exist, or if the meters are still being
+    /// counted.
     pub(super) async fn count_meters(
         &self,
         tx: &Tx<'_, Local>,
@@ -56,7 +57,8 @@ from {} l where {filter}",
         Ok(())
     }
 
-    /// Returns the counts; `None` if the meters are being counted, and there is no earlier count.
+    /// Counts the meters now, or returns an earlier count if it is recent or a new one takes too long. Returns `None`
+    /// if a new count takes too long and there is no earlier one; a background task then counts.
     async fn count_or_recall(
         &self,
         tx: &Tx<'_, Local>,
@@ -86,8 +88,8 @@ from {} l where {filter}",
         Ok(known.map(|count| count.again()))
     }
 
-    /// Counts in a background task, unless such a task is running. If the count fails, the next read of the state
-    /// starts another one.
+    /// Starts a background task that counts the meters, unless one is running. If the count fails, the next read of the
+    /// state starts another task.
     fn start_counting(&self, question: CountQuestion) {
         let mirror = self.clone();
         let counting = async move {

@@ -1,5 +1,5 @@
-//! Derives the health of a mirror from the log, from the schedule and from whether the local database answers. No
-//! other place derives health.
+//! Derives the health of a mirror (whether its local meters can be relied on) from the run log, the schedule, and
+//! whether the local database answers. This is the only module that does so.
 
 use chrono::{DateTime, Duration, Utc};
 use schemars::JsonSchema;
@@ -56,34 +56,37 @@ impl ActivityState {
     }
 }
 
-/// What health is derived from.
+/// The facts from which the health of a mirror is derived.
 #[derive(Clone, Debug)]
 pub(crate) struct HealthInputs<'a> {
-    /// Whether both URLs are set and the tenant is known. The tenant is not required while the local database is down.
+    /// Whether both database URLs are set and the tenant is known. While the local database is down, the tenant may be
+    /// unknown.
     pub(crate) is_configured: bool,
     /// Whether the local database did not answer this request.
     pub(crate) is_local_down: bool,
-    /// Whether a process died in a run that is newer than the last run that ended.
+    /// Whether the process of a run has died before the run ended, and no later run has ended since.
     pub(crate) is_interrupted: bool,
     /// How the last run ended, dry runs excluded; `None` before the first.
     pub(crate) last_outcome: Option<Outcome>,
-    /// When both sides were last known to be equal: after a run, or when a sweep found the mirror unchanged. If no such
-    /// time is known, the start of the last run.
+    /// When both sides were last known to be equal: after a run, or when a sweep (a check of all mirrors) found the
+    /// mirror unchanged. If no such time is known, the start of the last run; `None` before the first run.
     pub(crate) synced_at: Option<DateTime<Utc>>,
-    /// The slots that should have been served by now.
+    /// The latest slots (scheduled times) whose runs should have ended by now.
     pub(crate) slots: &'a RecentSlots,
 }
 
-/// The latest slots whose runs should have ended by now, newest first. All mirrors of a process have the same slots.
+/// The latest slots (scheduled times) whose runs should have ended by now, newest first, at most three. All mirrors of
+/// a process have the same slots.
 #[derive(Clone, Debug)]
 pub(crate) struct RecentSlots {
     now: DateTime<Utc>,
-    /// `None` when the schedule is off.
+    /// The slots; `None` if the schedule is off.
     slots: Option<Vec<DateTime<Utc>>>,
 }
 
 impl RecentSlots {
-    /// Returns the slots as of `now`. `jitter` is the longest random delay between a slot and its run.
+    /// Returns the latest slots (scheduled times) as of `now`. `jitter` is the longest random delay between a slot and
+    /// its run.
     pub(crate) fn at(
         now: DateTime<Utc>,
         schedule: Option<&Schedule>,
@@ -103,13 +106,13 @@ impl RecentSlots {
     }
 }
 
-/// How long a scheduled run may take before its slot counts as missed.
+/// How many minutes a scheduled run may take before its slot (scheduled time) counts as missed.
 const GRACE_MINUTES: i64 = 10;
 
-/// The number of slots without a success after which the meters count as stale.
+/// The number of slots (scheduled times) in a row without a success after which the health is `Stale`.
 const STALE_SLOTS: usize = 3;
 
-/// Returns the health of one of many mirrors, as of the time for which `slots` were computed.
+/// Returns the health of one of many mirrors, at the time for which `slots` was computed.
 pub(crate) fn of_mirror(state: &MirrorState, slots: &RecentSlots, is_local_down: bool) -> Health {
     let is_interrupted = state
         .open_run
@@ -125,7 +128,7 @@ pub(crate) fn of_mirror(state: &MirrorState, slots: &RecentSlots, is_local_down:
     })
 }
 
-/// Returns the health, as of the time for which the slots were computed.
+/// Returns the health of a mirror, at the time for which `signs.slots` was computed.
 pub(crate) fn derive(signs: &HealthInputs<'_>) -> Health {
     let RecentSlots { now, slots } = signs.slots;
     if !signs.is_configured {
@@ -169,7 +172,8 @@ mod tests {
         Schedule::parse("0 * * * *", chrono_tz::UTC).expect("a schedule")
     }
 
-    /// The health at `now` after a last run that ended so, with what else a test sets.
+    /// Returns the health at `now`. `last_run` is the outcome and the time of the last run; `set` changes the other
+    /// inputs.
     fn health_at(
         now: &str,
         last_run: Option<(Outcome, &str)>,

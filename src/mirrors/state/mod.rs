@@ -1,4 +1,4 @@
-//! The state of a mirror as every surface shows it: the status, the health, and the sentences that describe them.
+//! Builds the status of mirrors, their health, and the sentences that describe both. All user interfaces show these.
 
 mod build_status;
 pub(super) mod count_meters;

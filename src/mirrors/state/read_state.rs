@@ -1,8 +1,9 @@
 //! Reads the state of one mirror from the local database, and publishes it to all callers who wait for it.
 //!
-//! A state is reused for up to 10 s while nothing is committed, which a [`CommitMarker`](crate::db::CommitMarker)
-//! shows. A client that asks every second then costs one short statement for most answers, and so do a thousand clients
-//! that ask at once. A state that can change without a commit is not reused (see [`StoredState::lasts`]).
+//! A state is used again for up to 10 s as long as nothing is committed, which a
+//! [`CommitMarker`](crate::db::CommitMarker) tells. Most answers to a client that asks every second then cost one short
+//! statement, and so do the answers to a thousand clients that ask at once. A state that can change without a commit is
+//! not used again (see [`StoredState::lasts`]).
 
 use std::sync::Arc;
 
@@ -21,11 +22,12 @@ use crate::store::read_mirror_states::latest;
 use crate::store::{columns, log, migrations};
 use crate::tenants::{self, run_scope::RunScope};
 
-/// How many of the newest runs are read. A status lists at most as many.
+/// How many of the newest runs are read from the log. A status lists at most as many.
 const RUNS: u32 = 50;
 
 impl Mirror {
-    /// Returns the state of the mirror as it was read at `time` or later. Reads it if needed.
+    /// Returns the state of the mirror, read at `time` or later, or the error of that read. Reads it again only if the
+    /// last read is older than `time`.
     pub(crate) async fn observed_since(&self, time: Instant) -> Observed {
         let mirror = self.clone();
         let read =
@@ -59,7 +61,7 @@ impl Mirror {
         let read_at = Instant::now();
         let mut state = self.read_anew(connection).await?;
         let marker = match before.filter(|_| state.lasts()) {
-            // If the second moment cannot be read, the state is valid, but is read again the next time.
+            // If the second marker cannot be read, the state is valid, but is read again the next time.
             Some(before) => {
                 let after = connection.commit_marker().await.ok().flatten();
                 after.filter(|after| *after == before)
@@ -132,7 +134,8 @@ async fn read_running(
     Ok(())
 }
 
-/// Reads the latest runs, as many as `wanted`, and sets the fields of `found` about the last run and the last success.
+/// Reads the latest runs from the log into `found`, as many as `wanted`, with what follows from them: the last run, the
+/// last success, the number of failures since, and warnings.
 async fn read_log(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,

@@ -1,4 +1,4 @@
-//! The types of the status. Every surface shows the same status.
+//! The types of a status, which tells the health of one mirror or of all. All user interfaces show the same status.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -18,9 +18,10 @@ pub use crate::store::log::RunRecord;
 pub struct StatusQuery {
     /// How many past runs to list, newest first. The range is 0 to 50.
     pub history: u32,
-    /// The run whose changes to show. `history` then lists only this run. `None` shows the changes of the last run.
+    /// The run whose changes to list; `history` then lists only this run. If `None`, the changes of the last run are
+    /// listed.
     pub run_id: Option<RunId>,
-    /// Whether to list the run's changes and rejected rows.
+    /// Whether to list the changes and the rejected rows (which could not be stored) of that run.
     pub include_changes: bool,
     /// The maximum number of changes to list. The range is 1 to 200.
     pub changes_limit: u32,
@@ -38,8 +39,9 @@ impl Default for StatusQuery {
 }
 
 impl StatusQuery {
-    /// Whether the query asks about past runs. Only the status of one mirror answers that; the status of many does not.
-    /// A parameter with its default value does not count, because some MCP hosts fill in every default.
+    /// Whether any parameter differs from its default, so that the query asks about past runs. Only the status of one
+    /// mirror answers that. Parameters with their default values do not count, because some MCP hosts send every
+    /// default.
     pub fn is_about_runs(&self) -> bool {
         *self != Self::default()
     }
@@ -131,7 +133,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Sets `next_before` to the cursor for the next page; to `None` if this page is the last.
+    /// Sets `next_before`, the cursor for the next page, from the last entry of the list that the status shows page by
+    /// page: a meter's changes, the changes since a time, or past runs. Sets it to `None` on the last page.
     pub fn turn_page(&mut self) {
         let last = if let Some(meter) = &self.meter {
             let last = meter.changes.last().filter(|_| meter.has_more);

@@ -1,4 +1,4 @@
-//! Builds the status of many mirrors from their published states.
+//! Builds the status of many mirrors from their published states, which were last read from the local database.
 
 use chrono::{DateTime, Utc};
 
@@ -25,7 +25,7 @@ struct RankedMirror<'a> {
 }
 
 impl Mirrors {
-    /// Returns the status of all mirrors: how many mirrors have which health, and a page of the mirrors, the worst
+    /// Returns the status of all mirrors: the number of mirrors in each health, and one page of the mirrors, the worst
     /// first. If the local database is down, the status shows the last known states.
     pub async fn overview(&self, query: &TenantsQuery) -> Status {
         self.overview_of(&self.states().await, query)
@@ -83,8 +83,8 @@ impl Mirrors {
         }
     }
 
-    /// Returns the states of both databases. A caller who may see only some tenants does not get the error of the
-    /// remote, because it may be about another tenant.
+    /// Returns the states of both databases. Hides the remote's error from a caller who may see only some tenants,
+    /// because the error may be about another tenant.
     fn connections_of(&self, published: &Published, query: &TenantsQuery) -> Connections {
         let mut remote = self.process.remote_state.borrow().clone();
         if query.visible.is_some() {
@@ -101,8 +101,8 @@ impl Mirrors {
     }
 }
 
-/// Lists the mirrors that the caller may see, the worst first. Mirrors with the same health are ordered by when they
-/// were last in sync, the oldest first.
+/// Lists the mirrors that the caller may see, the worst health first. Of mirrors with the same health, the one whose
+/// sides were known to be equal longest ago comes first.
 fn rank<'a>(
     published: &'a Published,
     query: &TenantsQuery,
@@ -123,19 +123,20 @@ fn rank<'a>(
     all
 }
 
-/// Returns the position of a health in the order of [`WORST_FIRST`].
+/// Returns the position of a health in [`WORST_FIRST`]: 0 for the worst.
 fn badness(health: Health) -> usize {
     let place = WORST_FIRST.iter().position(|worst| *worst == health);
     place.unwrap_or(WORST_FIRST.len())
 }
 
-/// Returns the earliest of the times at which the mirrors were last in sync; `None` if one of them never was.
+/// Returns the earliest of the times at which each mirror's sides were last known to be equal. Returns `None` if one
+/// mirror has no such time, or if there are no mirrors.
 fn oldest(all: &[RankedMirror<'_>]) -> Option<DateTime<Utc>> {
     all.iter().map(|mirror| mirror.state.equal_at()).min()?
 }
 
-/// Returns a page of the mirrors that match the query, how many match in all, and the id of the tenant with which the
-/// next page starts (`None` on the last page).
+/// Returns three values: the page of the mirrors that match the query, how many mirrors match in all, and the id of the
+/// tenant with which the next page starts (`None` on the last page).
 fn page(
     all: &[RankedMirror<'_>],
     query: &TenantsQuery,
@@ -161,7 +162,7 @@ fn page(
     (list.collect(), saturating_i64(found.len()), next)
 }
 
-/// Whether the id or the name of the tenant contains `text`, which is in lower case.
+/// Whether the tenant's id or name contains `text`, ignoring case. `text` must be in lower case.
 fn holds(known: &TenantMirror, text: &str) -> bool {
     let id = known.id.as_str().to_lowercase();
     let name = known.name.as_ref().map(|name| name.to_lowercase());
@@ -188,7 +189,7 @@ fn summary(mirror: &RankedMirror<'_>) -> TenantSummary {
 /// Returns the health of all mirrors together, the first of these that applies:
 ///
 /// - `NotConfigured` if the process is not configured;
-/// - `Failing` if there is a failure;
+/// - `Failing` if `failure` is given;
 /// - `NeverRun` if there is no mirror;
 /// - the worst health of any mirror.
 fn worst(all: &[RankedMirror<'_>], failure: Option<&Failure>, is_configured: bool) -> Health {

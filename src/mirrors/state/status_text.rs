@@ -1,4 +1,4 @@
-//! Describes the status in words: a summary, and what to do next.
+//! Writes the sentences of a status: a summary, and what to do next.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -12,11 +12,11 @@ use crate::mirrors::state::health::Health;
 use crate::mirrors::status_parts::RunningStatus;
 use crate::mirrors::stored_state::StoredState;
 
-/// The summary while the first run is in progress.
+/// The summary of a mirror's status while its first run is in progress.
 pub(crate) const FIRST_RUN: &str = "The first sync is running; nothing is here before it ends.";
 
-/// Returns the summary. `unanswered` is the reason why the local database could not be read; `None` if it was read. A
-/// statement about the meters always says when they were last in sync.
+/// Returns the summary of one mirror's status: its health, and when its sides were last known to be equal. `unanswered`
+/// is the reason why the local database could not be read; `None` if it was read.
 pub(crate) fn summary(
     health: Health,
     found: &StoredState,
@@ -75,7 +75,7 @@ pub(crate) fn summary(
     }
 }
 
-/// Formats a time with its age, as in `03:38 UTC (9 min ago)`. Adds the date if it is not today's.
+/// Formats a time in UTC with how long ago it was, as in `03:38 UTC (9 min ago)`. Adds the date if it is not today's.
 pub(crate) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let time = match at.date_naive() == now.date_naive() {
         true => at.format("%H:%M UTC"),
@@ -87,7 +87,7 @@ pub(crate) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// Formats a duration in its two largest units, or in one if it is shorter than an hour.
+/// Formats a duration in days and hours, in hours and minutes, in minutes, or in seconds, as its length allows.
 fn span(length: TimeDelta) -> String {
     let minutes = length.num_minutes();
     match minutes {
@@ -98,7 +98,8 @@ fn span(length: TimeDelta) -> String {
     }
 }
 
-/// Returns what to do next. If a step would write something, the text tells the reader to ask the user first.
+/// Returns the sentence of a mirror's status that says what to do next. For a step that would write to the database, it
+/// tells the reader (a person or an AI assistant) to ask the user first.
 pub(crate) fn next_step(
     health: Health,
     found: &StoredState,
@@ -134,8 +135,9 @@ pub(crate) fn next_step(
     }
 }
 
-/// Returns the summary of many mirrors. `unread` is the reason why their states could not be read, and `unswept` the
-/// reason why the last sweep failed. `oldest` is the earliest of the times at which the mirrors were last in sync.
+/// Returns the summary of the status of many mirrors. `unread` is the reason why their states could not be read, and
+/// `unswept` the reason why the last sweep (a check of all mirrors) failed; both are `None` if all is well. `oldest` is
+/// the earliest of the times at which each mirror was last in sync.
 pub(crate) fn summary_of_many(
     tenants: &TenantList,
     (unread, unswept): (Option<&Failure>, Option<&Failure>),
@@ -183,7 +185,8 @@ pub(crate) fn summary_of_many(
     )
 }
 
-/// Returns what to do next about many mirrors. `worst` is the first tenant in the list, with its health.
+/// Returns the sentence of the status of many mirrors that says what to do next. `worst` is the tenant with the worst
+/// health; `None` if there are no tenants. `failure` is the reason why the mirrors could not be read or checked.
 pub(crate) fn next_step_of_many(
     worst: Option<(&TenantId, Health)>,
     failure: Option<&Failure>,
@@ -198,7 +201,7 @@ pub(crate) fn next_step_of_many(
     }
 }
 
-/// Returns the failure for a query that names a run that is not in the log.
+/// Returns the error for a query that names a run that is not in the log.
 pub(crate) fn no_such_run(id: RunId) -> Failure {
     let message = format!("There is no run {id} of this tenant and table in the log.");
     Failure::new(ErrorCode::ConfigInvalid, message)

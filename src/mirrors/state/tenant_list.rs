@@ -1,5 +1,5 @@
-//! The types for the status of many mirrors: how many mirrors have which health, and a page of the mirrors, the worst
-//! first.
+//! The types for the status of many mirrors: the number of mirrors in each health, and one page of the mirrors, the
+//! worst first.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -74,7 +74,7 @@ pub struct HealthCounts {
 }
 
 impl HealthCounts {
-    /// Returns how many tenants have this health.
+    /// Returns the number of tenants with this health.
     pub fn of(mut self, health: Health) -> i64 {
         *self.count(health)
     }

@@ -1,13 +1,17 @@
-//! The *look*: the first step of a sweep, which finds out which of many mirrors are unchanged.
+//! The *look*: the first step of a sweep (a check of all mirrors). It finds out which of many mirrors are unchanged.
 //!
 //! Mirrors that share a local table are compared in one transaction on each side. If each mirror has a local table of
-//! its own, the local tables are read in several transactions. The unchanged mirrors are recorded in one statement.
+//! its own, the local tables are read in several transactions. One statement records that the unchanged mirrors were
+//! found so.
 
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::config::Source;
 use crate::db::{Database, DbError, Local, Remote, Tx};
-use crate::engine::{self, LocalFinding, OwnTables, SweptMirror, SyncError, TABLES_AT_ONCE};
+use crate::engine::{
+    self, BATCHES_AT_ONCE, LocalFinding, OwnTables, SweptMirror, SyncError, TABLES_AT_ONCE,
+};
 use crate::error::Failure;
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
@@ -15,16 +19,17 @@ use crate::mirrors::registry::Mirrors;
 use crate::model::TenantId;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
-/// The result of a look.
+/// The result of a look, the first step of a sweep.
 pub(super) struct Look {
-    /// For each mirror, in the given order, whether it is unchanged.
+    /// Whether each mirror is unchanged, in the order in which the mirrors were given.
     pub(super) is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub(super) remote_bytes: i64,
 }
 
 impl Mirrors {
-    /// Finds out which of the mirrors are unchanged. Unless this is a dry run, records the time for those that are.
+    /// Finds out which of the mirrors are unchanged, which means that both sides are still equal. Unless this is a dry
+    /// run, records in the local database when they were found unchanged.
     pub(super) async fn look(
         &self,
         mirrors: &[&TenantMirror],
@@ -86,12 +91,13 @@ impl Mirrors {
         let tenants: Vec<TenantId> = swept.iter().map(|one| one.tenant.clone()).collect();
         let mut there = remote.connect().await?;
         let before = there.snapshot("look at the source", &[]).await?;
-        let mut sweep = OwnTables::begin(before, mapping).await?;
+        let sweep = OwnTables::begin(before, mapping).await?;
         drop(there);
-        let mut findings = Vec::with_capacity(swept.len());
-        for some in swept.chunks(TABLES_AT_ONCE) {
-            findings.extend(read_own_tables(&mut sweep, local, &mapping.source, some).await?);
-        }
+        let batches = swept.chunks(TABLES_AT_ONCE);
+        let looks = batches.map(|some| read_own_tables(&sweep, local, &mapping.source, some));
+        let looks: Vec<_> = looks.collect();
+        let looks = stream::iter(looks).buffered(BATCHES_AT_ONCE);
+        let findings: Vec<LocalFinding> = looks.try_concat().await?;
         let mut there = remote.connect().await?;
         let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
         let snapshot = there.snapshot("sweep", &locks).await?;
@@ -112,10 +118,10 @@ impl Mirrors {
     }
 }
 
-/// Reads the local tables of these mirrors. If they cannot be read together, returns [`LocalFinding::Nothing`] for
-/// each, so that each mirror gets a run. Fails only if the local database cannot be used at all.
+/// Reads the local tables of these mirrors in one transaction. If that fails, returns [`LocalFinding::Nothing`] for
+/// each mirror, so that each gets a run. Fails only if the local database cannot be used at all.
 async fn read_own_tables(
-    sweep: &mut OwnTables,
+    sweep: &OwnTables,
     local: &Database<Local>,
     source: &Source,
     mirrors: &[SweptMirror<'_>],
@@ -139,7 +145,7 @@ async fn read_own_tables(
     }
 }
 
-/// Converts the mirrors and their keys to the form that the engine takes.
+/// Combines the mirrors and their keys to the input of the engine's sweep functions.
 fn swept<'m>(mirrors: &[&'m TenantMirror], keys: &'m [MirrorKey]) -> Vec<SweptMirror<'m>> {
     let swept = mirrors.iter().zip(keys).map(|(known, key)| {
         let mapping = known.mirror.mapping();

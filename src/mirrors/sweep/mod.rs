@@ -1,17 +1,17 @@
-//! A sweep: one look at all mirrors of the process, followed by runs of those that may differ.
+//! A sweep: checks all mirrors of the process at once, and then runs those that may differ.
 //!
-//! The look takes a few statements on each side (`engine::sweep`). A mirror that it finds unchanged needs no run. The
-//! time of the look is recorded for all unchanged mirrors in one statement, and counts like the time of a run that
-//! found no change.
+//! The check, called *look*, takes a few statements on each side (`engine::sweep`). A mirror that it finds unchanged
+//! needs no run. The time of the look is recorded for all unchanged mirrors in one statement, and counts like the time
+//! of a run that found no change.
 //!
 //! Each other mirror gets a run of its own:
 //!
 //! - mirrors that differ, or that were not equal after their last run;
 //! - mirrors that have never run;
-//! - mirrors whose contents are due for a comparison.
+//! - mirrors whose contents (all rows) have not been compared for too long.
 //!
-//! Mirrors whose last run failed run last, so that they hold no others back. Otherwise the mirror that was in sync
-//! longest ago runs first.
+//! Mirrors whose last run failed come last, so that they hold no others back. Of the others, the mirror that was in
+//! sync longest ago runs first.
 
 use std::collections::BTreeSet;
 use std::iter;
@@ -47,23 +47,25 @@ pub struct SweepReport {
     pub failed: Vec<(TenantMirror, ErrorCode)>,
 }
 
-/// A mirror with its sort key among those that need a run: whether its last run failed, and when it was last known to
-/// be equal. Mirrors that fail again and again come last, so that they hold no others back.
+/// A mirror that needs a run, with its sort key: whether its last run failed, and when its sides were last known to be
+/// equal. Mirrors whose last run failed come last, so that they hold no others back.
 type AgedMirror = ((bool, Option<DateTime<Utc>>), TenantMirror);
 
-/// The mirrors of a sweep, divided into two groups.
+/// The mirrors of a sweep, divided into those that may need no run and those that need one.
 struct SortedMirrors {
-    /// The mirrors that the look may find unchanged.
+    /// The mirrors that may need no run, because the first step of the sweep may find them unchanged.
     candidates: Vec<AgedMirror>,
     /// The mirrors that need a run in any case.
     due: Vec<AgedMirror>,
 }
 
 impl Mirrors {
-    /// Sweeps all mirrors. Each run gets a copy of `request`. `on_run` is called after each run that has ended.
+    /// Checks all mirrors at once, and runs those that may differ, each with a copy of `request`. Calls `on_run` after
+    /// each run.
     ///
-    /// Fails if this process may not sync, or if the sweep cannot be logged. If the states cannot be read, or if the
-    /// look fails in a way in which each run would fail too, the sweep starts no runs, and its record has the error.
+    /// Fails if this process may start no runs, or if the sweep cannot be logged. If the states of the mirrors cannot
+    /// be read, or if the check fails for a reason for which each run would fail too, the sweep starts no runs, and its
+    /// record has the error.
     pub async fn sweep(
         &self,
         request: &Request,
@@ -92,13 +94,15 @@ impl Mirrors {
         Ok(SweepReport { record, failed })
     }
 
-    /// Publishes when the schedule retries a sweep; `None` if no retry is pending.
+    /// Publishes in the status when the schedule retries a sweep (a check of all mirrors); `None` if no retry is
+    /// pending.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
         self.process.waiting_until.send_replace(until);
         self.note_activity();
     }
 
-    /// Runs these mirrors once more, and returns those whose run did not succeed, with the errors.
+    /// Runs these mirrors, whose run in the last sweep failed, once more. Returns those whose run does not succeed,
+    /// with the errors.
     pub async fn run_again(
         &self,
         again: Vec<TenantMirror>,
@@ -122,7 +126,8 @@ impl Mirrors {
         Ok(self.run_all(due, request, counts, on_run).await)
     }
 
-    /// Divides the mirrors into those that the look may find unchanged and those that need a run in any case.
+    /// Divides the mirrors into those that may need no run, because the look (the check of all at once) may find them
+    /// unchanged, and those that need a run in any case.
     async fn sort(
         &self,
         states: &[(TenantMirror, Arc<MirrorState>)],
@@ -146,9 +151,9 @@ impl Mirrors {
         Ok(sorted)
     }
 
-    /// Looks at the candidates and, unless this is a dry run, records which of them are unchanged. Returns the mirrors
-    /// that need a run, in the order in which they are to run; all candidates, if the look failed but single runs may
-    /// succeed.
+    /// Finds out by a look (the check of all at once) which candidates are unchanged and, unless this is a dry run,
+    /// records these. Returns the mirrors that need a run, in the order in which they are to run. If the look failed
+    /// but single runs may succeed, all candidates need one.
     async fn due(
         &self,
         sorted: SortedMirrors,
@@ -190,7 +195,8 @@ impl Mirrors {
         Ok(due.into_iter().map(|(_, known)| known).collect())
     }
 
-    /// Publishes the state of the remote as the sweep found it.
+    /// Publishes the state of the remote after the sweep has used it. `failure` is the error of the sweep; `None` if it
+    /// had none.
     fn publish_remote(&self, failure: Option<&Failure>) {
         let of_remote = failure.filter(|failure| failure.code.side() == Some(FailedSide::Remote));
         if failure.is_none() || of_remote.is_some() {
@@ -199,7 +205,8 @@ impl Mirrors {
         }
     }
 
-    /// Runs these mirrors, a few at a time, and counts the runs by how they ended.
+    /// Runs these mirrors, a few at a time, and adds to `counts` how many succeeded and failed. Returns those whose run
+    /// did not succeed, with the errors.
     async fn run_all(
         &self,
         due: Vec<TenantMirror>,
@@ -236,8 +243,8 @@ impl Mirrors {
         failed
     }
 
-    /// Creates the record of a sweep without writing it to the log. A sweep of dry runs is never logged, because it
-    /// serves no slot and changes no mirror.
+    /// Creates the record of a sweep that starts now, without a log row. A sweep of dry runs is never logged, because
+    /// it changes no mirror and does not count for the schedule.
     fn unlogged(&self, request: &Request) -> SweepRecord {
         SweepRecord {
             sweep_id: RunId::at(self.now()),
@@ -249,7 +256,8 @@ impl Mirrors {
         }
     }
 
-    /// Cancels all runs in a process that keeps many mirrors, as [`Mirror::cancel`](super::Mirror::cancel) does.
+    /// Cancels all runs that are in progress in this process, as [`Mirror::cancel`](super::Mirror::cancel) does. Does
+    /// nothing in a process that keeps exactly one mirror.
     pub fn cancel_all(&self) {
         for known in self.last_known().iter() {
             if let Some(running) = &known.mirror.shared.live_state.borrow().running {
@@ -272,7 +280,8 @@ impl Mirrors {
         Ok(record)
     }
 
-    /// Writes how a sweep ended to its log row, deletes old sweeps from the log, and returns when this one ended.
+    /// Writes the end of a sweep to its log row, and deletes old sweeps from the log. Returns the time of the end;
+    /// `None` if the log has no row of this sweep.
     async fn log_end(&self, record: &SweepRecord) -> Result<Option<DateTime<Utc>>, Failure> {
         let end = async |tx: &Tx<'_, Local>| {
             let error = record.error.as_ref();
@@ -286,7 +295,8 @@ impl Mirrors {
         self.local()?.write("end a sweep", end).await
     }
 
-    /// Returns the set of mirrors that the sweeps of this process look at.
+    /// Returns the value that identifies the mirrors of this process together, for their slots and for the log of
+    /// sweeps.
     pub(super) async fn swept_set(&self, tx: &Tx<'_, Local>) -> Result<SweptSet, DbError> {
         let Config {
             mapping, tenants, ..
@@ -305,7 +315,7 @@ impl Mirrors {
         })
     }
 
-    /// Returns the ids of those tenants whose contents were compared so recently that no comparison is due.
+    /// Returns the ids of the tenants whose contents (all rows) were compared so recently that no comparison is due.
     async fn recently_compared(
         &self,
         mirrors: &[&TenantMirror],

@@ -1,5 +1,5 @@
-//! Records and finds the runs that compared the contents of all rows. Either the run itself compared them, or a
-//! separate comparison right after the run did.
+//! Records and finds the runs that compared the contents of all rows of both sides (other runs compare less). Either
+//! the run itself compared them, or a separate comparison right after the run did.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +18,9 @@ set compared = case when $2 then 'contents' else compared end,
     warning = nullif(concat_ws(' ', warning, $3), ''), remote_bytes = remote_bytes + $4
 where id = $1";
 
-/// Adds the result of a comparison of contents to the log row of the run that came before the comparison. If both sides
-/// were equal, that run counts as one that compared the contents of all rows.
+/// Adds the result of a comparison of contents to the log row of the run before the comparison: a warning, if there is
+/// one, and the bytes read from the remote. If both sides were equal, that run counts as one that compared the contents
+/// of all rows.
 pub async fn compared_after(
     tx: &Tx<'_, Local>,
     run_id: RunId,
@@ -44,8 +45,7 @@ select exists (
 )";
 
 /// Whether a run that started after `since` compared the contents of all rows, itself or in the comparison after it. A
-/// run with a start time in the future does not count: a wrong clock dated it, and one comparison too many costs
-/// little.
+/// run with a start time in the future does not count, because a wrong clock dated it.
 pub async fn was_compared_since(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -55,16 +55,17 @@ pub async fn was_compared_since(
     Ok(tx.query_one(WAS_COMPARED_SINCE, &params).await?.get(0))
 }
 
-/// When both sides of a mirror were last compared as a whole.
+/// The times at which all rows of a mirror were last compared or found unchanged.
 pub struct LastLooks {
     /// The end of the last run that compared the contents of all rows, itself or in the comparison after it; `None`
     /// before the first such run.
     pub verified_at: Option<DateTime<Utc>>,
-    /// When a sweep last found the mirror unchanged; `None` before the first.
+    /// When a sweep (a check of all mirrors) last found the mirror unchanged; `None` before the first such sweep.
     pub checked_at: Option<DateTime<Utc>>,
 }
 
-/// Reads when the mirror was last compared as a whole. `has_sweeps` says whether the tables of sweeps exist.
+/// Reads when all rows of the mirror were last compared or found unchanged. `has_sweeps` says whether the tables of
+/// sweeps exist, which an earlier version did not create.
 pub async fn last_looks(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -98,7 +99,8 @@ select distinct tenant, local_table from meter_sync.meter_sync_log
 where local_table = any ($1) and tenant is not null and compared in ('contents', 'everything')
   and started_at > $2 and started_at <= clock_timestamp()";
 
-/// Returns the mirrors of these tables for which [`was_compared_since`] is true.
+/// Returns the mirrors in these local tables whose contents a run has compared since `since`, as in
+/// [`was_compared_since`].
 pub async fn compared_mirrors(
     tx: &Tx<'_, Local>,
     local_tables: &[String],

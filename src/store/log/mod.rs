@@ -82,8 +82,8 @@ pub struct LogKey<'a> {
     pub local_table: &'a str,
     /// The tenant's id, in its canonical spelling; `None` if the tenant is not known.
     pub tenant: Option<&'a TenantId>,
-    /// Whether the log has the column `seq`. A log that an earlier version created lacks it until this version has run
-    /// its migrations.
+    /// Whether the log has the column `seq`, which numbers the runs. A log that an earlier version created lacks it
+    /// until this version has run its migrations.
     pub has_run_numbers: bool,
 }
 
@@ -95,7 +95,7 @@ impl LogKey<'_> {
         ]
     }
 
-    /// Returns the parameters of a statement: `$1` and `$2` select this part of the log, and `more` follows from `$3`
+    /// Returns the parameters of a statement: `$1` is the local table, `$2` is the tenant, and `more` follows from `$3`
     /// on.
     pub(super) fn with<'a, const N: usize>(&'a self, more: [Param<'a>; N]) -> Vec<Param<'a>> {
         self.params().into_iter().chain(more).collect()

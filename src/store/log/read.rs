@@ -1,4 +1,4 @@
-//! Reads the log rows of runs.
+//! Reads runs from the table `meter_sync_log`.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -17,7 +17,7 @@ use crate::model::{Counts, HeldDeactivations, Outcome, PhaseTime, RunId, Trigger
 pub struct RunsQuery {
     /// The maximum number of runs to return.
     pub limit: u32,
-    /// Returns only runs before this one; `None` starts with the newest run.
+    /// The page has only runs older than this one; `None` starts with the newest run.
     pub before: Option<RunId>,
     /// Which kind of runs to return.
     pub show: RunFilter,
@@ -37,10 +37,10 @@ pub enum RunFilter {
 }
 
 impl RunFilter {
-    /// Every value.
+    /// Every filter.
     pub const ALL: [Self; 3] = [Self::All, Self::Problems, Self::Changes];
 
-    /// The value as text in a URL.
+    /// Returns the name of the filter in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -54,7 +54,7 @@ const COLUMNS: &str = "id, trigger, actor, reason, dry_run, started_at, finished
        inserted, updated, deactivated, reactivated, unchanged, rejected,
        error_code, error_message, error_remedy, remote_bytes, changes_truncated, warning";
 
-/// Builds the `select .. from` of a query for runs. `seq` is null if the log does not have that column yet.
+/// Returns the `select .. from` part of a query for runs. `seq` is null if the log does not have that column yet.
 fn select(log: LogKey<'_>) -> String {
     let seq = match log.has_run_numbers {
         true => "seq",
@@ -63,8 +63,8 @@ fn select(log: LogKey<'_>) -> String {
     format!("select {COLUMNS}, {seq}\nfrom meter_sync.meter_sync_log")
 }
 
-/// Builds the condition that a run comes after another run (`is` is `>`) or before it (`is` is `<`). `id` is the SQL
-/// parameter with the id of the other run.
+/// Returns the SQL condition that a run is newer (`is` is `>`) or older (`is` is `<`) than another run. `id` is the SQL
+/// parameter with the ID of that other run.
 fn beside(log: LogKey<'_>, is: &str, id: &str) -> String {
     let of = |run: &str| match log.has_run_numbers {
         true => format!("{run}.seq"),
@@ -75,8 +75,9 @@ fn beside(log: LogKey<'_>, is: &str, id: &str) -> String {
     format!("{one} {is} (select {other} from meter_sync.meter_sync_log b where b.id = {id})")
 }
 
-/// Builds a query for at most `$3` runs of the table `$1`, newest first. If the tenant `$2` is known, the query returns
-/// the tenant's runs and the runs that failed because no tenant was known.
+/// Returns a query for at most `$3` runs of the table `$1` that match `condition`, newest first. If the tenant `$2` is
+/// known, these are the tenant's runs and the runs that failed because no tenant was known; otherwise, the runs of all
+/// tenants.
 ///
 /// Each of these two parts follows an index that begins with the tenant, so it reads no run of another tenant. That is
 /// why the query has `any (array[$2])`, and the tenant in `order by`. Otherwise, Postgres sometimes chooses the index
@@ -112,8 +113,9 @@ select to_jsonb(g.*)->>'phases', to_jsonb(g.*)->>'held_back',
        (select count(*) from meter_sync.meter_sync_change c where c.run_id = g.id)
 from meter_sync.meter_sync_log g where g.id = $1";
 
-/// Returns the run with this id, if it belongs to the table and either to the tenant or to no known tenant. If `log`
-/// names no tenant, the run may belong to any tenant.
+/// Returns the run with this ID; `None` if there is none, or if it is of another table or tenant than `log` names. A
+/// run that failed because no tenant was known is returned for every tenant. If `log` names no tenant, any tenant's run
+/// is returned.
 pub async fn by_id(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -127,8 +129,8 @@ pub async fn by_id(
     one(tx, &sql, &params).await
 }
 
-/// Returns the newest runs of the table, newest first: the tenant's runs, and runs that failed because no tenant was
-/// known. If `log` names no tenant, returns the runs of all tenants.
+/// Returns at most `limit` runs of the table, newest first: the tenant's runs, and runs that failed because no tenant
+/// was known. If `log` names no tenant, returns the runs of all tenants.
 pub async fn newest(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -139,7 +141,7 @@ pub async fn newest(
     Ok(tx.query(&sql, &params).await?.iter().map(record).collect())
 }
 
-/// Returns one page of the runs that [`newest`] lists.
+/// Returns one page of the runs that [`newest`] lists. `query` selects the page and the kind of runs.
 pub async fn page(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -196,7 +198,8 @@ pub async fn running(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<Option<RunRe
     one(tx, &sql, &log.params()).await
 }
 
-/// Returns the newest run that has ended and is no dry run, among the runs that [`newest`] lists.
+/// Returns the newest run that has ended and is no dry run, from the runs that [`newest`] lists; `None` if there is
+/// none.
 pub async fn last_finished(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -232,7 +235,8 @@ order by {} limit 1",
     one(tx, &sql, &params).await
 }
 
-/// Returns the tenant's last run that succeeded completely. If `log` names no tenant, returns that of any tenant.
+/// Returns the tenant's newest run that succeeded completely; `None` if there is none. If `log` names no tenant, the
+/// run may be of any tenant.
 pub async fn last_success(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -247,12 +251,12 @@ order by {} limit 1",
     one(tx, &sql, &log.params()).await
 }
 
-/// The limit up to which runs without a success are counted. It bounds the query, and nobody needs to distinguish
-/// higher numbers.
+/// The highest number that [`ended_after`] returns. It limits how many rows the query reads; nobody needs to
+/// distinguish higher numbers.
 const MAX_FAILURES: i64 = 1000;
 
-/// Counts the runs that come after `run` in the log and have ended, without dry runs. If `run` is `None`, counts all
-/// runs that have ended. Returns at most `MAX_FAILURES`.
+/// Counts the runs that are newer than `run` and have ended; dry runs do not count. If `run` is `None`, counts all runs
+/// that have ended. Returns at most `MAX_FAILURES`.
 pub async fn ended_after(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,

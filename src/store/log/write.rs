@@ -1,21 +1,21 @@
-//! Writes the log rows of runs.
+//! Writes the start and the end of runs to the table `meter_sync_log`.
 
 use super::{LogKey, RunRecord};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{CompareMethod, HeldDeactivations, Outcome, PhaseTime, TenantId};
 
-/// The end of a run: its record, and what else is logged about it.
+/// What is logged at the end of a run.
 #[derive(Clone, Debug)]
 pub struct RunEnd {
     /// The run as it ended. [`finish`] replaces `finished_at` with the time of the database.
     pub record: RunRecord,
-    /// Which rows were compared; `None` for a run that failed or was refused, and for a dry run, which does not carry
-    /// out its plan.
+    /// How the run found the rows that differ. `None` for a run that failed or was refused, and for a dry run, which
+    /// does not carry out its plan.
     pub compared: Option<CompareMethod>,
     /// How long the run spent in each phase.
     pub phases: Vec<PhaseTime>,
-    /// The deactivations that the brake held back; `None` if it held none back.
+    /// The deactivations that the brake refused because they were too many; `None` if it refused none.
     pub held_back: Option<HeldDeactivations>,
 }
 
@@ -27,8 +27,8 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())
 returning seq, started_at";
 
 /// Writes the log row of a run that starts, and sets `seq` and `started_at` of `run` to the values that the database
-/// assigns. `log` names no tenant if none could be found; such a run ends at once. `idempotency_key` is stored so that
-/// a repeated request can be recognized.
+/// assigns. If the tenant could not be found, `log` names none, and the run ends at once. `idempotency_key` is stored
+/// so that a repeated request can be recognized.
 pub async fn start(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
@@ -63,8 +63,8 @@ set outcome = 'interrupted', finished_at = greatest(clock_timestamp(), started_a
     error_code = $2, error_message = $3, error_remedy = $4
 where tenant = $1 and local_table = $5 and outcome is null";
 
-/// Marks a record that was read from the log as interrupted, because the process of its run has died. The log row
-/// itself stays as it is.
+/// Sets the outcome of a run that was read from the log to interrupted, because the process of the run has died.
+/// Changes only `run`, not the log.
 pub fn interrupt(run: &mut RunRecord) {
     run.outcome = Some(Outcome::Interrupted);
     run.error = Some(interruption());
@@ -77,9 +77,9 @@ fn interruption() -> Failure {
     )
 }
 
-/// Marks the mirror's runs without an end as interrupted in the log, and returns how many there were. The caller must
-/// be sure that none of these runs is in progress: the caller holds the run lock, or the caller holds the door lock,
-/// which every new run needs, while the run lock is free.
+/// Marks those runs of the mirror that have no end in the log as interrupted, and returns how many there were. The
+/// caller must be sure that no run is in progress. This is so if it holds the run lock, which each run holds, or if it
+/// holds the door lock, without which no run can start, while nobody holds the run lock.
 pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<u64, DbError> {
     let failure = interruption();
     let params = [
@@ -111,9 +111,9 @@ returning finished_at";
 /// Writes the end of a run to its log row, and sets its `finished_at` to the time of the database. A run that changes
 /// meters calls this in the transaction that changes them.
 ///
-/// After a sync that succeeded, even in part, also deletes the sets of meters that earlier runs held back. If the run
-/// lost its connection, another process may have marked it as interrupted meanwhile; the outcome then replaces that
-/// mark. A log row with any other outcome is not changed.
+/// After a sync that succeeded, even in part, also deletes the sets of meters that the brake held back in earlier runs.
+/// If the run lost its connection, another process may have marked the run as interrupted meanwhile; this mark is
+/// replaced. A log row with any other outcome is not changed.
 pub async fn finish(tx: &Tx<'_, Local>, ending: &mut RunEnd) -> Result<(), DbError> {
     let run = &mut ending.record;
     let (counts, error) = (&run.counts, run.error.as_ref());

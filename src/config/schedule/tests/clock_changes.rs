@@ -149,7 +149,7 @@ fn a_day_that_a_zone_skipped_whole_is_made_up_once() {
     );
 }
 
-/// The firings after an instant as local times with their offsets.
+/// Returns the first `count` firings after an instant, as local times with their UTC offsets.
 fn local_firings(line: &str, zone: Tz, after: &str, count: usize) -> Vec<String> {
     firings(&schedule(line, zone), after, count)
         .iter()
@@ -162,7 +162,7 @@ fn local_firings(line: &str, zone: Tz, after: &str, count: usize) -> Vec<String>
         .collect()
 }
 
-/// The first instant of the year's `index`th clock change.
+/// Returns the instant of a clock change. `index` is its number within the year, from 0.
 fn clock_change(zone: Tz, year: i32, index: usize) -> DateTime<Utc> {
     let offset = |instant: DateTime<Utc>| instant.with_timezone(&zone).offset().fix();
     let start = at(&format!("{year}-01-01T00:00:00Z"));

@@ -1,4 +1,4 @@
-//! Tests single cases. `properties` tests arbitrary lines, and `clock_changes` tests clock changes.
+//! Tests single cron lines. `properties` tests random lines, and `clock_changes` tests clock changes.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;

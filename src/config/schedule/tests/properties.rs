@@ -1,4 +1,4 @@
-//! Property tests for arbitrary lines. The croner library is the oracle.
+//! Property tests with random cron lines. Another cron library, croner, gives the firings that are expected.
 
 #![expect(
     clippy::needless_pass_by_value,
@@ -120,7 +120,7 @@ fn no_text_whatever_makes_the_parser_panic() {
         .quickcheck(property as fn(String, Vec<u8>) -> bool);
 }
 
-/// A random five-field line of values, ranges, lists, steps and names.
+/// A random cron line of five fields, made of values, ranges, lists, steps and names.
 #[derive(Clone, Debug)]
 struct Line([String; 5]);
 
@@ -145,8 +145,8 @@ impl Line {
         self.0.join(" ")
     }
 
-    /// Whether both day fields must match. In Vixie cron, a field that starts with `*` is unrestricted; in croner, only
-    /// a bare `*` is.
+    /// Whether a day must match both day fields. In Vixie cron, that is so if one of the fields starts with `*`; in
+    /// croner, only if one is a bare `*`.
     fn joins_days_by_and(&self) -> bool {
         self.0[2].starts_with('*') || self.0[4].starts_with('*')
     }

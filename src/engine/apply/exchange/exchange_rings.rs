@@ -1,11 +1,12 @@
-//! Writes rings of rows that wait for each other's unique values. Each ring needs a single spare value.
+//! Updates rows that exchange unique values in a ring: each row needs the value that the next row holds, and the last
+//! row needs the value of the first. Each ring needs a single spare value (a value that no row holds).
 //!
-//! `park_rows` parks every row that holds a needed value. Each such row needs a spare value of its own, but a check or
-//! a type may not allow enough values. For a ring, one value is enough: one row is parked on it, the other rows take
-//! their new values along the ring, and the parked row comes last. The next ring can use the same spare value.
+//! The module `park_rows` gives every row in the way a spare value of its own, but a check or a type may not allow
+//! enough values. For a ring, one value is enough: one row gets it for a moment, the other rows take their new values
+//! along the ring, and the row with the spare value takes its own last. The next ring can use the same spare value.
 //!
-//! A ring is left out if a foreign key of the table to itself acts on updates of the ring's columns: the foreign key
-//! would change other meters, which are already written.
+//! A ring is not written if a foreign key of the table to itself acts on updates of the ring's columns: the foreign key
+//! would change other meters, which already have their new values.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -24,25 +25,30 @@ use crate::engine::plan::Step;
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 
-/// If more rows than this wait, no ring is looked for, because a ring takes one statement for each of its rows.
+/// If more rows than this wait for a unique value of another row, no rings are looked for, because writing a ring takes
+/// one statement for each of its rows.
 const ROWS: usize = 5000;
-/// The most pairs of a waiting row and a holder that are read for one rule. Rings beyond these pairs are not found.
+/// The most pairs of a waiting row and the row that holds its value that are read for one unique index. Rings that need
+/// further pairs are not found.
 const PAIRS: usize = 20_000;
-/// After this many rings that could not be written, no more rings are tried: each may have cost hundreds of statements.
+/// After this many rings that could not be written, no more rings are tried, because each may have cost hundreds of
+/// statements.
 const UNBROKEN: usize = 5;
-/// The most rows of a ring that are tried as the row to be parked.
+/// The most rows of a ring that are tried, one after another, as the row that gets the spare value.
 const STARTS: usize = 5;
 
-/// Row `n` waits for a value that row `holder` holds.
+/// A pair of planned updates: row `n` needs a unique value that row `holder` still holds. Both are row numbers in the
+/// plan.
 #[derive(Debug)]
 struct Edge {
-    /// The position in `constraints.exclusive` of the index or constraint that makes row `n` wait.
+    /// The position of the unique index or exclusion constraint in the list `constraints.exclusive`.
     rule: usize,
     n: i64,
     holder: i64,
 }
 
-/// Writes rows of `bad` that form rings, and removes the written rows from `bad`. Returns whether any were written.
+/// Writes the updates in `bad` that form rings, and removes them from `bad`, the list of rows that could not be written
+/// so far. Returns whether any were written.
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
     bad: &mut Vec<BadRow>,
@@ -70,7 +76,7 @@ pub(in crate::engine) async fn write(
     Ok(!written.is_empty())
 }
 
-/// Looks up which of these rows wait for which others.
+/// Finds which of these planned updates need a unique value that another of them still holds.
 async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbError> {
     let mut edges = Vec::new();
     for (place, rule) in run.relations.constraints.exclusive.iter().enumerate() {
@@ -79,7 +85,8 @@ async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbErro
     Ok(edges)
 }
 
-/// Looks up which of these rows wait for which others because of one unique index or exclusion constraint.
+/// Finds which of these planned updates need a value that another of them still holds, in one unique index or exclusion
+/// constraint. `place` is its position in the list `constraints.exclusive`.
 async fn of_rule(
     run: &RunContext<'_>,
     place: usize,
@@ -106,8 +113,8 @@ where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {PAIRS}",
     Ok(edges.collect())
 }
 
-/// Finds rings. No row is in two of them. Each row of a ring waits for the next row of the list, and the last row for
-/// the first.
+/// Returns rings, each as a list of rows in which each row waits for the next one, and the last row for the first. No
+/// row is in two rings.
 fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
     let mut holders: HashMap<i64, Vec<i64>> = HashMap::new();
     for edge in edges {
@@ -139,8 +146,9 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
     rings
 }
 
-/// Writes a ring by parking one of its rows. Returns whether it was written. If an index reads more than one column,
-/// there may be a spare value for one row of the ring and none for another, so several rows are tried.
+/// Tries to write the rows of a ring, with one of them first set to a spare value. Returns whether this worked. If an
+/// index reads more than one column, there may be a spare value for one row of the ring and none for another, so
+/// several rows are tried.
 async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
     let mut rules = run.relations.constraints.exclusive.iter();
     let starts = match rules.any(|rule| rule.reads.len() > 1) {
@@ -220,7 +228,7 @@ async fn break_one(
     keep_references::finish(run).await
 }
 
-/// SQL that creates `meter_sync_holder` with the rows of a ring, numbered by `k`.
+/// Returns SQL that creates the temporary table `meter_sync_holder` with the rows of a ring, numbered by `k`.
 fn number(ring: &[i64]) -> String {
     let rows = (1..).zip(ring);
     let rows = rows.map(|(k, n): (usize, _)| format!("({k}::bigint, {n}::bigint)"));
@@ -233,8 +241,8 @@ select v.k, v.n from (values {}) v (k, n)",
     )
 }
 
-/// Parks a row on the first value that the table accepts and with which no row waits for this one in the index any
-/// more. If there is no such value, moves the row out of the index. Returns whether either worked.
+/// Sets a row to a spare value that the table accepts and that makes the row give up its entry in the index. If there
+/// is no such value, tries to move the row out of the index, which may be partial. Returns whether either worked.
 async fn is_parked(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
@@ -257,8 +265,8 @@ async fn is_parked(
     Box::pin(partial_index::leave(run, blocking, &columns)).await
 }
 
-/// Parks a row on the first value in `meter_sync_free` that the table accepts and with which no row waits for this one
-/// in the index any more. Returns whether there is such a value.
+/// Tries the values in the temporary table `meter_sync_free` one after another, until the table accepts one for this
+/// row and no other row waits for this one any more. Returns whether such a value was found.
 async fn takes_one(
     run: &RunContext<'_>,
     column: &Column,
@@ -292,8 +300,8 @@ const VALUES: &str = "\
 -- count the free values
 select pg_catalog.count(*) from pg_temp.meter_sync_free f";
 
-/// The statement that parks row `$1` of the plan on value `$2` of `meter_sync_free`. If the row already holds that
-/// value, it is not changed.
+/// Returns the statement that sets a column of the row numbered `$1` in the plan to the value numbered `$2` in
+/// `meter_sync_free`. It changes no row if the column already has that value.
 fn park_one(run: &RunContext<'_>, column: &Column) -> String {
     let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let name = quote::identifier(&column.name);

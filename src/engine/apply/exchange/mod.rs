@@ -1,9 +1,10 @@
 //! Updates rows that exchange unique values. For example, meter A is to get the serial number of B, and B that of C.
 //!
-//! Postgres checks a unique index row by row, so a single statement cannot do this. First, the rows that hold a value
-//! needed by another row of the plan are parked: one statement sets them to values that no row holds. Then all rows
-//! take their new values, in any order. A foreign key that cascades updates the rows that refer to a meter both times,
-//! so they still refer to the meter at the end. If such a meter were parked on NULL, these rows would lose their meter.
+//! Postgres checks a unique index row by row, so a single statement cannot do this. First, each row that holds a value
+//! needed by another updated row is *parked*: it gets a *spare value*, which no row holds. Then all rows take their new
+//! values, in any order. If a foreign key cascades, the rows that refer to a meter follow it to the spare value and to
+//! the new value. They would lose a meter that is parked on NULL, so a column that a foreign key refers to is never set
+//! to NULL.
 //!
 //! In the code, a rule is a unique index or an exclusion constraint
 //! ([`UniquenessRule`](crate::db::row_constraints::UniquenessRule)).
@@ -27,12 +28,13 @@ mod spare_referenced_values;
 pub(super) mod spare_table;
 mod spare_values;
 
-/// How many times the exchange is tried, each time without the rows that were found to be at fault.
+/// The most attempts at an exchange. Each attempt leaves out the rows that could not be written in an earlier one.
 const ATTEMPTS: usize = 10;
 
-/// Writes the updates except those at fault. Values of meters missing on the remote that are released meanwhile are
-/// added to `released`. If no exchange succeeds, the updates are written without one. Returns the rows at fault, each
-/// with its fault, or the inner `Err(fault)` as soon as more than `limit` rows are at fault.
+/// Writes the planned updates numbered `rows`, as an exchange of unique values. If no attempt at an exchange succeeds,
+/// writes them without one. Returns the rows that could not be written, each with the reason, or the inner `Err(fault)`
+/// as soon as there are more than `limit` of them. Unique values that meters missing on the remote give up for these
+/// updates are added to `released`.
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -75,19 +77,21 @@ pub(in crate::engine) async fn write(
     }))
 }
 
-/// Why an attempt at the exchange is undone.
+/// Why an attempt at an exchange is undone.
 enum UndoReason {
-    /// The next attempt must leave these rows out: they are at fault, or they wait for a value that a row at fault
-    /// holds.
+    /// These rows cannot be written, or need a value of a row that cannot be written. The next attempt must leave them
+    /// out.
     LeaveOut(Bad),
-    /// No row waits for a value of another row, or another attempt would end in the same way.
+    /// Another attempt would be useless: no row needs a value of another row, or it is not known which rows are at
+    /// fault.
     NoUse,
-    /// More rows are at fault than allowed. This is the fault of the last one.
+    /// More rows than allowed could not be written. Holds why the last one could not.
     TooMany(Box<RowFault>),
 }
 
-/// Parks the rows that hold values needed by other rows, and then writes all rows, except those in `out`. Returns the
-/// rows that could not be written, or why the attempt must be undone.
+/// Makes one attempt at an exchange, without the rows in `out`: first sets each row that holds a value needed by
+/// another row to a spare value, then gives all rows their new values. Returns the rows that could not be written, or
+/// why the attempt must be undone.
 async fn attempt(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -134,9 +138,9 @@ async fn attempt(
     leave_out(local, bad).await.map(Err)
 }
 
-/// If a row of `bad` collided, releases values of meters that are missing on the remote. The exchange may have updated
-/// the last row that referred to such a meter. If a value was released, retries the rows of `bad` and removes those
-/// that are written.
+/// Retries the rows in `bad` after meters that are missing on the remote have released unique values, and removes the
+/// rows that are written from `bad`. Values can be released now because the exchange may have updated the last row that
+/// referred to such a meter. Does nothing if no row in `bad` conflicts with another row.
 async fn take_what_is_freed(
     run: &RunContext<'_>,
     bad: &mut Bad,
@@ -168,7 +172,8 @@ with recursive out (n) as (
 )
 select o.n from out o where o.n <> all ($1)";
 
-/// Returns the rows at fault together with the rows that wait for their values, directly or through other rows.
+/// Returns [`UndoReason::LeaveOut`] with the rows in `bad` and all rows that need their unique values, directly or
+/// through other rows.
 async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<UndoReason, DbError> {
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     local
@@ -183,7 +188,7 @@ async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<UndoReason, DbErro
     ))
 }
 
-/// Returns the ranges that are left of `rows` without the rows in `out`. Some of them may be empty.
+/// Returns the ranges that remain of `rows` when the rows in `out` are removed. Some ranges may be empty.
 fn without(rows: RowRange, out: &Bad) -> Vec<RowRange> {
     let mut out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
     out.sort_unstable();

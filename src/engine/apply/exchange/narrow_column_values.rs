@@ -1,10 +1,10 @@
-//! Makes values to park rows on, for a column that accepts only a few values. The following values are tried before the
-//! general ones of `spare_values`:
+//! Builds statements that make temporary values for rows that exchange unique values, if the column accepts only a few
+//! values. The following values are tried before the general ones of `spare_values`:
 //!
 //! - values of the table that a foreign key of the column refers to;
-//! - literals in the checks;
+//! - literals in check constraints;
 //! - for numbers and dates, values in the gaps between the values in use;
-//! - if the index compares more than this column, values that other rows hold.
+//! - if the index reads more columns than this one, values that other rows hold.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
@@ -14,12 +14,12 @@ use super::spare_referenced_values;
 use super::spare_values::{self, TypeKind, checked, sure};
 use crate::engine::Relations;
 
-/// The most values that each statement makes.
+/// The most values that one statement makes.
 const TRIED: i64 = 100;
 
-/// Builds statements that each fill `meter_sync_free` with values to be tried one by one. If `is_alone` is true, the
-/// index reads only this column, and values that other rows hold are not made. `own` is SQL for the rows to be parked,
-/// as in `spare_values`.
+/// Returns statements that each fill the temporary table `meter_sync_free` with values for the column, which the caller
+/// then tries one by one. `is_alone` says that the index reads no other column, so that values which other rows hold
+/// are useless and are not made. `own` selects the rows `l` that need a value, as SQL to follow the keyword `from`.
 pub(in crate::engine) fn statements(
     relations: &Relations,
     column: &Column,
@@ -49,8 +49,9 @@ pub(in crate::engine) fn statements(
     .collect()
 }
 
-/// Builds the statement that fills `meter_sync_free` with the literals in the expressions and the predicate of an
-/// index. A row with such a value may be outside of a partial index. Other rows may hold the same value.
+/// Returns a statement that fills the temporary table `meter_sync_free` with the literals in the expressions and the
+/// predicate of an index. With such a value, a row may be outside of a partial index. Other rows may hold the same
+/// value.
 pub(in crate::engine) fn named_in_rule(
     relations: &Relations,
     column: &Column,
@@ -75,8 +76,8 @@ fn is_number(column: &Column, kind: &TypeKind) -> bool {
     kind.category == "N" && column.base_type != "oid"
 }
 
-/// A regular expression that matches the SQL literals of a column's type, and the SQL expression that turns a match `m`
-/// into a value.
+/// Returns a regular expression that finds literals of the column's type in SQL text, and an SQL expression that turns
+/// a match `m` into a value.
 fn literals(column: &Column, is_number: bool) -> (&'static str, String) {
     let base = &column.base_type;
     match is_number {
@@ -88,7 +89,7 @@ fn literals(column: &Column, is_number: bool) -> (&'static str, String) {
     }
 }
 
-/// A query of the literals in the checks of the table and of the domains of its columns.
+/// Returns a query of the literals in the check constraints of the local table and of its columns' domains.
 fn named_in_checks(relations: &Relations, column: &Column, is_number: bool) -> String {
     let (pattern, value) = literals(column, is_number);
     let oid = relations.local_oid;
@@ -100,7 +101,8 @@ fn named_in_checks(relations: &Relations, column: &Column, is_number: bool) -> S
     )
 }
 
-/// A query of values between the lowest and the highest value in use.
+/// Returns a query that counts up from the lowest value in use, in steps of 1, and stays below the highest. Some of
+/// these values may be in use. `base` is the type of the column.
 fn gaps(base: &str, is_number: bool) -> String {
     let (held, is_finite) = match is_number {
         true => ("h.value::numeric", "true"),

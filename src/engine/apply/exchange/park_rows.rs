@@ -1,9 +1,10 @@
-//! Parks rows that hold a unique value needed by another row of the plan: sets the column to a value that no row holds
-//! or, as a last resort, to NULL.
+//! Parks rows during an exchange of unique values: gives each row that holds a value needed by another planned update a
+//! spare value, which no row holds, or NULL.
 //!
-//! The temporary table `meter_sync_wait` lists which row of the plan waits for which. `meter_sync_holder` numbers the
-//! rows that hold the needed values of one unique index. `meter_sync_free` has spare values, numbered in the same way:
-//! row 1 gets value 1.
+//! Three temporary tables are used:
+//! - `meter_sync_wait`: which row of the plan waits for which.
+//! - `meter_sync_holder`: the rows that hold the needed values of one unique index, numbered by `k`.
+//! - `meter_sync_free`: spare values, numbered by `k`. Row 1 gets value 1, and so on.
 
 use crate::db::catalog::Column;
 use crate::db::row_constraints::UniquenessRule;
@@ -20,17 +21,20 @@ use crate::engine::apply::keep_references;
 use crate::engine::plan::Step;
 use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
 
-/// The result of parking.
+/// The result of [`park`].
 pub(in crate::engine) enum ParkOutcome {
-    /// No row of the plan waits for another, or the indexes that make rows wait read no column that may be changed.
+    /// No row was parked: no row of the plan needs a value of another, or the indexes in question read no column that
+    /// may be changed.
     Nobody,
-    /// All rows that hold needed values are parked, or need not be parked, because the constraint is deferred.
+    /// All rows that hold needed values are parked, or may keep these values for now, because the constraint is
+    /// deferred.
     All,
     /// These rows cannot be parked. Other rows may already be parked, so the caller must undo the attempt.
     Not(Bad),
 }
 
-/// Parks the rows that other rows of the plan wait for, except those in `left_out`.
+/// Parks the rows that hold a unique value needed by another planned update, that is, sets them to spare values.
+/// Ignores the rows numbered in `left_out`.
 pub(in crate::engine) async fn park(
     run: &RunContext<'_>,
     left_out: &[i64],
@@ -75,7 +79,7 @@ pub(in crate::engine) async fn park(
     Ok(parked)
 }
 
-/// The SQL literal of an array of these numbers.
+/// Returns these numbers as the SQL literal of an array.
 fn array(numbers: &[i64]) -> String {
     let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
     format!("'{{{}}}'::bigint[]", numbers.join(","))
@@ -85,8 +89,9 @@ const WAIT: &str = "\
 -- create the table of who waits
 create temp table meter_sync_wait (rule integer, n bigint, holder bigint) on commit drop";
 
-/// Fills `meter_sync_wait` and `meter_sync_holder` for one unique index or exclusion constraint. Returns how many rows
-/// hold a value that another row waits for.
+/// Finds the planned updates that block others in one unique index or exclusion constraint. Fills `meter_sync_wait`
+/// with the pairs of a waiting and a blocking row, and `meter_sync_holder` with the blocking rows. Returns how many
+/// rows block others. `place` is the position of the index in the list of all of them.
 async fn find(
     run: &RunContext<'_>,
     place: usize,
@@ -134,8 +139,9 @@ const HOLDERS: &str = "\
 -- count who stands in the way
 select pg_catalog.count(*) from pg_temp.meter_sync_holder";
 
-/// Parks all rows of `meter_sync_holder` and returns an empty list. If that fails, parks none, and returns the rows at
-/// fault.
+/// Parks all rows of the temporary table `meter_sync_holder`, that is, sets them to temporary values, and returns an
+/// empty list. If that fails, parks none, and returns the rows that could not be parked. `rows` is the number of rows
+/// in the table.
 async fn park_all(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
@@ -186,9 +192,9 @@ async fn park_all(
     one_by_one(run, &ways, all).await
 }
 
-/// Parks all rows on spare values. Each of `ways` is a column and a statement that makes spare values for it. They are
-/// tried one after another, until one makes enough values, the table accepts the values, and no row waits for the
-/// parked rows any more. Returns whether one worked.
+/// Sets all rows of `meter_sync_holder` to spare values. Each of `ways` is a column and a statement that makes spare
+/// values for it. The ways are tried in turn, until the table accepts the values and no row waits for these rows any
+/// more. Returns whether one worked.
 async fn are_moved(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
@@ -211,8 +217,8 @@ async fn are_moved(
     Ok(false)
 }
 
-/// Parks all rows by the statement `park`. The result is `NotWritten` if other rows still wait for the parked rows
-/// afterwards.
+/// Runs the statement `park`, which sets all rows of `meter_sync_holder` to temporary values. Returns `NotWritten` if
+/// it misses a row, or if other rows still wait for these rows afterwards.
 async fn gets_away(
     local: &Tx<'_, Local>,
     blocking: &BlockingRows<'_>,
@@ -227,8 +233,9 @@ async fn gets_away(
     })
 }
 
-/// Finds the rows that cannot be parked, and parks none. For each of `ways`, the rows at fault are found by halving.
-/// Returns the rows at fault of the way that has the fewest. If no way has rows at fault, returns all rows.
+/// Finds the rows that cannot be set to a spare value, and changes nothing. Each of `ways` is a column and a statement
+/// that makes spare values for it. For each way, finds the refused rows by halving. Returns the refused rows of the way
+/// that has the fewest, or all rows if no way has any.
 async fn one_by_one(
     run: &RunContext<'_>,
     ways: &[(&Column, String)],
@@ -310,8 +317,8 @@ where p.n = h.n and {local_row} and {local_filter} and h.k >= $1 and h.k <= $2{c
     }
 }
 
-/// Whether another row waits for one of these rows. A row that others wait for was parked, or its constraint was
-/// deferred.
+/// Whether another planned update waits for a unique value of one of the rows with these numbers. Such a row was
+/// parked, or the constraint was deferred.
 pub(in crate::engine) async fn are_any_parked(
     local: &Tx<'_, Local>,
     numbers: &[i64],

@@ -1,8 +1,10 @@
-//! Moves rows out of a partial unique index for a moment: a row outside of the index holds no value in it.
+//! Moves rows out of a partial unique index for a moment, so that they no longer block other rows: the index has no
+//! entry for a row that does not meet its predicate.
 //!
 //! First, all rows get the same value in a column that the predicate or an expression of the index reads. Several
-//! values are tried. If no value works and the index reads the active column, that column is changed. It is not changed
-//! if an update trigger or rewrite rule names it: a trigger that acts on deactivations would act on this change, too.
+//! values are tried. If no value works and the index reads the active column, the active column is changed. It is not
+//! changed if an update trigger or a rewrite rule mentions it, because a trigger that acts on deactivations would act
+//! on this change, too.
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
@@ -16,39 +18,39 @@ use crate::engine::apply::keep_references;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
-/// Rows of the plan that hold a value needed by other rows, in one unique index or exclusion constraint. The functions
-/// of this module expect that the view `meter_sync_found` was made from the query `waiting`.
+/// Planned updates that block others: in one unique index or exclusion constraint, they hold values that the others
+/// need. The functions of this module expect that the view `meter_sync_found` is defined by the query `waiting`.
 pub(in crate::engine) struct BlockingRows<'r> {
     /// The unique index or exclusion constraint.
     pub(in crate::engine) rule: &'r UniquenessRule,
-    /// A query of the waiting rows (`n`) and the rows that hold the values (`holder`). `None` if it would cost too
-    /// much.
+    /// A query of pairs of a waiting row (`n`) and the row that holds the value it needs (`holder`). `None` if it would
+    /// cost too much.
     pub(in crate::engine) waiting: Option<String>,
-    /// An SQL condition on a row `w` of that query that picks the waiting rows to look at.
+    /// An SQL condition that selects which pairs `w` of the query `waiting` count.
     pub(in crate::engine) waits: String,
-    /// An SQL condition on a row `h` of `meter_sync_holder` that picks the rows that hold the values.
+    /// An SQL condition that selects the blocking rows `h` in the temporary table `meter_sync_holder`.
     pub(in crate::engine) holds: String,
 }
 
-/// Whether the index has a predicate or an expression. A row may then still block other rows, even if its column gets a
+/// Whether the index has a predicate or an expression. In such an index, a row may still block others although it has a
 /// value that no other row holds.
 fn is_conditional(rule: &UniquenessRule) -> bool {
     rule.predicate.is_some() || !rule.parts.iter().all(|part| is_plain(rule, &part.shown))
 }
 
-/// Whether a part of an index is a plain column.
+/// Whether a part of an index is a plain column and not an expression. `shown` is the SQL of the part.
 fn is_plain(rule: &UniquenessRule, shown: &str) -> bool {
     let mut reads = rule.reads.iter();
     reads.any(|read| *shown == read.name || *shown == quote::identifier(&read.name))
 }
 
-/// Whether the index reads the active column.
+/// Whether the index reads the active column, which says whether a meter is active.
 pub(in crate::engine) fn reads_active(relations: &Relations, rule: &UniquenessRule) -> bool {
     rule.reads.iter().any(|read| read.name == relations.active)
 }
 
-/// Whether no row waits for these rows any more. If the index has neither a predicate nor an expression, or if the
-/// query would cost too much, the result is true without a check.
+/// Whether no planned update waits for the blocking rows any more. If the index has neither a predicate nor an
+/// expression, or if the check would cost too much, returns true without a check.
 pub(in crate::engine) async fn are_out_of_the_way(
     local: &Tx<'_, Local>,
     blocking: &BlockingRows<'_>,
@@ -69,8 +71,8 @@ select not exists (
     Ok(found.is_some_and(|row| row.get(0)))
 }
 
-/// Moves all rows out of the index: sets them all to one value in one of the columns, or changes their active column.
-/// Returns whether this worked.
+/// Moves the blocking rows out of the index: sets one of `columns` to the same value in all of them, or changes their
+/// active column. Returns whether this worked.
 pub(in crate::engine) async fn leave(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
@@ -105,8 +107,8 @@ pub(in crate::engine) async fn leave(
     leave_by_active(run, blocking).await
 }
 
-/// Whether a column may decide if a row is in the index: the text of the predicate or of an expression contains its
-/// name.
+/// Whether the text of the predicate or of an expression of the index contains the column's name. If so, the column may
+/// decide whether a row is in the index.
 fn decides(rule: &UniquenessRule, column: &Column) -> bool {
     let mut computed = rule.computed.iter().map(|(_, text)| text);
     let mut texts = rule
@@ -119,8 +121,8 @@ fn decides(rule: &UniquenessRule, column: &Column) -> bool {
             || texts.any(|text| !is_plain(rule, text) && text.contains(&column.name)))
 }
 
-/// Tries to move all rows out of the index by one of the values that the statement `spare` makes for a column. Returns
-/// whether this worked.
+/// Tries to move the blocking rows out of the index by setting a column to one value in all of them. `spare` is the
+/// statement that makes the values to try. Returns whether this worked.
 async fn leave_by(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
@@ -180,8 +182,8 @@ async fn leave_by_active(
     Ok(false)
 }
 
-/// Returns the numbers of up to five values in `meter_sync_free`. With any of them, none of the rows would have an
-/// index entry that can collide.
+/// Finds up to five values in the temporary table `meter_sync_free` that would move all blocking rows out of the index.
+/// Returns the numbers of these values.
 async fn outside(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
@@ -209,7 +211,7 @@ where not exists (select from {inside} e where e.v1 = f.k and {})",
     Ok(found.iter().flatten().map(|row| row.get(0)).collect())
 }
 
-/// At most five values, because each is tried by writing it.
+/// Reads the numbers of the values that [`outside`] found. Five at most, because each is then tried by an update.
 const OUTSIDE: &str = "\
 -- find values outside of the index
 select w.k from pg_temp.meter_sync_found w order by w.k limit 5";
@@ -245,8 +247,8 @@ async fn is_moved(
     })
 }
 
-/// Whether an update trigger or rewrite rule contains the name of the active column. Includes those of the partitions
-/// of the local table and of the tables that inherit from it.
+/// Whether an update trigger or rewrite rule of the local table mentions the active column. Those of partitions of the
+/// table and of tables that inherit from it count, too.
 async fn is_looked_at(run: &RunContext<'_>) -> Result<bool, DbError> {
     let local = run.local;
     let params = [

@@ -1,5 +1,5 @@
-//! Makes spare values for columns with a foreign key to another table. The foreign key accepts only values of the other
-//! table, so the spare values are those of its values that no meter holds.
+//! Makes spare values (values that a row can hold for a moment) for columns with a foreign key to another table. The
+//! foreign key accepts only values of that table, so a spare value is one of them that no meter holds.
 
 use crate::db::catalog::Column;
 use crate::db::row_constraints::OutgoingForeignKey;
@@ -10,9 +10,10 @@ use crate::engine::try_rows;
 use crate::engine::try_rows::Bad;
 use crate::engine::{Relations, RunContext};
 
-/// Builds statements that each fill `meter_sync_free` with up to `rows` values of a table that the column refers to.
-/// Empty if the column has no foreign key. If the foreign key has more columns, some of the values may not fit the
-/// other columns of a row.
+/// Returns one statement for each foreign key of the column to another table. Each fills the temporary table
+/// `meter_sync_free` with up to `rows` values of that table that no meter holds. If a foreign key has several columns,
+/// some values may not fit the other columns of a row. `own` selects the rows that need a value, as SQL to follow the
+/// keyword `from`.
 pub(in crate::engine) fn statements(
     relations: &Relations,
     column: &Column,
@@ -33,9 +34,9 @@ pub(in crate::engine) fn statements(
         .collect()
 }
 
-/// Finds the updates of the plan that refer to a missing row of another table by the foreign key that `fault` names.
-/// Empty if `fault` names no such foreign key. This search is needed because the error of a deferred constraint does
-/// not tell which row broke it.
+/// Returns the planned updates that would refer to a row which another table does not have, by the foreign key that
+/// `fault` names. Returns none if `fault` names no foreign key to another table. This search is needed because the
+/// error of a deferred constraint does not tell which row broke it.
 pub(in crate::engine) async fn missing(
     run: &RunContext<'_>,
     fault: &RowFault,
@@ -54,11 +55,11 @@ pub(in crate::engine) async fn missing(
     Ok(rows.iter().map(|row| (row.get(0), fault.clone())).collect())
 }
 
-/// The most rows that [`missing`] finds at once.
+/// The most rows that [`missing`] returns.
 const LACKING: i64 = 10_000;
 
-/// Builds the query for [`missing`]. It finds updates of rows in the table `$1`.`$2`, which may be a partition of the
-/// local table. `None` if a column of the foreign key is not synced.
+/// Builds the query for [`missing`], or returns `None` if a column of the foreign key is not synced. The parameters
+/// `$1` and `$2` are the schema and the name of the table that has the rows: the local table or one of its partitions.
 fn lacking(run: &RunContext<'_>, outward: &OutgoingForeignKey) -> Option<String> {
     let relations = run.relations;
     let mut conditions = Vec::new();

@@ -1,4 +1,5 @@
-//! Fills the temporary table of spare values, and builds the SQL for the rows that will get them.
+//! Fills the temporary table `meter_sync_free` with spare values (values that rows hold for a moment while they
+//! exchange unique values), and builds the SQL that selects the rows for them.
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param};
@@ -6,8 +7,8 @@ use crate::db::{DbError, Local, Tx, param};
 use super::spare_values::TypeKind;
 use crate::engine::RunContext;
 
-/// Builds SQL for `from`: the rows `h` of `meter_sync_holder` that meet a condition, each with its row `p` of the plan
-/// and its local row `l`.
+/// Selects the rows `h` of the temporary table `meter_sync_holder` that meet a condition, each joined with its row `p`
+/// of the plan and its local row `l`. Returns SQL to follow the keyword `from`.
 pub(in crate::engine) fn holders(run: &RunContext<'_>, condition: &str) -> String {
     format!(
         "pg_temp.meter_sync_holder h join pg_temp.meter_sync_plan p on p.n = h.n and {condition}

@@ -1,17 +1,16 @@
 //! Makes spare values: values that a column can take for a moment and that no row holds or will hold.
 //!
-//! It is not known what the checks of the table allow, so there are several ways to make values. Each is a statement.
-//! The statements are sorted by how likely they are to work, and the caller tries one after another, with the search
-//! path pinned.
+//! It is not known what the checks of the table allow, so several statements make values. The caller runs one after
+//! another, the most promising first, with our fixed search path.
 //!
-//! In the statements, `held` has all local and staged values of the column, and `own` has the values of the rows to be
-//! parked. In the functions, the argument `own` is SQL for these rows `l`: what follows `from`.
+//! In a statement, `held` has the column's values of all local and remote rows, and `own` those of the rows that need a
+//! spare value. The argument `own` selects these rows `l`, as SQL to follow the keyword `from`.
 
 use crate::db::catalog::Column;
 use crate::db::quote;
 use crate::engine::Relations;
 
-/// The kind of a type, which decides how its values are made.
+/// The kind of a column's type. It decides how spare values are made.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct TypeKind {
     /// `pg_type.typtype`: `e` for an enumeration, `r` for a range, `m` for a multirange.
@@ -23,19 +22,19 @@ pub(in crate::engine) struct TypeKind {
 /// One way to make spare values for a column.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct SpareValueSource {
-    /// A query of values to choose from; it can read `held` and `own`.
+    /// A query of values to choose from. It can read `held` (values in use) and `own` (values of the rows to change).
     candidates: String,
-    /// If true, the values are used without a check that no row holds them.
+    /// Whether the candidates are used without a check that no row holds them.
     is_surely_spare: bool,
 }
 
-/// How many values are made from each row's own value. The fewer rows there are, the more values are made for each.
+/// How many variants of each row's own value are made. The fewer rows there are, the more variants of each.
 fn tries(rows: i64) -> i64 {
     (10_000 / rows.max(1)).clamp(4, 1000)
 }
 
-/// Builds statements that each create the table `meter_sync_free` with up to `rows` values for the column, numbered by
-/// `k`.
+/// Returns statements that each create the temporary table `meter_sync_free` with up to `rows` spare values, numbered
+/// by `k`.
 pub(in crate::engine) fn statements(
     relations: &Relations,
     column: &Column,
@@ -196,16 +195,16 @@ pub(in crate::engine) fn checked(candidates: String) -> SpareValueSource {
     }
 }
 
-/// Makes values by counting. `value` is an SQL expression of the number `g`. `g` counts to `rows` plus the number of
-/// values in use, so that `rows` values are spare if `value` differs for each `g`.
+/// Makes values by counting. `value` is SQL for a value made from the number `g`, which counts to `rows` plus the
+/// number of values in use. So `rows` values are spare if `value` differs for each `g`.
 fn series(value: &str, rows: i64) -> SpareValueSource {
     checked(format!(
         "select {value} from generate_series(1, {rows} + (select count(*) from held)) g"
     ))
 }
 
-/// Makes values by varying the row's own value. `value` is an SQL expression of `o.value` and should give another value
-/// for each `g`.
+/// Makes values by varying each row's own value. `value` is SQL for a variant of `o.value`, another one for each number
+/// `g`.
 fn own(base: &str, value: &str, rows: i64) -> SpareValueSource {
     let tries = tries(rows);
     checked(format!(
@@ -213,9 +212,9 @@ fn own(base: &str, value: &str, rows: i64) -> SpareValueSource {
     ))
 }
 
-/// The length, in hexadecimal digits, of the shortest random text that no row can hold by chance: 64 bits.
+/// The fewest hexadecimal digits with which a random text surely differs from all values in use: 64 bits.
 const SHORTEST_TOKEN: usize = 16;
-/// The length, in hexadecimal digits, of the longest random text. A longer one would not be safer.
+/// The most hexadecimal digits of a random text. More would not be safer.
 const LONGEST_TOKEN: usize = 32;
 
 fn texts(column: &Column, rows: i64) -> Vec<SpareValueSource> {
@@ -313,7 +312,8 @@ const OF_SAME_VERSION: &str = "select string_agg(case when t.place in (15, 20) o
     else to_hex(floor(random() * 16)::integer) end, '' order by t.place) \
     from regexp_split_to_table(o.value::text, '') with ordinality t (c, place) where g is not null";
 
-/// SQL for JSON of the same kind as the row's own value. An object, for instance, gets one more member.
+/// Returns SQL for a variant of the row's own JSON value, of the same kind. An object, for instance, gets one more
+/// member.
 fn of_same_kind() -> String {
     format!(
         "case jsonb_typeof(o.value) when 'object' then o.value || jsonb_build_object({RANDOM}, null) \
@@ -322,7 +322,7 @@ fn of_same_kind() -> String {
     )
 }
 
-/// SQL for the number `g` as a bit string of a length that the column accepts.
+/// Returns SQL for the number `g` as a bit string of a length that the column accepts.
 fn bits(column: &Column) -> String {
     let (base, limit) = (&column.base_type, length_limit(column));
     let length = match (base.as_str(), limit) {
@@ -332,7 +332,7 @@ fn bits(column: &Column) -> String {
     format!("g::bit({length})::{base}")
 }
 
-/// Ways to make arrays. The first shifts the subscripts of the row's own array: to Postgres, arrays with the same
+/// Ways to make spare arrays. The first shifts the subscripts of the row's own array: to Postgres, arrays with the same
 /// elements but other subscripts are different values.
 fn arrays(base: &str, rows: i64) -> Vec<SpareValueSource> {
     let element = base.strip_suffix("[]").unwrap_or(base);
@@ -363,7 +363,7 @@ fn moments(base: &str, step: &str, rows: i64) -> Vec<SpareValueSource> {
     ]
 }
 
-/// Ways to make ranges, or multiranges of one range each.
+/// Ways to make spare values of a range type, or of a multirange type whose ranges have the type `range`.
 fn ranges(base: &str, range: &str, rows: i64) -> Vec<SpareValueSource> {
     let (point, step, start) = match range {
         "int4range" => ("integer", "g * 2", "0"),

@@ -1,4 +1,4 @@
-//! Looks up the constraints that rejected rows break, and the values of these rows in the columns of the constraint.
+//! Looks up the constraint that a rejected row breaks, and the row's values in the columns of the constraint.
 
 use std::collections::HashMap;
 
@@ -9,15 +9,15 @@ use crate::engine::RunContext;
 use crate::engine::plan::BadRow;
 use crate::engine::value_reasons::{Constraint, constraint};
 
-/// A constraint, and the values of its columns in each row that breaks it, by the row's number in the plan. The values
-/// are empty if the constraint does not belong to the local table.
+/// A constraint that rejected rows break. `values` has the values of each of these rows in the columns of the
+/// constraint, as text, by the row's number in the plan. It is empty if the constraint belongs to another table.
 pub(in crate::engine) struct BrokenConstraint {
     pub(in crate::engine) constraint: Constraint,
     pub(in crate::engine) values: HashMap<i64, String>,
 }
 
-/// Returns the constraint that a row breaks, with the values of all rows that break it. `None` if the fault names no
-/// constraint, or one that the catalogs do not have.
+/// Looks up the constraint that `fault` names, and the values of all rows in `bad` that break it. Returns `None` if
+/// `fault` names no constraint, or one that is not in Postgres's catalogs.
 pub(in crate::engine) async fn broken(
     run: &RunContext<'_>,
     fault: &RowFault,

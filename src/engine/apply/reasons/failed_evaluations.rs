@@ -1,11 +1,11 @@
-//! Finds the rule of the local table whose evaluation failed for a rejected row. In this module, a rule is a check, a
-//! generated column or an index. If it cannot be evaluated, for instance because it divides by zero or its function
-//! raises an error, the server's error names neither the rule nor a column.
+//! Finds the check constraint, generated column or index of the local table (called a *rule* in this module) that could
+//! not be evaluated for a rejected row, for instance because of a division by zero. The server's error names neither
+//! the rule nor a column.
 //!
 //! Each rule is evaluated for all such rows at once. Only if that fails, a function on the server evaluates it row by
-//! row. If a row fails with the error with which it was rejected, this rule is the cause. The result only makes the
-//! reason clearer, so the search must be cheap: the number of statements does not grow with the rows. If the search
-//! fails, the reason shown is the server's message.
+//! row. If this raises the error with which the row was rejected, the rule is the cause. The search must be cheap,
+//! because it only makes the reason clearer: its number of statements does not grow with the rows. If it fails, the
+//! reason shown is the server's message.
 
 use std::collections::HashMap;
 
@@ -20,11 +20,12 @@ use crate::engine::plan::{self, BadRow, Step};
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::value_reasons::plain;
 
-/// The most pairs of a rule and a step that one search evaluates. Each pair takes up to ten statements.
+/// The most pairs of a rule (a check, generated column or index) and a step of the plan that one search evaluates. Each
+/// pair takes up to ten statements.
 const TIMES: usize = 60;
 
-/// Returns the reasons of the rows that were refused because a rule could not be evaluated. Rows whose rule is not
-/// found are missing from the result.
+/// Returns the reasons of those rows in `bad` that were refused because a check, generated column or index could not be
+/// evaluated, by row number. Rows for which no such cause is found are missing from the result.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
     bad: impl Iterator<Item = &BadRow>,
@@ -81,7 +82,7 @@ async fn find(
     Ok(())
 }
 
-/// Returns the reasons of the rows for which the rule fails.
+/// Returns the reasons to show for the rows in `failing`, for which the rule could not be evaluated, by row number.
 async fn told(
     run: &RunContext<'_>,
     rule: &ComputedExpression,
@@ -101,7 +102,7 @@ async fn told(
     Ok(reasons.collect())
 }
 
-/// Returns the rows of a step for which the rule fails with the same error as when the row was refused.
+/// Returns those of `rows` for which the evaluation of the rule raises the error with which the row was refused.
 async fn failing<'b>(
     run: &RunContext<'_>,
     rule: &ComputedExpression,
@@ -123,7 +124,8 @@ async fn failing<'b>(
     Ok(rows.iter().filter(is_same).copied().collect())
 }
 
-/// Whether the rule can be evaluated for all of the rows. Also true if the server cannot try it.
+/// Whether the rule that the view `meter_sync_found` evaluates can be evaluated for all these rows. Also true if the
+/// server cannot run the query at all.
 async fn is_evaluated(local: &Tx<'_, Local>, rows: &[i64]) -> Result<bool, DbError> {
     let params = [param::bigints(rows)];
     let evaluated = try_rows::attempt(local, async {
@@ -141,7 +143,8 @@ const EVALUATE: &str = "\
 -- evaluate a rule for rows
 select pg_catalog.count(w.value) from pg_temp.meter_sync_found w where w.n operator(pg_catalog.=) any ($1)";
 
-/// Returns the SQLSTATE and the message of each row for which the rule raises an error.
+/// Evaluates the rule of the view `meter_sync_found` for each of these rows. Returns the SQLSTATE and the message of
+/// each row for which this raises an error, by row number.
 async fn raised(
     local: &Tx<'_, Local>,
     rows: &[i64],
@@ -160,9 +163,9 @@ const RAISED: &str = "\
 -- ask what a rule raises for each row
 select w.n, w.state, w.message from pg_temp.meter_sync_raised($1) w";
 
-/// SQL that creates a function on the server. The function evaluates a rule for each row, and returns the rows for
-/// which the rule raises an error, with the error. It reads the view `meter_sync_found`, which must be made anew for
-/// each rule.
+/// Creates a function on the server that evaluates a rule for each row, and returns the rows for which this raises an
+/// error, with the error. The function reads the view `meter_sync_found`, so the view must be replaced for each rule
+/// before the function is called.
 const EVALUATE_EACH: &str = "\
 -- define how a rule is evaluated for each row
 create function pg_temp.meter_sync_raised(numbers bigint[])
@@ -182,7 +185,7 @@ begin
     end loop;
 end $$";
 
-/// Describes the rule as an index on its expression, so that [`wanted`] can build the query of its values.
+/// Describes the rule as an index on its expression, because [`wanted`] builds the query of the values from an index.
 fn as_index(rule: &ComputedExpression) -> UniquenessRule {
     UniquenessRule {
         name: rule.owner.clone(),

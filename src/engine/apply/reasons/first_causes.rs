@@ -1,20 +1,21 @@
-//! Finds the first cause of a rejection. A rejected row may wait for a value of another rejected row, which may wait in
-//! turn. The chain is followed to the row that waits for no rejected row.
+//! Finds the first cause of a rejection. A rejected row may need a unique value of another rejected row, which may need
+//! a value of a third one, and so on. The first cause is the reason of the last row of this chain.
 
 use std::collections::{HashMap, HashSet};
 
-/// A meter that holds a unique value which another row needs, and which the plan would have taken from it.
+/// A meter that holds a unique value which another row needs, although the plan would have made the meter give it up.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Holder {
-    /// The meter's number in the plan.
+    /// The number of the meter's row in the plan.
     pub(in crate::engine) n: i64,
     /// The meter's key, as shown to people.
     pub(in crate::engine) name: String,
 }
 
-/// Returns the first cause of a rejection, as text to be added to the reason of `row`. `holders` has the holder of each
-/// row that waits for one, and `reasons` has the reason of each rejected row. `None` if `row` waits for no other row,
-/// if its holder was not rejected, or if the rows wait for each other in a ring.
+/// Returns a text on the first cause of the rejection of `row`, which is added to the row's reason. `holders` maps a
+/// row to the meter that holds the value it needs, and `reasons` maps a rejected row to its reason. Returns `None` if
+/// `row` needs no value of another row, if that row was not rejected, or if the rows need each other's values in a
+/// ring.
 pub(in crate::engine) fn first_cause(
     row: i64,
     holders: &HashMap<i64, Holder>,

@@ -1,8 +1,8 @@
-//! Explains to people why a row was rejected: the column, its value, the constraint with its definition, and the row
-//! that is in the way.
+//! Explains to people why a row was rejected: names the column, its value, the constraint with its definition, and the
+//! other row that holds the same unique value.
 //!
-//! The definition of a constraint is read from the catalogs: the server's error has only the name, and its detail may
-//! be a dump of the row.
+//! The definition of a constraint is read from the catalogs, because the server's error has only the name, and its
+//! detail may be a dump of the row.
 
 use std::collections::HashMap;
 
@@ -25,8 +25,8 @@ mod too_long_for_index;
 mod trigger_conflicts;
 mod value_holders;
 
-/// Returns the reason of each row, in the same order. The constraints (`relations.constraints`) must have been looked
-/// up.
+/// Returns the reason why each row of `bad` was rejected, in the same order. Before the call, `relations.constraints`
+/// must have been filled with the constraints of the local table.
 pub(in crate::engine) async fn explain(
     run: &RunContext<'_>,
     bad: &[BadRow],
@@ -67,9 +67,9 @@ pub(in crate::engine) async fn explain(
     Ok(bad.iter().map(reason).collect())
 }
 
-/// Returns two maps by the number of the row: the reasons of the rows that collide with another row, and the meters
-/// that hold the values which these rows need. The second map has only meters that the plan would have made give up the
-/// value.
+/// Explains which rows of `bad` conflict with another row in a unique index. Returns two maps by row number: the
+/// reason, and the meter that holds the value which the row needs. The second map has only meters that the plan would
+/// have made give up the value.
 async fn collisions(
     run: &RunContext<'_>,
     bad: &[BadRow],
@@ -109,7 +109,7 @@ async fn collisions(
     Ok((found, holders))
 }
 
-/// A trigger and its function.
+/// A trigger, with the name of its function.
 struct Trigger {
     name: String,
     function: String,
@@ -117,7 +117,7 @@ struct Trigger {
     of_other: Option<String>,
 }
 
-/// The triggers, rewrite rules and row security that can change, skip or refuse a row.
+/// The triggers, rewrite rules and row security that can change, skip or refuse a row that is written.
 #[derive(Default)]
 struct Triggers {
     /// The triggers of the local table, followed by the triggers of tables that refer to it.
@@ -125,7 +125,7 @@ struct Triggers {
     /// The names of the triggers and rewrite rules of the local table that may skip a row.
     skipping: Vec<String>,
     /// The triggers of the local table that may change the values of a row before the row is written. Rewrite rules are
-    /// also in this list, but marked as firing on nothing.
+    /// in this list, too, with `on_insert` and `on_update` both false.
     altering: Vec<AlteringTrigger>,
     /// Whether row security of the local table applies to our role.
     has_row_security: bool,
@@ -252,7 +252,7 @@ fn of_skip(triggers: &Triggers) -> String {
     }
 }
 
-/// Whether the error's context contains a call of the function.
+/// Whether `context`, the call stack that Postgres reports with an error, contains a call of the function.
 fn is_within(context: &str, function: &str) -> bool {
     let call = format!("{function}(");
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
@@ -261,14 +261,15 @@ fn is_within(context: &str, function: &str) -> bool {
         .any(|(place, _)| !context.get(..place).unwrap_or_default().ends_with(is_word))
 }
 
-/// Finds the trigger whose function the error's context names.
+/// Returns the trigger whose function is in the call stack that Postgres reports with the error. `None` if there is
+/// none.
 fn within<'t>(fault: &RowFault, triggers: &'t Triggers) -> Option<&'t Trigger> {
     let context = fault.context.as_ref()?;
     let mut known = triggers.triggers.iter();
     known.find(|trigger| is_within(context, &trigger.function))
 }
 
-/// Returns the reason if the error was raised in the function of a trigger. `None` otherwise.
+/// Returns the reason if the error was raised in the function of a trigger, and `None` otherwise.
 fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
     let Trigger {
         name,

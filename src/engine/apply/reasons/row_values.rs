@@ -7,8 +7,8 @@ use crate::db::{DbError, param, quote};
 use crate::engine::RunContext;
 use crate::engine::value_reasons::{SHOWN, quoted};
 
-/// Returns a text `name "value", ...` for each of these rows of the plan, with the values that the row was to get. The
-/// text is `the row` if none of the columns is synced.
+/// Returns a text for each of these planned rows: `name "value", ...`, with the values that the row was to get in these
+/// columns. Columns that are not synced are left out. If none is left, the text is `the row`.
 pub(in crate::engine) async fn named(
     run: &RunContext<'_>,
     rows: &[i64],
@@ -49,7 +49,7 @@ left join {local_table} l on {local_row} and {filter} where p.n {} any ($1)",
     Ok(named.collect())
 }
 
-/// Returns the text of [`named`] for one row.
+/// Returns the text that [`named`] makes, for one row.
 pub(in crate::engine) async fn of_one(
     run: &RunContext<'_>,
     n: i64,

@@ -1,8 +1,8 @@
-//! Finds an SQL statement with which a person can free a unique value of a meter that is missing on the remote.
+//! Finds an SQL statement that frees a unique value of a meter missing on the remote, to suggest it to a person.
 //!
-//! The statement is tried and undone before it is shown: checks, indexes and triggers may refuse a value, and a trigger
-//! may restore the old one. A statement that fails only because rows refer to the old value is shown, too. The reason
-//! then says that these rows have to be removed first.
+//! The statement is tried and undone before it is suggested, because checks, indexes and triggers may refuse a value,
+//! and a trigger may restore the old one. A statement that fails only because other rows refer to the old value is
+//! suggested, too. The reason shown then says that these rows have to be removed first.
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
@@ -16,9 +16,9 @@ use crate::engine::apply::exchange::spare_table;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
-/// Returns a statement that changes the meter with this key in the first of the columns that accepts another value.
-/// `value` is the held value as the reason shows it. `None` if the local table accepted none of the values that were
-/// tried.
+/// Returns a statement that frees a unique value: it gives the meter with this key another value in the first of
+/// `columns` where the local table accepts one. `value` is the value to be freed, as people see it. Returns `None` if
+/// the table accepted none of the values that were tried.
 pub(in crate::engine) async fn statement(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
@@ -41,7 +41,9 @@ pub(in crate::engine) async fn statement(
     Ok(None)
 }
 
-/// Finds another value that the column accepts, as an SQL literal.
+/// Finds another value for a column of the row that the condition `is_it` selects, and returns it as an SQL literal.
+/// Returns `None` if the local table accepts no value that frees the present one. `is_seen` says whether a view shows
+/// the row's index entry, and `value` is the present value, as people see it.
 async fn free_value(
     run: &RunContext<'_>,
     column: &Column,
@@ -68,14 +70,15 @@ async fn free_value(
     Ok(None)
 }
 
-/// The SQL literal of the held value with ` (gone)` added; `None` if the column is no text.
+/// Returns `value` with ` (gone)` added, as an SQL literal. `None` if the column has no text type, or without a value.
 fn marked(column: &Column, value: Option<&str>) -> Option<String> {
     let is_text = ["text", "character varying"].contains(&column.base_type.as_str());
     let value = value.filter(|_| is_text)?;
     Some(quote::literal(&format!("{value} (gone)")))
 }
 
-/// Returns some of the values that a statement makes, as SQL literals.
+/// Runs the statement `free`, which makes values that the column might accept. Returns up to five of them as SQL
+/// literals, or none if the statement fails.
 async fn made(local: &Tx<'_, Local>, free: &str) -> Result<Vec<String>, DbError> {
     let filled = try_rows::if_possible(local, spare_table::fill(local, free)).await?;
     if filled.is_none() {
@@ -86,7 +89,7 @@ async fn made(local: &Tx<'_, Local>, free: &str) -> Result<Vec<String>, DbError>
     Ok(values.iter().map(literal).collect())
 }
 
-/// At most five values, because each is tried by writing it.
+/// Reads up to five of the values that a statement made. Not more, because each is then tried by an update.
 const MADE: &str = "\
 -- list free values
 select f.value::text from pg_temp.meter_sync_free f where f.value is not null order by f.k limit 5";
@@ -99,8 +102,8 @@ fn set(relations: &Relations, column: &Column, free: &str, is_it: &str) -> Strin
     )
 }
 
-/// Tries a statement and undoes it. Returns whether it frees the value, or fails only because rows refer to the old
-/// value.
+/// Tries the update statement `set` and undoes it. Returns whether it frees the unique value, or fails only because
+/// rows refer to the old value. `is_seen` says whether a view shows the row's index entry.
 async fn is_freed(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool, DbError> {
     let local = run.local;
     let sql = format!("-- try what frees a value\n{set}");
@@ -125,7 +128,8 @@ async fn is_freed(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool
     })
 }
 
-/// A query of the index entry of the row that a condition picks, as text.
+/// Returns a query of the values that the index stores for the row which the condition `is_it` selects, as an array of
+/// texts.
 fn entry(relations: &Relations, rule: &UniquenessRule, is_it: &str) -> String {
     let from = format!("{} l where {is_it}", relations.local);
     let column = |read: &InputColumn| relations.column("l", &read.name);
@@ -139,8 +143,8 @@ fn entry(relations: &Relations, rule: &UniquenessRule, is_it: &str) -> String {
     )
 }
 
-/// Reads the index entry through the view made from [`entry`]. `None` if there is no view, or if the row has no entry
-/// because the predicate of the index leaves it out.
+/// Reads the values that the index stores for the row, from the view with the query of [`entry`]. `None` if there is no
+/// such view (`is_seen`), or if the predicate of the index leaves the row out.
 async fn held(
     local: &Tx<'_, Local>,
     is_seen: bool,
@@ -156,7 +160,7 @@ const HELD: &str = "\
 -- look what the index holds of the row
 select w.held from pg_temp.meter_sync_found w";
 
-/// A condition for the row with this key.
+/// Returns the SQL condition that selects the row with this key. `equals` returns the equality operator for a column.
 pub(in crate::engine) fn condition(key: &Fields, equals: impl Fn(&str) -> String) -> String {
     let parts = key.iter().map(|(name, value)| {
         let text = value.as_str().map(quote::literal);

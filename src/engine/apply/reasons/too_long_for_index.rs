@@ -1,12 +1,12 @@
-//! Finds which value of a row is too long for an index of the local table. The server's error may name the index, but
-//! never the column.
+//! Finds the value of a rejected row that is too long for an index of the local table. The server's error may name the
+//! index, but never the column.
 
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::row_values;
 use crate::engine::RunContext;
 
-/// An index and the columns that it reads.
+/// An index of the local table, with the columns that it reads.
 struct Index {
     name: String,
     columns: Vec<String>,
@@ -26,9 +26,9 @@ join pg_catalog.pg_class c on c.oid = i.indexrelid
 where i.indrelid = $1 and i.indisready
 order by i.indexrelid";
 
-/// Returns the reason of row `n`. The reason shows the row's longest value among the columns of the index that the
-/// server names. If the server names no known index, the index whose values are longest in total is used. `None` if the
-/// table has no index, or if that index reads no column.
+/// Returns the reason to show for row `n`, which has a value too long for an index: the longest value among the columns
+/// of the index that `fault` names. If `fault` names no known index, the index whose values are longest in total is
+/// taken. `None` if the table has no index, or if that index reads no column.
 pub(in crate::engine) async fn reason(
     run: &RunContext<'_>,
     n: i64,
@@ -75,7 +75,7 @@ pub(in crate::engine) async fn reason(
     )))
 }
 
-/// Returns how many bytes each value of the row takes as text, in the order of `relations.names`.
+/// Returns how many bytes each value of row `n` has as text, in the order of `relations.names`. `None` stands for NULL.
 async fn sizes(run: &RunContext<'_>, n: i64) -> Result<Vec<Option<i64>>, DbError> {
     let relations = run.relations;
     let sizes = quote::list(&relations.names, ", ", |name| {

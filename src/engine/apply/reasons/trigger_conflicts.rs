@@ -1,6 +1,6 @@
 //! Finds rejected rows that broke a unique index only because a trigger of the local table changed them.
 //!
-//! The server's error shows the index entry that collided. If the row of the plan would have had a different entry, a
+//! The server's error shows the values for which the index already has an entry. If the planned row has other values, a
 //! trigger that fires before the row is written must have changed the row.
 
 use std::collections::HashMap;
@@ -32,8 +32,8 @@ impl AlteringTrigger {
     }
 }
 
-/// Returns the reasons of the rows that broke a unique index because a trigger changed them. Rows in `known` already
-/// have a reason and are left out.
+/// Returns the reasons of those rows in `bad` that broke a unique index because a trigger changed them, by row number.
+/// Rows in `known` already have a reason and are left out.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
     bad: &[BadRow],
@@ -86,8 +86,8 @@ pub(in crate::engine) async fn reasons(
     Ok(found)
 }
 
-/// Returns the index entry that each row of the plan would have, as the server prints it. An entry that contains NULL
-/// is `None`. The whole result is `None` if the entries cannot be computed.
+/// Returns the values that the index would store for each planned row without a trigger, as the server prints them in
+/// errors. They are `None` if one of them is NULL. The whole result is `None` if the values cannot be computed.
 async fn planned(
     run: &RunContext<'_>,
     rule: &UniquenessRule,

@@ -1,4 +1,4 @@
-//! Explains which row holds the unique value that a rejected row is to get.
+//! Explains which other row holds the unique value that a rejected row was to get.
 
 use std::collections::HashMap;
 
@@ -17,16 +17,17 @@ use crate::engine::plan::Step;
 use crate::engine::value_reasons::{LONGEST, SHOWN, quoted};
 use crate::engine::{Relations, RunContext};
 
-/// Why another row keeps a row of the plan from being written.
+/// Why another row keeps a planned row from being written.
 pub(in crate::engine) struct BlockingReason {
     /// The reason, as shown to people.
     pub(in crate::engine) reason: String,
-    /// The meter that holds the value, if the plan would have made it give up the value.
+    /// The meter that holds the needed value. `None` if the plan would not have made a meter give up this value.
     pub(in crate::engine) holder: Option<Holder>,
 }
 
-/// Returns, for each of these rows of the plan, which other row keeps it from being written by one unique index or
-/// exclusion constraint. A row is missing from the result if no other row holds its value any more.
+/// Returns which other row keeps each of the planned rows in `numbers` from being written, because both have the same
+/// value in one unique index or exclusion constraint. A row is missing from the result if no other row has its value
+/// any more.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
@@ -57,7 +58,8 @@ pub(in crate::engine) async fn reasons(
     Ok(found)
 }
 
-/// Builds the query that picks one holder for each waiting row: meters of this tenant first, then active ones.
+/// Returns the query that picks, for each rejected row, one of the rows that hold its value. It prefers meters of this
+/// tenant, and then active meters.
 fn first_of_each(rule: &UniquenessRule) -> String {
     let shown: Vec<String> = (1..=rule.parts.len())
         .map(|place| format!("pg_catalog.left(w.x{place}, {SHOWN} + 1)"))
@@ -75,7 +77,7 @@ order by w.n, w.is_ours desc, w.is_active desc",
     )
 }
 
-/// The columns that describe a row that holds a value, as SQL aliases in the order in which [`find`] adds them.
+/// The names of the columns that describe a row which holds a needed value, in the order in which [`find`] adds them.
 const OF_HOLDER: [&str; 6] = [
     " as named",
     " as is_active",
@@ -85,9 +87,10 @@ const OF_HOLDER: [&str; 6] = [
     " as has_no_tenant",
 ];
 
-/// A query of the rows of a step, each with the local rows that hold a value it needs: the row's number `n`, the values
-/// that the row is to get, and the columns of [`OF_HOLDER`]. For an update, the local row of the same meter is not a
-/// holder. For an insert, it is: somebody else inserted the meter during the run.
+/// Returns a query of pairs: a planned row of the step, and a local row that holds a unique value which it needs. Its
+/// columns are the number `n` of the planned row, the values that it is to get, and the columns of [`OF_HOLDER`]. An
+/// update is not paired with its own local row. An insert may be paired with a local row of the same key, because
+/// another session may have inserted the meter during the run.
 fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let relations = run.relations;
     let Relations { local, key, .. } = relations;
@@ -143,7 +146,7 @@ where {others}",
     )
 }
 
-/// A condition that holds if the plan makes row `q` give up the value that row `a` is to get.
+/// Returns the SQL condition that the plan would make meter `q` of the plan give up the value that row `a` is to get.
 fn gives_up(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let keeps = |step: Step| {
         format!(
@@ -214,7 +217,7 @@ async fn reason(run: &RunContext<'_>, rule: &UniquenessRule, row: &Row) -> Resul
     Ok(with_statement(reason, freed, is_unreferenced))
 }
 
-/// Finds how the value of a meter missing on the remote can be freed.
+/// Finds how a person can free a unique value that a meter missing on the remote holds.
 async fn freed(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
@@ -232,17 +235,18 @@ async fn freed(
     Ok(statement.map_or(FreeingOption::NotByWhatWasTried, FreeingOption::By))
 }
 
-/// How the value of a meter missing on the remote can be freed.
+/// How a person can free a unique value that a meter missing on the remote holds.
 enum FreeingOption {
     /// The value cannot be freed: the index reads no column that a run may change.
     Never,
     /// The local table refused all values that were tried.
     NotByWhatWasTried,
-    /// This statement frees the value.
+    /// This SQL statement frees the value.
     By(String),
 }
 
-/// Adds to the reason how a person can free the value. A statement that would be cut off is left out.
+/// Adds to the reason how a person can free the value. If the statement would make the reason too long, gives general
+/// advice instead.
 fn with_statement(reason: String, freed: FreeingOption, is_unreferenced: bool) -> String {
     let hint = match is_unreferenced {
         true => "",
@@ -263,10 +267,10 @@ fn with_statement(reason: String, freed: FreeingOption, is_unreferenced: bool) -
     }
 }
 
-/// The characters reserved for the words between the reason and the statement.
+/// How many characters [`with_statement`] reserves for its own words between the reason and the statement.
 const ROOM: usize = 100;
 
-/// A column's name without SQL quotes.
+/// Returns a column's name without the quotes of an SQL identifier.
 fn bare(shown: &str) -> String {
     let inside = shown
         .strip_prefix('"')
@@ -291,8 +295,8 @@ fn named(key: &Fields) -> String {
     }
 }
 
-/// Builds a statement that a person can run to give a row with the same key to this tenant. The row has no tenant, or
-/// is an inactive row of another tenant.
+/// Returns a statement that a person can run to give the local row with this key to the tenant of this run. It changes
+/// the row only if the row has no tenant (`has_no_tenant`), or else only if the row is inactive.
 fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
     let tenant = quote::identifier(&run.job.mapping.tenant_column);
     let is_free = match has_no_tenant {
@@ -307,7 +311,7 @@ fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
     )
 }
 
-/// A condition that holds if the local row `l` has no tenant. It is always false if the local table has no tenant
+/// Returns the SQL condition that the local row `l` has no tenant. It is always false if the table has no tenant
 /// column.
 fn has_no_tenant(run: &RunContext<'_>) -> String {
     let tenant = &run.job.mapping.tenant_column;

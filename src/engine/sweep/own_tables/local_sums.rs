@@ -10,17 +10,17 @@ use crate::engine::digest::versions::row_version;
 use crate::engine::sweep::contents;
 use crate::store::watermarks::VersionSum;
 
-/// The sums over the rows of one table.
+/// The sums over the row contents and the row versions of one table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ContentSums {
-    /// The number of rows that remote rows can match, and the sum of their hashes.
+    /// The number of rows that a remote row may match ([`contents::can_match`]), and the sum of their hashes.
     pub(super) contents: VersionSum,
     /// The number of all rows, and the sum of their versions.
     pub(super) versions: VersionSum,
 }
 
-/// Returns the sum of the row versions of each table, in the order of `tables`. If the statement cannot be computed,
-/// all sums are `None`.
+/// Returns the sum of the row versions of each table, in the order of `tables`. If the server cannot compute one of
+/// them, all are `None`.
 pub(super) async fn of_versions(
     local: &Tx<'_, Local>,
     tables: &[&SweepableTable<'_>],
@@ -32,8 +32,8 @@ pub(super) async fn of_versions(
     sum(local, tables, of_table, read).await
 }
 
-/// Returns the sums of the row hashes and row versions of each table, in the order of `tables`. If the statement
-/// cannot be computed, all sums are `None`. One statement reads both, so that they are of the same rows.
+/// Returns the sums of the row hashes and row versions of each table, in the order of `tables`. One statement reads
+/// both, so that they belong to the same rows. If the server cannot compute one of the sums, all are `None`.
 pub(super) async fn of_contents(
     local: &Tx<'_, Local>,
     tables: &[&SweepableTable<'_>],
@@ -67,8 +67,9 @@ fn rows_of(table: &SweepableTable<'_>) -> String {
     format!("from {} l where {}", table.relations.local, table.filter)
 }
 
-/// Runs one statement, which returns a row for each table. The first column of a row is the table's number.
-/// `of_table` returns the SQL for the other columns with their `from`, and `read` reads these columns.
+/// Runs one statement that returns a row for each table, and returns what `read` reads from each row. Column 0 of a row
+/// is the index of the table. `of_table` returns the SQL of the other columns and the `from` clause. If the server
+/// cannot compute the statement, all results are `None`.
 async fn sum<T: Clone>(
     local: &Tx<'_, Local>,
     tables: &[&SweepableTable<'_>],

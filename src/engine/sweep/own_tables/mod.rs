@@ -1,18 +1,20 @@
-//! Sweeps over mirrors that each have a local table of their own.
+//! Sweeps over mirrors that each have a local table of their own, to find those that need no run.
 //!
 //! The remote is asked once for all tenants, as if they shared a table. The local tables are read in batches, each in
 //! one transaction, where one statement sums the rows of many tables. The batches are limited because a transaction
-//! holds locks on the tables that it reads and on their indexes, and the server has room for a limited number of
-//! locks (<https://www.postgresql.org/docs/current/runtime-config-locks.html>).
+//! holds locks on the tables that it reads and on their indexes, and the server has room for a limited number of locks
+//! (<https://www.postgresql.org/docs/current/runtime-config-locks.html>).
 //!
-//! As for a shared table, row versions are compared with the watermarks. If these prove nothing, the contents of the
-//! rows are compared with those of the remote. If one value cannot be converted, all tables that are summed by the
-//! same statement get a run.
+//! Row versions are compared with the watermarks, the versions stored when both sides were last equal. Where they
+//! cannot show whether both sides are equal, hashes of the rows' contents are compared. If one value cannot be hashed,
+//! all mirrors whose tables are summed by the same statement get a run.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::contents::SumQuery;
@@ -35,8 +37,11 @@ mod sweepable_tables;
 /// with default settings.
 pub const TABLES_AT_ONCE: usize = 100;
 
+/// How many batches of local tables are read at the same time.
+pub const BATCHES_AT_ONCE: usize = 2;
+
 /// The most shapes of tables whose contents one sweep compares. Tables have the same shape if the same SQL expression
-/// hashes their remote rows. Each shape takes another scan of the remote.
+/// hashes their remote rows. Each shape needs a scan of the remote source; tables of further shapes get runs instead.
 const MOST_SHAPES: usize = 8;
 
 /// A sweep over mirrors with local tables of their own. Call [`OwnTables::begin`] first, then [`OwnTables::look`] for
@@ -46,23 +51,23 @@ pub struct OwnTables {
     there: RemoteSide,
     /// The remote column that holds the tenant's id.
     tenant_column: Column,
-    /// See [`PROBE`].
+    /// The remote result of [`PROBE`], which shows how a server hashes.
     remote_probe: Option<String>,
-    /// How rows are hashed; `None` until contents are compared.
-    hasher: Option<Hasher>,
+    /// How rows are hashed; not set until contents are compared.
+    hasher: OnceCell<Hasher>,
     /// The SQL expressions that hash remote rows. Tables with the same columns share one.
-    remote_hashes: Vec<String>,
+    remote_hashes: Mutex<Vec<String>>,
 }
 
 /// What a sweep found in the local table of a mirror.
 #[derive(Clone, Debug)]
 pub enum LocalFinding {
-    /// Nothing that could show that the mirror is unchanged. The mirror gets a run.
+    /// Nothing that can show that the mirror is unchanged, so the mirror gets a run.
     Nothing,
-    /// The row versions of the table are those of its watermark. Holds the remote versions of the watermark. If the
-    /// remote still has these versions, both sides are equal.
+    /// The row versions of the table are those of its watermark, stored when both sides were last equal. Holds the
+    /// remote versions of the watermark. If the remote still has these, both sides are equal.
     Unchanged(VersionSum),
-    /// The versions prove nothing, so the rows were hashed.
+    /// There is no watermark for the table, so its rows were hashed.
     Hashed(HashedTable),
 }
 
@@ -70,34 +75,37 @@ pub enum LocalFinding {
 #[derive(Clone, Debug)]
 pub struct HashedTable {
     contents: Sum,
-    /// The place of the expression in [`OwnTables::remote_hashes`].
+    /// The index in [`OwnTables::remote_hashes`] of the SQL expression that hashes the remote rows.
     remote_hash: usize,
-    /// What a watermark holds about these rows; `None` if versions prove nothing about them.
+    /// The key and the local row versions of the watermark to store if both sides are equal. `None` if row versions
+    /// cannot show whether the table has changed.
     watermark: Option<(WatermarkKey, VersionSum)>,
 }
 
-/// The result of a sweep over own tables.
+/// What a sweep over mirrors with local tables of their own has found.
 #[derive(Debug)]
 pub struct OwnTablesResult {
     /// For each tenant, whether both sides are known to be equal, so that its mirror needs no run.
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
-    /// What [`OwnTablesResult::remember`] stores.
+    /// The watermarks of tenants whose contents were found equal. Stored by [`OwnTablesResult::remember`].
     watermarks: Vec<NewWatermark>,
-    /// The oldest transaction that was running when the remote snapshot was taken.
+    /// The oldest transaction that was running on the remote when its snapshot was taken.
     horizon: i64,
 }
 
 impl OwnTablesResult {
-    /// Stores watermarks as [`SweepResult::remember`](super::SweepResult::remember) does.
+    /// Stores watermarks for the tenants whose contents were found equal, as
+    /// [`SweepResult::remember`](super::SweepResult::remember) does.
     pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
         remember(local, &self.watermarks, self.horizon).await
     }
 }
 
 impl OwnTables {
-    /// Begins a sweep: looks up the remote source. `mapping` may be that of any of the mirrors.
+    /// Begins a sweep: looks up the remote source, and ends the remote transaction. `mapping` may be the settings of
+    /// any of the mirrors.
     pub async fn begin(remote: Tx<'_, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
         let remote_probe = probe(&remote).await?;
         let there = RemoteSide::find(&remote, mapping).await?;
@@ -106,14 +114,15 @@ impl OwnTables {
             tenant_column: there.tenant(mapping)?,
             there,
             remote_probe,
-            hasher: None,
-            remote_hashes: Vec::new(),
+            hasher: OnceCell::new(),
+            remote_hashes: Mutex::default(),
         })
     }
 
-    /// Reads the local tables of these mirrors, at most [`TABLES_AT_ONCE`] in one call.
+    /// Reads the local tables of these mirrors, at most [`TABLES_AT_ONCE`] in one call. Returns what it found for each
+    /// mirror. Several calls may run at the same time, each in a transaction of its own.
     pub async fn look(
-        &mut self,
+        &self,
         local: &Tx<'_, Local>,
         mirrors: &[SweptMirror<'_>],
     ) -> Result<Vec<LocalFinding>, SyncError> {
@@ -131,7 +140,7 @@ impl OwnTables {
     }
 
     async fn look_at_contents(
-        &mut self,
+        &self,
         local: &Tx<'_, Local>,
         tables: &[&SweepableTable<'_>],
         findings: &mut [LocalFinding],
@@ -153,36 +162,40 @@ impl OwnTables {
         Ok(())
     }
 
-    /// Chooses how rows are hashed. Uses the servers' own hash functions if both servers hash alike.
-    async fn hasher(&mut self, local: &Tx<'_, Local>) -> Result<Hasher, SyncError> {
-        if let Some(hasher) = self.hasher {
-            return Ok(hasher);
-        }
-        let mut mode = HashMode::USUAL;
-        if self.remote_probe != probe(local).await? {
-            mode.function = HashFunction::Portable;
-        }
-        let hasher = Hasher {
-            // Fresh, so that rows whose hashes collide by chance do not collide again.
-            seed: Uuid::new_v4().as_u64_pair().0,
-            bits: u64::BITS,
-            mode,
+    /// Chooses how rows are hashed, once for all tables: by the servers' own hash functions if these give the same
+    /// results on both servers.
+    async fn hasher(&self, local: &Tx<'_, Local>) -> Result<Hasher, SyncError> {
+        let choose = async || {
+            let mut mode = HashMode::USUAL;
+            if self.remote_probe != probe(local).await? {
+                mode.function = HashFunction::Portable;
+            }
+            Ok(Hasher {
+                // Fresh, so that rows whose hashes collide by chance do not collide again.
+                seed: Uuid::new_v4().as_u64_pair().0,
+                bits: u64::BITS,
+                mode,
+            })
         };
-        self.hasher = Some(hasher);
-        Ok(hasher)
+        self.hasher.get_or_try_init(choose).await.copied()
     }
 
     /// The place of an expression in `remote_hashes`. It is added if it is new.
-    fn place_of(&mut self, hash: String) -> usize {
-        let known = self.remote_hashes.iter().position(|known| *known == hash);
+    fn place_of(&self, hash: String) -> usize {
+        let mut hashes = self
+            .remote_hashes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = hashes.iter().position(|known| *known == hash);
         known.unwrap_or_else(|| {
-            self.remote_hashes.push(hash);
-            self.remote_hashes.len() - 1
+            hashes.push(hash);
+            hashes.len() - 1
         })
     }
 
-    /// Compares the remote rows of these tenants with the findings in their local tables. Ends the remote
-    /// transaction. If the remote source is no longer as it was when the sweep began, no tenant counts as equal.
+    /// Compares the remote rows of each tenant with `findings`, which [`OwnTables::look`] returned for the local
+    /// tables. Ends the remote transaction. If the remote source has changed since the sweep began, no tenant counts as
+    /// equal.
     pub async fn compare(
         mut self,
         remote: Tx<'_, Remote>,
@@ -224,8 +237,8 @@ impl OwnTables {
         Ok(result)
     }
 
-    /// Reads the remote versions of each tenant. All are `None` if versions prove nothing or cannot be summed.
-    /// `expected` spares fetching versions that are as expected.
+    /// Returns the sum of the remote row versions of each tenant. All are `None` if row versions cannot be used or
+    /// summed. Sums that are as `expected` are not fetched one by one.
     async fn remote_versions(
         &self,
         remote: &Tx<'_, Remote>,
@@ -245,7 +258,7 @@ impl OwnTables {
         })
     }
 
-    /// Compares the contents of the tables that were hashed. Returns the places of the tables that are equal to the
+    /// Compares the contents of the tables that were hashed. Returns the indexes of the tables that are equal to the
     /// remote, each with what to store in its watermark.
     async fn equal_contents(
         &self,
@@ -261,6 +274,8 @@ impl OwnTables {
             }
         }
         // Each group reads all rows of its tenants at the remote. Tables of the rarer shapes get runs instead.
+        let hashes = self.remote_hashes.lock();
+        let hashes = hashes.unwrap_or_else(PoisonError::into_inner).clone();
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_by_key(|(_, tables)| Reverse(tables.len()));
         let mut equal = Vec::new();
@@ -271,7 +286,7 @@ impl OwnTables {
                 table: &self.there.from,
                 row: "r",
                 column: &self.tenant_column,
-                hash: self.remote_hashes.get(hash).map_or("0", String::as_str),
+                hash: hashes.get(hash).map_or("0", String::as_str),
                 condition: "",
                 ids: &array(&ids, "pg_catalog.text"),
             };
@@ -300,8 +315,8 @@ fn expected(finding: &LocalFinding) -> Option<Sum> {
     }
 }
 
-/// Compares the row versions of tables with their watermarks. A table whose versions are unchanged becomes
-/// [`LocalFinding::Unchanged`]. Returns the tables without a watermark, about which the versions prove nothing.
+/// Compares the row versions of tables with their watermarks. Sets the finding of a table with unchanged versions to
+/// [`LocalFinding::Unchanged`]. Returns the tables without a watermark.
 async fn look_at_versions<'t, 'm>(
     local: &Tx<'_, Local>,
     tables: &'t [SweepableTable<'m>],
@@ -328,7 +343,7 @@ async fn look_at_versions<'t, 'm>(
     Ok(unproven)
 }
 
-/// The key of the table's watermark; `None` if versions prove nothing about the table.
+/// Returns the key of the table's watermark; `None` if row versions cannot show whether the table has changed.
 fn watermark_key(table: &SweepableTable<'_>) -> Option<WatermarkKey> {
     Some(WatermarkKey {
         tenant: table.mirror.tenant.clone(),

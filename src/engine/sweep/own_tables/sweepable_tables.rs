@@ -8,20 +8,21 @@ use crate::store::log;
 
 /// A local table that a run would accept, and whose columns are those that the last run recorded.
 pub(super) struct SweepableTable<'m> {
-    /// The place of the table's mirror among the mirrors of the call.
+    /// The index of the table's mirror among the mirrors given to [`look_up`].
     pub(super) place: usize,
     pub(super) mirror: &'m SweptMirror<'m>,
     pub(super) relations: Relations,
-    /// The SQL condition for the mirror's rows `l`.
+    /// The SQL condition that selects the mirror's rows, with the alias `l`.
     pub(super) filter: String,
 }
 
-/// Locks the local tables that can be read, and looks them up in the catalogs. A table is left out, so that its
-/// mirror gets a run, in these cases:
+/// Locks the local tables that the role can read, and looks them up in the catalogs. Leaves out a table in these cases,
+/// so that its mirror gets a run:
 ///
 /// - it is missing, or is no ordinary table;
-/// - the role may not read all of it;
-/// - a run would refuse it, or would record other columns.
+/// - the role may not read all of its columns;
+/// - a run would refuse it, or would record other columns than the last run;
+/// - it may be the remote table itself.
 pub(super) async fn look_up<'m>(
     there: &RemoteSide,
     local: &Tx<'_, Local>,
@@ -64,8 +65,8 @@ pub(super) async fn look_up<'m>(
     without_those_of_others(local, tables).await
 }
 
-/// Leaves out tables without a tenant column that were not last synced for the mirror's tenant. A run refuses such a
-/// table if it was last synced for another tenant.
+/// Leaves out tables without a tenant column that were not last synced for the mirror's tenant, because a run may
+/// refuse them.
 async fn without_those_of_others<'m>(
     local: &Tx<'_, Local>,
     tables: Vec<SweepableTable<'m>>,
