@@ -86,8 +86,9 @@ impl App {
         served.context("serve MCP on standard input and output")
     }
 
-    /// Starts the background tasks: one that starts scheduled runs, if there is a schedule, and one that keeps reading
-    /// the states of all tenants' meters, if the process is set up for several tenants.
+    /// Starts the background tasks: one that starts scheduled runs, if there is a schedule, and, if the process is set
+    /// up for several tenants, one that keeps reading the states of all tenants' meters, and one that takes part in the
+    /// scheduled sweeps of other processes.
     fn start_tasks(&self) {
         let config = self.mirrors.config();
         if !config.tenants.is_one() {
@@ -95,6 +96,10 @@ impl App {
             self.shutdown.tasks().spawn(observer);
         }
         if let Some(line) = config.schedule.clone() {
+            if !config.tenants.is_one() {
+                let helper = self.mirrors.clone().help_others(self.shutdown.token());
+                self.shutdown.tasks().spawn(helper);
+            }
             let slots = schedule::run(
                 line,
                 SlotDelays::new(config.jitter),

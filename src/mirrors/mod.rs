@@ -28,7 +28,7 @@ pub use registry::{Mirrors, visible_tenants};
 pub use run::progress::{RunFollower, RunProgress};
 pub use run_event_listener::RunEventListener;
 pub use slots::Claim;
-pub use sweep::SweepReport;
+pub use sweep::{FailedMirrors, SweepReport};
 
 pub use crate::store::slots::{ClaimedSlot, ClaimedSlotList};
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -43,6 +43,9 @@ pub struct ProcessContext {
     /// Limits how many runs are in progress at once to the number for which the pools have connections. There is no
     /// limit in a process that keeps exactly one mirror.
     pub(super) runs: Semaphore,
+    /// Held while this process takes runs of a sweep, its own or that of another process, so that it takes those of one
+    /// sweep at a time.
+    pub(super) shared_runs: Mutex<()>,
     /// When this process last did something that changes the status of all mirrors: a run began or ended, a sweep (a
     /// check of all mirrors) ended, or the time at which a sweep is retried changed.
     activity: watch::Sender<Instant>,
@@ -74,6 +77,7 @@ impl ProcessContext {
         let unused = Connection::unused(remote.is_some());
         Ok(Self {
             runs: Semaphore::new(permits),
+            shared_runs: Mutex::default(),
             activity: watch::Sender::new(Instant::now()),
             remote_state: watch::Sender::new(unused),
             waiting_until: watch::Sender::new(None),

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Connection, Local};
 use crate::error::{ErrorCode, Failure};
 use crate::store::read_mirror_states::MirrorState;
-use crate::store::{migrations, sweeps};
+use crate::store::{due_mirrors, migrations, sweeps};
 
 use super::mirror::TenantMirror;
 use super::mirror_keys::keys;
@@ -137,12 +137,16 @@ impl Mirrors {
         let tx = connection.begin("states").await?;
         let known = self.known(&tx).await?;
         let keys = keys(&tx, known.iter()).await?;
-        let (mut memory, mut last_sweep) = (Memory::default(), None);
-        if migrations::tables(&tx).await?.sweeps {
+        let (mut memory, mut last_sweep, mut open_sweep) = (Memory::default(), None, None);
+        let tables = migrations::tables(&tx).await?;
+        if tables.sweeps {
             memory = Memory::clone(&last.memory);
             memory.update(&tx, &keys).await?;
             let set = self.swept_set(&tx).await?;
             last_sweep = sweeps::last(&tx, &set).await?;
+            if tables.due {
+                open_sweep = due_mirrors::open_sweep(&tx, &set).await?;
+            }
         }
         memory.marker = marker;
         let states = known.iter().zip(&keys).map(|(known, key)| {
@@ -153,6 +157,7 @@ impl Mirrors {
             changed_at: Some(Instant::now()),
             mirrors: states.collect(),
             last_sweep,
+            open_sweep,
             failure: None,
             memory: Arc::new(memory),
         })

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::db::{CommitMarker, Local, Tx};
 use crate::error::Failure;
+use crate::model::{RunId, Trigger};
 use crate::store::read_mirror_states::{self, MirrorState};
 use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
@@ -25,6 +26,9 @@ pub(crate) struct Published {
     pub(crate) mirrors: Arc<[(TenantMirror, Arc<MirrorState>)]>,
     /// The last sweep (check of all mirrors) that ended; `None` before the first.
     pub(crate) last_sweep: Option<SweepRecord>,
+    /// The sweep of any process that has mirrors whose run nobody has taken, and what asked for it; `None` if there is
+    /// no such sweep.
+    pub(super) open_sweep: Option<(RunId, Trigger)>,
     /// Why the states could not be read this time; `None` if they were read.
     pub(crate) failure: Option<Failure>,
     pub(super) memory: Arc<Memory>,

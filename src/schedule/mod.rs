@@ -44,6 +44,10 @@ mod slot_target;
 /// or its clock corrected, and long enough to cost nothing.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
+/// How often a process looks whether the one that holds a slot (scheduled time) has died. The claim of a dead process
+/// expires after 25 s, so its work is taken over within 30 s.
+const LOOK: Duration = Duration::from_secs(3);
+
 /// How long a run waits after its slot (scheduled time), and how long before each retry.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotDelays {
@@ -156,8 +160,7 @@ async fn claim(
             Ok(Claim::Ours) => return true,
             Ok(Claim::Served) => return false,
             Ok(Claim::Pending) => {
-                let next = delays.next();
-                let next = next.and_then(|delay| slot.next_try(target.process().now(), delay));
+                let next = slot.next_try(target.process().now(), LOOK);
                 let Some(next) = next else { return false };
                 if !sleep_within(slot, next, target).await {
                     return false;

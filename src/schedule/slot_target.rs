@@ -87,16 +87,18 @@ async fn sweep(
     again: &mut Vec<TenantMirror>,
     trigger: Trigger,
 ) -> Option<ErrorCode> {
-    let request = Request::new(trigger);
     let failed = match again.is_empty() {
-        true => match mirrors.sweep(&request, |_, _| {}).await {
+        true => match mirrors.sweep_with_others(trigger).await {
             Ok(report) => match report.record.error {
                 Some(error) => return Some(error.code),
                 None => report.failed,
             },
             Err(failure) => return Some(failure.code),
         },
-        false => match mirrors.run_again(std::mem::take(again), &request).await {
+        false => match mirrors
+            .run_again(std::mem::take(again), &Request::new(trigger))
+            .await
+        {
             Ok(failed) => failed,
             Err(failure) => return Some(failure.code),
         },

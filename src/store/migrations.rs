@@ -22,6 +22,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0012_compared_contents.sql"),
     include_str!("migrations/0013_replaced_columns.sql"),
     include_str!("migrations/0014_sweeps.sql"),
+    include_str!("migrations/0015_due_mirrors.sql"),
 ];
 
 /// The result of running the migrations.
@@ -55,12 +56,14 @@ pub struct ExistingTables {
     pub columns: bool,
     /// Whether the tables of sweeps exist. Migration 14 creates them.
     pub sweeps: bool,
+    /// Whether the table `meter_sync_due` exists. Migration 15 creates it.
+    pub due: bool,
 }
 
 const EXISTS: &str = "\
 -- look for the sync tables
 select to_regclass('meter_sync.meter_sync_migration') is not null, to_regclass('meter_sync.meter_sync_column') is not null,
-       to_regclass('meter_sync.meter_sync_mirror') is not null";
+       to_regclass('meter_sync.meter_sync_mirror') is not null, to_regclass('meter_sync.meter_sync_due') is not null";
 
 const VERSION: &str = "\
 -- read the version of the sync tables
@@ -92,6 +95,7 @@ pub async fn tables(tx: &Tx<'_, Local>) -> Result<ExistingTables, DbError> {
         any: row.get(0),
         columns: row.get(1),
         sweeps: row.get(2),
+        due: row.get(3),
     })
 }
 

@@ -7,7 +7,7 @@
 //! - `columns`, `watermarks` and `tombstones` have what a run stores for the next run.
 //! - `slots` has the times of the schedule, and the process that claimed each of them.
 //! - `sweeps` has one row for each sweep (a check of all mirrors). `unchanged_mirrors` has the time at which a sweep
-//!   last found each mirror unchanged.
+//!   last found each mirror unchanged. `due_mirrors` has the mirrors to which a sweep gives a run.
 //! - `read_mirror_states` reads the states of many mirrors in one statement.
 //!
 //! This module reads and writes rows; the modules that use it decide what the rows mean. Statements that join one of
@@ -18,6 +18,7 @@ use crate::db::param::{self, Param};
 
 pub mod changes;
 pub mod columns;
+pub mod due_mirrors;
 pub mod held_sets;
 pub mod log;
 pub mod migrations;

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
+use super::due_mirrors::lease;
 use super::sweeps::SweptSet;
 use crate::clock::set_back;
 use crate::db::param::Param;
@@ -184,14 +185,18 @@ pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbErr
 /// SQL that gives a claim to another process in two cases:
 ///
 /// - The holder's run has begun (`$6`). The caller has made sure that no run is in progress, so the holder has died.
-/// - The claim is older than 30 seconds. A run normally starts some milliseconds after its slot is claimed. A process
+/// - The claim is older than 25 seconds. A run normally starts some milliseconds after its slot is claimed. A process
 ///   whose run could not start claims the slot again before it retries, and a process that sweeps renews its claim.
-const TAKE_OVER: &str = "\
+const TAKE_OVER: &str = concat!(
+    "\
 -- take over a slot
 update meter_sync.meter_sync_slot s
 set claimed_by = $4, claimed_at = now()
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3 and s.claimed_by = $5
-  and ($6 or s.claimed_at < now() - interval '30 seconds')";
+  and ($6 or s.claimed_at < now() - ",
+    lease!(),
+    ")"
+);
 
 /// Takes a slot over for the process `claimant` if its holder appears to have died. Returns whether this call took it
 /// over. The caller must be sure that no run of the holder is in progress.

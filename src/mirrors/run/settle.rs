@@ -255,9 +255,17 @@ impl RequestedRun<'_> {
             lock::take(&tx, scope).await?;
             found = log::by_id(&tx, scope.log(), run_id).await?;
         }
-        let is_committed = |run: &RunRecord| {
-            let outcome = run.outcome;
-            outcome.is_some_and(|outcome| outcome != Outcome::Interrupted)
+        let is_committed = |run: &RunRecord| match run.outcome {
+            None | Some(Outcome::Interrupted) => false,
+            Some(
+                Outcome::Succeeded
+                | Outcome::NoChange
+                | Outcome::Partial
+                | Outcome::Failed
+                | Outcome::Refused
+                | Outcome::DryRun
+                | Outcome::Unknown,
+            ) => true,
         };
         if let Some(record) = found.filter(is_committed) {
             return Ok(Some(SettledRun {

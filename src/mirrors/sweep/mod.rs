@@ -23,7 +23,7 @@ use futures_util::StreamExt;
 use crate::config::Config;
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, FailedSide, Failure};
-use crate::model::{RunId, saturating_i64};
+use crate::model::{RunId, Trigger, saturating_i64};
 use crate::store::read_mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
 use crate::store::{log, migrations};
@@ -37,6 +37,7 @@ use crate::mirrors::{Request, error_of, live_state};
 use crate::tenants::local_table;
 
 mod look;
+mod shared_runs;
 
 /// The result of a sweep.
 #[derive(Debug)]
@@ -44,8 +45,11 @@ pub struct SweepReport {
     /// The record of the sweep, as in the log.
     pub record: SweepRecord,
     /// The mirrors whose run did not succeed, with the errors.
-    pub failed: Vec<(TenantMirror, ErrorCode)>,
+    pub failed: FailedMirrors,
 }
+
+/// The mirrors whose run did not succeed, with the errors.
+pub type FailedMirrors = Vec<(TenantMirror, ErrorCode)>;
 
 /// A mirror that needs a run, with its sort key: whether its last run failed, and when its sides were last known to be
 /// equal. Mirrors whose last run failed come last, so that they hold no others back.
@@ -77,15 +81,45 @@ impl Mirrors {
             false => self.log_start(request).await?,
         };
         let counts = &mut record.counts;
-        let swept = self.look_and_run(request, counts, on_run).await;
+        let swept = async {
+            let due = self.mirrors_to_run(request, counts).await?;
+            Ok(self.run_all(due, request, counts, on_run).await)
+        };
+        let swept = swept.await;
+        self.finish((record, !request.dry_run), swept).await
+    }
+
+    /// Checks all mirrors at once, as [`Self::sweep`] does, and runs those that may differ together with all other
+    /// processes that have the same settings (see `shared_runs`).
+    pub async fn sweep_with_others(&self, trigger: Trigger) -> Result<SweepReport, Failure> {
+        self.may_sync()?;
+        let request = Request::new(trigger);
+        let mut record = self.log_start(&request).await?;
+        let id = record.sweep_id;
+        let counts = &mut record.counts;
+        let swept = async {
+            let due = self.mirrors_to_run(&request, counts).await?;
+            self.run_with_others((id, trigger), due, counts).await
+        };
+        let swept = swept.await;
+        self.finish((record, true), swept).await
+    }
+
+    /// Records the end of a sweep, in the log if it has a row there. `swept` has the mirrors whose run did not succeed,
+    /// or the error that ended the sweep.
+    async fn finish(
+        &self,
+        (mut record, is_logged): (SweepRecord, bool),
+        swept: Result<FailedMirrors, Failure>,
+    ) -> Result<SweepReport, Failure> {
         let (failed, error) = match swept {
             Ok(failed) => (failed, None),
             Err(failure) => (Vec::new(), Some(failure)),
         };
         record.error = error;
-        record.finished_at = match request.dry_run {
-            true => Some(self.now()),
-            false => self.log_end(&record).await?,
+        record.finished_at = match is_logged {
+            true => self.log_end(&record).await?,
+            false => Some(self.now()),
         };
         if let Some(remote) = &self.process.remote {
             remote.close_idle();
@@ -107,23 +141,22 @@ impl Mirrors {
         &self,
         again: Vec<TenantMirror>,
         request: &Request,
-    ) -> Result<Vec<(TenantMirror, ErrorCode)>, Failure> {
+    ) -> Result<FailedMirrors, Failure> {
         self.may_sync()?;
         let mut counts = SweepCounts::default();
         Ok(self.run_all(again, request, &mut counts, |_, _| {}).await)
     }
 
-    async fn look_and_run(
+    /// Returns the mirrors that need a run, in the order in which they are to run.
+    async fn mirrors_to_run(
         &self,
         request: &Request,
         counts: &mut SweepCounts,
-        on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
-    ) -> Result<Vec<(TenantMirror, ErrorCode)>, Failure> {
+    ) -> Result<Vec<TenantMirror>, Failure> {
         let states = self.states_now().await?;
         counts.mirrors = saturating_i64(states.len());
         let sorted = self.sort(&states).await?;
-        let due = self.due(sorted, request.dry_run, counts).await?;
-        Ok(self.run_all(due, request, counts, on_run).await)
+        self.due(sorted, request.dry_run, counts).await
     }
 
     /// Divides the mirrors into those that may need no run, because the look (the check of all at once) may find them
@@ -213,7 +246,7 @@ impl Mirrors {
         request: &Request,
         counts: &mut SweepCounts,
         mut on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
-    ) -> Vec<(TenantMirror, ErrorCode)> {
+    ) -> FailedMirrors {
         let workers = self.config().workers as usize;
         let run = async |known: TenantMirror| {
             let request = Request {

@@ -4,6 +4,7 @@ mod checks;
 mod mirrors;
 mod own_tables;
 mod own_tables_in_trouble;
+mod replicas;
 mod schedule_slots;
 mod sweeps;
 mod watermarks;

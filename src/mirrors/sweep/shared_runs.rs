@@ -1,0 +1,213 @@
+//! Shares the runs of a scheduled sweep (a check of all mirrors) among all processes that keep the same mirrors.
+//!
+//! The process that sweeps lists the mirrors that need a run in a table of the local database. Each process takes one
+//! mirror after the other from there, runs it, and records how the run ended. A process notices a sweep of another one
+//! within 2 s, with the states of the mirrors. The process that sweeps waits until all runs have ended, and counts them.
+//!
+//! If a process dies, its claims expire, and others take its mirrors. If the process that sweeps dies, another one takes
+//! over the slot (scheduled time) and sweeps again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::db::{Local, Tx};
+use crate::error::{ErrorCode, Failure};
+use crate::mirrors::mirror::{Mirror, TenantMirror};
+use crate::mirrors::mirror_keys::keys;
+use crate::mirrors::registry::Mirrors;
+use crate::mirrors::{Request, error_of};
+use crate::model::{RunId, Trigger};
+use crate::store::due_mirrors::{self, EndedRun};
+use crate::store::sweeps::SweepCounts;
+use crate::store::unchanged_mirrors::MirrorKey;
+
+use super::FailedMirrors;
+
+/// How often a process renews its claims. Several renewals may fail before a claim expires.
+const RENEWAL: Duration = Duration::from_secs(5);
+/// How often the process that sweeps looks whether the runs of other processes have ended.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A sweep whose runs are shared: its id, and what asked for it.
+pub(super) type SharedSweep = (RunId, Trigger);
+
+impl Mirrors {
+    /// Runs the mirrors that a sweep of this process found due, together with all other processes that keep the same
+    /// mirrors. Adds to `counts`, and returns the mirrors whose run did not succeed.
+    ///
+    /// Fails with `INTERRUPTED` if another process has taken over the sweep meanwhile.
+    pub(super) async fn run_with_others(
+        &self,
+        sweep: SharedSweep,
+        due: Vec<TenantMirror>,
+        counts: &mut SweepCounts,
+    ) -> Result<FailedMirrors, Failure> {
+        let local = self.local()?;
+        let add = async |tx: &Tx<'_, Local>| {
+            let keys = keys(tx, due.iter()).await?;
+            let set = self.swept_set(tx).await?;
+            due_mirrors::add(tx, sweep.0, &set, &keys).await?;
+            Ok::<_, Failure>(keys)
+        };
+        let keys = local.write("share runs", add).await?;
+        let listed: BTreeMap<MirrorKey, TenantMirror> = keys.into_iter().zip(due).collect();
+        self.note_activity();
+        loop {
+            {
+                let _only = self.process.shared_runs.lock().await;
+                self.take_runs(sweep).await?;
+            }
+            let left = async |tx: &Tx<'_, Local>| due_mirrors::left(tx, sweep.0).await;
+            if local.read("share runs", left).await? == 0 {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let ended = async |tx: &Tx<'_, Local>| due_mirrors::take_ended(tx, sweep.0).await;
+        let ended = local.write("share runs", ended).await?;
+        if ended.len() < listed.len() {
+            return Err(taken_over());
+        }
+        Ok(count(ended, listed, counts))
+    }
+
+    /// Takes part in the sweeps of other processes until `shutdown`: runs mirrors that nobody has taken yet.
+    pub async fn help_others(self, shutdown: CancellationToken) {
+        if self.may_sync().is_err() {
+            return;
+        }
+        let helped = async {
+            let mut changes = self.state_changes();
+            while changes.next().await {
+                self.help_once().await;
+            }
+        };
+        shutdown.run_until_cancelled(helped).await;
+    }
+
+    async fn help_once(&self) {
+        let Some(open) = self.observer.last().and_then(|last| last.open_sweep) else {
+            return;
+        };
+        // The lock is taken while this process takes runs of its own sweep.
+        let Ok(_only) = self.process.shared_runs.try_lock() else {
+            return;
+        };
+        if let Err(failure) = self.take_runs(open).await {
+            tracing::debug!(error.code = %failure.code, "no part could be taken in a sweep");
+        }
+    }
+
+    /// Takes mirrors of the sweep and runs them, `METER_SYNC_WORKERS` at a time, until there are none to take.
+    async fn take_runs(&self, sweep: SharedSweep) -> Result<(), Failure> {
+        let workers = (0..self.config().workers).map(|_| self.take_one_after_the_other(sweep));
+        let working = futures_util::future::try_join_all(workers);
+        let renewing = async {
+            // This loop never ends, so it can have the type of the work's result.
+            loop {
+                tokio::time::sleep(RENEWAL).await;
+                self.renew_runs(sweep.0).await;
+            }
+        };
+        tokio::select! {
+            done = working => done.map(drop),
+            never = renewing => never,
+        }
+    }
+
+    async fn take_one_after_the_other(&self, (sweep, trigger): SharedSweep) -> Result<(), Failure> {
+        let mut ended = None;
+        while let Some(mirror) = self.next_due(sweep, ended.take()).await? {
+            ended = Some(self.run_due(mirror, trigger).await?);
+        }
+        Ok(())
+    }
+
+    /// Records the end of a run, and takes the next mirror. Returns `None` if there is none to take.
+    async fn next_due(
+        &self,
+        sweep: RunId,
+        ended: Option<EndedRun>,
+    ) -> Result<Option<MirrorKey>, Failure> {
+        let claimant = self.process.claimant.as_str();
+        let next = async |tx: &Tx<'_, Local>| {
+            if let Some(ended) = &ended {
+                due_mirrors::end(tx, sweep, claimant, ended).await?;
+            }
+            due_mirrors::take(tx, sweep, claimant).await
+        };
+        Ok(self.local()?.write("share runs", next).await?)
+    }
+
+    async fn run_due(&self, mirror: MirrorKey, trigger: Trigger) -> Result<EndedRun, Failure> {
+        let request = Request {
+            is_of_sweep: true,
+            ..Request::new(trigger)
+        };
+        // The tenant may have left the settings' list since it was found due.
+        let report = match self.of_tenant(&mirror.tenant).await? {
+            Some(found) => found.run_to_end(request, true).await,
+            None => Err(Failure::new(
+                ErrorCode::TenantUnknown,
+                "The tenant is gone.",
+            )),
+        };
+        Ok(EndedRun {
+            mirror,
+            error: error_of(&report),
+            remote_bytes: report.map_or(0, |report| report.remote_bytes),
+        })
+    }
+
+    /// Finds the mirror of a tenant by its canonical id; `None` if this process keeps no such mirror.
+    async fn of_tenant(&self, tenant: &str) -> Result<Option<Mirror>, Failure> {
+        let find = |known: &[TenantMirror]| {
+            let found = known.iter().find(|known| known.id.as_str() == tenant);
+            found.map(|known| known.mirror.clone())
+        };
+        match find(&self.last_known()) {
+            Some(found) => Ok(Some(found)),
+            None => Ok(find(&self.all().await?)),
+        }
+    }
+
+    /// Renews the claims of this process on mirrors of the sweep. A failure is only logged, because the next renewal
+    /// may succeed.
+    async fn renew_runs(&self, sweep: RunId) {
+        let claimant = self.process.claimant.as_str();
+        let renew = async |tx: &Tx<'_, Local>| {
+            Ok::<_, Failure>(due_mirrors::renew(tx, sweep, claimant).await?)
+        };
+        let renewed = async { self.local()?.write("share runs", renew).await };
+        if let Err(failure) = renewed.await {
+            tracing::debug!(error.code = %failure.code, "the claims on mirrors could not be renewed");
+        }
+    }
+}
+
+fn count(
+    ended: Vec<EndedRun>,
+    mut listed: BTreeMap<MirrorKey, TenantMirror>,
+    counts: &mut SweepCounts,
+) -> FailedMirrors {
+    let mut failed = Vec::new();
+    for run in ended {
+        counts.remote_bytes += run.remote_bytes;
+        match run.error {
+            Some(code) => {
+                counts.failed += 1;
+                failed.extend(listed.remove(&run.mirror).map(|known| (known, code)));
+            }
+            None => counts.succeeded += 1,
+        }
+    }
+    failed
+}
+
+fn taken_over() -> Failure {
+    let message = "Another process has taken over this sweep, because this one did not go on.";
+    Failure::new(ErrorCode::Interrupted, message)
+        .with_remedy("Nothing: the other process sweeps all tenants.")
+}

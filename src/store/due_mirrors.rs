@@ -1,0 +1,184 @@
+//! The table `meter_sync_due`: the mirrors that a sweep (a check of all mirrors) gives a run. Several processes take
+//! mirrors from it, each the next one that no living process has claimed.
+//!
+//! A claim holds for `LEASE` and is renewed while its process works. The claim only divides the work: if a process is
+//! delayed and loses its claim, the run lock still allows one run of a mirror at a time.
+
+use tokio_postgres::Row;
+
+use super::sweeps::SweptSet;
+use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
+use crate::db::{DbError, Local, Tx, param};
+use crate::error::ErrorCode;
+use crate::model::{RunId, Trigger};
+
+/// SQL: the time after which a claim that was not renewed no longer holds. It is so short that the work of a dead
+/// process is taken over within 30 seconds, including the time until another process looks.
+macro_rules! lease {
+    () => {
+        "interval '25 seconds'"
+    };
+}
+pub(crate) use lease;
+
+/// The end of a run that was taken from this table.
+#[derive(Clone, Debug)]
+pub struct EndedRun {
+    /// The mirror of the run.
+    pub mirror: MirrorKey,
+    /// Why the run did not succeed; `None` if it did.
+    pub error: Option<ErrorCode>,
+    /// How many bytes the remote sent.
+    pub remote_bytes: i64,
+}
+
+const FORGET: &str = "\
+-- forget the due mirrors of earlier sweeps
+delete from meter_sync.meter_sync_due d using meter_sync.meter_sync_sweep w
+where w.id = d.sweep and w.local_table = $1 and w.tenants = $2";
+
+const ADD: &str = "\
+-- list the mirrors that are due
+insert into meter_sync.meter_sync_due (sweep, tenant, local_table, place)
+select $1, u.tenant, u.local_table, u.place from unnest($2, $3) with ordinality u (tenant, local_table, place)";
+
+/// Lists the mirrors to which a sweep gives a run, in this order. Deletes what earlier sweeps of the same set of
+/// mirrors have listed.
+pub async fn add(
+    tx: &Tx<'_, Local>,
+    sweep: RunId,
+    set: &SweptSet,
+    mirrors: &[MirrorKey],
+) -> Result<(), DbError> {
+    tx.execute(FORGET, &set.key()).await?;
+    let keys = MirrorKeys::of(mirrors);
+    let params = [
+        param::uuid(sweep.as_uuid()),
+        param::texts(&keys.tenants),
+        param::texts(&keys.local_tables),
+    ];
+    tx.execute(ADD, &params).await.map(drop)
+}
+
+const TAKE: &str = concat!(
+    "\
+-- take the next mirror that is due
+update meter_sync.meter_sync_due d set claimed_by = $2, claimed_at = now()
+from (
+    select n.tenant, n.local_table from meter_sync.meter_sync_due n
+    where n.sweep = $1 and n.ended_at is null
+      and (n.claimed_at is null or n.claimed_at < now() - ",
+    lease!(),
+    ")
+    order by n.place limit 1 for update skip locked
+) n
+where d.sweep = $1 and d.tenant = n.tenant and d.local_table = n.local_table
+returning d.tenant, d.local_table"
+);
+
+/// Claims the next mirror of the sweep for the process `claimant`. Returns `None` if each mirror has had its run or is
+/// claimed.
+pub async fn take(
+    tx: &Tx<'_, Local>,
+    sweep: RunId,
+    claimant: &str,
+) -> Result<Option<MirrorKey>, DbError> {
+    let params = [param::uuid(sweep.as_uuid()), param::text(claimant)];
+    let row = tx.query_opt(TAKE, &params).await?;
+    Ok(row.as_ref().map(key))
+}
+
+const END: &str = "\
+-- note the end of a run that was due
+update meter_sync.meter_sync_due d set ended_at = now(), error_code = $5, remote_bytes = $6
+where d.sweep = $1 and d.tenant = $2 and d.local_table = $3 and d.claimed_by = $4";
+
+/// Records the end of a run. Does nothing if another process has taken the mirror over from `claimant`.
+pub async fn end(
+    tx: &Tx<'_, Local>,
+    sweep: RunId,
+    claimant: &str,
+    ended: &EndedRun,
+) -> Result<(), DbError> {
+    let params = [
+        param::uuid(sweep.as_uuid()),
+        param::text(ended.mirror.tenant.as_str()),
+        param::text(ended.mirror.local_table.as_str()),
+        param::text(claimant),
+        param::text(ended.error.map(ErrorCode::as_str)),
+        param::bigint(ended.remote_bytes),
+    ];
+    tx.execute(END, &params).await.map(drop)
+}
+
+const RENEW: &str = "\
+-- renew the claims on due mirrors
+update meter_sync.meter_sync_due set claimed_at = now()
+where sweep = $1 and claimed_by = $2 and ended_at is null";
+
+/// Renews all claims of the process `claimant` on mirrors of the sweep.
+pub async fn renew(tx: &Tx<'_, Local>, sweep: RunId, claimant: &str) -> Result<(), DbError> {
+    let params = [param::uuid(sweep.as_uuid()), param::text(claimant)];
+    tx.execute(RENEW, &params).await.map(drop)
+}
+
+const OPEN: &str = concat!(
+    "\
+-- look for a sweep with mirrors to take
+select w.id, w.trigger from meter_sync.meter_sync_sweep w
+where w.local_table = $1 and w.tenants = $2 and w.finished_at is null
+  and exists (select from meter_sync.meter_sync_due d
+              where d.sweep = w.id and d.ended_at is null
+                and (d.claimed_at is null or d.claimed_at < now() - ",
+    lease!(),
+    "))
+order by w.seq desc limit 1"
+);
+
+/// Returns the latest sweep of this set of mirrors that has mirrors to take, and what asked for it; `None` if there is
+/// no such sweep.
+pub async fn open_sweep(
+    tx: &Tx<'_, Local>,
+    set: &SweptSet,
+) -> Result<Option<(RunId, Trigger)>, DbError> {
+    let row = tx.query_opt(OPEN, &set.key()).await?;
+    let open = |row: Row| {
+        let id: uuid::Uuid = row.get(0);
+        (RunId::from(id), Trigger::read(row.get(1)))
+    };
+    Ok(row.map(open))
+}
+
+const LEFT: &str = "\
+-- count the due mirrors without an end
+select count(*) from meter_sync.meter_sync_due where sweep = $1 and ended_at is null";
+
+/// Returns how many mirrors of the sweep wait for their run or are in it.
+pub async fn left(tx: &Tx<'_, Local>, sweep: RunId) -> Result<i64, DbError> {
+    let row = tx.query_one(LEFT, &[param::uuid(sweep.as_uuid())]).await?;
+    Ok(row.get(0))
+}
+
+const ENDED: &str = "\
+-- read how the runs of a sweep ended
+delete from meter_sync.meter_sync_due where sweep = $1 and ended_at is not null
+returning tenant, local_table, error_code, remote_bytes";
+
+/// Returns how the runs of the sweep ended, in no order, and deletes their rows. Some are missing if another sweep of
+/// the same mirrors has begun since.
+pub async fn take_ended(tx: &Tx<'_, Local>, sweep: RunId) -> Result<Vec<EndedRun>, DbError> {
+    let rows = tx.query(ENDED, &[param::uuid(sweep.as_uuid())]).await?;
+    let ended = |row: &Row| EndedRun {
+        mirror: key(row),
+        error: row.get::<_, Option<&str>>(2).map(ErrorCode::read),
+        remote_bytes: row.get(3),
+    };
+    Ok(rows.iter().map(ended).collect())
+}
+
+fn key(row: &Row) -> MirrorKey {
+    MirrorKey {
+        tenant: row.get(0),
+        local_table: row.get(1),
+    }
+}

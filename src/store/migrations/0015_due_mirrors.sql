@@ -1,0 +1,20 @@
+-- share the runs of a sweep between processes
+
+-- The mirrors that a sweep gives a run, in the order in which they are to run. Any process with the same settings takes
+-- the next one that nobody has claimed. A process renews its claims while it works, so an old claim is one of a dead process.
+create table meter_sync.meter_sync_due (
+    sweep uuid not null references meter_sync.meter_sync_sweep on delete cascade,
+    tenant text not null,
+    local_table text not null,
+    place bigint not null,
+    claimed_by text,
+    claimed_at timestamptz,
+    ended_at timestamptz,
+    error_code text,
+    remote_bytes bigint not null default 0,
+    primary key (sweep, tenant, local_table)
+);
+create index meter_sync_due_in_order on meter_sync.meter_sync_due (sweep, place) where ended_at is null;
+
+-- Who asked for the end of a run that another process has in progress, and when.
+alter table meter_sync.meter_sync_log add column cancelled_at timestamptz, add column cancelled_by text;

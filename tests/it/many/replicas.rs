@@ -1,0 +1,162 @@
+//! Several processes that keep the same tenants: they share the runs of a sweep, and take over from one that dies.
+
+use std::time::Duration;
+
+use meter_sync::config::Setting;
+use serde_json::{Value, json};
+
+use super::three_tenants;
+use crate::support::program::{self, RunningProgram};
+use crate::support::site::{Site, rows};
+use crate::support::wait;
+
+/// The first tenant and the last. Each run takes a while, see [`site_with_slow_runs`].
+const TENANTS: std::ops::RangeInclusive<i32> = 101..=116;
+
+/// A dead process's work is taken over after at most 30 s, and its tenants then run.
+const TAKEN_OVER: Duration = Duration::from_secs(60);
+
+/// A site of 16 tenants, where each run that inserts meters takes half a second.
+async fn site_with_slow_runs() -> Site {
+    let site = three_tenants().await;
+    let (first, last) = (TENANTS.start(), TENANTS.end());
+    let tenants = format!(
+        "truncate tenant; insert into tenant select n, 'tenant ' || n from generate_series({first}, {last}) n"
+    );
+    site.on_remote(&tenants).await;
+    site.on_local(&tenants).await;
+    site.on_remote(&format!(
+        "truncate meter; insert into meter select n, n, 'one', true from generate_series({first}, {last}) n"
+    ))
+    .await;
+    site.on_local(
+        "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.5); return null; end $$;
+         create trigger slow before insert on meter for each statement execute function slow()",
+    )
+    .await;
+    site
+}
+
+/// The program as a server of all tenants, with two runs at once. It sweeps when it starts, unless another one has.
+async fn replica(site: &Site) -> RunningProgram {
+    let more = [
+        (Setting::Tenants, "all"),
+        (Setting::Workers, "2"),
+        (Setting::Schedule, "0 0 0 1 1 *"),
+        (Setting::RunTimeout, "5s"),
+        (Setting::StatementTimeout, "2s"),
+    ];
+    let command = program::over(site, &["serve"], &more);
+    RunningProgram::serve(command).await.0
+}
+
+/// How many runs the program has started.
+fn started(replica: &RunningProgram) -> usize {
+    replica.stderr().matches("sync started").count()
+}
+
+/// The number of tenants all of whose meters are in sync, by the rows themselves.
+async fn in_sync(site: &Site) -> usize {
+    let meters = "select tenant_id, name from meter where active order by id";
+    let (here, there) = (
+        rows(&site.local, meters).await,
+        rows(&site.remote, meters).await,
+    );
+    let here = here.as_array().cloned().unwrap_or_default();
+    let there = there.as_array().cloned().unwrap_or_default();
+    there.iter().filter(|row| here.contains(row)).count()
+}
+
+async fn all_in_sync(site: &Site) {
+    let is_done = async || in_sync(site).await == TENANTS.count();
+    wait::until_within(TAKEN_OVER, "all tenants are in sync", is_done).await;
+}
+
+async fn count(site: &Site, from: &str) -> Value {
+    let sql = format!("select count(*)::integer from meter_sync.{from}");
+    rows(&site.local, &sql).await[0]["count"].clone()
+}
+
+#[tokio::test]
+async fn the_runs_of_a_sweep_are_shared() {
+    let site = site_with_slow_runs().await;
+    let replicas = [
+        replica(&site).await,
+        replica(&site).await,
+        replica(&site).await,
+    ];
+    all_in_sync(&site).await;
+    let has_ended =
+        async || count(&site, "meter_sync_sweep where finished_at is not null").await == 1;
+    wait::until("the sweep has ended", has_ended).await;
+    let counts = "select mirrors::integer, succeeded::integer, failed::integer from meter_sync.meter_sync_sweep";
+    assert_eq!(
+        rows(&site.local, counts).await,
+        json!([{"mirrors": 16, "succeeded": 16, "failed": 0}])
+    );
+    assert_eq!(
+        count(&site, "meter_sync_log").await,
+        16,
+        "one run of each tenant"
+    );
+    assert_eq!(
+        count(&site, "meter_sync_due").await,
+        0,
+        "nothing is left over"
+    );
+    let started: Vec<usize> = replicas.iter().map(started).collect();
+    assert!(started.iter().all(|runs| *runs > 0), "{started:?}");
+    assert_eq!(started.iter().sum::<usize>(), 16, "{started:?}");
+}
+
+#[tokio::test]
+async fn the_work_of_a_process_that_dies_is_taken_over() {
+    let site = site_with_slow_runs().await;
+    let mut first = replica(&site).await;
+    let is_under_way = async || started(&first) >= 2;
+    wait::until("the first process is at work", is_under_way).await;
+    let second = replica(&site).await;
+    first.kill().await;
+    all_in_sync(&site).await;
+    assert!(started(&second) > 0);
+    let ended = "meter_sync_sweep where finished_at is not null and error_code is null";
+    let has_ended = async || count(&site, ended).await == 1;
+    wait::until_within(TAKEN_OVER, "a whole sweep has ended", has_ended).await;
+    let inserted =
+        "select count(*)::integer from meter_sync.meter_sync_change where action = 'insert'";
+    assert_eq!(
+        rows(&site.local, inserted).await,
+        json!([{"count": 16}]),
+        "no meter was inserted twice"
+    );
+}
+
+#[tokio::test]
+async fn a_process_that_wakes_up_past_every_bound_writes_nothing() {
+    let site = site_with_slow_runs().await;
+    let mut first = replica(&site).await;
+    let writing = "select from pg_stat_activity where wait_event = 'PgSleep'";
+    let is_writing = async || rows(&site.local, writing).await != json!([]);
+    wait::until("the first process writes", is_writing).await;
+    first.freeze();
+    let second = replica(&site).await;
+    all_in_sync(&site).await;
+    let ended = "meter_sync_sweep where finished_at is not null and error_code is null";
+    let has_ended = async || count(&site, ended).await == 1;
+    wait::until_within(TAKEN_OVER, "a whole sweep has ended", has_ended).await;
+    let written = "select tenant_id::integer, name, xmin::text from meter order by id";
+    let before = rows(&site.local, written).await;
+    first.thaw();
+    first.told("error.code=INTERRUPTED").await;
+    assert_eq!(
+        rows(&site.local, written).await,
+        before,
+        "nothing was written"
+    );
+    assert_eq!(
+        count(&site, "meter_sync_log where outcome is null").await,
+        0
+    );
+    drop(second);
+    first.kill().await;
+}
