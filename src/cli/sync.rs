@@ -162,7 +162,7 @@ async fn carry_out(
             match stopped.run_until_cancelled(follow(&mut ticket, &bar)).await {
                 Some(report) => report,
                 None => {
-                    mirror.cancel(ticket.run_id());
+                    mirror.cancel_here(ticket.run_id());
                     let ended = tokio::time::timeout(STOP, ended(&mut ticket)).await;
                     ended.map_err(|_elapsed| stopped_by_signal())?
                 }

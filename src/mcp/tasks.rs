@@ -15,6 +15,7 @@ use super::caller::{Caller, Target};
 use super::page_address::PageAddress;
 use super::{run_result, tool_result};
 use crate::arguments::shorten;
+use crate::mirrors::run::cancel_run::Cancellation;
 use crate::mirrors::run::report::RunReport;
 use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{InvalidRunId, Outcome, RunId};
@@ -59,18 +60,13 @@ pub(super) async fn get(
     Ok(GetTaskResult::new(DetailedTask::new(task, payload)))
 }
 
-/// Cancels the run of a task. Does nothing if the run has already ended. Fails if the run is one of another process.
+/// Cancels the run of a task, in whatever process it is. Does nothing if the run has ended or its process has died.
 pub(super) async fn cancel(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(), ErrorData> {
     let (run_id, Target { mirror, .. }) = find(mirrors, id, caller).await?;
-    if mirror.cancel(run_id) {
-        return Ok(());
-    }
-    match report(&mirror, run_id).await?.outcome {
-        Some(_ended) => Ok(()),
-        None => Err(ErrorData::invalid_request(
-            "The run is one of another process, which alone can cancel it.",
-            None,
-        )),
+    match mirror.cancel(run_id).await {
+        Ok(Cancellation::Accepted | Cancellation::Over(_) | Cancellation::Dead) => Ok(()),
+        Ok(Cancellation::Unknown) => Err(no_task(id)),
+        Err(failure) => Err(tool_result::refused(&failure)),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, watch};
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{RunId, TenantId};
+use crate::model::TenantId;
 
 use super::live_state::LiveState;
 use super::meter_count_cache::MeterCountCache;
@@ -101,15 +101,6 @@ impl Mirror {
     /// The last run that ended in this process, dry runs excluded.
     pub(crate) fn last_run_here(&self) -> Option<RunRecord> {
         self.shared.live_state.borrow().last.clone()
-    }
-
-    /// Cancels this mirror's run with this id. The run ends as `interrupted` and changes no meter, unless it is already
-    /// committing. Returns `false` if no such run is in progress in this process.
-    pub fn cancel(&self, id: RunId) -> bool {
-        let live_state = self.shared.live_state.borrow();
-        let running = live_state.running.as_ref();
-        let running = running.filter(|running| running.record.run_id == id);
-        running.inspect(|running| running.cancel.cancel()).is_some()
     }
 
     /// Publishes in the status when the schedule retries a slot (scheduled time) whose run failed; `None` if no retry

@@ -230,7 +230,7 @@ async fn a_run_that_was_cancelled_is_left_to_the_next_slot() {
     let (mirror, _stop) = start(YEARLY, &site.settings());
     run_hold::running(&site).await;
     let running = status(&mirror).await.running.expect("a run");
-    assert!(mirror.cancel(running.run_id));
+    assert!(mirror.cancel_here(running.run_id));
     let over = async || status(&mirror).await.running.is_none();
     wait::until("the run is over", over).await;
     held.release().await;

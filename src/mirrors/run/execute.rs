@@ -218,7 +218,10 @@ impl RequestedRun<'_> {
         let is_only = self.shared.process.config.tenants.is_one();
         let work = work(remote, is_only, (&run.tx, &job), observer);
         let work = tokio::time::timeout(limits.run_timeout, work);
-        let worked = cancel.run_until_cancelled(Box::pin(work)).await;
+        let worked = tokio::select! {
+            worked = cancel.run_until_cancelled(Box::pin(work)) => worked,
+            never = self.shared.cancel_if_asked(self.record.run_id, cancel) => match never {},
+        };
         let reached = *observer.borrow();
         let settled = match worked {
             Some(Ok(Ok(done))) => self.succeed(run, done, &reached).await,

@@ -1,7 +1,8 @@
 //! Takes one run from its request to its end: starts it (`begin`), carries it out (`execute`) and logs its end
-//! (`settle`).
+//! (`settle`). `cancel_run` ends it before.
 
 mod begin;
+pub mod cancel_run;
 pub(super) mod compare_after_run;
 pub(super) mod execute;
 pub(crate) mod lock;

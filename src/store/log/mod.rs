@@ -8,6 +8,7 @@ use crate::db::param::{self, Param};
 use crate::error::Failure;
 use crate::model::{Counts, Outcome, RunId, TenantId, Trigger};
 
+pub use cancellation::{ask_to_cancel, is_asked_to_cancel};
 pub use comparisons::{
     LastLooks, compared_after, compared_mirrors, last_looks, was_compared_since,
 };
@@ -17,6 +18,7 @@ pub use read::{
 };
 pub use write::{RunEnd, finish, interrupt, mark_interrupted, start};
 
+mod cancellation;
 mod comparisons;
 mod read;
 mod write;

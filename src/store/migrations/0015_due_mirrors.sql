@@ -16,5 +16,5 @@ create table meter_sync.meter_sync_due (
 );
 create index meter_sync_due_in_order on meter_sync.meter_sync_due (sweep, place) where ended_at is null;
 
--- Who asked for the end of a run that another process has in progress, and when.
-alter table meter_sync.meter_sync_log add column cancelled_at timestamptz, add column cancelled_by text;
+-- When somebody asked, through another process, for the end of a run that is in progress.
+alter table meter_sync.meter_sync_log add column cancel_asked_at timestamptz;

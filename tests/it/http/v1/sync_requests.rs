@@ -195,27 +195,42 @@ async fn a_sync_that_failed_is_a_problem_by_the_side_that_failed() {
 }
 
 #[tokio::test]
-async fn a_run_is_cancelled_where_it_runs_and_only_while_it_does() {
+async fn a_run_is_cancelled_through_any_process_and_only_while_it_runs() {
     let site = with_a_meter().await;
-    let (api, other) = (
-        ApiClient::new(&site.settings()).await,
-        ApiClient::new(&site.settings()).await,
-    );
-    let held = RunHold::new(&site).await;
-    let location = api.ask(SYNC).await;
-    let location = location.header("location").expect("a location");
-    let cancel = format!("POST {location}/cancel");
-    let elsewhere = other.ask(&cancel).await;
-    assert_eq!(elsewhere.problem(), (409, "RUN_ELSEWHERE"));
-    let accepted = api.ask(&cancel).await;
-    assert_eq!(
-        (accepted.status, accepted.header("location")),
-        (202, Some(location))
-    );
-    held.release().await;
-    assert_eq!(run_hold::outcomes(&site).await, json!(["interrupted"]));
-    assert_eq!(api.ask(&cancel).await.problem(), (409, "RUN_OVER"));
-    assert_eq!(rows(&site.local, "select id from meter").await, json!([]));
+    for through_another in [false, true] {
+        let api = ApiClient::new(&site.settings()).await;
+        let other = ApiClient::new(&site.settings()).await;
+        let held = RunHold::new(&site).await;
+        let location = api.ask(SYNC).await;
+        let location = location.header("location").expect("a location");
+        let cancel = format!("POST {location}/cancel");
+        let asked = if through_another { &other } else { &api };
+        let accepted = asked.ask(&cancel).await;
+        assert_eq!(
+            (accepted.status, accepted.header("location")),
+            (202, Some(location))
+        );
+        // The run is held until it has been cancelled.
+        let outcomes = run_hold::outcomes(&site).await;
+        held.release().await;
+        let last = outcomes.as_array().and_then(|all| all.last().cloned());
+        assert_eq!(last, Some(json!("interrupted")), "{outcomes}");
+        assert_eq!(asked.ask(&cancel).await.problem(), (409, "RUN_OVER"));
+        assert_eq!(rows(&site.local, "select id from meter").await, json!([]));
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_process_died_needs_no_cancelling() {
+    let site = with_a_meter().await;
+    let api = ApiClient::new(&site.settings()).await;
+    site.sync().await;
+    site.on_local("update meter_sync.meter_sync_log set outcome = null, finished_at = null")
+        .await;
+    let run = &rows(&site.local, "select id from meter_sync.meter_sync_log").await[0]["id"];
+    let run = run.as_str().expect("an id");
+    let cancelled = api.ask(&format!("POST /api/v1/runs/{run}/cancel")).await;
+    assert_eq!(cancelled.problem(), (409, "RUN_DEAD"));
 }
 
 #[tokio::test]

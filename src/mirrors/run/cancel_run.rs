@@ -1,0 +1,96 @@
+//! Cancels a run, in whatever process it is in progress.
+//!
+//! A run of this process is cancelled at once. To cancel a run of another process, the request is written to the run's
+//! row in the log. While a run is in progress, its process looks there every 2 s.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::lock;
+use crate::db::{Local, Tx};
+use crate::error::{ErrorCode, Failure};
+use crate::mirrors::{Mirror, MirrorInner};
+use crate::model::{Outcome, RunId};
+use crate::store::{log, migrations};
+
+/// How often the process of a run looks whether another process has asked for its end.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The answer to a request to cancel a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancellation {
+    /// The run will end as `interrupted` and change no meter, unless it is already committing. A run of another process
+    /// ends some seconds later.
+    Accepted,
+    /// The run has ended with this outcome.
+    Over(Outcome),
+    /// The process of the run has died. The next run marks the run as `interrupted`.
+    Dead,
+    /// The log has no such run of this mirror.
+    Unknown,
+}
+
+impl Mirror {
+    /// Cancels this mirror's run with this id. Fails with `READ_ONLY` if this process may start no runs, or if the run
+    /// is not one of this process and the local database does not answer.
+    pub async fn cancel(&self, id: RunId) -> Result<Cancellation, Failure> {
+        if self.is_read_only() {
+            let message = "This meter-sync was started read-only and ends no sync.";
+            return Err(Failure::new(ErrorCode::ReadOnly, message));
+        }
+        if self.cancel_here(id) {
+            return Ok(Cancellation::Accepted);
+        }
+        let local = self.local()?;
+        migrations::run(&mut local.connect().await?).await?;
+        let ask = async |tx: &Tx<'_, Local>| {
+            let known = self.log_scope(tx).await?;
+            let Some(run) = log::by_id(tx, known.log(), id).await? else {
+                return Ok(Cancellation::Unknown);
+            };
+            if let Some(outcome) = run.outcome {
+                return Ok(Cancellation::Over(outcome));
+            }
+            let is_running = match known.scope() {
+                Some(scope) => lock::is_held(tx, &scope).await?,
+                None => false,
+            };
+            if !is_running {
+                return Ok(Cancellation::Dead);
+            }
+            log::ask_to_cancel(tx, id).await?;
+            Ok::<_, Failure>(Cancellation::Accepted)
+        };
+        local.write("cancel a run", ask).await
+    }
+
+    /// Cancels the run with this id. Returns `false` if it is not in progress in this process.
+    pub fn cancel_here(&self, id: RunId) -> bool {
+        let live_state = self.shared.live_state.borrow();
+        let running = live_state.running.as_ref();
+        let running = running.filter(|running| running.record.run_id == id);
+        running.inspect(|running| running.cancel.cancel()).is_some()
+    }
+}
+
+impl MirrorInner {
+    /// Cancels `cancel` once another process asks for the end of the run. Never returns.
+    pub(super) async fn cancel_if_asked(
+        &self,
+        id: RunId,
+        cancel: &CancellationToken,
+    ) -> Infallible {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let is_asked = async |tx: &Tx<'_, Local>| log::is_asked_to_cancel(tx, id).await;
+            // If the database does not answer, the run itself finds out.
+            if let Some(local) = &self.process.local
+                && let Ok(true) = local.read("look whether a run is to end", is_asked).await
+            {
+                cancel.cancel();
+            }
+        }
+    }
+}
