@@ -85,7 +85,7 @@ impl SyncArgs {
             let Some(held) = held else {
                 break;
             };
-            if !approval_prompt::lets_pass(held, shutdown.token()).await? {
+            if !approval_prompt::ask_for_approval(held, shutdown.token()).await? {
                 break;
             }
             run = carry_out(mirror, self.approved(&site, run.run_id), shutdown).await?;

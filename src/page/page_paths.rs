@@ -6,9 +6,9 @@ use crate::url_path::{self, TENANTS};
 /// The base path of a mirror's pages, from which their full paths are built. It is empty if the process has only one
 /// mirror, otherwise `/tenants/{tenant_id}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct MirrorPaths(String);
+pub(super) struct BasePath(String);
 
-impl MirrorPaths {
+impl BasePath {
     /// The route pattern of a tenant's base path, with the tenant's id as a parameter.
     pub(super) const PATTERN: &str = "/tenants/{tenant_id}";
     /// The name of the parameter for the tenant's id in [`Self::PATTERN`].
@@ -68,7 +68,7 @@ mod tests {
             ("/tenants", None),
             ("/runs", None),
         ] {
-            assert_eq!(MirrorPaths::below(path), rest, "{path}");
+            assert_eq!(BasePath::below(path), rest, "{path}");
         }
     }
 }
