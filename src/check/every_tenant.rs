@@ -118,7 +118,7 @@ async fn relations(
         local.begin_read_only().await?,
     );
     let mark = RunId::at(clock::now());
-    let (relations, _) = engine::look(&there, &here, first.mirror.mapping(), mark).await?;
+    let (relations, _) = engine::look_up(&there, &here, first.mirror.mapping(), mark).await?;
     Ok(relations)
 }
 

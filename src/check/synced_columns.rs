@@ -42,7 +42,7 @@ async fn look_at_both(
     let there = remote.begin_read_only().await?;
     let here = local.begin_read_only().await?;
     let mark = RunId::at(clock::now());
-    let (relations, table) = engine::look(&there, &here, mapping, mark).await?;
+    let (relations, table) = engine::look_up(&there, &here, mapping, mark).await?;
     let scope = Scope::of(&relations, tenant);
     engine::try_tenant(&there, &relations, &scope).await?;
     let remote_table = match &mapping.source {

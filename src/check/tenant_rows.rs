@@ -130,7 +130,7 @@ async fn none(
     tenant: &TenantId,
 ) -> Result<Verdict, DbError> {
     let hidden = match engine::may_hide_rows(tx, &mapping.source).await? {
-        true => format!(" {}", engine::HIDDEN),
+        true => format!(" {}", engine::ROW_SECURITY_REMEDY),
         false => String::new(),
     };
     Ok(Verdict::Warning(format!(

@@ -164,7 +164,7 @@ fn not_covered(run: RunId, others: Option<i64>) -> String {
 }
 
 /// The remedy if row security may be the reason why the remote shows no rows.
-pub(crate) const HIDDEN: &str = "The remote table has row security: see as the remote role whether it shows this tenant's rows. Where its policy reads a setting, give that in METER_SYNC_REMOTE_URL (options=-c <setting>=<value>).";
+pub(crate) const ROW_SECURITY_REMEDY: &str = "The remote table has row security: see as the remote role whether it shows this tenant's rows. Where its policy reads a setting, give that in METER_SYNC_REMOTE_URL (options=-c <setting>=<value>).";
 
 impl From<SyncError> for Failure {
     fn from(error: SyncError) -> Self {
@@ -254,7 +254,7 @@ impl SyncError {
             Self::SourceEmpty {
                 may_be_hidden: true,
                 ..
-            } => Some(format!("{HIDDEN} {}", failure.remedy)),
+            } => Some(format!("{ROW_SECURITY_REMEDY} {}", failure.remedy)),
             Self::TenantRefused { .. } => Some(
                 "Set METER_SYNC_TENANT_ID or METER_SYNC_TENANTS to the organisation's id as the remote holds it."
                     .to_owned(),

@@ -170,7 +170,7 @@ fn approved(request: Request, shown: RunId) -> Request {
     Request {
         reason: Some(format!("{reason}{ALLOWED}").trim().to_owned()),
         allow: Allow {
-            mass_deactivation: DeactivationApproval::Shown(shown),
+            mass_deactivation: DeactivationApproval::OfRun(shown),
             ..request.allow
         },
         ..request

@@ -113,7 +113,7 @@ async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<A
         return Err(ErrorPage::forbidden(failure));
     };
     Ok(Some(Allow {
-        mass_deactivation: DeactivationApproval::Shown(id),
+        mass_deactivation: DeactivationApproval::OfRun(id),
         tenant_change: false,
     }))
 }

@@ -205,7 +205,7 @@ impl RequestedRun<'_> {
             tenant: &run.scope.tenant.given,
             mapping: &self.shared.mapping,
             limits,
-            other_tenant: run.other_tenant.clone(),
+            table_holder: run.other_tenant.clone(),
             compare: self.request.compare.clone(),
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),
