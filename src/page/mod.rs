@@ -60,7 +60,7 @@ pub(crate) const ROUTES: PagePaths = PagePaths {
     assets: assets::FOLDER,
     is_page,
     is_form,
-    is_harmless_form,
+    is_read_only_form,
 };
 
 /// The content security policy of every page.
@@ -122,12 +122,12 @@ fn is_page(path: &str) -> bool {
 
 /// Whether a browser can send a form to this path with POST.
 fn is_form(path: &str) -> bool {
-    is_harmless_form(path) || below_base(path) == "/sync" || path == SIGN_IN
+    is_read_only_form(path) || below_base(path) == "/sync" || path == SIGN_IN
 }
 
 /// Whether a browser can send a form to this path that changes only what the viewer sees. A read-only token is enough
 /// for such a form.
-fn is_harmless_form(path: &str) -> bool {
+fn is_read_only_form(path: &str) -> bool {
     below_base(path) == connections::PATH || path == SIGN_OUT
 }
 

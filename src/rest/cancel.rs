@@ -24,7 +24,7 @@ pub(super) fn route() -> Route {
 }
 
 async fn cancel(
-    RequestedMirror { mirror, folder }: RequestedMirror,
+    RequestedMirror { mirror, prefix }: RequestedMirror,
     RunIdInPath(id): RunIdInPath,
 ) -> Result<Response, ProblemDetails> {
     if mirror.is_read_only() {
@@ -32,11 +32,11 @@ async fn cancel(
         return Err(Failure::new(ErrorCode::ReadOnly, message).into());
     }
     if mirror.cancel(id) {
-        let location = AppendHeaders([(LOCATION, folder.run(id))]);
+        let location = AppendHeaders([(LOCATION, prefix.run(id))]);
         return Ok((StatusCode::ACCEPTED, location).into_response());
     }
     let Some(run) = mirror.run(id).await? else {
-        return Err(query_arguments::no_such_run(&folder, id.to_string()));
+        return Err(query_arguments::no_such_run(&prefix, id.to_string()));
     };
     let (code, detail, remedy) = match run.run.outcome {
         Some(outcome) => (
@@ -50,5 +50,5 @@ async fn cancel(
             "Ask the process that runs it; if that is gone, the next sync marks the run interrupted.",
         ),
     };
-    Err(ProblemDetails::new(StatusCode::CONFLICT, code, detail, remedy).about(id, folder.run(id)))
+    Err(ProblemDetails::new(StatusCode::CONFLICT, code, detail, remedy).about(id, prefix.run(id)))
 }

@@ -49,7 +49,7 @@ async fn answer(
     let id = query.run_id.map(|id| id.to_string()).unwrap_or_default();
     status
         .map(Json)
-        .map_err(|_failure| query_arguments::no_such_run(&mirror_request.folder, id))
+        .map_err(|_failure| query_arguments::no_such_run(&mirror_request.prefix, id))
 }
 
 fn read(mut given: Arguments) -> Result<StatusQuery, BadArgument> {

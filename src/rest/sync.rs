@@ -52,11 +52,11 @@ pub(super) fn route() -> Route {
         .body(body)
         .answer(200, "The sync has ended.", |generator| generator.subschema_for::<RunReport>())
         .with("Preference-Applied", "The wait that was granted, if one was preferred.")
-        .leads_to(&["getRun", "listChanges"])
+        .with_links(&["getRun", "listChanges"])
         .answer(202, "The sync goes on.", |generator| generator.subschema_for::<RunReport>())
         .with("Location", "Where to follow the run.")
         .with("Preference-Applied", "The wait that was granted, if one was preferred.")
-        .leads_to(&["getRun", "listChanges", "cancelRun"])
+        .with_links(&["getRun", "listChanges", "cancelRun"])
         .problem(400, "The body or a header cannot be used.")
         .problem(409, "Another sync is in progress, or the sync was refused and needs a person.")
         .with("Location", "The run.")
@@ -68,7 +68,7 @@ pub(super) fn route() -> Route {
 }
 
 async fn start(
-    RequestedMirror { mirror, folder }: RequestedMirror,
+    RequestedMirror { mirror, prefix }: RequestedMirror,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
     body: Body,
@@ -86,7 +86,7 @@ async fn start(
         AppendHeaders([(PREFERENCE_APPLIED, applied)])
     });
     let report = mirror.report_with_names(report).await;
-    Ok((applied, answer(report, &folder)?).into_response())
+    Ok((applied, answer(report, &prefix)?).into_response())
 }
 
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, ProblemDetails> {
@@ -153,8 +153,8 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(WAIT_SECONDS.max().into())))
 }
 
-fn answer(report: RunReport, folder: &MirrorPrefix) -> Result<Response, ProblemDetails> {
-    let (id, location) = (report.run_id, folder.run(report.run_id));
+fn answer(report: RunReport, prefix: &MirrorPrefix) -> Result<Response, ProblemDetails> {
+    let (id, location) = (report.run_id, prefix.run(report.run_id));
     match (report.state, report.outcome) {
         (RunStage::AlreadyRunning, _) => {
             let (code, remedy) = (ErrorCode::AlreadyRunning, report.next_step);
