@@ -136,7 +136,7 @@ pub(super) fn findings<S: Side>(
     };
     let text = format!(
         "{}, Postgres {}, connected in {} ms",
-        endpoint.place(),
+        endpoint.address(),
         reached.server.version,
         reached.connected_in.as_millis()
     );

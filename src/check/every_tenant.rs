@@ -5,7 +5,7 @@ use super::tenant_rows::RowsToRead;
 use super::{Finding, Verdict};
 use crate::clock;
 use crate::config::Config;
-use crate::db::ordinality::place;
+use crate::db::ordinality::index;
 use crate::db::readable_tables::oid_of_name;
 use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
 use crate::engine::{self, Relations, SyncError};
@@ -184,7 +184,7 @@ async fn array_positions<S: Side>(
     texts: &[String],
 ) -> Result<Vec<usize>, DbError> {
     let rows = tx.query(sql, &[param::texts(texts)]).await?;
-    Ok(rows.iter().map(|row| place(row.get(0))).collect())
+    Ok(rows.iter().map(|row| index(row.get(0))).collect())
 }
 
 /// Joins the first [`NAMED`] names with commas, and adds how many more there are.

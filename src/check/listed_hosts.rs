@@ -63,7 +63,7 @@ fn finding(side: SideName, each: &[Endpoint], answers: &[Result<Answer, Failure>
     let told = each.iter().zip(answers).map(|(one, answer)| match answer {
         Ok(Answer { is_standby, .. }) => {
             let kind = if *is_standby { "standby" } else { "primary" };
-            format!("{} ({kind})", one.place())
+            format!("{} ({kind})", one.address())
         }
         Err(why) => why.message.clone(),
     });

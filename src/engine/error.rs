@@ -180,11 +180,11 @@ impl SyncError {
     }
 
     /// Whether the remote failed because a row was too long for it to send.
-    pub(crate) fn is_of_a_long_row(&self) -> bool {
+    pub(crate) fn exceeds_size_limit(&self) -> bool {
         let Self::Database(error) = self else {
             return false;
         };
-        error.side() == SideName::Remote && error.is_of_a_long_row()
+        error.side() == SideName::Remote && error.exceeds_size_limit()
     }
 
     /// Returns the deactivations that the brake refused; `None` for any other error.

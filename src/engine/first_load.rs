@@ -45,7 +45,7 @@ async fn relay_all(
         job,
         ..
     } = *run;
-    local.hold_rows().await?;
+    local.shorten_idle_limit().await?;
     let may_load = match relations.stores_rows_unchanged {
         true => locks::stores_rows_unchanged(local, relations).await?,
         // Foreign keys that act on updates do not matter here, because a load updates nothing.

@@ -296,7 +296,7 @@ async fn carry_out(
     }: Found,
 ) -> Result<SyncEnd, SyncError> {
     enter(run.observer, Phase::Plan);
-    run.local.hold_rows().await?;
+    run.local.shorten_idle_limit().await?;
     let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
     let run = &run.with_relations(&relations);
     let plan = plan::make(run, &selection, &staged).await?;

@@ -200,7 +200,7 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
         since,
         before: None,
     };
-    given.finish()?;
+    given.refuse_unknown()?;
     let is_other = question.meter.is_some() || question.since.is_some() || before.is_some();
     if question.status.run_id.is_some() && is_other {
         let message =

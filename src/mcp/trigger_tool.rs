@@ -202,7 +202,7 @@ fn read(arguments: Option<JsonObject>) -> Result<Call, BadArgument> {
     let seconds = WAIT_SECONDS.read(&mut given, WAIT_SECONDS_DEFAULT)?;
     request.reason = given.text("reason", REASON_CHARS)?;
     request.idempotency_key = given.text("idempotency_key", IDEMPOTENCY_KEY_CHARS)?;
-    given.finish()?;
+    given.refuse_unknown()?;
     Ok(Call {
         tenant,
         request,

@@ -228,7 +228,7 @@ fn side(
             p { span.badge .(badge.tone) { (badge.icon.markup()) " " (badge.word) }
                 @if let Some(at) = connection.checked_at { " " (time_ago(at, now)) } }
             @if let Some(endpoint) = endpoint {
-                p { bdi { (endpoint.place()) } }
+                p { bdi { (endpoint.address()) } }
                 p.soft { (protection(endpoint)) }
             }
             @if let Some(error) = &connection.error {

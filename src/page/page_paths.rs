@@ -1,7 +1,7 @@
 //! The paths of the pages of one mirror (the meters of one tenant).
 
 use crate::model::RunId;
-use crate::url_path::{self, TENANTS};
+use crate::url_path::{self, TENANT_PAGES};
 
 /// The base path of a mirror's pages, from which their full paths are built. It is empty if the process has only one
 /// mirror, otherwise `/tenants/{tenant_id}`.
@@ -26,7 +26,7 @@ impl BasePath {
 
     /// Returns the part of a path that follows `/tenants/{tenant_id}`; `None` if the path does not begin with that.
     pub(super) fn below(path: &str) -> Option<&str> {
-        let rest = path.strip_prefix(TENANTS)?;
+        let rest = path.strip_prefix(TENANT_PAGES)?;
         let end = rest.find('/').unwrap_or(rest.len());
         rest.get(end..).filter(|_| end > 0)
     }

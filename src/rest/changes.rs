@@ -50,7 +50,7 @@ async fn list(
 ) -> Result<Response, ProblemDetails> {
     let limit = LIMIT.read(&mut given, LIMIT_DEFAULT)?;
     let after = AFTER.read(&mut given, AFTER.min())?;
-    given.finish()?;
+    given.refuse_unknown()?;
     let page = mirror.changes(id, limit, after.into()).await?;
     if page.changes.is_empty() && mirror.run(id).await?.is_none() {
         return Err(query_arguments::no_such_run(&prefix, id.to_string()));

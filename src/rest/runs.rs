@@ -72,7 +72,7 @@ fn read(mut given: Arguments) -> Result<RunsQuery, BadArgument> {
     let limit = LIMIT.read(&mut given, LIMIT_DEFAULT)?;
     let before = given.run_id("before")?;
     let word = given.choice("show", &RunFilter::ALL.map(RunFilter::as_str))?;
-    given.finish()?;
+    given.refuse_unknown()?;
     let show = RunFilter::ALL
         .into_iter()
         .find(|show| Some(show.as_str()) == word);
@@ -106,7 +106,7 @@ async fn one(
     QueryArguments(mut given): QueryArguments,
 ) -> Result<Json<RunDetail>, ProblemDetails> {
     given.choice("notice", &RunPageNotice::ALL.map(RunPageNotice::as_str))?;
-    given.finish()?;
+    given.refuse_unknown()?;
     let run = mirror.run(id).await?;
     run.map(Json)
         .ok_or_else(|| query_arguments::no_such_run(&prefix, id.to_string()))

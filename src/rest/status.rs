@@ -54,6 +54,6 @@ async fn answer(
 
 fn read(mut given: Arguments) -> Result<StatusQuery, BadArgument> {
     let query = read_status_arguments::read(&mut given, StatusQuery::default().history)?;
-    given.finish()?;
+    given.refuse_unknown()?;
     Ok(query)
 }

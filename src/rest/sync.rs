@@ -19,7 +19,7 @@ use super::requested_mirror::{MirrorPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::Arguments;
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, WAIT_SECONDS};
-use crate::arguments::parse_json::{is_announced, parse};
+use crate::arguments::parse_json::{is_json, parse};
 use crate::arguments::read_body;
 use crate::config::Token;
 use crate::error::ErrorCode;
@@ -94,7 +94,7 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, ProblemDetails> {
     let mut request = Request::new(Trigger::Rest);
     request.dry_run = given.boolean("dry_run", request.dry_run)?;
     request.reason = given.text("reason", REASON_CHARS)?;
-    given.finish()?;
+    given.refuse_unknown()?;
     request.idempotency_key = idempotency_key(headers)?;
     request.trace = TraceId::of_headers(headers);
     Ok(request)
@@ -104,7 +104,7 @@ fn arguments(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, ProblemDetai
     if body.trim_ascii().is_empty() {
         return Ok(Arguments::new(None));
     }
-    if !is_announced(headers.get(CONTENT_TYPE)) {
+    if !is_json(headers.get(CONTENT_TYPE)) {
         let code = "UNSUPPORTED_MEDIA_TYPE";
         let detail = "The body is not announced as JSON.";
         let remedy = "Send `Content-Type: application/json`, or no body.";

@@ -30,7 +30,10 @@ pub(in crate::engine) async fn prepare(
     };
     let mut refused = Vec::new();
     let references = &run.relations.constraints.references;
-    if references.iter().any(|one| refers(one) && one.forgets()) {
+    if references
+        .iter()
+        .any(|one| refers(one) && one.clears_reference())
+    {
         lock_referenced_rows(run).await?;
     }
     for (position, reference) in references.iter().enumerate() {
@@ -47,7 +50,7 @@ pub(in crate::engine) async fn prepare(
             continue;
         }
         refused.extend(lost_behind(run, reference).await?);
-        if !reference.forgets() {
+        if !reference.clears_reference() {
             continue;
         }
         if can_be_carried(reference) {
@@ -113,7 +116,7 @@ pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutco
     for (position, reference) in run.relations.constraints.references.iter().enumerate() {
         if changes_others(reference) && is_noted(local, position).await? {
             local.execute(&restore(position, reference), &[]).await?;
-        } else if reference.forgets() && is_noted(local, position).await? {
+        } else if reference.clears_reference() && is_noted(local, position).await? {
             local
                 .execute(&follow(run, position, reference), &[])
                 .await?;

@@ -298,7 +298,7 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
         WriteOutcome::Written => None,
         WriteOutcome::NotWritten(fault)
             if fault.is_collision()
-                && (known.is_refused_elsewhere()
+                && (known.is_refused_by_other_code()
                     || keep_references::is_blocked_by_references(relations, &known)) =>
         {
             Some(known)

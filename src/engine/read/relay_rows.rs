@@ -149,7 +149,7 @@ async fn copy(
 ) -> Result<i64, DbError> {
     if let Some(encoding) = from.format.recoded().map(str::to_owned) {
         // While rows are read, the local transaction is idle. Its server allows that only for a short time.
-        let read = from.next_pieces(local.patience() / 4).await?;
+        let read = from.next_pieces(local.answer_limit() / 4).await?;
         *kept = recode_rows::to_utf8(local, &from.format, &encoding, read).await?;
         return copy_again(local, write, &from.format, kept).await;
     }

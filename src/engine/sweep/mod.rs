@@ -96,7 +96,7 @@ async fn remember(
     let store = async {
         match watermarks::keep_all(local, watermarks, horizon).await {
             Ok(()) => Ok(Ok(())),
-            Err(error) if local.is_silent() => Err(error),
+            Err(error) if local.is_answer_due() => Err(error),
             Err(error) => Ok(Err(error)),
         }
     };

@@ -9,7 +9,7 @@
 //! versions become the tenant's new watermark.
 
 use crate::db::catalog::Column;
-use crate::db::ordinality::place;
+use crate::db::ordinality::index;
 use crate::db::param::{self, Param};
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
 use crate::engine::digest::sum_cursor::grouped_by_hash;
@@ -195,7 +195,7 @@ join meter_sync.meter_sync_seen s
     };
     let mut expected = vec![None; tenants.len()];
     for row in &rows {
-        if let Some(known) = expected.get_mut(place(row.get(0))) {
+        if let Some(known) = expected.get_mut(index(row.get(0))) {
             *known = Some(Sum {
                 rows: row.get(1),
                 hashes: row.get(2),

@@ -302,7 +302,7 @@ async fn read_and_write(
             Err(SyncError::Rewritten(_)) if tries.next().is_some() => {
                 job.earlier.is_foreign_awaited = true;
             }
-            Err(error) if !job.earlier.leaves_long_rows && error.is_of_a_long_row() => {
+            Err(error) if !job.earlier.leaves_long_rows && error.exceeds_size_limit() => {
                 job.earlier.leaves_long_rows = true;
             }
             ended => break ended?,

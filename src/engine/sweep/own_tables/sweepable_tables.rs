@@ -31,7 +31,7 @@ pub(super) async fn look_up<'m>(
     let mut readable: Vec<(usize, &SweptMirror<'_>)> = Vec::new();
     let name = |mirror: &SweptMirror<'_>| mirror.mapping.local_table.clone();
     let names: Vec<String> = mirrors.iter().map(name).collect();
-    for index in readable_tables::places_of_readable(local, &names).await? {
+    for index in readable_tables::indexes_of_readable(local, &names).await? {
         readable.extend(mirrors.get(index).map(|mirror| (index, mirror)));
     }
     let names: Vec<String> = readable.iter().map(|(_, mirror)| name(mirror)).collect();
