@@ -34,7 +34,7 @@ fn bucket_sums(criterion: &mut Criterion) {
         .collect();
     let mut group = criterion.benchmark_group("sums of 65,536 buckets");
     group.bench_function("read", |bench| {
-        bench.iter(|| compare_sums::read([black_box(digits.as_str())]));
+        bench.iter(|| compare_sums::parse([black_box(digits.as_str())]));
     });
     group.bench_function("unequal", |bench| {
         bench.iter(|| compare_sums::unequal(black_box(&a), black_box(&b)));

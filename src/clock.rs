@@ -9,27 +9,31 @@ const FRACTION_DIGITS: u16 = 6;
 
 /// How many hours a stored time may lie in the future without being taken for wrong: the clock may have been set back
 /// after the time was stored.
-macro_rules! set_back_hours {
+macro_rules! clock_tolerance_hours {
     () => {
         1
     };
 }
 
-/// Expands to the SQL expression for an interval of as many hours as `set_back_hours!` gives.
-macro_rules! set_back {
+/// Expands to the SQL expression for an interval of as many hours as `clock_tolerance_hours!` gives.
+macro_rules! clock_tolerance {
     () => {
-        concat!("interval '", $crate::clock::set_back_hours!(), " hours'")
+        concat!(
+            "interval '",
+            $crate::clock::clock_tolerance_hours!(),
+            " hours'"
+        )
     };
 }
 
-pub(crate) use {set_back, set_back_hours};
+pub(crate) use {clock_tolerance, clock_tolerance_hours};
 
-const SET_BACK: TimeDelta = TimeDelta::hours(set_back_hours!());
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::hours(clock_tolerance_hours!());
 
 /// Whether `at`, the time of a past event, is more than one hour later than `now`. Then a wrong clock wrote it, and its
 /// age is unknown.
 pub fn lies_ahead(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-    at - now > SET_BACK
+    at - now > CLOCK_TOLERANCE
 }
 
 /// Returns the current time, cut to whole microseconds.

@@ -288,7 +288,7 @@ impl ErrorCode {
     /// [`LocalAuth`](Self::LocalAuth) counts even if it stands for a missing privilege, because all tenants use the
     /// same role. A timeout does not count: such a statement takes longer than one for a single tenant, and a lock may
     /// be free again.
-    pub fn is_of_all_tenants(self) -> bool {
+    pub fn fails_every_tenant(self) -> bool {
         match self {
             Self::ConfigInvalid
             | Self::RemoteUnreachable
@@ -324,7 +324,7 @@ impl ErrorCode {
     /// be reached, or refuses the authentication. Two of these codes also have lesser causes:
     /// [`LocalAuth`](Self::LocalAuth) a missing privilege, and [`LocalTimeout`](Self::LocalTimeout) a lock that was not
     /// granted in time.
-    pub fn may_silence_local(self) -> bool {
+    pub fn may_mean_local_is_down(self) -> bool {
         match self {
             Self::ConfigMissing | Self::LocalUnreachable | Self::LocalTimeout | Self::LocalAuth => {
                 true

@@ -13,7 +13,7 @@ const HEADER: &str = "traceparent";
 
 /// The length of a `traceparent` header of version 00 in characters. The header is
 /// `00-<trace id, 32 digits>-<parent id, 16 digits>-<flags, 2 digits>`.
-const LETTERS: usize = 55;
+const HEADER_CHARS: usize = 55;
 
 /// The id of a trace, which all requests that belong together share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl TraceId {
     /// Returns the trace id from the text of a `traceparent` header; `None` if the text is malformed. In a later
     /// version of the format, the text may be longer, but begins in the same way.
     pub fn of_traceparent(text: &str) -> Option<Self> {
-        let (known, more) = text.split_at_checked(LETTERS)?;
+        let (known, more) = text.split_at_checked(HEADER_CHARS)?;
         let mut parts = known.split('-');
         let (version, trace) = (parts.next()?, parts.next()?);
         let (parent, flags) = (parts.next()?, parts.next()?);

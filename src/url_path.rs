@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The beginning of the URL paths of the pages about single tenants.
-pub(crate) const TENANTS: &str = "/tenants/";
+pub(crate) const TENANT_PAGES: &str = "/tenants/";
 
 /// The characters that are percent-encoded: all but those that RFC 3986 calls unreserved.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -20,7 +20,7 @@ const NO_SEGMENTS: [&str; 3] = ["", ".", ".."];
 /// Returns the path of a tenant's pages, without a slash at its end.
 pub(crate) fn of_tenant(id: &str) -> String {
     let space = if NO_SEGMENTS.contains(&id) { "%20" } else { "" };
-    format!("{TENANTS}{}{space}", utf8_percent_encode(id, ENCODED))
+    format!("{TENANT_PAGES}{}{space}", utf8_percent_encode(id, ENCODED))
 }
 
 /// Returns the tenant's id from a segment that [`of_tenant`] wrote, after percent-decoding.
@@ -66,7 +66,7 @@ mod tests {
             ("3f0e-4.a_b~", "/tenants/3f0e-4.a_b~"),
         ] {
             assert_eq!(of_tenant(id), path);
-            let segment = path.strip_prefix(TENANTS).expect("a tenant");
+            let segment = path.strip_prefix(TENANT_PAGES).expect("a tenant");
             let segment = percent_encoding::percent_decode_str(segment)
                 .decode_utf8()
                 .expect("text");

@@ -11,7 +11,7 @@ use serde_json::{Map, Number, Value};
 use super::caller_text::shorten;
 
 /// Whether the `Content-Type` header of a request says that its body is JSON (`application/json`).
-pub(crate) fn is_announced(content_type: Option<&HeaderValue>) -> bool {
+pub(crate) fn is_json(content_type: Option<&HeaderValue>) -> bool {
     let text = content_type.and_then(|value| value.to_str().ok());
     let media_type = text.and_then(|text| text.split(';').next());
     media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case("application/json"))

@@ -150,7 +150,7 @@ impl Arguments {
 
     /// Returns an error if the request has an argument that no method has read. Call this after all arguments were
     /// read.
-    pub(crate) fn finish(self) -> Result<(), BadArgument> {
+    pub(crate) fn refuse_unknown(self) -> Result<(), BadArgument> {
         let Some(unknown) = self.left.keys().next() else {
             return Ok(());
         };
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(given.integer("history", 0..=50, 5), Ok(5));
         assert_eq!(given.boolean("dry_run", false), Ok(false));
         assert_eq!(given.text("reason", 200), Ok(None));
-        assert_eq!(given.finish(), Ok(()));
+        assert_eq!(given.refuse_unknown(), Ok(()));
     }
 
     /// JSON has only one type of numbers, and some languages write the whole number 5 as `5.0`.
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(given.boolean("dry_run", false), Ok(false));
         assert_eq!(given.text("reason", 200), Ok(None));
         assert_eq!(
-            given.finish(),
+            given.refuse_unknown(),
             Err(BadArgument(
                 "There is no argument `dryrun`; did you mean `dry_run`?".to_owned()
             ))
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(given.boolean("dry_run", false), Ok(false));
         assert_eq!(given.text("reason", 200), Ok(None));
         assert_eq!(
-            given.finish(),
+            given.refuse_unknown(),
             Err(BadArgument(
                 "There is no argument `zzzz`; the arguments are dry_run, reason.".to_owned()
             ))

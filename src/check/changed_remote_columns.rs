@@ -33,7 +33,7 @@ async fn look(
     local: &mut CheckedConnection<Local>,
     mapping: &Mapping,
 ) -> Result<Option<(KnownColumns, RunScope)>, Failure> {
-    let tx = local.look().await?;
+    let tx = local.begin_read_only().await?;
     if !migrations::tables(&tx).await?.columns {
         return Ok(None);
     }
@@ -56,9 +56,9 @@ async fn compared(
     }
     let mut texts = Vec::new();
     for column in drifted {
-        let follow = follow(local, column, relations).await?;
+        let conversion = conversion_to_new_type(local, column, relations).await?;
         let (tenant, table) = (&scope.tenant.id, scope.table.name.as_str());
-        texts.extend(drift::finding(column, relations, tenant, table, follow));
+        texts.extend(drift::finding(column, relations, tenant, table, conversion));
     }
     let verdict = |text: String| match mapping.on_drift {
         OnDrift::Warn => Verdict::Warning(text),
@@ -84,7 +84,7 @@ from pair p join pg_catalog.pg_type h on h.oid = p.here join pg_catalog.pg_type 
 
 /// Returns how the values of the local column can be converted to the new type of the remote column. Returns `Cast` if
 /// the column has no new type.
-async fn follow(
+async fn conversion_to_new_type(
     local: &mut CheckedConnection<Local>,
     column: &KnownColumn,
     relations: &Relations,
@@ -94,7 +94,7 @@ async fn follow(
     let (Some(here), Some(Drift::Retyped(to))) = (here, &column.drift) else {
         return Ok(TypeConversion::Cast);
     };
-    let tx = local.look().await?;
+    let tx = local.begin_read_only().await?;
     let params = [
         param::text(here.base_type.as_str()),
         param::text(to.as_str()),

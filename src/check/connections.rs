@@ -54,13 +54,13 @@ impl CheckedConnection<Remote> {
     }
 
     /// Begins a read-only transaction. It is rolled back when dropped.
-    pub(super) async fn look(&mut self) -> Result<Tx<'_, Remote>, DbError> {
+    pub(super) async fn begin_read_only(&mut self) -> Result<Tx<'_, Remote>, DbError> {
         self.connection.snapshot("check", &[]).await
     }
 
     /// Begins a read-only transaction for reading the rows of `source`, the remote table or query. Like a sync, it
     /// locks the tables and views to read, and uses the role's `search_path`.
-    pub(super) async fn look_at_rows(
+    pub(super) async fn begin_reading_rows(
         &mut self,
         source: &Source,
     ) -> Result<Tx<'_, Remote>, DbError> {
@@ -87,7 +87,7 @@ impl CheckedConnection<Local> {
     }
 
     /// Begins a read-only transaction. It is rolled back when dropped.
-    pub(super) async fn look(&mut self) -> Result<Tx<'_, Local>, DbError> {
+    pub(super) async fn begin_read_only(&mut self) -> Result<Tx<'_, Local>, DbError> {
         let tx = self.connection.begin_for_run("check").await?;
         tx.batch("-- only look\nset transaction read only").await?;
         Ok(tx)
@@ -136,7 +136,7 @@ pub(super) fn findings<S: Side>(
     };
     let text = format!(
         "{}, Postgres {}, connected in {} ms",
-        endpoint.place(),
+        endpoint.address(),
         reached.server.version,
         reached.connected_in.as_millis()
     );

@@ -5,7 +5,7 @@ use super::tenant_rows::RowsToRead;
 use super::{Finding, Verdict};
 use crate::clock;
 use crate::config::Config;
-use crate::db::ordinality::place;
+use crate::db::ordinality::index;
 use crate::db::readable_tables::oid_of_name;
 use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
 use crate::engine::{self, Relations, SyncError};
@@ -27,7 +27,9 @@ pub(super) async fn findings(
     all: &[TenantMirror],
     rows_to_read: RowsToRead,
 ) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = unnamed(mirrors.refused(None)).into_iter().collect();
+    let mut findings: Vec<Finding> = too_long_table_names(mirrors.refused(None))
+        .into_iter()
+        .collect();
     let (limits, mapping) = (&config.limits, &config.mapping);
     let Ok(mut local) = CheckedConnection::<Local>::new(config.local.as_ref(), limits).await else {
         return findings;
@@ -56,7 +58,7 @@ pub(super) async fn findings(
 
 /// Returns a failed finding if some tenants have ids with which the name of their local table is too long. `refused`
 /// has one failure for each such tenant; `None` if it is empty.
-fn unnamed(refused: Vec<Failure>) -> Option<Finding> {
+fn too_long_table_names(refused: Vec<Failure>) -> Option<Finding> {
     let count = refused.len();
     let mut first = refused.into_iter().next()?;
     if count > 1 {
@@ -79,16 +81,16 @@ async fn local_tables(
     local: &mut CheckedConnection<Local>,
     all: &[TenantMirror],
 ) -> Result<Verdict, DbError> {
-    let tx = local.look().await?;
+    let tx = local.begin_read_only().await?;
     tx.use_role_path().await?;
     let tables: Vec<String> = all
         .iter()
         .map(|known| known.mirror.mapping().local_table.clone())
         .collect();
-    let missing = places(&tx, MISSING, &tables).await?;
+    let missing = array_positions(&tx, MISSING, &tables).await?;
     let missing: Vec<&str> = missing
         .into_iter()
-        .filter_map(|place| tables.get(place))
+        .filter_map(|index| tables.get(index))
         .map(String::as_str)
         .collect();
     if missing.is_empty() {
@@ -99,7 +101,7 @@ async fn local_tables(
         "Of {} local tables, {} are missing: {}.",
         all.len(),
         missing.len(),
-        some(&missing)
+        first_names(&missing)
     );
     let remedy = "Create them, grant the role usage on their schemas, or correct METER_SYNC_LOCAL_TABLE or METER_SYNC_TENANTS. Until then only the syncs of these tenants fail.";
     let failure = Failure::new(ErrorCode::LocalSchema, message);
@@ -111,9 +113,12 @@ async fn relations(
     local: &mut CheckedConnection<Local>,
     first: &TenantMirror,
 ) -> Result<Relations, SyncError> {
-    let (there, here) = (remote.look().await?, local.look().await?);
+    let (there, here) = (
+        remote.begin_read_only().await?,
+        local.begin_read_only().await?,
+    );
     let mark = RunId::at(clock::now());
-    let (relations, _) = engine::look(&there, &here, first.mirror.mapping(), mark).await?;
+    let (relations, _) = engine::look_up(&there, &here, first.mirror.mapping(), mark).await?;
     Ok(relations)
 }
 
@@ -139,16 +144,16 @@ where not exists (select from {} r where r.{} {} u.id::{}) order by u.n",
         .filter_map(|known| known.mirror.mapping().tenant.as_ref())
         .map(|id| id.as_str().to_owned())
         .collect();
-    let tx = remote.look_at_rows(&config.mapping.source).await?;
+    let tx = remote.begin_reading_rows(&config.mapping.source).await?;
     // The statement may take as long as a whole run.
     tx.allow_each_statement(config.limits.run_timeout).await?;
-    let without = match places(&tx, &sql, &given).await {
+    let without = match array_positions(&tx, &sql, &given).await {
         Err(error) if error.is_about_a_row() => return Ok(refused_id(&column.base_type)),
         answered => answered?,
     };
     let without: Vec<&str> = without
         .into_iter()
-        .filter_map(|place| given.get(place))
+        .filter_map(|index| given.get(index))
         .map(String::as_str)
         .collect();
     Ok(match without.is_empty() {
@@ -157,7 +162,7 @@ where not exists (select from {} r where r.{} {} u.id::{}) order by u.n",
             "of {}, {} have no meters there: {}. Check METER_SYNC_TENANTS or METER_SYNC_TENANTS_QUERY, METER_SYNC_TENANT_COLUMN and the remote table.",
             all.len(),
             without.len(),
-            some(&without)
+            first_names(&without)
         )),
     })
 }
@@ -173,17 +178,17 @@ fn refused_id(wanted: &str) -> Verdict {
 
 /// Runs `sql` with the array `texts` as its parameter. Each row of the result is a 1-based position in that array.
 /// Returns these positions 0-based.
-async fn places<S: Side>(
+async fn array_positions<S: Side>(
     tx: &Tx<'_, S>,
     sql: &str,
     texts: &[String],
 ) -> Result<Vec<usize>, DbError> {
     let rows = tx.query(sql, &[param::texts(texts)]).await?;
-    Ok(rows.iter().map(|row| place(row.get(0))).collect())
+    Ok(rows.iter().map(|row| index(row.get(0))).collect())
 }
 
 /// Joins the first [`NAMED`] names with commas, and adds how many more there are.
-fn some(names: &[&str]) -> String {
+fn first_names(names: &[&str]) -> String {
     let first: Vec<&str> = names.iter().take(NAMED).copied().collect();
     let first = first.join(", ");
     match names.len().saturating_sub(NAMED) {

@@ -28,7 +28,7 @@ async fn look(
     relations: &Relations,
     scope: &Scope,
 ) -> Result<Option<Verdict>, SyncError> {
-    let tx = local.look().await?;
+    let tx = local.begin_read_only().await?;
     let params = [param::oid(relations.local_oid)];
     let is_inherited: bool = tx.query_one(INHERITED, &params).await?.get(0);
     if !is_inherited {

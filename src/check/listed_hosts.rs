@@ -25,7 +25,7 @@ select pg_catalog.pg_is_in_recovery(), c.system_identifier from pg_catalog.pg_co
 pub(super) async fn of_remote(endpoint: Option<&Endpoint>, limits: &Limits) -> Option<Finding> {
     let ask = async |one: &Endpoint| {
         let mut reached = CheckedConnection::<Remote>::new(Some(one), limits).await?;
-        let tx = reached.look().await?;
+        let tx = reached.begin_read_only().await?;
         Ok(ask(&tx).await?)
     };
     let each = several(endpoint)?;
@@ -37,7 +37,7 @@ pub(super) async fn of_remote(endpoint: Option<&Endpoint>, limits: &Limits) -> O
 pub(super) async fn of_local(endpoint: Option<&Endpoint>, limits: &Limits) -> Option<Finding> {
     let ask = async |one: &Endpoint| {
         let mut reached = CheckedConnection::<Local>::new(Some(one), limits).await?;
-        let tx = reached.look().await?;
+        let tx = reached.begin_read_only().await?;
         Ok(ask(&tx).await?)
     };
     let each = several(endpoint)?;
@@ -63,7 +63,7 @@ fn finding(side: SideName, each: &[Endpoint], answers: &[Result<Answer, Failure>
     let told = each.iter().zip(answers).map(|(one, answer)| match answer {
         Ok(Answer { is_standby, .. }) => {
             let kind = if *is_standby { "standby" } else { "primary" };
-            format!("{} ({kind})", one.place())
+            format!("{} ({kind})", one.address())
         }
         Err(why) => why.message.clone(),
     });

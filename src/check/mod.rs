@@ -79,7 +79,7 @@ impl Finding {
 }
 
 /// How many tenants [`run`] checks in full if the process syncs several tenants.
-const LOOKED_AT: usize = 3;
+const TENANTS_CHECKED_IN_FULL: usize = 3;
 
 /// Runs all checks and returns the results. The remote evaluates all rows of the tenant, which takes as long as in a
 /// first sync. If the process syncs several tenants, only the first few are checked in full.
@@ -90,7 +90,7 @@ pub async fn run(config: &Config) -> Vec<Finding> {
             Box::pin(several_tenants::look_at_several(
                 config,
                 RowsToRead::All,
-                LOOKED_AT,
+                TENANTS_CHECKED_IN_FULL,
             ))
             .await
         }
@@ -194,7 +194,7 @@ async fn tenant_of(
     local: &mut CheckedConnection<Local>,
     config: &Config,
 ) -> Result<(TenantId, Finding), Failure> {
-    let tx = local.look().await?;
+    let tx = local.begin_read_only().await?;
     let scope = tenants::scope(&tx, &config.mapping).await?;
     let id = scope.tenant.given.clone();
     if let Some(found) = tenants::other(&tx, &scope).await? {

@@ -18,7 +18,7 @@ show transaction_read_only";
 /// Checks that our transactions on the remote are read-only, so that the remote refuses any write.
 pub(super) async fn remote_is_only_read(remote: &mut CheckedConnection<Remote>) -> Finding {
     let looked = async {
-        let tx = remote.look().await?;
+        let tx = remote.begin_read_only().await?;
         let read_only: String = tx.query_one(REMOTE_READ_ONLY, &[]).await?.get(0);
         Ok(if read_only == "on" {
             Verdict::Ok("its transactions are read-only".to_owned())
@@ -38,7 +38,7 @@ select has_database_privilege(current_database(), 'temporary')";
 /// Checks that the local role may create temporary tables, in which a run stages the remote rows.
 pub(super) async fn temporary_tables(local: &mut CheckedConnection<Local>) -> Finding {
     let looked = async {
-        let tx = local.look().await?;
+        let tx = local.begin_read_only().await?;
         let may: bool = tx.query_one(TEMPORARY, &[]).await?.get(0);
         Ok(if may {
             Verdict::Ok("may be made, to stage the remote rows".to_owned())
@@ -89,7 +89,7 @@ async fn look_at_remote(
     mapping: &Mapping,
     relations: Option<&Relations>,
 ) -> Result<Verdict, SyncError> {
-    let tx = remote.look().await?;
+    let tx = remote.begin_read_only().await?;
     let name = match &mapping.source {
         Source::Table(name) => name,
         Source::Query(query) => {
@@ -141,7 +141,7 @@ async fn look_at_local(
     mapping: &Mapping,
     relations: Option<&Relations>,
 ) -> Result<Verdict, SyncError> {
-    let tx = local.look().await?;
+    let tx = local.begin_read_only().await?;
     let name = &mapping.local_table;
     let Some(relation) = catalog::find(&tx, name).await? else {
         return Err(engine::missing(&tx, name).await?);

@@ -23,8 +23,8 @@ pub(super) async fn findings(
 
 /// SQL: the common table expressions with which the queries below begin. `ours` lists the tables that hold rows: the
 /// local meter table with its partitions and the tables that inherit from it, and the tables in schema `meter_sync`.
-/// `published_as` lists, for each of them, the table itself (with `place` 0) and the partitioned tables above it (with
-/// a `place` that grows towards the root).
+/// `published_as` lists, for each of them, the table itself (with `ancestor_level` 0) and the partitioned tables above
+/// it (with an `ancestor_level` that grows towards the root).
 macro_rules! ours {
     () => {
         concat!(
@@ -41,10 +41,10 @@ macro_rules! ours {
     where c.relkind = 'r' and c.relpersistence = 'p'
       and (c.oid in (select f.oid from family f) or n.nspname = 'meter_sync')
 ), published_as as (
-    select o.oid as leaf, o.oid as relid, 0 as place from ours o
+    select o.oid as leaf, o.oid as relid, 0 as ancestor_level from ours o
     union all
-    select o.oid, a.relid, a.place from ours o
-    cross join lateral pg_partition_ancestors(o.oid) with ordinality a (relid, place) where a.relid <> o.oid
+    select o.oid, a.relid, a.ancestor_level from ours o
+    cross join lateral pg_partition_ancestors(o.oid) with ordinality a (relid, ancestor_level) where a.relid <> o.oid
 )"
         )
     };
@@ -103,7 +103,7 @@ const UNCOVERED: &str = concat!(
         from published_as a
         join pg_catalog.pg_publication_rel e on e.prrelid = a.relid and e.prpubid = p.oid
         where a.leaf = o.oid and (p.pubviaroot or a.relid = o.oid)
-        order by a.place desc limit 1
+        order by a.ancestor_level desc limit 1
     ) r
     where o.relreplident = 'f' or o.identity is not null
 )

@@ -23,7 +23,7 @@ async fn look(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,
 ) -> Result<Vec<Finding>, DbError> {
-    let tx = local.look().await?;
+    let tx = local.begin_read_only().await?;
     let mut findings = Vec::new();
     for sequence in sequences(&tx, relations).await? {
         let subject = format!("sequence of {}", quote::where_needed(&sequence.column));

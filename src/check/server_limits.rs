@@ -19,11 +19,11 @@ pub(super) async fn of_both(
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(remote) = remote {
-        findings.extend(of_side(remote.look().await, config).await);
+        findings.extend(of_side(remote.begin_read_only().await, config).await);
         findings.extend(standby(remote, &config.limits).await);
     }
     if let Some(local) = local {
-        findings.extend(of_side(local.look().await, config).await);
+        findings.extend(of_side(local.begin_read_only().await, config).await);
     }
     findings
 }
@@ -138,7 +138,7 @@ where pg_is_in_recovery() and d.name = 'max_standby_streaming_delay' and f.name 
 /// primary.
 async fn standby(remote: &mut CheckedConnection<Remote>, limits: &Limits) -> Option<Finding> {
     let looked = async {
-        let tx = remote.look().await?;
+        let tx = remote.begin_read_only().await?;
         tx.query_opt(STANDBY, &[]).await
     };
     let looked: Result<_, DbError> = looked.await;

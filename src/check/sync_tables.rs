@@ -10,7 +10,7 @@ use crate::store::migrations::{self, SchemaStanding};
 /// they are missing or older, checks that the role may create or change them, as the next sync does.
 pub(super) async fn finding(local: &mut CheckedConnection<Local>) -> Finding {
     let looked = async {
-        let tx = local.look().await?;
+        let tx = local.begin_read_only().await?;
         Ok(match migrations::standing(&tx).await? {
             SchemaStanding::Newer => Verdict::Failed(migrations::too_new()),
             SchemaStanding::Absent => {

@@ -39,10 +39,10 @@ async fn look_at_both(
     mapping: &Mapping,
     tenant: &TenantId,
 ) -> Result<(Vec<Finding>, CheckedTables), SyncError> {
-    let there = remote.look().await?;
-    let here = local.look().await?;
+    let there = remote.begin_read_only().await?;
+    let here = local.begin_read_only().await?;
     let mark = RunId::at(clock::now());
-    let (relations, table) = engine::look(&there, &here, mapping, mark).await?;
+    let (relations, table) = engine::look_up(&there, &here, mapping, mark).await?;
     let scope = Scope::of(&relations, tenant);
     engine::try_tenant(&there, &relations, &scope).await?;
     let remote_table = match &mapping.source {
@@ -122,7 +122,7 @@ fn converted(relations: &Relations) -> Option<Finding> {
     let differing = both.filter(|(there, here)| there.base_type != here.base_type);
     let differing = differing.map(|(there, here)| {
         let (from, to) = (there.base_type.as_str(), here.base_type.as_str());
-        format!("{} {from} -> {to}{}", here.name, moment(from, to))
+        format!("{} {from} -> {to}{}", here.name, time_zone_note(from, to))
     });
     let differing: Vec<_> = differing.collect();
     let text = format!(
@@ -134,7 +134,7 @@ fn converted(relations: &Relations) -> Option<Finding> {
 
 /// Returns how a time is converted if only one of the two types has a time zone, such as ` (read as UTC)`; empty
 /// otherwise.
-fn moment(from: &str, to: &str) -> &'static str {
+fn time_zone_note(from: &str, to: &str) -> &'static str {
     let has_zone = |name: &str| name.contains("with time zone") || name.starts_with("tstz");
     let is_time_of_day = |name: &str| name.starts_with("time with time zone");
     match (has_zone(from), has_zone(to)) {

@@ -35,7 +35,7 @@ pub(super) async fn remote(
     let tenant = &scope.tenant;
     let source = &config.mapping.source;
     let looked = async {
-        let tx = remote.look_at_rows(source).await?;
+        let tx = remote.begin_reading_rows(source).await?;
         let count: i64 = match rows_to_read {
             RowsToRead::First => {
                 tx.batch(&compute(relations, scope, Some(FIRST))).await?;
@@ -130,7 +130,7 @@ async fn none(
     tenant: &TenantId,
 ) -> Result<Verdict, DbError> {
     let hidden = match engine::may_hide_rows(tx, &mapping.source).await? {
-        true => format!(" {}", engine::HIDDEN),
+        true => format!(" {}", engine::ROW_SECURITY_REMEDY),
         false => String::new(),
     };
     Ok(Verdict::Warning(format!(
@@ -154,14 +154,14 @@ pub(super) async fn tenant_indexes(
             row: "r",
             filter: &scope.remote_filter,
         };
-        findings.extend(tenant_index(remote.look().await, column, there).await);
+        findings.extend(tenant_index(remote.begin_read_only().await, column, there).await);
     }
     let here = ByTenant {
         table: &relations.local,
         row: "l",
         filter: &scope.local_filter,
     };
-    findings.extend(tenant_index(local.look().await, column, here).await);
+    findings.extend(tenant_index(local.begin_read_only().await, column, here).await);
     findings
 }
 

@@ -15,7 +15,7 @@ use crate::engine::SyncError;
 /// rules, triggers and event triggers. Empty if there is nothing of the kind.
 pub(super) async fn of(local: &mut CheckedConnection<Local>, mapping: &Mapping) -> Vec<Finding> {
     let looked = async {
-        let tx = local.look().await?;
+        let tx = local.begin_read_only().await?;
         let mut found: Vec<Finding> = replication_role(&tx).await?.into_iter().collect();
         if let Some(table) = catalog::find(&tx, &mapping.local_table).await? {
             found.extend(publications::findings(&tx, &table).await?);
@@ -128,13 +128,13 @@ async fn triggers(tx: &Tx<'_, Local>, table: &Relation) -> Result<Option<Finding
     }
     let text = format!(
         "{}. A meter that one refuses is rejected; a column that one changes is written by each sync, which warns of it.",
-        functions(&rows)
+        describe_triggers(&rows)
     );
     Ok(Some(Finding::new("local triggers", Verdict::Ok(text))))
 }
 
 /// Formats triggers with the functions that they call, such as `audit (function log_change)`. Each row has both names.
-fn functions(rows: &[Row]) -> String {
+fn describe_triggers(rows: &[Row]) -> String {
     let names = rows.iter().map(|row| {
         let (trigger, function): (String, String) = (row.get(0), row.get(1));
         format!("{trigger} (function {function})")
@@ -161,7 +161,7 @@ async fn event_triggers(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError> 
     }
     let text = format!(
         "{}: called when a sync makes or drops its temporary tables and views. If it refuses that, let those of the sync's role pass.",
-        functions(&rows)
+        describe_triggers(&rows)
     );
     let verdict = Verdict::Warning(text);
     Ok(Some(Finding::new("local event triggers", verdict)))

@@ -91,7 +91,7 @@ async fn look(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,
 ) -> Result<Option<Verdict>, DbError> {
-    let tx = local.look().await?;
+    let tx = local.begin_read_only().await?;
     let params = [
         param::oid(relations.local_oid),
         param::texts(&relations.names),

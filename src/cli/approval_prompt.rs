@@ -13,17 +13,17 @@ use crate::model::HeldDeactivations;
 use crate::printable;
 
 /// The text to print if there is no terminal to ask on, as in a script or in a program that an AI assistant starts.
-const NOBODY: &str = "--allow-mass-deactivation asks on the terminal, and there is none, so the sync stays refused. Use --allow-plan with the \
+const NO_TERMINAL: &str = "--allow-mass-deactivation asks on the terminal, and there is none, so the sync stays refused. Use --allow-plan with the \
     id of the run that showed the meters. Where a person has decided beforehand that any number may be deactivated, add --yes.\n";
 
 /// Shows the meters that the last run did not deactivate because they are too many, and asks the person to type their
 /// number. Returns whether exactly that number was typed; `false` if there is no terminal or if `stopped` is cancelled.
-pub(super) async fn lets_pass(
+pub(super) async fn ask_for_approval(
     held: &HeldDeactivations,
     stopped: CancellationToken,
 ) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        Report::ask(NOBODY)?;
+        Report::write_to_stderr_now(NO_TERMINAL)?;
         return Ok(false);
     }
     let number = held.deactivated;
@@ -31,7 +31,7 @@ pub(super) async fn lets_pass(
         "{}\nThey keep their rows and readings, and become active again when the remote has them active.\nType {number} to deactivate them, or anything else to leave them as they are: ",
         held.in_words("the remote")
     );
-    Report::ask(&printable::lines(&question))?;
+    Report::write_to_stderr_now(&printable::lines(&question))?;
     let mut typed = String::new();
     let mut input = BufReader::new(tokio::io::stdin());
     let read = stopped.run_until_cancelled(input.read_line(&mut typed));

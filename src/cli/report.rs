@@ -51,9 +51,9 @@ impl Report {
     }
 
     /// Writes a text to standard error at once, before the report is printed.
-    pub(super) fn ask(question: &str) -> std::io::Result<()> {
+    pub(super) fn write_to_stderr_now(text: &str) -> std::io::Result<()> {
         let mut stderr = std::io::stderr();
-        stderr.write_all(question.as_bytes())?;
+        stderr.write_all(text.as_bytes())?;
         stderr.flush()
     }
 

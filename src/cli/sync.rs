@@ -85,7 +85,7 @@ impl SyncArgs {
             let Some(held) = held else {
                 break;
             };
-            if !approval_prompt::lets_pass(held, shutdown.token()).await? {
+            if !approval_prompt::ask_for_approval(held, shutdown.token()).await? {
                 break;
             }
             run = carry_out(mirror, self.approved(&site, run.run_id), shutdown).await?;
@@ -101,7 +101,7 @@ impl SyncArgs {
 
     fn request(&self, site: &str) -> Request {
         let (mass_deactivation, approval) = match self.allow_plan {
-            Some(shown) => (DeactivationApproval::Shown(shown), Some(approval_of(shown))),
+            Some(shown) => (DeactivationApproval::OfRun(shown), Some(approval_of(shown))),
             None if self.allow_mass_deactivation && (self.yes || self.dry_run) => {
                 (DeactivationApproval::Any, Some(ANY_NUMBER.to_owned()))
             }
@@ -126,7 +126,7 @@ impl SyncArgs {
         Request {
             reason: self.reason_with(Some(approval_of(shown))),
             allow: Allow {
-                mass_deactivation: DeactivationApproval::Shown(shown),
+                mass_deactivation: DeactivationApproval::OfRun(shown),
                 ..request.allow
             },
             ..request

@@ -51,7 +51,7 @@ impl ConnectionParameters {
         for (name, value) in self
             .0
             .iter()
-            .filter(|(name, _)| libpq_parameters::DRIVERS.contains(name))
+            .filter(|(name, _)| libpq_parameters::PASSED_TO_DRIVER.contains(name))
         {
             let pair = ((*name).to_owned(), value.clone());
             if read_by_driver(std::slice::from_ref(&pair)).is_err() {

@@ -28,7 +28,7 @@ pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
         None if is_of_another_driver(text) => Err(ConninfoError(
             "names a driver after +; write postgresql:// alone",
         )),
-        None if is_another_url(text) => Err(ConninfoError(
+        None if has_url_scheme(text) => Err(ConninfoError(
             "is no Postgres URL; it starts with postgres:// or postgresql://",
         )),
         None => parse_pairs(text),
@@ -37,7 +37,7 @@ pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
 
 /// Whether the text begins with the scheme of a URL, such as `mysql://`. In a list of `key=value` pairs, `://` can only
 /// occur after a `=`.
-fn is_another_url(text: &str) -> bool {
+fn has_url_scheme(text: &str) -> bool {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|scheme| !scheme.contains('='))
 }

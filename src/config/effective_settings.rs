@@ -52,7 +52,7 @@ fn one(
     let mut default = setting.default_text();
     let given = match secret {
         Some(secret) => secret.given(layers, environment)?,
-        None => match counting(setting, layers)? {
+        None => match used_setting(setting, layers)? {
             Some((of, found)) if of == setting => Some(ListedValue {
                 value: found.text(),
                 source: found.source,
@@ -92,7 +92,7 @@ const EXCLUSIVE: &[&[Setting]] = &[
 
 /// Returns `setting`, or the alternative from its [`EXCLUSIVE`] group that is used instead, with its value. `None` if
 /// none of them is set.
-fn counting(
+fn used_setting(
     setting: Setting,
     layers: &Layers,
 ) -> Result<Option<(Setting, FoundValue)>, ConfigError> {

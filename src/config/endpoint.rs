@@ -21,7 +21,7 @@ pub struct Endpoint {
     sslmode: String,
     tls: Tls,
     /// The input that this endpoint was built from, so that it can be built again when one of its files changes.
-    made_of: Arc<EndpointSource>,
+    source: Arc<EndpointSource>,
 }
 
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl Endpoint {
         let named = pairs
             .iter()
             .filter(|(name, _)| FILES.contains(&name.as_str()));
-        let made_of = EndpointSource {
+        let source = EndpointSource {
             named: named
                 .map(|(_, path)| WatchedFile::new(Path::new(path)))
                 .collect(),
@@ -67,13 +67,13 @@ impl Endpoint {
             sslmode: parameters.sslmode(&servers).to_owned(),
             servers,
             tls,
-            made_of: Arc::new(made_of),
+            source: Arc::new(source),
         })
     }
 
     /// Stores which file the connection string was read from, so that [`Endpoint::renewed`] can read it again.
     pub(super) fn of_file(mut self, file: WatchedFile) -> Self {
-        Arc::make_mut(&mut self.made_of).file = Some(file);
+        Arc::make_mut(&mut self.source).file = Some(file);
         self
     }
 
@@ -84,7 +84,7 @@ impl Endpoint {
     ///
     /// The new content of a file cannot be used, or the connection string names another server or database than before.
     pub fn renewed(&self) -> Option<Result<Self, EndpointError>> {
-        let files = self.made_of.file.iter().chain(&self.made_of.named);
+        let files = self.source.file.iter().chain(&self.source.named);
         files
             .into_iter()
             .any(WatchedFile::has_changed)
@@ -98,7 +98,7 @@ impl Endpoint {
             unacknowledged,
             file,
             named: _,
-        } = &*self.made_of;
+        } = &*self.source;
         let made = match file.as_ref().map(|file| WatchedFile::new(file.path())) {
             None => Self::from_pairs(pairs.clone(), limits)?,
             Some(file) => match watched_file::read(file.path()) {
@@ -110,7 +110,7 @@ impl Endpoint {
             Some(limit) => made.with_unacknowledged_limit(limit),
             None => made,
         };
-        match made.place() == self.place() {
+        match made.address() == self.address() {
             true => Ok(made),
             false => Err(EndpointError::OtherDatabase),
         }
@@ -120,7 +120,7 @@ impl Endpoint {
     /// value in the connection string takes precedence.
     #[must_use]
     pub(super) fn with_unacknowledged_limit(mut self, limit: Duration) -> Self {
-        Arc::make_mut(&mut self.made_of).unacknowledged = Some(limit);
+        Arc::make_mut(&mut self.source).unacknowledged = Some(limit);
         if self.driver.get_tcp_user_timeout().is_none() {
             self.driver.tcp_user_timeout(limit);
         }
@@ -160,7 +160,7 @@ impl Endpoint {
 
     /// Returns `host:port/dbname`, for logs and messages; several hosts are separated by commas. The text contains
     /// neither user nor password.
-    pub fn place(&self) -> String {
+    pub fn address(&self) -> String {
         let hosts: Vec<String> = self
             .servers
             .list
@@ -173,14 +173,14 @@ impl Endpoint {
     /// Whether both endpoints lead to the same database: they have the same database name, and at least one host and
     /// port in common.
     pub fn same_database(&self, other: &Self) -> bool {
-        let mut places = self.servers.list.iter().map(ConnectionHost::canonical);
+        let mut addresses = self.servers.list.iter().map(ConnectionHost::canonical);
         let others: Vec<_> = other
             .servers
             .list
             .iter()
             .map(ConnectionHost::canonical)
             .collect();
-        self.database() == other.database() && places.any(|one| others.contains(&one))
+        self.database() == other.database() && addresses.any(|one| others.contains(&one))
     }
 
     /// Whether connections to all servers stay on this machine.
@@ -200,7 +200,7 @@ impl Endpoint {
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint")
-            .field("place", &self.place())
+            .field("address", &self.address())
             .finish_non_exhaustive()
     }
 }
@@ -217,15 +217,15 @@ mod tests {
     }
 
     #[test]
-    fn a_place_names_host_port_and_database_only() {
-        for (text, place) in [
+    fn an_address_names_host_port_and_database_only() {
+        for (text, address) in [
             ("postgres://u:p@db.example/meters", "db.example:5432/meters"),
             ("postgres://u:p@a:1,[::1]:2/m", "a:1,[::1]:2/m"),
             ("host=/run/pg dbname=m port=5433", "/run/pg:5433/m"),
             ("postgres://u@h", "h:5432/u"),
             ("hostaddr=10.0.0.1 user=u", "10.0.0.1:5432/u"),
         ] {
-            assert_eq!(endpoint(text).place(), place, "{text}");
+            assert_eq!(endpoint(text).address(), address, "{text}");
         }
     }
 
@@ -277,7 +277,7 @@ mod tests {
                 .map(|shape| Endpoint::parse(&shape.replace("{}", &password), &Limits::default()))
                 .all(|result| {
                     let shown = match result {
-                        Ok(endpoint) => format!("{endpoint:?} {}", endpoint.place()),
+                        Ok(endpoint) => format!("{endpoint:?} {}", endpoint.address()),
                         Err(error) => format!("{error} {error:?}"),
                     };
                     !shown.contains("hunter2")

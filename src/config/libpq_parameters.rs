@@ -4,7 +4,7 @@
 use super::endpoint_error::EndpointError;
 
 /// Parameters that are passed to the driver unchanged.
-pub(super) const DRIVERS: &[&str] = &[
+pub(super) const PASSED_TO_DRIVER: &[&str] = &[
     "host",
     "hostaddr",
     "port",
@@ -24,7 +24,7 @@ pub(super) const DRIVERS: &[&str] = &[
 
 /// Parameters that this program reads itself, because the driver does not know them or reads them differently from
 /// libpq.
-const OURS: &[&str] = &[
+const READ_HERE: &[&str] = &[
     "sslmode",
     "sslrootcert",
     "sslcert",
@@ -91,7 +91,13 @@ const REFUSED: &[(&str, &str)] = &[
 /// Returns the name of a parameter as a constant. Error: the name is unknown or refused. The error does not quote an
 /// unknown name: if a password in a URL contains an unescaped `?`, the name is a part of the password.
 pub(super) fn known(name: &str) -> Result<&'static str, EndpointError> {
-    let all = || DRIVERS.iter().chain(OURS).chain(IGNORED).copied();
+    let all = || {
+        PASSED_TO_DRIVER
+            .iter()
+            .chain(READ_HERE)
+            .chain(IGNORED)
+            .copied()
+    };
     if let Some(known) = all().find(|known| *known == name) {
         return Ok(known);
     }

@@ -49,10 +49,10 @@ impl Config {
         let tenants = tenants::read(&layers)?;
         let mapping = mapping(&layers, &tenants)?;
         let config = Self {
-            remote: Side::REMOTE
+            remote: DatabaseSettings::REMOTE
                 .endpoint(&layers, environment, &limits)?
                 .map(|remote| remote.with_unacknowledged_limit(REMOTE_UNACKNOWLEDGED)),
-            local: Side::LOCAL.endpoint(&layers, environment, &limits)?,
+            local: DatabaseSettings::LOCAL.endpoint(&layers, environment, &limits)?,
             tenants,
             mapping,
             workers: number(&layers, Setting::Workers, DEFAULT_WORKERS, 1..=MOST_WORKERS)?,
@@ -119,7 +119,7 @@ impl Config {
                 Setting::RemoteUrl.env(),
                 Setting::LocalUrl.env()
             ),
-            problem: format!("both lead to table {table} of {}", local.place()),
+            problem: format!("both lead to table {table} of {}", local.address()),
             remedy: Some(
                 "Let METER_SYNC_REMOTE_URL name the central database and METER_SYNC_LOCAL_URL the site's own.",
             ),
@@ -138,13 +138,13 @@ impl Config {
 }
 
 /// The settings and legacy environment variables that say how to connect to one of the two databases.
-struct Side {
+struct DatabaseSettings {
     url: Setting,
     url_file: Setting,
     legacy: LegacyPrefix,
 }
 
-impl Side {
+impl DatabaseSettings {
     const REMOTE: Self = Self {
         url: Setting::RemoteUrl,
         url_file: Setting::RemoteUrlFile,

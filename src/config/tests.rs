@@ -83,7 +83,7 @@ fn a_secret_may_come_from_a_file_but_not_twice() {
     let path = secret.path().to_str().unwrap();
     let config = load([("METER_SYNC_REMOTE_URL_FILE", path)]).unwrap();
     assert_eq!(
-        config.remote.unwrap().place(),
+        config.remote.unwrap().address(),
         "central.example:5432/meters"
     );
 
@@ -99,7 +99,7 @@ fn a_secret_may_come_from_a_file_but_not_twice() {
     let settings = SettingFlags::default().with(Setting::RemoteUrl, "host=flag dbname=m");
     let variables = Environment::from([("METER_SYNC_REMOTE_URL_FILE", path)]);
     let flag_wins = Config::load_from(&settings, &variables).unwrap();
-    assert_eq!(flag_wins.remote.unwrap().place(), "flag:5432/m");
+    assert_eq!(flag_wins.remote.unwrap().address(), "flag:5432/m");
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn the_legacy_variables_count_only_where_nothing_else_is_set() {
         ("METER_SYNC_LOCAL_URL", LOCAL),
     ];
     let config = load(legacy).unwrap();
-    assert_eq!(config.remote.unwrap().place(), "central:5432/meters");
-    assert_eq!(config.local.unwrap().place(), "localhost:5432/site");
+    assert_eq!(config.remote.unwrap().address(), "central:5432/meters");
+    assert_eq!(config.local.unwrap().address(), "localhost:5432/site");
     assert!(
         refusal([("POSTGRES_SYNC_PORT", "1")])
             .message
@@ -304,7 +304,7 @@ fn a_mark_at_the_beginning_of_a_file_is_no_part_of_it() {
         ("METER_SYNC_CONFIG", path(&settings).as_str()),
     ])
     .unwrap();
-    assert!(config.local.unwrap().place().contains("site"));
+    assert!(config.local.unwrap().address().contains("site"));
     assert_eq!(config.tokens.now().len(), 1);
     assert_eq!(config.mapping.tenant.unwrap().as_str(), "7");
     let only_a_mark = file("\u{feff}\n");

@@ -19,7 +19,7 @@ fn without_end(text: &str) -> &str {
     while let Some(rest) = text.get(place..).filter(|rest| !rest.is_empty()) {
         let token = token(rest);
         place += token.length;
-        if token.counts {
+        if token.is_part_of_query {
             end = place;
         }
     }
@@ -31,12 +31,15 @@ struct SqlToken {
     /// The length of the token in bytes, which is at least one character.
     length: usize,
     /// Whether the token is part of the query, and not white space, a comment or a semicolon.
-    counts: bool,
+    is_part_of_query: bool,
 }
 
 impl SqlToken {
-    fn new(counts: bool) -> impl Fn(usize) -> Self {
-        move |length| Self { length, counts }
+    fn new(is_part_of_query: bool) -> impl Fn(usize) -> Self {
+        move |length| Self {
+            length,
+            is_part_of_query,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use tokio_postgres::Row;
 
-use super::ordinality::place;
+use super::ordinality::index;
 use super::readable_tables::oids_of_names;
 use super::{DbError, Side, Tx, param, quote};
 
@@ -275,7 +275,7 @@ pub async fn find_all<S: Side>(
         let Some(first) = of_one.first() else {
             continue;
         };
-        if let Some(wanted) = found.get_mut(place(number(first))) {
+        if let Some(wanted) = found.get_mut(index(number(first))) {
             *wanted = Some(relation(first, of_one));
         }
     }

@@ -168,7 +168,7 @@ impl ConnectRequest {
             driver.hostaddr(address);
             match self.attempt(driver, wanted).await {
                 Ok(client) => return Ok(client),
-                Err(why) if why.is_of_the_database() => return Err(why),
+                Err(why) if why.ends_the_search() => return Err(why),
                 Err(why) => last = Some(why),
             }
         }
@@ -226,12 +226,12 @@ impl ConnectRequest {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let carry = carry(connection, self.last_message.clone());
+        let driven = drive_connection(connection, self.last_message.clone());
         #[expect(
             clippy::disallowed_methods,
             reason = "it ends with the connection, and the pool aborts it"
         )]
-        let task = tokio::spawn(carry);
+        let task = tokio::spawn(driven);
         ClientWrapper::new(client, task)
     }
 }
@@ -282,7 +282,10 @@ impl Manager for Connector {
 /// Exchanges the messages of a connection with the server until the connection ends. If the server sent an error,
 /// stores it before the connection is dropped: the drop makes a waiting statement fail, which then looks for the stored
 /// error.
-async fn carry(connection: impl Future<Output = Result<(), Error>>, last_message: LastServerError) {
+async fn drive_connection(
+    connection: impl Future<Output = Result<(), Error>>,
+    last_message: LastServerError,
+) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
         last_message.keep(error);
@@ -326,7 +329,7 @@ pub(super) struct FailedAttempt {
 
 impl FailedAttempt {
     fn decides(&self) -> bool {
-        self.why.is_of_the_database()
+        self.why.ends_the_search()
     }
 }
 
@@ -353,7 +356,7 @@ impl AttemptFailure {
     /// Whether to stop trying other addresses and servers, because they would fail in the same way. As in libpq, this
     /// is so if the server refused the sign-in or TLS failed, but not if the server could not be reached, or is
     /// starting or stopping.
-    fn is_of_the_database(&self) -> bool {
+    fn ends_the_search(&self) -> bool {
         let Self::Driver(error) = self else {
             return false;
         };

@@ -40,7 +40,7 @@ pub async fn losing<S: Side>(
             }
             let mut longer = path.clone();
             longer.push(next);
-            if longer.iter().any(IncomingForeignKey::forgets) {
+            if longer.iter().any(IncomingForeignKey::clears_reference) {
                 losing.push(longer.clone());
             }
             open.push(longer);
@@ -51,5 +51,5 @@ pub async fn losing<S: Side>(
 
 /// Whether a change of the referenced value changes the referring rows instead of being refused.
 fn passes_on(reference: &IncomingForeignKey) -> bool {
-    reference.on_update == "c" || reference.forgets()
+    reference.on_update == "c" || reference.clears_reference()
 }

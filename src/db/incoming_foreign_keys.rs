@@ -39,7 +39,7 @@ pub struct IncomingForeignKey {
 impl IncomingForeignKey {
     /// Whether an update of the referenced value makes the referring rows lose their reference, because the foreign key
     /// sets null or a default.
-    pub fn forgets(&self) -> bool {
+    pub fn clears_reference(&self) -> bool {
         ["n", "d"].contains(&self.on_update.as_str())
     }
 }

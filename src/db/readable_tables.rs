@@ -1,6 +1,6 @@
 //! Finds out which tables a role can read.
 
-use super::ordinality::place;
+use super::ordinality::index;
 use super::{DbError, Side, Tx, param};
 
 /// SQL expression for the object ID of the relation whose name is the text `u.name`; null if there is no such relation.
@@ -54,12 +54,12 @@ order by f.n"
 );
 
 /// Returns the indexes, from 0, of those names that stand for an ordinary table of which the role may read all columns.
-pub async fn places_of_readable<S: Side>(
+pub async fn indexes_of_readable<S: Side>(
     tx: &Tx<'_, S>,
     names: &[String],
 ) -> Result<Vec<usize>, DbError> {
     let path = tx.role_path();
     let params = [param::texts(names), param::text(path.as_str())];
     let rows = tx.query(READABLE, &params).await?;
-    Ok(rows.iter().map(|row| place(row.get(0))).collect())
+    Ok(rows.iter().map(|row| index(row.get(0))).collect())
 }

@@ -92,7 +92,7 @@ pub struct OutgoingForeignKey {
 
 /// The maximum number of indexes of partitions and inheriting tables that are looked up, because each one is later
 /// checked by queries over the whole table.
-const OF_OTHERS: usize = 100;
+const MAX_CHILD_INDEXES: usize = 100;
 
 const EXCLUSIVE: &str = concat!(
     "-- look up what makes rows exclude each other",
@@ -150,7 +150,7 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<UniquenessRu
     let rows = tx.query(EXCLUSIVE, &[param::oid(oid)]).await?;
     let columns = table_columns(tx, oid).await?;
     let mut found: Vec<UniquenessRule> = Vec::new();
-    let (mut last, mut of_others) = (None, 0);
+    let (mut last, mut child_indexes) = (None, 0);
     for row in &rows {
         let (shown, collation): (String, String) = (row.get(4), row.get(5));
         let part = ComparedValue {
@@ -162,8 +162,8 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<UniquenessRu
         match found.last_mut().filter(|_| last == Some(index)) {
             Some(rule) => rule.parts.push(part),
             None => {
-                of_others += usize::from(row.get::<_, bool>(9));
-                if of_others > OF_OTHERS {
+                child_indexes += usize::from(row.get::<_, bool>(9));
+                if child_indexes > MAX_CHILD_INDEXES {
                     break;
                 }
                 found.push(rule(row, part, &columns));

@@ -134,7 +134,7 @@ impl RowFault {
 
     /// Whether the row was refused by other code that its change ran, such as a trigger or the action of a foreign key.
     /// `false` if the row collides with another row.
-    pub fn is_refused_elsewhere(&self) -> bool {
+    pub fn is_refused_by_other_code(&self) -> bool {
         self.context.is_some() && !self.is_collision()
     }
 }

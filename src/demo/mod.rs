@@ -57,7 +57,7 @@ impl DemoArgs {
     async fn binaries(&self) -> Result<Binaries, EmbeddedError> {
         let named = given(self.postgres_bin.as_ref());
         let mut finding = pin!(Binaries::find_or_install(named));
-        if let Ok(found) = timeout(SURELY_INSTALLED, &mut finding).await {
+        if let Ok(found) = timeout(INSTALL_WARNING_DELAY, &mut finding).await {
             return found;
         }
         tracing::warn!("{}", embedded::still_installing());
@@ -79,10 +79,10 @@ fn given(path: Option<&OsString>) -> Option<&Path> {
 /// The default schedule of the demo, once a minute: often enough to watch, and slow enough to read what changed.
 const SCHEDULE: &str = "* * * * *";
 /// How long the demo looks for Postgres or installs it before it warns that the network may be missing.
-const SURELY_INSTALLED: Duration = Duration::from_secs(8);
+const INSTALL_WARNING_DELAY: Duration = Duration::from_secs(8);
 /// How long the demo waits for a stop signal if the servers fail to start. Ctrl-C may have ended a child process before
 /// this process receives the signal; the demo then ends without an error.
-const SURELY_TOLD: Duration = Duration::from_millis(500);
+const SIGNAL_WAIT: Duration = Duration::from_millis(500);
 /// The address on which the demo listens by default. Port 0 means [`USUAL_PORT`], or any free port if that one is
 /// taken.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -114,7 +114,7 @@ pub async fn run(
     // so that the started servers are shut down in order.
     let pair = match Pair::start(&binaries, directories, args.fresh).await {
         // Ctrl-C also reaches `initdb`, which may then fail before this process handles the signal.
-        Err(_) if timeout(SURELY_TOLD, stop.cancelled()).await.is_ok() => {
+        Err(_) if timeout(SIGNAL_WAIT, stop.cancelled()).await.is_ok() => {
             say(STOPPED_EARLY);
             return Ok(());
         }

@@ -57,8 +57,14 @@ impl Pair {
         fresh: bool,
     ) -> anyhow::Result<Self> {
         // Both are checked before data of either is removed.
-        directories.remote.refuse_foreign().map_err(said)?;
-        directories.local.refuse_foreign().map_err(said)?;
+        directories
+            .remote
+            .refuse_foreign()
+            .map_err(explain_failed_start)?;
+        directories
+            .local
+            .refuse_foreign()
+            .map_err(explain_failed_start)?;
         let (remote, local) = tokio::join!(
             start(binaries, "remote", directories.remote, fresh),
             start(binaries, "local", directories.local, fresh),
@@ -67,9 +73,9 @@ impl Pair {
             (Ok(remote), Ok(local)) => (remote, local),
             (Ok(started), Err(error)) | (Err(error), Ok(started)) => {
                 started.stop().await?;
-                return Err(said(error));
+                return Err(explain_failed_start(error));
             }
-            (Err(error), Err(_)) => return Err(said(error)),
+            (Err(error), Err(_)) => return Err(explain_failed_start(error)),
         };
         Ok(Self {
             remote_url: remote.url(DATABASE),
@@ -125,7 +131,7 @@ async fn start(
     Server::start(binaries, options).await
 }
 
-fn said(error: EmbeddedError) -> anyhow::Error {
+fn explain_failed_start(error: EmbeddedError) -> anyhow::Error {
     let context = if matches!(error, EmbeddedError::InUse { .. }) {
         "another demo is running; stop it, or give this one a --data-dir of its own"
     } else if matches!(error, EmbeddedError::File { .. }) {

@@ -43,7 +43,7 @@ const SETTINGS: [&str; 7] = [
 /// More Postgres settings, which make temporary servers faster. Their data need not survive a crash of the machine.
 /// `synchronous_commit` stays on, because committed data must survive a crash of the server, which tests cause on
 /// purpose.
-const HASTY: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_wal_size=256MB"];
+const UNSAFE_FAST_SETTINGS: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_wal_size=256MB"];
 
 /// How to start a server.
 #[derive(Clone, Debug)]
@@ -177,7 +177,7 @@ impl Server {
         log: &File,
     ) -> Result<Self, EmbeddedError> {
         let (stop_signal, after, hasty) = match &options.data {
-            DataDirectory::Temporary => ("QUIT", "remove", &HASTY[..]),
+            DataDirectory::Temporary => ("QUIT", "remove", &UNSAFE_FAST_SETTINGS[..]),
             DataDirectory::Persistent(_) => ("INT", "keep", &[][..]),
         };
         let mut command = account.command("/bin/sh");

@@ -21,7 +21,7 @@ pub(super) struct Account {
     uid: u32,
     gid: u32,
     /// Whether commands must switch to this account, because this process is root.
-    switch: bool,
+    must_switch_user: bool,
 }
 
 impl Account {
@@ -38,7 +38,7 @@ impl Account {
             return Ok(Self {
                 uid,
                 gid,
-                switch: false,
+                must_switch_user: false,
             });
         }
         ["postgres", "nobody"]
@@ -46,7 +46,7 @@ impl Account {
             .find_map(|name| {
                 let uid = id(&["-u", name])?.parse().ok()?;
                 let gid = id(&["-g", name])?.parse().ok()?;
-                Some(Self { uid, gid, switch: true })
+                Some(Self { uid, gid, must_switch_user: true })
             })
             .ok_or_else(|| EmbeddedError::Account {
                 reason: "it refuses root, and there is neither a user `postgres` nor `nobody`; add one of them".to_owned(),
@@ -54,7 +54,7 @@ impl Account {
     }
 
     pub(super) fn is_stand_in_for_root(&self) -> bool {
-        self.switch
+        self.must_switch_user
     }
 
     /// Returns a command that runs as this account. From the environment of this process, it inherits only `PATH`.
@@ -63,7 +63,7 @@ impl Account {
         command.env_clear().envs([("LC_ALL", "C"), ("TZ", "UTC")]);
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.current_dir("/").stdin(Stdio::null());
-        if self.switch {
+        if self.must_switch_user {
             command.uid(self.uid).gid(self.gid);
         }
         command
@@ -98,13 +98,13 @@ impl Account {
                 Ok(()) | Err(_) => {}
             }
             let found = fs::symlink_metadata(&path)?;
-            let ours = found.uid() == self.uid || (self.switch && found.uid() == 0);
+            let ours = found.uid() == self.uid || (self.must_switch_user && found.uid() == 0);
             if !found.is_dir() || !ours || found.mode() & 0o077 != 0 {
                 return Err(io::Error::other(
                     "it is not a private directory of this account",
                 ));
             }
-            if self.switch {
+            if self.must_switch_user {
                 std::os::unix::fs::lchown(&path, Some(self.uid), Some(self.gid))?;
             }
             Ok(())
@@ -133,7 +133,7 @@ impl Account {
                 .mode(0o600)
                 .custom_flags(no_link);
             let file = options.open(path)?;
-            if self.switch {
+            if self.must_switch_user {
                 std::os::unix::fs::fchown(&file, Some(self.uid), Some(self.gid))?;
             }
             Ok(file)

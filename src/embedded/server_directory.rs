@@ -107,7 +107,7 @@ pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
 
 /// Creates and marks a server's directory, or reuses one that this program created before. Error if something else is
 /// there.
-fn claim(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
+fn create_marked_directory(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
     refuse_foreign(&home)?;
     let home = account.private_directory(home)?;
     let marker = home.join(MARKER);
@@ -148,9 +148,10 @@ fn gone(error: io::Error) -> io::Result<()> {
 fn temporary(account: &Account, binaries: &Binaries) -> Result<(PathBuf, File), EmbeddedError> {
     let scratch = account.scratch()?;
     let one_at_a_time = account.lock(&scratch.join("lock"), true)?;
-    sweep(account, &scratch)?;
+    remove_leftovers(account, &scratch)?;
     let template = template(account, binaries, &scratch)?;
-    let home = claim(account, scratch.join(format!("server-{}", Uuid::now_v7())))?;
+    let home =
+        create_marked_directory(account, scratch.join(format!("server-{}", Uuid::now_v7())))?;
     let log = account.lock(&home.join("log"), false)?;
     drop(one_at_a_time);
     run(account
@@ -175,7 +176,7 @@ fn persistent(
         fs::create_dir_all(above).of_file(above)?;
         account.private_directory(parent.to_owned())?;
     }
-    let home = claim(account, home.to_owned())?;
+    let home = create_marked_directory(account, home.to_owned())?;
     let log = released_log(account, &home)?;
     let cluster = home.join("data");
     if !cluster.exists() {
@@ -220,7 +221,7 @@ fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
 /// Removes what killed temporary servers left: directories in `scratch` whose log no process has locked. The caller
 /// must hold the lock of `scratch`. A new server creates its directory and locks its log while it holds that lock, so
 /// its directory is never removed.
-fn sweep(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
+fn remove_leftovers(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
     let entries = fs::read_dir(scratch).of_file(scratch)?;
     for entry in entries.flatten() {
         let home = entry.path();

@@ -50,7 +50,7 @@ pub(super) async fn check(
         return Ok(());
     }
     let approved = match *job.mass_deactivation {
-        DeactivationApproval::Shown(shown) => {
+        DeactivationApproval::OfRun(shown) => {
             Some((shown, planned_deactivations::cover(run, shown).await?))
         }
         DeactivationApproval::None | DeactivationApproval::Any => None,

@@ -164,7 +164,7 @@ fn not_covered(run: RunId, others: Option<i64>) -> String {
 }
 
 /// The remedy if row security may be the reason why the remote shows no rows.
-pub(crate) const HIDDEN: &str = "The remote table has row security: see as the remote role whether it shows this tenant's rows. Where its policy reads a setting, give that in METER_SYNC_REMOTE_URL (options=-c <setting>=<value>).";
+pub(crate) const ROW_SECURITY_REMEDY: &str = "The remote table has row security: see as the remote role whether it shows this tenant's rows. Where its policy reads a setting, give that in METER_SYNC_REMOTE_URL (options=-c <setting>=<value>).";
 
 impl From<SyncError> for Failure {
     fn from(error: SyncError) -> Self {
@@ -180,11 +180,11 @@ impl SyncError {
     }
 
     /// Whether the remote failed because a row was too long for it to send.
-    pub(crate) fn is_of_a_long_row(&self) -> bool {
+    pub(crate) fn exceeds_size_limit(&self) -> bool {
         let Self::Database(error) = self else {
             return false;
         };
-        error.side() == SideName::Remote && error.is_of_a_long_row()
+        error.side() == SideName::Remote && error.exceeds_size_limit()
     }
 
     /// Returns the deactivations that the brake refused; `None` for any other error.
@@ -254,7 +254,7 @@ impl SyncError {
             Self::SourceEmpty {
                 may_be_hidden: true,
                 ..
-            } => Some(format!("{HIDDEN} {}", failure.remedy)),
+            } => Some(format!("{ROW_SECURITY_REMEDY} {}", failure.remedy)),
             Self::TenantRefused { .. } => Some(
                 "Set METER_SYNC_TENANT_ID or METER_SYNC_TENANTS to the organisation's id as the remote holds it."
                     .to_owned(),

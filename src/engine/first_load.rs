@@ -9,7 +9,7 @@ use crate::db::{DbError, Remote, Tx};
 use crate::model::Phase;
 
 use super::read::choose_copy_format::Format;
-use super::read::convert_rows::UncopiedRows;
+use super::read::convert_rows::UncopiedRowConverter;
 use super::read::copy_from_memory::CopyTarget;
 use super::read::relay_rows;
 use super::relations::locks;
@@ -45,7 +45,7 @@ async fn relay_all(
         job,
         ..
     } = *run;
-    local.hold_rows().await?;
+    local.shorten_idle_limit().await?;
     let may_load = match relations.stores_rows_unchanged {
         true => locks::stores_rows_unchanged(local, relations).await?,
         // Foreign keys that act on updates do not matter here, because a load updates nothing.
@@ -89,7 +89,7 @@ async fn relay_all(
 /// number of rows that the COPY took. Returns the inner error if another session has inserted meters meanwhile.
 async fn bring_in(
     run: &RunContext<'_>,
-    left: UncopiedRows,
+    left: UncopiedRowConverter,
     loaded: i64,
 ) -> Result<Result<SyncResult, NotLoaded>, SyncError> {
     enter(run.observer, Phase::Plan);
@@ -116,7 +116,7 @@ async fn loaded_twice(run: &RunContext<'_>) -> Result<Vec<Row>, DbError> {
     let relations = run.relations;
     let (table, filter) = (&relations.local, &run.scope.local_filter);
     let (key, same_key) = (
-        relations.places(&relations.key),
+        relations.temp_columns(&relations.key),
         relations.same_key("l", "k"),
     );
     let sql = format!(

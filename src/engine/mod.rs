@@ -32,13 +32,13 @@ pub use digest::{ContentsComparison, compare_sums};
 use digest::{Difference, VersionsOfBothSides};
 use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
-pub(crate) use error::{HIDDEN, usage};
+pub(crate) use error::{ROW_SECURITY_REMEDY, usage};
 pub(crate) use plan::refuse_duplicate_local_keys;
 use read::StagedRows;
 pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
 pub use relations::Relations;
 pub(crate) use relations::locks::of_source as locks_of;
-pub(crate) use relations::look;
+pub(crate) use relations::look_up;
 pub(crate) use relations::missing_names::missing;
 pub(crate) use relations::row_security::may_hide_rows;
 pub(crate) use source_remedy::failure;
@@ -82,7 +82,7 @@ pub struct Job<'a> {
     /// Timeouts, and limits on deactivations, rejected rows and recorded changes.
     pub limits: &'a Limits,
     /// Whether the local table belongs to another tenant. Matters only if the table has no tenant column.
-    pub other_tenant: TableHolder,
+    pub table_holder: TableHolder,
     /// Which rows to compare value by value.
     pub compare: RowsToCompare,
     /// How many bits of each row hash to keep: 64, except in tests that provoke hash collisions.
@@ -296,7 +296,7 @@ async fn carry_out(
     }: Found,
 ) -> Result<SyncEnd, SyncError> {
     enter(run.observer, Phase::Plan);
-    run.local.hold_rows().await?;
+    run.local.shorten_idle_limit().await?;
     let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
     let run = &run.with_relations(&relations);
     let plan = plan::make(run, &selection, &staged).await?;

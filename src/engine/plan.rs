@@ -102,7 +102,7 @@ pub(crate) async fn make(
 /// SQL: the row value `row(t."a", t."b", ...)` of all columns except the key. The key is left out because keys that are
 /// equal in the local type (such as `a` and `A` in a case-insensitive type) are the same meter, and the local key is
 /// not changed.
-fn image(row: &str, relations: &Relations) -> String {
+fn row_of_fields(row: &str, relations: &Relations) -> String {
     format!("row({})", relations.list(row, relations.fields()))
 }
 
@@ -117,7 +117,7 @@ fn plan_sql(run: &RunContext<'_>, candidates: &str) -> String {
         .map(|name| format!("{} is null", relations.column("l", name)))
         .unwrap_or_default();
     let missing = relations.same_key("u", "s");
-    let (staged, here) = (image("s", relations), image("l", relations));
+    let (staged, here) = (row_of_fields("s", relations), row_of_fields("l", relations));
     let staged_active = relations.column("s", &relations.active);
     let is_switched_off = is_switched_off(relations);
     let staged_key = relations.list("s", &relations.key);
@@ -328,7 +328,7 @@ impl BadRow {
 
 /// SQL that indexes the plan by row number and the staging table by key, so that a small range of rows is found fast.
 pub(super) fn index(relations: &Relations) -> String {
-    let key = relations.places(&relations.key);
+    let key = relations.temp_columns(&relations.key);
     format!(
         "-- index the plan
 create index if not exists meter_sync_plan_n on pg_temp.meter_sync_plan (n);

@@ -3,7 +3,7 @@
 use crate::db::{Local, Remote, Tx};
 
 use super::relations::refuse_wrong_table::refuse_occupied;
-use super::relations::{Relations, locks, look};
+use super::relations::{Relations, locks, look_up};
 use super::tenant_filters::{Scope, try_tenant};
 use super::{Job, SyncError};
 
@@ -19,7 +19,7 @@ pub(super) async fn resolve(
     job: &Job<'_>,
 ) -> Result<(Relations, Scope), SyncError> {
     locks::hold_local_table(local, &job.mapping.local_table).await?;
-    let (relations, here) = look(remote, local, job.mapping, job.run_id).await?;
+    let (relations, here) = look_up(remote, local, job.mapping, job.run_id).await?;
     let scope = Scope::of(&relations, job.tenant);
     try_tenant(remote, &relations, &scope).await?;
     if !relations.is_remote_plain {

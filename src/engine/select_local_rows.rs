@@ -33,7 +33,7 @@ pub(super) fn rows(run: &RunContext<'_>, selection: &RowSelection) -> String {
         format!(
             "{} as {}",
             relations.column("l", name),
-            relations.place(name)
+            relations.temp_column(name)
         )
     });
     // No remote row can match a local row with NULL in its key, so such a row is not a meter.

@@ -19,7 +19,7 @@ const FOR_HEALTH: usize = 16;
 /// The open connections of the server. Clones share one list.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
-    rooms: usize,
+    limit: usize,
     open: Arc<Mutex<ConnectionTable>>,
 }
 
@@ -64,9 +64,9 @@ pub(super) struct ConnectionSlot {
 }
 
 impl Connections {
-    pub(super) fn new(rooms: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
-            rooms,
+            limit,
             open: Arc::default(),
         }
     }
@@ -75,7 +75,7 @@ impl Connections {
     /// none is idle, the new connection may request only the health checks.
     pub(super) fn enter(&self, peer: IpAddr) -> ConnectionSlot {
         let mut open = self.lock();
-        let is_for_health = !open.make_room(self.rooms, peer);
+        let is_for_health = !open.make_room(self.limit, peer);
         if is_for_health {
             open.make_room_for_health();
         }
@@ -112,18 +112,18 @@ impl Connections {
 }
 
 impl ConnectionTable {
-    /// Closes an idle connection if one more connection from `peer` would exceed the limit `rooms`. Returns `false` if
+    /// Closes an idle connection if one more connection from `peer` would exceed `limit`. Returns `false` if
     /// it would, but no connection can be closed.
     ///
-    /// One peer may have at most three quarters of `rooms`, so that a reverse proxy, which needs many, leaves some for
+    /// One peer may have at most three quarters of `limit`, so that a reverse proxy, which needs many, leaves some for
     /// other clients. If a peer has that many, one of its own idle connections is closed.
-    fn make_room(&mut self, rooms: usize, peer: IpAddr) -> bool {
-        let most = (rooms - rooms / 4).max(1);
+    fn make_room(&mut self, limit: usize, peer: IpAddr) -> bool {
+        let most = (limit - limit / 4).max(1);
         if self.count(|known| known.peer == peer) >= most {
             let longest = self.longest_waiting(|known| known.peer == peer);
             return longest.is_some_and(|id| self.close(id));
         }
-        if self.count(|_| true) < rooms {
+        if self.count(|_| true) < limit {
             return true;
         }
         let longest = self.longest_waiting(|_| true);
@@ -179,12 +179,12 @@ impl Activity {
     }
 
     /// Marks the connection as busy. Called when a handler has read the whole request body, or has dropped it.
-    pub(super) fn works(&self) {
+    pub(super) fn mark_busy(&self) {
         self.change(|doing| doing.waits = false);
     }
 
     /// Marks the connection as idle: the request was answered, and the server waits for the next one.
-    pub(super) fn has_answered(&self) {
+    pub(super) fn mark_answered(&self) {
         self.change(|doing| {
             doing.waits = true;
             doing.was_answered = true;
@@ -224,15 +224,15 @@ mod tests {
     fn one_that_was_never_answered_goes_before_those_that_were() {
         let connections = Connections::new(4);
         let answered = connections.enter(peer(1));
-        answered.activity.works();
-        answered.activity.has_answered();
+        answered.activity.mark_busy();
+        answered.activity.mark_answered();
         let silent = [2, 3].map(|n| connections.enter(peer(n)));
         let working = connections.enter(peer(4));
-        working.activity.works();
+        working.activity.mark_busy();
         let fifth = connections.enter(peer(5));
         assert!(!fifth.is_for_health);
         assert!(silent[0].close.is_cancelled(), "it has waited longest");
-        fifth.activity.works();
+        fifth.activity.mark_busy();
         let _sixth = connections.enter(peer(6));
         assert!(silent[1].close.is_cancelled());
         let seventh = connections.enter(peer(7));
@@ -244,7 +244,7 @@ mod tests {
     fn one_peer_leaves_others_a_quarter() {
         let connections = Connections::new(8);
         let of_one: Vec<_> = (0..6).map(|_| connections.enter(peer(1))).collect();
-        of_one.iter().for_each(|place| place.activity.works());
+        of_one.iter().for_each(|slot| slot.activity.mark_busy());
         assert!(connections.enter(peer(1)).is_for_health);
         assert!(!connections.enter(peer(2)).is_for_health);
     }
@@ -253,15 +253,15 @@ mod tests {
     fn where_all_are_at_work_some_are_taken_for_health_checks() {
         let connections = Connections::new(2);
         let working = [1, 2].map(|n| connections.enter(peer(n)));
-        working.iter().for_each(|place| place.activity.works());
+        working.iter().for_each(|slot| slot.activity.mark_busy());
         let taken: Vec<_> = (0..=FOR_HEALTH)
             .map(|_| connections.enter(peer(3)))
             .collect();
-        assert!(taken.iter().all(|place| place.is_for_health));
-        let closed = taken.iter().filter(|place| place.close.is_cancelled());
+        assert!(taken.iter().all(|slot| slot.is_for_health));
+        let closed = taken.iter().filter(|slot| slot.close.is_cancelled());
         assert_eq!(closed.count(), 1);
         assert!(taken[0].close.is_cancelled());
-        assert!(working.iter().all(|place| !place.close.is_cancelled()));
+        assert!(working.iter().all(|slot| !slot.close.is_cancelled()));
         working[0].activity.set_unread(true);
         assert!(!connections.enter(peer(4)).is_for_health);
         assert!(working[0].close.is_cancelled(), "its client does not read");

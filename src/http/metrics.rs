@@ -77,7 +77,7 @@ fn gauges(figures: &ScrapedFigures) -> Vec<Gauge> {
     let clock_ahead = figures.local_clock_ahead;
     let clock_ahead = clock_ahead.map(|ahead| number(ahead.num_milliseconds()) / 1000.0);
     let is_running = status.activity == ActivityState::Running;
-    let mut gauges = moments(status);
+    let mut gauges = time_gauges(status);
     gauges.extend([
         gauge(
             "meter_sync_consecutive_failures",
@@ -160,7 +160,7 @@ fn tenants(tenants: &TenantList) -> Vec<Gauge> {
 
 /// Returns the gauges whose values are times: of the last success, of the last run that compared all rows, of the last
 /// run and of the next run.
-fn moments(status: &Status) -> Vec<Gauge> {
+fn time_gauges(status: &Status) -> Vec<Gauge> {
     let last_run_at = status.last_run.as_ref().and_then(|run| run.finished_at);
     vec![
         gauge(

@@ -72,10 +72,10 @@ pub async fn serve(
     let serving = async {
         loop {
             let (stream, from) = next(&listener, &connections).await;
-            let place = Arc::new(connections.enter(from.ip()));
+            let slot = Arc::new(connections.enter(from.ip()));
             let service = TowerToHyperService::new(router.clone());
-            let connection = open.watch(connection(stream, service, &place));
-            tasks.spawn(run_connection(connection, place));
+            let connection = open.watch(connection(stream, service, &slot));
+            tasks.spawn(run_connection(connection, slot));
         }
     };
     shutdown.run_until_cancelled(serving).await;
@@ -86,20 +86,20 @@ pub async fn serve(
     Ok(())
 }
 
-/// Returns the future that reads and answers the requests of one connection. `place` is the entry of the connection in
+/// Returns the future that reads and answers the requests of one connection. `slot` is the entry of the connection in
 /// the list of open connections.
 fn connection(
     stream: TcpStream,
     router: TowerToHyperService<Router>,
-    place: &Arc<ConnectionSlot>,
+    slot: &Arc<ConnectionSlot>,
 ) -> impl GracefulConnection<Error = hyper::Error> + Send + 'static {
-    let stream = TimedStream::new(stream, place.activity.clone());
-    let head = match place.is_for_health {
+    let stream = TimedStream::new(stream, slot.activity.clone());
+    let head = match slot.is_for_health {
         true => HEAD_OF_HEALTH,
         false => HEAD,
     };
-    let place = Arc::clone(place);
-    let service = service_fn(move |request| answer(router.clone(), request, Arc::clone(&place)));
+    let slot = Arc::clone(slot);
+    let service = service_fn(move |request| answer(router.clone(), request, Arc::clone(&slot)));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head)
@@ -109,9 +109,9 @@ fn connection(
 /// Runs a connection until it ends, or until it is closed to make room for another connection.
 async fn run_connection(
     connection: impl Future<Output = Result<(), hyper::Error>>,
-    place: Arc<ConnectionSlot>,
+    slot: Arc<ConnectionSlot>,
 ) {
-    match place.close.run_until_cancelled(connection).await {
+    match slot.close.run_until_cancelled(connection).await {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%error, "an HTTP connection broke"),
         None => tracing::debug!("closed an HTTP connection that waited, for another one"),
@@ -123,19 +123,19 @@ async fn run_connection(
 async fn answer(
     router: TowerToHyperService<Router>,
     request: Request<Incoming>,
-    place: Arc<ConnectionSlot>,
+    slot: Arc<ConnectionSlot>,
 ) -> Result<Response<TrackedResponseBody<Body>>, Infallible> {
-    let is_taken = !place.is_for_health || health::PATHS.contains(&request.uri().path());
-    let request = request.map(|body| TimedRequestBody::new(body, place.activity.clone()));
+    let is_taken = !slot.is_for_health || health::PATHS.contains(&request.uri().path());
+    let request = request.map(|body| TimedRequestBody::new(body, slot.activity.clone()));
     let mut response = match is_taken {
         true => router.call(request).await?,
         false => RequestError::TooManyConnections.into_response(),
     };
-    if place.is_for_health {
+    if slot.is_for_health {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
-    Ok(response.map(|body| TrackedResponseBody::new(body, place.activity.clone())))
+    Ok(response.map(|body| TrackedResponseBody::new(body, slot.activity.clone())))
 }
 
 /// Returns how many HTTP connections are accepted if the process may have `files` open files. `None` means unlimited.

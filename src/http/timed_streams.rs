@@ -109,7 +109,7 @@ pub(super) struct TimedRequestBody<B> {
 impl<B: Body> TimedRequestBody<B> {
     pub(super) fn new(body: B, activity: Activity) -> Self {
         if body.is_end_stream() {
-            activity.works();
+            activity.mark_busy();
         }
         Self {
             body,
@@ -151,7 +151,7 @@ where
 /// works on the response.
 impl<B> Drop for TimedRequestBody<B> {
     fn drop(&mut self) {
-        self.activity.works();
+        self.activity.mark_busy();
     }
 }
 
@@ -190,7 +190,7 @@ impl<B: Body + Unpin> Body for TrackedResponseBody<B> {
 
 impl<B> Drop for TrackedResponseBody<B> {
     fn drop(&mut self) {
-        self.activity.has_answered();
+        self.activity.mark_answered();
     }
 }
 
@@ -211,14 +211,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_ends_in_time() {
-        let place = Connections::new(1).enter(HERE);
+        let slot = Connections::new(1).enter(HERE);
         let byte_a_second = stream::unfold((), |()| async {
             sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, io::Error>(Bytes::from_static(b"x")), ()))
         });
         let body = AnyBody::from_stream(byte_a_second);
         let begun = Instant::now();
-        let body = AnyBody::new(TimedRequestBody::new(body, place.activity.clone()));
+        let body = AnyBody::new(TimedRequestBody::new(body, slot.activity.clone()));
         assert_eq!(read_body::read(body, 10_000).await, Err(BodyFault::Late));
         assert_eq!(begun.elapsed().as_secs(), BODY.as_secs());
     }
@@ -233,10 +233,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_given_up_and_one_that_reads_slowly_is_not() {
         let connections = Connections::new(1);
-        let place = connections.enter(HERE);
-        place.activity.works();
+        let slot = connections.enter(HERE);
+        slot.activity.mark_busy();
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut watched = TimedStream::new(ours, place.activity.clone());
+        let mut watched = TimedStream::new(ours, slot.activity.clone());
         let (written, ()) = tokio::join!(watched.write_all(&[0; 64]), read_slowly(&mut theirs));
         written.expect("all was read");
         let begun = Instant::now();

@@ -31,7 +31,7 @@ use super::tool_result;
 
 /// The name of the only field of the form in which the user approves, and the key of the question in the result of the
 /// call.
-const GO_ON: &str = "deactivate";
+const APPROVAL_FIELD: &str = "deactivate";
 /// The name of the remote database in texts for users.
 pub(super) const CENTRAL: &str = "the central database";
 /// How long the user may take to answer a question that was sent as the result of a call.
@@ -81,7 +81,7 @@ pub(super) enum Answer {
 
 /// How long before the end of the tool call an unanswered question is withdrawn. Clients that handle one message at a
 /// time need this time to remove the question from the screen before they show the result of the call.
-const TAKEN_BACK_BEFORE: Duration = Duration::from_millis(300);
+const WITHDRAW_BEFORE_END: Duration = Duration::from_millis(300);
 
 /// A question to the user: whether the sync may make the deactivations for which a run was refused.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl ApprovalQuestion {
             .description("They keep their rows and readings, and become active again when the central database has them active.")
             .with_default(false);
         let schema = ElicitationSchema::builder()
-            .required_bool_property(GO_ON, |_empty| field)
+            .required_bool_property(APPROVAL_FIELD, |_empty| field)
             .build_unchecked();
         Self(ElicitRequestParams::FormElicitationParams {
             meta: None,
@@ -117,7 +117,7 @@ pub(super) async fn ask(
     end: Instant,
 ) -> Answer {
     let left = end.saturating_duration_since(Instant::now());
-    let left = left.saturating_sub(TAKEN_BACK_BEFORE);
+    let left = left.saturating_sub(WITHDRAW_BEFORE_END);
     let asked = context
         .peer
         .create_elicitation_with_timeout(question, Some(left));
@@ -140,7 +140,7 @@ pub(super) async fn ask(
 
 fn read(result: &ElicitResult) -> Answer {
     let content = result.content.as_ref();
-    let is_checked = content.is_some_and(|content| content[GO_ON] == true);
+    let is_checked = content.is_some_and(|content| content[APPROVAL_FIELD] == true);
     match result.action {
         ElicitationAction::Accept if is_checked => Answer::Yes,
         ElicitationAction::Accept | ElicitationAction::Decline => Answer::No,
@@ -150,16 +150,16 @@ fn read(result: &ElicitResult) -> Answer {
 
 /// Signs the `requestState` that goes with each question and comes back with the answer, and remembers which ones came
 /// back.
-pub(super) struct QuestionSealer {
+pub(super) struct QuestionSigner {
     codec: RequestStateCodec,
     /// The ids of the `requestState` values that came back, and when they came. Each one is accepted only once. Expired
     /// ones are removed.
     used: Mutex<HashMap<Uuid, Instant>>,
 }
 
-impl std::fmt::Debug for QuestionSealer {
+impl std::fmt::Debug for QuestionSigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QuestionSealer").finish_non_exhaustive()
+        f.debug_struct("QuestionSigner").finish_non_exhaustive()
     }
 }
 
@@ -184,7 +184,7 @@ pub(super) enum ReturnedAnswer {
     Undecided(RunId),
 }
 
-impl Default for QuestionSealer {
+impl Default for QuestionSigner {
     fn default() -> Self {
         // The key is random, so no question of this process can be answered after the process has ended.
         let key = [Uuid::new_v4(), Uuid::new_v4()]
@@ -197,7 +197,7 @@ impl Default for QuestionSealer {
     }
 }
 
-impl QuestionSealer {
+impl QuestionSigner {
     /// Builds the result of a call that asks the user about the deactivations for which `run` was refused. The client
     /// sends the user's answer by repeating the call.
     pub(super) fn question(
@@ -216,7 +216,7 @@ impl QuestionSealer {
         let state = self.codec.seal_json_with(&asked, &options);
         let state = state.map_err(tool_result::internal)?;
         let request = InputRequest::Elicitation(ElicitRequest::new(question));
-        let requests = BTreeMap::from([(GO_ON.to_owned(), request)]);
+        let requests = BTreeMap::from([(APPROVAL_FIELD.to_owned(), request)]);
         Ok(InputRequiredResult::new(Some(requests), Some(state)))
     }
 
@@ -259,7 +259,7 @@ impl QuestionSealer {
 }
 
 fn answer(responses: Option<&InputResponses>) -> Answer {
-    let response = responses.and_then(|responses| responses.get(GO_ON));
+    let response = responses.and_then(|responses| responses.get(APPROVAL_FIELD));
     let result = response.and_then(|response| serde_json::from_value(response.clone()).ok());
     result.map_or(Answer::Nothing, |result: ElicitResult| read(&result))
 }

@@ -33,7 +33,7 @@ pub(super) fn undecided(
     let message = format!(
         "The sync was refused, as it would deactivate too many meters, and nobody has decided whether it may go on; no meter was changed.{which}"
     );
-    let remedy = format!("{} {TELL}", page.decides(run));
+    let remedy = format!("{} {TELL}", page.decision_sentence(run));
     let failure = Failure::new(ErrorCode::MassDeactivationRefused, message).with_remedy(remedy);
     tool_result::failure(&failure, Some(run))
 }
@@ -48,7 +48,7 @@ pub(super) fn held_back(
 ) -> CallToolResult {
     let which = printable::lines(&held.first_in_words());
     let message = format!("{}{which}", failure.message);
-    let remedy = format!("{} {} {TELL}", failure.remedy, page.decides(run));
+    let remedy = format!("{} {} {TELL}", failure.remedy, page.decision_sentence(run));
     let failure = Failure::new(failure.code, message).with_remedy(remedy);
     tool_result::failure(&failure, Some(run))
 }

@@ -62,7 +62,7 @@ impl ChangeFeed {
 impl Change {
     /// Returns whether this change may have changed the resource at `uri`. `uri` must be a resource of the feed that
     /// reported the change.
-    pub(super) fn touches(&self, uri: &str) -> bool {
+    pub(super) fn affects(&self, uri: &str) -> bool {
         let wrote = |run: &RunRecord| {
             !run.dry_run
                 && run.counts.changes() > 0
@@ -98,11 +98,11 @@ pub(super) struct MirrorStatesFeed {
     mirrors: Mirrors,
     caller: Caller,
     changes: StateChanges,
-    last: Seen,
+    last: ComparedStatus,
 }
 
 /// The part of the status of all mirrors that is compared to find out whether the status has changed.
-type Seen = (Health, ActivityState, Option<TenantList>);
+type ComparedStatus = (Health, ActivityState, Option<TenantList>);
 
 impl MirrorStatesFeed {
     async fn new(mirrors: &Mirrors, caller: &Caller) -> Self {
@@ -128,7 +128,7 @@ impl MirrorStatesFeed {
     }
 }
 
-async fn look(mirrors: &Mirrors, caller: &Caller) -> Seen {
+async fn look(mirrors: &Mirrors, caller: &Caller) -> ComparedStatus {
     let query = caller.limit(TenantsQuery::default());
     let Status {
         health,

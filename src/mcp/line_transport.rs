@@ -40,9 +40,9 @@ pub(super) struct LineTransport<R, W> {
 /// The error answer to a line that is not a valid message, and how far that answer was sent.
 enum Refusal {
     /// The answer, not written yet.
-    Unsaid(Box<TxJsonRpcMessage<RoleServer>>),
+    Unwritten(Box<TxJsonRpcMessage<RoleServer>>),
     /// The answer is in the buffer of the output, but not flushed yet.
-    Unsent,
+    Unflushed,
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
@@ -64,9 +64,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
         };
         let mut output = self.output.lock().await;
         let output = output.as_mut()?;
-        if let Refusal::Unsaid(answer) = refusal {
+        if let Refusal::Unwritten(answer) = refusal {
             output.feed((**answer).clone()).await.ok()?;
-            *refusal = Refusal::Unsent;
+            *refusal = Refusal::Unflushed;
         }
         SinkExt::<TxJsonRpcMessage<RoleServer>>::flush(output)
             .await
@@ -155,14 +155,14 @@ where
 
 /// Returns the error answer to a line that is not a valid message. Returns `None` for an invalid notification and for a
 /// line that is not JSON, because neither is answered.
-fn refusal(told: InvalidMessage) -> Option<Refusal> {
-    tracing::debug!(reason = told.message, "received what is no message");
-    if told.is_notification || told.code == ErrorCode::PARSE_ERROR {
+fn refusal(invalid: InvalidMessage) -> Option<Refusal> {
+    tracing::debug!(reason = invalid.message, "received what is no message");
+    if invalid.is_notification || invalid.code == ErrorCode::PARSE_ERROR {
         return None;
     }
-    let error = ErrorData::new(told.code, told.message, None);
-    let id = serde_json::from_value(told.id).ok();
-    Some(Refusal::Unsaid(Box::new(
+    let error = ErrorData::new(invalid.code, invalid.message, None);
+    let id = serde_json::from_value(invalid.id).ok();
+    Some(Refusal::Unwritten(Box::new(
         TxJsonRpcMessage::<RoleServer>::error(error, id),
     )))
 }

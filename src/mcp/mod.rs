@@ -24,7 +24,7 @@ use tracing::Instrument;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirrors;
 use crate::trace_id;
-use approval::QuestionSealer;
+use approval::QuestionSigner;
 use caller::{Caller, caller_token, caller_trace};
 use subscriptions::Subscriptions;
 use tool_list::unknown_tool;
@@ -85,7 +85,7 @@ const SERVER_INFO_KEY: &str = "io.modelcontextprotocol/serverInfo";
 pub struct Server {
     mirrors: Mirrors,
     /// Signs the questions to users. Shared by all clients of the process.
-    sealer: Arc<QuestionSealer>,
+    signer: Arc<QuestionSigner>,
     /// Limits how many clients may listen for changes at once. Shared by all clients of the process.
     listeners: Arc<Semaphore>,
     /// The addresses of the resources that this client has subscribed to, in a protocol version before 2026-07-28.
@@ -97,7 +97,7 @@ impl Server {
     pub fn new(mirrors: Mirrors) -> Self {
         Self {
             mirrors,
-            sealer: Arc::default(),
+            signer: Arc::default(),
             listeners: Arc::new(Semaphore::new(sessions::MAX_SESSIONS)),
             subscriptions: Arc::default(),
         }
@@ -147,7 +147,7 @@ impl Server {
                 Ok(answer.into())
             }
             trigger_tool::NAME => match self.may_trigger(context) {
-                Ok(()) => trigger_tool::call(&self.mirrors, &self.sealer, request, context).await,
+                Ok(()) => trigger_tool::call(&self.mirrors, &self.signer, request, context).await,
                 Err(failure) => Ok(tool_result::failure(&failure, None).into()),
             },
             unknown => Err(unknown_tool(unknown)),

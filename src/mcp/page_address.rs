@@ -63,7 +63,7 @@ impl PageAddress {
 
     /// Returns a sentence for a language model. It says that a person decides about this refused run, and on which web
     /// page.
-    pub(super) fn decides(&self, run: RunId) -> String {
+    pub(super) fn decision_sentence(&self, run: RunId) -> String {
         let place = match self.is_served {
             true => "",
             false => " (where `meter-sync serve` runs)",

@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::message_parser::{self, MAX_BODY_BYTES};
-use crate::arguments::parse_json::is_announced;
+use crate::arguments::parse_json::is_json;
 use crate::arguments::read_body;
 
 /// The media types of the answers to a POST, as rmcp requires them in `Accept`.
@@ -25,7 +25,7 @@ const STREAM: &str = "text/event-stream";
 /// request on to rmcp.
 pub(super) async fn check(mut request: Request, next: Next) -> Response {
     accept(&mut request);
-    if request.method() != Method::POST || !is_announced(request.headers().get(CONTENT_TYPE)) {
+    if request.method() != Method::POST || !is_json(request.headers().get(CONTENT_TYPE)) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();

@@ -87,7 +87,7 @@ pub(super) async fn check(
         };
     }
     let request = match sessions.are_full().await {
-        true => match without_hello(request).await {
+        true => match refuse_initialize(request).await {
             Ok(request) => request,
             Err(refusal) => return refusal,
         },
@@ -111,7 +111,7 @@ struct Message {
 
 /// Used when no more sessions may be opened. Returns the request, or an error response if it is an `initialize`,
 /// because only an `initialize` opens a session, whatever protocol version the headers name.
-async fn without_hello(request: Request) -> Result<Request, Response> {
+async fn refuse_initialize(request: Request) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
     let body = read_body::read(body, MAX_BODY_BYTES).await;
     let body = body.map_err(|fault| (fault.status(), fault.detail()).into_response())?;

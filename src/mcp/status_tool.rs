@@ -128,7 +128,7 @@ pub(super) async fn call(
 
 async fn tell(Target { mirror, page, .. }: &Target, asked: &StatusQuestion) -> CallToolResult {
     match mirror.answer(asked).await {
-        Ok(status) => tool_result::structured(&told(status, &asked.status, page)),
+        Ok(status) => tool_result::structured(&for_model(status, &asked.status, page)),
         // Reading the status fails only if the call names a run that is not in the log.
         Err(no_such_run) => tool_result::bad_argument(&BadArgument(format!(
             "{} {}",
@@ -141,15 +141,19 @@ async fn tell(Target { mirror, page, .. }: &Target, asked: &StatusQuestion) -> C
 pub(super) async fn plain(Target { mirror, page, .. }: &Target) -> Result<Status, Failure> {
     let asked = StatusQuestion::default();
     let status = mirror.answer(&asked).await?;
-    Ok(told(status, &asked.status, page))
+    Ok(for_model(status, &asked.status, page))
 }
 
 /// Prepares a status for a language model: adds the address at which a person decides about a refused run, replaces a
 /// repeated error by the id of the run that has it, and shortens the result.
-fn told(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Status {
+fn for_model(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Status {
     status.summary = printable::lines(&status.summary);
     if let (Some(_), Some(run), None) = (&status.held_back, &status.last_run, &status.running) {
-        status.next_step = format!("{} {}", status.next_step, page.decides(run.run_id));
+        status.next_step = format!(
+            "{} {}",
+            status.next_step,
+            page.decision_sentence(run.run_id)
+        );
     }
     let mut known: Vec<(Failure, RunId)> = Vec::new();
     for run in &mut status.history {
@@ -196,7 +200,7 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
         since,
         before: None,
     };
-    given.finish()?;
+    given.refuse_unknown()?;
     let is_other = question.meter.is_some() || question.since.is_some() || before.is_some();
     if question.status.run_id.is_some() && is_other {
         let message =

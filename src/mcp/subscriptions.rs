@@ -72,7 +72,7 @@ async fn tell(
 ) -> Result<(), SubscriptionSendError> {
     loop {
         let change = feed.next().await;
-        for uri in uris.iter().filter(|uri| change.touches(uri)) {
+        for uri in uris.iter().filter(|uri| change.affects(uri)) {
             subscription.sink().notify_resource_updated(uri).await?;
         }
     }
@@ -185,7 +185,7 @@ async fn watch(
             .get(&tenant)
             .map(|watched| watched.uris.clone());
         for uri in uris.unwrap_or_default() {
-            if !change.touches(&uri) {
+            if !change.affects(&uri) {
                 continue;
             }
             let updated = ResourceUpdatedNotificationParam::new(uri);

@@ -11,7 +11,7 @@ use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
 use super::approval::{
-    self, Answer, ApprovalMethod, ApprovalQuestion, QuestionSealer, ReturnedAnswer,
+    self, Answer, ApprovalMethod, ApprovalQuestion, QuestionSigner, ReturnedAnswer,
 };
 use super::caller::{Caller, Target, caller_name, caller_trace};
 use super::json_schema::{Schema, described, literal};
@@ -79,7 +79,7 @@ const QUESTIONS: u32 = 3;
 /// syncs.
 pub(super) async fn call(
     mirrors: &Mirrors,
-    sealer: &QuestionSealer,
+    signer: &QuestionSigner,
     call: &CallToolRequestParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, ErrorData> {
@@ -94,7 +94,7 @@ pub(super) async fn call(
     };
     asked.request.actor = caller_name(context);
     asked.request.trace = caller_trace(context);
-    match sealer.returned(context, call)? {
+    match signer.returned(context, call)? {
         ReturnedAnswer::Nothing => {}
         ReturnedAnswer::Yes(shown) => asked.request = approved(asked.request, shown),
         ReturnedAnswer::No => return Ok(brake_refusal::declined().into()),
@@ -102,7 +102,7 @@ pub(super) async fn call(
             return Ok(brake_refusal::undecided(run, None, &target.page).into());
         }
     }
-    sync(&target, asked, sealer, call, context).await
+    sync(&target, asked, signer, call, context).await
 }
 
 /// Runs the sync. If it is refused because it would deactivate too many meters, asks the user, and runs it again after
@@ -112,7 +112,7 @@ async fn sync(
     Call {
         mut request, wait, ..
     }: Call,
-    sealer: &QuestionSealer,
+    signer: &QuestionSigner,
     call: &CallToolRequestParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<CallToolResponse, ErrorData> {
@@ -131,7 +131,7 @@ async fn sync(
             (None, _) | (Some(_), ApprovalMethod::None) => return Ok(report(run, page).into()),
             (Some(held), ApprovalMethod::SecondCall) => {
                 let question = ApprovalQuestion::new(held, target).await;
-                let asked = sealer.question(run.run_id, question, context, call)?;
+                let asked = signer.question(run.run_id, question, context, call)?;
                 return Ok(asked.into());
             }
             (Some(held), ApprovalMethod::DuringCall) => {
@@ -170,7 +170,7 @@ fn approved(request: Request, shown: RunId) -> Request {
     Request {
         reason: Some(format!("{reason}{ALLOWED}").trim().to_owned()),
         allow: Allow {
-            mass_deactivation: DeactivationApproval::Shown(shown),
+            mass_deactivation: DeactivationApproval::OfRun(shown),
             ..request.allow
         },
         ..request
@@ -202,7 +202,7 @@ fn read(arguments: Option<JsonObject>) -> Result<Call, BadArgument> {
     let seconds = WAIT_SECONDS.read(&mut given, WAIT_SECONDS_DEFAULT)?;
     request.reason = given.text("reason", REASON_CHARS)?;
     request.idempotency_key = given.text("idempotency_key", IDEMPOTENCY_KEY_CHARS)?;
-    given.finish()?;
+    given.refuse_unknown()?;
     Ok(Call {
         tenant,
         request,

@@ -118,7 +118,7 @@ impl Mirrors {
                 Ok(all) => pick_or_fail(&all, asked, visible),
                 // The local database cannot be asked for the tenant of this mirror. The mirror's status says why, and
                 // no run can begin.
-                Err(failure) if visible.is_none() && failure.code.may_silence_local() => {
+                Err(failure) if visible.is_none() && failure.code.may_mean_local_is_down() => {
                     Ok(mirror.clone())
                 }
                 Err(failure) => Err(failure),

@@ -139,7 +139,7 @@ pub enum DeactivationApproval {
     None,
     /// The deactivations that this earlier, refused run planned; the new run may carry out all or some of them. The
     /// approval ends with the next successful sync.
-    Shown(RunId),
+    OfRun(RunId),
     /// All deactivations, whatever their number.
     Any,
 }

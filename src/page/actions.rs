@@ -8,7 +8,7 @@ use axum::response::Redirect;
 use serde::Deserialize;
 
 use super::named_mirror::NamedMirror;
-use super::page_paths::MirrorPaths;
+use super::page_paths::BasePath;
 use super::shell::ErrorPage;
 use super::viewer::Viewer;
 use crate::config::Token;
@@ -90,7 +90,7 @@ pub(super) async fn sync(
 }
 
 /// Returns the URL of a run's page with the parameter `notice`, by which the page tells the viewer why it is shown.
-fn noticed(base: &MirrorPaths, id: RunId, notice: RunPageNotice) -> String {
+fn noticed(base: &BasePath, id: RunId, notice: RunPageNotice) -> String {
     format!("{}?notice={}", base.run(id), notice.as_str())
 }
 
@@ -113,7 +113,7 @@ async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<A
         return Err(ErrorPage::forbidden(failure));
     };
     Ok(Some(Allow {
-        mass_deactivation: DeactivationApproval::Shown(id),
+        mass_deactivation: DeactivationApproval::OfRun(id),
         tenant_change: false,
     }))
 }

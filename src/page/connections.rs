@@ -13,7 +13,7 @@ use super::Shared;
 use super::banner;
 use super::format::{prose, time_ago};
 use super::named_mirror::NamedMirror;
-use super::page_paths::MirrorPaths;
+use super::page_paths::BasePath;
 use super::shell::Shell;
 use super::viewer::Viewer;
 use crate::badges::Badge;
@@ -36,7 +36,7 @@ struct SharedChecks {
     last: Mutex<HashMap<Option<TenantId>, Checked>>,
     /// Held by the request that runs a check, so that only one check runs at a time. Other requests wait; those for the
     /// same mirror then use its result.
-    turn: tokio::sync::Mutex<()>,
+    check_lock: tokio::sync::Mutex<()>,
 }
 
 /// The findings of a check, and when it ended.
@@ -59,8 +59,8 @@ impl Checks {
     }
 
     /// Checks the mirror's connections to both databases, unless their last check is more recent than [`AGAIN`].
-    async fn look(&self, mirror: &Mirror) {
-        let _turn = self.0.turn.lock().await;
+    async fn check_if_due(&self, mirror: &Mirror) {
+        let _lock = self.0.check_lock.lock().await;
         let last = self.last(mirror);
         if last.is_some_and(|checked| clock::now() - checked.at < AGAIN) {
             return;
@@ -91,7 +91,7 @@ pub(super) async fn check(
     State(shared): State<Shared>,
     NamedMirror { mirror, base }: NamedMirror,
 ) -> Redirect {
-    shared.checks.look(&mirror).await;
+    shared.checks.check_if_due(&mirror).await;
     Redirect::to(&base.page(PATH))
 }
 
@@ -162,7 +162,7 @@ fn line(finding: &Finding) -> Markup {
 /// The content of the section about both connections on the status page.
 pub(super) struct ConnectionsOverview<'a> {
     pub(super) config: &'a Config,
-    pub(super) base: &'a MirrorPaths,
+    pub(super) base: &'a BasePath,
     pub(super) status: &'a Status,
     /// The result of the last check; `None` if there was none yet.
     pub(super) checked: Option<Checked>,
@@ -228,7 +228,7 @@ fn side(
             p { span.badge .(badge.tone) { (badge.icon.markup()) " " (badge.word) }
                 @if let Some(at) = connection.checked_at { " " (time_ago(at, now)) } }
             @if let Some(endpoint) = endpoint {
-                p { bdi { (endpoint.place()) } }
+                p { bdi { (endpoint.address()) } }
                 p.soft { (protection(endpoint)) }
             }
             @if let Some(error) = &connection.error {

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::format::{prose, shortened, time, value};
 use super::named_mirror::NamedMirror;
-use super::page_paths::MirrorPaths;
+use super::page_paths::BasePath;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::words;
@@ -70,7 +70,7 @@ fn row(report: &MeterReport) -> Markup {
     }
 }
 
-fn history(report: &MeterReport, base: &MirrorPaths) -> Markup {
+fn history(report: &MeterReport, base: &BasePath) -> Markup {
     html! {
         section #history data-live {
             h2 { "What syncs changed, the latest first" }

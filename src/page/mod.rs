@@ -23,7 +23,7 @@ use crate::http::guards::page_paths::{PagePaths, wants_page};
 use crate::http::request_error::RequestError;
 use crate::mirrors::Mirrors;
 use connections::Checks;
-use page_paths::MirrorPaths;
+use page_paths::BasePath;
 use shell::ErrorPage;
 
 mod actions;
@@ -60,7 +60,7 @@ pub(crate) const ROUTES: PagePaths = PagePaths {
     assets: assets::FOLDER,
     is_page,
     is_form,
-    is_harmless_form,
+    is_read_only_form,
 };
 
 /// The content security policy of every page.
@@ -83,8 +83,8 @@ struct Shared {
 pub(crate) fn routes(mirrors: Mirrors) -> Router {
     let pages = match mirrors.only() {
         Some(_) => mirror_routes(""),
-        None => mirror_routes(MirrorPaths::PATTERN)
-            .route(MirrorPaths::PATTERN, get(tenants::add_slash))
+        None => mirror_routes(BasePath::PATTERN)
+            .route(BasePath::PATTERN, get(tenants::add_slash))
             .route("/", get(tenants::show)),
     };
     let shared = Shared {
@@ -122,33 +122,33 @@ fn is_page(path: &str) -> bool {
 
 /// Whether a browser can send a form to this path with POST.
 fn is_form(path: &str) -> bool {
-    is_harmless_form(path) || below_base(path) == "/sync" || path == SIGN_IN
+    is_read_only_form(path) || below_base(path) == "/sync" || path == SIGN_IN
 }
 
 /// Whether a browser can send a form to this path that changes only what the viewer sees. A read-only token is enough
 /// for such a form.
-fn is_harmless_form(path: &str) -> bool {
+fn is_read_only_form(path: &str) -> bool {
     below_base(path) == connections::PATH || path == SIGN_OUT
 }
 
 /// Returns the path without `/tenants/{tenant_id}` at its beginning; the whole path if it does not begin with that.
 fn below_base(path: &str) -> &str {
-    MirrorPaths::below(path).unwrap_or(path)
+    BasePath::below(path).unwrap_or(path)
 }
 
 /// Answers 404 for an unknown path: an HTML page for a browser, problem details (RFC 9457) for a program.
 pub(crate) async fn not_found(request: Request) -> Response {
-    told(&request, RequestError::NotFound)
+    error_response(&request, RequestError::NotFound)
 }
 
 /// Answers 405 for a path that does not take the method: an HTML page for a browser, problem details (RFC 9457) for a
 /// program.
 pub(crate) async fn method_not_allowed(request: Request) -> Response {
-    told(&request, RequestError::MethodNotAllowed)
+    error_response(&request, RequestError::MethodNotAllowed)
 }
 
 /// Answers with an error: an HTML page for a browser, problem details (RFC 9457) for a program.
-fn told(request: &Request, problem: RequestError) -> Response {
+fn error_response(request: &Request, problem: RequestError) -> Response {
     let response = problem.into_response();
     let is_for_programs = request.uri().path().starts_with(WELL_KNOWN);
     match wants_page(request.headers()) && !is_for_programs {

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
 use super::Shared;
-use super::page_paths::MirrorPaths;
+use super::page_paths::BasePath;
 use super::shell::ErrorPage;
 use crate::config::Token;
 use crate::error::ErrorCode;
@@ -17,7 +17,7 @@ use crate::url_path;
 /// so that a viewer cannot find out which other tenants exist.
 pub(super) struct NamedMirror {
     pub(super) mirror: Mirror,
-    pub(super) base: MirrorPaths,
+    pub(super) base: BasePath,
 }
 
 impl FromRequestParts<Shared> for NamedMirror {
@@ -40,7 +40,7 @@ async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>,
     let parameters = parameters.map_err(|_not_text| unknown(parts.extensions.get()))?;
     let mut parameters = parameters.iter();
     let segment =
-        parameters.find_map(|(name, value)| (name == MirrorPaths::PARAMETER).then_some(value));
+        parameters.find_map(|(name, value)| (name == BasePath::PARAMETER).then_some(value));
     Ok(segment.map(|segment| url_path::tenant_id(segment).to_owned()))
 }
 
@@ -52,7 +52,7 @@ async fn one_of_several(
     match mirrors.find_for(Some(id), token).await {
         Ok(mirror) => Ok(NamedMirror {
             mirror,
-            base: MirrorPaths::of_tenant(id),
+            base: BasePath::of_tenant(id),
         }),
         Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown(token)),
         Err(failure) => Err(failure.into()),
@@ -63,7 +63,7 @@ async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<NamedMirror, E
     match mirrors.find_for(None, token).await {
         Ok(mirror) => Ok(NamedMirror {
             mirror,
-            base: MirrorPaths::root(),
+            base: BasePath::root(),
         }),
         Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown(token)),
         Err(failure) => Err(failure.into()),

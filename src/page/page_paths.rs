@@ -1,14 +1,14 @@
 //! The paths of the pages of one mirror (the meters of one tenant).
 
 use crate::model::RunId;
-use crate::url_path::{self, TENANTS};
+use crate::url_path::{self, TENANT_PAGES};
 
 /// The base path of a mirror's pages, from which their full paths are built. It is empty if the process has only one
 /// mirror, otherwise `/tenants/{tenant_id}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct MirrorPaths(String);
+pub(super) struct BasePath(String);
 
-impl MirrorPaths {
+impl BasePath {
     /// The route pattern of a tenant's base path, with the tenant's id as a parameter.
     pub(super) const PATTERN: &str = "/tenants/{tenant_id}";
     /// The name of the parameter for the tenant's id in [`Self::PATTERN`].
@@ -26,7 +26,7 @@ impl MirrorPaths {
 
     /// Returns the part of a path that follows `/tenants/{tenant_id}`; `None` if the path does not begin with that.
     pub(super) fn below(path: &str) -> Option<&str> {
-        let rest = path.strip_prefix(TENANTS)?;
+        let rest = path.strip_prefix(TENANT_PAGES)?;
         let end = rest.find('/').unwrap_or(rest.len());
         rest.get(end..).filter(|_| end > 0)
     }
@@ -68,7 +68,7 @@ mod tests {
             ("/tenants", None),
             ("/runs", None),
         ] {
-            assert_eq!(MirrorPaths::below(path), rest, "{path}");
+            assert_eq!(BasePath::below(path), rest, "{path}");
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::format::{bytes, counted, duration, number, prose, shortened, time};
 use super::named_mirror::NamedMirror;
-use super::page_paths::MirrorPaths;
+use super::page_paths::BasePath;
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
 use super::{banner, run_changes, status_facts, words};
@@ -104,7 +104,7 @@ fn head(detail: &RunDetail) -> Markup {
     }
 }
 
-fn facts_of(detail: &RunDetail, base: &MirrorPaths) -> Markup {
+fn facts_of(detail: &RunDetail, base: &BasePath) -> Markup {
     let run = &detail.run;
     let as_json = base.api(&format!("/runs/{}", run.run_id));
     let took = run
@@ -143,7 +143,7 @@ fn phases(detail: &RunDetail) -> Markup {
 
 /// Renders the button that starts a sync after a preview (a dry run). Empty if the run is not a preview, if it has an
 /// error or no changes, or if the viewer may not start a sync.
-fn carry_out(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
+fn carry_out(detail: &RunDetail, base: &BasePath, viewer: Viewer) -> Markup {
     let run = &detail.run;
     let is_plan = run.outcome == Some(Outcome::DryRun) && run.error.is_none();
     html! {
@@ -158,7 +158,7 @@ fn carry_out(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
 
 /// Renders the section about deactivations that the run did not make because they were too many, with the form to
 /// approve them if that is still possible. Empty if the run held no deactivations back.
-pub(super) fn decision(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -> Markup {
+pub(super) fn decision(detail: &RunDetail, base: &BasePath, viewer: Viewer) -> Markup {
     let Some(held) = &detail.held_back else {
         return html! {};
     };
@@ -167,7 +167,7 @@ pub(super) fn decision(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -
             section.box.warn aria-labelledby="held-head" {
                 h2 #held-head { "This needs a person" }
                 (run_changes::question(held, base))
-                @if viewer.may_trigger { (answer(detail.run.run_id, held, base)) }
+                @if viewer.may_trigger { (approval_form(detail.run.run_id, held, base)) }
                 @else { p.soft { "Somebody who may start a sync has to decide." } }
             }
         } @else {
@@ -181,7 +181,7 @@ pub(super) fn decision(detail: &RunDetail, base: &MirrorPaths, viewer: Viewer) -
 }
 
 /// Renders the form with which a person approves the deactivations that this run held back.
-fn answer(run: RunId, held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
+fn approval_form(run: RunId, held: &HeldDeactivations, base: &BasePath) -> Markup {
     html! {
         form method="post" action=(base.page("/sync")) {
             input type="hidden" name="allow" value=(run);
@@ -206,7 +206,7 @@ struct Place {
     next_after: Option<i64>,
 }
 
-fn body(detail: &RunDetail, changes: &[Change], place: Place, base: &MirrorPaths) -> Markup {
+fn body(detail: &RunDetail, changes: &[Change], place: Place, base: &BasePath) -> Markup {
     let run = &detail.run;
     let is_plan = run.dry_run;
     html! {

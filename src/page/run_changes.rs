@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use super::format::{self, number, shortened, value};
-use super::page_paths::MirrorPaths;
+use super::page_paths::BasePath;
 use super::words;
 use crate::model::{Action, Change, Counts, Fields, HeldDeactivations, Rejection, saturating_i64};
 use crate::printable;
@@ -42,7 +42,7 @@ pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
 
 /// Renders the changed meters, each with the old and new values of its columns. `planned` says that the run was a dry
 /// run.
-pub(super) fn list(changes: &[Change], planned: bool, base: &MirrorPaths) -> Markup {
+pub(super) fn list(changes: &[Change], planned: bool, base: &BasePath) -> Markup {
     html! {
         ul.changes {
             @for change in changes {
@@ -80,7 +80,7 @@ pub(super) fn fields(change: &Change) -> Markup {
 }
 
 /// Renders a link to a meter's page. Its text is the meter's name, if known, and key.
-pub(super) fn meter(key: &Fields, name: Option<&str>, base: &MirrorPaths) -> Markup {
+pub(super) fn meter(key: &Fields, name: Option<&str>, base: &BasePath) -> Markup {
     html! { a href=(base.page(&address(key))) { (named(key, name)) } }
 }
 
@@ -119,7 +119,7 @@ fn text(value: &serde_json::Value) -> String {
 }
 
 /// Renders the rejected rows, each with the reason.
-pub(super) fn rejected(rows: &[Rejection], base: &MirrorPaths) -> Markup {
+pub(super) fn rejected(rows: &[Rejection], base: &BasePath) -> Markup {
     html! {
         ul.changes {
             @for row in rows {
@@ -131,7 +131,7 @@ pub(super) fn rejected(rows: &[Rejection], base: &MirrorPaths) -> Markup {
 }
 
 /// Renders what a person needs to know to approve deactivations that a run held back: how many meters, why, and which.
-pub(super) fn question(held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
+pub(super) fn question(held: &HeldDeactivations, base: &BasePath) -> Markup {
     html! {
         p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
             ": " (held.reasons("the central database")) "." }
@@ -143,7 +143,7 @@ pub(super) fn question(held: &HeldDeactivations, base: &MirrorPaths) -> Markup {
 
 /// Renders the list `first` of meters under the heading `kind` (gone or switched off), and how many more there are of
 /// `all`. Empty if `first` is empty.
-fn listed(kind: &str, all: i64, first: &[Fields], base: &MirrorPaths) -> Markup {
+fn listed(kind: &str, all: i64, first: &[Fields], base: &BasePath) -> Markup {
     let count = saturating_i64(first.len());
     html! {
         @if !first.is_empty() {

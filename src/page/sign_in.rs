@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::Shared;
-use super::page_paths::MirrorPaths;
+use super::page_paths::BasePath;
 use super::shell::Shell;
 use super::{SIGN_IN, is_page};
 use crate::badges::icons::Icon;
@@ -36,7 +36,7 @@ pub(super) async fn show(Query(asked): Query<SignInQuery>) -> Markup {
 
 fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
     let shell = Shell {
-        base: MirrorPaths::root(),
+        base: BasePath::root(),
         title: "Sign in".to_owned(),
         icon: Icon::Dots,
         tone: "calm",

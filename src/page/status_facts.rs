@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::format::{number, span, stamp, time_ago, time_until};
-use super::page_paths::MirrorPaths;
+use super::page_paths::BasePath;
 use super::viewer::Viewer;
 use super::words;
 use crate::badges;
@@ -19,7 +19,7 @@ use crate::model::Phase;
 pub(super) fn show(
     status: &Status,
     schedule: Option<&Schedule>,
-    base: &MirrorPaths,
+    base: &BasePath,
     now: DateTime<Utc>,
 ) -> Markup {
     let ended = status.last_run.as_ref();
@@ -90,7 +90,7 @@ fn in_words(schedule: Option<&Schedule>) -> String {
 }
 
 /// Renders the buttons that start a sync or a preview (a dry run), or a note for a viewer who may not start them.
-pub(super) fn actions(status: &Status, base: &MirrorPaths, viewer: Viewer) -> Markup {
+pub(super) fn actions(status: &Status, base: &BasePath, viewer: Viewer) -> Markup {
     let is_running = status.running.is_some();
     let is_off = is_running || status.tenant.is_none();
     html! {

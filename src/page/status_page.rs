@@ -10,7 +10,7 @@ use super::Shared;
 use super::connections::ConnectionsOverview;
 use super::format::{counted, duration, prose, time_ago};
 use super::named_mirror::NamedMirror;
-use super::page_paths::MirrorPaths;
+use super::page_paths::BasePath;
 use super::runs::{self, RunsPageQuery};
 use super::shell::{ErrorPage, Shell};
 use super::viewer::Viewer;
@@ -225,7 +225,7 @@ fn warnings(status: &Status) -> Markup {
     }
 }
 
-fn last_run(found: &Found, base: &MirrorPaths, viewer: Viewer, now: DateTime<Utc>) -> Markup {
+fn last_run(found: &Found, base: &BasePath, viewer: Viewer, now: DateTime<Utc>) -> Markup {
     html! {
         div #last data-live {
             @if let Some(run) = &found.status.last_run {
@@ -261,7 +261,7 @@ fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn first_changes(found: &Found, run: &RunRecord, base: &MirrorPaths) -> Markup {
+fn first_changes(found: &Found, run: &RunRecord, base: &BasePath) -> Markup {
     let listed = &found.changes;
     let rejected = found.status.rejected.as_deref().unwrap_or_default();
     let rest = run.counts.changes() - saturating_i64(listed.len());

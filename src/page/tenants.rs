@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::Shared;
 use super::banner::{self, Banner};
 use super::format::{counted, name, number, prose, shortened, time_ago};
-use super::page_paths::MirrorPaths;
+use super::page_paths::BasePath;
 use super::shell::Shell;
 use super::viewer::Viewer;
 use crate::arguments::bounds::TENANT_CHARS;
@@ -73,7 +73,7 @@ pub(super) struct TenantPath {
 
 /// Redirects from `/tenants/{tenant_id}` to `/tenants/{tenant_id}/`, the status page of the tenant.
 pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) -> Redirect {
-    let base = MirrorPaths::of_tenant(url_path::tenant_id(&tenant_id));
+    let base = BasePath::of_tenant(url_path::tenant_id(&tenant_id));
     Redirect::to(&base.page("/"))
 }
 
@@ -99,7 +99,7 @@ pub(super) async fn show(
         |tenants| counted(tenants.total, "tenant", "tenants"),
     );
     let shell = Shell {
-        base: MirrorPaths::root(),
+        base: BasePath::root(),
         title: format!("{} – {total}", badge.word),
         icon: badge.icon,
         tone: badge.tone,
@@ -220,7 +220,7 @@ fn list(
             h2 #tenants-head { "Tenants" }
             @match tenants {
                 Some(tenants) => {
-                    p.soft { (said(tenants, asked)) }
+                    p.soft { (summary(tenants, asked)) }
                     @if asked.before.is_some() {
                         p { a href=(asked.address(asked.health, None)) { "From the worst on" } }
                     }
@@ -236,7 +236,7 @@ fn list(
 }
 
 /// Renders a sentence that says which tenants the list has: how many, and by which filter.
-fn said(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
+fn summary(tenants: &TenantList, asked: &TenantsPageQuery) -> Markup {
     let is_part = asked.search().is_some() || asked.health.is_some();
     html! {
         @if is_part { (number(tenants.matching)) " of " }
@@ -265,7 +265,7 @@ fn table(list: &[TenantSummary], now: DateTime<Utc>) -> Markup {
 }
 
 fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
-    let base = MirrorPaths::of_tenant(&tenant.tenant_id);
+    let base = BasePath::of_tenant(&tenant.tenant_id);
     let badge = badges::health(tenant.health);
     let named = tenant.name.as_deref();
     html! {
@@ -287,7 +287,7 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn last_run(run: &LastRunSummary, base: &MirrorPaths) -> Markup {
+fn last_run(run: &LastRunSummary, base: &BasePath) -> Markup {
     let badge = badges::outcome(run.outcome);
     html! {
         span.badge.whole .(badge.tone) { (badge.icon.markup()) " " a href=(base.run(run.run_id)) { (badge.word) } }

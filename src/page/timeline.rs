@@ -10,8 +10,8 @@ use maud::{Markup, html};
 
 use super::changes_chart;
 use super::format::{counted, duration};
-use super::page_paths::MirrorPaths;
-use super::timeline_bars::{Bar, HEIGHT, STEP, bars, missed, over};
+use super::page_paths::BasePath;
+use super::timeline_bars::{Bar, HEIGHT, STEP, bars, missed, missed_before};
 use crate::badges;
 use crate::badges::icons::Icon;
 use crate::config::Config;
@@ -24,13 +24,13 @@ pub(super) fn show(
     history: &[RunRecord],
     claimed: &[ClaimedSlot],
     config: &Config,
-    base: &MirrorPaths,
+    base: &BasePath,
     now: DateTime<Utc>,
 ) -> Markup {
     let oldest = history.iter().map(|run| run.started_at).min();
     let missed = match (&config.schedule, oldest) {
         (Some(schedule), Some(oldest)) => {
-            missed(schedule, claimed, oldest, over(now, config.jitter))
+            missed(schedule, claimed, oldest, missed_before(now, config.jitter))
         }
         _ => Vec::new(),
     };
@@ -53,7 +53,7 @@ pub(super) fn show(
     }
 }
 
-fn strip(bars: &[Bar<'_>], base: &MirrorPaths, now: DateTime<Utc>) -> Markup {
+fn strip(bars: &[Bar<'_>], base: &BasePath, now: DateTime<Utc>) -> Markup {
     let last = bars
         .iter()
         .rposition(|bar| matches!(bar, Bar::Run(_)))
@@ -64,10 +64,10 @@ fn strip(bars: &[Bar<'_>], base: &MirrorPaths, now: DateTime<Utc>) -> Markup {
                 @match bar {
                     Bar::Run(run) => li {
                         a href=(base.run(run.run_id)) tabindex=(if index == last { "0" } else { "-1" })
-                            aria-label=(said(run, now)) title=(said(run, now)) { (drawn(run, now)) }
+                            aria-label=(summary(run, now)) title=(summary(run, now)) { (drawn(run, now)) }
                     },
                     Bar::Missed(missed) => {
-                        @let text = missed.said();
+                        @let text = missed.summary();
                         li { span.missed id=(missed.name()) role="img" tabindex="-1" aria-label=(text) title=(text) {
                             svg width=(STEP) height=(HEIGHT + STEP) aria-hidden="true" {
                                 rect.gap x="2" y="2" width=(STEP - 4) height=(HEIGHT - 4) {}
@@ -81,7 +81,7 @@ fn strip(bars: &[Bar<'_>], base: &MirrorPaths, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn said(run: &RunRecord, now: DateTime<Utc>) -> String {
+fn summary(run: &RunRecord, now: DateTime<Utc>) -> String {
     let took = run.finished_at.unwrap_or(now) - run.started_at;
     let word = badges::outcome(run.outcome).word;
     let changes = counted(run.counts.changes(), "change", "changes");

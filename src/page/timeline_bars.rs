@@ -45,7 +45,7 @@ impl Missed {
         format!("missed-{}", self.first.timestamp())
     }
 
-    pub(super) fn said(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let count = saturating_i64(self.count);
         let more = if self.and_more { " or more" } else { "" };
         let slots = if self.count == 1 { "slot" } else { "slots" };
@@ -56,7 +56,7 @@ impl Missed {
 
 /// Returns the time up to which an unclaimed slot counts as missed: `now` minus [`GRACE`] and the jitter of the
 /// schedule.
-pub(super) fn over(now: DateTime<Utc>, jitter: Duration) -> DateTime<Utc> {
+pub(super) fn missed_before(now: DateTime<Utc>, jitter: Duration) -> DateTime<Utc> {
     now - GRACE - TimeDelta::from_std(jitter).unwrap_or_default()
 }
 
@@ -151,7 +151,7 @@ mod tests {
             .map(|run| run.started_at)
             .min()
             .expect("a run");
-        let to = over(at(now), Duration::from_secs(30));
+        let to = missed_before(at(now), Duration::from_secs(30));
         let missed = missed(&hourly(), &claimed, from, to);
         let bars = bars(history, &missed, at(now));
         let seen = bars.iter().map(|bar| match bar {
@@ -254,7 +254,7 @@ mod tests {
             panic!("nothing missed");
         };
         assert_eq!(
-            missed.said(),
+            missed.summary(),
             "100 or more slots missed from 2026-11-26 10:01 UTC"
         );
     }

@@ -24,16 +24,16 @@ pub(super) fn route() -> Route {
 }
 
 async fn cancel(
-    RequestedMirror { mirror, folder }: RequestedMirror,
+    RequestedMirror { mirror, prefix }: RequestedMirror,
     RunIdInPath(id): RunIdInPath,
 ) -> Result<Response, ProblemDetails> {
     let (code, detail, remedy) = match mirror.cancel(id).await? {
         Cancellation::Accepted => {
-            let location = AppendHeaders([(LOCATION, folder.run(id))]);
+            let location = AppendHeaders([(LOCATION, prefix.run(id))]);
             return Ok((StatusCode::ACCEPTED, location).into_response());
         }
         Cancellation::Unknown => {
-            return Err(query_arguments::no_such_run(&folder, id.to_string()));
+            return Err(query_arguments::no_such_run(&prefix, id.to_string()));
         }
         Cancellation::Over(outcome) => (
             "RUN_OVER",
@@ -46,5 +46,5 @@ async fn cancel(
             "Nothing needs to be ended; the next sync marks the run interrupted.",
         ),
     };
-    Err(ProblemDetails::new(StatusCode::CONFLICT, code, detail, remedy).about(id, folder.run(id)))
+    Err(ProblemDetails::new(StatusCode::CONFLICT, code, detail, remedy).about(id, prefix.run(id)))
 }

@@ -44,19 +44,19 @@ pub(super) fn route() -> Route {
 }
 
 async fn list(
-    RequestedMirror { mirror, folder }: RequestedMirror,
+    RequestedMirror { mirror, prefix }: RequestedMirror,
     RunIdInPath(id): RunIdInPath,
     QueryArguments(mut given): QueryArguments,
 ) -> Result<Response, ProblemDetails> {
     let limit = LIMIT.read(&mut given, LIMIT_DEFAULT)?;
     let after = AFTER.read(&mut given, AFTER.min())?;
-    given.finish()?;
+    given.refuse_unknown()?;
     let page = mirror.changes(id, limit, after.into()).await?;
     if page.changes.is_empty() && mirror.run(id).await?.is_none() {
-        return Err(query_arguments::no_such_run(&folder, id.to_string()));
+        return Err(query_arguments::no_such_run(&prefix, id.to_string()));
     }
     let next = page.next_after.map(|after| {
-        let path = folder.run(id);
+        let path = prefix.run(id);
         let link = format!("<{path}/changes?limit={limit}&after={after}>; rel=\"next\"");
         AppendHeaders([(LINK, link)])
     });

@@ -55,21 +55,21 @@ impl<S: Sync> FromRequestParts<S> for RunIdInPath {
     type Rejection = ProblemDetails;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ProblemDetails> {
-        let (folder, rest) = MirrorPrefix::split(&parts.uri);
+        let (prefix, rest) = MirrorPrefix::split(&parts.uri);
         let part = rest.split('/').nth(2).unwrap_or_default();
         run_id(part)
             .map(Self)
-            .ok_or_else(|| no_such_run(&folder, part))
+            .ok_or_else(|| no_such_run(&prefix, part))
     }
 }
 
 /// Returns the 404 response for a run that is not in the run log.
-pub(super) fn no_such_run(folder: &MirrorPrefix, id: impl AsRef<str>) -> ProblemDetails {
+pub(super) fn no_such_run(prefix: &MirrorPrefix, id: impl AsRef<str>) -> ProblemDetails {
     let detail = format!(
         "There is no run {} of this tenant and table in the log, or it is there no longer (METER_SYNC_KEEP_RUNS).",
         shorten(id.as_ref())
     );
-    let remedy = format!("GET {} lists the runs with their ids.", folder.runs());
+    let remedy = format!("GET {} lists the runs with their ids.", prefix.runs());
     ProblemDetails::new(StatusCode::NOT_FOUND, "RUN_NOT_FOUND", detail, remedy)
 }
 

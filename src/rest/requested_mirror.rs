@@ -36,8 +36,8 @@ impl MirrorPrefix {
             Some(named) => TENANTS.len() + named.find('/').unwrap_or(named.len()),
             None => API.len(),
         };
-        let (folder, rest) = path.split_at_checked(end).unwrap_or((path, ""));
-        (Self(folder.to_owned()), rest)
+        let (prefix, rest) = path.split_at_checked(end).unwrap_or((path, ""));
+        (Self(prefix.to_owned()), rest)
     }
 
     /// The tenant that the prefix names; `None` if it names none.
@@ -61,7 +61,7 @@ impl MirrorPrefix {
 #[derive(Debug)]
 pub(super) struct RequestedMirror {
     pub(super) mirror: Mirror,
-    pub(super) folder: MirrorPrefix,
+    pub(super) prefix: MirrorPrefix,
 }
 
 impl FromRequestParts<Shared> for RequestedMirror {
@@ -74,7 +74,7 @@ impl FromRequestParts<Shared> for RequestedMirror {
         let mirror_request = MirrorPathAndToken::of(parts);
         Ok(Self {
             mirror: mirror_request.find(&shared.mirrors).await?,
-            folder: mirror_request.folder,
+            prefix: mirror_request.prefix,
         })
     }
 }
@@ -82,20 +82,20 @@ impl FromRequestParts<Shared> for RequestedMirror {
 /// The path prefix and the token of a request, from which the request's mirror is found.
 #[derive(Debug)]
 pub(super) struct MirrorPathAndToken {
-    pub(super) folder: MirrorPrefix,
+    pub(super) prefix: MirrorPrefix,
     token: Option<Token>,
 }
 
 impl MirrorPathAndToken {
     fn of(parts: &Parts) -> Self {
-        let (folder, _) = MirrorPrefix::split(&parts.uri);
+        let (prefix, _) = MirrorPrefix::split(&parts.uri);
         let token = parts.extensions.get::<Token>().cloned();
-        Self { folder, token }
+        Self { prefix, token }
     }
 
     /// Whether the request is about all mirrors: it names no tenant, and the settings allow several mirrors.
     pub(super) fn is_all(&self, mirrors: &Mirrors) -> bool {
-        self.folder.tenant().is_none() && mirrors.only().is_none()
+        self.prefix.tenant().is_none() && mirrors.only().is_none()
     }
 
     /// Returns the ids of the tenants that the caller may see; `None` if the caller may see all tenants.
@@ -106,7 +106,7 @@ impl MirrorPathAndToken {
     /// Finds the mirror of the tenant in the path; if the path names no tenant, the only mirror. Fails if there is
     /// none, or if the token is not valid for it.
     pub(super) async fn find(&self, mirrors: &Mirrors) -> Result<Mirror, Failure> {
-        let tenant = self.folder.tenant();
+        let tenant = self.prefix.tenant();
         mirrors
             .find_for(tenant.as_deref(), self.token.as_ref())
             .await
@@ -137,8 +137,8 @@ mod tests {
             ("/x", None, ""),
         ] {
             let uri: Uri = path.parse().expect("a path");
-            let (folder, left) = MirrorPrefix::split(&uri);
-            assert_eq!((folder.tenant().as_deref(), left), (tenant, rest), "{path}");
+            let (prefix, left) = MirrorPrefix::split(&uri);
+            assert_eq!((prefix.tenant().as_deref(), left), (tenant, rest), "{path}");
         }
     }
 }

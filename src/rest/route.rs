@@ -233,7 +233,7 @@ impl RouteDescription {
 
     /// Adds links to the response that was added last. A link names an operation whose parameter `id` is the `run_id`
     /// of the response.
-    pub(super) fn leads_to(mut self, operations: &[&'static str]) -> Self {
+    pub(super) fn with_links(mut self, operations: &[&'static str]) -> Self {
         if let Some(answer) = self.answers.last_mut() {
             answer.links.extend(operations);
         }

@@ -50,18 +50,18 @@ pub(super) fn list_route() -> Route {
 }
 
 async fn list(
-    RequestedMirror { mirror, folder }: RequestedMirror,
+    RequestedMirror { mirror, prefix }: RequestedMirror,
     QueryArguments(given): QueryArguments,
 ) -> Result<Response, ProblemDetails> {
     let query = read(given)?;
     let missing = || {
         let before = query.before.map(|id| id.to_string());
-        query_arguments::no_such_run(&folder, before.unwrap_or_default())
+        query_arguments::no_such_run(&prefix, before.unwrap_or_default())
     };
     let page = mirror.list(&query).await?.ok_or_else(missing)?;
     let next = page.next_before.map(|before| {
         let (limit, show) = (query.limit, query.show.as_str());
-        let path = folder.runs();
+        let path = prefix.runs();
         format!("<{path}?limit={limit}&show={show}&before={before}>; rel=\"next\"")
     });
     let next = next.map(|next| AppendHeaders([(LINK, next)]));
@@ -72,7 +72,7 @@ fn read(mut given: Arguments) -> Result<RunsQuery, BadArgument> {
     let limit = LIMIT.read(&mut given, LIMIT_DEFAULT)?;
     let before = given.run_id("before")?;
     let word = given.choice("show", &RunFilter::ALL.map(RunFilter::as_str))?;
-    given.finish()?;
+    given.refuse_unknown()?;
     let show = RunFilter::ALL
         .into_iter()
         .find(|show| Some(show.as_str()) == word);
@@ -101,13 +101,13 @@ pub(super) fn route() -> Route {
 }
 
 async fn one(
-    RequestedMirror { mirror, folder }: RequestedMirror,
+    RequestedMirror { mirror, prefix }: RequestedMirror,
     RunIdInPath(id): RunIdInPath,
     QueryArguments(mut given): QueryArguments,
 ) -> Result<Json<RunDetail>, ProblemDetails> {
     given.choice("notice", &RunPageNotice::ALL.map(RunPageNotice::as_str))?;
-    given.finish()?;
+    given.refuse_unknown()?;
     let run = mirror.run(id).await?;
     run.map(Json)
-        .ok_or_else(|| query_arguments::no_such_run(&folder, id.to_string()))
+        .ok_or_else(|| query_arguments::no_such_run(&prefix, id.to_string()))
 }

@@ -49,11 +49,11 @@ async fn answer(
     let id = query.run_id.map(|id| id.to_string()).unwrap_or_default();
     status
         .map(Json)
-        .map_err(|_failure| query_arguments::no_such_run(&mirror_request.folder, id))
+        .map_err(|_failure| query_arguments::no_such_run(&mirror_request.prefix, id))
 }
 
 fn read(mut given: Arguments) -> Result<StatusQuery, BadArgument> {
     let query = read_status_arguments::read(&mut given, StatusQuery::default().history)?;
-    given.finish()?;
+    given.refuse_unknown()?;
     Ok(query)
 }

@@ -19,7 +19,7 @@ use super::requested_mirror::{MirrorPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::Arguments;
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, WAIT_SECONDS};
-use crate::arguments::parse_json::{is_announced, parse};
+use crate::arguments::parse_json::{is_json, parse};
 use crate::arguments::read_body;
 use crate::config::Token;
 use crate::error::ErrorCode;
@@ -52,11 +52,11 @@ pub(super) fn route() -> Route {
         .body(body)
         .answer(200, "The sync has ended.", |generator| generator.subschema_for::<RunReport>())
         .with("Preference-Applied", "The wait that was granted, if one was preferred.")
-        .leads_to(&["getRun", "listChanges"])
+        .with_links(&["getRun", "listChanges"])
         .answer(202, "The sync goes on.", |generator| generator.subschema_for::<RunReport>())
         .with("Location", "Where to follow the run.")
         .with("Preference-Applied", "The wait that was granted, if one was preferred.")
-        .leads_to(&["getRun", "listChanges", "cancelRun"])
+        .with_links(&["getRun", "listChanges", "cancelRun"])
         .problem(400, "The body or a header cannot be used.")
         .problem(409, "Another sync is in progress, or the sync was refused and needs a person.")
         .with("Location", "The run.")
@@ -68,7 +68,7 @@ pub(super) fn route() -> Route {
 }
 
 async fn start(
-    RequestedMirror { mirror, folder }: RequestedMirror,
+    RequestedMirror { mirror, prefix }: RequestedMirror,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
     body: Body,
@@ -86,7 +86,7 @@ async fn start(
         AppendHeaders([(PREFERENCE_APPLIED, applied)])
     });
     let report = mirror.report_with_names(report).await;
-    Ok((applied, answer(report, &folder)?).into_response())
+    Ok((applied, answer(report, &prefix)?).into_response())
 }
 
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, ProblemDetails> {
@@ -94,7 +94,7 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, ProblemDetails> {
     let mut request = Request::new(Trigger::Rest);
     request.dry_run = given.boolean("dry_run", request.dry_run)?;
     request.reason = given.text("reason", REASON_CHARS)?;
-    given.finish()?;
+    given.refuse_unknown()?;
     request.idempotency_key = idempotency_key(headers)?;
     request.trace = TraceId::of_headers(headers);
     Ok(request)
@@ -104,7 +104,7 @@ fn arguments(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, ProblemDetai
     if body.trim_ascii().is_empty() {
         return Ok(Arguments::new(None));
     }
-    if !is_announced(headers.get(CONTENT_TYPE)) {
+    if !is_json(headers.get(CONTENT_TYPE)) {
         let code = "UNSUPPORTED_MEDIA_TYPE";
         let detail = "The body is not announced as JSON.";
         let remedy = "Send `Content-Type: application/json`, or no body.";
@@ -153,8 +153,8 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(WAIT_SECONDS.max().into())))
 }
 
-fn answer(report: RunReport, folder: &MirrorPrefix) -> Result<Response, ProblemDetails> {
-    let (id, location) = (report.run_id, folder.run(report.run_id));
+fn answer(report: RunReport, prefix: &MirrorPrefix) -> Result<Response, ProblemDetails> {
+    let (id, location) = (report.run_id, prefix.run(report.run_id));
     match (report.state, report.outcome) {
         (RunStage::AlreadyRunning, _) => {
             let (code, remedy) = (ErrorCode::AlreadyRunning, report.next_step);

@@ -89,7 +89,7 @@ fn read(mut given: Arguments) -> Result<TenantsQuery, BadArgument> {
     let before = given.query_text("before", TENANT_CHARS)?;
     let search = given.query_text("search", TENANT_CHARS)?;
     let word = given.choice("health", &words())?;
-    given.finish()?;
+    given.refuse_unknown()?;
     let mut all = Health::ALL.iter();
     Ok(TenantsQuery {
         limit,

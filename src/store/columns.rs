@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use super::mirror_params;
 use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
-use crate::db::ordinality::place;
+use crate::db::ordinality::index;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
@@ -171,12 +171,12 @@ pub async fn groups(
     ];
     let mut groups = Vec::new();
     for group in tx.query(GROUPS, &params).await? {
-        let Some(first) = mirrors.get(place(group.get(1))) else {
+        let Some(first) = mirrors.get(index(group.get(1))) else {
             continue;
         };
         let of_first = mirror_params(&first.tenant, &first.local_table);
         groups.push(MirrorGroup {
-            places: group.get::<_, Vec<i64>>(0).into_iter().map(place).collect(),
+            places: group.get::<_, Vec<i64>>(0).into_iter().map(index).collect(),
             known: KnownColumns {
                 is_unicode,
                 columns: read(tx, KNOWN, &of_first).await?,

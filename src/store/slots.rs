@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use super::due_mirrors::lease;
 use super::sweeps::SweptSet;
-use crate::clock::set_back;
+use crate::clock::clock_tolerance;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
@@ -100,7 +100,7 @@ const LET_GO: &str = concat!(
 -- let go of slots that are far ahead
 delete from meter_sync.meter_sync_slot
 where tenant = $1 and local_table = $2 and slot > greatest($3, clock_timestamp()) + ",
-    set_back!()
+    clock_tolerance!()
 );
 
 const CLAIM: &str = "\
@@ -140,7 +140,7 @@ select s.claimed_by,
            select from meter_sync.meter_sync_log l
            where l.local_table = $2 and coalesce(l.tenant, '') = $1 and l.started_at >= $3
              and l.started_at < clock_timestamp() + ",
-    set_back!(),
+    clock_tolerance!(),
     "
              and l.outcome <> 'interrupted' and not l.dry_run
        ),
@@ -148,7 +148,7 @@ select s.claimed_by,
            select from meter_sync.meter_sync_log l
            where l.local_table = $2 and l.tenant = $1 and l.started_at >= $3
              and l.started_at < clock_timestamp() + ",
-    set_back!(),
+    clock_tolerance!(),
     " and l.outcome is null
        )
 from meter_sync.meter_sync_slot s
@@ -162,7 +162,7 @@ select s.claimed_by,
        exists (
            select from meter_sync.meter_sync_sweep w
            where w.local_table = $2 and '* ' || w.tenants = $1 and w.started_at >= $3 and w.started_at < clock_timestamp() + ",
-    set_back!(),
+    clock_tolerance!(),
     "
              and w.finished_at is not null and w.error_code is null
        ),

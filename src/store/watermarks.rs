@@ -5,7 +5,7 @@
 //! A watermark is written in the local transaction that makes the sides equal, or that finds them equal.
 
 use super::mirror_params;
-use crate::db::ordinality::place;
+use crate::db::ordinality::index;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
 
@@ -194,7 +194,7 @@ pub async fn of_tables(
     ];
     let mut found = vec![None; keys.len()];
     for row in local.query(OF_TABLES, &params).await? {
-        if let Some(known) = found.get_mut(place(row.get(0))) {
+        if let Some(known) = found.get_mut(index(row.get(0))) {
             *known = Some(PerSide {
                 remote: (row.get(1), row.get(2)),
                 local: (row.get(3), row.get(4)),

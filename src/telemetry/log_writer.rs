@@ -31,12 +31,12 @@ enum Message {
 /// does not wait if the queue is full, because then nobody reads the lines.
 #[derive(Debug)]
 #[must_use = "the last lines may be lost without it"]
-pub struct Logging(LogWriter);
+pub struct LogGuard(LogWriter);
 
 impl LogWriter {
     /// Starts the thread that writes to `output`, and returns its queue and a guard for the end of the program. If
     /// writing to `output` blocks, only that thread waits.
-    pub(super) fn to(output: impl io::Write + Send + 'static) -> io::Result<(Self, Logging)> {
+    pub(super) fn start(output: impl io::Write + Send + 'static) -> io::Result<(Self, LogGuard)> {
         let (queue, waiting) = sync_channel(WAITING);
         let lines = Self {
             queue,
@@ -45,7 +45,7 @@ impl LogWriter {
         let lost = Arc::clone(&lines.lost);
         let write = move || write(&waiting, output, &lost);
         thread::Builder::new().name("log".to_owned()).spawn(write)?;
-        Ok((lines.clone(), Logging(lines)))
+        Ok((lines.clone(), LogGuard(lines)))
     }
 }
 
@@ -81,7 +81,7 @@ impl io::Write for LogWriter {
     }
 }
 
-impl Drop for Logging {
+impl Drop for LogGuard {
     fn drop(&mut self) {
         let (answer, written) = sync_channel(1);
         let is_asked = self.0.queue.try_send(Message::Written(answer)).is_ok();

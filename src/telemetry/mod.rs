@@ -16,20 +16,20 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::{LogFormat, LogSettings};
 use crate::mirrors::run::run_metrics;
 
+pub use log_writer::LogGuard;
 use log_writer::LogWriter;
-pub use log_writer::Logging;
 
 mod log_writer;
 
 /// Starts logging, and returns the guard that writes the last lines when dropped. `default_filter` applies if the
 /// settings have no filter. Call this once, before anything is logged.
-pub fn start(settings: &LogSettings, default_filter: Targets) -> std::io::Result<Logging> {
+pub fn start(settings: &LogSettings, default_filter: Targets) -> std::io::Result<LogGuard> {
     let filter = settings.filter.clone().unwrap_or(default_filter);
     let filtered = tracing_subscriber::registry().with(filter);
     // The log writes to a duplicate of the descriptor. `std::io::stderr` itself would stay locked during a write, which
     // may block for ever.
     let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
-    let (lines, logging) = LogWriter::to(stderr)?;
+    let (lines, guard) = LogWriter::start(stderr)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(move || lines.clone());
     // A second call, from a test, keeps the first one's settings.
     drop(match settings.format {
@@ -38,7 +38,7 @@ pub fn start(settings: &LogSettings, default_filter: Targets) -> std::io::Result
             .try_init(),
         LogFormat::Json => filtered.with(layer.json().flatten_event(true)).try_init(),
     });
-    Ok(logging)
+    Ok(guard)
 }
 
 /// Returns the handle of the process's Prometheus metrics recorder. The first call installs the recorder; before it,

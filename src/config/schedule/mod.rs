@@ -47,7 +47,7 @@ pub struct Schedule {
 
 /// If a clock change repeats a local time, which of the two instants is meant.
 #[derive(Clone, Copy)]
-enum Pass {
+enum Occurrence {
     First,
     Second,
 }
@@ -90,11 +90,11 @@ impl Schedule {
     pub fn next_after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let instant = within_years(instant)?;
         let (local, repeated) = self.local(instant);
-        self.passes()
-            .filter_map(|pass| {
+        self.occurrences()
+            .filter_map(|occurrence| {
                 self.slots
                     .after(local - repeated)
-                    .filter_map(|slot| self.fires_at(slot, pass))
+                    .filter_map(|slot| self.fires_at(slot, occurrence))
                     .find(|firing| *firing > instant)
             })
             .min()
@@ -104,11 +104,11 @@ impl Schedule {
     pub fn latest_at_or_before(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let instant = within_years(instant)?;
         let (local, repeated) = self.local(instant);
-        self.passes()
-            .filter_map(|pass| {
+        self.occurrences()
+            .filter_map(|occurrence| {
                 self.slots
                     .before(local + repeated + TimeDelta::seconds(1))
-                    .filter_map(|slot| self.fires_at(slot, pass))
+                    .filter_map(|slot| self.fires_at(slot, occurrence))
                     .find(|firing| *firing <= instant)
             })
             .max()
@@ -133,10 +133,10 @@ impl Schedule {
 
     /// Returns which of the two instants fire if a clock change repeats a slot: both if the line fires by the hour,
     /// otherwise the first. [`Schedule::next_after`] and [`Schedule::latest_at_or_before`] search once for each of
-    /// them, because only within one such pass slots fire in their order.
-    fn passes(&self) -> impl Iterator<Item = Pass> + use<> {
+    /// them, because only the first instants, or only the second ones, come in the order of their slots.
+    fn occurrences(&self) -> impl Iterator<Item = Occurrence> + use<> {
         let both = self.fields.runs_by_the_hour();
-        [Pass::First, Pass::Second]
+        [Occurrence::First, Occurrence::Second]
             .into_iter()
             .take(if both { 2 } else { 1 })
     }
@@ -152,20 +152,24 @@ impl Schedule {
         (local, repeated)
     }
 
-    /// Returns the instant at which `slot` fires; `pass` chooses one of two if a clock change repeats the slot. `None`
-    /// if a clock change skips the slot and it does not fire.
-    fn fires_at(&self, slot: NaiveDateTime, pass: Pass) -> Option<DateTime<Utc>> {
-        match (self.zone.from_local_datetime(&slot), pass) {
+    /// Returns the instant at which `slot` fires; `occurrence` chooses one of two if a clock change repeats the slot.
+    /// `None` if a clock change skips the slot and it does not fire.
+    fn fires_at(&self, slot: NaiveDateTime, occurrence: Occurrence) -> Option<DateTime<Utc>> {
+        match (self.zone.from_local_datetime(&slot), occurrence) {
             (MappedLocalTime::Single(only), _) => Some(only.to_utc()),
-            (MappedLocalTime::Ambiguous(one, other), Pass::First) => Some(one.min(other).to_utc()),
-            (MappedLocalTime::Ambiguous(one, other), Pass::Second) => Some(one.max(other).to_utc()),
-            (MappedLocalTime::None, _) => self.made_up_at(slot),
+            (MappedLocalTime::Ambiguous(one, other), Occurrence::First) => {
+                Some(one.min(other).to_utc())
+            }
+            (MappedLocalTime::Ambiguous(one, other), Occurrence::Second) => {
+                Some(one.max(other).to_utc())
+            }
+            (MappedLocalTime::None, _) => self.skipped_slot_fires_at(slot),
         }
     }
 
     /// Returns the instant at which a slot fires that a clock change skips: the first instant after the change. `None`
     /// if it does not fire, because the line fires soon after the change anyway.
-    fn made_up_at(&self, slot: NaiveDateTime) -> Option<DateTime<Utc>> {
+    fn skipped_slot_fires_at(&self, slot: NaiveDateTime) -> Option<DateTime<Utc>> {
         let gap = GapInfo::new(&slot, &self.zone)?;
         let (begin, _) = gap.begin?;
         let end = gap.end?;

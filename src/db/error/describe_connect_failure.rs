@@ -29,14 +29,18 @@ pub(super) fn of_dial(side: SideName, error: &NoServerReached) -> Failure {
         | AttemptFailure::Silent(_)
         | AttemptFailure::NoAddress
         | AttemptFailure::Unwanted(_) => {
-            let tried: Vec<String> = earlier.iter().chain([last]).map(told).collect();
+            let tried: Vec<String> = earlier
+                .iter()
+                .chain([last])
+                .map(server_and_reason)
+                .collect();
             let message = format!("Cannot reach the {side} database at {}.", tried.join("; "));
             Failure::new(unreachable(side), message)
         }
     }
 }
 
-fn told(attempt: &FailedAttempt) -> String {
+fn server_and_reason(attempt: &FailedAttempt) -> String {
     format!("{}: {}", attempt.server, reason(&attempt.why))
 }
 
@@ -82,8 +86,8 @@ fn of_driver(
             let remedy = format!("Check the database name in {}.", side.url_variable());
             return Some(Failure::new(unreachable(side), message).with_remedy(remedy));
         }
-        let told = describe_error::of_server(side, "connect", said);
-        return Some(at(told, server));
+        let failure = describe_error::of_server(side, "connect", said);
+        return Some(at(failure, server));
     }
     match source.to_string().as_str() {
         "error performing TLS handshake" => Some(of_tls(side, error, server, source)),

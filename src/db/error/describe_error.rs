@@ -53,7 +53,7 @@ pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Fai
         return Failure::new(ErrorCode::LocalUnreachable, message)
             .with_remedy("Lead METER_SYNC_LOCAL_URL to the primary server.");
     }
-    let failure = Failure::new(remedy::code(side, error), told(side, doing, error));
+    let failure = Failure::new(remedy::code(side, error), message(side, doing, error));
     match remedy::of(side, doing, error) {
         Some(remedy) => failure.with_remedy(remedy),
         None => failure,
@@ -62,7 +62,7 @@ pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Fai
 
 /// Returns the message for people: what the server refused to do, the server's own message, and the function that
 /// raised the error, if the error names one.
-fn told(side: SideName, doing: &str, error: &ServerError) -> String {
+fn message(side: SideName, doing: &str, error: &ServerError) -> String {
     let state = error.code().code();
     if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !sqlstate_class::is_raised(error) {
         return format!("The {side} server has no connection left for us (SQLSTATE {state}).");

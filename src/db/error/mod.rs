@@ -155,7 +155,7 @@ impl DbError {
     }
 
     /// Whether the server failed because a row or value, written as text, exceeds the limit of 1 GiB.
-    pub fn is_of_a_long_row(&self) -> bool {
+    pub fn exceeds_size_limit(&self) -> bool {
         self.server_error().is_some_and(|error| {
             let is_of_memory =
                 ["mcxt.c", "stringinfo.c"].contains(&error.file().unwrap_or_default());

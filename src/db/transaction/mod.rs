@@ -124,17 +124,17 @@ impl<'c, S: Side> Tx<'c, S> {
         rows: &mut Pin<&mut CopyOutStream>,
         doing: &str,
     ) -> Result<Option<Bytes>, DbError> {
-        let row = match tokio::time::timeout(self.patience(), rows.next()).await {
+        let row = match tokio::time::timeout(self.answer_limit(), rows.next()).await {
             Ok(Some(row)) => row.map_err(|source| self.failed(doing, source))?,
             Ok(None) => return Ok(None),
-            Err(_elapsed) => return Err(DbError::silence::<S>(doing, self.patience())),
+            Err(_elapsed) => return Err(DbError::silence::<S>(doing, self.answer_limit())),
         };
         self.count_bytes(COPY_HEAD + row.len());
         Ok(Some(row))
     }
 
     /// The time limit of this process for an answer of the server, or for the next row of a COPY.
-    pub fn patience(&self) -> Duration {
+    pub fn answer_limit(&self) -> Duration {
         self.waits.answer()
     }
 
@@ -165,7 +165,7 @@ impl<'c, S: Side> Tx<'c, S> {
 
     /// Whether the server still owes an answer: this process stopped waiting for it, or [`Tx::copy_out`] was called and
     /// no statement was answered since. After a timeout, the transaction can do nothing more.
-    pub fn is_silent(&self) -> bool {
+    pub fn is_answer_due(&self) -> bool {
         self.answer_due.load(Ordering::Relaxed)
     }
 
@@ -229,7 +229,7 @@ impl<'c, S: Side> Tx<'c, S> {
         Ok(names)
     }
 
-    /// Starts `copy .. to stdout`. The rows are then read by [`Tx::next`]. [`Tx::is_silent`] is `true` from now on,
+    /// Starts `copy .. to stdout`. The rows are then read by [`Tx::next`]. [`Tx::is_answer_due`] is `true` from now on,
     /// until another statement is answered.
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOutStream, DbError> {
         let rows = self.answer(sql, self.inner.copy_out(sql)).await?;
@@ -280,7 +280,7 @@ impl Tx<'_, Local> {
     /// Shortens the time for which the transaction may be idle. Call this when the transaction holds row locks and will
     /// no longer wait for the remote. If this process then freezes, the server soon ends the transaction and releases
     /// the locks: about as soon as it would end a statement.
-    pub async fn hold_rows(&self) -> Result<(), DbError> {
+    pub async fn shorten_idle_limit(&self) -> Result<(), DbError> {
         let idle = self.role_limits.idle(self.waits.alone());
         self.batch(&format!("-- hold rows\n{idle}")).await
     }

@@ -79,7 +79,7 @@ impl<S: Side> Tx<'_, S> {
         }
         let whole = self.role_limits.whole_transaction(self.bounds);
         let frozen = match S::NAME {
-            SideName::Remote => notice_a_frozen_client(self.patience()),
+            SideName::Remote => notice_a_frozen_client(self.answer_limit()),
             SideName::Local => String::new(),
         };
         let sql = format!(

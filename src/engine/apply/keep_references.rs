@@ -30,10 +30,13 @@ pub(in crate::engine) async fn prepare(
     };
     let mut refused = Vec::new();
     let references = &run.relations.constraints.references;
-    if references.iter().any(|one| refers(one) && one.forgets()) {
-        hold(run).await?;
+    if references
+        .iter()
+        .any(|one| refers(one) && one.clears_reference())
+    {
+        lock_referenced_rows(run).await?;
     }
-    for (place, reference) in references.iter().enumerate() {
+    for (position, reference) in references.iter().enumerate() {
         if !refers(reference) {
             continue;
         }
@@ -43,15 +46,15 @@ pub(in crate::engine) async fn prepare(
             local.batch(&defer).await?;
         }
         if changes_others(reference) {
-            local.batch(&note_own(run, place, reference)).await?;
+            local.batch(&note_own(run, position, reference)).await?;
             continue;
         }
         refused.extend(lost_behind(run, reference).await?);
-        if !reference.forgets() {
+        if !reference.clears_reference() {
             continue;
         }
         if can_be_carried(reference) {
-            local.batch(&note(run, place, reference)).await?;
+            local.batch(&note(run, position, reference)).await?;
         } else {
             refused.extend(referred_to(run, reference).await?);
         }
@@ -64,7 +67,7 @@ pub(in crate::engine) async fn prepare(
 
 /// Locks the local rows listed in `meter_sync_holder`. Until this transaction ends, no other transaction can insert
 /// rows that refer to them. Referring rows that were committed before are visible to the next statement.
-async fn hold(run: &RunContext<'_>) -> Result<(), DbError> {
+async fn lock_referenced_rows(run: &RunContext<'_>) -> Result<(), DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let hold = format!(
         "-- hold who may be referred to
@@ -110,12 +113,14 @@ pub(in crate::engine) async fn put_off(
 /// Returns `NotWritten` if a noted row does not refer to its meter again.
 pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutcome, DbError> {
     let local = run.local;
-    for (place, reference) in run.relations.constraints.references.iter().enumerate() {
-        if changes_others(reference) && is_noted(local, place).await? {
-            local.execute(&restore(place, reference), &[]).await?;
-        } else if reference.forgets() && is_noted(local, place).await? {
-            local.execute(&follow(run, place, reference), &[]).await?;
-            if !do_all_follow(run, place, reference).await? {
+    for (position, reference) in run.relations.constraints.references.iter().enumerate() {
+        if changes_others(reference) && is_noted(local, position).await? {
+            local.execute(&restore(position, reference), &[]).await?;
+        } else if reference.clears_reference() && is_noted(local, position).await? {
+            local
+                .execute(&follow(run, position, reference), &[])
+                .await?;
+            if !do_all_follow(run, position, reference).await? {
                 return Ok(WriteOutcome::NotWritten(Box::new(lost(reference))));
             }
         }
@@ -138,9 +143,9 @@ pub(in crate::engine) fn changes_meters(relations: &Relations, columns: &[&Colum
 
 /// Drops the temporary tables in which an earlier exchange noted the rows that refer to its meters.
 pub(in crate::engine) async fn forget(run: &RunContext<'_>) -> Result<(), DbError> {
-    for place in 0..run.relations.constraints.references.len() {
+    for position in 0..run.relations.constraints.references.len() {
         let drop = format!(
-            "-- forget who was noted\ndrop table if exists pg_temp.meter_sync_carried_{place}"
+            "-- forget who was noted\ndrop table if exists pg_temp.meter_sync_carried_{position}"
         );
         run.local.batch(&drop).await?;
     }
@@ -211,7 +216,7 @@ join {} c on {refers}",
     )
 }
 
-fn note(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
+fn note(run: &RunContext<'_>, position: usize, reference: &IncomingForeignKey) -> String {
     let key = quote::list(&reference.key, "", |name| {
         let at = reference.key.iter().position(|known| known == name);
         format!(", c.{} as k{}", quote::identifier(name), at.unwrap_or(0))
@@ -219,14 +224,14 @@ fn note(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> S
     let rows = format!("select h.n{key} from {}", referring(run, reference));
     format!(
         "-- note who refers to the rows
-create temp table if not exists meter_sync_carried_{place} on commit drop as {rows} with no data;
-insert into pg_temp.meter_sync_carried_{place} {rows}"
+create temp table if not exists meter_sync_carried_{position} on commit drop as {rows} with no data;
+insert into pg_temp.meter_sync_carried_{position} {rows}"
     )
 }
 
 /// Returns SQL that stores in a temporary table which values the foreign key columns have in meters outside of the plan
 /// that refer to the rows of `meter_sync_holder`.
-fn note_own(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
+fn note_own(run: &RunContext<'_>, position: usize, reference: &IncomingForeignKey) -> String {
     let relations = run.relations;
     let keys = (0..)
         .zip(&reference.key)
@@ -247,35 +252,35 @@ where not exists (select from pg_temp.meter_sync_plan o where {is_planned})",
     );
     format!(
         "-- note what meters say of each other
-create temp table if not exists meter_sync_carried_{place} on commit drop as {rows} with no data;
-insert into pg_temp.meter_sync_carried_{place} {rows}"
+create temp table if not exists meter_sync_carried_{position} on commit drop as {rows} with no data;
+insert into pg_temp.meter_sync_carried_{position} {rows}"
     )
 }
 
 /// Returns SQL that gives meters the values back that [`note_own`] stored.
-fn restore(place: usize, reference: &IncomingForeignKey) -> String {
+fn restore(position: usize, reference: &IncomingForeignKey) -> String {
     let set: Vec<String> = (0..)
         .zip(&reference.columns)
         .map(|(at, (from, _)): (usize, _)| format!("{} = k.v{at}", quote::identifier(from)))
         .collect();
     format!(
         "-- let meters say of each other what they said
-update {} c set {} from pg_temp.meter_sync_carried_{place} k where {}",
+update {} c set {} from pg_temp.meter_sync_carried_{position} k where {}",
         reference.table,
         set.join(", "),
         noted_row(reference)
     )
 }
 
-async fn is_noted(local: &Tx<'_, Local>, place: usize) -> Result<bool, DbError> {
+async fn is_noted(local: &Tx<'_, Local>, position: usize) -> Result<bool, DbError> {
     let sql = format!(
         "-- look for noted rows
-select pg_catalog.to_regclass('pg_temp.meter_sync_carried_{place}') is not null"
+select pg_catalog.to_regclass('pg_temp.meter_sync_carried_{position}') is not null"
     );
     Ok(local.query_one(&sql, &[]).await?.get(0))
 }
 
-fn follow(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) -> String {
+fn follow(run: &RunContext<'_>, position: usize, reference: &IncomingForeignKey) -> String {
     let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let set: Vec<String> = reference
         .columns
@@ -285,7 +290,7 @@ fn follow(run: &RunContext<'_>, place: usize, reference: &IncomingForeignKey) ->
     format!(
         "-- let what refers to the rows follow them
 update {} c set {}
-from pg_temp.meter_sync_carried_{place} k, pg_temp.meter_sync_plan p, {local} l
+from pg_temp.meter_sync_carried_{position} k, pg_temp.meter_sync_plan p, {local} l
 where {} and p.n = k.n and {} and {local_filter}",
         reference.table,
         set.join(", "),
@@ -298,14 +303,14 @@ where {} and p.n = k.n and {} and {local_filter}",
 /// trigger changed or skipped the row.
 async fn do_all_follow(
     run: &RunContext<'_>,
-    place: usize,
+    position: usize,
     reference: &IncomingForeignKey,
 ) -> Result<bool, DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let sql = format!(
         "-- look whether all follow
 select not exists (
-    select from pg_temp.meter_sync_carried_{place} k
+    select from pg_temp.meter_sync_carried_{position} k
     join pg_temp.meter_sync_plan p on p.n = k.n
     join {table} l on {} and {local_filter}
     where not exists (select from {} c where {} and {}))",
@@ -359,8 +364,8 @@ async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result
     for path in paths.filter(|path| path.first() == Some(first)) {
         let mut from = referring(run, first);
         let mut last = ("c".to_owned(), first);
-        for (place, next) in (1..).zip(path.iter().skip(1)) {
-            let row = format!("c{place}");
+        for (position, next) in (1..).zip(path.iter().skip(1)) {
+            let row = format!("c{position}");
             let refers = refers_to(next, &row, &last.0);
             from = format!("{from}\njoin {} {row} on {refers}", next.table);
             last = (row, next);

@@ -74,7 +74,7 @@ async fn steps(
         let ranges = ranges.unwrap_or_else(|| vec![*rows]);
         let needs_exchange =
             *step == Step::Change && run.relations.has_foreign_keys_acting_on_update;
-        if !needs_exchange && are_taken(run, *step, &ranges).await? {
+        if !needs_exchange && write_all_or_none(run, *step, &ranges).await? {
             continue;
         }
         if constrained.is_none() {
@@ -91,7 +91,7 @@ async fn steps(
             let left = reference_rings::insert_early(run, *inserts).await?;
             let any_early = left != [*inserts];
             left_of_inserts = Some(left);
-            if any_early && !needs_exchange && are_taken(run, *step, &ranges).await? {
+            if any_early && !needs_exchange && write_all_or_none(run, *step, &ranges).await? {
                 continue;
             }
         }
@@ -128,7 +128,11 @@ async fn exchanged(
 
 /// Writes all planned rows with these numbers, or none of them if the local table refuses one. Returns whether they
 /// were written.
-async fn are_taken(run: &RunContext<'_>, step: Step, ranges: &[RowRange]) -> Result<bool, DbError> {
+async fn write_all_or_none(
+    run: &RunContext<'_>,
+    step: Step,
+    ranges: &[RowRange],
+) -> Result<bool, DbError> {
     let write = write(run, step);
     let tried = try_rows::attempt(run.local, async {
         for rows in ranges {
@@ -176,7 +180,7 @@ async fn one_step(
     if step != Step::Deactivate {
         let given_up = release_inactive_values::release(run, step, released).await?;
         let needs_exchange = step == Step::Change && relations.has_foreign_keys_acting_on_update;
-        if given_up > 0 && !needs_exchange && are_taken(run, step, &ranges).await? {
+        if given_up > 0 && !needs_exchange && write_all_or_none(run, step, &ranges).await? {
             return Ok(Ok(Vec::new()));
         }
     }
@@ -294,7 +298,7 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
         WriteOutcome::Written => None,
         WriteOutcome::NotWritten(fault)
             if fault.is_collision()
-                && (known.is_refused_elsewhere()
+                && (known.is_refused_by_other_code()
                     || keep_references::is_blocked_by_references(relations, &known)) =>
         {
             Some(known)

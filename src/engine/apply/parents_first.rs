@@ -117,20 +117,20 @@ where p.step operator(pg_catalog.=) 2 and h.step operator(pg_catalog.=) 2 and h.
 /// that refer to each other in a ring, and rows that refer to such rows, come last.
 fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
     edges.sort_unstable();
-    let place = |n: i64| rows.binary_search(&n).ok();
+    let index = |n: i64| rows.binary_search(&n).ok();
     let mut missing = vec![0_u32; rows.len()];
-    for place in edges.iter().filter_map(|edge| place(edge.child)) {
-        if let Some(missing) = missing.get_mut(place) {
+    for index in edges.iter().filter_map(|edge| index(edge.child)) {
+        if let Some(missing) = missing.get_mut(index) {
             *missing += 1;
         }
     }
     // A parent that is not among `rows` holds no child back.
     let (mut order, mut open) = (Vec::with_capacity(rows.len()), Vec::new());
-    for edge in edges.iter().filter(|edge| place(edge.parent).is_none()) {
-        arrive(&mut missing, place(edge.child));
+    for edge in edges.iter().filter(|edge| index(edge.parent).is_none()) {
+        arrive(&mut missing, index(edge.child));
     }
-    for (place, n) in rows.iter().enumerate() {
-        if missing.get(place) == Some(&0) {
+    for (index, n) in rows.iter().enumerate() {
+        if missing.get(index) == Some(&0) {
             open.push(*n);
         }
     }
@@ -140,7 +140,7 @@ fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
         let first = edges.partition_point(|edge| edge.parent < n);
         let children = edges.iter().skip(first).take_while(|edge| edge.parent == n);
         for edge in children {
-            if arrive(&mut missing, place(edge.child)) {
+            if arrive(&mut missing, index(edge.child)) {
                 open.push(edge.child);
             }
         }
@@ -153,10 +153,10 @@ fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
     order
 }
 
-/// Subtracts one from the entry `place` of `missing`, which has the number of parents that each row still waits for.
+/// Subtracts one from the entry `index` of `missing`, which has the number of parents that each row still waits for.
 /// Returns whether none is left.
-fn arrive(missing: &mut [u32], place: Option<usize>) -> bool {
-    let missing = place.and_then(|place| missing.get_mut(place));
+fn arrive(missing: &mut [u32], index: Option<usize>) -> bool {
+    let missing = index.and_then(|index| missing.get_mut(index));
     missing.is_some_and(|missing| {
         *missing -= 1;
         *missing == 0

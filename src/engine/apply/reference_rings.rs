@@ -58,12 +58,12 @@ async fn write_groups(
     groups: &[Vec<i64>],
 ) -> Result<HashSet<i64>, DbError> {
     let all = groups.concat();
-    if !all.is_empty() && is_taken(run, step, &all).await? {
+    if !all.is_empty() && write_all_or_none(run, step, &all).await? {
         return Ok(all.into_iter().collect());
     }
     let mut written = HashSet::new();
     for group in groups.iter().filter(|group| group.len() > 1) {
-        if groups.len() > 1 && is_taken(run, step, group).await? {
+        if groups.len() > 1 && write_all_or_none(run, step, group).await? {
             written.extend(group);
         }
     }
@@ -71,7 +71,7 @@ async fn write_groups(
 }
 
 /// If more than this many new rows cannot be inserted before the updates, [`insert_early`] inserts none.
-const LEFT: usize = 100;
+const MAX_LEFT_OUT: usize = 100;
 
 /// If the local table has a foreign key to itself, inserts as many new rows as possible before the updates, because the
 /// updates may refer to them. Returns the ranges of the rows that were not inserted. The caller inserts these after the
@@ -84,7 +84,7 @@ pub(in crate::engine) async fn insert_early(
         return Ok(vec![rows]);
     }
     let inserted = run.local.attempt("early", async {
-        parents_first::insert_all_but_the_bad(run, vec![rows], LEFT).await
+        parents_first::insert_all_but_the_bad(run, vec![rows], MAX_LEFT_OUT).await
     });
     let Ok(left) = inserted.await? else {
         return Ok(vec![rows]);
@@ -100,7 +100,11 @@ pub(in crate::engine) async fn insert_early(
         .collect())
 }
 
-async fn is_taken(run: &RunContext<'_>, step: Step, rows: &[i64]) -> Result<bool, DbError> {
+async fn write_all_or_none(
+    run: &RunContext<'_>,
+    step: Step,
+    rows: &[i64],
+) -> Result<bool, DbError> {
     let local = run.local;
     let sql = writing(run, step, PICKED);
     let tried = try_rows::attempt(local, async {

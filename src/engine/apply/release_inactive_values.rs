@@ -111,7 +111,7 @@ fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column
     );
     let keys: Vec<String> = (1..)
         .zip(key)
-        .map(|(place, name): (usize, _)| format!("b.v{place} as {}", relations.place(name)))
+        .map(|(place, name): (usize, _)| format!("b.v{place} as {}", relations.temp_column(name)))
         .collect();
     format!(
         "select a.v1 as n, {}, b.v{} as old from {} a join {held} b on {}",
@@ -124,7 +124,7 @@ fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column
 
 /// Returns SQL that copies the meters in the view `meter_sync_found` to a temporary table, each once, numbered by `k`.
 fn fill(relations: &Relations, table: &str) -> String {
-    let places = relations.places(&relations.key);
+    let places = relations.temp_columns(&relations.key);
     format!(
         "-- find values to be given up
 create temp table {table} on commit drop as

@@ -54,7 +54,10 @@ pub(in crate::engine) async fn compare_contents(
         let there = statement(relations, hashers, RowSide::Remote, &there_rows);
         let here = statement(relations, hashers, RowSide::Local, &here_rows);
         // If one side fails, the statement on the other is abandoned and its connection is closed.
-        match tokio::try_join!(total(remote, &there), total(run.local, &here))? {
+        match tokio::try_join!(
+            contents_digest(remote, &there),
+            contents_digest(run.local, &here)
+        )? {
             (Some(there), Some(here))
                 if mode.function == HashFunction::Server && there.probe != here.probe =>
             {
@@ -85,14 +88,14 @@ pub(in crate::engine) async fn compare_contents(
 
 /// The digest of one side: the number of rows, and two sums of their hashes.
 #[derive(Debug, PartialEq, Eq)]
-struct Total {
+struct ContentsDigest {
     rows: i64,
     sums: [i64; 2],
     /// The hashes of [`PROBE`]. They are equal on both sides if both servers compute hashes in the same way.
     probe: String,
 }
 
-impl Total {
+impl ContentsDigest {
     fn of(row: &SimpleQueryRow) -> Option<Self> {
         let number = |n| row.get(n)?.parse().ok();
         Some(Self {
@@ -105,7 +108,10 @@ impl Total {
 
 /// Computes the digest of one side with the statement `sql`. If a value cannot be converted, undoes the statement and
 /// returns `None`.
-async fn total<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Total>, DbError> {
+async fn contents_digest<S: Side>(
+    tx: &Tx<'_, S>,
+    sql: &str,
+) -> Result<Option<ContentsDigest>, DbError> {
     let answered = tx.undo_simple_if(
         SAVEPOINT,
         DbError::is_about_a_row,
@@ -113,7 +119,7 @@ async fn total<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Total>, DbEr
         sql,
     );
     let rows = answered.await?.unwrap_or_default();
-    Ok(rows.first().and_then(Total::of))
+    Ok(rows.first().and_then(ContentsDigest::of))
 }
 
 fn statement(relations: &Relations, hashers: [Hasher; 2], row: RowSide, rows: &str) -> String {

@@ -9,14 +9,14 @@ pub type Sums = Vec<(u32, i64)>;
 /// How many buckets form a chunk.
 pub const CHUNK: u32 = 64;
 
-/// How many hexadecimal digits the number of a bucket or chunk has in the texts that [`read`] takes.
+/// How many hexadecimal digits the number of a bucket or chunk has in the texts that [`parse`] takes.
 const NUMBER_DIGITS: usize = 8;
 const SUM_DIGITS: usize = 16;
 pub(super) const ENTRY_DIGITS: usize = NUMBER_DIGITS + SUM_DIGITS;
 
 /// Reads pairs of a number and a sum from texts of hexadecimal digits, in which Postgres shows `int4send(number) ||
 /// int8send(sum)` after `\x`. Skips entries that do not have this form. Returns the pairs in ascending order.
-pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Sums {
+pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Sums {
     let mut sums = Sums::new();
     for text in texts {
         let digits = text.trim_start_matches("\\x").as_bytes();
@@ -108,7 +108,7 @@ mod tests {
     quickcheck! {
         fn what_postgres_writes_is_read(map: Map) -> bool {
             let digits: String = map.iter().map(|(n, sum)| format!("{n:08x}{sum:016x}")).collect();
-            read([format!("\\x{digits}").as_str()]) == sums(&map)
+            parse([format!("\\x{digits}").as_str()]) == sums(&map)
         }
 
         fn numbers_are_unequal_where_a_map_says_so(a: Map, b: Map) -> bool {
@@ -135,6 +135,6 @@ mod tests {
 
     #[test]
     fn what_is_no_sum_is_left_out() {
-        assert_eq!(read(["\\x00", "", "zz"]), Sums::new());
+        assert_eq!(parse(["\\x00", "", "zz"]), Sums::new());
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn compare(
             bucket: buckets.number(relations, row),
             hash: what.hash(hasher, relations, row),
             // Two equal rows cancel each other out in the sum of hashes, but not in the number of rows.
-            number: hasher.pair("b.n", "b.rows"),
+            count_hash: hasher.pair("b.n", "b.rows"),
             rows: rows.to_owned(),
         };
         let there = summed(RowSide::Remote, &there_rows);

@@ -117,7 +117,7 @@ async fn entries<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbE
     while let Some(piece) = tx.next(&mut pieces, "compare the rows").await? {
         let text = str::from_utf8(&piece).unwrap_or_default().trim_end();
         digits += text.len();
-        entries.extend(compare_sums::read([text]));
+        entries.extend(compare_sums::parse([text]));
     }
     entries.sort_unstable();
     // An entry that could not be read would look like one that this side does not have.

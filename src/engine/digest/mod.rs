@@ -139,7 +139,7 @@ async fn find_usual(
     versions: Option<&VersionsOfBothSides<'_>>,
 ) -> Result<(Difference, CompareMethod), SyncError> {
     let equal = |rows| Ok((Difference::None(rows), CompareMethod::Differences));
-    let (what, since) = match versions.and_then(VersionsOfBothSides::tell) {
+    let (what, since) = match versions.and_then(VersionsOfBothSides::compare_with_watermark) {
         Some(VersionVerdict::Same(rows)) => return equal(rows),
         Some(VersionVerdict::Since(transaction)) => (HashedColumns::Keys, Some(transaction)),
         None => (HashedColumns::Rows, None),

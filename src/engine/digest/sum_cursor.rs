@@ -93,14 +93,14 @@ pub(in crate::engine) fn grouped_by_hash<S: Side, T>(
 
 /// The number of rows of one side, and the sum of their hashes.
 #[derive(Clone, Debug)]
-pub(super) struct Total {
+pub(super) struct SumTotal {
     pub(super) rows: i64,
     pub(super) sum: i64,
     /// The hashes of [`PROBE`]. They are equal on both sides if both servers compute hashes in the same way.
     pub(super) probe: String,
 }
 
-impl Total {
+impl SumTotal {
     fn of(row: &SimpleQueryRow) -> Option<Self> {
         Some(Self {
             rows: row.get(0)?.parse().ok()?,
@@ -123,7 +123,7 @@ pub(super) struct SumQuery {
     pub(super) hash: String,
     /// The expression for a number that is combined with a bucket's sum, so that the sum also depends on how many rows
     /// there are. It is computed from the bucket's number `b.n` and its number of rows `b.rows`.
-    pub(super) number: String,
+    pub(super) count_hash: String,
     /// The rows with their filter, as SQL to follow the keyword `from`.
     pub(super) rows: String,
 }
@@ -131,7 +131,7 @@ pub(super) struct SumQuery {
 /// An open cursor over the sums of the row hashes of one side.
 pub(super) struct SumCursor<'t, 'c, S> {
     pub(super) tx: &'t Tx<'c, S>,
-    pub(super) total: Total,
+    pub(super) total: SumTotal,
     /// The numbers of the chunks, in the order in which the cursor returns them.
     order: Vec<u32>,
     /// How many chunks the cursor has already fetched or skipped.
@@ -155,7 +155,7 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
         let Some(rows) = none_if_not_computable(tx, answered).await? else {
             return Ok(None);
         };
-        let Some(total) = rows.first().and_then(Total::of) else {
+        let Some(total) = rows.first().and_then(SumTotal::of) else {
             tx.back_to(SAVEPOINT).await?;
             return Ok(None);
         };
@@ -171,7 +171,7 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
     pub(super) async fn chunks(&mut self) -> Result<Sums, DbError> {
         let sql = "-- compare the chunks\nfetch 1 from meter_sync_digest";
         let rows = self.tx.simple(sql).await?;
-        let chunks = compare_sums::read(rows.iter().filter_map(|row| row.get(SUMS)));
+        let chunks = compare_sums::parse(rows.iter().filter_map(|row| row.get(SUMS)));
         self.order = chunks.iter().map(|(n, _)| *n).collect();
         Ok(chunks)
     }
@@ -181,22 +181,22 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
     pub(super) async fn buckets(&mut self, chunks: &[u32]) -> Result<Sums, DbError> {
         let mut sql = "-- compare the buckets\n".to_owned();
         let mut is_any = false;
-        for (place, chunk) in self.order.iter().enumerate().skip(self.passed) {
+        for (index, chunk) in self.order.iter().enumerate().skip(self.passed) {
             if chunks.binary_search(chunk).is_err() {
                 continue;
             }
-            if place > self.passed {
-                sql += &format!("move {} from meter_sync_digest; ", place - self.passed);
+            if index > self.passed {
+                sql += &format!("move {} from meter_sync_digest; ", index - self.passed);
             }
             sql += "fetch 1 from meter_sync_digest; ";
-            self.passed = place + 1;
+            self.passed = index + 1;
             is_any = true;
         }
         if !is_any {
             return Ok(Sums::new());
         }
         let rows = self.tx.simple(&sql).await?;
-        Ok(compare_sums::read(
+        Ok(compare_sums::parse(
             rows.iter().filter_map(|row| row.get(SUMS)),
         ))
     }
@@ -217,7 +217,7 @@ fn statement(summed: &SumQuery) -> String {
     let SumQuery {
         bucket,
         hash,
-        number,
+        count_hash,
         rows,
     } = summed;
     format!(
@@ -226,7 +226,7 @@ savepoint {SAVEPOINT};
 {GROUP_BY_HASH};
 declare meter_sync_digest no scroll cursor for
 with buckets as materialized (
-    select b.n, b.rows, b.sum # {number} as sum
+    select b.n, b.rows, b.sum # {count_hash} as sum
     from (select k.n, pg_catalog.count(*) as rows, pg_catalog.bit_xor(k.hash) as sum
           from (select {bucket} as n, {hash} as hash from {rows} offset 0) k group by 1) b
 ), chunks as materialized (

@@ -68,7 +68,7 @@ impl<'s> VersionsOfBothSides<'s> {
         run: &RunContext<'s>,
     ) -> Result<Option<Self>, DbError> {
         let relations = run.relations;
-        let Some(basis) = &relations.versions else {
+        let Some(basis) = &relations.version_basis else {
             return Ok(None);
         };
         let known = watermarks::read(run.local, run.job.tenant, &relations.local, basis).await?;
@@ -106,7 +106,7 @@ impl<'s> VersionsOfBothSides<'s> {
 
     /// Compares the row versions with the watermark, which has those of the last run. Returns `None` if there is no
     /// watermark, if the local table has changed, or if the remote has changed and the watermark is too old.
-    pub(super) fn tell(&self) -> Option<VersionVerdict> {
+    pub(super) fn compare_with_watermark(&self) -> Option<VersionVerdict> {
         let known = self.known.as_ref()?;
         if known.totals == self.now.totals {
             return Some(VersionVerdict::Same(self.now.totals.remote.0));
@@ -125,7 +125,7 @@ impl<'s> VersionsOfBothSides<'s> {
         run: &RunContext<'_>,
         written: i64,
     ) -> Result<(), DbError> {
-        let is_same = matches!(self.tell(), Some(VersionVerdict::Same(_)));
+        let is_same = matches!(self.compare_with_watermark(), Some(VersionVerdict::Same(_)));
         // If a full comparison changed rows although the versions showed no change, the versions are no proof.
         if written > 0 && (is_same || !run.relations.stores_rows_unchanged) {
             return watermarks::forget(run.local, run.job.tenant, &run.relations.local).await;
@@ -176,7 +176,7 @@ impl<'s> VersionsOfBothSides<'s> {
 
 /// The number of rows and the sum of row versions of one side. `horizon` and `next` are the limits of the snapshot in
 /// which they were read: the oldest transaction still running, and one more than the newest that had ended.
-pub(in crate::engine) struct Total {
+pub(in crate::engine) struct VersionTotal {
     pub(in crate::engine) versions: VersionSum,
     horizon: i64,
     next: i64,
@@ -189,7 +189,7 @@ pub(in crate::engine) async fn total<S: Side>(
     row: &str,
     from: &str,
     filter: &str,
-) -> Result<Option<Total>, DbError> {
+) -> Result<Option<VersionTotal>, DbError> {
     let version = row_version(row);
     let sql = format!(
         "select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({version}), 0),
@@ -200,7 +200,7 @@ from {from} {row} where {filter}"
     let found = found.await?.unwrap_or_default();
     let number = |n| found.first()?.get(n)?.parse().ok();
     let total = || {
-        Some(Total {
+        Some(VersionTotal {
             versions: (number(0)?, number(1)?),
             horizon: number(2)?,
             next: number(3)?,

@@ -19,9 +19,9 @@ use crate::hex_digest::hex_digest;
 use super::Relations;
 
 pub use crate::store::columns::{Drift, KnownColumn, KnownColumns};
-pub use words::{TypeConversion, failure, finding, warning};
+pub use drift_text::{TypeConversion, failure, finding, warning};
 
-mod words;
+mod drift_text;
 
 /// The result of comparing the columns that a run syncs with those that earlier runs recorded.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct ColumnReport {
     /// Whether this run syncs a column that no earlier run recorded. `false` if nothing was recorded yet.
     pub has_new: bool,
     /// The names of the columns that are no longer synced because somebody changed the local table or the settings.
-    pub left: Vec<String>,
+    pub no_longer_synced: Vec<String>,
 }
 
 impl ColumnReport {
@@ -46,7 +46,10 @@ impl ColumnReport {
     /// Returns the warning about drift and about columns that are no longer synced; `None` if there are neither.
     pub fn warning(&self) -> Option<String> {
         let drifted = warning(self.drifted());
-        let warnings = [words::left(&self.left), drifted];
+        let warnings = [
+            drift_text::no_longer_synced(&self.no_longer_synced),
+            drifted,
+        ];
         let warnings: Vec<_> = warnings.into_iter().flatten().collect();
         (!warnings.is_empty()).then(|| warnings.join(" "))
     }
@@ -54,18 +57,18 @@ impl ColumnReport {
 
 /// Compares the columns that this run syncs with `known`, the columns that earlier runs recorded.
 pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -> ColumnReport {
-    let now = Now {
+    let now = CurrentColumns {
         relations,
         mapping,
         is_unicode: known.is_unicode,
         source: hash(&mapping.source),
     };
-    let mut left = Vec::new();
+    let mut no_longer_synced = Vec::new();
     let mut columns: Vec<KnownColumn> = Vec::new();
     for column in &known.columns {
         match now.standing(column) {
             Standing::Known(column) => columns.push(column),
-            Standing::Left => left.push(column.name.clone()),
+            Standing::NoLongerSynced => no_longer_synced.push(column.name.clone()),
             Standing::Settled => {}
         }
     }
@@ -80,7 +83,7 @@ pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -
         is_changed: columns != before,
         has_new,
         columns,
-        left,
+        no_longer_synced,
     }
 }
 
@@ -90,21 +93,21 @@ enum Standing {
     Known(KnownColumn),
     /// The column is no longer synced because somebody changed the local table or the settings. The run reports that
     /// once.
-    Left,
+    NoLongerSynced,
     /// The column is no longer synced, and the run does not report that: both tables have lost the column, or the
     /// setting `METER_SYNC_COLUMNS`, which lists the columns to sync, leaves it out.
     Settled,
 }
 
 /// The tables and settings as this run finds them. The columns that earlier runs recorded are compared with them.
-struct Now<'a> {
+struct CurrentColumns<'a> {
     relations: &'a Relations,
     mapping: &'a Mapping,
     is_unicode: bool,
     source: String,
 }
 
-impl Now<'_> {
+impl CurrentColumns<'_> {
     /// Describes the columns that this run syncs, with `drift` set to `None`.
     fn synced(&self) -> impl Iterator<Item = KnownColumn> {
         let both = self
@@ -200,7 +203,7 @@ impl Now<'_> {
         };
         if !here.any(may_be_synced) {
             return match is_on_remote {
-                true => Standing::Left,
+                true => Standing::NoLongerSynced,
                 false => Standing::Settled,
             };
         }
@@ -208,7 +211,7 @@ impl Now<'_> {
             return Standing::Settled;
         }
         if is_on_remote || known.source != self.source {
-            return Standing::Left;
+            return Standing::NoLongerSynced;
         }
         let renamed = all_columns.remote.iter().find(|there| {
             all_columns.remote_relation == Some(known.remote_relation)

@@ -32,7 +32,7 @@ pub(in crate::engine) fn values(relations: &Relations, names: &[String]) -> Conv
         let texts = relations.list("t", read.iter().copied());
         let types = quote::list(read, ", ", |name| {
             let exact_type = column(name).map_or("text", |column| column.exact_type.as_str());
-            format!("{} {exact_type}", relations.place(name))
+            format!("{} {exact_type}", relations.temp_column(name))
         });
         from.push_str(&format!(
             "

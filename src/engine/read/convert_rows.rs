@@ -21,7 +21,7 @@ use crate::engine::{Job, Relations, RunContext, SyncError};
 /// table `meter_sync_text`, the text table, which is created for the first of them. A row that even this table does not
 /// take is rejected.
 #[derive(Debug)]
-pub(in crate::engine) struct UncopiedRows {
+pub(in crate::engine) struct UncopiedRowConverter {
     to: CopyTarget,
     format: Format,
     /// How many rows of failed COPYs there were so far, including the rejected ones.
@@ -30,15 +30,15 @@ pub(in crate::engine) struct UncopiedRows {
     unidentified: i64,
 }
 
-/// The rows that an [`UncopiedRows`] has rejected.
+/// The rows that an [`UncopiedRowConverter`] has rejected.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct ConversionReport {
+pub(in crate::engine) struct RejectedRows {
     pub(in crate::engine) rejected: Vec<Rejection>,
     /// How many of the rejected rows have a key that no local row can have.
     pub(in crate::engine) unidentified: i64,
 }
 
-impl UncopiedRows {
+impl UncopiedRowConverter {
     /// Makes a converter that has got no rows yet. `to` is the table that the COPYs write to.
     pub(in crate::engine) fn new(to: CopyTarget, format: Format) -> Self {
         Self {
@@ -59,8 +59,8 @@ impl UncopiedRows {
         pieces: &[Bytes],
     ) -> Result<i64, SyncError> {
         self.begin(run).await?;
-        let apart = split_copy_data::apart(&self.format, pieces);
-        let mut waiting = vec![apart.as_slice()];
+        let split = split_copy_data::split_rows(&self.format, pieces);
+        let mut waiting = vec![split.as_slice()];
         while let Some(rows) = waiting.pop() {
             let WriteOutcome::NotWritten(fault) = self.copy(run, rows).await? else {
                 continue;
@@ -73,7 +73,7 @@ impl UncopiedRows {
                 waiting.extend([high, low]);
             }
         }
-        let number = saturating_i64(apart.len());
+        let number = saturating_i64(split.len());
         self.rows += number;
         Box::pin(self.convert(run)).await?;
         Ok(number)
@@ -105,7 +105,7 @@ impl UncopiedRows {
             });
             let insert = format!(
                 "-- stage a key as text\ninsert into pg_temp.meter_sync_text ({}) values ({})",
-                relations.places(&relations.key),
+                relations.temp_columns(&relations.key),
                 key.collect::<Vec<_>>().join(", ")
             );
             let tried = try_rows::attempt(run.local, async {
@@ -143,7 +143,7 @@ impl UncopiedRows {
             .map(|column| {
                 format!(
                     "{} {}",
-                    relations.place(&column.name),
+                    relations.temp_column(&column.name),
                     self.format.loosest(column)
                 )
             })
@@ -157,7 +157,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
 
     async fn copy(&self, run: &RunContext<'_>, rows: &[Bytes]) -> Result<WriteOutcome, DbError> {
         let (columns, format) = (
-            run.relations.places(&run.relations.names),
+            run.relations.temp_columns(&run.relations.names),
             self.format.to_read(),
         );
         let write = format!(
@@ -179,15 +179,15 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
     ) -> Result<(), DbError> {
         let relations = run.relations;
         let reason = Box::pin(self.reason(run, row, fault)).await?;
-        let place = |name: &String| relations.names.iter().position(|known| known == name);
-        let key: Vec<usize> = relations.key.iter().filter_map(place).collect();
-        let bare = [split_copy_data::only(&self.format, row, &key)];
-        let (key, is_known) = match self.copy(run, &bare).await? {
+        let index = |name: &String| relations.names.iter().position(|known| known == name);
+        let key: Vec<usize> = relations.key.iter().filter_map(index).collect();
+        let only_key = [split_copy_data::with_nulls_except(&self.format, row, &key)];
+        let (key, is_known) = match self.copy(run, &only_key).await? {
             WriteOutcome::Written => self.named(run).await?,
             WriteOutcome::NotWritten(_) => {
                 let shown = |name: &String| {
-                    let place = relations.names.iter().position(|known| known == name)?;
-                    let value = split_copy_data::shown(&self.format, row, place);
+                    let index = relations.names.iter().position(|known| known == name)?;
+                    let value = split_copy_data::shown(&self.format, row, index);
                     Some((name.clone(), value.map_or(Value::Null, Value::String)))
                 };
                 (relations.key.iter().filter_map(shown).collect(), false)
@@ -205,8 +205,12 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         row: &Bytes,
         fault: RowFault,
     ) -> Result<String, DbError> {
-        for (place, name) in run.relations.names.iter().enumerate() {
-            let alone = [split_copy_data::only(&self.format, row, &[place])];
+        for (index, name) in run.relations.names.iter().enumerate() {
+            let alone = [split_copy_data::with_nulls_except(
+                &self.format,
+                row,
+                &[index],
+            )];
             let tried = try_rows::attempt(run.local, async {
                 let outcome = self.copy(run, &alone).await?;
                 // The value was only tried, so undo it.
@@ -218,8 +222,8 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
             if let WriteOutcome::NotWritten(fault) = Box::pin(tried).await?
                 && !fault.is_skip()
             {
-                let value = split_copy_data::shown(&self.format, row, place);
-                let lost = recode_rows::fault(run.local, &self.format, row, place).await?;
+                let value = split_copy_data::shown(&self.format, row, index);
+                let lost = recode_rows::fault(run.local, &self.format, row, index).await?;
                 let fault = lost.unwrap_or(*fault);
                 return value_reasons::of_value(run, &fault, name, value.as_deref()).await;
             }
@@ -236,8 +240,8 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
     }
 
     /// Returns the rows that were rejected.
-    pub(in crate::engine) fn converted(self) -> ConversionReport {
-        ConversionReport {
+    pub(in crate::engine) fn converted(self) -> RejectedRows {
+        RejectedRows {
             rejected: self.rejected,
             unidentified: self.unidentified,
         }
@@ -250,7 +254,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
             local, relations, ..
         } = *run;
         let (columns, values) = (
-            relations.places(&relations.names),
+            relations.temp_columns(&relations.names),
             values(relations, &relations.names),
         );
         let convert = RowRangeStatement {
@@ -317,7 +321,7 @@ async fn set_aside(run: &RunContext<'_>, row: i64) -> Result<(Fields, bool), DbE
     let RunContext {
         local, relations, ..
     } = *run;
-    let key = relations.places(&relations.key);
+    let key = relations.temp_columns(&relations.key);
     let values = values(relations, &relations.key);
     let remember = format!(
         "-- reject a row

@@ -46,14 +46,14 @@ pub(in crate::engine) async fn copy_again(
 }
 
 /// Waits until one step of a COPY is done, such as sending a piece of data. Fails if this takes longer than
-/// `local.patience()`, the limit on every wait for the server.
+/// `local.answer_limit()`, the limit on every wait for the server.
 pub(in crate::engine) async fn patiently<T>(
     local: &Tx<'_, Local>,
     taken: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, DbError> {
     let doing = "stage the meters";
-    match tokio::time::timeout(local.patience(), taken).await {
+    match tokio::time::timeout(local.answer_limit(), taken).await {
         Ok(taken) => taken.map_err(|error| local.failed(doing, error)),
-        Err(_elapsed) => Err(DbError::silence::<Local>(doing, local.patience())),
+        Err(_elapsed) => Err(DbError::silence::<Local>(doing, local.answer_limit())),
     }
 }

@@ -87,7 +87,7 @@ limit {} + 1",
         .await?;
     let long = |row: &tokio_postgres::SimpleQueryRow| OversizedRow {
         key: (0..relations.key.len())
-            .map(|place| row.get(place).map(str::to_owned))
+            .map(|index| row.get(index).map(str::to_owned))
             .collect(),
         bytes: row.get(relations.key.len()).unwrap_or_default().to_owned(),
     };

@@ -47,7 +47,10 @@ async fn tried(
     names: &[String],
     row: i64,
 ) -> Result<Option<RowFault>, DbError> {
-    let (columns, values) = (run.relations.places(names), values(run.relations, names));
+    let (columns, values) = (
+        run.relations.temp_columns(names),
+        values(run.relations, names),
+    );
     let sql = format!(
         "-- try some values
 insert into pg_temp.meter_sync_stage ({columns}) select {} from {} where t.n = $1",

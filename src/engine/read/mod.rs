@@ -11,7 +11,7 @@ use crate::model::{Rejection, TenantId, saturating_i64};
 use super::relations::row_security::may_hide_rows;
 use super::{Job, RowSelection, RunContext, SyncError, select_local_rows};
 use choose_copy_format::Format;
-use convert_rows::ConversionReport;
+use convert_rows::RejectedRows;
 use copy_from_memory::CopyTarget;
 
 pub(super) mod choose_copy_format;
@@ -79,7 +79,7 @@ pub(crate) async fn stage(
 pub(super) async fn settle(
     run: &RunContext<'_>,
     rows: i64,
-    converted: ConversionReport,
+    converted: RejectedRows,
 ) -> Result<StagedRows, SyncError> {
     let mut staged = StagedRows {
         rows,
@@ -89,7 +89,7 @@ pub(super) async fn settle(
         may_be_hidden: false,
     };
     reject_without_key(run, &mut staged).await?;
-    let key = run.relations.places(&run.relations.key);
+    let key = run.relations.temp_columns(&run.relations.key);
     run.local
         .batch(&format!(
             "-- analyze the staged rows\nanalyze pg_temp.meter_sync_stage ({key})"
@@ -106,7 +106,7 @@ pub(super) async fn create_tables(run: &RunContext<'_>) -> Result<(), DbError> {
         format!(
             "{} as {}",
             relations.column("l", name),
-            relations.place(name)
+            relations.temp_column(name)
         )
     };
     let columns = quote::list(&relations.names, ", ", placed);
@@ -195,7 +195,7 @@ pub(crate) const DUPLICATES_NAMED: usize = 3;
 async fn refuse_duplicates(run: &RunContext<'_>) -> Result<(), SyncError> {
     let relations = run.relations;
     let (key, keys) = (
-        relations.places(&relations.key),
+        relations.temp_columns(&relations.key),
         relations.list("k", &relations.key),
     );
     let key_json = relations.key_json("k");

@@ -32,7 +32,7 @@ pub(in crate::engine) async fn to_utf8(
             continue;
         }
         let mut pieces = match pieces.as_slice() {
-            [_] => split_copy_data::apart(format, &pieces),
+            [_] => split_copy_data::split_rows(format, &pieces),
             _ => pieces,
         };
         if let [row] = pieces.as_slice() {
@@ -72,8 +72,8 @@ select pg_catalog.convert($1, $2::pg_catalog.name, 'UTF8')";
 /// [`split_copy_data::MARK`].
 async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<Bytes, DbError> {
     let mut written = BytesMut::new();
-    for (place, value) in split_copy_data::lines(row).enumerate() {
-        if place > 0 {
+    for (index, value) in split_copy_data::text_values(row).enumerate() {
+        if index > 0 {
             written.put_u8(b'\t');
         }
         if let Ok(text) = convert(local, encoding, value).await? {
@@ -87,14 +87,14 @@ async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<By
     Ok(written.freeze())
 }
 
-/// Returns why the value at index `place` was marked as not convertible to UTF-8; `None` if it was not.
+/// Returns why the value at `index` was marked as not convertible to UTF-8; `None` if it was not.
 pub(in crate::engine) async fn fault(
     local: &Tx<'_, Local>,
     format: &Format,
     row: &Bytes,
-    place: usize,
+    index: usize,
 ) -> Result<Option<RowFault>, DbError> {
-    let value = split_copy_data::lines(row).nth(place);
+    let value = split_copy_data::text_values(row).nth(index);
     let bytes = value.and_then(|value| value.strip_prefix(&[split_copy_data::MARK]));
     match (format.recoded(), bytes) {
         (Some(encoding), Some(bytes)) => Ok(convert(local, encoding, bytes).await?.err()),

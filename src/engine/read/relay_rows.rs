@@ -2,8 +2,8 @@
 //!
 //! The remote writes one COPY, which the local server reads as several COPYs, each under a savepoint. If the local
 //! server refuses a row, the COPY with this row is undone, and its rows, which are still in memory, are given to
-//! [`UncopiedRows`]. So a refused row causes no second read, however slow the connection is. Memory is bounded by one
-//! local COPY or one row, whichever is larger.
+//! [`UncopiedRowConverter`]. So a refused row causes no second read, however slow the connection is. Memory is bounded
+//! by one local COPY or one row, whichever is larger.
 
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use crate::model::saturating_i64;
 
 use super::choose_copy_format::Format;
-use super::convert_rows::UncopiedRows;
+use super::convert_rows::UncopiedRowConverter;
 use super::copy_from_memory::{CopyTarget, PIECE_BYTES, copy_again, patiently};
 use super::{long_rows, recode_rows, split_copy_data};
 use crate::engine::{Observer, Relations, RowSelection, RunContext, SyncError};
@@ -26,7 +26,7 @@ pub(in crate::engine) struct RelayReport {
     /// How many rows of the selection the remote has, including those in `left`.
     pub(in crate::engine) rows: i64,
     /// The rows that the target table did not take by COPY, including rows too long to send.
-    pub(in crate::engine) left: UncopiedRows,
+    pub(in crate::engine) left: UncopiedRowConverter,
 }
 
 /// How many bytes go into one local COPY: enough to make its round trips negligible, and few enough to keep in
@@ -67,20 +67,20 @@ pub(in crate::engine) async fn relay(
 ) -> Result<RelayReport, SyncError> {
     let RunContext { local, job, .. } = *run;
     local.allow_each_statement(job.limits.run_timeout).await?;
-    let mut from = Source {
+    let mut from = RemoteRows {
         remote,
         rows: pin!(rows),
-        told: ReadProgressReporter {
+        progress: ReadProgressReporter {
             remote,
             observer: run.observer,
             before: job.earlier.bytes,
         },
         format: format.clone(),
-        pieces: 0,
+        rows_arrived: 0,
         is_over: false,
     };
     let write = write(run.relations, to, &format);
-    let mut left = UncopiedRows::new(to, format.clone());
+    let mut left = UncopiedRowConverter::new(to, format.clone());
     let mut rows = 0;
     while !from.is_over {
         let mut kept = Vec::new();
@@ -97,7 +97,7 @@ pub(in crate::engine) async fn relay(
             Err(_refused) => Box::pin(left.take(run, &kept)).await?,
         };
     }
-    from.told.rows(rows);
+    from.progress.rows(rows);
     if job.earlier.leaves_long_rows {
         let long = long_rows::find(remote, run, selection, &format).await?;
         rows += Box::pin(left.take_long(run, &long)).await?;
@@ -132,7 +132,7 @@ fn write(relations: &Relations, to: CopyTarget, format: &Format) -> String {
         ),
         CopyTarget::Stage => (
             "pg_temp.meter_sync_stage",
-            relations.places(&relations.names),
+            relations.temp_columns(&relations.names),
         ),
     };
     let format = format.to_read();
@@ -142,14 +142,14 @@ fn write(relations: &Relations, to: CopyTarget, format: &Format) -> String {
 /// Copies the next rows to the local server, as many as go into one COPY, and returns their number. Also puts these
 /// rows into `kept`, in pieces of whole rows, so that they are not lost if the COPY fails.
 async fn copy(
-    from: &mut Source<'_, '_>,
+    from: &mut RemoteRows<'_, '_>,
     local: &Tx<'_, Local>,
     write: &str,
     kept: &mut Vec<Bytes>,
 ) -> Result<i64, DbError> {
     if let Some(encoding) = from.format.recoded().map(str::to_owned) {
         // While rows are read, the local transaction is idle. Its server allows that only for a short time.
-        let read = from.some(local.patience() / 4).await?;
+        let read = from.next_pieces(local.answer_limit() / 4).await?;
         *kept = recode_rows::to_utf8(local, &from.format, &encoding, read).await?;
         return copy_again(local, write, &from.format, kept).await;
     }
@@ -171,19 +171,19 @@ async fn copy(
 }
 
 /// The stream of rows that the remote writes.
-struct Source<'t, 'c> {
+struct RemoteRows<'t, 'c> {
     remote: &'t Tx<'c, Remote>,
     rows: Pin<&'t mut CopyOutStream>,
-    told: ReadProgressReporter<'t, 'c>,
+    progress: ReadProgressReporter<'t, 'c>,
     format: Format,
     /// The number of rows that have arrived so far.
-    pieces: i64,
+    rows_arrived: i64,
     is_over: bool,
 }
 
-impl Source<'_, '_> {
+impl RemoteRows<'_, '_> {
     /// Returns the next rows, in pieces. Stops after about [`COPY_BYTES`], or after about the time `longest`.
-    async fn some(&mut self, longest: Duration) -> Result<Vec<Bytes>, DbError> {
+    async fn next_pieces(&mut self, longest: Duration) -> Result<Vec<Bytes>, DbError> {
         let begun = Instant::now();
         let mut pieces = Vec::new();
         let mut bytes = 0;
@@ -205,16 +205,16 @@ impl Source<'_, '_> {
                 self.is_over = true;
                 break;
             };
-            let row = split_copy_data::bare(&self.format, row);
-            self.pieces += i64::from(!row.is_empty());
+            let row = split_copy_data::without_head_and_tail(&self.format, row);
+            self.rows_arrived += i64::from(!row.is_empty());
             // A long row is passed on without copying it.
             if piece.is_empty() && row.len() >= PIECE_BYTES {
-                self.told.rows(self.pieces);
+                self.progress.rows(self.rows_arrived);
                 return Ok(Some(row));
             }
             piece.extend_from_slice(&row);
         }
-        self.told.rows(self.pieces);
+        self.progress.rows(self.rows_arrived);
         Ok((!piece.is_empty()).then(|| piece.freeze()))
     }
 }

@@ -35,7 +35,7 @@ pub(in crate::engine) fn tail(format: &Format) -> &'static [u8] {
 
 /// Removes the head and the tail of a COPY from a piece that the server sent. The server sends the head by itself or
 /// before a row, and the tail by itself.
-pub(in crate::engine) fn bare(format: &Format, mut piece: Bytes) -> Bytes {
+pub(in crate::engine) fn without_head_and_tail(format: &Format, mut piece: Bytes) -> Bytes {
     if let Format::Binary = format {
         if piece.starts_with(HEAD) {
             piece = piece.slice(HEAD.len()..);
@@ -48,7 +48,7 @@ pub(in crate::engine) fn bare(format: &Format, mut piece: Bytes) -> Bytes {
 }
 
 /// Splits pieces, each of which holds one or more whole rows, into single rows.
-pub(in crate::engine) fn apart(format: &Format, pieces: &[Bytes]) -> Vec<Bytes> {
+pub(in crate::engine) fn split_rows(format: &Format, pieces: &[Bytes]) -> Vec<Bytes> {
     let mut rows = Vec::new();
     for piece in pieces {
         let mut rest = piece.clone();
@@ -105,25 +105,29 @@ fn values(mut row: &[u8]) -> Vec<Option<&[u8]>> {
     values
 }
 
-/// Returns the row with NULL in place of every value, except for the values at `places`, counted from 0.
-pub(in crate::engine) fn only(format: &Format, row: &Bytes, places: &[usize]) -> Bytes {
-    let is_kept = |place: usize| places.contains(&place);
+/// Returns the row with NULL in place of every value, except for the values at `indexes`, counted from 0.
+pub(in crate::engine) fn with_nulls_except(
+    format: &Format,
+    row: &Bytes,
+    indexes: &[usize],
+) -> Bytes {
+    let is_kept = |index: usize| indexes.contains(&index);
     let mut written = BytesMut::new();
     match format {
         Format::Text { .. } => {
-            for (place, value) in lines(row).enumerate() {
-                if place > 0 {
+            for (index, value) in text_values(row).enumerate() {
+                if index > 0 {
                     written.put_u8(b'\t');
                 }
-                written.put_slice(if is_kept(place) { value } else { b"\\N" });
+                written.put_slice(if is_kept(index) { value } else { b"\\N" });
             }
             written.put_u8(b'\n');
         }
         Format::Binary => {
             let values = values(row);
             written.put_u16(u16::try_from(values.len()).unwrap_or(u16::MAX));
-            for (place, value) in values.into_iter().enumerate() {
-                match value.filter(|_| is_kept(place)) {
+            for (index, value) in values.into_iter().enumerate() {
+                match value.filter(|_| is_kept(index)) {
                     Some(value) => {
                         written.put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
                         written.put_slice(value);
@@ -137,18 +141,18 @@ pub(in crate::engine) fn only(format: &Format, row: &Bytes, places: &[usize]) ->
 }
 
 /// Returns the values of a row in the text format, still escaped as COPY wrote them.
-pub(in crate::engine) fn lines(row: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(in crate::engine) fn text_values(row: &[u8]) -> impl Iterator<Item = &[u8]> {
     row.strip_suffix(b"\n")
         .unwrap_or(row)
         .split(|byte| *byte == b'\t')
 }
 
-/// Returns the value at index `place` as text to show to people, without [`MARK`]; `None` for NULL. Bytes that are not
+/// Returns the value at `index` as text to show to people, without [`MARK`]; `None` for NULL. Bytes that are not
 /// UTF-8 are replaced by U+FFFD.
-pub(in crate::engine) fn shown(format: &Format, row: &Bytes, place: usize) -> Option<String> {
+pub(in crate::engine) fn shown(format: &Format, row: &Bytes, index: usize) -> Option<String> {
     let value = match format {
-        Format::Text { .. } => lines(row).nth(place).filter(|value| value != b"\\N"),
-        Format::Binary => values(row).get(place).copied().flatten(),
+        Format::Text { .. } => text_values(row).nth(index).filter(|value| value != b"\\N"),
+        Format::Binary => values(row).get(index).copied().flatten(),
     };
     let value = value.map(|value| match (format.recoded(), value) {
         (Some(_), [MARK, value @ ..]) => value,
@@ -251,34 +255,37 @@ mod fuzz {
                     .chunks(copied.rows_of_a_piece)
                     .map(|rows| rows.concat().into())
                     .collect();
-                let rows = apart(&format, &pieces);
+                let rows = split_rows(&format, &pieces);
                 assert_eq!(rows, written);
                 // The server sends the head before the first row, and the tail alone.
                 let first = written.first().cloned().unwrap_or_default();
                 assert_eq!(
-                    bare(&format, [head(&format), &first].concat().into()),
+                    without_head_and_tail(&format, [head(&format), &first].concat().into()),
                     first
                 );
-                assert!(bare(&format, Bytes::from_static(tail(&format))).is_empty());
+                assert!(
+                    without_head_and_tail(&format, Bytes::from_static(tail(&format))).is_empty()
+                );
                 for (row, values) in rows.iter().zip(&copied.rows) {
                     check_values(copied, row, values);
                 }
             });
     }
 
-    /// Checks that [`shown`] returns each value of the row, even after [`only`] has replaced all others by NULL.
+    /// Checks that [`shown`] returns each value of the row, even after [`with_nulls_except`] has replaced all others by
+    /// NULL.
     fn check_values(copied: &Copied, row: &Bytes, values: &Row) {
         let format = copied.format();
-        for (place, value) in values.iter().enumerate() {
+        for (index, value) in values.iter().enumerate() {
             let value = value.as_ref().map(|value| match copied.is_text {
                 true => String::from_utf8_lossy(&escaped(value)).into_owned(),
                 false => String::from_utf8_lossy(value).into_owned(),
             });
-            assert_eq!(shown(&format, row, place), value);
-            let alone = only(&format, row, &[place]);
-            let told = (0..values.len()).map(|place| shown(&format, &alone, place));
+            assert_eq!(shown(&format, row, index), value);
+            let alone = with_nulls_except(&format, row, &[index]);
+            let told = (0..values.len()).map(|index| shown(&format, &alone, index));
             let mut expected = vec![None; values.len()];
-            expected[place] = value;
+            expected[index] = value;
             assert_eq!(told.collect::<Vec<_>>(), expected);
         }
     }
@@ -296,12 +303,12 @@ mod fuzz {
                 }
                 .format();
                 let sent = Bytes::from(sent.clone());
-                let rows = apart(&format, std::slice::from_ref(&sent));
+                let rows = split_rows(&format, std::slice::from_ref(&sent));
                 assert_eq!(rows.concat(), sent);
                 for row in rows {
-                    only(&format, &row, &[0, 7]);
+                    with_nulls_except(&format, &row, &[0, 7]);
                     shown(&format, &row, 0);
-                    bare(&format, row);
+                    without_head_and_tail(&format, row);
                 }
             });
     }

@@ -55,7 +55,7 @@ pub(crate) async fn of_source(
 
 /// Locks the local table against being altered or replaced until the transaction ends. Waits for a session that is
 /// altering or replacing it. Readers and writers are not blocked. A missing table is not reported here, but by
-/// [`look`](super::look).
+/// [`look_up`](super::look_up).
 pub(in crate::engine) async fn hold_local_table(
     local: &Tx<'_, Local>,
     name: &str,

@@ -24,7 +24,7 @@ pub(in crate::engine) async fn remote_source(
 pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncError, DbError> {
     let path = tx.role_path();
     let params = [param::text(name), param::text(path.as_str())];
-    let found = tx.query_opt(HIDDEN, &params).await?;
+    let found = tx.query_opt(FIND_UNUSABLE_SCHEMA, &params).await?;
     Ok(match (found, S::NAME) {
         (Some(row), side) => SyncError::SchemaUsage {
             side,
@@ -33,19 +33,21 @@ pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncE
         },
         (None, SideName::Remote) => SyncError::RemoteSchema(format!(
             "table or view {name} does not exist; {}",
-            Box::pin(there(tx, name)).await?
+            Box::pin(similar_tables(tx, name)).await?
         )),
         (None, SideName::Local) => SyncError::LocalSchema(format!(
             "table {name} does not exist; {}",
-            Box::pin(there(tx, name)).await?
+            Box::pin(similar_tables(tx, name)).await?
         )),
     })
 }
 
 /// Returns a part of a sentence that lists tables and views which the role can see, those with a name most similar to
 /// `name` first.
-async fn there<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<String, DbError> {
-    let rows = tx.query(THERE, &[param::bigint(MOST_READ)]).await?;
+async fn similar_tables<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<String, DbError> {
+    let rows = tx
+        .query(READABLE_TABLES, &[param::bigint(MOST_READ)])
+        .await?;
     let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     let table = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let asked = table(name);
@@ -83,7 +85,7 @@ pub(in crate::engine) fn lacks(
 }
 
 /// Returns the error for a column that cannot be synced because the local table generates its values.
-pub(in crate::engine) fn made_there(table: &str, column: &str) -> SyncError {
+pub(in crate::engine) fn generates_values(table: &str, column: &str) -> SyncError {
     SyncError::LocalSchema(format!(
         "{table} generates the values of its column {column} itself, so METER_SYNC_COLUMNS cannot name it"
     ))
@@ -91,7 +93,7 @@ pub(in crate::engine) fn made_there(table: &str, column: &str) -> SyncError {
 
 /// Finds a schema that has the table, but that the role may not use. Postgres itself does not tell: it looks up a name
 /// without a schema only in those schemas of the search path that the role may use.
-const HIDDEN: &str = "\
+const FIND_UNUSABLE_SCHEMA: &str = "\
 -- look for the table in schemas that we may not use
 with said as (
     select parse_ident($1) as parts,
@@ -109,7 +111,7 @@ where not has_schema_privilege(n.oid, 'usage')
 order by array_position(said.path, n.nspname::text)
 limit 1";
 
-const THERE: &str = "\
+const READABLE_TABLES: &str = "\
 -- read which tables and views there are
 select pg_catalog.format('%I.%I', n.nspname, c.relname)
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace

@@ -9,7 +9,7 @@ use crate::hex_digest::{WHOLE, hex_digest};
 use crate::model::RunId;
 
 use super::SyncError;
-use missing_names::{lacks, made_there};
+use missing_names::{generates_values, lacks};
 use refuse_wrong_table::{is_one_database, local_table};
 pub(super) use remote_side::RemoteSide;
 
@@ -60,7 +60,7 @@ pub struct Relations {
     pub is_remote_plain: bool,
     /// A hash of the table files and settings that must stay the same while row versions are compared between runs.
     /// `None` if row versions cannot show whether rows have changed.
-    pub versions: Option<String>,
+    pub version_basis: Option<String>,
     /// The estimated number of rows in the local table; negative if it was never analyzed.
     pub estimated_rows: i64,
     /// Whether the remote source may read foreign tables. Always `false` for a query: the run has already waited for
@@ -86,12 +86,12 @@ impl Relations {
     pub fn column(&self, row: &str, name: &str) -> String {
         match row {
             "r" | "l" => format!("{row}.{}", quote::identifier(name)),
-            row => format!("{row}.{}", self.place(name)),
+            row => format!("{row}.{}", self.temp_column(name)),
         }
     }
 
     /// Returns the name of a synced column in our temporary tables: `c1`, `c2` and so on.
-    pub fn place(&self, name: &str) -> String {
+    pub fn temp_column(&self, name: &str) -> String {
         let place = self.names.iter().position(|known| known == name);
         format!("c{}", place.map_or(0, |place| place + 1))
     }
@@ -102,8 +102,8 @@ impl Relations {
     }
 
     /// Returns the names of these columns in our temporary tables, separated by commas.
-    pub fn places<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> String {
-        quote::list(names, ", ", |name| self.place(name))
+    pub fn temp_columns<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> String {
+        quote::list(names, ", ", |name| self.temp_column(name))
     }
 
     /// Returns the equality operator of a column's local type, with its schema.
@@ -139,7 +139,7 @@ impl Relations {
 /// Looks up the relations of a sync. Also returns the catalog entry of the local table. Takes no lock on the table.
 /// Fails if the settings do not fit the tables, or if remote and local are the same table. The latter is tested with an
 /// advisory lock in the local transaction, whose number is made from `mark`.
-pub(crate) async fn look(
+pub(crate) async fn look_up(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     mapping: &Mapping,
@@ -215,7 +215,8 @@ fn of_both(
         both.filter(|(_, here)| key.contains(&here.name))
     };
     let has_exact_key = keys().all(|(there, here)| exact_key_types::is_exact(there, here));
-    let versions = basis(there, here, &columns, &remote_columns, mapping).filter(|_| has_exact_key);
+    let version_basis =
+        basis(there, here, &columns, &remote_columns, mapping).filter(|_| has_exact_key);
     let may_lack_key = |column: &Column| column.is_nullable && key.contains(&column.name);
     let all_columns = AllColumns {
         remote_relation: there.oid,
@@ -228,7 +229,7 @@ fn of_both(
         constraints: RowConstraints::default(),
         remote_tenant,
         local_tenant: here.column(&mapping.tenant_column).cloned(),
-        versions,
+        version_basis,
         has_exact_key,
         has_one_text_a_key: keys().all(|(there, here)| exact_key_types::has_one_text(there, here)),
         stores_rows_unchanged: here.is_plain && !here.has_foreign_keys_acting_on_update,
@@ -330,7 +331,7 @@ fn columns(
     for name in names {
         let column = here.column(name).ok_or_else(|| not_here(name))?;
         if is_its_own(column) {
-            return Err(made_there(&table, name));
+            return Err(generates_values(&table, name));
         }
         if !there.has(name) {
             return Err(there.lacks("column", name));

@@ -58,7 +58,7 @@ select exists (
 /// allowed the change, or it is being synced for another tenant right now, which nobody can allow.
 pub(in crate::engine) fn refuse_occupied(here: &Relation, job: &Job<'_>) -> Result<(), SyncError> {
     let table = here.shown();
-    match &job.other_tenant {
+    match &job.table_holder {
         TableHolder::Running => Err(SyncError::TableBusy(table)),
         TableHolder::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {
             table,

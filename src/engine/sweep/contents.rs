@@ -49,7 +49,7 @@ pub(super) async fn look(
 ) -> Result<Vec<ContentsVerdict>, SyncError> {
     let ids = array(tenants, "pg_catalog.text");
     let versions = relations
-        .versions
+        .version_basis
         .as_ref()
         .map(|_basis| versions::by_tenant((&relations.local, "l"), column, tenants, &ids));
     let mut mode = HashMode::USUAL;
@@ -159,10 +159,10 @@ select s.n, s.rows, s.sum, {PROBE}, v.rows, v.sum from ({sums}) s left join ({ve
     let probe = rows.first().and_then(|row| row.get(3)).unwrap_or_default();
     let (mut sums, mut versions) = (vec![None; tenants], vec![None; tenants]);
     for row in &rows {
-        let Some((place, sum)) = sum_of(row) else {
+        let Some((index, sum)) = sum_of(row) else {
             continue;
         };
-        if let (Some(known), Some(versions)) = (sums.get_mut(place), versions.get_mut(place)) {
+        if let (Some(known), Some(versions)) = (sums.get_mut(index), versions.get_mut(index)) {
             *known = Some(sum);
             *versions = number(row, 4).zip(number(row, 5));
         }
@@ -216,12 +216,12 @@ impl SumQuery<'_> {
 
 /// Reads the index of a tenant and its sum from a row of [`SumQuery::by_tenant`]. `None` if a column is not a number.
 fn sum_of(row: &SimpleQueryRow) -> Option<(usize, Sum)> {
-    let place = usize::try_from(number(row, 0)? - 1).ok()?;
+    let index = usize::try_from(number(row, 0)? - 1).ok()?;
     let sum = Sum {
         rows: number(row, 1)?,
         hashes: number(row, 2)?,
     };
-    Some((place, sum))
+    Some((index, sum))
 }
 
 fn number(row: &SimpleQueryRow, n: usize) -> Option<i64> {

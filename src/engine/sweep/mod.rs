@@ -68,7 +68,7 @@ impl SweepResult {
     /// If one of them cannot be stored, for instance because a run has locked it, stores none, and the next sweep
     /// compares contents again. Returns an error only if the local transaction cannot go on.
     pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
-        let (Some(basis), Some(horizon)) = (&self.relations.versions, self.horizon) else {
+        let (Some(basis), Some(horizon)) = (&self.relations.version_basis, self.horizon) else {
             return Ok(());
         };
         let proven = self.proven.iter().map(|(tenant, totals)| NewWatermark {
@@ -96,7 +96,7 @@ async fn remember(
     let store = async {
         match watermarks::keep_all(local, watermarks, horizon).await {
             Ok(()) => Ok(Ok(())),
-            Err(error) if local.is_silent() => Err(error),
+            Err(error) if local.is_answer_due() => Err(error),
             Err(error) => Ok(Err(error)),
         }
     };
@@ -119,7 +119,7 @@ pub async fn sweep(
     let tenants: Vec<TenantId> = mirrors.iter().map(|one| one.tenant.clone()).collect();
     let mark = RunId::from(Uuid::new_v4());
     relations::locks::hold_local_table(local, &mapping.local_table).await?;
-    let (relations, _) = relations::look(&remote, local, mapping, mark).await?;
+    let (relations, _) = relations::look_up(&remote, local, mapping, mark).await?;
     let found = look(&remote, local, &relations, &tenants).await?;
     let settled = settled_columns::of_mirrors(local, mirrors, |_| Some(&relations)).await?;
     let is_equal = found.is_equal.iter().zip(settled);
@@ -177,13 +177,13 @@ async fn look(
         remote.use_role_path().await?;
     }
     local.use_role_path().await?;
-    let ids = unproven.iter().filter_map(|one| tenants.get(one.place));
+    let ids = unproven.iter().filter_map(|one| tenants.get(one.index));
     let ids: Vec<TenantId> = ids.cloned().collect();
     let looked = contents::look(remote, local, (relations, column), &ids).await?;
     local.pin_path().await?;
     let equal = unproven.into_iter().zip(ids).zip(looked);
     for ((one, id), verdict) in equal.filter(|(_, verdict)| verdict.is_equal) {
-        if let Some(known) = found.is_equal.get_mut(one.place) {
+        if let Some(known) = found.is_equal.get_mut(one.index) {
             *known = true;
         }
         let versions = one.remote_versions.zip(verdict.local_versions);

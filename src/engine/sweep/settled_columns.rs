@@ -20,8 +20,8 @@ pub(super) async fn of_mirrors<'r>(
     for group in columns::groups(local, &keys).await? {
         // Mirrors that share their relations follow each other, and are compared once.
         let mut last: Option<(&Relations, bool)> = None;
-        for place in group.places {
-            let (Some(mirror), Some(relations)) = (mirrors.get(place), relations(place)) else {
+        for index in group.places {
+            let (Some(mirror), Some(relations)) = (mirrors.get(index), relations(index)) else {
                 continue;
             };
             let is_settled = match last {
@@ -29,7 +29,7 @@ pub(super) async fn of_mirrors<'r>(
                 _ => !drift::compare(&group.known, relations, mirror.mapping).is_changed,
             };
             last = Some((relations, is_settled));
-            if let Some(known) = settled.get_mut(place) {
+            if let Some(known) = settled.get_mut(index) {
                 *known = is_settled;
             }
         }

@@ -72,8 +72,8 @@ impl<'t, 'c> TenantSumCursor<'t, 'c> {
             .iter()
             .zip(rows.chunks(1))
             .flat_map(|(n, row)| (n * GROUP..).zip(sums_of(row)));
-        for (place, sum) in fetched {
-            if let Some(known) = sums.get_mut(place) {
+        for (index, sum) in fetched {
+            if let Some(known) = sums.get_mut(index) {
                 *known = Some(sum);
             }
         }

@@ -9,7 +9,7 @@
 //! versions become the tenant's new watermark.
 
 use crate::db::catalog::Column;
-use crate::db::ordinality::place;
+use crate::db::ordinality::index;
 use crate::db::param::{self, Param};
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
 use crate::engine::digest::sum_cursor::grouped_by_hash;
@@ -33,16 +33,16 @@ pub(super) struct VersionsReport {
 /// have changed since the watermark was stored.
 pub(super) struct UnprovenTenant {
     /// The tenant's index among the tenants of the sweep.
-    pub(super) place: usize,
+    pub(super) index: usize,
     /// The number of the tenant's remote rows and the sum of their versions; `None` if they were not read.
     pub(super) remote_versions: Option<VersionSum>,
 }
 
 impl UnprovenTenant {
     /// Makes the entry of a tenant whose row versions were not read.
-    pub(super) fn unread(place: usize) -> Self {
+    pub(super) fn unread(index: usize) -> Self {
         Self {
-            place,
+            index,
             remote_versions: None,
         }
     }
@@ -56,7 +56,7 @@ pub(super) async fn look(
     (relations, column): (&Relations, &Column),
     tenants: &[TenantId],
 ) -> Result<Option<VersionsReport>, SyncError> {
-    let Some(basis) = &relations.versions else {
+    let Some(basis) = &relations.version_basis else {
         return Ok(None);
     };
     let ids: Vec<String> = tenants.iter().map(|id| id.as_str().to_owned()).collect();
@@ -92,20 +92,20 @@ pub(super) async fn look(
         (None, _) => return Ok(None),
     };
     let held = there.sums(&expected).await?;
-    Ok(Some(told(&expected, &held)))
+    Ok(Some(report_of(&expected, &held)))
 }
 
 /// Compares the sums of versions that the remote has (`held`) with those that it should have (`expected`).
-fn told(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
+fn report_of(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
     let mut report = VersionsReport {
         is_equal: Vec::with_capacity(expected.len()),
         unproven: Vec::new(),
     };
-    for (place, (expected, held)) in expected.iter().zip(held).enumerate() {
+    for (index, (expected, held)) in expected.iter().zip(held).enumerate() {
         report.is_equal.push(expected.is_some() && expected == held);
         if expected.is_none() {
             report.unproven.push(UnprovenTenant {
-                place,
+                index,
                 remote_versions: held.map(|held| (held.rows, held.hashes)),
             });
         }
@@ -131,8 +131,9 @@ async fn are_all_unchanged(
         versions::total(local, "l", &relations.local, &is_of("l", column, tenants)),
     )
     .await?;
-    let is =
-        |total: Option<versions::Total>, known| total.is_some_and(|total| total.versions == known);
+    let is = |total: Option<versions::VersionTotal>, known| {
+        total.is_some_and(|total| total.versions == known)
+    };
     Ok(is(there, watermarks.remote) && is(here, watermarks.local))
 }
 
@@ -194,7 +195,7 @@ join meter_sync.meter_sync_seen s
     };
     let mut expected = vec![None; tenants.len()];
     for row in &rows {
-        if let Some(known) = expected.get_mut(place(row.get(0))) {
+        if let Some(known) = expected.get_mut(index(row.get(0))) {
             *known = Some(Sum {
                 rows: row.get(1),
                 hashes: row.get(2),

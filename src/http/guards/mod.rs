@@ -96,7 +96,7 @@ async fn in_its_trace(request: Request, next: Next) -> Response {
 async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Next) -> Response {
     let needs_trigger = guards.needs_trigger(&request);
     let admitted = match guards.screen(&request) {
-        Ok(shown) => guards.admit(shown, needs_trigger).await,
+        Ok(credentials) => guards.admit(credentials, needs_trigger).await,
         Err(problem) => Err(problem),
     };
     match admitted {
@@ -185,17 +185,17 @@ impl Guards {
         {
             return Ok(Credentials::Nothing);
         }
-        self.shown(request)
+        self.credentials_of(request)
     }
 
     /// Verifies the credentials and returns the caller's token; `None` if no credentials are needed. Fails with
     /// `TokenReadOnly` if `needs_trigger` is set and the token allows only reading.
     async fn admit(
         &self,
-        shown: Credentials,
+        credentials: Credentials,
         needs_trigger: bool,
     ) -> Result<Option<Token>, RequestError> {
-        let token = match (shown, &self.oauth) {
+        let token = match (credentials, &self.oauth) {
             (Credentials::Nothing, _) => return Ok(None),
             (Credentials::Token(token), _) => token,
             (Credentials::AccessToken(token), Some(oauth)) => oauth.caller(&token).await?,
@@ -240,7 +240,7 @@ impl Guards {
     /// Whether the request needs a token that allows starting syncs. `false` for requests that change nothing, and for
     /// forms that change no stored data.
     fn needs_trigger(&self, request: &Request) -> bool {
-        changes_something(request) && !(self.pages.is_harmless_form)(request.uri().path())
+        changes_something(request) && !(self.pages.is_read_only_form)(request.uri().path())
     }
 
     /// Checks that the request comes from a page of this server. A page on another port of this machine is refused.
@@ -276,14 +276,14 @@ impl Guards {
 
     /// Returns the credentials of the request: its bearer token, or else the token that its cookie was made for. An
     /// unknown bearer token is an error, even if there is a cookie.
-    fn shown(&self, request: &Request) -> Result<Credentials, RequestError> {
+    fn credentials_of(&self, request: &Request) -> Result<Credentials, RequestError> {
         let headers = request.headers();
         let tokens = self.tokens.now();
-        if let Some(shown) = bearer(headers) {
-            return match session_cookie::find(&tokens, shown.as_bytes()) {
+        if let Some(text) = bearer(headers) {
+            return match session_cookie::find(&tokens, text.as_bytes()) {
                 Some(token) => Ok(Credentials::Token(token.clone())),
-                None if self.oauth.is_some() && OAuth::is_jwt(shown) => {
-                    Ok(Credentials::AccessToken(shown.to_owned()))
+                None if self.oauth.is_some() && OAuth::is_jwt(text) => {
+                    Ok(Credentials::AccessToken(text.to_owned()))
                 }
                 None => Err(RequestError::TokenUnknown),
             };

@@ -20,7 +20,7 @@ pub(crate) struct PagePaths {
     pub(crate) is_form: fn(&str) -> bool,
     /// Returns whether this path accepts a form that changes no stored data, such as the sign-out form. A read-only
     /// token is enough for such a form.
-    pub(crate) is_harmless_form: fn(&str) -> bool,
+    pub(crate) is_read_only_form: fn(&str) -> bool,
 }
 
 impl PagePaths {

@@ -44,7 +44,7 @@ fn routes(tokens: &[(&str, bool)]) -> Router {
         assets: "/assets/",
         is_page: |path| path == "/",
         is_form: |path| ["/sync", "/sign-in"].contains(&path),
-        is_harmless_form: |_| false,
+        is_read_only_form: |_| false,
     };
     let config = Config::load_from(&SettingFlags::default(), &Environment::default());
     let mirrors = Mirrors::new(config.expect("settings"), TaskTracker::new());

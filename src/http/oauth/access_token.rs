@@ -70,7 +70,7 @@ impl OAuth {
             MissingKey::AllKeys => RequestError::KeysUnavailable,
         })?;
         let checked = decode::<Claims>(token, key.public(), &self.validation(header.alg));
-        let checked = checked.map_err(|error| RequestError::AccessTokenInvalid(told(&error)))?;
+        let checked = checked.map_err(|error| RequestError::AccessTokenInvalid(reason(&error)))?;
         caller(&checked.claims)
     }
 
@@ -125,7 +125,7 @@ fn end(exp: f64) -> DateTime<Utc> {
 }
 
 /// Returns the reason why a token is invalid. The reason is sent and logged, so it contains no part of the token.
-fn told(error: &Error) -> &'static str {
+fn reason(error: &Error) -> &'static str {
     let known = [
         (ErrorKind::ExpiredSignature, "The access token has expired."),
         (
@@ -149,7 +149,7 @@ fn told(error: &Error) -> &'static str {
     let found = known.iter().find(|(known, _)| known == kind);
     found.map_or(
         "The access token lacks a claim, or holds one that cannot be read.",
-        |(_, told)| told,
+        |(_, reason)| reason,
     )
 }
 

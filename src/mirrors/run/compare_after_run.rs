@@ -60,7 +60,7 @@ impl EndedRun<'_> {
             tenant: &self.scope.tenant.given,
             mapping,
             limits: &self.context.shared.process.config.limits,
-            other_tenant: TableHolder::Nobody,
+            table_holder: TableHolder::Nobody,
             compare: RowsToCompare::Differences,
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),

@@ -205,7 +205,7 @@ impl RequestedRun<'_> {
             tenant: &run.scope.tenant.given,
             mapping: &self.shared.mapping,
             limits,
-            other_tenant: run.other_tenant.clone(),
+            table_holder: run.other_tenant.clone(),
             compare: self.request.compare.clone(),
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),
@@ -305,7 +305,7 @@ async fn read_and_write(
             Err(SyncError::Rewritten(_)) if tries.next().is_some() => {
                 job.earlier.is_foreign_awaited = true;
             }
-            Err(error) if !job.earlier.leaves_long_rows && error.is_of_a_long_row() => {
+            Err(error) if !job.earlier.leaves_long_rows && error.exceeds_size_limit() => {
                 job.earlier.leaves_long_rows = true;
             }
             ended => break ended?,

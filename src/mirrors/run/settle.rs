@@ -174,7 +174,7 @@ impl RequestedRun<'_> {
         let mut end = self.failed(failure, outcome, Some(reached));
         end.held_back = error.held_back().cloned();
         end.record.warning = joined([end.record.warning, run.column_warning(Some(error))]);
-        match !run.tx.is_silent() && self.write_failure(run, &mut end).await.is_ok() {
+        match !run.tx.is_answer_due() && self.write_failure(run, &mut end).await.is_ok() {
             true => Ok(SettledRun::of(end)),
             false => Err(UnloggedEnd::rolled_back(end)),
         }

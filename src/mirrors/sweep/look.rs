@@ -129,7 +129,7 @@ async fn read_own_tables(
     let mut here = local.connect().await?;
     let tx = here.begin_for_run("sweep").await?;
     match sweep.look(&tx, mirrors).await {
-        Err(SyncError::Database(error)) if error.ends_the_connection() && !tx.is_silent() => {
+        Err(SyncError::Database(error)) if error.ends_the_connection() && !tx.is_answer_due() => {
             Err(error.into())
         }
         Err(error) => {

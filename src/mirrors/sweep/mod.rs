@@ -214,7 +214,7 @@ impl Mirrors {
                 counts.unchanged = counts.mirrors - saturating_i64(due.len());
             }
             Some(Err(failure)) => {
-                if failure.code.is_of_all_tenants() {
+                if failure.code.fails_every_tenant() {
                     self.publish_remote(Some(&failure));
                     return Err(failure);
                 }

@@ -223,7 +223,7 @@ pub async fn by_idempotency_key(
   and started_at < clock_timestamp() + {}
 order by {} limit 1",
         select(log),
-        clock::set_back!(),
+        clock::clock_tolerance!(),
         log.newest_first()
     );
     let key = tx.storable(key).await?;

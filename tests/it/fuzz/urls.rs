@@ -168,7 +168,7 @@ fn a_database_is_the_same_in_either_form() {
                     Host::Unix(_) => panic!("{text}"),
                 });
                 assert_eq!(servers.collect::<Vec<_>>(), place.hosts, "{text}");
-                let shown = format!("{read:?} {}", read.place());
+                let shown = format!("{read:?} {}", read.address());
                 assert!(!shown.contains(SECRET), "{shown}");
             }
         });

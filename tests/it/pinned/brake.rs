@@ -33,7 +33,7 @@ pub(super) async fn active_meters(site: &Site) -> Value {
 /// A sync with what a run showed approved.
 pub(super) async fn approve(site: &Site, shown: RunId) -> RunReport {
     let allow = Allow {
-        mass_deactivation: DeactivationApproval::Shown(shown),
+        mass_deactivation: DeactivationApproval::OfRun(shown),
         tenant_change: false,
     };
     let request = Request {

@@ -109,7 +109,7 @@ fn job<'a>(
         tenant,
         mapping: &config.mapping,
         limits: &config.limits,
-        other_tenant: TableHolder::Nobody,
+        table_holder: TableHolder::Nobody,
         compare,
         hash_bits: planted.bits,
         earlier: EarlierAttempts::default(),

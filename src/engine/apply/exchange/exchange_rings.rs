@@ -30,12 +30,12 @@ use crate::engine::{RunContext, apply};
 const ROWS: usize = 5000;
 /// The most pairs of a waiting row and the row that holds its value that are read for one unique index. Rings that need
 /// further pairs are not found.
-const PAIRS: usize = 20_000;
+const MAX_PAIRS: usize = 20_000;
 /// After this many rings that could not be written, no more rings are tried, because each may have cost hundreds of
 /// statements.
-const UNBROKEN: usize = 5;
+const MAX_FAILED_RINGS: usize = 5;
 /// The most rows of a ring that are tried, one after another, as the row that gets the spare value.
-const STARTS: usize = 5;
+const MAX_STARTS: usize = 5;
 
 /// A pair of planned updates: row `n` needs a unique value that row `holder` still holds. Both are row numbers in the
 /// plan.
@@ -62,13 +62,13 @@ pub(in crate::engine) async fn write(
         return Ok(false);
     }
     let edges = look_up(run, &waiting).await?;
-    let (mut written, mut unbroken) = (HashSet::new(), 0);
+    let (mut written, mut failed) = (HashSet::new(), 0);
     for ring in rings(&edges) {
-        match is_broken(run, &ring, &edges).await? {
+        match write_ring(run, &ring, &edges).await? {
             true => written.extend(ring),
-            false => unbroken += 1,
+            false => failed += 1,
         }
-        if unbroken == UNBROKEN {
+        if failed == MAX_FAILED_RINGS {
             break;
         }
     }
@@ -79,17 +79,17 @@ pub(in crate::engine) async fn write(
 /// Finds which of these planned updates need a unique value that another of them still holds.
 async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbError> {
     let mut edges = Vec::new();
-    for (place, rule) in run.relations.constraints.exclusive.iter().enumerate() {
-        edges.extend(of_rule(run, place, rule, rows).await?);
+    for (position, rule) in run.relations.constraints.exclusive.iter().enumerate() {
+        edges.extend(of_rule(run, position, rule, rows).await?);
     }
     Ok(edges)
 }
 
 /// Finds which of these planned updates need a value that another of them still holds, in one unique index or exclusion
-/// constraint. `place` is its position in the list `constraints.exclusive`.
+/// constraint. `position` is where it stands in the list `constraints.exclusive`.
 async fn of_rule(
     run: &RunContext<'_>,
-    place: usize,
+    position: usize,
     rule: &UniquenessRule,
     rows: &[i64],
 ) -> Result<Vec<Edge>, DbError> {
@@ -97,7 +97,7 @@ async fn of_rule(
     let pairs = format!(
         "-- find rings
 select w.n, w.holder from pg_temp.meter_sync_found w
-where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {PAIRS}",
+where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {MAX_PAIRS}",
         equals = quote::EQUALS
     );
     if as_view(local, &waiting(run, rule)).await?.is_none() {
@@ -106,7 +106,7 @@ where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {PAIRS}",
     let params = [param::bigints(rows)];
     let found = try_rows::if_possible(local, local.query(&pairs, &params)).await?;
     let edges = found.iter().flatten().map(|row| Edge {
-        rule: place,
+        rule: position,
         n: row.get(0),
         holder: row.get(1),
     });
@@ -131,8 +131,8 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
             let mut next = holders.get(row).into_iter().flatten();
             match next.find(|holder| !done.contains(*holder)) {
                 Some(holder) => match path.iter().position(|row| row == holder) {
-                    Some(place) => {
-                        let ring = path.split_off(place);
+                    Some(position) => {
+                        let ring = path.split_off(position);
                         done.extend(ring.iter().copied());
                         rings.push(ring);
                     }
@@ -149,16 +149,16 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
 /// Tries to write the rows of a ring, with one of them first set to a spare value. Returns whether this worked. If an
 /// index reads more than one column, there may be a spare value for one row of the ring and none for another, so
 /// several rows are tried.
-async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
+async fn write_ring(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
     let mut rules = run.relations.constraints.exclusive.iter();
     let starts = match rules.any(|rule| rule.reads.len() > 1) {
-        true => ring.len().min(STARTS),
+        true => ring.len().min(MAX_STARTS),
         false => 1,
     };
     let mut ring = ring.to_vec();
     for _ in 0..starts {
-        let broken = Box::pin(break_one(run, &ring, edges));
-        if let WriteOutcome::Written = try_rows::attempt(run.local, broken).await? {
+        let attempt = Box::pin(write_with_first_parked(run, &ring, edges));
+        if let WriteOutcome::Written = try_rows::attempt(run.local, attempt).await? {
             return Ok(true);
         }
         ring.rotate_left(1);
@@ -166,7 +166,7 @@ async fn is_broken(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result
     Ok(false)
 }
 
-async fn break_one(
+async fn write_with_first_parked(
     run: &RunContext<'_>,
     ring: &[i64],
     edges: &[Edge],
@@ -180,8 +180,9 @@ async fn break_one(
     let inside: Vec<&Edge> = edges.iter().filter(is_inside).collect();
     let rules: BTreeSet<usize> = inside.iter().map(|edge| edge.rule).collect();
     let all = run.relations.constraints.exclusive.iter().enumerate();
-    let mut rules: Vec<(usize, &UniquenessRule)> =
-        all.filter(|(place, _)| rules.contains(place)).collect();
+    let mut rules: Vec<(usize, &UniquenessRule)> = all
+        .filter(|(position, _)| rules.contains(position))
+        .collect();
     // The value that frees a rule with few columns may free one with more columns, too, so rules with few columns come
     // first.
     rules.sort_by_key(|(_, rule)| rule.parts.len());
@@ -196,11 +197,11 @@ async fn break_one(
     if !keep_references::prepare(run, &columns).await?.is_empty() {
         return not_taken();
     }
-    for (place, rule) in rules {
+    for (position, rule) in rules {
         if deferred_constraints::put_off(local, rule).await? {
             continue;
         }
-        let edges = of_rule(run, place, rule, ring).await?;
+        let edges = of_rule(run, position, rule, ring).await?;
         if !edges.iter().any(|edge| edge.holder == first) {
             continue;
         }
@@ -210,7 +211,7 @@ async fn break_one(
             waits: "true".to_owned(),
             holds: format!("h.n {} {first}", quote::EQUALS),
         };
-        if !Box::pin(is_parked(run, &blocking, first)).await? {
+        if !Box::pin(park_row(run, &blocking, first)).await? {
             return not_taken();
         }
     }
@@ -243,7 +244,7 @@ select v.k, v.n from (values {}) v (k, n)",
 
 /// Sets a row to a spare value that the table accepts and that makes the row give up its entry in the index. If there
 /// is no such value, tries to move the row out of the index, which may be partial. Returns whether either worked.
-async fn is_parked(
+async fn park_row(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
     row: i64,
@@ -257,7 +258,7 @@ async fn is_parked(
         for spare in narrow_column_values::statements(run.relations, column, &kind, is_alone, &own)
         {
             let filled = try_rows::if_possible(local, spare_table::fill(local, &spare)).await?;
-            if filled.is_some() && takes_one(run, column, blocking, row).await? {
+            if filled.is_some() && park_on_first_accepted(run, column, blocking, row).await? {
                 return Ok(true);
             }
         }
@@ -267,7 +268,7 @@ async fn is_parked(
 
 /// Tries the values in the temporary table `meter_sync_free` one after another, until the table accepts one for this
 /// row and no other row waits for this one any more. Returns whether such a value was found.
-async fn takes_one(
+async fn park_on_first_accepted(
     run: &RunContext<'_>,
     column: &Column,
     blocking: &BlockingRows<'_>,

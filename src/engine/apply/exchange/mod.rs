@@ -102,9 +102,9 @@ async fn attempt(
     let local = run.local;
     let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
     match park_rows::park(run, &left_out).await? {
-        ParkOutcome::Nobody => return Ok(Err(UndoReason::NoUse)),
-        ParkOutcome::Not(refused) => return leave_out(local, refused).await.map(Err),
-        ParkOutcome::All => {}
+        ParkOutcome::NothingToPark => return Ok(Err(UndoReason::NoUse)),
+        ParkOutcome::Refused(refused) => return leave_out(local, refused).await.map(Err),
+        ParkOutcome::Parked => {}
     }
     let ranges = without(rows, out);
     let left = limit.saturating_sub(out.len());
@@ -118,7 +118,7 @@ async fn attempt(
         Ok(bad) => bad,
         Err(fault) => return Ok(Err(UndoReason::TooMany(fault))),
     };
-    take_what_is_freed(run, &mut bad, released, write).await?;
+    retry_after_release(run, &mut bad, released, write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     if !park_rows::are_any_parked(local, &numbers).await? {
         match try_rows::attempt(local, keep_references::finish(run)).await? {
@@ -141,7 +141,7 @@ async fn attempt(
 /// Retries the rows in `bad` after meters that are missing on the remote have released unique values, and removes the
 /// rows that are written from `bad`. Values can be released now because the exchange may have updated the last row that
 /// referred to such a meter. Does nothing if no row in `bad` conflicts with another row.
-async fn take_what_is_freed(
+async fn retry_after_release(
     run: &RunContext<'_>,
     bad: &mut Bad,
     released: &mut ClearedValues,

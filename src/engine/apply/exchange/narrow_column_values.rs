@@ -11,7 +11,7 @@ use crate::db::quote;
 use crate::db::row_constraints::UniquenessRule;
 
 use super::spare_referenced_values;
-use super::spare_values::{self, TypeKind, checked, sure};
+use super::spare_values::{self, TypeKind, checked, unchecked};
 use crate::engine::Relations;
 
 /// The most values that one statement makes.
@@ -34,7 +34,7 @@ pub(in crate::engine) fn statements(
         ways.push(checked(gaps(base, is_number)));
     }
     if !is_alone {
-        ways.push(sure(
+        ways.push(unchecked(
             "select distinct h.value from held h where h.value is not null".to_owned(),
         ));
     }
@@ -65,7 +65,7 @@ pub(in crate::engine) fn named_in_rule(
         .chain(&rule.predicate)
         .map(|text| quote::literal(text))
         .collect();
-    let way = sure(format!(
+    let way = unchecked(format!(
         "select {value} from unnest(array[{}]) t (text), regexp_matches(t.text, '{pattern}', 'g') m",
         texts.join(", ")
     ));

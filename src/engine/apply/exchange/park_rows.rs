@@ -25,12 +25,12 @@ use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutco
 pub(in crate::engine) enum ParkOutcome {
     /// No row was parked: no row of the plan needs a value of another, or the indexes in question read no column that
     /// may be changed.
-    Nobody,
+    NothingToPark,
     /// All rows that hold needed values are parked, or may keep these values for now, because the constraint is
     /// deferred.
-    All,
+    Parked,
     /// These rows cannot be parked. Other rows may already be parked, so the caller must undo the attempt.
-    Not(Bad),
+    Refused(Bad),
 }
 
 /// Parks the rows that hold a unique value needed by another planned update, that is, sets them to spare values.
@@ -41,11 +41,11 @@ pub(in crate::engine) async fn park(
 ) -> Result<ParkOutcome, DbError> {
     let local = run.local;
     local.batch(WAIT).await?;
-    let mut parked = ParkOutcome::Nobody;
-    for (place, rule) in run.relations.constraints.exclusive.iter().enumerate() {
+    let mut parked = ParkOutcome::NothingToPark;
+    for (position, rule) in run.relations.constraints.exclusive.iter().enumerate() {
         if deferred_constraints::put_off(local, rule).await? {
-            if find(run, place, rule, left_out).await? > 0 {
-                parked = ParkOutcome::All;
+            if find(run, position, rule, left_out).await? > 0 {
+                parked = ParkOutcome::Parked;
             }
             continue;
         }
@@ -53,13 +53,13 @@ pub(in crate::engine) async fn park(
         if columns.is_empty() && !partial_index::reads_active(run.relations, rule) {
             continue;
         }
-        let rows = find(run, place, rule, left_out).await?;
+        let rows = find(run, position, rule, left_out).await?;
         if rows == 0 {
             continue;
         }
         let refused = keep_references::prepare(run, &columns).await?;
         if !refused.is_empty() {
-            return Ok(ParkOutcome::Not(refused));
+            return Ok(ParkOutcome::Refused(refused));
         }
         let blocking = BlockingRows {
             rule,
@@ -72,9 +72,9 @@ pub(in crate::engine) async fn park(
         };
         let refused = park_all(run, &blocking, &columns, rows).await?;
         if !refused.is_empty() {
-            return Ok(ParkOutcome::Not(refused));
+            return Ok(ParkOutcome::Refused(refused));
         }
-        parked = ParkOutcome::All;
+        parked = ParkOutcome::Parked;
     }
     Ok(parked)
 }
@@ -91,10 +91,10 @@ create temp table meter_sync_wait (rule integer, n bigint, holder bigint) on com
 
 /// Finds the planned updates that block others in one unique index or exclusion constraint. Fills `meter_sync_wait`
 /// with the pairs of a waiting and a blocking row, and `meter_sync_holder` with the blocking rows. Returns how many
-/// rows block others. `place` is the position of the index in the list of all of them.
+/// rows block others. `position` is where the index stands in the list of all of them.
 async fn find(
     run: &RunContext<'_>,
-    place: usize,
+    position: usize,
     rule: &UniquenessRule,
     left_out: &[i64],
 ) -> Result<i64, DbError> {
@@ -113,7 +113,7 @@ async fn find(
     let wait = format!(
         "-- find who waits for whom
 insert into pg_temp.meter_sync_wait (rule, n, holder)
-select {place}, w.n, w.holder from pg_temp.meter_sync_found w
+select {position}, w.n, w.holder from pg_temp.meter_sync_found w
 where w.n operator(pg_catalog.<>) all ($1) and w.holder operator(pg_catalog.<>) all ($1)"
     );
     let number = format!(
@@ -121,7 +121,7 @@ where w.n operator(pg_catalog.<>) all ($1) and w.holder operator(pg_catalog.<>) 
 drop table if exists pg_temp.meter_sync_holder;
 create temp table meter_sync_holder on commit drop as
 select pg_catalog.row_number() over () as k, w.n from (
-    select distinct w.holder as n from pg_temp.meter_sync_wait w where w.rule {} {place}
+    select distinct w.holder as n from pg_temp.meter_sync_wait w where w.rule {} {position}
 ) w;
 analyze pg_temp.meter_sync_holder",
         quote::EQUALS
@@ -163,7 +163,7 @@ async fn park_all(
         let statements = spare_values::statements(relations, column, &kind, rows, &own);
         ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }
-    if are_moved(run, blocking, &ways, all).await? {
+    if park_by_first_working(run, blocking, &ways, all).await? {
         return Ok(Vec::new());
     }
     // If no value works (for instance because the type is unknown), try NULL, unless a foreign key refers to the
@@ -175,14 +175,15 @@ async fn park_all(
         });
         if column.is_nullable && !is_referred_to {
             let clear = clear(run, column);
-            let cleared = gets_away(local, blocking, &clear, all);
+            let cleared = park_and_check(local, blocking, &clear, all);
             if let WriteOutcome::Written = try_rows::attempt(local, cleared).await? {
                 return Ok(Vec::new());
             }
         }
     }
     // If the column's own foreign key can be deferred until all rows have their new values, try values that break it.
-    if keep_references::put_off(run, columns).await? && are_moved(run, blocking, &ways, all).await?
+    if keep_references::put_off(run, columns).await?
+        && park_by_first_working(run, blocking, &ways, all).await?
     {
         return Ok(Vec::new());
     }
@@ -195,7 +196,7 @@ async fn park_all(
 /// Sets all rows of `meter_sync_holder` to spare values. Each of `ways` is a column and a statement that makes spare
 /// values for it. The ways are tried in turn, until the table accepts the values and no row waits for these rows any
 /// more. Returns whether one worked.
-async fn are_moved(
+async fn park_by_first_working(
     run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
     ways: &[(&Column, String)],
@@ -205,7 +206,7 @@ async fn are_moved(
     for (column, spare) in ways {
         let tried = try_rows::attempt(local, async {
             match try_rows::if_possible(local, fill(local, spare)).await? {
-                Some(()) => gets_away(local, blocking, &move_to(run, column), all).await,
+                Some(()) => park_and_check(local, blocking, &move_to(run, column), all).await,
                 None => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
             }
         });
@@ -219,7 +220,7 @@ async fn are_moved(
 
 /// Runs the statement `park`, which sets all rows of `meter_sync_holder` to temporary values. Returns `NotWritten` if
 /// it misses a row, or if other rows still wait for these rows afterwards.
-async fn gets_away(
+async fn park_and_check(
     local: &Tx<'_, Local>,
     blocking: &BlockingRows<'_>,
     park: &RowRangeStatement,

@@ -161,7 +161,7 @@ async fn leave_by_active(
     let (true, Some(active)) = (reads_active(relations, blocking.rule), active) else {
         return Ok(false);
     };
-    if is_looked_at(run).await? {
+    if triggers_mention_active(run).await? {
         return Ok(false);
     }
     let name = quote::identifier(&active.name);
@@ -249,19 +249,19 @@ async fn is_moved(
 
 /// Whether an update trigger or rewrite rule of the local table mentions the active column. Those of partitions of the
 /// table and of tables that inherit from it count, too.
-async fn is_looked_at(run: &RunContext<'_>) -> Result<bool, DbError> {
+async fn triggers_mention_active(run: &RunContext<'_>) -> Result<bool, DbError> {
     let local = run.local;
     let params = [
         param::oid(run.relations.local_oid),
         param::text(run.relations.active.as_str()),
     ];
     local.pin_path().await?;
-    let row = local.query_one(LOOKED_AT, &params).await?;
+    let row = local.query_one(TRIGGERS_MENTION_ACTIVE, &params).await?;
     local.use_role_path().await?;
     Ok(row.get(0))
 }
 
-const LOOKED_AT: &str = concat!(
+const TRIGGERS_MENTION_ACTIVE: &str = concat!(
     "-- look for triggers that look at a column",
     family!(),
     "

@@ -25,7 +25,7 @@ pub(in crate::engine) struct SpareValueSource {
     /// A query of values to choose from. It can read `held` (values in use) and `own` (values of the rows to change).
     candidates: String,
     /// Whether the candidates are used without a check that no row holds them.
-    is_surely_spare: bool,
+    is_unchecked: bool,
 }
 
 /// How many variants of each row's own value are made. The fewer rows there are, the more variants of each.
@@ -60,7 +60,7 @@ pub(in crate::engine) fn statement(
         relations.column("s", &column.name),
     );
     let (base, equals) = (&column.base_type, &column.equals);
-    let spare = match way.is_surely_spare {
+    let spare = match way.is_unchecked {
         true => "select c.value from candidates c".to_owned(),
         false => format!(
             "select distinct c.value from candidates c \
@@ -112,14 +112,14 @@ fn others(base: &str, rows: i64) -> Vec<SpareValueSource> {
         "oid" => vec![series("g::oid", rows)],
         "pg_lsn" => vec![series("('0/' || to_hex(g))::pg_lsn", rows)],
         "uuid" => vec![
-            sure(format!(
+            unchecked(format!(
                 "select left({RANDOM}, 32)::uuid from generate_series(1, {rows}) g"
             )),
             // Keeps the version and variant of the row's own value.
             own(base, OF_SAME_VERSION, rows),
         ],
         "bytea" => vec![
-            sure(format!(
+            unchecked(format!(
                 "select decode({RANDOM}, 'hex') from generate_series(1, {rows}) g"
             )),
             own(
@@ -129,7 +129,7 @@ fn others(base: &str, rows: i64) -> Vec<SpareValueSource> {
             ),
         ],
         "jsonb" => vec![
-            sure(format!(
+            unchecked(format!(
                 "select to_jsonb({RANDOM}) from generate_series(1, {rows}) g"
             )),
             own(base, &of_same_kind(), rows),
@@ -181,17 +181,17 @@ fn addresses(base: &str, rows: i64) -> Vec<SpareValueSource> {
 const RANDOM: &str =
     "encode(sha256(convert_to(concat(random(), clock_timestamp(), g), 'UTF8')), 'hex')";
 
-pub(in crate::engine) fn sure(candidates: String) -> SpareValueSource {
+pub(in crate::engine) fn unchecked(candidates: String) -> SpareValueSource {
     SpareValueSource {
         candidates,
-        is_surely_spare: true,
+        is_unchecked: true,
     }
 }
 
 pub(in crate::engine) fn checked(candidates: String) -> SpareValueSource {
     SpareValueSource {
         candidates,
-        is_surely_spare: false,
+        is_unchecked: false,
     }
 }
 
@@ -225,7 +225,7 @@ fn texts(column: &Column, rows: i64) -> Vec<SpareValueSource> {
     let mut ways = Vec::new();
     if fits(SHORTEST_TOKEN) {
         let length = limit.map_or(LONGEST_TOKEN, |limit| limit.min(LONGEST_TOKEN));
-        ways.push(sure(format!(
+        ways.push(unchecked(format!(
             "select left({RANDOM}, {length})::{base} from generate_series(1, {rows}) g"
         )));
     }
@@ -393,7 +393,7 @@ fn ranges(base: &str, range: &str, rows: i64) -> Vec<SpareValueSource> {
     vec![
         beyond("max", "upper", "+"),
         beyond("min", "lower", "-"),
-        sure(format!(
+        unchecked(format!(
             "select 'empty'::{range}::{base} from generate_series(1, {rows}) g"
         )),
     ]

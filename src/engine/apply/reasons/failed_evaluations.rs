@@ -22,7 +22,7 @@ use crate::engine::value_reasons::plain;
 
 /// The most pairs of a rule (a check, generated column or index) and a step of the plan that one search evaluates. Each
 /// pair takes up to ten statements.
-const TIMES: usize = 60;
+const MAX_EVALUATIONS: usize = 60;
 
 /// Returns the reasons of those rows in `bad` that were refused because a check, generated column or index could not be
 /// evaluated, by row number. Rows for which no such cause is found are missing from the result.
@@ -64,26 +64,26 @@ async fn find(
         return Ok(());
     }
     local.batch(EVALUATE_EACH).await?;
-    let mut times = TIMES;
+    let mut evaluations_left = MAX_EVALUATIONS;
     for rule in &rules {
         for step in [Step::Deactivate, Step::Change, Step::Insert] {
             let left = rows
                 .iter()
                 .filter(|row| row.step == step && !found.contains_key(&row.n));
             let left: Vec<&BadRow> = left.copied().collect();
-            if left.is_empty() || times == 0 {
+            if left.is_empty() || evaluations_left == 0 {
                 continue;
             }
-            times -= 1;
+            evaluations_left -= 1;
             let failing = failing(run, rule, step, &left).await?;
-            found.extend(told(run, rule, &failing).await?);
+            found.extend(format_reasons(run, rule, &failing).await?);
         }
     }
     Ok(())
 }
 
 /// Returns the reasons to show for the rows in `failing`, for which the rule could not be evaluated, by row number.
-async fn told(
+async fn format_reasons(
     run: &RunContext<'_>,
     rule: &ComputedExpression,
     failing: &[&BadRow],

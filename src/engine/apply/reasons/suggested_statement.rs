@@ -54,7 +54,7 @@ async fn free_value(
     let relations = run.relations;
     let null = column.is_nullable.then(|| "null".to_owned());
     for free in null.into_iter().chain(marked(column, value)) {
-        if is_freed(run, is_seen, &set(relations, column, &free, is_it)).await? {
+        if try_and_undo(run, is_seen, &set(relations, column, &free, is_it)).await? {
             return Ok(Some(free));
         }
     }
@@ -62,7 +62,7 @@ async fn free_value(
     let own = format!("{} l where {is_it}", relations.local);
     for free in narrow_column_values::statements(relations, column, &kind, false, &own) {
         for free in made(run.local, &free).await? {
-            if is_freed(run, is_seen, &set(relations, column, &free, is_it)).await? {
+            if try_and_undo(run, is_seen, &set(relations, column, &free, is_it)).await? {
                 return Ok(Some(free));
             }
         }
@@ -104,7 +104,7 @@ fn set(relations: &Relations, column: &Column, free: &str, is_it: &str) -> Strin
 
 /// Tries the update statement `set` and undoes it. Returns whether it frees the unique value, or fails only because
 /// rows refer to the old value. `is_seen` says whether a view shows the row's index entry.
-async fn is_freed(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool, DbError> {
+async fn try_and_undo(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool, DbError> {
     let local = run.local;
     let sql = format!("-- try what frees a value\n{set}");
     let tried = try_rows::attempt(local, async {

@@ -255,7 +255,7 @@ fn with_statement(reason: String, freed: FreeingOption, is_unreferenced: bool) -
     match freed {
         FreeingOption::Never => reason,
         FreeingOption::By(statement)
-            if reason.chars().count() + statement.chars().count() + ROOM < LONGEST =>
+            if reason.chars().count() + statement.chars().count() + OWN_WORDS_LENGTH < LONGEST =>
         {
             format!(
                 "{reason}; this statement on the local database frees the value{hint}: {statement}"
@@ -268,7 +268,7 @@ fn with_statement(reason: String, freed: FreeingOption, is_unreferenced: bool) -
 }
 
 /// How many characters [`with_statement`] reserves for its own words between the reason and the statement.
-const ROOM: usize = 100;
+const OWN_WORDS_LENGTH: usize = 100;
 
 /// Returns a column's name without the quotes of an SQL identifier.
 fn bare(shown: &str) -> String {

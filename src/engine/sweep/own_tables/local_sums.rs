@@ -88,8 +88,8 @@ async fn sum<T: Clone>(
     let doing = "sum up the rows of tables";
     let rows = local.undo_simple_if(SAVEPOINT, is_not_computable, doing, &sql);
     for row in rows.await?.iter().flatten() {
-        let place = number(row, 0).and_then(|n| usize::try_from(n).ok());
-        if let Some(known) = place.and_then(|place| sums.get_mut(place)) {
+        let index = number(row, 0).and_then(|n| usize::try_from(n).ok());
+        if let Some(known) = index.and_then(|index| sums.get_mut(index)) {
             *known = read(row);
         }
     }

@@ -131,7 +131,7 @@ impl OwnTables {
         let unproven = look_at_versions(local, &tables, &mut findings).await?;
         // A few runs cost less than a comparison of the contents of all rows, and they store watermarks. A run of a
         // table whose versions never prove anything stores no watermark.
-        let is_without = |table: &&SweepableTable<'_>| table.relations.versions.is_none();
+        let is_without = |table: &&SweepableTable<'_>| table.relations.version_basis.is_none();
         if unproven.len() > GROUP || unproven.iter().any(is_without) {
             self.look_at_contents(local, &unproven, &mut findings)
                 .await?;
@@ -148,7 +148,7 @@ impl OwnTables {
         let hasher = self.hasher(local).await?;
         let sums = local_sums::of_contents(local, tables, hasher).await?;
         for (table, sums) in tables.iter().zip(sums) {
-            let (Some(sums), Some(finding)) = (sums, findings.get_mut(table.place)) else {
+            let (Some(sums), Some(finding)) = (sums, findings.get_mut(table.index)) else {
                 continue;
             };
             let hash = hasher.hash(&table.relations, RowSide::Remote, |_| true);
@@ -220,11 +220,11 @@ impl OwnTables {
         for (expected, held) in expected.iter().zip(&held) {
             result.is_equal.push(expected.is_some() && expected == held);
         }
-        for (place, versions) in self.equal_contents(&remote, tenants, findings).await? {
-            if let Some(is_equal) = result.is_equal.get_mut(place) {
+        for (index, versions) in self.equal_contents(&remote, tenants, findings).await? {
+            if let Some(is_equal) = result.is_equal.get_mut(index) {
                 *is_equal = true;
             }
-            let held = held.get(place).copied().flatten();
+            let held = held.get(index).copied().flatten();
             if let (Some((key, local)), Some(held)) = (versions, held) {
                 let remote = (held.rows, held.hashes);
                 let totals = PerSide { remote, local };
@@ -267,10 +267,10 @@ impl OwnTables {
         findings: &[LocalFinding],
     ) -> Result<Vec<(usize, Option<(WatermarkKey, VersionSum)>)>, SyncError> {
         let mut groups: BTreeMap<usize, Vec<(usize, &HashedTable)>> = BTreeMap::new();
-        for (place, finding) in findings.iter().enumerate() {
+        for (index, finding) in findings.iter().enumerate() {
             if let LocalFinding::Hashed(table) = finding {
                 let group = groups.entry(table.remote_hash).or_default();
-                group.push((place, table));
+                group.push((index, table));
             }
         }
         // Each group reads all rows of its tenants at the remote. Tables of the rarer shapes get runs instead.
@@ -280,7 +280,7 @@ impl OwnTables {
         groups.sort_by_key(|(_, tables)| Reverse(tables.len()));
         let mut equal = Vec::new();
         for (hash, tables) in groups.into_iter().take(MOST_SHAPES) {
-            let ids = tables.iter().filter_map(|(place, _)| tenants.get(*place));
+            let ids = tables.iter().filter_map(|(index, _)| tenants.get(*index));
             let ids: Vec<TenantId> = ids.cloned().collect();
             let sums = SumQuery {
                 table: &self.there.from,
@@ -299,7 +299,7 @@ impl OwnTables {
             let expected = tables.iter().map(|(_, table)| Some(table.contents));
             let agree = cursor.agree(&expected.collect::<Vec<_>>()).await?;
             let tables = tables.into_iter().zip(agree).filter(|(_, agrees)| *agrees);
-            equal.extend(tables.map(|((place, table), _)| (place, table.watermark.clone())));
+            equal.extend(tables.map(|((index, table), _)| (index, table.watermark.clone())));
         }
         Ok(equal)
     }
@@ -335,7 +335,7 @@ async fn look_at_versions<'t, 'm>(
     let held = local_sums::of_versions(local, &watched).await?;
     for ((table, known), held) in proven.into_iter().zip(held) {
         if held == Some(known.local)
-            && let Some(finding) = findings.get_mut(table.place)
+            && let Some(finding) = findings.get_mut(table.index)
         {
             *finding = LocalFinding::Unchanged(known.remote);
         }
@@ -348,7 +348,7 @@ fn watermark_key(table: &SweepableTable<'_>) -> Option<WatermarkKey> {
     Some(WatermarkKey {
         tenant: table.mirror.tenant.clone(),
         local_table: table.relations.local.clone(),
-        basis: table.relations.versions.clone()?,
+        basis: table.relations.version_basis.clone()?,
     })
 }
 

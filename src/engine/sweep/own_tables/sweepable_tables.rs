@@ -9,7 +9,7 @@ use crate::store::log;
 /// A local table that a run would accept, and whose columns are those that the last run recorded.
 pub(super) struct SweepableTable<'m> {
     /// The index of the table's mirror among the mirrors given to [`look_up`].
-    pub(super) place: usize,
+    pub(super) index: usize,
     pub(super) mirror: &'m SweptMirror<'m>,
     pub(super) relations: Relations,
     /// The SQL condition that selects the mirror's rows, with the alias `l`.
@@ -31,8 +31,8 @@ pub(super) async fn look_up<'m>(
     let mut readable: Vec<(usize, &SweptMirror<'_>)> = Vec::new();
     let name = |mirror: &SweptMirror<'_>| mirror.mapping.local_table.clone();
     let names: Vec<String> = mirrors.iter().map(name).collect();
-    for place in readable_tables::places_of_readable(local, &names).await? {
-        readable.extend(mirrors.get(place).map(|mirror| (place, mirror)));
+    for index in readable_tables::indexes_of_readable(local, &names).await? {
+        readable.extend(mirrors.get(index).map(|mirror| (index, mirror)));
     }
     let names: Vec<String> = readable.iter().map(|(_, mirror)| name(mirror)).collect();
     relations::locks::hold_local_tables(local, &names).await?;
@@ -40,7 +40,7 @@ pub(super) async fn look_up<'m>(
     let oids: Vec<u32> = found.iter().flatten().map(|table| table.oid).collect();
     let mut unique = unique_indexes::of_tables(local, &oids).await?;
     let mut tables = Vec::new();
-    for ((place, mirror), here) in readable.into_iter().zip(found) {
+    for ((index, mirror), here) in readable.into_iter().zip(found) {
         // If the object ids are equal, remote and local may be the same table. Only a run finds that out.
         let Some(here) = here.filter(|here| there.oid != Some(here.oid)) else {
             continue;
@@ -50,18 +50,18 @@ pub(super) async fn look_up<'m>(
             continue;
         };
         tables.push(SweepableTable {
-            place,
+            index,
             mirror,
             filter: Scope::of(&relations, mirror.tenant).local_filter,
             relations,
         });
     }
-    let relations = |place| {
-        let table = tables.iter().find(|table| table.place == place);
+    let relations = |index| {
+        let table = tables.iter().find(|table| table.index == index);
         table.map(|table| &table.relations)
     };
     let settled = settled_columns::of_mirrors(local, mirrors, relations).await?;
-    tables.retain(|table| settled.get(table.place) == Some(&true));
+    tables.retain(|table| settled.get(table.index) == Some(&true));
     without_those_of_others(local, tables).await
 }
 

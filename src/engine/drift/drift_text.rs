@@ -68,7 +68,7 @@ fn change(column: &KnownColumn) -> Option<String> {
 
 /// Returns a sentence that names columns which are no longer synced because somebody changed the local table or the
 /// settings; `None` if `columns` is empty.
-pub(super) fn left(columns: &[String]) -> Option<String> {
+pub(super) fn no_longer_synced(columns: &[String]) -> Option<String> {
     let names: Vec<_> = columns
         .iter()
         .map(|name| quote::where_needed(name))
@@ -122,14 +122,14 @@ fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
     }
 }
 
-/// Returns what `meter-sync check` prints about a drifted column: the change, and each way to settle it. `follow` says
-/// how the local column can take the new type. `None` if the column has not drifted.
+/// Returns what `meter-sync check` prints about a drifted column: the change, and each way to settle it. `conversion`
+/// says how the local column can take the new type. `None` if the column has not drifted.
 pub fn finding(
     column: &KnownColumn,
     relations: &Relations,
     tenant: &TenantId,
     local_table: &str,
-    follow: TypeConversion,
+    conversion: TypeConversion,
 ) -> Option<String> {
     let forget = format!(
         "delete from meter_sync.meter_sync_column where tenant = {} and local_table = {} and column_name = {}",
@@ -167,7 +167,7 @@ pub fn finding(
             let begin = format!(
                 "{change} on the remote, and {here} here; a row with a value that does not fit is rejected."
             );
-            match follow {
+            match conversion {
                 _ if column.name == relations.active => format!(
                     "{begin} The active column has to stay boolean. To keep the local type: {forget}; or let METER_SYNC_REMOTE_QUERY give it as a boolean"
                 ),
@@ -176,7 +176,7 @@ pub fn finding(
                 ),
                 TypeConversion::Cast | TypeConversion::Text => format!(
                     "{begin} To follow: {}. To keep the local type: {forget}",
-                    retype(column, to, relations, follow)
+                    retype(column, to, relations, conversion)
                 ),
             }
         }
@@ -206,9 +206,14 @@ fn rename(column: &KnownColumn, to: &str, relations: &Relations) -> String {
     )
 }
 
-fn retype(column: &KnownColumn, to: &str, relations: &Relations, follow: TypeConversion) -> String {
+fn retype(
+    column: &KnownColumn,
+    to: &str,
+    relations: &Relations,
+    conversion: TypeConversion,
+) -> String {
     let name = quote::where_needed(&column.name);
-    let value = match follow {
+    let value = match conversion {
         TypeConversion::Text => format!("{name}::text"),
         TypeConversion::Cast | TypeConversion::NoType => name.clone(),
     };
