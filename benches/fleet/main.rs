@@ -24,7 +24,6 @@ mod data;
 #[path = "../shared/format.rs"]
 mod format;
 mod goals;
-mod lag;
 #[path = "../shared/machine.rs"]
 mod machine;
 #[path = "../shared/median.rs"]
@@ -44,6 +43,7 @@ mod server_pair;
 #[path = "../shared/shared_options.rs"]
 mod shared_options;
 mod site;
+mod tenant_lag;
 mod truth;
 
 fn main() -> Result<()> {

@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::results::{Figure, Figures};
 use crate::site::Site;
 use crate::truth::{self, Contents};
-use crate::{connections, lag};
+use crate::{connections, tenant_lag};
 
 /// How often an unchanged sweep is measured in each round.
 const REPEATS: u32 = 3;
@@ -179,7 +179,7 @@ impl Round<'_> {
         self.figures.time(Figure::Some, took);
         let bytes = report.record.counts.remote_bytes;
         self.figures.add(Figure::SomeBytes, bytes as f64);
-        for (figure, seconds) in lag::of_last_sweep(self.site).await? {
+        for (figure, seconds) in tenant_lag::of_last_sweep(self.site).await? {
             self.figures.add(figure, seconds);
         }
         truth::check_equal(self.site).await

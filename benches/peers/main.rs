@@ -32,7 +32,6 @@ mod ours;
 mod peer;
 mod peer_run;
 mod process;
-mod profile;
 mod psql_relay;
 mod python;
 mod report;
@@ -43,6 +42,7 @@ mod row_by_row;
 mod server_cpu;
 mod servers;
 mod sling;
+mod time_by_statement;
 
 fn main() -> Result<()> {
     let Command { part, options } = Command::parse();
@@ -99,7 +99,7 @@ async fn all(options: &Options, servers: &mut Servers, results: &mut Results) ->
         .rfind(|(line, _)| *line == LineKind::Lan)
     {
         Some((_, size)) if options.peers.contains(&Peer::Ours) => {
-            Box::pin(profile::all(servers, results, size, turn)).await
+            Box::pin(time_by_statement::all(servers, results, size, turn)).await
         }
         _ => Ok(()),
     }

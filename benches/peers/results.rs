@@ -7,7 +7,7 @@ use crate::median::median;
 use crate::options::LineKind;
 use crate::oracle::WrongRows;
 use crate::peer::Peer;
-use crate::profile::Profile;
+use crate::time_by_statement::Profile;
 
 /// One run of one peer.
 #[derive(Clone, Copy, Debug)]

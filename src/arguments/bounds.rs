@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 
-use super::read_arguments::{Arguments, BadArgument};
+use super::arguments_by_name::{Arguments, BadArgument};
 
 /// The argument `history`: how many past runs the answer to a request for the status lists at most.
 pub(crate) const HISTORY: IntegerArgument = IntegerArgument::new("history", 0..=50);

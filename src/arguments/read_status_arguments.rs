@@ -1,7 +1,7 @@
 //! Reads those arguments of a request for the status that MCP and REST have in common.
 
+use super::arguments_by_name::{Arguments, BadArgument};
 use super::bounds::{CHANGES_LIMIT, HISTORY};
-use super::read_arguments::{Arguments, BadArgument};
 use crate::mirrors::state::status::StatusQuery;
 
 /// Reads what the status shall contain: how many past runs, which single run, and whether and how many changes. If the

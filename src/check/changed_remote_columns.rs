@@ -5,10 +5,10 @@ use super::{Finding, Verdict};
 use crate::config::{Mapping, OnDrift};
 use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
-use crate::engine::drift::{self, Drift, KnownColumn, KnownColumns, TypeConversion};
+use crate::engine::column_drift::{self, Drift, KnownColumn, KnownColumns, TypeConversion};
 use crate::error::{ErrorCode, Failure};
 use crate::store::{columns, migrations};
-use crate::tenants::{self, run_scope::RunScope};
+use crate::tenants::{self, tenant_and_table::RunScope};
 
 /// Returns findings for each column with drift (a change on the remote since the column was last synced), with the
 /// statements and settings that settle the drift. Returns one `Ok` finding if no column has drifted, and nothing if no
@@ -48,7 +48,7 @@ async fn compared(
     mapping: &Mapping,
     relations: &Relations,
 ) -> Result<Vec<Finding>, DbError> {
-    let report = drift::compare(&known, relations, mapping);
+    let report = column_drift::compare(&known, relations, mapping);
     let drifted = report.drifted();
     if drifted.is_empty() {
         let text = "the remote has each synced column as the last run found it";
@@ -58,7 +58,9 @@ async fn compared(
     for column in drifted {
         let conversion = conversion_to_new_type(local, column, relations).await?;
         let (tenant, table) = (&scope.tenant.id, scope.table.name.as_str());
-        texts.extend(drift::finding(column, relations, tenant, table, conversion));
+        texts.extend(column_drift::finding(
+            column, relations, tenant, table, conversion,
+        ));
     }
     let verdict = |text: String| match mapping.on_drift {
         OnDrift::Warn => Verdict::Warning(text),

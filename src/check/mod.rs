@@ -21,17 +21,17 @@ use synced_columns::CheckedTables;
 use tenant_rows::RowsToRead;
 
 mod changed_remote_columns;
+mod checks_of_first_tenants;
 mod connections;
-mod every_tenant;
 mod inherited_duplicate_keys;
 mod listed_hosts;
 mod privileges;
 mod publications;
 mod sequences;
 mod server_limits;
-mod several_tenants;
 mod sync_tables;
 mod synced_columns;
+mod tables_of_every_tenant;
 mod tenant_rows;
 mod triggers_and_policies;
 mod used_objects;
@@ -87,7 +87,7 @@ pub async fn run(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
         true => Box::pin(look(config, RowsToRead::All)).await,
         false => {
-            Box::pin(several_tenants::look_at_several(
+            Box::pin(checks_of_first_tenants::look_at_several(
                 config,
                 RowsToRead::All,
                 TENANTS_CHECKED_IN_FULL,
@@ -104,7 +104,7 @@ pub async fn run_quick(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
         true => Box::pin(look(config, RowsToRead::First)).await,
         false => {
-            Box::pin(several_tenants::look_at_several(
+            Box::pin(checks_of_first_tenants::look_at_several(
                 config,
                 RowsToRead::First,
                 1,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::report::{describe, on_one_line};
+use super::command_output::{describe, on_one_line};
 use super::{Report, exit_codes};
 use crate::check::{Finding, Verdict};
 use crate::config::Config;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Report;
-use super::report::on_one_line;
+use super::command_output::on_one_line;
 use crate::config::{EffectiveSetting, Environment, SettingFlags, list};
 
 #[derive(Debug, clap::Args)]

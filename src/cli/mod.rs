@@ -15,16 +15,16 @@ use crate::mirrors::RUN_ENDED;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
-pub use report::Report;
+pub use command_output::Report;
 
 mod approval_prompt;
 mod run_text;
 
 mod check;
+mod command_output;
 mod config;
 mod exit_codes;
 mod progress;
-mod report;
 mod status;
 mod status_of_many;
 mod sync;

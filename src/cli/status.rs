@@ -1,7 +1,7 @@
 //! `meter-sync status`: prints the status of the sync. The MCP tool, the REST API and the web page show the same
 //! status.
 
-use super::report::LONGEST_NAME;
+use super::command_output::LONGEST_NAME;
 use super::run_text::{RunText, SHOWN};
 use super::status_of_many::of_all;
 use super::{Report, exit_codes};

@@ -2,8 +2,8 @@
 //! health), and a table of the tenants with the worst health.
 
 use super::Report;
+use super::command_output::LONGEST_NAME;
 use super::exit_codes;
-use super::report::LONGEST_NAME;
 use crate::arguments::bounds::TENANTS_LIMIT;
 use crate::mirrors::Mirrors;
 use crate::mirrors::state::health::Health;

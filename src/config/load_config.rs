@@ -13,7 +13,7 @@ use super::setting_definitions::{Setting, SettingFlags};
 use super::setting_layers::{Environment, FoundValue, Layers};
 use super::{
     Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, Source, Tenants, Tokens,
-    oauth_settings, table_name, tenant_table_name, tenants, tokens, trim_query, value_parsers,
+    oauth_settings, table_name, tenant_table_name, tenants, tokens, trim_sql, value_parsers,
 };
 use crate::clock;
 
@@ -191,7 +191,7 @@ fn mapping(layers: &Layers, tenants: &Tenants) -> Result<Mapping, ConfigError> {
     let mapping = Mapping {
         tenant: None,
         source: match layers.find_one_of(&[Setting::RemoteTable, Setting::RemoteQuery])? {
-            Some((Setting::RemoteQuery, found)) => Source::Query(trim_query::trim(&found)?),
+            Some((Setting::RemoteQuery, found)) => Source::Query(trim_sql::trim(&found)?),
             Some((_, found)) => {
                 Source::Table(table(&found, |text| table_name::parts(text).map(drop))?)
             }

@@ -57,7 +57,7 @@ mod tenants;
 mod tests;
 mod tls_parameters;
 mod tokens;
-mod trim_query;
+mod trim_sql;
 mod value_parsers;
 
 /// All settings of a process, parsed and checked.

@@ -9,7 +9,7 @@ use super::setting_definitions::Setting;
 use super::setting_layers::{FoundValue, Layers};
 use super::settings_file::SettingValue;
 use super::tenant_table_name::TENANT_PLACEHOLDER;
-use super::{Mapping, tenant_table_name, trim_query};
+use super::{Mapping, tenant_table_name, trim_sql};
 use crate::hex_digest::hex_digest;
 use crate::model::TenantId;
 
@@ -76,7 +76,7 @@ pub(super) fn read(layers: &Layers) -> Result<Tenants, ConfigError> {
     Ok(match layers.find_one_of(TENANT_SETTINGS)? {
         None => Tenants::One(None),
         Some((Setting::Tenants, found)) => several(&found)?,
-        Some((Setting::TenantsQuery, found)) => Tenants::Query(trim_query::trim(&found)?),
+        Some((Setting::TenantsQuery, found)) => Tenants::Query(trim_sql::trim(&found)?),
         Some((_, found)) => Tenants::One(TenantId::new(found.exact_text())),
     })
 }

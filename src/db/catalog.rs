@@ -3,8 +3,8 @@
 
 use tokio_postgres::Row;
 
-use super::ordinality::index;
-use super::readable_tables::oids_of_names;
+use super::array_index::index;
+use super::look_up_table_names::oids_of_names;
 use super::{DbError, Side, Tx, param, quote};
 
 /// A table or view, as the catalogs describe it at the time of the lookup.

@@ -19,34 +19,33 @@ use deadpool::managed::{Object, Pool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::IsolationLevel;
 
-pub use commit_marker::CommitMarker;
 pub use connector::NoServerReached;
 use connector::{Connector, LastServerError};
+pub use detect_commits::CommitMarker;
 pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
-pub use row_fault::RowFault;
 pub use server_clock::ServerClock;
 pub use side::{Local, Remote, Side, SideName};
 pub use transaction::{Tx, both};
 pub use transaction_limits::RoleLimits;
 use transaction_limits::TransactionLimits;
+pub use why_row_refused::RowFault;
 
 use crate::config::{Endpoint, Limits};
 
+pub mod array_index;
 pub mod catalog;
-mod commit_marker;
 pub mod computed_expressions;
 mod connector;
+pub mod constraints_between_rows;
+mod detect_commits;
 mod error;
 pub mod incoming_foreign_key_chains;
 pub mod incoming_foreign_keys;
-pub mod lossless_json;
-pub mod ordinality;
+pub mod look_up_table_names;
 pub mod param;
 pub mod quote;
-pub mod readable_tables;
-pub mod row_constraints;
-mod row_fault;
+pub mod read_lossless_json;
 mod server_clock;
 mod side;
 mod storable_text;
@@ -54,6 +53,7 @@ pub(crate) mod table_family_sql;
 mod transaction;
 mod transaction_limits;
 pub mod unique_indexes;
+mod why_row_refused;
 
 /// One database: a pool of connections to it, and the time limits for their use. Its `Debug` output shows no setting.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::param::Param;
-use super::{DbError, Local, Tx, lossless_json, param};
+use super::{DbError, Local, Tx, param, read_lossless_json};
 
 /// The database encodings that accept every Unicode text.
 const TAKE_EVERY_TEXT: &[&str] = &["UTF8", "SQL_ASCII"];
@@ -56,7 +56,7 @@ impl Tx<'_, Local> {
 
     /// Runs a query that selects JSON values as text. `sql` builds the query; its argument is a function that turns an
     /// SQL expression for a JSON value into one for the text of the value. If a value cannot be converted to UTF-8,
-    /// runs the query again and returns all values in ASCII (see [`lossless_json::in_ascii`]).
+    /// runs the query again and returns all values in ASCII (see [`read_lossless_json::in_ascii`]).
     pub async fn query_json(
         &self,
         sql: impl Fn(fn(&str) -> String) -> String,
@@ -71,7 +71,7 @@ impl Tx<'_, Local> {
         let queried = self.undo_if(SAVEPOINT, DbError::is_about_a_row, queried);
         match queried.await? {
             Ok(rows) => Ok(rows),
-            Err(_) => self.query(&sql(lossless_json::in_ascii), params).await,
+            Err(_) => self.query(&sql(read_lossless_json::in_ascii), params).await,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::db::{DbError, Remote, Tx};
 use crate::model::Phase;
 
 use super::read::choose_copy_format::Format;
-use super::read::convert_rows::UncopiedRowConverter;
+use super::read::convert_uncopied_rows::UncopiedRowConverter;
 use super::read::copy_from_memory::CopyTarget;
 use super::read::relay_rows;
 use super::relations::locks;

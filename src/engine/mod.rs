@@ -27,10 +27,10 @@ use crate::model::{
     CompareMethod, Counts, DeactivationApproval, Phase, Progress, Rejection, RunId, TenantId,
 };
 
+use column_drift::{ColumnReport, KnownColumns};
 use context::RunContext;
 pub use digest::{ContentsComparison, compare_sums};
 use digest::{Difference, VersionsOfBothSides};
-use drift::{ColumnReport, KnownColumns};
 pub use error::SyncError;
 pub(crate) use error::{ROW_SECURITY_REMEDY, usage};
 pub(crate) use plan::refuse_duplicate_local_keys;
@@ -55,17 +55,17 @@ mod tenant_filters;
 
 mod apply;
 mod brake;
+pub mod column_drift;
 mod context;
 mod digest;
-pub mod drift;
 mod error;
 mod first_load;
 mod plan;
 mod planned_deactivations;
 mod read;
 mod record_changes;
-mod select_local_rows;
 mod source_remedy;
+mod stage_local_rows;
 mod try_rows;
 mod value_reasons;
 
@@ -82,7 +82,7 @@ pub struct Job<'a> {
     /// Timeouts, and limits on deactivations, rejected rows and recorded changes.
     pub limits: &'a Limits,
     /// Whether the local table belongs to another tenant. Matters only if the table has no tenant column.
-    pub table_holder: TableHolder,
+    pub table_holder: OtherTenant,
     /// Which rows to compare value by value.
     pub compare: RowsToCompare,
     /// How many bits of each row hash to keep: 64, except in tests that provoke hash collisions.
@@ -175,7 +175,7 @@ impl RowSelection {
 /// Whether another tenant than the job's uses a local table that has no tenant column. Such a table holds the meters of
 /// one tenant only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TableHolder {
+pub enum OtherTenant {
     /// No other tenant: the job's tenant may use the table.
     Nobody,
     /// Another tenant, for which the table was last synced.
@@ -319,11 +319,11 @@ async fn carry_out(
 }
 
 fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError> {
-    let report = drift::compare(job.known_columns, relations, job.mapping);
+    let report = column_drift::compare(job.known_columns, relations, job.mapping);
     let report = job.column_report.get_or_init(|| report);
     match (report.drifted(), job.mapping.on_drift) {
         (drifted, OnDrift::Fail) if !drifted.is_empty() => {
-            Err(SyncError::Drift(drift::failure(&drifted, relations)))
+            Err(SyncError::Drift(column_drift::failure(&drifted, relations)))
         }
         (_, OnDrift::Fail | OnDrift::Warn) => Ok(()),
     }

@@ -12,7 +12,7 @@ use crate::model::{Action, Counts, Rejection, saturating_i64};
 use super::read::{self, StagedRows};
 use super::try_rows::{Bad, RowRange};
 use super::{
-    Job, Relations, RowSelection, RunContext, Scope, SyncError, SyncResult, select_local_rows,
+    Job, Relations, RowSelection, RunContext, Scope, SyncError, SyncResult, stage_local_rows,
 };
 
 /// The changes that a sync would make. The rows are in two temporary tables:
@@ -75,8 +75,8 @@ pub(crate) async fn make(
     let mut attempt = 1;
     loop {
         let candidates = match staged.has_candidates && attempt == 1 && !job.dry_run {
-            true => select_local_rows::TABLE,
-            false => &select_local_rows::rows(run, selection),
+            true => stage_local_rows::TABLE,
+            false => &stage_local_rows::rows(run, selection),
         };
         local.batch(&plan_sql(run, candidates)).await?;
         if job.dry_run {

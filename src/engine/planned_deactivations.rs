@@ -4,7 +4,7 @@
 use tokio_postgres::Row;
 
 use super::RunContext;
-use crate::db::{DbError, lossless_json};
+use crate::db::{DbError, read_lossless_json};
 use crate::model::{Fields, RunId};
 use crate::store::held_sets::{self, ApprovalCover};
 
@@ -79,6 +79,6 @@ where {is_of_kind} order by p.n limit {NAMED}",
     let rows = run.local.query_json(sql, &[]).await?;
     let named = rows
         .iter()
-        .map(|row: &Row| lossless_json::fields(row.get(0)));
+        .map(|row: &Row| read_lossless_json::fields(row.get(0)));
     Ok(named.collect())
 }

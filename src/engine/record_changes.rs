@@ -5,7 +5,7 @@ use std::iter::once;
 use uuid::Uuid;
 
 use crate::db::catalog::Column;
-use crate::db::{DbError, Local, Tx, lossless_json, param, quote};
+use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::model::saturating_i64;
 
 use super::plan::{self, Plan};
@@ -111,7 +111,7 @@ where pg_catalog.convert_to(pg_catalog.concat(x.key, x.before, x.after), 'UTF8')
             ),
             ValueForm::Escaped | ValueForm::Size => {
                 let [key, before, after] =
-                    ["x.key", "x.before", "x.after"].map(lossless_json::in_ascii);
+                    ["x.key", "x.before", "x.after"].map(read_lossless_json::in_ascii);
                 format!(
                     "select x.run_id, x.n, x.action, {key}::jsonb, {before}::jsonb, {after}::jsonb {from}"
                 )

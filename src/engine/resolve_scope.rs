@@ -2,7 +2,7 @@
 
 use crate::db::{Local, Remote, Tx};
 
-use super::relations::refuse_wrong_table::refuse_occupied;
+use super::relations::refuse_same_or_taken_table::refuse_occupied;
 use super::relations::{Relations, locks, look_up};
 use super::tenant_filters::{Scope, try_tenant};
 use super::{Job, SyncError};

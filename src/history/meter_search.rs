@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::db::{DbError, Local, Tx, lossless_json, param, quote};
+use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::error::Failure;
 
 use crate::mirrors::Mirror;
@@ -92,7 +92,7 @@ order by {held} operator(pg_catalog.<>) {asked}, {held}, {texts} limit {}",
         let part = tx.storable(part).await?;
         let rows = tx.query_json(sql, &[param::text(part.as_ref())]).await?;
         let found = rows.iter().map(|row| MeterMatch {
-            key: lossless_json::fields(row.get(0)),
+            key: read_lossless_json::fields(row.get(0)),
             name: serde_json::from_str(row.get(1)).ok(),
             active: row.get(2),
             key_texts: serde_json::from_str(row.get(3)).unwrap_or_default(),

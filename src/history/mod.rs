@@ -1,9 +1,9 @@
 //! Reads the history: past runs from the run log, and single meters from the local table with their logged changes.
 
-mod activity_text;
-pub mod key_text;
+pub mod answer_status_question;
 mod meter_search;
+pub mod parse_meter_key;
 mod read_meter;
-mod report_from_status;
+mod read_run_report;
 pub mod run_listing;
-pub mod status_question;
+mod why_inactive;

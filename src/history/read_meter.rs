@@ -1,11 +1,11 @@
 //! Reads one meter from the local table, together with the changes that runs made to it.
 
-use crate::db::{DbError, Local, Tx, lossless_json, param, quote};
+use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::error::Failure;
 use crate::model::Fields;
 
-use super::activity_text;
-use super::key_text::KeyText;
+use super::parse_meter_key::KeyText;
+use super::why_inactive;
 use crate::mirrors::Mirror;
 use crate::mirrors::meter_table::{MeterTable, NAME, is};
 use crate::mirrors::state::meter_report::MeterReport;
@@ -60,8 +60,8 @@ impl MeterTable {
         let name = meter.as_ref().and_then(|meter| meter.get(NAME)?.as_str());
         let name = name.map(str::to_owned);
         Ok(Some(MeterReport {
-            summary: activity_text::in_words(active, meter.is_some(), &changes, active_column),
-            key: lossless_json::fields(&key_json),
+            summary: why_inactive::in_words(active, meter.is_some(), &changes, active_column),
+            key: read_lossless_json::fields(&key_json),
             name,
             active,
             meter,
@@ -129,9 +129,13 @@ impl MeterTable {
             )
         };
         let rows = tx.query_json(sql, &texts(key)).await?;
-        let found = rows
-            .first()
-            .map(|row| (row.get(0), row.get(2), lossless_json::fields(row.get(1))));
+        let found = rows.first().map(|row| {
+            (
+                row.get(0),
+                row.get(2),
+                read_lossless_json::fields(row.get(1)),
+            )
+        });
         Ok(found)
     }
 

@@ -12,7 +12,7 @@ use crate::mirrors::run::{lock, report};
 use crate::store::log::RunRecord;
 pub use crate::store::log::{RunFilter, RunsQuery};
 use crate::store::{changes, held_sets, log, migrations, rejected};
-use crate::tenants::run_scope::LogScope;
+use crate::tenants::tenant_and_table::LogScope;
 
 /// Some past runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

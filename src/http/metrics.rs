@@ -21,7 +21,7 @@ use crate::mirrors::scrape_metrics::ScrapedFigures;
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary};
-use crate::mirrors::status_parts::{Connection, ConnectionState};
+use crate::mirrors::status_part_types::{Connection, ConnectionState};
 use crate::model::saturating_i64;
 
 /// The path of [`scrape`].

@@ -18,7 +18,7 @@ pub(crate) mod guards;
 mod hosts;
 mod oauth;
 
-pub(crate) mod run_page_notice;
+pub(crate) mod run_page_redirect_reason;
 
 pub(crate) mod health;
 mod metrics;

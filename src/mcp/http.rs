@@ -1,4 +1,4 @@
-//! Serves MCP over HTTP: the streamable HTTP transport in this module, and the older SSE transport in `sse`.
+//! Serves MCP over HTTP: the streamable HTTP transport in this module, and the older SSE transport in `legacy_sse`.
 //!
 //! These routes do not check `Host`, `Origin` and the token: `http::guards` does that for all routes, and adds the
 //! caller's token to the request's extensions as [`crate::config::Token`].
@@ -15,10 +15,10 @@ use rmcp::transport::streamable_http_server::session::local::{LocalSessionManage
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
+use super::legacy_sse;
 use super::message_parser::MAX_BODY_BYTES;
 use super::request_check;
 use super::sessions::{self, SESSION_IDLE, Sessions};
-use super::sse;
 
 /// The path of the streamable HTTP endpoint.
 const PATH: &str = "/mcp";
@@ -28,7 +28,7 @@ pub fn routes<S: ServerHandler>(
     server: impl Fn() -> S + Clone + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) -> Router {
-    streamable(server.clone(), shutdown.clone()).merge(sse::routes(server, shutdown))
+    streamable(server.clone(), shutdown.clone()).merge(legacy_sse::routes(server, shutdown))
 }
 
 fn streamable<S: ServerHandler>(

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{ErrorCode, Failure};
-use crate::history::key_text::KeyText;
+use crate::history::parse_meter_key::KeyText;
 use crate::mirrors::state::status::{RunRecord, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{Mirror, Mirrors};

@@ -15,7 +15,7 @@ use super::{
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, read_status_arguments, shorten};
 use crate::error::Failure;
-use crate::history::status_question::StatusQuestion;
+use crate::history::answer_status_question::StatusQuestion;
 use crate::mirrors::Mirrors;
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::TenantsQuery;

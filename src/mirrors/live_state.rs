@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Failure;
 use crate::model::{Outcome, Progress, RunId};
 
-use super::status_parts::{Connection, ConnectionState, TenantStatus};
+use super::status_part_types::{Connection, ConnectionState, TenantStatus};
 use crate::store::log::RunRecord;
 
 /// What this process itself knows about one mirror, without asking the local database.

@@ -7,7 +7,7 @@ use crate::model::Fields;
 
 use super::Mirror;
 use crate::tenants::local_table;
-use crate::tenants::run_scope::RunScope;
+use crate::tenants::tenant_and_table::RunScope;
 
 /// The name of the column that holds the meter's name. The table may lack this column.
 pub(crate) const NAME: &str = "name";

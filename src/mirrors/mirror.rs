@@ -19,7 +19,7 @@ use super::shared_read::SharedRead;
 use super::stored_state::Observed;
 use crate::store::log::RunRecord;
 use crate::tenants;
-use crate::tenants::run_scope::{LogScope, RunScope};
+use crate::tenants::tenant_and_table::{LogScope, RunScope};
 
 /// One tenant's meters in one local table, with methods that start runs and report their results. Clones refer to the
 /// same mirror.

@@ -20,6 +20,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
 use crate::trace_id::TraceId;
 
+pub use claim_slots::Claim;
 pub use mirror::{Mirror, TenantMirror};
 pub use process_context::ProcessContext;
 pub(crate) use process_context::most_runs;
@@ -27,7 +28,6 @@ pub use published_states::StateChanges;
 pub use registry::{Mirrors, visible_tenants};
 pub use run::progress::{RunFollower, RunProgress};
 pub use run_event_listener::RunEventListener;
-pub use slots::Claim;
 pub use sweep::{FailedMirrors, SweepReport};
 
 pub use crate::store::slots::{ClaimedSlot, ClaimedSlotList};
@@ -36,11 +36,12 @@ use crate::store::log::RunRecord;
 use mirror::MirrorInner;
 use run::report::{RunReport, RunStage};
 
+mod add_meter_names;
+mod claim_slots;
 mod clock_warnings;
 mod join_warnings;
 mod live_state;
 mod meter_count_cache;
-mod meter_names;
 pub(crate) mod meter_table;
 mod mirror;
 mod mirror_keys;
@@ -52,9 +53,8 @@ pub mod run;
 mod run_event_listener;
 pub mod scrape_metrics;
 mod shared_read;
-mod slots;
 pub mod state;
-pub mod status_parts;
+pub mod status_part_types;
 mod stored_state;
 mod sweep;
 

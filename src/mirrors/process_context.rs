@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::db::{Database, DbError, Local, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
 
-use crate::mirrors::status_parts::Connection;
+use crate::mirrors::status_part_types::Connection;
 
 /// How many runs that people or programs request may be in progress, in addition to the runs of a sweep (a check of all
 /// mirrors).

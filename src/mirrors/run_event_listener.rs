@@ -18,7 +18,7 @@ use super::Mirror;
 use super::live_state::LiveState;
 use super::state::status::Status;
 use super::stored_state::Observation;
-use crate::mirrors::status_parts::ConnectionState;
+use crate::mirrors::status_part_types::ConnectionState;
 use crate::store::log::RunRecord;
 
 /// How long a listener waits for a change in this process before it reads the log anyway. Together with [`FRESH`] this

@@ -14,7 +14,7 @@ use super::mirror_keys::keys;
 use super::published_states::Published;
 use super::state::status::{Status, StatusQuery};
 use super::state::tenant_list::TenantsQuery;
-use super::status_parts::ConnectionState;
+use super::status_part_types::ConnectionState;
 use super::{Mirror, Mirrors, ProcessContext};
 
 /// The values that the metrics endpoint reports in addition to the counters.

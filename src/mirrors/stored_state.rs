@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::db::CommitMarker;
-use crate::engine::drift::{self, KnownColumn};
+use crate::engine::column_drift::{self, KnownColumn};
 use crate::error::Failure;
 use crate::model::{Change, HeldDeactivations, Outcome, Rejection};
 
 use super::live_state::LiveState;
-use super::status_parts::{MeterCounts, RunningStatus, TenantStatus};
+use super::status_part_types::{MeterCounts, RunningStatus, TenantStatus};
 use super::{clock_warnings, join_warnings};
 use crate::store::log::{self, RunRecord};
 
@@ -114,7 +114,7 @@ impl StoredState {
 
     /// Returns the warning about synced columns that have changed on the remote (drifted); `None` if there are none.
     pub(crate) fn drift(&self) -> Option<String> {
-        drift::warning(self.drifted.iter().flatten())
+        column_drift::warning(self.drifted.iter().flatten())
     }
 
     /// Returns the warning of the last run, without its part about columns that have changed on the remote, which

@@ -13,7 +13,7 @@ use super::shell::ErrorPage;
 use super::viewer::Viewer;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
-use crate::http::run_page_notice::RunPageNotice;
+use crate::http::run_page_redirect_reason::RunPageNotice;
 use crate::mirrors::{Allow, Mirror, Request, RequestOutcome, approval_of};
 use crate::model::{DeactivationApproval, RunId, Trigger};
 use crate::trace_id::TraceId;

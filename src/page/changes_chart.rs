@@ -3,8 +3,8 @@
 
 use maud::{Markup, html};
 
+use super::compute_timeline_bars::{Bar, HEIGHT, STEP};
 use super::format::counted;
-use super::timeline_bars::{Bar, HEIGHT, STEP};
 use crate::mirrors::state::status::RunRecord;
 use crate::model::Counts;
 

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::config::{CertificateCheck, Config, Endpoint, Tenants, Tls};
 use crate::mirrors::Mirror;
 use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::status_parts::{Connection, ConnectionState};
+use crate::mirrors::status_part_types::{Connection, ConnectionState};
 use crate::model::TenantId;
 
 /// The results of the last connection check of each mirror (the meters of one tenant). All viewers share them.

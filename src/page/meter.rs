@@ -13,7 +13,7 @@ use super::viewer::Viewer;
 use super::words;
 use super::{banner, run_changes};
 use crate::badges::icons::Icon;
-use crate::history::key_text::KeyText;
+use crate::history::parse_meter_key::KeyText;
 use crate::mirrors::state::meter_report::MeterReport;
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::Change;

@@ -30,6 +30,7 @@ mod actions;
 mod assets;
 mod banner;
 mod changes_chart;
+mod compute_timeline_bars;
 mod connections;
 mod format;
 mod meter;
@@ -44,7 +45,6 @@ mod status_facts;
 mod status_page;
 mod tenants;
 mod timeline;
-mod timeline_bars;
 mod viewer;
 mod words;
 

@@ -13,7 +13,7 @@ use super::{banner, run_changes, status_facts, words};
 use crate::badges;
 use crate::clock;
 use crate::history::run_listing::{ChangesPage, RunDetail};
-use crate::http::run_page_notice::RunPageNotice;
+use crate::http::run_page_redirect_reason::RunPageNotice;
 use crate::mirrors::state::status::StatusQuery;
 use crate::model::{Change, HeldDeactivations, Outcome, RunId};
 

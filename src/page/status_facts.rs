@@ -12,7 +12,7 @@ use crate::badges;
 use crate::config::Schedule;
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
-use crate::mirrors::status_parts::{ConnectionState, RunningStatus};
+use crate::mirrors::status_part_types::{ConnectionState, RunningStatus};
 use crate::model::Phase;
 
 /// Renders the list of facts: last success, last run, next run and number of meters.

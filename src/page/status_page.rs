@@ -20,7 +20,7 @@ use crate::clock;
 use crate::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 use crate::mirrors::state::health::ActivityState;
 use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
-use crate::mirrors::status_parts::ConnectionState;
+use crate::mirrors::status_part_types::ConnectionState;
 use crate::mirrors::{ClaimedSlotList, Mirror};
 use crate::model::{Change, Counts, Outcome, saturating_i64};
 

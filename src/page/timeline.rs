@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::changes_chart;
+use super::compute_timeline_bars::{Bar, HEIGHT, STEP, bars, missed, missed_before};
 use super::format::{counted, duration};
 use super::page_paths::BasePath;
-use super::timeline_bars::{Bar, HEIGHT, STEP, bars, missed, missed_before};
 use crate::badges;
 use crate::badges::icons::Icon;
 use crate::config::Config;

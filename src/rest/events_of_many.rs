@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::event::{RETRY, Sent, event, heartbeats};
 use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::TenantsQuery;
-use crate::mirrors::status_parts::Connection;
+use crate::mirrors::status_part_types::Connection;
 use crate::mirrors::{Mirrors, StateChanges};
 
 /// The shortest time between two `status` events. A sweep, one check of all mirrors, can change the states of thousands

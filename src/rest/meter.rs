@@ -10,7 +10,7 @@ use serde_json::json;
 use super::requested_mirror::{MirrorPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::shorten;
-use crate::history::key_text::KeyText;
+use crate::history::parse_meter_key::KeyText;
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::state::meter_report::MeterReport;
 

@@ -25,22 +25,22 @@ use events::Streams;
 use route::{Route, RouteDescription};
 
 mod cancel;
-mod changes;
 mod event;
 mod events;
 mod events_of_many;
 mod legacy;
+mod legacy_and_health_routes;
 mod meter;
 mod openapi;
 mod query_arguments;
 mod requested_mirror;
 mod route;
+mod run_changes;
 mod runs;
 mod status;
 mod sync;
 mod tenants;
 mod unexpected_arguments;
-mod unversioned_routes;
 
 /// The path of the `OpenAPI` description.
 const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
@@ -96,10 +96,10 @@ fn table() -> Vec<Route> {
     let mut table = vec![
         tenants::route(),
         description_route(),
-        unversioned_routes::local_status(),
-        unversioned_routes::local_trigger(),
-        unversioned_routes::live(),
-        unversioned_routes::ready(),
+        legacy_and_health_routes::local_status(),
+        legacy_and_health_routes::local_trigger(),
+        legacy_and_health_routes::live(),
+        legacy_and_health_routes::ready(),
     ];
     table.extend(of_mirror());
     table.extend(of_mirror().map(Route::of_tenant));
@@ -114,7 +114,7 @@ fn of_mirror() -> impl Iterator<Item = Route> {
         sync::route(),
         runs::list_route(),
         runs::route(),
-        changes::route(),
+        run_changes::route(),
         cancel::route(),
         meter::route(),
         events::route(),

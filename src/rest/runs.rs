@@ -12,7 +12,7 @@ use crate::arguments::bounds::IntegerArgument;
 use crate::arguments::{Arguments, BadArgument};
 use crate::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 use crate::http::problem_details::ProblemDetails;
-use crate::http::run_page_notice::RunPageNotice;
+use crate::http::run_page_redirect_reason::RunPageNotice;
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=100);
 const LIMIT_DEFAULT: u32 = 20;

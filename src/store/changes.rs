@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
 use super::log::LogKey;
-use crate::db::{DbError, Local, Tx, lossless_json, param};
+use crate::db::{DbError, Local, Tx, param, read_lossless_json};
 use crate::model::{Action, Change, ChangeCursor, Fields, RunId};
 
 /// What syncs changed since a time.
@@ -98,10 +98,10 @@ select {} from meter_sync.meter_sync_change c where c.run_id = $1 order by c.n l
 fn change(row: &Row) -> Change {
     Change {
         action: Action::read(row.get(0)),
-        key: lossless_json::fields(row.get(1)),
+        key: read_lossless_json::fields(row.get(1)),
         name: None,
-        before: lossless_json::fields(row.get(2)),
-        after: lossless_json::fields(row.get(3)),
+        before: read_lossless_json::fields(row.get(2)),
+        after: read_lossless_json::fields(row.get(3)),
     }
 }
 
@@ -257,8 +257,8 @@ order by {order} desc, c.n limit $4"
         run_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
         at: row.get(1),
         action: Action::read(row.get(2)),
-        before: lossless_json::fields(row.get(3)),
-        after: lossless_json::fields(row.get(4)),
+        before: read_lossless_json::fields(row.get(3)),
+        after: read_lossless_json::fields(row.get(4)),
         n: row.get(5),
     };
     let rows = tx.query(&sql, &params).await?;

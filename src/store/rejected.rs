@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::db::{DbError, Local, Tx, lossless_json, param};
+use crate::db::{DbError, Local, Tx, param, read_lossless_json};
 use crate::model::{Rejection, RunId};
 
 const WRITE: &str = "\
@@ -33,7 +33,7 @@ pub async fn read(tx: &Tx<'_, Local>, id: RunId, limit: u32) -> Result<Vec<Rejec
     Ok(rows
         .iter()
         .map(|row| Rejection {
-            key: lossless_json::fields(row.get(0)),
+            key: read_lossless_json::fields(row.get(0)),
             reason: row.get(1),
         })
         .collect())

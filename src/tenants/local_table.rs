@@ -2,7 +2,7 @@
 //! meters of one tenant or of several.
 
 use crate::config::Mapping;
-use crate::db::readable_tables::oid_of_name;
+use crate::db::look_up_table_names::oid_of_name;
 use crate::db::{DbError, Local, Tx, catalog, param, quote};
 use crate::model::TenantId;
 use crate::store::log::LogKey;

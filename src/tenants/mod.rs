@@ -7,9 +7,9 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use local_table::LocalTable;
-use local_tenant_table::{Row, rows};
-use run_scope::{LogScope, RunScope};
+use read_tenant_names::{Row, rows};
 use spelling::LocalIdTypes;
+use tenant_and_table::{LogScope, RunScope};
 
 use crate::store::log;
 
@@ -18,9 +18,9 @@ pub(crate) use spelling::is_same;
 
 mod list_tenants;
 pub(crate) mod local_table;
-mod local_tenant_table;
-pub(crate) mod run_scope;
+mod read_tenant_names;
 mod spelling;
+pub(crate) mod tenant_and_table;
 
 /// A tenant: the organisation whose meters a mirror holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
-use crate::support::processes::processes_in;
+use crate::support::process_resources::processes_in;
 
 /// Enough for two servers on a machine that runs the other tests at the same time.
 const PATIENCE: Duration = Duration::from_secs(60);

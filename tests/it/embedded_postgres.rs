@@ -11,7 +11,7 @@ use meter_sync::embedded::{Binaries, DataDirectory, EmbeddedError, Server, Serve
 use crate::support::postgres::{
     binaries, connect, freeze, pair, postgres_18, resume, start_pair, start_server,
 };
-use crate::support::processes::processes_in;
+use crate::support::process_resources::processes_in;
 
 /// Set for the process that a test starts to kill it.
 const HOLD: &str = "METER_SYNC_TEST_HOLD";

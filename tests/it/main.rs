@@ -4,19 +4,21 @@
 mod support;
 
 #[cfg(test)]
-mod approved_files;
+mod approved_tools_and_manifest;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
 mod check_findings;
 #[cfg(test)]
+mod check_sequences;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod column_drift;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod docs;
-#[cfg(test)]
-mod drift;
 #[cfg(test)]
 mod embedded_postgres;
 #[cfg(test)]
@@ -55,8 +57,6 @@ mod properties;
 mod run_costs;
 #[cfg(test)]
 mod schedule;
-#[cfg(test)]
-mod sequences;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use meter_sync::config::Setting;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::support::processes::{descriptors, memory_kb};
+use crate::support::process_resources::{descriptors, memory_kb};
 use crate::support::program::{self, RunningProgram};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{Site, rows};

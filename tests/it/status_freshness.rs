@@ -7,7 +7,7 @@ use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::Request;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
-use meter_sync::mirrors::status_parts::MeterCounts;
+use meter_sync::mirrors::status_part_types::MeterCounts;
 use meter_sync::model::{Outcome, Trigger};
 
 use tokio_postgres::Client;

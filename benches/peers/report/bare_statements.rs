@@ -3,9 +3,9 @@
 use crate::case::Case;
 use crate::options::LineKind;
 use crate::peer::Peer;
-use crate::profile::Profile;
 use crate::results::{BareStatement, Key, Results};
 use crate::servers::Side;
+use crate::time_by_statement::Profile;
 
 use super::format::{Table, count, line, seconds, times};
 

@@ -3,7 +3,7 @@
 use tokio_postgres::error::SqlState;
 
 use super::remedy::{auth, unreachable};
-use super::{describe_error, server_text, sqlstate_class};
+use super::{describe_error, shorten_server_text, sqlstate_class};
 use crate::config::SessionAttrs;
 use crate::db::SideName;
 use crate::db::connector::{AttemptFailure, FailedAttempt, NoServerReached, TIMED_OUT};
@@ -50,7 +50,7 @@ fn reason(why: &AttemptFailure) -> String {
             "it did not answer in time".to_owned()
         }
         AttemptFailure::Driver(source) => match source.as_db_error() {
-            Some(said) => server_text::shortened(said.message()),
+            Some(said) => shorten_server_text::shortened(said.message()),
             None => describe_error::io_reason(source),
         },
         AttemptFailure::Silent(waited) => format!("it did not answer within {waited:?}"),
@@ -135,7 +135,7 @@ fn of_tls(
     }
     let message = format!(
         "TLS with the {side} server at {server} failed under sslmode={sslmode}: {}.",
-        server_text::shortened(&why)
+        shorten_server_text::shortened(&why)
     );
     Failure::new(code, message).with_remedy(format!(
         "Compare the server's certificate (its issuer, host names and dates) with sslmode and sslrootcert in {url}; verify-full and the operating system's roots are the defaults for a host that is not this machine."

@@ -3,7 +3,7 @@
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
 use super::remedy::{self, unreachable};
-use super::server_text::shortened;
+use super::shorten_server_text::shortened;
 use super::sqlstate_class;
 use crate::db::{OPEN, SideName};
 use crate::error::{ErrorCode, Failure};

@@ -13,7 +13,7 @@ mod describe_connect_failure;
 mod describe_error;
 mod missing_privilege;
 mod remedy;
-mod server_text;
+mod shorten_server_text;
 mod sqlstate_class;
 
 pub(crate) use missing_privilege::MissingPrivilege;

@@ -3,7 +3,7 @@
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
 use super::missing_privilege::MissingPrivilege;
-use super::server_text::shortened;
+use super::shorten_server_text::shortened;
 use super::sqlstate_class::{self, class};
 use crate::db::SideName;
 use crate::error::ErrorCode;

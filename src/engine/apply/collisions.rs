@@ -7,7 +7,7 @@
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
-use crate::db::row_constraints::UniquenessRule;
+use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, Tx, quote};
 
 use crate::engine::plan::Step;

@@ -2,7 +2,7 @@
 //! same value for a moment, so no row needs a temporary value in between.
 
 use crate::db::computed_expressions::InputColumn;
-use crate::db::row_constraints::UniquenessRule;
+use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx};
 
 use super::collisions::{self, as_view, collide, entries};

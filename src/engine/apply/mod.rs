@@ -3,8 +3,8 @@
 //! on updates (`on update cascade`, for instance), the updates are written as an exchange of unique values instead, see
 //! `exchange`.
 
-use crate::db::row_constraints::RowConstraints;
-use crate::db::{DbError, RowFault, lossless_json, param, quote};
+use crate::db::constraints_between_rows::RowConstraints;
+use crate::db::{DbError, RowFault, param, quote, read_lossless_json};
 use crate::model::{Action, Rejection};
 
 use super::plan::{self, BadRow, Plan, Step, count_of};
@@ -17,7 +17,7 @@ use release_inactive_values::ClearedValues;
 mod collisions;
 mod deferred_constraints;
 mod exchange;
-mod keep_references;
+mod keep_references_through_exchange;
 mod parents_first;
 mod reasons;
 mod reference_rings;
@@ -299,7 +299,9 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
         WriteOutcome::NotWritten(fault)
             if fault.is_collision()
                 && (known.is_refused_by_other_code()
-                    || keep_references::is_blocked_by_references(relations, &known)) =>
+                    || keep_references_through_exchange::is_blocked_by_references(
+                        relations, &known,
+                    )) =>
         {
             Some(known)
         }
@@ -377,7 +379,7 @@ from pg_temp.meter_sync_plan p where p.n = $2"
     Ok((
         action,
         Rejection {
-            key: lossless_json::stored_fields(row.get(1)),
+            key: read_lossless_json::stored_fields(row.get(1)),
             reason,
         },
     ))

@@ -6,11 +6,11 @@
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
-use crate::db::row_constraints::UniquenessRule;
-use crate::db::{DbError, lossless_json, param, quote};
+use crate::db::constraints_between_rows::UniquenessRule;
+use crate::db::{DbError, param, quote, read_lossless_json};
 
 use super::collisions::{as_view, collide, entries, movable, wanted};
-use super::keep_references;
+use super::keep_references_through_exchange;
 use crate::engine::plan::Step;
 use crate::engine::record_changes::{self, ValueForm};
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
@@ -146,7 +146,7 @@ pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column)
         true => format!(
             "not exists (select from {} c where {})",
             reference.table,
-            keep_references::refers(reference)
+            keep_references_through_exchange::refers(reference)
         ),
         false => "false".to_owned(),
     });
@@ -275,7 +275,7 @@ select pg_catalog.count(pg_catalog.convert_to(pg_catalog.concat({key}, f.old), '
 }
 
 fn in_ascii(value: &str) -> String {
-    format!("{}::jsonb", lossless_json::in_ascii(value))
+    format!("{}::jsonb", read_lossless_json::in_ascii(value))
 }
 
 /// Gives meters the values back that they released for rows which were then rejected, and removes these releases from

@@ -26,13 +26,13 @@ use crate::store::watermarks;
 use buckets::DifferingBuckets;
 pub use compare_contents::ContentsComparison;
 pub(super) use compare_contents::compare_contents;
+pub(super) use leave_out_missing_meters::condition as is_remembered_as_gone;
 use row_hash::HashedColumns;
-pub(super) use tombstones::condition as is_remembered_as_gone;
 use versions::VersionVerdict;
 pub(super) use versions::VersionsOfBothSides;
 
+pub(super) mod leave_out_missing_meters;
 pub(super) mod row_hash;
-pub(super) mod tombstones;
 
 mod buckets;
 mod compare_contents;
@@ -186,7 +186,7 @@ pub(super) async fn remember(
     synced: &SyncResult,
 ) -> Result<(), SyncError> {
     if is_planned {
-        tombstones::remember(run).await?;
+        leave_out_missing_meters::remember(run).await?;
     }
     // The sides are not equal if rows were rejected, or if the local table changed values as they were written.
     let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();

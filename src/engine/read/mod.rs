@@ -5,19 +5,19 @@
 
 use tokio_postgres::Row;
 
-use crate::db::{DbError, Remote, Tx, both, lossless_json, quote};
+use crate::db::{DbError, Remote, Tx, both, quote, read_lossless_json};
 use crate::model::{Rejection, TenantId, saturating_i64};
 
 use super::relations::row_security::may_hide_rows;
-use super::{Job, RowSelection, RunContext, SyncError, select_local_rows};
+use super::{Job, RowSelection, RunContext, SyncError, stage_local_rows};
 use choose_copy_format::Format;
-use convert_rows::RejectedRows;
+use convert_uncopied_rows::RejectedRows;
 use copy_from_memory::CopyTarget;
 
 pub(super) mod choose_copy_format;
 pub(super) mod commit_unless_rewritten;
 pub(super) mod conversion_sql;
-pub(super) mod convert_rows;
+pub(super) mod convert_uncopied_rows;
 pub(super) mod copy_from_memory;
 mod long_rows;
 mod misfit_values;
@@ -35,7 +35,7 @@ pub(crate) struct StagedRows {
     pub(crate) rejected: Vec<Rejection>,
     /// How many of the rejected rows have a key that no local row can have, such as NULL.
     pub(crate) unidentified: i64,
-    /// Whether [`select_local_rows::select`] has put the local rows of the selection into a temporary table.
+    /// Whether [`stage_local_rows::select`] has put the local rows of the selection into a temporary table.
     pub(crate) has_candidates: bool,
     /// Whether the remote shows no row of the tenant at all, and row security may be the reason.
     pub(crate) may_be_hidden: bool,
@@ -55,7 +55,7 @@ pub(crate) async fn stage(
     let has_candidates = selection.remote_rows.is_some() && !selection.has_no_local_rows();
     let selecting = async {
         match has_candidates {
-            true => select_local_rows::select(run, selection).await,
+            true => stage_local_rows::select(run, selection).await,
             false => Ok(()),
         }
     };
@@ -181,7 +181,7 @@ select k.key from taken k limit {left} + 1"
         });
     }
     let reject = |row: &Row| Rejection {
-        key: lossless_json::stored_fields(row.get(0)),
+        key: read_lossless_json::stored_fields(row.get(0)),
         reason: reason.clone(),
     };
     staged.rejected.extend(rows.iter().map(reject));

@@ -16,7 +16,7 @@ use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use crate::model::saturating_i64;
 
 use super::choose_copy_format::Format;
-use super::convert_rows::UncopiedRowConverter;
+use super::convert_uncopied_rows::UncopiedRowConverter;
 use super::copy_from_memory::{CopyTarget, PIECE_BYTES, copy_again, patiently};
 use super::{long_rows, recode_rows, split_copy_data};
 use crate::engine::{Observer, Relations, RowSelection, RunContext, SyncError};

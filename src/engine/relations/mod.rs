@@ -2,7 +2,7 @@
 
 use crate::config::Mapping;
 use crate::db::catalog::{Column, Relation};
-use crate::db::row_constraints::RowConstraints;
+use crate::db::constraints_between_rows::RowConstraints;
 use crate::db::unique_indexes::{self, UniqueIndexes};
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::hex_digest::{WHOLE, hex_digest};
@@ -10,13 +10,13 @@ use crate::model::RunId;
 
 use super::SyncError;
 use missing_names::{generates_values, lacks};
-use refuse_wrong_table::{is_one_database, local_table};
+use refuse_same_or_taken_table::{is_one_database, local_table};
 pub(super) use remote_side::RemoteSide;
 
 mod exact_key_types;
 pub(super) mod locks;
 pub(super) mod missing_names;
-pub(super) mod refuse_wrong_table;
+pub(super) mod refuse_same_or_taken_table;
 mod remote_side;
 pub(super) mod row_security;
 

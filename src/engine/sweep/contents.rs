@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
+use crate::engine::digest::leave_out_missing_meters;
 use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
 use crate::engine::digest::sum_cursor::{
     DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, is_not_computable,
 };
-use crate::engine::digest::tombstones;
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
 
@@ -119,7 +119,7 @@ pub(super) fn can_match(relations: &Relations, tenant: &str) -> String {
         relations.has_key("l"),
         quote::identifier(&relations.active),
         quote::literal(&relations.local),
-        tombstones::key_hash(relations)
+        leave_out_missing_meters::key_hash(relations)
     )
 }
 

@@ -30,8 +30,8 @@ use versions::UnprovenTenant;
 
 mod contents;
 mod own_tables;
-mod settled_columns;
 mod tenant_sum_cursor;
+mod unchanged_columns;
 mod versions;
 
 /// A mirror, one tenant's meters in one local table, that a sweep checks.
@@ -121,7 +121,7 @@ pub async fn sweep(
     relations::locks::hold_local_table(local, &mapping.local_table).await?;
     let (relations, _) = relations::look_up(&remote, local, mapping, mark).await?;
     let found = look(&remote, local, &relations, &tenants).await?;
-    let settled = settled_columns::of_mirrors(local, mirrors, |_| Some(&relations)).await?;
+    let settled = unchanged_columns::of_mirrors(local, mirrors, |_| Some(&relations)).await?;
     let is_equal = found.is_equal.iter().zip(settled);
     let horizon = match found.proven.is_empty() {
         true => None,

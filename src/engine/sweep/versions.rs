@@ -8,8 +8,8 @@
 //! sum that the remote should have. For the other tenants, contents are compared. If these are equal, the sums of
 //! versions become the tenant's new watermark.
 
+use crate::db::array_index::index;
 use crate::db::catalog::Column;
-use crate::db::ordinality::index;
 use crate::db::param::{self, Param};
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
 use crate::engine::digest::sum_cursor::grouped_by_hash;

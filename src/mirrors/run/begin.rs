@@ -5,20 +5,20 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::db::{Connection, DbError, Local, Tx};
-use crate::engine::drift::{ColumnReport, KnownColumns};
-use crate::engine::{RowsToCompare, SyncError, TableHolder};
+use crate::engine::column_drift::{ColumnReport, KnownColumns};
+use crate::engine::{OtherTenant, RowsToCompare, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
 
 use super::lock;
 use super::report::{RunReport, SAMPLE};
-use super::requested_run::RequestedRun;
+use super::request_and_record::RequestedRun;
 use crate::mirrors::{RequestOutcome, live_state};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::{changes, columns, log, migrations};
 use crate::tenants;
 use crate::tenants::local_table::LocalTable;
-use crate::tenants::run_scope::RunScope;
+use crate::tenants::tenant_and_table::RunScope;
 
 /// The result of an attempt to start a run.
 pub(crate) enum StartResult<'c> {
@@ -33,7 +33,7 @@ pub(crate) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
     pub(crate) tx: Tx<'c, Local>,
     pub(crate) scope: RunScope,
-    pub(crate) other_tenant: TableHolder,
+    pub(crate) other_tenant: OtherTenant,
     pub(crate) known_columns: KnownColumns,
     /// How the synced columns differ from those of earlier runs. Set as soon as the run has compared them.
     pub(crate) column_report: OnceLock<ColumnReport>,
@@ -248,13 +248,13 @@ impl RequestedRun<'_> {
 
 /// Finds out whether the local table belongs to another tenant. Only a table without a tenant column can. Such a table
 /// is locked first, so the answer stays true until the transaction ends.
-async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<TableHolder, DbError> {
+async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<OtherTenant, DbError> {
     if scope.table.tenant_type.is_some() {
-        return Ok(TableHolder::Nobody);
+        return Ok(OtherTenant::Nobody);
     }
     if !lock::try_table(tx, &scope.table).await? {
-        return Ok(TableHolder::Running);
+        return Ok(OtherTenant::Running);
     }
     let other = tenants::other(tx, scope).await?;
-    Ok(other.map_or(TableHolder::Nobody, TableHolder::Tenant))
+    Ok(other.map_or(OtherTenant::Nobody, OtherTenant::Tenant))
 }

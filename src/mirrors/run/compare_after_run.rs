@@ -12,9 +12,9 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use crate::db::{Local, Tx};
-use crate::engine::drift::KnownColumns;
+use crate::engine::column_drift::KnownColumns;
 use crate::engine::{
-    self, ContentsComparison, EarlierAttempts, Job, RowsToCompare, SyncError, TableHolder,
+    self, ContentsComparison, EarlierAttempts, Job, OtherTenant, RowsToCompare, SyncError,
 };
 use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
@@ -60,7 +60,7 @@ impl EndedRun<'_> {
             tenant: &self.scope.tenant.given,
             mapping,
             limits: &self.context.shared.process.config.limits,
-            table_holder: TableHolder::Nobody,
+            table_holder: OtherTenant::Nobody,
             compare: RowsToCompare::Differences,
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),

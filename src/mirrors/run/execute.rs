@@ -17,14 +17,14 @@ use crate::model::{Outcome, Phase, Progress, RunId};
 
 use super::begin::{StartResult, StartedRun};
 use super::report::RunReport;
-use super::requested_run::RequestedRun;
+use super::request_and_record::RequestedRun;
 use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::{self, LocalRun};
-use crate::mirrors::status_parts::TenantStatus;
+use crate::mirrors::status_part_types::TenantStatus;
 use crate::mirrors::{MirrorInner, Request, RequestOutcome, Ticket};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::retention;
-use crate::tenants::run_scope::RunScope;
+use crate::tenants::tenant_and_table::RunScope;
 
 /// Carries out a request for a run, and sends the answer to `begun` as soon as the run has started or cannot start. If
 /// it has started, also waits for its end, compares the contents of all rows if that is due, and deletes old runs from

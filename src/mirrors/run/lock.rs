@@ -16,7 +16,7 @@ use crate::db::{DbError, Local, Tx, param};
 
 use crate::store::run_lock_key;
 use crate::tenants::local_table::LocalTable;
-use crate::tenants::run_scope::RunScope;
+use crate::tenants::tenant_and_table::RunScope;
 
 const TRY_DOOR: &str = "\
 -- try the door

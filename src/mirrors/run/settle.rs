@@ -13,12 +13,12 @@ use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress};
 use super::begin::StartedRun;
 use super::lock;
 use super::report::{RunReport, SAMPLE};
-use super::requested_run::RequestedRun;
+use super::request_and_record::RequestedRun;
 use crate::mirrors::clock_warnings;
 use crate::mirrors::join_warnings::joined;
 use crate::store::log::{RunEnd, RunRecord};
 use crate::store::{changes, columns, log, rejected};
-use crate::tenants::run_scope::RunScope;
+use crate::tenants::tenant_and_table::RunScope;
 
 /// How a run ended, for its report and for the comparison of contents that may follow it.
 #[derive(Clone)]

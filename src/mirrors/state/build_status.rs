@@ -13,7 +13,7 @@ use super::health::{self, ActivityState, Health, HealthInputs, RecentSlots};
 use super::status::{ScheduleStatus, Status, StatusQuery};
 use super::status_text;
 use crate::mirrors::live_state::{self, LiveState};
-use crate::mirrors::status_parts::Connections;
+use crate::mirrors::status_part_types::Connections;
 use crate::mirrors::stored_state::StoredState;
 use crate::mirrors::{Mirror, clock_warnings};
 use crate::store::log::LogKey;

@@ -7,10 +7,10 @@ use crate::error::Failure;
 
 use crate::mirrors::Mirror;
 use crate::mirrors::meter_count_cache::{Count, CountQuestion, LastCount, PATIENCE};
-use crate::mirrors::status_parts::MeterCounts;
+use crate::mirrors::status_part_types::MeterCounts;
 use crate::mirrors::stored_state::StoredState;
 use crate::tenants::local_table;
-use crate::tenants::run_scope::RunScope;
+use crate::tenants::tenant_and_table::RunScope;
 
 impl Mirror {
     /// Sets `found.meters` to the number of the tenant's meters in the local table, counted now or a short time ago.

@@ -14,13 +14,13 @@ use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::run::lock;
-use crate::mirrors::status_parts::TenantStatus;
+use crate::mirrors::status_part_types::TenantStatus;
 use crate::mirrors::stored_state::{Observation, Observed, StoredState};
 use crate::model::{Outcome, saturating_i64};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::read_mirror_states::latest;
 use crate::store::{columns, log, migrations};
-use crate::tenants::{self, run_scope::RunScope};
+use crate::tenants::{self, tenant_and_table::RunScope};
 
 /// How many of the newest runs are read from the log. A status lists at most as many.
 const RUNS: u32 = 50;

@@ -15,7 +15,7 @@ use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::published_states::Published;
 use crate::mirrors::registry::{self, Mirrors};
 use crate::mirrors::state::health::{ActivityState, Health};
-use crate::mirrors::status_parts::{Connection, Connections};
+use crate::mirrors::status_part_types::{Connection, Connections};
 
 /// A mirror with its state and its health.
 struct RankedMirror<'a> {

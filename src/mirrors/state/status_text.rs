@@ -9,7 +9,7 @@ use crate::model::{Outcome, RunId, TenantId};
 use super::tenant_list::{HealthCounts, TenantList, WORST_FIRST};
 use crate::mirrors::run::report;
 use crate::mirrors::state::health::Health;
-use crate::mirrors::status_parts::RunningStatus;
+use crate::mirrors::status_part_types::RunningStatus;
 use crate::mirrors::stored_state::StoredState;
 
 /// The summary of a mirror's status while its first run is in progress.

@@ -4,7 +4,7 @@ use meter_sync::check::{self, Finding};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 
-use super::database_restrictions::{failure, finding};
+use super::event_triggers_and_row_security::{failure, finding};
 use crate::support::breakable_site::BreakableSite;
 use crate::support::site::{Site, config};
 

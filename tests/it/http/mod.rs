@@ -1,11 +1,11 @@
 //! The HTTP side over real connections and real databases.
 
-mod bodies;
 mod connections;
 mod guards;
+mod incomplete_bodies;
 mod legacy_endpoints;
+mod mcp_sessions;
 mod page;
-mod sessions;
 mod tenants;
 mod traces;
 mod v1;

@@ -1,13 +1,13 @@
 //! Many tenants in one process: which mirrors there are, sweeps over them, and their states.
 
 mod checks;
-mod mirrors;
 mod own_tables;
 mod own_tables_in_trouble;
 mod replicas;
 mod schedule_slots;
 mod sweeps;
 mod watermarks;
+mod which_mirrors;
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::mirrors::{Mirrors, Request, SweepReport};

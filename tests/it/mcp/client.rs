@@ -19,7 +19,7 @@ use rmcp::{ClientHandler, ErrorData, RoleClient, ServiceExt};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::sse;
+use super::legacy_sse;
 use crate::support::json_schema::assert_fits;
 use crate::support::program::{self, MoreSettings, RunningProgram};
 use crate::support::site::{Site, mirrors};
@@ -214,7 +214,7 @@ impl Assistant {
             Transport::Sse => {
                 let command = program::over(site, &["serve"], more);
                 let (program, address) = RunningProgram::serve(command).await;
-                let transport = sse::connect(&address, None).await;
+                let transport = legacy_sse::connect(&address, None).await;
                 Self::begin_with(transport, start, Some(program)).await
             }
         }
@@ -254,7 +254,7 @@ impl Assistant {
 
     /// The same over SSE.
     pub(crate) async fn at_sse(address: &str, token: Option<&str>) -> Self {
-        let transport = sse::connect(address, token).await;
+        let transport = legacy_sse::connect(address, token).await;
         Self::begin_with(transport, ClientStart::default(), None).await
     }
 

@@ -1,6 +1,6 @@
 //! One meter, and what changed since a time, each in one call of the status tool.
 
-use meter_sync::history::key_text::KeyText;
+use meter_sync::history::parse_meter_key::KeyText;
 use serde_json::{Value, json};
 
 use super::STATUS;

@@ -1,6 +1,6 @@
 //! Case-insensitive keys of the local table: `K1` and `k1` are one meter.
 
-use meter_sync::history::key_text::KeyText;
+use meter_sync::history::parse_meter_key::KeyText;
 use meter_sync::model::{Counts, Outcome};
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! Databases in encodings with characters or bytes that UTF-8, in which everything is shown, does not have.
 
 use meter_sync::config::Setting;
-use meter_sync::history::key_text::KeyText;
+use meter_sync::history::parse_meter_key::KeyText;
 use meter_sync::mirrors::Request;
 use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::model::{Outcome, Trigger};

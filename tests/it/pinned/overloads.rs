@@ -10,7 +10,7 @@ use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
 
-use super::planted_overloads::{CALLED, names_in_our_sources, overload};
+use super::plant_overloads::{CALLED, names_in_our_sources, overload};
 use super::table_reloads::as_role;
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, config, finish, rows};
 use crate::support::wait;

@@ -4,8 +4,8 @@ use meter_sync::model::Trigger;
 use quickcheck::{Arbitrary, Gen};
 
 use super::model::{Meter, Model, Row, TENANT};
-use super::shapes::{Key, SHAPES, Shape, TenantPlace};
-use super::values::Kind;
+use super::table_shapes::{Key, SHAPES, Shape, TenantPlace};
+use super::value_kinds::Kind;
 
 /// One edit, in numbers that a shape gives a meaning.
 #[derive(Clone, Copy, Debug)]

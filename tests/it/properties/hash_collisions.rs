@@ -6,9 +6,9 @@ use std::time::Instant;
 use meter_sync::clock;
 use meter_sync::config::{Config, Setting, SettingFlags};
 use meter_sync::db::{Connection, Database, Local, Remote, Tx};
-use meter_sync::engine::drift::{ColumnReport, KnownColumns};
+use meter_sync::engine::column_drift::{ColumnReport, KnownColumns};
 use meter_sync::engine::{
-    self, ContentsComparison, EarlierAttempts, Job, RowsToCompare, SyncEnd, TableHolder,
+    self, ContentsComparison, EarlierAttempts, Job, OtherTenant, RowsToCompare, SyncEnd,
 };
 use meter_sync::mirrors::Request;
 use meter_sync::model::{DeactivationApproval, Outcome, Progress, RunId, TenantId, Trigger};
@@ -109,7 +109,7 @@ fn job<'a>(
         tenant,
         mapping: &config.mapping,
         limits: &config.limits,
-        table_holder: TableHolder::Nobody,
+        table_holder: OtherTenant::Nobody,
         compare,
         hash_bits: planted.bits,
         earlier: EarlierAttempts::default(),

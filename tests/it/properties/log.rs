@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::edits::Case;
 use super::harness::{Verdict, check};
 use super::model::Expected;
-use super::shapes::Key;
+use super::table_shapes::Key;
 use super::world::{World, Worlds};
 use crate::support::site::rows;
 

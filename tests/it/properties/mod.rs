@@ -12,13 +12,13 @@ mod harness;
 mod hash_collisions;
 mod model;
 mod random_tables;
-mod shapes;
+mod table_shapes;
+mod value_kinds;
 mod value_pools;
-mod values;
 mod world;
 
-mod arriving_changes;
 mod faults;
 mod log;
-mod one_at_a_time;
+mod one_run_at_a_time;
+mod remote_changes_are_applied;
 mod status;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use meter_sync::model::{Action, Counts, Fields};
 use serde_json::{Value as Json, json};
 
-use super::shapes::{Key, Shape, TenantPlace};
-use super::values::Value;
+use super::table_shapes::{Key, Shape, TenantPlace};
+use super::value_kinds::Value;
 
 /// The tenant that the sites of the properties mirror.
 pub(crate) const TENANT: u8 = 7;

@@ -7,11 +7,11 @@ use meter_sync::config::{Setting, SettingFlags};
 use quickcheck::{Arbitrary, Gen};
 use tokio_postgres::Client;
 
+use super::value_kinds::{Kind, Value};
 use super::value_pools::{
     ADDRESSES, BIGINTS_AS_TEXT, BYTES, DATES, FLOATS, INSTANTS, INTEGERS, JSON_TEXTS, LISTS,
     NUMERICS, OBJECTS, PADDED, PORTS, ROUNDED, SPANS, UUIDS,
 };
-use super::values::{Kind, Value};
 use crate::support::site::Site;
 
 /// The types of a field on the remote and here, and its values.

@@ -1,6 +1,6 @@
 //! Pools of values for each pair of types: as written on the remote, as the local column shows them, as JSON.
 
-use super::values::Kind;
+use super::value_kinds::Kind;
 
 pub(crate) const DATES: Kind = Kind::Listed(
     &[

@@ -11,8 +11,8 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::edits::Edit;
 use super::model::{Expected, Model, Row};
-use super::shapes::{Column, Key, KeyColumn, Shape, TenantPlace, shape};
-use super::values::Value;
+use super::table_shapes::{Column, Key, KeyColumn, Shape, TenantPlace, shape};
+use super::value_kinds::Value;
 use crate::support::site::{Site, finish};
 
 /// A site of one shape and what it should hold.

@@ -8,9 +8,9 @@ use meter_sync::model::Trigger;
 use tokio_postgres::Client;
 
 use super::model::RemoteMeter;
-use super::model_writer;
 use super::op::{Edit, Name, Op};
 use super::world::{World, assert_ended, is_as, says};
+use super::write_model;
 use crate::support::site::finish;
 use crate::support::wait::until;
 
@@ -47,7 +47,7 @@ impl World {
         let active = true;
         self.model.edit(&Op::Put { key, name, active });
         let filled: (&[RemoteMeter], _) = (&[], self.model.remote.as_slice());
-        model_writer::remote(&self.late, &self.kind, filled).await;
+        write_model::remote(&self.late, &self.kind, filled).await;
         let process = self.next().clone();
         let (run, ()) = tokio::join!(finish(&process, Request::new(Trigger::Rest)), async {
             let waits = async || waits_for(&self.late, &self.site.remote).await;
@@ -69,7 +69,7 @@ impl World {
         }
         says(&self.hand, "begin").await;
         let rows = (&self.model.rows(), &edited.rows());
-        model_writer::local(&self.hand, &self.kind, rows).await;
+        write_model::local(&self.hand, &self.kind, rows).await;
         let process = self.next().clone();
         let other = self.next().clone();
         let (waited, is_over) = (Cell::new(false), Cell::new(false));

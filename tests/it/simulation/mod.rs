@@ -16,7 +16,6 @@ use crate::support::test_size::{seed, size};
 
 mod concurrent_steps;
 mod model;
-mod model_writer;
 mod op;
 mod past_failures;
 mod rare_sequences;
@@ -24,6 +23,7 @@ mod sites;
 mod tables;
 mod unique_numbers;
 mod world;
+mod write_model;
 
 /// How many histories, and how long each is.
 const HISTORIES: u64 = 30;

@@ -13,10 +13,10 @@ use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
 use super::model::{self, Expected, Model, Rows};
-use super::model_writer;
 use super::op::{COMMIT, LineBreak, Name, Op};
 use super::sites::{KINDS, Kind};
 use super::unique_numbers::{self, MeterReference};
+use super::write_model;
 use crate::support::postgres::{connect, pair_in};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{Site, finish, mirror, rows, settings};
@@ -155,11 +155,11 @@ impl World {
                 let before = self.model.rows();
                 self.model.edit(op);
                 let rows = (&before, &self.model.rows());
-                model_writer::local(&self.site.local, &self.kind, rows).await;
+                write_model::local(&self.site.local, &self.kind, rows).await;
             }
             Op::ReadHere(key) => {
                 self.model.edit(op);
-                model_writer::reading(&self.site.local, &self.kind, key).await;
+                write_model::reading(&self.site.local, &self.kind, key).await;
             }
         }
     }
@@ -167,7 +167,7 @@ impl World {
     /// The remote becomes what the model says.
     async fn write_remote(&self, before: &[model::RemoteMeter]) {
         let rows = (before, self.model.remote.as_slice());
-        model_writer::remote(&self.site.remote, &self.kind, rows).await;
+        write_model::remote(&self.site.remote, &self.kind, rows).await;
     }
 
     /// A transaction on the remote writes and stays open.
@@ -178,7 +178,7 @@ impl World {
             after.edit(&Op::End { is_commit: true });
             says(&self.late, "begin").await;
             let rows = (self.model.remote.as_slice(), after.remote.as_slice());
-            model_writer::remote(&self.late, &self.kind, rows).await;
+            write_model::remote(&self.late, &self.kind, rows).await;
         }
     }
 

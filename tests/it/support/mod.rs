@@ -7,7 +7,7 @@ pub(crate) mod http_server;
 pub(crate) mod json_schema;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
-pub(crate) mod processes;
+pub(crate) mod process_resources;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod run_hold;

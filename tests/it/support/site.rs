@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use meter_sync::config::{Config, Environment, Setting, SettingFlags};
-use meter_sync::history::key_text::KeyText;
+use meter_sync::history::parse_meter_key::KeyText;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::state::meter_report::MeterReport;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};

@@ -11,7 +11,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::db::catalog::Column;
-use crate::db::row_constraints::UniquenessRule;
+use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::narrow_column_values;
@@ -19,7 +19,7 @@ use super::partial_index::{self, BlockingRows};
 use super::spare_table;
 use crate::engine::apply::collisions::{as_view, movable, waiting};
 use crate::engine::apply::deferred_constraints;
-use crate::engine::apply::keep_references;
+use crate::engine::apply::keep_references_through_exchange;
 use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
@@ -188,13 +188,16 @@ async fn write_with_first_parked(
     rules.sort_by_key(|(_, rule)| rule.parts.len());
     let columns = rules.iter().flat_map(|(_, rule)| movable(run, rule));
     let columns: Vec<&Column> = columns.collect();
-    if keep_references::changes_meters(run.relations, &columns) {
+    if keep_references_through_exchange::changes_meters(run.relations, &columns) {
         return not_taken();
     }
     local.batch(&number(ring)).await?;
-    keep_references::forget(run).await?;
-    keep_references::put_off(run, &columns).await?;
-    if !keep_references::prepare(run, &columns).await?.is_empty() {
+    keep_references_through_exchange::forget(run).await?;
+    keep_references_through_exchange::put_off(run, &columns).await?;
+    if !keep_references_through_exchange::prepare(run, &columns)
+        .await?
+        .is_empty()
+    {
         return not_taken();
     }
     for (position, rule) in rules {
@@ -226,7 +229,7 @@ async fn write_with_first_parked(
             return Ok(WriteOutcome::NotWritten(fault));
         }
     }
-    keep_references::finish(run).await
+    keep_references_through_exchange::finish(run).await
 }
 
 /// Returns SQL that creates the temporary table `meter_sync_holder` with the rows of a ring, numbered by `k`.

@@ -7,12 +7,12 @@
 //! to NULL.
 //!
 //! In the code, a rule is a unique index or an exclusion constraint
-//! ([`UniquenessRule`](crate::db::row_constraints::UniquenessRule)).
+//! ([`UniquenessRule`](crate::db::constraints_between_rows::UniquenessRule)).
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::deferred_constraints;
-use super::keep_references;
+use super::keep_references_through_exchange;
 use super::release_inactive_values::{self, ClearedValues};
 use crate::engine::plan::{self, Step};
 use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
@@ -24,7 +24,7 @@ pub(super) mod narrow_column_values;
 
 pub(super) mod park_rows;
 mod partial_index;
-mod spare_referenced_values;
+mod spare_foreign_key_values;
 pub(super) mod spare_table;
 mod spare_values;
 
@@ -121,12 +121,12 @@ async fn attempt(
     retry_after_release(run, &mut bad, released, write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     if !park_rows::are_any_parked(local, &numbers).await? {
-        match try_rows::attempt(local, keep_references::finish(run)).await? {
+        match try_rows::attempt(local, keep_references_through_exchange::finish(run)).await? {
             WriteOutcome::Written => return Ok(Ok(bad)),
             WriteOutcome::NotWritten(fault) => {
                 let found = match fault.is_collision() {
                     true => deferred_constraints::colliding(run).await?,
-                    false => spare_referenced_values::missing(run, &fault).await?,
+                    false => spare_foreign_key_values::missing(run, &fault).await?,
                 };
                 bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
             }

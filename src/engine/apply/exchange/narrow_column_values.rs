@@ -7,10 +7,10 @@
 //! - if the index reads more columns than this one, values that other rows hold.
 
 use crate::db::catalog::Column;
+use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::quote;
-use crate::db::row_constraints::UniquenessRule;
 
-use super::spare_referenced_values;
+use super::spare_foreign_key_values;
 use super::spare_values::{self, TypeKind, checked, unchecked};
 use crate::engine::Relations;
 
@@ -41,7 +41,7 @@ pub(in crate::engine) fn statements(
     let few = ways
         .iter()
         .map(|way| spare_values::statement(relations, column, way, TRIED, own));
-    let referred = spare_referenced_values::statements(relations, column, TRIED, own).into_iter();
+    let referred = spare_foreign_key_values::statements(relations, column, TRIED, own).into_iter();
     let few = referred.chain(few);
     few.chain(spare_values::statements(
         relations, column, kind, TRIED, own,

@@ -7,17 +7,17 @@
 //! - `meter_sync_free`: spare values, numbered by `k`. Row 1 gets value 1, and so on.
 
 use crate::db::catalog::Column;
-use crate::db::row_constraints::UniquenessRule;
+use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::partial_index::{self, BlockingRows};
-use super::spare_referenced_values;
+use super::spare_foreign_key_values;
 use super::spare_table::{fill, holders, kind};
 use super::spare_values;
 use crate::engine::RunContext;
 use crate::engine::apply::collisions::{as_view, is_costly, movable, waiting, wanted};
 use crate::engine::apply::deferred_constraints;
-use crate::engine::apply::keep_references;
+use crate::engine::apply::keep_references_through_exchange;
 use crate::engine::plan::Step;
 use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
 
@@ -57,7 +57,7 @@ pub(in crate::engine) async fn park(
         if rows == 0 {
             continue;
         }
-        let refused = keep_references::prepare(run, &columns).await?;
+        let refused = keep_references_through_exchange::prepare(run, &columns).await?;
         if !refused.is_empty() {
             return Ok(ParkOutcome::Refused(refused));
         }
@@ -159,7 +159,7 @@ async fn park_all(
     for &column in columns {
         let kind = kind(local, column).await?;
         let referred =
-            spare_referenced_values::statements(relations, column, rows, &own).into_iter();
+            spare_foreign_key_values::statements(relations, column, rows, &own).into_iter();
         let statements = spare_values::statements(relations, column, &kind, rows, &own);
         ways.extend(referred.chain(statements).map(|sql| (column, sql)));
     }
@@ -182,7 +182,7 @@ async fn park_all(
         }
     }
     // If the column's own foreign key can be deferred until all rows have their new values, try values that break it.
-    if keep_references::put_off(run, columns).await?
+    if keep_references_through_exchange::put_off(run, columns).await?
         && park_by_first_working(run, blocking, &ways, all).await?
     {
         return Ok(Vec::new());

@@ -8,13 +8,13 @@
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
-use crate::db::row_constraints::UniquenessRule;
+use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::table_family_sql::family;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
 use super::{narrow_column_values, spare_table};
 use crate::engine::apply::collisions::{as_view, collide, entries};
-use crate::engine::apply::keep_references;
+use crate::engine::apply::keep_references_through_exchange;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
@@ -170,7 +170,10 @@ async fn leave_by_active(
     for set in [Some(other), null].into_iter().flatten() {
         let sql = moving(run, blocking, &set, "", "true");
         let tried = try_rows::attempt(run.local, async {
-            match keep_references::prepare(run, &[active]).await?.is_empty() {
+            match keep_references_through_exchange::prepare(run, &[active])
+                .await?
+                .is_empty()
+            {
                 true => is_moved(run.local, blocking, &sql).await,
                 false => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
             }

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use crate::db::computed_expressions::{self, ComputedExpression};
-use crate::db::row_constraints::{ComparedValue, UniquenessRule};
+use crate::db::constraints_between_rows::{ComparedValue, UniquenessRule};
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::row_values;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::db::computed_expressions::InputColumn;
-use crate::db::row_constraints::UniquenessRule;
+use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, param, quote};
 
 use crate::engine::RunContext;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use crate::db::computed_expressions::InputColumn;
-use crate::db::row_constraints::UniquenessRule;
-use crate::db::{DbError, lossless_json, param, quote};
+use crate::db::constraints_between_rows::UniquenessRule;
+use crate::db::{DbError, param, quote, read_lossless_json};
 use crate::model::Fields;
 
 use super::first_causes::Holder;
@@ -51,7 +51,7 @@ pub(in crate::engine) async fn reasons(
         let holder: Option<i64> = row.get("holder");
         let holder = holder.map(|n| Holder {
             n,
-            name: named(&lossless_json::fields(row.get("named"))),
+            name: named(&read_lossless_json::fields(row.get("named"))),
         });
         found.insert(row.get("n"), BlockingReason { reason, holder });
     }
@@ -171,7 +171,7 @@ async fn reason(run: &RunContext<'_>, rule: &UniquenessRule, row: &Row) -> Resul
         .zip(&values)
         .map(|(part, value)| format!("{} {}", bare(&part.shown), quoted(value.as_deref())))
         .collect();
-    let key = lossless_json::fields(row.get("named"));
+    let key = read_lossless_json::fields(row.get("named"));
     let [is_active, is_ours, is_gone] =
         ["is_active", "is_ours", "is_gone"].map(|name| row.get(name));
     let (has_no_tenant, is_same): (bool, bool) = (row.get("has_no_tenant"), row.get("is_same"));

@@ -1,8 +1,8 @@
 //! Finds out which of the local tables a sweep can read, if each mirror has a local table of its own.
 
-use crate::db::{Local, Tx, catalog, readable_tables, unique_indexes};
+use crate::db::{Local, Tx, catalog, look_up_table_names, unique_indexes};
 use crate::engine::relations::{self, RemoteSide};
-use crate::engine::sweep::{SweptMirror, settled_columns};
+use crate::engine::sweep::{SweptMirror, unchanged_columns};
 use crate::engine::{Relations, Scope, SyncError};
 use crate::store::log;
 
@@ -31,7 +31,7 @@ pub(super) async fn look_up<'m>(
     let mut readable: Vec<(usize, &SweptMirror<'_>)> = Vec::new();
     let name = |mirror: &SweptMirror<'_>| mirror.mapping.local_table.clone();
     let names: Vec<String> = mirrors.iter().map(name).collect();
-    for index in readable_tables::indexes_of_readable(local, &names).await? {
+    for index in look_up_table_names::indexes_of_readable(local, &names).await? {
         readable.extend(mirrors.get(index).map(|mirror| (index, mirror)));
     }
     let names: Vec<String> = readable.iter().map(|(_, mirror)| name(mirror)).collect();
@@ -60,7 +60,7 @@ pub(super) async fn look_up<'m>(
         let table = tables.iter().find(|table| table.index == index);
         table.map(|table| &table.relations)
     };
-    let settled = settled_columns::of_mirrors(local, mirrors, relations).await?;
+    let settled = unchanged_columns::of_mirrors(local, mirrors, relations).await?;
     tables.retain(|table| settled.get(table.index) == Some(&true));
     without_those_of_others(local, tables).await
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 use tokio_postgres::Client;
 
 use super::invariants;
-use super::trial::{Side, Trial, TrialDatabase};
+use super::trial_site::{Side, Trial, TrialDatabase};
 use crate::support::proxy::Fault;
 use crate::support::wait;
 

@@ -6,8 +6,8 @@ use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 
 use super::case::{Ends, side_by_side};
-use super::trial::Side::{self, Local, Remote};
-use super::trial::Trial;
+use super::trial_site::Side::{self, Local, Remote};
+use super::trial_site::Trial;
 use super::{invariants, programs};
 use crate::support::program::{self, RunningProgram};
 use crate::support::proxy::Fault;

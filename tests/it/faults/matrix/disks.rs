@@ -8,7 +8,7 @@ use meter_sync::error::ErrorCode;
 
 use super::case::Ends;
 use super::invariants;
-use super::trial::Trial;
+use super::trial_site::Trial;
 use crate::support::postgres::start_pair;
 
 /// A text that is stored beside its row: too long for it, and of digits that cannot be packed well.

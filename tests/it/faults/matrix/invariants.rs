@@ -8,7 +8,7 @@ use meter_sync::model::Outcome;
 use serde_json::{Value, json};
 
 use super::remedy_words;
-use super::trial::{State, Trial};
+use super::trial_site::{State, Trial};
 use crate::mcp::client::Assistant;
 use crate::support::http_server::{HttpServer, send};
 use crate::support::program;

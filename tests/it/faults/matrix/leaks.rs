@@ -6,9 +6,9 @@ use reqwest::Client;
 use serde_json::{Value, json};
 
 use super::case::{Case, Ends, side_by_side};
-use super::trial::Trial;
+use super::trial_site::Trial;
 use super::{invariants, lines, locks, rights, row_errors};
-use crate::support::processes::{descriptors, memory_kb};
+use crate::support::process_resources::{descriptors, memory_kb};
 use crate::support::program::{self, RunningProgram};
 
 /// So many faults strike one program.

@@ -6,7 +6,7 @@ use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 
 use super::case::{Case, Ends, HoldPoint, SOUND, Strike, all_hold};
-use super::trial::Side::{Local, Remote};
+use super::trial_site::Side::{Local, Remote};
 use crate::support::proxy::Fault;
 
 /// How long a line may be silent.

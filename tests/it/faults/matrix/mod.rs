@@ -5,13 +5,13 @@
 
 mod case;
 mod clocks;
-mod crowds;
 mod disks;
 mod frozen_program;
 mod invariants;
 mod leaks;
 mod lines;
 mod locks;
+mod no_connections_left;
 mod poolers;
 mod programs;
 mod remedy_words;
@@ -21,4 +21,4 @@ mod serialization;
 mod servers;
 mod standby;
 mod table_reloads;
-mod trial;
+mod trial_site;

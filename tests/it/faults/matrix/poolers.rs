@@ -5,8 +5,8 @@ use meter_sync::error::ErrorCode;
 
 use super::case::{Case, Ends, HoldPoint, SOUND, Strike};
 use super::invariants;
-use super::trial::Side::{Local, Remote};
-use super::trial::Trial;
+use super::trial_site::Side::{Local, Remote};
+use super::trial_site::Trial;
 use crate::support::pgbouncer::PgBouncer;
 use crate::support::proxy::{Fault, Proxy};
 

@@ -8,8 +8,8 @@ use meter_sync::mirrors::run::report::{RunReport, RunStage};
 
 use super::case::side_by_side;
 use super::invariants;
-use super::trial::Side::{self, Local, Remote};
-use super::trial::Trial;
+use super::trial_site::Side::{self, Local, Remote};
+use super::trial_site::Trial;
 use crate::support::program::{self, CommandOutput, RunningProgram};
 use crate::support::proxy::Fault;
 use crate::support::wait;

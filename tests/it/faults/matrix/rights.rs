@@ -3,7 +3,7 @@
 use meter_sync::error::ErrorCode;
 
 use super::case::{Case, Ends, HoldPoint, SOUND, Strike, all_hold};
-use super::trial::Side::{Local, Remote};
+use super::trial_site::Side::{Local, Remote};
 
 /// Has the sync sign in anew, as limits and rights of a role count from then on.
 const TERMINATE: &str =

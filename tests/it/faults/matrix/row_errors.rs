@@ -5,7 +5,7 @@ use meter_sync::error::ErrorCode;
 use meter_sync::model::Outcome;
 
 use super::case::{Case, Ends, NO_TRIGGER, SOUND, Strike, all_hold};
-use super::trial::Side::Local;
+use super::trial_site::Side::Local;
 
 const PARTIAL: Case = Case {
     ends: Ends::With(Outcome::Partial),

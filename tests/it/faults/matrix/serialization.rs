@@ -5,8 +5,8 @@
 use meter_sync::error::ErrorCode;
 
 use super::case::{Case, Ends, HoldPoint, SOUND};
-use super::trial::Side::Local;
-use super::trial::Trial;
+use super::trial_site::Side::Local;
+use super::trial_site::Trial;
 
 /// The local table in two parts, by id. No unique index over both can hold the serial numbers, so nothing refers to them.
 const IN_PARTS: &str = "

@@ -7,8 +7,8 @@ use meter_sync::model::Outcome;
 
 use super::case::{Case, Ends, SOUND, Strike};
 use super::invariants;
-use super::trial::Side::{self, Local, Remote};
-use super::trial::Trial;
+use super::trial_site::Side::{self, Local, Remote};
+use super::trial_site::Trial;
 use crate::support::postgres::{binaries, connect, freeze, resume, start_server_with};
 use crate::support::proxy::Fault;
 use crate::support::wait;

@@ -9,8 +9,8 @@ use tokio_postgres::Client;
 
 use super::case::{Ends, HoldPoint, hold_lock};
 use super::invariants;
-use super::trial::Side::Remote;
-use super::trial::{CHANGES, Trial, TrialDatabase};
+use super::trial_site::Side::Remote;
+use super::trial_site::{CHANGES, Trial, TrialDatabase};
 use crate::support::postgres::{binaries, start_server, start_server_with};
 use crate::support::standby::standby_of;
 use crate::support::wait;

@@ -6,8 +6,8 @@ use meter_sync::model::Outcome;
 
 use super::case::{Case, Ends, HoldPoint, SOUND, Strike, all_hold};
 use super::invariants;
-use super::trial::Side::{Local, Remote};
-use super::trial::Trial;
+use super::trial_site::Side::{Local, Remote};
+use super::trial_site::Trial;
 
 /// Keeps the remote's meters elsewhere.
 const EMPTY: &str = "create table kept as select * from meter; truncate meter";

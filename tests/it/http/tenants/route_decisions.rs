@@ -107,7 +107,7 @@ const UNKNOWN: Table = &[
 const MOUNTED: [(&str, Table); 6] = [
     ("page/mod.rs", PAGE),
     ("mcp/http.rs", MCP),
-    ("mcp/sse.rs", SSE),
+    ("mcp/legacy_sse.rs", SSE),
     ("http/mod.rs", METRICS),
     ("http/oauth/metadata.rs", METADATA),
     // It mounts the table of the description.

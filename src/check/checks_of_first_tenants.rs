@@ -1,11 +1,11 @@
 //! Checks a process that syncs several tenants. Runs all checks for each of the first few tenants, and reports only
-//! once a problem that several of them share. For all tenants, the module `every_tenant` checks that they have a local
+//! once a problem that several of them share. For all tenants, the module `tables_of_every_tenant` checks that they have a local
 //! table, and meters on the remote.
 
 use tokio_util::task::TaskTracker;
 
 use super::tenant_rows::RowsToRead;
-use super::{Finding, Verdict, every_tenant, look};
+use super::{Finding, Verdict, look, tables_of_every_tenant};
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Mirrors, TenantMirror};
@@ -13,7 +13,7 @@ use crate::mirrors::{Mirrors, TenantMirror};
 /// The `subject` of the finding that says which tenant is checked.
 const TENANT: &str = "tenant";
 
-/// Runs all checks for the first tenants, at most `limit`, and the checks of [`every_tenant`] for all. A last finding
+/// Runs all checks for the first tenants, at most `limit`, and the checks of [`tables_of_every_tenant`] for all. A last finding
 /// says how many tenants were not checked in full.
 pub(super) async fn look_at_several(
     config: &Config,
@@ -36,7 +36,7 @@ pub(super) async fn look_at_several(
             false => add(&mut findings, found, known),
         }
     }
-    findings.extend(every_tenant::findings(config, &mirrors, &all, rows_to_read).await);
+    findings.extend(tables_of_every_tenant::findings(config, &mirrors, &all, rows_to_read).await);
     let ids: Vec<&str> = all
         .iter()
         .take(limit)

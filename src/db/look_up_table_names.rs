@@ -1,6 +1,6 @@
 //! Finds out which tables a role can read.
 
-use super::ordinality::index;
+use super::array_index::index;
 use super::{DbError, Side, Tx, param};
 
 /// SQL expression for the object ID of the relation whose name is the text `u.name`; null if there is no such relation.

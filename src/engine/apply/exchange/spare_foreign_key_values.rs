@@ -2,7 +2,7 @@
 //! foreign key accepts only values of that table, so a spare value is one of them that no meter holds.
 
 use crate::db::catalog::Column;
-use crate::db::row_constraints::OutgoingForeignKey;
+use crate::db::constraints_between_rows::OutgoingForeignKey;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::spare_values::{self, checked};

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::db::{DbError, RowFault, lossless_json, param, quote};
+use crate::db::{DbError, RowFault, param, quote, read_lossless_json};
 use crate::model::{Fields, Rejection, saturating_i64};
 
 use super::choose_copy_format::Format;
@@ -339,7 +339,7 @@ returning {}::text, {}",
         Ok(WriteOutcome::Written)
     });
     if let (WriteOutcome::Written, Some(key)) = (tried.await?, found) {
-        return Ok((lossless_json::stored_fields(key.get(0)), key.get(1)));
+        return Ok((read_lossless_json::stored_fields(key.get(0)), key.get(1)));
     }
     // No local row can have a key that does not convert. The key is reported as the remote sent it.
     let name = format!(
@@ -348,7 +348,7 @@ select {}::text from pg_temp.meter_sync_text t where t.n = $1",
         relations.key_json("t")
     );
     let named = local.query_one(&name, &[param::bigint(row)]).await?;
-    Ok((lossless_json::stored_fields(named.get(0)), false))
+    Ok((read_lossless_json::stored_fields(named.get(0)), false))
 }
 
 fn not_written(fault: RowFault) -> WriteOutcome {

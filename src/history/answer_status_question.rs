@@ -7,8 +7,8 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{ChangeCursor, RunId};
 
-use super::key_text::KeyText;
 use super::meter_search::MATCHES;
+use super::parse_meter_key::KeyText;
 use super::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
 use crate::mirrors::meter_table::MeterTable;

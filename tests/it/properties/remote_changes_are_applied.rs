@@ -6,7 +6,7 @@ use meter_sync::model::{Action, Outcome};
 use super::edits::{Case, Edit};
 use super::harness::{Verdict, check};
 use super::model::{Expected, TENANT};
-use super::shapes::{Key, TenantPlace};
+use super::table_shapes::{Key, TenantPlace};
 use super::world::{Text, World, Worlds};
 use crate::support::site::rows;
 

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use meter_sync::config::Setting;
 use meter_sync::mirrors::state::status::StatusQuery;
-use meter_sync::mirrors::status_parts::ConnectionState;
+use meter_sync::mirrors::status_part_types::ConnectionState;
 use meter_sync::model::Outcome;
 use serde_json::json;
 

@@ -20,7 +20,7 @@ use crate::store::{log, migrations};
 
 use super::run::lock;
 use super::{Mirror, Mirrors, ProcessContext};
-use crate::tenants::run_scope::RunScope;
+use crate::tenants::tenant_and_table::RunScope;
 
 /// The answer to an attempt to claim a slot (scheduled time).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

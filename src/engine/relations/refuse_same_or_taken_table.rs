@@ -6,7 +6,7 @@ use crate::db::{Local, Remote, Tx, param};
 use crate::model::RunId;
 
 use super::missing_names::missing;
-use crate::engine::{Job, SyncError, TableHolder};
+use crate::engine::{Job, OtherTenant, SyncError};
 
 /// Looks up the local table. Fails if it does not exist or is not a table.
 pub(in crate::engine) async fn local_table(
@@ -59,12 +59,12 @@ select exists (
 pub(in crate::engine) fn refuse_occupied(here: &Relation, job: &Job<'_>) -> Result<(), SyncError> {
     let table = here.shown();
     match &job.table_holder {
-        TableHolder::Running => Err(SyncError::TableBusy(table)),
-        TableHolder::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {
+        OtherTenant::Running => Err(SyncError::TableBusy(table)),
+        OtherTenant::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {
             table,
             found: found.clone(),
             wanted: job.tenant.clone(),
         }),
-        TableHolder::Tenant(_) | TableHolder::Nobody => Ok(()),
+        OtherTenant::Tenant(_) | OtherTenant::Nobody => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::SweptMirror;
 use crate::db::{DbError, Local, Tx};
-use crate::engine::{Relations, drift};
+use crate::engine::{Relations, column_drift};
 use crate::store::columns;
 use crate::store::unchanged_mirrors::MirrorKey;
 
@@ -26,7 +26,7 @@ pub(super) async fn of_mirrors<'r>(
             };
             let is_settled = match last {
                 Some((known, is_settled)) if std::ptr::eq(known, relations) => is_settled,
-                _ => !drift::compare(&group.known, relations, mirror.mapping).is_changed,
+                _ => !column_drift::compare(&group.known, relations, mirror.mapping).is_changed,
             };
             last = Some((relations, is_settled));
             if let Some(known) = settled.get_mut(index) {

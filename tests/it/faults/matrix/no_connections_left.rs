@@ -7,8 +7,8 @@ use tokio_postgres::{Client, NoTls};
 
 use super::case::Ends;
 use super::invariants;
-use super::trial::Side::{self, Local, Remote};
-use super::trial::{Trial, TrialDatabase};
+use super::trial_site::Side::{self, Local, Remote};
+use super::trial_site::{Trial, TrialDatabase};
 use crate::support::postgres::{binaries, start_server_with};
 use crate::support::site::rows;
 use crate::support::wait;

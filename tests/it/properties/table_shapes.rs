@@ -2,11 +2,11 @@
 
 use serde_json::Value as Json;
 
+use super::value_kinds::Kind;
 use super::value_pools::{
     ADDRESSES, BIGINTS_AS_TEXT, BYTES, DATES, FLOATS, INSTANTS, INTEGERS, JSON_TEXTS, LISTS, MOODS,
     NUMERICS, OBJECTS, PADDED, PORTS, POSITIVES, ROUNDED, SPANS, UUIDS,
 };
-use super::values::Kind;
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA};
 
 /// A column: its name, and its type on either side.
