@@ -16,29 +16,29 @@ use crate::mirrors::run_scope::RunScope;
 pub use crate::store::changes::MeterChange;
 use crate::store::{changes, migrations};
 
-/// A meter and its history.
+/// A meter, and what runs changed of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeterReport {
-    /// Its key.
+    /// The meter's key: its key columns and their values.
     pub key: Fields,
-    /// Its name, where it has one.
+    /// The meter's name; absent if the local table does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whether it is active here; absent where there is no row, or no such column.
+    /// Whether the meter is active; absent if it has no local row, or the table has no such column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
-    /// How it stands in one sentence, and why it is inactive where it is.
+    /// Whether the meter is active and, if it is not, why, in one or two sentences.
     pub summary: String,
-    /// Its local row, the site's own columns included; absent where there is none.
+    /// The meter's local row, with all columns of the local table; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meter: Option<Fields>,
-    /// What runs changed of it, the latest first, 100 at most unless the request sets another limit.
+    /// What runs changed of the meter, newest first: at most 100, or `changes_limit` of the status tool.
     pub changes: Vec<MeterChange>,
-    /// Its key as the log has it.
+    /// The meter's key as JSON text, as the log stores it.
     #[serde(skip)]
     pub(crate) key_json: String,
-    /// Whether there are changes before these.
+    /// Whether the log has older changes of the meter than those in `changes`.
     #[serde(skip)]
     pub has_more: bool,
 }

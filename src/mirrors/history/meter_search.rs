@@ -19,18 +19,18 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// The maximum number of meters that a search by name lists.
 pub const MATCHES: usize = 20;
 
-/// A meter among several whose names hold what was asked for.
+/// One of the meters whose names contain the text asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeterMatch {
-    /// Its key.
+    /// The meter's key: its key columns and their values.
     pub key: Fields,
-    /// Its name.
+    /// The meter's name.
     pub name: Option<String>,
-    /// Whether it is active here; absent where the table does not say.
+    /// Whether the meter is active; absent if the table has no such column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
-    /// The key as text, as an address has it.
+    /// The values of the key columns as text, in key order.
     #[serde(skip)]
     pub key_texts: Vec<String>,
 }
