@@ -6,15 +6,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a caller sees of an error: `{code, message, remedy}`.
+/// An error: its code, a message, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message} [{code}]")]
 pub struct Failure {
-    /// Which kind of error, from a closed set.
+    /// The kind of error.
     pub code: ErrorCode,
-    /// What failed, on which side (remote or local), and for which tenant. Holds no secret.
+    /// What failed, on which side (remote or local), and for which tenant. Contains no secrets.
     pub message: String,
-    /// What to do about it, naming the setting or the statement.
+    /// What to do about it, such as which setting to change or which statement to run.
     pub remedy: String,
 }
 
@@ -43,63 +43,63 @@ impl Failure {
     }
 }
 
-/// The closed set of error codes, written in capitals on every surface.
+/// The kind of an error, from a fixed set of codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ErrorCode {
-    /// A setting without which nothing can run is missing.
+    /// A required setting is missing.
     ConfigMissing,
-    /// A setting has a value that cannot be used.
+    /// A setting has an invalid value.
     ConfigInvalid,
-    /// No tenant is set, and the local `tenant` table does not hold exactly one row.
+    /// No tenant is set, and none can be taken from the local database.
     TenantNotConfigured,
-    /// The local table was last synced for another tenant.
+    /// The local table was last synced for another tenant, or is being synced for it.
     TenantMismatch,
-    /// This process keeps the meters of several tenants in sync, and the request names none.
+    /// This process syncs several tenants, and the request names none.
     TenantRequired,
-    /// The tenant that the request names is none of those that this process keeps in sync.
+    /// The request names a tenant that this process does not sync or that the token is not valid for.
     TenantUnknown,
     /// The remote database cannot be reached, or the connection to it broke.
     RemoteUnreachable,
-    /// The TLS connection to the remote could not be made as asked.
+    /// A TLS connection to the remote, as the settings require it, could not be made.
     RemoteTls,
-    /// The remote refused the user or password.
+    /// The remote refused the user or the password.
     RemoteAuth,
-    /// The remote role may not read what a sync needs.
+    /// The remote role lacks a privilege that a sync needs.
     RemotePermission,
-    /// The remote table or query lacks something a sync needs.
+    /// The remote table or query lacks something that a sync needs, or reading it fails.
     RemoteSchema,
-    /// The remote dropped, renamed or retyped a synced column, and such a run is to fail.
+    /// A synced column was dropped, renamed or retyped on the remote, and the settings make that an error.
     SchemaDrift,
     /// The remote did not answer in time.
     RemoteTimeout,
-    /// The remote has no meters for the tenant while the local table has active ones.
+    /// Refused: the remote has no meters of the tenant, but the local table has active ones.
     SourceEmptyRefused,
-    /// More meters would be deactivated than the brake allows.
+    /// Refused: more meters would become inactive than the settings allow without approval.
     MassDeactivationRefused,
-    /// A person approved deactivations, but not all of those that are due now.
+    /// Refused: a person's approval does not cover all meters that would become inactive.
     ApprovalOutdated,
-    /// The remote gives two rows with one key.
+    /// The remote has several rows with the same key.
     DuplicateSourceKey,
     /// The local database cannot be reached, or the connection to it broke.
     LocalUnreachable,
-    /// The local database refused the user, the password, or a privilege.
+    /// The local database refused the user or the password, or the role lacks a privilege.
     LocalAuth,
-    /// The local table lacks something a sync needs.
+    /// The local table lacks something that a sync needs.
     LocalSchema,
-    /// The local database refused the changes as a whole.
+    /// The local database did not accept the changes, or too many rows were rejected.
     LocalConstraint,
     /// The local database did not answer, or did not grant a lock, in time.
     LocalTimeout,
     /// Another run for this tenant and local table is in progress.
     AlreadyRunning,
-    /// This process may not change anything.
+    /// This process is read-only: it neither starts nor cancels runs.
     ReadOnly,
-    /// The process running it went away before the run ended.
+    /// The run was cancelled or its process died, before the run ended.
     Interrupted,
-    /// A bug in meter-sync.
+    /// An unexpected error: a bug in meter-sync.
     Internal,
-    /// A newer version wrote the code; the message tells what it is about.
+    /// A code that only a newer version knows; the message describes the error.
     Unknown,
 }
 

@@ -5,7 +5,7 @@ use super::{Finding, Verdict};
 use crate::config::{Mapping, OnDrift};
 use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
-use crate::engine::column_drift::{self, Drift, KnownColumn, KnownColumns, TypeConversion};
+use crate::engine::column_drift::{self, Drift, KnownColumns, RecordedColumn, TypeConversion};
 use crate::error::{ErrorCode, Failure};
 use crate::store::{columns, migrations};
 use crate::tenants::{self, tenant_and_table::RunScope};
@@ -88,7 +88,7 @@ from pair p join pg_catalog.pg_type h on h.oid = p.here join pg_catalog.pg_type 
 /// the column has no new type.
 async fn conversion_to_new_type(
     local: &mut CheckedConnection<Local>,
-    column: &KnownColumn,
+    column: &RecordedColumn,
     relations: &Relations,
 ) -> Result<TypeConversion, DbError> {
     let mut columns = relations.columns.iter();

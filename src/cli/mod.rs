@@ -63,27 +63,28 @@ Of several tenants, the first of 1, 2, 3, 5 and 4 that any of them gives.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve MCP, REST and the schedule over HTTP
+    /// Serve MCP, REST and the status page over HTTP, and sync on the schedule
     Serve,
-    /// Serve MCP on standard input and output, and the schedule; this is what an assistant starts
+    /// Serve MCP on standard input and output, and sync on the schedule; assistants start this command
     Stdio,
-    /// Sync once; with several tenants, all of them or that of --tenant
+    /// Sync once; with several tenants, all of them, or only that of --tenant
     Sync(sync::SyncArgs),
     /// Show whether the meters are in sync
     ///
-    /// Exit code 0 when they are (or the schedule is off or late), 1 when not, 2 when not configured; with --run that of the
-    /// run, and 4 while it is in progress. With several tenants it counts them and lists the worst; --tenant shows one.
+    /// The exit code tells the health: 0 for ok, late and paused, 2 for not_configured, 1 for any other. With --run, it
+    /// is that of the run, or 4 while the run is in progress. With several tenants, this command counts them by health
+    /// and lists the worst; --tenant shows one.
     Status(status::StatusArgs),
-    /// Check connections, privileges, tables, TLS and clocks; each line is ok or names a remedy
+    /// Check connections, privileges, tables, TLS and clocks, and say what to do about each problem
     Check(check::CheckArgs),
-    /// Show every setting, its value (no secrets) and where it came from
+    /// Show every setting, its value (without secrets) and where the value came from
     Config(config::ConfigArgs),
     /// Create or update the tables of schema meter_sync in the local database
     Migrate,
-    /// Start two real Postgres servers with sample meters and everything working
+    /// Start two Postgres servers with sample meters, and serve a sync between them
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
-    /// Write the MCP bundle manifest (mcp-manifest.json)
+    /// Print the MCP bundle manifest (mcp-manifest.json)
     Manifest,
 }
 

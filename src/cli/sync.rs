@@ -14,27 +14,27 @@ use crate::shutdown::Shutdown;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SyncArgs {
-    /// Show what would change and write nothing to the meters
+    /// Show what a sync would change, and change no meter
     #[arg(long, env = "METER_SYNC_DRY_RUN", value_parser = clap::builder::BoolishValueParser::new())]
     dry_run: bool,
-    /// Print the run as one JSON object
+    /// Print the result as one JSON object
     #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
     // The next four flags have no environment variables, because a permission that a person gives once must not stay in
     // force.
-    /// Let this run deactivate more meters than the brake allows: shows which and asks on the terminal
+    /// Let this run deactivate more meters than the limits allow, after it has shown some and asked on the terminal
     #[arg(long, conflicts_with = "allow_plan")]
     allow_mass_deactivation: bool,
-    /// With --allow-mass-deactivation: ask nothing and let any number of meters be deactivated
+    /// With --allow-mass-deactivation: deactivate any number of meters without asking
     #[arg(long, requires = "allow_mass_deactivation")]
     yes: bool,
-    /// Let this run deactivate the meters that a refused run or a dry run showed, or fewer; if others are due, it is refused again
+    /// Let this run deactivate the meters that a refused run or a dry run showed, or some of them, but no others
     #[arg(long, value_name = "RUN_ID")]
     allow_plan: Option<RunId>,
-    /// Let this run turn a table that was last synced for another tenant over to this one
+    /// Let this run take over a local table that was last synced for another tenant
     #[arg(long)]
     allow_tenant_change: bool,
-    /// Why you sync, for the log
+    /// Why you sync; stored in the log
     #[arg(long, value_name = "TEXT", env = "METER_SYNC_REASON")]
     reason: Option<String>,
 }

@@ -122,7 +122,7 @@ settings! {
     "HTTP server" {
         /// The address serve listens on; anything but loopback needs tokens [default: 127.0.0.1:8765].
         Listen = "listen" "listen" "METER_SYNC_LISTEN" Text "ADDRESS";
-        /// Host names serve answers to beside its address, separated by commas.
+        /// Host names that serve answers to besides its address, separated by commas.
         AllowedHosts = "allowed_hosts" "allowed-hosts" "METER_SYNC_ALLOWED_HOSTS" List "NAMES";
         /// Bearer tokens, separated by commas: read:SECRET, trigger:SECRET, trigger:NAME:SECRET or trigger:NAME@TENANT,TENANT:SECRET, 16 characters or more.
         Tokens = "tokens" "tokens" "METER_SYNC_TOKENS" List "TOKENS";
@@ -148,11 +148,11 @@ settings! {
         LockTimeout = "lock_timeout" "lock-timeout" "METER_SYNC_LOCK_TIMEOUT" Text "DURATION";
         /// How long a whole run may take [default: 15m].
         RunTimeout = "run_timeout" "run-timeout" "METER_SYNC_RUN_TIMEOUT" Text "DURATION";
-        /// The brake: a run that would deactivate more than this share of the active meters, in percent, ... [default: 20].
+        /// The brake refuses a run that would deactivate more than this percentage of the active meters and more than --max-deactivated-rows, until a person approves it [default: 20].
         MaxDeactivatedPercent = "max_deactivated_percent" "max-deactivated-percent" "METER_SYNC_MAX_DEACTIVATED_PERCENT" Number "PERCENT";
-        /// ... and more than this number of meters is refused until a person allows it [default: 5].
+        /// The brake refuses a run that would deactivate more than this number of meters and more than --max-deactivated-percent, until a person approves it [default: 5].
         MaxDeactivatedRows = "max_deactivated_rows" "max-deactivated-rows" "METER_SYNC_MAX_DEACTIVATED_ROWS" Number "COUNT";
-        /// How often the contents of all rows are compared after a run, and not only what versions and digests tell apart; 0s for after each run [default: 1d].
+        /// How often the contents of all rows are compared after a run, which itself compares row versions or digests; 0s for after each run [default: 1d].
         FullCompare = "full_compare" "full-compare" "METER_SYNC_FULL_COMPARE" Text "DURATION";
         /// How long the log keeps runs, or off for ever; those with problems are kept four times as long, and each meter's last change for ever [default: 90d].
         KeepRuns = "keep_runs" "keep-runs" "METER_SYNC_KEEP_RUNS" Text "DURATION";
@@ -160,7 +160,7 @@ settings! {
         ChangeLimit = "change_limit" "change-limit" "METER_SYNC_CHANGE_LIMIT" Number "COUNT";
         /// How many rows one run may reject before it gives up [default: 1000].
         RejectedLimit = "rejected_limit" "rejected-limit" "METER_SYNC_REJECTED_LIMIT" Number "COUNT";
-        /// Let an inactive meter that is gone from the remote give a unique value up to a meter that exists: on or off [default: on].
+        /// Whether a unique value that another meter needs is set to NULL in an inactive meter that is gone from the remote: on or off [default: on].
         ReleaseUnique = "release_unique" "release-unique" "METER_SYNC_RELEASE_UNIQUE" Switch "BOOL";
     }
     "Logging and file" {

@@ -51,7 +51,7 @@ pub struct UniquenessRule {
     /// deferrable.
     pub deferrable: Option<String>,
     /// The values that are compared. Two rows cannot both be in the table if all of these values match.
-    pub parts: Vec<ComparedValue>,
+    pub parts: Vec<UniquenessValue>,
     /// The condition that selects the rows to which the index or constraint applies, as SQL; `None` if it applies to
     /// all rows.
     pub predicate: Option<String>,
@@ -66,7 +66,7 @@ pub struct UniquenessRule {
 
 /// One value that a unique index or exclusion constraint compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ComparedValue {
+pub struct UniquenessValue {
     /// The value as SQL, with its collation.
     pub expression: String,
     /// The value in the form that people see.
@@ -153,7 +153,7 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<UniquenessRu
     let (mut last, mut child_indexes) = (None, 0);
     for row in &rows {
         let (shown, collation): (String, String) = (row.get(4), row.get(5));
-        let part = ComparedValue {
+        let part = UniquenessValue {
             expression: format!("({shown}){collation}"),
             shown,
             operator: row.get(6),
@@ -188,7 +188,7 @@ async fn exclusive<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Vec<UniquenessRu
 /// Converts a row of the catalog query, about an index and the first value that it compares, to a [`UniquenessRule`].
 /// If the index belongs to a partition or an inheriting table, the rule's predicate also selects the rows of that
 /// table.
-fn rule(row: &Row, part: ComparedValue, columns: &[ColumnDefinition]) -> UniquenessRule {
+fn rule(row: &Row, part: UniquenessValue, columns: &[ColumnDefinition]) -> UniquenessRule {
     let (place, predicate): (Option<String>, Option<String>) = (row.get(10), row.get(3));
     let (mut names, by_place): (Vec<String>, Vec<String>) = (row.get(7), row.get(11));
     names.extend(by_place);

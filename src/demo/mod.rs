@@ -37,16 +37,16 @@ pub mod sample_data;
 mod server_pair;
 mod welcome_text;
 
-/// What `meter-sync demo` is told beside the settings.
+/// The flags of `meter-sync demo`, in addition to the settings.
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
-    /// Throw away what an earlier demo left and start over
+    /// Delete the data of an earlier demo and start anew
     #[arg(long, env = "METER_SYNC_DEMO_FRESH", value_parser = clap::builder::BoolishValueParser::new())]
     fresh: bool,
-    /// Where the demo keeps its two databases [default: where this user's programs keep their data]
+    /// The directory of the demo's two databases [default: meter-sync in the user's data directory]
     #[arg(long, value_name = "DIR", env = "METER_SYNC_DEMO_DATA_DIR")]
     data_dir: Option<OsString>,
-    /// The directory that has Postgres's `initdb` and `postgres` [default: found, or installed]
+    /// The directory that has Postgres's `initdb` and `postgres` [default: searched for, or else installed]
     #[arg(long, value_name = "DIR", env = "METER_SYNC_POSTGRES_BIN")]
     postgres_bin: Option<OsString>,
 }

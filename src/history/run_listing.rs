@@ -14,37 +14,37 @@ pub use crate::store::log::{RunFilter, RunsQuery};
 use crate::store::{changes, held_sets, log, migrations, rejected};
 use crate::tenants::tenant_and_table::LogScope;
 
-/// Some past runs.
+/// A page of runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunsPage {
-    /// The runs, newest first; one that has not ended has no `outcome`.
+    /// The runs, newest first; a run in progress has no `outcome`.
     pub runs: Vec<RunRecord>,
-    /// `before` for the next page; absent on the last.
+    /// The value of `before` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_before: Option<RunId>,
 }
 
-/// One run.
+/// One run with all that is known about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunDetail {
-    /// The run as the log holds it.
+    /// The record of the run in the log.
     pub run: RunRecord,
-    /// How it went in one sentence.
+    /// The result of the run in one sentence.
     pub summary: String,
     /// What to do next, in one sentence.
     pub next_step: String,
-    /// How long it was in each phase, in milliseconds; empty while it runs.
+    /// How long the run was in each phase; empty while it runs.
     pub phases: Vec<PhaseTime>,
-    /// How many changes the log keeps of it.
+    /// How many changes of the run the log has.
     pub changes_logged: i64,
-    /// The rows that it rejected, the first 100,000 at most; `counts.rejected` tells how many there were.
+    /// The rows that the run rejected, at most the first 100,000; `counts.rejected` of the run is the full number.
     pub rejected: Vec<Rejection>,
-    /// The deactivations that the brake held back, if it did.
+    /// The deactivations because of which the run was refused, or a sync would be; absent if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_back: Option<HeldDeactivations>,
-    /// Whether a person can still approve them. Nobody can after a sync has succeeded.
+    /// Whether a person can still approve the deactivations in `held_back`; not after a later sync has succeeded.
     pub awaits_decision: bool,
 }
 
@@ -64,13 +64,13 @@ impl RunDetail {
     }
 }
 
-/// Some changes of a run.
+/// A page of the changes of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangesPage {
-    /// The changes: deactivations first, then updates and reactivations, then inserts.
+    /// Deactivations first, then updates and reactivations, inserts, and unique values cleared on inactive meters.
     pub changes: Vec<Change>,
-    /// `after` for the next page; absent on the last.
+    /// The value of `after` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_after: Option<i64>,
 }

@@ -14,28 +14,28 @@ use crate::model::RunId;
 /// The media type of problem details.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What went wrong and what to do about it. One about a run comes with a `Location` that leads to it.
+/// An error and what to do about it (RFC 9457). If it is about a run, the header `Location` leads to the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Problem")]
 pub(crate) struct ProblemDetails {
-    /// Always `about:blank`: `code` says more than an address would.
+    /// Always `about:blank`; `code` tells the kind of error.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The status in words.
+    /// The HTTP status as text.
     title: &'static str,
-    /// The status.
+    /// The HTTP status code.
     status: u16,
-    /// What went wrong. Holds no secret.
+    /// What went wrong. Contains no secrets.
     detail: Box<str>,
-    /// Which kind of error, in capitals.
+    /// The error code, in capitals.
     code: &'static str,
     /// What to do about it.
     remedy: Box<str>,
-    /// The run it is about, if it is about one.
+    /// The id of the run that the error is about; absent if it is about none.
     #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<RunId>,
-    /// The path of that run, for the `Location` header.
+    /// The path of that run, for the `Location` header; `None` if the error is about no run.
     #[serde(skip)]
     location: Option<Box<str>>,
 }

@@ -143,7 +143,7 @@ pub(super) fn templates(is_one: bool) -> Vec<ResourceTemplate> {
     ]
 }
 
-/// A run as `meter-sync://runs/{run_id}` gives it.
+/// The content of the resource `meter-sync://runs/{run_id}`: a run with its changes and rejected rows.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Run {
     run: RunRecord,

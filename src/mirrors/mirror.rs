@@ -16,7 +16,7 @@ use super::live_state::LiveState;
 use super::meter_count_cache::MeterCountCache;
 use super::process_context::ProcessContext;
 use super::shared_read::SharedRead;
-use super::stored_state::Observed;
+use super::stored_state::ObservationResult;
 use crate::store::log::RunRecord;
 use crate::tenants;
 use crate::tenants::tenant_and_table::{LogScope, RunScope};
@@ -38,7 +38,7 @@ pub(super) struct MirrorInner {
     pub(super) starting: Mutex<()>,
     pub(super) live_state: watch::Sender<LiveState>,
     /// The state of the mirror as last read from the local database, for all callers who ask at the same time.
-    pub(super) observed: Arc<SharedRead<Observed>>,
+    pub(super) observed: Arc<SharedRead<ObservationResult>>,
     pub(super) meter_count_cache: MeterCountCache,
 }
 

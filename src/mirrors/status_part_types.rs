@@ -9,13 +9,13 @@ use crate::error::Failure;
 use crate::model::{Phase, RunId};
 use crate::tenants::Tenant;
 
-/// The organisation whose meters are mirrored.
+/// The tenant: the customer organisation whose meters are synced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantStatus {
-    /// Its id on the remote.
+    /// The tenant's id.
     pub id: String,
-    /// Its name, when the local `tenant` table has it.
+    /// The tenant's name; absent if the local database does not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -29,39 +29,39 @@ impl From<&Tenant> for TenantStatus {
     }
 }
 
-/// How many meters the local table holds for the tenant.
+/// How many meters of the tenant the local table has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeterCounts {
-    /// With `active = true`.
+    /// Meters with `active` true.
     pub active: i64,
-    /// All others.
+    /// All other meters.
     pub inactive: i64,
-    /// When they were counted; absent if just now. A count that took long is used again for a while.
+    /// When the meters were counted; absent if just now. The count of a large table is used for up to two minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counted_at: Option<DateTime<Utc>>,
 }
 
-/// What is known of both databases.
+/// The state of both databases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connections {
-    /// The central database; never asked for a status, so as of the last run.
+    /// The central database, as of its last use by this process; the status does not query it.
     pub remote: Connection,
-    /// The site's database, asked just now.
+    /// The site's database, as of this status.
     pub local: Connection,
 }
 
-/// What is known of one database.
+/// The state of one database.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connection {
-    /// How it stood when last used.
+    /// Whether the database worked when it was last used.
     pub state: ConnectionState,
-    /// When that was; absent if never since this process started.
+    /// When it was last used; absent if not since this process started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<DateTime<Utc>>,
-    /// What went wrong then.
+    /// What went wrong then; absent if nothing did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
 }
@@ -79,33 +79,33 @@ impl Connection {
     }
 }
 
-/// How a database stood when last used.
+/// Whether a database worked when it was last used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
-    /// Its URL is not set.
+    /// The URL of the database is not set.
     NotConfigured,
-    /// Not used yet by this process.
+    /// This process has not used the database yet.
     #[default]
     Unknown,
-    /// It answered.
+    /// The database worked.
     Ok,
-    /// It did not answer, or refused.
+    /// The database could not be reached, or returned an error.
     Failed,
 }
 
-/// The run in progress.
+/// A run in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunningStatus {
-    /// Its id.
+    /// The run's id.
     pub run_id: RunId,
-    /// Where it is; absent when another process runs it.
+    /// What the run is doing; absent if another process runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Milliseconds since it started.
+    /// Milliseconds since the run started.
     pub elapsed_ms: i64,
-    /// Remote rows read so far; absent when another process runs it.
+    /// How many remote rows were read so far; absent if another process runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<i64>,
 }

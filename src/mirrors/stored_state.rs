@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::db::CommitMarker;
-use crate::engine::column_drift::{self, KnownColumn};
+use crate::engine::column_drift::{self, RecordedColumn};
 use crate::error::Failure;
 use crate::model::{Change, HeldDeactivations, Outcome, Rejection};
 
@@ -35,7 +35,7 @@ pub(crate) struct Observation {
 
 /// The result of the last read of a mirror's state, or its error. Errors are shared with all callers, too, so that not
 /// each of them waits for a database that does not answer.
-pub(crate) type Observed = Result<Observation, Failure>;
+pub(crate) type ObservationResult = Result<Observation, Failure>;
 
 impl Observation {
     /// Returns the state, with the newest `history` runs as its history. Fails if the meters could not be counted.
@@ -79,7 +79,7 @@ pub(crate) struct StoredState {
     pub(crate) rejected: Option<Vec<Rejection>>,
     /// The synced columns that have changed on the remote (drifted) and that nobody has dealt with yet; `None` if not
     /// known.
-    pub(crate) drifted: Option<Vec<KnownColumn>>,
+    pub(crate) drifted: Option<Vec<RecordedColumn>>,
     pub(crate) warnings: Vec<String>,
 }
 

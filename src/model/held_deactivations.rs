@@ -9,25 +9,25 @@ use super::{Fields, RunId, saturating_i64};
 /// How many characters of a meter's name or key a sentence contains at most.
 const NAME_CHARS: usize = 60;
 
-/// The deactivations that the brake held back, for a person to decide about.
+/// The deactivations because of which a run was refused, and which a person can approve.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "HeldBack")]
 pub struct HeldDeactivations {
-    /// Identifies the set of meters, in this tenant and table: the same set has the same digest.
+    /// Identifies the set of meters: the same meters of the same tenant and table have the same digest.
     pub digest: String,
-    /// How many meters would become inactive: those gone and those switched off.
+    /// How many meters would become inactive: `gone` plus `switched_off`.
     pub deactivated: i64,
-    /// How many of them the remote has no more.
+    /// How many of them the remote no longer has.
     #[serde(default)]
     pub gone: i64,
-    /// How many of them the remote has with an `active` that is not true.
+    /// How many of them the remote has with `active` false or NULL.
     #[serde(default)]
     pub switched_off: i64,
-    /// How many meters are active now.
+    /// How many local meters of the tenant are active, these included.
     pub active: i64,
-    /// The first of those that are gone: the key, and `name` where the local table has it.
+    /// The first meters that are gone, at most 5: the key columns, and `name` if the table has it.
     pub first: Vec<Fields>,
-    /// The first of those that were switched off, likewise.
+    /// The first meters that were switched off, at most 5, in the same form.
     #[serde(default)]
     pub first_switched_off: Vec<Fields>,
 }

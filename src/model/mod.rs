@@ -24,7 +24,7 @@ pub(crate) fn saturating_i64(number: impl TryInto<i64>) -> i64 {
 /// Some columns of a meter with their values, as a JSON object: its key, or the fields that a run changes.
 pub type Fields = serde_json::Map<String, serde_json::Value>;
 
-/// The id of the customer organisation whose meters this site mirrors, as text whatever its type.
+/// The id of a tenant (a customer organisation), always as text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct TenantId(String);
@@ -48,7 +48,7 @@ impl std::fmt::Display for TenantId {
     }
 }
 
-/// The id of one run: a `UUIDv7` (RFC 9562), so ids sort by time.
+/// The id of a run or a sweep: a `UUIDv7` (RFC 9562), so that ids sort by time.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -138,46 +138,46 @@ macro_rules! text_enum {
 pub(crate) use text_enum;
 
 text_enum! {
-    /// What asked for a run.
+    /// What requested a run or a sweep.
     Trigger {
-        /// The cron.
+        /// The schedule, at a scheduled time.
         Schedule = "schedule",
-        /// The catch-up of a slot missed while no process ran.
+        /// The start of the process, for example to make up for a scheduled run that was missed.
         Startup = "startup",
-        /// An MCP client.
+        /// An MCP client, such as an AI assistant.
         Mcp = "mcp",
-        /// A REST client.
+        /// A client of the REST API.
         Rest = "rest",
-        /// The status page.
+        /// A person on the web page.
         Page = "page",
-        /// A person or script at a command line.
+        /// The command line: a person or a script.
         Cli = "cli",
     }
     else
-        /// Something that only a newer version knows.
+        /// A trigger that only a newer version knows.
         Unknown = "unknown"
 }
 
 text_enum! {
     /// How a run ended.
     Outcome {
-        /// Every row of the remote is now here.
+        /// Changes were written; the local meters now equal the remote ones.
         Succeeded = "succeeded",
-        /// Both sides were equal already; nothing was written to the meters.
+        /// Both sides were equal already; no meter was changed.
         NoChange = "no_change",
-        /// Everything arrived but the rejected rows.
+        /// All changes were written except those of rejected rows.
         Partial = "partial",
-        /// An error ended it; the meters are as before.
+        /// An error ended the run; no meter was changed.
         Failed = "failed",
-        /// The brake held it back; the meters are as before.
+        /// Refused: too many meters would become inactive, or the table is another tenant's; no meter was changed.
         Refused = "refused",
-        /// Its process went away; found and marked by the next run.
+        /// The run was cancelled, or its process died; no meter was changed.
         Interrupted = "interrupted",
-        /// It only planned.
+        /// The run only found out what a sync would change; no meter was changed.
         DryRun = "dry_run",
     }
     else
-        /// Not known: a newer version logged how, or the local database did not answer the commit and could not be asked since.
+        /// Not known: logged by a newer version, or the local database stopped answering at the commit.
         Unknown = "unknown"
 }
 
@@ -199,48 +199,48 @@ impl Outcome {
 text_enum! {
     /// What a run does to one meter.
     Action {
-        /// The meter is new here.
+        /// Adds a meter that the local table did not have.
         Insert = "insert",
-        /// Fields of a meter that is here change.
+        /// Changes fields of a meter; also sets `active` to false if the remote did.
         Update = "update",
-        /// The meter is gone remotely: `active = false`, the row stays.
+        /// Sets `active` to false because the remote no longer has the meter; the row stays.
         Deactivate = "deactivate",
-        /// The meter was inactive here and becomes active, whatever else changes with it.
+        /// Sets `active` to true on an inactive meter, and may change other fields.
         Reactivate = "reactivate",
     }
     else
-        /// Something that only a newer version does.
+        /// An action that only a newer version knows.
         Unknown = "unknown"
 }
 
 text_enum! {
-    /// Where a run is.
+    /// What a run is doing.
     Phase {
-        /// Connecting to both sides and reading their catalogs.
+        /// Connecting to both databases and reading the definitions of their tables.
         Prepare = "prepare",
         /// Reading the remote rows.
         Read = "read",
-        /// Finding what differs.
+        /// Finding out which local meters must change.
         Plan = "plan",
-        /// Writing the changes.
+        /// Writing the changes to the local table.
         Apply = "apply",
     }
 }
 
-/// How many meters a run inserted, updated and so on; for a dry run, would have.
+/// How many meters a run changed, by kind of change; for a dry run, how many it would change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
-    /// Meters new here.
+    /// Meters added to the local table.
     pub inserted: i64,
-    /// Meters on both sides whose fields changed.
+    /// Meters whose fields changed; includes those that the remote switched off, excludes `reactivated`.
     pub updated: i64,
-    /// Meters gone remotely that were active here.
+    /// Active meters that became inactive because the remote no longer has them.
     pub deactivated: i64,
-    /// Meters inactive here that became active.
+    /// Inactive meters that became active.
     pub reactivated: i64,
-    /// Meters equal on both sides.
+    /// Meters that were equal on both sides already.
     pub unchanged: i64,
-    /// Rows whose change could not be written.
+    /// Rows whose changes could not be stored in the local table.
     pub rejected: i64,
 }
 
@@ -258,28 +258,28 @@ impl Counts {
     }
 }
 
-/// One meter's change: what was and what is, changed fields only.
+/// One change of a meter: the changed fields with their old and new values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// What is done to the meter.
+    /// What the run does to the meter.
     pub action: Action,
-    /// The meter's key, by column name.
+    /// The meter's key: its key columns and their values.
     pub key: Fields,
-    /// The meter's name, where it has one and it was looked up.
+    /// The meter's name; absent if it has none or it was not looked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The changed fields as they were; empty for an insert.
+    /// The old values of the changed fields; empty for an insert.
     pub before: Fields,
-    /// The changed fields as they are now.
+    /// The new values of the changed fields; for an insert, all that are not NULL.
     pub after: Fields,
 }
 
-/// A meter whose change the local table would not take.
+/// A row whose changes could not be stored in the local table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejection {
-    /// The row's key, by column name.
+    /// The row's key: its key columns and their values.
     pub key: Fields,
-    /// Why, in the words of the local database.
+    /// Why the row was rejected, such as the local database's error message.
     pub reason: String,
 }
 
@@ -345,9 +345,9 @@ impl Progress {
 /// How long a run was in one phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseTime {
-    /// The phase that this time was spent in.
+    /// What the run was doing in this time.
     pub phase: Phase,
-    /// The time in milliseconds.
+    /// The length of this time in milliseconds.
     pub duration_ms: i64,
 }
 
@@ -374,7 +374,7 @@ mod tests {
 text_enum! {
     /// How a sync found the rows that differ.
     CompareMethod {
-        /// By comparing row versions, or a digest of the rows that was equal on both sides.
+        /// By comparing row versions, or by one digest of all rows, which was equal on both sides.
         Differences = "differences",
         /// By comparing digests of the contents of all rows.
         Contents = "contents",

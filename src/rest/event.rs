@@ -15,11 +15,11 @@ pub(super) const RETRY: Duration = Duration::from_secs(3);
 
 pub(super) type Sent = Result<Event, axum::Error>;
 
-/// Data of a `heartbeat`.
+/// The data of a `heartbeat` event, which shows that the stream still works.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Heartbeat {
-    /// When it was sent.
+    /// When the event was sent.
     at: DateTime<Utc>,
 }
 

@@ -29,11 +29,11 @@ use crate::mirrors::{Request, RequestOutcome};
 use crate::model::{Counts, Outcome, Trigger};
 use crate::trace_id::TraceId;
 
-/// `GET /api/local/meter-sync-status`. The `last_sync_*` fields and the counts are those of the last
-/// run that ended and was not a dry run, and null before it.
+/// About the last run that ended, dry runs excluded; null before the first. `updated_count` includes reactivated meters,
+/// `deleted_count` counts deactivated meters, and `meter_count` active ones (null if not known).
 ///
-/// Where several tenants are kept in sync, `last_sync_at` is when all of them were last in sync, `last_sync_success`
-/// says whether all are, and the counts are null.
+/// With several tenants, `last_sync_at` is when all of them were last known to be in sync, `last_sync_success` says
+/// whether all are, and the counts are null.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "LocalStatus")]
@@ -48,7 +48,7 @@ pub(crate) struct StatusBody {
     is_syncing: bool,
 }
 
-/// `POST /api/local/meter-sync-trigger`: `{success, message}` and what else there is to say.
+/// The answer to a request for a sync; `result` is absent if the sync failed or none ran, `error` if nothing failed.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "LocalSync")]
@@ -61,7 +61,7 @@ pub(crate) struct TriggerBody {
     error: Option<Failure>,
 }
 
-/// What the sync did.
+/// What a sync did: `updated` includes reactivated meters, `deleted` counts deactivated ones, `timestamp` is its end.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "LocalSyncResult")]

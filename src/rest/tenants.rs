@@ -26,27 +26,26 @@ const PATH: &str = "/api/v1/tenants";
 /// of JSON Schema support.
 const VISIBLE: &str = r"[^\s\u0000-\u001f\u007f-\u009f]";
 
-/// A page of the tenants whose meters this process keeps in sync, the worst first. Counts are of the tenants that the
-/// token counts for.
+/// A page of the tenants that this process syncs and that the token is valid for, the worst health first.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TenantsPage {
-    /// How all of them are, in one sentence.
+    /// The state of all tenants in one sentence.
     summary: String,
-    /// When this was told, by the local database's clock.
+    /// The current time by the local database's clock.
     now: DateTime<Utc>,
-    /// How many tenants there are.
+    /// How many tenants there are that the token is valid for.
     total: i64,
-    /// How many of them are in which health.
+    /// How many tenants have each health.
     by_health: HealthCounts,
-    /// How many match `search` and `health`, on all pages.
+    /// How many tenants match `search` and `health`, on all pages together.
     matching: i64,
-    /// The tenants of this page.
+    /// The tenants on this page.
     tenants: Vec<TenantSummary>,
-    /// `before` for the next page; absent on the last.
+    /// The value of `before` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_before: Option<String>,
-    /// What else deserves attention, a sentence each.
+    /// What else deserves attention, one sentence each.
     warnings: Vec<String>,
 }
 

@@ -10,46 +10,46 @@ use super::log::LogKey;
 use crate::db::{DbError, Local, Tx, param, read_lossless_json};
 use crate::model::{Action, Change, ChangeCursor, Fields, RunId};
 
-/// What syncs changed since a time.
+/// What runs changed since a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ChangesSince")]
 pub struct ChangesSinceReport {
-    /// The time.
+    /// The time since which changes are counted and listed.
     pub since: DateTime<Utc>,
     /// How many runs changed meters since then.
     pub runs: i64,
-    /// Meters that were inserted.
+    /// How many times these runs inserted a meter.
     pub inserted: i64,
-    /// Meters whose fields changed.
+    /// How many times they changed fields of a meter; excludes `reactivated`.
     pub updated: i64,
-    /// Meters that were deactivated, as the remote has them no more.
+    /// How many times they deactivated a meter that the remote no longer had.
     pub deactivated: i64,
-    /// Meters that became active again.
+    /// How many times they made an inactive meter active.
     pub reactivated: i64,
-    /// Whether the log still has each of these changes.
+    /// Whether the log still has all of these changes.
     pub is_complete: bool,
-    /// The changes, those of the latest run first.
+    /// One page of the changes, those of the newest run first.
     pub changes: Vec<DatedChange>,
-    /// Whether there are changes before these.
+    /// Whether there are older changes than those in `changes`.
     #[serde(skip)]
     pub has_more: bool,
-    /// When the log begins, where that is later.
+    /// When the log begins, if that is later than `since`; `None` otherwise.
     #[serde(skip)]
     pub begins: Option<DateTime<Utc>>,
 }
 
-/// A change, and when it became visible.
+/// A change of a meter, with its run and time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DatedChange {
-    /// The run.
+    /// The id of the run that made the change.
     pub run_id: RunId,
-    /// When the change became visible.
+    /// When the change became visible: at the end of the run.
     pub at: DateTime<Utc>,
     /// What was changed.
     #[serde(flatten)]
     pub change: Change,
-    /// Its number among the run's changes.
+    /// The number of the change among those of its run.
     #[serde(skip)]
     pub n: i64,
 }
@@ -58,18 +58,18 @@ pub struct DatedChange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeterChange {
-    /// The run.
+    /// The id of the run.
     pub run_id: RunId,
-    /// Its number among the run's changes.
+    /// The number of the change among those of its run.
     #[serde(skip)]
     pub n: i64,
-    /// When the change became visible.
+    /// When the change became visible: at the end of the run.
     pub at: DateTime<Utc>,
-    /// What was done.
+    /// What the run did to the meter.
     pub action: Action,
-    /// The changed fields before.
+    /// The old values of the changed fields; empty for an insert.
     pub before: Fields,
-    /// The changed fields after.
+    /// The new values of the changed fields; for an insert, all that are not NULL.
     pub after: Fields,
 }
 

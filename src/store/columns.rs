@@ -13,7 +13,7 @@ use crate::model::TenantId;
 
 /// A column that is or was synced, as earlier runs recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownColumn {
+pub struct RecordedColumn {
     /// The name of the local column.
     pub name: String,
     /// A hash of the setting that names the remote table or query from which the column was read.
@@ -48,7 +48,7 @@ pub enum Drift {
 #[derive(Clone, Debug, Default)]
 pub struct KnownColumns {
     /// The recorded columns; empty before the first run.
-    pub columns: Vec<KnownColumn>,
+    pub columns: Vec<RecordedColumn>,
     /// Whether the encoding of the local database can store every Unicode character.
     pub is_unicode: bool,
 }
@@ -81,7 +81,7 @@ pub async fn drifted(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
     local_table: &str,
-) -> Result<Vec<KnownColumn>, DbError> {
+) -> Result<Vec<RecordedColumn>, DbError> {
     let drifted = format!("{KNOWN} and c.drift is not null");
     read(tx, &drifted, &mirror_params(tenant.as_str(), local_table)).await
 }
@@ -112,14 +112,14 @@ async fn read(
     tx: &Tx<'_, Local>,
     sql: &str,
     params: &[Param<'_>],
-) -> Result<Vec<KnownColumn>, DbError> {
+) -> Result<Vec<RecordedColumn>, DbError> {
     Ok(tx.query(sql, params).await?.iter().map(column).collect())
 }
 
-fn column(row: &Row) -> KnownColumn {
+fn column(row: &Row) -> RecordedColumn {
     let to: Option<String> = row.get(7);
     let to = to.unwrap_or_default();
-    KnownColumn {
+    RecordedColumn {
         name: row.get(0),
         source: row.get(1),
         remote_relation: u32::try_from(row.get::<_, i64>(2)).unwrap_or_default(),
@@ -203,7 +203,7 @@ pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
     local_table: &str,
-    columns: &[KnownColumn],
+    columns: &[RecordedColumn],
 ) -> Result<(), DbError> {
     let key = || mirror_params(tenant.as_str(), local_table);
     tx.execute(FORGET, &key()).await?;
@@ -213,7 +213,7 @@ pub async fn keep(
     tx.execute(KEEP, &params).await.map(drop)
 }
 
-fn row(column: &KnownColumn) -> Value {
+fn row(column: &RecordedColumn) -> Value {
     let (drift, to) = match &column.drift {
         None => (None, None),
         Some(Drift::Missing) => (Some("missing"), None),

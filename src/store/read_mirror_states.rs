@@ -28,26 +28,26 @@ pub struct MirrorState {
     pub newest: i64,
 }
 
-/// The last run of a tenant among many.
+/// The last run of a tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LastRunSummary {
-    /// Its id.
+    /// The run's id.
     pub run_id: RunId,
-    /// How it ended.
+    /// How the run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// When it started, by the local database's clock.
+    /// When the run started, by the local database's clock.
     pub started_at: DateTime<Utc>,
-    /// When it ended.
+    /// When the run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime<Utc>>,
-    /// How many meters it changed.
+    /// How many meters the run changed.
     pub changes: i64,
-    /// Why it did not succeed.
+    /// The code of the error because of which the run did not succeed; absent if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<ErrorCode>,
-    /// The same in words.
+    /// The message of that error; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
 }

@@ -12,39 +12,39 @@ use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{RunId, Trigger, saturating_i64};
 
-/// A sweep: one look at all mirrors of a process, and the runs of those that may differ.
+/// A sweep: one check of all tenants, with a run for each tenant whose meters may differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SweepRecord {
-    /// Its id.
+    /// The sweep's id.
     pub sweep_id: RunId,
-    /// What asked for it.
+    /// What requested the sweep.
     pub trigger: Trigger,
-    /// When it started, by the local database's clock.
+    /// When the sweep started, by the local database's clock.
     pub started_at: DateTime<Utc>,
-    /// When it ended; absent while it is in progress, or if its process went away.
+    /// When the sweep ended; absent while it is in progress, or if its process died.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime<Utc>>,
-    /// What it found.
+    /// The results of the sweep, counted.
     pub counts: SweepCounts,
-    /// Why it could not look at the mirrors; absent if it could.
+    /// Why the check of all tenants failed; absent if it did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
 }
 
-/// How many mirrors a sweep found in which state.
+/// The results of a sweep. It counts mirrors: a mirror is one tenant's meters in one local table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SweepCounts {
-    /// All mirrors.
+    /// How many mirrors there were.
     pub mirrors: i64,
-    /// Those that were found unchanged, without a run.
+    /// Mirrors found unchanged, which needed no run.
     pub unchanged: i64,
-    /// Those whose run succeeded, whether it changed anything or not.
+    /// Mirrors whose run succeeded, whether it changed meters or not.
     pub succeeded: i64,
-    /// Those whose run did not succeed.
+    /// Mirrors whose run did not succeed.
     pub failed: i64,
-    /// Bytes that the remote sent for the look at all mirrors, and for the runs.
+    /// How many bytes of row data the remote sent, for the check and for the runs.
     pub remote_bytes: i64,
 }
 

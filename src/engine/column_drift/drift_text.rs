@@ -4,7 +4,7 @@ use crate::db::quote;
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use super::{Drift, KnownColumn};
+use super::{Drift, RecordedColumn};
 use crate::engine::Relations;
 
 /// The most columns that a warning or a failure names. `meter-sync check` names all.
@@ -24,7 +24,7 @@ pub enum TypeConversion {
 }
 
 /// Returns the warning about columns that have drifted; `None` if there are none.
-pub fn warning<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<String> {
+pub fn warning<'a>(drifted: impl IntoIterator<Item = &'a RecordedColumn>) -> Option<String> {
     let changes = changes(drifted)?;
     Some(format!(
         "Synced columns have changed on the remote: {changes} Run `meter-sync check` for the statements that settle this."
@@ -33,10 +33,10 @@ pub fn warning<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option
 
 /// Describes how each column changed on the remote and what this means for the local column. `None` if no column has
 /// drifted.
-fn changes<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<String> {
-    let mut drifted: Vec<&KnownColumn> = drifted.into_iter().collect();
+fn changes<'a>(drifted: impl IntoIterator<Item = &'a RecordedColumn>) -> Option<String> {
+    let mut drifted: Vec<&RecordedColumn> = drifted.into_iter().collect();
     drifted.sort_by(|a, b| a.name.cmp(&b.name));
-    let is_frozen = |column: &&KnownColumn| match column.drift {
+    let is_frozen = |column: &&RecordedColumn| match column.drift {
         Some(Drift::Missing | Drift::Renamed(_)) => true,
         Some(Drift::Retyped(_) | Drift::Replaced(_)) | None => false,
     };
@@ -53,7 +53,7 @@ fn changes<'a>(drifted: impl IntoIterator<Item = &'a KnownColumn>) -> Option<Str
     (!changes.is_empty()).then(|| format!("{}.{frozen}", changes.join("; ")))
 }
 
-fn change(column: &KnownColumn) -> Option<String> {
+fn change(column: &RecordedColumn) -> Option<String> {
     let name = quote::where_needed(&column.name);
     Some(match column.drift.as_ref()? {
         Drift::Missing => format!("{name} is gone (dropped or renamed)"),
@@ -82,7 +82,7 @@ pub(super) fn no_longer_synced(columns: &[String]) -> Option<String> {
 }
 
 /// Returns the failure of a run that found drift although its settings forbid drift.
-pub fn failure(drifted: &[&KnownColumn], relations: &Relations) -> Failure {
+pub fn failure(drifted: &[&RecordedColumn], relations: &Relations) -> Failure {
     let changes = changes(drifted.iter().copied()).unwrap_or_default();
     let message =
         format!("Synced columns have changed on the remote: {changes} No meter was changed.");
@@ -106,7 +106,7 @@ pub fn failure(drifted: &[&KnownColumn], relations: &Relations) -> Failure {
 
 /// Returns one way to settle the column's drift, as SQL or as a setting, without dropping a column. `None` if the
 /// column has not drifted, or if it is not the active column and its new type is not built into Postgres.
-fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
+fn shortest(column: &RecordedColumn, relations: &Relations) -> Option<String> {
     match column.drift.as_ref()? {
         Drift::Missing | Drift::Replaced(_) => Some(without(&[column], relations)),
         Drift::Renamed(to) if has_local(relations, to) => Some(without(&[column], relations)),
@@ -125,7 +125,7 @@ fn shortest(column: &KnownColumn, relations: &Relations) -> Option<String> {
 /// Returns what `meter-sync check` prints about a drifted column: the change, and each way to settle it. `conversion`
 /// says how the local column can take the new type. `None` if the column has not drifted.
 pub fn finding(
-    column: &KnownColumn,
+    column: &RecordedColumn,
     relations: &Relations,
     tenant: &TenantId,
     local_table: &str,
@@ -184,7 +184,7 @@ pub fn finding(
 }
 
 /// Whether the new type of the remote column is built into Postgres.
-fn has_type(relations: &Relations, column: &KnownColumn) -> bool {
+fn has_type(relations: &Relations, column: &RecordedColumn) -> bool {
     let mut remote = relations.remote_columns.iter();
     remote.any(|there| there.name == column.name && there.is_builtin)
 }
@@ -197,7 +197,7 @@ fn has_local(relations: &Relations, name: &str) -> bool {
         .any(|column| column.name == name)
 }
 
-fn rename(column: &KnownColumn, to: &str, relations: &Relations) -> String {
+fn rename(column: &RecordedColumn, to: &str, relations: &Relations) -> String {
     format!(
         "alter table {} rename column {} to {}",
         relations.local,
@@ -207,7 +207,7 @@ fn rename(column: &KnownColumn, to: &str, relations: &Relations) -> String {
 }
 
 fn retype(
-    column: &KnownColumn,
+    column: &RecordedColumn,
     to: &str,
     relations: &Relations,
     conversion: TypeConversion,
@@ -224,7 +224,7 @@ fn retype(
 }
 
 /// Returns the setting `METER_SYNC_COLUMNS=...` that lists all synced columns except `columns`.
-fn without(columns: &[&KnownColumn], relations: &Relations) -> String {
+fn without(columns: &[&RecordedColumn], relations: &Relations) -> String {
     let names = relations.names.iter().map(String::as_str);
     let stays = |name: &&str| !columns.iter().any(|column| column.name == *name);
     let names: Vec<_> = names.filter(stays).collect();

@@ -18,7 +18,7 @@ use crate::hex_digest::hex_digest;
 
 use super::Relations;
 
-pub use crate::store::columns::{Drift, KnownColumn, KnownColumns};
+pub use crate::store::columns::{Drift, KnownColumns, RecordedColumn};
 pub use drift_text::{TypeConversion, failure, finding, warning};
 
 mod drift_text;
@@ -27,7 +27,7 @@ mod drift_text;
 #[derive(Clone, Debug)]
 pub struct ColumnReport {
     /// The columns to record for the next run, sorted by name.
-    pub columns: Vec<KnownColumn>,
+    pub columns: Vec<RecordedColumn>,
     /// Whether `columns` differ from the columns that earlier runs recorded.
     pub is_changed: bool,
     /// Whether this run syncs a column that no earlier run recorded. `false` if nothing was recorded yet.
@@ -38,7 +38,7 @@ pub struct ColumnReport {
 
 impl ColumnReport {
     /// Returns the columns that have drifted, and whose drift is not settled yet.
-    pub fn drifted(&self) -> Vec<&KnownColumn> {
+    pub fn drifted(&self) -> Vec<&RecordedColumn> {
         let drifted = self.columns.iter();
         drifted.filter(|column| column.drift.is_some()).collect()
     }
@@ -64,7 +64,7 @@ pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -
         source: hash(&mapping.source),
     };
     let mut no_longer_synced = Vec::new();
-    let mut columns: Vec<KnownColumn> = Vec::new();
+    let mut columns: Vec<RecordedColumn> = Vec::new();
     for column in &known.columns {
         match now.standing(column) {
             Standing::Known(column) => columns.push(column),
@@ -72,7 +72,7 @@ pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -
             Standing::Settled => {}
         }
     }
-    let is_new = |column: &KnownColumn| !columns.iter().any(|known| known.name == column.name);
+    let is_new = |column: &RecordedColumn| !columns.iter().any(|known| known.name == column.name);
     let new: Vec<_> = now.synced().filter(is_new).collect();
     let has_new = !new.is_empty() && !known.columns.is_empty();
     columns.extend(new);
@@ -90,7 +90,7 @@ pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -
 /// What happens in this run to a column that earlier runs recorded.
 enum Standing {
     /// The column stays recorded, with the description that this holds.
-    Known(KnownColumn),
+    Known(RecordedColumn),
     /// The column is no longer synced because somebody changed the local table or the settings. The run reports that
     /// once.
     NoLongerSynced,
@@ -109,13 +109,13 @@ struct CurrentColumns<'a> {
 
 impl CurrentColumns<'_> {
     /// Describes the columns that this run syncs, with `drift` set to `None`.
-    fn synced(&self) -> impl Iterator<Item = KnownColumn> {
+    fn synced(&self) -> impl Iterator<Item = RecordedColumn> {
         let both = self
             .relations
             .remote_columns
             .iter()
             .zip(&self.relations.columns);
-        both.map(|(there, here)| KnownColumn {
+        both.map(|(there, here)| RecordedColumn {
             name: here.name.clone(),
             source: self.source.clone(),
             remote_relation: self
@@ -130,7 +130,7 @@ impl CurrentColumns<'_> {
         })
     }
 
-    fn standing(&self, known: &KnownColumn) -> Standing {
+    fn standing(&self, known: &RecordedColumn) -> Standing {
         match self.synced().find(|now| now.name == known.name) {
             Some(now) => Standing::Known(match self.replaced(known, &now) {
                 Some(replaced) => replaced,
@@ -143,7 +143,7 @@ impl CurrentColumns<'_> {
     /// Checks whether the remote has renamed the column and given its old name to another column. Returns the column
     /// with this drift, or `None` if that is not so. Always returns `None` for a query, and if the remote table is
     /// another one than before, because column numbers can be compared only within one table.
-    fn replaced(&self, known: &KnownColumn, now: &KnownColumn) -> Option<KnownColumn> {
+    fn replaced(&self, known: &RecordedColumn, now: &RecordedColumn) -> Option<RecordedColumn> {
         let all_columns = &self.relations.all_columns;
         let is_same_source = known.source == now.source
             && known.remote_relation == now.remote_relation
@@ -153,7 +153,7 @@ impl CurrentColumns<'_> {
         }
         let mut remote = all_columns.remote.iter();
         let before = remote.find(|there| there.number == known.remote_number)?;
-        Some(KnownColumn {
+        Some(RecordedColumn {
             drift: Some(Drift::Replaced(self.storable(&before.name))),
             remote_number: known.remote_number,
             ..now.clone()
@@ -163,12 +163,12 @@ impl CurrentColumns<'_> {
     /// Returns the column as it is now, with drift if its remote type has changed. The new type does not count as drift
     /// if the local type or the setting of the source has changed too, or if the local column takes every value of the
     /// new type.
-    fn retyped(&self, known: &KnownColumn, now: KnownColumn) -> KnownColumn {
+    fn retyped(&self, known: &RecordedColumn, now: RecordedColumn) -> RecordedColumn {
         let is_the_sites = known.source != now.source || known.local_type != now.local_type;
         if known.remote_type == now.remote_type || is_the_sites || self.takes_all(&now.name) {
             return now;
         }
-        KnownColumn {
+        RecordedColumn {
             drift: Some(Drift::Retyped(now.remote_type)),
             remote_type: known.remote_type.clone(),
             ..now
@@ -191,7 +191,7 @@ impl CurrentColumns<'_> {
     }
 
     /// Decides what happens to a recorded column that is no longer synced.
-    fn gone(&self, known: &KnownColumn) -> Standing {
+    fn gone(&self, known: &RecordedColumn) -> Standing {
         let all_columns = &self.relations.all_columns;
         let mut here = all_columns.local.iter();
         let is_on_remote = all_columns
@@ -218,7 +218,7 @@ impl CurrentColumns<'_> {
                 && there.number == known.remote_number
         });
         let renamed = renamed.map(|there| Drift::Renamed(self.storable(&there.name)));
-        Standing::Known(KnownColumn {
+        Standing::Known(RecordedColumn {
             drift: Some(renamed.unwrap_or(Drift::Missing)),
             ..known.clone()
         })

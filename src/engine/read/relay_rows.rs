@@ -34,7 +34,7 @@ pub(in crate::engine) struct RelayReport {
 const COPY_BYTES: usize = 2 * 1024 * 1024;
 
 /// A COPY that the remote has begun to send, its format, and the local table for its rows.
-pub(in crate::engine) struct RemoteCopy {
+pub(in crate::engine) struct OpenRemoteCopy {
     rows: CopyOutStream,
     to: CopyTarget,
     format: Format,
@@ -47,14 +47,14 @@ pub(in crate::engine) async fn start(
     selection: &RowSelection,
     to: CopyTarget,
     format: Format,
-) -> Result<RemoteCopy, DbError> {
+) -> Result<OpenRemoteCopy, DbError> {
     // A relay may take as long as the connection needs. Each row has a timeout of its own, which detects a stall.
     remote
         .allow_each_statement(run.job.limits.run_timeout)
         .await?;
     let sql = read(run, selection, &format);
     let rows = remote.copy_out(&sql).await?;
-    Ok(RemoteCopy { rows, to, format })
+    Ok(OpenRemoteCopy { rows, to, format })
 }
 
 /// Copies the rows that [`start`] has requested from the remote into the local table. Rows that this table does not
@@ -63,7 +63,7 @@ pub(in crate::engine) async fn relay(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     selection: &RowSelection,
-    RemoteCopy { rows, to, format }: RemoteCopy,
+    OpenRemoteCopy { rows, to, format }: OpenRemoteCopy,
 ) -> Result<RelayReport, SyncError> {
     let RunContext { local, job, .. } = *run;
     local.allow_each_statement(job.limits.run_timeout).await?;

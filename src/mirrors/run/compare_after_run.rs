@@ -19,13 +19,13 @@ use crate::engine::{
 use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
 
-use super::execute::{self, EndedRun};
+use super::execute::{self, RunToCompare};
 use super::{report, run_metrics};
 use crate::mirrors::join_warnings::joined;
 use crate::mirrors::{Allow, Request};
 use crate::store::log;
 
-impl EndedRun<'_> {
+impl RunToCompare<'_> {
     /// Compares the contents of both sides and, if they differ, does a second run that corrects them. Adds the result
     /// to the log row and the report of the run that has ended.
     pub(crate) async fn compare_contents(&mut self) {

@@ -51,7 +51,7 @@ pub(crate) async fn run(
         ended.compare_contents().await;
         ended.tell();
     }
-    let EndedRun { scope, .. } = ended;
+    let RunToCompare { scope, .. } = ended;
     prune(shared, scope.log()).await;
 }
 
@@ -75,7 +75,7 @@ async fn prune(shared: &MirrorInner, log: LogKey<'_>) {
 }
 
 /// A run that has ended, with what a comparison of contents after it needs.
-pub(crate) struct EndedRun<'a> {
+pub(crate) struct RunToCompare<'a> {
     pub(crate) context: RequestedRun<'a>,
     pub(crate) remote: &'a Database<Remote>,
     pub(crate) scope: RunScope,
@@ -83,7 +83,7 @@ pub(crate) struct EndedRun<'a> {
     told: watch::Sender<Option<Box<RunReport>>>,
 }
 
-impl EndedRun<'_> {
+impl RunToCompare<'_> {
     /// Sends the report to all who wait for the run.
     fn tell(&self) {
         let report = self.end.clone().report(self.context.now());
@@ -97,7 +97,7 @@ pub(crate) async fn run_once<'a>(
     shared: &'a MirrorInner,
     request: &'a Request,
     begun: oneshot::Sender<RequestOutcome>,
-) -> Option<EndedRun<'a>> {
+) -> Option<RunToCompare<'a>> {
     let (Some(remote), Some(local)) = (&shared.process.remote, &shared.process.local) else {
         return None;
     };
@@ -140,7 +140,7 @@ pub(crate) async fn run_once<'a>(
         }
     };
     context.publish_ended(&end.record);
-    let ended = EndedRun {
+    let ended = RunToCompare {
         context,
         remote,
         scope,

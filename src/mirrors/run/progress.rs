@@ -11,19 +11,19 @@ use crate::model::{Phase, RunId};
 use crate::mirrors::Mirror;
 use crate::mirrors::live_state::{LiveState, LocalRun};
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunProgress {
-    /// The run.
+    /// The run's id.
     pub run_id: RunId,
-    /// Where it is.
+    /// What the run is doing.
     pub phase: Phase,
-    /// Remote rows read so far.
+    /// How many remote rows were read so far.
     pub rows: i64,
-    /// Bytes of row data read from the remote so far.
+    /// How many bytes of row data the remote sent so far.
     pub remote_bytes: i64,
-    /// Milliseconds since it started.
+    /// Milliseconds since the run started.
     pub elapsed_ms: i64,
 }
 

@@ -14,15 +14,15 @@ use crate::store::log::RunRecord;
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "RunState")]
 pub enum RunStage {
-    /// It has ended; `outcome` says how.
+    /// The run has ended; `outcome` says how.
     Finished,
-    /// It goes on; ask for the status to follow it.
+    /// The run is in progress; ask for the status to follow it.
     Running,
-    /// Nothing was started: the run named by `run_id` was in progress already.
+    /// No run was started, because the run `run_id` was in progress already.
     AlreadyRunning,
 }
 
-/// One run as `sync --json`, the trigger tool's `structuredContent` and `POST /api/v1/sync` give it.
+/// The run that was requested, or that was in progress already.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunReport {
@@ -30,44 +30,45 @@ pub struct RunReport {
     pub summary: String,
     /// What to do next, in one sentence.
     pub next_step: String,
-    /// The run's id; with `already_running` the id of the run in progress.
+    /// The run's id; with `already_running`, that of the run in progress.
     pub run_id: RunId,
-    /// Whether it has ended.
+    /// Whether the run has ended.
     pub state: RunStage,
-    /// How it ended; absent while it runs.
+    /// How the run ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// Whether it only plans.
+    /// Whether the run only finds out what a sync would change, and changes no meter.
     pub dry_run: bool,
-    /// What changed (for a dry run: would change); all zero while it runs.
+    /// How many meters the run changed (a dry run: would change); all 0 while it runs or if it failed.
     pub counts: Counts,
-    /// The first changes, in the order they were made.
+    /// The first changes, at most 20: deactivations, then updates and reactivations, then inserts.
     pub changes: Vec<Change>,
-    /// How many changes there are in all.
+    /// How many changes the run made (a dry run: would make) in all.
     pub changes_total: i64,
-    /// Whether `changes` holds fewer than `changes_total`.
+    /// Whether `changes` has fewer entries than `changes_total`.
     pub truncated: bool,
-    /// When it started.
+    /// When the run started, by the local database's clock.
     pub started_at: DateTime<Utc>,
-    /// When it ended; absent while it runs.
+    /// When the run ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime<Utc>>,
-    /// How long it took or has taken so far, in milliseconds.
+    /// How long the run took, or has taken so far, in milliseconds.
     pub duration_ms: i64,
-    /// Bytes of row data read from the remote.
+    /// How many bytes of row data the remote sent.
     pub remote_bytes: i64,
-    /// Why it did not succeed, or why the brake would refuse what a dry run planned.
+    /// Why the run did not succeed, or why a dry run's changes would be refused; absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// What deserves attention though the run did what it was to do.
+    /// What else deserves attention about the run; absent if nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
-    /// When this was told, by the local database's clock.
+    /// The current time by the local database's clock.
     pub now: DateTime<Utc>,
-    /// What was left out to keep the answer short, and how to get it; absent where nothing was.
+    /// What was left out to keep the answer short, and how to get it; absent if nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
-    /// The plan that the brake held back, for a surface that can ask a person; not part of the object.
+    /// The deactivations because of which the run was refused; `None` if there are none. Not part of the JSON; used to
+    /// ask a person for approval.
     #[serde(skip)]
     pub held_back: Option<HeldDeactivations>,
 }

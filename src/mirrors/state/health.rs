@@ -12,37 +12,37 @@ use crate::model::{Outcome, text_enum};
 use crate::store::read_mirror_states::MirrorState;
 
 text_enum! {
-    /// Whether the local meters can be relied on, from a closed set.
+    /// Whether the local meters can be relied on.
     #[derive(Default)]
     Health {
-        /// A database URL or the tenant is missing.
+        /// A database URL is not set, or the tenant is not known.
         #[default]
         NotConfigured = "not_configured",
-        /// No run has ended yet.
+        /// No run has ended yet; dry runs do not count.
         NeverRun = "never_run",
-        /// The last run succeeded and the next is not overdue.
+        /// The last run succeeded, and no scheduled run is overdue.
         Ok = "ok",
-        /// The last run succeeded, but a slot has passed without a run.
+        /// The last run succeeded, but one or two scheduled runs or sweeps were missed since.
         Late = "late",
-        /// The last run did not succeed.
+        /// The last run (or the check of all tenants) did not succeed, or the local database does not answer.
         Failing = "failing",
-        /// No run has succeeded for three slots or more.
+        /// The last run succeeded, but three or more scheduled runs or sweeps were missed, or it has a future date.
         Stale = "stale",
-        /// The schedule is off.
+        /// The last run succeeded; the schedule is off.
         Paused = "paused",
     }
 }
 
-/// What the process is doing, apart from health.
+/// Whether a run is in progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActivityState {
-    /// Nothing.
+    /// No run is in progress.
     #[default]
     Idle,
-    /// A run is in progress, here or in another process.
+    /// A run is in progress, in this process or another one.
     Running,
-    /// A failed scheduled run waits for its retry.
+    /// A scheduled run has failed and will be tried again.
     Waiting,
 }
 

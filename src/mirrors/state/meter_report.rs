@@ -8,35 +8,35 @@ use crate::model::{Fields, held_deactivations};
 use crate::mirrors::meter_table::NAME;
 use crate::store::changes::MeterChange;
 
-/// A meter and its history.
+/// A meter, and what runs changed of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeterReport {
-    /// Its key.
+    /// The meter's key: its key columns and their values.
     pub key: Fields,
-    /// Its name, where it has one.
+    /// The meter's name; absent if the local table does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whether it is active here; absent where there is no row, or no such column.
+    /// Whether the meter is active; absent if it has no local row, or the table has no such column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
-    /// How it stands in one sentence, and why it is inactive where it is.
+    /// Whether the meter is active and, if it is not, why, in one or two sentences.
     pub summary: String,
-    /// Its local row, the site's own columns included; absent where there is none.
+    /// The meter's local row, with all columns of the local table; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meter: Option<Fields>,
-    /// What runs changed of it, the latest first, 100 at most unless the request sets another limit.
+    /// What runs changed of the meter, newest first: at most 100, or `changes_limit` of the status tool.
     pub changes: Vec<MeterChange>,
-    /// Its key as the log has it.
+    /// The meter's key as JSON text, as the log stores it.
     #[serde(skip)]
     pub(crate) key_json: String,
-    /// Whether there are changes before these.
+    /// Whether the log has older changes of the meter than those in `changes`.
     #[serde(skip)]
     pub has_more: bool,
 }
 
 impl MeterReport {
-    /// The name of the meter, followed by its summary.
+    /// Returns the meter's name and key (only the key if it has no name), followed by the summary.
     pub(crate) fn in_words(&self) -> String {
         let mut known = self.key.clone();
         if let Some(name) = &self.name {
@@ -46,18 +46,18 @@ impl MeterReport {
     }
 }
 
-/// A meter among several whose names hold what was asked for.
+/// One of the meters whose names contain the text asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeterMatch {
-    /// Its key.
+    /// The meter's key: its key columns and their values.
     pub key: Fields,
-    /// Its name.
+    /// The meter's name.
     pub name: Option<String>,
-    /// Whether it is active here; absent where the table does not say.
+    /// Whether the meter is active; absent if the table has no such column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
-    /// The key as text, as an address has it.
+    /// The values of the key columns as text, in key order.
     #[serde(skip)]
     pub key_texts: Vec<String>,
 }

@@ -15,7 +15,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
 use crate::mirrors::run::lock;
 use crate::mirrors::status_part_types::TenantStatus;
-use crate::mirrors::stored_state::{Observation, Observed, StoredState};
+use crate::mirrors::stored_state::{Observation, ObservationResult, StoredState};
 use crate::model::{Outcome, saturating_i64};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::read_mirror_states::latest;
@@ -28,10 +28,11 @@ const RUNS: u32 = 50;
 impl Mirror {
     /// Returns the state of the mirror, read at `time` or later, or the error of that read. Reads it again only if the
     /// last read is older than `time`.
-    pub(crate) async fn observed_since(&self, time: Instant) -> Observed {
+    pub(crate) async fn observed_since(&self, time: Instant) -> ObservationResult {
         let mirror = self.clone();
-        let read =
-            async move |last: Option<Observed>| mirror.read_state(last.and_then(Result::ok)).await;
+        let read = async move |last: Option<ObservationResult>| {
+            mirror.read_state(last.and_then(Result::ok)).await
+        };
         let tasks = &self.shared.process.tasks;
         let observed = self.shared.observed.since(time, tasks, read).await;
         observed.unwrap_or_else(|| {
@@ -40,7 +41,7 @@ impl Mirror {
         })
     }
 
-    async fn read_state(&self, last: Option<Observation>) -> Observed {
+    async fn read_state(&self, last: Option<Observation>) -> ObservationResult {
         let mut connection = self.local()?.connect_to_read().await?;
         let read = self.read_unless_known(&mut connection, last).await;
         if read.is_err() {
@@ -53,7 +54,7 @@ impl Mirror {
         &self,
         connection: &mut Connection<Local>,
         last: Option<Observation>,
-    ) -> Observed {
+    ) -> ObservationResult {
         let before = connection.commit_marker().await?;
         if let Some(last) = last.filter(|last| last.is_still_true(before.as_ref())) {
             return Ok(last);

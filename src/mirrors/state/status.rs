@@ -47,87 +47,88 @@ impl StatusQuery {
     }
 }
 
-/// The status as the tool, REST and `status --json` give it. It is given with both databases down.
+/// Whether the meters are in sync, and what was done last. It is given even while both databases are down.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
-    /// The answer in one sentence.
+    /// The answer in words.
     pub summary: String,
     /// What to do next, in one sentence.
     pub next_step: String,
-    /// Whether the local meters can be relied on.
+    /// Whether the local meters can be relied on; with several tenants, the worst health of any.
     pub health: Health,
-    /// What the process is doing.
+    /// Whether a run is in progress.
     pub activity: ActivityState,
-    /// When this was told, by the local database's clock.
+    /// The current time by the local database's clock.
     pub now: DateTime<Utc>,
-    /// The meter asked for; absent unless one was found. For the status tool alone, like the next four.
+    /// The meter asked for (status tool only); absent if none was asked for or found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meter: Option<MeterReport>,
-    /// The meters whose names hold what was asked for, where they are several.
+    /// Meters whose names contain the text asked for, at most 20 (status tool only); empty if none, absent if just one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matches: Option<Vec<MeterMatch>>,
-    /// What syncs changed since the time asked for.
+    /// What runs changed since the time asked for (status tool only); absent without `since`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes_since: Option<ChangesSinceReport>,
-    /// `before` for the next page of what was asked for; absent on the last.
+    /// The value of `before` for the next page of what was asked for; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_before: Option<String>,
-    /// Whether there are runs before those of `history`.
+    /// Whether the log has older runs than those in `history`.
     #[serde(skip)]
     pub has_more_runs: bool,
-    /// What was left out to keep the answer short, and how to get it; absent where nothing was.
+    /// What was left out to keep the answer short, and how to get it; absent if nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
-    /// All tenants, counted and listed; absent unless this process keeps several and none was named.
+    /// The tenants, counted and listed; absent unless this process syncs several and none was named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenants: Option<TenantList>,
-    /// The organisation whose meters are mirrored; absent while it is not known.
+    /// The tenant whose meters are synced; absent if it is not known, and with `tenants`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantStatus>,
-    /// When the last successful run ended; absent before the first.
+    /// When all meters were last known to be in sync, after a run or a sweep; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success_at: Option<DateTime<Utc>>,
-    /// When a sweep of many tenants last found the meters unchanged; absent where there was none.
+    /// When a sweep (check of all tenants) last found the meters unchanged; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<DateTime<Utc>>,
-    /// When a run that compared what all rows of both sides hold, itself or right after, ended; absent before the first.
+    /// End of the last run that compared the contents of all rows or was followed by that; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<DateTime<Utc>>,
-    /// The last run that ended; absent before the first.
+    /// The last run that ended, dry runs excluded; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<RunRecord>,
-    /// The deactivations that the last run held back, for a person to decide about; absent where it held none back.
+    /// The deactivations because of which the last run was refused, for a person to approve; absent if none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_back: Option<HeldDeactivations>,
-    /// When the schedule fires next; absent when it is off.
+    /// When the next scheduled run or retry is due; absent if the schedule is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_run_at: Option<DateTime<Utc>>,
-    /// The schedule.
+    /// When runs start by themselves.
     pub schedule: ScheduleStatus,
-    /// Local meters; absent while the local database cannot be asked.
+    /// How many local meters the tenant has; absent if they could not be counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meters: Option<MeterCounts>,
-    /// What is known of both databases.
+    /// The state of both databases.
     pub connections: Connections,
-    /// The run in progress, if any.
+    /// The run in progress; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningStatus>,
-    /// Past runs, newest first.
+    /// The latest runs, newest first; or only the run asked for.
     pub history: Vec<RunRecord>,
-    /// The changes of the run asked for; absent unless asked for.
+    /// The changes of the run asked for, or else of `last_run`; absent unless they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<Change>>,
-    /// The rejected rows of the run asked for; absent unless changes were asked for.
+    /// The rejected rows of the same run, which could not be stored; absent if `changes` is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejected: Option<Vec<Rejection>>,
-    /// What else deserves attention, a sentence each.
+    /// What else deserves attention, one sentence each.
     pub warnings: Vec<String>,
-    /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read. For the
-    /// metrics alone, like the next.
+    /// How many runs have ended since the last success, dry runs excluded; `None` while the log cannot be read. Only
+    /// the metrics show it.
     #[serde(skip)]
     pub consecutive_failures: Option<i64>,
-    /// How many synced columns have changed on the remote and are not settled; `None` while that is not known.
+    /// How many synced columns have changed on the remote and are not settled; `None` while that is not known. Only the
+    /// metrics show it.
     #[serde(skip)]
     pub drifted_columns: Option<usize>,
 }
@@ -150,13 +151,13 @@ impl Status {
     }
 }
 
-/// The schedule as set.
+/// When runs start by themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleStatus {
-    /// The cron line, or `off`.
+    /// The schedule as a cron line, or `off`.
     pub line: String,
-    /// The time zone it is read in.
+    /// The time zone of the schedule, such as `Europe/Berlin`.
     pub timezone: String,
 }
 

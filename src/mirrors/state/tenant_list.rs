@@ -36,40 +36,40 @@ impl Default for TenantsQuery {
     }
 }
 
-/// All tenants whose meters this process keeps in sync, counted, and a page of them.
+/// How many tenants this process syncs, and a page of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantList {
-    /// How many there are.
+    /// How many tenants there are that the caller may see.
     pub total: i64,
-    /// How many of them are in which health.
+    /// How many tenants have each health.
     pub by_health: HealthCounts,
-    /// A page of those asked for, the worst first.
+    /// One page of the tenants that match the request, the worst health first.
     pub list: Vec<TenantSummary>,
-    /// How many match what was asked for, on all pages.
+    /// How many tenants match the request, on all pages together.
     pub matching: i64,
-    /// The last sweep that ended: the look at all of them; absent before the first, and for who may see only some.
+    /// The last sweep (check of all tenants) that ended; absent before the first, or if the caller may see only some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_sweep: Option<SweepRecord>,
 }
 
-/// How many tenants are in which health.
+/// How many tenants have each health.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCounts {
-    /// The last run did not succeed.
+    /// Tenants whose last run did not succeed; all, if the local database does not answer.
     pub failing: i64,
-    /// No run or sweep has succeeded for three slots or more.
+    /// Tenants that have missed three or more scheduled runs or sweeps since their last success.
     pub stale: i64,
-    /// A slot has passed without a run or sweep.
+    /// Tenants that have missed one or two scheduled runs or sweeps since their last success.
     pub late: i64,
-    /// No run has ended yet.
+    /// Tenants for which no run has ended yet.
     pub never_run: i64,
-    /// Not configured.
+    /// Tenants that cannot be synced because a setting is missing.
     pub not_configured: i64,
-    /// In sync, with the schedule off.
+    /// Tenants in sync while the schedule is off.
     pub paused: i64,
-    /// In sync.
+    /// Tenants in sync.
     pub ok: i64,
 }
 
@@ -107,26 +107,26 @@ pub const WORST_FIRST: [Health; 7] = [
     Health::Ok,
 ];
 
-/// What is known of one tenant among many.
+/// The state of one tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantSummary {
-    /// Its id, to be given as `tenant_id`.
+    /// The tenant's id, as the argument `tenant_id` takes it.
     pub tenant_id: String,
-    /// Its name, when the local database has it.
+    /// The tenant's name; absent if the local database does not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whether its local meters can be relied on.
+    /// Whether the tenant's local meters can be relied on.
     pub health: Health,
-    /// Whether a run of it is in progress.
+    /// Whether a run of the tenant is in progress.
     pub activity: ActivityState,
-    /// When its meters were last known to be in sync: the end of a successful run, or a sweep that found them unchanged.
+    /// When the meters were last known to be in sync, after a run or a sweep; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success_at: Option<DateTime<Utc>>,
-    /// When a sweep last found it unchanged; absent before the first.
+    /// When a sweep (check of all tenants) last found the meters unchanged; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<DateTime<Utc>>,
-    /// The last run that ended; absent before the first.
+    /// The last run that ended, dry runs excluded; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRunSummary>,
 }

@@ -23,46 +23,46 @@ mod comparisons;
 mod read;
 mod write;
 
-/// One run as the log holds it.
+/// One run: a sync of one tenant's meters, or a dry run of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunRecord {
-    /// Its id.
+    /// The run's id.
     pub run_id: RunId,
-    /// What asked for it.
+    /// What requested the run.
     pub trigger: Trigger,
-    /// Who asked for it, as far as the surface knows.
+    /// Who requested the run, such as the name of a token, a client or an account; absent if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// Why, in the words of who asked.
+    /// Why the run was requested, in the words of the requester; absent if no reason was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Whether it only planned.
+    /// Whether the run only found out what a sync would change, and changed no meter.
     pub dry_run: bool,
-    /// Its place in the order of runs, which the local database gives; `None` where it has none (yet).
+    /// The run's number in the order of runs, which the local database assigns; `None` if it has none (yet).
     #[serde(skip)]
     pub seq: Option<i64>,
-    /// When it started, by the local database's clock.
+    /// When the run started, by the local database's clock.
     pub started_at: DateTime<Utc>,
-    /// When it ended; absent while it runs.
+    /// When the run ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<DateTime<Utc>>,
-    /// How it ended; absent while it runs.
+    /// How the run ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// What it changed.
+    /// How many meters the run changed (a dry run: would change).
     pub counts: Counts,
-    /// Why it did not succeed.
+    /// Why the run did not succeed, or why a dry run's changes would be refused; absent otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// The run further up whose `error` is this run's, too, and is not repeated. For the status tool alone.
+    /// The id of a newer run in this list with the same `error`, which is then absent here (status tool only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_error_as: Option<RunId>,
-    /// Bytes of row data read from the remote.
+    /// How many bytes of row data the remote sent.
     pub remote_bytes: i64,
-    /// Whether the log holds fewer changes than were made, by `METER_SYNC_CHANGE_LIMIT` or `METER_SYNC_KEEP_RUNS`.
+    /// Whether the log has only some of the changes (see `METER_SYNC_CHANGE_LIMIT`, `METER_SYNC_KEEP_RUNS`).
     pub changes_truncated: bool,
-    /// What deserves attention though the run did what it was to do.
+    /// What else deserves attention about the run; absent if nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }

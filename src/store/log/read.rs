@@ -23,16 +23,16 @@ pub struct RunsQuery {
     pub show: RunFilter,
 }
 
-/// Which runs are shown.
+/// Which runs to list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunFilter {
-    /// Every one.
+    /// All runs.
     #[default]
     All,
-    /// Those that did not succeed: `partial`, `failed`, `refused` and `interrupted`.
+    /// Runs that did not succeed: `partial`, `failed`, `refused` and `interrupted`.
     Problems,
-    /// Those that changed meters, dry runs aside.
+    /// Runs that changed meters; no dry runs.
     Changes,
 }
 

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 
 use crate::db::computed_expressions::{self, ComputedExpression};
-use crate::db::constraints_between_rows::{ComparedValue, UniquenessRule};
+use crate::db::constraints_between_rows::{UniquenessRule, UniquenessValue};
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::row_values;
@@ -191,7 +191,7 @@ fn as_index(rule: &ComputedExpression) -> UniquenessRule {
         name: rule.owner.clone(),
         is_exclusion: false,
         deferrable: None,
-        parts: vec![ComparedValue {
+        parts: vec![UniquenessValue {
             expression: format!("({})", rule.expression),
             shown: rule.shown.clone(),
             operator: String::new(),
