@@ -181,16 +181,12 @@ impl Ticket {
     }
 }
 
-/// Returns the code of the error in a run's report, by which the schedule decides whether to retry the run. A run that
-/// was not started because another one is in progress counts as an error. Returns `None` if the run succeeded or was
-/// interrupted.
-///
-/// A run of this process is interrupted only if somebody cancels it on purpose, so it is not retried.
+/// Returns why a run did not succeed; `None` if it did. A run that was not started because another one is in progress
+/// counts as an error.
 pub fn error_of(report: &Result<RunReport, Failure>) -> Option<ErrorCode> {
-    let code = match report {
-        Ok(report) if report.state == RunStage::AlreadyRunning => ErrorCode::AlreadyRunning,
-        Ok(report) => report.error.as_ref()?.code,
-        Err(failure) => failure.code,
-    };
-    (code != ErrorCode::Interrupted).then_some(code)
+    match report {
+        Ok(report) if report.state == RunStage::AlreadyRunning => Some(ErrorCode::AlreadyRunning),
+        Ok(report) => report.error.as_ref().map(|error| error.code),
+        Err(failure) => Some(failure.code),
+    }
 }

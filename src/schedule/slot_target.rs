@@ -64,7 +64,10 @@ impl SlotTarget {
         trigger: Trigger,
     ) -> Option<ErrorCode> {
         match self {
-            Self::Run(mirror) => error_of(&mirror.run_to_end(Request::new(trigger), false).await),
+            Self::Run(mirror) => {
+                let report = mirror.run_to_end(Request::new(trigger), false).await;
+                error_of(&report).filter(|code| !is_cancelled(*code))
+            }
             Self::Sweep(mirrors, again) => {
                 let mirrors = mirrors.clone();
                 let sweep = Box::pin(sweep(&mirrors, again, trigger));
@@ -103,10 +106,17 @@ async fn sweep(
             Err(failure) => return Some(failure.code),
         },
     };
-    let mut transient = failed.into_iter().filter(|(_, code)| code.is_transient());
+    let mut transient = failed
+        .into_iter()
+        .filter(|(_, code)| code.is_transient() && !is_cancelled(*code));
     let first = transient.next()?;
     let code = first.1;
     again.push(first.0);
     again.extend(transient.map(|(known, _)| known));
     Some(code)
+}
+
+/// Whether a run with this error was cancelled. It is not retried, because somebody cancelled it on purpose.
+fn is_cancelled(code: ErrorCode) -> bool {
+    code == ErrorCode::Interrupted
 }

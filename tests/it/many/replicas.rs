@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use meter_sync::config::Setting;
+use meter_sync::mirrors::run::cancel_run::Cancellation;
 use serde_json::{Value, json};
 
-use super::three_tenants;
+use super::{of_all, three_tenants};
 use crate::support::program::{self, RunningProgram};
-use crate::support::site::{Site, rows};
+use crate::support::run_hold::RunHold;
+use crate::support::site::{self, Site, rows};
 use crate::support::wait;
 
 /// The first tenant and the last. Each run takes a while, see [`site_with_slow_runs`].
@@ -159,4 +161,36 @@ async fn a_process_that_wakes_up_past_every_bound_writes_nothing() {
     );
     drop(second);
     first.kill().await;
+}
+
+#[tokio::test]
+async fn a_run_of_a_sweep_that_is_cancelled_counts_as_failed_and_is_not_retried() {
+    let site = three_tenants().await;
+    let held = RunHold::new(&site).await;
+    let more = [
+        (Setting::Tenants, "all"),
+        (Setting::Schedule, "0 0 0 1 1 *"),
+    ];
+    let command = program::over(&site, &["serve"], &more);
+    let (_program, _address) = RunningProgram::serve(command).await;
+    let open = "select id from meter_sync.meter_sync_log where tenant = '8' and outcome is null";
+    let has_begun = async || {
+        let has_log = "select to_regclass('meter_sync.meter_sync_due') is not null as is_there";
+        rows(&site.local, has_log).await[0]["is_there"] == true
+            && rows(&site.local, open).await != json!([])
+    };
+    wait::until("the run of tenant 8 has begun", has_begun).await;
+    let run = rows(&site.local, open).await[0]["id"].clone();
+    let run = run.as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let another = site::mirrors(&of_all(&site));
+    let mirror = another.find(Some("8")).await.expect("tenant 8");
+    assert_eq!(mirror.cancel(run).await, Ok(Cancellation::Accepted));
+    let ended = "meter_sync_log where tenant = '8' and outcome = 'interrupted'";
+    let has_ended = async || count(&site, ended).await == 1;
+    wait::until("the run has ended", has_ended).await;
+    held.release().await;
+    let swept = "meter_sync_sweep where succeeded = 2 and failed = 1 and error_code is null";
+    let has_ended = async || count(&site, swept).await == 1;
+    wait::until("the sweep has ended", has_ended).await;
+    assert_eq!(count(&site, "meter_sync_log where tenant = '8'").await, 1);
 }
