@@ -1,4 +1,4 @@
-//! Finds out which tables a role can read.
+//! Looks up tables by their names, and finds out which of them a role can read.
 
 use super::array_index::index;
 use super::{DbError, Side, Tx, param};

@@ -25,7 +25,7 @@ use crate::store::{due_mirrors, migrations, sweeps};
 
 use super::mirror::TenantMirror;
 use super::mirror_keys::keys;
-use super::published_states::{Memory, Published, StateChanges};
+use super::published_states::{LastRead, PublishedStates, StateChanges};
 use super::registry::Mirrors;
 
 /// How long [`Mirrors::observe`] waits for a change in this process before it reads the states anyway. Before that it
@@ -59,7 +59,7 @@ impl Mirrors {
     /// Returns the published states if they are at most 2 s old, and this process has done nothing since that changes
     /// them (see [`ProcessContext::last_activity`](super::ProcessContext::last_activity)). Otherwise waits until the
     /// states are read again.
-    pub(crate) async fn states(&self) -> Published {
+    pub(crate) async fn states(&self) -> PublishedStates {
         let activity = self.process.last_activity();
         let fresh = Instant::now().checked_sub(FRESH);
         self.states_since(fresh.map_or(activity, |fresh| fresh.max(activity)))
@@ -79,20 +79,20 @@ impl Mirrors {
 
     /// Returns the last known states together with an error, for a caller to whom the local database has not answered
     /// in time.
-    pub(crate) fn overdue_states(&self) -> Published {
+    pub(crate) fn overdue_states(&self) -> PublishedStates {
         let message = "The local database has not answered in time.";
         self.last_states_with(Failure::new(ErrorCode::LocalTimeout, message))
     }
 
-    fn last_states_with(&self, failure: Failure) -> Published {
-        Published {
+    fn last_states_with(&self, failure: Failure) -> PublishedStates {
+        PublishedStates {
             failure: Some(failure),
             ..self.observer.last().unwrap_or_default()
         }
     }
 
     /// Returns the published states if they were read at `time` or later. Otherwise waits until they are read again.
-    async fn states_since(&self, time: Instant) -> Published {
+    async fn states_since(&self, time: Instant) -> PublishedStates {
         let mirrors = self.clone();
         let read = async move |last| mirrors.read_states(Option::unwrap_or_default(last)).await;
         let tasks = &self.process.tasks;
@@ -103,7 +103,7 @@ impl Mirrors {
         })
     }
 
-    async fn read_states(&self, last: Published) -> Published {
+    async fn read_states(&self, last: PublishedStates) -> PublishedStates {
         let read = async {
             let mut connection = self.local()?.connect_to_read().await?;
             self.read(&mut connection, &last).await
@@ -112,7 +112,7 @@ impl Mirrors {
             Ok(published) => return published,
             Err(failure) => Some(failure),
         };
-        Published {
+        PublishedStates {
             changed_at: match last.failure == failure {
                 true => last.changed_at,
                 false => Some(Instant::now()),
@@ -126,8 +126,8 @@ impl Mirrors {
     async fn read(
         &self,
         connection: &mut Connection<Local>,
-        last: &Published,
-    ) -> Result<Published, Failure> {
+        last: &PublishedStates,
+    ) -> Result<PublishedStates, Failure> {
         let marker = connection.commit_marker().await?;
         let mut states = last.mirrors.iter().map(|(_, state)| state);
         let is_open = states.any(|state| state.open_run.is_some());
@@ -137,10 +137,10 @@ impl Mirrors {
         let tx = connection.begin("states").await?;
         let known = self.known(&tx).await?;
         let keys = keys(&tx, known.iter()).await?;
-        let (mut memory, mut last_sweep, mut open_sweep) = (Memory::default(), None, None);
+        let (mut memory, mut last_sweep, mut open_sweep) = (LastRead::default(), None, None);
         let tables = migrations::tables(&tx).await?;
         if tables.sweeps {
-            memory = Memory::clone(&last.memory);
+            memory = LastRead::clone(&last.memory);
             memory.update(&tx, &keys).await?;
             let set = self.swept_set(&tx).await?;
             last_sweep = sweeps::last(&tx, &set).await?;
@@ -153,7 +153,7 @@ impl Mirrors {
             let state = memory.states.get(key).cloned().unwrap_or_default();
             (known.clone(), state)
         });
-        Ok(Published {
+        Ok(PublishedStates {
             changed_at: Some(Instant::now()),
             mirrors: states.collect(),
             last_sweep,

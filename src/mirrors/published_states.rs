@@ -17,7 +17,7 @@ use super::shared_read::{PublishedValues, SharedRead};
 
 /// The states of all mirrors as one read of the local database found them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Published {
+pub(crate) struct PublishedStates {
     /// When a read last found that the states may have changed: something was committed in the database, or the read
     /// failed in another way than the one before. `None` before the first read.
     pub(super) changed_at: Option<Instant>,
@@ -31,12 +31,12 @@ pub(crate) struct Published {
     pub(super) open_sweep: Option<(RunId, Trigger)>,
     /// Why the states could not be read this time; `None` if they were read.
     pub(crate) failure: Option<Failure>,
-    pub(super) memory: Arc<Memory>,
+    pub(super) memory: Arc<LastRead>,
 }
 
 /// What the last read found, so that the next one reads only what may have changed. Empty after a failure.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct LastRead {
     pub(super) marker: Option<CommitMarker>,
     seq: i64,
     /// The state of each mirror. The published states and the memory of the next read share these values while nothing
@@ -47,12 +47,12 @@ pub(super) struct Memory {
 /// A listener for changes in the states of all mirrors.
 #[derive(Debug)]
 pub struct StateChanges {
-    published: PublishedValues<Published>,
+    published: PublishedValues<PublishedStates>,
     changed_at: Option<Instant>,
 }
 
 impl StateChanges {
-    pub(super) fn of(observer: &SharedRead<Published>) -> Self {
+    pub(super) fn of(observer: &SharedRead<PublishedStates>) -> Self {
         Self {
             published: observer.listener(),
             changed_at: observer.last().and_then(|last| last.changed_at),
@@ -63,7 +63,7 @@ impl StateChanges {
     /// can follow.
     pub async fn next(&mut self) -> bool {
         let old = self.changed_at;
-        let is_other = |published: &Published| published.changed_at != old;
+        let is_other = |published: &PublishedStates| published.changed_at != old;
         let Some(published) = self.published.wait_for(is_other).await else {
             return false;
         };
@@ -72,7 +72,7 @@ impl StateChanges {
     }
 }
 
-impl Memory {
+impl LastRead {
     /// Reads the states of those of the mirrors `keys` that are new or may have changed. Forgets all mirrors that are
     /// not in `keys`.
     pub(super) async fn update(

@@ -14,7 +14,7 @@ use crate::model::TenantId;
 
 use super::mirror::{Mirror, TenantMirror};
 use super::process_context::ProcessContext;
-use super::published_states::Published;
+use super::published_states::PublishedStates;
 use super::shared_read::SharedRead;
 use crate::tenants::{self, Tenant};
 
@@ -23,7 +23,7 @@ use crate::tenants::{self, Tenant};
 pub struct Mirrors {
     pub(super) process: Arc<ProcessContext>,
     kept: Arc<MirrorSet>,
-    pub(super) observer: Arc<SharedRead<Published>>,
+    pub(super) observer: Arc<SharedRead<PublishedStates>>,
 }
 
 /// The mirrors of a process: exactly one, or any number.

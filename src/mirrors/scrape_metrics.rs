@@ -11,7 +11,7 @@ use crate::store::{columns, migrations};
 
 use super::mirror::TenantMirror;
 use super::mirror_keys::keys;
-use super::published_states::Published;
+use super::published_states::PublishedStates;
 use super::state::status::{Status, StatusQuery};
 use super::state::tenant_list::TenantsQuery;
 use super::status_part_types::ConnectionState;
@@ -74,7 +74,7 @@ impl Mirrors {
 
     /// Counts the drifted columns (synced columns that the remote changed) of all mirrors. Returns `None` if they
     /// cannot be counted.
-    async fn count_drifted(&self, states: &Published) -> Option<usize> {
+    async fn count_drifted(&self, states: &PublishedStates) -> Option<usize> {
         let known: Vec<&TenantMirror> = states.mirrors.iter().map(|(known, _)| known).collect();
         let count = async |tx: &Tx<'_, Local>| match migrations::tables(tx).await?.columns {
             true => columns::count_drifted(tx, &keys(tx, known.iter().copied()).await?).await,

@@ -10,7 +10,7 @@ use crate::model::TenantId;
 
 use super::Tenant;
 use super::local_table::{self, TenantNamesTable};
-use super::read_tenant_names::{Row, rows, texts_of};
+use super::read_local_tenants::{Row, rows, texts_of};
 use super::spelling::{LocalIdTypes, normalize_by_form};
 
 /// Returns the tenants to which the settings refer, by a list, by the table `tenant` or by a query. Each comes once, in

@@ -7,7 +7,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use local_table::LocalTable;
-use read_tenant_names::{Row, rows};
+use read_local_tenants::{Row, rows};
 use spelling::LocalIdTypes;
 use tenant_and_table::{LogScope, RunScope};
 
@@ -18,7 +18,7 @@ pub(crate) use spelling::is_same;
 
 mod list_tenants;
 pub(crate) mod local_table;
-mod read_tenant_names;
+mod read_local_tenants;
 mod spelling;
 pub(crate) mod tenant_and_table;
 

@@ -12,7 +12,7 @@ use crate::model::{Outcome, RunId};
 
 use super::lock;
 use super::report::{RunReport, SAMPLE};
-use super::request_and_record::RequestedRun;
+use super::requested_run::RequestedRun;
 use crate::mirrors::{RequestOutcome, live_state};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::{changes, columns, log, migrations};

@@ -17,7 +17,7 @@ use crate::model::{Outcome, Phase, Progress, RunId};
 
 use super::begin::{StartResult, StartedRun};
 use super::report::RunReport;
-use super::request_and_record::RequestedRun;
+use super::requested_run::RequestedRun;
 use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::{self, LocalRun};
 use crate::mirrors::status_part_types::TenantStatus;

@@ -8,7 +8,7 @@ pub(super) mod execute;
 pub(crate) mod lock;
 pub(super) mod progress;
 pub mod report;
-mod request_and_record;
 mod request_run;
+mod requested_run;
 pub mod run_metrics;
 mod settle;

@@ -13,7 +13,7 @@ use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress};
 use super::begin::StartedRun;
 use super::lock;
 use super::report::{RunReport, SAMPLE};
-use super::request_and_record::RequestedRun;
+use super::requested_run::RequestedRun;
 use crate::mirrors::clock_warnings;
 use crate::mirrors::join_warnings::joined;
 use crate::store::log::{RunEnd, RunRecord};

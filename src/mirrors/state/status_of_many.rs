@@ -12,7 +12,7 @@ use super::status_text;
 use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
 use crate::mirrors::live_state;
 use crate::mirrors::mirror::TenantMirror;
-use crate::mirrors::published_states::Published;
+use crate::mirrors::published_states::PublishedStates;
 use crate::mirrors::registry::{self, Mirrors};
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::status_part_types::{Connection, Connections};
@@ -31,7 +31,7 @@ impl Mirrors {
         self.overview_of(&self.states().await, query)
     }
 
-    pub(crate) fn overview_of(&self, published: &Published, query: &TenantsQuery) -> Status {
+    pub(crate) fn overview_of(&self, published: &PublishedStates, query: &TenantsQuery) -> Status {
         let now = self.now();
         let config = self.config();
         let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);
@@ -85,7 +85,7 @@ impl Mirrors {
 
     /// Returns the states of both databases. Hides the remote's error from a caller who may see only some tenants,
     /// because the error may be about another tenant.
-    fn connections_of(&self, published: &Published, query: &TenantsQuery) -> Connections {
+    fn connections_of(&self, published: &PublishedStates, query: &TenantsQuery) -> Connections {
         let mut remote = self.process.remote_state.borrow().clone();
         if query.visible.is_some() {
             remote.error = None;
@@ -104,7 +104,7 @@ impl Mirrors {
 /// Lists the mirrors that the caller may see, the worst health first. Of mirrors with the same health, the one whose
 /// sides were known to be equal longest ago comes first.
 fn rank<'a>(
-    published: &'a Published,
+    published: &'a PublishedStates,
     query: &TenantsQuery,
     slots: &RecentSlots,
 ) -> Vec<RankedMirror<'a>> {

@@ -31,7 +31,7 @@ const RENEWAL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A sweep whose runs are shared: its id, and what asked for it.
-pub(super) type SharedSweep = (RunId, Trigger);
+pub(super) type SharedSweepId = (RunId, Trigger);
 
 impl Mirrors {
     /// Runs the mirrors that a sweep of this process found due, together with all other processes that keep the same
@@ -40,7 +40,7 @@ impl Mirrors {
     /// Fails with `INTERRUPTED` if another process has taken over the sweep meanwhile.
     pub(super) async fn run_with_others(
         &self,
-        sweep: SharedSweep,
+        sweep: SharedSweepId,
         due: Vec<TenantMirror>,
         counts: &mut SweepCounts,
     ) -> Result<FailedMirrors, Failure> {
@@ -101,7 +101,7 @@ impl Mirrors {
     }
 
     /// Takes mirrors of the sweep and runs them, `METER_SYNC_WORKERS` at a time, until there are none to take.
-    async fn take_runs(&self, sweep: SharedSweep) -> Result<(), Failure> {
+    async fn take_runs(&self, sweep: SharedSweepId) -> Result<(), Failure> {
         let workers = (0..self.config().workers).map(|_| self.take_one_after_the_other(sweep));
         let working = futures_util::future::try_join_all(workers);
         let renewing = async {
@@ -117,7 +117,10 @@ impl Mirrors {
         }
     }
 
-    async fn take_one_after_the_other(&self, (sweep, trigger): SharedSweep) -> Result<(), Failure> {
+    async fn take_one_after_the_other(
+        &self,
+        (sweep, trigger): SharedSweepId,
+    ) -> Result<(), Failure> {
         let mut ended = None;
         while let Some(mirror) = self.next_due(sweep, ended.take()).await? {
             ended = Some(self.run_due(mirror, trigger).await?);

@@ -9,7 +9,7 @@ use quickcheck::{Arbitrary, Gen, QuickCheck};
 
 use op::Op;
 use rare_sequences::{first_load, rare_sequence};
-use sites::KINDS;
+use site_kinds::KINDS;
 use world::World;
 
 use crate::support::test_size::{seed, size};
@@ -19,7 +19,7 @@ mod model;
 mod op;
 mod past_failures;
 mod rare_sequences;
-mod sites;
+mod site_kinds;
 mod tables;
 mod unique_numbers;
 mod world;

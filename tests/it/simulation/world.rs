@@ -14,7 +14,7 @@ use tokio_postgres::Client;
 
 use super::model::{self, Expected, Model, Rows};
 use super::op::{COMMIT, LineBreak, Name, Op};
-use super::sites::{KINDS, Kind};
+use super::site_kinds::{KINDS, Kind};
 use super::unique_numbers::{self, MeterReference};
 use super::write_model;
 use crate::support::postgres::{connect, pair_in};

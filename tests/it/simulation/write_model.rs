@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use super::model::{RemoteMeter, Rows};
-use super::sites::Kind;
+use super::site_kinds::Kind;
 use super::unique_numbers;
 
 /// Makes the remote rows `after` of what they were before, one statement for each row that differs.
