@@ -5,8 +5,8 @@
 //! appears to have died:
 //!
 //! - For a run, the other process must hold the door lock and find the run lock free (see `run::lock`). In addition,
-//!   the log must have a run without an end that began after the slot did, or the claim must be 30 seconds old.
-//! - For a sweep, the claim must be 30 seconds old. A process renews its claim while it sweeps. If that process was
+//!   the log must have a run without an end that began after the slot did, or the claim must be 25 seconds old.
+//! - For a sweep, the claim must be 25 seconds old. A process renews its claim while it sweeps. If that process was
 //!   only delayed, both processes sweep. This does no harm, because each mirror has one run at a time.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 use crate::store::slots::{self, ClaimedSlotList, Slot};
-use crate::store::{log, migrations};
+use crate::store::{log, migrations, sweeps};
 
 use super::run::lock;
 use super::{Mirror, Mirrors, ProcessContext};
@@ -34,7 +34,7 @@ pub enum Claim {
 }
 
 /// How often a process renews its claim on a slot (scheduled time) while it sweeps.
-const RENEWAL: Duration = Duration::from_secs(10);
+const RENEWAL: Duration = Duration::from_secs(5);
 
 impl Mirror {
     /// Claims a slot (scheduled time) for a run of this process, unless another process holds it or a run has already
@@ -88,7 +88,12 @@ impl Mirrors {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
         let claim = async |tx: &Tx<'_, Local>| {
-            let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
+            let set = self.swept_set(tx).await?;
+            // A sweep may take longer than its slot. Then no other process begins another one meanwhile.
+            if sweeps::is_in_progress_elsewhere(tx, &set, &self.process.claimant).await? {
+                return Ok(Claim::Pending);
+            }
+            let slot = Slot::of_sweep(set, slot);
             Ok::<_, Failure>(take(tx, &slot, self, (None, is_again)).await?)
         };
         local.write("claim a slot", claim).await
@@ -97,29 +102,41 @@ impl Mirrors {
     /// Awaits `work` and returns its result. Meanwhile renews this process's claim on the slot (scheduled time), so
     /// that no other process takes the slot over.
     pub async fn renewing_claim<T>(&self, slot: DateTime<Utc>, work: impl Future<Output = T>) -> T {
-        let renewing = async {
-            // This loop never ends, so it can have the type of the work's result.
-            loop {
-                tokio::time::sleep(RENEWAL).await;
-                self.renew(slot).await;
-            }
-        };
-        tokio::select! {
-            done = work => done,
-            never = renewing => never,
-        }
+        repeat_during(work, RENEWAL, || self.renew(slot)).await
     }
 
     /// Renews this process's claim on the slot once. A failure is only logged, because the next renewal may succeed.
     async fn renew(&self, slot: DateTime<Utc>) {
         let renew = async |tx: &Tx<'_, Local>| {
+            let claimant = self.process.claimant.as_str();
             let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
-            Ok(slots::renew(tx, &slot, &self.process.claimant).await?)
+            sweeps::renew(tx, claimant).await?;
+            Ok(slots::renew(tx, &slot, claimant).await?)
         };
         let renewed = async { self.local()?.write("renew a claim", renew).await };
         if let Err::<_, Failure>(failure) = renewed.await {
             tracing::debug!(error.code = %failure.code, "the claim on the slot could not be renewed");
         }
+    }
+}
+
+/// Awaits `work` and returns its result. Meanwhile calls `renew` again and again, after each pause of this length.
+pub(super) async fn repeat_during<T, R: Future<Output = ()>>(
+    work: impl Future<Output = T>,
+    pause: Duration,
+    renew: impl Fn() -> R,
+) -> T {
+    let renewing = async {
+        // This loop never ends, so it can have the type of the work's result.
+        loop {
+            tokio::time::sleep(pause).await;
+            // A renewal that takes long is given up, because the next one may succeed at once.
+            drop(tokio::time::timeout(pause, renew()).await);
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        never = renewing => never,
     }
 }
 

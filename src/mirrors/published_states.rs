@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::db::{CommitMarker, Local, Tx};
 use crate::error::Failure;
-use crate::model::{RunId, Trigger};
+use crate::store::due_mirrors::OpenSweep;
 use crate::store::read_mirror_states::{self, MirrorState};
 use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
@@ -26,9 +26,8 @@ pub(crate) struct PublishedStates {
     pub(crate) mirrors: Arc<[(TenantMirror, Arc<MirrorState>)]>,
     /// The last sweep (check of all mirrors) that ended; `None` before the first.
     pub(crate) last_sweep: Option<SweepRecord>,
-    /// The sweep of any process that has mirrors whose run nobody has taken, and what asked for it; `None` if there is
-    /// no such sweep.
-    pub(super) open_sweep: Option<(RunId, Trigger)>,
+    /// The sweep of any process that has mirrors whose run nobody has taken; `None` if there is no such sweep.
+    pub(super) open_sweep: Option<OpenSweep>,
     /// Why the states could not be read this time; `None` if they were read.
     pub(crate) failure: Option<Failure>,
     pub(super) memory: Arc<LastRead>,

@@ -12,13 +12,13 @@ use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::run::cancel_run::Cancellation;
 
 pub(super) fn route() -> Route {
-    let operation = RouteDescription::new("cancelRun", "End a run before its end")
+    let operation = RouteDescription::new("cancelRun", "Cancel a run")
         .described("The run is undone as a whole and ends as `interrupted`. If another process runs it, it ends some seconds later.")
         .run()
         .content(202, "The run is being undone.", None)
         .with("Location", "The run.")
         .problem(409, "The run is over, or its process has died.")
-        .problem(500, "The local database cannot be asked.")
+        .problem(500, "The local database does not answer.")
         .problem(503, "The databases are not configured.");
     Route::post("/api/v1/runs/{id}/cancel", cancel, operation)
 }

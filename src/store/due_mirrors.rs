@@ -1,25 +1,26 @@
 //! The table `meter_sync_due`: the mirrors that a sweep (a check of all mirrors) gives a run. Several processes take
 //! mirrors from it, each the next one that no living process has claimed.
 //!
-//! A claim holds for `LEASE` and is renewed while its process works. The claim only divides the work: if a process is
-//! delayed and loses its claim, the run lock still allows one run of a mirror at a time.
+//! A claim holds for 25 s ([`has_expired!`]) and is renewed while its process works. The claim only divides the work: if a
+//! process is delayed and loses its claim, the run lock still allows one run of a mirror at a time.
 
 use tokio_postgres::Row;
 
+use super::has_expired;
 use super::sweeps::SweptSet;
 use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
 use crate::model::{RunId, Trigger};
 
-/// SQL: the time after which a claim that was not renewed no longer holds. It is so short that the work of a dead
-/// process is taken over within 30 seconds, including the time until another process looks.
-macro_rules! lease {
-    () => {
-        "interval '25 seconds'"
-    };
+/// A sweep whose runs are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenSweep {
+    /// The id of the sweep.
+    pub id: RunId,
+    /// What asked for the sweep.
+    pub trigger: Trigger,
 }
-pub(crate) use lease;
 
 /// The end of a run that was taken from this table.
 #[derive(Clone, Debug)]
@@ -32,10 +33,21 @@ pub struct EndedRun {
     pub remote_bytes: i64,
 }
 
+const LOCK: &str = "\
+-- list the due mirrors of one sweep at a time
+select pg_advisory_xact_lock(hashtextextended('meter_sync due ' || $1 || ' ' || $2, 0))";
+
 const FORGET: &str = "\
 -- forget the due mirrors of earlier sweeps
 delete from meter_sync.meter_sync_due d using meter_sync.meter_sync_sweep w
-where w.id = d.sweep and w.local_table = $1 and w.tenants = $2";
+where w.id = d.sweep and w.seq < (select seq from meter_sync.meter_sync_sweep where id = $3)
+  and (w.local_table = $1 and w.tenants = $2 or w.started_at < now() - interval '1 day')";
+
+const IS_REPLACED: &str = "\
+-- look for the due mirrors of a later sweep
+select exists (
+    select from meter_sync.meter_sync_due d join meter_sync.meter_sync_sweep w on w.id = d.sweep
+    where w.local_table = $1 and w.tenants = $2 and w.id <> $3)";
 
 const ADD: &str = "\
 -- list the mirrors that are due
@@ -43,32 +55,40 @@ insert into meter_sync.meter_sync_due (sweep, tenant, local_table, place)
 select $1, u.tenant, u.local_table, u.place from unnest($2, $3) with ordinality u (tenant, local_table, place)";
 
 /// Lists the mirrors to which a sweep gives a run, in this order. Deletes what earlier sweeps of the same set of
-/// mirrors have listed.
+/// mirrors have listed, and sweeps of other sets that began more than a day ago. Does nothing and returns `false` if a later sweep of the same set has listed mirrors: it has
+/// taken the work over.
 pub async fn add(
     tx: &Tx<'_, Local>,
     sweep: RunId,
     set: &SweptSet,
     mirrors: &[MirrorKey],
-) -> Result<(), DbError> {
-    tx.execute(FORGET, &set.key()).await?;
+) -> Result<bool, DbError> {
+    let [table, tenants] = set.key();
+    let of_others = [table, tenants, param::uuid(sweep.as_uuid())];
+    tx.execute(LOCK, &set.key()).await?;
+    tx.execute(FORGET, &of_others).await?;
+    if tx.query_one(IS_REPLACED, &of_others).await?.get(0) {
+        return Ok(false);
+    }
     let keys = MirrorKeys::of(mirrors);
     let params = [
         param::uuid(sweep.as_uuid()),
         param::texts(&keys.tenants),
         param::texts(&keys.local_tables),
     ];
-    tx.execute(ADD, &params).await.map(drop)
+    tx.execute(ADD, &params).await?;
+    Ok(true)
 }
 
 const TAKE: &str = concat!(
     "\
 -- take the next mirror that is due
-update meter_sync.meter_sync_due d set claimed_by = $2, claimed_at = now()
+update meter_sync.meter_sync_due d set claimed_by = $2, claimed_at = clock_timestamp()
 from (
     select n.tenant, n.local_table from meter_sync.meter_sync_due n
     where n.sweep = $1 and n.ended_at is null
-      and (n.claimed_at is null or n.claimed_at < now() - ",
-    lease!(),
+      and (n.claimed_at is null or ",
+    has_expired!("n.claimed_at"),
     ")
     order by n.place limit 1 for update skip locked
 ) n
@@ -91,9 +111,11 @@ pub async fn take(
 const END: &str = "\
 -- note the end of a run that was due
 update meter_sync.meter_sync_due d set ended_at = now(), error_code = $5, remote_bytes = $6
-where d.sweep = $1 and d.tenant = $2 and d.local_table = $3 and d.claimed_by = $4";
+where d.sweep = $1 and d.tenant = $2 and d.local_table = $3
+  and (d.claimed_by = $4 or d.error_code = 'ALREADY_RUNNING')";
 
-/// Records the end of a run. Does nothing if another process has taken the mirror over from `claimant`.
+/// Records the end of a run. Does nothing if another process has taken the mirror over from `claimant`, unless it found
+/// the run of `claimant` still in progress.
 pub async fn end(
     tx: &Tx<'_, Local>,
     sweep: RunId,
@@ -113,7 +135,7 @@ pub async fn end(
 
 const RENEW: &str = "\
 -- renew the claims on due mirrors
-update meter_sync.meter_sync_due set claimed_at = now()
+update meter_sync.meter_sync_due set claimed_at = clock_timestamp()
 where sweep = $1 and claimed_by = $2 and ended_at is null";
 
 /// Renews all claims of the process `claimant` on mirrors of the sweep.
@@ -129,34 +151,56 @@ select w.id, w.trigger from meter_sync.meter_sync_sweep w
 where w.local_table = $1 and w.tenants = $2 and w.finished_at is null
   and exists (select from meter_sync.meter_sync_due d
               where d.sweep = w.id and d.ended_at is null
-                and (d.claimed_at is null or d.claimed_at < now() - ",
-    lease!(),
+                and (d.claimed_at is null or ",
+    has_expired!("d.claimed_at"),
     "))
 order by w.seq desc limit 1"
 );
 
-/// Returns the latest sweep of this set of mirrors that has mirrors to take, and what asked for it; `None` if there is
-/// no such sweep.
-pub async fn open_sweep(
-    tx: &Tx<'_, Local>,
-    set: &SweptSet,
-) -> Result<Option<(RunId, Trigger)>, DbError> {
+/// Returns the latest sweep of this set of mirrors that has mirrors to take; `None` if there is no such sweep.
+pub async fn open_sweep(tx: &Tx<'_, Local>, set: &SweptSet) -> Result<Option<OpenSweep>, DbError> {
     let row = tx.query_opt(OPEN, &set.key()).await?;
     let open = |row: Row| {
         let id: uuid::Uuid = row.get(0);
-        (RunId::from(id), Trigger::read(row.get(1)))
+        OpenSweep {
+            id: RunId::from(id),
+            trigger: Trigger::read(row.get(1)),
+        }
     };
     Ok(row.map(open))
 }
 
-const LEFT: &str = "\
--- count the due mirrors without an end
-select count(*) from meter_sync.meter_sync_due where sweep = $1 and ended_at is null";
+/// How far the runs of a sweep have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There are mirrors to take.
+    HasDue,
+    /// All mirrors are taken, and some runs are still in progress.
+    InProgress,
+    /// All runs have ended.
+    Ended,
+}
 
-/// Returns how many mirrors of the sweep wait for their run or are in it.
-pub async fn left(tx: &Tx<'_, Local>, sweep: RunId) -> Result<i64, DbError> {
-    let row = tx.query_one(LEFT, &[param::uuid(sweep.as_uuid())]).await?;
-    Ok(row.get(0))
+const STANDING: &str = concat!(
+    "\
+-- look how far the runs of a sweep have come
+select count(*), count(*) filter (where claimed_at is null or ",
+    has_expired!("claimed_at"),
+    ")
+from meter_sync.meter_sync_due where sweep = $1 and ended_at is null"
+);
+
+/// Returns how far the runs of the sweep have come.
+pub async fn standing(tx: &Tx<'_, Local>, sweep: RunId) -> Result<Standing, DbError> {
+    let row = tx
+        .query_one(STANDING, &[param::uuid(sweep.as_uuid())])
+        .await?;
+    let (open, to_take): (i64, i64) = (row.get(0), row.get(1));
+    Ok(match (open, to_take) {
+        (0, _) => Standing::Ended,
+        (_, 0) => Standing::InProgress,
+        _ => Standing::HasDue,
+    })
 }
 
 const ENDED: &str = "\
@@ -174,6 +218,16 @@ pub async fn take_ended(tx: &Tx<'_, Local>, sweep: RunId) -> Result<Vec<EndedRun
         remote_bytes: row.get(3),
     };
     Ok(rows.iter().map(ended).collect())
+}
+
+const DROP: &str = "\
+-- forget the due mirrors of a sweep
+delete from meter_sync.meter_sync_due where sweep = $1";
+
+/// Deletes what the sweep has listed, because the sweep has ended.
+pub async fn drop_all(tx: &Tx<'_, Local>, sweep: RunId) -> Result<(), DbError> {
+    let params = [param::uuid(sweep.as_uuid())];
+    tx.execute(DROP, &params).await.map(drop)
 }
 
 fn key(row: &Row) -> MirrorKey {

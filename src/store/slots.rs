@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
-use super::due_mirrors::lease;
+use super::has_expired;
 use super::sweeps::SweptSet;
 use crate::clock::clock_tolerance;
 use crate::db::param::Param;
@@ -191,10 +191,10 @@ const TAKE_OVER: &str = concat!(
     "\
 -- take over a slot
 update meter_sync.meter_sync_slot s
-set claimed_by = $4, claimed_at = now()
+set claimed_by = $4, claimed_at = clock_timestamp()
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3 and s.claimed_by = $5
-  and ($6 or s.claimed_at < now() - ",
-    lease!(),
+  and ($6 or ",
+    has_expired!("s.claimed_at"),
     ")"
 );
 
@@ -216,7 +216,7 @@ pub async fn take_over(
 
 const RENEW: &str = "\
 -- renew the claim on a slot
-update meter_sync.meter_sync_slot set claimed_at = now()
+update meter_sync.meter_sync_slot set claimed_at = clock_timestamp()
 where tenant = $1 and local_table = $2 and slot = $3 and claimed_by = $4";
 
 /// Renews the claim of the process `claimant` on a slot, so that no other process takes it over. Does nothing if

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
+use super::has_expired;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
@@ -69,10 +70,22 @@ impl SweptSet {
     }
 }
 
+/// Who asked for a sweep, why, and which process sweeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweeper<'a> {
+    /// The person or program that asks for the sweep; `None` if that is not known.
+    pub actor: Option<&'a str>,
+    /// Why, in the words of the caller; `None` if no reason was given.
+    pub reason: Option<&'a str>,
+    /// The process that sweeps; `None` if other processes take no part.
+    pub claimant: Option<&'a str>,
+}
+
 const START: &str = "\
 -- log the start of a sweep
-insert into meter_sync.meter_sync_sweep (id, local_table, tenants, trigger, actor, reason, started_at)
-values ($1, $2, $3, $4, $5, $6, clock_timestamp())
+insert into meter_sync.meter_sync_sweep
+    (id, local_table, tenants, trigger, actor, reason, claimed_by, renewed_at, started_at)
+values ($1, $2, $3, $4, $5, $6, $7, case when $7 is not null then clock_timestamp() end, clock_timestamp())
 returning started_at";
 
 /// Writes the row of a sweep that starts. Returns the start time by the database's clock.
@@ -81,10 +94,10 @@ pub async fn start(
     id: RunId,
     set: &SweptSet,
     trigger: Trigger,
-    (actor, reason): (Option<&str>, Option<&str>),
+    who: Sweeper<'_>,
 ) -> Result<DateTime<Utc>, DbError> {
-    let actor = tx.storable_if_any(actor).await?;
-    let reason = tx.storable_if_any(reason).await?;
+    let actor = tx.storable_if_any(who.actor).await?;
+    let reason = tx.storable_if_any(who.reason).await?;
     let params = [
         param::uuid(id.as_uuid()),
         param::text(set.local_table.as_str()),
@@ -92,8 +105,40 @@ pub async fn start(
         param::text(trigger.as_str()),
         param::text(actor.as_deref()),
         param::text(reason.as_deref()),
+        param::text(who.claimant),
     ];
     Ok(tx.query_one(START, &params).await?.get(0))
+}
+
+const RENEW: &str = "\
+-- say that the sweep goes on
+update meter_sync.meter_sync_sweep set renewed_at = clock_timestamp() where claimed_by = $1 and finished_at is null";
+
+/// Records that the process `claimant` still works on its sweep.
+pub async fn renew(tx: &Tx<'_, Local>, claimant: &str) -> Result<(), DbError> {
+    let params = [param::text(claimant)];
+    tx.execute(RENEW, &params).await.map(drop)
+}
+
+const IN_PROGRESS: &str = concat!(
+    "\
+-- look for a sweep of another process
+select exists (
+    select from meter_sync.meter_sync_sweep
+    where local_table = $1 and tenants = $2 and claimed_by <> $3 and finished_at is null and not ",
+    has_expired!("renewed_at"),
+    ")"
+);
+
+/// Whether a living process other than `claimant` works on a sweep of this set of mirrors.
+pub async fn is_in_progress_elsewhere(
+    tx: &Tx<'_, Local>,
+    set: &SweptSet,
+    claimant: &str,
+) -> Result<bool, DbError> {
+    let [table, tenants] = set.key();
+    let params = [table, tenants, param::text(claimant)];
+    Ok(tx.query_one(IN_PROGRESS, &params).await?.get(0))
 }
 
 const FINISH: &str = "\

@@ -33,10 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("arguments", &["mirrors", "model"]),
     ("badges", &["mirrors", "model"]),
-    (
-        "schedule",
-        &["mirrors", "config", "error", "model", "clock"],
-    ),
+    ("schedule", &["mirrors", "config", "error", "model"]),
     (
         "mcp",
         &[

@@ -33,8 +33,8 @@ pub enum Cancellation {
 }
 
 impl Mirror {
-    /// Cancels this mirror's run with this id. Fails with `READ_ONLY` if this process may start no runs, or if the run
-    /// is not one of this process and the local database does not answer.
+    /// Cancels this mirror's run with this id. Fails with `READ_ONLY` if this process may start no runs. Also fails if
+    /// the run is not one of this process and the local database does not answer.
     pub async fn cancel(&self, id: RunId) -> Result<Cancellation, Failure> {
         if self.is_read_only() {
             let message = "This meter-sync was started read-only and ends no sync.";
@@ -53,15 +53,19 @@ impl Mirror {
             if let Some(outcome) = run.outcome {
                 return Ok(Cancellation::Over(outcome));
             }
-            let is_running = match known.scope() {
-                Some(scope) => lock::is_held(tx, &scope).await?,
-                None => false,
+            let Some(scope) = known.scope() else {
+                return Ok(Cancellation::Dead);
             };
-            if !is_running {
+            if !lock::is_held(tx, &scope).await? {
                 return Ok(Cancellation::Dead);
             }
-            log::ask_to_cancel(tx, id).await?;
-            Ok::<_, Failure>(Cancellation::Accepted)
+            if log::ask_to_cancel(tx, id).await? {
+                return Ok::<_, Failure>(Cancellation::Accepted);
+            }
+            // The run has ended since it was looked up.
+            let run = log::by_id(tx, scope.log(), id).await?;
+            let outcome = run.and_then(|run| run.outcome);
+            Ok(outcome.map_or(Cancellation::Unknown, Cancellation::Over))
         };
         local.write("cancel a run", ask).await
     }
@@ -84,13 +88,16 @@ impl MirrorInner {
     ) -> Infallible {
         loop {
             tokio::time::sleep(PAUSE).await;
-            let is_asked = async |tx: &Tx<'_, Local>| log::is_asked_to_cancel(tx, id).await;
             // If the database does not answer, the run itself finds out.
-            if let Some(local) = &self.process.local
-                && let Ok(true) = local.read("look whether a run is to end", is_asked).await
-            {
+            if let Ok(Ok(true)) = tokio::time::timeout(PAUSE, self.is_to_end(id)).await {
                 cancel.cancel();
             }
         }
+    }
+
+    async fn is_to_end(&self, id: RunId) -> Result<bool, Failure> {
+        let is_asked = async |tx: &Tx<'_, Local>| Ok(log::is_asked_to_cancel(tx, id).await?);
+        let local = self.process.local()?;
+        local.read("look whether a run is to end", is_asked).await
     }
 }

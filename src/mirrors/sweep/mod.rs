@@ -24,9 +24,10 @@ use crate::config::Config;
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{RunId, Trigger, saturating_i64};
+use crate::store::due_mirrors::OpenSweep;
 use crate::store::read_mirror_states::MirrorState;
-use crate::store::sweeps::{self, SweepCounts, SweepRecord, SweptSet};
-use crate::store::{log, migrations};
+use crate::store::sweeps::{self, SweepCounts, SweepRecord, Sweeper, SweptSet};
+use crate::store::{due_mirrors, log, migrations};
 
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
@@ -78,7 +79,7 @@ impl Mirrors {
         self.may_sync()?;
         let mut record = match request.dry_run {
             true => self.unlogged(request),
-            false => self.log_start(request).await?,
+            false => self.log_start(request, None).await?,
         };
         let counts = &mut record.counts;
         let swept = async {
@@ -94,12 +95,14 @@ impl Mirrors {
     pub async fn sweep_with_others(&self, trigger: Trigger) -> Result<SweepReport, Failure> {
         self.may_sync()?;
         let request = Request::new(trigger);
-        let mut record = self.log_start(&request).await?;
+        let claimant = Some(self.process.claimant.as_str());
+        let mut record = self.log_start(&request, claimant).await?;
         let id = record.sweep_id;
         let counts = &mut record.counts;
         let swept = async {
             let due = self.mirrors_to_run(&request, counts).await?;
-            self.run_with_others((id, trigger), due, counts).await
+            self.run_with_others(OpenSweep { id, trigger }, due, counts)
+                .await
         };
         let swept = swept.await;
         self.finish((record, true), swept).await
@@ -143,6 +146,7 @@ impl Mirrors {
         request: &Request,
     ) -> Result<FailedMirrors, Failure> {
         self.may_sync()?;
+        let _only = self.process.shared_runs.lock().await;
         let mut counts = SweepCounts::default();
         Ok(self.run_all(again, request, &mut counts, |_, _| {}).await)
     }
@@ -300,13 +304,21 @@ impl Mirrors {
     }
 
     /// Writes the log row of a sweep that starts, and returns its record.
-    async fn log_start(&self, request: &Request) -> Result<SweepRecord, Failure> {
+    async fn log_start(
+        &self,
+        request: &Request,
+        claimant: Option<&str>,
+    ) -> Result<SweepRecord, Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
         let mut record = self.unlogged(request);
         let start = async |tx: &Tx<'_, Local>| {
             let set = self.swept_set(tx).await?;
-            let who = (request.actor.as_deref(), request.reason.as_deref());
+            let who = Sweeper {
+                actor: request.actor.as_deref(),
+                reason: request.reason.as_deref(),
+                claimant,
+            };
             sweeps::start(tx, record.sweep_id, &set, request.trigger, who).await
         };
         record.started_at = local.write("start a sweep", start).await?;
@@ -319,6 +331,7 @@ impl Mirrors {
         let end = async |tx: &Tx<'_, Local>| {
             let error = record.error.as_ref();
             let ended = sweeps::finish(tx, record.sweep_id, &record.counts, error).await?;
+            due_mirrors::drop_all(tx, record.sweep_id).await?;
             if let Some(keep) = self.config().limits.keep_runs {
                 let set = self.swept_set(tx).await?;
                 sweeps::prune(tx, &set, keep).await?;

@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
+use crate::mirrors::claim_slots::repeat_during;
 use crate::mirrors::mirror::{Mirror, TenantMirror};
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::mirrors::{Request, error_of};
 use crate::model::{RunId, Trigger};
-use crate::store::due_mirrors::{self, EndedRun};
+use crate::store::due_mirrors::{self, EndedRun, OpenSweep, Standing};
 use crate::store::sweeps::SweepCounts;
 use crate::store::unchanged_mirrors::MirrorKey;
 
@@ -30,8 +31,8 @@ const RENEWAL: Duration = Duration::from_secs(5);
 /// How often the process that sweeps looks whether the runs of other processes have ended.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A sweep whose runs are shared: its id, and what asked for it.
-pub(super) type SharedSweepId = (RunId, Trigger);
+/// How often a process tries to take a mirror, or to record the end of a run, if the local database does not answer.
+const TRIES: u32 = 10;
 
 impl Mirrors {
     /// Runs the mirrors that a sweep of this process found due, together with all other processes that keep the same
@@ -40,7 +41,7 @@ impl Mirrors {
     /// Fails with `INTERRUPTED` if another process has taken over the sweep meanwhile.
     pub(super) async fn run_with_others(
         &self,
-        sweep: SharedSweepId,
+        sweep: OpenSweep,
         due: Vec<TenantMirror>,
         counts: &mut SweepCounts,
     ) -> Result<FailedMirrors, Failure> {
@@ -48,25 +49,26 @@ impl Mirrors {
         let add = async |tx: &Tx<'_, Local>| {
             let keys = keys(tx, due.iter()).await?;
             let set = self.swept_set(tx).await?;
-            due_mirrors::add(tx, sweep.0, &set, &keys).await?;
-            Ok::<_, Failure>(keys)
+            match due_mirrors::add(tx, sweep.id, &set, &keys).await? {
+                true => Ok(keys),
+                false => Err(taken_over()),
+            }
         };
-        let keys = local.write("share runs", add).await?;
+        let keys = local.write("list the due mirrors", add).await?;
         let listed: BTreeMap<MirrorKey, TenantMirror> = keys.into_iter().zip(due).collect();
         self.note_activity();
         loop {
-            {
-                let _only = self.process.shared_runs.lock().await;
-                self.take_runs(sweep).await?;
+            match persist(|| self.standing(sweep.id)).await? {
+                Standing::HasDue => {
+                    let _only = self.process.shared_runs.lock().await;
+                    self.take_runs(sweep).await?;
+                }
+                Standing::InProgress => tokio::time::sleep(PAUSE).await,
+                Standing::Ended => break,
             }
-            let left = async |tx: &Tx<'_, Local>| due_mirrors::left(tx, sweep.0).await;
-            if local.read("share runs", left).await? == 0 {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
         }
-        let ended = async |tx: &Tx<'_, Local>| due_mirrors::take_ended(tx, sweep.0).await;
-        let ended = local.write("share runs", ended).await?;
+        let ended = async |tx: &Tx<'_, Local>| due_mirrors::take_ended(tx, sweep.id).await;
+        let ended = local.write("count the runs of a sweep", ended).await?;
         if ended.len() < listed.len() {
             return Err(taken_over());
         }
@@ -96,34 +98,24 @@ impl Mirrors {
             return;
         };
         if let Err(failure) = self.take_runs(open).await {
-            tracing::debug!(error.code = %failure.code, "no part could be taken in a sweep");
+            tracing::debug!(error.code = %failure.code, "could not help with a sweep of another process");
         }
     }
 
     /// Takes mirrors of the sweep and runs them, `METER_SYNC_WORKERS` at a time, until there are none to take.
-    async fn take_runs(&self, sweep: SharedSweepId) -> Result<(), Failure> {
+    async fn take_runs(&self, sweep: OpenSweep) -> Result<(), Failure> {
         let workers = (0..self.config().workers).map(|_| self.take_one_after_the_other(sweep));
-        let working = futures_util::future::try_join_all(workers);
-        let renewing = async {
-            // This loop never ends, so it can have the type of the work's result.
-            loop {
-                tokio::time::sleep(RENEWAL).await;
-                self.renew_runs(sweep.0).await;
-            }
-        };
-        tokio::select! {
-            done = working => done.map(drop),
-            never = renewing => never,
-        }
+        // If one worker fails, the others go on, so that the ends of their runs are recorded.
+        let working = futures_util::future::join_all(workers);
+        let renew = || self.renew_runs(sweep.id);
+        let worked = repeat_during(working, RENEWAL, renew).await;
+        worked.into_iter().collect()
     }
 
-    async fn take_one_after_the_other(
-        &self,
-        (sweep, trigger): SharedSweepId,
-    ) -> Result<(), Failure> {
+    async fn take_one_after_the_other(&self, sweep: OpenSweep) -> Result<(), Failure> {
         let mut ended = None;
-        while let Some(mirror) = self.next_due(sweep, ended.take()).await? {
-            ended = Some(self.run_due(mirror, trigger).await?);
+        while let Some(mirror) = persist(|| self.next_due(sweep.id, ended.as_ref())).await? {
+            ended = Some(self.run_due(mirror, sweep.trigger).await);
         }
         Ok(())
     }
@@ -132,36 +124,43 @@ impl Mirrors {
     async fn next_due(
         &self,
         sweep: RunId,
-        ended: Option<EndedRun>,
+        ended: Option<&EndedRun>,
     ) -> Result<Option<MirrorKey>, Failure> {
         let claimant = self.process.claimant.as_str();
         let next = async |tx: &Tx<'_, Local>| {
-            if let Some(ended) = &ended {
+            if let Some(ended) = ended {
                 due_mirrors::end(tx, sweep, claimant, ended).await?;
             }
-            due_mirrors::take(tx, sweep, claimant).await
+            Ok(due_mirrors::take(tx, sweep, claimant).await?)
         };
-        Ok(self.local()?.write("share runs", next).await?)
+        self.local()?.write("take a due mirror", next).await
     }
 
-    async fn run_due(&self, mirror: MirrorKey, trigger: Trigger) -> Result<EndedRun, Failure> {
+    async fn standing(&self, sweep: RunId) -> Result<Standing, Failure> {
+        let standing = async |tx: &Tx<'_, Local>| Ok(due_mirrors::standing(tx, sweep).await?);
+        // A `read` would have to wait for slow requests.
+        self.local()?.write("wait for runs", standing).await
+    }
+
+    async fn run_due(&self, mirror: MirrorKey, trigger: Trigger) -> EndedRun {
         let request = Request {
             is_of_sweep: true,
             ..Request::new(trigger)
         };
-        // The tenant may have left the settings' list since it was found due.
-        let report = match self.of_tenant(&mirror.tenant).await? {
-            Some(found) => found.run_to_end(request, true).await,
-            None => Err(Failure::new(
-                ErrorCode::TenantUnknown,
-                "The tenant is gone.",
-            )),
+        let report = match self.of_tenant(&mirror.tenant).await {
+            Ok(Some(found)) => found.run_to_end(request, true).await,
+            // The tenant has left the list of tenants since it was found due.
+            Ok(None) => {
+                let message = "The tenant is no longer kept in sync here.";
+                Err(Failure::new(ErrorCode::TenantUnknown, message))
+            }
+            Err(failure) => Err(failure),
         };
-        Ok(EndedRun {
+        EndedRun {
             mirror,
             error: error_of(&report),
             remote_bytes: report.map_or(0, |report| report.remote_bytes),
-        })
+        }
     }
 
     /// Finds the mirror of a tenant by its canonical id; `None` if this process keeps no such mirror.
@@ -183,9 +182,29 @@ impl Mirrors {
         let renew = async |tx: &Tx<'_, Local>| {
             Ok::<_, Failure>(due_mirrors::renew(tx, sweep, claimant).await?)
         };
-        let renewed = async { self.local()?.write("share runs", renew).await };
+        let renewed = async {
+            self.local()?
+                .write("renew the claims on mirrors", renew)
+                .await
+        };
         if let Err(failure) = renewed.await {
             tracing::debug!(error.code = %failure.code, "the claims on mirrors could not be renewed");
+        }
+    }
+}
+
+/// Tries again, for about a minute, if `work` fails for a transient reason.
+async fn persist<T, F>(work: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let mut tries = 1..TRIES;
+    loop {
+        match work().await {
+            Err(failure) if failure.code.is_transient() && tries.next().is_some() => {
+                tokio::time::sleep(RENEWAL).await;
+            }
+            done => return done,
         }
     }
 }
@@ -212,5 +231,5 @@ fn count(
 fn taken_over() -> Failure {
     let message = "Another process has taken over this sweep, because this one did not go on.";
     Failure::new(ErrorCode::Interrupted, message)
-        .with_remedy("Nothing: the other process sweeps all tenants.")
+        .with_remedy("Nothing to do: the other process sweeps all tenants.")
 }

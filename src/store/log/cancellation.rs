@@ -8,11 +8,10 @@ const ASK: &str = "\
 update meter_sync.meter_sync_log set cancel_asked_at = coalesce(cancel_asked_at, clock_timestamp())
 where id = $1 and outcome is null";
 
-/// Asks for the end of a run that is in progress in another process, which looks for this every few seconds.
-pub async fn ask_to_cancel(tx: &Tx<'_, Local>, id: RunId) -> Result<(), DbError> {
-    tx.execute(ASK, &[param::uuid(id.as_uuid())])
-        .await
-        .map(drop)
+/// Asks for the end of a run that is in progress in another process, which looks for this every few seconds. Returns
+/// `false` if the run has ended.
+pub async fn ask_to_cancel(tx: &Tx<'_, Local>, id: RunId) -> Result<bool, DbError> {
+    Ok(tx.execute(ASK, &[param::uuid(id.as_uuid())]).await? == 1)
 }
 
 const IS_ASKED: &str = "\

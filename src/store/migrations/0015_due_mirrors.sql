@@ -16,5 +16,8 @@ create table meter_sync.meter_sync_due (
 );
 create index meter_sync_due_in_order on meter_sync.meter_sync_due (sweep, place) where ended_at is null;
 
+-- Which process sweeps, and when it last said that it goes on. Null for a sweep whose runs are not shared.
+alter table meter_sync.meter_sync_sweep add column claimed_by text, add column renewed_at timestamptz;
+
 -- When somebody asked, through another process, for the end of a run that is in progress.
 alter table meter_sync.meter_sync_log add column cancel_asked_at timestamptz;

@@ -15,6 +15,9 @@ use crate::support::wait;
 /// The first tenant and the last. Each run takes a while, see [`site_with_slow_runs`].
 const TENANTS: std::ops::RangeInclusive<i32> = 101..=116;
 
+/// A schedule with one slot, which the first process makes up when it starts.
+const YEARLY: &str = "0 0 0 1 1 *";
+
 /// A dead process's work is taken over after at most 30 s, and its tenants then run.
 const TAKEN_OVER: Duration = Duration::from_secs(60);
 
@@ -44,7 +47,7 @@ async fn replica(site: &Site) -> RunningProgram {
     let more = [
         (Setting::Tenants, "all"),
         (Setting::Workers, "2"),
-        (Setting::Schedule, "0 0 0 1 1 *"),
+        (Setting::Schedule, YEARLY),
         (Setting::RunTimeout, "5s"),
         (Setting::StatementTimeout, "2s"),
     ];
@@ -82,11 +85,20 @@ async fn count(site: &Site, from: &str) -> Value {
 #[tokio::test]
 async fn the_runs_of_a_sweep_are_shared() {
     let site = site_with_slow_runs().await;
-    let replicas = [
-        replica(&site).await,
-        replica(&site).await,
-        replica(&site).await,
-    ];
+    let held = RunHold::new(&site).await;
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        let more = [
+            (Setting::Tenants, "all"),
+            (Setting::Workers, "2"),
+            (Setting::Schedule, YEARLY),
+        ];
+        let command = program::over(&site, &["serve"], &more);
+        replicas.push(RunningProgram::serve(command).await.0);
+    }
+    let all_run = async || replicas.iter().all(|replica| started(replica) > 0);
+    wait::until("all three have started a run", all_run).await;
+    held.release().await;
     all_in_sync(&site).await;
     let has_ended =
         async || count(&site, "meter_sync_sweep where finished_at is not null").await == 1;
@@ -107,7 +119,6 @@ async fn the_runs_of_a_sweep_are_shared() {
         "nothing is left over"
     );
     let started: Vec<usize> = replicas.iter().map(started).collect();
-    assert!(started.iter().all(|runs| *runs > 0), "{started:?}");
     assert_eq!(started.iter().sum::<usize>(), 16, "{started:?}");
 }
 
@@ -137,7 +148,8 @@ async fn the_work_of_a_process_that_dies_is_taken_over() {
 async fn a_process_that_wakes_up_past_every_bound_writes_nothing() {
     let site = site_with_slow_runs().await;
     let mut first = replica(&site).await;
-    let writing = "select from pg_stat_activity where wait_event = 'PgSleep'";
+    let writing = "select from pg_stat_activity
+        where wait_event = 'PgSleep' and datname = current_database()";
     let is_writing = async || rows(&site.local, writing).await != json!([]);
     wait::until("the first process writes", is_writing).await;
     first.freeze();
@@ -149,7 +161,9 @@ async fn a_process_that_wakes_up_past_every_bound_writes_nothing() {
     let written = "select tenant_id::integer, name, xmin::text from meter order by id";
     let before = rows(&site.local, written).await;
     first.thaw();
-    first.told("error.code=INTERRUPTED").await;
+    let taken_over = "meter_sync_sweep where error_code = 'INTERRUPTED'";
+    let is_told = async || count(&site, taken_over).await == 1;
+    wait::until("the first process says that it was replaced", is_told).await;
     assert_eq!(
         rows(&site.local, written).await,
         before,
@@ -167,10 +181,7 @@ async fn a_process_that_wakes_up_past_every_bound_writes_nothing() {
 async fn a_run_of_a_sweep_that_is_cancelled_counts_as_failed_and_is_not_retried() {
     let site = three_tenants().await;
     let held = RunHold::new(&site).await;
-    let more = [
-        (Setting::Tenants, "all"),
-        (Setting::Schedule, "0 0 0 1 1 *"),
-    ];
+    let more = [(Setting::Tenants, "all"), (Setting::Schedule, YEARLY)];
     let command = program::over(&site, &["serve"], &more);
     let (_program, _address) = RunningProgram::serve(command).await;
     let open = "select id from meter_sync.meter_sync_log where tenant = '8' and outcome is null";
@@ -193,4 +204,27 @@ async fn a_run_of_a_sweep_that_is_cancelled_counts_as_failed_and_is_not_retried(
     let has_ended = async || count(&site, swept).await == 1;
     wait::until("the sweep has ended", has_ended).await;
     assert_eq!(count(&site, "meter_sync_log where tenant = '8'").await, 1);
+}
+
+#[tokio::test]
+async fn a_sweep_that_takes_longer_than_its_slot_is_left_in_peace_by_other_processes() {
+    let site = site_with_slow_runs().await;
+    let every_second = [
+        (Setting::Tenants, "all"),
+        (Setting::Workers, "1"),
+        (Setting::Schedule, "* * * * * *"),
+        (Setting::Jitter, "0s"),
+    ];
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let command = program::over(&site, &["serve"], &every_second);
+        replicas.push(RunningProgram::serve(command).await.0);
+    }
+    all_in_sync(&site).await;
+    let ended = "meter_sync_sweep where finished_at is not null";
+    let has_ended = async || count(&site, ended).await.as_i64() > Some(2);
+    wait::until("some sweeps have ended", has_ended).await;
+    let failed = "select error_code, failed::integer from meter_sync.meter_sync_sweep
+        where finished_at is not null and (error_code is not null or failed > 0)";
+    assert_eq!(rows(&site.local, failed).await, json!([]));
 }

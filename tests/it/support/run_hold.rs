@@ -1,7 +1,7 @@
 //! Holds runs in progress: a lock of the test on the meters keeps runs from reading them.
 
 use meter_sync::mirrors::state::health::ActivityState;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use super::postgres::connect;
@@ -48,6 +48,10 @@ pub(crate) async fn running(site: &Site) {
 pub(crate) async fn outcomes(site: &Site) -> Value {
     let idle = async || site.status().await.activity == ActivityState::Idle;
     wait::until("no run is in progress", idle).await;
+    // A cancelled run has ended a moment before that is logged.
+    let open = "select from meter_sync.meter_sync_log where outcome is null";
+    let is_logged = async || rows(&site.local, open).await == json!([]);
+    wait::until("the end of the run is logged", is_logged).await;
     let log = "select outcome from meter_sync.meter_sync_log order by started_at";
     let log = rows(&site.local, log).await;
     let outcomes = log.as_array().expect("rows").iter();
