@@ -20,6 +20,8 @@ mod drift;
 #[cfg(test)]
 mod embedded_postgres;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fuzz;
