@@ -1,9 +1,12 @@
 //! The standby is promoted without our last commits: an asynchronous failover.
 
+use std::time::Duration;
+
 use meter_sync::config::Setting;
-use meter_sync::mirrors::state::status::StatusQuery;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::state::status::{RunRecord, StatusQuery};
 use meter_sync::mirrors::state::tenant_list::{TenantSummary, TenantsQuery};
-use meter_sync::mirrors::{Mirrors, Request};
+use meter_sync::mirrors::{Mirrors, Request, RunEventListener};
 use meter_sync::model::{Outcome, RunId, Trigger};
 use serde_json::json;
 
@@ -11,6 +14,19 @@ use super::{HERE, Site, THERE, outcomes, run};
 use crate::support::postgres::{connect, pair};
 use crate::support::site::{self, REMOTE_SCHEMA, SHARED_LOCAL_SCHEMA, finish, rows, settings};
 use crate::support::standby::Cluster;
+
+/// Takes as many numbers of runs as it needs, so that the runs after a failover get lower ones.
+const NUMBERS: &str = "select nextval(pg_get_serial_sequence('meter_sync.meter_sync_log', 'seq')) from generate_series(1, 100)";
+
+/// Waits until the end of the run is told.
+async fn is_told(events: &mut RunEventListener, run: &RunReport) {
+    let told = async {
+        let is_end = |event: &RunRecord| event.run_id == run.run_id && event.outcome == run.outcome;
+        while !events.next().await.iter().any(is_end) {}
+    };
+    let told = tokio::time::timeout(Duration::from_secs(10), told).await;
+    assert!(told.is_ok(), "nothing is told of {run:#?}");
+}
 
 #[tokio::test]
 async fn commits_that_a_failover_loses_are_made_again() {
@@ -23,12 +39,15 @@ async fn commits_that_a_failover_loses_are_made_again() {
     };
     let kept = status(&site.mirror).await;
     site.cluster.cut_the_stream().await;
+    run(&site.cluster.on_primary().await, NUMBERS).await;
     run(
         &site.remote,
         "update meter set name = 'new' where id <= 5; delete from meter where id = 50",
     )
     .await;
+    let mut events = site.mirror.events();
     let lost = site.syncs(Outcome::Succeeded).await;
+    is_told(&mut events, &lost).await;
     site.syncs(Outcome::NoChange).await;
     let shown = status(&site.mirror).await;
     assert_eq!(shown.meters.expect("counts").active, 49);
@@ -46,7 +65,9 @@ async fn commits_that_a_failover_loses_are_made_again() {
     );
     assert_ne!(last, first.run_id);
 
-    let again = site.syncs(Outcome::Succeeded).await;
+    let another = site::mirror(&settings(&site.urls[0], &site.urls[1]));
+    let again = finish(&another, Request::new(Trigger::Cli)).await;
+    is_told(&mut events, &again).await;
     assert_eq!(again.counts.updated, 5, "{again:#?}");
     assert_eq!(again.counts.deactivated, 1);
     assert_eq!(rows(&promoted, HERE).await, rows(&site.remote, THERE).await);
@@ -58,7 +79,7 @@ async fn commits_that_a_failover_loses_are_made_again() {
 /// The states of all tenants, in the order of their ids.
 async fn states(mirrors: &Mirrors) -> Vec<TenantSummary> {
     // so that nothing published before is used
-    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     let status = mirrors.overview(&TenantsQuery::default()).await;
     let mut list = status.tenants.expect("tenants").list;
     list.sort_by(|one, other| one.tenant_id.cmp(&other.tenant_id));
@@ -89,9 +110,7 @@ async fn runs_that_a_failover_loses_are_forgotten_and_later_ones_are_seen() {
     let kept = states(&mirrors).await;
     cluster.cut_the_stream().await;
 
-    // As many runs as it takes, so that later runs get lower numbers.
-    let numbers = "select nextval(pg_get_serial_sequence('meter_sync.meter_sync_log', 'seq')) from generate_series(1, 100)";
-    run(&primary, numbers).await;
+    run(&primary, NUMBERS).await;
     run(
         &remote,
         "update meter set name = 'two' where tenant_id <> 9",

@@ -57,13 +57,10 @@ async fn become_equal(site: &Site, pooler: &PgBouncer) {
     wait::until_within(PATIENCE, "both sides are equal", is_equal).await;
 }
 
-/// Waits until the sweeps that are under way have ended, and one more.
-async fn another_sweep(site: &Site) {
-    let sweeps = "select count(*)::integer as n from meter_sync.meter_sync_sweep where finished_at is not null";
-    let number = async || rows(&site.local, sweeps).await[0]["n"].as_i64();
-    let before = number().await;
-    let is_swept = async || number().await > before.map(|before| before + 1);
-    wait::until_within(PATIENCE, "another sweep has ended", is_swept).await;
+/// The schedule of every hour whose next slot is that far away, so that no sweep is still under way when it comes.
+fn schedule_in(wait: chrono::Duration) -> String {
+    let slot = meter_sync::clock::now() + wait;
+    slot.format("%-S %-M * * * *").to_string()
 }
 
 #[tokio::test]
@@ -71,31 +68,39 @@ async fn two_processes_keep_many_tenants_behind_poolers_with_two_connections() {
     let site = twenty_tenants().await;
     let urls = [&*site.pair.remote_url, &*site.pair.local_url];
     let pooler = PgBouncer::between(urls, "default_pool_size = 2").await;
+    let schedule = schedule_in(chrono::Duration::seconds(40));
     let more = [
         (Setting::RemoteUrl, &*pooler.remote_url),
         (Setting::LocalUrl, &*pooler.local_url),
         (Setting::Tenants, "all"),
         (Setting::Workers, "4"),
-        (Setting::Schedule, "*/3 * * * * *"),
+        (Setting::Schedule, &schedule),
     ];
     let serve = || RunningProgram::serve(program::over(&site, &["serve"], &more));
     let ((one, _), (other, _)) = tokio::join!(serve(), serve());
     become_equal(&site, &pooler).await;
-    another_sweep(&site).await;
-    let runs = "select count(*)::integer as n from meter_sync.meter_sync_log";
-    assert_eq!(rows(&site.local, runs).await, json!([{"n": TENANTS}]));
-    for name in ["two", "three"] {
-        site.on_remote(&format!("update meter set name = '{name}'"))
-            .await;
-        become_equal(&site, &pooler).await;
-    }
-    another_sweep(&site).await;
+    let open = "select from meter_sync.meter_sync_sweep where finished_at is null";
+    let has_ended = async || rows(&site.local, open).await == json!([]);
+    wait::until("the first sweep has ended", has_ended).await;
+    let unchanged = program::run(program::over(&site, &["sync", "--json"], &more)).await;
+    assert_eq!(unchanged.code, 0, "{unchanged:?}");
 
-    let failed = "select outcome, error_code, error_message from meter_sync.meter_sync_log
-        where outcome is distinct from 'succeeded' and outcome is distinct from 'no_change'";
-    assert_eq!(rows(&site.local, failed).await, json!([]));
-    let failed = "select error_code, failed from meter_sync.meter_sync_sweep where error_code is not null or failed > 0";
-    assert_eq!(rows(&site.local, failed).await, json!([]));
+    site.on_remote("update meter set name = 'two'").await;
+    become_equal(&site, &pooler).await;
+    wait::until("the sweep of the slot has ended", has_ended).await;
+    let runs =
+        "select outcome, count(*)::integer as n from meter_sync.meter_sync_log group by outcome";
+    assert_eq!(
+        rows(&site.local, runs).await,
+        json!([{"outcome": "succeeded", "n": 2 * TENANTS}])
+    );
+    let sweeps = "select unchanged::integer, succeeded::integer, failed::integer, error_code
+        from meter_sync.meter_sync_sweep order by seq";
+    let of = |unchanged, succeeded| json!({"unchanged": unchanged, "succeeded": succeeded, "failed": 0, "error_code": null});
+    assert_eq!(
+        rows(&site.local, sweeps).await,
+        json!([of(0, TENANTS), of(TENANTS, 0), of(0, TENANTS)])
+    );
     for program in [one, other] {
         let told = program.whole_stderr().await;
         assert!(told.contains("sync started"), "it took no part: {told}");
