@@ -238,6 +238,12 @@ impl ConnectRequest {
 
 /// Asks the server whether it is of the wanted kind (`target_session_attrs`).
 async fn is_wanted(client: &Client, wanted: SessionAttrs) -> Result<bool, Error> {
+    let (is_standby, is_read_only) = kind(client).await?;
+    Ok(wanted.accepts(is_standby, is_read_only))
+}
+
+/// Asks the server whether it is a standby, and whether it takes no writes.
+async fn kind(client: &Client) -> Result<(bool, bool), Error> {
     let asked = "select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')";
     let said = client.simple_query(asked).await?;
     let row = said.iter().find_map(|message| {
@@ -248,7 +254,7 @@ async fn is_wanted(client: &Client, wanted: SessionAttrs) -> Result<bool, Error>
         }
     });
     let is = |column: usize, word: &str| row.and_then(|row| row.get(column)) == Some(word);
-    Ok(wanted.accepts(is(0, "t"), is(1, "on")))
+    Ok((is(0, "t"), is(1, "on")))
 }
 
 impl Manager for Connector {
@@ -266,16 +272,28 @@ impl Manager for Connector {
     }
 
     /// Tests an idle connection with one round trip, before it is used again. If this fails, the pool opens another
-    /// connection instead.
+    /// connection instead. It also fails if the server is no longer of the wanted kind: a pooler, for instance, keeps
+    /// our connection while the primary behind it becomes a standby. A local standby is useless whatever is wanted.
     async fn recycle(
         &self,
         client: &mut ClientWrapper,
         _: &Metrics,
     ) -> RecycleResult<NoServerReached> {
-        let Ok(_said) = client.simple_query("").await else {
-            return Err(RecycleError::message("the connection is gone"));
+        let wanted = self.endpoint().servers().session;
+        let is_wanted = match kind(client).await {
+            Ok((is_standby, is_read_only)) => {
+                let is_useless = is_standby && self.side == SideName::Local;
+                wanted.accepts(is_standby, is_read_only) && !is_useless
+            }
+            // A server that refuses the question is there.
+            Err(error) => error.as_db_error().is_some() && !client.is_closed(),
         };
-        Ok(())
+        match is_wanted {
+            true => Ok(()),
+            false => Err(RecycleError::message(
+                "the connection is gone, or leads to another kind of server",
+            )),
+        }
     }
 }
 

@@ -43,6 +43,9 @@ pub struct ProcessContext {
     /// Limits how many runs are in progress at once to the number for which the pools have connections. There is no
     /// limit in a process that keeps exactly one mirror.
     pub(super) runs: Semaphore,
+    /// Held while this process starts a run, which takes two local connections at once (see
+    /// [`lock::try_to_start`](super::run::lock::try_to_start)).
+    pub(super) starting: Mutex<()>,
     /// Held while this process takes runs of a sweep, its own or that of another process, so that it takes those of one
     /// sweep at a time.
     pub(super) shared_runs: Mutex<()>,
@@ -77,6 +80,7 @@ impl ProcessContext {
         let unused = Connection::unused(remote.is_some());
         Ok(Self {
             runs: Semaphore::new(permits),
+            starting: Mutex::default(),
             shared_runs: Mutex::default(),
             activity: watch::Sender::new(Instant::now()),
             remote_state: watch::Sender::new(unused),

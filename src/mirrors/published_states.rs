@@ -37,6 +37,8 @@ pub(crate) struct PublishedStates {
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastRead {
     pub(super) marker: Option<CommitMarker>,
+    /// Which start of which server the states are from, see [`read_mirror_states::server_start`].
+    server: String,
     seq: i64,
     /// The state of each mirror. The published states and the memory of the next read share these values while nothing
     /// changes.
@@ -73,12 +75,18 @@ impl StateChanges {
 
 impl LastRead {
     /// Reads the states of those of the mirrors `keys` that are new or may have changed. Forgets all mirrors that are
-    /// not in `keys`.
+    /// not in `keys`, and everything if the server has been started anew or another one has taken its place: runs may
+    /// be lost with it, and new runs may get their numbers.
     pub(super) async fn update(
         &mut self,
         tx: &Tx<'_, Local>,
         keys: &[MirrorKey],
     ) -> Result<(), Failure> {
+        let server = read_mirror_states::server_start(tx).await?;
+        if self.server != server {
+            *self = Self::default();
+            self.server = server;
+        }
         let keys: BTreeSet<&MirrorKey> = keys.iter().collect();
         self.states.retain(|key, _| keys.contains(&**key));
         let names: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();

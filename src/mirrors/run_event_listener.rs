@@ -46,10 +46,10 @@ enum SeenRuns {
     /// The log has not been read yet. Runs that began or ended at `since` or later are new.
     Nothing { since: DateTime<Utc> },
     /// The latest runs at the last read, with their outcomes (`None` while in progress), and the `seq` (run number) of
-    /// the newest.
+    /// the oldest of them.
     Latest {
         outcomes: HashMap<RunId, Option<Outcome>>,
-        newest: Option<i64>,
+        oldest: Option<i64>,
     },
 }
 
@@ -132,7 +132,7 @@ impl RunEventListener {
         let events = runs.iter().filter(is_new).cloned().collect();
         self.seen_runs = SeenRuns::Latest {
             outcomes: runs.iter().map(mark).collect(),
-            newest: runs.first().and_then(|run| run.seq),
+            oldest: runs.last().and_then(|run| run.seq),
         };
         let is_counted = state.count_failure.is_none();
         Look {
@@ -163,11 +163,11 @@ impl SeenRuns {
                 let happened = run.finished_at.unwrap_or(run.started_at);
                 happened >= *since && !clock::lies_ahead(happened, now)
             }
-            Self::Latest { outcomes, newest } => match outcomes.get(&run.run_id) {
+            Self::Latest { outcomes, oldest } => match outcomes.get(&run.run_id) {
                 Some(outcome) => *outcome != run.outcome,
-                // A run with a lower number may enter the list of the latest runs when newer runs are deleted. It is
-                // not new.
-                None => newest.is_none_or(|newest| run.seq.is_none_or(|seq| seq > newest)),
+                // A run older than all of them may enter the list of the latest runs when newer runs are deleted. It is
+                // not new. But a new run may have a lower number than the newest, if a failover has lost that one.
+                None => oldest.is_none_or(|oldest| run.seq.is_none_or(|seq| seq > oldest)),
             },
         }
     }

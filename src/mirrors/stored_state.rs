@@ -86,8 +86,9 @@ pub(crate) struct StoredState {
 impl StoredState {
     /// Adds what only this process knows:
     ///
-    /// - The last run of this process becomes the last run if it is newer than the last run in the log. The log lacks
-    ///   it if it could not be logged.
+    /// - The last run of this process becomes the last run if it is newer than the last run in the log, and its end
+    ///   could not be logged. A run that made both sides equal was logged with its changes. If the log lacks it, a
+    ///   failover has lost both.
     /// - A run of another process whose process has died is marked as interrupted in the history, with a warning.
     pub(crate) fn with(mut self, live_state: &LiveState) -> Self {
         let ours = [live_state.running_record(), live_state.last.clone()];
@@ -105,7 +106,9 @@ impl StoredState {
             Some(logged) => run.run_id != logged.run_id && run.is_after(logged),
             None => true,
         };
-        if let Some(run) = live_state.last.as_ref().filter(is_new) {
+        let may_be_unlogged = |run: &&RunRecord| !run.outcome.is_some_and(Outcome::is_success);
+        let ours = live_state.last.as_ref().filter(may_be_unlogged);
+        if let Some(run) = ours.filter(is_new) {
             self.last_run = Some(run.clone());
             self.held_back = None;
         }

@@ -86,6 +86,18 @@ impl MirrorState {
 /// differ by more than this only if that many runs begin at the same time.
 const NUMBERS_APART: i64 = 1000;
 
+const SERVER: &str = "\
+-- tell the start of the server
+select concat_ws(' ', extract(epoch from pg_postmaster_start_time()),
+    (select string_agg(b.pid::text, ' ' order by b.pid) from pg_catalog.pg_stat_activity b
+     where b.datid is null and b.usesysid is null))";
+
+/// Identifies the start of the server and of its own processes. It differs after a failover, a restore, a restart and a
+/// crash: each may lose commits that were read before.
+pub async fn server_start(tx: &Tx<'_, Local>) -> Result<String, DbError> {
+    Ok(tx.query_one(SERVER, &[]).await?.get(0))
+}
+
 const CHANGED: &str = "\
 -- find the mirrors with new runs
 select l.tenant, l.local_table, max(l.seq)

@@ -22,6 +22,8 @@ mod docs;
 #[cfg(test)]
 mod embedded_postgres;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fuzz;

@@ -51,7 +51,7 @@ pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Fai
     if is_standby && side == SideName::Local {
         let message = "The local server takes no writes: it is a standby.";
         return Failure::new(ErrorCode::LocalUnreachable, message)
-            .with_remedy("Lead METER_SYNC_LOCAL_URL to the primary server.");
+            .with_remedy("Lead METER_SYNC_LOCAL_URL to the primary server. If it names several servers, add target_session_attrs=read-write to it.");
     }
     let failure = Failure::new(remedy::code(side, error), message(side, doing, error));
     match remedy::of(side, doing, error) {

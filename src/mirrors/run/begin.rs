@@ -2,7 +2,7 @@
 //! lock, held only while a run is being started, and the run lock, held for the whole run.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::db::{Connection, DbError, Local, Tx};
 use crate::engine::column_drift::{ColumnReport, KnownColumns};
@@ -10,7 +10,7 @@ use crate::engine::{OtherTenant, RowsToCompare, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
 
-use super::lock;
+use super::lock::{self, StartLocks};
 use super::report::{RunReport, SAMPLE};
 use super::requested_run::RequestedRun;
 use crate::mirrors::{RequestOutcome, live_state};
@@ -56,6 +56,8 @@ enum Door {
     /// Another attempt is needed: another process is starting a run or claiming a slot (scheduled time), or a run is
     /// just ending.
     Busy,
+    /// Another attempt is needed: another process starts a run of another mirror.
+    OtherIsStarted,
     Open,
     Answered(RequestOutcome),
 }
@@ -66,6 +68,10 @@ const DOOR_PAUSE: Duration = Duration::from_millis(25);
 /// The maximum number of attempts to take the door lock, before the run fails. The pauses add up to 10 s.
 const DOOR_ATTEMPTS: u32 = 400;
 
+/// How long to wait while other processes start runs of other mirrors. It takes them some milliseconds, unless they
+/// wait for a connection of a pooler that has few.
+const START_PATIENCE: Duration = Duration::from_secs(300);
+
 /// For how many hours a request with the same idempotency key is answered with the run of the first request.
 const IDEMPOTENCY_HOURS: i64 = 24;
 
@@ -74,13 +80,17 @@ impl RequestedRun<'_> {
     /// variable of the caller. Fails if other processes hold the door lock (held while a run is being started) for
     /// about 10 s.
     ///
-    /// Between two attempts to take that lock, no connection is held. Otherwise, behind a pooler with few connections,
-    /// processes that each hold one connection and need another would wait for each other.
+    /// Between two attempts to take that lock, no connection is held, and only one run is started at a time in the
+    /// database. Otherwise, behind a pooler with few connections, processes that each hold one connection and need
+    /// another would wait for each other.
     pub(crate) async fn start<'c>(
         &mut self,
         slot: &'c mut Option<Connection<Local>>,
     ) -> Result<StartResult<'c>, Failure> {
-        for _ in 0..DOOR_ATTEMPTS {
+        let given_up = Instant::now() + START_PATIENCE;
+        let mut attempts = 0..DOOR_ATTEMPTS;
+        while Instant::now() < given_up {
+            let starting = self.shared.process.starting.lock().await;
             let mut connection = self.local.connect().await?;
             migrations::run(&mut connection).await?;
             let tx = connection.begin("start a run").await?;
@@ -93,20 +103,24 @@ impl RequestedRun<'_> {
                 }
             };
             match self.try_the_door(&tx, &scope).await? {
-                Door::Busy => {}
+                Door::Busy if attempts.next().is_none() => break,
+                Door::Busy | Door::OtherIsStarted => {}
                 Door::Answered(requested) => return Ok(StartResult::Answered(requested)),
                 Door::Open => return Ok(self.step_in(tx, scope, slot).await?),
             }
             drop(tx);
             drop(connection);
+            drop(starting);
             tokio::time::sleep(DOOR_PAUSE).await;
         }
         Err(DbError::silence::<Local>("start a run", DOOR_PAUSE * DOOR_ATTEMPTS).failure())
     }
 
     async fn try_the_door(&self, tx: &Tx<'_, Local>, scope: &RunScope) -> Result<Door, DbError> {
-        if !lock::try_door(tx, scope).await? {
-            return Ok(Door::Busy);
+        match lock::try_to_start(tx, scope).await? {
+            StartLocks::Taken => {}
+            StartLocks::DoorIsTaken => return Ok(Door::Busy),
+            StartLocks::OtherIsStarted => return Ok(Door::OtherIsStarted),
         }
         let is_running = lock::is_held(tx, scope).await?;
         if let Some(requested) = self.same_request(tx, scope, is_running).await? {

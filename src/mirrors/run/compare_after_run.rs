@@ -71,11 +71,13 @@ impl RunToCompare<'_> {
             column_report: &OnceLock::new(),
         };
         let (one, other) = Uuid::new_v4().as_u64_pair();
-        let mut remote = self.remote.connect().await?;
+        // The local transaction comes first, as in a run and a sweep. Otherwise, behind poolers with few connections, one
+        // of them could hold what the other waits for.
         let mut local = self.context.local.connect().await?;
+        let tx = local.begin_for_run("compare contents").await?;
+        let mut remote = self.remote.connect().await?;
         let locks = engine::locks_of(&mut remote, &mapping.source, false).await?;
         let snapshot = remote.snapshot("compare contents", &locks).await?;
-        let tx = local.begin("compare contents").await?;
         let compared = engine::compare(snapshot, &tx, &job, [one, other], read).await;
         drop(tx);
         remote.discard();

@@ -22,6 +22,41 @@ const TRY_DOOR: &str = "\
 -- try the door
 select pg_try_advisory_xact_lock(hashtextextended('meter_sync door ' || $1, 0))";
 
+const TRY_TO_START: &str = "\
+-- try the door to start a run
+select pg_try_advisory_xact_lock(hashtextextended('meter_sync door ' || $1, 0)),
+       pg_try_advisory_xact_lock(hashtextextended('meter_sync start', 0))";
+
+/// Which locks [`try_to_start`] got.
+pub(crate) enum StartLocks {
+    /// Both.
+    Taken,
+    /// Another transaction holds the door lock of the scope.
+    DoorIsTaken,
+    /// Another run, of whatever scope, is being started.
+    OtherIsStarted,
+}
+
+/// Tries to take the door lock of the scope, and the lock of those who start runs in this database, until the
+/// transaction ends. If it does not get both, the caller must end the transaction.
+///
+/// To start a run takes two connections at once. Behind a pooler with few connections, several runs that are being
+/// started could each hold one and wait for another for ever, so only one is started at a time.
+pub(crate) async fn try_to_start(
+    tx: &Tx<'_, Local>,
+    scope: &RunScope,
+) -> Result<StartLocks, DbError> {
+    let scope = scope.text();
+    let row = tx
+        .query_one(TRY_TO_START, &[param::text(scope.as_str())])
+        .await?;
+    Ok(match (row.get(0), row.get(1)) {
+        (true, true) => StartLocks::Taken,
+        (true, false) => StartLocks::OtherIsStarted,
+        (false, _) => StartLocks::DoorIsTaken,
+    })
+}
+
 const TAKE: &str = concat!(
     "\
 -- take the run lock

@@ -24,7 +24,7 @@ const FILE: &str = "pgbouncer.ini";
 pub(crate) struct PgBouncer {
     pub(crate) remote_url: String,
     pub(crate) local_url: String,
-    port: u16,
+    pub(crate) port: u16,
     child: Child,
     directory: TempDir,
 }
