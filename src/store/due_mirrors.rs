@@ -80,18 +80,21 @@ pub async fn add(
     Ok(true)
 }
 
+// The mirror is selected in a part of its own. In a join, the server may select again and again, and each time skip
+// what it has locked.
 const TAKE: &str = concat!(
     "\
 -- take the next mirror that is due
-update meter_sync.meter_sync_due d set claimed_by = $2, claimed_at = clock_timestamp()
-from (
+with n as materialized (
     select n.tenant, n.local_table from meter_sync.meter_sync_due n
     where n.sweep = $1 and n.ended_at is null
       and (n.claimed_at is null or ",
     has_expired!("n.claimed_at"),
     ")
     order by n.place limit 1 for update skip locked
-) n
+)
+update meter_sync.meter_sync_due d set claimed_by = $2, claimed_at = clock_timestamp()
+from n
 where d.sweep = $1 and d.tenant = n.tenant and d.local_table = n.local_table
 returning d.tenant, d.local_table"
 );

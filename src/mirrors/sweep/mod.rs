@@ -119,6 +119,9 @@ impl Mirrors {
             Ok(failed) => (failed, None),
             Err(failure) => (Vec::new(), Some(failure)),
         };
+        if let Some(failure) = &error {
+            tracing::error!(sweep.id = %record.sweep_id, error = %failure, error.code = %failure.code, "the sweep failed");
+        }
         record.error = error;
         record.finished_at = match is_logged {
             true => self.log_end(&record).await?,

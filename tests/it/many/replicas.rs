@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::run::cancel_run::Cancellation;
+use meter_sync::model::Trigger;
 use serde_json::{Value, json};
 
 use super::{of_all, three_tenants};
@@ -227,4 +228,21 @@ async fn a_sweep_that_takes_longer_than_its_slot_is_left_in_peace_by_other_proce
     let failed = "select error_code, failed::integer from meter_sync.meter_sync_sweep
         where finished_at is not null and (error_code is not null or failed > 0)";
     assert_eq!(rows(&site.local, failed).await, json!([]));
+}
+
+#[tokio::test]
+async fn each_due_mirror_is_taken_by_itself_whatever_the_plan_of_the_statement() {
+    let site = three_tenants().await;
+    let mirrors = site::mirrors(&of_all(&site));
+    for turn in 0..2 {
+        let swept = mirrors.sweep_with_others(Trigger::Schedule).await;
+        let record = swept.expect("a sweep").record;
+        assert_eq!(record.error, None);
+        assert_eq!((record.counts.succeeded, record.counts.failed), (3, 0));
+        // The statistics of the empty table lead to another plan.
+        site.on_local("vacuum analyze meter_sync.meter_sync_due")
+            .await;
+        site.on_remote(&format!("update meter set name = 'turn {turn} ' || id"))
+            .await;
+    }
 }
