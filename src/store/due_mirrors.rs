@@ -1,8 +1,8 @@
 //! The table `meter_sync_due`: the mirrors that a sweep (a check of all mirrors) gives a run. Several processes take
 //! mirrors from it, each the next one that no living process has claimed.
 //!
-//! A claim holds for 25 s ([`has_expired!`]) and is renewed while its process works. The claim only divides the work: if a
-//! process is delayed and loses its claim, the run lock still allows one run of a mirror at a time.
+//! A claim holds for 25 s and is renewed while its process works. The claim only divides the work: if a process is
+//! delayed and loses its claim, the run lock still allows one run of a mirror at a time.
 
 use tokio_postgres::Row;
 
