@@ -87,7 +87,7 @@ impl Mirrors {
             Ok(self.run_all(due, request, counts, on_run).await)
         };
         let swept = swept.await;
-        self.finish((record, !request.dry_run), swept).await
+        self.finish(record, !request.dry_run, swept).await
     }
 
     /// Checks all mirrors at once, as [`Self::sweep`] does, and runs those that may differ together with all other
@@ -105,14 +105,15 @@ impl Mirrors {
                 .await
         };
         let swept = swept.await;
-        self.finish((record, true), swept).await
+        self.finish(record, true, swept).await
     }
 
-    /// Records the end of a sweep, in the log if it has a row there. `swept` has the mirrors whose run did not succeed,
-    /// or the error that ended the sweep.
+    /// Records the end of a sweep, in the log if it has a row there (`is_logged`). `swept` has the mirrors whose run did
+    /// not succeed, or the error that ended the sweep.
     async fn finish(
         &self,
-        (mut record, is_logged): (SweepRecord, bool),
+        mut record: SweepRecord,
+        is_logged: bool,
         swept: Result<FailedMirrors, Failure>,
     ) -> Result<SweepReport, Failure> {
         let (failed, error) = match swept {

@@ -31,7 +31,8 @@ const RENEWAL: Duration = Duration::from_secs(5);
 /// How often the process that sweeps looks whether the runs of other processes have ended.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How often a process tries to take a mirror, or to record the end of a run, if the local database does not answer.
+/// The maximum number of attempts to take a mirror, or to record the end of a run, if the local database does not
+/// answer.
 const TRIES: u32 = 10;
 
 impl Mirrors {
@@ -58,7 +59,7 @@ impl Mirrors {
         let listed: BTreeMap<MirrorKey, TenantMirror> = keys.into_iter().zip(due).collect();
         self.note_activity();
         loop {
-            match persist(|| self.standing(sweep.id)).await? {
+            match retry_if_transient(|| self.standing(sweep.id)).await? {
                 Standing::HasDue => {
                     let _only = self.process.shared_runs.lock().await;
                     self.take_runs(sweep).await?;
@@ -114,7 +115,9 @@ impl Mirrors {
 
     async fn take_one_after_the_other(&self, sweep: OpenSweep) -> Result<(), Failure> {
         let mut ended = None;
-        while let Some(mirror) = persist(|| self.next_due(sweep.id, ended.as_ref())).await? {
+        while let Some(mirror) =
+            retry_if_transient(|| self.next_due(sweep.id, ended.as_ref())).await?
+        {
             ended = Some(self.run_due(mirror, sweep.trigger).await);
         }
         Ok(())
@@ -194,7 +197,7 @@ impl Mirrors {
 }
 
 /// Tries again, for about a minute, if `work` fails for a transient reason.
-async fn persist<T, F>(work: impl Fn() -> F) -> Result<T, Failure>
+async fn retry_if_transient<T, F>(work: impl Fn() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
