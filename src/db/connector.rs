@@ -23,6 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
 use super::SideName;
+use super::error::refuses_only_the_statement;
 use crate::config::{ConnectionHost, ConnectionHosts, Endpoint, SessionAttrs, Tls};
 
 /// The last error that the server sent on any connection of a pool.
@@ -286,7 +287,7 @@ impl Manager for Connector {
                 wanted.accepts(is_standby, is_read_only) && !is_useless
             }
             // A server that refuses the question is there.
-            Err(error) => error.as_db_error().is_some() && !client.is_closed(),
+            Err(error) => refuses_only_the_statement(&error) && !client.is_closed(),
         };
         match is_wanted {
             true => Ok(()),

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tokio_postgres::SimpleQueryMessage;
 
+use super::error::refuses_only_the_statement;
 use super::{Connection, DbError, Local};
 
 /// Identifies what is committed in a database at one moment. If two markers are equal, nothing was committed between
@@ -38,7 +39,7 @@ impl Connection<Local> {
         self.answer_due.store(false, Ordering::Relaxed);
         match answer {
             Ok(messages) => Ok(messages.iter().find_map(marker)),
-            Err(error) if error.as_db_error().is_some() => Ok(None),
+            Err(error) if refuses_only_the_statement(&error) => Ok(None),
             Err(error) => Err(DbError::query::<Local>(DOING, error)),
         }
     }

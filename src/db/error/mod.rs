@@ -18,6 +18,7 @@ mod sqlstate_class;
 
 pub(crate) use missing_privilege::MissingPrivilege;
 pub(crate) use remedy::PUBLICATION_REMEDY;
+pub(super) use sqlstate_class::refuses_only_the_statement;
 
 /// An error in the use of the remote or the local database. Its `Display` text contains no user name and no SQL; the
 /// cause, if there is one, is its `source()`.

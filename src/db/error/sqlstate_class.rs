@@ -3,6 +3,7 @@
 //! Servers translate their messages, so this module reads the SQLSTATE and the source file that the error names
 //! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 
+use tokio_postgres::Error;
 use tokio_postgres::error::{DbError as ServerError, Severity, SqlState};
 
 /// The classes of SQLSTATE that Postgres itself uses. An error of any other class comes from a user-defined function,
@@ -32,6 +33,12 @@ pub(super) fn is_fatal(error: &ServerError) -> bool {
         Some(Severity::Fatal | Severity::Panic) => true,
         Some(_) | None => false,
     }
+}
+
+/// Whether the server refused one statement and kept the connection. An answer that ended the connection may come some
+/// time before the end itself does.
+pub(in crate::db) fn refuses_only_the_statement(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|said| !is_fatal(said))
 }
 
 /// Whether the server refused the connection because the connection string has an option with an unknown name or an

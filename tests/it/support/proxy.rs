@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     LoseReply(&'static [&'static str]),
     /// The line stalls before the named point reaches the server.
     StallAt(&'static [&'static str]),
+    /// The end of a connection comes later than the server's last words.
+    LateEnd,
 }
 
 impl Fault {
@@ -55,7 +57,8 @@ impl Fault {
             | Self::Limit(_)
             | Self::CutRequest(_)
             | Self::CutReply(_)
-            | Self::StallReply(_) => None,
+            | Self::StallReply(_)
+            | Self::LateEnd => None,
         }
     }
 }
@@ -211,7 +214,8 @@ impl Line {
             | Fault::StallReply(_)
             | Fault::CutBefore(_)
             | Fault::LoseReply(_)
-            | Fault::StallAt(_) => {}
+            | Fault::StallAt(_)
+            | Fault::LateEnd => {}
         }
     }
 }
@@ -247,11 +251,17 @@ async fn serve(client: TcpStream, port: u16, line: Line) {
         () = line.refused() => {}
         () = line.closed(strandings) => {}
     }
+    if line.now() == Fault::LateEnd {
+        tokio::time::sleep(LATE).await;
+    }
     if line.now() == Fault::Reset {
         let client: &TcpStream = client_reads.as_ref();
         client.set_zero_linger().expect("a socket option");
     }
 }
+
+/// So much later [`Fault::LateEnd`] ends a connection.
+const LATE: Duration = Duration::from_millis(300);
 
 /// How much of what was sent is looked back at: a text may be split between two pieces.
 const LOOK_BACK: usize = 100;

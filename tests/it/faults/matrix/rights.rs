@@ -4,6 +4,7 @@ use meter_sync::error::ErrorCode;
 
 use super::case::{Case, Ends, HoldPoint, SOUND, Strike, all_hold};
 use super::trial_site::Side::{Local, Remote};
+use crate::support::proxy::Fault;
 
 /// Has the sync sign in anew, as limits and rights of a role count from then on.
 const TERMINATE: &str =
@@ -26,6 +27,18 @@ pub(super) const CASES: &[Case] = &[
         before: &[
             Strike::Sql(Local, "alter role $role nologin"),
             Strike::Sql(Local, TERMINATE),
+        ],
+        ends: Ends::Failing(ErrorCode::LocalAuth),
+        mend: &[Strike::Sql(Local, "alter role $role login")],
+        ..SOUND
+    },
+    Case {
+        name: "the local role may not sign in any more while its connection is tested",
+        hold: HoldPoint::At(Local, &["pg_is_in_recovery"]),
+        during: &[
+            Strike::Sql(Local, "alter role $role nologin"),
+            Strike::Sql(Local, TERMINATE),
+            Strike::Line(Local, Fault::LateEnd),
         ],
         ends: Ends::Failing(ErrorCode::LocalAuth),
         mend: &[Strike::Sql(Local, "alter role $role login")],
