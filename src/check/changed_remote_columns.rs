@@ -19,10 +19,10 @@ pub(super) async fn findings(
     relations: &Relations,
 ) -> Vec<Finding> {
     match look(local, mapping).await {
-        Ok(Some(recorded)) => match compared(local, recorded, mapping, relations).await {
-            Ok(findings) => findings,
-            Err(error) => vec![Finding::of("drift", Err(error))],
-        },
+        Ok(Some((known, scope))) => {
+            let compared = compared(local, &known, &scope, mapping, relations).await;
+            compared.unwrap_or_else(|error| vec![Finding::of("drift", Err(error))])
+        }
         Ok(None) => Vec::new(),
         Err(failure) => vec![Finding::of("drift", Err(failure))],
     }
@@ -44,11 +44,12 @@ async fn look(
 
 async fn compared(
     local: &mut CheckedConnection<Local>,
-    (known, scope): (KnownColumns, RunScope),
+    known: &KnownColumns,
+    scope: &RunScope,
     mapping: &Mapping,
     relations: &Relations,
 ) -> Result<Vec<Finding>, DbError> {
-    let report = column_drift::compare(&known, relations, mapping);
+    let report = column_drift::compare(known, relations, mapping);
     let drifted = report.drifted();
     if drifted.is_empty() {
         let text = "the remote has each synced column as the last run found it";

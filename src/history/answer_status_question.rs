@@ -15,7 +15,7 @@ use crate::mirrors::meter_table::MeterTable;
 use crate::mirrors::state::meter_report::{MeterMatch, MeterReport};
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::status_text::{moment, no_such_run};
-use crate::store::changes::{self, ChangesSinceReport};
+use crate::store::changes::{self, ChangesSinceReport, MeterChangesQuery};
 use crate::store::migrations;
 
 /// A question about one meter, about the changes since a time, or for earlier runs. The status alone does not answer
@@ -100,9 +100,9 @@ impl Mirror {
         let read = async |tx: &Tx<'_, Local>| {
             let scope = self.meters(tx).await?.scope;
             tx.pin_path().await?;
-            let page = (question.before, question.status.changes_limit);
+            let (before, limit) = (question.before, question.status.changes_limit);
             Ok::<_, Failure>(match migrations::exist(tx).await? {
-                true => changes::since(tx, scope.log(), since, page).await?,
+                true => changes::since(tx, scope.log(), since, before, limit).await?,
                 false => ChangesSinceReport {
                     since,
                     is_complete: true,
@@ -176,7 +176,7 @@ impl Mirror {
     ) -> Result<MeterLookup, DbError> {
         let parts = meter.split(',').map(|part| part.trim().to_owned());
         for key in [vec![meter.to_owned()], parts.collect()] {
-            let found = self.found(tx, meters, (key, question)).await?;
+            let found = self.found(tx, meters, key, question).await?;
             if let Some(found) = found {
                 return Ok(Ok(found));
             }
@@ -187,7 +187,7 @@ impl Mirror {
             return Ok(Err(matches));
         };
         let key = only.key_texts.clone();
-        let found = self.found(tx, meters, (key, question)).await?;
+        let found = self.found(tx, meters, key, question).await?;
         Ok(found.ok_or_else(Vec::new))
     }
 
@@ -197,7 +197,8 @@ impl Mirror {
         &self,
         tx: &Tx<'_, Local>,
         meters: &MeterTable,
-        (key, question): (Vec<String>, &StatusQuestion),
+        key: Vec<String>,
+        question: &StatusQuestion,
     ) -> Result<Option<Box<MeterReport>>, DbError> {
         let (key, active) = (KeyText::Ordered(key), &self.mapping().active_column);
         let Some(mut report) = meters.find(tx, &key, active).await? else {
@@ -205,9 +206,13 @@ impl Mirror {
         };
         let limit = question.status.changes_limit;
         if migrations::exist(tx).await? {
-            let page = (question.since, question.before, i64::from(limit) + 1);
+            let query = MeterChangesQuery {
+                since: question.since,
+                before: question.before,
+                limit: i64::from(limit) + 1,
+            };
             let log = meters.scope.log();
-            report.changes = changes::of_meter(tx, log, &report.key_json, page).await?;
+            report.changes = changes::of_meter(tx, log, &report.key_json, &query).await?;
         }
         report.has_more = report.changes.len() > limit as usize;
         report.changes.truncate(limit as usize);

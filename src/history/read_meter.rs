@@ -9,7 +9,8 @@ use super::why_inactive;
 use crate::mirrors::Mirror;
 use crate::mirrors::meter_table::{MeterTable, NAME, is};
 use crate::mirrors::state::meter_report::MeterReport;
-use crate::store::{changes, migrations};
+use crate::store::changes::{self, MeterChangesQuery};
+use crate::store::migrations;
 
 /// The maximum number of changes of a meter in a report, unless the caller sets another limit.
 const CHANGES: i64 = 100;
@@ -49,8 +50,11 @@ impl MeterTable {
         tx.pin_path().await?;
         let changes = match migrations::exist(tx).await? {
             true => {
-                let newest = (None, None, CHANGES);
-                changes::of_meter(tx, self.scope.log(), &key_json, newest).await?
+                let newest = MeterChangesQuery {
+                    limit: CHANGES,
+                    ..MeterChangesQuery::default()
+                };
+                changes::of_meter(tx, self.scope.log(), &key_json, &newest).await?
             }
             false => Vec::new(),
         };

@@ -142,7 +142,8 @@ pub async fn since(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
     since: DateTime<Utc>,
-    (before, limit): (Option<ChangeCursor>, u32),
+    before: Option<ChangeCursor>,
+    limit: u32,
 ) -> Result<ChangesSinceReport, DbError> {
     let counted = count_since(tx, log, since).await?;
     let mut changes = list_since(tx, log, since, before, i64::from(limit) + 1).await?;
@@ -224,24 +225,34 @@ fn dated(row: &Row) -> DatedChange {
     }
 }
 
-/// Lists at most `limit` changes of one meter, newest first. `key` is the meter's key as the log stores it. If `since`
-/// is set, lists no change made earlier. If `before` is set, lists only what follows this change in the listing.
+/// The query for one page of the changes of a meter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MeterChangesQuery {
+    /// The page has only changes made since this time; `None` means since any time.
+    pub since: Option<DateTime<Utc>>,
+    /// The page has only changes that follow this one in the listing; `None` starts with the newest change.
+    pub before: Option<ChangeCursor>,
+    /// The maximum number of changes to return.
+    pub limit: i64,
+}
+
+/// Lists changes of one meter, newest first. `key` is the meter's key as the log stores it.
 pub async fn of_meter(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
     key: &str,
-    (since, before, limit): (Option<DateTime<Utc>>, Option<ChangeCursor>, i64),
+    query: &MeterChangesQuery,
 ) -> Result<Vec<MeterChange>, DbError> {
     let [table, tenant] = log.params();
-    let (run, n) = place(before);
+    let (run, n) = place(query.before);
     let params = [
         param::text(key),
         table,
         tenant,
-        param::bigint(limit),
+        param::bigint(query.limit),
         param::uuid(run),
         param::bigint(n),
-        param::timestamptz(since.unwrap_or(DateTime::UNIX_EPOCH)),
+        param::timestamptz(query.since.unwrap_or(DateTime::UNIX_EPOCH)),
     ];
     let (order, is_before) = (order(log), is_before(log, "$5", "$6"));
     let sql = format!(

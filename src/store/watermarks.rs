@@ -150,7 +150,8 @@ where tenant = any ($1) and local_table = $2 and basis = $3";
 /// of the numbers of rows and the XOR of the sums of versions of these watermarks.
 pub async fn total(
     local: &Tx<'_, Local>,
-    (table, basis): (&str, &str),
+    table: &str,
+    basis: &str,
     tenants: &[String],
 ) -> Result<(i64, PerSide<VersionSum>), DbError> {
     let params = [

@@ -44,14 +44,15 @@ struct LocalSums {
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    (relations, column): (&Relations, &Column),
+    relations: &Relations,
+    column: &Column,
     tenants: &[TenantId],
 ) -> Result<Vec<ContentsVerdict>, SyncError> {
     let ids = array(tenants, "pg_catalog.text");
     let versions = relations
         .version_basis
         .as_ref()
-        .map(|_basis| versions::by_tenant((&relations.local, "l"), column, tenants, &ids));
+        .map(|_basis| versions::by_tenant(&relations.local, "l", column, tenants, &ids));
     let mut mode = HashMode::USUAL;
     loop {
         let hasher = Hasher {

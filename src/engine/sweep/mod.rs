@@ -162,7 +162,7 @@ async fn look(
     let Some(column) = &relations.local_tenant else {
         return Ok(found);
     };
-    let unproven = match versions::look(remote, local, (relations, column), tenants).await? {
+    let unproven = match versions::look(remote, local, relations, column, tenants).await? {
         Some(looked) => {
             found.is_equal = looked.is_equal;
             // A few runs cost less than a comparison of the contents of all rows.
@@ -179,7 +179,7 @@ async fn look(
     local.use_role_path().await?;
     let ids = unproven.iter().filter_map(|one| tenants.get(one.index));
     let ids: Vec<TenantId> = ids.cloned().collect();
-    let looked = contents::look(remote, local, (relations, column), &ids).await?;
+    let looked = contents::look(remote, local, relations, column, &ids).await?;
     local.pin_path().await?;
     let equal = unproven.into_iter().zip(ids).zip(looked);
     for ((one, id), verdict) in equal.filter(|(_, verdict)| verdict.is_equal) {

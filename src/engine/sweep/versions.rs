@@ -53,17 +53,21 @@ impl UnprovenTenant {
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    (relations, column): (&Relations, &Column),
+    relations: &Relations,
+    column: &Column,
     tenants: &[TenantId],
 ) -> Result<Option<VersionsReport>, SyncError> {
     let Some(basis) = &relations.version_basis else {
         return Ok(None);
     };
     let ids: Vec<String> = tenants.iter().map(|id| id.as_str().to_owned()).collect();
-    let (known, totals) = watermarks::total(local, (&relations.local, basis), &ids).await?;
-    let of = (relations, column);
+    let (known, totals) = watermarks::total(local, &relations.local, basis, &ids).await?;
+    let filters = PerSide {
+        remote: is_of("r", &relations.remote_tenant, tenants),
+        local: is_of("l", column, tenants),
+    };
     if known == saturating_i64(tenants.len())
-        && are_all_unchanged(remote, local, of, tenants, &totals).await?
+        && are_all_unchanged(remote, local, relations, &filters, &totals).await?
     {
         return Ok(Some(VersionsReport {
             is_equal: vec![true; tenants.len()],
@@ -76,11 +80,16 @@ pub(super) async fn look(
         param::text(basis.as_str()),
     ];
     let ids = array(tenants, "pg_catalog.text");
-    let from = (relations.remote_from.as_str(), "r");
-    let there = by_tenant(from, &relations.remote_tenant, tenants, &ids);
+    let there = by_tenant(
+        &relations.remote_from,
+        "r",
+        &relations.remote_tenant,
+        tenants,
+        &ids,
+    );
     let (there, expected) = both(
         TenantSumCursor::open(remote, &there),
-        expected(local, of, tenants, &params),
+        expected(local, relations, column, tenants, &params),
     )
     .await?;
     let (there, expected) = match (there, expected) {
@@ -113,22 +122,18 @@ fn report_of(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
     report
 }
 
-/// Whether the versions of all rows of these tenants add up, on each side, to the sum of the watermarks.
+/// Whether the versions of all rows that match the filters add up, on each side, to the sum of the watermarks. The
+/// filters are SQL conditions on the remote rows `r` and the local rows `l`.
 async fn are_all_unchanged(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    (relations, column): (&Relations, &Column),
-    tenants: &[TenantId],
+    relations: &Relations,
+    filters: &PerSide<String>,
     watermarks: &PerSide<VersionSum>,
 ) -> Result<bool, DbError> {
     let (there, here) = both(
-        versions::total(
-            remote,
-            "r",
-            &relations.remote_from,
-            &is_of("r", &relations.remote_tenant, tenants),
-        ),
-        versions::total(local, "l", &relations.local, &is_of("l", column, tenants)),
+        versions::total(remote, "r", &relations.remote_from, &filters.remote),
+        versions::total(local, "l", &relations.local, &filters.local),
     )
     .await?;
     let is = |total: Option<versions::VersionTotal>, known| {
@@ -145,11 +150,12 @@ fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
     format!("{row}.{name} {} any ({ids})", column.equals)
 }
 
-/// SQL for the sums of row versions by tenant, in the form that [`TenantSumCursor::open`] needs. `ids` is an SQL
-/// expression of an array of texts. Rows are grouped before they are joined with the ids, which is faster than a join
+/// SQL for the sums of row versions by tenant, in the form that [`TenantSumCursor::open`] needs. The rows are those of
+/// `from`, with the alias `row`. `ids` is an SQL expression of an array of texts. Rows are grouped before they are joined with the ids, which is faster than a join
 /// of all rows.
 pub(super) fn by_tenant(
-    (from, row): (&str, &str),
+    from: &str,
+    row: &str,
     column: &Column,
     tenants: &[TenantId],
     ids: &str,
@@ -173,11 +179,12 @@ pub(super) fn by_tenant(
 /// hash of table files and settings.
 async fn expected(
     local: &Tx<'_, Local>,
-    (relations, column): (&Relations, &Column),
+    relations: &Relations,
+    column: &Column,
     tenants: &[TenantId],
     params: &[Param<'_>; 3],
 ) -> Result<Option<Vec<Option<Sum>>>, DbError> {
-    let sums = by_tenant((&relations.local, "l"), column, tenants, "$1");
+    let sums = by_tenant(&relations.local, "l", column, tenants, "$1");
     let sql = format!(
         "-- sweep the local versions
 with sums as materialized (

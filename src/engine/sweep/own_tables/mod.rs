@@ -250,8 +250,7 @@ impl OwnTables {
             return Ok(nothing);
         }
         let ids = array(tenants, "pg_catalog.text");
-        let from = (self.there.from.as_str(), "r");
-        let sums = versions::by_tenant(from, &self.tenant_column, tenants, &ids);
+        let sums = versions::by_tenant(&self.there.from, "r", &self.tenant_column, tenants, &ids);
         Ok(match TenantSumCursor::open(remote, &sums).await? {
             Some(cursor) => cursor.sums(expected).await?,
             None => nothing,
