@@ -82,7 +82,6 @@ impl MeterTable {
         tx: &Tx<'_, Local>,
         key: &[String],
     ) -> Result<Option<String>, DbError> {
-        tx.savepoint("key").await?;
         let pairs: Vec<String> = (1..)
             .zip(&self.key)
             .map(|(n, column)| {
@@ -97,17 +96,10 @@ impl MeterTable {
             "-- read the key\nselect pg_catalog.jsonb_build_object({})::text",
             pairs.join(", ")
         );
-        match tx.query_one(&sql, &texts(key)).await {
-            Ok(row) => {
-                tx.release("key").await?;
-                Ok(row.get(0))
-            }
-            Err(error) if error.is_about_a_row() => {
-                tx.back_to("key").await?;
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        let values = texts(key);
+        let read = tx.query_one(&sql, &values);
+        let read = tx.undo_if("key", DbError::is_about_a_row, read).await?;
+        Ok(read.ok().and_then(|row| row.get(0)))
     }
 
     /// Returns the row with this key: the key in the form in which the log stores keys, whether the row is active, and

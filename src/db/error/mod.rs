@@ -173,6 +173,15 @@ impl DbError {
         })
     }
 
+    /// Whether an optional computation over rows is not possible, although a plain read of the rows may be:
+    /// - a value cannot be converted, such as a text that is no number where the local column is numeric;
+    /// - an older server does not have a function;
+    /// - the statement was cancelled, usually because of its time limit, which is shorter than that of a COPY (a COPY
+    ///   may take as long as a run).
+    pub fn is_not_computable(&self) -> bool {
+        self.is_about_a_row() || self.is_too_much_to_compute()
+    }
+
     /// Whether the relation cannot be locked: it is no table or view, does not exist, or the role may not read it. A
     /// later read of the relation then fails with the reason.
     pub fn cannot_be_locked(&self) -> bool {

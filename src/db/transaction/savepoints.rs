@@ -78,6 +78,30 @@ impl<S: Side> Tx<'_, S> {
         })
     }
 
+    /// Opens a cursor under the savepoint `name`, in one message: `sql` declares the cursor and fetches its first rows,
+    /// from which `read` makes the result. `doing` is the name of the statements in errors and on the server.
+    ///
+    /// If the cursor's query cannot be computed ([`DbError::is_not_computable`]) or `read` returns `None`, undoes the
+    /// statements and returns `None`. Otherwise the savepoint stays open as long as the cursor. The caller then closes
+    /// the cursor and releases the savepoint, in one message, too.
+    pub async fn open_cursor<T>(
+        &self,
+        name: &'static str,
+        doing: &str,
+        sql: &str,
+        read: impl FnOnce(&[SimpleQueryRow]) -> Option<T>,
+    ) -> Result<Option<T>, DbError> {
+        let sql = format!("-- {doing}\nsavepoint {name};\n{sql}");
+        let found = match self.simple(&sql).await {
+            Err(error) if error.is_not_computable() => None,
+            answered => read(&answered?),
+        };
+        if found.is_none() {
+            self.back_to(name).await?;
+        }
+        Ok(found)
+    }
+
     /// Runs `work` under a savepoint and undoes its changes even if it succeeds. Returns its result. An error is
     /// returned at once, and the savepoint stays open, as with [`Tx::attempt`].
     pub fn rehearse<T, E: From<DbError>>(
@@ -100,7 +124,7 @@ impl<S: Side> Tx<'_, S> {
     }
 
     /// Releases the savepoint, and keeps the changes made since it was set.
-    pub async fn release(&self, name: &'static str) -> Result<(), DbError> {
+    async fn release(&self, name: &'static str) -> Result<(), DbError> {
         self.batch(&format!("release savepoint {name}")).await
     }
 

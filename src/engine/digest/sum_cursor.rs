@@ -39,35 +39,8 @@ pub(in crate::engine) const GROUP_BY_HASH: &str =
 /// Lets the planner sort again after [`GROUP_BY_HASH`].
 pub(in crate::engine) const DEFAULT_GROUPING: &str = "set local enable_sort to default";
 
-/// Returns `None` for the errors that can make a comparison by hashes impossible, but not a plain read of the rows.
-/// Rolls back to [`SAVEPOINT`] then. Other errors are returned.
-///
-/// The errors that become `None` are:
-/// - a value that cannot be converted, such as a text that is no number where the local column is numeric;
-/// - a function that an older server does not have;
-/// - a cancelled statement, usually because of its time limit, which is shorter than that of a COPY (a COPY may take as
-///   long as a run).
-pub(in crate::engine) async fn none_if_not_computable<S: Side, T>(
-    tx: &Tx<'_, S>,
-    answered: Result<T, DbError>,
-) -> Result<Option<T>, DbError> {
-    match answered {
-        Err(error) if is_not_computable(&error) => {
-            tx.back_to(SAVEPOINT).await?;
-            Ok(None)
-        }
-        answered => answered.map(Some),
-    }
-}
-
-/// Whether the error can make a comparison by hashes impossible, but not a plain read of the rows, see
-/// [`none_if_not_computable`].
-pub(in crate::engine) fn is_not_computable(error: &DbError) -> bool {
-    error.is_about_a_row() || error.is_too_much_to_compute()
-}
-
-/// Runs `work` with the settings [`GROUP_BY_HASH`]. If it fails with an error that [`none_if_not_computable`] lists,
-/// undoes it and returns `None`. The settings are sent together with the savepoint, so they take no round trip of their
+/// Runs `work` with the settings [`GROUP_BY_HASH`]. If it cannot be computed ([`DbError::is_not_computable`]), undoes it
+/// and returns `None`. The settings are sent together with the savepoint, so they take no round trip of their
 /// own.
 pub(in crate::engine) fn grouped_by_hash<S: Side, T>(
     tx: &Tx<'_, S>,
@@ -80,8 +53,12 @@ pub(in crate::engine) fn grouped_by_hash<S: Side, T>(
             "-- begin to compare the rows\nsavepoint {SAVEPOINT}; {GROUP_BY_HASH}"
         ))
         .await?;
-        let Some(found) = none_if_not_computable(tx, work.await).await? else {
-            return Ok(None);
+        let found = match work.await {
+            Err(error) if error.is_not_computable() => {
+                tx.back_to(SAVEPOINT).await?;
+                return Ok(None);
+            }
+            worked => worked?,
         };
         tx.batch(&format!(
             "-- end comparing the rows\n{DEFAULT_GROUPING}; release savepoint {SAVEPOINT}"
@@ -146,20 +123,15 @@ pub(super) const CHUNKS_AT_A_TIME: usize = 128;
 
 impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
     /// Sums the row hashes by bucket, opens a cursor over the sums and fetches the total. Returns `None`, with no
-    /// cursor open, for the errors that [`none_if_not_computable`] lists, or if the total cannot be read.
+    /// cursor open, if the sums cannot be computed ([`DbError::is_not_computable`]), or if the total cannot be read.
     pub(super) async fn open(
         tx: &'t Tx<'c, S>,
         summed: &SumQuery,
     ) -> Result<Option<Self>, DbError> {
-        let answered = tx.simple(&statement(summed)).await;
-        let Some(rows) = none_if_not_computable(tx, answered).await? else {
-            return Ok(None);
-        };
-        let Some(total) = rows.first().and_then(SumTotal::of) else {
-            tx.back_to(SAVEPOINT).await?;
-            return Ok(None);
-        };
-        Ok(Some(Self {
+        let total = |rows: &[SimpleQueryRow]| rows.first().and_then(SumTotal::of);
+        let sql = statement(summed);
+        let opened = tx.open_cursor(SAVEPOINT, "compare the meters", &sql, total);
+        Ok(opened.await?.map(|total| Self {
             tx,
             total,
             order: Vec::new(),
@@ -221,9 +193,7 @@ fn statement(summed: &SumQuery) -> String {
         rows,
     } = summed;
     format!(
-        "-- compare the meters
-savepoint {SAVEPOINT};
-{GROUP_BY_HASH};
+        "{GROUP_BY_HASH};
 declare meter_sync_digest no scroll cursor for
 with buckets as materialized (
     select b.n, b.rows, b.sum # {count_hash} as sum

@@ -29,7 +29,7 @@
 
 use crate::db::{DbError, Remote, Side, Tx, both};
 
-use super::sum_cursor::{SAVEPOINT, is_not_computable};
+use super::sum_cursor::SAVEPOINT;
 use crate::engine::RunContext;
 use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKey};
 
@@ -196,7 +196,8 @@ pub(in crate::engine) async fn total<S: Side>(
        pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
 from {from} {row} where {filter}"
     );
-    let found = tx.undo_simple_if(SAVEPOINT, is_not_computable, "sum up the versions", &sql);
+    let doing = "sum up the versions";
+    let found = tx.undo_simple_if(SAVEPOINT, DbError::is_not_computable, doing, &sql);
     let found = found.await?.unwrap_or_default();
     let number = |n| found.first()?.get(n)?.parse().ok();
     let total = || {

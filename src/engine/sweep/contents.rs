@@ -11,9 +11,7 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
 use crate::engine::digest::leave_out_missing_meters;
 use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
-use crate::engine::digest::sum_cursor::{
-    DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT, is_not_computable,
-};
+use crate::engine::digest::sum_cursor::{DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT};
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
 
@@ -153,7 +151,7 @@ select s.n, s.rows, s.sum, {PROBE}, v.rows, v.sum from ({sums}) s left join ({ve
 {DEFAULT_GROUPING}"
     );
     let doing = "sweep the local rows";
-    let answered = local.undo_simple_if(SAVEPOINT, is_not_computable, doing, &sql);
+    let answered = local.undo_simple_if(SAVEPOINT, DbError::is_not_computable, doing, &sql);
     let Ok(rows) = answered.await? else {
         return Ok(None);
     };

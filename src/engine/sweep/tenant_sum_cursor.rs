@@ -5,7 +5,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::db::{DbError, Remote, Tx};
 use crate::engine::digest::row_hash::PROBE;
-use crate::engine::digest::sum_cursor::{GROUP_BY_HASH, SAVEPOINT, none_if_not_computable};
+use crate::engine::digest::sum_cursor::{GROUP_BY_HASH, SAVEPOINT};
 
 /// How many tenants form a group, of which the cursor also holds the sum.
 pub(super) const GROUP: usize = 32;
@@ -33,17 +33,16 @@ impl<'t, 'c> TenantSumCursor<'t, 'c> {
         remote: &'t Tx<'c, Remote>,
         sums: &str,
     ) -> Result<Option<Self>, DbError> {
-        let answered = remote.simple(&statement(sums)).await;
-        let rows = none_if_not_computable(remote, answered).await?;
-        let row = rows.as_ref().and_then(|rows| rows.first());
-        let total = rows.as_deref().map(sums_of).unwrap_or_default();
-        Ok(total.first().map(|total| Self {
+        let read = |rows: &[SimpleQueryRow]| {
+            let probe = rows.first()?.get(1).unwrap_or_default();
+            Some((*sums_of(rows).first()?, probe.to_owned()))
+        };
+        let sql = statement(sums);
+        let opened = remote.open_cursor(SAVEPOINT, "sweep the remote rows", &sql, read);
+        Ok(opened.await?.map(|(total, probe)| Self {
             remote,
-            total: *total,
-            probe: row
-                .and_then(|row| row.get(1))
-                .unwrap_or_default()
-                .to_owned(),
+            total,
+            probe,
         }))
     }
 
@@ -106,9 +105,7 @@ impl<'t, 'c> TenantSumCursor<'t, 'c> {
 fn statement(sums: &str) -> String {
     let total = added("sum");
     format!(
-        "-- sweep the remote rows
-savepoint {SAVEPOINT};
-{GROUP_BY_HASH};
+        "{GROUP_BY_HASH};
 declare meter_sync_sweep no scroll cursor for
 with sums as materialized (
     {sums}

@@ -5,7 +5,7 @@ use tokio_postgres::SimpleQueryRow;
 use super::sweepable_tables::SweepableTable;
 use crate::db::{DbError, Local, Tx, quote};
 use crate::engine::digest::row_hash::{Hasher, RowSide};
-use crate::engine::digest::sum_cursor::{SAVEPOINT, is_not_computable};
+use crate::engine::digest::sum_cursor::SAVEPOINT;
 use crate::engine::digest::versions::row_version;
 use crate::engine::sweep::contents;
 use crate::store::watermarks::VersionSum;
@@ -86,7 +86,7 @@ async fn sum<T: Clone>(
         .collect();
     let sql = selects.join("\nunion all ");
     let doing = "sum up the rows of tables";
-    let rows = local.undo_simple_if(SAVEPOINT, is_not_computable, doing, &sql);
+    let rows = local.undo_simple_if(SAVEPOINT, DbError::is_not_computable, doing, &sql);
     for row in rows.await?.iter().flatten() {
         let index = number(row, 0).and_then(|n| usize::try_from(n).ok());
         if let Some(known) = index.and_then(|index| sums.get_mut(index)) {
