@@ -1,10 +1,8 @@
 //! Reports changes of MCP resources: of those of one mirror (the meters of one tenant), or of the status of all
 //! mirrors.
 
-use rmcp::ErrorData;
-
 use super::caller::Caller;
-use super::resources::{self, Address, Subject};
+use super::resources::{Address, ResourceError, Subject};
 use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::{RunRecord, Status};
 use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
@@ -37,13 +35,12 @@ impl ChangeFeed {
         address: &Address,
         mirrors: &Mirrors,
         caller: &Caller,
-    ) -> Result<(Option<String>, Self), ErrorData> {
+    ) -> Result<(Option<String>, Self), ResourceError> {
         if is_of_all(address, mirrors) {
             let states = MirrorStatesFeed::new(mirrors, caller).await;
             return Ok((None, Self::States(Box::new(states))));
         }
-        let target = caller.find(mirrors, address.tenant.as_deref()).await;
-        let target = target.map_err(resources::unreadable)?;
+        let target = caller.find(mirrors, address.tenant.as_deref()).await?;
         Ok((target.tenant, Self::Runs(target.mirror.events())))
     }
 

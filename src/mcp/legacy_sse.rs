@@ -29,9 +29,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::early_message_filter::EarlyMessageFilter;
-use super::message_parser::{self, MAX_BODY_BYTES};
+use super::message_parser;
 use super::sessions::{MAX_SESSIONS, SESSION_IDLE, full, is_same};
-use crate::arguments::read_body;
 use crate::config::Token;
 
 const STREAM_PATH: &str = "/sse";
@@ -177,9 +176,9 @@ async fn post_message(
         let text = "There is no such MCP session, or it has ended: open one by GET /sse.";
         return (StatusCode::NOT_FOUND, text).into_response();
     };
-    let body = match read_body::read(body, MAX_BODY_BYTES).await {
+    let body = match message_parser::read_body(body).await {
         Ok(body) => body,
-        Err(fault) => return (fault.status(), fault.detail()).into_response(),
+        Err(refusal) => return refusal,
     };
     let mut message = match message_parser::read(&body) {
         Ok(message) => message,
@@ -202,19 +201,14 @@ struct SseTransport {
 }
 
 impl Transport<RoleServer> for SseTransport {
-    type Error = mpsc::error::SendError<()>;
+    type Error = mpsc::error::SendError<Box<TxJsonRpcMessage<RoleServer>>>;
 
     fn send(
         &mut self,
         message: TxJsonRpcMessage<RoleServer>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
         let outbox = self.outbox.clone();
-        async move {
-            outbox
-                .send(Box::new(message))
-                .await
-                .map_err(|_closed| mpsc::error::SendError(()))
-        }
+        async move { outbox.send(Box::new(message)).await }
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleServer>> {

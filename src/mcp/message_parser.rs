@@ -1,9 +1,10 @@
-//! Parses the messages of MCP clients, for every transport. A message in which a JSON object has the same name twice is
+//! Reads the messages of MCP clients, for every transport. A message in which a JSON object has the same name twice is
 //! refused, because programs differ in which of the two values they use.
 
 use std::fmt;
 
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use rmcp::model::{ClientJsonRpcMessage, ErrorCode};
@@ -12,9 +13,16 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use crate::arguments::parse_json::parse;
+use crate::arguments::read_body;
 
 /// The longest body of a request in bytes. A typical message, a tool call, has a few hundred bytes.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Reads the body of a request with one message. If it is too long, late or incomplete, returns the answer to the client.
+pub(super) async fn read_body(body: Body) -> Result<Bytes, Response> {
+    let read = read_body::read(body, MAX_BODY_BYTES).await;
+    read.map_err(|fault| (fault.status(), fault.detail()).into_response())
+}
 
 /// The reason why a text is not a valid message.
 #[derive(Debug, PartialEq, Eq)]

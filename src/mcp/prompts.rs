@@ -9,7 +9,7 @@ use rmcp::model::{
 use serde_json::{Value, json};
 
 use super::caller::Caller;
-use super::{status_tool, tool_result, trigger_tool};
+use super::{status_tool, trigger_tool};
 use crate::arguments::bounds::TENANT_CHARS;
 use crate::arguments::{Arguments, BadArgument, nearest, one_line, shorten};
 use crate::error::ErrorCode;
@@ -180,7 +180,7 @@ pub(super) async fn get(
     if let Some(tenant) = tenant(request)? {
         match caller.find(mirrors, Some(&tenant)).await {
             Err(failure) if failure.code == ErrorCode::TenantUnknown => {
-                return Err(tool_result::refused(&failure));
+                return Err(failure.into());
             }
             // Any other failure does not matter here: the tools will report it.
             Ok(_) | Err(_) => {

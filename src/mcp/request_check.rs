@@ -12,9 +12,8 @@ use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::message_parser::{self, MAX_BODY_BYTES};
+use super::message_parser;
 use crate::arguments::parse_json::is_json;
-use crate::arguments::read_body;
 
 /// The media types of the answers to a POST, as rmcp requires them in `Accept`.
 const ANSWERS: &str = "application/json, text/event-stream";
@@ -29,9 +28,9 @@ pub(super) async fn check(mut request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let body = match read_body::read(body, MAX_BODY_BYTES).await {
+    let body = match message_parser::read_body(body).await {
         Ok(body) => body,
-        Err(fault) => return (fault.status(), fault.detail()).into_response(),
+        Err(refusal) => return refusal,
     };
     match message_parser::read(&body) {
         Ok(_) => next.run(Request::from_parts(parts, Body::from(body))).await,

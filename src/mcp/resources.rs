@@ -153,12 +153,47 @@ struct Run {
     rejected: Vec<Rejection>,
 }
 
+/// The protocol error for a resource that does not exist or cannot be read. It is a type of its own, because a failure
+/// becomes another protocol error in other requests.
+#[derive(Debug)]
+pub(super) struct ResourceError(ErrorData);
+
+impl From<ResourceError> for ErrorData {
+    fn from(ResourceError(error): ResourceError) -> Self {
+        error
+    }
+}
+
+impl From<Failure> for ResourceError {
+    /// Returns "resource not found" if the address must name a tenant but does not, or names an unknown one. Otherwise
+    /// returns an internal error.
+    fn from(failure: Failure) -> Self {
+        let Failure {
+            code,
+            message,
+            remedy,
+        } = failure;
+        let text = format!("{message} Remedy: {remedy} [{code}]");
+        let is_missing = [ErrorCode::TenantRequired, ErrorCode::TenantUnknown].contains(&code);
+        Self(match is_missing {
+            true => ErrorData::resource_not_found(text, None),
+            false => ErrorData::internal_error(text, None),
+        })
+    }
+}
+
+impl From<serde_json::Error> for ResourceError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(tool_result::internal(error))
+    }
+}
+
 /// Reads the resource at an address. Returns an error if there is no such resource, or if it cannot be read.
 pub(super) async fn read(
     mirrors: &Mirrors,
     uri: &str,
     caller: &Caller,
-) -> Result<ReadResourceResult, ErrorData> {
+) -> Result<ReadResourceResult, ResourceError> {
     if uri == status_card::URI {
         return Ok(status_card::read());
     }
@@ -167,38 +202,37 @@ pub(super) async fn read(
     };
     let is_of_all = tenant.is_none() && mirrors.only().is_none();
     let json = if is_of_all && subject == Subject::Status {
-        text(&status_of_many::read(mirrors, caller, TenantsQuery::default()).await)
+        let status = status_of_many::read(mirrors, caller, TenantsQuery::default()).await;
+        serde_json::to_string(&status)?
     } else {
-        let target = caller.find(mirrors, tenant.as_deref()).await;
-        let target = target.map_err(unreadable)?;
-        let found = read_of(&target, subject).await;
-        found?.ok_or_else(|| not_found(uri, mirrors))
+        let target = caller.find(mirrors, tenant.as_deref()).await?;
+        let found = read_of(&target, subject).await?;
+        found.ok_or_else(|| not_found(uri, mirrors))?
     };
-    let contents = ResourceContents::text(json?, uri).with_mime_type(JSON);
+    let contents = ResourceContents::text(json, uri).with_mime_type(JSON);
     Ok(ReadResourceResult::new(vec![contents]))
 }
 
 /// Reads the status, a run or a meter of one tenant as JSON. Returns `None` if there is no such run or meter.
-async fn read_of(target: &Target, subject: Subject) -> Result<Option<String>, ErrorData> {
+async fn read_of(target: &Target, subject: Subject) -> Result<Option<String>, ResourceError> {
     let json = match subject {
         Subject::Status => {
-            let status = status_tool::plain(target).await;
-            Some(text(&status.map_err(unreadable)?)?)
+            let status = status_tool::plain(target).await?;
+            Some(serde_json::to_string(&status)?)
         }
         Subject::Run(id) => {
             let run = run(&target.mirror, id).await?;
-            run.as_ref().map(text).transpose()?
+            run.as_ref().map(serde_json::to_string).transpose()?
         }
         Subject::Meter(key) => {
-            let meter = target.mirror.meter(&key).await;
-            let meter = meter.map_err(unreadable)?;
-            meter.as_ref().map(text).transpose()?
+            let meter = target.mirror.meter(&key).await?;
+            meter.as_ref().map(serde_json::to_string).transpose()?
         }
     };
     Ok(json)
 }
 
-async fn run(mirror: &Mirror, id: RunId) -> Result<Option<Run>, ErrorData> {
+async fn run(mirror: &Mirror, id: RunId) -> Result<Option<Run>, ResourceError> {
     let query = StatusQuery {
         run_id: Some(id),
         include_changes: true,
@@ -211,7 +245,8 @@ async fn run(mirror: &Mirror, id: RunId) -> Result<Option<Run>, ErrorData> {
     let run = status.history.into_iter().find(|run| run.run_id == id);
     let Some(run) = run else {
         // While the local database is down, only the last run of this process is known.
-        return Err(ErrorData::internal_error(status.warnings.join(" "), None));
+        let error = ErrorData::internal_error(status.warnings.join(" "), None);
+        return Err(ResourceError(error));
     };
     let changes = status.changes.unwrap_or_default();
     let total = run.counts.changes_to_list(changes.len());
@@ -224,11 +259,7 @@ async fn run(mirror: &Mirror, id: RunId) -> Result<Option<Run>, ErrorData> {
     }))
 }
 
-fn text(value: &impl Serialize) -> Result<String, ErrorData> {
-    serde_json::to_string(value).map_err(tool_result::internal)
-}
-
-fn not_found(uri: &str, mirrors: &Mirrors) -> ErrorData {
+fn not_found(uri: &str, mirrors: &Mirrors) -> ResourceError {
     let templates = match mirrors.only() {
         Some(_) => format!("{RUN_TEMPLATE} and {METER_TEMPLATE}"),
         None => {
@@ -239,22 +270,8 @@ fn not_found(uri: &str, mirrors: &Mirrors) -> ErrorData {
         "There is nothing at `{}`. Addresses are {STATUS}, {templates}.",
         shorten(uri)
     );
-    ErrorData::resource_not_found(message, Some(serde_json::json!({"uri": shorten(uri)})))
-}
-
-/// Returns the error for a resource that cannot be read. The error is "resource not found" if the address must name a
-/// tenant but does not, or names an unknown one. Otherwise it is an internal error.
-pub(super) fn unreadable(failure: Failure) -> ErrorData {
-    let Failure {
-        code,
-        message,
-        remedy,
-    } = failure;
-    let text = format!("{message} Remedy: {remedy} [{code}]");
-    match [ErrorCode::TenantRequired, ErrorCode::TenantUnknown].contains(&code) {
-        true => ErrorData::resource_not_found(text, None),
-        false => ErrorData::internal_error(text, None),
-    }
+    let data = serde_json::json!({"uri": shorten(uri)});
+    ResourceError(ErrorData::resource_not_found(message, Some(data)))
 }
 
 #[cfg(test)]

@@ -16,8 +16,7 @@ use axum::response::{IntoResponse, Response};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use serde::Deserialize;
 
-use super::message_parser::MAX_BODY_BYTES;
-use crate::arguments::read_body;
+use super::message_parser;
 use crate::config::Token;
 
 const SESSION_HEADER: &str = "mcp-session-id";
@@ -113,8 +112,7 @@ struct Message {
 /// because only an `initialize` opens a session, whatever protocol version the headers name.
 async fn refuse_initialize(request: Request) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
-    let body = read_body::read(body, MAX_BODY_BYTES).await;
-    let body = body.map_err(|fault| (fault.status(), fault.detail()).into_response())?;
+    let body = message_parser::read_body(body).await?;
     let message = serde_json::from_slice(&body).unwrap_or(Message { method: None });
     match message.method.as_deref() {
         Some("initialize") => Err(full()),

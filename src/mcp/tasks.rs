@@ -13,11 +13,11 @@ use rmcp::{ErrorData, RoleServer};
 
 use super::caller::{Caller, Target};
 use super::page_address::PageAddress;
-use super::{run_result, tool_result};
+use super::run_result;
 use crate::arguments::shorten;
+use crate::mirrors::Mirrors;
 use crate::mirrors::run::cancel_run::Cancellation;
 use crate::mirrors::run::report::RunReport;
-use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{InvalidRunId, Outcome, RunId};
 
 /// Separates the run's id from the tenant's id in the id of a task. No run id contains this character.
@@ -50,7 +50,7 @@ pub(super) async fn get(
     caller: &Caller,
 ) -> Result<GetTaskResult, ErrorData> {
     let (run_id, target) = find(mirrors, id, caller).await?;
-    let run = report(&target.mirror, run_id).await?;
+    let run = target.mirror.report(run_id).await?;
     let payload = match run.outcome {
         None => TaskPayload::Working,
         Some(Outcome::Interrupted) => TaskPayload::Cancelled,
@@ -63,10 +63,9 @@ pub(super) async fn get(
 /// Cancels the run of a task, in whatever process it is. Does nothing if the run has ended or its process has died.
 pub(super) async fn cancel(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(), ErrorData> {
     let (run_id, Target { mirror, .. }) = find(mirrors, id, caller).await?;
-    match mirror.cancel(run_id).await {
-        Ok(Cancellation::Accepted | Cancellation::Over(_) | Cancellation::Dead) => Ok(()),
-        Ok(Cancellation::Unknown) => Err(no_task(id)),
-        Err(failure) => Err(tool_result::refused(&failure)),
+    match mirror.cancel(run_id).await? {
+        Cancellation::Accepted | Cancellation::Over(_) | Cancellation::Dead => Ok(()),
+        Cancellation::Unknown => Err(no_task(id)),
     }
 }
 
@@ -78,17 +77,8 @@ async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Ta
         None => (id, None),
     };
     let run = run.parse().map_err(|_error: InvalidRunId| no_task(id))?;
-    match caller.find(mirrors, tenant).await {
-        Ok(target) => Ok((run, target)),
-        Err(failure) => Err(tool_result::refused(&failure)),
-    }
-}
-
-async fn report(mirror: &Mirror, id: RunId) -> Result<RunReport, ErrorData> {
-    mirror
-        .report(id)
-        .await
-        .map_err(|failure| tool_result::refused(&failure))
+    let target = caller.find(mirrors, tenant).await?;
+    Ok((run, target))
 }
 
 fn completed(run: RunReport, page: &PageAddress) -> Result<TaskPayload, ErrorData> {
