@@ -57,13 +57,9 @@ impl Pair {
         fresh: bool,
     ) -> anyhow::Result<Self> {
         // Both are checked before data of either is removed.
-        directories
-            .remote
-            .refuse_foreign()
-            .map_err(explain_failed_start)?;
-        directories
-            .local
-            .refuse_foreign()
+        [&directories.remote, &directories.local]
+            .into_iter()
+            .try_for_each(DataDirectory::refuse_foreign)
             .map_err(explain_failed_start)?;
         let (remote, local) = tokio::join!(
             start(binaries, "remote", directories.remote, fresh),

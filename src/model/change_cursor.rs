@@ -32,8 +32,9 @@ impl FromStr for ChangeCursor {
             Some((run, n)) => (run, Some(n)),
             None => (text, None),
         };
-        let n = n.map(|n| n.parse().map_err(drop)).transpose()?;
-        let run = run.parse().map_err(drop)?;
+        let (Ok(run), Ok(n)) = (run.parse(), n.map(str::parse).transpose()) else {
+            return Err(());
+        };
         Ok(Self { run, n })
     }
 }

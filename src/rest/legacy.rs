@@ -91,8 +91,8 @@ pub(crate) async fn status(
         };
         return Ok(Json(status_of_all(&mirrors.overview(&query).await)));
     }
-    let mirror = mirror_request.find(&mirrors).await.map_err(failed)?;
-    let status = mirror.status(&query).await.map_err(failed)?;
+    let status = async { mirror_request.find(&mirrors).await?.status(&query).await };
+    let status = status.await.map_err(failed)?;
     Ok(Json(status_body(&status)))
 }
 
