@@ -40,6 +40,7 @@ mod connector;
 pub mod constraints_between_rows;
 mod detect_commits;
 mod error;
+mod fatal_errors;
 pub mod incoming_foreign_key_chains;
 pub mod incoming_foreign_keys;
 pub mod look_up_table_names;

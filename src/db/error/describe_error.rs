@@ -5,6 +5,7 @@ use tokio_postgres::error::{DbError as ServerError, SqlState};
 use super::remedy::{self, unreachable};
 use super::shorten_server_text::shortened;
 use super::sqlstate_class;
+use crate::db::fatal_errors::is_fatal;
 use crate::db::{OPEN, SideName};
 use crate::error::{ErrorCode, Failure};
 
@@ -76,7 +77,7 @@ fn message(side: SideName, doing: &str, error: &ServerError) -> String {
     }
     let from = sqlstate_class::function(error)
         .map_or_else(String::new, |line| format!(", in {}", shortened(line)));
-    match sqlstate_class::is_fatal(error) {
+    match is_fatal(error) {
         true => format!(
             "The {side} server ended the connection at: {doing}. It says: {message} (SQLSTATE {state}){from}."
         ),

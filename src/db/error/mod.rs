@@ -6,6 +6,7 @@ use deadpool::managed::{BuildError, PoolError};
 use tokio_postgres::error::SqlState;
 
 use super::connector::NoServerReached;
+use super::fatal_errors::is_fatal;
 use super::{Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
@@ -18,7 +19,6 @@ mod sqlstate_class;
 
 pub(crate) use missing_privilege::MissingPrivilege;
 pub(crate) use remedy::PUBLICATION_REMEDY;
-pub(super) use sqlstate_class::refuses_only_the_statement;
 
 /// An error in the use of the remote or the local database. Its `Display` text contains no user name and no SQL; the
 /// cause, if there is one, is its `source()`.
@@ -152,7 +152,7 @@ impl DbError {
 
     /// Whether the connection can no longer be used: the server ended it, or the error did not come from a server.
     pub fn ends_the_connection(&self) -> bool {
-        self.server_error().is_none_or(sqlstate_class::is_fatal)
+        self.server_error().is_none_or(is_fatal)
     }
 
     /// Whether the server failed because a row or value, written as text, exceeds the limit of 1 GiB.

@@ -6,6 +6,7 @@ use super::missing_privilege::MissingPrivilege;
 use super::shorten_server_text::shortened;
 use super::sqlstate_class::{self, class};
 use crate::db::SideName;
+use crate::db::fatal_errors::is_fatal;
 use crate::error::ErrorCode;
 
 /// The names of the statements of this program that create or drop temporary tables, views or indexes, or the program's
@@ -168,7 +169,7 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
         "XX001" | "XX002" => format!(
             "The {side} server finds damaged data: have its administrator look in its log and restore or reindex."
         ),
-        "08000" | "08001" | "08003" | "08004" | "08006" if !sqlstate_class::is_fatal(error) => format!(
+        "08000" | "08001" | "08003" | "08004" | "08006" if !is_fatal(error) => format!(
             "{url} works; the {side} server itself could not reach another server that its table rests on (a foreign server or a node): have its administrator look there."
         ),
         _ => return None,

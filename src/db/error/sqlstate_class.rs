@@ -3,8 +3,9 @@
 //! Servers translate their messages, so this module reads the SQLSTATE and the source file that the error names
 //! (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 
-use tokio_postgres::Error;
-use tokio_postgres::error::{DbError as ServerError, Severity, SqlState};
+use tokio_postgres::error::{DbError as ServerError, SqlState};
+
+use crate::db::fatal_errors::is_fatal;
 
 /// The classes of SQLSTATE that Postgres itself uses. An error of any other class comes from a user-defined function,
 /// which chose the SQLSTATE.
@@ -25,20 +26,6 @@ pub(super) fn class(error: &ServerError) -> &str {
 /// Whether Postgres itself uses the class of the SQLSTATE.
 pub(super) fn has_known_class(error: &ServerError) -> bool {
     KNOWN_CLASSES.contains(&class(error))
-}
-
-/// Whether the server closed the connection with this error.
-pub(super) fn is_fatal(error: &ServerError) -> bool {
-    match error.parsed_severity() {
-        Some(Severity::Fatal | Severity::Panic) => true,
-        Some(_) | None => false,
-    }
-}
-
-/// Whether the server refused one statement and kept the connection. An answer that ended the connection may come some
-/// time before the end itself does.
-pub(in crate::db) fn refuses_only_the_statement(error: &Error) -> bool {
-    error.as_db_error().is_some_and(|said| !is_fatal(said))
 }
 
 /// Whether the server refused the connection because the connection string has an option with an unknown name or an
