@@ -33,8 +33,8 @@ pub enum Claim {
     Served,
 }
 
-/// How often a process renews its claim on a slot (scheduled time) while it sweeps.
-const RENEWAL: Duration = Duration::from_secs(5);
+/// How often a process renews its claims while it works. Several renewals may fail before a claim expires.
+pub(super) const RENEWAL: Duration = Duration::from_secs(5);
 
 impl Mirror {
     /// Claims a slot (scheduled time) for a run of this process, unless another process holds it or a run has already
@@ -102,36 +102,35 @@ impl Mirrors {
     /// Awaits `work` and returns its result. Meanwhile renews this process's claim on the slot (scheduled time), so
     /// that no other process takes the slot over.
     pub async fn renewing_claim<T>(&self, slot: DateTime<Utc>, work: impl Future<Output = T>) -> T {
-        repeat_during(work, RENEWAL, || self.renew(slot)).await
+        renew_during(work, || self.renew(slot)).await
     }
 
-    /// Renews this process's claim on the slot once. A failure is only logged, because the next renewal may succeed.
-    async fn renew(&self, slot: DateTime<Utc>) {
+    /// Renews this process's claim on the slot once.
+    async fn renew(&self, slot: DateTime<Utc>) -> Result<(), Failure> {
         let renew = async |tx: &Tx<'_, Local>| {
             let claimant = self.process.claimant.as_str();
             let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
             sweeps::renew(tx, claimant).await?;
             Ok(slots::renew(tx, &slot, claimant).await?)
         };
-        let renewed = async { self.local()?.write("renew a claim", renew).await };
-        if let Err::<_, Failure>(failure) = renewed.await {
-            tracing::debug!(error.code = %failure.code, "the claim on the slot could not be renewed");
-        }
+        self.local()?.write("renew a claim", renew).await
     }
 }
 
-/// Awaits `work` and returns its result. Meanwhile calls `renew` again and again, after each pause of this length.
-pub(super) async fn repeat_during<T, R: Future<Output = ()>>(
+/// Awaits `work` and returns its result. Meanwhile calls `renew` every [`RENEWAL`]. A failure is only logged, because
+/// the next renewal may succeed.
+pub(super) async fn renew_during<T, R: Future<Output = Result<(), Failure>>>(
     work: impl Future<Output = T>,
-    pause: Duration,
     renew: impl Fn() -> R,
 ) -> T {
     let renewing = async {
         // This loop never ends, so it can have the type of the work's result.
         loop {
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(RENEWAL).await;
             // A renewal that takes long is given up, because the next one may succeed at once.
-            drop(tokio::time::timeout(pause, renew()).await);
+            if let Ok(Err(failure)) = tokio::time::timeout(RENEWAL, renew()).await {
+                tracing::debug!(error.code = %failure.code, "a claim could not be renewed");
+            }
         }
     };
     tokio::select! {
