@@ -4,7 +4,7 @@
 //! A process may die between its claim and the end of its work. Another process takes the claim over if the first one
 //! appears to have died:
 //!
-//! - For a run, the other process must hold the door lock and find the run lock free (see `run::lock`). In addition,
+//! - For a run, the other process must hold the start lock and find the run lock free (see `run::lock`). In addition,
 //!   the log must have a run without an end that began after the slot did, or the claim must be 25 seconds old.
 //! - For a sweep, the claim must be 25 seconds old. A process renews its claim while it sweeps. If that process was
 //!   only delayed, both processes sweep. This does no harm, because each mirror has one run at a time.
@@ -60,7 +60,7 @@ impl Mirror {
             let known = self.log_scope(tx).await?;
             let slot = Slot::of_run(known.tenant_id(), &known.table.name, slot);
             let scope = known.scope();
-            Ok::<_, Failure>(take(tx, &slot, self, (scope.as_ref(), is_again)).await?)
+            Ok::<_, Failure>(take(tx, &slot, self, scope.as_ref(), is_again).await?)
         };
         local.write("claim a slot", claim).await
     }
@@ -94,7 +94,7 @@ impl Mirrors {
                 return Ok(Claim::Pending);
             }
             let slot = Slot::of_sweep(set, slot);
-            Ok::<_, Failure>(take(tx, &slot, self, (None, is_again)).await?)
+            Ok::<_, Failure>(take(tx, &slot, self, None, is_again).await?)
         };
         local.write("claim a slot", claim).await
     }
@@ -147,15 +147,17 @@ async fn take(
     tx: &Tx<'_, Local>,
     slot: &Slot,
     process: &ProcessContext,
-    (scope, is_again): (Option<&RunScope>, bool),
+    scope: Option<&RunScope>,
+    is_again: bool,
 ) -> Result<Claim, DbError> {
     let claimant = process.claimant.as_str();
     let schedule = process.config.schedule.as_ref().map(ToString::to_string);
     if slots::claim(tx, slot, claimant, schedule.as_deref()).await? {
         return Ok(Claim::Ours);
     }
+    // While this transaction holds the start lock and nobody holds the run lock, no run of the scope can be in progress.
     let can_have_no_run = match scope {
-        Some(scope) => can_have_no_run(tx, scope).await?,
+        Some(scope) => lock::try_to_start(tx).await? && !lock::is_held(tx, scope).await?,
         None => true,
     };
     let standing = slots::standing(tx, slot).await?;
@@ -178,10 +180,4 @@ async fn take(
         true => Claim::Ours,
         false => Claim::Pending,
     })
-}
-
-/// Tries to take the door lock, which is needed to start a run. Returns whether it got that lock and no run of the
-/// scope is in progress. If so, none can begin before `tx` ends.
-async fn can_have_no_run(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
-    Ok(lock::try_door(tx, scope).await? && !lock::is_held(tx, scope).await?)
 }
