@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::claim_slots::{RENEWAL, renew_during};
-use crate::mirrors::mirror::{Mirror, TenantMirror};
+use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::mirrors::{Request, error_of};
@@ -148,31 +148,15 @@ impl Mirrors {
     }
 
     async fn run_due(&self, mirror: MirrorKey, trigger: Trigger) -> EndedRun {
-        let run = match self.of_tenant(&mirror.tenant).await {
-            Ok(Some(found)) => run_swept(&found, &Request::new(trigger)).await,
-            // The tenant has left the list of tenants since it was found due.
-            Ok(None) => {
-                let message = "The tenant is no longer kept in sync here.";
-                Err(Failure::new(ErrorCode::TenantUnknown, message))
-            }
-            Err(failure) => Err(failure),
+        let run = async {
+            let found = self.find(Some(&mirror.tenant)).await?;
+            run_swept(&found, &Request::new(trigger)).await
         };
+        let run = run.await;
         EndedRun {
             mirror,
             error: error_of(&run),
             remote_bytes: bytes_of(&run),
-        }
-    }
-
-    /// Finds the mirror of a tenant by its canonical id; `None` if this process keeps no such mirror.
-    async fn of_tenant(&self, tenant: &str) -> Result<Option<Mirror>, Failure> {
-        let find = |known: &[TenantMirror]| {
-            let found = known.iter().find(|known| known.id.as_str() == tenant);
-            found.map(|known| known.mirror.clone())
-        };
-        match find(&self.last_known()) {
-            Some(found) => Ok(Some(found)),
-            None => Ok(find(&self.all().await?)),
         }
     }
 
