@@ -186,9 +186,9 @@ impl RequestedRun<'_> {
         let Some(key) = &self.request.idempotency_key else {
             return Ok(None);
         };
-        let request = (key.as_str(), self.request.dry_run);
+        let dry_run = self.request.dry_run;
         let since = self.record.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
-        let found = log::by_idempotency_key(tx, scope.log(), request, since).await?;
+        let found = log::by_idempotency_key(tx, scope.log(), key, dry_run, since).await?;
         // A run that failed for a transient reason is tried again. So is a run that was refused: a person may have
         // approved the deactivations by now, or may do so after the new run.
         let is_open = |record: &RunRecord| {

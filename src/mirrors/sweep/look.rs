@@ -32,31 +32,38 @@ impl Mirrors {
             return Err(self.unconfigured());
         };
         let mapping = &self.config().mapping;
-        let look = async {
-            let read = async |tx: &Tx<'_, Local>| {
-                Ok::<_, DbError>((time(tx).await?, keys(tx, mirrors.iter().copied()).await?))
-            };
-            let (at, keys) = local.read("sweep", read).await?;
-            let swept = swept(mirrors, &keys);
-            let found = match mapping.has_table_per_tenant() {
-                true => look_at_own_tables(remote, local, mapping, &swept).await?,
-                false => look_at_shared_table(remote, local, mapping, &swept).await?,
-            };
-            if !dry_run {
-                let note = async |tx: &Tx<'_, Local>| {
-                    found.remember(tx).await?;
-                    let equal = keys.iter().zip(&found.is_equal);
-                    let equal = equal.filter(|(_, is_equal)| **is_equal);
-                    let equal = equal.map(|(key, _)| key);
-                    Ok::<_, SyncError>(unchanged_mirrors::mark(tx, equal, at).await?)
-                };
-                local.write("sweep", note).await?;
-            }
-            Ok(found)
-        };
-        let looked: Result<_, SyncError> = Box::pin(look).await;
+        let looked = Box::pin(look(remote, local, mapping, mirrors, dry_run)).await;
         looked.map_err(|error| engine::failure(&error, &mapping.source))
     }
+}
+
+async fn look(
+    remote: &Database<Remote>,
+    local: &Database<Local>,
+    mapping: &Mapping,
+    mirrors: &[&TenantMirror],
+    dry_run: bool,
+) -> Result<SweepResult, SyncError> {
+    let read = async |tx: &Tx<'_, Local>| {
+        Ok::<_, DbError>((time(tx).await?, keys(tx, mirrors.iter().copied()).await?))
+    };
+    let (at, keys) = local.read("sweep", read).await?;
+    let swept = swept(mirrors, &keys);
+    let found = match mapping.has_table_per_tenant() {
+        true => look_at_own_tables(remote, local, mapping, &swept).await?,
+        false => look_at_shared_table(remote, local, mapping, &swept).await?,
+    };
+    if !dry_run {
+        let note = async |tx: &Tx<'_, Local>| {
+            found.remember(tx).await?;
+            let equal = keys.iter().zip(&found.is_equal);
+            let equal = equal.filter(|(_, is_equal)| **is_equal);
+            let equal = equal.map(|(key, _)| key);
+            Ok::<_, SyncError>(unchanged_mirrors::mark(tx, equal, at).await?)
+        };
+        local.write("sweep", note).await?;
+    }
+    Ok(found)
 }
 
 async fn look_at_shared_table(
