@@ -34,14 +34,14 @@ pub(crate) async fn run(
     request: &Request,
     begun: oneshot::Sender<RequestOutcome>,
 ) {
-    let Some(requested) = RequestedRun::new(shared, request) else {
-        return;
-    };
     let limit = shared.process.config.limits.connect_timeout;
     let free = shared.process.runs.acquire();
     let permit = match request.is_of_sweep {
         true => Ok(free.await),
         false => tokio::time::timeout(limit, free).await,
+    };
+    let Some(requested) = RequestedRun::new(shared, request) else {
+        return;
     };
     if permit.is_err() {
         return answer(begun, requested.never_began(busy()));
