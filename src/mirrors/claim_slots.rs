@@ -4,7 +4,7 @@
 //! A process may die between its claim and the end of its work. Another process takes the claim over if the first one
 //! appears to have died:
 //!
-//! - For a run, the other process must hold the door lock and find the run lock free (see `run::lock`). In addition,
+//! - For a run, the other process must hold the start lock and find the run lock free (see `run::lock`). In addition,
 //!   the log must have a run without an end that began after the slot did, or the claim must be 25 seconds old.
 //! - For a sweep, the claim must be 25 seconds old. A process renews its claim while it sweeps. If that process was
 //!   only delayed, both processes sweep. This does no harm, because each mirror has one run at a time.
@@ -33,8 +33,8 @@ pub enum Claim {
     Served,
 }
 
-/// How often a process renews its claim on a slot (scheduled time) while it sweeps.
-const RENEWAL: Duration = Duration::from_secs(5);
+/// How often a process renews its claims while it works. Several renewals may fail before a claim expires.
+pub(super) const RENEWAL: Duration = Duration::from_secs(5);
 
 impl Mirror {
     /// Claims a slot (scheduled time) for a run of this process, unless another process holds it or a run has already
@@ -60,7 +60,7 @@ impl Mirror {
             let known = self.log_scope(tx).await?;
             let slot = Slot::of_run(known.tenant_id(), &known.table.name, slot);
             let scope = known.scope();
-            Ok::<_, Failure>(take(tx, &slot, self, (scope.as_ref(), is_again)).await?)
+            Ok::<_, Failure>(take(tx, &slot, self, scope.as_ref(), is_again).await?)
         };
         local.write("claim a slot", claim).await
     }
@@ -94,7 +94,7 @@ impl Mirrors {
                 return Ok(Claim::Pending);
             }
             let slot = Slot::of_sweep(set, slot);
-            Ok::<_, Failure>(take(tx, &slot, self, (None, is_again)).await?)
+            Ok::<_, Failure>(take(tx, &slot, self, None, is_again).await?)
         };
         local.write("claim a slot", claim).await
     }
@@ -102,36 +102,35 @@ impl Mirrors {
     /// Awaits `work` and returns its result. Meanwhile renews this process's claim on the slot (scheduled time), so
     /// that no other process takes the slot over.
     pub async fn renewing_claim<T>(&self, slot: DateTime<Utc>, work: impl Future<Output = T>) -> T {
-        repeat_during(work, RENEWAL, || self.renew(slot)).await
+        renew_during(work, || self.renew(slot)).await
     }
 
-    /// Renews this process's claim on the slot once. A failure is only logged, because the next renewal may succeed.
-    async fn renew(&self, slot: DateTime<Utc>) {
+    /// Renews this process's claim on the slot once.
+    async fn renew(&self, slot: DateTime<Utc>) -> Result<(), Failure> {
         let renew = async |tx: &Tx<'_, Local>| {
             let claimant = self.process.claimant.as_str();
             let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
             sweeps::renew(tx, claimant).await?;
             Ok(slots::renew(tx, &slot, claimant).await?)
         };
-        let renewed = async { self.local()?.write("renew a claim", renew).await };
-        if let Err::<_, Failure>(failure) = renewed.await {
-            tracing::debug!(error.code = %failure.code, "the claim on the slot could not be renewed");
-        }
+        self.local()?.write("renew a claim", renew).await
     }
 }
 
-/// Awaits `work` and returns its result. Meanwhile calls `renew` again and again, after each pause of this length.
-pub(super) async fn repeat_during<T, R: Future<Output = ()>>(
+/// Awaits `work` and returns its result. Meanwhile calls `renew` every [`RENEWAL`]. A failure is only logged, because
+/// the next renewal may succeed.
+pub(super) async fn renew_during<T, R: Future<Output = Result<(), Failure>>>(
     work: impl Future<Output = T>,
-    pause: Duration,
     renew: impl Fn() -> R,
 ) -> T {
     let renewing = async {
         // This loop never ends, so it can have the type of the work's result.
         loop {
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(RENEWAL).await;
             // A renewal that takes long is given up, because the next one may succeed at once.
-            drop(tokio::time::timeout(pause, renew()).await);
+            if let Ok(Err(failure)) = tokio::time::timeout(RENEWAL, renew()).await {
+                tracing::debug!(error.code = %failure.code, "a claim could not be renewed");
+            }
         }
     };
     tokio::select! {
@@ -148,15 +147,17 @@ async fn take(
     tx: &Tx<'_, Local>,
     slot: &Slot,
     process: &ProcessContext,
-    (scope, is_again): (Option<&RunScope>, bool),
+    scope: Option<&RunScope>,
+    is_again: bool,
 ) -> Result<Claim, DbError> {
     let claimant = process.claimant.as_str();
     let schedule = process.config.schedule.as_ref().map(ToString::to_string);
     if slots::claim(tx, slot, claimant, schedule.as_deref()).await? {
         return Ok(Claim::Ours);
     }
+    // While this transaction holds the start lock and nobody holds the run lock, no run of the scope can be in progress.
     let can_have_no_run = match scope {
-        Some(scope) => can_have_no_run(tx, scope).await?,
+        Some(scope) => lock::try_to_start(tx).await? && !lock::is_held(tx, scope).await?,
         None => true,
     };
     let standing = slots::standing(tx, slot).await?;
@@ -179,10 +180,4 @@ async fn take(
         true => Claim::Ours,
         false => Claim::Pending,
     })
-}
-
-/// Tries to take the door lock, which is needed to start a run. Returns whether it got that lock and no run of the
-/// scope is in progress. If so, none can begin before `tx` ends.
-async fn can_have_no_run(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
-    Ok(lock::try_door(tx, scope).await? && !lock::is_held(tx, scope).await?)
 }

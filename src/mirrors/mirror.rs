@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx};
@@ -34,8 +34,6 @@ pub(super) struct MirrorInner {
     pub(super) process: Arc<ProcessContext>,
     /// The settings that say which remote rows are mirrored, and into which local table.
     pub(super) mapping: Mapping,
-    /// Locked while a run is being started, so that runs start one after the other and do not use up the connections.
-    pub(super) starting: Mutex<()>,
     pub(super) live_state: watch::Sender<LiveState>,
     /// The state of the mirror as last read from the local database, for all callers who ask at the same time.
     pub(super) observed: Arc<SharedRead<ObservationResult>>,
@@ -74,7 +72,6 @@ impl Mirror {
             shared: Arc::new(MirrorInner {
                 process,
                 mapping,
-                starting: Mutex::new(()),
                 live_state: watch::Sender::new(live_state),
                 observed,
                 meter_count_cache: MeterCountCache::default(),

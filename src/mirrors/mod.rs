@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use crate::db::ServerClock;
@@ -131,6 +132,12 @@ pub enum RequestOutcome {
     /// The run in the report has ended: it failed before it could begin, or it answered an earlier request with the
     /// same idempotency key.
     Finished(Box<RunReport>),
+}
+
+impl RequestOutcome {
+    fn already_running(record: &RunRecord, now: DateTime<Utc>) -> Self {
+        Self::AlreadyRunning(Box::new(RunReport::already_running(record, now)))
+    }
 }
 
 /// A handle to a run that this process has started. Dropping the handle does not stop the run.

@@ -53,7 +53,7 @@ impl Mirrors {
     /// Returns a listener for changes of the mirrors' states. It notices changes only while something reads the states,
     /// such as [`Self::observe`].
     pub fn state_changes(&self) -> StateChanges {
-        StateChanges::of(&self.observer)
+        StateChanges::of(self.observer.subscribe())
     }
 
     /// Returns the published states if they are at most 2 s old, and this process has done nothing since that changes

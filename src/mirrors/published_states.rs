@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::db::{CommitMarker, Local, Tx};
@@ -13,7 +14,7 @@ use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
 use super::mirror::TenantMirror;
-use super::shared_read::{PublishedValues, SharedRead};
+use super::shared_read::Published;
 
 /// The states of all mirrors as one read of the local database found them.
 #[derive(Clone, Debug, Default)]
@@ -48,15 +49,16 @@ pub(super) struct LastRead {
 /// A listener for changes in the states of all mirrors.
 #[derive(Debug)]
 pub struct StateChanges {
-    published: PublishedValues<PublishedStates>,
+    published: watch::Receiver<Option<Published<PublishedStates>>>,
     changed_at: Option<Instant>,
 }
 
 impl StateChanges {
-    pub(super) fn of(observer: &SharedRead<PublishedStates>) -> Self {
+    pub(super) fn of(published: watch::Receiver<Option<Published<PublishedStates>>>) -> Self {
+        let changed_at = changed_at(published.borrow().as_ref());
         Self {
-            published: observer.listener(),
-            changed_at: observer.last().and_then(|last| last.changed_at),
+            published,
+            changed_at,
         }
     }
 
@@ -64,13 +66,17 @@ impl StateChanges {
     /// can follow.
     pub async fn next(&mut self) -> bool {
         let old = self.changed_at;
-        let is_other = |published: &PublishedStates| published.changed_at != old;
-        let Some(published) = self.published.wait_for(is_other).await else {
+        let is_other = |last: &Option<_>| changed_at(last.as_ref()) != old;
+        let Ok(published) = self.published.wait_for(is_other).await else {
             return false;
         };
-        self.changed_at = published.changed_at;
+        self.changed_at = changed_at(published.as_ref());
         true
     }
+}
+
+fn changed_at(published: Option<&Published<PublishedStates>>) -> Option<Instant> {
+    published.and_then(|last| last.value.changed_at)
 }
 
 impl LastRead {

@@ -54,6 +54,7 @@ enum SeenRuns {
 }
 
 /// What one read of the mirror's state found.
+#[derive(Default)]
 struct Look {
     /// Whether this process's own state of the mirror has changed since the last read.
     is_changed: bool,
@@ -120,26 +121,23 @@ impl RunEventListener {
         // All listeners wake at the same time. The first read after this moment serves all of them.
         let woken = Instant::now();
         tokio::time::sleep(FRESH).await;
+        let mut look = Look {
+            is_changed,
+            ..Look::default()
+        };
         let Ok(Observation { state, runs, .. }) = self.mirror.observed_since(woken).await else {
-            return Look {
-                is_changed,
-                events: Vec::new(),
-                checked_at: None,
-            };
+            return look;
         };
         let now = self.mirror.now();
         let is_new = |run: &&RunRecord| self.seen_runs.is_new_event(run, now);
-        let events = runs.iter().filter(is_new).cloned().collect();
+        look.events = runs.iter().filter(is_new).cloned().collect();
         self.seen_runs = SeenRuns::Latest {
             outcomes: runs.iter().map(mark).collect(),
             oldest: runs.last().and_then(|run| run.seq),
         };
         let is_counted = state.count_failure.is_none();
-        Look {
-            is_changed,
-            events,
-            checked_at: is_counted.then_some(state.checked_at),
-        }
+        look.checked_at = is_counted.then_some(state.checked_at);
+        look
     }
 
     /// Waits until this process's own state of the mirror changes. The wait cannot fail, because `self.mirror` keeps

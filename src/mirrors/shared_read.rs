@@ -33,11 +33,12 @@ pub(crate) struct SharedRead<T> {
     second_turn: Mutex<()>,
 }
 
+/// A value that a caller has read and published.
 #[derive(Debug)]
-struct Published<T> {
+pub(crate) struct Published<T> {
     /// When the read began.
     read_at: Instant,
-    value: T,
+    pub(crate) value: T,
 }
 
 impl<T> Default for SharedRead<T> {
@@ -124,9 +125,9 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
         Some(value)
     }
 
-    /// Returns a listener for all values that callers publish.
-    pub(crate) fn listener(&self) -> PublishedValues<T> {
-        PublishedValues(self.last.subscribe())
+    /// Returns a channel with the last value that a caller published.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Published<T>>> {
+        self.last.subscribe()
     }
 }
 
@@ -150,21 +151,6 @@ impl<T> Drop for Caller<'_, T> {
         if self.shared.forgets {
             self.shared.last.send_replace(None);
         }
-    }
-}
-
-/// A listener for the values that callers of a [`SharedRead`] publish.
-#[derive(Debug)]
-pub(crate) struct PublishedValues<T>(watch::Receiver<Option<Published<T>>>);
-
-impl<T: Clone> PublishedValues<T> {
-    /// Waits until the last published value is one that `is_wanted` accepts, and returns it. Returns `None` if no more
-    /// values can be published.
-    pub(crate) async fn wait_for(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
-        let is_wanted =
-            |last: &Option<Published<T>>| last.as_ref().is_some_and(|last| is_wanted(&last.value));
-        let published = self.0.wait_for(is_wanted).await.ok()?;
-        published.as_ref().map(|last| last.value.clone())
     }
 }
 

@@ -46,7 +46,7 @@ pub struct SweptMirror<'a> {
     pub key: &'a MirrorKey,
 }
 
-/// What a sweep of mirrors that share a local table has found.
+/// What a sweep has found.
 #[derive(Clone, Debug)]
 pub struct SweepResult {
     /// For each mirror, whether it needs no run, because both sides are equal, and the synced columns are those that
@@ -54,12 +54,10 @@ pub struct SweepResult {
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
-    /// The tables that were compared, and their synced columns.
-    pub relations: Relations,
-    /// The tenants whose contents were found equal, and the row versions of the compared rows. Stored by
-    /// [`SweepResult::remember`].
-    proven: Vec<(TenantId, PerSide<VersionSum>)>,
-    /// The oldest transaction that was running on the remote when its snapshot was taken. `None` if `proven` is empty.
+    /// The watermarks of the tenants whose contents were found equal. Stored by [`SweepResult::remember`].
+    watermarks: Vec<NewWatermark>,
+    /// The oldest transaction that was running on the remote when its snapshot was taken. `None` if the server's answer
+    /// cannot be read; then no watermark is stored.
     horizon: Option<i64>,
 }
 
@@ -68,42 +66,21 @@ impl SweepResult {
     /// If one of them cannot be stored, for instance because a run has locked it, stores none, and the next sweep
     /// compares contents again. Returns an error only if the local transaction cannot go on.
     pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
-        let (Some(basis), Some(horizon)) = (&self.relations.version_basis, self.horizon) else {
+        let Some(horizon) = self.horizon.filter(|_| !self.watermarks.is_empty()) else {
             return Ok(());
         };
-        let proven = self.proven.iter().map(|(tenant, totals)| NewWatermark {
-            key: WatermarkKey {
-                tenant: tenant.clone(),
-                local_table: self.relations.local.clone(),
-                basis: basis.clone(),
-            },
-            totals: totals.clone(),
-        });
-        remember(local, &proven.collect::<Vec<_>>(), horizon).await
-    }
-}
-
-/// Stores these watermarks. If one of them cannot be stored, stores none of them. `horizon` is the oldest transaction
-/// that was running on the remote when its snapshot was taken.
-async fn remember(
-    local: &Tx<'_, Local>,
-    watermarks: &[NewWatermark],
-    horizon: i64,
-) -> Result<(), SyncError> {
-    if watermarks.is_empty() {
-        return Ok(());
-    }
-    let store = async {
-        match watermarks::keep_all(local, watermarks, horizon).await {
-            Ok(()) => Ok(Ok(())),
-            Err(error) if local.is_answer_due() => Err(error),
-            Err(error) => Ok(Err(error)),
+        let store = async {
+            match watermarks::keep_all(local, &self.watermarks, horizon).await {
+                Ok(()) => Ok(Ok(())),
+                Err(error) if local.is_answer_due() => Err(error),
+                Err(error) => Ok(Err(error)),
+            }
+        };
+        if let Err(error) = local.attempt("meter_sync_watermarks", store).await? {
+            tracing::debug!(%error, "could not store the watermarks of the tenants that are equal");
         }
-    };
-    if let Err(error) = local.attempt("meter_sync_watermarks", store).await? {
-        tracing::debug!(%error, "could not store the watermarks of the tenants that are equal");
+        Ok(())
     }
-    Ok(())
 }
 
 /// Finds the mirrors that need no run, because both sides are equal. All mirrors share the tables of `mapping`, whose
@@ -123,7 +100,16 @@ pub async fn sweep(
     let found = look(&remote, local, &relations, &tenants).await?;
     let settled = unchanged_columns::of_mirrors(local, mirrors, |_| Some(&relations)).await?;
     let is_equal = found.is_equal.iter().zip(settled);
-    let horizon = match found.proven.is_empty() {
+    let watermark = |(tenant, totals)| {
+        let key = WatermarkKey {
+            tenant,
+            local_table: relations.local.clone(),
+            basis: relations.version_basis.clone()?,
+        };
+        Some(NewWatermark { key, totals })
+    };
+    let watermarks: Vec<NewWatermark> = found.proven.into_iter().filter_map(watermark).collect();
+    let horizon = match watermarks.is_empty() {
         true => None,
         false => digest::versions::horizon(&remote).await?,
     };
@@ -134,8 +120,7 @@ pub async fn sweep(
             .map(|(is_equal, is_settled)| *is_equal && is_settled)
             .collect(),
         remote_bytes,
-        relations,
-        proven: found.proven,
+        watermarks,
         horizon,
     })
 }
@@ -144,7 +129,7 @@ pub async fn sweep(
 struct Found {
     /// For each tenant, whether both sides are equal.
     is_equal: Vec<bool>,
-    /// The tenants whose contents were found equal, as in [`SweepResult::proven`].
+    /// The tenants whose contents were found equal, and the row versions of the compared rows.
     proven: Vec<(TenantId, PerSide<VersionSum>)>,
 }
 

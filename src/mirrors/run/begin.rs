@@ -1,4 +1,4 @@
-//! Starts a run: finds its tenant, takes its locks and writes its log row. There are two locks (see `lock`): the door
+//! Starts a run: finds its tenant, takes its locks and writes its log row. There are two locks (see `lock`): the start
 //! lock, held only while a run is being started, and the run lock, held for the whole run.
 
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use crate::engine::{OtherTenant, RowsToCompare, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
 
-use super::lock::{self, StartLocks};
+use super::lock;
 use super::report::{RunReport, SAMPLE};
 use super::requested_run::RequestedRun;
 use crate::mirrors::{RequestOutcome, live_state};
@@ -23,9 +23,8 @@ use crate::tenants::tenant_and_table::RunScope;
 /// The result of an attempt to start a run.
 pub(crate) enum StartResult<'c> {
     StartedRun(Box<StartedRun<'c>>),
-    Answered(RequestOutcome),
-    /// The tenant cannot be determined. The run has failed, and its failure is logged for this table.
-    NoTenant(RequestOutcome, LocalTable),
+    /// The run did not start. If its tenant cannot be determined, its failure is logged for this table.
+    Answered(RequestOutcome, Option<LocalTable>),
 }
 
 /// A run that has started: it holds the run lock of its tenant and table, and the log has its row.
@@ -51,34 +50,30 @@ impl StartedRun<'_> {
     }
 }
 
-/// The result of one attempt to take the door lock, which a process holds while it starts a run.
-enum Door {
-    /// Another attempt is needed: another process is starting a run or claiming a slot (scheduled time), or a run is
-    /// just ending.
-    Busy,
-    /// Another attempt is needed: another process starts a run of another mirror.
-    OtherIsStarted,
-    Open,
+/// The result of one attempt to start a run.
+enum Attempt {
+    /// Another attempt is needed: another process is starting a run or takes a slot (scheduled time) over, or a run of
+    /// this mirror is just ending.
+    TryAgain,
+    /// The run can start. The attempt holds the start lock.
+    CanStart,
     Answered(RequestOutcome),
 }
 
-/// The pause between two attempts to take the door lock, which other processes hold for some milliseconds while they
-/// start a run.
-const DOOR_PAUSE: Duration = Duration::from_millis(25);
-/// The maximum number of attempts to take the door lock, before the run fails. The pauses add up to 10 s.
-const DOOR_ATTEMPTS: u32 = 400;
+/// The pause between two attempts to start a run. Other processes hold the start lock for some milliseconds.
+const PAUSE: Duration = Duration::from_millis(25);
 
-/// How long to wait while other processes start runs of other mirrors. It takes them some milliseconds, unless they
-/// wait for a connection of a pooler that has few.
-const START_PATIENCE: Duration = Duration::from_secs(300);
+/// How long to try before the run fails. Another process may hold the start lock for long if it waits for a connection
+/// of a pooler that has few.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// For how many hours a request with the same idempotency key is answered with the run of the first request.
 const IDEMPOTENCY_HOURS: i64 = 24;
 
 impl RequestedRun<'_> {
     /// Starts the run, or returns why it does not start. Opens a connection for the run and stores it in `slot`, a
-    /// variable of the caller. Fails if other processes hold the door lock (held while a run is being started) for
-    /// about 10 s.
+    /// variable of the caller. Fails if it cannot start for [`PATIENCE`], because others hold the start lock (held
+    /// while a run is being started).
     ///
     /// Between two attempts to take that lock, no connection is held, and only one run is started at a time in the
     /// database. Otherwise, behind a pooler with few connections, processes that each hold one connection and need
@@ -87,8 +82,7 @@ impl RequestedRun<'_> {
         &mut self,
         slot: &'c mut Option<Connection<Local>>,
     ) -> Result<StartResult<'c>, Failure> {
-        let given_up = Instant::now() + START_PATIENCE;
-        let mut attempts = 0..DOOR_ATTEMPTS;
+        let given_up = Instant::now() + PATIENCE;
         while Instant::now() < given_up {
             let starting = self.shared.process.starting.lock().await;
             let mut connection = self.local.connect().await?;
@@ -99,55 +93,49 @@ impl RequestedRun<'_> {
                 Ok(tenant) => RunScope { tenant, table },
                 Err(failure) => {
                     let requested = self.fail_without_tenant(tx, &table, failure).await?;
-                    return Ok(StartResult::NoTenant(requested, table));
+                    return Ok(StartResult::Answered(requested, Some(table)));
                 }
             };
-            match self.try_the_door(&tx, &scope).await? {
-                Door::Busy if attempts.next().is_none() => break,
-                Door::Busy | Door::OtherIsStarted => {}
-                Door::Answered(requested) => return Ok(StartResult::Answered(requested)),
-                Door::Open => return Ok(self.step_in(tx, scope, slot).await?),
+            match self.attempt(&tx, &scope).await? {
+                Attempt::TryAgain => {}
+                Attempt::CanStart => return Ok(self.step_in(tx, scope, slot).await?),
+                Attempt::Answered(requested) => return Ok(StartResult::Answered(requested, None)),
             }
             drop(tx);
             drop(connection);
             drop(starting);
-            tokio::time::sleep(DOOR_PAUSE).await;
+            tokio::time::sleep(PAUSE).await;
         }
-        Err(DbError::silence::<Local>("start a run", DOOR_PAUSE * DOOR_ATTEMPTS).failure())
+        Err(DbError::silence::<Local>("start a run", PATIENCE).failure())
     }
 
-    async fn try_the_door(&self, tx: &Tx<'_, Local>, scope: &RunScope) -> Result<Door, DbError> {
-        match lock::try_to_start(tx, scope).await? {
-            StartLocks::Taken => {}
-            StartLocks::DoorIsTaken => return Ok(Door::Busy),
-            StartLocks::OtherIsStarted => return Ok(Door::OtherIsStarted),
+    async fn attempt(&self, tx: &Tx<'_, Local>, scope: &RunScope) -> Result<Attempt, DbError> {
+        if !lock::try_to_start(tx).await? {
+            return Ok(Attempt::TryAgain);
         }
         let is_running = lock::is_held(tx, scope).await?;
         if let Some(requested) = self.same_request(tx, scope, is_running).await? {
-            return Ok(Door::Answered(requested));
+            return Ok(Attempt::Answered(requested));
         }
         if !is_running {
-            return Ok(Door::Open);
+            return Ok(Attempt::CanStart);
         }
         if lock::end_frozen(tx, scope, &self.shared.process.config.limits).await? {
-            return Ok(Door::Busy);
+            return Ok(Attempt::TryAgain);
         }
-        // The run lock is held, but the log has no run in progress: a run has just ended, and is about to release the
+        // If the run lock is held, but the log has no run in progress, a run has just ended and is about to release the
         // lock.
-        Ok(match log::running(tx, scope.log()).await? {
-            Some(running) => {
-                let report = RunReport::already_running(&running, self.now());
-                Door::Answered(RequestOutcome::AlreadyRunning(Box::new(report)))
-            }
-            None => Door::Busy,
-        })
+        let running = log::running(tx, scope.log()).await?;
+        Ok(running.map_or(Attempt::TryAgain, |running| {
+            Attempt::Answered(RequestOutcome::already_running(&running, self.now()))
+        }))
     }
 
-    /// Takes the run lock on a second connection and logs the start of the run. `door` is the transaction that holds
-    /// the door lock meanwhile.
+    /// Takes the run lock on a second connection and logs the start of the run. `starting` is the transaction that
+    /// holds the start lock meanwhile.
     async fn step_in<'c>(
         &mut self,
-        door: Tx<'_, Local>,
+        starting: Tx<'_, Local>,
         scope: RunScope,
         slot: &'c mut Option<Connection<Local>>,
     ) -> Result<StartResult<'c>, DbError> {
@@ -157,12 +145,12 @@ impl RequestedRun<'_> {
         // The run gets a new id, because the wait may have been long. Ids should sort in the order of the runs, as far
         // as clocks allow.
         self.record.run_id = RunId::at(self.now());
-        log::mark_interrupted(&door, scope.log()).await?;
+        log::mark_interrupted(&starting, scope.log()).await?;
         let other_tenant = other_tenant(&tx, &scope).await?;
         let known_columns = columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
-        self.log_start(&door, scope.log()).await?;
-        let is_comparison_due = self.is_comparison_due(&door, &scope).await?;
-        door.commit().await?;
+        self.log_start(&starting, scope.log()).await?;
+        let is_comparison_due = self.is_comparison_due(&starting, &scope).await?;
+        starting.commit().await?;
         tx.savepoint("work").await?;
         Ok(StartResult::StartedRun(Box::new(StartedRun {
             tx,
@@ -198,9 +186,9 @@ impl RequestedRun<'_> {
         let Some(key) = &self.request.idempotency_key else {
             return Ok(None);
         };
-        let request = (key.as_str(), self.request.dry_run);
+        let dry_run = self.request.dry_run;
         let since = self.record.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
-        let found = log::by_idempotency_key(tx, scope.log(), request, since).await?;
+        let found = log::by_idempotency_key(tx, scope.log(), key, dry_run, since).await?;
         // A run that failed for a transient reason is tried again. So is a run that was refused: a person may have
         // approved the deactivations by now, or may do so after the new run.
         let is_open = |record: &RunRecord| {
@@ -212,8 +200,7 @@ impl RequestedRun<'_> {
         };
         if record.outcome.is_none() {
             // If nobody holds the run lock, the process of that run has died, and the request starts a new run.
-            let report = RunReport::already_running(&record, self.now());
-            return Ok(is_running.then(|| RequestOutcome::AlreadyRunning(Box::new(report))));
+            return Ok(is_running.then(|| RequestOutcome::already_running(&record, self.now())));
         }
         let changes = changes::changes(tx, record.run_id, SAMPLE).await?;
         let report = RunReport::of(&record, changes, self.now());

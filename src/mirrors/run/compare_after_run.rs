@@ -19,7 +19,8 @@ use crate::engine::{
 use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
 
-use super::execute::{self, RunToCompare};
+use super::execute::RunToCompare;
+use super::requested_run::RequestedRun;
 use super::{report, run_metrics};
 use crate::mirrors::join_warnings::joined;
 use crate::mirrors::{Allow, Request};
@@ -75,7 +76,7 @@ impl RunToCompare<'_> {
         // of them could hold what the other waits for.
         let mut local = self.context.local.connect().await?;
         let tx = local.begin_for_run("compare contents").await?;
-        let mut remote = self.remote.connect().await?;
+        let mut remote = self.context.remote.connect().await?;
         let locks = engine::locks_of(&mut remote, &mapping.source, false).await?;
         let snapshot = remote.snapshot("compare contents", &locks).await?;
         let compared = engine::compare(snapshot, &tx, &job, [one, other], read).await;
@@ -99,10 +100,9 @@ impl RunToCompare<'_> {
             compare,
             ..asked.clone()
         };
-        let (begun, answer) = oneshot::channel();
-        let ended = Box::pin(execute::run_once(self.context.shared, &request, begun)).await;
-        drop(answer);
-        let record = ended?.end.record;
+        let correcting = RequestedRun::new(self.context.shared, &request)?;
+        let (begun, _) = oneshot::channel();
+        let record = Box::pin(correcting.run_once(begun)).await?.end.record;
         let is_settled = record.error.is_none() && record.counts.changes() == 0;
         (!is_settled).then(|| {
             format!(
@@ -121,8 +121,9 @@ impl RunToCompare<'_> {
             tracing::warn!(run.id = %run_id, "{warning}");
         }
         run_metrics::read(bytes);
-        let compared = (is_equal, warning.as_deref(), bytes);
-        let log = async |tx: &Tx<'_, Local>| log::compared_after(tx, run_id, compared).await;
+        let log = async |tx: &Tx<'_, Local>| {
+            log::compared_after(tx, run_id, is_equal, warning.as_deref(), bytes).await
+        };
         let logged = self.context.local.write("log a comparison", log).await;
         if let Err(error) = logged {
             tracing::warn!(run.id = %run_id, error.code = %error.failure().code, "the comparison of contents could not be logged");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::db::{Connection, Database, Local, Remote, Tx};
+use crate::db::{Connection, Local, Remote, Tx};
 use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
 use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{Outcome, Phase, Progress, RunId};
@@ -40,44 +40,38 @@ pub(crate) async fn run(
         true => Ok(free.await),
         false => tokio::time::timeout(limit, free).await,
     };
-    if permit.is_err() {
-        answer_busy(shared, request, begun);
+    let Some(requested) = RequestedRun::new(shared, request) else {
         return;
+    };
+    if permit.is_err() {
+        return answer(begun, requested.never_began(busy()));
     }
-    let Some(mut ended) = run_once(shared, request, begun).await else {
+    let Some(mut ended) = requested.run_once(begun).await else {
         return;
     };
     if ended.end.is_comparison_due {
         ended.compare_contents().await;
         ended.tell();
     }
-    let RunToCompare { scope, .. } = ended;
-    prune(shared, scope.log()).await;
+    ended.context.prune(ended.scope.log()).await;
 }
 
-/// Answers a request with an error, because runs of other tenants use all database connections.
-fn answer_busy(shared: &MirrorInner, request: &Request, begun: oneshot::Sender<RequestOutcome>) {
-    let Some(local) = &shared.process.local else {
-        return;
-    };
+/// Sends the answer to a request. Ignores it if nobody waits for the answer any more.
+fn answer(begun: oneshot::Sender<RequestOutcome>, requested: RequestOutcome) {
+    drop(begun.send(requested));
+}
+
+/// Returns the error of a request that must not wait longer, because runs of other tenants use all database
+/// connections.
+fn busy() -> Failure {
     let message = "This process is running as many syncs as it may, for other tenants.";
-    let failure = Failure::new(ErrorCode::LocalTimeout, message)
-        .with_remedy("Try again in a moment, or raise METER_SYNC_WORKERS.");
-    let context = RequestedRun::new(shared, local, request);
-    drop(begun.send(context.never_began(failure)));
-}
-
-async fn prune(shared: &MirrorInner, log: LogKey<'_>) {
-    let process = &shared.process;
-    if let (Some(local), Some(keep)) = (&process.local, process.config.limits.keep_runs) {
-        retention::prune(local, log, keep).await;
-    }
+    Failure::new(ErrorCode::LocalTimeout, message)
+        .with_remedy("Try again in a moment, or raise METER_SYNC_WORKERS.")
 }
 
 /// A run that has ended, with what a comparison of contents after it needs.
 pub(crate) struct RunToCompare<'a> {
     pub(crate) context: RequestedRun<'a>,
-    pub(crate) remote: &'a Database<Remote>,
     pub(crate) scope: RunScope,
     pub(crate) end: SettledRun,
     told: watch::Sender<Option<Box<RunReport>>>,
@@ -91,66 +85,6 @@ impl RunToCompare<'_> {
     }
 }
 
-/// Carries out a request up to the end of its run, and sends the answer to `begun`. Does not compare the contents after
-/// the run. Returns `None` if no run was started.
-pub(crate) async fn run_once<'a>(
-    shared: &'a MirrorInner,
-    request: &'a Request,
-    begun: oneshot::Sender<RequestOutcome>,
-) -> Option<RunToCompare<'a>> {
-    let (Some(remote), Some(local)) = (&shared.process.remote, &shared.process.local) else {
-        return None;
-    };
-    let starting = shared.starting.lock().await;
-    let mut context = RequestedRun::new(shared, local, request);
-    let mut connection = None;
-    let run = match context.start(&mut connection).await {
-        Ok(StartResult::StartedRun(run)) => *run,
-        Ok(StartResult::Answered(requested)) => return answer(begun, requested),
-        Ok(StartResult::NoTenant(requested, table)) => {
-            drop(starting);
-            drop(begun.send(requested));
-            prune(shared, table.log(None)).await;
-            return None;
-        }
-        Err(failure) => return answer(begun, context.never_began(failure)),
-    };
-    let observer = watch::Sender::new(Progress::start(Instant::now()));
-    let told = watch::Sender::new(None);
-    let ticket = Ticket {
-        begun: Box::new(context.record.clone()),
-        progress: observer.subscribe(),
-        end: told.subscribe(),
-        clock: shared.process.clock.clone(),
-    };
-    let cancel = CancellationToken::new();
-    context.publish_begun(&run, &ticket, &cancel);
-    let _running = RunningGuard(shared, context.record.run_id);
-    drop(begun.send(RequestOutcome::Started(ticket)));
-    drop(starting);
-    let scope = run.scope.clone();
-    let settling = context.sync_and_settle(remote, run, (&observer, &cancel));
-    let end = match Box::pin(settling).await {
-        Ok(end) => end,
-        Err(unlogged) => {
-            if let Some(connection) = connection {
-                connection.discard();
-            }
-            context.settle_on_new_connection(&scope, unlogged).await
-        }
-    };
-    context.publish_ended(&end.record);
-    let ended = RunToCompare {
-        context,
-        remote,
-        scope,
-        end,
-        told,
-    };
-    ended.tell();
-    Some(ended)
-}
-
 /// Removes the run from the mirror's published state when this value is dropped, even after a panic. Otherwise the
 /// process would answer every later request with "already running".
 struct RunningGuard<'a>(&'a MirrorInner, RunId);
@@ -162,14 +96,68 @@ impl Drop for RunningGuard<'_> {
     }
 }
 
-/// Sends the answer to a request for which no run was started, and returns `None`. Ignores it if nobody waits for the
-/// answer any more.
-fn answer<T>(begun: oneshot::Sender<RequestOutcome>, requested: RequestOutcome) -> Option<T> {
-    drop(begun.send(requested));
-    None
-}
+impl<'a> RequestedRun<'a> {
+    /// Carries out the request up to the end of its run, and sends the answer to `begun`. Does not compare the contents
+    /// after the run. Returns `None` if no run was started.
+    pub(crate) async fn run_once(
+        mut self,
+        begun: oneshot::Sender<RequestOutcome>,
+    ) -> Option<RunToCompare<'a>> {
+        let mut connection = None;
+        let started = self.start(&mut connection).await;
+        let run = match started
+            .unwrap_or_else(|failure| StartResult::Answered(self.never_began(failure), None))
+        {
+            StartResult::StartedRun(run) => *run,
+            StartResult::Answered(requested, table) => {
+                answer(begun, requested);
+                if let Some(table) = table {
+                    self.prune(table.log(None)).await;
+                }
+                return None;
+            }
+        };
+        let observer = watch::Sender::new(Progress::start(Instant::now()));
+        let told = watch::Sender::new(None);
+        let ticket = Ticket {
+            begun: Box::new(self.record.clone()),
+            progress: observer.subscribe(),
+            end: told.subscribe(),
+            clock: self.shared.process.clock.clone(),
+        };
+        let cancel = CancellationToken::new();
+        self.publish_begun(&run, &ticket, &cancel);
+        let _running = RunningGuard(self.shared, self.record.run_id);
+        answer(begun, RequestOutcome::Started(ticket));
+        let scope = run.scope.clone();
+        let settling = self.sync_and_settle(run, &observer, &cancel);
+        let end = match Box::pin(settling).await {
+            Ok(end) => end,
+            Err(unlogged) => {
+                if let Some(connection) = connection {
+                    connection.discard();
+                }
+                self.settle_on_new_connection(&scope, unlogged).await
+            }
+        };
+        self.publish_ended(&end.record);
+        let ended = RunToCompare {
+            context: self,
+            scope,
+            end,
+            told,
+        };
+        ended.tell();
+        Some(ended)
+    }
 
-impl RequestedRun<'_> {
+    /// Deletes old runs from the log.
+    async fn prune(&self, log: LogKey<'_>) {
+        if let Some(keep) = self.shared.process.config.limits.keep_runs {
+            retention::prune(self.local, log, keep).await;
+        }
+    }
+
     fn publish_begun(&self, run: &StartedRun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
         let tenant = TenantStatus::from(&run.scope.tenant);
         let running = LocalRun {
@@ -195,9 +183,9 @@ impl RequestedRun<'_> {
 
     async fn sync_and_settle(
         &self,
-        remote: &Database<Remote>,
         run: StartedRun<'_>,
-        (observer, cancel): (&engine::Observer, &CancellationToken),
+        observer: &engine::Observer,
+        cancel: &CancellationToken,
     ) -> Result<SettledRun, UnloggedEnd> {
         let limits = &self.shared.process.config.limits;
         let job = Job {
@@ -215,8 +203,7 @@ impl RequestedRun<'_> {
             known_columns: &run.known_columns,
             column_report: &run.column_report,
         };
-        let is_only = self.shared.process.config.tenants.is_one();
-        let work = work(remote, is_only, (&run.tx, &job), observer);
+        let work = self.work(&run.tx, &job, observer);
         let work = tokio::time::timeout(limits.run_timeout, work);
         let worked = tokio::select! {
             worked = cancel.run_until_cancelled(Box::pin(work)) => worked,
@@ -246,39 +233,40 @@ impl RequestedRun<'_> {
 
     /// Publishes the state of each database: failed if the run failed because of it, otherwise ok.
     fn publish_databases(&self, record: &RunRecord) {
-        let error = record.error.clone();
-        let error = error.filter(|_| record.outcome == Some(Outcome::Failed));
-        let is_remote = |e: &Failure| e.code.side() == Some(FailedSide::Remote);
-        let is_local = |e: &Failure| e.code.side() == Some(FailedSide::Local);
         let now = record.finished_at.unwrap_or(record.started_at);
-        let remote = live_state::connection(error.clone().filter(is_remote), now);
+        let state = |side| {
+            let error = record.error.clone().filter(|error| {
+                record.outcome == Some(Outcome::Failed) && error.code.side() == Some(side)
+            });
+            live_state::connection(error, now)
+        };
+        let remote = state(FailedSide::Remote);
         self.shared
             .process
             .remote_state
             .send_replace(remote.clone());
         self.shared.live_state.send_modify(|live_state| {
             live_state.remote = remote;
-            live_state.local = live_state::connection(error.filter(is_local), now);
+            live_state.local = state(FailedSide::Local);
         });
     }
-}
 
-/// Syncs the mirror: reads from a snapshot of the remote, and writes in the local transaction of the run. `is_only`
-/// says that the process keeps exactly one mirror, and so needs no remote connection after the run.
-async fn work(
-    remote: &Database<Remote>,
-    is_only: bool,
-    (local, job): (&Tx<'_, Local>, &Job<'_>),
-    observer: &engine::Observer,
-) -> Result<SyncEnd, SyncError> {
-    let mut connection = remote.connect().await?;
-    let result = read_and_write(&mut connection, local, job, observer).await;
-    // The only mirror's next run may be an hour away, so its connection to the remote is closed. In a sweep, runs
-    // reuse each other's connections, and the sweep closes them at its end.
-    if is_only || result.is_err() {
-        connection.discard();
+    /// Syncs the mirror: reads from a snapshot of the remote, and writes in the local transaction of the run.
+    async fn work(
+        &self,
+        local: &Tx<'_, Local>,
+        job: &Job<'_>,
+        observer: &engine::Observer,
+    ) -> Result<SyncEnd, SyncError> {
+        let mut connection = self.remote.connect().await?;
+        let result = read_and_write(&mut connection, local, job, observer).await;
+        // The only mirror's next run may be an hour away, so its connection to the remote is closed. In a sweep, runs
+        // reuse each other's connections, and the sweep closes them at its end.
+        if self.shared.process.config.tenants.is_one() || result.is_err() {
+            connection.discard();
+        }
+        result
     }
-    result
 }
 
 /// How many times a run may start over with a new snapshot of the remote. It starts over if a remote table was

@@ -5,9 +5,9 @@
 //! meters holds it, and the server releases it exactly when that transaction ends, however it ends. So a run that has
 //! lost its lock cannot write, and a run that has ended cannot hold the lock.
 //!
-//! A second lock, the *door lock*, is held only for a short time: while a run is being started or a slot (scheduled
-//! time) is claimed. A process that finds the run lock taken reads the log while it holds the door lock. The log row of
-//! the run in progress is then sure to be there.
+//! A second lock, the *start lock*, is held only for a short time: while any run of the database is being started, or
+//! while a slot (scheduled time) is taken over. A process that finds the run lock taken reads the log while it holds the
+//! start lock. The log row of the run in progress is then sure to be there.
 
 use std::time::Duration;
 
@@ -18,43 +18,17 @@ use crate::store::run_lock_key;
 use crate::tenants::local_table::LocalTable;
 use crate::tenants::tenant_and_table::RunScope;
 
-const TRY_DOOR: &str = "\
--- try the door
-select pg_try_advisory_xact_lock(hashtextextended('meter_sync door ' || $1, 0))";
-
 const TRY_TO_START: &str = "\
--- try the door to start a run
-select pg_try_advisory_xact_lock(hashtextextended('meter_sync door ' || $1, 0)),
-       pg_try_advisory_xact_lock(hashtextextended('meter_sync start', 0))";
+-- try to start a run
+select pg_try_advisory_xact_lock(hashtextextended('meter_sync start', 0))";
 
-/// Which locks [`try_to_start`] got.
-pub(crate) enum StartLocks {
-    /// Both.
-    Taken,
-    /// Another transaction holds the door lock of the scope.
-    DoorIsTaken,
-    /// Another run, of whatever scope, is being started.
-    OtherIsStarted,
-}
-
-/// Tries to take the door lock of the scope, and the lock of those who start runs in this database, until the
-/// transaction ends. If it does not get both, the caller must end the transaction.
+/// Tries to take the start lock, which is needed to start a run in this database, until the transaction ends. Returns
+/// `false` if another transaction holds it; the caller must then end its own before it tries again.
 ///
 /// To start a run takes two connections at once. Behind a pooler with few connections, several runs that are being
 /// started could each hold one and wait for another for ever, so only one is started at a time.
-pub(crate) async fn try_to_start(
-    tx: &Tx<'_, Local>,
-    scope: &RunScope,
-) -> Result<StartLocks, DbError> {
-    let scope = scope.text();
-    let row = tx
-        .query_one(TRY_TO_START, &[param::text(scope.as_str())])
-        .await?;
-    Ok(match (row.get(0), row.get(1)) {
-        (true, true) => StartLocks::Taken,
-        (true, false) => StartLocks::OtherIsStarted,
-        (false, _) => StartLocks::DoorIsTaken,
-    })
+pub(crate) async fn try_to_start(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
+    Ok(tx.query_one(TRY_TO_START, &[]).await?.get(0))
 }
 
 const TAKE: &str = concat!(
@@ -65,14 +39,8 @@ select pg_advisory_xact_lock(",
     ")"
 );
 
-/// Tries to take the door lock of the scope, which is needed to start a run or to claim a slot (scheduled time), until
-/// the transaction ends. Returns `false` if another transaction holds it.
-pub(crate) async fn try_door(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
-    is(tx, TRY_DOOR, &scope.text()).await
-}
-
 /// Takes the run lock of the scope until the transaction ends. Waits for at most `lock_timeout`, then fails. There is
-/// no wait if the caller holds the door lock and has found the run lock free. If the connection of a run is lost, its
+/// no wait if the caller holds the start lock and has found the run lock free. If the connection of a run is lost, its
 /// lock becomes free once the server has ended its transaction.
 pub(crate) async fn take(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<(), DbError> {
     tx.execute(TAKE, &[param::text(scope.text().as_str())])
@@ -91,19 +59,24 @@ pub(crate) async fn try_table(tx: &Tx<'_, Local>, table: &LocalTable) -> Result<
     is(tx, TRY_TABLE, &table.name).await
 }
 
-const IS_HELD: &str = concat!(
-    "\
--- look for the run lock
-select exists (
-    select from pg_catalog.pg_locks k
-    join pg_catalog.pg_database d on d.oid = k.database
-    cross join (select ",
-    run_lock_key!("$1"),
-    " as key) h
-    where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
-      and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295
-)"
-);
+/// SQL: the server processes that hold the run lock of the scope `$1`.
+macro_rules! holders {
+    () => {
+        concat!(
+            "\
+select k.pid
+from pg_catalog.pg_locks k
+join pg_catalog.pg_database d on d.oid = k.database
+cross join (select ",
+            run_lock_key!("$1"),
+            " as key) h
+where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
+  and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295"
+        )
+    };
+}
+
+const IS_HELD: &str = concat!("-- look for the run lock\nselect exists (", holders!(), ")");
 
 /// Whether any process holds the run lock of the scope, so that a run is in progress. A log row without an end does not
 /// prove that, because a process that died leaves such a row, too.
@@ -120,14 +93,10 @@ const END_FROZEN: &str = concat!(
     "\
 -- end the run of a frozen process
 select pg_terminate_backend(a.pid)
-from pg_catalog.pg_locks k
-join pg_catalog.pg_database d on d.oid = k.database
-join pg_catalog.pg_stat_activity a on a.pid = k.pid
-cross join (select ",
-    run_lock_key!("$1"),
-    " as key) h
-where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = current_database()
-  and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295
+from pg_catalog.pg_stat_activity a
+where a.pid in (",
+    holders!(),
+    ")
   and a.usename = current_user and a.wait_event_type = 'Client'
   and a.xact_start < clock_timestamp() - ($2 || ' milliseconds')::interval"
 );

@@ -47,8 +47,7 @@ impl Mirror {
         // in progress.
         let running = self.shared.live_state.borrow().running_record();
         if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
-            let report = RunReport::already_running(&running, self.now());
-            return Ok(RequestOutcome::AlreadyRunning(Box::new(report)));
+            return Ok(RequestOutcome::already_running(&running, self.now()));
         }
         let (begun, answer) = oneshot::channel();
         let shared = Arc::clone(&self.shared);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use tracing::Level;
 
-use crate::db::{Database, Local};
+use crate::db::{Database, Local, Remote};
 use crate::error::Failure;
 use crate::model::{Counts, Outcome, Progress, RunId};
 
@@ -16,6 +16,7 @@ use crate::store::log::{RunEnd, RunRecord};
 /// A request for a run, from its arrival to the end of the run.
 pub(crate) struct RequestedRun<'a> {
     pub(crate) shared: &'a MirrorInner,
+    pub(crate) remote: &'a Database<Remote>,
     pub(crate) local: &'a Database<Local>,
     pub(crate) request: &'a Request,
     /// The record of the run, which does not say yet how it ended. Until the run is logged, it has no `seq`, and
@@ -24,12 +25,9 @@ pub(crate) struct RequestedRun<'a> {
 }
 
 impl<'a> RequestedRun<'a> {
-    /// Creates the request, with a new record for its run. The current time becomes its start time.
-    pub(crate) fn new(
-        shared: &'a MirrorInner,
-        local: &'a Database<Local>,
-        request: &'a Request,
-    ) -> Self {
+    /// Creates the request, with a new record for its run. The current time becomes its start time. Returns `None` if a
+    /// database URL is not set.
+    pub(crate) fn new(shared: &'a MirrorInner, request: &'a Request) -> Option<Self> {
         let started_at = shared.process.now();
         let record = RunRecord {
             run_id: RunId::at(started_at),
@@ -48,12 +46,13 @@ impl<'a> RequestedRun<'a> {
             changes_truncated: false,
             warning: None,
         };
-        Self {
+        Some(Self {
             shared,
-            local,
+            remote: shared.process.remote.as_ref()?,
+            local: shared.process.local.as_ref()?,
             request,
             record,
-        }
+        })
     }
 
     /// Returns the current time by the local database's clock.

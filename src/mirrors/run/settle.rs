@@ -43,15 +43,6 @@ impl SettledRun {
         }
     }
 
-    /// Describes the end of a run whose transaction was rolled back. Leaves out the deactivations that the brake held
-    /// back, because their list was rolled back, too.
-    fn rolled_back(end: RunEnd) -> Self {
-        Self {
-            held_back: None,
-            ..Self::of(end)
-        }
-    }
-
     /// Builds the report that is sent to all who wait for the run.
     pub(crate) fn report(self, now: DateTime<Utc>) -> RunReport {
         RunReport {
@@ -176,7 +167,11 @@ impl RequestedRun<'_> {
         end.record.warning = joined([end.record.warning, run.column_warning(Some(error))]);
         match !run.tx.is_answer_due() && self.write_failure(run, &mut end).await.is_ok() {
             true => Ok(SettledRun::of(end)),
-            false => Err(UnloggedEnd::rolled_back(end)),
+            // The list of the deactivations that the brake held back was rolled back, too.
+            false => Err(UnloggedEnd::rolled_back(RunEnd {
+                held_back: None,
+                ..end
+            })),
         }
     }
 
@@ -225,7 +220,7 @@ impl RequestedRun<'_> {
         for _ in 0..SETTLE_ATTEMPTS {
             match self.try_settle_anew(scope, &mut end).await {
                 Ok(Some(committed)) => return committed,
-                Ok(None) => return SettledRun::rolled_back(end),
+                Ok(None) => return SettledRun::of(end),
                 Err(error) => tracing::warn!(
                     run.id = %self.record.run_id,
                     trace.id = self.request.trace.map(tracing::field::display),
@@ -238,7 +233,7 @@ impl RequestedRun<'_> {
         if may_be_committed {
             doubt(&mut end.record);
         }
-        SettledRun::rolled_back(end)
+        SettledRun::of(end)
     }
 
     /// Returns how the run ended if the log shows that it was committed. Otherwise logs `end`, and returns `None`.

@@ -19,9 +19,6 @@ use crate::mirrors::{Mirror, clock_warnings};
 use crate::store::log::LogKey;
 use crate::store::{changes, log, migrations, rejected};
 
-/// The state that was read from the local database, or an error if the log does not have the run that the query names.
-type Asked = Result<StoredState, Failure>;
-
 impl Mirror {
     /// Returns the current status of the mirror, even if the local database is down. Fails only if the query names a
     /// run that the log does not have.
@@ -51,15 +48,18 @@ impl Mirror {
     /// knows.
     fn status_of(
         &self,
-        asked: Result<Asked, Failure>,
+        asked: Result<StoredState, Failure>,
         query: &StatusQuery,
     ) -> Result<Status, Failure> {
         let now = self.now();
         let mut live_state = self.shared.live_state.borrow().clone();
         let found = match asked {
             Ok(found) => {
+                if let Some(id) = query.run_id.filter(|_| found.history.is_empty()) {
+                    return Err(status_text::no_such_run(id));
+                }
                 live_state.local = live_state::connection(None, now);
-                found?.with(&live_state)
+                found.with(&live_state)
             }
             Err(failure) => {
                 let mut found = fall_back(&live_state, &failure);
@@ -75,25 +75,27 @@ impl Mirror {
         Ok(self.compose(found, live_state, now))
     }
 
-    async fn ask(&self, query: &StatusQuery) -> Result<Asked, Failure> {
+    /// Reads the state of the mirror, with the runs and changes that the query asks for. The history is empty if the
+    /// query names a run that the log does not have.
+    async fn ask(&self, query: &StatusQuery) -> Result<StoredState, Failure> {
         let local = self.local()?;
         let observation = self.observed_since(Instant::now()).await?;
         let mut found = observation.with_history(query.history)?;
         if query.run_id.is_none() && !query.include_changes {
-            return Ok(Ok(found));
+            return Ok(found);
         }
-        let read = async |tx: &Tx<'_, Local>| {
-            if migrations::exist(tx).await? {
+        let read = async |tx: &Tx<'_, Local>| match migrations::exist(tx).await? {
+            true => {
                 let known = self.log_scope(tx).await?;
                 read_runs(tx, known.log(), query, &mut found).await
-            } else {
-                Ok(query
-                    .run_id
-                    .map_or(Ok(()), |id| Err(status_text::no_such_run(id))))
+            }
+            false => {
+                found.history.clear();
+                Ok(())
             }
         };
-        let is_found = local.read("status", read).await?;
-        Ok(is_found.map(|()| found))
+        local.read("status", read).await?;
+        Ok(found)
     }
 
     fn compose(&self, mut found: StoredState, live_state: LiveState, now: DateTime<Utc>) -> Status {
@@ -163,27 +165,23 @@ fn fall_back(live_state: &LiveState, failure: &Failure) -> StoredState {
 }
 
 /// Reads into `found` the run that the query names, if any. If the query asks for changes, also reads the changes and
-/// rejected rows of that run, or of the last run if none is named. The inner result is an error if the log does not
-/// have the run.
+/// rejected rows of that run, or of the last run if none is named.
 async fn read_runs(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
     query: &StatusQuery,
     found: &mut StoredState,
-) -> Result<Result<(), Failure>, DbError> {
+) -> Result<(), DbError> {
+    let mut shown = found.last_run.as_ref().map(|run| run.run_id);
     if let Some(id) = query.run_id {
-        let Some(run) = log::by_id(tx, log, id).await? else {
-            return Ok(Err(status_text::no_such_run(id)));
-        };
-        found.history = vec![run];
+        let run = log::by_id(tx, log, id).await?;
+        shown = run.as_ref().map(|run| run.run_id);
+        found.history = run.into_iter().collect();
     }
-    let shown = query
-        .run_id
-        .or_else(|| found.last_run.as_ref().map(|run| run.run_id));
     if let Some(id) = shown.filter(|_| query.include_changes) {
         let limit = query.changes_limit;
         found.changes = Some(changes::changes(tx, id, limit).await?);
         found.rejected = Some(rejected::read(tx, id, limit).await?);
     }
-    Ok(Ok(()))
+    Ok(())
 }

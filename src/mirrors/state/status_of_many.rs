@@ -39,19 +39,16 @@ impl Mirrors {
         let mut by_health = HealthCounts::default();
         all.iter().for_each(|mirror| by_health.add(mirror.health));
         let (list, matching, next_before) = page(&all, query);
+        let last_sweep = published.last_sweep.as_ref();
         let tenants = TenantList {
             total: saturating_i64(all.len()),
             by_health,
             list,
             matching,
-            last_sweep: published
-                .last_sweep
-                .clone()
-                .filter(|_| query.visible.is_none()),
+            last_sweep: last_sweep.filter(|_| query.visible.is_none()).cloned(),
         };
         let unread = published.failure.as_ref();
-        let unswept = published.last_sweep.as_ref();
-        let unswept = unswept.and_then(|sweep| sweep.error.as_ref());
+        let unswept = last_sweep.and_then(|sweep| sweep.error.as_ref());
         let failure = unread.or(unswept);
         let refused = self.refused(query.visible.as_deref());
         let any_failure = failure.or(refused.first());
@@ -61,7 +58,7 @@ impl Mirrors {
         let waiting = *self.process.waiting_until.borrow();
         let is_running = all.iter().any(|mirror| mirror.state.is_running());
         Status {
-            summary: status_text::summary_of_many(&tenants, (unread, unswept), oldest(&all), now),
+            summary: status_text::summary_of_many(&tenants, unread, unswept, oldest(&all), now),
             next_step: status_text::next_step_of_many(worst_tenant, failure),
             health,
             activity: ActivityState::of(is_running, waiting.is_some()),

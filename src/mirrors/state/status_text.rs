@@ -140,7 +140,8 @@ pub(crate) fn next_step(
 /// the earliest of the times at which each mirror was last in sync.
 pub(crate) fn summary_of_many(
     tenants: &TenantList,
-    (unread, unswept): (Option<&Failure>, Option<&Failure>),
+    unread: Option<&Failure>,
+    unswept: Option<&Failure>,
     oldest: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> String {

@@ -7,10 +7,11 @@
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::config::Source;
+use crate::config::{Mapping, Source};
 use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::engine::{
-    self, BATCHES_AT_ONCE, LocalFinding, OwnTables, SweptMirror, SyncError, TABLES_AT_ONCE,
+    self, BATCHES_AT_ONCE, LocalFinding, OwnTables, SweepResult, SweptMirror, SyncError,
+    TABLES_AT_ONCE,
 };
 use crate::error::Failure;
 use crate::mirrors::mirror::TenantMirror;
@@ -19,14 +20,6 @@ use crate::mirrors::registry::Mirrors;
 use crate::model::TenantId;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
-/// The result of a look, the first step of a sweep.
-pub(super) struct Look {
-    /// Whether each mirror is unchanged, in the order in which the mirrors were given.
-    pub(super) is_equal: Vec<bool>,
-    /// How many bytes the remote sent.
-    pub(super) remote_bytes: i64,
-}
-
 impl Mirrors {
     /// Finds out which of the mirrors are unchanged, which means that both sides are still equal. Unless this is a dry
     /// run, records in the local database when they were found unchanged.
@@ -34,88 +27,83 @@ impl Mirrors {
         &self,
         mirrors: &[&TenantMirror],
         dry_run: bool,
-    ) -> Result<Look, Failure> {
+    ) -> Result<SweepResult, Failure> {
         let (Some(remote), Some(local)) = (&self.process.remote, &self.process.local) else {
             return Err(self.unconfigured());
         };
-        let looked = match self.config().mapping.has_table_per_tenant() {
-            true => Box::pin(self.look_at_own_tables(remote, local, mirrors, dry_run)).await,
-            false => Box::pin(self.look_at_shared_table(remote, local, mirrors, dry_run)).await,
-        };
-        looked.map_err(|error| engine::failure(&error, &self.config().mapping.source))
-    }
-
-    async fn look_at_shared_table(
-        &self,
-        remote: &Database<Remote>,
-        local: &Database<Local>,
-        mirrors: &[&TenantMirror],
-        dry_run: bool,
-    ) -> Result<Look, SyncError> {
         let mapping = &self.config().mapping;
-        let mut here = local.connect().await?;
-        let tx = here.begin_for_run("sweep").await?;
-        let at = time(&tx).await?;
-        let keys = keys(&tx, mirrors.iter().copied()).await?;
-        let swept = swept(mirrors, &keys);
-        let mut there = remote.connect().await?;
-        let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
-        let snapshot = there.snapshot("sweep", &locks).await?;
-        let found = engine::sweep(snapshot, &tx, mapping, &swept).await;
-        there.discard();
-        let found = found?;
-        if !dry_run {
-            found.remember(&tx).await?;
-            mark(&tx, &keys, &found.is_equal, at).await?;
-            tx.commit().await?;
-        }
-        Ok(Look {
-            is_equal: found.is_equal,
-            remote_bytes: found.remote_bytes,
-        })
+        let looked = Box::pin(look(remote, local, mapping, mirrors, dry_run)).await;
+        looked.map_err(|error| engine::failure(&error, &mapping.source))
     }
+}
 
-    async fn look_at_own_tables(
-        &self,
-        remote: &Database<Remote>,
-        local: &Database<Local>,
-        mirrors: &[&TenantMirror],
-        dry_run: bool,
-    ) -> Result<Look, SyncError> {
-        let mapping = &self.config().mapping;
-        let read = async |tx: &Tx<'_, Local>| {
-            Ok::<_, DbError>((time(tx).await?, keys(tx, mirrors.iter().copied()).await?))
+async fn look(
+    remote: &Database<Remote>,
+    local: &Database<Local>,
+    mapping: &Mapping,
+    mirrors: &[&TenantMirror],
+    dry_run: bool,
+) -> Result<SweepResult, SyncError> {
+    let read = async |tx: &Tx<'_, Local>| {
+        Ok::<_, DbError>((time(tx).await?, keys(tx, mirrors.iter().copied()).await?))
+    };
+    let (at, keys) = local.read("sweep", read).await?;
+    let swept = swept(mirrors, &keys);
+    let found = match mapping.has_table_per_tenant() {
+        true => look_at_own_tables(remote, local, mapping, &swept).await?,
+        false => look_at_shared_table(remote, local, mapping, &swept).await?,
+    };
+    if !dry_run {
+        let note = async |tx: &Tx<'_, Local>| {
+            found.remember(tx).await?;
+            let equal = keys.iter().zip(&found.is_equal);
+            let equal = equal.filter(|(_, is_equal)| **is_equal);
+            let equal = equal.map(|(key, _)| key);
+            Ok::<_, SyncError>(unchanged_mirrors::mark(tx, equal, at).await?)
         };
-        let (at, keys) = local.read("sweep", read).await?;
-        let swept = swept(mirrors, &keys);
-        let tenants: Vec<TenantId> = swept.iter().map(|one| one.tenant.clone()).collect();
-        let mut there = remote.connect().await?;
-        let before = there.snapshot("look at the source", &[]).await?;
-        let sweep = OwnTables::begin(before, mapping).await?;
-        drop(there);
-        let batches = swept.chunks(TABLES_AT_ONCE);
-        let looks = batches.map(|some| read_own_tables(&sweep, local, &mapping.source, some));
-        let looks: Vec<_> = looks.collect();
-        let looks = stream::iter(looks).buffered(BATCHES_AT_ONCE);
-        let findings: Vec<LocalFinding> = looks.try_concat().await?;
-        let mut there = remote.connect().await?;
-        let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
-        let snapshot = there.snapshot("sweep", &locks).await?;
-        let found = Box::pin(sweep.compare(snapshot, mapping, &tenants, &findings)).await;
-        there.discard();
-        let found = found?;
-        if !dry_run {
-            let work = async |tx: &Tx<'_, Local>| {
-                found.remember(tx).await?;
-                Ok::<_, SyncError>(mark(tx, &keys, &found.is_equal, at).await?)
-            };
-            local.write("sweep", work).await?;
-        }
-        Ok(Look {
-            is_equal: found.is_equal,
-            remote_bytes: found.remote_bytes,
-        })
+        local.write("sweep", note).await?;
     }
+    Ok(found)
+}
+
+async fn look_at_shared_table(
+    remote: &Database<Remote>,
+    local: &Database<Local>,
+    mapping: &Mapping,
+    mirrors: &[SweptMirror<'_>],
+) -> Result<SweepResult, SyncError> {
+    let mut here = local.connect().await?;
+    let tx = here.begin_for_run("sweep").await?;
+    let mut there = remote.connect().await?;
+    let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
+    let snapshot = there.snapshot("sweep", &locks).await?;
+    let found = engine::sweep(snapshot, &tx, mapping, mirrors).await;
+    there.discard();
+    found
+}
+
+async fn look_at_own_tables(
+    remote: &Database<Remote>,
+    local: &Database<Local>,
+    mapping: &Mapping,
+    mirrors: &[SweptMirror<'_>],
+) -> Result<SweepResult, SyncError> {
+    let mut there = remote.connect().await?;
+    let before = there.snapshot("look at the source", &[]).await?;
+    let sweep = OwnTables::begin(before, mapping).await?;
+    drop(there);
+    let batches = mirrors.chunks(TABLES_AT_ONCE);
+    let looks = batches.map(|some| read_own_tables(&sweep, local, &mapping.source, some));
+    let looks: Vec<_> = looks.collect();
+    let looks = stream::iter(looks).buffered(BATCHES_AT_ONCE);
+    let findings: Vec<LocalFinding> = looks.try_concat().await?;
+    let tenants: Vec<TenantId> = mirrors.iter().map(|one| one.tenant.clone()).collect();
+    let mut there = remote.connect().await?;
+    let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
+    let snapshot = there.snapshot("sweep", &locks).await?;
+    let found = Box::pin(sweep.compare(snapshot, mapping, &tenants, &findings)).await;
+    there.discard();
+    found
 }
 
 /// Reads the local tables of these mirrors in one transaction. If that fails, returns [`LocalFinding::Nothing`] for
@@ -156,16 +144,6 @@ fn swept<'m>(mirrors: &[&'m TenantMirror], keys: &'m [MirrorKey]) -> Vec<SweptMi
         }
     });
     swept.collect()
-}
-
-async fn mark(
-    tx: &Tx<'_, Local>,
-    keys: &[MirrorKey],
-    is_equal: &[bool],
-    at: DateTime<Utc>,
-) -> Result<(), DbError> {
-    let equal = keys.iter().zip(is_equal).filter(|(_, is_equal)| **is_equal);
-    unchanged_mirrors::mark(tx, equal.map(|(key, _)| key), at).await
 }
 
 /// Returns the time at which the transaction began, by the local database's clock.

@@ -24,7 +24,6 @@ use crate::config::Config;
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{RunId, Trigger, saturating_i64};
-use crate::store::due_mirrors::OpenSweep;
 use crate::store::read_mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepRecord, Sweeper, SweptSet};
 use crate::store::{due_mirrors, log, migrations};
@@ -34,7 +33,7 @@ use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::mirrors::run::report::RunReport;
 use crate::mirrors::run::run_metrics;
-use crate::mirrors::{Request, error_of, live_state};
+use crate::mirrors::{Mirror, Request, error_of, live_state};
 use crate::tenants::local_table;
 
 mod look;
@@ -52,16 +51,28 @@ pub struct SweepReport {
 /// The mirrors whose run did not succeed, with the errors.
 pub type FailedMirrors = Vec<(TenantMirror, ErrorCode)>;
 
-/// A mirror that needs a run, with its sort key: whether its last run failed, and when its sides were last known to be
-/// equal. Mirrors whose last run failed come last, so that they hold no others back.
-type AgedMirror = ((bool, Option<DateTime<Utc>>), TenantMirror);
+/// A mirror with its last known state.
+type KnownState = (TenantMirror, Arc<MirrorState>);
 
-/// The mirrors of a sweep, divided into those that may need no run and those that need one.
-struct SortedMirrors {
-    /// The mirrors that may need no run, because the first step of the sweep may find them unchanged.
-    candidates: Vec<AgedMirror>,
-    /// The mirrors that need a run in any case.
-    due: Vec<AgedMirror>,
+impl SweepReport {
+    /// Adds a run that has ended. `error` says why it did not succeed. `known` is its mirror, `None` if this process no
+    /// longer keeps it.
+    fn add_run(
+        &mut self,
+        known: Option<TenantMirror>,
+        error: Option<ErrorCode>,
+        remote_bytes: i64,
+    ) {
+        let counts = &mut self.record.counts;
+        counts.remote_bytes += remote_bytes;
+        match error {
+            Some(code) => {
+                counts.failed += 1;
+                self.failed.extend(known.map(|known| (known, code)));
+            }
+            None => counts.succeeded += 1,
+        }
+    }
 }
 
 impl Mirrors {
@@ -76,63 +87,72 @@ impl Mirrors {
         request: &Request,
         on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
     ) -> Result<SweepReport, Failure> {
-        self.may_sync()?;
-        let mut record = match request.dry_run {
-            true => self.unlogged(request),
-            false => self.log_start(request, None).await?,
+        let run_due = async |due, report: &mut SweepReport| {
+            self.run_all(due, request, report, on_run).await;
+            Ok(())
         };
-        let counts = &mut record.counts;
-        let swept = async {
-            let due = self.mirrors_to_run(request, counts).await?;
-            Ok(self.run_all(due, request, counts, on_run).await)
-        };
-        let swept = swept.await;
-        self.finish(record, !request.dry_run, swept).await
+        self.sweep_and(request, None, run_due).await
     }
 
     /// Checks all mirrors at once, as [`Self::sweep`] does, and runs those that may differ together with all other
     /// processes that have the same settings (see `shared_runs`).
     pub async fn sweep_with_others(&self, trigger: Trigger) -> Result<SweepReport, Failure> {
-        self.may_sync()?;
-        let request = Request::new(trigger);
         let claimant = Some(self.process.claimant.as_str());
-        let mut record = self.log_start(&request, claimant).await?;
-        let id = record.sweep_id;
-        let counts = &mut record.counts;
-        let swept = async {
-            let due = self.mirrors_to_run(&request, counts).await?;
-            self.run_with_others(OpenSweep { id, trigger }, due, counts)
-                .await
-        };
-        let swept = swept.await;
-        self.finish(record, true, swept).await
+        let run_due = async |due, report: &mut SweepReport| self.run_with_others(due, report).await;
+        self.sweep_and(&Request::new(trigger), claimant, run_due)
+            .await
     }
 
-    /// Records the end of a sweep, in the log if it has a row there (`is_logged`). `swept` has the mirrors whose run did
-    /// not succeed, or the error that ended the sweep.
-    async fn finish(
+    /// Carries out a sweep: finds the mirrors that need a run, and has `run_due` run them and add them to the report. A
+    /// sweep of dry runs is not logged, because it changes no mirror and does not count for the schedule. `claimant` is
+    /// the name of this process if other processes take part.
+    async fn sweep_and(
         &self,
-        mut record: SweepRecord,
-        is_logged: bool,
-        swept: Result<FailedMirrors, Failure>,
+        request: &Request,
+        claimant: Option<&str>,
+        run_due: impl AsyncFnOnce(Vec<TenantMirror>, &mut SweepReport) -> Result<(), Failure>,
     ) -> Result<SweepReport, Failure> {
-        let (failed, error) = match swept {
-            Ok(failed) => (failed, None),
-            Err(failure) => (Vec::new(), Some(failure)),
-        };
-        if let Some(failure) = &error {
-            tracing::error!(sweep.id = %record.sweep_id, error = %failure, error.code = %failure.code, "the sweep failed");
+        self.may_sync()?;
+        let mut report = self.new_report(request.trigger);
+        if !request.dry_run {
+            self.log_start(&mut report.record, request, claimant)
+                .await?;
         }
-        record.error = error;
-        record.finished_at = match is_logged {
-            true => self.log_end(&record).await?,
-            false => Some(self.now()),
+        let swept = async {
+            let due = self
+                .mirrors_to_run(request, &mut report.record.counts)
+                .await?;
+            run_due(due, &mut report).await
+        };
+        if let Err(failure) = swept.await {
+            tracing::error!(sweep.id = %report.record.sweep_id, error = %failure, error.code = %failure.code, "the sweep failed");
+            report.record.error = Some(failure);
+        }
+        report.record.finished_at = match request.dry_run {
+            true => Some(self.now()),
+            false => self.log_end(&report.record).await?,
         };
         if let Some(remote) = &self.process.remote {
             remote.close_idle();
         }
         self.note_activity();
-        Ok(SweepReport { record, failed })
+        Ok(report)
+    }
+
+    /// Creates the report of a sweep that starts now and has no log row yet.
+    fn new_report(&self, trigger: Trigger) -> SweepReport {
+        let started_at = self.now();
+        SweepReport {
+            record: SweepRecord {
+                sweep_id: RunId::at(started_at),
+                trigger,
+                started_at,
+                finished_at: None,
+                counts: SweepCounts::default(),
+                error: None,
+            },
+            failed: Vec::new(),
+        }
     }
 
     /// Publishes in the status when the schedule retries a sweep (a check of all mirrors); `None` if no retry is
@@ -151,11 +171,13 @@ impl Mirrors {
     ) -> Result<FailedMirrors, Failure> {
         self.may_sync()?;
         let _only = self.process.shared_runs.lock().await;
-        let mut counts = SweepCounts::default();
-        Ok(self.run_all(again, request, &mut counts, |_, _| {}).await)
+        let mut report = self.new_report(request.trigger);
+        self.run_all(again, request, &mut report, |_, _| {}).await;
+        Ok(report.failed)
     }
 
-    /// Returns the mirrors that need a run, in the order in which they are to run.
+    /// Returns the mirrors that need a run, in the order in which they are to run. A mirror needs none if its sides were
+    /// equal, its contents were compared a short time ago, and the look (the check of all at once) finds it unchanged.
     async fn mirrors_to_run(
         &self,
         request: &Request,
@@ -163,77 +185,53 @@ impl Mirrors {
     ) -> Result<Vec<TenantMirror>, Failure> {
         let states = self.states_now().await?;
         counts.mirrors = saturating_i64(states.len());
-        let sorted = self.sort(&states).await?;
-        self.due(sorted, request.dry_run, counts).await
-    }
-
-    /// Divides the mirrors into those that may need no run, because the look (the check of all at once) may find them
-    /// unchanged, and those that need a run in any case.
-    async fn sort(
-        &self,
-        states: &[(TenantMirror, Arc<MirrorState>)],
-    ) -> Result<SortedMirrors, Failure> {
-        let may_be_unchanged = states.iter().filter(|(_, state)| state.was_equal());
-        let may_be_unchanged: Vec<&TenantMirror> =
-            may_be_unchanged.map(|(known, _)| known).collect();
-        let compared = self.recently_compared(&may_be_unchanged).await?;
-        let mut sorted = SortedMirrors {
-            candidates: Vec::new(),
-            due: Vec::new(),
-        };
-        for (known, state) in states {
+        let was_equal = states.iter().filter(|(_, state)| state.was_equal());
+        let was_equal: Vec<&TenantMirror> = was_equal.map(|(known, _)| known).collect();
+        let compared = self.recently_compared(&was_equal).await?;
+        let (candidates, mut due): (Vec<_>, Vec<_>) = states
+            .iter()
+            .partition(|(known, _)| compared.contains(known.id.as_str()));
+        due.extend(self.changed(candidates, request.dry_run, counts).await?);
+        counts.unchanged = counts.mirrors - saturating_i64(due.len());
+        due.sort_by_key(|(_, state)| {
             let has_failed = state.last_run.is_some() && !state.was_equal();
-            let aged = ((has_failed, state.equal_at()), known.clone());
-            match compared.contains(known.id.as_str()) {
-                true => sorted.candidates.push(aged),
-                false => sorted.due.push(aged),
-            }
-        }
-        Ok(sorted)
+            (has_failed, state.equal_at())
+        });
+        Ok(due.into_iter().map(|(known, _)| known.clone()).collect())
     }
 
     /// Finds out by a look (the check of all at once) which candidates are unchanged and, unless this is a dry run,
-    /// records these. Returns the mirrors that need a run, in the order in which they are to run. If the look failed
-    /// but single runs may succeed, all candidates need one.
-    async fn due(
+    /// records these. Returns the others. If the look failed but single runs may succeed, returns all.
+    async fn changed<'s>(
         &self,
-        sorted: SortedMirrors,
+        candidates: Vec<&'s KnownState>,
         dry_run: bool,
         counts: &mut SweepCounts,
-    ) -> Result<Vec<TenantMirror>, Failure> {
-        let SortedMirrors {
-            candidates,
-            mut due,
-        } = sorted;
-        let looked_at: Vec<&TenantMirror> = candidates.iter().map(|(_, known)| known).collect();
-        let looked = match candidates.is_empty() {
-            true => None,
-            false => Some(self.look(&looked_at, dry_run).await),
-        };
-        match looked {
-            None => {}
-            Some(Ok(swept)) => {
+    ) -> Result<Vec<&'s KnownState>, Failure> {
+        if candidates.is_empty() {
+            return Ok(candidates);
+        }
+        let looked_at: Vec<&TenantMirror> = candidates.iter().map(|(known, _)| known).collect();
+        match self.look(&looked_at, dry_run).await {
+            Ok(look) => {
                 self.publish_remote(None);
-                counts.remote_bytes += swept.remote_bytes;
-                run_metrics::read(swept.remote_bytes);
-                let looked = candidates.into_iter().zip(swept.is_equal);
+                counts.remote_bytes += look.remote_bytes;
+                run_metrics::read(look.remote_bytes);
+                let looked = candidates.into_iter().zip(look.is_equal);
                 let changed = looked.filter(|(_, is_equal)| !is_equal);
-                due.extend(changed.map(|(aged, _)| aged));
-                counts.unchanged = counts.mirrors - saturating_i64(due.len());
+                Ok(changed.map(|(candidate, _)| candidate).collect())
             }
-            Some(Err(failure)) => {
-                if failure.code.fails_every_tenant() {
-                    self.publish_remote(Some(&failure));
-                    return Err(failure);
-                }
+            Err(failure) if failure.code.fails_every_tenant() => {
+                self.publish_remote(Some(&failure));
+                Err(failure)
+            }
+            Err(failure) => {
                 // One statement over all tenants can fail although a run of each tenant would succeed, for example by
                 // a time limit.
                 tracing::warn!(error = %failure, "the tenants could not be looked at all at once, so each gets a run");
-                due.extend(candidates);
+                Ok(candidates)
             }
         }
-        due.sort_by_key(|(age, _)| *age);
-        Ok(due.into_iter().map(|(_, known)| known).collect())
     }
 
     /// Publishes the state of the remote after the sweep has used it. `failure` is the error of the sweep; `None` if it
@@ -246,54 +244,23 @@ impl Mirrors {
         }
     }
 
-    /// Runs these mirrors, a few at a time, and adds to `counts` how many succeeded and failed. Returns those whose run
-    /// did not succeed, with the errors.
+    /// Runs these mirrors, a few at a time, and adds their runs to the report.
     async fn run_all(
         &self,
         due: Vec<TenantMirror>,
         request: &Request,
-        counts: &mut SweepCounts,
+        report: &mut SweepReport,
         mut on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
-    ) -> FailedMirrors {
+    ) {
         let workers = self.config().workers as usize;
-        let run = async |known: TenantMirror| {
-            let request = Request {
-                is_of_sweep: true,
-                ..request.clone()
-            };
-            let report = known.mirror.run_to_end(request, true).await;
-            (known, report)
-        };
+        let run = async |known: TenantMirror| (run_swept(&known.mirror, request).await, known);
         let mut runs = futures_util::stream::iter(due)
             .map(run)
             .buffer_unordered(workers);
-        let mut failed = Vec::new();
-        while let Some((known, report)) = runs.next().await {
-            let bytes = report.as_ref().map_or(0, |report| report.remote_bytes);
-            counts.remote_bytes += bytes;
-            let code = error_of(&report);
-            on_run(&known, report);
-            match code {
-                Some(code) => {
-                    counts.failed += 1;
-                    failed.push((known, code));
-                }
-                None => counts.succeeded += 1,
-            }
-        }
-        failed
-    }
-
-    /// Creates the record of a sweep that starts now, without a log row. A sweep of dry runs is never logged, because
-    /// it changes no mirror and does not count for the schedule.
-    fn unlogged(&self, request: &Request) -> SweepRecord {
-        SweepRecord {
-            sweep_id: RunId::at(self.now()),
-            trigger: request.trigger,
-            started_at: self.now(),
-            finished_at: None,
-            counts: SweepCounts::default(),
-            error: None,
+        while let Some((run, known)) = runs.next().await {
+            let (error, bytes) = (error_of(&run), bytes_of(&run));
+            on_run(&known, run);
+            report.add_run(Some(known), error, bytes);
         }
     }
 
@@ -307,15 +274,15 @@ impl Mirrors {
         }
     }
 
-    /// Writes the log row of a sweep that starts, and returns its record.
+    /// Writes the log row of a sweep that starts, and sets `started_at` to the time of the database.
     async fn log_start(
         &self,
+        record: &mut SweepRecord,
         request: &Request,
         claimant: Option<&str>,
-    ) -> Result<SweepRecord, Failure> {
+    ) -> Result<(), Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
-        let mut record = self.unlogged(request);
         let start = async |tx: &Tx<'_, Local>| {
             let set = self.swept_set(tx).await?;
             let who = Sweeper {
@@ -326,7 +293,7 @@ impl Mirrors {
             sweeps::start(tx, record.sweep_id, &set, request.trigger, who).await
         };
         record.started_at = local.write("start a sweep", start).await?;
-        Ok(record)
+        Ok(())
     }
 
     /// Writes the end of a sweep to its log row, and deletes old sweeps from the log. Returns the time of the end;
@@ -385,4 +352,18 @@ impl Mirrors {
         };
         self.local()?.read("sweep", read).await
     }
+}
+
+/// Runs a mirror for a sweep, and waits for the end of the run and of the comparison of contents that may follow it.
+async fn run_swept(mirror: &Mirror, request: &Request) -> Result<RunReport, Failure> {
+    let request = Request {
+        is_of_sweep: true,
+        ..request.clone()
+    };
+    mirror.run_to_end(request, true).await
+}
+
+/// Returns how many bytes the remote sent for a run.
+fn bytes_of(run: &Result<RunReport, Failure>) -> i64 {
+    run.as_ref().map_or(0, |report| report.remote_bytes)
 }

@@ -14,20 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::claim_slots::repeat_during;
-use crate::mirrors::mirror::{Mirror, TenantMirror};
+use crate::mirrors::claim_slots::{RENEWAL, renew_during};
+use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::mirrors::{Request, error_of};
 use crate::model::{RunId, Trigger};
 use crate::store::due_mirrors::{self, EndedRun, OpenSweep, Standing};
-use crate::store::sweeps::SweepCounts;
 use crate::store::unchanged_mirrors::MirrorKey;
 
-use super::FailedMirrors;
+use super::{SweepReport, bytes_of, run_swept};
 
-/// How often a process renews its claims. Several renewals may fail before a claim expires.
-const RENEWAL: Duration = Duration::from_secs(5);
 /// How often the process that sweeps looks whether the runs of other processes have ended.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -37,16 +34,19 @@ const TRIES: u32 = 10;
 
 impl Mirrors {
     /// Runs the mirrors that a sweep of this process found due, together with all other processes that keep the same
-    /// mirrors. Adds to `counts`, and returns the mirrors whose run did not succeed.
+    /// mirrors, and adds their runs to the report.
     ///
     /// Fails with `INTERRUPTED` if another process has taken over the sweep meanwhile.
     pub(super) async fn run_with_others(
         &self,
-        sweep: OpenSweep,
         due: Vec<TenantMirror>,
-        counts: &mut SweepCounts,
-    ) -> Result<FailedMirrors, Failure> {
+        report: &mut SweepReport,
+    ) -> Result<(), Failure> {
         let local = self.local()?;
+        let sweep = OpenSweep {
+            id: report.record.sweep_id,
+            trigger: report.record.trigger,
+        };
         let add = async |tx: &Tx<'_, Local>| {
             let keys = keys(tx, due.iter()).await?;
             let set = self.swept_set(tx).await?;
@@ -56,7 +56,7 @@ impl Mirrors {
             }
         };
         let keys = local.write("list the due mirrors", add).await?;
-        let listed: BTreeMap<MirrorKey, TenantMirror> = keys.into_iter().zip(due).collect();
+        let mut listed: BTreeMap<MirrorKey, TenantMirror> = keys.into_iter().zip(due).collect();
         self.note_activity();
         loop {
             match retry_if_transient(|| self.standing(sweep.id)).await? {
@@ -73,7 +73,10 @@ impl Mirrors {
         if ended.len() < listed.len() {
             return Err(taken_over());
         }
-        Ok(count(ended, listed, counts))
+        for run in ended {
+            report.add_run(listed.remove(&run.mirror), run.error, run.remote_bytes);
+        }
+        Ok(())
     }
 
     /// Takes part in the sweeps of other processes until `shutdown`: runs mirrors that nobody has taken yet.
@@ -108,8 +111,7 @@ impl Mirrors {
         let workers = (0..self.config().workers).map(|_| self.take_one_after_the_other(sweep));
         // If one worker fails, the others go on, so that the ends of their runs are recorded.
         let working = futures_util::future::join_all(workers);
-        let renew = || self.renew_runs(sweep.id);
-        let worked = repeat_during(working, RENEWAL, renew).await;
+        let worked = renew_during(working, || self.renew_runs(sweep.id)).await;
         worked.into_iter().collect()
     }
 
@@ -146,53 +148,25 @@ impl Mirrors {
     }
 
     async fn run_due(&self, mirror: MirrorKey, trigger: Trigger) -> EndedRun {
-        let request = Request {
-            is_of_sweep: true,
-            ..Request::new(trigger)
+        let run = async {
+            let found = self.find(Some(&mirror.tenant)).await?;
+            run_swept(&found, &Request::new(trigger)).await
         };
-        let report = match self.of_tenant(&mirror.tenant).await {
-            Ok(Some(found)) => found.run_to_end(request, true).await,
-            // The tenant has left the list of tenants since it was found due.
-            Ok(None) => {
-                let message = "The tenant is no longer kept in sync here.";
-                Err(Failure::new(ErrorCode::TenantUnknown, message))
-            }
-            Err(failure) => Err(failure),
-        };
+        let run = run.await;
         EndedRun {
             mirror,
-            error: error_of(&report),
-            remote_bytes: report.map_or(0, |report| report.remote_bytes),
+            error: error_of(&run),
+            remote_bytes: bytes_of(&run),
         }
     }
 
-    /// Finds the mirror of a tenant by its canonical id; `None` if this process keeps no such mirror.
-    async fn of_tenant(&self, tenant: &str) -> Result<Option<Mirror>, Failure> {
-        let find = |known: &[TenantMirror]| {
-            let found = known.iter().find(|known| known.id.as_str() == tenant);
-            found.map(|known| known.mirror.clone())
-        };
-        match find(&self.last_known()) {
-            Some(found) => Ok(Some(found)),
-            None => Ok(find(&self.all().await?)),
-        }
-    }
-
-    /// Renews the claims of this process on mirrors of the sweep. A failure is only logged, because the next renewal
-    /// may succeed.
-    async fn renew_runs(&self, sweep: RunId) {
+    /// Renews the claims of this process on mirrors of the sweep once.
+    async fn renew_runs(&self, sweep: RunId) -> Result<(), Failure> {
         let claimant = self.process.claimant.as_str();
-        let renew = async |tx: &Tx<'_, Local>| {
-            Ok::<_, Failure>(due_mirrors::renew(tx, sweep, claimant).await?)
-        };
-        let renewed = async {
-            self.local()?
-                .write("renew the claims on mirrors", renew)
-                .await
-        };
-        if let Err(failure) = renewed.await {
-            tracing::debug!(error.code = %failure.code, "the claims on mirrors could not be renewed");
-        }
+        let renew = async |tx: &Tx<'_, Local>| Ok(due_mirrors::renew(tx, sweep, claimant).await?);
+        self.local()?
+            .write("renew the claims on mirrors", renew)
+            .await
     }
 }
 
@@ -210,25 +184,6 @@ where
             done => return done,
         }
     }
-}
-
-fn count(
-    ended: Vec<EndedRun>,
-    mut listed: BTreeMap<MirrorKey, TenantMirror>,
-    counts: &mut SweepCounts,
-) -> FailedMirrors {
-    let mut failed = Vec::new();
-    for run in ended {
-        counts.remote_bytes += run.remote_bytes;
-        match run.error {
-            Some(code) => {
-                counts.failed += 1;
-                failed.extend(listed.remove(&run.mirror).map(|known| (known, code)));
-            }
-            None => counts.succeeded += 1,
-        }
-    }
-    failed
 }
 
 fn taken_over() -> Failure {

@@ -24,7 +24,9 @@ where id = $1";
 pub async fn compared_after(
     tx: &Tx<'_, Local>,
     run_id: RunId,
-    (are_equal, warning, remote_bytes): (bool, Option<&str>, i64),
+    are_equal: bool,
+    warning: Option<&str>,
+    remote_bytes: i64,
 ) -> Result<(), DbError> {
     let warning = tx.storable_if_any(warning).await?;
     let params = [

@@ -214,7 +214,8 @@ pub async fn last_finished(
 pub async fn by_idempotency_key(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
-    (key, dry_run): (&str, bool),
+    key: &str,
+    dry_run: bool,
     since: DateTime<Utc>,
 ) -> Result<Option<RunRecord>, DbError> {
     let sql = format!(

@@ -79,7 +79,7 @@ fn interruption() -> Failure {
 
 /// Marks those runs of the mirror that have no end in the log as interrupted, and returns how many there were. The
 /// caller must be sure that no run is in progress. This is so if it holds the run lock, which each run holds, or if it
-/// holds the door lock, without which no run can start, while nobody holds the run lock.
+/// holds the start lock, without which no run can start, while nobody holds the run lock.
 pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<u64, DbError> {
     let failure = interruption();
     let params = [

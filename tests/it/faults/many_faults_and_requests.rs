@@ -23,7 +23,7 @@ async fn twenty_faulty_runs_spoil_neither_the_next_one_nor_either_server() {
         let fault = match round % 4 {
             0 => Fault::CutBefore(&["-- update meters"]),
             1 => Fault::LoseReply(&["-- take the run lock"]),
-            2 => Fault::CutBefore(&["-- try the door"]),
+            2 => Fault::CutBefore(&["-- try to start a run"]),
             _ => Fault::LoseReply(&["-- log the end of a run"]),
         };
         broken.local.set_once(fault, Fault::None);

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::contents::SumQuery;
 use super::tenant_sum_cursor::{GROUP, Sum, TenantSumCursor};
-use super::{SweptMirror, array, remember, versions};
+use super::{SweepResult, SweptMirror, array, versions};
 use crate::config::Mapping;
 use crate::db::catalog::Column;
 use crate::db::{Local, Remote, Side, Tx};
@@ -80,27 +80,6 @@ pub struct HashedTable {
     /// The key and the local row versions of the watermark to store if both sides are equal. `None` if row versions
     /// cannot show whether the table has changed.
     watermark: Option<(WatermarkKey, VersionSum)>,
-}
-
-/// What a sweep over mirrors with local tables of their own has found.
-#[derive(Debug)]
-pub struct OwnTablesResult {
-    /// For each tenant, whether both sides are known to be equal, so that its mirror needs no run.
-    pub is_equal: Vec<bool>,
-    /// How many bytes the remote sent.
-    pub remote_bytes: i64,
-    /// The watermarks of tenants whose contents were found equal. Stored by [`OwnTablesResult::remember`].
-    watermarks: Vec<NewWatermark>,
-    /// The oldest transaction that was running on the remote when its snapshot was taken.
-    horizon: i64,
-}
-
-impl OwnTablesResult {
-    /// Stores watermarks for the tenants whose contents were found equal, as
-    /// [`SweepResult::remember`](super::SweepResult::remember) does.
-    pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
-        remember(local, &self.watermarks, self.horizon).await
-    }
 }
 
 impl OwnTables {
@@ -202,18 +181,18 @@ impl OwnTables {
         mapping: &Mapping,
         tenants: &[TenantId],
         findings: &[LocalFinding],
-    ) -> Result<OwnTablesResult, SyncError> {
+    ) -> Result<SweepResult, SyncError> {
         let before = mem::replace(&mut self.there, RemoteSide::find(&remote, mapping).await?);
         let nothing = vec![LocalFinding::Nothing; tenants.len()];
         let findings = match before == self.there {
             true => findings,
             false => &nothing,
         };
-        let mut result = OwnTablesResult {
+        let mut result = SweepResult {
             is_equal: Vec::with_capacity(tenants.len()),
             remote_bytes: 0,
             watermarks: Vec::new(),
-            horizon: 0,
+            horizon: None,
         };
         let expected: Vec<Option<Sum>> = findings.iter().map(expected).collect();
         let held = self.remote_versions(&remote, tenants, &expected).await?;
@@ -231,7 +210,7 @@ impl OwnTables {
                 result.watermarks.push(NewWatermark { key, totals });
             }
         }
-        result.horizon = digest::versions::horizon(&remote).await?.unwrap_or(0);
+        result.horizon = digest::versions::horizon(&remote).await?;
         result.remote_bytes = remote.bytes_read();
         read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
         Ok(result)

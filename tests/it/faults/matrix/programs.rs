@@ -18,7 +18,7 @@ use crate::support::wait;
 pub(super) const STOPPED: Duration = Duration::from_secs(20);
 
 const PHASES: &[(Side, &[&str])] = &[
-    (Local, &["-- try the door"]),
+    (Local, &["-- try to start a run"]),
     (Local, &["-- log the start of a run"]),
     (Local, &["-- take the run lock"]),
     (Remote, &["-- read the meters"]),

@@ -114,7 +114,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "the local table loses a column while a run starts",
-        hold: HoldPoint::At(Local, &["-- try the door"]),
+        hold: HoldPoint::At(Local, &["-- try to start a run"]),
         during: &[Strike::Sql(Local, NO_SPARE)],
         ..SOUND
     },
