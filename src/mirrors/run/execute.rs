@@ -212,8 +212,10 @@ impl RequestedRun<'_> {
             dry_run: self.request.dry_run,
             mass_deactivation: &self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
+            allow_remote_change: self.request.allow.remote_change,
             known_columns: &run.known_columns,
             column_report: &run.column_report,
+            remote_change: &run.remote_change,
         };
         let is_only = self.shared.process.config.tenants.is_one();
         let work = work(remote, is_only, (&run.tx, &job), observer);
