@@ -77,6 +77,8 @@ pub enum ErrorCode {
     SourceEmptyRefused,
     /// Refused: more meters would become inactive than the settings allow without approval.
     MassDeactivationRefused,
+    /// Refused: the remote was restored or swapped for another, and the brake is strict.
+    RemoteChangedRefused,
     /// Refused: a person's approval does not cover all meters that would become inactive.
     ApprovalOutdated,
     /// The remote has several rows with the same key.
@@ -105,6 +107,8 @@ pub enum ErrorCode {
 
 const APPROVAL: &str = "Check the remote rows of this tenant first. If the deactivations are meant, a person approves them on the page of `meter-sync serve`, or by answering the question of their assistant.";
 
+const ANOTHER_REMOTE: &str = "Find out why the central database is another one. If it is meant, a person lets one sync pass, as the handbook (docs/operating.md) says.";
+
 const TENANTS: &str = "Name the tenant by its id; the status without a tenant lists all of them.";
 
 /// The prefix of the command-line options with which a person lets a run pass that would be refused because it
@@ -131,6 +135,7 @@ impl ErrorCode {
             Self::RemoteTimeout => "REMOTE_TIMEOUT",
             Self::SourceEmptyRefused => "SOURCE_EMPTY_REFUSED",
             Self::MassDeactivationRefused => "MASS_DEACTIVATION_REFUSED",
+            Self::RemoteChangedRefused => "REMOTE_CHANGED_REFUSED",
             Self::ApprovalOutdated => "APPROVAL_OUTDATED",
             Self::DuplicateSourceKey => "DUPLICATE_SOURCE_KEY",
             Self::LocalUnreachable => "LOCAL_UNREACHABLE",
@@ -187,6 +192,7 @@ impl ErrorCode {
                 "Check the remote's load and the line; METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_CONNECT_TIMEOUT set how long is waited, unless the role's own statement_timeout is lower."
             }
             Self::SourceEmptyRefused | Self::MassDeactivationRefused => APPROVAL,
+            Self::RemoteChangedRefused => ANOTHER_REMOTE,
             Self::ApprovalOutdated => "If these meters are meant too, a person approves this run.",
             Self::DuplicateSourceKey => {
                 "Make the key unique on the remote, or name the columns that are unique together in METER_SYNC_KEY."
@@ -238,6 +244,7 @@ impl ErrorCode {
             | Self::SchemaDrift
             | Self::SourceEmptyRefused
             | Self::MassDeactivationRefused
+            | Self::RemoteChangedRefused
             | Self::ApprovalOutdated
             | Self::DuplicateSourceKey
             | Self::LocalAuth
@@ -274,6 +281,7 @@ impl ErrorCode {
             | Self::SchemaDrift
             | Self::SourceEmptyRefused
             | Self::MassDeactivationRefused
+            | Self::RemoteChangedRefused
             | Self::ApprovalOutdated
             | Self::DuplicateSourceKey
             | Self::AlreadyRunning
@@ -308,6 +316,7 @@ impl ErrorCode {
             | Self::RemoteTimeout
             | Self::SourceEmptyRefused
             | Self::MassDeactivationRefused
+            | Self::RemoteChangedRefused
             | Self::ApprovalOutdated
             | Self::DuplicateSourceKey
             | Self::LocalConstraint
@@ -343,6 +352,7 @@ impl ErrorCode {
             | Self::RemoteTimeout
             | Self::SourceEmptyRefused
             | Self::MassDeactivationRefused
+            | Self::RemoteChangedRefused
             | Self::ApprovalOutdated
             | Self::DuplicateSourceKey
             | Self::LocalSchema

@@ -20,6 +20,7 @@ use connections::CheckedConnection;
 use synced_columns::CheckedTables;
 use tenant_rows::RowsToRead;
 
+mod changed_remote;
 mod changed_remote_columns;
 mod checks_of_first_tenants;
 mod connections;
@@ -172,6 +173,7 @@ async fn tables_and_rows(
             if let Some(both @ CheckedTables { relations, scope }) = &both {
                 findings.extend(used_objects::finding(local, relations).await);
                 findings.extend(changed_remote_columns::findings(local, mapping, relations).await);
+                findings.extend(changed_remote::finding(remote, local, config, tenant, both).await);
                 findings.extend(sequences::findings(local, relations).await);
                 findings.extend(inherited_duplicate_keys::finding(local, relations, scope).await);
                 findings.push(tenant_rows::remote(remote, config, both, rows_to_read).await);

@@ -65,6 +65,7 @@ pub(super) fn of_error(code: ErrorCode) -> u8 {
         | ErrorCode::ReadOnly => USAGE,
         ErrorCode::SourceEmptyRefused
         | ErrorCode::MassDeactivationRefused
+        | ErrorCode::RemoteChangedRefused
         | ErrorCode::ApprovalOutdated
         | ErrorCode::TenantMismatch => REFUSED,
         ErrorCode::AlreadyRunning => ALREADY_RUNNING,

@@ -23,6 +23,10 @@ const LONGEST_REASON: usize = 1000;
 /// error's remedy does not name this command, because AI assistants follow remedies.
 const TURN_OVER: &str = "To turn the table over to this tenant: meter-sync sync --allow-tenant-change --allow-mass-deactivation";
 
+/// Tells a person the command that lets one sync pass although the remote is another one. The error's remedy does not
+/// name it either.
+const LET_PASS: &str = "To follow the remote as it is now: meter-sync sync --allow-remote-change";
+
 /// The content of the text about one run. `Display` writes the text.
 pub(super) struct RunText {
     run_id: RunId,
@@ -136,12 +140,12 @@ impl Display for RunText {
             None => writeln!(f, "{}", self.next_step)?,
         }
         writeln!(f, "Run {}", self.run_id)?;
-        if self
-            .error
-            .as_ref()
-            .is_some_and(|error| error.code == ErrorCode::TenantMismatch)
-        {
+        let code = self.error.as_ref().map(|error| error.code);
+        if code == Some(ErrorCode::TenantMismatch) {
             writeln!(f, "{TURN_OVER}")?;
+        }
+        if code == Some(ErrorCode::RemoteChangedRefused) {
+            writeln!(f, "{LET_PASS}")?;
         }
         if self.awaits_decision {
             writeln!(

@@ -20,7 +20,7 @@ pub(super) struct SyncArgs {
     /// Print the result as one JSON object
     #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
-    // The next four flags have no environment variables, because a permission that a person gives once must not stay in
+    // The next five flags have no environment variables, because a permission that a person gives once must not stay in
     // force.
     /// Let this run deactivate more meters than the limits allow, after it has shown some and asked on the terminal
     #[arg(long, conflicts_with = "allow_plan")]
@@ -34,6 +34,9 @@ pub(super) struct SyncArgs {
     /// Let this run take over a local table that was last synced for another tenant
     #[arg(long)]
     allow_tenant_change: bool,
+    /// Let this run change meters although the remote was restored or swapped for another and the brake is strict
+    #[arg(long)]
+    allow_remote_change: bool,
     /// Why you sync; stored in the log
     #[arg(long, value_name = "TEXT", env = "METER_SYNC_REASON")]
     reason: Option<String>,
@@ -61,6 +64,7 @@ impl SyncArgs {
             ("--allow-mass-deactivation", self.allow_mass_deactivation),
             ("--allow-plan", self.allow_plan.is_some()),
             ("--allow-tenant-change", self.allow_tenant_change),
+            ("--allow-remote-change", self.allow_remote_change),
         ];
         if let Some((flag, _)) = allowed.iter().find(|(_, is_given)| *is_given) {
             let message = format!("{flag} is about one tenant, and this process keeps several.");
@@ -114,6 +118,7 @@ impl SyncArgs {
             allow: Allow {
                 mass_deactivation,
                 tenant_change: self.allow_tenant_change,
+                remote_change: self.allow_remote_change,
             },
             ..Request::new(Trigger::Cli)
         }

@@ -303,6 +303,7 @@ fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
             default.max_deactivated_rows,
             1_000_000_000,
         )?,
+        brake: parse(layers, S::Brake, default.brake, value_parsers::brake)?,
         full_compare: wait(
             S::FullCompare,
             default.full_compare,

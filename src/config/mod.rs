@@ -144,6 +144,16 @@ pub enum OnDrift {
     Fail,
 }
 
+/// Which runs the brake refuses until a person allows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Brake {
+    /// Runs that would deactivate too many meters.
+    #[default]
+    Standard,
+    /// Also runs that would change meters after the remote was restored or swapped for another.
+    Strict,
+}
+
 /// The table or query that gives the remote rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -169,6 +179,8 @@ pub struct Limits {
     pub max_deactivated_percent: u8,
     /// How many meters one run may deactivate. A run is refused only if it also exceeds `max_deactivated_percent`.
     pub max_deactivated_rows: u32,
+    /// Whether a run is also refused, until a person allows it, because the remote was restored or swapped for another.
+    pub brake: Brake,
     /// After how much time the contents of all rows are compared again, at the end of a run; zero means after each run.
     /// That comparison finds differences that row versions do not show.
     pub full_compare: Duration,
@@ -194,6 +206,7 @@ impl Default for Limits {
             run_timeout: Duration::from_secs(15 * 60),
             max_deactivated_percent: 20,
             max_deactivated_rows: 5,
+            brake: Brake::default(),
             full_compare: Duration::from_secs(24 * 60 * 60),
             keep_runs: Some(Duration::from_secs(90 * 24 * 60 * 60)),
             change_limit: 10_000,

@@ -152,6 +152,8 @@ settings! {
         MaxDeactivatedPercent = "max_deactivated_percent" "max-deactivated-percent" "METER_SYNC_MAX_DEACTIVATED_PERCENT" Number "PERCENT";
         /// The brake refuses a run that would deactivate more than this number of meters and more than --max-deactivated-percent, until a person approves it [default: 5].
         MaxDeactivatedRows = "max_deactivated_rows" "max-deactivated-rows" "METER_SYNC_MAX_DEACTIVATED_ROWS" Number "COUNT";
+        /// Whether a run that would change meters also waits for a person after the remote was restored or swapped for another: standard only warns, strict refuses [default: standard].
+        Brake = "brake" "brake" "METER_SYNC_BRAKE" Text "standard|strict";
         /// How often the contents of all rows are compared after a run, which itself compares row versions or digests; 0s for after each run [default: 1d].
         FullCompare = "full_compare" "full-compare" "METER_SYNC_FULL_COMPARE" Text "DURATION";
         /// How long the log keeps runs, or off for ever; those with problems are kept four times as long, and each meter's last change for ever [default: 90d].

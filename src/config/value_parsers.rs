@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use humantime::DurationError;
 
-use super::OnDrift;
+use super::{Brake, OnDrift};
 
 /// Parses a duration such as `500ms`, `10s`, `5m`, `1h` or `1d`. Error: it lies outside of `range`, or is no duration.
 pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
@@ -70,6 +70,15 @@ pub(super) fn on_drift(text: &str) -> Result<OnDrift, String> {
         "warn" => Ok(OnDrift::Warn),
         "fail" => Ok(OnDrift::Fail),
         _ => Err(format!("\"{text}\" is neither warn nor fail")),
+    }
+}
+
+/// Parses the setting `brake`: `standard` or `strict`.
+pub(super) fn brake(text: &str) -> Result<Brake, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "standard" => Ok(Brake::Standard),
+        "strict" => Ok(Brake::Strict),
+        _ => Err(format!("\"{text}\" is neither standard nor strict")),
     }
 }
 

@@ -128,6 +128,14 @@ pub enum SyncError {
         /// The deactivations that the brake refused.
         held: Box<HeldDeactivations>,
     },
+    /// A strict brake refused the plan: the remote was restored, or swapped for another.
+    #[error("{change} The brake is strict, so nothing was changed for tenant {tenant}.")]
+    RemoteChanged {
+        /// The tenant of this run.
+        tenant: TenantId,
+        /// A sentence that says what happened to the remote.
+        change: String,
+    },
     /// The brake refused the plan: a person approved deactivations, but not all that the plan contains.
     #[error("{} {}", would_deactivate(.tenant, .held), not_covered(*.run, *.others))]
     ApprovalOutdated {
@@ -173,10 +181,14 @@ impl From<SyncError> for Failure {
 }
 
 impl SyncError {
-    /// Whether the sync was refused as a precaution, although nothing failed: by the brake, or because the local table
-    /// holds another tenant's meters.
+    /// Whether the sync was refused as a precaution, although nothing failed: by the brake, because the remote is another
+    /// one, or because the local table holds another tenant's meters.
     pub fn is_refusal(&self) -> bool {
-        self.held_back().is_some() || matches!(self, Self::TenantMismatch { .. })
+        self.held_back().is_some()
+            || matches!(
+                self,
+                Self::TenantMismatch { .. } | Self::RemoteChanged { .. }
+            )
     }
 
     /// Whether the remote failed because a row was too long for it to send.
@@ -207,6 +219,7 @@ impl SyncError {
             | Self::DuplicateLocalKey { .. }
             | Self::TooManyRejected { .. }
             | Self::Rewritten(_)
+            | Self::RemoteChanged { .. }
             | Self::PlanKeptChanging(_) => None,
         }
     }
@@ -231,6 +244,7 @@ impl SyncError {
             Self::Rewritten(_) => ErrorCode::RemoteTimeout,
             Self::SourceEmpty { .. } => ErrorCode::SourceEmptyRefused,
             Self::MassDeactivation { .. } => ErrorCode::MassDeactivationRefused,
+            Self::RemoteChanged { .. } => ErrorCode::RemoteChangedRefused,
             Self::ApprovalOutdated { .. } => ErrorCode::ApprovalOutdated,
         };
         let failure = Failure::new(code, self.to_string());
@@ -275,6 +289,7 @@ impl SyncError {
             | Self::Rewritten(_)
             | Self::SourceEmpty { .. }
             | Self::MassDeactivation { .. }
+            | Self::RemoteChanged { .. }
             | Self::ApprovalOutdated { .. } => None,
         }
     }

@@ -41,6 +41,9 @@ pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look_up;
 pub(crate) use relations::missing_names::missing;
 pub(crate) use relations::row_security::may_hide_rows;
+use remote_identity::SeenRemote;
+pub(crate) use remote_identity::look_up as look_up_remote;
+pub use rows_to_compare::{RowSelection, RowsToCompare};
 pub(crate) use source_remedy::failure;
 pub use sweep::{
     BATCHES_AT_ONCE, LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep,
@@ -50,6 +53,7 @@ pub(crate) use tenant_filters::try_tenant;
 
 mod relations;
 mod resolve_scope;
+mod rows_to_compare;
 mod sweep;
 mod tenant_filters;
 
@@ -64,6 +68,7 @@ mod plan;
 mod planned_deactivations;
 mod read;
 mod record_changes;
+mod remote_identity;
 mod source_remedy;
 mod stage_local_rows;
 mod try_rows;
@@ -96,10 +101,14 @@ pub struct Job<'a> {
     /// Whether a person allowed the local table to be synced for this tenant although it was last synced for another
     /// one.
     pub allow_tenant_change: bool,
+    /// Whether a person allowed a sync although the remote was restored or swapped for another.
+    pub allow_remote_change: bool,
     /// The columns that earlier runs synced, as recorded then.
     pub known_columns: &'a KnownColumns,
     /// Receives the result of comparing the columns with `known_columns`, even if the run fails later.
     pub column_report: &'a OnceLock<ColumnReport>,
+    /// Receives a warning if the remote was restored or swapped for another, even if the run fails later.
+    pub remote_change: &'a OnceLock<String>,
 }
 
 /// What a run found out in earlier attempts. A run starts over with a new remote snapshot if a remote table was
@@ -113,63 +122,6 @@ pub struct EarlierAttempts {
     pub leaves_long_rows: bool,
     /// How many bytes the remote sent in the earlier attempts.
     pub bytes: i64,
-}
-
-/// Which rows a sync is to compare value by value.
-#[derive(Clone, Debug, Default)]
-pub enum RowsToCompare {
-    /// Rows whose row versions or hashes differ. All rows if such rows cannot be found or are too many, or if a column
-    /// of a small table is synced for the first time.
-    #[default]
-    Differences,
-    /// The rows of `Differences`, and also these rows, which [`compare`] found to differ.
-    Also(RowSelection),
-    /// All rows.
-    Everything,
-}
-
-/// The rows to stage and compare value by value. All other rows are known to be equal.
-#[derive(Clone, Debug)]
-pub struct RowSelection {
-    /// How many rows of the tenant the remote has, selected or not. `None` if all rows are selected: they are counted
-    /// while they are read.
-    pub(crate) remote_rows: Option<i64>,
-    /// The SQL condition that selects remote rows, with the alias `r`.
-    pub(crate) remote: String,
-    /// The SQL condition that selects local rows, with the alias `l`.
-    pub(crate) local: String,
-}
-
-impl RowSelection {
-    fn everything() -> Self {
-        Self {
-            remote_rows: None,
-            remote: "true".to_owned(),
-            local: "true".to_owned(),
-        }
-    }
-
-    /// Whether the selection has no local rows, so that the plan cannot deactivate any meter.
-    fn has_no_local_rows(&self) -> bool {
-        self.local == "false"
-    }
-
-    fn nothing(remote_rows: i64) -> Self {
-        Self {
-            remote_rows: Some(remote_rows),
-            remote: "false".to_owned(),
-            local: "false".to_owned(),
-        }
-    }
-
-    /// Returns the union of both selections.
-    fn or(self, other: &Self) -> Self {
-        Self {
-            remote_rows: self.remote_rows,
-            remote: format!("({} or {})", self.remote, other.remote),
-            local: format!("({} or {})", self.local, other.local),
-        }
-    }
 }
 
 /// Whether another tenant than the job's uses a local table that has no tenant column. Such a table holds the meters of
@@ -241,10 +193,12 @@ pub async fn run(
     };
     enter(observer, Phase::Read);
     let versions = VersionsOfBothSides::read(&remote, run).await?;
+    let seen = remote_identity::look(&remote, run, versions.as_ref()).await?;
     if !job.dry_run
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?
     {
         read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
+        remote_identity::remember(run, seen.as_ref()).await?;
         digest::remember_load(run, versions, &loaded).await?;
         return Ok(SyncEnd::of(loaded, CompareMethod::Everything));
     }
@@ -260,7 +214,9 @@ pub async fn run(
         Difference::None(rows) => {
             read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
             let synced = SyncResult::unchanged(rows);
+            remote_identity::tell(run, seen.as_ref(), None);
             if !job.dry_run {
+                remote_identity::remember(run, seen.as_ref()).await?;
                 digest::remember(run, versions, false, &synced).await?;
             }
             return Ok(SyncEnd::of(synced, compared));
@@ -273,6 +229,7 @@ pub async fn run(
         selection,
         staged,
         compared,
+        seen,
     };
     Box::pin(carry_out(run, versions, found)).await
 }
@@ -282,6 +239,8 @@ struct Found {
     selection: RowSelection,
     staged: StagedRows,
     compared: CompareMethod,
+    /// Which remote this is; `None` if it is surely the one of the last run.
+    seen: Option<SeenRemote>,
 }
 
 /// Plans the changes that make the local table equal to the staged rows. Then applies the plan, unless the brake
@@ -293,6 +252,7 @@ async fn carry_out(
         selection,
         staged,
         compared,
+        seen,
     }: Found,
 ) -> Result<SyncEnd, SyncError> {
     enter(run.observer, Phase::Plan);
@@ -300,7 +260,11 @@ async fn carry_out(
     let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
     let run = &run.with_relations(&relations);
     let plan = plan::make(run, &selection, &staged).await?;
-    let braked = brake::check(run, &plan, &staged).await;
+    remote_identity::tell(run, seen.as_ref(), Some(&plan));
+    let braked = match brake::check(run, &plan, &staged).await {
+        Ok(()) => remote_identity::check(run, seen.as_ref(), &plan),
+        refused => refused,
+    };
     if run.job.dry_run {
         let refusal = match braked {
             Err(error) if !error.is_refusal() => return Err(error),
@@ -314,6 +278,7 @@ async fn carry_out(
     record_changes::changes(run, &plan).await?;
     enter(run.observer, Phase::Apply);
     let synced = apply::apply(run, plan, staged).await?;
+    remote_identity::remember(run, seen.as_ref()).await?;
     digest::remember(run, versions, true, &synced).await?;
     Ok(SyncEnd::of(synced, compared))
 }

@@ -123,6 +123,7 @@ pub(crate) fn http_status(code: ErrorCode) -> StatusCode {
         | ErrorCode::RemoteTimeout
         | ErrorCode::SourceEmptyRefused
         | ErrorCode::MassDeactivationRefused
+        | ErrorCode::RemoteChangedRefused
         | ErrorCode::ApprovalOutdated
         | ErrorCode::DuplicateSourceKey => StatusCode::BAD_GATEWAY,
         ErrorCode::TenantUnknown => StatusCode::NOT_FOUND,

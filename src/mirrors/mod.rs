@@ -114,6 +114,8 @@ pub struct Allow {
     pub mass_deactivation: DeactivationApproval,
     /// Whether to sync a table that has no tenant column and was last synced for another tenant.
     pub tenant_change: bool,
+    /// Whether to change meters although the remote was restored or swapped for another and the brake is strict.
+    pub remote_change: bool,
 }
 
 /// Returns the text to log as the reason of a run that carries out the deactivations that the earlier run `shown` held

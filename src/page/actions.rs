@@ -115,5 +115,6 @@ async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<A
     Ok(Some(Allow {
         mass_deactivation: DeactivationApproval::OfRun(id),
         tenant_change: false,
+        remote_change: false,
     }))
 }

@@ -23,6 +23,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0013_replaced_columns.sql"),
     include_str!("migrations/0014_sweeps.sql"),
     include_str!("migrations/0015_due_mirrors.sql"),
+    include_str!("migrations/0016_remote_identities.sql"),
 ];
 
 /// The result of running the migrations.
@@ -58,12 +59,15 @@ pub struct ExistingTables {
     pub sweeps: bool,
     /// Whether the table `meter_sync_due` exists. Migration 15 creates it.
     pub due: bool,
+    /// Whether the table `meter_sync_remote` exists. Migration 16 creates it.
+    pub remote: bool,
 }
 
 const EXISTS: &str = "\
 -- look for the sync tables
 select to_regclass('meter_sync.meter_sync_migration') is not null, to_regclass('meter_sync.meter_sync_column') is not null,
-       to_regclass('meter_sync.meter_sync_mirror') is not null, to_regclass('meter_sync.meter_sync_due') is not null";
+       to_regclass('meter_sync.meter_sync_mirror') is not null, to_regclass('meter_sync.meter_sync_due') is not null,
+       to_regclass('meter_sync.meter_sync_remote') is not null";
 
 const VERSION: &str = "\
 -- read the version of the sync tables
@@ -96,6 +100,7 @@ pub async fn tables(tx: &Tx<'_, Local>) -> Result<ExistingTables, DbError> {
         columns: row.get(1),
         sweeps: row.get(2),
         due: row.get(3),
+        remote: row.get(4),
     })
 }
 

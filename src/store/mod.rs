@@ -4,7 +4,7 @@
 //! - `log` has one row for each run. `changes` and `rejected` have what each run changed and rejected. `retention`
 //!   deletes old runs.
 //! - `held_sets` has the sets of meters that a run may deactivate only after a person's approval.
-//! - `columns`, `watermarks` and `tombstones` have what a run stores for the next run.
+//! - `columns`, `watermarks`, `tombstones` and `remote_identities` have what a run stores for the next run.
 //! - `slots` has the times of the schedule, and the process that claimed each of them.
 //! - `sweeps` has one row for each sweep (a check of all mirrors). `unchanged_mirrors` has the time at which a sweep
 //!   last found each mirror unchanged. `due_mirrors` has the mirrors to which a sweep gives a run.
@@ -24,6 +24,7 @@ pub mod log;
 pub mod migrations;
 pub mod read_mirror_states;
 pub mod rejected;
+pub mod remote_identities;
 pub mod retention;
 pub mod slots;
 pub mod sweeps;

@@ -242,7 +242,7 @@ impl CurrentColumns<'_> {
 /// shows whether this setting has changed.
 const HASH_BYTES: usize = 8;
 
-fn hash(source: &Source) -> String {
+pub(in crate::engine) fn hash(source: &Source) -> String {
     let text = match source {
         Source::Table(name) => format!("table {name}"),
         Source::Query(query) => format!("query {query}"),

@@ -31,6 +31,7 @@ use crate::db::{DbError, Remote, Side, Tx, both};
 
 use super::sum_cursor::SAVEPOINT;
 use crate::engine::RunContext;
+use crate::store::remote_identities;
 use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKey};
 
 /// The row versions of both sides, read before the rows were compared.
@@ -99,6 +100,18 @@ impl<'s> VersionsOfBothSides<'s> {
         }))
     }
 
+    /// The sum of the row versions of the tenant's remote rows.
+    pub(in crate::engine) fn remote_sum(&self) -> i64 {
+        self.now.totals.remote.1
+    }
+
+    /// Whether the remote is surely the same running server as when the watermark was stored, and has not been taken
+    /// back since.
+    pub(in crate::engine) fn are_of_the_same_server(&self) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|known| known.horizon <= self.next)
+    }
+
     /// How many meters of the tenant the local table has.
     pub(super) fn local_rows(&self) -> i64 {
         self.now.totals.local.0
@@ -147,7 +160,10 @@ impl<'s> VersionsOfBothSides<'s> {
             local_table: run.relations.local.clone(),
             basis: self.basis.to_owned(),
         };
-        watermarks::keep(run.local, key, &self.now).await
+        watermarks::keep(run.local, key, &self.now).await?;
+        let (tenant, table) = (run.job.tenant, &run.relations.local);
+        let (next, sum) = (self.next, self.remote_sum());
+        remote_identities::keep_state(run.local, tenant, table, next, sum).await
     }
 
     /// Stores the row versions as the watermark for the next run, after `loaded` rows were inserted for a tenant that

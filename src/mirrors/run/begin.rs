@@ -36,6 +36,8 @@ pub(crate) struct StartedRun<'c> {
     pub(crate) known_columns: KnownColumns,
     /// How the synced columns differ from those of earlier runs. Set as soon as the run has compared them.
     pub(crate) column_report: OnceLock<ColumnReport>,
+    /// A warning that the remote was restored or swapped for another. Set as soon as the run has noticed it.
+    pub(crate) remote_change: OnceLock<String>,
     /// Whether to compare the contents of all rows after this run, because the last such comparison was too long ago.
     pub(crate) is_comparison_due: bool,
 }
@@ -47,6 +49,13 @@ impl StartedRun<'_> {
         let is_drift = matches!(error, Some(SyncError::Drift(_)));
         let report = self.column_report.get().filter(|_| !is_drift);
         report.and_then(ColumnReport::warning)
+    }
+
+    /// Returns the warning that the remote was restored or swapped for another. `None` if it was not, or if the run was
+    /// refused because of it, which its error then says.
+    pub(crate) fn remote_warning(&self, error: Option<&SyncError>) -> Option<String> {
+        let is_told = matches!(error, Some(SyncError::RemoteChanged { .. }));
+        self.remote_change.get().filter(|_| !is_told).cloned()
     }
 }
 
@@ -158,6 +167,7 @@ impl RequestedRun<'_> {
             other_tenant,
             known_columns,
             column_report: OnceLock::new(),
+            remote_change: OnceLock::new(),
             is_comparison_due,
         })))
     }

@@ -68,8 +68,10 @@ impl RunToCompare<'_> {
             dry_run: true,
             mass_deactivation: &DeactivationApproval::None,
             allow_tenant_change: false,
+            allow_remote_change: false,
             known_columns: &KnownColumns::default(),
             column_report: &OnceLock::new(),
+            remote_change: &OnceLock::new(),
         };
         let (one, other) = Uuid::new_v4().as_u64_pair();
         // The local transaction comes first, as in a run and a sweep. Otherwise, behind poolers with few connections, one

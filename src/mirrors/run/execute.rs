@@ -200,8 +200,10 @@ impl<'a> RequestedRun<'a> {
             dry_run: self.request.dry_run,
             mass_deactivation: &self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
+            allow_remote_change: self.request.allow.remote_change,
             known_columns: &run.known_columns,
             column_report: &run.column_report,
+            remote_change: &run.remote_change,
         };
         let work = self.work(&run.tx, &job, observer);
         let work = tokio::time::timeout(limits.run_timeout, work);

@@ -128,13 +128,14 @@ impl RequestedRun<'_> {
                 outcome: Some(outcome),
                 finished_at: Some(self.now()),
                 counts: synced.counts,
-                error: partial.or_else(|| refusal.map(|refusal| refusal.failure())),
+                error: partial.or_else(|| refusal.as_ref().map(SyncError::failure)),
                 remote_bytes: reached.remote_bytes,
                 changes_truncated: synced.changes_truncated,
                 warning: joined([
                     altered(&synced.altered),
                     clock_warnings::warning(self.shared.process.clock.ahead()),
                     run.column_warning(None),
+                    run.remote_warning(refusal.as_ref()),
                 ]),
                 ..self.record.clone()
             },
@@ -164,7 +165,11 @@ impl RequestedRun<'_> {
         let failure = engine::failure(error, &self.shared.mapping.source);
         let mut end = self.failed(failure, outcome, Some(reached));
         end.held_back = error.held_back().cloned();
-        end.record.warning = joined([end.record.warning, run.column_warning(Some(error))]);
+        end.record.warning = joined([
+            end.record.warning,
+            run.column_warning(Some(error)),
+            run.remote_warning(Some(error)),
+        ]);
         match !run.tx.is_answer_due() && self.write_failure(run, &mut end).await.is_ok() {
             true => Ok(SettledRun::of(end)),
             // The list of the deactivations that the brake held back was rolled back, too.

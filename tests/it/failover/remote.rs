@@ -45,8 +45,9 @@ async fn a_remote_that_fails_over_and_loses_commits_is_followed() {
     let syncs = async |expected| {
         let run = finish(&mirror, Request::new(Trigger::Cli)).await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
+        run.warning
     };
-    syncs(Outcome::Succeeded).await;
+    assert_eq!(syncs(Outcome::Succeeded).await, None);
     servers.cluster.cut_the_stream().await;
     let primary = servers.cluster.on_primary().await;
     run(
@@ -54,17 +55,18 @@ async fn a_remote_that_fails_over_and_loses_commits_is_followed() {
         "update meter set name = 'lost' where id = 4; insert into meter (id, tenant_id, name) values (51, 7, 'lost')",
     )
     .await;
-    syncs(Outcome::Succeeded).await;
-    syncs(Outcome::NoChange).await;
+    assert_eq!(syncs(Outcome::Succeeded).await, None);
+    assert_eq!(syncs(Outcome::NoChange).await, None);
     servers.is_equal_to(&primary).await;
 
     servers.cluster.fail_over().await;
     let promoted = servers.cluster.on_standby().await;
-    syncs(Outcome::Succeeded).await;
+    let warning = syncs(Outcome::Succeeded).await.unwrap_or_default();
+    assert!(warning.contains("taken back"), "{warning}");
     servers.is_equal_to(&promoted).await;
-    syncs(Outcome::NoChange).await;
+    assert_eq!(syncs(Outcome::NoChange).await, None);
     run(&promoted, "update meter set name = 'new' where id = 5").await;
-    syncs(Outcome::Succeeded).await;
+    assert_eq!(syncs(Outcome::Succeeded).await, None);
     servers.is_equal_to(&promoted).await;
 }
 
@@ -76,27 +78,28 @@ async fn a_standby_is_read_and_goes_on_being_read_when_it_is_promoted() {
     let syncs = async |expected| {
         let run = finish(&mirror, Request::new(Trigger::Cli)).await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
+        run.warning
     };
-    syncs(Outcome::Succeeded).await;
+    assert_eq!(syncs(Outcome::Succeeded).await, None);
     let (primary, standby) = (
         servers.cluster.on_primary().await,
         servers.cluster.on_standby().await,
     );
     run(&primary, "update meter set name = 'new' where id = 5").await;
     servers.cluster.catch_up().await;
-    syncs(Outcome::Succeeded).await;
+    assert_eq!(syncs(Outcome::Succeeded).await, None);
     servers.is_equal_to(&standby).await;
-    syncs(Outcome::NoChange).await;
+    assert_eq!(syncs(Outcome::NoChange).await, None);
 
     // What the standby does not have is not read.
     servers.cluster.cut_the_stream().await;
     run(&primary, "update meter set name = 'late' where id = 6").await;
-    syncs(Outcome::NoChange).await;
+    assert_eq!(syncs(Outcome::NoChange).await, None);
     drop(primary);
     let mut servers = servers;
     servers.cluster.fail_over().await;
     run(&standby, "delete from meter where id = 7").await;
-    syncs(Outcome::Succeeded).await;
+    assert_eq!(syncs(Outcome::Succeeded).await, None);
     servers.is_equal_to(&standby).await;
-    syncs(Outcome::NoChange).await;
+    assert_eq!(syncs(Outcome::NoChange).await, None);
 }

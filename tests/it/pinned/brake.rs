@@ -35,6 +35,7 @@ pub(super) async fn approve(site: &Site, shown: RunId) -> RunReport {
     let allow = Allow {
         mass_deactivation: DeactivationApproval::OfRun(shown),
         tenant_change: false,
+        remote_change: false,
     };
     let request = Request {
         allow,

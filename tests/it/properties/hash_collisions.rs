@@ -90,8 +90,8 @@ async fn connected(config: &Config) -> (Connection<Remote>, Connection<Local>) {
     )
 }
 
-/// What is known of the columns, which are not looked at here.
-type Columns = (KnownColumns, OnceLock<ColumnReport>);
+/// What is known of the columns and the remote, which are not looked at here.
+type Columns = (KnownColumns, OnceLock<ColumnReport>, OnceLock<String>);
 
 fn tenant() -> (TenantId, Columns) {
     (TenantId::new("7").unwrap(), Columns::default())
@@ -116,8 +116,10 @@ fn job<'a>(
         dry_run: false,
         mass_deactivation: &DeactivationApproval::None,
         allow_tenant_change: false,
+        allow_remote_change: false,
         known_columns: &columns.0,
         column_report: &columns.1,
+        remote_change: &columns.2,
     }
 }
 

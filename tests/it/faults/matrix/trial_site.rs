@@ -260,6 +260,7 @@ impl Trial {
         let allow = Allow {
             mass_deactivation,
             tenant_change: false,
+            remote_change: false,
         };
         let request = Request {
             allow,
