@@ -13,12 +13,13 @@ use crate::support::program::{self, RunningProgram};
 use crate::support::site::{self, Site, rows};
 use crate::support::wait;
 
-const TENANTS: i64 = 20;
+/// So many that a sweep of them lasts longer than a second process needs to notice it.
+const TENANTS: i64 = 60;
 
 /// Nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-async fn twenty_tenants() -> Site {
+async fn sixty_tenants() -> Site {
     let site = three_tenants().await;
     let tenants = format!(
         "truncate tenant; insert into tenant select n, 'tenant ' || n from generate_series(101, {}) n",
@@ -27,7 +28,7 @@ async fn twenty_tenants() -> Site {
     site.on_remote(&tenants).await;
     site.on_local(&tenants).await;
     site.on_remote(&format!(
-        "truncate meter; insert into meter select n, 101 + n % {TENANTS}, 'one', true from generate_series(1, 200) n"
+        "truncate meter; insert into meter select n, 101 + n % {TENANTS}, 'one', true from generate_series(1, 600) n"
     ))
     .await;
     site
@@ -65,7 +66,7 @@ fn schedule_in(wait: chrono::Duration) -> String {
 
 #[tokio::test]
 async fn two_processes_keep_many_tenants_behind_poolers_with_two_connections() {
-    let site = twenty_tenants().await;
+    let site = sixty_tenants().await;
     let urls = [&*site.pair.remote_url, &*site.pair.local_url];
     let pooler = PgBouncer::between(urls, "default_pool_size = 2").await;
     let schedule = schedule_in(chrono::Duration::seconds(40));
