@@ -18,6 +18,7 @@ use crate::error::Failure;
 use crate::store::slots::{self, ClaimedSlotList, Slot};
 use crate::store::{log, migrations, sweeps};
 
+use super::process_context::most_runs;
 use super::run::lock;
 use super::{Mirror, Mirrors, ProcessContext};
 use crate::tenants::tenant_and_table::RunScope;
@@ -103,6 +104,23 @@ impl Mirrors {
     /// that no other process takes the slot over.
     pub async fn renewing_claim<T>(&self, slot: DateTime<Utc>, work: impl Future<Output = T>) -> T {
         renew_during(work, || self.renew(slot)).await
+    }
+
+    /// Gives up the claims of this process on slots (scheduled times), as it stops, so that another process goes on at
+    /// once. First waits until the runs of this process have ended. A failure is only logged: the claims expire.
+    pub async fn give_up_claims(&self) {
+        let process = &self.process;
+        let all_runs = u32::try_from(most_runs(&process.config)).unwrap_or(u32::MAX);
+        let _ended = process.runs.acquire_many(all_runs).await;
+        let give_up = async |tx: &Tx<'_, Local>| {
+            let slot = Slot::of_sweep(self.swept_set(tx).await?, process.now());
+            sweeps::give_up(tx, &process.claimant).await?;
+            Ok::<_, Failure>(slots::give_up(tx, &slot, &process.claimant).await?)
+        };
+        let given_up = async { self.local()?.write("give up claims", give_up).await };
+        if let Err(failure) = given_up.await {
+            tracing::debug!(error.code = %failure.code, "the claims could not be given up");
+        }
     }
 
     /// Renews this process's claim on the slot once.

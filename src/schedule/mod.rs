@@ -73,8 +73,8 @@ impl SlotDelays {
 /// Starts a run or, with many mirrors, a sweep (a check of all mirrors) at each slot (scheduled time), until
 /// `shutdown`. Returns at once if this process is read-only or not configured.
 ///
-/// At shutdown, returns without waiting for a run in progress. That run is a task of its own, for which the shutdown
-/// waits separately.
+/// At shutdown, a run in progress goes on: it is a task of its own, for which the shutdown waits separately. If this
+/// process was sweeping, its claim on the slot is given up as soon as its runs have ended.
 pub async fn run(
     schedule: Schedule,
     slot_delays: SlotDelays,
@@ -94,6 +94,7 @@ pub async fn run(
     let slots = Box::pin(follow(&schedule, slot_delays, &mut target));
     if shutdown.run_until_cancelled(slots).await.is_none() {
         target.set_waiting(None);
+        target.give_up_claims().await;
     }
 }
 

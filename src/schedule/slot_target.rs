@@ -76,6 +76,14 @@ impl SlotTarget {
         }
     }
 
+    /// Lets another process go on with the sweep that this one may have begun.
+    pub(super) async fn give_up_claims(&self) {
+        match self {
+            Self::Run(_) => {}
+            Self::Sweep(mirrors, _) => mirrors.give_up_claims().await,
+        }
+    }
+
     /// Clears the list of mirrors to retry, because the slot has ended.
     pub(super) fn end_slot(&mut self) {
         match self {

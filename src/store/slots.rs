@@ -226,6 +226,20 @@ pub async fn renew(tx: &Tx<'_, Local>, slot: &Slot, claimant: &str) -> Result<()
     tx.execute(RENEW, &params).await.map(drop)
 }
 
+const GIVE_UP: &str = "\
+-- give up the claims on slots
+update meter_sync.meter_sync_slot set claimed_at = '-infinity'
+where tenant = $1 and local_table = $2 and claimed_by = $3";
+
+/// Gives up the claims of the process `claimant` on slots of the same mirrors as `slot`, so that another process can take
+/// over those whose work is not done.
+pub async fn give_up(tx: &Tx<'_, Local>, slot: &Slot, claimant: &str) -> Result<(), DbError> {
+    let [tenant, table, _] = slot.key();
+    tx.execute(GIVE_UP, &[tenant, table, param::text(claimant)])
+        .await
+        .map(drop)
+}
+
 /// The maximum number of slots that one query reads.
 const MOST: i64 = 500;
 

@@ -120,6 +120,20 @@ pub async fn renew(tx: &Tx<'_, Local>, claimant: &str) -> Result<(), DbError> {
     tx.execute(RENEW, &params).await.map(drop)
 }
 
+const GIVE_UP: &str = "\
+-- give up a sweep
+update meter_sync.meter_sync_sweep set renewed_at = '-infinity' where claimed_by = $1 and finished_at is null";
+
+/// Records that the process `claimant` no longer works on its sweep, so that another process can sweep.
+pub async fn give_up(tx: &Tx<'_, Local>, claimant: &str) -> Result<(), DbError> {
+    let params = [param::text(claimant)];
+    tx.execute(GIVE_UP, &params).await.map(drop)
+}
+
+const CLAIM_IN_TURN: &str = "\
+-- claim the slots of sweeps one after the other
+select pg_advisory_xact_lock(hashtextextended('meter_sync sweep ' || $1 || ' ' || $2, 0))";
+
 const IN_PROGRESS: &str = concat!(
     "\
 -- look for a sweep of another process
@@ -127,15 +141,27 @@ select exists (
     select from meter_sync.meter_sync_sweep
     where local_table = $1 and tenants = $2 and claimed_by <> $3 and finished_at is null and not ",
     has_expired!("renewed_at"),
-    ")"
+    "
+) or exists (
+    select from meter_sync.meter_sync_slot s
+    where s.local_table = $1 and s.tenant = '* ' || $2 and s.claimed_by <> $3 and not ",
+    has_expired!("s.claimed_at"),
+    "
+      and not exists (
+          select from meter_sync.meter_sync_sweep w
+          where w.local_table = $1 and w.tenants = $2 and w.claimed_by = s.claimed_by and w.started_at >= s.slot
+      )
+)"
 );
 
-/// Whether a living process other than `claimant` works on a sweep of this set of mirrors.
+/// Whether a living process other than `claimant` works on a sweep of this set of mirrors, or has claimed a slot for one
+/// and is about to begin. Until the transaction ends, no other process can get an answer.
 pub async fn is_in_progress_elsewhere(
     tx: &Tx<'_, Local>,
     set: &SweptSet,
     claimant: &str,
 ) -> Result<bool, DbError> {
+    tx.execute(CLAIM_IN_TURN, &set.key()).await?;
     let [table, tenants] = set.key();
     let params = [table, tenants, param::text(claimant)];
     Ok(tx.query_one(IN_PROGRESS, &params).await?.get(0))

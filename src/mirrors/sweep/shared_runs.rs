@@ -84,13 +84,10 @@ impl Mirrors {
         if self.may_sync().is_err() {
             return;
         }
-        let helped = async {
-            let mut changes = self.state_changes();
-            while changes.next().await {
-                self.help_once().await;
-            }
-        };
-        shutdown.run_until_cancelled(helped).await;
+        let mut changes = self.state_changes();
+        while shutdown.run_until_cancelled(changes.next()).await == Some(true) {
+            self.help_once().await;
+        }
     }
 
     async fn help_once(&self) {
@@ -125,7 +122,8 @@ impl Mirrors {
         Ok(())
     }
 
-    /// Records the end of a run, and takes the next mirror. Returns `None` if there is none to take.
+    /// Records the end of a run, and takes the next mirror. Returns `None` if there is none to take, or if this process
+    /// is about to stop.
     async fn next_due(
         &self,
         sweep: RunId,
@@ -135,6 +133,9 @@ impl Mirrors {
         let next = async |tx: &Tx<'_, Local>| {
             if let Some(ended) = ended {
                 due_mirrors::end(tx, sweep, claimant, ended).await?;
+            }
+            if self.process.tasks.is_closed() {
+                return Ok(None);
             }
             Ok(due_mirrors::take(tx, sweep, claimant).await?)
         };

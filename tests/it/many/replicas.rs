@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use meter_sync::config::Setting;
+use meter_sync::mirrors::Claim;
 use meter_sync::mirrors::run::cancel_run::Cancellation;
 use meter_sync::model::Trigger;
 use serde_json::{Value, json};
@@ -56,6 +57,17 @@ async fn replica(site: &Site) -> RunningProgram {
     RunningProgram::serve(command).await.0
 }
 
+/// The same with the usual time limits.
+async fn patient_replica(site: &Site) -> RunningProgram {
+    let more = [
+        (Setting::Tenants, "all"),
+        (Setting::Workers, "2"),
+        (Setting::Schedule, YEARLY),
+    ];
+    let command = program::over(site, &["serve"], &more);
+    RunningProgram::serve(command).await.0
+}
+
 /// How many runs the program has started.
 fn started(replica: &RunningProgram) -> usize {
     replica.stderr().matches("sync started").count()
@@ -89,13 +101,7 @@ async fn the_runs_of_a_sweep_are_shared() {
     let held = RunHold::new(&site).await;
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        let more = [
-            (Setting::Tenants, "all"),
-            (Setting::Workers, "2"),
-            (Setting::Schedule, YEARLY),
-        ];
-        let command = program::over(&site, &["serve"], &more);
-        replicas.push(RunningProgram::serve(command).await.0);
+        replicas.push(patient_replica(&site).await);
     }
     let all_run = async || replicas.iter().all(|replica| started(replica) > 0);
     wait::until("all three have started a run", all_run).await;
@@ -143,6 +149,48 @@ async fn the_work_of_a_process_that_dies_is_taken_over() {
         json!([{"count": 16}]),
         "no meter was inserted twice"
     );
+}
+
+/// Much sooner than the claims of a dead process expire.
+const HANDED_OVER: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn a_process_that_is_stopped_hands_its_sweep_over_at_once() {
+    let site = site_with_slow_runs().await;
+    let mut first = replica(&site).await;
+    let is_under_way = async || started(&first) >= 2;
+    wait::until("the first process is at work", is_under_way).await;
+    let second = replica(&site).await;
+    first.terminate();
+    let is_taken_over = async || count(&site, "meter_sync_sweep").await == 2;
+    wait::until_within(HANDED_OVER, "another process sweeps", is_taken_over).await;
+    assert_eq!(first.code(HANDED_OVER).await, 0);
+    all_in_sync(&site).await;
+    assert!(started(&second) > 0);
+    let ended =
+        "meter_sync_sweep where finished_at is not null and error_code is null and failed = 0";
+    let has_ended = async || count(&site, ended).await == 1;
+    wait::until("a whole sweep has ended", has_ended).await;
+    let cut_off = "meter_sync_log where outcome not in ('succeeded', 'no_change')";
+    assert_eq!(count(&site, cut_off).await, 0, "no run was cut off");
+}
+
+#[tokio::test]
+async fn a_helper_that_is_stopped_ends_its_runs_and_leaves_the_others() {
+    let site = site_with_slow_runs().await;
+    let held = RunHold::new(&site).await;
+    let first = patient_replica(&site).await;
+    let mut second = patient_replica(&site).await;
+    let both_run = async || started(&first) > 0 && started(&second) > 0;
+    wait::until("both have started a run", both_run).await;
+    let begun = started(&second);
+    second.terminate();
+    held.release().await;
+    assert_eq!(second.code(HANDED_OVER).await, 0);
+    let swept = "meter_sync_sweep where succeeded = 16 and failed = 0 and error_code is null";
+    let has_ended = async || count(&site, swept).await == 1;
+    wait::until_within(HANDED_OVER, "the sweep has ended", has_ended).await;
+    assert_eq!(count(&site, "meter_sync_log").await, 16, "{begun}");
 }
 
 #[tokio::test]
@@ -228,6 +276,24 @@ async fn a_sweep_that_takes_longer_than_its_slot_is_left_in_peace_by_other_proce
     let failed = "select error_code, failed::integer from meter_sync.meter_sync_sweep
         where finished_at is not null and (error_code is not null or failed > 0)";
     assert_eq!(rows(&site.local, failed).await, json!([]));
+}
+
+#[tokio::test]
+async fn while_a_process_is_about_to_sweep_no_other_one_claims_the_next_slot() {
+    let site = three_tenants().await;
+    let [one, other] = [(); 2].map(|()| site::mirrors(&of_all(&site)));
+    let slot = meter_sync::clock::now();
+    let next = slot + chrono::Duration::seconds(1);
+    assert_eq!(one.claim_sweep(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(other.claim_sweep(next, false).await, Ok(Claim::Pending));
+    let swept = one.sweep_with_others(Trigger::Schedule).await;
+    assert_eq!(swept.expect("a sweep").record.error, None);
+    assert_eq!(other.claim_sweep(next, false).await, Ok(Claim::Ours));
+    let dead = "update meter_sync.meter_sync_slot set claimed_at = now() - interval '1 minute'";
+    let last = next + chrono::Duration::seconds(1);
+    assert_eq!(one.claim_sweep(last, false).await, Ok(Claim::Pending));
+    site.on_local(dead).await;
+    assert_eq!(one.claim_sweep(last, false).await, Ok(Claim::Ours));
 }
 
 #[tokio::test]
