@@ -58,8 +58,8 @@ impl RemoteChange {
         self != Self::OtherTimeline
     }
 
-    fn in_words(self) -> &'static str {
-        match self {
+    fn sentence(self) -> String {
+        let now = match self {
             Self::OtherServer => "another database server",
             Self::OtherDatabase => "another database of the same server",
             Self::Rewound => {
@@ -74,7 +74,8 @@ impl RemoteChange {
             Self::OtherTimeline => {
                 "on another timeline: a standby was promoted, or the server was recovered, and its last commits may be lost"
             }
-        }
+        };
+        format!("The remote has changed since the last sync: it is now {now}.")
     }
 }
 
@@ -209,25 +210,14 @@ impl SeenRemote {
     /// Says in a sentence what happened to the remote since the last run; `None` if nothing did, or nothing that also
     /// happens in normal operation.
     pub(crate) fn sentence(&self) -> Option<String> {
-        self.notable(None).map(|change| self.in_words(change))
-    }
-
-    fn in_words(&self, change: RemoteChange) -> String {
-        let seen_at = self.known.as_ref().map(|known| known.seen_at);
-        let since = seen_at.map_or_else(String::new, |at| {
-            format!(" since {}", at.format("%Y-%m-%d %H:%M UTC"))
-        });
-        format!(
-            "The remote has changed{since}: it is now {}.",
-            change.in_words()
-        )
+        self.notable(None).map(RemoteChange::sentence)
     }
 }
 
 /// Tells in the run's warning what happened to the remote. `plan` is `None` if the sides do not differ.
 pub(super) fn tell(run: &RunContext<'_>, seen: Option<&SeenRemote>, plan: Option<&Plan>) {
-    if let Some((seen, change)) = seen.and_then(|seen| Some((seen, seen.notable(plan)?))) {
-        run.job.remote_change.get_or_init(|| seen.in_words(change));
+    if let Some(change) = seen.and_then(|seen| seen.notable(plan)) {
+        run.job.remote_change.get_or_init(|| change.sentence());
     }
 }
 
@@ -243,11 +233,11 @@ pub(super) fn check(
     if is_open || plan.counts.changes() == 0 {
         return Ok(());
     }
-    let notable = seen.and_then(|seen| Some((seen, seen.notable(Some(plan))?)));
-    match notable.filter(|(_, change)| change.is_held_back()) {
-        Some((seen, change)) => Err(SyncError::RemoteChanged {
+    let notable = seen.and_then(|seen| seen.notable(Some(plan)));
+    match notable.filter(|change| change.is_held_back()) {
+        Some(change) => Err(SyncError::RemoteChanged {
             tenant: job.tenant.clone(),
-            change: seen.in_words(change),
+            change: change.sentence(),
         }),
         None => Ok(()),
     }

@@ -1,8 +1,6 @@
 //! The table `meter_sync_remote`: which remote database each mirror was last synced from. A run compares it with the
 //! database that it finds, and so notices a remote that was restored, rewound or swapped for another.
 
-use chrono::{DateTime, Utc};
-
 use super::mirror_params;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
@@ -38,15 +36,13 @@ pub struct RemoteProgress {
 pub struct KnownRemote {
     /// What identified it.
     pub identity: RemoteIdentity,
-    /// When a run last stored it.
-    pub seen_at: DateTime<Utc>,
     /// The last sums of row versions of the tenant's remote rows, newest first.
     pub version_sums: Vec<i64>,
 }
 
 const READ: &str = "\
 -- look up the remote last seen
-select system_identifier, database_oid, source, relation_oid, timeline, next_transaction, seen_at, version_sums
+select system_identifier, database_oid, source, relation_oid, timeline, next_transaction, version_sums
 from meter_sync.meter_sync_remote where tenant = $1 and local_table = $2";
 
 /// Reads the remote database from which a mirror was last synced; `None` before the first sync.
@@ -70,8 +66,7 @@ pub async fn read(
                     next_transaction,
                 }),
             },
-            seen_at: row.get(6),
-            version_sums: row.get(7),
+            version_sums: row.get(6),
         }
     }))
 }

@@ -14,6 +14,7 @@ create table meter_sync.meter_sync_remote (
     -- Null on a standby.
     timeline bigint,
     next_transaction bigint,
+    -- When a run last looked which remote it is. A run that finds the row versions of the last one does not look.
     seen_at timestamptz not null,
     -- The last sums of row versions of this tenant's remote rows, newest first, to recognise an earlier state.
     version_sums bigint[] not null default '{}',
