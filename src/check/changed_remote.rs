@@ -13,7 +13,7 @@ use crate::store::migrations;
 const SUBJECT: &str = "remote identity";
 
 /// Returns a finding that says whether the remote is the database that the last run read. `None` if there was no run
-/// yet, or if the remote does not tell which database it is.
+/// yet, or if the remote does not tell which database it is and the brake does not need to know.
 pub(super) async fn finding(
     remote: &mut CheckedConnection<Remote>,
     local: &mut CheckedConnection<Local>,
@@ -21,6 +21,7 @@ pub(super) async fn finding(
     tenant: &TenantId,
     CheckedTables { relations, .. }: &CheckedTables,
 ) -> Option<Finding> {
+    let brake = config.limits.brake;
     let look = async {
         let tx = local.begin_read_only().await?;
         if !migrations::tables(&tx).await?.remote {
@@ -29,24 +30,31 @@ pub(super) async fn finding(
         let there = remote.begin_read_only().await?;
         let source = &config.mapping.source;
         let seen = engine::look_up_remote(&there, &tx, tenant, relations, source).await?;
-        Ok::<_, Failure>(seen.filter(|seen| seen.is_known()))
+        Ok::<_, Failure>(match seen {
+            None => (brake == Brake::Strict).then(untold),
+            Some(seen) if !seen.is_known() => None,
+            Some(seen) => Some(match seen.sentence(brake) {
+                None => Verdict::Ok("the database that the last run read".to_owned()),
+                Some(text) => Verdict::Warning(format!("{text} {}", what_follows(brake))),
+            }),
+        })
     };
-    let verdict = match look.await {
-        Ok(None) => return None,
-        Ok(Some(seen)) => seen.sentence().map_or_else(
-            || Verdict::Ok("the database that the last run read".to_owned()),
-            |text| Verdict::Warning(text + what_follows(config.limits.brake)),
-        ),
-        Err(failure) => Verdict::Failed(failure),
-    };
-    Some(Finding::new(SUBJECT, verdict))
+    let verdict = look
+        .await
+        .unwrap_or_else(|failure| Some(Verdict::Failed(failure)));
+    verdict.map(|verdict| Finding::new(SUBJECT, verdict))
+}
+
+fn untold() -> Verdict {
+    let remedy = "As a superuser of the remote server: grant execute on function pg_control_system() to <role>, where <role> is the user of METER_SYNC_REMOTE_URL.";
+    Verdict::Warning(format!("{} {remedy}", engine::UNTOLD))
 }
 
 fn what_follows(brake: Brake) -> &'static str {
     match brake {
-        Brake::Standard => " The next run follows what it holds now.",
+        Brake::Standard => "The next run follows what the remote holds now.",
         Brake::Strict => {
-            " If the next run would change meters, it may be refused until a person allows it."
+            "METER_SYNC_BRAKE=strict: a run that would change meters is refused until a person allows it at the command line (docs/operating.md)."
         }
     }
 }

@@ -64,7 +64,6 @@ impl SyncArgs {
             ("--allow-mass-deactivation", self.allow_mass_deactivation),
             ("--allow-plan", self.allow_plan.is_some()),
             ("--allow-tenant-change", self.allow_tenant_change),
-            ("--allow-remote-change", self.allow_remote_change),
         ];
         if let Some((flag, _)) = allowed.iter().find(|(_, is_given)| *is_given) {
             let message = format!("{flag} is about one tenant, and this process keeps several.");
@@ -114,7 +113,7 @@ impl SyncArgs {
         Request {
             actor: Some(approval_prompt::account(site)),
             dry_run: self.dry_run,
-            reason: self.reason_with(approval.filter(|_| !self.dry_run)),
+            reason: self.reason_with(self.allowed(approval).filter(|_| !self.dry_run)),
             allow: Allow {
                 mass_deactivation,
                 tenant_change: self.allow_tenant_change,
@@ -129,13 +128,20 @@ impl SyncArgs {
     fn approved(&self, site: &str, shown: RunId) -> Request {
         let request = self.request(site);
         Request {
-            reason: self.reason_with(Some(approval_of(shown))),
+            reason: self.reason_with(self.allowed(Some(approval_of(shown)))),
             allow: Allow {
                 mass_deactivation: DeactivationApproval::OfRun(shown),
                 ..request.allow
             },
             ..request
         }
+    }
+
+    /// Returns what a person allowed this run, for the log: `approval`, and that the remote may be another one.
+    fn allowed(&self, approval: Option<String>) -> Option<String> {
+        let remote = self.allow_remote_change.then(|| ANOTHER_REMOTE.to_owned());
+        let allowed: Vec<_> = approval.into_iter().chain(remote).collect();
+        (!allowed.is_empty()).then(|| allowed.join("; "))
     }
 
     /// Returns the reason for the run log: the text of `--reason`, followed by `approval`, which says what was
@@ -150,6 +156,9 @@ impl SyncArgs {
 
 /// The reason in the log for a run that was allowed to deactivate any number of meters.
 const ANY_NUMBER: &str = "any number of deactivations was allowed beforehand";
+
+/// The reason in the log for a run that was allowed although the remote is another one.
+const ANOTHER_REMOTE: &str = "another remote was allowed";
 
 /// Requests a run, shows its progress and waits for its end. A stop signal cancels the run; error if the run then does
 /// not end within [`STOP`].

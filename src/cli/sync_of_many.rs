@@ -30,7 +30,7 @@ pub(super) struct PrintedSweep {
     succeeded: i64,
     /// The number of tenants that were not synced, or only partially.
     failed: i64,
-    /// The runs that changed meters or failed, in the order in which they ended. Runs without a change are only
+    /// The runs that changed meters, failed or have a warning, in the order in which they ended. All others are only
     /// counted.
     runs: Vec<TenantRun>,
     /// One sentence for each tenant that was left out because it cannot be synced, with the reason.
@@ -96,14 +96,13 @@ pub(super) async fn run(
 impl PrintedSweep {
     fn add(&mut self, run: TenantRun) {
         match run.result() {
-            RunResult::Unchanged => {
-                self.unchanged += 1;
-                return;
-            }
+            RunResult::Unchanged => self.unchanged += 1,
             RunResult::Succeeded => self.succeeded += 1,
             RunResult::Failed => self.failed += 1,
         }
-        self.runs.push(run);
+        if run.result() != RunResult::Unchanged || run.warning().is_some() {
+            self.runs.push(run);
+        }
     }
 
     fn summarize(&self, dry_run: bool) -> String {
@@ -142,6 +141,10 @@ impl TenantRun {
             run,
             error,
         }
+    }
+
+    fn warning(&self) -> Option<&String> {
+        self.run.as_ref()?.warning.as_ref()
     }
 
     fn result(&self) -> RunResult {
@@ -198,7 +201,14 @@ impl Display for TenantRun {
         let message = error.map_or("", |error| error.message.as_str());
         let text = run.map_or(message, |run| run.summary.as_str());
         let text = printable::line(text, LONGEST_TEXT);
-        write!(f, "{word:<11} {}{name}: {text}{code}", self.tenant_id)
+        write!(f, "{word:<11} {}{name}: {text}{code}", self.tenant_id)?;
+        match self.warning() {
+            Some(warning) => {
+                let warning = printable::line(warning, LONGEST_TEXT);
+                write!(f, "\n            warning: {warning}")
+            }
+            None => Ok(()),
+        }
     }
 }
 

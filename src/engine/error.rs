@@ -129,12 +129,14 @@ pub enum SyncError {
         held: Box<HeldDeactivations>,
     },
     /// A strict brake refused the plan: the remote was restored, or swapped for another.
-    #[error("{change} The brake is strict, so nothing was changed for tenant {tenant}.")]
+    #[error(
+        "{change} METER_SYNC_BRAKE=strict holds the changes of tenant {tenant} back until a person allows them."
+    )]
     RemoteChanged {
         /// The tenant of this run.
         tenant: TenantId,
         /// A sentence that says what happened to the remote.
-        change: String,
+        change: &'static str,
     },
     /// The brake refused the plan: a person approved deactivations, but not all that the plan contains.
     #[error("{} {}", would_deactivate(.tenant, .held), not_covered(*.run, *.others))]

@@ -41,8 +41,8 @@ pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look_up;
 pub(crate) use relations::missing_names::missing;
 pub(crate) use relations::row_security::may_hide_rows;
-use remote_identity::SeenRemote;
-pub(crate) use remote_identity::look_up as look_up_remote;
+use remote_identity::RemoteSight;
+pub(crate) use remote_identity::{UNTOLD, look_up as look_up_remote};
 pub use rows_to_compare::{RowSelection, RowsToCompare};
 pub(crate) use source_remedy::failure;
 pub use sweep::{
@@ -107,8 +107,9 @@ pub struct Job<'a> {
     pub known_columns: &'a KnownColumns,
     /// Receives the result of comparing the columns with `known_columns`, even if the run fails later.
     pub column_report: &'a OnceLock<ColumnReport>,
-    /// Receives a warning if the remote was restored or swapped for another, even if the run fails later.
-    pub remote_change: &'a OnceLock<String>,
+    /// Receives a warning if the remote was restored or swapped for another, or if a strict brake cannot find that out,
+    /// even if the run fails later.
+    pub remote_change: &'a OnceLock<&'static str>,
 }
 
 /// What a run found out in earlier attempts. A run starts over with a new remote snapshot if a remote table was
@@ -192,13 +193,15 @@ pub async fn run(
         observer,
     };
     enter(observer, Phase::Read);
-    let versions = VersionsOfBothSides::read(&remote, run).await?;
-    let seen = remote_identity::look(&remote, run, versions.as_ref()).await?;
+    let mut versions = VersionsOfBothSides::read(&remote, run).await?;
+    let sight = remote_identity::look(&remote, run, versions.as_mut()).await?;
     if !job.dry_run
+        && !sight.waits_for_a_person(run)
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?
     {
         read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
-        remote_identity::remember(run, seen.as_ref()).await?;
+        sight.tell(run, None);
+        sight.remember(run, versions.as_ref()).await?;
         digest::remember_load(run, versions, &loaded).await?;
         return Ok(SyncEnd::of(loaded, CompareMethod::Everything));
     }
@@ -213,13 +216,7 @@ pub async fn run(
     let selection = match difference {
         Difference::None(rows) => {
             read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
-            let synced = SyncResult::unchanged(rows);
-            remote_identity::tell(run, seen.as_ref(), None);
-            if !job.dry_run {
-                remote_identity::remember(run, seen.as_ref()).await?;
-                digest::remember(run, versions, false, &synced).await?;
-            }
-            return Ok(SyncEnd::of(synced, compared));
+            return end_unchanged(run, versions, &sight, rows, compared).await;
         }
         Difference::Within(selection) => selection,
         Difference::Unclear => RowSelection::everything(),
@@ -229,9 +226,26 @@ pub async fn run(
         selection,
         staged,
         compared,
-        seen,
+        sight,
     };
     Box::pin(carry_out(run, versions, found)).await
+}
+
+/// Ends a sync that found no difference. `rows` is the number of remote meters.
+async fn end_unchanged(
+    run: &RunContext<'_>,
+    versions: Option<VersionsOfBothSides<'_>>,
+    sight: &RemoteSight,
+    rows: i64,
+    compared: CompareMethod,
+) -> Result<SyncEnd, SyncError> {
+    let synced = SyncResult::unchanged(rows);
+    sight.tell(run, None);
+    if !run.job.dry_run && !sight.waits_for_a_person(run) {
+        sight.remember(run, versions.as_ref()).await?;
+        digest::remember(run, versions, false, &synced).await?;
+    }
+    Ok(SyncEnd::of(synced, compared))
 }
 
 /// The rows that may differ, staged for the plan, and how they were found.
@@ -239,8 +253,7 @@ struct Found {
     selection: RowSelection,
     staged: StagedRows,
     compared: CompareMethod,
-    /// Which remote this is; `None` if it is surely the one of the last run.
-    seen: Option<SeenRemote>,
+    sight: RemoteSight,
 }
 
 /// Plans the changes that make the local table equal to the staged rows. Then applies the plan, unless the brake
@@ -252,7 +265,7 @@ async fn carry_out(
         selection,
         staged,
         compared,
-        seen,
+        sight,
     }: Found,
 ) -> Result<SyncEnd, SyncError> {
     enter(run.observer, Phase::Plan);
@@ -260,9 +273,9 @@ async fn carry_out(
     let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
     let run = &run.with_relations(&relations);
     let plan = plan::make(run, &selection, &staged).await?;
-    remote_identity::tell(run, seen.as_ref(), Some(&plan));
-    let braked = match brake::check(run, &plan, &staged).await {
-        Ok(()) => remote_identity::check(run, seen.as_ref(), &plan),
+    sight.tell(run, Some(&plan));
+    let braked = match sight.check(run, &plan) {
+        Ok(()) => brake::check(run, &plan, &staged).await,
         refused => refused,
     };
     if run.job.dry_run {
@@ -274,11 +287,15 @@ async fn carry_out(
         let done = SyncEnd::of(plan.into_synced(run.job, staged.rejected), compared);
         return Ok(SyncEnd { refusal, ..done });
     }
+    if run.job.allow_remote_change {
+        // Also if the deactivations still wait for a person: the remote is allowed from now on.
+        sight.remember(run, None).await?;
+    }
     braked?;
     record_changes::changes(run, &plan).await?;
     enter(run.observer, Phase::Apply);
     let synced = apply::apply(run, plan, staged).await?;
-    remote_identity::remember(run, seen.as_ref()).await?;
+    sight.remember(run, versions.as_ref()).await?;
     digest::remember(run, versions, true, &synced).await?;
     Ok(SyncEnd::of(synced, compared))
 }

@@ -49,11 +49,6 @@ impl Step {
 }
 
 impl Plan {
-    /// Whether meters that the local table already has would change or become inactive.
-    pub(crate) fn changes_existing_meters(&self) -> bool {
-        self.counts.changes() > self.counts.inserted
-    }
-
     /// Turns the plan and the rejected rows into the result of the sync, or of the dry run.
     pub(crate) fn into_synced(self, job: &Job<'_>, rejected: Vec<Rejection>) -> SyncResult {
         SyncResult {

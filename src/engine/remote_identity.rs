@@ -1,9 +1,9 @@
 //! Notices a remote that was restored, rewound or swapped for another since the last run.
 //!
-//! A run that finds its watermark valid reads from the same server process as the run that stored the watermark, so
-//! there is nothing to notice, and nothing is looked up. Any restore, failover or swap starts a server anew, and then
-//! the watermark is not valid. A virtual machine that is taken back with its memory keeps its server process; there, the
-//! numbers of transactions go back.
+//! A run that finds its watermark valid and the remote rows unchanged reads from the same server process as the run that
+//! stored the watermark. There is nothing to notice then, and nothing is looked up. Any restore, failover or swap starts
+//! a server anew, and then the watermark is not valid. A virtual machine that is taken back with its memory keeps its
+//! server process; there, the numbers of transactions go back, or the rows have versions that they had before.
 //!
 //! Remotes that do not tell who they are (for instance because they are not Postgres) are not compared.
 
@@ -16,6 +16,16 @@ use super::digest::VersionsOfBothSides;
 use super::digest::sum_cursor::SAVEPOINT;
 use super::plan::Plan;
 use super::{Relations, RunContext, SyncError, column_drift};
+
+/// What a run finds out about the remote database.
+#[derive(Debug)]
+pub(super) enum RemoteSight {
+    /// It is surely the one of the last run.
+    Same,
+    /// It does not tell which one it is.
+    Untold,
+    Seen(Box<SeenRemote>),
+}
 
 /// The remote database as it is now, and as the last run saw it.
 #[derive(Debug)]
@@ -33,7 +43,7 @@ pub(super) enum RemoteChange {
     OtherServer,
     /// It is another database of the same server.
     OtherDatabase,
-    /// The server was taken back to an earlier state: its transactions have smaller numbers than before.
+    /// The server was taken back to an earlier state: its write-ahead log ends earlier than it did.
     Rewound,
     /// The tenant's rows are as they were before the last changes, row versions included.
     EarlierRows,
@@ -44,12 +54,19 @@ pub(super) enum RemoteChange {
 }
 
 impl RemoteChange {
-    /// Whether meters may also change in this way in normal operation. Such a change is only told if the run changes
-    /// meters that exist.
-    fn is_common(self) -> bool {
+    /// Whether this change is worth a word if a run carries out `plan`; `None` if the sides do not differ.
+    ///
+    /// A table is made anew, and a standby promoted, in normal operation, too, so that matters only if meters that exist
+    /// change. Rows also have the same versions as before once a meter that came since is gone again, so that matters
+    /// only if the plan has other changes.
+    fn is_notable(self, plan: Option<&Plan>) -> bool {
+        let counts = plan.map(|plan| &plan.counts);
         match self {
-            Self::OtherTable | Self::OtherTimeline => true,
-            Self::OtherServer | Self::OtherDatabase | Self::Rewound | Self::EarlierRows => false,
+            Self::OtherServer | Self::OtherDatabase | Self::Rewound => true,
+            Self::EarlierRows => counts.is_some_and(|counts| counts.changes() > counts.deactivated),
+            Self::OtherTable | Self::OtherTimeline => {
+                counts.is_some_and(|counts| counts.changes() > counts.inserted)
+            }
         }
     }
 
@@ -58,48 +75,72 @@ impl RemoteChange {
         self != Self::OtherTimeline
     }
 
-    fn sentence(self) -> String {
-        let now = match self {
-            Self::OtherServer => "another database server",
-            Self::OtherDatabase => "another database of the same server",
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::OtherServer => {
+                "The remote is another database server than at the last sync. If that is not meant, check METER_SYNC_REMOTE_URL."
+            }
+            Self::OtherDatabase => {
+                "The remote is another database than at the last sync, on the same server. If that is not meant, check METER_SYNC_REMOTE_URL."
+            }
             Self::Rewound => {
-                "taken back to an earlier state (its transactions have smaller numbers than before)"
+                "The remote was taken back to an earlier state since the last sync: its write-ahead log ends earlier than it did. Ask whoever runs it what happened."
             }
             Self::EarlierRows => {
-                "showing this tenant's rows as they were before their last changes"
+                "The remote shows this tenant's rows as they were before the last sync: it was taken back, or a standby lags. Ask whoever runs it what happened."
             }
             Self::OtherTable => {
-                "holding a table that was dropped and created anew, as when a dump is restored"
+                "The remote table was dropped and created anew since the last sync, as when a dump is restored. Ask whoever runs it what happened."
             }
             Self::OtherTimeline => {
-                "on another timeline: a standby was promoted, or the server was recovered, and its last commits may be lost"
+                "The remote has had another timeline since the last sync: a standby was promoted, or a backup recovered, and the last commits may be lost. Look at what this sync changed."
             }
-        };
-        format!("The remote has changed since the last sync: it is now {now}.")
+        }
     }
 }
 
-/// Looks up which remote database this is. Returns `None` if it is surely the one of the last run, or if the remote does
-/// not tell.
+/// Says that a strict brake cannot do its work, because the remote does not tell which database it is.
+pub(crate) const UNTOLD: &str = "\
+METER_SYNC_BRAKE=strict cannot hold anything back, because the remote does not tell which database it is: the role may \
+not execute pg_control_system(), or the server has no such function.";
+
+/// Looks up which remote database this is, unless it is surely the one of the last run. If it was taken back, `versions`
+/// lose their watermark.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    versions: Option<&VersionsOfBothSides<'_>>,
-) -> Result<Option<SeenRemote>, DbError> {
-    if versions.is_some_and(VersionsOfBothSides::are_of_the_same_server) {
-        return Ok(None);
+    versions: Option<&mut VersionsOfBothSides<'_>>,
+) -> Result<RemoteSight, DbError> {
+    let (job, relations) = (run.job, run.relations);
+    let sum = versions.as_ref().map(|versions| versions.remote_sum());
+    if let Some(versions) = &versions
+        && versions.are_of_the_known_server()
+    {
+        if versions.has_same_remote_rows() {
+            return Ok(RemoteSight::Same);
+        }
+        let known = remote_identities::read(run.local, job.tenant, &relations.local).await?;
+        if known.is_some_and(|known| !known.has_earlier_rows(sum)) {
+            return Ok(RemoteSight::Same);
+        }
     }
-    let RunContext {
-        local,
-        relations,
-        job,
-        ..
-    } = run;
-    let seen = look_up(remote, local, job.tenant, relations, &job.mapping.source).await?;
-    Ok(seen.map(|seen| SeenRemote {
-        version_sum: versions.map(VersionsOfBothSides::remote_sum),
+    let source = &job.mapping.source;
+    let Some(seen) = look_up(remote, run.local, job.tenant, relations, source).await? else {
+        if job.limits.brake == Brake::Strict {
+            job.remote_change.get_or_init(|| UNTOLD);
+        }
+        return Ok(RemoteSight::Untold);
+    };
+    let seen = SeenRemote {
+        version_sum: sum,
         ..seen
-    }))
+    };
+    if let Some(versions) = versions
+        && let Some(RemoteChange::Rewound | RemoteChange::EarlierRows) = seen.change()
+    {
+        versions.distrust();
+    }
+    Ok(RemoteSight::Seen(Box::new(seen)))
 }
 
 /// Looks up which remote database this is, and which one the last run of the tenant saw. Returns `None` if the remote
@@ -111,7 +152,9 @@ pub(crate) async fn look_up(
     relations: &Relations,
     source: &Source,
 ) -> Result<Option<SeenRemote>, DbError> {
-    let Some(identity) = identity(remote, relations, source).await? else {
+    let oid = relations.all_columns.remote_relation;
+    let oid = oid.filter(|_| relations.is_remote_plain);
+    let Some(identity) = identity(remote, oid, source).await? else {
         return Ok(None);
     };
     let known = remote_identities::read(local, tenant, &relations.local).await?;
@@ -122,40 +165,65 @@ pub(crate) async fn look_up(
     }))
 }
 
+const MAY_ASK: &str = "\
+select coalesce(pg_catalog.has_function_privilege(pg_catalog.to_regprocedure('pg_catalog.pg_control_system()')::oid, 'execute'), false)";
+
 const WHICH: &str = "\
-select c.system_identifier, d.oid, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()),
+select c.system_identifier, d.oid,
     case when not pg_catalog.pg_is_in_recovery()
-    then pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8) end
+    then pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 8) end,
+    case when not pg_catalog.pg_is_in_recovery()
+    then pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_flush_lsn(), '0/0')::bigint end
 from pg_catalog.pg_control_system() c, pg_catalog.pg_database d
 where d.datname operator(pg_catalog.=) pg_catalog.current_database()";
 
-/// Reads which remote database this is; `None` if it does not tell, or may not tell this role.
-async fn identity(
+/// Reads which remote database this is; `None` if it does not tell, or may not tell this role. `relation_oid` is the
+/// object id of the remote table, if it is a plain one.
+pub(in crate::engine) async fn identity(
     remote: &Tx<'_, Remote>,
-    relations: &Relations,
+    relation_oid: Option<u32>,
     source: &Source,
 ) -> Result<Option<RemoteIdentity>, DbError> {
-    let is_untold = |error: &DbError| !error.ends_the_connection();
-    let found = remote.undo_simple_if(SAVEPOINT, is_untold, "look which remote this is", WHICH);
-    let found = found.await?.unwrap_or_default();
-    let number = |column: usize| found.first()?.get(column)?.parse::<i64>().ok();
+    let ask = async |doing, sql| {
+        let is_untold = |error: &DbError| !error.ends_the_connection();
+        let asked = remote
+            .undo_simple_if(SAVEPOINT, is_untold, doing, sql)
+            .await?;
+        Ok::<_, DbError>(asked.unwrap_or_default())
+    };
+    // A refused statement would be an error in the log of the remote, at each run.
+    let may_ask = ask("look whether the remote tells which it is", MAY_ASK).await?;
+    if may_ask.first().and_then(|row| row.get(0)) != Some("t") {
+        return Ok(None);
+    }
+    let found = ask("look which remote this is", WHICH).await?;
+    let text = |column: usize| found.first()?.get(column);
+    let number = |column: usize| text(column)?.parse::<i64>().ok();
     let (Some(system_identifier), Some(database_oid)) = (number(0), number(1)) else {
         return Ok(None);
     };
     // The name of a file of the write-ahead log begins with the timeline, as eight hexadecimal digits.
-    let timeline = found.first().and_then(|row| row.get(3));
-    let timeline = timeline.and_then(|digits| i64::from_str_radix(digits, 16).ok());
-    let progress = Option::zip(timeline, number(2));
+    let timeline = text(2).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    let progress = Option::zip(timeline, number(3));
     Ok(Some(RemoteIdentity {
         system_identifier,
         database_oid,
         source: column_drift::hash(source),
-        relation_oid: relations.all_columns.remote_relation.map(i64::from),
-        progress: progress.map(|(timeline, next_transaction)| RemoteProgress {
-            timeline,
-            next_transaction,
-        }),
+        relation_oid: relation_oid.map(i64::from),
+        progress: progress.map(|(timeline, flushed)| RemoteProgress { timeline, flushed }),
     }))
+}
+
+impl KnownRemote {
+    /// Whether `sum` is the sum of the row versions of an earlier state of the tenant's remote rows, and not of the last
+    /// one. No rows have the sum 0, which is no sign of an earlier state.
+    fn has_earlier_rows(&self, sum: Option<i64>) -> bool {
+        let Some(sum) = sum.filter(|sum| *sum != 0) else {
+            return false;
+        };
+        let mut sums = self.version_sums.iter();
+        sums.next() != Some(&sum) && sums.any(|earlier| *earlier == sum)
+    }
 }
 
 /// Says what happened to the remote between `known` and `now`. `sum` is the sum of the row versions of the tenant's
@@ -169,12 +237,11 @@ fn compare(known: &KnownRemote, now: &RemoteIdentity, sum: Option<i64>) -> Optio
         return Some(RemoteChange::OtherDatabase);
     }
     let progress = before.progress.zip(now.progress);
-    if progress.is_some_and(|(before, now)| now.next_transaction < before.next_transaction) {
+    if progress.is_some_and(|(before, now)| now.flushed < before.flushed) {
         return Some(RemoteChange::Rewound);
     }
-    // No rows have the sum 0, so it is no sign of an earlier state.
-    let mut earlier = known.version_sums.iter().filter(|sum| **sum != 0);
-    if earlier.next() != sum.as_ref() && earlier.any(|earlier| Some(*earlier) == sum) {
+    // A standby may lag, and then shows earlier rows.
+    if now.progress.is_some() && known.has_earlier_rows(sum) {
         return Some(RemoteChange::EarlierRows);
     }
     let has_other_table = before.source == now.source
@@ -194,65 +261,85 @@ impl SeenRemote {
         compare(self.known.as_ref()?, &self.identity, self.version_sum)
     }
 
-    /// The change, unless it is common and the run leaves all existing meters as they are. `plan` is `None` if the
-    /// sides do not differ.
-    fn notable(&self, plan: Option<&Plan>) -> Option<RemoteChange> {
-        let changes_meters = plan.is_some_and(Plan::changes_existing_meters);
-        let change = self.change();
-        change.filter(|change| changes_meters || !change.is_common())
-    }
-
     /// Whether a run has synced from this remote or another one.
     pub(crate) fn is_known(&self) -> bool {
         self.known.is_some()
     }
 
-    /// Says in a sentence what happened to the remote since the last run; `None` if nothing did, or nothing that also
-    /// happens in normal operation.
-    pub(crate) fn sentence(&self) -> Option<String> {
-        self.notable(None).map(RemoteChange::sentence)
+    /// Says in a sentence what happened to the remote since the last run. Returns `None` if nothing did, or nothing that
+    /// a run would tell (or, with a strict brake, refuse) whatever its plan.
+    pub(crate) fn sentence(&self, brake: Brake) -> Option<&'static str> {
+        let change = self.change()?;
+        let is_told = match brake {
+            Brake::Standard => change.is_notable(None),
+            Brake::Strict => change.is_held_back(),
+        };
+        is_told.then(|| change.sentence())
     }
 }
 
-/// Tells in the run's warning what happened to the remote. `plan` is `None` if the sides do not differ.
-pub(super) fn tell(run: &RunContext<'_>, seen: Option<&SeenRemote>, plan: Option<&Plan>) {
-    if let Some(change) = seen.and_then(|seen| seen.notable(plan)) {
-        run.job.remote_change.get_or_init(|| change.sentence());
-    }
-}
-
-/// Returns an error that refuses the plan if the remote was restored or swapped, the brake is strict, and no person has
-/// allowed it.
-pub(super) fn check(
-    run: &RunContext<'_>,
-    seen: Option<&SeenRemote>,
-    plan: &Plan,
-) -> Result<(), SyncError> {
-    let job = run.job;
-    let is_open = job.limits.brake == Brake::Standard || job.allow_remote_change;
-    if is_open || plan.counts.changes() == 0 {
-        return Ok(());
-    }
-    let notable = seen.and_then(|seen| seen.notable(Some(plan)));
-    match notable.filter(|change| change.is_held_back()) {
-        Some(change) => Err(SyncError::RemoteChanged {
-            tenant: job.tenant.clone(),
-            change: change.sentence(),
-        }),
-        None => Ok(()),
-    }
-}
-
-/// Stores which remote this is, for the next run.
-pub(super) async fn remember(
-    run: &RunContext<'_>,
-    seen: Option<&SeenRemote>,
-) -> Result<(), DbError> {
-    match seen {
-        Some(seen) => {
-            let (tenant, table) = (run.job.tenant, &run.relations.local);
-            remote_identities::keep(run.local, tenant, table, &seen.identity).await
+impl RemoteSight {
+    /// What happened to the remote since the last run, if that matters for a run that carries out `plan`; `None` if the
+    /// sides do not differ.
+    fn notable(&self, plan: Option<&Plan>) -> Option<RemoteChange> {
+        match self {
+            Self::Same | Self::Untold => None,
+            Self::Seen(seen) => seen.change().filter(|change| change.is_notable(plan)),
         }
-        None => Ok(()),
+    }
+
+    /// Tells in the run's warning what happened to the remote. `plan` is `None` if the sides do not differ.
+    pub(super) fn tell(&self, run: &RunContext<'_>, plan: Option<&Plan>) {
+        if let Some(change) = self.notable(plan) {
+            run.job.remote_change.get_or_init(|| change.sentence());
+        }
+    }
+
+    /// The change because of which a strict brake waits for a person; `None` if there is none, or if a person has
+    /// allowed it.
+    fn held_back(&self, run: &RunContext<'_>, plan: Option<&Plan>) -> Option<RemoteChange> {
+        let is_open = run.job.limits.brake == Brake::Standard || run.job.allow_remote_change;
+        let notable = self.notable(plan).filter(|_| !is_open);
+        notable.filter(|change| change.is_held_back())
+    }
+
+    /// Whether a strict brake waits for a person, whatever the plan.
+    pub(super) fn waits_for_a_person(&self, run: &RunContext<'_>) -> bool {
+        self.held_back(run, None).is_some()
+    }
+
+    /// Returns an error that refuses the plan if the remote was restored or swapped, the brake is strict, and no person
+    /// has allowed it.
+    pub(super) fn check(&self, run: &RunContext<'_>, plan: &Plan) -> Result<(), SyncError> {
+        match self.held_back(run, Some(plan)) {
+            Some(change) if plan.counts.changes() > 0 => Err(SyncError::RemoteChanged {
+                tenant: run.job.tenant.clone(),
+                change: change.sentence(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Stores which remote this is, for the next run, and the sum of the row versions of the tenant's rows.
+    pub(super) async fn remember(
+        &self,
+        run: &RunContext<'_>,
+        versions: Option<&VersionsOfBothSides<'_>>,
+    ) -> Result<(), DbError> {
+        let (tenant, table) = (run.job.tenant, &run.relations.local);
+        match self {
+            Self::Same => {}
+            Self::Untold => return remote_identities::forget(run.local, tenant, table).await,
+            Self::Seen(seen) => {
+                remote_identities::keep(run.local, tenant, table, &seen.identity).await?;
+            }
+        }
+        match versions {
+            Some(versions) if !versions.has_same_remote_rows() => {
+                let sum = versions.remote_sum();
+                remote_identities::keep_sum(run.local, tenant, table, sum).await
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }

@@ -50,6 +50,9 @@ pub struct LastRunSummary {
     /// The message of that error; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
+    /// What the run warned of; absent if there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// A run that has no end in the log.
@@ -146,11 +149,11 @@ select u.n, last.id, last.outcome, last.started_at, last.finished_at, last.chang
              and k.objid::bigint = ",
     run_lock_key!("u.local_table || ' ' || u.tenant"),
     " & 4294967295
-       )
+       ), last.warning
 from unnest($1, $2) with ordinality u (tenant, local_table, n)
 left join lateral (
     select l.id, l.outcome, l.started_at, l.finished_at, l.inserted + l.updated + l.deactivated + l.reactivated as changes,
-           l.error_code, l.error_message
+           l.error_code, l.error_message, l.warning
     from meter_sync.meter_sync_log l
     where l.tenant = u.tenant and l.local_table = u.local_table and l.outcome is not null and not l.dry_run
     order by l.seq desc limit 1
@@ -191,6 +194,7 @@ fn state(row: &Row) -> MirrorState {
             changes: row.get(5),
             error_code: row.get::<_, Option<&str>>(6).map(ErrorCode::read),
             error_message: row.get(7),
+            warning: row.get(13),
         });
     MirrorState {
         last_run,

@@ -2,6 +2,9 @@
 //! database that it finds, and so notices a remote that was restored, rewound or swapped for another.
 
 use super::mirror_params;
+use super::watermarks::WatermarkKey;
+use crate::db::array_index::index;
+use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
 
@@ -15,20 +18,20 @@ pub struct RemoteIdentity {
     pub database_oid: i64,
     /// A hash of the setting that names the remote table or query.
     pub source: String,
-    /// The object id of the remote table or view; `None` for a query.
+    /// The object id of the remote table; `None` for a view or a query.
     pub relation_oid: Option<i64>,
-    /// The timeline of the server's write-ahead log, and the number of its next transaction. Both only grow, unless the
-    /// server is taken back to an earlier state. `None` on a standby, which may lag.
+    /// How far the server has come; `None` on a standby, which may lag.
     pub progress: Option<RemoteProgress>,
 }
 
-/// How far a server has come.
+/// How far a server has come. Both numbers only grow, unless the server is taken back to an earlier state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemoteProgress {
     /// The number of the timeline. It grows when a standby is promoted, and when a server is recovered from an archive.
     pub timeline: i64,
-    /// One more than the number of the newest transaction that had ended.
-    pub next_transaction: i64,
+    /// The position in the write-ahead log, in bytes, up to which it was written to disk. A crash does not take this
+    /// back.
+    pub flushed: i64,
 }
 
 /// The remote database as the last run saw it.
@@ -42,7 +45,7 @@ pub struct KnownRemote {
 
 const READ: &str = "\
 -- look up the remote last seen
-select system_identifier, database_oid, source, relation_oid, timeline, next_transaction, version_sums
+select system_identifier, database_oid, source, relation_oid, timeline, flushed, version_sums
 from meter_sync.meter_sync_remote where tenant = $1 and local_table = $2";
 
 /// Reads the remote database from which a mirror was last synced; `None` before the first sync.
@@ -61,28 +64,40 @@ pub async fn read(
                 database_oid: row.get(1),
                 source: row.get(2),
                 relation_oid: row.get(3),
-                progress: progress.map(|(timeline, next_transaction)| RemoteProgress {
-                    timeline,
-                    next_transaction,
-                }),
+                progress: progress.map(|(timeline, flushed)| RemoteProgress { timeline, flushed }),
             },
             version_sums: row.get(6),
         }
     }))
 }
 
-// A standby does not tell how far the primary has come, so what is known of that stays.
+impl RemoteIdentity {
+    fn params(&self) -> [Param<'_>; 6] {
+        let progress = self.progress;
+        [
+            param::bigint(self.system_identifier),
+            param::bigint(self.database_oid),
+            param::text(self.source.as_str()),
+            param::bigint(self.relation_oid),
+            param::bigint(progress.map(|progress| progress.timeline)),
+            param::bigint(progress.map(|progress| progress.flushed)),
+        ]
+    }
+}
+
+// A standby does not tell how far its primary has come, so what is known of the same server stays.
 const KEEP: &str = "\
 -- remember the remote
-insert into meter_sync.meter_sync_remote
-    (tenant, local_table, system_identifier, database_oid, source, relation_oid, timeline, next_transaction, seen_at)
+insert into meter_sync.meter_sync_remote as known
+    (tenant, local_table, system_identifier, database_oid, source, relation_oid, timeline, flushed, seen_at)
 values ($1, $2, $3, $4, $5, $6, $7, $8, now())
 on conflict (tenant, local_table) do update set
     system_identifier = excluded.system_identifier, database_oid = excluded.database_oid,
-    source = excluded.source, relation_oid = excluded.relation_oid,
-    timeline = coalesce(excluded.timeline, meter_sync_remote.timeline),
-    next_transaction = coalesce(excluded.next_transaction, meter_sync_remote.next_transaction),
-    seen_at = excluded.seen_at";
+    source = excluded.source, relation_oid = excluded.relation_oid, seen_at = excluded.seen_at,
+    timeline = case when excluded.timeline is not null or known.system_identifier <> excluded.system_identifier
+                    then excluded.timeline else known.timeline end,
+    flushed = case when excluded.flushed is not null or known.system_identifier <> excluded.system_identifier
+                   then excluded.flushed else known.flushed end";
 
 /// Stores the remote database from which a mirror was synced.
 pub async fn keep(
@@ -91,47 +106,82 @@ pub async fn keep(
     local_table: &str,
     identity: &RemoteIdentity,
 ) -> Result<(), DbError> {
-    let [tenant, table] = mirror_params(tenant.as_str(), local_table);
-    let progress = identity.progress;
-    let params = [
-        tenant,
-        table,
-        param::bigint(identity.system_identifier),
-        param::bigint(identity.database_oid),
-        param::text(identity.source.as_str()),
-        param::bigint(identity.relation_oid),
-        param::bigint(progress.map(|progress| progress.timeline)),
-        param::bigint(progress.map(|progress| progress.next_transaction)),
-    ];
+    let mirror = mirror_params(tenant.as_str(), local_table);
+    let params: Vec<_> = mirror.into_iter().chain(identity.params()).collect();
     tx.execute(KEEP, &params).await.map(drop)
 }
 
 /// How many sums of row versions are kept of each mirror.
 const SUMS: i64 = 50;
 
-const KEEP_STATE: &str = "\
--- remember the state of the remote
-update meter_sync.meter_sync_remote set
-    next_transaction = greatest(next_transaction, case when next_transaction is not null then $3::bigint end),
-    version_sums = case when version_sums[1] = $4 then version_sums else ($4::bigint || version_sums)[:$5] end
-where tenant = $1 and local_table = $2";
+const KEEP_SUM: &str = "\
+-- remember the sum of the remote versions
+update meter_sync.meter_sync_remote set version_sums = ($3::bigint || version_sums)[:$4]
+where tenant = $1 and local_table = $2 and version_sums[1] is distinct from $3";
 
-/// Stores the state of the remote database that a mirror was synced from: the number of its next transaction, and the
-/// sum of the row versions of the tenant's rows. Does nothing if [`keep`] has not stored the database.
-pub async fn keep_state(
+/// Adds a sum of the row versions of the tenant's remote rows, unless it is the newest one already. Does nothing if
+/// [`keep`] has not stored the database.
+pub async fn keep_sum(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
     local_table: &str,
-    next_transaction: i64,
-    version_sum: i64,
+    sum: i64,
 ) -> Result<(), DbError> {
     let [tenant, table] = mirror_params(tenant.as_str(), local_table);
-    let params = [
-        tenant,
-        table,
-        param::bigint(next_transaction),
-        param::bigint(version_sum),
-        param::bigint(SUMS),
+    let params = [tenant, table, param::bigint(sum), param::bigint(SUMS)];
+    tx.execute(KEEP_SUM, &params).await.map(drop)
+}
+
+const FORGET: &str = "\
+-- forget the remote
+delete from meter_sync.meter_sync_remote where tenant = $1 and local_table = $2";
+
+/// Deletes what is known of the remote database of a mirror.
+pub async fn forget(
+    tx: &Tx<'_, Local>,
+    tenant: &TenantId,
+    local_table: &str,
+) -> Result<(), DbError> {
+    let params = mirror_params(tenant.as_str(), local_table);
+    tx.execute(FORGET, &params).await.map(drop)
+}
+
+const OTHERS: &str = "\
+-- look which mirrors were synced from another remote
+select u.n from unnest($1, $2) with ordinality u (tenant, local_table, n)
+join meter_sync.meter_sync_remote m on m.tenant = u.tenant and m.local_table = u.local_table
+where m.system_identifier <> $3 or m.database_oid <> $4 or m.flushed > $5
+order by u.n";
+
+const KEEP_NEW: &str = "\
+-- remember the remote of mirrors that have none
+insert into meter_sync.meter_sync_remote
+    (tenant, local_table, system_identifier, database_oid, source, relation_oid, timeline, flushed, seen_at)
+select u.tenant, u.local_table, $3, $4, $5, $6, $7, $8, now() from unnest($1, $2) u (tenant, local_table)
+on conflict do nothing";
+
+/// Returns the indexes, in ascending order, of those mirrors that were last synced from another remote database, or from a later state of
+/// this one. Stores this one for mirrors of which none is known.
+pub async fn synced_from_another(
+    tx: &Tx<'_, Local>,
+    mirrors: &[&WatermarkKey],
+    identity: &RemoteIdentity,
+) -> Result<Vec<usize>, DbError> {
+    let texts = |text: fn(&WatermarkKey) -> &str| -> Vec<String> {
+        mirrors.iter().map(|key| text(key).to_owned()).collect()
+    };
+    let tenants = texts(|key| key.tenant.as_str());
+    let tables = texts(|key| &key.local_table);
+    let of = || [param::texts(&tenants), param::texts(&tables)];
+    let flushed = identity.progress.map(|progress| progress.flushed);
+    let here = [
+        param::bigint(identity.system_identifier),
+        param::bigint(identity.database_oid),
+        param::bigint(flushed),
     ];
-    tx.execute(KEEP_STATE, &params).await.map(drop)
+    let params: Vec<_> = of().into_iter().chain(here).collect();
+    let others = tx.query(OTHERS, &params).await?;
+    let params: Vec<_> = of().into_iter().chain(identity.params()).collect();
+    tx.execute(KEEP_NEW, &params).await?;
+    Ok(others.iter().map(|row| index(row.get(0))).collect())
 }

@@ -149,7 +149,7 @@ select exists (
     "
       and not exists (
           select from meter_sync.meter_sync_sweep w
-          where w.local_table = $1 and w.tenants = $2 and w.claimed_by = s.claimed_by and w.started_at >= s.slot
+          where w.local_table = $1 and w.tenants = $2 and w.started_at >= s.slot
       )
 )"
 );

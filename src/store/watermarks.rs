@@ -34,26 +34,32 @@ pub struct Watermark {
 
 const READ: &str = "\
 -- look up the versions last seen
-select remote_rows, remote_sum, local_rows, local_sum, remote_horizon from meter_sync.meter_sync_seen
+select remote_rows, remote_sum, local_rows, local_sum, remote_horizon,
+       exists (select from meter_sync.meter_sync_remote m where m.tenant = $1 and m.local_table = $2)
+from meter_sync.meter_sync_seen
 where tenant = $1 and local_table = $2 and basis = $3";
 
 /// Reads the watermark of a mirror. `basis` is a hash of the table files and settings; row versions can be compared
-/// only while these stay the same. Returns `None` if there is no watermark, or if it was stored for another basis.
+/// only while these stay the same. Returns `None` if there is no watermark, or if it was stored for another basis. Also
+/// returns whether it is known from which remote database the mirror was synced (see `remote_identities`).
 pub async fn read(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
     local_table: &str,
     basis: &str,
-) -> Result<Option<Watermark>, DbError> {
+) -> Result<Option<(Watermark, bool)>, DbError> {
     let [tenant, table] = mirror_params(tenant.as_str(), local_table);
     let params = [tenant, table, param::text(basis)];
     let found = tx.query_opt(READ, &params).await?;
-    Ok(found.map(|row| Watermark {
-        totals: PerSide {
-            remote: (row.get(0), row.get(1)),
-            local: (row.get(2), row.get(3)),
-        },
-        horizon: row.get(4),
+    Ok(found.map(|row| {
+        let watermark = Watermark {
+            totals: PerSide {
+                remote: (row.get(0), row.get(1)),
+                local: (row.get(2), row.get(3)),
+            },
+            horizon: row.get(4),
+        };
+        (watermark, row.get(5))
     }))
 }
 

@@ -31,7 +31,6 @@ use crate::db::{DbError, Remote, Side, Tx, both};
 
 use super::sum_cursor::SAVEPOINT;
 use crate::engine::RunContext;
-use crate::store::remote_identities;
 use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKey};
 
 /// The row versions of both sides, read before the rows were compared.
@@ -46,6 +45,8 @@ pub(in crate::engine) struct VersionsOfBothSides<'s> {
     /// The watermark: the versions stored when a run last found or made both sides equal. `None` if there is none with
     /// this `basis`.
     known: Option<Watermark>,
+    /// Whether it is known from which remote database the mirror was last synced.
+    is_remote_known: bool,
 }
 
 /// What the row versions tell about changes since both sides were last equal.
@@ -73,6 +74,9 @@ impl<'s> VersionsOfBothSides<'s> {
             return Ok(None);
         };
         let known = watermarks::read(run.local, run.job.tenant, &relations.local, basis).await?;
+        let (known, is_remote_known) = known.map_or((None, false), |(known, is_remote_known)| {
+            (Some(known), is_remote_known)
+        });
         let (there, here) = both(
             total(
                 remote,
@@ -97,6 +101,7 @@ impl<'s> VersionsOfBothSides<'s> {
             },
             next: there.next,
             known,
+            is_remote_known,
         }))
     }
 
@@ -105,11 +110,22 @@ impl<'s> VersionsOfBothSides<'s> {
         self.now.totals.remote.1
     }
 
-    /// Whether the remote is surely the same running server as when the watermark was stored, and has not been taken
-    /// back since.
-    pub(in crate::engine) fn are_of_the_same_server(&self) -> bool {
+    /// Whether the remote is surely the same running server as when the watermark was stored, and it is known which
+    /// database that is. Its numbers of transactions have then not gone back either.
+    pub(in crate::engine) fn are_of_the_known_server(&self) -> bool {
         let known = self.known.as_ref();
-        known.is_some_and(|known| known.horizon <= self.next)
+        self.is_remote_known && known.is_some_and(|known| known.horizon <= self.next)
+    }
+
+    /// Whether the remote rows have the versions that the watermark has.
+    pub(in crate::engine) fn has_same_remote_rows(&self) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|known| known.totals.remote == self.now.totals.remote)
+    }
+
+    /// Leaves the watermark unused, because the remote was taken back: rows that are new may have old versions.
+    pub(in crate::engine) fn distrust(&mut self) {
+        self.known = None;
     }
 
     /// How many meters of the tenant the local table has.
@@ -160,10 +176,7 @@ impl<'s> VersionsOfBothSides<'s> {
             local_table: run.relations.local.clone(),
             basis: self.basis.to_owned(),
         };
-        watermarks::keep(run.local, key, &self.now).await?;
-        let (tenant, table) = (run.job.tenant, &run.relations.local);
-        let (next, sum) = (self.next, self.remote_sum());
-        remote_identities::keep_state(run.local, tenant, table, next, sum).await
+        watermarks::keep(run.local, key, &self.now).await
     }
 
     /// Stores the row versions as the watermark for the next run, after `loaded` rows were inserted for a tenant that

@@ -21,7 +21,8 @@ use crate::config::Mapping;
 use crate::db::{Local, Remote, Tx, quote};
 use crate::model::{RunId, TenantId};
 
-use super::{Relations, SyncError, digest, read, relations};
+use super::{Relations, SyncError, digest, read, relations, remote_identity};
+use crate::store::remote_identities::{self, RemoteIdentity};
 use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
 pub use own_tables::{BATCHES_AT_ONCE, LocalFinding, OwnTables, TABLES_AT_ONCE};
@@ -54,8 +55,11 @@ pub struct SweepResult {
     pub is_equal: Vec<bool>,
     /// How many bytes the remote sent.
     pub remote_bytes: i64,
-    /// The watermarks of the tenants whose contents were found equal. Stored by [`SweepResult::remember`].
-    watermarks: Vec<NewWatermark>,
+    /// The watermarks of the tenants whose contents were found equal, each with the index of its mirror. Stored by
+    /// [`SweepResult::remember`].
+    watermarks: Vec<(usize, NewWatermark)>,
+    /// The remote database that was read; `None` if `watermarks` is empty, or if the remote does not tell.
+    remote: Option<RemoteIdentity>,
     /// The oldest transaction that was running on the remote when its snapshot was taken. `None` if the server's answer
     /// cannot be read; then no watermark is stored.
     horizon: Option<i64>,
@@ -65,12 +69,18 @@ impl SweepResult {
     /// Stores watermarks for the tenants whose contents were found equal, so that the next sweep compares row versions.
     /// If one of them cannot be stored, for instance because a run has locked it, stores none, and the next sweep
     /// compares contents again. Returns an error only if the local transaction cannot go on.
-    pub async fn remember(&self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
+    ///
+    /// A mirror that was last synced from another remote gets no watermark and no longer counts as equal: it gets a run,
+    /// which tells that the remote has changed.
+    pub async fn remember(&mut self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
         let Some(horizon) = self.horizon.filter(|_| !self.watermarks.is_empty()) else {
             return Ok(());
         };
+        self.leave_out_other_remotes(local).await?;
+        let watermarks: Vec<NewWatermark> =
+            self.watermarks.iter().map(|(_, new)| new.clone()).collect();
         let store = async {
-            match watermarks::keep_all(local, &self.watermarks, horizon).await {
+            match watermarks::keep_all(local, &watermarks, horizon).await {
                 Ok(()) => Ok(Ok(())),
                 Err(error) if local.is_answer_due() => Err(error),
                 Err(error) => Ok(Err(error)),
@@ -78,6 +88,25 @@ impl SweepResult {
         };
         if let Err(error) = local.attempt("meter_sync_watermarks", store).await? {
             tracing::debug!(%error, "could not store the watermarks of the tenants that are equal");
+        }
+        Ok(())
+    }
+}
+
+impl SweepResult {
+    /// Lets the mirrors that were last synced from another remote count as changed, without a watermark.
+    async fn leave_out_other_remotes(&mut self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
+        let Some(remote) = &self.remote else {
+            return Ok(());
+        };
+        let keys: Vec<&WatermarkKey> = self.watermarks.iter().map(|(_, new)| &new.key).collect();
+        let others = remote_identities::synced_from_another(local, &keys, remote).await?;
+        for place in others.into_iter().rev() {
+            let (index, _) = self.watermarks.swap_remove(place);
+            self.is_equal
+                .get_mut(index)
+                .into_iter()
+                .for_each(|is_equal| *is_equal = false);
         }
         Ok(())
     }
@@ -100,19 +129,22 @@ pub async fn sweep(
     let found = look(&remote, local, &relations, &tenants).await?;
     let settled = unchanged_columns::of_mirrors(local, mirrors, |_| Some(&relations)).await?;
     let is_equal = found.is_equal.iter().zip(settled);
-    let watermark = |(tenant, totals)| {
+    let watermark = |(index, tenant, totals)| {
         let key = WatermarkKey {
             tenant,
             local_table: relations.local.clone(),
             basis: relations.version_basis.clone()?,
         };
-        Some(NewWatermark { key, totals })
+        Some((index, NewWatermark { key, totals }))
     };
-    let watermarks: Vec<NewWatermark> = found.proven.into_iter().filter_map(watermark).collect();
-    let horizon = match watermarks.is_empty() {
-        true => None,
-        false => digest::versions::horizon(&remote).await?,
-    };
+    let watermarks: Vec<_> = found.proven.into_iter().filter_map(watermark).collect();
+    let (mut horizon, mut identity) = (None, None);
+    if !watermarks.is_empty() {
+        horizon = digest::versions::horizon(&remote).await?;
+        let oid = relations.all_columns.remote_relation;
+        let oid = oid.filter(|_| relations.is_remote_plain);
+        identity = remote_identity::identity(&remote, oid, &mapping.source).await?;
+    }
     let remote_bytes = remote.bytes_read();
     read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
     Ok(SweepResult {
@@ -121,6 +153,7 @@ pub async fn sweep(
             .collect(),
         remote_bytes,
         watermarks,
+        remote: identity,
         horizon,
     })
 }
@@ -129,8 +162,8 @@ pub async fn sweep(
 struct Found {
     /// For each tenant, whether both sides are equal.
     is_equal: Vec<bool>,
-    /// The tenants whose contents were found equal, and the row versions of the compared rows.
-    proven: Vec<(TenantId, PerSide<VersionSum>)>,
+    /// The tenants whose contents were found equal, with their indexes, and the row versions of the compared rows.
+    proven: Vec<(usize, TenantId, PerSide<VersionSum>)>,
 }
 
 async fn look(
@@ -173,7 +206,8 @@ async fn look(
         }
         let versions = one.remote_versions.zip(verdict.local_versions);
         let versions = versions.map(|(remote, local)| PerSide { remote, local });
-        found.proven.extend(versions.map(|versions| (id, versions)));
+        let proven = versions.map(|versions| (one.index, id, versions));
+        found.proven.extend(proven);
     }
     Ok(found)
 }

@@ -37,7 +37,7 @@ pub(crate) struct StartedRun<'c> {
     /// How the synced columns differ from those of earlier runs. Set as soon as the run has compared them.
     pub(crate) column_report: OnceLock<ColumnReport>,
     /// A warning that the remote was restored or swapped for another. Set as soon as the run has noticed it.
-    pub(crate) remote_change: OnceLock<String>,
+    pub(crate) remote_change: OnceLock<&'static str>,
     /// Whether to compare the contents of all rows after this run, because the last such comparison was too long ago.
     pub(crate) is_comparison_due: bool,
 }
@@ -55,7 +55,8 @@ impl StartedRun<'_> {
     /// refused because of it, which its error then says.
     pub(crate) fn remote_warning(&self, error: Option<&SyncError>) -> Option<String> {
         let is_told = matches!(error, Some(SyncError::RemoteChanged { .. }));
-        self.remote_change.get().filter(|_| !is_told).cloned()
+        let told = self.remote_change.get().filter(|_| !is_told);
+        told.map(|text| (*text).to_owned())
     }
 }
 

@@ -117,6 +117,11 @@ impl<'a> RequestedRun<'a> {
         match record.outcome {
             Some(Outcome::Failed | Outcome::Unknown) => log!(ERROR),
             Some(Outcome::Partial | Outcome::Refused | Outcome::Interrupted) => log!(WARN),
+            Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) | None
+                if record.warning.is_some() =>
+            {
+                log!(WARN);
+            }
             Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) | None => log!(INFO),
         }
         run_metrics::ended(record);

@@ -56,10 +56,11 @@ impl Mirrors {
         let schedule = config.schedule.as_ref();
         let worst_tenant = all.first().map(|first| (&first.known.id, first.health));
         let waiting = *self.process.waiting_until.borrow();
+        let run_warning = run_warning(&all);
         let is_running = all.iter().any(|mirror| mirror.state.is_running());
         Status {
             summary: status_text::summary_of_many(&tenants, unread, unswept, oldest(&all), now),
-            next_step: status_text::next_step_of_many(worst_tenant, failure),
+            next_step: status_text::next_step_of_many(worst_tenant, failure, run_warning.as_ref()),
             health,
             activity: ActivityState::of(is_running, waiting.is_some()),
             now,
@@ -75,6 +76,7 @@ impl Mirrors {
                 .into_iter()
                 .chain(&refused)
                 .map(Failure::in_words)
+                .chain(run_warning)
                 .collect(),
             ..Status::default()
         }
@@ -118,6 +120,22 @@ fn rank<'a>(
     // The sort is stable, so mirrors that compare as equal stay in the order of their ids.
     all.sort_by_key(|mirror| (badness(mirror.health), mirror.state.equal_at()));
     all
+}
+
+/// Returns one sentence about all mirrors whose last run has a warning, with the first warning; `None` if there are none.
+fn run_warning(all: &[RankedMirror<'_>]) -> Option<String> {
+    let warned = all.iter().filter_map(|mirror| {
+        let warning = mirror.state.last_run.as_ref()?.warning.as_ref()?;
+        Some((mirror.known.id.as_str(), warning))
+    });
+    let warned: Vec<_> = warned.collect();
+    let (id, warning) = warned.first()?;
+    Some(match warned.len() {
+        1 => format!("The last run of tenant {id} has a warning: {warning}"),
+        count => {
+            format!("The last runs of {count} tenants have warnings, as of tenant {id}: {warning}")
+        }
+    })
 }
 
 /// Returns the position of a health in [`WORST_FIRST`]: 0 for the worst.

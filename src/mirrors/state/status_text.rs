@@ -108,14 +108,14 @@ pub(crate) fn next_step(
     if let Some(running) = running {
         return format!("Ask again to follow run {}.", running.run_id);
     }
-    if let Some(warning) = found.warnings.first() {
+    let error = found.last_run.as_ref().and_then(|run| run.error.as_ref());
+    let remedy = error.map(|error| &error.remedy);
+    // What the last run warned of does not replace what is to be done about its error.
+    let own = found.own_warning().filter(|_| remedy.is_some());
+    let mut warnings = found.warnings.iter();
+    if let Some(warning) = warnings.find(|warning| own.as_ref() != Some(*warning)) {
         return warning.clone();
     }
-    let remedy = found
-        .last_run
-        .as_ref()
-        .and_then(|run| run.error.as_ref())
-        .map(|e| &e.remedy);
     if let (Health::Ok | Health::Paused, Some(drift)) = (health, found.drift()) {
         return drift;
     }
@@ -188,14 +188,19 @@ pub(crate) fn summary_of_many(
 
 /// Returns the sentence of the status of many mirrors that says what to do next. `worst` is the tenant with the worst
 /// health; `None` if there are no tenants. `failure` is the reason why the mirrors could not be read or checked.
+/// `run_warning` tells of a last run with a warning.
 pub(crate) fn next_step_of_many(
     worst: Option<(&TenantId, Health)>,
     failure: Option<&Failure>,
+    run_warning: Option<&String>,
 ) -> String {
     if let Some(failure) = failure {
         return failure.remedy.clone();
     }
     match worst {
+        Some((_, Health::Ok | Health::Paused)) if let Some(warning) = run_warning => {
+            warning.clone()
+        }
         None => "Name tenants in METER_SYNC_TENANTS or METER_SYNC_TENANTS_QUERY.".to_owned(),
         Some((_, Health::Ok | Health::Paused)) => "Nothing to do.".to_owned(),
         Some((id, _)) => format!("Ask for the status of tenant {id} to see why it is not in sync."),

@@ -49,7 +49,7 @@ async fn look(
     };
     let (at, keys) = local.read("sweep", read).await?;
     let swept = swept(mirrors, &keys);
-    let found = match mapping.has_table_per_tenant() {
+    let mut found = match mapping.has_table_per_tenant() {
         true => look_at_own_tables(remote, local, mapping, &swept).await?,
         false => look_at_shared_table(remote, local, mapping, &swept).await?,
     };

@@ -11,9 +11,9 @@ create table meter_sync.meter_sync_remote (
     -- A hash of the setting that names the remote table or query, and the object id of the table.
     source text not null,
     relation_oid bigint,
-    -- Null on a standby.
+    -- How far its write-ahead log was written to disk, in bytes. Both are null on a standby.
     timeline bigint,
-    next_transaction bigint,
+    flushed bigint,
     -- When a run last looked which remote it is. A run that finds the row versions of the last one does not look.
     seen_at timestamptz not null,
     -- The last sums of row versions of this tenant's remote rows, newest first, to recognise an earlier state.

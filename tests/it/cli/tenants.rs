@@ -117,7 +117,6 @@ async fn what_a_person_allows_is_of_one_tenant() {
     for flags in [
         &["sync", "--allow-mass-deactivation", "--yes"][..],
         &["sync", "--allow-tenant-change"],
-        &["sync", "--allow-remote-change"],
         &[
             "sync",
             "--allow-plan",

@@ -91,7 +91,7 @@ async fn connected(config: &Config) -> (Connection<Remote>, Connection<Local>) {
 }
 
 /// What is known of the columns and the remote, which are not looked at here.
-type Columns = (KnownColumns, OnceLock<ColumnReport>, OnceLock<String>);
+type Columns = (KnownColumns, OnceLock<ColumnReport>, OnceLock<&'static str>);
 
 fn tenant() -> (TenantId, Columns) {
     (TenantId::new("7").unwrap(), Columns::default())

@@ -25,7 +25,7 @@ use crate::db::catalog::Column;
 use crate::db::{Local, Remote, Side, Tx};
 use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
 use crate::engine::relations::RemoteSide;
-use crate::engine::{SyncError, digest, read};
+use crate::engine::{SyncError, digest, read, remote_identity};
 use crate::model::TenantId;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
 use sweepable_tables::SweepableTable;
@@ -192,6 +192,7 @@ impl OwnTables {
             is_equal: Vec::with_capacity(tenants.len()),
             remote_bytes: 0,
             watermarks: Vec::new(),
+            remote: None,
             horizon: None,
         };
         let expected: Vec<Option<Sum>> = findings.iter().map(expected).collect();
@@ -207,10 +208,15 @@ impl OwnTables {
             if let (Some((key, local)), Some(held)) = (versions, held) {
                 let remote = (held.rows, held.hashes);
                 let totals = PerSide { remote, local };
-                result.watermarks.push(NewWatermark { key, totals });
+                let new = NewWatermark { key, totals };
+                result.watermarks.push((index, new));
             }
         }
-        result.horizon = digest::versions::horizon(&remote).await?;
+        if !result.watermarks.is_empty() {
+            result.horizon = digest::versions::horizon(&remote).await?;
+            let oid = self.there.oid.filter(|_| self.there.is_plain);
+            result.remote = remote_identity::identity(&remote, oid, &mapping.source).await?;
+        }
         result.remote_bytes = remote.bytes_read();
         read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
         Ok(result)
