@@ -76,6 +76,7 @@ async fn two_processes_keep_many_tenants_behind_poolers_with_two_connections() {
         (Setting::Tenants, "all"),
         (Setting::Workers, "4"),
         (Setting::Schedule, &schedule),
+        (Setting::Jitter, "0s"),
     ];
     let serve = || RunningProgram::serve(program::over(&site, &["serve"], &more));
     let ((one, _), (other, _)) = tokio::join!(serve(), serve());
@@ -87,6 +88,9 @@ async fn two_processes_keep_many_tenants_behind_poolers_with_two_connections() {
     assert_eq!(unchanged.code, 0, "{unchanged:?}");
 
     site.on_remote("update meter set name = 'two'").await;
+    let sweeps = "select count(*) from meter_sync.meter_sync_sweep";
+    let has_begun = async || rows(&site.local, sweeps).await == json!([{"count": 3}]);
+    wait::until_within(PATIENCE, "the sweep of the slot has begun", has_begun).await;
     become_equal(&site, &pooler).await;
     wait::until("the sweep of the slot has ended", has_ended).await;
     let runs =

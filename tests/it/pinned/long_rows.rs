@@ -4,14 +4,10 @@
 use meter_sync::config::Setting;
 use meter_sync::model::Outcome;
 use serde_json::json;
-use tokio::sync::Mutex;
 
 use super::site;
 use crate::support::site::{Site, rows};
 use crate::support::test_size::size;
-
-/// Each of these tests takes gigabytes of memory for a while, so one goes after the other.
-static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A column for each type. `pad` alone almost fills a row: each of its characters is sent with a backslash before it.
 const COLUMNS: &str = "pad text, as_json json, as_xml xml, as_jsonb jsonb, digits jsonb, bits bit varying, blind citext,
@@ -48,9 +44,16 @@ const OVERLOADS: &str = "
     create operator + (leftarg = bigint, rightarg = bigint, procedure = times);
     do $$ begin execute format('alter database %I set search_path = public, pg_catalog', current_database()); end $$";
 
+/// Each of these takes gigabytes of memory for a while, so one goes after the other. As tests of their own they would wait
+/// for each other, and leave the processors idle.
 #[tokio::test]
+async fn only_rows_that_are_too_long_to_be_sent_are_left_out() {
+    Box::pin(a_row_too_long_to_be_sent_is_left_out_whatever_its_types()).await;
+    Box::pin(a_row_that_is_too_long_to_be_sent_keeps_only_itself_out()).await;
+    Box::pin(an_array_of_long_numbers_that_is_too_long_to_be_sent_keeps_only_itself_out()).await;
+}
+
 async fn a_row_too_long_to_be_sent_is_left_out_whatever_its_types() {
-    let _turn = TURN.lock().await;
     let types =
         "create extension citext; create extension hstore; create domain letters as citext;";
     let remote = format!(
@@ -92,9 +95,7 @@ async fn a_row_too_long_to_be_sent_is_left_out_whatever_its_types() {
 }
 
 /// The remote makes the long texts as they are read; its server ends a COPY in which a row comes to a GiB.
-#[tokio::test]
 async fn a_row_that_is_too_long_to_be_sent_keeps_only_itself_out() {
-    let _turn = TURN.lock().await;
     let mut site = site("name text, place text", "").await;
     site.on_remote(
         "insert into meter select n, 7, 'old', 'old', true from generate_series(1, 9) n;
@@ -124,9 +125,7 @@ async fn a_row_that_is_too_long_to_be_sent_keeps_only_itself_out() {
 }
 
 /// A number of a few bytes comes out as 131,072 digits.
-#[tokio::test]
 async fn an_array_of_long_numbers_that_is_too_long_to_be_sent_keeps_only_itself_out() {
-    let _turn = TURN.lock().await;
     let site = site("name text, sizes numeric[]", "").await;
     site.on_remote(
         "insert into meter select n, 7, 'old', '{1,2}', true from generate_series(1, 9) n",

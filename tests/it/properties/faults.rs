@@ -12,7 +12,7 @@ use quickcheck::{Arbitrary, Gen};
 use tokio_postgres::Client;
 
 use super::edits::Case;
-use super::harness::{Verdict, check};
+use super::harness::{Verdict, check_faults};
 use super::world::{Text, World, Worlds};
 use crate::support::postgres::connect;
 
@@ -68,7 +68,7 @@ impl Arbitrary for FaultCase {
 /// P10.
 #[test]
 fn a_fault_leaves_old_or_new_and_the_next_run_converges() {
-    check(async |worlds: &mut Worlds, broken: &FaultCase| {
+    check_faults(async |worlds: &mut Worlds, broken: &FaultCase| {
         let world = worlds.empty(broken.case.shape).await;
         let (last, before) = broken.case.rounds.split_last().unwrap();
         world.edit(&before.concat()).await;

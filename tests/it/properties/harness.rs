@@ -1,4 +1,4 @@
-//! Runs a property over a hundred cases and says how to run the same cases again.
+//! Runs a property over many cases and says how to run the same cases again.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -20,8 +20,10 @@ pub(crate) enum Verdict {
     Vacuous,
 }
 
-/// How many cases a property must hold for, for each unit of `TEST_SIZE`.
-const CASES: u64 = 60;
+/// How many cases a property must hold for, for each unit of `TEST_SIZE`: more than a hundred in the gate.
+const CASES: u64 = 30;
+/// The same for a property whose cases are real faults.
+const FAULTS: u64 = 60;
 /// How many cases are drawn before a property counts as never being put to the test.
 const DRAWN: u64 = 2000;
 /// How many smaller cases are tried after a failure.
@@ -37,6 +39,15 @@ where
     F: AsyncFn(&mut Worlds, &C) -> Verdict + 'static,
 {
     check_cases(CASES * size(), property);
+}
+
+/// Holds a property whose cases are real faults against [`FAULTS`] cases.
+pub(crate) fn check_faults<C, F>(property: F)
+where
+    C: Arbitrary + Debug,
+    F: AsyncFn(&mut Worlds, &C) -> Verdict + 'static,
+{
+    check_cases(FAULTS * size(), property);
 }
 
 /// Holds a property whose cases take long against [`SLOW_CASES`] cases, and more where more is asked for.

@@ -9,7 +9,7 @@ use meter_sync::model::{Outcome, Trigger};
 use quickcheck::{Arbitrary, Gen};
 
 use super::edits::Case;
-use super::harness::{Verdict, check};
+use super::harness::{Verdict, check, check_faults};
 use super::world::{World, Worlds, request};
 use crate::support::site::{finish, mirror};
 
@@ -94,7 +94,7 @@ impl Arbitrary for TroubledRuns {
 /// P6.
 #[test]
 fn the_status_tells_when_the_last_run_ended_how_and_why() {
-    check(async |worlds: &mut Worlds, troubled: &TroubledRuns| {
+    check_faults(async |worlds: &mut Worlds, troubled: &TroubledRuns| {
         let world = worlds.empty(troubled.case.shape).await;
         world.edit(&troubled.case.rounds[0]).await;
         world.sync(troubled.case.trigger).await;

@@ -15,6 +15,7 @@ use tokio_postgres::Client;
 use super::invariants;
 use super::trial_site::{Side, Trial, TrialDatabase};
 use crate::support::proxy::Fault;
+use crate::support::site::rows;
 use crate::support::wait;
 
 /// One row of the table.
@@ -181,7 +182,9 @@ impl HoldPoint {
             Self::Behind(side, lock) => {
                 let holder = hold_lock(trial.database(side), lock).await;
                 let strikes = async {
-                    let held = async || waits_for_a_lock(trial.database(side)).await;
+                    let eyes = trial.database(side).connect().await;
+                    let waits = trial.database(side).sql(WAITS_FOR_A_LOCK);
+                    let held = async || rows(&eyes, &waits).await != json!([]);
                     wait::until(name, held).await;
                     during(Some(&holder)).await;
                     // a victim of a deadlock is rolled back
@@ -207,11 +210,8 @@ pub(super) async fn hold_lock(database: &TrialDatabase, lock: &str) -> Client {
     holder
 }
 
-/// Whether a statement of ours waits for a lock.
-async fn waits_for_a_lock(database: &TrialDatabase) -> bool {
-    let waits = "select 1 from pg_locks join pg_stat_activity using (pid) where not granted and usename = '$role'";
-    database.rows(waits).await != json!([])
-}
+/// The statements of ours that wait for a lock.
+const WAITS_FOR_A_LOCK: &str = "select 1 from pg_locks join pg_stat_activity using (pid) where not granted and usename = '$role'";
 
 async fn strike(trial: &Trial, strikes: &[Strike]) {
     strike_by(trial, strikes, None).await;

@@ -4,6 +4,7 @@ use meter_sync::config::Setting;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::Outcome;
 use serde_json::{Value, json};
+use tokio_postgres::Client;
 
 use super::case::{Ends, side_by_side};
 use super::trial_site::Side::{self, Local, Remote};
@@ -11,6 +12,7 @@ use super::trial_site::Trial;
 use super::{invariants, programs};
 use crate::support::program::{self, RunningProgram};
 use crate::support::proxy::Fault;
+use crate::support::site::rows;
 use crate::support::stepped_clock::SteppedClock;
 use crate::support::wait;
 
@@ -98,17 +100,17 @@ const SERVED: &str = "
     select (select count(*) from meter_sync.meter_sync_log where trigger in ('schedule', 'startup')) as runs,
            (select count(*) from meter_sync.meter_sync_slot) as slots";
 
-async fn runs_of_slots(trial: &Trial) -> i64 {
-    let served = trial.local.rows(SERVED).await;
+async fn runs_of_slots(local: &Client) -> i64 {
+    let served = rows(local, SERVED).await;
     served[0]["runs"].as_i64().expect("a number")
 }
 
 /// The next slots are served, and none is claimed whose time has not come.
-async fn are_served(name: &str, trial: &Trial) {
-    let most = runs_of_slots(trial).await + 2;
+async fn are_served(name: &str, local: &Client) {
+    let most = runs_of_slots(local).await + 2;
     let served = async || {
-        assert_eq!(trial.local.rows(EARLY).await, json!([]), "{name}");
-        runs_of_slots(trial).await >= most
+        assert_eq!(rows(local, EARLY).await, json!([]), "{name}");
+        runs_of_slots(local).await >= most
     };
     wait::until(&format!("{name}: slots are served"), served).await;
 }
@@ -129,14 +131,17 @@ async fn a_clock_set_between_runs_has_each_slot_served_once() {
     let mut serve = program::bare(&["serve"], &settings);
     clock.show_to(&mut serve);
     let (mut program, _address) = RunningProgram::serve(serve).await;
-    are_served("the clock is right", &trial).await;
+    let local = trial.local.connect().await;
+    let idle = trial.local.sql(IDLE);
+    are_served("the clock is right", &local).await;
     for ahead in WAY {
         trial.change().await;
-        let is_idle = async || trial.local.rows(IDLE).await == json!([{"idle": true}]);
+        let is_idle = async || rows(&local, &idle).await == json!([{"idle": true}]);
         wait::until("the program waits for its next slot", is_idle).await;
         clock.step(ahead);
-        are_served(&format!("the clock is set to {ahead}"), &trial).await;
+        are_served(&format!("the clock is set to {ahead}"), &local).await;
     }
+    drop(local);
     program.terminate();
     let code = program.code(programs::STOPPED).await;
     let name = "the clock was set between runs";

@@ -13,7 +13,7 @@ use crate::mcp::client::Assistant;
 use crate::support::http_server::{HttpServer, send};
 use crate::support::program;
 use crate::support::scrape::scrape;
-use crate::support::site::settings;
+use crate::support::site::{rows, settings};
 use crate::support::wait;
 
 /// Checks everything after the run that the fault struck; `run` is what it reported, if it could.
@@ -65,14 +65,13 @@ pub(super) async fn status(trial: &Trial) -> Status {
 
 /// Waits until no process of ours holds the run lock.
 pub(super) async fn lock_is_free(name: &str, trial: &Trial) {
-    let is_free = async || has_no_locks(trial).await;
+    let locks = trial.local.sql(
+        "select 1 from pg_locks join pg_stat_activity using (pid)
+         where locktype = 'advisory' and usename = '$role'",
+    );
+    let eyes = trial.local.connect().await;
+    let is_free = async || rows(&eyes, &locks).await == json!([]);
     wait::until(&format!("{name}: the run lock is free"), is_free).await;
-}
-
-async fn has_no_locks(trial: &Trial) -> bool {
-    let locks = "select 1 from pg_locks join pg_stat_activity using (pid)
-         where locktype = 'advisory' and usename = '$role'";
-    trial.local.rows(locks).await == json!([])
 }
 
 /// The log's row of the run, or `null`. A run that could not report is the last one that was started.
