@@ -49,7 +49,7 @@ pub(super) fn failure(failure: &Failure, run_id: Option<RunId>) -> CallToolResul
 
 impl From<Failure> for ErrorData {
     /// Converts a failure to a protocol error, for requests about tasks and prompts. Used if the tenant or the run is
-    /// unknown, or if the run cannot be read. Resources have another error, and tools answer with [`failure`].
+    /// unknown, or if the run cannot be read. Resources have another error, and tools answer with `failure`.
     fn from(failure: Failure) -> Self {
         Self::invalid_params(failure.in_words(), None)
     }

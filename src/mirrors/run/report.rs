@@ -166,6 +166,9 @@ pub(crate) fn summary(record: &RunRecord) -> String {
     };
     match record.outcome {
         None => "The sync is running.".to_owned(),
+        Some(Outcome::NoChange) if counts.unchanged == 0 => {
+            "Nothing to change: neither side has a meter of this tenant.".to_owned()
+        }
         Some(Outcome::NoChange) => {
             format!(
                 "Nothing to change: all {} meters were equal on both sides.",
