@@ -261,7 +261,8 @@ pub(super) async fn remember(
     match seen {
         Some(seen) => {
             let (tenant, table) = (run.job.tenant, &run.relations.local);
-            remote_identities::keep(run.local, tenant, table, &seen.identity).await
+            let has_changed = seen.change().is_some_and(|change| !change.is_common());
+            remote_identities::keep(run.local, tenant, table, &seen.identity, has_changed).await
         }
         None => Ok(()),
     }

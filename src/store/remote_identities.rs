@@ -76,7 +76,7 @@ pub async fn read(
     }))
 }
 
-// A standby does not tell how far the primary has come, so what is known of that stays.
+// A standby does not tell how far the primary has come, so what is known of that stays, unless it is to be forgotten.
 const KEEP: &str = "\
 -- remember the remote
 insert into meter_sync.meter_sync_remote
@@ -85,16 +85,18 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, now())
 on conflict (tenant, local_table) do update set
     system_identifier = excluded.system_identifier, database_oid = excluded.database_oid,
     source = excluded.source, relation_oid = excluded.relation_oid,
-    timeline = coalesce(excluded.timeline, meter_sync_remote.timeline),
-    next_transaction = coalesce(excluded.next_transaction, meter_sync_remote.next_transaction),
+    timeline = coalesce(excluded.timeline, case when not $9 then meter_sync_remote.timeline end),
+    next_transaction = coalesce(excluded.next_transaction, case when not $9 then meter_sync_remote.next_transaction end),
     seen_at = excluded.seen_at";
 
-/// Stores the remote database from which a mirror was synced.
+/// Stores the remote database from which a mirror was synced. If `has_changed`, what is known of its progress is of
+/// another server or of a state that is lost, and is forgotten.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
     local_table: &str,
     identity: &RemoteIdentity,
+    has_changed: bool,
 ) -> Result<(), DbError> {
     let [tenant, table] = mirror_params(tenant.as_str(), local_table);
     let progress = identity.progress;
@@ -107,6 +109,7 @@ pub async fn keep(
         param::bigint(identity.relation_oid),
         param::bigint(progress.map(|progress| progress.timeline)),
         param::bigint(progress.map(|progress| progress.next_transaction)),
+        param::boolean(has_changed),
     ];
     tx.execute(KEEP, &params).await.map(drop)
 }
