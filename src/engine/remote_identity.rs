@@ -47,6 +47,8 @@ pub(super) enum RemoteChange {
     Rewound,
     /// The tenant's rows are as they were before the last changes, row versions included.
     EarlierRows,
+    /// The same on a standby. It may only lag.
+    EarlierRowsOnStandby,
     /// The table was dropped and created anew, as when a dump is restored.
     OtherTable,
     /// The server has another timeline: a standby was promoted, or the server was recovered from an archive.
@@ -63,16 +65,35 @@ impl RemoteChange {
         let counts = plan.map(|plan| &plan.counts);
         match self {
             Self::OtherServer | Self::OtherDatabase | Self::Rewound => true,
-            Self::EarlierRows => counts.is_some_and(|counts| counts.changes() > counts.deactivated),
+            Self::EarlierRows | Self::EarlierRowsOnStandby => {
+                counts.is_some_and(|counts| counts.changes() > counts.deactivated)
+            }
             Self::OtherTable | Self::OtherTimeline => {
                 counts.is_some_and(|counts| counts.changes() > counts.inserted)
             }
         }
     }
 
-    /// Whether a strict brake refuses a plan because of this change. A failover is not refused.
+    /// Whether a strict brake refuses a plan because of this change. A failover and a standby that lags are not refused.
     fn is_held_back(self) -> bool {
-        self != Self::OtherTimeline
+        match self {
+            Self::OtherServer
+            | Self::OtherDatabase
+            | Self::Rewound
+            | Self::EarlierRows
+            | Self::OtherTable => true,
+            Self::EarlierRowsOnStandby | Self::OtherTimeline => false,
+        }
+    }
+
+    /// Whether the remote has fewer commits than the last run saw.
+    fn has_lost_commits(self) -> bool {
+        match self {
+            Self::Rewound | Self::EarlierRows | Self::EarlierRowsOnStandby => true,
+            Self::OtherServer | Self::OtherDatabase | Self::OtherTable | Self::OtherTimeline => {
+                false
+            }
+        }
     }
 
     fn sentence(self) -> &'static str {
@@ -87,7 +108,10 @@ impl RemoteChange {
                 "The remote was taken back to an earlier state since the last sync: its write-ahead log ends earlier than it did. Ask whoever runs it what happened."
             }
             Self::EarlierRows => {
-                "The remote shows this tenant's rows as they were before the last sync: it was taken back, or a standby lags. Ask whoever runs it what happened."
+                "The remote shows this tenant's rows as they were before the last sync, so it was taken back. Ask whoever runs it what happened."
+            }
+            Self::EarlierRowsOnStandby => {
+                "The remote is a standby and shows this tenant's rows as they were before the last sync: it lags, or the last commits are lost."
             }
             Self::OtherTable => {
                 "The remote table was dropped and created anew since the last sync, as when a dump is restored. Ask whoever runs it what happened."
@@ -136,7 +160,7 @@ pub(super) async fn look(
         ..seen
     };
     if let Some(versions) = versions
-        && let Some(RemoteChange::Rewound | RemoteChange::EarlierRows) = seen.change()
+        && seen.change().is_some_and(RemoteChange::has_lost_commits)
     {
         versions.distrust();
     }
@@ -240,9 +264,11 @@ fn compare(known: &KnownRemote, now: &RemoteIdentity, sum: Option<i64>) -> Optio
     if progress.is_some_and(|(before, now)| now.flushed < before.flushed) {
         return Some(RemoteChange::Rewound);
     }
-    // A standby may lag, and then shows earlier rows.
-    if now.progress.is_some() && known.has_earlier_rows(sum) {
-        return Some(RemoteChange::EarlierRows);
+    if known.has_earlier_rows(sum) {
+        return Some(match now.progress {
+            Some(_) => RemoteChange::EarlierRows,
+            None => RemoteChange::EarlierRowsOnStandby,
+        });
     }
     let has_other_table = before.source == now.source
         && before.relation_oid.is_some()
@@ -331,7 +357,10 @@ impl RemoteSight {
             Self::Same => {}
             Self::Untold => return remote_identities::forget(run.local, tenant, table).await,
             Self::Seen(seen) => {
-                remote_identities::keep(run.local, tenant, table, &seen.identity).await?;
+                let forgets_progress = seen.change().is_some_and(RemoteChange::has_lost_commits);
+                let identity = &seen.identity;
+                remote_identities::keep(run.local, tenant, table, identity, forgets_progress)
+                    .await?;
             }
         }
         match versions {

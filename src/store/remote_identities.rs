@@ -94,20 +94,23 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, now())
 on conflict (tenant, local_table) do update set
     system_identifier = excluded.system_identifier, database_oid = excluded.database_oid,
     source = excluded.source, relation_oid = excluded.relation_oid, seen_at = excluded.seen_at,
-    timeline = case when excluded.timeline is not null or known.system_identifier <> excluded.system_identifier
+    timeline = case when excluded.timeline is not null or $9 or known.system_identifier <> excluded.system_identifier
                     then excluded.timeline else known.timeline end,
-    flushed = case when excluded.flushed is not null or known.system_identifier <> excluded.system_identifier
+    flushed = case when excluded.flushed is not null or $9 or known.system_identifier <> excluded.system_identifier
                    then excluded.flushed else known.flushed end";
 
-/// Stores the remote database from which a mirror was synced.
+/// Stores the remote database from which a mirror was synced. If `forgets_progress`, what is known of the server's
+/// progress is of commits that are lost, and is forgotten even if the remote, a standby, tells none.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
     local_table: &str,
     identity: &RemoteIdentity,
+    forgets_progress: bool,
 ) -> Result<(), DbError> {
     let mirror = mirror_params(tenant.as_str(), local_table);
-    let params: Vec<_> = mirror.into_iter().chain(identity.params()).collect();
+    let params = mirror.into_iter().chain(identity.params());
+    let params: Vec<_> = params.chain([param::boolean(forgets_progress)]).collect();
     tx.execute(KEEP, &params).await.map(drop)
 }
 

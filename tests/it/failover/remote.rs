@@ -103,3 +103,40 @@ async fn a_standby_is_read_and_goes_on_being_read_when_it_is_promoted() {
     servers.is_equal_to(&standby).await;
     assert_eq!(syncs(Outcome::NoChange).await, None);
 }
+
+/// The standby is read, and shows what was lost, before it is promoted.
+#[tokio::test]
+async fn a_loss_that_a_standby_has_shown_is_not_told_again_when_it_is_promoted() {
+    let mut servers = servers().await;
+    let remote_url = servers.cluster.url("any");
+    let mirror = site::mirror(&settings(&remote_url, &servers.other.local_url));
+    let syncs = async |expected| {
+        let run = finish(&mirror, Request::new(Trigger::Cli)).await;
+        assert_eq!(run.outcome, Some(expected), "{run:#?}");
+        run.warning
+    };
+    assert_eq!(syncs(Outcome::Succeeded).await, None);
+    servers.cluster.cut_the_stream().await;
+    let primary = servers.cluster.on_primary().await;
+    for id in 1..=3 {
+        let lost = format!("update meter set name = 'lost' where id = {id}");
+        run(&primary, &lost).await;
+    }
+    assert_eq!(syncs(Outcome::Succeeded).await, None);
+    assert_eq!(syncs(Outcome::NoChange).await, None);
+
+    let stopped = servers.cluster.primary.stop_immediately().await;
+    stopped.expect("stop the primary");
+    let warning = syncs(Outcome::Succeeded).await.unwrap_or_default();
+    assert!(
+        warning.contains("as they were before the last sync"),
+        "{warning}"
+    );
+    let standby = servers.cluster.on_standby().await;
+    servers.is_equal_to(&standby).await;
+    servers.cluster.promote().await;
+    assert_eq!(syncs(Outcome::NoChange).await, None);
+    run(&standby, "update meter set name = 'new' where id = 5").await;
+    assert_eq!(syncs(Outcome::Succeeded).await, None);
+    servers.is_equal_to(&standby).await;
+}
