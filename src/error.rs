@@ -107,7 +107,7 @@ pub enum ErrorCode {
 
 const APPROVAL: &str = "Check the remote rows of this tenant first. If the deactivations are meant, a person approves them on the page of `meter-sync serve`, or by answering the question of their assistant.";
 
-const ANOTHER_REMOTE: &str = "Find out what happened to the central database. If it is meant, a person lets one sync pass at the command line, as the handbook (docs/operating.md) says.";
+const ANOTHER_REMOTE: &str = "Find out what happened to the remote. If it is meant, a person lets one sync pass at the command line, as the handbook (docs/operating.md) says.";
 
 const TENANTS: &str = "Name the tenant by its id; the status without a tenant lists all of them.";
 

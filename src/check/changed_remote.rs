@@ -31,7 +31,7 @@ pub(super) async fn finding(
         let source = &config.mapping.source;
         let seen = engine::look_up_remote(&there, &tx, tenant, relations, source).await?;
         Ok::<_, Failure>(match seen {
-            None => (brake == Brake::Strict).then(untold),
+            None => (brake == Brake::Strict).then(|| Verdict::Warning(engine::UNTOLD.to_owned())),
             Some(seen) if !seen.is_known() => None,
             Some(seen) => Some(match seen.sentence(brake) {
                 None => Verdict::Ok("the database that the last run read".to_owned()),
@@ -43,11 +43,6 @@ pub(super) async fn finding(
         .await
         .unwrap_or_else(|failure| Some(Verdict::Failed(failure)));
     verdict.map(|verdict| Finding::new(SUBJECT, verdict))
-}
-
-fn untold() -> Verdict {
-    let remedy = "As a superuser of the remote server: grant execute on function pg_control_system() to <role>, where <role> is the user of METER_SYNC_REMOTE_URL.";
-    Verdict::Warning(format!("{} {remedy}", engine::UNTOLD))
 }
 
 fn what_follows(brake: Brake) -> &'static str {

@@ -176,7 +176,7 @@ impl TenantRun {
     }
 }
 
-/// Writes a line for each tenant that changed or failed, then the warnings and the summary.
+/// Writes a line for each tenant that changed, failed or has a warning, then the warnings and the summary.
 impl Display for PrintedSweep {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for run in &self.runs {

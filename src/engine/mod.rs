@@ -196,11 +196,10 @@ pub async fn run(
     let mut versions = VersionsOfBothSides::read(&remote, run).await?;
     let sight = remote_identity::look(&remote, run, versions.as_mut()).await?;
     if !job.dry_run
-        && !sight.waits_for_a_person(run)
+        && !sight.has_changed()
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?
     {
         read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
-        sight.tell(run, None);
         sight.remember(run, versions.as_ref()).await?;
         digest::remember_load(run, versions, &loaded).await?;
         return Ok(SyncEnd::of(loaded, CompareMethod::Everything));
@@ -274,7 +273,7 @@ async fn carry_out(
     let run = &run.with_relations(&relations);
     let plan = plan::make(run, &selection, &staged).await?;
     sight.tell(run, Some(&plan));
-    let braked = match sight.check(run, &plan) {
+    let braked = match sight.check(run, &plan).await {
         Ok(()) => brake::check(run, &plan, &staged).await,
         refused => refused,
     };
@@ -289,7 +288,7 @@ async fn carry_out(
     }
     if run.job.allow_remote_change {
         // Also if the deactivations still wait for a person: the remote is allowed from now on.
-        sight.remember(run, None).await?;
+        sight.remember(run, versions.as_ref()).await?;
     }
     braked?;
     record_changes::changes(run, &plan).await?;

@@ -3,7 +3,7 @@
 //! A run that finds its watermark valid and the remote rows unchanged reads from the same server process as the run that
 //! stored the watermark. There is nothing to notice then, and nothing is looked up. Any restore, failover or swap starts
 //! a server anew, and then the watermark is not valid. A virtual machine that is taken back with its memory keeps its
-//! server process; there, the numbers of transactions go back, or the rows have versions that they had before.
+//! server process; there, the rows have versions that they had before.
 //!
 //! Remotes that do not tell who they are (for instance because they are not Postgres) are not compared.
 
@@ -56,6 +56,34 @@ pub(super) enum RemoteChange {
 }
 
 impl RemoteChange {
+    const ALL: &[Self] = &[
+        Self::OtherServer,
+        Self::OtherDatabase,
+        Self::Rewound,
+        Self::EarlierRows,
+        Self::EarlierRowsOnStandby,
+        Self::OtherTable,
+        Self::OtherTimeline,
+    ];
+
+    /// The name under which a refusal is stored.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::OtherServer => "other_server",
+            Self::OtherDatabase => "other_database",
+            Self::Rewound => "rewound",
+            Self::EarlierRows => "earlier_rows",
+            Self::EarlierRowsOnStandby => "earlier_rows_on_standby",
+            Self::OtherTable => "other_table",
+            Self::OtherTimeline => "other_timeline",
+        }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|change| change.as_str() == text)
+    }
+
     /// Whether this change is worth a word if a run carries out `plan`; `None` if the sides do not differ.
     ///
     /// A table is made anew, and a standby promoted, in normal operation, too, so that matters only if meters that exist
@@ -86,7 +114,7 @@ impl RemoteChange {
         }
     }
 
-    /// Whether the remote has fewer commits than the last run saw.
+    /// Whether the remote has fewer commits than the last run saw. The signs of that fade as the remote goes on.
     fn has_lost_commits(self) -> bool {
         match self {
             Self::Rewound | Self::EarlierRows | Self::EarlierRowsOnStandby => true,
@@ -126,7 +154,8 @@ impl RemoteChange {
 /// Says that a strict brake cannot do its work, because the remote does not tell which database it is.
 pub(crate) const UNTOLD: &str = "\
 METER_SYNC_BRAKE=strict cannot hold anything back, because the remote does not tell which database it is: the role may \
-not execute pg_control_system(), or the server has no such function.";
+not execute pg_control_system(), or the server has no such function. As a superuser of the remote server: grant execute \
+on function pg_control_system() to <role>, where <role> is the user of METER_SYNC_REMOTE_URL.";
 
 /// Looks up which remote database this is, unless it is surely the one of the last run. If it was taken back, `versions`
 /// lose their watermark.
@@ -135,19 +164,13 @@ pub(super) async fn look(
     run: &RunContext<'_>,
     versions: Option<&mut VersionsOfBothSides<'_>>,
 ) -> Result<RemoteSight, DbError> {
-    let (job, relations) = (run.job, run.relations);
-    let sum = versions.as_ref().map(|versions| versions.remote_sum());
-    if let Some(versions) = &versions
-        && versions.are_of_the_known_server()
-    {
-        if versions.has_same_remote_rows() {
-            return Ok(RemoteSight::Same);
-        }
-        let known = remote_identities::read(run.local, job.tenant, &relations.local).await?;
-        if known.is_some_and(|known| !known.has_earlier_rows(sum)) {
-            return Ok(RemoteSight::Same);
-        }
+    let same = |versions: &&mut VersionsOfBothSides<'_>| {
+        versions.are_of_the_known_server() && versions.has_same_remote_rows()
+    };
+    if versions.as_ref().is_some_and(same) {
+        return Ok(RemoteSight::Same);
     }
+    let (job, relations) = (run.job, run.relations);
     let source = &job.mapping.source;
     let Some(seen) = look_up(remote, run.local, job.tenant, relations, source).await? else {
         if job.limits.brake == Brake::Strict {
@@ -156,7 +179,7 @@ pub(super) async fn look(
         return Ok(RemoteSight::Untold);
     };
     let seen = SeenRemote {
-        version_sum: sum,
+        version_sum: versions.as_ref().map(|versions| versions.remote_sum()),
         ..seen
     };
     if let Some(versions) = versions
@@ -176,12 +199,12 @@ pub(crate) async fn look_up(
     relations: &Relations,
     source: &Source,
 ) -> Result<Option<SeenRemote>, DbError> {
+    let known = remote_identities::read(local, tenant, &relations.local).await?;
     let oid = relations.all_columns.remote_relation;
     let oid = oid.filter(|_| relations.is_remote_plain);
     let Some(identity) = identity(remote, oid, source).await? else {
         return Ok(None);
     };
-    let known = remote_identities::read(local, tenant, &relations.local).await?;
     Ok(Some(SeenRemote {
         identity,
         known,
@@ -260,6 +283,10 @@ fn compare(known: &KnownRemote, now: &RemoteIdentity, sum: Option<i64>) -> Optio
     if before.database_oid != now.database_oid {
         return Some(RemoteChange::OtherDatabase);
     }
+    // The signs of a restore fade as the remote goes on, but a person has not allowed it yet.
+    if let Some(refused) = known.refused.as_deref().and_then(RemoteChange::read) {
+        return Some(refused);
+    }
     let progress = before.progress.zip(now.progress);
     if progress.is_some_and(|(before, now)| now.flushed < before.flushed) {
         return Some(RemoteChange::Rewound);
@@ -270,9 +297,9 @@ fn compare(known: &KnownRemote, now: &RemoteIdentity, sum: Option<i64>) -> Optio
             None => RemoteChange::EarlierRowsOnStandby,
         });
     }
-    let has_other_table = before.source == now.source
-        && before.relation_oid.is_some()
-        && before.relation_oid != now.relation_oid;
+    let tables = before.relation_oid.zip(now.relation_oid);
+    let has_other_table =
+        before.source == now.source && tables.is_some_and(|(before, now)| before != now);
     if has_other_table {
         return Some(RemoteChange::OtherTable);
     }
@@ -292,8 +319,8 @@ impl SeenRemote {
         self.known.is_some()
     }
 
-    /// Says in a sentence what happened to the remote since the last run. Returns `None` if nothing did, or nothing that
-    /// a run would tell (or, with a strict brake, refuse) whatever its plan.
+    /// Says in a sentence what happened to the remote since the last run. Returns `None` if nothing did, or nothing that a
+    /// run tells whatever its plan (with a strict brake: nothing that it may refuse).
     pub(crate) fn sentence(&self, brake: Brake) -> Option<&'static str> {
         let change = self.change()?;
         let is_told = match brake {
@@ -335,14 +362,27 @@ impl RemoteSight {
     }
 
     /// Returns an error that refuses the plan if the remote was restored or swapped, the brake is strict, and no person
-    /// has allowed it.
-    pub(super) fn check(&self, run: &RunContext<'_>, plan: &Plan) -> Result<(), SyncError> {
-        match self.held_back(run, Some(plan)) {
-            Some(change) if plan.counts.changes() > 0 => Err(SyncError::RemoteChanged {
-                tenant: run.job.tenant.clone(),
-                change: change.sentence(),
-            }),
-            Some(_) | None => Ok(()),
+    /// has allowed it. Unless this is a dry run, stores why if its signs may fade, so that later runs are refused, too.
+    pub(super) async fn check(&self, run: &RunContext<'_>, plan: &Plan) -> Result<(), SyncError> {
+        let held_back = self.held_back(run, Some(plan));
+        let Some(change) = held_back.filter(|_| plan.counts.changes() > 0) else {
+            return Ok(());
+        };
+        let (tenant, table) = (run.job.tenant, &run.relations.local);
+        if !run.job.dry_run && change.has_lost_commits() {
+            remote_identities::keep_refusal(run.local, tenant, table, change.as_str()).await?;
+        }
+        Err(SyncError::RemoteChanged {
+            tenant: tenant.clone(),
+            change: change.sentence(),
+        })
+    }
+
+    /// Whether anything happened to the remote since the last run.
+    pub(super) fn has_changed(&self) -> bool {
+        match self {
+            Self::Same | Self::Untold => false,
+            Self::Seen(seen) => seen.change().is_some(),
         }
     }
 
@@ -352,23 +392,18 @@ impl RemoteSight {
         run: &RunContext<'_>,
         versions: Option<&VersionsOfBothSides<'_>>,
     ) -> Result<(), DbError> {
+        let Self::Seen(seen) = self else {
+            return Ok(());
+        };
         let (tenant, table) = (run.job.tenant, &run.relations.local);
-        match self {
-            Self::Same => {}
-            Self::Untold => return remote_identities::forget(run.local, tenant, table).await,
-            Self::Seen(seen) => {
-                let forgets_progress = seen.change().is_some_and(RemoteChange::has_lost_commits);
-                let identity = &seen.identity;
-                remote_identities::keep(run.local, tenant, table, identity, forgets_progress)
-                    .await?;
-            }
-        }
+        let forgets_progress = seen.change().is_some_and(RemoteChange::has_lost_commits);
+        remote_identities::keep(run.local, tenant, table, &seen.identity, forgets_progress).await?;
         match versions {
-            Some(versions) if !versions.has_same_remote_rows() => {
+            Some(versions) => {
                 let sum = versions.remote_sum();
                 remote_identities::keep_sum(run.local, tenant, table, sum).await
             }
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
     }
 }

@@ -18,7 +18,8 @@ pub struct RemoteIdentity {
     pub database_oid: i64,
     /// A hash of the setting that names the remote table or query.
     pub source: String,
-    /// The object id of the remote table; `None` for a view or a query.
+    /// The object id of the remote table; `None` for a view or a query, and for a table with row security, rules or
+    /// triggers.
     pub relation_oid: Option<i64>,
     /// How far the server has come; `None` on a standby, which may lag.
     pub progress: Option<RemoteProgress>,
@@ -41,14 +42,16 @@ pub struct KnownRemote {
     pub identity: RemoteIdentity,
     /// The last sums of row versions of the tenant's remote rows, newest first.
     pub version_sums: Vec<i64>,
+    /// Why a strict brake waits for a person; `None` if it does not.
+    pub refused: Option<String>,
 }
 
 const READ: &str = "\
 -- look up the remote last seen
-select system_identifier, database_oid, source, relation_oid, timeline, flushed, version_sums
+select system_identifier, database_oid, source, relation_oid, timeline, flushed, version_sums, refused
 from meter_sync.meter_sync_remote where tenant = $1 and local_table = $2";
 
-/// Reads the remote database from which a mirror was last synced; `None` before the first sync.
+/// Reads the remote database from which a mirror was last synced; `None` if none is known.
 pub async fn read(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -67,6 +70,7 @@ pub async fn read(
                 progress: progress.map(|(timeline, flushed)| RemoteProgress { timeline, flushed }),
             },
             version_sums: row.get(6),
+            refused: row.get(7),
         }
     }))
 }
@@ -89,18 +93,18 @@ impl RemoteIdentity {
 const KEEP: &str = "\
 -- remember the remote
 insert into meter_sync.meter_sync_remote as known
-    (tenant, local_table, system_identifier, database_oid, source, relation_oid, timeline, flushed, seen_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, now())
+    (tenant, local_table, system_identifier, database_oid, source, relation_oid, timeline, flushed)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (tenant, local_table) do update set
     system_identifier = excluded.system_identifier, database_oid = excluded.database_oid,
-    source = excluded.source, relation_oid = excluded.relation_oid, seen_at = excluded.seen_at,
+    source = excluded.source, relation_oid = excluded.relation_oid, refused = null,
     timeline = case when excluded.timeline is not null or $9 or known.system_identifier <> excluded.system_identifier
                     then excluded.timeline else known.timeline end,
     flushed = case when excluded.flushed is not null or $9 or known.system_identifier <> excluded.system_identifier
                    then excluded.flushed else known.flushed end";
 
-/// Stores the remote database from which a mirror was synced. If `forgets_progress`, what is known of the server's
-/// progress is of commits that are lost, and is forgotten even if the remote, a standby, tells none.
+/// Stores the remote database from which a mirror was synced. If `forgets_progress`, commits may be lost, and what is known
+/// of the server's progress is forgotten even if the remote, a standby, tells none.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -117,9 +121,11 @@ pub async fn keep(
 /// How many sums of row versions are kept of each mirror.
 const SUMS: i64 = 50;
 
+// If the rows are as in an earlier state, the states after that are lost, and no state to come back to.
 const KEEP_SUM: &str = "\
 -- remember the sum of the remote versions
-update meter_sync.meter_sync_remote set version_sums = ($3::bigint || version_sums)[:$4]
+update meter_sync.meter_sync_remote
+set version_sums = ($3::bigint || version_sums[coalesce(array_position(version_sums, $3) + 1, 1):])[:$4]
 where tenant = $1 and local_table = $2 and version_sums[1] is distinct from $3";
 
 /// Adds a sum of the row versions of the tenant's remote rows, unless it is the newest one already. Does nothing if
@@ -135,56 +141,73 @@ pub async fn keep_sum(
     tx.execute(KEEP_SUM, &params).await.map(drop)
 }
 
-const FORGET: &str = "\
--- forget the remote
-delete from meter_sync.meter_sync_remote where tenant = $1 and local_table = $2";
+const KEEP_REFUSAL: &str = "\
+-- remember why a person must allow the remote
+update meter_sync.meter_sync_remote set refused = $3 where tenant = $1 and local_table = $2";
 
-/// Deletes what is known of the remote database of a mirror.
-pub async fn forget(
+/// Stores why a strict brake waits for a person, until [`keep`] stores an allowed remote.
+pub async fn keep_refusal(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
     local_table: &str,
+    why: &str,
 ) -> Result<(), DbError> {
-    let params = mirror_params(tenant.as_str(), local_table);
-    tx.execute(FORGET, &params).await.map(drop)
+    let [tenant, table] = mirror_params(tenant.as_str(), local_table);
+    tx.execute(KEEP_REFUSAL, &[tenant, table, param::text(why)])
+        .await
+        .map(drop)
 }
 
 const OTHERS: &str = "\
 -- look which mirrors were synced from another remote
 select u.n from unnest($1, $2) with ordinality u (tenant, local_table, n)
 join meter_sync.meter_sync_remote m on m.tenant = u.tenant and m.local_table = u.local_table
-where m.system_identifier <> $3 or m.database_oid <> $4 or m.flushed > $5
+where m.system_identifier <> $3 or m.database_oid <> $4 or m.flushed > $5 or m.refused is not null
 order by u.n";
 
-const KEEP_NEW: &str = "\
--- remember the remote of mirrors that have none
-insert into meter_sync.meter_sync_remote
-    (tenant, local_table, system_identifier, database_oid, source, relation_oid, timeline, flushed, seen_at)
-select u.tenant, u.local_table, $3, $4, $5, $6, $7, $8, now() from unnest($1, $2) u (tenant, local_table)
-on conflict do nothing";
-
-/// Returns the indexes, in ascending order, of those mirrors that were last synced from another remote database, or from a later state of
-/// this one. Stores this one for mirrors of which none is known.
+/// Returns the indexes, in ascending order, of those mirrors that were last synced from another remote database, or from
+/// a later state of this one.
 pub async fn synced_from_another(
     tx: &Tx<'_, Local>,
-    mirrors: &[&WatermarkKey],
+    mirrors: &[WatermarkKey],
     identity: &RemoteIdentity,
 ) -> Result<Vec<usize>, DbError> {
-    let texts = |text: fn(&WatermarkKey) -> &str| -> Vec<String> {
-        mirrors.iter().map(|key| text(key).to_owned()).collect()
-    };
-    let tenants = texts(|key| key.tenant.as_str());
-    let tables = texts(|key| &key.local_table);
-    let of = || [param::texts(&tenants), param::texts(&tables)];
+    let (tenants, tables) = columns(mirrors);
     let flushed = identity.progress.map(|progress| progress.flushed);
-    let here = [
+    let params = [
+        param::texts(&tenants),
+        param::texts(&tables),
         param::bigint(identity.system_identifier),
         param::bigint(identity.database_oid),
         param::bigint(flushed),
     ];
-    let params: Vec<_> = of().into_iter().chain(here).collect();
     let others = tx.query(OTHERS, &params).await?;
-    let params: Vec<_> = of().into_iter().chain(identity.params()).collect();
-    tx.execute(KEEP_NEW, &params).await?;
     Ok(others.iter().map(|row| index(row.get(0))).collect())
+}
+
+const KEEP_NEW: &str = "\
+-- remember the remote of mirrors that have none
+insert into meter_sync.meter_sync_remote
+    (tenant, local_table, system_identifier, database_oid, source, relation_oid, timeline, flushed)
+select u.tenant, u.local_table, $3, $4, $5, $6, $7, $8 from unnest($1, $2) u (tenant, local_table)
+order by u.tenant, u.local_table
+on conflict do nothing";
+
+/// Stores the remote database for those mirrors of which none is known.
+pub async fn keep_if_unknown(
+    tx: &Tx<'_, Local>,
+    mirrors: &[WatermarkKey],
+    identity: &RemoteIdentity,
+) -> Result<(), DbError> {
+    let (tenants, tables) = columns(mirrors);
+    let keys = [param::texts(&tenants), param::texts(&tables)];
+    let params: Vec<_> = keys.into_iter().chain(identity.params()).collect();
+    tx.execute(KEEP_NEW, &params).await.map(drop)
+}
+
+/// The tenants and the local tables of mirrors.
+fn columns(mirrors: &[WatermarkKey]) -> (Vec<String>, Vec<String>) {
+    let keys = mirrors.iter();
+    keys.map(|key| (key.tenant.as_str().to_owned(), key.local_table.clone()))
+        .unzip()
 }

@@ -226,10 +226,13 @@ pub async fn renew(tx: &Tx<'_, Local>, slot: &Slot, claimant: &str) -> Result<()
     tx.execute(RENEW, &params).await.map(drop)
 }
 
-const GIVE_UP: &str = "\
+const GIVE_UP: &str = concat!(
+    "\
 -- give up the claims on slots
 update meter_sync.meter_sync_slot set claimed_at = '-infinity'
-where tenant = $1 and local_table = $2 and claimed_by = $3";
+where tenant = $1 and local_table = $2 and claimed_by = $3 and not ",
+    has_expired!("claimed_at")
+);
 
 /// Gives up the claims of the process `claimant` on slots of the same mirrors as `slot`, so that another process can take
 /// over those whose work is not done.

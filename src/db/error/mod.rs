@@ -197,6 +197,20 @@ impl DbError {
         })
     }
 
+    /// Whether the server has no such function or column, does not support what was asked, or denies it to the role.
+    pub fn lacks_a_function(&self) -> bool {
+        let lacking = [
+            SqlState::UNDEFINED_FUNCTION,
+            SqlState::UNDEFINED_TABLE,
+            SqlState::UNDEFINED_COLUMN,
+            SqlState::UNDEFINED_OBJECT,
+            SqlState::FEATURE_NOT_SUPPORTED,
+            SqlState::SYNTAX_ERROR,
+        ];
+        let said = self.server_error();
+        self.is_denied() || said.is_some_and(|error| lacking.contains(error.code()))
+    }
+
     /// Whether the role lacks a privilege.
     pub fn is_denied(&self) -> bool {
         self.server_error()

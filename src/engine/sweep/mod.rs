@@ -70,17 +70,25 @@ impl SweepResult {
     /// If one of them cannot be stored, for instance because a run has locked it, stores none, and the next sweep
     /// compares contents again. Returns an error only if the local transaction cannot go on.
     ///
-    /// A mirror that was last synced from another remote gets no watermark and no longer counts as equal: it gets a run,
-    /// which tells that the remote has changed.
+    /// Of the mirrors that would get a watermark, one that was last synced from another remote gets none and no longer
+    /// counts as equal: it gets a run, which tells that the remote has changed.
     pub async fn remember(&mut self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
         let Some(horizon) = self.horizon.filter(|_| !self.watermarks.is_empty()) else {
             return Ok(());
         };
         self.leave_out_other_remotes(local).await?;
-        let watermarks: Vec<NewWatermark> =
-            self.watermarks.iter().map(|(_, new)| new.clone()).collect();
+        let new = self.watermarks.iter().map(|(_, new)| new.clone());
+        let watermarks: Vec<NewWatermark> = new.collect();
+        let keys: Vec<WatermarkKey> = watermarks.iter().map(|new| new.key.clone()).collect();
         let store = async {
-            match watermarks::keep_all(local, &watermarks, horizon).await {
+            let stored = async {
+                watermarks::keep_all(local, &watermarks, horizon).await?;
+                match &self.remote {
+                    Some(remote) => remote_identities::keep_if_unknown(local, &keys, remote).await,
+                    None => Ok(()),
+                }
+            };
+            match stored.await {
                 Ok(()) => Ok(Ok(())),
                 Err(error) if local.is_answer_due() => Err(error),
                 Err(error) => Ok(Err(error)),
@@ -91,22 +99,20 @@ impl SweepResult {
         }
         Ok(())
     }
-}
 
-impl SweepResult {
     /// Lets the mirrors that were last synced from another remote count as changed, without a watermark.
     async fn leave_out_other_remotes(&mut self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
         let Some(remote) = &self.remote else {
             return Ok(());
         };
-        let keys: Vec<&WatermarkKey> = self.watermarks.iter().map(|(_, new)| &new.key).collect();
+        let keys = self.watermarks.iter().map(|(_, new)| new.key.clone());
+        let keys: Vec<WatermarkKey> = keys.collect();
         let others = remote_identities::synced_from_another(local, &keys, remote).await?;
         for place in others.into_iter().rev() {
             let (index, _) = self.watermarks.swap_remove(place);
-            self.is_equal
-                .get_mut(index)
-                .into_iter()
-                .for_each(|is_equal| *is_equal = false);
+            if let Some(is_equal) = self.is_equal.get_mut(index) {
+                *is_equal = false;
+            }
         }
         Ok(())
     }

@@ -36,7 +36,8 @@ pub(crate) struct StartedRun<'c> {
     pub(crate) known_columns: KnownColumns,
     /// How the synced columns differ from those of earlier runs. Set as soon as the run has compared them.
     pub(crate) column_report: OnceLock<ColumnReport>,
-    /// A warning that the remote was restored or swapped for another. Set as soon as the run has noticed it.
+    /// A warning that the remote was restored or swapped for another, or that a strict brake cannot find that out. Set as
+    /// soon as the run has noticed it.
     pub(crate) remote_change: OnceLock<&'static str>,
     /// Whether to compare the contents of all rows after this run, because the last such comparison was too long ago.
     pub(crate) is_comparison_due: bool,
@@ -108,7 +109,9 @@ impl RequestedRun<'_> {
             };
             match self.attempt(&tx, &scope).await? {
                 Attempt::TryAgain => {}
-                Attempt::CanStart => return Ok(self.step_in(tx, scope, slot).await?),
+                Attempt::CanStart => {
+                    return Ok(self.take_run_lock_and_log(tx, scope, slot).await?);
+                }
                 Attempt::Answered(requested) => return Ok(StartResult::Answered(requested, None)),
             }
             drop(tx);

@@ -167,7 +167,7 @@ pub(crate) fn summary(record: &RunRecord) -> String {
     match record.outcome {
         None => "The sync is running.".to_owned(),
         Some(Outcome::NoChange) if counts.unchanged == 0 => {
-            "Nothing to change: neither side has a meter of this tenant.".to_owned()
+            "Nothing to change: the remote has no meters of this tenant, and no meter here is active.".to_owned()
         }
         Some(Outcome::NoChange) => {
             format!(

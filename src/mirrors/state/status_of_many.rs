@@ -133,7 +133,9 @@ fn run_warning(all: &[RankedMirror<'_>]) -> Option<String> {
     Some(match warned.len() {
         1 => format!("The last run of tenant {id} has a warning: {warning}"),
         count => {
-            format!("The last runs of {count} tenants have warnings, as of tenant {id}: {warning}")
+            format!(
+                "The last runs of {count} tenants have warnings. That of tenant {id}: {warning}"
+            )
         }
     })
 }

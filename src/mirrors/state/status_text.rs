@@ -198,11 +198,10 @@ pub(crate) fn next_step_of_many(
         return failure.remedy.clone();
     }
     match worst {
-        Some((_, Health::Ok | Health::Paused)) if let Some(warning) = run_warning => {
-            warning.clone()
-        }
         None => "Name tenants in METER_SYNC_TENANTS or METER_SYNC_TENANTS_QUERY.".to_owned(),
-        Some((_, Health::Ok | Health::Paused)) => "Nothing to do.".to_owned(),
+        Some((_, Health::Ok | Health::Paused)) => run_warning
+            .cloned()
+            .unwrap_or_else(|| "Nothing to do.".to_owned()),
         Some((id, _)) => format!("Ask for the status of tenant {id} to see why it is not in sync."),
     }
 }

@@ -187,7 +187,11 @@ impl Mirrors {
         counts.mirrors = saturating_i64(states.len());
         let was_equal = states.iter().filter(|(_, state)| state.was_equal());
         let was_equal: Vec<&TenantMirror> = was_equal.map(|(known, _)| known).collect();
-        let compared = self.recently_compared(&was_equal).await?;
+        // A changed remote that a person allows must become known to each mirror, also to an unchanged one.
+        let compared = match request.allow.remote_change {
+            true => BTreeSet::new(),
+            false => self.recently_compared(&was_equal).await?,
+        };
         let (candidates, mut due): (Vec<_>, Vec<_>) = states
             .iter()
             .partition(|(known, _)| compared.contains(known.id.as_str()));

@@ -1,7 +1,6 @@
 -- notice a restored or replaced remote
 
 -- Which remote database a mirror was last synced from, to notice one that was restored, rewound or swapped for another.
--- The columns are null where the remote does not tell.
 create table meter_sync.meter_sync_remote (
     tenant text not null,
     local_table text not null,
@@ -11,11 +10,11 @@ create table meter_sync.meter_sync_remote (
     -- A hash of the setting that names the remote table or query, and the object id of the table.
     source text not null,
     relation_oid bigint,
-    -- How far its write-ahead log was written to disk, in bytes. Both are null on a standby.
+    -- The timeline, and how far the write-ahead log was written to disk, in bytes. Null if only a standby was seen.
     timeline bigint,
     flushed bigint,
-    -- When a run last looked which remote it is. A run that finds the row versions of the last one does not look.
-    seen_at timestamptz not null,
+    -- Why a strict brake waits for a person; null if it does not.
+    refused text,
     -- The last sums of row versions of this tenant's remote rows, newest first, to recognise an earlier state.
     version_sums bigint[] not null default '{}',
     primary key (tenant, local_table)

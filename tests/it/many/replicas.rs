@@ -190,7 +190,8 @@ async fn a_helper_that_is_stopped_ends_its_runs_and_leaves_the_others() {
     let swept = "meter_sync_sweep where succeeded = 16 and failed = 0 and error_code is null";
     let has_ended = async || count(&site, swept).await == 1;
     wait::until_within(HANDED_OVER, "the sweep has ended", has_ended).await;
-    assert_eq!(count(&site, "meter_sync_log").await, 16, "{begun}");
+    let runs = count(&site, "meter_sync_log").await;
+    assert_eq!(runs, 16, "no run was cut off; {begun} had begun");
 }
 
 #[tokio::test]

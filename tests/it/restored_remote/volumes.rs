@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use meter_sync::config::SettingFlags;
+use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::embedded::Server;
-use meter_sync::model::Outcome;
+use meter_sync::error::ErrorCode;
+use meter_sync::mirrors::run::report::RunReport;
+use meter_sync::mirrors::{Allow, Request};
+use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
 use tokio_postgres::Client;
 
 use super::{METERS, NAMES_HERE, NAMES_THERE, on, syncs, warns};
 use crate::support::postgres::{Pair, binaries, connect, pair, start_server};
-use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, rows, settings};
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, finish, mirror, rows, settings};
 
 /// A remote whose data can be saved and taken back, and a local database beside it.
 struct Volume {
@@ -35,10 +38,7 @@ impl Volume {
         on(&volume.remote().await, METERS).await;
         let settings = volume.settings();
         assert_eq!(syncs(&settings, Outcome::Succeeded).await, None);
-        on(&volume.remote().await, "checkpoint").await;
-        volume.server.stop_immediately().await.expect("stop it");
-        copy(&volume.server.directory().join("data"), &volume.saved);
-        volume.server.restart().await.expect("start it");
+        volume.save().await;
         on(
             &volume.remote().await,
             "update meter set name = 'newer' where id = 3",
@@ -57,6 +57,17 @@ impl Volume {
         connect(&self.server.url("postgres")).await
     }
 
+    /// Copies the data, which takes a restart.
+    async fn save(&mut self) {
+        on(&self.remote().await, "checkpoint").await;
+        self.server.stop_immediately().await.expect("stop it");
+        if self.saved.exists() {
+            std::fs::remove_dir_all(&self.saved).expect("remove the former copy");
+        }
+        copy(&self.server.directory().join("data"), &self.saved);
+        self.server.restart().await.expect("start it");
+    }
+
     async fn take_back(&mut self) {
         self.server.stop_immediately().await.expect("stop it");
         let data = self.server.directory().join("data");
@@ -71,6 +82,9 @@ impl Volume {
         assert_eq!(rows(&local, NAMES_HERE).await, there);
     }
 }
+
+/// What other programs write, some 20 MB of the log.
+const MORE: &str = "create table more as select n from generate_series(1, 300000) n";
 
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").args([from, to]).status();
@@ -91,9 +105,74 @@ async fn a_volume_that_is_taken_back_and_used_since_is_told_by_its_row_versions(
     let mut volume = Volume::changed_since_it_was_saved().await;
     volume.take_back().await;
     // As the programs of other tenants do.
-    let more = "create table more as select n from generate_series(1, 300000) n";
-    on(&volume.remote().await, more).await;
+    on(&volume.remote().await, MORE).await;
     let told = "as they were before the last sync";
     warns(&volume.settings(), Outcome::Succeeded, told).await;
     volume.is_equal().await;
+}
+
+/// As a volume of a server that has run for long is taken back: much was written between the first look and the copy.
+#[tokio::test]
+async fn what_a_server_wrote_since_the_first_look_does_not_hide_that_it_was_taken_back() {
+    let mut volume = Volume::changed_since_it_was_saved().await;
+    let settings = volume.settings();
+    on(&volume.remote().await, MORE).await;
+    on(
+        &volume.remote().await,
+        "update meter set name = 'second' where id = 4",
+    )
+    .await;
+    assert_eq!(syncs(&settings, Outcome::Succeeded).await, None);
+    volume.save().await;
+    on(
+        &volume.remote().await,
+        "truncate more; insert into more select generate_series(1, 300000); update meter set name = 'lost' where id = 5",
+    )
+    .await;
+    assert_eq!(syncs(&settings, Outcome::Succeeded).await, None);
+    volume.take_back().await;
+    on(
+        &volume.remote().await,
+        "update meter set name = 'newest' where id = 6",
+    )
+    .await;
+    let told = "its write-ahead log ends earlier";
+    warns(&settings, Outcome::Succeeded, told).await;
+    volume.is_equal().await;
+}
+
+#[tokio::test]
+async fn a_strict_brake_waits_on_though_the_signs_of_a_restore_fade_and_then_lets_all_pass() {
+    let mut volume = Volume::changed_since_it_was_saved().await;
+    volume.take_back().await;
+    let strict = volume.settings().with(Setting::Brake, "strict");
+    let code = |run: &RunReport| run.error.as_ref().map(|error| error.code);
+    let refused = Some(ErrorCode::RemoteChangedRefused);
+    let run = finish(&mirror(&strict), Request::new(Trigger::Cli)).await;
+    assert_eq!(code(&run), refused, "{run:#?}");
+    on(&volume.remote().await, MORE).await;
+    on(
+        &volume.remote().await,
+        "update meter set name = 'newest' where id = 6; delete from meter where id > 10",
+    )
+    .await;
+    let run = finish(&mirror(&strict), Request::new(Trigger::Cli)).await;
+    assert_eq!(code(&run), refused, "{run:#?}");
+    let allowing = |allow| Request {
+        allow,
+        ..Request::new(Trigger::Cli)
+    };
+    let allow = Allow {
+        remote_change: true,
+        ..Allow::default()
+    };
+    let run = finish(&mirror(&strict), allowing(allow)).await;
+    assert_eq!(code(&run), Some(ErrorCode::MassDeactivationRefused));
+    let allow = Allow {
+        mass_deactivation: DeactivationApproval::OfRun(run.run_id),
+        ..Allow::default()
+    };
+    let run = finish(&mirror(&strict), allowing(allow)).await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(syncs(&strict, Outcome::NoChange).await, None);
 }
