@@ -146,7 +146,7 @@ impl RequestedRun<'_> {
 
     /// Takes the run lock on a second connection and logs the start of the run. `starting` is the transaction that
     /// holds the start lock meanwhile.
-    async fn step_in<'c>(
+    async fn take_run_lock_and_log<'c>(
         &mut self,
         starting: Tx<'_, Local>,
         scope: RunScope,

@@ -16,6 +16,7 @@ use crate::support::program;
 use crate::support::site::{REMOTE_SCHEMA, Site, config, finish, mirror, mirrors, rows, settings};
 
 mod false_alarms;
+mod machine_with_memory;
 mod strict_brake;
 mod volumes;
 
