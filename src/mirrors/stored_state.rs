@@ -84,6 +84,22 @@ pub(crate) struct StoredState {
 }
 
 impl StoredState {
+    /// Leaves out the run in progress, and the interrupted run, if the history, which was read later, has its end.
+    pub(crate) fn leave_out_ended(&mut self) {
+        let Self {
+            running,
+            interrupted,
+            history,
+            ..
+        } = self;
+        let has_ended = |run: &mut RunRecord| {
+            let mut same = history.iter().filter(|logged| logged.run_id == run.run_id);
+            same.any(|logged| logged.outcome.is_some())
+        };
+        running.take_if(has_ended);
+        interrupted.take_if(has_ended);
+    }
+
     /// Adds what only this process knows:
     ///
     /// - The last run of this process becomes the last run if it is newer than the last run in the log, and its end

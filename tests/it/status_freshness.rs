@@ -6,6 +6,7 @@ use meter_sync::clock;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::Request;
+use meter_sync::mirrors::state::health::ActivityState;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
 use meter_sync::mirrors::status_part_types::MeterCounts;
 use meter_sync::model::{Outcome, Trigger};
@@ -13,6 +14,8 @@ use meter_sync::model::{Outcome, Trigger};
 use tokio_postgres::Client;
 
 use super::support::postgres::{binaries, connect, start_pair, start_server};
+use super::support::proxy::{Fault, Proxy};
+use super::support::run_hold::RunHold;
 use super::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, finish, mirror, rows, settings};
 use super::support::wait;
 
@@ -325,4 +328,44 @@ async fn a_success_behind_many_failures_is_told_however_few_runs_are_listed() {
         let last = told.last_run.and_then(|run| run.outcome);
         assert_eq!(last, Some(Outcome::Failed), "{history}");
     }
+}
+
+/// A status is read in several statements. Between any two of them a run may end.
+#[tokio::test]
+async fn a_run_that_ends_while_a_status_is_read_is_in_it() {
+    for point in ["-- read the running run", "-- list runs"] {
+        let site = Site::new().await;
+        site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'a')")
+            .await;
+        let held = RunHold::new(&site).await;
+        let (line, url) = Proxy::before(&site.pair.local_url).await;
+        let other = mirror(&settings(&site.pair.remote_url, &url));
+        let run = site.sync();
+        let read = async {
+            let is_running = async || status(&site).await.activity == ActivityState::Running;
+            wait::until("the run is in progress", is_running).await;
+            line.set(Fault::StallAt(Box::leak(Box::new([point]))));
+            let query = StatusQuery::default();
+            let status = other.status(&query);
+            let ends = async {
+                wait::until(point, async || line.struck() > 0).await;
+                held.release().await;
+                let has_ended = async || status_of_log(&site).await == "succeeded";
+                wait::until("the run has ended", has_ended).await;
+                line.go_on();
+            };
+            tokio::join!(status, ends).0.expect("a status")
+        };
+        let (_run, status) = tokio::join!(run, read);
+        let last = status.last_run.and_then(|run| run.outcome);
+        assert_eq!(last, Some(Outcome::Succeeded), "{point}");
+        assert_eq!(status.activity, ActivityState::Idle, "{point}");
+    }
+}
+
+/// The outcome of the only run.
+async fn status_of_log(site: &Site) -> String {
+    let outcome = "select coalesce(outcome, 'running') as outcome from meter_sync.meter_sync_log";
+    let found = rows(&site.local, outcome).await;
+    found[0]["outcome"].as_str().unwrap_or_default().to_owned()
 }

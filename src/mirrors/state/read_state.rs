@@ -94,7 +94,13 @@ impl Mirror {
             found.drifted = Some(columns::drifted(&tx, id, &table.name).await?);
         }
         if tables.any {
+            // First, so that a run that ends meanwhile is at least found in the log.
+            if let Ok(tenant) = &tenant {
+                let (tenant, table) = (tenant.clone(), table.clone());
+                read_running(&tx, &RunScope { tenant, table }, &mut found).await?;
+            }
             read_log(&tx, table.log(id), RUNS, &mut found).await?;
+            found.leave_out_ended();
             let looks = log::last_looks(&tx, table.log(id), tables.sweeps).await?;
             found.verified_at = looks.verified_at;
             found.checked_at = looks.checked_at;
@@ -103,9 +109,6 @@ impl Mirror {
         match tenant {
             Ok(tenant) => {
                 let scope = RunScope { tenant, table };
-                if tables.any {
-                    read_running(&tx, &scope, &mut found).await?;
-                }
                 // The meters are counted last, because the transaction can do nothing more after an error.
                 let counted = self.count_meters(&tx, &scope, &mut found).await;
                 found.count_failure = counted.err().map(Failure::from);

@@ -99,7 +99,8 @@ async fn whoever_waits_for_a_run_does_not_wait_until_old_ones_are_deleted() {
     .await;
     let run = site.sync().await;
     assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
-    let waiting = "select from pg_locks where locktype = 'advisory' and objid = 4712 and not granted";
+    let waiting =
+        "select from pg_locks where locktype = 'advisory' and objid = 4712 and not granted";
     let is_held = async || rows(&site.local, waiting).await != json!([]);
     wait::until("old runs are being deleted", is_held).await;
     site.on_local("select pg_advisory_unlock(4712)").await;
