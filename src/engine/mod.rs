@@ -68,6 +68,7 @@ mod plan;
 mod planned_deactivations;
 mod read;
 mod record_changes;
+mod remote_change;
 mod remote_identity;
 mod source_remedy;
 mod stage_local_rows;

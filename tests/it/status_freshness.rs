@@ -333,34 +333,35 @@ async fn a_success_behind_many_failures_is_told_however_few_runs_are_listed() {
 /// A status is read in several statements. Between any two of them a run may end.
 #[tokio::test]
 async fn a_run_that_ends_while_a_status_is_read_is_in_it() {
-    for point in ["-- read the running run", "-- list runs"] {
+    for point in [&["-- read the running run"], &["-- list runs"]] {
         let site = Site::new().await;
         site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'a')")
             .await;
         let held = RunHold::new(&site).await;
         let (line, url) = Proxy::before(&site.pair.local_url).await;
         let other = mirror(&settings(&site.pair.remote_url, &url));
-        let run = site.sync();
         let read = async {
             let is_running = async || status(&site).await.activity == ActivityState::Running;
             wait::until("the run is in progress", is_running).await;
-            line.set(Fault::StallAt(Box::leak(Box::new([point]))));
+            line.set(Fault::StallAt(point));
             let query = StatusQuery::default();
-            let status = other.status(&query);
-            let ends = async {
-                wait::until(point, async || line.struck() > 0).await;
-                held.release().await;
-                let has_ended = async || status_of_log(&site).await == "succeeded";
-                wait::until("the run has ended", has_ended).await;
-                line.go_on();
-            };
-            tokio::join!(status, ends).0.expect("a status")
+            tokio::join!(other.status(&query), end_run(&site, held, &line)).0
         };
-        let (_run, status) = tokio::join!(run, read);
+        let (_run, status) = tokio::join!(site.sync(), read);
+        let status = status.expect("a status");
         let last = status.last_run.and_then(|run| run.outcome);
-        assert_eq!(last, Some(Outcome::Succeeded), "{point}");
-        assert_eq!(status.activity, ActivityState::Idle, "{point}");
+        assert_eq!(last, Some(Outcome::Succeeded), "{point:?}");
+        assert_eq!(status.activity, ActivityState::Idle, "{point:?}");
     }
+}
+
+/// Once the line has stalled, ends the only run and lets the line go on.
+async fn end_run(site: &Site, held: RunHold, line: &Proxy) {
+    wait::until("the line has stalled", async || line.struck() > 0).await;
+    held.release().await;
+    let has_ended = async || status_of_log(site).await == "succeeded";
+    wait::until("the run has ended", has_ended).await;
+    line.go_on();
 }
 
 /// The outcome of the only run.
