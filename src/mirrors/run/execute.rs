@@ -53,15 +53,7 @@ pub(crate) async fn run(
         ended.compare_contents().await;
         ended.tell();
     }
-    let RunToCompare {
-        context,
-        scope,
-        told,
-        ..
-    } = ended;
-    // Whoever waits for the run does not wait until old runs are deleted.
-    drop(told);
-    context.prune(scope.log()).await;
+    ended.context.prune(ended.scope.log()).await;
 }
 
 /// Sends the answer to a request. Ignores it if nobody waits for the answer any more.

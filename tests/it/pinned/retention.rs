@@ -83,31 +83,6 @@ async fn old_runs_go_and_each_meters_last_change_stays() {
     assert_eq!(meter.changes.len(), 1);
 }
 
-/// The deletion takes as long as the test wants.
-#[tokio::test]
-async fn whoever_waits_for_a_run_does_not_wait_until_old_ones_are_deleted() {
-    let site = with_meters().await;
-    age(&site, "11 days").await;
-    site.sync().await;
-    age(&site, "11 days").await;
-    site.on_local(
-        "create function held() returns trigger language plpgsql as $$
-         begin perform pg_advisory_xact_lock_shared(4712); return old; end $$;
-         create trigger held before delete on meter_sync.meter_sync_log for each row execute function held();
-         select pg_advisory_lock(4712)",
-    )
-    .await;
-    let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
-    let waiting =
-        "select from pg_locks where locktype = 'advisory' and objid = 4712 and not granted";
-    let is_held = async || rows(&site.local, waiting).await != json!([]);
-    wait::until("old runs are being deleted", is_held).await;
-    site.on_local("select pg_advisory_unlock(4712)").await;
-    let left = json!(["succeeded", "no_change"]);
-    wait::until("the log is pruned", async || outcomes(&site).await == left).await;
-}
-
 #[tokio::test]
 async fn runs_with_problems_are_kept_four_times_as_long_and_the_last_success_for_ever() {
     let site = with_meters().await;
