@@ -31,9 +31,11 @@ pub(super) async fn finding(
         let source = &config.mapping.source;
         let seen = engine::look_up_remote(&there, &tx, tenant, relations, source).await?;
         Ok::<_, Failure>(match seen {
-            None => (brake == Brake::Strict).then(|| Verdict::Warning(engine::UNTOLD.to_owned())),
+            None => {
+                (brake == Brake::Strict).then(|| Verdict::Warning(engine::UNIDENTIFIED.to_owned()))
+            }
             Some(seen) if !seen.is_known() => None,
-            Some(seen) => Some(match seen.sentence(brake) {
+            Some(seen) => Some(match seen.message(brake) {
                 None => Verdict::Ok("the database that the last run read".to_owned()),
                 Some(text) => Verdict::Warning(format!("{text} {}", what_follows(brake))),
             }),

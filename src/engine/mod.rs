@@ -41,8 +41,8 @@ pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look_up;
 pub(crate) use relations::missing_names::missing;
 pub(crate) use relations::row_security::may_hide_rows;
-use remote_identity::RemoteSight;
-pub(crate) use remote_identity::{UNTOLD, look_up as look_up_remote};
+use remote_identity::RemoteComparison;
+pub(crate) use remote_identity::{UNIDENTIFIED, look_up as look_up_remote};
 pub use rows_to_compare::{RowSelection, RowsToCompare};
 pub(crate) use source_remedy::failure;
 pub use sweep::{
@@ -195,13 +195,13 @@ pub async fn run(
     };
     enter(observer, Phase::Read);
     let mut versions = VersionsOfBothSides::read(&remote, run).await?;
-    let sight = remote_identity::look(&remote, run, versions.as_mut()).await?;
+    let comparison = remote_identity::look(&remote, run, versions.as_mut()).await?;
     if !job.dry_run
-        && !sight.has_changed()
+        && !comparison.has_changed()
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?
     {
         read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
-        sight.remember(run, versions.as_ref()).await?;
+        comparison.remember(run, versions.as_ref()).await?;
         digest::remember_load(run, versions, &loaded).await?;
         return Ok(SyncEnd::of(loaded, CompareMethod::Everything));
     }
@@ -216,7 +216,7 @@ pub async fn run(
     let selection = match difference {
         Difference::None(rows) => {
             read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
-            return end_unchanged(run, versions, &sight, rows, compared).await;
+            return end_unchanged(run, versions, &comparison, rows, compared).await;
         }
         Difference::Within(selection) => selection,
         Difference::Unclear => RowSelection::everything(),
@@ -226,7 +226,7 @@ pub async fn run(
         selection,
         staged,
         compared,
-        sight,
+        comparison,
     };
     Box::pin(carry_out(run, versions, found)).await
 }
@@ -235,14 +235,14 @@ pub async fn run(
 async fn end_unchanged(
     run: &RunContext<'_>,
     versions: Option<VersionsOfBothSides<'_>>,
-    sight: &RemoteSight,
+    comparison: &RemoteComparison,
     rows: i64,
     compared: CompareMethod,
 ) -> Result<SyncEnd, SyncError> {
     let synced = SyncResult::unchanged(rows);
-    sight.tell(run, None);
-    if !run.job.dry_run && !sight.waits_for_a_person(run) {
-        sight.remember(run, versions.as_ref()).await?;
+    comparison.warn(run, None);
+    if !run.job.dry_run && !comparison.waits_for_a_person(run) {
+        comparison.remember(run, versions.as_ref()).await?;
         digest::remember(run, versions, false, &synced).await?;
     }
     Ok(SyncEnd::of(synced, compared))
@@ -253,7 +253,7 @@ struct Found {
     selection: RowSelection,
     staged: StagedRows,
     compared: CompareMethod,
-    sight: RemoteSight,
+    comparison: RemoteComparison,
 }
 
 /// Plans the changes that make the local table equal to the staged rows. Then applies the plan, unless the brake
@@ -265,7 +265,7 @@ async fn carry_out(
         selection,
         staged,
         compared,
-        sight,
+        comparison,
     }: Found,
 ) -> Result<SyncEnd, SyncError> {
     enter(run.observer, Phase::Plan);
@@ -273,8 +273,8 @@ async fn carry_out(
     let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
     let run = &run.with_relations(&relations);
     let plan = plan::make(run, &selection, &staged).await?;
-    sight.tell(run, Some(&plan));
-    let braked = match sight.check(run, &plan).await {
+    comparison.warn(run, Some(&plan));
+    let braked = match comparison.check(run, &plan).await {
         Ok(()) => brake::check(run, &plan, &staged).await,
         refused => refused,
     };
@@ -289,13 +289,13 @@ async fn carry_out(
     }
     if run.job.allow_remote_change {
         // Also if the deactivations still wait for a person: the remote is allowed from now on.
-        sight.remember(run, versions.as_ref()).await?;
+        comparison.remember(run, versions.as_ref()).await?;
     }
     braked?;
     record_changes::changes(run, &plan).await?;
     enter(run.observer, Phase::Apply);
     let synced = apply::apply(run, plan, staged).await?;
-    sight.remember(run, versions.as_ref()).await?;
+    comparison.remember(run, versions.as_ref()).await?;
     digest::remember(run, versions, true, &synced).await?;
     Ok(SyncEnd::of(synced, compared))
 }

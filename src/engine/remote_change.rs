@@ -10,7 +10,7 @@ pub(super) enum RemoteChange {
     /// It is another database of the same server.
     OtherDatabase,
     /// The server was taken back to an earlier state: its write-ahead log ends earlier than it did.
-    Rewound,
+    TakenBack,
     /// The tenant's rows are as they were before the last changes, row versions included.
     EarlierRows,
     /// The same on a standby. It may only lag.
@@ -25,7 +25,7 @@ impl RemoteChange {
     const ALL: &[Self] = &[
         Self::OtherServer,
         Self::OtherDatabase,
-        Self::Rewound,
+        Self::TakenBack,
         Self::EarlierRows,
         Self::EarlierRowsOnStandby,
         Self::OtherTable,
@@ -37,7 +37,7 @@ impl RemoteChange {
         match self {
             Self::OtherServer => "other_server",
             Self::OtherDatabase => "other_database",
-            Self::Rewound => "rewound",
+            Self::TakenBack => "taken_back",
             Self::EarlierRows => "earlier_rows",
             Self::EarlierRowsOnStandby => "earlier_rows_on_standby",
             Self::OtherTable => "other_table",
@@ -58,7 +58,7 @@ impl RemoteChange {
     pub(super) fn is_notable(self, plan: Option<&Plan>) -> bool {
         let counts = plan.map(|plan| &plan.counts);
         match self {
-            Self::OtherServer | Self::OtherDatabase | Self::Rewound => true,
+            Self::OtherServer | Self::OtherDatabase | Self::TakenBack => true,
             Self::EarlierRows | Self::EarlierRowsOnStandby => {
                 counts.is_some_and(|counts| counts.changes() > counts.deactivated)
             }
@@ -73,7 +73,7 @@ impl RemoteChange {
         match self {
             Self::OtherServer
             | Self::OtherDatabase
-            | Self::Rewound
+            | Self::TakenBack
             | Self::EarlierRows
             | Self::OtherTable => true,
             Self::EarlierRowsOnStandby | Self::OtherTimeline => false,
@@ -83,14 +83,14 @@ impl RemoteChange {
     /// Whether the remote has fewer commits than the last run saw. The signs of that fade as the remote goes on.
     pub(super) fn has_lost_commits(self) -> bool {
         match self {
-            Self::Rewound | Self::EarlierRows | Self::EarlierRowsOnStandby => true,
+            Self::TakenBack | Self::EarlierRows | Self::EarlierRowsOnStandby => true,
             Self::OtherServer | Self::OtherDatabase | Self::OtherTable | Self::OtherTimeline => {
                 false
             }
         }
     }
 
-    pub(super) fn sentence(self) -> &'static str {
+    pub(super) fn message(self) -> &'static str {
         match self {
             Self::OtherServer => {
                 "The remote is another database server than at the last sync. If that is not meant, check METER_SYNC_REMOTE_URL."
@@ -98,7 +98,7 @@ impl RemoteChange {
             Self::OtherDatabase => {
                 "The remote is another database than at the last sync, on the same server. If that is not meant, check METER_SYNC_REMOTE_URL."
             }
-            Self::Rewound => {
+            Self::TakenBack => {
                 "The remote was taken back to an earlier state since the last sync: its write-ahead log ends earlier than it did. Ask whoever runs it what happened."
             }
             Self::EarlierRows => {

@@ -20,17 +20,18 @@ use super::{Relations, RunContext, SyncError, column_drift};
 
 /// What a run finds out about the remote database.
 #[derive(Debug)]
-pub(super) enum RemoteSight {
+pub(super) enum RemoteComparison {
     /// It is surely the one of the last run.
     Same,
     /// It does not tell which one it is.
-    Untold,
-    Seen(Box<SeenRemote>),
+    Unidentified,
+    /// It was compared with the one of the last run.
+    Compared(Box<ComparedRemote>),
 }
 
 /// The remote database as it is now, and as the last run saw it.
 #[derive(Debug)]
-pub(crate) struct SeenRemote {
+pub(crate) struct ComparedRemote {
     identity: RemoteIdentity,
     known: Option<KnownRemote>,
     /// The sum of the row versions of the tenant's remote rows; `None` if it was not read.
@@ -38,7 +39,7 @@ pub(crate) struct SeenRemote {
 }
 
 /// Says that a strict brake cannot do its work, because the remote does not tell which database it is.
-pub(crate) const UNTOLD: &str = "\
+pub(crate) const UNIDENTIFIED: &str = "\
 METER_SYNC_BRAKE=strict cannot hold anything back, because the remote does not tell which database it is: the role may \
 not execute pg_control_system(), or the server has no such function. As a superuser of the remote server: grant execute \
 on function pg_control_system() to <role>, where <role> is the user of METER_SYNC_REMOTE_URL.";
@@ -49,22 +50,22 @@ pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     versions: Option<&mut VersionsOfBothSides<'_>>,
-) -> Result<RemoteSight, DbError> {
+) -> Result<RemoteComparison, DbError> {
     let same = |versions: &&mut VersionsOfBothSides<'_>| {
         versions.are_of_the_known_server() && versions.has_same_remote_rows()
     };
     if versions.as_ref().is_some_and(same) {
-        return Ok(RemoteSight::Same);
+        return Ok(RemoteComparison::Same);
     }
     let (job, relations) = (run.job, run.relations);
     let source = &job.mapping.source;
     let Some(seen) = look_up(remote, run.local, job.tenant, relations, source).await? else {
         if job.limits.brake == Brake::Strict {
-            job.remote_change.get_or_init(|| UNTOLD);
+            job.remote_change.get_or_init(|| UNIDENTIFIED);
         }
-        return Ok(RemoteSight::Untold);
+        return Ok(RemoteComparison::Unidentified);
     };
-    let seen = SeenRemote {
+    let seen = ComparedRemote {
         version_sum: versions.as_ref().map(|versions| versions.remote_sum()),
         ..seen
     };
@@ -73,7 +74,7 @@ pub(super) async fn look(
     {
         versions.distrust();
     }
-    Ok(RemoteSight::Seen(Box::new(seen)))
+    Ok(RemoteComparison::Compared(Box::new(seen)))
 }
 
 /// Looks up which remote database this is, and which one the last run of the tenant saw. Returns `None` if the remote
@@ -84,14 +85,14 @@ pub(crate) async fn look_up(
     tenant: &TenantId,
     relations: &Relations,
     source: &Source,
-) -> Result<Option<SeenRemote>, DbError> {
+) -> Result<Option<ComparedRemote>, DbError> {
     let known = remote_identities::read(local, tenant, &relations.local).await?;
     let oid = relations.all_columns.remote_relation;
     let oid = oid.filter(|_| relations.is_remote_plain);
     let Some(identity) = identity(remote, oid, source).await? else {
         return Ok(None);
     };
-    Ok(Some(SeenRemote {
+    Ok(Some(ComparedRemote {
         identity,
         known,
         version_sum: None,
@@ -118,10 +119,8 @@ pub(in crate::engine) async fn identity(
     source: &Source,
 ) -> Result<Option<RemoteIdentity>, DbError> {
     let ask = async |doing, sql| {
-        let is_untold = |error: &DbError| !error.ends_the_connection();
-        let asked = remote
-            .undo_simple_if(SAVEPOINT, is_untold, doing, sql)
-            .await?;
+        let asked = remote.undo_simple_if(SAVEPOINT, DbError::lacks_a_function, doing, sql);
+        let asked = asked.await?;
         Ok::<_, DbError>(asked.unwrap_or_default())
     };
     // A refused statement would be an error in the log of the remote, at each run.
@@ -175,7 +174,7 @@ fn compare(known: &KnownRemote, now: &RemoteIdentity, sum: Option<i64>) -> Optio
     }
     let progress = before.progress.zip(now.progress);
     if progress.is_some_and(|(before, now)| now.flushed < before.flushed) {
-        return Some(RemoteChange::Rewound);
+        return Some(RemoteChange::TakenBack);
     }
     if known.has_earlier_rows(sum) {
         return Some(match now.progress {
@@ -194,7 +193,7 @@ fn compare(known: &KnownRemote, now: &RemoteIdentity, sum: Option<i64>) -> Optio
         .then_some(RemoteChange::OtherTimeline)
 }
 
-impl SeenRemote {
+impl ComparedRemote {
     /// What happened to the remote since the last run; `None` if nothing did, or if there was no run.
     fn change(&self) -> Option<RemoteChange> {
         compare(self.known.as_ref()?, &self.identity, self.version_sum)
@@ -207,30 +206,30 @@ impl SeenRemote {
 
     /// Says in a sentence what happened to the remote since the last run. Returns `None` if nothing did, or nothing that a
     /// run tells whatever its plan (with a strict brake: nothing that it may refuse).
-    pub(crate) fn sentence(&self, brake: Brake) -> Option<&'static str> {
+    pub(crate) fn message(&self, brake: Brake) -> Option<&'static str> {
         let change = self.change()?;
-        let is_told = match brake {
+        let is_shown = match brake {
             Brake::Standard => change.is_notable(None),
             Brake::Strict => change.is_held_back(),
         };
-        is_told.then(|| change.sentence())
+        is_shown.then(|| change.message())
     }
 }
 
-impl RemoteSight {
+impl RemoteComparison {
     /// What happened to the remote since the last run, if that matters for a run that carries out `plan`; `None` if the
     /// sides do not differ.
     fn notable(&self, plan: Option<&Plan>) -> Option<RemoteChange> {
         match self {
-            Self::Same | Self::Untold => None,
-            Self::Seen(seen) => seen.change().filter(|change| change.is_notable(plan)),
+            Self::Same | Self::Unidentified => None,
+            Self::Compared(seen) => seen.change().filter(|change| change.is_notable(plan)),
         }
     }
 
     /// Tells in the run's warning what happened to the remote. `plan` is `None` if the sides do not differ.
-    pub(super) fn tell(&self, run: &RunContext<'_>, plan: Option<&Plan>) {
+    pub(super) fn warn(&self, run: &RunContext<'_>, plan: Option<&Plan>) {
         if let Some(change) = self.notable(plan) {
-            run.job.remote_change.get_or_init(|| change.sentence());
+            run.job.remote_change.get_or_init(|| change.message());
         }
     }
 
@@ -260,15 +259,15 @@ impl RemoteSight {
         }
         Err(SyncError::RemoteChanged {
             tenant: tenant.clone(),
-            change: change.sentence(),
+            change: change.message(),
         })
     }
 
     /// Whether anything happened to the remote since the last run.
     pub(super) fn has_changed(&self) -> bool {
         match self {
-            Self::Same | Self::Untold => false,
-            Self::Seen(seen) => seen.change().is_some(),
+            Self::Same | Self::Unidentified => false,
+            Self::Compared(seen) => seen.change().is_some(),
         }
     }
 
@@ -278,7 +277,7 @@ impl RemoteSight {
         run: &RunContext<'_>,
         versions: Option<&VersionsOfBothSides<'_>>,
     ) -> Result<(), DbError> {
-        let Self::Seen(seen) = self else {
+        let Self::Compared(seen) = self else {
             return Ok(());
         };
         let (tenant, table) = (run.job.tenant, &run.relations.local);

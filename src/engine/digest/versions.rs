@@ -74,9 +74,7 @@ impl<'s> VersionsOfBothSides<'s> {
             return Ok(None);
         };
         let known = watermarks::read(run.local, run.job.tenant, &relations.local, basis).await?;
-        let (known, is_remote_known) = known.map_or((None, false), |(known, is_remote_known)| {
-            (Some(known), is_remote_known)
-        });
+        let (known, is_remote_known) = known.unzip();
         let (there, here) = both(
             total(
                 remote,
@@ -101,7 +99,7 @@ impl<'s> VersionsOfBothSides<'s> {
             },
             next: there.next,
             known,
-            is_remote_known,
+            is_remote_known: is_remote_known == Some(true),
         }))
     }
 

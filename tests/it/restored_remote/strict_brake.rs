@@ -6,11 +6,12 @@ use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use serde_json::json;
 
 use super::{another_database, on, synced, syncs, told_by_check};
 use crate::support::postgres::{connect, pair};
 use crate::support::site::{
-    REMOTE_SCHEMA, SHARED_LOCAL_SCHEMA, Site, finish, mirror, mirrors, settings,
+    REMOTE_SCHEMA, SHARED_LOCAL_SCHEMA, Site, finish, mirror, mirrors, rows, settings,
 };
 
 fn request() -> Request {
@@ -163,6 +164,35 @@ async fn a_person_allows_once_though_a_row_stays_rejected() {
     }
     let rejected = Some(ErrorCode::LocalConstraint);
     assert_eq!(codes, [REFUSED, rejected, rejected]);
+}
+
+/// SQL that makes a statement which asks the server which one it is take longer than a statement may.
+const SLOW_FUNCTION: &str = "\
+alter function pg_catalog.pg_control_system() rename to usual_control_system;
+create function pg_catalog.pg_control_system(out system_identifier bigint)
+language plpgsql as $$ begin perform pg_sleep(60); end $$";
+
+/// Undoes [`SLOW_FUNCTION`].
+const USUAL_FUNCTION: &str = "\
+drop function pg_catalog.pg_control_system();
+alter function pg_catalog.usual_control_system() rename to pg_control_system";
+
+/// The remote is not taken for one that does not tell which it is.
+#[tokio::test]
+async fn a_run_fails_if_it_cannot_look_which_remote_it_is_in_time() {
+    let site = synced().await;
+    let strict = site.settings().with(Setting::Brake, "strict");
+    let strict = strict.with(Setting::StatementTimeout, "1s");
+    assert_eq!(syncs(&strict, Outcome::NoChange).await, None);
+    site.on_remote(SLOW_FUNCTION).await;
+    site.on_remote("update meter set name = 'new' where id = 1")
+        .await;
+    let run = finish(&mirror(&strict), request()).await;
+    assert_eq!(code(&run), Some(ErrorCode::RemoteTimeout), "{run:#?}");
+    let known = "select count(*)::integer from meter_sync.meter_sync_remote";
+    assert_eq!(rows(&site.local, known).await, json!([{"count": 1}]));
+    site.on_remote(USUAL_FUNCTION).await;
+    assert_eq!(syncs(&strict, Outcome::Succeeded).await, None);
 }
 
 #[tokio::test]
