@@ -56,6 +56,8 @@ mod pooler;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod replica_simulation;
+#[cfg(test)]
 mod restored_remote;
 #[cfg(test)]
 mod run_costs;
