@@ -11,7 +11,7 @@ use crate::mirrors::Mirror;
 use crate::mirrors::run::{lock, report};
 use crate::store::log::RunRecord;
 pub use crate::store::log::{RunFilter, RunsQuery};
-use crate::store::{changes, held_sets, log, migrations, rejected};
+use crate::store::{changes, held_sets, log, rejected};
 use crate::tenants::tenant_and_table::LogScope;
 
 /// A page of runs.
@@ -174,14 +174,6 @@ impl Mirror {
         Ok(ChangesPage {
             changes: self.with_names(changes).await,
             next_after: last.filter(|_| has_more),
-        })
-    }
-
-    /// Returns the local table and tenant whose runs are to be read from the log; `None` if the log does not exist yet.
-    async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<LogScope>, DbError> {
-        Ok(match migrations::exist(tx).await? {
-            true => Some(self.log_scope(tx).await?),
-            false => None,
         })
     }
 }

@@ -41,18 +41,10 @@ impl Mirror {
     /// Claims a slot (scheduled time) for a run of this process, unless another process holds it or a run has already
     /// served it. Any run that started since the slot began and has ended serves the slot, whoever claimed it, except a
     /// dry run or an interrupted run. So no slot is served twice after a clock was set back.
-    pub async fn claim_slot(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
-        self.claim(slot, false).await
-    }
-
-    /// Claims a slot (scheduled time) once more. This is needed if the answer to the first claim was lost, or if the
-    /// run of this process failed and is to be retried. Unlike [`Self::claim_slot`], returns [`Claim::Ours`] for a slot
-    /// that this process holds even if a run has served it.
-    pub async fn claim_slot_again(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
-        self.claim(slot, true).await
-    }
-
-    async fn claim(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
+    ///
+    /// With `is_again`, returns [`Claim::Ours`] for a slot that this process holds even if a run has served it. This is
+    /// needed if the answer to the first claim was lost, or if the run of this process failed and is to be retried.
+    pub async fn claim_slot(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
         let claim = async |tx: &Tx<'_, Local>| {
@@ -71,10 +63,9 @@ impl Mirror {
     pub async fn claimed_slots(&self, since: DateTime<Utc>) -> Result<ClaimedSlotList, Failure> {
         let mut connection = self.local()?.connect().await?;
         let tx = connection.begin("slots").await?;
-        if !migrations::exist(&tx).await? {
+        let Some(known) = self.log(&tx).await? else {
             return Ok(ClaimedSlotList::default());
-        }
-        let known = self.log_scope(&tx).await?;
+        };
         let slot = Slot::of_run(known.tenant_id(), &known.table.name, since);
         Ok(slots::claimed_since(&tx, &slot).await?)
     }
@@ -91,7 +82,7 @@ impl Mirrors {
         let claim = async |tx: &Tx<'_, Local>| {
             let set = self.swept_set(tx).await?;
             // A sweep may take longer than its slot. Then no other process begins another one meanwhile.
-            if sweeps::is_in_progress_elsewhere(tx, &set, &self.process.claimant).await? {
+            if sweeps::is_in_progress_elsewhere(tx, &set, &self.claimant).await? {
                 return Ok(Claim::Pending);
             }
             let slot = Slot::of_sweep(set, slot);
@@ -109,13 +100,12 @@ impl Mirrors {
     /// Gives up the claims of this process on slots (scheduled times), as it stops, so that another process goes on at
     /// once. First waits until the runs of this process have ended. A failure is only logged: the claims expire.
     pub async fn give_up_claims(&self) {
-        let process = &self.process;
-        let all_runs = u32::try_from(most_runs(&process.config)).unwrap_or(u32::MAX);
-        let _ended = process.runs.acquire_many(all_runs).await;
+        let all_runs = u32::try_from(most_runs(self.config())).unwrap_or(u32::MAX);
+        let _ended = self.runs.acquire_many(all_runs).await;
         let give_up = async |tx: &Tx<'_, Local>| {
-            let slot = Slot::of_sweep(self.swept_set(tx).await?, process.now());
-            sweeps::give_up(tx, &process.claimant).await?;
-            Ok::<_, Failure>(slots::give_up(tx, &slot, &process.claimant).await?)
+            let slot = Slot::of_sweep(self.swept_set(tx).await?, self.now());
+            sweeps::give_up(tx, &self.claimant).await?;
+            Ok::<_, Failure>(slots::give_up(tx, &slot, &self.claimant).await?)
         };
         let given_up = async { self.local()?.write("give up claims", give_up).await };
         if let Err(failure) = given_up.await {
@@ -126,7 +116,7 @@ impl Mirrors {
     /// Renews this process's claim on the slot once.
     async fn renew(&self, slot: DateTime<Utc>) -> Result<(), Failure> {
         let renew = async |tx: &Tx<'_, Local>| {
-            let claimant = self.process.claimant.as_str();
+            let claimant = self.claimant.as_str();
             let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
             sweeps::renew(tx, claimant).await?;
             Ok(slots::renew(tx, &slot, claimant).await?)
