@@ -34,7 +34,6 @@ pub use sweep::{FailedMirrors, SweepReport};
 pub use crate::store::slots::{ClaimedSlot, ClaimedSlotList};
 
 use crate::store::log::RunRecord;
-use mirror::MirrorInner;
 use run::report::{RunReport, RunStage};
 
 mod add_meter_names;

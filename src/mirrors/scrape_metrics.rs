@@ -43,7 +43,7 @@ impl Mirror {
             ..StatusQuery::default()
         };
         let status = self.status_within(&query, patience).await?;
-        Ok(self.shared.process.figures(status))
+        Ok(ProcessContext::figures(self, status))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::{Outcome, RunId};
 use super::lock;
 use super::report::{RunReport, SAMPLE};
 use super::requested_run::RequestedRun;
-use crate::mirrors::{RequestOutcome, live_state};
+use crate::mirrors::{RequestOutcome, status_part_types};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::{changes, columns, log, migrations};
 use crate::tenants;
@@ -95,11 +95,11 @@ impl RequestedRun<'_> {
     ) -> Result<StartResult<'c>, Failure> {
         let given_up = Instant::now() + PATIENCE;
         while Instant::now() < given_up {
-            let starting = self.shared.process.starting.lock().await;
+            let starting = self.mirror.starting.lock().await;
             let mut connection = self.local.connect().await?;
             migrations::run(&mut connection).await?;
             let tx = connection.begin("start a run").await?;
-            let (table, tenant) = tenants::find(&tx, &self.shared.mapping).await?;
+            let (table, tenant) = tenants::find(&tx, self.mirror.mapping()).await?;
             let scope = match tenant {
                 Ok(tenant) => RunScope { tenant, table },
                 Err(failure) => {
@@ -133,7 +133,7 @@ impl RequestedRun<'_> {
         if !is_running {
             return Ok(Attempt::CanStart);
         }
-        if lock::end_frozen(tx, scope, &self.shared.process.config.limits).await? {
+        if lock::end_frozen(tx, scope, &self.mirror.config().limits).await? {
             return Ok(Attempt::TryAgain);
         }
         // If the run lock is held, but the log has no run in progress, a run has just ended and is about to release the
@@ -187,7 +187,7 @@ impl RequestedRun<'_> {
         if self.request.dry_run || !matches!(self.request.compare, RowsToCompare::Differences) {
             return Ok(false);
         }
-        let since = self.record.started_at - self.shared.process.config.limits.full_compare;
+        let since = self.record.started_at - self.mirror.config().limits.full_compare;
         Ok(!log::was_compared_since(tx, scope.log(), since).await?)
     }
 
@@ -229,7 +229,7 @@ impl RequestedRun<'_> {
     ) -> Result<RequestOutcome, DbError> {
         // If the settings name an id that cannot be used, the run is logged under that id. Logged without an id, the
         // failure would be listed among the runs of every tenant of the table.
-        let log = table.log(self.shared.mapping.tenant.as_ref());
+        let log = table.log(self.mirror.mapping().tenant.as_ref());
         self.log_start(&tx, log).await?;
         let mut ending = self.failed(failure, Outcome::Failed, None);
         log::finish(&tx, &mut ending).await?;
@@ -246,9 +246,9 @@ impl RequestedRun<'_> {
     /// this process knows about such a run.
     pub(crate) fn never_began(&self, failure: Failure) -> RequestOutcome {
         if failure.code == ErrorCode::LocalUnreachable {
-            let local = live_state::connection(Some(failure.clone()), self.now());
-            let live_state = &self.shared.live_state;
-            live_state.send_modify(|live_state| live_state.local = local);
+            let local = status_part_types::Connection::used(Some(failure.clone()), self.now());
+            self.mirror
+                .change_live_state(|live_state| live_state.local = local);
         }
         let end = self.failed(failure, Outcome::Failed, None);
         self.ended_at_once(&end.record)

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::lock;
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Mirror, MirrorInner};
+use crate::mirrors::Mirror;
 use crate::model::{Outcome, RunId};
 use crate::store::{log, migrations};
 
@@ -77,9 +77,7 @@ impl Mirror {
         let running = running.filter(|running| running.record.run_id == id);
         running.inspect(|running| running.cancel.cancel()).is_some()
     }
-}
 
-impl MirrorInner {
     /// Cancels `cancel` once another process asks for the end of the run. Never returns.
     pub(super) async fn cancel_if_asked(
         &self,
@@ -97,7 +95,7 @@ impl MirrorInner {
 
     async fn is_to_end(&self, id: RunId) -> Result<bool, Failure> {
         let is_asked = async |tx: &Tx<'_, Local>| Ok(log::is_asked_to_cancel(tx, id).await?);
-        let local = self.process.local()?;
+        let local = self.local()?;
         local.read("look whether a run is to end", is_asked).await
     }
 }

@@ -133,7 +133,7 @@ impl RequestedRun<'_> {
                 changes_truncated: synced.changes_truncated,
                 warning: joined([
                     altered(&synced.altered),
-                    clock_warnings::warning(self.shared.process.clock.ahead()),
+                    clock_warnings::warning(self.mirror.clock.ahead()),
                     run.column_warning(None),
                     run.remote_warning(refusal.as_ref()),
                 ]),
@@ -162,7 +162,7 @@ impl RequestedRun<'_> {
             true => Outcome::Refused,
             false => Outcome::Failed,
         };
-        let failure = engine::failure(error, &self.shared.mapping.source);
+        let failure = engine::failure(error, &self.mirror.mapping().source);
         let mut end = self.failed(failure, outcome, Some(reached));
         end.held_back = error.held_back().cloned();
         end.record.warning = joined([

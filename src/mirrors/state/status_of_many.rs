@@ -10,7 +10,6 @@ use super::health::{self, RecentSlots};
 use super::status::{ScheduleStatus, Status};
 use super::status_text;
 use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
-use crate::mirrors::live_state;
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::published_states::PublishedStates;
 use crate::mirrors::registry::{self, Mirrors};
@@ -55,7 +54,7 @@ impl Mirrors {
         let health = worst(&all, any_failure, self.is_configured());
         let schedule = config.schedule.as_ref();
         let worst_tenant = all.first().map(|first| (&first.known.id, first.health));
-        let waiting = *self.process.waiting_until.borrow();
+        let waiting = *self.waiting_until.borrow();
         let run_warning = run_warning(&all);
         let is_running = all.iter().any(|mirror| mirror.state.is_running());
         Status {
@@ -85,12 +84,12 @@ impl Mirrors {
     /// Returns the states of both databases. Hides the remote's error from a caller who may see only some tenants,
     /// because the error may be about another tenant.
     fn connections_of(&self, published: &PublishedStates, query: &TenantsQuery) -> Connections {
-        let mut remote = self.process.remote_state.borrow().clone();
+        let mut remote = self.remote_state.borrow().clone();
         if query.visible.is_some() {
             remote.error = None;
         }
-        let local = match self.process.local {
-            Some(_) => live_state::connection(published.failure.clone(), self.now()),
+        let local = match self.local {
+            Some(_) => Connection::used(published.failure.clone(), self.now()),
             None => Connection {
                 error: published.failure.clone(),
                 ..Connection::unused(false)
