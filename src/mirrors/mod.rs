@@ -52,7 +52,6 @@ mod registry;
 pub mod run;
 mod run_event_listener;
 pub mod scrape_metrics;
-mod shared_read;
 pub mod state;
 pub mod status_part_types;
 mod stored_state;

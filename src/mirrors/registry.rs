@@ -15,7 +15,7 @@ use crate::model::TenantId;
 use super::mirror::{Mirror, TenantMirror};
 use super::process_context::ProcessContext;
 use super::published_states::PublishedStates;
-use super::shared_read::SharedRead;
+use crate::shared_read::SharedRead;
 use crate::tenants::{self, Tenant};
 
 /// All mirrors of a process. Clones refer to the same mirrors.

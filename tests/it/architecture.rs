@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("printable", &[]),
     ("url_path", &[]),
     ("hex_digest", &[]),
+    ("shared_read", &[]),
     ("config", &["error", "model", "clock", "hex_digest"]),
     ("db", &["config", "error", "model", "clock"]),
     ("store", &["db", "error", "model", "clock"]),
@@ -24,7 +25,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "mirrors",
         &[
-            "tenants", "engine", "store", "db", "config", "error", "model", "clock", "trace_id",
+            "tenants",
+            "engine",
+            "store",
+            "db",
+            "config",
+            "error",
+            "model",
+            "clock",
+            "trace_id",
+            "shared_read",
         ],
     ),
     (
