@@ -20,6 +20,7 @@ use crate::shared_read::SharedRead;
 use crate::store::log::RunRecord;
 use crate::store::migrations;
 use crate::tenants;
+use crate::tenants::meter_table::MeterTable;
 use crate::tenants::tenant_and_table::{LogScope, RunScope};
 
 /// One tenant's meters in one local table, with methods that start runs and report their results. Clones refer to the
@@ -102,6 +103,11 @@ impl Mirror {
     /// local database does not answer.
     pub(super) async fn scope(&self, tx: &Tx<'_, Local>) -> Result<RunScope, Failure> {
         tenants::scope(tx, self.mapping()).await
+    }
+
+    /// Looks up the local table of meters, for statements that read this mirror's rows in it.
+    pub(crate) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<MeterTable, Failure> {
+        MeterTable::look_up(tx, self.mapping()).await
     }
 
     /// The last run that ended in this process, dry runs excluded.

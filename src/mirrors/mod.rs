@@ -42,7 +42,6 @@ mod clock_warnings;
 mod join_warnings;
 mod live_state;
 mod meter_count_cache;
-pub(crate) mod meter_table;
 mod mirror;
 mod mirror_keys;
 mod process_context;
