@@ -8,10 +8,10 @@ use crate::error::Failure;
 use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::run::{lock, report};
+use crate::mirrors::run::report;
 use crate::store::log::RunRecord;
 pub use crate::store::log::{RunFilter, RunsQuery};
-use crate::store::{changes, held_sets, log, rejected};
+use crate::store::{changes, held_sets, log, rejected, run_lock};
 use crate::tenants::tenant_and_table::LogScope;
 
 /// A page of runs.
@@ -185,7 +185,7 @@ async fn update(tx: &Tx<'_, Local>, known: &LogScope, run: &mut RunRecord) -> Re
     let (None, Some(scope)) = (run.outcome, known.clone().scope()) else {
         return Ok(());
     };
-    if !lock::is_held(tx, &scope).await? {
+    if !run_lock::is_held(tx, &scope.text()).await? {
         // The run may have ended after its row was read.
         if let Some(now) = log::by_id(tx, known.log(), run.run_id).await? {
             *run = now;

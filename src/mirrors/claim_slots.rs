@@ -4,7 +4,7 @@
 //! A process may die between its claim and the end of its work. Another process takes the claim over if the first one
 //! appears to have died:
 //!
-//! - For a run, the other process must hold the start lock and find the run lock free (see `run::lock`). In addition,
+//! - For a run, the other process must hold the start lock and find the run lock free (see `store::run_lock`). In addition,
 //!   the log must have a run without an end that began after the slot did, or the claim must be 25 seconds old.
 //! - For a sweep, the claim must be 25 seconds old, or its process gave it up when it was stopped. A process renews its claim while it sweeps. If that process was
 //!   only delayed, both processes sweep. This does no harm, because each mirror has one run at a time.
@@ -16,10 +16,9 @@ use chrono::{DateTime, Utc};
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 use crate::store::slots::{self, ClaimedSlotList, Slot};
-use crate::store::{log, migrations, sweeps};
+use crate::store::{log, migrations, run_lock, sweeps};
 
 use super::process_context::most_runs;
-use super::run::lock;
 use super::{Mirror, Mirrors, ProcessContext};
 use crate::tenants::tenant_and_table::RunScope;
 
@@ -165,7 +164,9 @@ async fn take(
     }
     // While this transaction holds the start lock and nobody holds the run lock, no run of the scope can be in progress.
     let can_have_no_run = match scope {
-        Some(scope) => lock::try_to_start(tx).await? && !lock::is_held(tx, scope).await?,
+        Some(scope) => {
+            run_lock::try_to_start(tx).await? && !run_lock::is_held(tx, &scope.text()).await?
+        }
         None => true,
     };
     let standing = slots::standing(tx, slot).await?;

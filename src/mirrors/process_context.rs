@@ -44,7 +44,7 @@ pub struct ProcessContext {
     /// limit in a process that keeps exactly one mirror.
     pub(super) runs: Semaphore,
     /// Held while this process starts a run, which takes two local connections at once (see
-    /// [`lock::try_to_start`](super::run::lock::try_to_start)).
+    /// [`run_lock::try_to_start`](crate::store::run_lock::try_to_start)).
     pub(super) starting: Mutex<()>,
     /// Held while this process takes runs of a sweep, its own or that of another process, so that it takes those of one
     /// sweep at a time.

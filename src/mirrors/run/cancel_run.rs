@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::lock;
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
 use crate::model::{Outcome, RunId};
-use crate::store::{log, migrations};
+use crate::store::{log, migrations, run_lock};
 
 /// How often the process of a run looks whether another process has asked for its end.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -56,7 +55,7 @@ impl Mirror {
             let Some(scope) = known.scope() else {
                 return Ok(Cancellation::Dead);
             };
-            if !lock::is_held(tx, &scope).await? {
+            if !run_lock::is_held(tx, &scope.text()).await? {
                 return Ok(Cancellation::Dead);
             }
             if log::ask_to_cancel(tx, id).await? {

@@ -5,7 +5,6 @@ mod begin;
 pub mod cancel_run;
 pub(super) mod compare_after_run;
 pub(super) mod execute;
-pub(crate) mod lock;
 pub(super) mod progress;
 pub mod report;
 mod request_run;

@@ -13,13 +13,12 @@ use crate::db::{Connection, DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::run::lock;
 use crate::mirrors::status_part_types::TenantStatus;
 use crate::mirrors::stored_state::{Observation, ObservationResult, StoredState};
 use crate::model::{Outcome, saturating_i64};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::read_mirror_states::latest;
-use crate::store::{columns, log, migrations};
+use crate::store::{columns, log, migrations, run_lock};
 use crate::tenants::{self, tenant_and_table::RunScope};
 
 /// How many of the newest runs are read from the log. A status lists at most as many.
@@ -129,7 +128,7 @@ async fn read_running(
     let Some(run) = log::running(tx, scope.log()).await? else {
         return Ok(());
     };
-    if lock::is_held(tx, scope).await? {
+    if run_lock::is_held(tx, &scope.text()).await? {
         found.running = Some(run);
         return Ok(());
     }
