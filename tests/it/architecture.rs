@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["store", "db", "config", "error", "model", "hex_digest"],
     ),
     ("tenants", &["store", "db", "config", "error", "model"]),
+    ("telemetry", &["store", "config", "model"]),
     (
         "mirrors",
         &[
@@ -34,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "model",
             "clock",
             "trace_id",
+            "telemetry",
             "shared_read",
         ],
     ),
@@ -115,7 +117,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("embedded", &[]),
-    ("telemetry", &["mirrors", "config"]),
     (
         "app",
         &[

@@ -20,11 +20,12 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
 
 use super::execute::RunToCompare;
+use super::report;
 use super::requested_run::RequestedRun;
-use super::{report, run_metrics};
 use crate::mirrors::join_warnings::joined;
 use crate::mirrors::{Allow, Request};
 use crate::store::log;
+use crate::telemetry::run_metrics;
 
 impl RunToCompare<'_> {
     /// Compares the contents of both sides and, if they differ, does a second run that corrects them. Adds the result

@@ -9,5 +9,4 @@ pub(super) mod progress;
 pub mod report;
 mod request_run;
 mod requested_run;
-pub mod run_metrics;
 mod settle;

@@ -9,9 +9,10 @@ use crate::db::{Database, Local, Remote};
 use crate::error::Failure;
 use crate::model::{Counts, Outcome, Progress, RunId};
 
-use super::{report, run_metrics};
+use super::report;
 use crate::mirrors::{Mirror, RUN_ENDED, Request, clock_warnings};
 use crate::store::log::{RunEnd, RunRecord};
+use crate::telemetry::run_metrics;
 
 /// A request for a run, from its arrival to the end of the run.
 pub(crate) struct RequestedRun<'a> {

@@ -32,9 +32,9 @@ use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::mirrors::run::report::RunReport;
-use crate::mirrors::run::run_metrics;
 use crate::mirrors::status_part_types::Connection;
 use crate::mirrors::{Mirror, Request, error_of};
+use crate::telemetry::run_metrics;
 use crate::tenants::local_table;
 
 mod look;
