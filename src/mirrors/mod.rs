@@ -50,7 +50,6 @@ mod published_states;
 mod registry;
 pub mod run;
 mod run_event_listener;
-pub mod scrape_metrics;
 pub mod state;
 pub mod status_part_types;
 mod stored_state;

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::db::{Database, DbError, Local, Remote, ServerClock};
+use crate::db::{Database, DbError, Local, PoolUsage, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::status_part_types::Connection;
@@ -114,6 +114,19 @@ impl ProcessContext {
     /// wrong.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
+    }
+
+    /// How far the local database's clock is ahead of this machine's, as last known; negative if it is behind.
+    pub fn local_clock_ahead(&self) -> TimeDelta {
+        self.clock.ahead()
+    }
+
+    /// Returns the usage of the pools of connections to the remote and to the local database; `None` if its URL is not
+    /// set.
+    pub fn pool_usages(&self) -> [Option<PoolUsage>; 2] {
+        let remote = self.remote.as_ref().map(Database::pool_usage);
+        let local = self.local.as_ref().map(Database::pool_usage);
+        [remote, local]
     }
 
     /// Returns the host name of this machine. People tell installations of this program apart by it.

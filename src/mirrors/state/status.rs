@@ -131,6 +131,10 @@ pub struct Status {
     /// metrics show it.
     #[serde(skip)]
     pub drifted_columns: Option<usize>,
+    /// How many of several tenants have a run in progress, in this or another process; `None` while that is not known.
+    /// Only the metrics show it.
+    #[serde(skip)]
+    pub running_tenants: Option<usize>,
 }
 
 impl Status {

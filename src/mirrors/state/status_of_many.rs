@@ -1,16 +1,22 @@
 //! Builds the status of many mirrors from their published states, which were last read from the local database.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use tokio::time::{Instant, timeout_at};
+
+use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 use crate::model::saturating_i64;
 use crate::store::read_mirror_states::MirrorState;
+use crate::store::{columns, migrations};
 
 use super::health::{self, RecentSlots};
 use super::status::{ScheduleStatus, Status};
 use super::status_text;
 use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
 use crate::mirrors::mirror::TenantMirror;
+use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::published_states::PublishedStates;
 use crate::mirrors::registry::{self, Mirrors};
 use crate::mirrors::state::health::{ActivityState, Health};
@@ -30,7 +36,33 @@ impl Mirrors {
         self.overview_of(&self.states().await, query)
     }
 
-    pub(crate) fn overview_of(&self, published: &PublishedStates, query: &TenantsQuery) -> Status {
+    /// Returns the status of all mirrors with the number of drifted columns (synced columns that the remote changed). A
+    /// local database that gives no answer within `patience` counts as down.
+    pub async fn overview_within(&self, query: &TenantsQuery, patience: Duration) -> Status {
+        let due = Instant::now() + patience;
+        let states = timeout_at(due, self.states()).await;
+        let states = states.unwrap_or_else(|_elapsed| self.overdue_states());
+        let drifted = timeout_at(due, self.count_drifted(&states)).await;
+        Status {
+            drifted_columns: drifted.ok().flatten(),
+            ..self.overview_of(&states, query)
+        }
+    }
+
+    /// Counts the drifted columns (synced columns that the remote changed) of all mirrors. Returns `None` if they
+    /// cannot be counted.
+    async fn count_drifted(&self, states: &PublishedStates) -> Option<usize> {
+        let known: Vec<&TenantMirror> = states.mirrors.iter().map(|(known, _)| known).collect();
+        let count = async |tx: &Tx<'_, Local>| match migrations::tables(tx).await?.columns {
+            true => columns::count_drifted(tx, &keys(tx, known.iter().copied()).await?).await,
+            false => Ok::<_, DbError>(0),
+        };
+        let local = self.local().ok().filter(|_| states.failure.is_none())?;
+        let counted = local.read("metrics", count).await.ok()?;
+        usize::try_from(counted).ok()
+    }
+
+    fn overview_of(&self, published: &PublishedStates, query: &TenantsQuery) -> Status {
         let now = self.now();
         let config = self.config();
         let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);
@@ -56,12 +88,13 @@ impl Mirrors {
         let worst_tenant = all.first().map(|first| (&first.known.id, first.health));
         let waiting = *self.waiting_until.borrow();
         let run_warning = run_warning(&all);
-        let is_running = all.iter().any(|mirror| mirror.state.is_running());
+        let running = all.iter().filter(|mirror| mirror.state.is_running());
+        let running = running.count();
         Status {
             summary: status_text::summary_of_many(&tenants, unread, unswept, oldest(&all), now),
             next_step: status_text::next_step_of_many(worst_tenant, failure, run_warning.as_ref()),
             health,
-            activity: ActivityState::of(is_running, waiting.is_some()),
+            activity: ActivityState::of(running > 0, waiting.is_some()),
             now,
             next_before,
             tenants: Some(tenants),
@@ -77,6 +110,7 @@ impl Mirrors {
                 .map(Failure::in_words)
                 .chain(run_warning)
                 .collect(),
+            running_tenants: unread.is_none().then_some(running),
             ..Status::default()
         }
     }

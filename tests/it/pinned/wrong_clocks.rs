@@ -1,12 +1,10 @@
 //! Clocks that were wrong once: runs keep their order, failures show, and no slot runs twice.
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
 use meter_sync::history::run_listing::{RunFilter, RunsQuery};
 use meter_sync::mirrors::state::health::Health;
-use meter_sync::mirrors::state::status::RunRecord;
+use meter_sync::mirrors::state::status::{RunRecord, StatusQuery};
 use meter_sync::mirrors::{Claim, Request};
 use meter_sync::model::{Outcome, Trigger};
 use serde_json::json;
@@ -80,12 +78,9 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
             Some(first.run_id),
             "{ahead}"
         );
-        let figures = site
-            .mirror
-            .figures(Duration::from_secs(10))
-            .await
-            .expect("figures");
-        assert_eq!(figures.status.consecutive_failures, Some(3), "{ahead}");
+        let query = StatusQuery::default();
+        let status = site.mirror.status(&query).await.expect("a status");
+        assert_eq!(status.consecutive_failures, Some(3), "{ahead}");
     }
 }
 
