@@ -16,12 +16,11 @@ use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::error::Failure;
-use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::mirrors::status_part_types::{Connection, ConnectionState};
 use crate::mirrors::{Mirrors, ProcessContext};
-use crate::model::saturating_i64;
+use crate::model::{ActivityState, Health, saturating_i64};
 
 /// The path of [`scrape`].
 pub(super) const PATH: &str = "/metrics";

@@ -44,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["mirrors", "tenants", "store", "db", "error", "model"],
     ),
     ("arguments", &["mirrors", "model"]),
-    ("badges", &["mirrors", "model"]),
+    ("badges", &["model"]),
     ("schedule", &["mirrors", "config", "error", "model"]),
     (
         "mcp",

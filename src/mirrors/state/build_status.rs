@@ -9,13 +9,14 @@ use tokio::time::Instant;
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 
-use super::health::{self, ActivityState, Health, HealthInputs, RecentSlots};
+use super::health::{self, HealthInputs, RecentSlots};
 use super::status::{ScheduleStatus, Status, StatusQuery};
 use super::status_text;
 use crate::mirrors::live_state::LiveState;
 use crate::mirrors::status_part_types::{Connection, Connections};
 use crate::mirrors::stored_state::StoredState;
 use crate::mirrors::{Mirror, clock_warnings};
+use crate::model::{ActivityState, Health};
 use crate::store::log::LogKey;
 use crate::store::{changes, log, rejected};
 

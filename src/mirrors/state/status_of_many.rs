@@ -7,19 +7,18 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::saturating_i64;
+use crate::model::{ActivityState, Health, HealthCounts, WORST_FIRST, saturating_i64};
 use crate::store::read_mirror_states::MirrorState;
 use crate::store::{columns, migrations};
 
 use super::health::{self, RecentSlots};
 use super::status::{ScheduleStatus, Status};
 use super::status_text;
-use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
+use super::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::published_states::PublishedStates;
 use crate::mirrors::registry::{self, Mirrors};
-use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::status_part_types::{Connection, Connections};
 
 /// A mirror with its state and its health.

@@ -3,10 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
 use meter_sync::history::run_listing::{RunFilter, RunsQuery};
-use meter_sync::mirrors::state::health::Health;
 use meter_sync::mirrors::state::status::{RunRecord, StatusQuery};
 use meter_sync::mirrors::{Claim, Request};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::model::{Health, Outcome, Trigger};
 use serde_json::json;
 
 use super::site;
