@@ -21,7 +21,7 @@ use crate::store::log::RunRecord;
 use crate::store::migrations;
 use crate::tenants;
 use crate::tenants::meter_table::MeterTable;
-use crate::tenants::tenant_and_table::{LogScope, RunScope};
+use crate::tenants::tenant_and_table::LogScope;
 
 /// One tenant's meters in one local table, with methods that start runs and report their results. Clones refer to the
 /// same mirror.
@@ -97,12 +97,6 @@ impl Mirror {
             true => Some(self.log_scope(tx).await?),
             false => None,
         })
-    }
-
-    /// Looks up the local table and the tenant of this mirror. Fails if the tenant cannot be determined, or if the
-    /// local database does not answer.
-    pub(super) async fn scope(&self, tx: &Tx<'_, Local>) -> Result<RunScope, Failure> {
-        tenants::scope(tx, self.mapping()).await
     }
 
     /// Looks up the local table of meters, for statements that read this mirror's rows in it.

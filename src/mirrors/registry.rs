@@ -153,7 +153,7 @@ impl Mirrors {
     pub(super) async fn known(&self, tx: &Tx<'_, Local>) -> Result<Arc<[TenantMirror]>, Failure> {
         match &*self.kept {
             MirrorSet::One(mirror) => {
-                let tenant = mirror.scope(tx).await?.tenant;
+                let tenant = tenants::scope(tx, mirror.mapping()).await?.tenant;
                 Ok(Arc::new([TenantMirror {
                     id: tenant.id,
                     name: tenant.name,
