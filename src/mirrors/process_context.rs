@@ -116,6 +116,18 @@ impl ProcessContext {
         self.clock.now()
     }
 
+    /// When the next scheduled run or retry is due; `None` if the schedule is off, or if a database URL is not set.
+    /// `waiting_until` is when the schedule retries a slot (scheduled time); `None` if no retry is pending.
+    pub(super) fn next_run_at(
+        &self,
+        waiting_until: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let scheduled = || self.config.schedule.as_ref()?.next_after(now);
+        let next = waiting_until.or_else(scheduled);
+        next.filter(|_| self.is_configured())
+    }
+
     /// How far the local database's clock is ahead of this machine's, as last known; negative if it is behind.
     pub fn local_clock_ahead(&self) -> TimeDelta {
         self.clock.ahead()

@@ -128,10 +128,7 @@ impl Mirror {
             verified_at: found.verified_at,
             last_run: found.last_run,
             held_back: found.held_back,
-            next_run_at: live_state
-                .waiting_until
-                .or_else(|| config.schedule.as_ref().and_then(|s| s.next_after(now)))
-                .filter(|_| self.is_configured()),
+            next_run_at: self.next_run_at(live_state.waiting_until, now),
             schedule: ScheduleStatus::of(config.schedule.as_ref()),
             meters: found.meters,
             connections: Connections {

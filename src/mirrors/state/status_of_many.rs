@@ -83,7 +83,6 @@ impl Mirrors {
         let refused = self.refused(query.visible.as_deref());
         let any_failure = failure.or(refused.first());
         let health = worst(&all, any_failure, self.is_configured());
-        let schedule = config.schedule.as_ref();
         let worst_tenant = all.first().map(|first| (&first.known.id, first.health));
         let waiting = *self.waiting_until.borrow();
         let run_warning = run_warning(&all);
@@ -98,10 +97,8 @@ impl Mirrors {
             next_before,
             tenants: Some(tenants),
             last_success_at: oldest(&all),
-            next_run_at: waiting
-                .or_else(|| schedule?.next_after(now))
-                .filter(|_| self.is_configured()),
-            schedule: ScheduleStatus::of(schedule),
+            next_run_at: self.next_run_at(waiting, now),
+            schedule: ScheduleStatus::of(config.schedule.as_ref()),
             connections: self.connections_of(published, query),
             warnings: failure
                 .into_iter()
@@ -150,7 +147,8 @@ fn rank<'a>(
         })
         .collect();
     // The sort is stable, so mirrors that compare as equal stay in the order of their ids.
-    all.sort_by_key(|mirror| (badness(mirror.health), mirror.state.equal_at()));
+    let place = |health| WORST_FIRST.iter().position(|worst| *worst == health);
+    all.sort_by_key(|mirror| (place(mirror.health), mirror.state.equal_at()));
     all
 }
 
@@ -170,12 +168,6 @@ fn run_warning(all: &[RankedMirror<'_>]) -> Option<String> {
             )
         }
     })
-}
-
-/// Returns the position of a health in [`WORST_FIRST`]: 0 for the worst.
-fn badness(health: Health) -> usize {
-    let place = WORST_FIRST.iter().position(|worst| *worst == health);
-    place.unwrap_or(WORST_FIRST.len())
 }
 
 /// Returns the earliest of the times at which each mirror's sides were last known to be equal. Returns `None` if one
