@@ -25,6 +25,7 @@ mod page;
 mod printable;
 mod rest;
 pub mod schedule;
+mod shared_read;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

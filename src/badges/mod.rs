@@ -1,8 +1,7 @@
 //! Badges: the words, icons and colours that show the health of a mirror and the outcome of a run, on the status page
 //! and on the card in MCP hosts.
 
-use crate::mirrors::state::health::Health;
-use crate::model::Outcome;
+use crate::model::{Health, Outcome};
 use icons::Icon;
 
 pub(crate) mod icons;

@@ -2,8 +2,7 @@
 
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::run::report::{RunReport, RunStage};
-use crate::mirrors::state::health::Health;
-use crate::model::Outcome;
+use crate::model::{Health, Outcome};
 
 pub(super) const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;

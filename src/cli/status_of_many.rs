@@ -6,10 +6,9 @@ use super::command_output::LONGEST_NAME;
 use super::exit_codes;
 use crate::arguments::bounds::TENANTS_LIMIT;
 use crate::mirrors::Mirrors;
-use crate::mirrors::state::health::Health;
 use crate::mirrors::state::status::Status;
 use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
-use crate::model::saturating_i64;
+use crate::model::{Health, saturating_i64};
 use crate::printable;
 
 /// How many tenants the table lists at most.

@@ -11,12 +11,12 @@ use super::meter_search::MATCHES;
 use super::parse_meter_key::KeyText;
 use super::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
-use crate::mirrors::meter_table::MeterTable;
 use crate::mirrors::state::meter_report::{MeterMatch, MeterReport};
 use crate::mirrors::state::status::{Status, StatusQuery};
 use crate::mirrors::state::status_text::{moment, no_such_run};
 use crate::store::changes::{self, ChangesSinceReport, MeterChangesQuery};
 use crate::store::migrations;
+use crate::tenants::meter_table::MeterTable;
 
 /// A question about one meter, about the changes since a time, or for earlier runs. The status alone does not answer
 /// these.

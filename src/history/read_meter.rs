@@ -7,10 +7,10 @@ use crate::model::Fields;
 use super::parse_meter_key::KeyText;
 use super::why_inactive;
 use crate::mirrors::Mirror;
-use crate::mirrors::meter_table::{MeterTable, NAME, is};
 use crate::mirrors::state::meter_report::MeterReport;
 use crate::store::changes::{self, MeterChangesQuery};
 use crate::store::migrations;
+use crate::tenants::meter_table::{MeterTable, NAME, is};
 
 /// The maximum number of changes of a meter in a report, unless the caller sets another limit.
 const CHANGES: i64 = 100;

@@ -8,10 +8,10 @@ use crate::error::Failure;
 use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::run::{lock, report};
+use crate::mirrors::run::report;
 use crate::store::log::RunRecord;
 pub use crate::store::log::{RunFilter, RunsQuery};
-use crate::store::{changes, held_sets, log, migrations, rejected};
+use crate::store::{changes, held_sets, log, rejected, run_lock};
 use crate::tenants::tenant_and_table::LogScope;
 
 /// A page of runs.
@@ -176,14 +176,6 @@ impl Mirror {
             next_after: last.filter(|_| has_more),
         })
     }
-
-    /// Returns the local table and tenant whose runs are to be read from the log; `None` if the log does not exist yet.
-    async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<LogScope>, DbError> {
-        Ok(match migrations::exist(tx).await? {
-            true => Some(self.log_scope(tx).await?),
-            false => None,
-        })
-    }
 }
 
 /// Updates the record of a run that had no end when its log row was read. If no process holds the run lock (held during
@@ -193,7 +185,7 @@ async fn update(tx: &Tx<'_, Local>, known: &LogScope, run: &mut RunRecord) -> Re
     let (None, Some(scope)) = (run.outcome, known.clone().scope()) else {
         return Ok(());
     };
-    if !lock::is_held(tx, &scope).await? {
+    if !run_lock::is_held(tx, &scope.text()).await? {
         // The run may have ended after its row was read.
         if let Some(now) = log::by_id(tx, known.log(), run.run_id).await? {
             *run = now;

@@ -16,13 +16,11 @@ use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::error::Failure;
-use crate::mirrors::Mirrors;
-use crate::mirrors::scrape_metrics::ScrapedFigures;
-use crate::mirrors::state::health::{ActivityState, Health};
-use crate::mirrors::state::status::Status;
-use crate::mirrors::state::tenant_list::{TenantList, TenantSummary};
+use crate::mirrors::state::status::{Status, StatusQuery};
+use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::mirrors::status_part_types::{Connection, ConnectionState};
-use crate::model::saturating_i64;
+use crate::mirrors::{Mirrors, ProcessContext};
+use crate::model::{ActivityState, Health, saturating_i64};
 
 /// The path of [`scrape`].
 pub(super) const PATH: &str = "/metrics";
@@ -54,8 +52,8 @@ pub(super) async fn scrape(
     State((mirrors, recorder)): State<(Mirrors, PrometheusHandle)>,
 ) -> Response {
     let mut page = recorder.render();
-    match figures(&mirrors).await {
-        Ok(figures) => gauges(&figures)
+    match status(&mirrors).await {
+        Ok(status) => gauges(&status, &mirrors)
             .iter()
             .for_each(|gauge| gauge.write(&mut page)),
         Err(failure) => {
@@ -65,16 +63,25 @@ pub(super) async fn scrape(
     ([(CONTENT_TYPE, TEXT_FORMAT)], page).into_response()
 }
 
-async fn figures(mirrors: &Mirrors) -> Result<ScrapedFigures, Failure> {
-    match mirrors.only() {
-        Some(mirror) => mirror.figures(PATIENCE).await,
-        None => Ok(mirrors.figures(MAX_LABELLED_TENANTS, PATIENCE).await),
-    }
+/// Returns the status of the mirror or of all mirrors, without past runs.
+async fn status(mirrors: &Mirrors) -> Result<Status, Failure> {
+    let Some(mirror) = mirrors.only() else {
+        let query = TenantsQuery {
+            limit: MAX_LABELLED_TENANTS,
+            ..TenantsQuery::default()
+        };
+        return Ok(mirrors.overview_within(&query, PATIENCE).await);
+    };
+    let query = StatusQuery {
+        history: 0,
+        ..StatusQuery::default()
+    };
+    mirror.status_within(&query, PATIENCE).await
 }
 
-fn gauges(figures: &ScrapedFigures) -> Vec<Gauge> {
-    let status = &figures.status;
-    let clock_ahead = figures.local_clock_ahead;
+fn gauges(status: &Status, process: &ProcessContext) -> Vec<Gauge> {
+    let is_local_up = status.connections.local.state == ConnectionState::Ok;
+    let clock_ahead = is_local_up.then(|| process.local_clock_ahead());
     let clock_ahead = clock_ahead.map(|ahead| number(ahead.num_milliseconds()) / 1000.0);
     let is_running = status.activity == ActivityState::Running;
     let mut gauges = time_gauges(status);
@@ -102,12 +109,12 @@ fn gauges(figures: &ScrapedFigures) -> Vec<Gauge> {
         gauge(
             "meter_sync_tenants_running",
             "How many of several tenants have a run in progress, here or in another process.",
-            figures.running_tenants.map(count),
+            status.running_tenants.map(count),
         ),
         health(status.health),
         meters(status),
         databases(status),
-        pools(figures),
+        pools(process),
         Gauge {
             name: "meter_sync_build_info",
             help: "The version that runs; always 1.",
@@ -231,10 +238,10 @@ fn is_up(connection: &Connection) -> Option<bool> {
     }
 }
 
-fn pools(figures: &ScrapedFigures) -> Gauge {
-    let sides = [("remote", figures.remote), ("local", figures.local)];
+fn pools(process: &ProcessContext) -> Gauge {
+    let sides = ["remote", "local"].into_iter();
     let known = sides
-        .into_iter()
+        .zip(process.pool_usages())
         .filter_map(|(side, pool)| Some((side, pool?)));
     let states = known.flat_map(|(side, pool)| {
         [

@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 
 use crate::badges::icons::{Icon, RING};
 use crate::badges::{self, Badge};
-use crate::mirrors::state::health::Health;
-use crate::model::Outcome;
+use crate::model::{Health, Outcome};
 
 /// The URI of the status card.
 pub(super) const URI: &str = "ui://meter-sync/status";

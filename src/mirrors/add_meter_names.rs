@@ -1,5 +1,7 @@
 //! Adds meter names to lists of logged changes, so that people can read them.
 
+use crate::db::{Local, Tx};
+use crate::error::Failure;
 use crate::model::{Change, Fields};
 
 use crate::mirrors::Mirror;
@@ -24,6 +26,20 @@ impl Mirror {
             change.name = found.next().flatten();
         }
         changes
+    }
+
+    /// Returns the names of the meters with these keys in the local table, in the order of `keys`. A name is `None` if
+    /// there is no such row, or if the row has no name. If any key has a value that does not fit the type of its
+    /// column, all names are `None`.
+    pub async fn names(&self, keys: &[&Fields]) -> Result<Vec<Option<String>>, Failure> {
+        let read = async |tx: &Tx<'_, Local>| {
+            let meters = self.meters(tx).await?;
+            match meters.names(tx, keys).await {
+                Err(error) if error.is_about_a_row() => Ok(vec![None; keys.len()]),
+                names => Ok(names?),
+            }
+        };
+        self.local()?.read("meter names", read).await
     }
 
     /// Returns the report, with the name of its meter added to each change.

@@ -4,7 +4,7 @@
 //! A process may die between its claim and the end of its work. Another process takes the claim over if the first one
 //! appears to have died:
 //!
-//! - For a run, the other process must hold the start lock and find the run lock free (see `run::lock`). In addition,
+//! - For a run, the other process must hold the start lock and find the run lock free (see `store::run_lock`). In addition,
 //!   the log must have a run without an end that began after the slot did, or the claim must be 25 seconds old.
 //! - For a sweep, the claim must be 25 seconds old, or its process gave it up when it was stopped. A process renews its claim while it sweeps. If that process was
 //!   only delayed, both processes sweep. This does no harm, because each mirror has one run at a time.
@@ -16,10 +16,9 @@ use chrono::{DateTime, Utc};
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 use crate::store::slots::{self, ClaimedSlotList, Slot};
-use crate::store::{log, migrations, sweeps};
+use crate::store::{log, migrations, run_lock, sweeps};
 
 use super::process_context::most_runs;
-use super::run::lock;
 use super::{Mirror, Mirrors, ProcessContext};
 use crate::tenants::tenant_and_table::RunScope;
 
@@ -41,18 +40,10 @@ impl Mirror {
     /// Claims a slot (scheduled time) for a run of this process, unless another process holds it or a run has already
     /// served it. Any run that started since the slot began and has ended serves the slot, whoever claimed it, except a
     /// dry run or an interrupted run. So no slot is served twice after a clock was set back.
-    pub async fn claim_slot(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
-        self.claim(slot, false).await
-    }
-
-    /// Claims a slot (scheduled time) once more. This is needed if the answer to the first claim was lost, or if the
-    /// run of this process failed and is to be retried. Unlike [`Self::claim_slot`], returns [`Claim::Ours`] for a slot
-    /// that this process holds even if a run has served it.
-    pub async fn claim_slot_again(&self, slot: DateTime<Utc>) -> Result<Claim, Failure> {
-        self.claim(slot, true).await
-    }
-
-    async fn claim(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
+    ///
+    /// With `is_again`, returns [`Claim::Ours`] for a slot that this process holds even if a run has served it. This is
+    /// needed if the answer to the first claim was lost, or if the run of this process failed and is to be retried.
+    pub async fn claim_slot(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
         let claim = async |tx: &Tx<'_, Local>| {
@@ -71,10 +62,9 @@ impl Mirror {
     pub async fn claimed_slots(&self, since: DateTime<Utc>) -> Result<ClaimedSlotList, Failure> {
         let mut connection = self.local()?.connect().await?;
         let tx = connection.begin("slots").await?;
-        if !migrations::exist(&tx).await? {
+        let Some(known) = self.log(&tx).await? else {
             return Ok(ClaimedSlotList::default());
-        }
-        let known = self.log_scope(&tx).await?;
+        };
         let slot = Slot::of_run(known.tenant_id(), &known.table.name, since);
         Ok(slots::claimed_since(&tx, &slot).await?)
     }
@@ -91,7 +81,7 @@ impl Mirrors {
         let claim = async |tx: &Tx<'_, Local>| {
             let set = self.swept_set(tx).await?;
             // A sweep may take longer than its slot. Then no other process begins another one meanwhile.
-            if sweeps::is_in_progress_elsewhere(tx, &set, &self.process.claimant).await? {
+            if sweeps::is_in_progress_elsewhere(tx, &set, &self.claimant).await? {
                 return Ok(Claim::Pending);
             }
             let slot = Slot::of_sweep(set, slot);
@@ -109,13 +99,12 @@ impl Mirrors {
     /// Gives up the claims of this process on slots (scheduled times), as it stops, so that another process goes on at
     /// once. First waits until the runs of this process have ended. A failure is only logged: the claims expire.
     pub async fn give_up_claims(&self) {
-        let process = &self.process;
-        let all_runs = u32::try_from(most_runs(&process.config)).unwrap_or(u32::MAX);
-        let _ended = process.runs.acquire_many(all_runs).await;
+        let all_runs = u32::try_from(most_runs(self.config())).unwrap_or(u32::MAX);
+        let _ended = self.runs.acquire_many(all_runs).await;
         let give_up = async |tx: &Tx<'_, Local>| {
-            let slot = Slot::of_sweep(self.swept_set(tx).await?, process.now());
-            sweeps::give_up(tx, &process.claimant).await?;
-            Ok::<_, Failure>(slots::give_up(tx, &slot, &process.claimant).await?)
+            let slot = Slot::of_sweep(self.swept_set(tx).await?, self.now());
+            sweeps::give_up(tx, &self.claimant).await?;
+            Ok::<_, Failure>(slots::give_up(tx, &slot, &self.claimant).await?)
         };
         let given_up = async { self.local()?.write("give up claims", give_up).await };
         if let Err(failure) = given_up.await {
@@ -126,7 +115,7 @@ impl Mirrors {
     /// Renews this process's claim on the slot once.
     async fn renew(&self, slot: DateTime<Utc>) -> Result<(), Failure> {
         let renew = async |tx: &Tx<'_, Local>| {
-            let claimant = self.process.claimant.as_str();
+            let claimant = self.claimant.as_str();
             let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
             sweeps::renew(tx, claimant).await?;
             Ok(slots::renew(tx, &slot, claimant).await?)
@@ -175,7 +164,9 @@ async fn take(
     }
     // While this transaction holds the start lock and nobody holds the run lock, no run of the scope can be in progress.
     let can_have_no_run = match scope {
-        Some(scope) => lock::try_to_start(tx).await? && !lock::is_held(tx, scope).await?,
+        Some(scope) => {
+            run_lock::try_to_start(tx).await? && !run_lock::is_held(tx, &scope.text()).await?
+        }
         None => true,
     };
     let standing = slots::standing(tx, slot).await?;

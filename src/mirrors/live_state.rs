@@ -5,10 +5,9 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Failure;
 use crate::model::{Outcome, Progress, RunId};
 
-use super::status_part_types::{Connection, ConnectionState, TenantStatus};
+use super::status_part_types::{Connection, TenantStatus};
 use crate::store::log::RunRecord;
 
 /// What this process itself knows about one mirror, without asking the local database.
@@ -67,19 +66,5 @@ impl LiveState {
             self.last_success_at = record.finished_at;
         }
         self.last = Some(record.clone());
-    }
-}
-
-/// Builds the state of a database that was used at `now`: `Failed` if there was an error, otherwise `Ok`.
-pub(crate) fn connection(error: Option<Failure>, now: DateTime<Utc>) -> Connection {
-    let state = if error.is_some() {
-        ConnectionState::Failed
-    } else {
-        ConnectionState::Ok
-    };
-    Connection {
-        state,
-        checked_at: Some(now),
-        error,
     }
 }

@@ -15,11 +15,13 @@ use crate::model::TenantId;
 use super::live_state::LiveState;
 use super::meter_count_cache::MeterCountCache;
 use super::process_context::ProcessContext;
-use super::shared_read::SharedRead;
 use super::stored_state::ObservationResult;
+use crate::shared_read::SharedRead;
 use crate::store::log::RunRecord;
+use crate::store::migrations;
 use crate::tenants;
-use crate::tenants::tenant_and_table::{LogScope, RunScope};
+use crate::tenants::meter_table::MeterTable;
+use crate::tenants::tenant_and_table::LogScope;
 
 /// One tenant's meters in one local table, with methods that start runs and report their results. Clones refer to the
 /// same mirror.
@@ -89,10 +91,17 @@ impl Mirror {
         tenants::log_scope(tx, self.mapping()).await
     }
 
-    /// Looks up the local table and the tenant of this mirror. Fails if the tenant cannot be determined, or if the
-    /// local database does not answer.
-    pub(super) async fn scope(&self, tx: &Tx<'_, Local>) -> Result<RunScope, Failure> {
-        tenants::scope(tx, self.mapping()).await
+    /// Looks up the local table and the tenant, as [`Self::log_scope`] does. Returns `None` if the log does not exist yet.
+    pub(crate) async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<LogScope>, DbError> {
+        Ok(match migrations::exist(tx).await? {
+            true => Some(self.log_scope(tx).await?),
+            false => None,
+        })
+    }
+
+    /// Looks up the local table of meters, for statements that read this mirror's rows in it.
+    pub(crate) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<MeterTable, Failure> {
+        MeterTable::look_up(tx, self.mapping()).await
     }
 
     /// The last run that ended in this process, dry runs excluded.
@@ -103,7 +112,11 @@ impl Mirror {
     /// Publishes in the status when the schedule retries a slot (scheduled time) whose run failed; `None` if no retry
     /// is pending.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
-        let live_state = &self.shared.live_state;
-        live_state.send_modify(|live_state| live_state.waiting_until = until);
+        self.change_live_state(|live_state| live_state.waiting_until = until);
+    }
+
+    /// Changes what this process knows about the mirror, and publishes it.
+    pub(super) fn change_live_state(&self, change: impl FnOnce(&mut LiveState)) {
+        self.shared.live_state.send_modify(change);
     }
 }

@@ -3,7 +3,7 @@
 //! [`Mirrors`] holds all mirrors of the process. The user interfaces (command line, REST, MCP and web page) find a
 //! mirror in it, request a run with [`Mirror::request`], and read the result with [`Mirror::status`]. A run belongs to
 //! this module and not to its caller: if the caller goes away, the run continues. A lock in the local database
-//! (`run::lock`) allows one run at a time for each mirror. The run log in the same database (`store::log`) records the
+//! (`store::run_lock`) allows one run at a time for each mirror. The run log in the same database (`store::log`) records the
 //! runs.
 //!
 //! State flows one way: a run writes the log, one caller at a time reads the log and publishes the result
@@ -34,7 +34,6 @@ pub use sweep::{FailedMirrors, SweepReport};
 pub use crate::store::slots::{ClaimedSlot, ClaimedSlotList};
 
 use crate::store::log::RunRecord;
-use mirror::MirrorInner;
 use run::report::{RunReport, RunStage};
 
 mod add_meter_names;
@@ -43,7 +42,6 @@ mod clock_warnings;
 mod join_warnings;
 mod live_state;
 mod meter_count_cache;
-pub(crate) mod meter_table;
 mod mirror;
 mod mirror_keys;
 mod process_context;
@@ -52,8 +50,6 @@ mod published_states;
 mod registry;
 pub mod run;
 mod run_event_listener;
-pub mod scrape_metrics;
-mod shared_read;
 pub mod state;
 pub mod status_part_types;
 mod stored_state;

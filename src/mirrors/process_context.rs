@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::db::{Database, DbError, Local, Remote, ServerClock};
+use crate::db::{Database, DbError, Local, PoolUsage, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::status_part_types::Connection;
@@ -44,7 +44,7 @@ pub struct ProcessContext {
     /// limit in a process that keeps exactly one mirror.
     pub(super) runs: Semaphore,
     /// Held while this process starts a run, which takes two local connections at once (see
-    /// [`lock::try_to_start`](super::run::lock::try_to_start)).
+    /// [`run_lock::try_to_start`](crate::store::run_lock::try_to_start)).
     pub(super) starting: Mutex<()>,
     /// Held while this process takes runs of a sweep, its own or that of another process, so that it takes those of one
     /// sweep at a time.
@@ -114,6 +114,31 @@ impl ProcessContext {
     /// wrong.
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
+    }
+
+    /// When the next scheduled run or retry is due; `None` if the schedule is off, or if a database URL is not set.
+    /// `waiting_until` is when the schedule retries a slot (scheduled time); `None` if no retry is pending.
+    pub(super) fn next_run_at(
+        &self,
+        waiting_until: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let scheduled = || self.config.schedule.as_ref()?.next_after(now);
+        let next = waiting_until.or_else(scheduled);
+        next.filter(|_| self.is_configured())
+    }
+
+    /// How far the local database's clock is ahead of this machine's, as last known; negative if it is behind.
+    pub fn local_clock_ahead(&self) -> TimeDelta {
+        self.clock.ahead()
+    }
+
+    /// Returns the usage of the pools of connections to the remote and to the local database; `None` if its URL is not
+    /// set.
+    pub fn pool_usages(&self) -> [Option<PoolUsage>; 2] {
+        let remote = self.remote.as_ref().map(Database::pool_usage);
+        let local = self.local.as_ref().map(Database::pool_usage);
+        [remote, local]
     }
 
     /// Returns the host name of this machine. People tell installations of this program apart by it.

@@ -44,7 +44,7 @@ impl Mirrors {
                 let asked_at = Instant::now();
                 self.states_since(asked_at).await;
                 tokio::time::sleep(LEAST_PAUSE).await;
-                self.process.activity_after(asked_at, PAUSE).await;
+                self.activity_after(asked_at, PAUSE).await;
             }
         };
         shutdown.run_until_cancelled(observed).await;
@@ -60,7 +60,7 @@ impl Mirrors {
     /// them (see [`ProcessContext::last_activity`](super::ProcessContext::last_activity)). Otherwise waits until the
     /// states are read again.
     pub(crate) async fn states(&self) -> PublishedStates {
-        let activity = self.process.last_activity();
+        let activity = self.last_activity();
         let fresh = Instant::now().checked_sub(FRESH);
         self.states_since(fresh.map_or(activity, |fresh| fresh.max(activity)))
             .await
@@ -95,8 +95,7 @@ impl Mirrors {
     async fn states_since(&self, time: Instant) -> PublishedStates {
         let mirrors = self.clone();
         let read = async move |last| mirrors.read_states(Option::unwrap_or_default(last)).await;
-        let tasks = &self.process.tasks;
-        let published = self.observer.since(time, tasks, read).await;
+        let published = self.observer.since(time, &self.tasks, read).await;
         published.unwrap_or_else(|| {
             let message = "The states of the mirrors could not be read.";
             self.last_states_with(Failure::new(ErrorCode::Internal, message))

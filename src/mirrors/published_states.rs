@@ -14,7 +14,7 @@ use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
 use super::mirror::TenantMirror;
-use super::shared_read::Published;
+use crate::shared_read::Published;
 
 /// The states of all mirrors as one read of the local database found them.
 #[derive(Clone, Debug, Default)]

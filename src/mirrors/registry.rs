@@ -15,7 +15,7 @@ use crate::model::TenantId;
 use super::mirror::{Mirror, TenantMirror};
 use super::process_context::ProcessContext;
 use super::published_states::PublishedStates;
-use super::shared_read::SharedRead;
+use crate::shared_read::SharedRead;
 use crate::tenants::{self, Tenant};
 
 /// All mirrors of a process. Clones refer to the same mirrors.
@@ -102,41 +102,41 @@ impl Mirrors {
     ) -> Result<Mirror, Failure> {
         let visible = visible_tenants(token);
         let visible = visible.as_deref();
-        match (&*self.kept, tenant, visible) {
-            (MirrorSet::One(mirror), None, _)
-                if visible.is_none_or(|ids| self.is_set_to_one_of(ids)) =>
+        let Some(asked) = tenant else {
+            return match self.only() {
+                None => Err(self.required(visible).await),
+                Some(mirror) if visible.is_none_or(|ids| self.is_set_to_one_of(ids)) => {
+                    Ok(mirror.clone())
+                }
+                Some(mirror) => match seen(&self.all().await?, visible).is_empty() {
+                    true => Err(not_of_the_token()),
+                    false => Ok(mirror.clone()),
+                },
+            };
+        };
+        if let Some(found) = pick(&seen(&self.last_known(), visible), asked) {
+            return Ok(found);
+        }
+        match (self.all().await, self.only()) {
+            (Ok(all), _) => {
+                let seen = seen(&all, visible);
+                pick(&seen, asked).ok_or_else(|| unknown(asked, &seen))
+            }
+            // The local database cannot be asked for the tenant of this mirror. The mirror's status says why, and no
+            // run can begin.
+            (Err(failure), Some(mirror))
+                if visible.is_none() && failure.code.may_mean_local_is_down() =>
             {
                 Ok(mirror.clone())
             }
-            (MirrorSet::One(_), None, _) => {
-                let all = self.all().await?;
-                let seen = seen(&all, visible);
-                let first = seen.first().map(|known| known.mirror.clone());
-                first.ok_or_else(not_of_the_token)
-            }
-            (MirrorSet::One(mirror), Some(asked), _) => match self.all().await {
-                Ok(all) => pick_or_fail(&all, asked, visible),
-                // The local database cannot be asked for the tenant of this mirror. The mirror's status says why, and
-                // no run can begin.
-                Err(failure) if visible.is_none() && failure.code.may_mean_local_is_down() => {
-                    Ok(mirror.clone())
-                }
-                Err(failure) => Err(failure),
-            },
-            (MirrorSet::Many(_), None, _) => Err(self.required(visible).await),
-            (MirrorSet::Many(kept), Some(asked), _) => {
-                match pick(&seen(&current(kept), visible), asked) {
-                    Some(found) => Ok(found),
-                    None => pick_or_fail(&self.all().await?, asked, visible),
-                }
-            }
+            (Err(failure), _) => Err(failure),
         }
     }
 
     /// Whether the settings name a single tenant by its id, and this id is one of `ids`. Then there is no need to look
     /// the tenant up in the local database.
     fn is_set_to_one_of(&self, ids: &[String]) -> bool {
-        match &self.process.config.tenants {
+        match &self.config.tenants {
             Tenants::One(Some(set)) => ids.iter().any(|id| set.as_str() == id),
             Tenants::One(None) | Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => false,
         }
@@ -153,7 +153,7 @@ impl Mirrors {
     pub(super) async fn known(&self, tx: &Tx<'_, Local>) -> Result<Arc<[TenantMirror]>, Failure> {
         match &*self.kept {
             MirrorSet::One(mirror) => {
-                let tenant = mirror.scope(tx).await?.tenant;
+                let tenant = tenants::scope(tx, mirror.mapping()).await?.tenant;
                 Ok(Arc::new([TenantMirror {
                     id: tenant.id,
                     name: tenant.name,
@@ -170,7 +170,7 @@ impl Mirrors {
         tx: &Tx<'_, Local>,
         kept: &RwLock<ReadTenants>,
     ) -> Result<Arc<[TenantMirror]>, Failure> {
-        let config = &self.process.config;
+        let config = &self.config;
         let rows = tenants::all(tx, &config.tenants, &config.mapping).await?;
         let mut known = kept.write().unwrap_or_else(PoisonError::into_inner);
         *known = self.with_rows(&known, rows);
@@ -189,7 +189,7 @@ impl Mirrors {
         let mirrors = tenants.into_iter().filter_map(|tenant| {
             let mirror = match old.get(tenant.id.as_str()) {
                 Some(mirror) => (*mirror).clone(),
-                None => match self.process.config.mapping.for_tenant(&tenant.given) {
+                None => match self.config.mapping.for_tenant(&tenant.given) {
                     Ok(mapping) => Mirror::new(Arc::clone(&self.process), mapping),
                     Err(error) => {
                         refused.push((tenant.id, Failure::from(error)));
@@ -215,7 +215,10 @@ impl Mirrors {
     pub(super) fn last_known(&self) -> Arc<[TenantMirror]> {
         match &*self.kept {
             MirrorSet::One(_) => Arc::default(),
-            MirrorSet::Many(kept) => current(kept),
+            MirrorSet::Many(kept) => {
+                let known = kept.read().unwrap_or_else(PoisonError::into_inner);
+                Arc::clone(&known.mirrors)
+            }
         }
     }
 
@@ -252,11 +255,6 @@ impl Mirrors {
     }
 }
 
-fn current(kept: &RwLock<ReadTenants>) -> Arc<[TenantMirror]> {
-    let known = kept.read().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(&known.mirrors)
-}
-
 /// Returns the ids of the tenants for which a token is valid; `None` if it is valid for all tenants.
 pub fn visible_tenants(token: Option<&Token>) -> Option<Vec<String>> {
     let ids = token?.tenants.as_ref()?;
@@ -284,15 +282,6 @@ fn pick(seen: &[&TenantMirror], id: &str) -> Option<Mirror> {
     let exact = seen.iter().find(|known| known.id.as_str() == id);
     let found = exact.or_else(|| seen.iter().find(is_same))?;
     Some(found.mirror.clone())
-}
-
-fn pick_or_fail(
-    all: &[TenantMirror],
-    asked: &str,
-    visible: Option<&[String]>,
-) -> Result<Mirror, Failure> {
-    let seen = seen(all, visible);
-    pick(&seen, asked).ok_or_else(|| unknown(asked, &seen))
 }
 
 /// How many tenants an error message lists at most.

@@ -77,6 +77,18 @@ impl Connection {
             ..Self::default()
         }
     }
+
+    /// Returns the state of a database that was used at `now`: `Failed` if there was an error, otherwise `Ok`.
+    pub(crate) fn used(error: Option<Failure>, now: DateTime<Utc>) -> Self {
+        Self {
+            state: match error {
+                Some(_) => ConnectionState::Failed,
+                None => ConnectionState::Ok,
+            },
+            checked_at: Some(now),
+            error,
+        }
+    }
 }
 
 /// Whether a database worked when it was last used.

@@ -181,7 +181,7 @@ impl StoredState {
         Some(RunningStatus {
             run_id: record.run_id,
             phase: progress.map(|progress| progress.phase),
-            elapsed_ms: (now - record.started_at).num_milliseconds().max(0),
+            elapsed_ms: record.duration_ms(now),
             rows: progress.map(|progress| progress.rows),
         })
     }

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use change_cursor::ChangeCursor;
+pub use health::{ActivityState, Health, HealthCounts, WORST_FIRST};
 pub use held_deactivations::{DeactivationApproval, HeldDeactivations};
 
 mod change_cursor;
+mod health;
 pub(crate) mod held_deactivations;
 
 /// Converts a number that is not negative to `i64`, the type of counts in Postgres and JSON. A number that is too large

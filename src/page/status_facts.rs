@@ -10,10 +10,9 @@ use super::viewer::Viewer;
 use super::words;
 use crate::badges;
 use crate::config::Schedule;
-use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
 use crate::mirrors::status_part_types::{ConnectionState, RunningStatus};
-use crate::model::Phase;
+use crate::model::{ActivityState, Health, Phase};
 
 /// Renders the list of facts: last success, last run, next run and number of meters.
 pub(super) fn show(

@@ -20,12 +20,10 @@ use crate::badges;
 use crate::badges::icons::Icon;
 use crate::clock;
 use crate::config::Token;
-use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::state::status::Status;
-use crate::mirrors::state::tenant_list::{
-    HealthCounts, LastRunSummary, TenantList, TenantSummary, TenantsQuery, WORST_FIRST,
-};
+use crate::mirrors::state::tenant_list::{LastRunSummary, TenantList, TenantSummary, TenantsQuery};
 use crate::mirrors::visible_tenants;
+use crate::model::{ActivityState, Health, HealthCounts, WORST_FIRST};
 use crate::printable;
 use crate::url_path;
 

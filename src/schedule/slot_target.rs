@@ -46,8 +46,7 @@ impl SlotTarget {
         is_again: bool,
     ) -> Result<Claim, Failure> {
         match self {
-            Self::Run(mirror) if is_again => mirror.claim_slot_again(slot).await,
-            Self::Run(mirror) => mirror.claim_slot(slot).await,
+            Self::Run(mirror) => mirror.claim_slot(slot, is_again).await,
             Self::Sweep(mirrors, _) => mirrors.claim_sweep(slot, is_again).await,
         }
     }

@@ -5,6 +5,7 @@
 //!   deletes old runs.
 //! - `held_sets` has the sets of meters that a run may deactivate only after a person's approval.
 //! - `columns`, `watermarks`, `tombstones` and `remote_identities` have what a run stores for the next run.
+//! - `run_lock` has the locks that allow one run of a mirror at a time. They are advisory locks and no table.
 //! - `slots` has the times of the schedule, and the process that claimed each of them.
 //! - `sweeps` has one row for each sweep (a check of all mirrors). `unchanged_mirrors` has the time at which a sweep
 //!   last found each mirror unchanged. `due_mirrors` has the mirrors to which a sweep gives a run.
@@ -26,6 +27,7 @@ pub mod read_mirror_states;
 pub mod rejected;
 pub mod remote_identities;
 pub mod retention;
+pub mod run_lock;
 pub mod slots;
 pub mod sweeps;
 pub mod tombstones;
@@ -44,7 +46,7 @@ macro_rules! run_lock_key {
         concat!("hashtextextended('meter_sync run ' || ", $mirror, ", 0)")
     };
 }
-pub(crate) use run_lock_key;
+use run_lock_key;
 
 /// SQL: whether a claim that was made or renewed at the time `$at` no longer holds. A claim holds for 25 seconds, so that
 /// the work of a dead process is taken over within 30 seconds, including the time until another process looks. A claim

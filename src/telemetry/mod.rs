@@ -14,12 +14,12 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogSettings};
-use crate::mirrors::run::run_metrics;
 
 pub use log_writer::LogGuard;
 use log_writer::LogWriter;
 
 mod log_writer;
+pub(crate) mod run_metrics;
 
 /// Starts logging, and returns the guard that writes the last lines when dropped. `default_filter` applies if the
 /// settings have no filter. Call this once, before anything is logged.

@@ -18,6 +18,7 @@ pub(crate) use spelling::is_same;
 
 mod list_tenants;
 pub(crate) mod local_table;
+pub(crate) mod meter_table;
 mod read_local_tenants;
 mod spelling;
 pub(crate) mod tenant_and_table;

@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("printable", &[]),
     ("url_path", &[]),
     ("hex_digest", &[]),
+    ("shared_read", &[]),
     ("config", &["error", "model", "clock", "hex_digest"]),
     ("db", &["config", "error", "model", "clock"]),
     ("store", &["db", "error", "model", "clock"]),
@@ -21,10 +22,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["store", "db", "config", "error", "model", "hex_digest"],
     ),
     ("tenants", &["store", "db", "config", "error", "model"]),
+    ("telemetry", &["store", "config", "model"]),
     (
         "mirrors",
         &[
-            "tenants", "engine", "store", "db", "config", "error", "model", "clock", "trace_id",
+            "tenants",
+            "engine",
+            "store",
+            "db",
+            "config",
+            "error",
+            "model",
+            "clock",
+            "trace_id",
+            "telemetry",
+            "shared_read",
         ],
     ),
     (
@@ -32,7 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["mirrors", "tenants", "store", "db", "error", "model"],
     ),
     ("arguments", &["mirrors", "model"]),
-    ("badges", &["mirrors", "model"]),
+    ("badges", &["model"]),
     ("schedule", &["mirrors", "config", "error", "model"]),
     (
         "mcp",
@@ -105,7 +117,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("embedded", &[]),
-    ("telemetry", &["mirrors", "config"]),
     (
         "app",
         &[

@@ -5,10 +5,9 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use meter_sync::config::{Schedule, Setting, SettingFlags};
 use meter_sync::embedded::Server;
-use meter_sync::mirrors::state::health::ActivityState;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
 use meter_sync::mirrors::{Claim, Mirror, Request, RequestOutcome};
-use meter_sync::model::Trigger;
+use meter_sync::model::{ActivityState, Trigger};
 use meter_sync::schedule::{self, SlotDelays};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -134,10 +133,13 @@ async fn a_claim_may_be_repeated_by_its_claimant_alone() {
     let site = Site::new().await;
     let slot = recently();
     let other = mirror(&site.settings());
-    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
-    assert_eq!(site.mirror.clone().claim_slot(slot).await, Ok(Claim::Ours));
-    assert_eq!(other.claim_slot(slot).await, Ok(Claim::Pending));
-    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        site.mirror.clone().claim_slot(slot, false).await,
+        Ok(Claim::Ours)
+    );
+    assert_eq!(other.claim_slot(slot, false).await, Ok(Claim::Pending));
+    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
     assert_eq!(number(&site, SLOTS).await, Some(1));
 }
 
@@ -151,14 +153,17 @@ async fn a_slot_whose_process_died_in_its_run_is_taken_over_once() {
     let site = Site::new().await;
     let slot = recently();
     let (dead, late) = (mirror(&site.settings()), mirror(&site.settings()));
-    assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Ours));
-    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Pending));
+    assert_eq!(dead.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(Claim::Pending)
+    );
     site.on_local(LEFT_BEHIND).await;
-    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
-    assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Pending));
-    assert_eq!(late.claim_slot(slot).await, Ok(Claim::Pending));
+    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(dead.claim_slot(slot, false).await, Ok(Claim::Pending));
+    assert_eq!(late.claim_slot(slot, false).await, Ok(Claim::Pending));
     site.sync().await;
-    assert_eq!(late.claim_slot(slot).await, Ok(Claim::Served));
+    assert_eq!(late.claim_slot(slot, false).await, Ok(Claim::Served));
 }
 
 #[tokio::test]
@@ -166,12 +171,15 @@ async fn a_slot_whose_process_died_before_its_run_is_taken_over_after_a_while() 
     let site = Site::new().await;
     let slot = recently();
     let dead = mirror(&site.settings());
-    assert_eq!(dead.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(dead.claim_slot(slot, false).await, Ok(Claim::Ours));
     site.dry_run().await;
-    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Pending));
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(Claim::Pending)
+    );
     let later = "update meter_sync.meter_sync_slot set claimed_at = claimed_at - interval '31 s'";
     site.on_local(later).await;
-    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
 }
 
 #[tokio::test]
@@ -179,16 +187,19 @@ async fn a_slot_whose_run_goes_on_is_left_alone() {
     let site = Site::new().await;
     let slot = recently();
     let other = mirror(&site.settings());
-    assert_eq!(other.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(other.claim_slot(slot, false).await, Ok(Claim::Ours));
     site.on_local("update meter_sync.meter_sync_slot set claimed_at = '2026-01-01'")
         .await;
     let held = RunHold::new(&site).await;
     let run = other.request(Request::new(Trigger::Schedule)).await;
     assert!(matches!(run, Ok(RequestOutcome::Started(_))), "{run:?}");
-    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Pending));
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(Claim::Pending)
+    );
     held.release().await;
     run_hold::outcomes(&site).await;
-    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Served));
+    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Served));
 }
 
 #[tokio::test]
@@ -200,7 +211,7 @@ async fn slots_of_more_than_a_month_ago_are_forgotten() {
         ("2026-10-05T00:00:00Z", 2),
     ] {
         let slot = slot.parse().expect("a time");
-        assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
+        assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
         assert_eq!(number(&site, SLOTS).await, Some(held));
     }
 }
@@ -333,7 +344,7 @@ async fn a_slot_whose_local_database_is_down_gets_its_run_when_it_is_back() {
 async fn a_claim_names_host_and_process() {
     let site = Site::new().await;
     let slot = recently();
-    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
     let claimed = site
         .local
         .query_one("select claimed_by from meter_sync.meter_sync_slot", &[]);

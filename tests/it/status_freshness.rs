@@ -6,10 +6,9 @@ use meter_sync::clock;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::state::health::ActivityState;
 use meter_sync::mirrors::state::status::{Status, StatusQuery};
 use meter_sync::mirrors::status_part_types::MeterCounts;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::model::{ActivityState, Outcome, Trigger};
 
 use tokio_postgres::Client;
 

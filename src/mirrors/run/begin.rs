@@ -1,4 +1,4 @@
-//! Starts a run: finds its tenant, takes its locks and writes its log row. There are two locks (see `lock`): the start
+//! Starts a run: finds its tenant, takes its locks and writes its log row. There are two locks (see `store::run_lock`): the start
 //! lock, held only while a run is being started, and the run lock, held for the whole run.
 
 use std::sync::OnceLock;
@@ -10,12 +10,11 @@ use crate::engine::{OtherTenant, RowsToCompare, SyncError};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
 
-use super::lock;
 use super::report::{RunReport, SAMPLE};
 use super::requested_run::RequestedRun;
-use crate::mirrors::{RequestOutcome, live_state};
+use crate::mirrors::{RequestOutcome, status_part_types};
 use crate::store::log::{LogKey, RunRecord};
-use crate::store::{changes, columns, log, migrations};
+use crate::store::{changes, columns, log, migrations, run_lock};
 use crate::tenants;
 use crate::tenants::local_table::LocalTable;
 use crate::tenants::tenant_and_table::RunScope;
@@ -78,6 +77,10 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// of a pooler that has few.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// How much longer than the time limits of a run allow a process may hold the run lock before it counts as frozen. A
+/// process that still works has given up the run by then.
+const BEYOND: Duration = Duration::from_secs(10);
+
 /// For how many hours a request with the same idempotency key is answered with the run of the first request.
 const IDEMPOTENCY_HOURS: i64 = 24;
 
@@ -95,11 +98,11 @@ impl RequestedRun<'_> {
     ) -> Result<StartResult<'c>, Failure> {
         let given_up = Instant::now() + PATIENCE;
         while Instant::now() < given_up {
-            let starting = self.shared.process.starting.lock().await;
+            let starting = self.mirror.starting.lock().await;
             let mut connection = self.local.connect().await?;
             migrations::run(&mut connection).await?;
             let tx = connection.begin("start a run").await?;
-            let (table, tenant) = tenants::find(&tx, &self.shared.mapping).await?;
+            let (table, tenant) = tenants::find(&tx, self.mirror.mapping()).await?;
             let scope = match tenant {
                 Ok(tenant) => RunScope { tenant, table },
                 Err(failure) => {
@@ -123,17 +126,19 @@ impl RequestedRun<'_> {
     }
 
     async fn attempt(&self, tx: &Tx<'_, Local>, scope: &RunScope) -> Result<Attempt, DbError> {
-        if !lock::try_to_start(tx).await? {
+        if !run_lock::try_to_start(tx).await? {
             return Ok(Attempt::TryAgain);
         }
-        let is_running = lock::is_held(tx, scope).await?;
+        let is_running = run_lock::is_held(tx, &scope.text()).await?;
         if let Some(requested) = self.same_request(tx, scope, is_running).await? {
             return Ok(Attempt::Answered(requested));
         }
         if !is_running {
             return Ok(Attempt::CanStart);
         }
-        if lock::end_frozen(tx, scope, &self.shared.process.config.limits).await? {
+        let limits = &self.mirror.config().limits;
+        let longest = limits.run_timeout + limits.statement_timeout + BEYOND;
+        if run_lock::end_frozen(tx, &scope.text(), longest).await? {
             return Ok(Attempt::TryAgain);
         }
         // If the run lock is held, but the log has no run in progress, a run has just ended and is about to release the
@@ -154,7 +159,7 @@ impl RequestedRun<'_> {
     ) -> Result<StartResult<'c>, DbError> {
         let connection = slot.insert(self.local.connect().await?);
         let tx = connection.begin_for_run("sync").await?;
-        lock::take(&tx, &scope).await?;
+        run_lock::take(&tx, &scope.text()).await?;
         // The run gets a new id, because the wait may have been long. Ids should sort in the order of the runs, as far
         // as clocks allow.
         self.record.run_id = RunId::at(self.now());
@@ -187,7 +192,7 @@ impl RequestedRun<'_> {
         if self.request.dry_run || !matches!(self.request.compare, RowsToCompare::Differences) {
             return Ok(false);
         }
-        let since = self.record.started_at - self.shared.process.config.limits.full_compare;
+        let since = self.record.started_at - self.mirror.config().limits.full_compare;
         Ok(!log::was_compared_since(tx, scope.log(), since).await?)
     }
 
@@ -229,7 +234,7 @@ impl RequestedRun<'_> {
     ) -> Result<RequestOutcome, DbError> {
         // If the settings name an id that cannot be used, the run is logged under that id. Logged without an id, the
         // failure would be listed among the runs of every tenant of the table.
-        let log = table.log(self.shared.mapping.tenant.as_ref());
+        let log = table.log(self.mirror.mapping().tenant.as_ref());
         self.log_start(&tx, log).await?;
         let mut ending = self.failed(failure, Outcome::Failed, None);
         log::finish(&tx, &mut ending).await?;
@@ -246,9 +251,9 @@ impl RequestedRun<'_> {
     /// this process knows about such a run.
     pub(crate) fn never_began(&self, failure: Failure) -> RequestOutcome {
         if failure.code == ErrorCode::LocalUnreachable {
-            let local = live_state::connection(Some(failure.clone()), self.now());
-            let live_state = &self.shared.live_state;
-            live_state.send_modify(|live_state| live_state.local = local);
+            let local = status_part_types::Connection::used(Some(failure.clone()), self.now());
+            self.mirror
+                .change_live_state(|live_state| live_state.local = local);
         }
         let end = self.failed(failure, Outcome::Failed, None);
         self.ended_at_once(&end.record)
@@ -267,7 +272,7 @@ async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<OtherTenan
     if scope.table.tenant_type.is_some() {
         return Ok(OtherTenant::Nobody);
     }
-    if !lock::try_table(tx, &scope.table).await? {
+    if !run_lock::try_table(tx, &scope.table.name).await? {
         return Ok(OtherTenant::Running);
     }
     let other = tenants::other(tx, scope).await?;

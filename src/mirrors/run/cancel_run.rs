@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::lock;
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Mirror, MirrorInner};
+use crate::mirrors::Mirror;
 use crate::model::{Outcome, RunId};
-use crate::store::{log, migrations};
+use crate::store::{log, migrations, run_lock};
 
 /// How often the process of a run looks whether another process has asked for its end.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -56,7 +55,7 @@ impl Mirror {
             let Some(scope) = known.scope() else {
                 return Ok(Cancellation::Dead);
             };
-            if !lock::is_held(tx, &scope).await? {
+            if !run_lock::is_held(tx, &scope.text()).await? {
                 return Ok(Cancellation::Dead);
             }
             if log::ask_to_cancel(tx, id).await? {
@@ -77,9 +76,7 @@ impl Mirror {
         let running = running.filter(|running| running.record.run_id == id);
         running.inspect(|running| running.cancel.cancel()).is_some()
     }
-}
 
-impl MirrorInner {
     /// Cancels `cancel` once another process asks for the end of the run. Never returns.
     pub(super) async fn cancel_if_asked(
         &self,
@@ -97,7 +94,7 @@ impl MirrorInner {
 
     async fn is_to_end(&self, id: RunId) -> Result<bool, Failure> {
         let is_asked = async |tx: &Tx<'_, Local>| Ok(log::is_asked_to_cancel(tx, id).await?);
-        let local = self.process.local()?;
+        let local = self.local()?;
         local.read("look whether a run is to end", is_asked).await
     }
 }

@@ -20,17 +20,18 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
 
 use super::execute::RunToCompare;
+use super::report;
 use super::requested_run::RequestedRun;
-use super::{report, run_metrics};
 use crate::mirrors::join_warnings::joined;
 use crate::mirrors::{Allow, Request};
 use crate::store::log;
+use crate::telemetry::run_metrics;
 
 impl RunToCompare<'_> {
     /// Compares the contents of both sides and, if they differ, does a second run that corrects them. Adds the result
     /// to the log row and the report of the run that has ended.
     pub(crate) async fn compare_contents(&mut self) {
-        let limit = self.context.shared.process.config.limits.run_timeout;
+        let limit = self.context.mirror.config().limits.run_timeout;
         let read = watch::Sender::new(Progress::start(Instant::now()));
         let contents = match tokio::time::timeout(limit, self.compare(&read)).await {
             Ok(compared) => compared.map_err(Failure::from),
@@ -54,13 +55,14 @@ impl RunToCompare<'_> {
 
     /// Compares the contents of both sides, and writes nothing. Adds the bytes that the remote sends to `read`.
     async fn compare(&self, read: &engine::Observer) -> Result<ContentsComparison, SyncError> {
-        let mapping = &self.context.shared.mapping;
+        let mirror = self.context.mirror;
+        let mapping = mirror.mapping();
         let job = Job {
             // This id belongs to no run. Hashes are seeded with it, and the seed must be a new one.
             run_id: RunId::at(self.context.now()),
             tenant: &self.scope.tenant.given,
             mapping,
-            limits: &self.context.shared.process.config.limits,
+            limits: &mirror.config().limits,
             table_holder: OtherTenant::Nobody,
             compare: RowsToCompare::Differences,
             hash_bits: u64::BITS,
@@ -102,7 +104,7 @@ impl RunToCompare<'_> {
             compare,
             ..asked.clone()
         };
-        let correcting = RequestedRun::new(self.context.shared, &request)?;
+        let correcting = RequestedRun::new(self.context.mirror, &request)?;
         let (begun, _) = oneshot::channel();
         let record = Box::pin(correcting.run_once(begun)).await?.end.record;
         let is_settled = record.error.is_none() && record.counts.changes() == 0;

@@ -19,9 +19,9 @@ use super::begin::{StartResult, StartedRun};
 use super::report::RunReport;
 use super::requested_run::RequestedRun;
 use super::settle::{SettledRun, UnloggedEnd};
-use crate::mirrors::live_state::{self, LocalRun};
-use crate::mirrors::status_part_types::TenantStatus;
-use crate::mirrors::{MirrorInner, Request, RequestOutcome, Ticket};
+use crate::mirrors::live_state::LocalRun;
+use crate::mirrors::status_part_types::{self, TenantStatus};
+use crate::mirrors::{Mirror, Request, RequestOutcome, Ticket};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::retention;
 use crate::tenants::tenant_and_table::RunScope;
@@ -30,17 +30,17 @@ use crate::tenants::tenant_and_table::RunScope;
 /// it has started, also waits for its end, compares the contents of all rows if that is due, and deletes old runs from
 /// the log.
 pub(crate) async fn run(
-    shared: &MirrorInner,
+    mirror: &Mirror,
     request: &Request,
     begun: oneshot::Sender<RequestOutcome>,
 ) {
-    let limit = shared.process.config.limits.connect_timeout;
-    let free = shared.process.runs.acquire();
+    let limit = mirror.config().limits.connect_timeout;
+    let free = mirror.runs.acquire();
     let permit = match request.is_of_sweep {
         true => Ok(free.await),
         false => tokio::time::timeout(limit, free).await,
     };
-    let Some(requested) = RequestedRun::new(shared, request) else {
+    let Some(requested) = RequestedRun::new(mirror, request) else {
         return;
     };
     if permit.is_err() {
@@ -87,12 +87,12 @@ impl RunToCompare<'_> {
 
 /// Removes the run from the mirror's published state when this value is dropped, even after a panic. Otherwise the
 /// process would answer every later request with "already running".
-struct RunningGuard<'a>(&'a MirrorInner, RunId);
+struct RunningGuard<'a>(&'a Mirror, RunId);
 
 impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
-        let live_state = &self.0.live_state;
-        live_state.send_modify(|live_state| live_state.no_longer_running(self.1));
+        let Self(mirror, id) = *self;
+        mirror.change_live_state(|live_state| live_state.no_longer_running(id));
     }
 }
 
@@ -123,11 +123,11 @@ impl<'a> RequestedRun<'a> {
             begun: Box::new(self.record.clone()),
             progress: observer.subscribe(),
             end: told.subscribe(),
-            clock: self.shared.process.clock.clone(),
+            clock: self.mirror.clock.clone(),
         };
         let cancel = CancellationToken::new();
         self.publish_begun(&run, &ticket, &cancel);
-        let _running = RunningGuard(self.shared, self.record.run_id);
+        let _running = RunningGuard(self.mirror, self.record.run_id);
         answer(begun, RequestOutcome::Started(ticket));
         let scope = run.scope.clone();
         let settling = self.sync_and_settle(run, &observer, &cancel);
@@ -153,7 +153,7 @@ impl<'a> RequestedRun<'a> {
 
     /// Deletes old runs from the log.
     async fn prune(&self, log: LogKey<'_>) {
-        if let Some(keep) = self.shared.process.config.limits.keep_runs {
+        if let Some(keep) = self.mirror.config().limits.keep_runs {
             retention::prune(self.local, log, keep).await;
         }
     }
@@ -165,12 +165,12 @@ impl<'a> RequestedRun<'a> {
             progress: ticket.progress(),
             cancel: cancel.clone(),
         };
-        self.shared.live_state.send_modify(|live_state| {
+        self.mirror.change_live_state(|live_state| {
             live_state.running = Some(running);
             live_state.tenant = Some(tenant);
-            live_state.local = live_state::connection(None, self.record.started_at);
+            live_state.local = status_part_types::Connection::used(None, self.record.started_at);
         });
-        self.shared.process.note_activity();
+        self.mirror.note_activity();
         tracing::info!(
             run.id = %self.record.run_id,
             run.trigger = %self.request.trigger,
@@ -187,11 +187,11 @@ impl<'a> RequestedRun<'a> {
         observer: &engine::Observer,
         cancel: &CancellationToken,
     ) -> Result<SettledRun, UnloggedEnd> {
-        let limits = &self.shared.process.config.limits;
+        let limits = &self.mirror.config().limits;
         let job = Job {
             run_id: self.record.run_id,
             tenant: &run.scope.tenant.given,
-            mapping: &self.shared.mapping,
+            mapping: self.mirror.mapping(),
             limits,
             table_holder: run.other_tenant.clone(),
             compare: self.request.compare.clone(),
@@ -209,7 +209,7 @@ impl<'a> RequestedRun<'a> {
         let work = tokio::time::timeout(limits.run_timeout, work);
         let worked = tokio::select! {
             worked = cancel.run_until_cancelled(Box::pin(work)) => worked,
-            never = self.shared.cancel_if_asked(self.record.run_id, cancel) => match never {},
+            never = self.mirror.cancel_if_asked(self.record.run_id, cancel) => match never {},
         };
         let reached = *observer.borrow();
         let settled = match worked {
@@ -240,14 +240,11 @@ impl<'a> RequestedRun<'a> {
             let error = record.error.clone().filter(|error| {
                 record.outcome == Some(Outcome::Failed) && error.code.side() == Some(side)
             });
-            live_state::connection(error, now)
+            status_part_types::Connection::used(error, now)
         };
         let remote = state(FailedSide::Remote);
-        self.shared
-            .process
-            .remote_state
-            .send_replace(remote.clone());
-        self.shared.live_state.send_modify(|live_state| {
+        self.mirror.remote_state.send_replace(remote.clone());
+        self.mirror.change_live_state(|live_state| {
             live_state.remote = remote;
             live_state.local = state(FailedSide::Local);
         });
@@ -264,7 +261,7 @@ impl<'a> RequestedRun<'a> {
         let result = read_and_write(&mut connection, local, job, observer).await;
         // The only mirror's next run may be an hour away, so its connection to the remote is closed. In a sweep, runs
         // reuse each other's connections, and the sweep closes them at its end.
-        if self.shared.process.config.tenants.is_one() || result.is_err() {
+        if self.mirror.config().tenants.is_one() || result.is_err() {
             connection.discard();
         }
         result

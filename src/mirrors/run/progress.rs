@@ -81,6 +81,6 @@ fn progress_of(run: &mut LocalRun, now: DateTime<Utc>) -> RunProgress {
         phase: progress.phase,
         rows: progress.rows,
         remote_bytes: progress.remote_bytes,
-        elapsed_ms: (now - run.record.started_at).num_milliseconds().max(0),
+        elapsed_ms: run.record.duration_ms(now),
     }
 }

@@ -95,9 +95,7 @@ impl RunReport {
             changes,
             started_at: record.started_at,
             finished_at: record.finished_at,
-            duration_ms: (record.finished_at.unwrap_or(now) - record.started_at)
-                .num_milliseconds()
-                .max(0),
+            duration_ms: record.duration_ms(now),
             remote_bytes: record.remote_bytes,
             error: record.error.clone(),
             warning: record.warning.clone(),

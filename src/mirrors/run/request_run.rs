@@ -1,6 +1,5 @@
 //! Requests a run of a mirror, and waits for its end.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -50,11 +49,9 @@ impl Mirror {
             return Ok(RequestOutcome::already_running(&running, self.now()));
         }
         let (begun, answer) = oneshot::channel();
-        let shared = Arc::clone(&self.shared);
-        self.shared
-            .process
-            .tasks
-            .spawn(async move { execute::run(&shared, &request, begun).await });
+        let mirror = self.clone();
+        self.tasks
+            .spawn(async move { execute::run(&mirror, &request, begun).await });
         answer.await.map_err(|_closed| {
             Failure::new(ErrorCode::Internal, "The run ended without an answer.")
         })

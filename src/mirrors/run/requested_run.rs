@@ -9,13 +9,14 @@ use crate::db::{Database, Local, Remote};
 use crate::error::Failure;
 use crate::model::{Counts, Outcome, Progress, RunId};
 
-use super::{report, run_metrics};
-use crate::mirrors::{MirrorInner, RUN_ENDED, Request, clock_warnings};
+use super::report;
+use crate::mirrors::{Mirror, RUN_ENDED, Request, clock_warnings};
 use crate::store::log::{RunEnd, RunRecord};
+use crate::telemetry::run_metrics;
 
 /// A request for a run, from its arrival to the end of the run.
 pub(crate) struct RequestedRun<'a> {
-    pub(crate) shared: &'a MirrorInner,
+    pub(crate) mirror: &'a Mirror,
     pub(crate) remote: &'a Database<Remote>,
     pub(crate) local: &'a Database<Local>,
     pub(crate) request: &'a Request,
@@ -27,8 +28,8 @@ pub(crate) struct RequestedRun<'a> {
 impl<'a> RequestedRun<'a> {
     /// Creates the request, with a new record for its run. The current time becomes its start time. Returns `None` if a
     /// database URL is not set.
-    pub(crate) fn new(shared: &'a MirrorInner, request: &'a Request) -> Option<Self> {
-        let started_at = shared.process.now();
+    pub(crate) fn new(mirror: &'a Mirror, request: &'a Request) -> Option<Self> {
+        let started_at = mirror.now();
         let record = RunRecord {
             run_id: RunId::at(started_at),
             trigger: request.trigger,
@@ -47,9 +48,9 @@ impl<'a> RequestedRun<'a> {
             warning: None,
         };
         Some(Self {
-            shared,
-            remote: shared.process.remote.as_ref()?,
-            local: shared.process.local.as_ref()?,
+            mirror,
+            remote: mirror.remote.as_ref()?,
+            local: mirror.local.as_ref()?,
             request,
             record,
         })
@@ -57,7 +58,7 @@ impl<'a> RequestedRun<'a> {
 
     /// Returns the current time by the local database's clock.
     pub(crate) fn now(&self) -> DateTime<Utc> {
-        self.shared.process.now()
+        self.mirror.now()
     }
 
     /// Builds the logged end of a run that did not succeed. `reached` is the progress that the run had made; `None` if
@@ -74,7 +75,7 @@ impl<'a> RequestedRun<'a> {
                 finished_at: Some(self.now()),
                 error: Some(failure),
                 remote_bytes: reached.map_or(0, |progress| progress.remote_bytes),
-                warning: clock_warnings::warning(self.shared.process.clock.ahead()),
+                warning: clock_warnings::warning(self.mirror.clock.ahead()),
                 ..self.record.clone()
             },
             compared: None,
@@ -91,9 +92,8 @@ impl<'a> RequestedRun<'a> {
             .finished_at
             .map(|finished| finished - record.started_at);
         // If the process keeps one tenant, its id would be the same in each line, so it is left out.
-        let process = &self.shared.process;
-        let tenant = self.shared.mapping.tenant.as_ref();
-        let tenant = tenant.filter(|_| !process.config.tenants.is_one());
+        let tenant = self.mirror.mapping().tenant.as_ref();
+        let tenant = tenant.filter(|_| !self.mirror.config().tenants.is_one());
         // This is a macro because `tracing` takes the level of an event only as a constant.
         macro_rules! log {
             ($level:ident) => {
@@ -125,9 +125,8 @@ impl<'a> RequestedRun<'a> {
             Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) | None => log!(INFO),
         }
         run_metrics::ended(record);
-        self.shared.process.note_activity();
-        self.shared
-            .live_state
-            .send_modify(|live_state| live_state.ended(record));
+        self.mirror.note_activity();
+        self.mirror
+            .change_live_state(|live_state| live_state.ended(record));
     }
 }

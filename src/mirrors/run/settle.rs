@@ -11,13 +11,12 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress};
 
 use super::begin::StartedRun;
-use super::lock;
 use super::report::{RunReport, SAMPLE};
 use super::requested_run::RequestedRun;
 use crate::mirrors::clock_warnings;
 use crate::mirrors::join_warnings::joined;
 use crate::store::log::{RunEnd, RunRecord};
-use crate::store::{changes, columns, log, rejected};
+use crate::store::{changes, columns, log, rejected, run_lock};
 use crate::tenants::tenant_and_table::RunScope;
 
 /// How a run ended, for its report and for the comparison of contents that may follow it.
@@ -133,7 +132,7 @@ impl RequestedRun<'_> {
                 changes_truncated: synced.changes_truncated,
                 warning: joined([
                     altered(&synced.altered),
-                    clock_warnings::warning(self.shared.process.clock.ahead()),
+                    clock_warnings::warning(self.mirror.clock.ahead()),
                     run.column_warning(None),
                     run.remote_warning(refusal.as_ref()),
                 ]),
@@ -162,7 +161,7 @@ impl RequestedRun<'_> {
             true => Outcome::Refused,
             false => Outcome::Failed,
         };
-        let failure = engine::failure(error, &self.shared.mapping.source);
+        let failure = engine::failure(error, &self.mirror.mapping().source);
         let mut end = self.failed(failure, outcome, Some(reached));
         end.held_back = error.held_back().cloned();
         end.record.warning = joined([
@@ -252,7 +251,7 @@ impl RequestedRun<'_> {
         let tx = connection.begin("settle a run").await?;
         let mut found = log::by_id(&tx, scope.log(), run_id).await?;
         if found.as_ref().is_none_or(|run| run.outcome.is_none()) {
-            lock::take(&tx, scope).await?;
+            run_lock::take(&tx, &scope.text()).await?;
             found = log::by_id(&tx, scope.log(), run_id).await?;
         }
         let is_committed = |run: &RunRecord| match run.outcome {

@@ -9,15 +9,16 @@ use tokio::time::Instant;
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 
-use super::health::{self, ActivityState, Health, HealthInputs, RecentSlots};
+use super::health::{self, HealthInputs, RecentSlots};
 use super::status::{ScheduleStatus, Status, StatusQuery};
 use super::status_text;
-use crate::mirrors::live_state::{self, LiveState};
-use crate::mirrors::status_part_types::Connections;
+use crate::mirrors::live_state::LiveState;
+use crate::mirrors::status_part_types::{Connection, Connections};
 use crate::mirrors::stored_state::StoredState;
 use crate::mirrors::{Mirror, clock_warnings};
+use crate::model::{ActivityState, Health};
 use crate::store::log::LogKey;
-use crate::store::{changes, log, migrations, rejected};
+use crate::store::{changes, log, rejected};
 
 impl Mirror {
     /// Returns the current status of the mirror, even if the local database is down. Fails only if the query names a
@@ -58,7 +59,7 @@ impl Mirror {
                 if let Some(id) = query.run_id.filter(|_| found.history.is_empty()) {
                     return Err(status_text::no_such_run(id));
                 }
-                live_state.local = live_state::connection(None, now);
+                live_state.local = Connection::used(None, now);
                 found.with(&live_state)
             }
             Err(failure) => {
@@ -66,8 +67,8 @@ impl Mirror {
                 found
                     .history
                     .retain(|run| query.run_id.is_none_or(|id| run.run_id == id));
-                if self.shared.process.local.is_some() {
-                    live_state.local = live_state::connection(Some(failure), now);
+                if self.local.is_some() {
+                    live_state.local = Connection::used(Some(failure), now);
                 }
                 found
             }
@@ -84,12 +85,9 @@ impl Mirror {
         if query.run_id.is_none() && !query.include_changes {
             return Ok(found);
         }
-        let read = async |tx: &Tx<'_, Local>| match migrations::exist(tx).await? {
-            true => {
-                let known = self.log_scope(tx).await?;
-                read_runs(tx, known.log(), query, &mut found).await
-            }
-            false => {
+        let read = async |tx: &Tx<'_, Local>| match self.log(tx).await? {
+            Some(known) => read_runs(tx, known.log(), query, &mut found).await,
+            None => {
                 found.history.clear();
                 Ok(())
             }
@@ -130,10 +128,7 @@ impl Mirror {
             verified_at: found.verified_at,
             last_run: found.last_run,
             held_back: found.held_back,
-            next_run_at: live_state
-                .waiting_until
-                .or_else(|| config.schedule.as_ref().and_then(|s| s.next_after(now)))
-                .filter(|_| self.is_configured()),
+            next_run_at: self.next_run_at(live_state.waiting_until, now),
             schedule: ScheduleStatus::of(config.schedule.as_ref()),
             meters: found.meters,
             connections: Connections {

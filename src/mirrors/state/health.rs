@@ -2,59 +2,12 @@
 //! whether the local database answers. This is the only module that does so.
 
 use chrono::{DateTime, Duration, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::config::Schedule;
 
-use crate::model::{Outcome, text_enum};
+use crate::model::{Health, Outcome};
 use crate::store::read_mirror_states::MirrorState;
-
-text_enum! {
-    /// Whether the local meters can be relied on.
-    #[derive(Default)]
-    Health {
-        /// A database URL is not set, or the tenant is not known.
-        #[default]
-        NotConfigured = "not_configured",
-        /// No run has ended yet; dry runs do not count.
-        NeverRun = "never_run",
-        /// The last run succeeded, and no scheduled run is overdue.
-        Ok = "ok",
-        /// The last run succeeded, but one or two scheduled runs or sweeps were missed since.
-        Late = "late",
-        /// The last run (or the check of all tenants) did not succeed, or the local database does not answer.
-        Failing = "failing",
-        /// The last run succeeded, but three or more scheduled runs or sweeps were missed, or it has a future date.
-        Stale = "stale",
-        /// The last run succeeded; the schedule is off.
-        Paused = "paused",
-    }
-}
-
-/// Whether a run is in progress.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ActivityState {
-    /// No run is in progress.
-    #[default]
-    Idle,
-    /// A run is in progress, in this process or another one.
-    Running,
-    /// A scheduled run has failed and will be tried again.
-    Waiting,
-}
-
-impl ActivityState {
-    pub(crate) fn of(is_running: bool, is_waiting: bool) -> Self {
-        match is_running {
-            true => Self::Running,
-            false if is_waiting => Self::Waiting,
-            false => Self::Idle,
-        }
-    }
-}
 
 /// The facts from which the health of a mirror is derived.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Fields, held_deactivations};
 
-use crate::mirrors::meter_table::NAME;
 use crate::store::changes::MeterChange;
+use crate::tenants::meter_table::NAME;
 
 /// A meter, and what runs changed of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -2,7 +2,7 @@
 
 mod build_status;
 pub(super) mod count_meters;
-pub mod health;
+mod health;
 pub mod meter_report;
 pub(super) mod read_state;
 pub mod status;

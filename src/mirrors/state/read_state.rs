@@ -13,13 +13,12 @@ use crate::db::{Connection, DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::run::lock;
 use crate::mirrors::status_part_types::TenantStatus;
 use crate::mirrors::stored_state::{Observation, ObservationResult, StoredState};
 use crate::model::{Outcome, saturating_i64};
 use crate::store::log::{LogKey, RunRecord};
 use crate::store::read_mirror_states::latest;
-use crate::store::{columns, log, migrations};
+use crate::store::{columns, log, migrations, run_lock};
 use crate::tenants::{self, tenant_and_table::RunScope};
 
 /// How many of the newest runs are read from the log. A status lists at most as many.
@@ -33,8 +32,7 @@ impl Mirror {
         let read = async move |last: Option<ObservationResult>| {
             mirror.read_state(last.and_then(Result::ok)).await
         };
-        let tasks = &self.shared.process.tasks;
-        let observed = self.shared.observed.since(time, tasks, read).await;
+        let observed = self.shared.observed.since(time, &self.tasks, read).await;
         observed.unwrap_or_else(|| {
             let message = "The state of the mirror could not be read.";
             Err(Failure::new(ErrorCode::Internal, message))
@@ -81,8 +79,12 @@ impl Mirror {
         let tx = connection.begin("status").await?;
         let mapping = self.mapping();
         let (table, tenant) = tenants::find(&tx, mapping).await?;
-        let id = match &tenant {
-            Ok(tenant) => Some(&tenant.id),
+        let scope = tenant.map(|tenant| RunScope {
+            tenant,
+            table: table.clone(),
+        });
+        let id = match &scope {
+            Ok(scope) => Some(&scope.tenant.id),
             Err(_) => mapping.tenant.as_ref(),
         };
         let mut found = StoredState {
@@ -95,9 +97,8 @@ impl Mirror {
         }
         if tables.any {
             // First, so that a run that ends meanwhile is at least found in the log.
-            if let Ok(tenant) = &tenant {
-                let (tenant, table) = (tenant.clone(), table.clone());
-                read_running(&tx, &RunScope { tenant, table }, &mut found).await?;
+            if let Ok(scope) = &scope {
+                read_running(&tx, scope, &mut found).await?;
             }
             read_log(&tx, table.log(id), RUNS, &mut found).await?;
             found.leave_out_ended();
@@ -106,9 +107,8 @@ impl Mirror {
             found.checked_at = looks.checked_at;
             found.last_success_at = latest(found.last_success_at, looks.checked_at);
         }
-        match tenant {
-            Ok(tenant) => {
-                let scope = RunScope { tenant, table };
+        match scope {
+            Ok(scope) => {
                 // The meters are counted last, because the transaction can do nothing more after an error.
                 let counted = self.count_meters(&tx, &scope, &mut found).await;
                 found.count_failure = counted.err().map(Failure::from);
@@ -128,7 +128,7 @@ async fn read_running(
     let Some(run) = log::running(tx, scope.log()).await? else {
         return Ok(());
     };
-    if lock::is_held(tx, scope).await? {
+    if run_lock::is_held(tx, &scope.text()).await? {
         found.running = Some(run);
         return Ok(());
     }

@@ -4,12 +4,13 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::health::{ActivityState, Health};
 use super::meter_report::{MeterMatch, MeterReport};
 use super::tenant_list::TenantList;
 use crate::config::Schedule;
 use crate::mirrors::status_part_types::{Connections, MeterCounts, RunningStatus, TenantStatus};
-use crate::model::{Change, ChangeCursor, HeldDeactivations, Rejection, RunId};
+use crate::model::{
+    ActivityState, Change, ChangeCursor, Health, HeldDeactivations, Rejection, RunId,
+};
 use crate::store::changes::ChangesSinceReport;
 pub use crate::store::log::RunRecord;
 
@@ -131,6 +132,10 @@ pub struct Status {
     /// metrics show it.
     #[serde(skip)]
     pub drifted_columns: Option<usize>,
+    /// How many of several tenants have a run in progress, in this or another process; `None` while that is not known.
+    /// Only the metrics show it.
+    #[serde(skip)]
+    pub running_tenants: Option<usize>,
 }
 
 impl Status {

@@ -1,20 +1,24 @@
 //! Builds the status of many mirrors from their published states, which were last read from the local database.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use tokio::time::{Instant, timeout_at};
+
+use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::saturating_i64;
+use crate::model::{ActivityState, Health, HealthCounts, WORST_FIRST, saturating_i64};
 use crate::store::read_mirror_states::MirrorState;
+use crate::store::{columns, migrations};
 
 use super::health::{self, RecentSlots};
 use super::status::{ScheduleStatus, Status};
 use super::status_text;
-use super::tenant_list::{HealthCounts, TenantList, TenantSummary, TenantsQuery, WORST_FIRST};
-use crate::mirrors::live_state;
+use super::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::mirrors::mirror::TenantMirror;
+use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::published_states::PublishedStates;
 use crate::mirrors::registry::{self, Mirrors};
-use crate::mirrors::state::health::{ActivityState, Health};
 use crate::mirrors::status_part_types::{Connection, Connections};
 
 /// A mirror with its state and its health.
@@ -31,7 +35,33 @@ impl Mirrors {
         self.overview_of(&self.states().await, query)
     }
 
-    pub(crate) fn overview_of(&self, published: &PublishedStates, query: &TenantsQuery) -> Status {
+    /// Returns the status of all mirrors with the number of drifted columns (synced columns that the remote changed). A
+    /// local database that gives no answer within `patience` counts as down.
+    pub async fn overview_within(&self, query: &TenantsQuery, patience: Duration) -> Status {
+        let due = Instant::now() + patience;
+        let states = timeout_at(due, self.states()).await;
+        let states = states.unwrap_or_else(|_elapsed| self.overdue_states());
+        let drifted = timeout_at(due, self.count_drifted(&states)).await;
+        Status {
+            drifted_columns: drifted.ok().flatten(),
+            ..self.overview_of(&states, query)
+        }
+    }
+
+    /// Counts the drifted columns (synced columns that the remote changed) of all mirrors. Returns `None` if they
+    /// cannot be counted.
+    async fn count_drifted(&self, states: &PublishedStates) -> Option<usize> {
+        let known: Vec<&TenantMirror> = states.mirrors.iter().map(|(known, _)| known).collect();
+        let count = async |tx: &Tx<'_, Local>| match migrations::tables(tx).await?.columns {
+            true => columns::count_drifted(tx, &keys(tx, known.iter().copied()).await?).await,
+            false => Ok::<_, DbError>(0),
+        };
+        let local = self.local().ok().filter(|_| states.failure.is_none())?;
+        let counted = local.read("metrics", count).await.ok()?;
+        usize::try_from(counted).ok()
+    }
+
+    fn overview_of(&self, published: &PublishedStates, query: &TenantsQuery) -> Status {
         let now = self.now();
         let config = self.config();
         let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);
@@ -53,24 +83,22 @@ impl Mirrors {
         let refused = self.refused(query.visible.as_deref());
         let any_failure = failure.or(refused.first());
         let health = worst(&all, any_failure, self.is_configured());
-        let schedule = config.schedule.as_ref();
         let worst_tenant = all.first().map(|first| (&first.known.id, first.health));
-        let waiting = *self.process.waiting_until.borrow();
+        let waiting = *self.waiting_until.borrow();
         let run_warning = run_warning(&all);
-        let is_running = all.iter().any(|mirror| mirror.state.is_running());
+        let running = all.iter().filter(|mirror| mirror.state.is_running());
+        let running = running.count();
         Status {
             summary: status_text::summary_of_many(&tenants, unread, unswept, oldest(&all), now),
             next_step: status_text::next_step_of_many(worst_tenant, failure, run_warning.as_ref()),
             health,
-            activity: ActivityState::of(is_running, waiting.is_some()),
+            activity: ActivityState::of(running > 0, waiting.is_some()),
             now,
             next_before,
             tenants: Some(tenants),
             last_success_at: oldest(&all),
-            next_run_at: waiting
-                .or_else(|| schedule?.next_after(now))
-                .filter(|_| self.is_configured()),
-            schedule: ScheduleStatus::of(schedule),
+            next_run_at: self.next_run_at(waiting, now),
+            schedule: ScheduleStatus::of(config.schedule.as_ref()),
             connections: self.connections_of(published, query),
             warnings: failure
                 .into_iter()
@@ -78,6 +106,7 @@ impl Mirrors {
                 .map(Failure::in_words)
                 .chain(run_warning)
                 .collect(),
+            running_tenants: unread.is_none().then_some(running),
             ..Status::default()
         }
     }
@@ -85,12 +114,12 @@ impl Mirrors {
     /// Returns the states of both databases. Hides the remote's error from a caller who may see only some tenants,
     /// because the error may be about another tenant.
     fn connections_of(&self, published: &PublishedStates, query: &TenantsQuery) -> Connections {
-        let mut remote = self.process.remote_state.borrow().clone();
+        let mut remote = self.remote_state.borrow().clone();
         if query.visible.is_some() {
             remote.error = None;
         }
-        let local = match self.process.local {
-            Some(_) => live_state::connection(published.failure.clone(), self.now()),
+        let local = match self.local {
+            Some(_) => Connection::used(published.failure.clone(), self.now()),
             None => Connection {
                 error: published.failure.clone(),
                 ..Connection::unused(false)
@@ -118,7 +147,8 @@ fn rank<'a>(
         })
         .collect();
     // The sort is stable, so mirrors that compare as equal stay in the order of their ids.
-    all.sort_by_key(|mirror| (badness(mirror.health), mirror.state.equal_at()));
+    let place = |health| WORST_FIRST.iter().position(|worst| *worst == health);
+    all.sort_by_key(|mirror| (place(mirror.health), mirror.state.equal_at()));
     all
 }
 
@@ -138,12 +168,6 @@ fn run_warning(all: &[RankedMirror<'_>]) -> Option<String> {
             )
         }
     })
-}
-
-/// Returns the position of a health in [`WORST_FIRST`]: 0 for the worst.
-fn badness(health: Health) -> usize {
-    let place = WORST_FIRST.iter().position(|worst| *worst == health);
-    place.unwrap_or(WORST_FIRST.len())
 }
 
 /// Returns the earliest of the times at which each mirror's sides were last known to be equal. Returns `None` if one

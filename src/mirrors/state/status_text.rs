@@ -4,11 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock;
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Outcome, RunId, TenantId};
+use crate::model::{Health, HealthCounts, Outcome, RunId, TenantId, WORST_FIRST};
 
-use super::tenant_list::{HealthCounts, TenantList, WORST_FIRST};
+use super::tenant_list::TenantList;
 use crate::mirrors::run::report;
-use crate::mirrors::state::health::Health;
 use crate::mirrors::status_part_types::RunningStatus;
 use crate::mirrors::stored_state::StoredState;
 

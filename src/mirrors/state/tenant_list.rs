@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::mirrors::state::health::{ActivityState, Health};
+use crate::model::{ActivityState, Health, HealthCounts};
 pub use crate::store::read_mirror_states::LastRunSummary;
 use crate::store::sweeps::SweepRecord;
 
@@ -52,60 +52,6 @@ pub struct TenantList {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_sweep: Option<SweepRecord>,
 }
-
-/// How many tenants have each health.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HealthCounts {
-    /// Tenants whose last run did not succeed; all, if the local database does not answer.
-    pub failing: i64,
-    /// Tenants that have missed three or more scheduled runs or sweeps since their last success.
-    pub stale: i64,
-    /// Tenants that have missed one or two scheduled runs or sweeps since their last success.
-    pub late: i64,
-    /// Tenants for which no run has ended yet.
-    pub never_run: i64,
-    /// Tenants that cannot be synced because a setting is missing.
-    pub not_configured: i64,
-    /// Tenants in sync while the schedule is off.
-    pub paused: i64,
-    /// Tenants in sync.
-    pub ok: i64,
-}
-
-impl HealthCounts {
-    /// Returns the number of tenants with this health.
-    pub fn of(mut self, health: Health) -> i64 {
-        *self.count(health)
-    }
-
-    pub(crate) fn add(&mut self, health: Health) {
-        *self.count(health) += 1;
-    }
-
-    fn count(&mut self, health: Health) -> &mut i64 {
-        match health {
-            Health::Failing => &mut self.failing,
-            Health::Stale => &mut self.stale,
-            Health::Late => &mut self.late,
-            Health::NeverRun => &mut self.never_run,
-            Health::NotConfigured => &mut self.not_configured,
-            Health::Paused => &mut self.paused,
-            Health::Ok => &mut self.ok,
-        }
-    }
-}
-
-/// Every health, the worst first.
-pub const WORST_FIRST: [Health; 7] = [
-    Health::Failing,
-    Health::Stale,
-    Health::Late,
-    Health::NeverRun,
-    Health::NotConfigured,
-    Health::Paused,
-    Health::Ok,
-];
 
 /// The state of one tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -28,7 +28,7 @@ impl Mirrors {
         mirrors: &[&TenantMirror],
         dry_run: bool,
     ) -> Result<SweepResult, Failure> {
-        let (Some(remote), Some(local)) = (&self.process.remote, &self.process.local) else {
+        let (Some(remote), Some(local)) = (&self.remote, &self.local) else {
             return Err(self.unconfigured());
         };
         let mapping = &self.config().mapping;

@@ -32,8 +32,9 @@ use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::mirrors::run::report::RunReport;
-use crate::mirrors::run::run_metrics;
-use crate::mirrors::{Mirror, Request, error_of, live_state};
+use crate::mirrors::status_part_types::Connection;
+use crate::mirrors::{Mirror, Request, error_of};
+use crate::telemetry::run_metrics;
 use crate::tenants::local_table;
 
 mod look;
@@ -97,7 +98,7 @@ impl Mirrors {
     /// Checks all mirrors at once, as [`Self::sweep`] does, and runs those that may differ together with all other
     /// processes that have the same settings (see `shared_runs`).
     pub async fn sweep_with_others(&self, trigger: Trigger) -> Result<SweepReport, Failure> {
-        let claimant = Some(self.process.claimant.as_str());
+        let claimant = Some(self.claimant.as_str());
         let run_due = async |due, report: &mut SweepReport| self.run_with_others(due, report).await;
         self.sweep_and(&Request::new(trigger), claimant, run_due)
             .await
@@ -132,7 +133,7 @@ impl Mirrors {
             true => Some(self.now()),
             false => self.log_end(&report.record).await?,
         };
-        if let Some(remote) = &self.process.remote {
+        if let Some(remote) = &self.remote {
             remote.close_idle();
         }
         self.note_activity();
@@ -158,7 +159,7 @@ impl Mirrors {
     /// Publishes in the status when the schedule retries a sweep (a check of all mirrors); `None` if no retry is
     /// pending.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
-        self.process.waiting_until.send_replace(until);
+        self.waiting_until.send_replace(until);
         self.note_activity();
     }
 
@@ -170,7 +171,7 @@ impl Mirrors {
         request: &Request,
     ) -> Result<FailedMirrors, Failure> {
         self.may_sync()?;
-        let _only = self.process.shared_runs.lock().await;
+        let _only = self.shared_runs.lock().await;
         let mut report = self.new_report(request.trigger);
         self.run_all(again, request, &mut report, |_, _| {}).await;
         Ok(report.failed)
@@ -243,8 +244,8 @@ impl Mirrors {
     fn publish_remote(&self, failure: Option<&Failure>) {
         let of_remote = failure.filter(|failure| failure.code.side() == Some(FailedSide::Remote));
         if failure.is_none() || of_remote.is_some() {
-            let state = live_state::connection(of_remote.cloned(), self.now());
-            self.process.remote_state.send_replace(state);
+            let state = Connection::used(of_remote.cloned(), self.now());
+            self.remote_state.send_replace(state);
         }
     }
 

@@ -61,7 +61,7 @@ impl Mirrors {
         loop {
             match retry_if_transient(|| self.standing(sweep.id)).await? {
                 Standing::HasDue => {
-                    let _only = self.process.shared_runs.lock().await;
+                    let _only = self.shared_runs.lock().await;
                     self.take_runs(sweep).await?;
                 }
                 Standing::InProgress => tokio::time::sleep(PAUSE).await,
@@ -95,7 +95,7 @@ impl Mirrors {
             return;
         };
         // The lock is taken while this process takes runs of its own sweep.
-        let Ok(_only) = self.process.shared_runs.try_lock() else {
+        let Ok(_only) = self.shared_runs.try_lock() else {
             return;
         };
         if let Err(failure) = self.take_runs(open).await {
@@ -129,12 +129,12 @@ impl Mirrors {
         sweep: RunId,
         ended: Option<&EndedRun>,
     ) -> Result<Option<MirrorKey>, Failure> {
-        let claimant = self.process.claimant.as_str();
+        let claimant = self.claimant.as_str();
         let next = async |tx: &Tx<'_, Local>| {
             if let Some(ended) = ended {
                 due_mirrors::end(tx, sweep, claimant, ended).await?;
             }
-            if self.process.tasks.is_closed() {
+            if self.tasks.is_closed() {
                 return Ok(None);
             }
             Ok(due_mirrors::take(tx, sweep, claimant).await?)
@@ -163,7 +163,7 @@ impl Mirrors {
 
     /// Renews the claims of this process on mirrors of the sweep once.
     async fn renew_runs(&self, sweep: RunId) -> Result<(), Failure> {
-        let claimant = self.process.claimant.as_str();
+        let claimant = self.claimant.as_str();
         let renew = async |tx: &Tx<'_, Local>| Ok(due_mirrors::renew(tx, sweep, claimant).await?);
         self.local()?
             .write("renew the claims on mirrors", renew)

@@ -75,6 +75,12 @@ impl RunRecord {
             (_, _) => self.started_at > other.started_at,
         }
     }
+
+    /// How long the run took, or has taken at the time `now`, in milliseconds. 0 if a clock was set back meanwhile.
+    pub fn duration_ms(&self, now: DateTime<Utc>) -> i64 {
+        let duration = self.finished_at.unwrap_or(now) - self.started_at;
+        duration.num_milliseconds().max(0)
+    }
 }
 
 /// Selects a part of the log: the runs of a table, and of one tenant if the tenant is known.

@@ -77,10 +77,10 @@ fn interruption() -> Failure {
     )
 }
 
-/// Marks those runs of the mirror that have no end in the log as interrupted, and returns how many there were. The
-/// caller must be sure that no run is in progress. This is so if it holds the run lock, which each run holds, or if it
-/// holds the start lock, without which no run can start, while nobody holds the run lock.
-pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<u64, DbError> {
+/// Marks those runs of the mirror that have no end in the log as interrupted. The caller must be sure that no run is in
+/// progress. This is so if it holds the run lock, which each run holds, or if it holds the start lock, without which no
+/// run can start, while nobody holds the run lock.
+pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<(), DbError> {
     let failure = interruption();
     let params = [
         param::text(log.tenant.map(TenantId::as_str)),
@@ -89,7 +89,7 @@ pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<u64
         param::text(failure.remedy.as_str()),
         param::text(log.local_table),
     ];
-    tx.execute(INTERRUPTED, &params).await
+    tx.execute(INTERRUPTED, &params).await.map(drop)
 }
 
 const FINISH: &str = "\

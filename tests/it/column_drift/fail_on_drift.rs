@@ -3,8 +3,7 @@
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Config, Environment, Setting};
 use meter_sync::error::{ErrorCode, Failure};
-use meter_sync::mirrors::state::health::Health;
-use meter_sync::model::Outcome;
+use meter_sync::model::{Health, Outcome};
 use serde_json::json;
 
 use super::synced;

@@ -2,8 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::state::health::Health;
-use meter_sync::model::Outcome;
+use meter_sync::model::{Health, Outcome};
 use serde_json::json;
 
 use super::site;

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::state::health::Health;
 use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::{Claim, Request, RequestOutcome};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::model::{Health, Outcome, Trigger};
 use serde_json::json;
 
 use super::site;
@@ -89,8 +88,8 @@ async fn spellings_of_one_number_are_one_organisation() {
         mirror(&of_tenant(&site, "07")),
         mirror(&of_tenant(&site, "7")),
     );
-    assert_eq!(one.claim_slot(slot).await, Ok(Claim::Ours));
-    assert_eq!(other.claim_slot(slot).await, Ok(Claim::Pending));
+    assert_eq!(one.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(other.claim_slot(slot, false).await, Ok(Claim::Pending));
 }
 
 /// A run leaves the rows of others alone, so the row of a meter that moved to another organisation is in the way.
@@ -225,8 +224,8 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
     let copy = site.settings().with(Setting::LocalTable, "copy.meter");
     let copy = mirror(&copy);
     let slot = recently();
-    assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
-    assert_eq!(copy.claim_slot(slot).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(copy.claim_slot(slot, false).await, Ok(Claim::Ours));
     let first = site.sync().await;
     let before = copy
         .status(&StatusQuery::default())

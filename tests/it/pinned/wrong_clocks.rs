@@ -1,14 +1,11 @@
 //! Clocks that were wrong once: runs keep their order, failures show, and no slot runs twice.
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
 use meter_sync::history::run_listing::{RunFilter, RunsQuery};
-use meter_sync::mirrors::state::health::Health;
-use meter_sync::mirrors::state::status::RunRecord;
+use meter_sync::mirrors::state::status::{RunRecord, StatusQuery};
 use meter_sync::mirrors::{Claim, Request};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::model::{Health, Outcome, Trigger};
 use serde_json::json;
 
 use super::site;
@@ -80,12 +77,9 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
             Some(first.run_id),
             "{ahead}"
         );
-        let figures = site
-            .mirror
-            .figures(Duration::from_secs(10))
-            .await
-            .expect("figures");
-        assert_eq!(figures.status.consecutive_failures, Some(3), "{ahead}");
+        let query = StatusQuery::default();
+        let status = site.mirror.status(&query).await.expect("a status");
+        assert_eq!(status.consecutive_failures, Some(3), "{ahead}");
     }
 }
 
@@ -141,13 +135,16 @@ async fn a_slot_that_was_run_is_not_run_again_after_the_clock_was_set_back() {
     let now = meter_sync::clock::now();
     let (earlier, later) = (now - TimeDelta::minutes(2), now - TimeDelta::minutes(1));
     for slot in [earlier, later] {
-        assert_eq!(site.mirror.claim_slot(slot).await, Ok(Claim::Ours));
+        assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
         site.sync().await;
     }
     // The clock is set back: the earlier slot comes once more.
-    assert_eq!(site.mirror.claim_slot(earlier).await, Ok(Claim::Served));
+    assert_eq!(
+        site.mirror.claim_slot(earlier, false).await,
+        Ok(Claim::Served)
+    );
     // A run that failed is tried again in its slot all the same.
-    assert_eq!(site.mirror.claim_slot_again(later).await, Ok(Claim::Ours));
+    assert_eq!(site.mirror.claim_slot(later, true).await, Ok(Claim::Ours));
 }
 
 #[tokio::test]
@@ -155,10 +152,13 @@ async fn slots_that_a_clock_a_day_ahead_claimed_are_free_when_they_come() {
     let site = with_a_meter().await;
     let now = meter_sync::clock::now();
     let tomorrow = now + TimeDelta::days(1);
-    assert_eq!(site.mirror.claim_slot(tomorrow).await, Ok(Claim::Ours));
+    assert_eq!(
+        site.mirror.claim_slot(tomorrow, false).await,
+        Ok(Claim::Ours)
+    );
     site.sync().await;
     let other = mirror(&site.settings());
-    assert_eq!(other.claim_slot(now).await, Ok(Claim::Ours));
+    assert_eq!(other.claim_slot(now, false).await, Ok(Claim::Ours));
     let left = "select count(*) as n from meter_sync.meter_sync_slot where slot > now() + interval '1 hour'";
     assert_eq!(rows(&site.local, left).await, json!([{"n": 0}]));
 }

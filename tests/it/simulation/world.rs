@@ -244,11 +244,19 @@ impl World {
 
     async fn tick(&mut self, slot: u8) {
         let start = DateTime::<Utc>::UNIX_EPOCH + TimeDelta::hours(slot.into());
-        let claimed = self.next().claim_slot(start).await.expect("an answer");
+        let claimed = self
+            .next()
+            .claim_slot(start, false)
+            .await
+            .expect("an answer");
         // Its run follows at once, so whoever comes later finds it served, the claimant too.
         let is_first = self.model.slots.insert(slot);
         assert_eq!(claimed == Claim::Ours, is_first);
-        let again = self.next().claim_slot(start).await.expect("an answer");
+        let again = self
+            .next()
+            .claim_slot(start, false)
+            .await
+            .expect("an answer");
         assert_ne!(again, Claim::Ours, "a slot is claimed once");
         if claimed == Claim::Ours {
             self.sync(Request::new(Trigger::Schedule)).await;

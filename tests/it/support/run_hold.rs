@@ -1,6 +1,6 @@
 //! Holds runs in progress: a lock of the test on the meters keeps runs from reading them.
 
-use meter_sync::mirrors::state::health::ActivityState;
+use meter_sync::model::ActivityState;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 

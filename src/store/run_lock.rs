@@ -1,4 +1,5 @@
-//! Allows one run at a time for each scope (a tenant's meters in a local table), among all processes and hosts.
+//! The locks that allow one run of a mirror at a time, among all processes and hosts. A mirror is named by one text: its
+//! local table, a space and the tenant's id.
 //!
 //! The *run lock* is an advisory lock of the local database
 //! (<https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>). The transaction that changes the
@@ -11,12 +12,8 @@
 
 use std::time::Duration;
 
-use crate::config::Limits;
+use super::run_lock_key;
 use crate::db::{DbError, Local, Tx, param};
-
-use crate::store::run_lock_key;
-use crate::tenants::local_table::LocalTable;
-use crate::tenants::tenant_and_table::RunScope;
 
 const TRY_TO_START: &str = "\
 -- try to start a run
@@ -27,7 +24,7 @@ select pg_try_advisory_xact_lock(hashtextextended('meter_sync start', 0))";
 ///
 /// To start a run takes two connections at once. Behind a pooler with few connections, several runs that are being
 /// started could each hold one and wait for another for ever, so only one is started at a time.
-pub(crate) async fn try_to_start(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
+pub async fn try_to_start(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
     Ok(tx.query_one(TRY_TO_START, &[]).await?.get(0))
 }
 
@@ -39,13 +36,11 @@ select pg_advisory_xact_lock(",
     ")"
 );
 
-/// Takes the run lock of the scope until the transaction ends. Waits for at most `lock_timeout`, then fails. There is
+/// Takes the run lock of the mirror until the transaction ends. Waits for at most `lock_timeout`, then fails. There is
 /// no wait if the caller holds the start lock and has found the run lock free. If the connection of a run is lost, its
 /// lock becomes free once the server has ended its transaction.
-pub(crate) async fn take(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<(), DbError> {
-    tx.execute(TAKE, &[param::text(scope.text().as_str())])
-        .await
-        .map(drop)
+pub async fn take(tx: &Tx<'_, Local>, mirror: &str) -> Result<(), DbError> {
+    tx.execute(TAKE, &[param::text(mirror)]).await.map(drop)
 }
 
 const TRY_TABLE: &str = "\
@@ -55,11 +50,11 @@ select pg_try_advisory_xact_lock(hashtextextended('meter_sync table ' || $1, 0))
 /// Takes the advisory lock of a local table that has no tenant column, until the transaction ends. Returns `false` if a
 /// run for another tenant holds it. While the lock is held, no such run can change which tenant's meters the table
 /// holds.
-pub(crate) async fn try_table(tx: &Tx<'_, Local>, table: &LocalTable) -> Result<bool, DbError> {
-    is(tx, TRY_TABLE, &table.name).await
+pub async fn try_table(tx: &Tx<'_, Local>, local_table: &str) -> Result<bool, DbError> {
+    is(tx, TRY_TABLE, local_table).await
 }
 
-/// SQL: the server processes that hold the run lock of the scope `$1`.
+/// SQL: the server processes that hold the run lock of the mirror `$1`.
 macro_rules! holders {
     () => {
         concat!(
@@ -78,10 +73,10 @@ where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = c
 
 const IS_HELD: &str = concat!("-- look for the run lock\nselect exists (", holders!(), ")");
 
-/// Whether any process holds the run lock of the scope, so that a run is in progress. A log row without an end does not
+/// Whether any process holds the run lock of the mirror, so that a run is in progress. A log row without an end does not
 /// prove that, because a process that died leaves such a row, too.
-pub(crate) async fn is_held(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<bool, DbError> {
-    is(tx, IS_HELD, &scope.text()).await
+pub async fn is_held(tx: &Tx<'_, Local>, mirror: &str) -> Result<bool, DbError> {
+    is(tx, IS_HELD, mirror).await
 }
 
 async fn is(tx: &Tx<'_, Local>, question: &str, of: &str) -> Result<bool, DbError> {
@@ -101,26 +96,17 @@ where a.pid in (",
   and a.xact_start < clock_timestamp() - ($2 || ' milliseconds')::interval"
 );
 
-/// How much longer than the time limits of a run allow a process may hold the run lock before it counts as frozen. A
-/// process that still works has given up the run by then.
-const BEYOND: Duration = Duration::from_secs(10);
-
 /// Ends the session that holds the run lock if its process is frozen, for example suspended. Returns whether it ended
-/// one. A process counts as frozen if the server waits for it and its transaction is older than the limits of a run
-/// allow. Sessions of other database roles are left alone.
+/// one. A process counts as frozen if the server waits for it and its transaction is older than `longest`. Sessions of
+/// other database roles are left alone.
 ///
 /// This is needed because the server ends an idle transaction by itself, but not one that waits for the rows of a COPY.
-pub(crate) async fn end_frozen(
+pub async fn end_frozen(
     tx: &Tx<'_, Local>,
-    scope: &RunScope,
-    limits: &Limits,
+    mirror: &str,
+    longest: Duration,
 ) -> Result<bool, DbError> {
-    let longest = limits.run_timeout + limits.statement_timeout + BEYOND;
     let longest_ms = longest.as_millis().to_string();
-    let scope = scope.text();
-    let params = [
-        param::text(scope.as_str()),
-        param::text(longest_ms.as_str()),
-    ];
+    let params = [param::text(mirror), param::text(longest_ms.as_str())];
     Ok(!tx.query(END_FROZEN, &params).await?.is_empty())
 }

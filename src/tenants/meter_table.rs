@@ -1,13 +1,13 @@
 //! The local table of meters, for the statements that read one tenant's meters in it.
 
+use crate::config::Mapping;
 use crate::db::catalog::{self, Column, Relation};
 use crate::db::{DbError, Local, Tx, param, quote, unique_indexes};
 use crate::error::{ErrorCode, Failure};
 use crate::model::Fields;
 
-use super::Mirror;
-use crate::tenants::local_table;
-use crate::tenants::tenant_and_table::RunScope;
+use super::local_table;
+use super::tenant_and_table::RunScope;
 
 /// The name of the column that holds the meter's name. The table may lack this column.
 pub(crate) const NAME: &str = "name";
@@ -24,24 +24,12 @@ pub(crate) struct MeterTable {
     pub(crate) active: String,
 }
 
-impl Mirror {
-    /// Returns the names of the meters with these keys in the local table, in the order of `keys`. A name is `None` if
-    /// there is no such row, or if the row has no name. If any key has a value that does not fit the type of its
-    /// column, all names are `None`.
-    pub async fn names(&self, keys: &[&Fields]) -> Result<Vec<Option<String>>, Failure> {
-        let read = async |tx: &Tx<'_, Local>| {
-            let meters = self.meters(tx).await?;
-            match meters.names(tx, keys).await {
-                Err(error) if error.is_about_a_row() => Ok(vec![None; keys.len()]),
-                names => Ok(names?),
-            }
-        };
-        self.local()?.read("meter names", read).await
-    }
-
-    pub(crate) async fn meters(&self, tx: &Tx<'_, Local>) -> Result<MeterTable, Failure> {
-        let mapping = self.mapping();
-        let scope = self.scope(tx).await?;
+impl MeterTable {
+    /// Looks up the table and the tenant. From then on, the transaction has the `search_path` of our database role, which
+    /// row security policies and views may need. Fails if the tenant cannot be determined, or if the table does not
+    /// exist or has no key.
+    pub(crate) async fn look_up(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<Self, Failure> {
+        let scope = super::scope(tx, mapping).await?;
         let missing = |what: &str| {
             let message = format!("The local table {} {what}.", mapping.local_table);
             Failure::new(ErrorCode::LocalSchema, message)
@@ -61,7 +49,7 @@ impl Mirror {
             None => "null::pg_catalog.bool".to_owned(),
         };
         tx.use_role_path().await?;
-        Ok(MeterTable {
+        Ok(Self {
             scope,
             relation,
             key,
@@ -69,10 +57,10 @@ impl Mirror {
             active,
         })
     }
-}
 
-impl MeterTable {
-    async fn names(
+    /// Returns the names of the meters with these keys, in the order of `keys`. A name is `None` if there is no such row,
+    /// or if the row has no name. Fails if a key has a value that does not fit the type of its column.
+    pub(crate) async fn names(
         &self,
         tx: &Tx<'_, Local>,
         keys: &[&Fields],

@@ -2,7 +2,7 @@
 //!
 //! The counters and the histogram are updated when a run ends in this process. Without a metrics recorder, as in a
 //! single command or in MCP over stdio, they cost nothing. Values that can be read at any time, such as the usage of a
-//! connection pool, have no counter here: they are read when the metrics are requested (`mirrors::scrape_metrics`).
+//! connection pool, have no counter here: they are read when the metrics are requested (`http::metrics`).
 //! Each label has a fixed set of values, and never contains text from a user or a database.
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
@@ -16,16 +16,16 @@ const CHANGES: &str = "meter_sync_changes_total";
 const REJECTED: &str = "meter_sync_rejected_total";
 const REMOTE_BYTES: &str = "meter_sync_remote_bytes_total";
 /// The name of the metric that is a histogram of run durations.
-pub const DURATION: &str = "meter_sync_run_duration_seconds";
+pub(super) const DURATION: &str = "meter_sync_run_duration_seconds";
 /// The upper bounds of the buckets of [`DURATION`], in seconds. A run that finds no change takes some ten
 /// milliseconds. No run takes longer than `METER_SYNC_RUN_TIMEOUT`, which is 15 minutes by default.
-pub const DURATION_BUCKETS: [f64; 14] = [
+pub(super) const DURATION_BUCKETS: [f64; 14] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 450.0, 900.0,
 ];
 
 /// Registers the descriptions of the metrics with a new recorder, and sets each counter to 0. Otherwise the first
 /// failure would not count as an increase of its counter, because the counter would appear with the value 1.
-pub fn begin() {
+pub(super) fn begin() {
     describe_counter!(
         RUNS,
         "Runs that ended in this process, by outcome and by what asked for them."
