@@ -24,6 +24,7 @@ mod changed_remote;
 mod changed_remote_columns;
 mod checks_of_first_tenants;
 mod connections;
+mod distribution;
 mod inherited_duplicate_keys;
 mod listed_hosts;
 mod privileges;
@@ -165,6 +166,7 @@ async fn tables_and_rows(
     let mut findings = Vec::new();
     match (remote, local, tenant) {
         (Some(remote), Some(local), Some(tenant)) => {
+            findings.extend(distribution::finding(local, mapping).await);
             let (found, both) = synced_columns::findings(remote, local, mapping, tenant).await;
             findings.extend(found);
             let relations = both.as_ref().map(|both| &both.relations);
