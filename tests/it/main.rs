@@ -12,6 +12,8 @@ mod check_findings;
 #[cfg(test)]
 mod check_sequences;
 #[cfg(test)]
+mod citus;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod column_drift;
