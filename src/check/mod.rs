@@ -26,6 +26,7 @@ mod checks_of_first_tenants;
 mod connections;
 mod distribution;
 mod inherited_duplicate_keys;
+mod lacking_functions;
 mod listed_hosts;
 mod privileges;
 mod publications;
@@ -133,6 +134,7 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
         findings.push(privileges::remote_is_only_read(remote).await);
     }
     findings.extend(server_limits::of_both(remote.as_mut(), local.as_mut(), config).await);
+    findings.extend(lacking_functions::findings(remote.as_mut(), local.as_mut()).await);
     let mut tenant = None;
     if let Some(local) = &mut local {
         findings.extend(triggers_and_policies::of(local, &config.mapping).await);

@@ -36,6 +36,8 @@ mod http;
 #[cfg(test)]
 mod import_circles;
 #[cfg(test)]
+mod lacking_functions;
+#[cfg(test)]
 mod libpq;
 #[cfg(test)]
 mod log_read_costs;
