@@ -35,6 +35,6 @@ async fn look(
         return Ok(None);
     }
     tx.use_role_path().await?;
-    engine::refuse_duplicate_local_keys(&tx, relations, scope, "true").await?;
+    engine::refuse_duplicate_local_keys(&tx, relations, scope, "").await?;
     Ok(Some(Verdict::Ok("no key is held twice".to_owned())))
 }

@@ -24,7 +24,9 @@ mod changed_remote;
 mod changed_remote_columns;
 mod checks_of_first_tenants;
 mod connections;
+mod distribution;
 mod inherited_duplicate_keys;
+mod lacking_functions;
 mod listed_hosts;
 mod privileges;
 mod publications;
@@ -132,6 +134,7 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
         findings.push(privileges::remote_is_only_read(remote).await);
     }
     findings.extend(server_limits::of_both(remote.as_mut(), local.as_mut(), config).await);
+    findings.extend(lacking_functions::findings(remote.as_mut(), local.as_mut()).await);
     let mut tenant = None;
     if let Some(local) = &mut local {
         findings.extend(triggers_and_policies::of(local, &config.mapping).await);
@@ -165,6 +168,7 @@ async fn tables_and_rows(
     let mut findings = Vec::new();
     match (remote, local, tenant) {
         (Some(remote), Some(local), Some(tenant)) => {
+            findings.extend(distribution::finding(local, mapping).await);
             let (found, both) = synced_columns::findings(remote, local, mapping, tenant).await;
             findings.extend(found);
             let relations = both.as_ref().map(|both| &both.relations);

@@ -133,7 +133,7 @@ async fn remote_tenants(
     let sql = format!(
         "-- look for tenants without meters
 select u.n from pg_catalog.unnest($1) with ordinality u (id, n)
-where not exists (select from {} r where r.{} {} u.id::{}) order by u.n",
+where not exists (select 1 from {} r where r.{} {} u.id::{}) order by u.n",
         relations.remote_from,
         quote::identifier(&column.name),
         column.equals,

@@ -208,10 +208,10 @@ async fn look_for_index<S: Side>(
         return Ok(None);
     };
     let others = format!(
-        "-- look for other tenants\nselect exists (select from {table} {row} where ({filter}) is not true)"
+        "-- look for other tenants\nselect 1 from {table} {row} where ({filter}) is not true limit 1"
     );
     tx.use_role_path().await?;
-    if !tx.query_one(&others, &[]).await?.get::<_, bool>(0) {
+    if tx.query_opt(&others, &[]).await?.is_none() {
         return Ok(None);
     }
     // Postgres cannot create an index on a partitioned table concurrently.

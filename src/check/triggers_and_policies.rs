@@ -150,10 +150,14 @@ where e.evtenabled in ('O', 'A') and e.evtevent in ('ddl_command_start', 'ddl_co
   and (e.evttags is null
        or e.evttags && array['DROP TABLE', 'DROP VIEW']
        or e.evttags && array['CREATE TABLE', 'CREATE TABLE AS', 'CREATE INDEX', 'CREATE VIEW'] and e.evtevent <> 'sql_drop')
+  and not exists (
+    select from pg_catalog.pg_depend d join pg_catalog.pg_extension x on x.oid = d.refobjid
+    where d.classid = 'pg_catalog.pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+      and d.refclassid = 'pg_catalog.pg_extension'::regclass and x.extname = 'citus')
 order by 1";
 
 /// Warns about event triggers, because they may refuse the temporary tables and views that a sync creates. `None` if
-/// there are none.
+/// there are none but those of Citus, which let them pass.
 async fn event_triggers(tx: &Tx<'_, Local>) -> Result<Option<Finding>, DbError> {
     let rows = tx.query(EVENT_TRIGGERS, &[]).await?;
     if rows.is_empty() {

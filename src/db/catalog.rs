@@ -4,6 +4,7 @@
 use tokio_postgres::Row;
 
 use super::array_index::index;
+use super::distribution::{self, Distribution, has_citus};
 use super::look_up_table_names::oids_of_names;
 use super::{DbError, Side, Tx, param, quote};
 
@@ -37,6 +38,8 @@ pub struct Relation {
     /// crash. `None` if the rows are not in one plain file, if the role may not read all of them, or if the server is
     /// older than version 14.
     pub file: Option<String>,
+    /// How Citus distributes the rows; `None` if it does not.
+    pub distribution: Option<Distribution>,
     /// The number of rows, as the last vacuum or analyze estimated it. Negative if there was none yet (0 before
     /// Postgres 14).
     pub estimated_rows: i64,
@@ -234,7 +237,9 @@ select t.base_type, t.exact_type, t.is_builtin, ",
        a.attidentity = 'a', not a.attnotnull, a.attnum,
        coalesce((select o.collisdeterministic from pg_catalog.pg_collation o where o.oid = a.attcollation), true),
        r.oid, r.schema, r.name, r.is_table, r.estimated_rows, r.is_plain, r.file, t.equals, r.may_be_foreign, r.has_rows,
-       r.has_foreign_keys_acting_on_update, r.n
+       r.has_foreign_keys_acting_on_update, r.n, ",
+    has_citus!(),
+    "
 from relations r
 join pg_catalog.pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
 cross join lateral (select a.atttypid as type_oid, a.atttypmod as modifier) v",
@@ -279,7 +284,27 @@ pub async fn find_all<S: Side>(
             *wanted = Some(relation(first, of_one));
         }
     }
+    if rows.first().is_some_and(|row| row.get(21)) {
+        add_distribution(tx, &mut found).await?;
+    }
     Ok(found)
+}
+
+/// Adds to the relations how Citus distributes them.
+async fn add_distribution<S: Side>(
+    tx: &Tx<'_, S>,
+    relations: &mut [Option<Relation>],
+) -> Result<(), DbError> {
+    let oids = relations.iter().flatten().map(|relation| relation.oid);
+    let oids: Vec<u32> = oids.collect();
+    for (oid, distribution) in distribution::of_tables(tx, &oids).await? {
+        let mut known = relations.iter_mut().flatten();
+        if let Some(relation) = known.find(|relation| relation.oid == oid) {
+            relation.file = None;
+            relation.distribution = Some(distribution);
+        }
+    }
+    Ok(())
 }
 
 fn relation(first: &Row, rows: &[Row]) -> Relation {
@@ -292,6 +317,7 @@ fn relation(first: &Row, rows: &[Row]) -> Relation {
         estimated_rows: first.get(13),
         is_plain: first.get(14),
         file: first.get(15),
+        distribution: None,
         has_foreign_keys_acting_on_update: first.get(19),
         may_be_foreign: first.get(17),
         columns: rows.iter().filter_map(column).collect(),

@@ -38,6 +38,27 @@ impl RowConstraints {
     }
 }
 
+impl RowConstraints {
+    /// Adapts the constraints to a table that Citus distributes:
+    ///
+    /// - None can be deferred, because `set constraints` does not reach the shards.
+    /// - Rows that refer to the table count as unreadable. The statements that look for them crash Citus 13.2.
+    pub fn of_distributed_table(mut self) -> Self {
+        for rule in &mut self.exclusive {
+            rule.deferrable = None;
+        }
+        for outward in &mut self.outward {
+            outward.is_deferrable = false;
+        }
+        let chains = self.losing.iter_mut().flatten();
+        for reference in self.references.iter_mut().chain(chains) {
+            reference.is_readable = false;
+            reference.is_deferrable = false;
+        }
+        self
+    }
+}
+
 /// A unique index or an exclusion constraint. Its expressions name columns without a prefix, and objects that are not
 /// built in with their schema. So they are valid where only the columns of one row are in scope, and only while the
 /// search path is pinned (set to `pg_catalog, pg_temp`).

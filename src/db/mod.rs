@@ -39,6 +39,7 @@ pub mod computed_expressions;
 mod connector;
 pub mod constraints_between_rows;
 mod detect_commits;
+pub mod distribution;
 mod error;
 mod fatal_errors;
 pub mod incoming_foreign_key_chains;

@@ -73,6 +73,11 @@ fn entry(detail: &str) -> Option<String> {
     detail.get(first..=last).map(str::to_owned)
 }
 
+/// Whether the character may be part of a name without quotes.
+fn is_of_name(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
 /// The server's source files that raise an error if a value is too long for an index.
 const INDEX_ENTRIES: &[&str] = &[
     "indextuple.c",
@@ -97,6 +102,29 @@ impl RowFault {
             state: SqlState::UNIQUE_VIOLATION.code().to_owned(),
             ..Self::default()
         }
+    }
+
+    /// Whether the row broke the constraint or index of this name. For a row of a table that Citus distributes, the name
+    /// is recognised by [`Self::breaks_in_shard`].
+    pub fn breaks(&self, rule: &str) -> bool {
+        self.rule.as_deref() == Some(rule) || self.breaks_in_shard(rule)
+    }
+
+    /// Whether the row broke the copy of the constraint or index that a shard has. Citus stores the rows of a
+    /// distributed table `meter` in tables such as `meter_102008`, whose indexes and foreign keys also have the number
+    /// at the end of their names. If the shard is on another server, the error has the name in its message only.
+    pub fn breaks_in_shard(&self, rule: &str) -> bool {
+        let text = self.rule.as_deref().unwrap_or(&self.message);
+        let mut places = text.match_indices(rule);
+        places.any(|(at, _)| {
+            let before = text.get(..at).unwrap_or_default();
+            let after = text.get(at + rule.len()..).unwrap_or_default();
+            let number = after.strip_prefix('_').unwrap_or_default();
+            let rest = number.trim_start_matches(|letter: char| letter.is_ascii_digit());
+            rest.len() < number.len()
+                && !rest.starts_with(is_of_name)
+                && !before.ends_with(is_of_name)
+        })
     }
 
     /// Whether the server skipped the row without an error.

@@ -107,7 +107,7 @@ async fn hold(
 async fn count_active(run: &RunContext<'_>, most: i64) -> Result<i64, DbError> {
     let sql = format!(
         "-- count the active meters
-select pg_catalog.count(*) from (select from {} l where {} and l.{} limit {most}) l",
+select pg_catalog.count(*) from (select 1 from {} l where {} and l.{} limit {most}) l",
         run.relations.local,
         run.scope.local_filter,
         quote::identifier(&run.relations.active)

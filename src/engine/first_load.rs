@@ -140,7 +140,7 @@ async fn count(run: &RunContext<'_>) -> Result<i64, DbError> {
 
 async fn is_empty(run: &RunContext<'_>) -> Result<bool, DbError> {
     let sql = format!(
-        "-- look for meters\nselect not exists (select from {} l where {})",
+        "-- look for meters\nselect not exists (select 1 from {} l where {})",
         run.relations.local, run.scope.local_filter
     );
     Ok(run.local.query_one(&sql, &[]).await?.get(0))

@@ -41,6 +41,9 @@ pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look_up;
 pub(crate) use relations::missing_names::missing;
 pub(crate) use relations::row_security::may_hide_rows;
+pub(crate) use relations::suited_distribution::{
+    create_distributed_table, refuse_others as refuse_other_distributions,
+};
 use remote_identity::RemoteComparison;
 pub(crate) use remote_identity::{UNIDENTIFIED, look_up as look_up_remote};
 pub use rows_to_compare::{RowSelection, RowsToCompare};
@@ -61,6 +64,7 @@ mod apply;
 mod brake;
 pub mod column_drift;
 mod context;
+mod copy_distributed_rows;
 mod digest;
 mod error;
 mod first_load;

@@ -81,10 +81,12 @@ pub(crate) async fn make(
         local.batch(&plan_sql(run, candidates)).await?;
         if job.dry_run {
             refuse_planned_twice(run).await?;
-            break;
+            return Ok(sum_up(local, staged, UNLOCKED).await?.0);
         }
-        if lock(run).await? {
-            break;
+        let locked = lock(run).await?;
+        let (plan, as_planned) = sum_up(local, staged, LOCKED_AS_PLANNED).await?;
+        if are_unchanged(run, &plan, locked, as_planned).await? {
+            return Ok(plan);
         }
         if attempt == ATTEMPTS {
             return Err(SyncError::PlanKeptChanging(job.tenant.clone()));
@@ -92,11 +94,11 @@ pub(crate) async fn make(
         attempt += 1;
         local
             .batch(
-                "-- drop the outdated plan\ndrop table pg_temp.meter_sync_plan, pg_temp.meter_sync_unmatched",
+                "-- drop the outdated plan
+drop table pg_temp.meter_sync_plan, pg_temp.meter_sync_unmatched, pg_temp.meter_sync_locked",
             )
             .await?;
     }
-    Ok(summary(local, staged).await?)
 }
 
 /// SQL: the row value `row(t."a", t."b", ...)` of all columns except the key. The key is left out because keys that are
@@ -108,27 +110,32 @@ fn row_of_fields(row: &str, relations: &Relations) -> String {
 
 fn plan_sql(run: &RunContext<'_>, candidates: &str) -> String {
     let relations = run.relations;
-    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
+    let rows = rows_with_versions(run);
     let active = quote::identifier(&relations.active);
     let same_key = relations.same_key("l", "s");
-    let is_new = relations
-        .key
-        .first()
-        .map(|name| format!("{} is null", relations.column("l", name)))
-        .unwrap_or_default();
-    let missing = relations.same_key("u", "s");
+    let is_first_key_null = |row: &str| {
+        let first = relations.key.first();
+        first.map_or_else(String::new, |name| {
+            format!("{} is null", relations.column(row, name))
+        })
+    };
+    let is_new = is_first_key_null("l");
+    let (is_staged, is_aside) = (relations.same_key("u", "s"), relations.same_key("u", "a"));
+    let (not_staged, not_aside) = (is_first_key_null("s"), is_first_key_null("a"));
     let (staged, here) = (row_of_fields("s", relations), row_of_fields("l", relations));
     let staged_active = relations.column("s", &relations.active);
     let is_switched_off = is_switched_off(relations);
     let staged_key = relations.list("s", &relations.key);
     let unmatched_key = relations.list("u", &relations.key);
     let key = relations.list("d", &relations.key);
+    // Citus refuses `not exists` here, and runs left joins. Postgres makes the same plan of both.
     format!(
         "-- plan the changes
 create temp table meter_sync_unmatched on commit drop as
 select u.* from {candidates} u
-where not exists (select from pg_temp.meter_sync_stage s where {missing})
-  and not exists (select from pg_temp.meter_sync_aside s where {missing});
+left join pg_temp.meter_sync_stage s on {is_staged}
+left join pg_temp.meter_sync_aside a on {is_aside}
+where {not_staged} and {not_aside};
 create temp table meter_sync_plan on commit drop as
 select pg_catalog.row_number() over (order by d.step, {key}) as n, d.*
 from (
@@ -138,13 +145,25 @@ from (
                 else 'update' end as action,
            {is_switched_off} as is_switched_off, l.xmin as version, l.ctid as place, {staged_key}
     from pg_temp.meter_sync_stage s
-    left join {local} l on {same_key} and {local_filter}
+    left join {rows} l on {same_key}
     where {is_new} or pg_catalog.record_image_ne({staged}, {here})
     union all
     select 0, 'deactivate', false, u.version, u.place, {unmatched_key}
     from pg_temp.meter_sync_unmatched u where u.active
 ) d;
 analyze pg_temp.meter_sync_plan"
+    )
+}
+
+/// SQL: a subquery of the tenant's local rows with their synced columns, `xmin` and `ctid`, all under their own names.
+/// In an outer join, Citus reads a distributed table by such a subquery. The ones that it makes itself lack `xmin`.
+fn rows_with_versions(run: &RunContext<'_>) -> String {
+    let relations = run.relations;
+    format!(
+        "(select l.xmin, l.ctid, {} from {} l where {})",
+        relations.list("l", &relations.names),
+        relations.local,
+        run.scope.local_filter
     )
 }
 
@@ -166,29 +185,43 @@ fn is_switched_off(relations: &Relations) -> String {
     }
 }
 
-/// Locks the local rows of the plan. Other sessions can then not change them, but can read them and insert rows that
-/// refer to them. Returns `false` if a row has changed since it was planned. Returns an error if several local rows
-/// have the same key, which is possible because a unique index does not cover the tables that inherit from its table.
-async fn lock(run: &RunContext<'_>) -> Result<bool, SyncError> {
+/// Locks the local rows of the plan, lists them in the temporary table `meter_sync_locked`, and returns their number.
+/// Other sessions can then not change them, but can read them and insert rows that refer to them.
+async fn lock(run: &RunContext<'_>) -> Result<u64, DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let same_key = run.relations.same_key("l", "p");
-    // Postgres does not allow a row lock and `count` in one query level, so the lock is in a CTE.
+    // The statement that locks cannot also count: Postgres takes no `count` beside a row lock, and Citus 13.2 no row
+    // lock in a CTE.
     let sql = format!(
         "-- lock the rows of the plan
-with locked as (
-    select l.xmin operator(pg_catalog.=) p.version as as_planned
-    from pg_temp.meter_sync_plan p
-    join {table} l on {same_key} and {local_filter}
-    where p.action <> 'insert'
-    order by p.n
-    for no key update of l
-)
-select pg_catalog.count(*), (select pg_catalog.count(*) from locked),
-       (select pg_catalog.count(*) from locked k where k.as_planned)
-from pg_temp.meter_sync_plan p where p.action <> 'insert'"
+create temp table meter_sync_locked on commit drop as
+select l.xmin operator(pg_catalog.=) p.version as as_planned
+from pg_temp.meter_sync_plan p
+join {table} l on {same_key} and {local_filter}
+where p.action <> 'insert'
+order by p.n
+for no key update of l"
     );
-    let row = run.local.query_one(&sql, &[]).await?;
-    let [planned, locked, as_planned] = [0, 1, 2].map(|place| row.get::<_, i64>(place));
+    run.local.execute(&sql, &[]).await
+}
+
+/// Whether the local rows of the plan have not changed since they were planned. `locked` of them are locked, of which
+/// `as_planned` have not changed. Returns an error if several local rows have the same key, which is possible because a
+/// unique index does not cover the tables that inherit from its table.
+async fn are_unchanged(
+    run: &RunContext<'_>,
+    plan: &Plan,
+    locked: u64,
+    as_planned: i64,
+) -> Result<bool, SyncError> {
+    let Counts {
+        deactivated,
+        updated,
+        reactivated,
+        ..
+    } = plan.counts;
+    let planned = deactivated + updated + reactivated;
+    let locked = i64::try_from(locked).unwrap_or(i64::MAX);
     if locked > planned {
         refuse_planned_twice(run).await?;
     }
@@ -220,19 +253,17 @@ where p.action operator(pg_catalog.<>) 'insert' and l.xmin operator(pg_catalog.=
 /// Returns an error if the plan changes a row whose key another local row has, too.
 async fn refuse_planned_twice(run: &RunContext<'_>) -> Result<(), SyncError> {
     let same_key = run.relations.same_key("l", "p");
-    let is_planned = format!(
-        "exists (select from pg_temp.meter_sync_plan p where p.action <> 'insert' and {same_key})"
-    );
-    refuse_duplicate_local_keys(run.local, run.relations, run.scope, &is_planned).await
+    let planned = format!("join pg_temp.meter_sync_plan p on p.action <> 'insert' and {same_key}");
+    refuse_duplicate_local_keys(run.local, run.relations, run.scope, &planned).await
 }
 
-/// Returns an error if several of the tenant's local rows have the same key. Considers only rows `l` for which the SQL
-/// `condition` is true.
+/// Returns an error if several of the tenant's local rows have the same key. Considers only rows `l` that are left by
+/// the SQL `join`.
 pub(crate) async fn refuse_duplicate_local_keys(
     local: &Tx<'_, Local>,
     relations: &Relations,
     scope: &Scope,
-    condition: &str,
+    join: &str,
 ) -> Result<(), SyncError> {
     let (table, filter) = (&relations.local, &scope.local_filter);
     let (keys, has_key) = (relations.list("l", &relations.key), relations.has_key("l"));
@@ -240,7 +271,7 @@ pub(crate) async fn refuse_duplicate_local_keys(
     let sql = |text: fn(&str) -> String| {
         format!(
             "-- look for keys held twice
-select {} from {table} l where {filter} and {has_key} and {condition}
+select {} from {table} l {join} where {filter} and {has_key}
 group by {keys} having pg_catalog.count(*) > 1 order by {keys} limit {}",
             text(&key),
             read::DUPLICATES_NAMED
@@ -257,13 +288,25 @@ group by {keys} having pg_catalog.count(*) > 1 order by {keys} limit {}",
     }
 }
 
-async fn summary(local: &Tx<'_, Local>, staged: &StagedRows) -> Result<Plan, DbError> {
+/// Sums the plan up. Also returns the number that the SQL expression `as_planned` gives, 0 for an empty plan.
+async fn sum_up(
+    local: &Tx<'_, Local>,
+    staged: &StagedRows,
+    as_planned: &str,
+) -> Result<(Plan, i64), DbError> {
+    let sql = format!(
+        "-- sum up the plan
+select p.action, pg_catalog.min(p.n), pg_catalog.max(p.n), pg_catalog.count(*),
+       pg_catalog.count(*) filter (where p.is_switched_off), {as_planned}
+from pg_temp.meter_sync_plan p group by 1"
+    );
+    let mut unchanged = 0;
     let mut plan = Plan {
         counts: Counts::default(),
         switched_off: 0,
         steps: Vec::new(),
     };
-    for row in local.query(SUMMARY, &[]).await? {
+    for row in local.query(&sql, &[]).await? {
         let (action, first, last): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
         let action = Action::read(&action);
         let (Some(step), Some(count)) = (Step::of(action), count_of(&mut plan.counts, action))
@@ -272,6 +315,7 @@ async fn summary(local: &Tx<'_, Local>, staged: &StagedRows) -> Result<Plan, DbE
         };
         *count = row.get(3);
         plan.switched_off += row.get::<_, i64>(4);
+        unchanged = row.get(5);
         match plan.steps.iter_mut().find(|(known, _)| *known == step) {
             Some((_, rows)) => {
                 *rows = RowRange {
@@ -290,7 +334,7 @@ async fn summary(local: &Tx<'_, Local>, staged: &StagedRows) -> Result<Plan, DbE
         - plan.counts.inserted
         - plan.counts.updated
         - plan.counts.reactivated;
-    Ok(plan)
+    Ok((plan, unchanged))
 }
 
 /// Returns the counter for an action; `None` for an unknown action.
@@ -304,11 +348,11 @@ pub(crate) fn count_of(counts: &mut Counts, action: Action) -> Option<&mut i64> 
     }
 }
 
-const SUMMARY: &str = "\
--- sum up the plan
-select p.action, pg_catalog.min(p.n), pg_catalog.max(p.n), pg_catalog.count(*),
-       pg_catalog.count(*) filter (where p.is_switched_off)
-from pg_temp.meter_sync_plan p group by 1";
+/// SQL: how many rows of the plan are locked and have not changed since they were planned.
+const LOCKED_AS_PLANNED: &str =
+    "(select pg_catalog.count(*) from pg_temp.meter_sync_locked k where k.as_planned)";
+/// The same for a dry run, which locks no row.
+const UNLOCKED: &str = "0::pg_catalog.int8";
 
 /// A row of the plan that could not be written.
 pub(in crate::engine) struct BadRow {

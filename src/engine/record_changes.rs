@@ -10,7 +10,7 @@ use crate::model::saturating_i64;
 
 use super::plan::{self, Plan};
 use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
-use super::{Relations, RunContext};
+use super::{Relations, RunContext, copy_distributed_rows};
 
 /// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. If there
 /// are more, stores some of them in a temporary table, with which [`refill`] later replaces changes whose rows were
@@ -28,6 +28,7 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
         first: 1,
         last: limit,
     };
+    copy_distributed_rows::copy(run).await?;
     record(local, first, &index, |form| of_plan(run, &log, form)).await?;
     if changes <= limit || job.dry_run {
         return Ok(());
@@ -180,7 +181,7 @@ pub(super) enum ValueForm {
 
 fn of_plan(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
     let relations = run.relations;
-    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
+    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let active = quote::literal(&relations.active);
     let (run_id, key) = (log.run_id, relations.key_json("p"));
     let local_row = relations.same_key("l", "p");
@@ -202,7 +203,7 @@ fn of_plan(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
         else {after} end
 from pg_temp.meter_sync_plan p
 left join pg_temp.meter_sync_stage s on {staged_row}
-left join {local} l on {local_row} and {local_filter}
+left join {rows} on {local_row} and {local_filter}
 cross join lateral (select {differ} offset 0) o
 where p.n >= $1 and p.n <= $2"
     );

@@ -111,7 +111,7 @@ join pg_catalog.pg_namespace n on n.oid = x.connamespace
 left join pg_catalog.pg_class c on c.oid = x.conrelid
 left join pg_catalog.pg_type t on t.oid = x.contypid
 where x.conname::text = $1 and n.nspname::text = coalesce($2, n.nspname::text)
-  and coalesce(c.relname, t.typname)::text = $3
+  and (coalesce(c.relname, t.typname)::text = $3 or $3 is null and x.conrelid = $4::oid)
 limit 1";
 
 pub(in crate::engine) async fn constraint(
@@ -119,13 +119,13 @@ pub(in crate::engine) async fn constraint(
     fault: &RowFault,
 ) -> Result<Option<Constraint>, DbError> {
     let owner = fault.table.as_ref().or(fault.datatype.as_ref());
-    let (Some(rule), Some(owner)) = (&fault.rule, owner) else {
+    let Some(rule) = &fault.rule else {
         return Ok(None);
     };
     let params = [
         param::text(rule.as_str()),
         param::text(fault.schema.as_deref()),
-        param::text(owner.as_str()),
+        param::text(owner.map(String::as_str)),
         param::oid(run.relations.local_oid),
     ];
     let found = run.local.query_opt(CONSTRAINT, &params).await?;

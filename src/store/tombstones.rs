@@ -26,7 +26,8 @@ pub fn select(tenant: &TenantId, local_table: &str) -> String {
 }
 
 /// Deletes the tombstones of meters that are back on the remote, and adds tombstones for meters that are gone from it.
-/// `back` and `gone` are SQL that selects the hashes of their keys.
+/// `back` and `gone` are SQL that selects the hashes of their keys. Does nothing if the server cannot compute them,
+/// because then it cannot compute the sums that tombstones are for either.
 pub async fn update(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -36,20 +37,20 @@ pub async fn update(
 ) -> Result<(), DbError> {
     // The array makes the server compute the hashes once, even if the planner expects otherwise for a table without
     // statistics.
-    tx.batch(&format!(
-        "-- forget meters that are back
-delete from meter_sync.meter_sync_gone g
+    let sql = format!(
+        "delete from meter_sync.meter_sync_gone g
 where {} and g.key_hash = any (array(
     {back}));
--- remember gone meters
 insert into meter_sync.meter_sync_gone (tenant, local_table, key_hash)
 select {}, {}, n.key_hash from ({gone}) n (key_hash)
 on conflict do nothing",
         of(tenant, local_table),
         quote::literal(tenant.as_str()),
         quote::literal(local_table),
-    ))
-    .await
+    );
+    let doing = "remember gone meters";
+    let updated = tx.undo_simple_if("tombstones", DbError::lacks_a_function, doing, &sql);
+    updated.await.map(drop)
 }
 
 fn of(tenant: &TenantId, local_table: &str) -> String {

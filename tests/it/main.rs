@@ -12,6 +12,8 @@ mod check_findings;
 #[cfg(test)]
 mod check_sequences;
 #[cfg(test)]
+mod citus;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod column_drift;
@@ -33,6 +35,8 @@ mod grants;
 mod http;
 #[cfg(test)]
 mod import_circles;
+#[cfg(test)]
+mod lacking_functions;
 #[cfg(test)]
 mod libpq;
 #[cfg(test)]

@@ -175,11 +175,12 @@ impl DbError {
 
     /// Whether an optional computation over rows is not possible, although a plain read of the rows may be:
     /// - a value cannot be converted, such as a text that is no number where the local column is numeric;
-    /// - an older server does not have a function;
+    /// - the server does not have a function or a system column, does not support what was asked, or denies it to the
+    ///   role;
     /// - the statement was cancelled, usually because of its time limit, which is shorter than that of a COPY (a COPY
     ///   may take as long as a run).
     pub fn is_not_computable(&self) -> bool {
-        self.is_about_a_row() || self.is_too_much_to_compute()
+        self.is_about_a_row() || self.is_too_much_to_compute() || self.lacks_a_function()
     }
 
     /// Whether the relation cannot be locked: it is no table or view, does not exist, or the role may not read it. A

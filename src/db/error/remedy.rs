@@ -29,6 +29,25 @@ const OF_TEMPORARY_TABLES: [&str; 15] = [
     "forget who was noted",
 ];
 
+/// The names of the statements that take the advisory locks with which a run begins.
+const LOCKS: [&str; 4] = [
+    "create the schema of the sync tables",
+    "try to start a run",
+    "take the run lock",
+    "claim the table",
+];
+
+const NO_LOCKS: &str = "The local server lacks the advisory locks of Postgres, by which one run at a time changes the meters of a tenant: use a server that has them. `meter-sync check` lists all that it lacks.";
+
+/// Whether the server does not have a function, or does not support it.
+fn is_missing(error: &ServerError) -> bool {
+    [
+        SqlState::UNDEFINED_FUNCTION,
+        SqlState::FEATURE_NOT_SUPPORTED,
+    ]
+    .contains(error.code())
+}
+
 /// Whether an event trigger refused one of the statements in [`OF_TEMPORARY_TABLES`].
 pub(super) fn is_of_an_event_trigger(doing: &str, error: &ServerError) -> bool {
     OF_TEMPORARY_TABLES.contains(&doing) && sqlstate_class::is_in_code_of_theirs(error)
@@ -100,6 +119,7 @@ pub(super) fn auth(side: SideName) -> ErrorCode {
 pub(super) fn of(side: SideName, doing: &str, error: &ServerError) -> Option<String> {
     let remedy = match sqlstate_class::is_raised(error) {
         true => Some(of_code_of_theirs(side, doing)),
+        false if LOCKS.contains(&doing) && is_missing(error) => Some(NO_LOCKS.to_owned()),
         false => of_state(side, error).or_else(|| of_class(side, error)),
     };
     let hint = error

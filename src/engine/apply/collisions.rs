@@ -12,15 +12,17 @@ use crate::db::{DbError, Local, Tx, quote};
 
 use crate::engine::plan::Step;
 use crate::engine::try_rows;
-use crate::engine::{Relations, RunContext};
+use crate::engine::{Relations, RunContext, copy_distributed_rows};
 
 /// Creates or replaces the temporary view `meter_sync_found`, defined by `query`. Returns `None` if the server cannot
 /// create it. Names in `query` are resolved by the search path that `Tx::pin_path` sets. Afterwards the role's own
 /// search path is set, because functions of an index may rely on it when the view is read.
 pub(in crate::engine) async fn as_view(
-    local: &Tx<'_, Local>,
+    run: &RunContext<'_>,
     query: &str,
 ) -> Result<Option<()>, DbError> {
+    let local = run.local;
+    copy_distributed_rows::copy(run).await?;
     let sql = format!(
         "-- define who stands in whose way
 drop view if exists pg_temp.meter_sync_found;
@@ -106,8 +108,8 @@ pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &UniquenessRule, ste
                 false => relations.column("l", &read.name),
             };
             let from = format!(
-                "pg_temp.meter_sync_plan p join {} l on {} and {} where p.step = 0",
-                relations.local,
+                "pg_temp.meter_sync_plan p join {} on {} and {} where p.step = 0",
+                run.relations.local_rows(),
                 relations.same_key("l", "p"),
                 run.scope.local_filter
             );
@@ -166,7 +168,7 @@ fn after(relations: &Relations, read: &InputColumn) -> String {
 /// `where` clause, so the caller can add conditions with `and`.
 pub(in crate::engine) fn changed(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let relations = run.relations;
-    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
+    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let (staged_row, local_row) = (relations.same_key("s", "p"), relations.same_key("l", "p"));
     let each = |row: fn(&Relations, &InputColumn) -> String| {
         let columns: Vec<String> = rule.reads.iter().map(|read| row(relations, read)).collect();
@@ -178,7 +180,7 @@ pub(in crate::engine) fn changed(run: &RunContext<'_>, rule: &UniquenessRule) ->
     );
     format!(
         "pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}
-join {local} l on {local_row} and {local_filter}
+join {rows} on {local_row} and {local_filter}
 where p.step = 1 and pg_catalog.record_image_ne(row({before}), row({after}))"
     )
 }

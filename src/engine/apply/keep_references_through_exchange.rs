@@ -71,13 +71,14 @@ async fn lock_referenced_rows(run: &RunContext<'_>) -> Result<(), DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let hold = format!(
         "-- hold who may be referred to
-select pg_catalog.count(*) from (
-    select from pg_temp.meter_sync_holder h
-    join pg_temp.meter_sync_plan p on p.n = h.n
-    join {table} l on {} and {local_filter} order by p.n for update of l) k",
+drop table if exists pg_temp.meter_sync_held;
+create temp table meter_sync_held on commit drop as
+select h.n from pg_temp.meter_sync_holder h
+join pg_temp.meter_sync_plan p on p.n = h.n
+join {table} l on {} and {local_filter} order by p.n for update of l",
         run.relations.same_key("l", "p")
     );
-    run.local.query_one(&hold, &[]).await.map(drop)
+    run.local.batch(&hold).await
 }
 
 /// Defers the check of the foreign keys that these columns have to other tables, until [`finish`] runs. Returns whether
@@ -162,10 +163,7 @@ pub(in crate::engine) fn is_blocked_by_references(relations: &Relations, fault: 
         .iter()
         .filter(|reference| !reference.is_own)
         .chain(ends);
-    fault
-        .rule
-        .as_ref()
-        .is_some_and(|rule| others.any(|reference| reference.constraint == *rule))
+    others.any(|reference| fault.breaks(&reference.constraint))
 }
 
 fn can_wait(reference: &IncomingForeignKey) -> bool {
@@ -205,12 +203,12 @@ fn refers_to(reference: &IncomingForeignKey, from: &str, to: &str) -> String {
 /// Selects the rows `c` that refer by the foreign key to the local rows listed in `meter_sync_holder`. Returns SQL to
 /// follow the keyword `from`.
 fn referring(run: &RunContext<'_>, reference: &IncomingForeignKey) -> String {
-    let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let (local_row, refers) = (run.relations.same_key("l", "p"), refers(reference));
     format!(
         "pg_temp.meter_sync_holder h
 join pg_temp.meter_sync_plan p on p.n = h.n
-join {local} l on {local_row} and {local_filter}
+join {rows} on {local_row} and {local_filter}
 join {} c on {refers}",
         reference.table
     )
@@ -246,7 +244,7 @@ fn note_own(run: &RunContext<'_>, position: usize, reference: &IncomingForeignKe
     });
     let rows = format!(
         "select {} from {}
-where not exists (select from pg_temp.meter_sync_plan o where {is_planned})",
+where not exists (select 1 from pg_temp.meter_sync_plan o where {is_planned})",
         columns.join(", "),
         referring(run, reference)
     );
@@ -281,7 +279,7 @@ select pg_catalog.to_regclass('pg_temp.meter_sync_carried_{position}') is not nu
 }
 
 fn follow(run: &RunContext<'_>, position: usize, reference: &IncomingForeignKey) -> String {
-    let (local, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let set: Vec<String> = reference
         .columns
         .iter()
@@ -290,7 +288,7 @@ fn follow(run: &RunContext<'_>, position: usize, reference: &IncomingForeignKey)
     format!(
         "-- let what refers to the rows follow them
 update {} c set {}
-from pg_temp.meter_sync_carried_{position} k, pg_temp.meter_sync_plan p, {local} l
+from pg_temp.meter_sync_carried_{position} k, pg_temp.meter_sync_plan p, {rows}
 where {} and p.n = k.n and {} and {local_filter}",
         reference.table,
         set.join(", "),
@@ -306,14 +304,14 @@ async fn do_all_follow(
     position: usize,
     reference: &IncomingForeignKey,
 ) -> Result<bool, DbError> {
-    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
+    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let sql = format!(
         "-- look whether all follow
 select not exists (
-    select from pg_temp.meter_sync_carried_{position} k
+    select 1 from pg_temp.meter_sync_carried_{position} k
     join pg_temp.meter_sync_plan p on p.n = k.n
-    join {table} l on {} and {local_filter}
-    where not exists (select from {} c where {} and {}))",
+    join {rows} on {} and {local_filter}
+    where not exists (select 1 from {} c where {} and {}))",
         run.relations.same_key("l", "p"),
         reference.table,
         noted_row(reference),

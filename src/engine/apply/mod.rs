@@ -18,6 +18,7 @@ mod collisions;
 mod deferred_constraints;
 mod exchange;
 mod keep_references_through_exchange;
+mod name_shard_faults;
 mod parents_first;
 mod reasons;
 mod reference_rings;
@@ -98,7 +99,10 @@ async fn steps(
         let limit =
             (run.job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
         match one_step(run, *step, ranges, limit, released).await? {
-            Ok(found) => bad.extend(BadRow::of_step(*step, found)),
+            Ok(found) => {
+                let found = name_shard_faults::name_all(run.relations, found);
+                bad.extend(BadRow::of_step(*step, found));
+            }
             Err(fault) => return Err(too_many(run.job, value_reasons::plain(&fault))),
         }
     }
@@ -151,6 +155,10 @@ async fn with_constraints(run: &RunContext<'_>) -> Result<Relations, DbError> {
     local.pin_path().await?;
     let constraints = RowConstraints::look_up(local, run.relations.local_oid).await?;
     local.use_role_path().await?;
+    let constraints = match run.relations.distribution {
+        Some(_) => constraints.of_distributed_table(),
+        None => constraints,
+    };
     Ok(Relations {
         constraints,
         ..run.relations.clone()
@@ -305,7 +313,7 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
         {
             Some(known)
         }
-        WriteOutcome::NotWritten(fault) => Some(*fault),
+        WriteOutcome::NotWritten(fault) => Some(name_shard_faults::name(relations, *fault)),
     }
 }
 

@@ -85,7 +85,7 @@ analyze pg_temp.meter_sync_order";
 
 /// The SQL condition that row `p` of the plan has a position from `$1` to `$2` in the temporary table
 /// `meter_sync_order`.
-const NUMBERED: &str = "exists (select from pg_temp.meter_sync_order o
+const NUMBERED: &str = "exists (select 1 from pg_temp.meter_sync_order o
     where o.n operator(pg_catalog.=) p.n and o.k >= $1 and o.k <= $2)";
 
 /// Finds the references between planned new rows by one foreign key of the local table to itself.

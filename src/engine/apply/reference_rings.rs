@@ -12,10 +12,10 @@ use crate::db::{DbError, RowFault, param};
 
 use super::parents_first::{self, equal, references};
 use super::writing;
-use crate::engine::RunContext;
 use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
 use crate::engine::try_rows::{self, RowRange, WriteOutcome};
+use crate::engine::{RunContext, copy_distributed_rows};
 
 /// The SQL condition that the number of row `p` of the plan is in the array `$1`.
 const PICKED: &str = "p.n operator(pg_catalog.=) any ($1)";
@@ -28,8 +28,7 @@ pub(in crate::engine) async fn write_together(
 ) -> Result<(), DbError> {
     for step in [Step::Insert, Step::Change] {
         let waits = |fault: &RowFault| {
-            references(run.relations)
-                .any(|reference| fault.rule.as_ref() == Some(&reference.constraint))
+            references(run.relations).any(|reference| fault.breaks(&reference.constraint))
         };
         let waiting: Vec<i64> = bad
             .iter()
@@ -145,18 +144,19 @@ async fn look_up(
     let (staged, other) = (relations.same_key("s", "p"), relations.same_key("t", "h"));
     let sql = format!(
         "-- look up what the rows refer to
-select p.n, h.n, exists (select from {} l where {})
+select p.n, h.n, exists (select 1 from {} where {})
 from pg_temp.meter_sync_plan p
 join pg_temp.meter_sync_stage s on {staged}
 left join (pg_temp.meter_sync_plan h join pg_temp.meter_sync_stage t on {other}
     and h.n operator(pg_catalog.=) any ($1)) on {}
 where {PICKED} and {}",
-        relations.local,
+        run.relations.local_rows(),
         equal(relations, reference, "l"),
         equal(relations, reference, "t"),
         set.join(" and ")
     );
     let params = [param::bigints(rows)];
+    copy_distributed_rows::copy(run).await?;
     let found = try_rows::if_possible(run.local, run.local.query(&sql, &params)).await?;
     let edge = |row: &tokio_postgres::Row| RowReference {
         from: row.get(0),

@@ -14,7 +14,7 @@ use super::keep_references_through_exchange;
 use crate::engine::plan::Step;
 use crate::engine::record_changes::{self, ValueForm};
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
-use crate::engine::{Relations, RunContext, digest};
+use crate::engine::{Relations, RunContext, copy_distributed_rows, digest};
 
 /// The unique values that inactive meters have released (that were set to NULL) so far.
 #[derive(Clone, Debug, Default)]
@@ -42,9 +42,9 @@ pub(in crate::engine) fn is_gone(run: &RunContext<'_>) -> String {
     let relations = run.relations;
     let (unmatched, staged) = (relations.same_key("l", "u"), relations.same_key("l", "s"));
     format!(
-        "(l.{} is not true and (exists (select from pg_temp.meter_sync_unmatched u where {unmatched})
- or {} and not exists (select from pg_temp.meter_sync_stage s where {staged})
- and not exists (select from pg_temp.meter_sync_aside s where {staged})))",
+        "(l.{} is not true and (exists (select 1 from pg_temp.meter_sync_unmatched u where {unmatched})
+ or {} and not exists (select 1 from pg_temp.meter_sync_stage s where {staged})
+ and not exists (select 1 from pg_temp.meter_sync_aside s where {staged})))",
         quote::identifier(&relations.active),
         digest::is_remembered_as_gone(run)
     )
@@ -69,7 +69,7 @@ pub(in crate::engine) async fn release(
             }
             let table = format!("meter_sync_released_{}", released.given_up.len());
             let find = find(run, rule, step, column);
-            if as_view(local, &find).await?.is_none() {
+            if as_view(run, &find).await?.is_none() {
                 continue;
             }
             let fill = fill(run.relations, &table);
@@ -94,12 +94,12 @@ pub(in crate::engine) async fn release(
 /// the value as `old`, and the number `n` of the row that needs the value.
 fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column) -> String {
     let relations = run.relations;
-    let Relations { local, key, .. } = relations;
-    let local_filter = &run.scope.local_filter;
+    let key = &relations.key;
+    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let values = key.iter().chain([&column.name]);
     let values: Vec<String> = values.map(|name| relations.column("l", name)).collect();
     let from = format!(
-        "{local} l where {local_filter} and {} and {}",
+        "{rows} where {local_filter} and {} and {}",
         is_gone(run),
         is_unreferenced(relations, column)
     );
@@ -144,7 +144,7 @@ pub(in crate::engine) fn is_unreferenced(relations: &Relations, column: &Column)
     });
     let conditions = references.map(|reference| match reference.is_readable {
         true => format!(
-            "not exists (select from {} c where {})",
+            "not exists (select 1 from {} c where {})",
             reference.table,
             keep_references_through_exchange::refers(reference)
         ),
@@ -168,11 +168,11 @@ async fn give_up(run: &RunContext<'_>, column: &Column, table: &str) -> Result<i
     // sees all references committed before.
     let hold = format!(
         "-- hold who gives a value up
-select pg_catalog.count(*) from (
-    select from pg_temp.{table} f join {meters} l on {} and {local_filter} order by f.k for update of l) k",
+create temp table {table}_held on commit drop as
+select f.k from pg_temp.{table} f join {meters} l on {} and {local_filter} order by f.k for update of l",
         relations.same_key("l", "f")
     );
-    local.query_one(&hold, &[]).await?;
+    local.execute(&hold, &[]).await?;
     let clear = RowRangeStatement {
         sql: format!(
             "-- give unique values up
@@ -195,10 +195,12 @@ where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2 and
     let kept = try_rows::all_but_the_bad(local, all, limit, "select", &clear).await?;
     let kept: Vec<i64> = kept.unwrap_or_default().iter().map(|(k, _)| *k).collect();
     // A trigger may have kept a value, too.
+    copy_distributed_rows::copy(run).await?;
     let forget = format!(
         "-- forget the values that are kept
-delete from pg_temp.{table} f where f.k = any ($1) or exists (
-    select from {meters} l where {} and {local_filter} and l.{} is not null)",
+delete from pg_temp.{table} k where k.k = any ($1) or k.k in (
+    select f.k from pg_temp.{table} f join {} on {} and {local_filter} and l.{} is not null)",
+        run.relations.local_rows(),
         relations.same_key("l", "f"),
         quote::identifier(&column.name)
     );
@@ -230,7 +232,7 @@ where g.run_id = $1 and g.n = p.n"
 insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
 select $1, $2 + f.k, 'update', {}, {before}, {after} from pg_temp.{table} f
 where not exists (
-    select from pg_temp.meter_sync_plan p
+    select 1 from pg_temp.meter_sync_plan p
     join meter_sync.meter_sync_change g on g.run_id = $1 and g.n = p.n
     where {same_key} and p.step = 0)
 order by f.k limit $3",

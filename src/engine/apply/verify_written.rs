@@ -2,7 +2,7 @@
 //! finds the same difference again.
 
 use crate::db::{DbError, param, quote};
-use crate::engine::RunContext;
+use crate::engine::{RunContext, copy_distributed_rows};
 
 /// Returns the names of the columns in which written rows have another value than the one written. For a row that is
 /// missing, these are the key columns. Rows with a number in `out` were rejected and are not checked. If
@@ -15,7 +15,7 @@ pub(in crate::engine) async fn columns(
     if relations.stores_rows_unchanged {
         return Ok(Vec::new());
     }
-    let (table, local_filter) = (&relations.local, &run.scope.local_filter);
+    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let staged_row = relations.same_key("s", "p");
     let local_row = relations.same_key("l", "p");
     let has_row = relations.has_key("l");
@@ -38,20 +38,21 @@ with planned as materialized (
 )
 select f.name from planned p
 join pg_temp.meter_sync_stage s on {staged_row}
-join {table} l on {local_row} and {local_filter}
+join {rows} on {local_row} and {local_filter}
 cross join lateral (values {values}) f (name, differs)
 where p.step operator(pg_catalog.>) 0 and f.differs
 union
 select {active_name} from planned p
-join {table} l on {local_row} and {local_filter}
+join {rows} on {local_row} and {local_filter}
 where p.step operator(pg_catalog.=) 0 and {active} is not false
 union
 select k.name from planned p
-left join {table} l on {local_row} and {local_filter}
+left join {rows} on {local_row} and {local_filter}
 cross join (values {key}) k (name)
 where not ({has_row})
 order by 1"
     );
+    copy_distributed_rows::copy(run).await?;
     let rows = run.local.query(&sql, &[param::bigints(out)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

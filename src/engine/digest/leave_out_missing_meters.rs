@@ -8,16 +8,25 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, quote};
 
 use super::row_hash::{HashMode, Hasher, RowSide};
-use crate::engine::{Relations, RunContext};
+use crate::engine::{Relations, RunContext, copy_distributed_rows};
+use crate::model::TenantId;
 use crate::store::tombstones;
 
 /// Returns the SQL condition that the local row `l` is inactive and has a tombstone.
 pub(in crate::engine) fn condition(run: &RunContext<'_>) -> String {
     format!(
-        "(l.{} is not true and {} in ({}))",
+        "(l.{} is not true and {})",
         quote::identifier(&run.relations.active),
-        key_hash(run.relations),
-        tombstones::select(run.job.tenant, &run.relations.local)
+        has_tombstone(run.relations, run.job.tenant)
+    )
+}
+
+/// Returns the SQL condition that the local row `l` has a tombstone of this tenant.
+pub(in crate::engine) fn has_tombstone(relations: &Relations, tenant: &TenantId) -> String {
+    format!(
+        "{} in ({})",
+        key_hash(relations),
+        tombstones::select(tenant, &relations.local)
     )
 }
 
@@ -41,10 +50,14 @@ pub(super) async fn remember(run: &RunContext<'_>) -> Result<(), DbError> {
     let staged = match relations.has_exact_key {
         true => format!("(select {} from pg_temp.meter_sync_stage s) l", key("s")),
         false => format!(
-            "pg_temp.meter_sync_stage s join {table} l on {} and {local_filter}",
+            "pg_temp.meter_sync_stage s join {} on {} and {local_filter}",
+            run.relations.local_rows(),
             relations.same_key("l", "s")
         ),
     };
+    if !relations.has_exact_key {
+        copy_distributed_rows::copy(run).await?;
+    }
     let back = format!("select {hash} from {staged}");
     let gone = format!(
         "select {hash} from (select {} from pg_temp.meter_sync_unmatched u) l",

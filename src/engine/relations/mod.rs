@@ -3,15 +3,17 @@
 use crate::config::Mapping;
 use crate::db::catalog::{Column, Relation};
 use crate::db::constraints_between_rows::RowConstraints;
+use crate::db::distribution::Distribution;
 use crate::db::unique_indexes::{self, UniqueIndexes};
 use crate::db::{Local, Remote, Tx, both, quote};
-use crate::hex_digest::{WHOLE, hex_digest};
 use crate::model::RunId;
 
 use super::SyncError;
 use missing_names::{generates_values, lacks};
 use refuse_same_or_taken_table::{is_one_database, local_table};
 pub(super) use remote_side::RemoteSide;
+use suited_distribution::COPIED_ROWS;
+use version_basis::basis;
 
 mod exact_key_types;
 pub(super) mod locks;
@@ -19,6 +21,8 @@ pub(super) mod missing_names;
 pub(super) mod refuse_same_or_taken_table;
 mod remote_side;
 pub(super) mod row_security;
+pub(super) mod suited_distribution;
+mod version_basis;
 
 /// The tables, columns and key of a sync. They are the same for all tenants of the tables; a [`Scope`](super::Scope)
 /// selects the rows of one tenant. Names of relations are quoted for SQL, names of columns are not.
@@ -61,6 +65,8 @@ pub struct Relations {
     /// A hash of the table files and settings that must stay the same while row versions are compared between runs.
     /// `None` if row versions cannot show whether rows have changed.
     pub version_basis: Option<String>,
+    /// How Citus distributes the rows of the local table; `None` if it does not.
+    pub distribution: Option<Distribution>,
     /// The estimated number of rows in the local table; negative if it was never analyzed.
     pub estimated_rows: i64,
     /// Whether the remote source may read foreign tables. Always `false` for a query: the run has already waited for
@@ -75,9 +81,26 @@ pub struct Relations {
 }
 
 impl Relations {
-    /// Returns the names of the synced columns that are not part of the key.
+    /// Returns the names of the synced columns that an update may change. These are the columns that are not part of
+    /// the key. If Citus distributes the rows by one of them, that column is left out, too, because Citus does not let
+    /// it be updated.
     pub fn fields(&self) -> impl Iterator<Item = &String> {
-        self.names.iter().filter(|name| !self.key.contains(name))
+        let is_distribution = |name: &String| match &self.distribution {
+            Some(Distribution::ByColumn(column)) => column == name,
+            Some(Distribution::OneShard | Distribution::Reference) | None => false,
+        };
+        let is_field = move |name: &&String| !self.key.contains(name) && !is_distribution(name);
+        self.names.iter().filter(is_field)
+    }
+
+    /// SQL for the local rows, with the alias `l`, for use after `from` or `join` in a statement that only reads. The
+    /// caller adds the condition that selects the tenant's rows. If Citus distributes the rows, this is the temporary
+    /// table that [`copy_distributed_rows`](super::copy_distributed_rows) fills.
+    pub fn local_rows(&self) -> String {
+        match &self.distribution {
+            Some(_) => format!("{COPIED_ROWS} l"),
+            None => format!("{} l", self.local),
+        }
     }
 
     /// SQL for a column of the row with the alias `row`: `r` is a remote row and `l` a local row, whose columns have
@@ -168,6 +191,7 @@ pub(in crate::engine) fn relate(
     unique: &UniqueIndexes,
     mapping: &Mapping,
 ) -> Result<Relations, SyncError> {
+    suited_distribution::refuse_others(here, mapping)?;
     let key = key(mapping, here, unique)?;
     let selected = Selected {
         remote_tenant: there.tenant(mapping)?,
@@ -237,6 +261,7 @@ fn of_both(
         is_remote_plain: there.is_plain,
         may_be_foreign: there.may_be_foreign,
         takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),
+        distribution: here.distribution.clone(),
         estimated_rows: here.estimated_rows,
         remote_from: there.from.clone(),
         local: here.quoted(),
@@ -344,39 +369,4 @@ fn columns(
         columns.push(column.clone());
     }
     Ok(columns)
-}
-
-/// Returns a hash of the table files and of all settings but the tenant. Row versions of two runs are comparable only
-/// if this hash is the same. `None` if row versions cannot show whether rows have changed, for instance because a value
-/// can change its meaning without a new row version, as an enum label or a table name can.
-fn basis(
-    there: &RemoteSide,
-    here: &Relation,
-    columns: &[Column],
-    remote_columns: &[Column],
-    mapping: &Mapping,
-) -> Option<String> {
-    let (there, here) = (there.file.as_ref()?, here.file.as_ref()?);
-    let mut all = columns.iter().chain(remote_columns);
-    // Every setting except the tenant, so that a new setting cannot be forgotten here.
-    let Mapping {
-        tenant: _,
-        source,
-        local_table,
-        columns: named,
-        key,
-        tenant_column,
-        active_column,
-        on_drift,
-    } = mapping;
-    let settings = format!(
-        "{source:?} {local_table:?} {named:?} {key:?} {tenant_column:?} {active_column:?} {on_drift:?}"
-    );
-    all.all(|column| column.is_builtin && !column.names_catalog_rows() && !column.is_generated)
-        .then(|| {
-            hex_digest(
-                &format!("{there} {here} {settings} {columns:?} {remote_columns:?}"),
-                WHOLE,
-            )
-        })
 }

@@ -69,16 +69,8 @@ pub(super) async fn look(
             condition: "",
             ids: &ids,
         };
-        let condition = format!(" and {}", can_match(relations, "u.id"));
-        let here = SumQuery {
-            table: &relations.local,
-            row: "l",
-            column,
-            hash: &here,
-            condition: &condition,
-            ids: &ids,
-        };
         let there = there.by_tenant();
+        let here = local_by_tenant(relations, column, &here, &ids);
         let looked = both(
             TenantSumCursor::open(remote, &there),
             local_sums(local, &here, versions.as_deref(), tenants.len()),
@@ -108,17 +100,68 @@ pub(super) async fn look(
 }
 
 /// SQL condition on local rows `l`: whether a remote row may match the row. This is not so for a row with NULL in its
-/// key, nor for an inactive row with a tombstone, which says that its meter is gone from the remote. `tenant` is SQL of
-/// the tenant's id.
-pub(super) fn can_match(relations: &Relations, tenant: &str) -> String {
+/// key, nor for an inactive row with a tombstone, which says that its meter is gone from the remote. `is_gone` is the
+/// SQL condition that the row has a tombstone.
+pub(super) fn can_match(relations: &Relations, is_gone: &str) -> String {
     format!(
-        "{} and not (l.{} is not true and exists (
-        select from meter_sync.meter_sync_gone g
-        where g.tenant = {tenant} and g.local_table = {} and g.key_hash = {}))",
+        "{} and not (l.{} is not true and {is_gone})",
         relations.has_key("l"),
         quote::identifier(&relations.active),
+    )
+}
+
+/// SQL condition: whether the local row `l` has a tombstone. `tenant` is SQL of the tenant's id.
+pub(super) fn has_tombstone(relations: &Relations, tenant: &str) -> String {
+    format!(
+        "exists (
+        select from meter_sync.meter_sync_gone g
+        where g.tenant = {tenant} and g.local_table = {} and g.key_hash = {})",
         quote::literal(&relations.local),
         leave_out_missing_meters::key_hash(relations)
+    )
+}
+
+/// SQL for the sums of the local rows by tenant, in the form of [`SumQuery::by_tenant`].
+fn local_by_tenant(relations: &Relations, column: &Column, hash: &str, ids: &str) -> String {
+    if relations.distribution.is_some() {
+        return distributed_by_tenant(relations, column, hash, ids);
+    }
+    let can_match = can_match(relations, &has_tombstone(relations, "u.id"));
+    let query = SumQuery {
+        table: &relations.local,
+        row: "l",
+        column,
+        hash,
+        condition: &format!(" and {can_match}"),
+        ids,
+    };
+    query.by_tenant()
+}
+
+/// The same for a table that Citus distributes. The rows are grouped before they are joined with the ids, so that each
+/// server sums its own rows. Otherwise all rows would be sent to the coordinator. For other tables this takes longer if
+/// the tenants have few of the rows.
+fn distributed_by_tenant(relations: &Relations, column: &Column, hash: &str, ids: &str) -> String {
+    let table = &relations.local;
+    let name = quote::identifier(&column.name);
+    let (equals, type_) = (&column.equals, &column.base_type);
+    let (has_key, active) = (relations.has_key("l"), quote::identifier(&relations.active));
+    let key_hash = leave_out_missing_meters::key_hash(relations);
+    format!(
+        "select u.n, coalesce(g.rows, 0) as rows, coalesce(g.sum, 0) as sum
+    from pg_catalog.unnest({ids}) with ordinality u (id, n)
+    left join (
+        select l.{name} as tenant, pg_catalog.count(*) as rows, pg_catalog.bit_xor({hash}) as sum
+        from {table} l
+        left join (
+            select i.id::{type_} as tenant, k.key_hash from pg_catalog.unnest({ids}) i (id)
+            join meter_sync.meter_sync_gone k on k.tenant = i.id and k.local_table = {}
+        ) t on l.{active} is not true and l.{name} {equals} t.tenant and t.key_hash = {key_hash}
+        where l.{name} {equals} any (select i.id::{type_} from pg_catalog.unnest({ids}) i (id))
+          and {has_key} and t.key_hash is null
+        group by 1
+    ) g on g.tenant {equals} u.id::{type_}",
+        quote::literal(table)
     )
 }
 
@@ -134,15 +177,14 @@ impl LocalSums {
     }
 }
 
-/// Sums the hashes of the local rows by tenant. Also sums their row versions if `versions`, a query of these sums, is
-/// given. `tenants` is the number of tenants. Returns `None` if the sums cannot be computed.
+/// Runs `sums`, which sums the hashes of the local rows by tenant. Also sums their row versions if `versions`, a query of
+/// these sums, is given. `tenants` is the number of tenants. Returns `None` if the sums cannot be computed.
 async fn local_sums(
     local: &Tx<'_, Local>,
-    summed: &SumQuery<'_>,
+    sums: &str,
     versions: Option<&str>,
     tenants: usize,
 ) -> Result<Option<LocalSums>, DbError> {
-    let sums = summed.by_tenant();
     let no_versions = "select null::bigint as n, null::bigint as rows, null::bigint as sum";
     let versions = versions.unwrap_or(no_versions);
     let sql = format!(

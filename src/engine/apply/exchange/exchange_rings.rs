@@ -100,7 +100,7 @@ select w.n, w.holder from pg_temp.meter_sync_found w
 where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {MAX_PAIRS}",
         equals = quote::EQUALS
     );
-    if as_view(local, &waiting(run, rule)).await?.is_none() {
+    if as_view(run, &waiting(run, rule)).await?.is_none() {
         return Ok(Vec::new());
     }
     let params = [param::bigints(rows)];
@@ -260,7 +260,7 @@ async fn park_row(
         let kind = spare_table::kind(local, column).await?;
         for spare in narrow_column_values::statements(run.relations, column, &kind, is_alone, &own)
         {
-            let filled = try_rows::if_possible(local, spare_table::fill(local, &spare)).await?;
+            let filled = try_rows::if_possible(local, spare_table::fill(run, &spare)).await?;
             if filled.is_some() && park_on_first_accepted(run, column, blocking, row).await? {
                 return Ok(true);
             }
@@ -287,7 +287,7 @@ async fn park_on_first_accepted(
                 return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
             }
             Ok(
-                match partial_index::are_out_of_the_way(local, blocking).await? {
+                match partial_index::are_out_of_the_way(run, blocking).await? {
                     true => WriteOutcome::Written,
                     false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
                 },

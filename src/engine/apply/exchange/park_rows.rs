@@ -107,7 +107,7 @@ async fn find(
         ),
         false => waiting(run, rule),
     };
-    if as_view(local, &query).await?.is_none() {
+    if as_view(run, &query).await?.is_none() {
         return Ok(0);
     }
     let wait = format!(
@@ -175,7 +175,7 @@ async fn park_all(
         });
         if column.is_nullable && !is_referred_to {
             let clear = clear(run, column);
-            let cleared = park_and_check(local, blocking, &clear, all);
+            let cleared = park_and_check(run, blocking, &clear, all);
             if let WriteOutcome::Written = try_rows::attempt(local, cleared).await? {
                 return Ok(Vec::new());
             }
@@ -205,8 +205,8 @@ async fn park_by_first_working(
     let local = run.local;
     for (column, spare) in ways {
         let tried = try_rows::attempt(local, async {
-            match try_rows::if_possible(local, fill(local, spare)).await? {
-                Some(()) => park_and_check(local, blocking, &move_to(run, column), all).await,
+            match try_rows::if_possible(local, fill(run, spare)).await? {
+                Some(()) => park_and_check(run, blocking, &move_to(run, column), all).await,
                 None => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
             }
         });
@@ -221,13 +221,13 @@ async fn park_by_first_working(
 /// Runs the statement `park`, which sets all rows of `meter_sync_holder` to temporary values. Returns `NotWritten` if
 /// it misses a row, or if other rows still wait for these rows afterwards.
 async fn park_and_check(
-    local: &Tx<'_, Local>,
+    run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
     park: &RowRangeStatement,
     all: RowRange,
 ) -> Result<WriteOutcome, DbError> {
-    Ok(match park.run(local, all).await? {
-        WriteOutcome::Written if !partial_index::are_out_of_the_way(local, blocking).await? => {
+    Ok(match park.run(run.local, all).await? {
+        WriteOutcome::Written if !partial_index::are_out_of_the_way(run, blocking).await? => {
             WriteOutcome::NotWritten(Box::new(RowFault::collision()))
         }
         tried @ (WriteOutcome::Written | WriteOutcome::NotWritten(_)) => tried,
@@ -246,7 +246,7 @@ async fn one_by_one(
     let mut refused: Bad = Vec::new();
     for (column, spare) in ways {
         let at_fault = local.rehearse("park", async {
-            let filled = try_rows::if_possible(local, fill(local, spare)).await?;
+            let filled = try_rows::if_possible(local, fill(run, spare)).await?;
             if filled.is_none() {
                 return Ok(Bad::new());
             }
@@ -330,4 +330,4 @@ pub(in crate::engine) async fn are_any_parked(
 
 const ANY_PARKED: &str = "\
 -- look whether one was parked
-select exists (select from pg_temp.meter_sync_wait w where w.holder = any ($1))";
+select exists (select 1 from pg_temp.meter_sync_wait w where w.holder = any ($1))";

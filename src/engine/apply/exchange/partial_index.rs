@@ -10,13 +10,13 @@ use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::table_family_sql::family;
-use crate::db::{DbError, Local, RowFault, Tx, param, quote};
+use crate::db::{DbError, RowFault, param, quote};
 
 use super::{narrow_column_values, spare_table};
 use crate::engine::apply::collisions::{as_view, collide, entries};
 use crate::engine::apply::keep_references_through_exchange;
 use crate::engine::try_rows::{self, WriteOutcome};
-use crate::engine::{Relations, RunContext};
+use crate::engine::{Relations, RunContext, copy_distributed_rows};
 
 /// Planned updates that block others: in one unique index or exclusion constraint, they hold values that the others
 /// need. The functions of this module expect that the view `meter_sync_found` is defined by the query `waiting`.
@@ -52,16 +52,18 @@ pub(in crate::engine) fn reads_active(relations: &Relations, rule: &UniquenessRu
 /// Whether no planned update waits for the blocking rows any more. If the index has neither a predicate nor an
 /// expression, or if the check would cost too much, returns true without a check.
 pub(in crate::engine) async fn are_out_of_the_way(
-    local: &Tx<'_, Local>,
+    run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
 ) -> Result<bool, DbError> {
     if blocking.waiting.is_none() || !is_conditional(blocking.rule) {
         return Ok(true);
     }
+    let local = run.local;
+    copy_distributed_rows::copy(run).await?;
     let sql = format!(
         "-- look whether they are out of the way
 select not exists (
-    select from pg_temp.meter_sync_found w join pg_temp.meter_sync_holder h on h.n {} w.holder
+    select 1 from pg_temp.meter_sync_found w join pg_temp.meter_sync_holder h on h.n {} w.holder
     where {} and {})",
         quote::EQUALS,
         blocking.waits,
@@ -133,17 +135,17 @@ async fn leave_by(
     let Some(waiting) = &blocking.waiting else {
         return Ok(false);
     };
-    let filled = try_rows::if_possible(local, spare_table::fill(local, spare)).await?;
+    let filled = try_rows::if_possible(local, spare_table::fill(run, spare)).await?;
     if filled.is_none() {
         return Ok(false);
     }
     let values = outside(run, blocking, column).await?;
-    as_view(local, waiting).await?;
+    as_view(run, waiting).await?;
     let set = format!("{} = f.value", quote::identifier(&column.name));
     for k in values {
         let one = format!("f.k {} {k}", quote::EQUALS);
         let sql = moving(run, blocking, &set, ", pg_temp.meter_sync_free f", &one);
-        let tried = try_rows::attempt(local, is_moved(local, blocking, &sql));
+        let tried = try_rows::attempt(local, is_moved(run, blocking, &sql));
         if let WriteOutcome::Written = tried.await? {
             return Ok(true);
         }
@@ -174,7 +176,7 @@ async fn leave_by_active(
                 .await?
                 .is_empty()
             {
-                true => is_moved(run.local, blocking, &sql).await,
+                true => is_moved(run, blocking, &sql).await,
                 false => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
             }
         });
@@ -204,10 +206,10 @@ async fn outside(
     let inside = entries(blocking.rule, &["f.k".to_owned()], row, &from);
     let query = format!(
         "select f.k from pg_temp.meter_sync_free f
-where not exists (select from {inside} e where e.v1 = f.k and {})",
+where not exists (select 1 from {inside} e where e.v1 = f.k and {})",
         collide(blocking.rule, "e", "e")
     );
-    if as_view(local, &query).await?.is_none() {
+    if as_view(run, &query).await?.is_none() {
         return Ok(Vec::new());
     }
     let found = try_rows::if_possible(local, local.query(OUTSIDE, &[])).await?;
@@ -239,12 +241,12 @@ where p.n {} h.n and {} and {local_filter} and {} and {condition}",
 }
 
 async fn is_moved(
-    local: &Tx<'_, Local>,
+    run: &RunContext<'_>,
     blocking: &BlockingRows<'_>,
     sql: &str,
 ) -> Result<WriteOutcome, DbError> {
-    local.execute(sql, &[]).await?;
-    Ok(match are_out_of_the_way(local, blocking).await? {
+    run.local.execute(sql, &[]).await?;
+    Ok(match are_out_of_the_way(run, blocking).await? {
         true => WriteOutcome::Written,
         false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
     })

@@ -5,21 +5,23 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param};
 
 use super::spare_values::TypeKind;
-use crate::engine::RunContext;
+use crate::engine::{RunContext, copy_distributed_rows};
 
 /// Selects the rows `h` of the temporary table `meter_sync_holder` that meet a condition, each joined with its row `p`
 /// of the plan and its local row `l`. Returns SQL to follow the keyword `from`.
 pub(in crate::engine) fn holders(run: &RunContext<'_>, condition: &str) -> String {
     format!(
         "pg_temp.meter_sync_holder h join pg_temp.meter_sync_plan p on p.n = h.n and {condition}
-join {} l on {} and {}",
-        run.relations.local,
+join {} on {} and {}",
+        run.relations.local_rows(),
         run.relations.same_key("l", "p"),
         run.scope.local_filter
     )
 }
 
-pub(in crate::engine) async fn fill(local: &Tx<'_, Local>, spare: &str) -> Result<(), DbError> {
+pub(in crate::engine) async fn fill(run: &RunContext<'_>, spare: &str) -> Result<(), DbError> {
+    let local = run.local;
+    copy_distributed_rows::copy(run).await?;
     local.pin_path().await?;
     local
         .batch("-- drop the last free values\ndrop table if exists pg_temp.meter_sync_free")

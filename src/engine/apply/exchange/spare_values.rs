@@ -54,7 +54,7 @@ pub(in crate::engine) fn statement(
     rows: i64,
     own: &str,
 ) -> String {
-    let local = &relations.local;
+    let local_rows = relations.local_rows();
     let (here, staged) = (
         relations.column("l", &column.name),
         relations.column("s", &column.name),
@@ -64,14 +64,14 @@ pub(in crate::engine) fn statement(
         true => "select c.value from candidates c".to_owned(),
         false => format!(
             "select distinct c.value from candidates c \
-             where not exists (select from held h where h.value {equals} c.value)"
+             where not exists (select 1 from held h where h.value {equals} c.value)"
         ),
     };
     format!(
         "-- make free values
 create temp table meter_sync_free on commit drop as
 with held as (
-    select {here}::{base} as value from {local} l union all
+    select {here}::{base} as value from {local_rows} union all
     select {staged}::{base} from pg_temp.meter_sync_stage s
 ), own as (
     select {here}::{base} as value from {own}

@@ -113,7 +113,7 @@ async fn failing<'b>(
     let entries = wanted(run, &as_index(rule), step);
     let query = format!("select w.v1 as n, w.x1 as value from {entries} w");
     let all: Vec<i64> = rows.iter().map(|row| row.n).collect();
-    if as_view(local, &query).await?.is_none() || is_evaluated(local, &all).await? {
+    if as_view(run, &query).await?.is_none() || is_evaluated(local, &all).await? {
         return Ok(Vec::new());
     }
     let raised = raised(local, &all).await?;

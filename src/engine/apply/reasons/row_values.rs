@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::db::{DbError, param, quote};
 
-use crate::engine::RunContext;
 use crate::engine::value_reasons::{SHOWN, quoted};
+use crate::engine::{RunContext, copy_distributed_rows};
 
 /// Returns a text for each of these planned rows: `name "value", ...`, with the values that the row was to get in these
 /// columns. Columns that are not synced are left out. If none is left, the text is `the row`.
@@ -30,14 +30,15 @@ pub(in crate::engine) async fn named(
         format!("pg_catalog.left({text}, {SHOWN} + 1)")
     });
     let (staged_row, local_row) = (relations.same_key("s", "p"), relations.same_key("l", "p"));
-    let (local_table, filter) = (&relations.local, &run.scope.local_filter);
+    let (local_rows, filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let sql = format!(
         "-- look up the values of rejected rows
 select p.n, array[{texts}] from pg_temp.meter_sync_plan p
 left join pg_temp.meter_sync_stage s on {staged_row}
-left join {local_table} l on {local_row} and {filter} where p.n {} any ($1)",
+left join {local_rows} on {local_row} and {filter} where p.n {} any ($1)",
         quote::EQUALS
     );
+    copy_distributed_rows::copy(run).await?;
     let found = run.local.query(&sql, &[param::bigints(rows)]).await?;
     let named = found.iter().map(|row| {
         let texts: Vec<Option<String>> = row.get(1);

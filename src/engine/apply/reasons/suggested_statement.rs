@@ -28,7 +28,7 @@ pub(in crate::engine) async fn statement(
 ) -> Result<Option<String>, DbError> {
     let relations = run.relations;
     let is_it = condition(key, |name| relations.equals(name).to_owned());
-    let is_seen = as_view(run.local, &entry(relations, rule, &is_it))
+    let is_seen = as_view(run, &entry(relations, rule, &is_it))
         .await?
         .is_some();
     for &column in columns {
@@ -61,7 +61,7 @@ async fn free_value(
     let kind = spare_table::kind(run.local, column).await?;
     let own = format!("{} l where {is_it}", relations.local);
     for free in narrow_column_values::statements(relations, column, &kind, false, &own) {
-        for free in made(run.local, &free).await? {
+        for free in made(run, &free).await? {
             if try_and_undo(run, is_seen, &set(relations, column, &free, is_it)).await? {
                 return Ok(Some(free));
             }
@@ -79,12 +79,12 @@ fn marked(column: &Column, value: Option<&str>) -> Option<String> {
 
 /// Runs the statement `free`, which makes values that the column might accept. Returns up to five of them as SQL
 /// literals, or none if the statement fails.
-async fn made(local: &Tx<'_, Local>, free: &str) -> Result<Vec<String>, DbError> {
-    let filled = try_rows::if_possible(local, spare_table::fill(local, free)).await?;
+async fn made(run: &RunContext<'_>, free: &str) -> Result<Vec<String>, DbError> {
+    let filled = try_rows::if_possible(run.local, spare_table::fill(run, free)).await?;
     if filled.is_none() {
         return Ok(Vec::new());
     }
-    let values = local.query(MADE, &[]).await?;
+    let values = run.local.query(MADE, &[]).await?;
     let literal = |row: &tokio_postgres::Row| quote::literal(row.get(0));
     Ok(values.iter().map(literal).collect())
 }
@@ -121,8 +121,7 @@ async fn try_and_undo(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<
         WriteOutcome::Written => true,
         WriteOutcome::NotWritten(fault) => {
             let mut references = run.relations.constraints.references.iter();
-            let is_referred_to =
-                references.any(|reference| fault.rule.as_ref() == Some(&reference.constraint));
+            let is_referred_to = references.any(|reference| fault.breaks(&reference.constraint));
             fault.is_skip() || is_referred_to
         }
     })

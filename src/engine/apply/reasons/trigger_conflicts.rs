@@ -104,7 +104,7 @@ async fn planned(
         parts.join(", "),
         wanted(run, rule, step)
     );
-    if as_view(local, &query).await?.is_none() {
+    if as_view(run, &query).await?.is_none() {
         return Ok(None);
     }
     let numbers: Vec<i64> = rows.iter().map(|(n, _)| *n).collect();

@@ -11,11 +11,11 @@ use crate::model::Fields;
 
 use super::first_causes::Holder;
 use super::suggested_statement;
+use crate::engine::RunContext;
 use crate::engine::apply::collisions::{as_view, changed, collide, entries, movable, wanted};
 use crate::engine::apply::{release_inactive_values, try_rows};
 use crate::engine::plan::Step;
 use crate::engine::value_reasons::{LONGEST, SHOWN, quoted};
-use crate::engine::{Relations, RunContext};
 
 /// Why another row keeps a planned row from being written.
 pub(in crate::engine) struct BlockingReason {
@@ -38,7 +38,7 @@ pub(in crate::engine) async fn reasons(
     let first = first_of_each(rule);
     for step in [Step::Change, Step::Insert] {
         let find = find(run, rule, step);
-        if as_view(local, &find).await?.is_none() {
+        if as_view(run, &find).await?.is_none() {
             continue;
         }
         let params = [param::bigints(numbers)];
@@ -93,7 +93,7 @@ const OF_HOLDER: [&str; 6] = [
 /// another session may have inserted the meter during the run.
 fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let relations = run.relations;
-    let Relations { local, key, .. } = relations;
+    let key = &relations.key;
     let local_filter = &run.scope.local_filter;
     let movable = movable(run, rule);
     let is_unreferenced = movable.first().map_or("true".to_owned(), |column| {
@@ -110,7 +110,7 @@ fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
     let values = key.iter().map(|name| relations.column("l", name));
     let values: Vec<String> = values.chain(of_holder).collect();
     let column = |read: &InputColumn| relations.column("l", &read.name);
-    let held = entries(rule, &values, column, &format!("{local} l"));
+    let held = entries(rule, &values, column, &run.relations.local_rows());
     let of_holder: Vec<String> = (key.len() + 1..)
         .zip(OF_HOLDER)
         .map(|(place, alias): (usize, _)| format!("b.v{place}{alias}"))
@@ -150,7 +150,7 @@ where {others}",
 fn gives_up(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let keeps = |step: Step| {
         format!(
-            "exists (select from {} k where k.v1 = q.n and {})",
+            "exists (select 1 from {} k where k.v1 = q.n and {})",
             wanted(run, rule, step),
             collide(rule, "a", "k")
         )

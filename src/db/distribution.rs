@@ -1,0 +1,63 @@
+//! Finds out how Citus distributes tables (<https://docs.citusdata.com/en/stable/develop/api_metadata.html>).
+//!
+//! To the coordinator, such a table looks like an ordinary one, but its file is empty: the rows are in tables of their
+//! own (shards), most of them on other servers, whose row versions mean nothing to the coordinator.
+
+use super::{DbError, Side, Tx, param};
+
+/// How Citus distributes the rows of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// By the values of this column.
+    ByColumn(String),
+    /// All rows are in one place, as for the tables of a distributed schema, and for a local table that Citus knows
+    /// because of its foreign keys.
+    OneShard,
+    /// Each server has a copy of all rows (a reference table).
+    Reference,
+}
+
+/// SQL condition: whether the database has the extension Citus.
+macro_rules! has_citus {
+    () => {
+        "pg_catalog.to_regclass('pg_catalog.pg_dist_partition') is not null"
+    };
+}
+pub(super) use has_citus;
+
+const FIND: &str = "\
+-- look up how tables are distributed
+select d.logicalrelid::oid, column_to_column_name(d.logicalrelid, d.partkey), d.repmodel = 't'
+from pg_catalog.pg_dist_partition d where d.logicalrelid::oid = any ($1)";
+
+/// Looks up those of the tables that are distributed, with the object ID of each. Fails if the database does not have
+/// the extension.
+pub(super) async fn of_tables<S: Side>(
+    tx: &Tx<'_, S>,
+    oids: &[u32],
+) -> Result<Vec<(u32, Distribution)>, DbError> {
+    let rows = tx.query(FIND, &[param::oids(oids)]).await?;
+    let distribution = |column: Option<String>, is_reference| match (column, is_reference) {
+        (Some(column), _) => Distribution::ByColumn(column),
+        (None, true) => Distribution::Reference,
+        (None, false) => Distribution::OneShard,
+    };
+    let found = rows
+        .iter()
+        .map(|row| (row.get(0), distribution(row.get(1), row.get(2))));
+    Ok(found.collect())
+}
+
+const NAME: &str = concat!(
+    "\
+-- look for Citus
+select pg_catalog.concat_ws(' ', 'Citus', (select e.extversion from pg_catalog.pg_extension e where e.extname = 'citus'))
+where ",
+    has_citus!()
+);
+
+/// Returns the name of Citus with its version, such as `Citus 13.2-1`; `None` if the database does not have it.
+pub async fn name_of_citus<S: Side>(tx: &Tx<'_, S>) -> Result<Option<String>, DbError> {
+    let found = tx.query_opt(NAME, &[]).await?;
+    Ok(found.map(|row| row.get(0)))
+}

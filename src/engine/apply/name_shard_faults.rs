@@ -1,0 +1,49 @@
+//! Names the constraint that a row of a distributed table broke.
+//!
+//! Citus passes on the message of the server that has the shard, but not the name of the constraint, and for inserts not
+//! even the SQLSTATE. The message names the shard's copy of the constraint.
+
+use crate::db::RowFault;
+use crate::engine::Relations;
+use crate::engine::try_rows::Bad;
+
+/// Adds the constraint and its SQLSTATE to faults of rows of a distributed table. Does nothing for any other table.
+/// `relations` must have the constraints.
+pub(super) fn name_all(relations: &Relations, bad: Bad) -> Bad {
+    let named = bad
+        .into_iter()
+        .map(|(n, fault)| (n, name(relations, fault)));
+    named.collect()
+}
+
+/// The same for one fault.
+pub(super) fn name(relations: &Relations, mut fault: RowFault) -> RowFault {
+    if relations.distribution.is_none() {
+        return fault;
+    }
+    let constraints = &relations.constraints;
+    let exclusive = constraints.exclusive.iter().map(|rule| {
+        let state = match rule.is_exclusion {
+            true => "23P01",
+            false => "23505",
+        };
+        (&rule.name, state)
+    });
+    let outward = constraints
+        .outward
+        .iter()
+        .map(|to| (&to.constraint, "23503"));
+    let references = constraints
+        .references
+        .iter()
+        .map(|from| (&from.constraint, "23503"));
+    let mut known = exclusive.chain(outward).chain(references);
+    if let Some((rule, state)) = known.find(|(rule, _)| fault.breaks_in_shard(rule)) {
+        fault.rule = Some(rule.clone());
+        state.clone_into(&mut fault.state);
+        // The shard's table has a number at the end of its name, too.
+        fault.table = None;
+        fault.context = None;
+    }
+    fault
+}

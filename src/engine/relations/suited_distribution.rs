@@ -1,0 +1,53 @@
+//! Refuses local tables that Citus distributes in a way that a sync cannot work with.
+
+use crate::config::Mapping;
+use crate::db::catalog::Relation;
+use crate::db::distribution::Distribution;
+use crate::db::quote;
+use crate::engine::SyncError;
+
+/// The temporary table with a copy of the local rows, if Citus distributes them.
+pub(in crate::engine) const COPIED_ROWS: &str = "pg_temp.meter_sync_local";
+
+/// Returns an error if Citus distributes the local table by another column than the tenant, or has a copy of it on each
+/// server. It then refuses to lock or update rows by a join with a temporary table, which each run does.
+pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), SyncError> {
+    let tenant = &mapping.tenant_column;
+    let how = match &here.distribution {
+        None | Some(Distribution::OneShard) => return Ok(()),
+        Some(Distribution::ByColumn(column)) if column == tenant => return Ok(()),
+        Some(Distribution::ByColumn(column)) => {
+            format!(
+                "table {} is distributed by its column {column}",
+                here.shown()
+            )
+        }
+        Some(Distribution::Reference) => {
+            format!("table {} is a reference table of Citus", here.shown())
+        }
+    };
+    let distribute = match here.column(tenant) {
+        Some(_) => format!(
+            "; then let its primary key and all unique indexes contain {tenant}, and: {}",
+            create_distributed_table(here, tenant)
+        ),
+        None => String::new(),
+    };
+    Err(SyncError::LocalSchema(format!(
+        "{how}. A sync needs all rows of a tenant in one place. As the table's owner: select undistribute_table({}){distribute}",
+        name(here)
+    )))
+}
+
+/// The statement with which a person distributes the table by the tenant.
+pub(crate) fn create_distributed_table(here: &Relation, tenant_column: &str) -> String {
+    format!(
+        "select create_distributed_table({}, {})",
+        name(here),
+        quote::literal(tenant_column)
+    )
+}
+
+fn name(here: &Relation) -> String {
+    quote::literal(&here.shown())
+}

@@ -1,0 +1,90 @@
+//! What `meter-sync check` says of a table that Citus distributes, and which distributions a run refuses.
+
+use meter_sync::check::{self, Finding, Verdict};
+use meter_sync::config::Setting;
+use meter_sync::error::ErrorCode;
+use meter_sync::model::Outcome;
+
+use super::TABLES;
+use super::feigned_citus::FeignedCitus;
+use crate::support::site::{Site, config};
+
+async fn findings(site: &Site) -> Vec<Finding> {
+    let settings = site
+        .settings()
+        .with(Setting::TenantId, "7")
+        .with(Setting::Key, "id");
+    check::run(&config(&settings)).await
+}
+
+async fn of_distribution(site: &Site) -> Option<Verdict> {
+    let found = findings(site)
+        .await
+        .into_iter()
+        .find(|finding| finding.subject == "distribution");
+    found.map(|finding| finding.verdict)
+}
+
+/// Nothing fails, and the finding names the column by which the rows are distributed.
+pub(super) async fn all_is_well(site: &Site) {
+    let found = findings(site).await;
+    let failed: Vec<&Finding> = found
+        .iter()
+        .filter(|one| matches!(one.verdict, Verdict::Failed(_)))
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    let Some(Verdict::Ok(text)) = of_distribution(site).await else {
+        panic!("{found:#?}");
+    };
+    assert!(
+        text.contains("distributes public.meter by column tenant_id"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_distribution_that_a_run_cannot_work_with_is_refused_with_what_to_do() {
+    for (column, replicas, how) in [
+        (Some("id"), "s", "is distributed by its column id"),
+        (None, "t", "is a reference table of Citus"),
+    ] {
+        let mut citus = FeignedCitus::start(TABLES).await;
+        citus.distribute_as("meter", column, replicas).await;
+        let settings = citus.site.settings().with(Setting::TenantId, "7");
+        citus.site.reconfigure(&settings);
+        let run = citus.site.sync().await;
+        assert_eq!(run.outcome, Some(Outcome::Failed), "{run:#?}");
+        let failure = run.error.expect("an error");
+        assert_eq!(failure.code, ErrorCode::LocalSchema);
+        for part in [
+            how,
+            "select undistribute_table('public.meter')",
+            "select create_distributed_table('public.meter', 'tenant_id')",
+        ] {
+            assert!(failure.message.contains(part), "{failure:?}");
+        }
+        let Some(Verdict::Failed(found)) = of_distribution(&citus.site).await else {
+            panic!("the check should fail");
+        };
+        assert_eq!(found.message, failure.message);
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_stays_on_the_coordinator_is_told() {
+    let citus = FeignedCitus::start(TABLES).await;
+    let Some(Verdict::Warning(text)) = of_distribution(&citus.site).await else {
+        panic!("the check should warn");
+    };
+    assert!(text.contains("public.meter is not distributed"), "{text}");
+    assert!(
+        text.contains("select create_distributed_table('public.meter', 'tenant_id')"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn without_citus_nothing_is_said_of_it() {
+    let site = Site::new().await;
+    assert_eq!(of_distribution(&site).await, None);
+}

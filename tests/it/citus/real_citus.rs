@@ -1,0 +1,110 @@
+//! Runs on the Citus that `METER_SYNC_TEST_CITUS_URL` names: a database on the coordinator that has the extension, with
+//! `test` in its name, because the tables of a sync in it are dropped.
+
+use std::io::Write;
+
+use tokio::sync::Mutex;
+use tokio_postgres::Client;
+
+use super::{CONSTRAINTS, REMOTE, TABLES, distribution_findings, runs};
+use crate::support::postgres::{connect, pair};
+use crate::support::site::Site;
+
+const URL: &str = "METER_SYNC_TEST_CITUS_URL";
+
+/// There is one database, so one test at a time.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+const EMPTY: &[&str] = &[
+    "drop schema if exists meter_sync cascade",
+    "drop schema if exists site_7 cascade",
+    "drop schema if exists site_8 cascade",
+    "drop table if exists meter_reading",
+    "drop table if exists meter",
+    "drop table if exists tenant",
+];
+
+/// The URL of the Citus. Without one, says on standard error that nothing was tried.
+fn url() -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the settings of tests are no settings of the program"
+    )]
+    let url = std::env::var(URL).ok();
+    if url.is_none() {
+        // Not by a macro, whose text is shown only if a test fails.
+        let said = writeln!(
+            std::io::stderr(),
+            "{URL} names no Citus, so nothing was tried on one"
+        );
+        said.expect("standard error");
+    }
+    url
+}
+
+async fn each(client: &Client, statements: &[&str]) {
+    for sql in statements {
+        client
+            .batch_execute(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+}
+
+/// A site whose local database is the Citus, empty but for `tables`.
+async fn site(url: String, tables: &[&str]) -> Site {
+    let local = connect(&url).await;
+    let database: String = local
+        .query_one("select current_database()::text", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(
+        database.contains("test"),
+        "the tables of database {database} would be dropped: {URL} must name one with `test` in its name"
+    );
+    each(&local, EMPTY).await;
+    each(&local, tables).await;
+    let mut pair = pair().await;
+    pair.local_url = url;
+    Site::on_pair(pair, REMOTE, "select").await
+}
+
+#[tokio::test]
+async fn runs_of_every_kind_work_on_a_table_distributed_by_tenant() {
+    let Some(url) = url() else {
+        return;
+    };
+    let _turn = TURN.lock().await;
+    let mut site = site(url, TABLES).await;
+    each(
+        &site.local,
+        &[
+            "select create_distributed_table('meter', 'tenant_id')",
+            "select create_distributed_table('meter_reading', 'tenant_id', colocate_with => 'meter')",
+        ],
+    )
+    .await;
+    each(&site.local, CONSTRAINTS).await;
+    runs::of_every_kind(&mut site).await;
+    distribution_findings::all_is_well(&site).await;
+}
+
+#[tokio::test]
+async fn a_sweep_and_its_runs_work_on_tables_in_distributed_schemas() {
+    let Some(url) = url() else {
+        return;
+    };
+    let _turn = TURN.lock().await;
+    let tables = [
+        "create table tenant (id bigint primary key)",
+        "insert into tenant values (7), (8)",
+        "set citus.enable_schema_based_sharding = on",
+        "create schema site_7",
+        "create schema site_8",
+        "create table site_7.meter (id bigint primary key, name text, serial_number text unique, active boolean not null default true)",
+        "create table site_8.meter (id bigint primary key, name text, serial_number text unique, active boolean not null default true)",
+    ];
+    let site = site(url, &tables).await;
+    runs::of_distributed_schemas(&site).await;
+}

@@ -1,0 +1,177 @@
+//! Servers that lack functions of Postgres, or deny them to the role: a run does without them, or says what it needs.
+
+use meter_sync::check::{self, Finding, Verdict};
+use meter_sync::config::Setting;
+use meter_sync::error::ErrorCode;
+use meter_sync::model::Outcome;
+use serde_json::json;
+
+use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, config, rows};
+
+const METERS: &str = "
+    insert into meter (id, tenant_id, name) select n, 7, 'meter ' || n from generate_series(1, 30) n";
+
+/// The functions that a run can do without, each with the kind of its object.
+const OPTIONAL: [(&str, &str); 6] = [
+    ("function", "hashint4extended(integer, bigint)"),
+    ("function", "hashtidextended(tid, bigint)"),
+    ("aggregate", "bit_xor(bigint)"),
+    ("function", "age(xid)"),
+    ("function", "pg_current_snapshot()"),
+    ("function", "pg_snapshot_xmin(pg_snapshot)"),
+];
+
+/// How a database comes to lack a function: it is not there, or the role may not call it.
+#[derive(Clone, Copy, Debug)]
+enum Lack {
+    Missing,
+    Denied,
+}
+
+impl Lack {
+    /// Statements that apply to one database alone.
+    fn sql(self, kind: &str, function: &str) -> String {
+        match self {
+            Self::Missing => format!("alter {kind} pg_catalog.{function} rename to is_elsewhere"),
+            Self::Denied => format!("revoke execute on function pg_catalog.{function} from public"),
+        }
+    }
+}
+
+/// A site whose program connects with a role that owns nothing but what it needs.
+async fn site() -> Site {
+    let mut site = Site::with_schemas(REMOTE_SCHEMA, LOCAL_SCHEMA).await;
+    let role = |url: &str| {
+        let (_, rest) = url.split_once('@').expect("a URL with a role");
+        format!("postgres://lacking:lacking@{rest}")
+    };
+    let make = "do $$ begin
+            create role lacking login password 'lacking';
+        exception when duplicate_object or unique_violation then null; end $$;
+        grant select on all tables in schema public to lacking";
+    site.on_remote(make).await;
+    site.on_local(make).await;
+    site.on_local(
+        "grant insert, update on meter to lacking;
+         do $$ begin execute format('grant create on database %I to lacking', current_database()); end $$",
+    )
+    .await;
+    let settings = site
+        .settings()
+        .with(Setting::RemoteUrl, role(&site.pair.remote_url))
+        .with(Setting::LocalUrl, role(&site.pair.local_url));
+    site.reconfigure(&settings);
+    site.on_remote(METERS).await;
+    let first = site.sync().await;
+    assert_eq!(first.counts.inserted, 30, "{first:#?}");
+    site
+}
+
+async fn findings(site: &Site) -> Vec<Finding> {
+    let (_, rest) = site.pair.local_url.split_once('@').expect("a role");
+    let local = format!("postgres://lacking:lacking@{rest}");
+    let (_, rest) = site.pair.remote_url.split_once('@').expect("a role");
+    let remote = format!("postgres://lacking:lacking@{rest}");
+    let settings = site
+        .settings()
+        .with(Setting::RemoteUrl, remote)
+        .with(Setting::LocalUrl, local);
+    check::run(&config(&settings)).await
+}
+
+/// Changes, a meter that is gone, and one that is back: each is brought over.
+async fn assert_syncs(site: &Site, what: &str) {
+    for change in [
+        "select",
+        "update meter set name = name || '!' where id in (3, 4)",
+        "delete from meter where id = 5",
+        "select",
+        "insert into meter (id, tenant_id, name) values (5, 7, 'meter 5')",
+    ] {
+        site.on_remote(change).await;
+        let run = site.sync().await;
+        let outcome = run.outcome;
+        assert!(
+            [Some(Outcome::Succeeded), Some(Outcome::NoChange)].contains(&outcome),
+            "{what}, {change}: {run:#?}"
+        );
+        let columns = "select id::text, name from meter where active order by name";
+        assert_eq!(
+            rows(&site.local, columns).await,
+            rows(&site.remote, columns).await,
+            "{what}, {change}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_run_does_without_functions_that_a_server_lacks_or_denies() {
+    for lack in [Lack::Missing, Lack::Denied] {
+        for (kind, function) in OPTIONAL {
+            let on_local = site().await;
+            on_local.on_local(&lack.sql(kind, function)).await;
+            assert_syncs(&on_local, &format!("local, {lack:?} {function}")).await;
+            let on_remote = site().await;
+            on_remote.on_remote(&lack.sql(kind, function)).await;
+            assert_syncs(&on_remote, &format!("remote, {lack:?} {function}")).await;
+            let found = findings(&on_remote).await;
+            let of_remote = found
+                .iter()
+                .find(|finding| finding.subject == "remote server functions");
+            let name = function.replace(", ", ",");
+            assert!(
+                matches!(of_remote.map(|found| &found.verdict), Some(Verdict::Warning(text)) if text.contains(&name)),
+                "{found:#?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_without_advisory_locks_is_refused_with_a_sentence() {
+    for function in [
+        "pg_try_advisory_xact_lock(bigint)",
+        "pg_advisory_xact_lock(bigint)",
+    ] {
+        let site = site().await;
+        site.on_local(&Lack::Missing.sql("function", function))
+            .await;
+        let run = site.sync().await;
+        let error = run.error.expect("an error");
+        assert_eq!(error.code, ErrorCode::LocalSchema);
+        assert!(
+            error
+                .remedy
+                .contains("lacks the advisory locks of Postgres"),
+            "{error:?}"
+        );
+        let found = findings(&site).await;
+        let of_local = found
+            .iter()
+            .find(|finding| finding.subject == "local server functions");
+        let Some(Verdict::Failed(failure)) = of_local.map(|found| &found.verdict) else {
+            panic!("{found:#?}");
+        };
+        assert!(failure.message.contains(function), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_server_that_has_all_nothing_is_said() {
+    let site = site().await;
+    let found = findings(&site).await;
+    let subjects: Vec<&str> = found
+        .iter()
+        .map(|finding| finding.subject.as_str())
+        .collect();
+    assert!(
+        !subjects
+            .iter()
+            .any(|subject| subject.ends_with("server functions")),
+        "{subjects:?}"
+    );
+    assert_eq!(
+        rows(&site.local, "select count(*) as n from meter").await,
+        json!([{"n": 30}])
+    );
+}
