@@ -179,6 +179,10 @@ impl ClaimTables {
         self.sweeps.len() - 1
     }
 
+    pub(super) fn started_at(&self, sweep: Sweep) -> Time {
+        self.sweeps[sweep].started_at
+    }
+
     /// Lists the mirrors to run; `false` if a later sweep has.
     pub(super) fn add_due(&mut self, sweep: Sweep, mirrors: &[Mirror]) -> bool {
         if self

@@ -23,8 +23,8 @@ pub(super) struct Replica {
     pub(super) paused_until: Time,
     /// When it was started, or its last pause ended.
     pub(super) disturbed_at: Time,
-    /// Since when it claims the slot that is current.
-    pub(super) looks_since: Time,
+    /// The slot that it claimed or waits to claim, and since when it looks after it.
+    pub(super) looks: (Time, Time),
     handled: Option<Time>,
     /// The slot that it serves, and its sweep.
     pub(super) sweep: Option<(Time, Sweep)>,
@@ -108,7 +108,7 @@ impl World {
             false => self.below(JITTER as u64) as Time,
         };
         let delay = (slot + jitter - now).max(0);
-        self.replicas[replica].looks_since = self.now + delay;
+        self.replicas[replica].looks = (slot, self.now + delay);
         let is_again = false;
         self.later(replica, delay, Step::Claim { slot, is_again });
     }
@@ -195,7 +195,10 @@ impl World {
             return;
         };
         if is_ok {
-            self.swept.entry(slot).or_default().0 += 1;
+            // After a clock was set back to before the slot, a sweep that began then does not serve it.
+            if self.tables.started_at(sweep) >= slot {
+                self.swept.entry(slot).or_default().0 += 1;
+            }
             return self.end_slot(replica, slot);
         }
         self.figures.lost_sweeps += 1;

@@ -339,7 +339,12 @@ impl World {
         }
         // A process that waits for its random delay in the slot does not look after the slot.
         let looks = |replica: &&Replica| {
-            replica.is_alive && replica.disturbed_at < death.at && replica.looks_since < death.at
+            let (slot, since) = replica.looks;
+            let is_there = replica.is_alive && replica.disturbed_at < death.at;
+            is_there
+                && death
+                    .slot
+                    .is_none_or(|died_in| slot == died_in && since < death.at)
         };
         let is_undisturbed = self.clock_stepped_at < death.at;
         if is_undisturbed && self.replicas.iter().any(|replica| looks(&replica)) {
