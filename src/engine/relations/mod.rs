@@ -95,7 +95,7 @@ impl Relations {
 
     /// SQL for the local rows, with the alias `l`, for use after `from` or `join` in a statement that only reads. The
     /// caller adds the condition that selects the tenant's rows. If Citus distributes the rows, this is the temporary
-    /// table that [`copy_distributed_rows`](super::copy_distributed_rows) fills.
+    /// table that `copy_distributed_rows` fills.
     pub fn local_rows(&self) -> String {
         match &self.distribution {
             Some(_) => format!("{COPIED_ROWS} l"),
