@@ -36,9 +36,7 @@ impl RowConstraints {
             references,
         })
     }
-}
 
-impl RowConstraints {
     /// Adapts the constraints to a table that Citus distributes:
     ///
     /// - None can be deferred, because `set constraints` does not reach the shards.

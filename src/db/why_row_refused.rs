@@ -104,13 +104,7 @@ impl RowFault {
         }
     }
 
-    /// Whether the row broke the constraint or index of this name. For a row of a table that Citus distributes, the name
-    /// is recognised by [`Self::breaks_in_shard`].
-    pub fn breaks(&self, rule: &str) -> bool {
-        self.rule.as_deref() == Some(rule) || self.breaks_in_shard(rule)
-    }
-
-    /// Whether the row broke the copy of the constraint or index that a shard has. Citus stores the rows of a
+    /// Whether the row of a table that Citus distributes broke the copy of the constraint or index that a shard has. Citus stores the rows of a
     /// distributed table `meter` in tables such as `meter_102008`, whose indexes and foreign keys also have the number
     /// at the end of their names. If the shard is on another server, the error has the name in its message only.
     pub fn breaks_in_shard(&self, rule: &str) -> bool {

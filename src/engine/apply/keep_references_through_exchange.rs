@@ -12,6 +12,7 @@ use crate::db::catalog::Column;
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 
+use crate::engine::apply::name_shard_faults::breaks;
 use crate::engine::try_rows::Bad;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
@@ -163,7 +164,7 @@ pub(in crate::engine) fn is_blocked_by_references(relations: &Relations, fault: 
         .iter()
         .filter(|reference| !reference.is_own)
         .chain(ends);
-    others.any(|reference| fault.breaks(&reference.constraint))
+    others.any(|reference| breaks(relations, fault, &reference.constraint))
 }
 
 fn can_wait(reference: &IncomingForeignKey) -> bool {

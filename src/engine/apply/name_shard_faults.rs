@@ -7,6 +7,13 @@ use crate::db::RowFault;
 use crate::engine::Relations;
 use crate::engine::try_rows::Bad;
 
+/// Whether the row broke the constraint or index of this name. Only for a row of a distributed table does the name of a
+/// shard's copy count: elsewhere, `meter_site` and `meter_site_2` are two constraints.
+pub(in crate::engine) fn breaks(relations: &Relations, fault: &RowFault, rule: &str) -> bool {
+    let is_distributed = relations.distribution.is_some();
+    fault.rule.as_deref() == Some(rule) || is_distributed && fault.breaks_in_shard(rule)
+}
+
 /// Adds the constraint and its SQLSTATE to faults of rows of a distributed table. Does nothing for any other table.
 /// `relations` must have the constraints.
 pub(super) fn name_all(relations: &Relations, bad: Bad) -> Bad {

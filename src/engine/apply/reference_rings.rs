@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
 
+use super::name_shard_faults::breaks;
 use super::parents_first::{self, equal, references};
 use super::writing;
 use crate::engine::plan::BadRow;
@@ -28,7 +29,8 @@ pub(in crate::engine) async fn write_together(
 ) -> Result<(), DbError> {
     for step in [Step::Insert, Step::Change] {
         let waits = |fault: &RowFault| {
-            references(run.relations).any(|reference| fault.breaks(&reference.constraint))
+            references(run.relations)
+                .any(|reference| breaks(run.relations, fault, &reference.constraint))
         };
         let waiting: Vec<i64> = bad
             .iter()

@@ -229,6 +229,30 @@ async fn a_value_that_refers_to_another_table_moves_through_one_that_is_free_the
 }
 
 #[tokio::test]
+async fn a_row_that_refers_to_nothing_is_found_though_another_constraint_has_almost_the_same_name()
+{
+    let site = site("name integer not null", "").await;
+    site.on_local(&format!(
+        "create table device (id integer primary key); insert into device values (1), (2), (3);
+         create table place (id integer primary key); insert into place values (1), (2), (3);
+         {UNIQUE}, add constraint refers foreign key (id) references place,
+             add constraint refers_2 foreign key (name) references device deferrable"
+    ))
+    .await;
+    site.on_remote("insert into meter values (1, 7, 1, true), (2, 7, 2, true), (3, 7, 3, true)")
+        .await;
+    site.sync().await;
+    site.on_remote("update meter set name = case id when 1 then 2 when 2 then 1 else 9 end")
+        .await;
+    let run = site.sync().await;
+    assert_eq!(
+        (run.counts.updated, run.counts.rejected),
+        (2, 1),
+        "{run:#?}"
+    );
+}
+
+#[tokio::test]
 async fn a_reference_that_can_wait_needs_no_spare_value() {
     for deferrable in ["deferrable", "deferrable initially deferred"] {
         for (type_, values) in [

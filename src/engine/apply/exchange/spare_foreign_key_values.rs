@@ -6,6 +6,7 @@ use crate::db::constraints_between_rows::OutgoingForeignKey;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::spare_values::{self, checked};
+use crate::engine::apply::name_shard_faults::breaks;
 use crate::engine::try_rows;
 use crate::engine::try_rows::Bad;
 use crate::engine::{Relations, RunContext};
@@ -43,7 +44,7 @@ pub(in crate::engine) async fn missing(
 ) -> Result<Bad, DbError> {
     let local = run.local;
     let mut outward = run.relations.constraints.outward.iter();
-    let broken = outward.find(|outward| fault.breaks(&outward.constraint));
+    let broken = outward.find(|outward| breaks(run.relations, fault, &outward.constraint));
     let Some(sql) = broken.and_then(|outward| lacking(run, outward)) else {
         return Ok(Vec::new());
     };

@@ -13,6 +13,7 @@ use crate::model::Fields;
 use crate::engine::apply::collisions::{as_view, entries};
 use crate::engine::apply::exchange::narrow_column_values;
 use crate::engine::apply::exchange::spare_table;
+use crate::engine::apply::name_shard_faults::breaks;
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
@@ -121,7 +122,8 @@ async fn try_and_undo(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<
         WriteOutcome::Written => true,
         WriteOutcome::NotWritten(fault) => {
             let mut references = run.relations.constraints.references.iter();
-            let is_referred_to = references.any(|reference| fault.breaks(&reference.constraint));
+            let is_referred_to =
+                references.any(|reference| breaks(run.relations, &fault, &reference.constraint));
             fault.is_skip() || is_referred_to
         }
     })
