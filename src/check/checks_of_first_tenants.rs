@@ -1,6 +1,6 @@
 //! Checks a process that syncs several tenants. Runs all checks for each of the first few tenants, and reports only
-//! once a problem that several of them share. For all tenants, the module `tables_of_every_tenant` checks that they have a local
-//! table, and meters on the remote.
+//! once a problem that several of them share. For all tenants, the module `tables_of_every_tenant` checks that they
+//! have a local table, and meters on the remote.
 
 use tokio_util::task::TaskTracker;
 
@@ -13,8 +13,8 @@ use crate::mirrors::{Mirrors, TenantMirror};
 /// The `subject` of the finding that says which tenant is checked.
 const TENANT: &str = "tenant";
 
-/// Runs all checks for the first tenants, at most `limit`, and the checks of [`tables_of_every_tenant`] for all. A last finding
-/// says how many tenants were not checked in full.
+/// Runs all checks for the first tenants, at most `limit`, and the checks of [`tables_of_every_tenant`] for all. A last
+/// finding says how many tenants were not checked in full.
 pub(super) async fn look_at_several(
     config: &Config,
     rows_to_read: RowsToRead,

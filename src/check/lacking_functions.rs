@@ -2,6 +2,8 @@
 //! them. Servers that only follow Postgres's protocol may lack some. What a server has is looked up, and not concluded
 //! from its version.
 
+use std::collections::BTreeSet;
+
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::db::{DbError, Local, Remote, Side, SideName, Tx, param};
@@ -44,7 +46,7 @@ pub(super) async fn findings(
 /// `needed` are the functions without which this server cannot be synced.
 async fn of_side<S: Side>(tx: Result<Tx<'_, S>, DbError>, needed: &[&str]) -> Option<Finding> {
     let looked = async {
-        let lacking = lacking(&tx?).await?;
+        let lacking = lacking(&tx?, needed).await?;
         Ok::<_, DbError>(verdict(S::NAME, &lacking, needed))
     };
     let verdict = looked.await.transpose()?;
@@ -52,27 +54,26 @@ async fn of_side<S: Side>(tx: Result<Tx<'_, S>, DbError>, needed: &[&str]) -> Op
     Some(Finding::of(&subject, verdict))
 }
 
-/// The column `xmin` is in this list because a run notices by it that somebody else has changed a meter.
+/// The system column by whose value a run notices that somebody else has changed a meter.
+const XMIN: &str = "the column xmin";
+
 const LACKING: &str = "\
 -- look for what the server lacks
 select f.name from unnest($1) f (name)
 cross join lateral (select to_regprocedure(f.name)::oid as oid) p
 where has_function_privilege(p.oid, 'execute') is not true
 union all
-select 'the column xmin' where not exists (
+select $2 where not exists (
     select from pg_catalog.pg_attribute a
     where a.attrelid = 'pg_catalog.pg_class'::regclass and a.attname = 'xmin' and a.attnum < 0)
 order by 1";
 
-async fn lacking<S: Side>(tx: &Tx<'_, S>) -> Result<Vec<String>, DbError> {
-    let mut names: Vec<String> = NEEDED
-        .iter()
-        .chain(&USED)
-        .map(|name| (*name).to_owned())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    let rows = tx.query(LACKING, &[param::texts(&names)]).await?;
+/// Returns those of the functions, and the column `xmin`, that the server lacks or denies.
+async fn lacking<S: Side>(tx: &Tx<'_, S>, needed: &[&str]) -> Result<Vec<String>, DbError> {
+    let names: BTreeSet<&str> = needed.iter().chain(&USED).copied().collect();
+    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    let params = [param::texts(&names), param::text(XMIN)];
+    let rows = tx.query(LACKING, &params).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -94,14 +95,10 @@ fn verdict(side: SideName, lacking: &[String], needed: &[&str]) -> Option<Verdic
         let failure = Failure::new(ErrorCode::LocalSchema, message).with_remedy(remedy);
         return Some(Verdict::Failed(failure));
     }
-    let used = |name: &&String| USED.contains(&name.as_str()) || name.as_str() == XMIN;
-    let slowing: Vec<&str> = lacking.iter().filter(used).map(String::as_str).collect();
-    (!slowing.is_empty()).then(|| {
+    (!lacking.is_empty()).then(|| {
         Verdict::Warning(format!(
             "it lacks {}, or denies it to the role. A run then compares more rows than it would have to, up to all of them.",
-            slowing.join(", ")
+            lacking.join(", ")
         ))
     })
 }
-
-const XMIN: &str = "the column xmin";

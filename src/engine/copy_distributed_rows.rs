@@ -11,8 +11,8 @@ use super::RunContext;
 use super::relations::suited_distribution::COPIED_ROWS;
 
 /// Copies the rows that `Relations::local_rows` reads. These are the tenant's rows if the table is distributed by the
-/// tenant, because each unique index then has the tenant in it. Otherwise they are all rows of the table. Does nothing if
-/// Citus does not distribute the local table.
+/// tenant, because each unique index then has the tenant in it. Otherwise they are all rows of the table. Does nothing
+/// if Citus does not distribute the local table.
 pub(super) async fn copy(run: &RunContext<'_>) -> Result<(), DbError> {
     let relations = run.relations;
     let filter = match &relations.distribution {

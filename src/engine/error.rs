@@ -183,8 +183,8 @@ impl From<SyncError> for Failure {
 }
 
 impl SyncError {
-    /// Whether the sync was refused as a precaution, although nothing failed: by the brake, because the remote is another
-    /// one, or because the local table holds another tenant's meters.
+    /// Whether the sync was refused as a precaution, although nothing failed: by the brake, because the remote is
+    /// another one, or because the local table holds another tenant's meters.
     pub fn is_refusal(&self) -> bool {
         self.held_back().is_some()
             || matches!(

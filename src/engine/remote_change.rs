@@ -52,9 +52,9 @@ impl RemoteChange {
 
     /// Whether this change is worth a word if a run carries out `plan`; `None` if the sides do not differ.
     ///
-    /// A table is made anew, and a standby promoted, in normal operation, too, so that matters only if meters that exist
-    /// change. Rows also have the same versions as before once a meter that came since is gone again, so that matters
-    /// only if the plan has other changes.
+    /// A table is made anew, and a standby promoted, in normal operation, too, so that matters only if meters that
+    /// exist change. Rows also have the same versions as before once a meter that came since is gone again, so that
+    /// matters only if the plan has other changes.
     pub(super) fn is_notable(self, plan: Option<&Plan>) -> bool {
         let counts = plan.map(|plan| &plan.counts);
         match self {
@@ -68,7 +68,8 @@ impl RemoteChange {
         }
     }
 
-    /// Whether a strict brake refuses a plan because of this change. A failover and a standby that lags are not refused.
+    /// Whether a strict brake refuses a plan because of this change. A failover and a standby that lags are not
+    /// refused.
     pub(super) fn is_held_back(self) -> bool {
         match self {
             Self::OtherServer

@@ -1,9 +1,9 @@
 //! Notices a remote that was restored, rewound or swapped for another since the last run.
 //!
-//! A run that finds its watermark valid and the remote rows unchanged reads from the same server process as the run that
-//! stored the watermark. There is nothing to notice then, and nothing is looked up. Any restore, failover or swap starts
-//! a server anew, and then the watermark is not valid. A virtual machine that is taken back with its memory keeps its
-//! server process; there, the rows have versions that they had before.
+//! A run that finds its watermark valid and the remote rows unchanged reads from the same server process as the run
+//! that stored the watermark. There is nothing to notice then, and nothing is looked up. Any restore, failover or swap
+//! starts a server anew, and then the watermark is not valid. A virtual machine that is taken back with its memory
+//! keeps its server process; there, the rows have versions that they had before.
 //!
 //! Remotes that do not tell who they are (for instance because they are not Postgres) are not compared.
 
@@ -44,8 +44,8 @@ METER_SYNC_BRAKE=strict cannot hold anything back, because the remote does not t
 not execute pg_control_system(), or the server has no such function. As a superuser of the remote server: grant execute \
 on function pg_control_system() to <role>, where <role> is the user of METER_SYNC_REMOTE_URL.";
 
-/// Looks up which remote database this is, unless it is surely the one of the last run. If it was taken back, `versions`
-/// lose their watermark.
+/// Looks up which remote database this is, unless it is surely the one of the last run. If it was taken back,
+/// `versions` lose their watermark.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -147,8 +147,8 @@ pub(in crate::engine) async fn identity(
 }
 
 impl KnownRemote {
-    /// Whether `sum` is the sum of the row versions of an earlier state of the tenant's remote rows, and not of the last
-    /// one. No rows have the sum 0, which is no sign of an earlier state.
+    /// Whether `sum` is the sum of the row versions of an earlier state of the tenant's remote rows, and not of the
+    /// last one. No rows have the sum 0, which is no sign of an earlier state.
     fn has_earlier_rows(&self, sum: Option<i64>) -> bool {
         let Some(sum) = sum.filter(|sum| *sum != 0) else {
             return false;
@@ -204,8 +204,8 @@ impl ComparedRemote {
         self.known.is_some()
     }
 
-    /// Says in a sentence what happened to the remote since the last run. Returns `None` if nothing did, or nothing that a
-    /// run tells whatever its plan (with a strict brake: nothing that it may refuse).
+    /// Says in a sentence what happened to the remote since the last run. Returns `None` if nothing did, or nothing
+    /// that a run tells whatever its plan (with a strict brake: nothing that it may refuse).
     pub(crate) fn message(&self, brake: Brake) -> Option<&'static str> {
         let change = self.change()?;
         let is_shown = match brake {

@@ -91,7 +91,8 @@ impl Mirror {
         tenants::log_scope(tx, self.mapping()).await
     }
 
-    /// Looks up the local table and the tenant, as [`Self::log_scope`] does. Returns `None` if the log does not exist yet.
+    /// Looks up the local table and the tenant, as [`Self::log_scope`] does. Returns `None` if the log does not exist
+    /// yet.
     pub(crate) async fn log(&self, tx: &Tx<'_, Local>) -> Result<Option<LogScope>, DbError> {
         Ok(match migrations::exist(tx).await? {
             true => Some(self.log_scope(tx).await?),

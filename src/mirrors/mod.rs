@@ -3,8 +3,8 @@
 //! [`Mirrors`] holds all mirrors of the process. The user interfaces (command line, REST, MCP and web page) find a
 //! mirror in it, request a run with [`Mirror::request`], and read the result with [`Mirror::status`]. A run belongs to
 //! this module and not to its caller: if the caller goes away, the run continues. A lock in the local database
-//! (`store::run_lock`) allows one run at a time for each mirror. The run log in the same database (`store::log`) records the
-//! runs.
+//! (`store::run_lock`) allows one run at a time for each mirror. The run log in the same database (`store::log`)
+//! records the runs.
 //!
 //! State flows one way: a run writes the log, one caller at a time reads the log and publishes the result
 //! (`shared_read`), and all callers use what was published. What only this process knows is published in one `watch`

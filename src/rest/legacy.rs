@@ -28,8 +28,8 @@ use crate::mirrors::{Request, RequestOutcome};
 use crate::model::{ActivityState, Counts, Health, Outcome, Trigger};
 use crate::trace_id::TraceId;
 
-/// About the last run that ended, dry runs excluded; null before the first. `updated_count` includes reactivated meters,
-/// `deleted_count` counts deactivated meters, and `meter_count` active ones (null if not known).
+/// About the last run that ended, dry runs excluded; null before the first. `updated_count` includes reactivated
+/// meters, `deleted_count` counts deactivated meters, and `meter_count` active ones (null if not known).
 ///
 /// With several tenants, `last_sync_at` is when all of them were last known to be in sync, `last_sync_success` says
 /// whether all are, and the counts are null.

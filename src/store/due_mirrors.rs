@@ -55,8 +55,8 @@ insert into meter_sync.meter_sync_due (sweep, tenant, local_table, place)
 select $1, u.tenant, u.local_table, u.place from unnest($2, $3) with ordinality u (tenant, local_table, place)";
 
 /// Lists the mirrors to which a sweep gives a run, in this order. Deletes what earlier sweeps of the same set of
-/// mirrors have listed, and sweeps of other sets that began more than a day ago. Does nothing and returns `false` if a later sweep of the same set has listed mirrors: it has
-/// taken the work over.
+/// mirrors have listed, and sweeps of other sets that began more than a day ago. Does nothing and returns `false` if a
+/// later sweep of the same set has listed mirrors: it has taken the work over.
 pub async fn add(
     tx: &Tx<'_, Local>,
     sweep: RunId,

@@ -48,9 +48,9 @@ macro_rules! run_lock_key {
 }
 use run_lock_key;
 
-/// SQL: whether a claim that was made or renewed at the time `$at` no longer holds. A claim holds for 25 seconds, so that
-/// the work of a dead process is taken over within 30 seconds, including the time until another process looks. A claim
-/// of the future was made before the clock was set back.
+/// SQL: whether a claim that was made or renewed at the time `$at` no longer holds. A claim holds for 25 seconds, so
+/// that the work of a dead process is taken over within 30 seconds, including the time until another process looks. A
+/// claim of the future was made before the clock was set back.
 macro_rules! has_expired {
     ($at:literal) => {
         concat!(

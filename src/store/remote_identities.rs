@@ -103,8 +103,8 @@ on conflict (tenant, local_table) do update set
     flushed = case when excluded.flushed is not null or $9 or known.system_identifier <> excluded.system_identifier
                    then excluded.flushed else known.flushed end";
 
-/// Stores the remote database from which a mirror was synced. If `forgets_progress`, commits may be lost, and what is known
-/// of the server's progress is forgotten even if the remote, a standby, tells none.
+/// Stores the remote database from which a mirror was synced. If `forgets_progress`, commits may be lost, and what is
+/// known of the server's progress is forgotten even if the remote, a standby, tells none.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -165,8 +165,8 @@ join meter_sync.meter_sync_remote m on m.tenant = u.tenant and m.local_table = u
 where m.system_identifier <> $3 or m.database_oid <> $4 or m.flushed > $5 or m.refused is not null
 order by u.n";
 
-/// Returns the indexes, in ascending order, of those mirrors that were last synced from another remote database, or from
-/// a later state of this one.
+/// Returns the indexes, in ascending order, of those mirrors that were last synced from another remote database, or
+/// from a later state of this one.
 pub async fn synced_from_another(
     tx: &Tx<'_, Local>,
     mirrors: &[WatermarkKey],

@@ -1,5 +1,5 @@
-//! The locks that allow one run of a mirror at a time, among all processes and hosts. A mirror is named by one text: its
-//! local table, a space and the tenant's id.
+//! The locks that allow one run of a mirror at a time, among all processes and hosts. A mirror is named by one text:
+//! its local table, a space and the tenant's id.
 //!
 //! The *run lock* is an advisory lock of the local database
 //! (<https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS>). The transaction that changes the
@@ -7,8 +7,8 @@
 //! lost its lock cannot write, and a run that has ended cannot hold the lock.
 //!
 //! A second lock, the *start lock*, is held only for a short time: while any run of the database is being started, or
-//! while a slot (scheduled time) is taken over. A process that finds the run lock taken reads the log while it holds the
-//! start lock. The log row of the run in progress is then sure to be there.
+//! while a slot (scheduled time) is taken over. A process that finds the run lock taken reads the log while it holds
+//! the start lock. The log row of the run in progress is then sure to be there.
 
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and d.datname = c
 
 const IS_HELD: &str = concat!("-- look for the run lock\nselect exists (", holders!(), ")");
 
-/// Whether any process holds the run lock of the mirror, so that a run is in progress. A log row without an end does not
-/// prove that, because a process that died leaves such a row, too.
+/// Whether any process holds the run lock of the mirror, so that a run is in progress. A log row without an end does
+/// not prove that, because a process that died leaves such a row, too.
 pub async fn is_held(tx: &Tx<'_, Local>, mirror: &str) -> Result<bool, DbError> {
     is(tx, IS_HELD, mirror).await
 }

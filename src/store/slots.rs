@@ -234,8 +234,8 @@ where tenant = $1 and local_table = $2 and claimed_by = $3 and not ",
     has_expired!("claimed_at")
 );
 
-/// Gives up the claims of the process `claimant` on slots of the same mirrors as `slot`, so that another process can take
-/// over those whose work is not done.
+/// Gives up the claims of the process `claimant` on slots of the same mirrors as `slot`, so that another process can
+/// take over those whose work is not done.
 pub async fn give_up(tx: &Tx<'_, Local>, slot: &Slot, claimant: &str) -> Result<(), DbError> {
     let [tenant, table, _] = slot.key();
     tx.execute(GIVE_UP, &[tenant, table, param::text(claimant)])

@@ -154,8 +154,8 @@ select exists (
 )"
 );
 
-/// Whether a living process other than `claimant` works on a sweep of this set of mirrors, or has claimed a slot for one
-/// and is about to begin. Until the transaction ends, no other process can get an answer.
+/// Whether a living process other than `claimant` works on a sweep of this set of mirrors, or has claimed a slot for
+/// one and is about to begin. Until the transaction ends, no other process can get an answer.
 pub async fn is_in_progress_elsewhere(
     tx: &Tx<'_, Local>,
     set: &SweptSet,

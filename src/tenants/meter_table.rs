@@ -25,9 +25,9 @@ pub(crate) struct MeterTable {
 }
 
 impl MeterTable {
-    /// Looks up the table and the tenant. From then on, the transaction has the `search_path` of our database role, which
-    /// row security policies and views may need. Fails if the tenant cannot be determined, or if the table does not
-    /// exist or has no key.
+    /// Looks up the table and the tenant. From then on, the transaction has the `search_path` of our database role,
+    /// which row security policies and views may need. Fails if the tenant cannot be determined, or if the table does
+    /// not exist or has no key.
     pub(crate) async fn look_up(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<Self, Failure> {
         let scope = super::scope(tx, mapping).await?;
         let missing = |what: &str| {
@@ -58,8 +58,8 @@ impl MeterTable {
         })
     }
 
-    /// Returns the names of the meters with these keys, in the order of `keys`. A name is `None` if there is no such row,
-    /// or if the row has no name. Fails if a key has a value that does not fit the type of its column.
+    /// Returns the names of the meters with these keys, in the order of `keys`. A name is `None` if there is no such
+    /// row, or if the row has no name. Fails if a key has a value that does not fit the type of its column.
     pub(crate) async fn names(
         &self,
         tx: &Tx<'_, Local>,

@@ -1,7 +1,7 @@
 //! Names the constraint that a row of a distributed table broke.
 //!
-//! Citus passes on the message of the server that has the shard, but not the name of the constraint, and for inserts not
-//! even the SQLSTATE. The message names the shard's copy of the constraint.
+//! Citus passes on the message of the server that has the shard, but not the name of the constraint, and for inserts
+//! not even the SQLSTATE. The message names the shard's copy of the constraint.
 
 use crate::db::RowFault;
 use crate::engine::Relations;

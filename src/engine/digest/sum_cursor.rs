@@ -39,9 +39,8 @@ pub(in crate::engine) const GROUP_BY_HASH: &str =
 /// Lets the planner sort again after [`GROUP_BY_HASH`].
 pub(in crate::engine) const DEFAULT_GROUPING: &str = "set local enable_sort to default";
 
-/// Runs `work` with the settings [`GROUP_BY_HASH`]. If it cannot be computed ([`DbError::is_not_computable`]), undoes it
-/// and returns `None`. The settings are sent together with the savepoint, so they take no round trip of their
-/// own.
+/// Runs `work` with the settings [`GROUP_BY_HASH`]. If it cannot be computed ([`DbError::is_not_computable`]), undoes
+/// it and returns `None`. The settings are sent together with the savepoint, so they take no round trip of their own.
 pub(in crate::engine) fn grouped_by_hash<S: Side, T>(
     tx: &Tx<'_, S>,
     work: impl Future<Output = Result<T, DbError>>,

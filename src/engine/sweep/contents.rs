@@ -177,8 +177,8 @@ impl LocalSums {
     }
 }
 
-/// Runs `sums`, which sums the hashes of the local rows by tenant. Also sums their row versions if `versions`, a query of
-/// these sums, is given. `tenants` is the number of tenants. Returns `None` if the sums cannot be computed.
+/// Runs `sums`, which sums the hashes of the local rows by tenant. Also sums their row versions if `versions`, a query
+/// of these sums, is given. `tenants` is the number of tenants. Returns `None` if the sums cannot be computed.
 async fn local_sums(
     local: &Tx<'_, Local>,
     sums: &str,

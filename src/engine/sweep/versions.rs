@@ -151,8 +151,8 @@ fn is_of(row: &str, column: &Column, tenants: &[TenantId]) -> String {
 }
 
 /// SQL for the sums of row versions by tenant, in the form that [`TenantSumCursor::open`] needs. The rows are those of
-/// `from`, with the alias `row`. `ids` is an SQL expression of an array of texts. Rows are grouped before they are joined with the ids, which is faster than a join
-/// of all rows.
+/// `from`, with the alias `row`. `ids` is an SQL expression of an array of texts. Rows are grouped before they are
+/// joined with the ids, which is faster than a join of all rows.
 pub(super) fn by_tenant(
     from: &str,
     row: &str,

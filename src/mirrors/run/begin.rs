@@ -1,5 +1,5 @@
-//! Starts a run: finds its tenant, takes its locks and writes its log row. There are two locks (see `store::run_lock`): the start
-//! lock, held only while a run is being started, and the run lock, held for the whole run.
+//! Starts a run: finds its tenant, takes its locks and writes its log row. There are two locks (see `store::run_lock`):
+//! the start lock, held only while a run is being started, and the run lock, held for the whole run.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -35,8 +35,8 @@ pub(crate) struct StartedRun<'c> {
     pub(crate) known_columns: KnownColumns,
     /// How the synced columns differ from those of earlier runs. Set as soon as the run has compared them.
     pub(crate) column_report: OnceLock<ColumnReport>,
-    /// A warning that the remote was restored or swapped for another, or that a strict brake cannot find that out. Set as
-    /// soon as the run has noticed it.
+    /// A warning that the remote was restored or swapped for another, or that a strict brake cannot find that out. Set
+    /// as soon as the run has noticed it.
     pub(crate) remote_change: OnceLock<&'static str>,
     /// Whether to compare the contents of all rows after this run, because the last such comparison was too long ago.
     pub(crate) is_comparison_due: bool,

@@ -179,8 +179,8 @@ impl RequestedRun<'_> {
         }
     }
 
-    /// Undoes what the run did, logs its end and commits. If the plan was refused, there is nothing to undo: the run has
-    /// only stored why, and the list of deactivations that the brake held back.
+    /// Undoes what the run did, logs its end and commits. If the plan was refused, there is nothing to undo: the run
+    /// has only stored why, and the list of deactivations that the brake held back.
     async fn write_failure(&self, run: StartedRun<'_>, end: &mut RunEnd) -> Result<(), DbError> {
         if end.record.outcome != Some(Outcome::Refused) {
             run.tx.back_to("work").await?;

@@ -152,7 +152,8 @@ fn rank<'a>(
     all
 }
 
-/// Returns one sentence about all mirrors whose last run has a warning, with the first warning; `None` if there are none.
+/// Returns one sentence about all mirrors whose last run has a warning, with the first warning; `None` if there are
+/// none.
 fn run_warning(all: &[RankedMirror<'_>]) -> Option<String> {
     let warned = all.iter().filter_map(|mirror| {
         let warning = mirror.state.last_run.as_ref()?.warning.as_ref()?;

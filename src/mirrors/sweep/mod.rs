@@ -177,8 +177,9 @@ impl Mirrors {
         Ok(report.failed)
     }
 
-    /// Returns the mirrors that need a run, in the order in which they are to run. A mirror needs none if its sides were
-    /// equal, its contents were compared a short time ago, and the look (the check of all at once) finds it unchanged.
+    /// Returns the mirrors that need a run, in the order in which they are to run. A mirror needs none if its sides
+    /// were equal, its contents were compared a short time ago, and the look (the check of all at once) finds it
+    /// unchanged.
     async fn mirrors_to_run(
         &self,
         request: &Request,

@@ -2,10 +2,11 @@
 //!
 //! The process that sweeps lists the mirrors that need a run in a table of the local database. Each process takes one
 //! mirror after the other from there, runs it, and records how the run ended. A process notices a sweep of another one
-//! within 2 s, with the states of the mirrors. The process that sweeps waits until all runs have ended, and counts them.
+//! within 2 s, with the states of the mirrors. The process that sweeps waits until all runs have ended, and counts
+//! them.
 //!
-//! If a process dies, its claims expire, and others take its mirrors. If the process that sweeps dies, another one takes
-//! over the slot (scheduled time) and sweeps again.
+//! If a process dies, its claims expire, and others take its mirrors. If the process that sweeps dies, another one
+//! takes over the slot (scheduled time) and sweeps again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
