@@ -38,6 +38,11 @@ impl<'e> MissingPrivilege<'e> {
         })
     }
 
+    /// Whether the object is a function.
+    pub(crate) fn is_on_function(self) -> bool {
+        self.kind == "function"
+    }
+
     /// Whether the object has rows, as tables and views do.
     pub(crate) fn has_rows(self) -> bool {
         ["foreign table", "materialized view", "table", "view"].contains(&self.kind)

@@ -198,7 +198,8 @@ impl DbError {
         })
     }
 
-    /// Whether the server has no such function or column, does not support what was asked, or denies it to the role.
+    /// Whether the server has no such function or column, does not support what was asked, or denies the function to
+    /// the role. A denied table or schema does not count, as far as the message is in English.
     pub fn lacks_a_function(&self) -> bool {
         let lacking = [
             SqlState::UNDEFINED_FUNCTION,
@@ -209,7 +210,9 @@ impl DbError {
             SqlState::SYNTAX_ERROR,
         ];
         let said = self.server_error();
-        self.is_denied() || said.is_some_and(|error| lacking.contains(error.code()))
+        let is_on_function = || self.denied().is_none_or(MissingPrivilege::is_on_function);
+        said.is_some_and(|error| lacking.contains(error.code()))
+            || self.is_denied() && is_on_function()
     }
 
     /// Whether the role lacks a privilege.

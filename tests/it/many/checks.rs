@@ -83,7 +83,7 @@ async fn local_tables_that_are_missing_or_can_have_no_name_are_named() {
 }
 
 /// The URL of the remote with a role that may read it and open so many connections.
-async fn limited(site: &Site, connections: u32) -> String {
+pub(super) async fn limited(site: &Site, connections: u32) -> String {
     let database = site.pair.remote_url.rsplit('/').next().unwrap();
     let role = format!("few_of_{database}");
     let sql = format!(

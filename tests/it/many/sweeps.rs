@@ -8,6 +8,7 @@ use meter_sync::mirrors::{Claim, Mirrors, Request};
 use meter_sync::model::{Health, Trigger};
 use serde_json::json;
 
+use super::checks::limited;
 use super::{LOCAL, REMOTE, loaded, many_tenants, of_all, sweep, three_tenants};
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::site::{self, Site, rows, settings};
@@ -52,6 +53,26 @@ async fn an_unchanged_sweep_reads_a_few_bytes_and_writes_no_meter() {
     let again = sweep(&mirrors).await.record;
     assert!(again.counts.remote_bytes < 2000, "{again:?}");
     assert_eq!(rows(&site.local, place).await, before);
+}
+
+/// Not once for each tenant.
+#[tokio::test]
+async fn a_right_that_the_remote_revokes_fails_the_sweep_once() {
+    let site = many_tenants().await;
+    let url = limited(&site, 20).await;
+    let role = url.split(['/', '@']).nth(2).expect("a role").to_owned();
+    let mirrors = site::mirrors(&of_all(&site).with(Setting::RemoteUrl, &url));
+    assert_eq!(sweep(&mirrors).await.record.counts.succeeded, 43);
+    site.on_remote(&format!("revoke select on meter from {role}"))
+        .await;
+    // At first row versions are compared, and then contents.
+    for change in ["select", "vacuum full meter"] {
+        site.on_local(change).await;
+        let refused = sweep(&mirrors).await.record;
+        let code = refused.error.as_ref().map(|error| error.code);
+        assert_eq!(code, Some(ErrorCode::RemotePermission), "{refused:?}");
+        assert_eq!(refused.counts.failed, 0, "{refused:?}");
+    }
 }
 
 #[tokio::test]
