@@ -80,6 +80,15 @@ where id between {tenants} and {} and (id - {tenants}) % 100 = 0",
     )
 }
 
+/// Changes one meter of each tenant.
+pub(crate) fn change_one_of_each(size: Size, turn: u32) -> String {
+    let tenants = size.tenants;
+    format!(
+        "update meter set name = 'turn {turn}', updated_at = now() where id between {tenants} and {}",
+        2 * tenants - 1
+    )
+}
+
 /// Changes all meters of one tenant.
 pub(crate) fn change_tenant(turn: u32) -> String {
     format!(

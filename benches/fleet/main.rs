@@ -1,7 +1,7 @@
-//! `cargo bench --bench fleet`: one process that keeps the meters of many tenants in sync.
+//! `cargo bench --bench fleet`: one process, or several, that keep the meters of many tenants in sync.
 //!
-//! Everything runs on this machine: two Postgres servers, the sweeps in the bench's own process, and the program as a
-//! process of its own whose memory is measured. After each change every row of both sides is compared by SQL that is not
+//! Everything runs on this machine: two Postgres servers, the sweeps in the bench's own process, and the program as
+//! processes of their own, whose memory and shares of the runs are measured. After each change every row of both sides is compared by SQL that is not
 //! the program's; a wrong row or count fails the bench. A goal that is missed is only told, since a machine may be busy.
 //! The page (`docs/fleet-performance.md`) is written from the figures of one run.
 
@@ -24,6 +24,9 @@ mod data;
 #[path = "../shared/format.rs"]
 mod format;
 mod goals;
+mod http_get;
+#[path = "../shared/line.rs"]
+mod line;
 #[path = "../shared/machine.rs"]
 mod machine;
 #[path = "../shared/median.rs"]
@@ -33,9 +36,12 @@ mod options;
 #[path = "../shared/program.rs"]
 #[expect(dead_code, reason = "this bench only serves")]
 mod program;
+mod replica_report;
+mod replicas;
 mod report;
 mod results;
 mod round;
+mod scheduled_sweeps;
 #[path = "../shared/server_cpu.rs"]
 mod server_cpu;
 #[path = "../shared/server_pair.rs"]
@@ -62,7 +68,8 @@ async fn measure(options: &Options) -> Result<()> {
         site.stop().await?;
         all.push(figures?);
     }
-    let page = report::page(&all, &Machine::this(&postgres)?, options);
+    let replicas = Box::pin(replicas::measure(options)).await?;
+    let page = report::page(&all, &replicas, &Machine::this(&postgres)?, options);
     std::io::stdout().write_all(page.as_bytes())?;
     options.program.write("fleet-performance.md", &page)
 }

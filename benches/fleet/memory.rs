@@ -1,22 +1,17 @@
 //! The memory of the program itself, as a process of its own that serves all tenants.
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use anyhow::{Context, Result, ensure};
 
 use crate::data;
+use crate::http_get::http_get;
 use crate::program::Program;
 use crate::results::{Figure, Figures};
+use crate::scheduled_sweeps;
 use crate::site::{NO_SCHEDULE, Site};
 use crate::truth;
 
 /// Often enough that a few sweeps come soon.
 const EVERY_FIVE_SECONDS: &str = "*/5 * * * * *";
-/// A sweep takes a few seconds, with up to five before it.
-const PATIENCE: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(100);
 /// The number of a change that no round has made.
 const TURN: u32 = 1_000_000;
 
@@ -40,15 +35,7 @@ pub(crate) async fn measure(site: &Site, figures: &mut Figures) -> Result<()> {
 
 /// Asks for the list of tenants, which waits until their states are published.
 async fn published(site: &Site, address: &str) -> Result<()> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request =
-        "GET /api/v1/tenants?limit=1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer);
-    tokio::time::timeout(PATIENCE, read)
-        .await
-        .context("no answer")??;
+    let answer = http_get(address, "/api/v1/tenants?limit=1").await?;
     let total = format!(r#""total":{}"#, site.size.tenants);
     ensure!(answer.contains(&total), "{answer}");
     Ok(())
@@ -57,32 +44,14 @@ async fn published(site: &Site, address: &str) -> Result<()> {
 /// Waits for a sweep without a change, one with runs, and one more.
 async fn swept(site: &Site) -> Result<()> {
     let all = i64::from(site.size.tenants);
-    let before = site.local.query_one(LAST, &[]).await?.try_get(0)?;
-    let first = sweep_with(site, all, before).await?;
+    let before = scheduled_sweeps::last(site).await?;
+    let first = scheduled_sweeps::wait_for(site, all, before).await?;
     let sql = data::change_some(site.size, TURN);
     let changed = site.remote.execute(&sql, &[]).await?;
     let unchanged = all - i64::try_from(changed)?;
-    let with_runs = sweep_with(site, unchanged, first).await?;
-    sweep_with(site, all, with_runs).await.map(drop)
-}
-
-const LAST: &str = "select coalesce(max(seq), 0) from meter_sync.meter_sync_sweep";
-
-const FOUND: &str = "\
-select seq from meter_sync.meter_sync_sweep
-where seq > $1 and finished_at is not null and failed = 0 and unchanged = $2 order by seq limit 1";
-
-/// Waits for the end of a sweep that started after the sweep `after` and found so many tenants unchanged.
-async fn sweep_with(site: &Site, unchanged: i64, after: i64) -> Result<i64> {
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        let found = site.local.query_opt(FOUND, &[&after, &unchanged]).await?;
-        if let Some(row) = found {
-            return Ok(row.try_get(0)?);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    bail!("no sweep has found {unchanged} tenants unchanged")
+    let with_runs = scheduled_sweeps::wait_for(site, unchanged, first.seq).await?;
+    scheduled_sweeps::wait_for(site, all, with_runs.seq).await?;
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]

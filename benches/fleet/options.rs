@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::shared_options::SharedOptions;
 
-/// Measures one process that keeps the meters of many tenants in sync, over servers of its own.
+/// Measures one process, or several, that keep the meters of many tenants in sync, over servers of its own.
 ///
 /// Without arguments it measures all that docs/fleet-performance.md shows, and writes that file.
 #[derive(Clone, Debug, Parser)]
@@ -28,6 +28,14 @@ pub(crate) struct Options {
     /// How many runs a sweep may have at a time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) workers: u32,
+    /// How many processes share the runs; several numbers are measured one after another, and nothing is without a
+    /// number
+    #[arg(long, value_delimiter = ',', num_args = 0.., default_value = "1,2,4,8", value_name = "PROCESSES",
+        value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) replicas: Vec<u32>,
+    /// How many tenants several processes keep, and how many meters each of them has
+    #[arg(long, default_value = "500x100", value_name = "TENANTSxMETERS")]
+    pub(crate) replica_size: Size,
     #[command(flatten)]
     pub(crate) program: SharedOptions,
 }

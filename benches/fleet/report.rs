@@ -5,9 +5,17 @@ use crate::format::{self, Table, bytes, count, cpu, seconds, times};
 use crate::goals;
 use crate::machine::Machine;
 use crate::options::{Options, Size};
+use crate::replica_report;
+use crate::replicas::ReplicaFigures;
 use crate::results::{Figure, Figures};
 
-pub(crate) fn page(all: &[Figures], machine: &Machine, options: &Options) -> String {
+pub(crate) fn page(
+    all: &[Figures],
+    replicas: &[ReplicaFigures],
+    machine: &Machine,
+    options: &Options,
+) -> String {
+    let several = replica_report::section(replicas, options, machine);
     let sections = [
         ("Goals", GOALS.to_owned() + &goals::table(all)),
         ("An unchanged sweep", UNCHANGED.to_owned() + &unchanged(all)),
@@ -17,6 +25,7 @@ pub(crate) fn page(all: &[Figures], machine: &Machine, options: &Options) -> Str
             "Status, memory and connections",
             SIZE.to_owned() + &size(all),
         ),
+        ("Several processes", several),
         ("How it was measured", how(machine, options)),
     ];
     format::page(HEAD, sections)
@@ -25,7 +34,7 @@ pub(crate) fn page(all: &[Figures], machine: &Machine, options: &Options) -> Str
 const HEAD: &str = "\
 <!-- Written by `cargo bench --bench fleet`; do not edit. -->
 
-# How fast one process keeps many tenants in sync
+# How fast many tenants are kept in sync
 
 All figures come from one run of the bench, which starts two servers of its own, measures, and writes this page:
 

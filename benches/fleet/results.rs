@@ -49,6 +49,20 @@ pub(crate) enum Figure {
     OneBytes,
     /// A sweep with one tenant held back and another one failing.
     Troubled,
+    /// A sweep of several processes after one meter of each tenant has changed.
+    AllRuns,
+    /// The processor time of the remote server for it.
+    AllRunsRemoteCpu,
+    /// The processor time of the local server for it.
+    AllRunsLocalCpu,
+    /// The processor time of all processes of the program for it.
+    AllRunsOwnCpu,
+    /// The bytes that the remote sent for it, with all that belongs to a connection.
+    AllRunsBytes,
+    /// The runs that the process with the fewest made in it.
+    LeastRuns,
+    /// The runs that the process with the most made in it.
+    MostRuns,
     /// The median of the status of all tenants.
     Overview,
     /// The slowest hundredth of the same.

@@ -22,6 +22,7 @@ mod case;
 mod data;
 mod dlt;
 mod fdw;
+#[path = "../shared/line.rs"]
 mod line;
 mod logical;
 #[path = "../shared/median.rs"]

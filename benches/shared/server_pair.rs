@@ -10,7 +10,8 @@ use tokio::process::Command;
 use tokio_postgres::{Client, NoTls};
 use tokio_util::task::TaskTracker;
 
-const DATABASE: &str = "postgres";
+/// The database of either server.
+pub(crate) const DATABASE: &str = "postgres";
 
 /// A remote and a local server whose data is gone at the end.
 #[derive(Debug)]

@@ -79,6 +79,12 @@ async fn findings(site: &Site) -> Vec<Finding> {
     check::run(&config(&settings)).await
 }
 
+/// What the check says of a subject, if anything.
+fn verdict_on(findings: &[Finding], subject: &str) -> Option<Verdict> {
+    let found = findings.iter().find(|finding| finding.subject == subject);
+    found.map(|finding| finding.verdict.clone())
+}
+
 /// Changes, a meter that is gone, and one that is back: each is brought over.
 async fn assert_syncs(site: &Site, what: &str) {
     for change in [
@@ -115,12 +121,10 @@ async fn a_run_does_without_functions_that_a_server_lacks_or_denies() {
             on_remote.on_remote(&lack.sql(kind, function)).await;
             assert_syncs(&on_remote, &format!("remote, {lack:?} {function}")).await;
             let found = findings(&on_remote).await;
-            let of_remote = found
-                .iter()
-                .find(|finding| finding.subject == "remote server functions");
+            let said = verdict_on(&found, "remote server functions");
             let name = function.replace(", ", ",");
             assert!(
-                matches!(of_remote.map(|found| &found.verdict), Some(Verdict::Warning(text)) if text.contains(&name)),
+                matches!(&said, Some(Verdict::Warning(text)) if text.contains(&name)),
                 "{found:#?}"
             );
         }
@@ -146,14 +150,79 @@ async fn a_run_without_advisory_locks_is_refused_with_a_sentence() {
             "{error:?}"
         );
         let found = findings(&site).await;
-        let of_local = found
-            .iter()
-            .find(|finding| finding.subject == "local server functions");
-        let Some(Verdict::Failed(failure)) = of_local.map(|found| &found.verdict) else {
+        let said = verdict_on(&found, "local server functions");
+        let Some(Verdict::Failed(failure)) = said else {
             panic!("{found:#?}");
         };
         assert!(failure.message.contains(function), "{failure:?}");
     }
+}
+
+#[tokio::test]
+async fn a_run_without_another_needed_function_is_refused_with_a_sentence() {
+    for function in [
+        "hashtextextended(text,bigint)",
+        "record_image_ne(record,record)",
+    ] {
+        let site = site().await;
+        site.on_local(&Lack::Missing.sql("function", function))
+            .await;
+        site.on_remote("update meter set name = 'changed' where id = 3")
+            .await;
+        let run = site.sync().await;
+        let error = run.error.expect("an error");
+        assert_eq!(error.code, ErrorCode::LocalSchema, "{error:?}");
+        let (name, _) = function.split_once('(').expect("arguments");
+        assert!(error.message.contains(name), "{error:?}");
+        assert!(
+            error
+                .remedy
+                .starts_with("The local server lacks the function"),
+            "{error:?}"
+        );
+        let said = verdict_on(&findings(&site).await, "local server functions");
+        assert!(
+            matches!(&said, Some(Verdict::Failed(failure)) if failure.message.contains(function)),
+            "{said:#?}"
+        );
+    }
+}
+
+/// Takes the system column away from the meters, and from the table by which the check tells whether the server has it.
+const WITHOUT_XMIN: &str = "delete from pg_attribute
+    where attname = 'xmin' and attrelid in ('meter'::regclass, 'pg_class'::regclass)";
+
+#[tokio::test]
+async fn a_run_does_without_xmin_on_the_remote() {
+    let site = site().await;
+    site.on_remote(WITHOUT_XMIN).await;
+    let read = site.remote.batch_execute("select xmin from meter").await;
+    assert!(read.is_err(), "the column is still there");
+    assert_syncs(&site, "remote without xmin").await;
+    let said = verdict_on(&findings(&site).await, "remote server functions");
+    assert!(
+        matches!(&said, Some(Verdict::Warning(text)) if text.contains("the column xmin")),
+        "{said:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_run_without_local_xmin_is_refused_with_a_sentence() {
+    let site = site().await;
+    site.on_local(WITHOUT_XMIN).await;
+    site.on_remote("update meter set name = 'changed' where id = 3")
+        .await;
+    let run = site.sync().await;
+    let error = run.error.expect("an error");
+    assert_eq!(error.code, ErrorCode::LocalSchema, "{error:?}");
+    assert!(error.remedy.contains("xmin"), "{error:?}");
+    let changed = rows(&site.local, "select id from meter where name = 'changed'").await;
+    assert_eq!(changed, json!([]));
+    let said = verdict_on(&findings(&site).await, "local server functions");
+    assert!(
+        matches!(&said, Some(Verdict::Failed(failure)) if failure.message.contains("the column xmin")),
+        "{said:#?}"
+    );
 }
 
 #[tokio::test]

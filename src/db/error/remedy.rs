@@ -39,13 +39,22 @@ const LOCKS: [&str; 4] = [
 
 const NO_LOCKS: &str = "The local server lacks the advisory locks of Postgres, by which one run at a time changes the meters of a tenant: use a server that has them. `meter-sync check` lists all that it lacks.";
 
-/// Whether the server does not have a function, or does not support it.
-fn is_missing(error: &ServerError) -> bool {
-    [
-        SqlState::UNDEFINED_FUNCTION,
-        SqlState::FEATURE_NOT_SUPPORTED,
-    ]
-    .contains(error.code())
+const NO_ROW_VERSIONS: &str = "The local server lacks the system columns xmin and ctid of Postgres, by which a run notices that somebody else has changed a meter: use a server that has them. `meter-sync check` lists all that it lacks.";
+
+/// Whether the server refused a statement because it does not have one of the system columns that tell a row's version.
+/// The program writes them with the alias of the table; a server's message in any language repeats that.
+fn lacks_row_versions(error: &ServerError) -> bool {
+    let names = ["l.xmin", "l.ctid"];
+    *error.code() == SqlState::UNDEFINED_COLUMN
+        && names.iter().any(|name| error.message().contains(name))
+}
+
+/// Whether a statement failed because the server has no advisory locks, or does not support them.
+fn lacks_locks(doing: &str, error: &ServerError) -> bool {
+    let is_missing = *error.code() == SqlState::UNDEFINED_FUNCTION
+        && error.message().contains("advisory")
+        || *error.code() == SqlState::FEATURE_NOT_SUPPORTED;
+    LOCKS.contains(&doing) && is_missing
 }
 
 /// Whether an event trigger refused one of the statements in [`OF_TEMPORARY_TABLES`].
@@ -119,7 +128,10 @@ pub(super) fn auth(side: SideName) -> ErrorCode {
 pub(super) fn of(side: SideName, doing: &str, error: &ServerError) -> Option<String> {
     let remedy = match sqlstate_class::is_raised(error) {
         true => Some(of_code_of_theirs(side, doing)),
-        false if LOCKS.contains(&doing) && is_missing(error) => Some(NO_LOCKS.to_owned()),
+        false if lacks_locks(doing, error) => Some(NO_LOCKS.to_owned()),
+        false if side == SideName::Local && lacks_row_versions(error) => {
+            Some(NO_ROW_VERSIONS.to_owned())
+        }
         false => of_state(side, error).or_else(|| of_class(side, error)),
     };
     let hint = error
@@ -164,6 +176,9 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
         "53100" => format!("Free disk space on the {side} server; a scheduled run is retried by itself."),
         "53200" => format!("The {side} server is out of memory: look at its load and its memory settings."),
         "53400" => format!("Raise the limit that the message names for the {side} role, such as temp_file_limit."),
+        "42883" => format!(
+            "The {side} server lacks the function or operator that the message names, or has it for other types. If it is one of Postgres, which `meter-sync check` tells, use a server that has it. Otherwise mend the view, policy, trigger or function of the {side} database that calls it."
+        ),
         "42704" if is_of_settings(error) => unset(side, error),
         "42501" if error.file() == Some("rls.c") => format!(
             "Row security hides rows from the {side} role and row_security is off for it: give it a policy for the tenant's rows, or bypassrls."
