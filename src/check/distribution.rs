@@ -42,8 +42,8 @@ fn verdict(citus: &str, table: &Relation, tenant_column: &str) -> Verdict {
         Some(Distribution::OneShard | Distribution::Reference) => Verdict::Ok(format!(
             "{citus} keeps the rows of {name} in one place; each run compares contents, as row versions prove nothing there"
         )),
-        None => Verdict::Warning(format!(
-            "{citus} is installed, but {name} is not distributed: all of its rows stay on this server.{}",
+        None => Verdict::Ok(format!(
+            "{citus} is installed, and {name} is not distributed: all of its rows stay on this server.{}",
             advice(table, tenant_column)
         )),
     }

@@ -1,31 +1,30 @@
 //! Checks that both servers have the functions and system columns of Postgres that a sync uses, and let the role use
-//! them. Servers that only follow Postgres's protocol may lack some. What a server has is looked up, and not concluded
-//! from its version.
-
-use std::collections::BTreeSet;
+//! them. Servers that only follow Postgres's protocol may lack some.
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
-use crate::db::{DbError, Local, Remote, Side, SideName, Tx, param};
-use crate::error::{ErrorCode, Failure};
+use crate::db::lacking_functions::{XMIN, lacking};
+use crate::db::{DbError, Local, Remote, Side, Tx};
+use crate::error::Failure;
+use crate::store::needed_functions;
 
-/// The functions without which the local server cannot be synced.
-const NEEDED: [&str; 4] = [
-    "pg_catalog.pg_try_advisory_xact_lock(bigint)",
-    "pg_catalog.pg_advisory_xact_lock(bigint)",
-    "pg_catalog.hashtextextended(text,bigint)",
-    "pg_catalog.record_image_ne(record,record)",
-];
-
-/// The functions without which a run must read and compare all rows, on either side.
-const USED: [&str; 7] = [
-    "pg_catalog.hashint4extended(integer,bigint)",
-    "pg_catalog.hashtextextended(text,bigint)",
-    "pg_catalog.hashtidextended(tid,bigint)",
-    "pg_catalog.bit_xor(bigint)",
-    "pg_catalog.age(xid)",
-    "pg_catalog.pg_current_snapshot()",
-    "pg_catalog.pg_snapshot_xmin(pg_snapshot)",
+/// The functions and system columns without which a run compares more rows than it would have to, on either side.
+const USED: [&str; 15] = [
+    "hashint4extended(integer,bigint)",
+    "hashtextextended(text,bigint)",
+    "hashfloat8extended(double precision,bigint)",
+    "hashinetextended(inet,bigint)",
+    "uuid_hash_extended(uuid,bigint)",
+    "hash_array_extended(anyarray,bigint)",
+    "hashtidextended(tid,bigint)",
+    "bit_xor(bigint)",
+    "age(xid)",
+    "pg_current_snapshot()",
+    "pg_snapshot_xmin(pg_snapshot)",
+    "pg_snapshot_xmax(pg_snapshot)",
+    "sha256(bytea)",
+    "int8send(bigint)",
+    XMIN,
 ];
 
 /// Returns a finding for each server that lacks something.
@@ -35,70 +34,36 @@ pub(super) async fn findings(
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(remote) = remote {
-        findings.extend(of_side(remote.begin_read_only().await, &[]).await);
+        findings.extend(of_remote(remote).await.transpose().map(finding::<Remote>));
     }
     if let Some(local) = local {
-        findings.extend(of_side(local.begin_read_only().await, &NEEDED).await);
+        findings.extend(of_local(local).await.transpose().map(finding::<Local>));
     }
     findings
 }
 
-/// `needed` are the functions without which this server cannot be synced.
-async fn of_side<S: Side>(tx: Result<Tx<'_, S>, DbError>, needed: &[&str]) -> Option<Finding> {
-    let looked = async {
-        let lacking = lacking(&tx?, needed).await?;
-        Ok::<_, DbError>(verdict(S::NAME, &lacking, needed))
-    };
-    let verdict = looked.await.transpose()?;
-    let subject = format!("{} server functions", S::NAME);
-    Some(Finding::of(&subject, verdict))
+fn finding<S: Side>(looked: Result<Verdict, Failure>) -> Finding {
+    Finding::of(&format!("{} server functions", S::NAME), looked)
 }
 
-/// The system column by whose value a run notices that somebody else has changed a meter.
-const XMIN: &str = "the column xmin";
-
-const LACKING: &str = "\
--- look for what the server lacks
-select f.name from unnest($1) f (name)
-cross join lateral (select to_regprocedure(f.name)::oid as oid) p
-where has_function_privilege(p.oid, 'execute') is not true
-union all
-select $2 where not exists (
-    select from pg_catalog.pg_attribute a
-    where a.attrelid = 'pg_catalog.pg_class'::regclass and a.attname = 'xmin' and a.attnum < 0)
-order by 1";
-
-/// Returns those of the functions, and the column `xmin`, that the server lacks or denies.
-async fn lacking<S: Side>(tx: &Tx<'_, S>, needed: &[&str]) -> Result<Vec<String>, DbError> {
-    let names: BTreeSet<&str> = needed.iter().chain(&USED).copied().collect();
-    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-    let params = [param::texts(&names), param::text(XMIN)];
-    let rows = tx.query(LACKING, &params).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+async fn of_remote(remote: &mut CheckedConnection<Remote>) -> Result<Option<Verdict>, Failure> {
+    Ok(slower(&remote.begin_read_only().await?).await?)
 }
 
-fn verdict(side: SideName, lacking: &[String], needed: &[&str]) -> Option<Verdict> {
-    let is_needed = |name: &&String| {
-        needed.contains(&name.as_str()) || !needed.is_empty() && name.as_str() == XMIN
-    };
-    let blocking: Vec<&str> = lacking
-        .iter()
-        .filter(is_needed)
-        .map(String::as_str)
-        .collect();
-    if !blocking.is_empty() {
-        let message = format!(
-            "The {side} server lacks {}, or denies it to the role, and a sync needs it.",
-            blocking.join(", ")
-        );
-        let remedy = "Grant execute on the functions to the role. If the server does not have them, use Postgres.";
-        let failure = Failure::new(ErrorCode::LocalSchema, message).with_remedy(remedy);
-        return Some(Verdict::Failed(failure));
-    }
-    (!lacking.is_empty()).then(|| {
+async fn of_local(local: &mut CheckedConnection<Local>) -> Result<Option<Verdict>, Failure> {
+    let tx = local.begin_read_only().await?;
+    needed_functions::require(&tx).await?;
+    Ok(slower(&tx).await?)
+}
+
+/// Returns a warning if the server lacks what makes runs fast.
+async fn slower<S: Side>(tx: &Tx<'_, S>) -> Result<Option<Verdict>, DbError> {
+    let lacking = lacking(tx, &USED).await?;
+    let warning = || {
         Verdict::Warning(format!(
             "it lacks {}, or denies it to the role. A run then compares more rows than it would have to, up to all of them.",
             lacking.join(", ")
         ))
-    })
+    };
+    Ok((!lacking.is_empty()).then(warning))
 }

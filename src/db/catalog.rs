@@ -214,7 +214,8 @@ select f.n, c.oid, n.nspname::text as schema, c.relname::text as name, c.relkind
     " as is_plain,
        case when c.relkind = 'r' and not c.relhassubclass and not row_security_active(c.oid)
                  and has_table_privilege(c.oid, 'select')
-                 and current_setting('server_version_num')::integer >= 140000
+                 and exists (select from pg_catalog.pg_proc p
+                             where p.proname = 'hashtidextended' and p.pronamespace = 'pg_catalog'::regnamespace)
                  and (select m.amname = 'heap' from pg_catalog.pg_am m where m.oid = c.relam)
             then concat_ws(' ', extract(epoch from pg_postmaster_start_time()),
                  (select d.oid from pg_catalog.pg_database d where d.datname = current_database()),
@@ -298,10 +299,11 @@ async fn add_distribution<S: Side>(
     let oids = relations.iter().flatten().map(|relation| relation.oid);
     let oids: Vec<u32> = oids.collect();
     for (oid, distribution) in distribution::of_tables(tx, &oids).await? {
-        let mut known = relations.iter_mut().flatten();
-        if let Some(relation) = known.find(|relation| relation.oid == oid) {
+        // Several names may be those of one table.
+        let known = relations.iter_mut().flatten();
+        for relation in known.filter(|relation| relation.oid == oid) {
             relation.file = None;
-            relation.distribution = Some(distribution);
+            relation.distribution = Some(distribution.clone());
         }
     }
     Ok(())

@@ -44,6 +44,7 @@ mod error;
 mod fatal_errors;
 pub mod incoming_foreign_key_chains;
 pub mod incoming_foreign_keys;
+pub mod lacking_functions;
 pub mod look_up_table_names;
 pub mod param;
 pub mod quote;

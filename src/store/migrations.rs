@@ -3,6 +3,7 @@
 //! Steps are numbered from 1 and are never edited once released. All missing steps run in one transaction under an
 //! advisory lock, so if two processes start at the same time, each step is applied once.
 
+use super::needed_functions;
 use crate::db::{Connection, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
@@ -134,7 +135,7 @@ pub fn too_new() -> Failure {
 }
 
 /// Creates the tables, or updates them to the version that this program needs. Fails if a newer version of the program
-/// has migrated the database.
+/// has migrated the database, or if the server lacks what a sync needs.
 pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure> {
     let tx = connection.begin("migrate").await?;
     let found = version(&tx).await?;
@@ -144,6 +145,7 @@ pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure
     if found == STEPS.len() {
         return Ok(Migrated::Current);
     }
+    needed_functions::require(&tx).await?;
     Ok(apply(tx).await?)
 }
 

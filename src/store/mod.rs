@@ -23,6 +23,7 @@ pub mod due_mirrors;
 pub mod held_sets;
 pub mod log;
 pub mod migrations;
+pub mod needed_functions;
 pub mod read_mirror_states;
 pub mod rejected;
 pub mod remote_identities;

@@ -48,7 +48,7 @@ on conflict do nothing",
         quote::literal(tenant.as_str()),
         quote::literal(local_table),
     );
-    let doing = "remember gone meters";
+    let doing = "remember gone meters and forget those that are back";
     let updated = tx.undo_simple_if("tombstones", DbError::lacks_a_function, doing, &sql);
     updated.await.map(drop)
 }

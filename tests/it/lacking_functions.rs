@@ -2,7 +2,7 @@
 
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::Setting;
-use meter_sync::error::ErrorCode;
+use meter_sync::error::{ErrorCode, Failure};
 use meter_sync::model::Outcome;
 use serde_json::json;
 
@@ -221,6 +221,62 @@ async fn a_run_without_local_xmin_is_refused_with_a_sentence() {
     let said = verdict_on(&findings(&site).await, "local server functions");
     assert!(
         matches!(&said, Some(Verdict::Failed(failure)) if failure.message.contains("the column xmin")),
+        "{said:#?}"
+    );
+}
+
+/// What the program does on a server that has never seen it.
+async fn first_run(site: &mut Site, local: &str) -> Failure {
+    site.on_local("drop schema meter_sync cascade; delete from meter")
+        .await;
+    site.on_local(local).await;
+    let run = site.sync().await;
+    let meters = rows(&site.local, "select count(*) as n from meter").await;
+    assert_eq!(meters, json!([{"n": 0}]), "{run:#?}");
+    let schema = "select to_regnamespace('meter_sync') is null as is_missing";
+    assert_eq!(
+        rows(&site.local, schema).await,
+        json!([{"is_missing": true}])
+    );
+    run.error.expect("an error")
+}
+
+#[tokio::test]
+async fn the_first_run_finds_out_what_the_local_server_lacks() {
+    for function in [
+        "pg_try_advisory_xact_lock(bigint)",
+        "pg_advisory_xact_lock(bigint)",
+        "hashtextextended(text,bigint)",
+        "record_image_ne(record,record)",
+        "record_image_eq(record,record)",
+    ] {
+        for lack in [Lack::Missing, Lack::Denied] {
+            let mut site = site().await;
+            let error = first_run(&mut site, &lack.sql("function", function)).await;
+            assert_eq!(error.code, ErrorCode::LocalSchema, "{error:?}");
+            assert!(error.message.contains(function), "{error:?}");
+        }
+    }
+    let mut site = site().await;
+    let error = first_run(&mut site, WITHOUT_XMIN).await;
+    assert!(error.message.contains("the column xmin"), "{error:?}");
+}
+
+#[tokio::test]
+async fn advisory_locks_without_an_effect_are_found_out() {
+    let mut site = site().await;
+    let error = first_run(
+        &mut site,
+        "alter function pg_catalog.pg_try_advisory_xact_lock(bigint) rename to is_elsewhere;
+         create function pg_catalog.pg_try_advisory_xact_lock(bigint) returns boolean
+             language sql as 'select true'",
+    )
+    .await;
+    assert_eq!(error.code, ErrorCode::LocalSchema, "{error:?}");
+    assert!(error.message.contains("have no effect"), "{error:?}");
+    let said = verdict_on(&findings(&site).await, "local server functions");
+    assert!(
+        matches!(&said, Some(Verdict::Failed(failure)) if failure.message.contains("have no effect")),
         "{said:#?}"
     );
 }

@@ -24,6 +24,7 @@ impl<'e> MissingPrivilege<'e> {
             "table",
             "view",
             "function",
+            "aggregate",
             "sequence",
             "schema",
             "type",
@@ -40,7 +41,7 @@ impl<'e> MissingPrivilege<'e> {
 
     /// Whether the object is a function.
     pub(crate) fn is_on_function(self) -> bool {
-        self.kind == "function"
+        ["function", "aggregate"].contains(&self.kind)
     }
 
     /// Whether the object has rows, as tables and views do.
@@ -52,7 +53,7 @@ impl<'e> MissingPrivilege<'e> {
     /// privileges could be missing on an object of this kind.
     pub(super) fn remedy(self, side: SideName) -> Option<String> {
         let right = match self.kind {
-            "function" => "execute on function",
+            "function" | "aggregate" => "execute on function",
             "sequence" => "usage on sequence",
             "schema" => "usage on schema",
             "type" => "usage on type",

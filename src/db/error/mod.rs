@@ -199,20 +199,19 @@ impl DbError {
     }
 
     /// Whether the server has no such function or column, does not support what was asked, or denies the function to
-    /// the role. A denied table or schema does not count, as far as the message is in English.
+    /// the role. Whether it denies a function or something else is told from the message, if that is in English.
+    /// Otherwise, a denial does not count, because a table may be denied, too.
     pub fn lacks_a_function(&self) -> bool {
         let lacking = [
             SqlState::UNDEFINED_FUNCTION,
-            SqlState::UNDEFINED_TABLE,
             SqlState::UNDEFINED_COLUMN,
             SqlState::UNDEFINED_OBJECT,
             SqlState::FEATURE_NOT_SUPPORTED,
             SqlState::SYNTAX_ERROR,
         ];
         let said = self.server_error();
-        let is_on_function = || self.denied().is_none_or(MissingPrivilege::is_on_function);
         said.is_some_and(|error| lacking.contains(error.code()))
-            || self.is_denied() && is_on_function()
+            || self.denied().is_some_and(MissingPrivilege::is_on_function)
     }
 
     /// Whether the role lacks a privilege.

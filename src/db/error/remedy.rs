@@ -30,7 +30,8 @@ const OF_TEMPORARY_TABLES: [&str; 15] = [
 ];
 
 /// The names of the statements that take the advisory locks with which a run begins.
-const LOCKS: [&str; 4] = [
+const LOCKS: [&str; 5] = [
+    "try an advisory lock",
     "create the schema of the sync tables",
     "try to start a run",
     "take the run lock",

@@ -7,6 +7,11 @@ use tokio_postgres::SimpleQueryRow;
 use super::Tx;
 use crate::db::{DbError, Side};
 
+/// Logs an error after which the work goes on in another way.
+fn note_undone(error: &DbError) {
+    tracing::debug!(%error, "a statement failed, and the work goes on without it");
+}
+
 impl<S: Side> Tx<'_, S> {
     /// Runs `work` under a savepoint, and keeps or undoes what it did:
     ///
@@ -70,6 +75,7 @@ impl<S: Side> Tx<'_, S> {
         Box::pin(async move {
             match self.simple(&sql).await {
                 Err(error) if is_undone(&error) => {
+                    note_undone(&error);
                     self.back_to(name).await?;
                     Ok(Err(error))
                 }
@@ -93,7 +99,10 @@ impl<S: Side> Tx<'_, S> {
     ) -> Result<Option<T>, DbError> {
         let sql = format!("-- {doing}\nsavepoint {name};\n{sql}");
         let found = match self.simple(&sql).await {
-            Err(error) if error.is_not_computable() => None,
+            Err(error) if error.is_not_computable() => {
+                note_undone(&error);
+                None
+            }
             answered => read(&answered?),
         };
         if found.is_none() {

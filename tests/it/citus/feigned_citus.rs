@@ -116,7 +116,12 @@ async fn citus_takes_every_statement_about_a_table_distributed_by_tenant() {
     }
     assert_all_are_taken(
         &statements,
-        &["\"public\".\"meter\"", "\"public\".\"meter_reading\""],
+        &[
+            "\"public\".\"meter\"",
+            "\"public\".\"meter_reading\"",
+            "public.meter",
+            "public.meter_reading",
+        ],
     );
 }
 

@@ -162,3 +162,33 @@ async fn a_row_is_rejected_by_whatever_sqlstate_a_trigger_raises() {
         assert_eq!((run.counts.updated, run.counts.rejected), (1, 1), "{state}");
     }
 }
+
+#[tokio::test]
+async fn a_trigger_that_names_a_constraint_keeps_its_own_words() {
+    let site = Site::new().await;
+    site.on_local(
+        "alter table meter add constraint meter_notes_check check (length(notes) < 1000);
+         create function boom() returns trigger language plpgsql as
+             $$begin
+                 if new.id = '2' then
+                     raise exception 'no notes on Sundays'
+                         using errcode = 'check_violation', constraint = 'meter_notes_check';
+                 end if;
+                 return new;
+             end$$;
+         create trigger boom before insert or update on meter for each row execute function boom()",
+    )
+    .await;
+    site.on_remote(METERS).await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    let reason = format!(
+        "select reason ~ 'no notes on Sundays' as is_told, reason ~ 'length' as is_of_constraint
+         from meter_sync.meter_sync_rejected where run_id = '{}'",
+        run.run_id
+    );
+    assert_eq!(
+        rows(&site.local, &reason).await,
+        json!([{"is_told": true, "is_of_constraint": false}])
+    );
+}

@@ -1,6 +1,7 @@
 //! Many tenants in one process: which mirrors there are, sweeps over them, and their states.
 
 mod checks;
+mod failed_sweeps;
 mod few_connections;
 mod own_tables;
 mod own_tables_in_trouble;

@@ -8,12 +8,11 @@ use meter_sync::mirrors::{Claim, Mirrors, Request};
 use meter_sync::model::{Health, Trigger};
 use serde_json::json;
 
-use super::checks::limited;
 use super::{LOCAL, REMOTE, loaded, many_tenants, of_all, sweep, three_tenants};
-use crate::support::proxy::{Fault, Proxy};
-use crate::support::site::{self, Site, rows, settings};
+use crate::support::site::{self, Site, rows};
 
-const RUNS: &str = "select tenant, outcome from meter_sync.meter_sync_log order by tenant, seq";
+pub(super) const RUNS: &str =
+    "select tenant, outcome from meter_sync.meter_sync_log order by tenant, seq";
 
 #[tokio::test]
 async fn a_first_sweep_loads_every_tenant_and_the_next_finds_all_unchanged_without_a_run() {
@@ -53,26 +52,6 @@ async fn an_unchanged_sweep_reads_a_few_bytes_and_writes_no_meter() {
     let again = sweep(&mirrors).await.record;
     assert!(again.counts.remote_bytes < 2000, "{again:?}");
     assert_eq!(rows(&site.local, place).await, before);
-}
-
-/// Not once for each tenant.
-#[tokio::test]
-async fn a_right_that_the_remote_revokes_fails_the_sweep_once() {
-    let site = many_tenants().await;
-    let url = limited(&site, 20).await;
-    let role = url.split(['/', '@']).nth(2).expect("a role").to_owned();
-    let mirrors = site::mirrors(&of_all(&site).with(Setting::RemoteUrl, &url));
-    assert_eq!(sweep(&mirrors).await.record.counts.succeeded, 43);
-    site.on_remote(&format!("revoke select on meter from {role}"))
-        .await;
-    // At first row versions are compared, and then contents.
-    for change in ["select", "vacuum full meter"] {
-        site.on_local(change).await;
-        let refused = sweep(&mirrors).await.record;
-        let code = refused.error.as_ref().map(|error| error.code);
-        assert_eq!(code, Some(ErrorCode::RemotePermission), "{refused:?}");
-        assert_eq!(refused.counts.failed, 0, "{refused:?}");
-    }
 }
 
 #[tokio::test]
@@ -217,27 +196,6 @@ async fn without_watermarks_many_tenants_are_compared_by_contents() {
         .await;
     let report = sweep(&mirrors).await.record;
     assert_eq!((report.counts.unchanged, report.counts.succeeded), (42, 1));
-}
-
-#[tokio::test]
-async fn without_the_remote_a_sweep_fails_as_one_and_logs_no_run_of_each() {
-    let site = three_tenants().await;
-    let (remote, url) = Proxy::before(&site.pair.remote_url).await;
-    let settings = settings(&url, &site.pair.local_url)
-        .with(Setting::Tenants, "all")
-        .with(Setting::ConnectTimeout, "2s");
-    let mirrors = site::mirrors(&settings);
-    sweep(&mirrors).await;
-    let before = rows(&site.local, RUNS).await;
-    remote.set(Fault::Refuse);
-    let report = sweep(&mirrors).await.record;
-    let code = report.error.map(|error| error.code);
-    assert_eq!(code, Some(ErrorCode::RemoteUnreachable));
-    assert_eq!(rows(&site.local, RUNS).await, before);
-    let status = mirrors.overview(&TenantsQuery::default()).await;
-    assert_eq!(status.health, Health::Failing, "{status:#?}");
-    remote.set(Fault::None);
-    assert_eq!(sweep(&mirrors).await.record.counts.unchanged, 3);
 }
 
 #[tokio::test]

@@ -196,8 +196,12 @@ impl World {
         };
         if is_ok {
             // After a clock was set back to before the slot, a sweep that began then does not serve it.
+            let swept = self.swept.entry(slot).or_default();
             if self.tables.started_at(sweep) >= slot {
-                self.swept.entry(slot).or_default().0 += 1;
+                swept.0 += 1;
+            } else {
+                let (_, taken_over) = *swept;
+                self.count_early(slot, taken_over);
             }
             return self.end_slot(replica, slot);
         }
@@ -205,6 +209,20 @@ impl World {
         let delay = RETRY + self.below(RETRY as u64) as Time;
         let is_again = true;
         self.later(replica, delay, Step::Claim { slot, is_again });
+    }
+
+    /// Counts a sweep that began before its slot. There is at most one each time the clock was set back or the slot taken
+    /// over.
+    fn count_early(&mut self, slot: Time, taken_over: u64) {
+        let recent = self.set_back_at.iter();
+        let recent = recent.filter(|at| self.now - **at <= SLOT).count() as u64;
+        let early = self.swept_early.entry(slot).or_default();
+        *early += 1;
+        assert!(
+            *early <= recent + taken_over,
+            "slot {slot} was swept {early} times too early, at {}",
+            self.now
+        );
     }
 
     fn notice(&mut self, replica: usize) {

@@ -116,6 +116,8 @@ pub(super) struct World {
     /// How far the database's clock is ahead.
     clock: Time,
     clock_stepped_at: Time,
+    /// When the clock was set back.
+    pub(super) set_back_at: Vec<Time>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     numbers: u64,
     pub(super) tables: ClaimTables,
@@ -126,6 +128,8 @@ pub(super) struct World {
     pub(super) runs: u32,
     /// How many sweeps of a slot have ended well, and how often the slot was taken over.
     pub(super) swept: BTreeMap<Time, (u64, u64)>,
+    /// How many sweeps of a slot have ended well that had begun before it, after the clock was set back.
+    pub(super) swept_early: BTreeMap<Time, u64>,
     pub(super) figures: Figures,
 }
 
@@ -143,6 +147,7 @@ impl World {
             now: 0,
             clock: 0,
             clock_stepped_at: Time::MIN / 2,
+            set_back_at: Vec::new(),
             queue: BinaryHeap::new(),
             numbers: 0,
             tables: ClaimTables::default(),
@@ -151,6 +156,7 @@ impl World {
             mirrors: (0..fleet.mirrors).map(|_| mirror()).collect(),
             runs: 0,
             swept: BTreeMap::new(),
+            swept_early: BTreeMap::new(),
             figures: Figures::default(),
         };
         world.figures.changes = u64::from(fleet.mirrors);
@@ -243,6 +249,9 @@ impl World {
                 let step = self.below(2 * LONGEST_STEP) as Time - LONGEST_STEP as Time;
                 self.clock += step * SECOND;
                 self.clock_stepped_at = self.now;
+                if step < 0 {
+                    self.set_back_at.push(self.now);
+                }
             }
             Event::Restart(replica) => self.start(replica),
             Event::ChangeMirrors => self.change_mirrors(),
