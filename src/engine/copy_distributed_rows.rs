@@ -10,22 +10,42 @@ use crate::db::distribution::Distribution;
 use super::RunContext;
 use super::relations::suited_distribution::COPIED_ROWS;
 
-/// Copies the rows that `Relations::local_rows` reads. These are the tenant's rows if the table is distributed by the
+/// Copies all rows that `Relations::local_rows` reads. These are the tenant's rows if the table is distributed by the
 /// tenant, because each unique index then has the tenant in it. Otherwise they are all rows of the table. Does nothing
 /// if Citus does not distribute the local table.
 pub(super) async fn copy(run: &RunContext<'_>) -> Result<(), DbError> {
-    let relations = run.relations;
-    let filter = match &relations.distribution {
-        None => return Ok(()),
-        Some(Distribution::ByColumn(_)) => run.scope.local_filter.as_str(),
-        Some(Distribution::OneShard | Distribution::Reference) => "true",
-    };
-    let table = &relations.local;
+    let table = &run.relations.local;
+    match &run.relations.distribution {
+        None => Ok(()),
+        Some(Distribution::ByColumn(_)) => {
+            copy_those(run, &format!("{table} l where {}", run.scope.local_filter)).await
+        }
+        Some(Distribution::OneShard | Distribution::Reference) => {
+            copy_those(run, &format!("{table} l")).await
+        }
+    }
+}
+
+/// Copies only the rows of the plan, for a statement that reads no others. Does nothing if Citus does not distribute
+/// the local table.
+pub(super) async fn copy_planned(run: &RunContext<'_>) -> Result<(), DbError> {
+    if run.relations.distribution.is_none() {
+        return Ok(());
+    }
+    let (table, filter) = (&run.relations.local, &run.scope.local_filter);
+    let same_key = run.relations.same_key("l", "p");
+    let rows = format!("pg_temp.meter_sync_plan p join {table} l on {same_key} and {filter}");
+    copy_those(run, &rows).await
+}
+
+/// `rows` is what follows `from`, in which `l` is the local table.
+async fn copy_those(run: &RunContext<'_>, rows: &str) -> Result<(), DbError> {
+    let table = &run.relations.local;
     let sql = format!(
         "-- copy the rows of the distributed table
 create temp table if not exists meter_sync_local on commit drop as select l.* from {table} l with no data;
 truncate {COPIED_ROWS};
-insert into {COPIED_ROWS} select l.* from {table} l where {filter};
+insert into {COPIED_ROWS} select l.* from {rows};
 analyze {COPIED_ROWS}"
     );
     run.local.batch(&sql).await

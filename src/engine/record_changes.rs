@@ -28,7 +28,7 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
         first: 1,
         last: limit,
     };
-    copy_distributed_rows::copy(run).await?;
+    copy_distributed_rows::copy_planned(run).await?;
     record(local, first, &index, |form| of_plan(run, &log, form)).await?;
     if changes <= limit || job.dry_run {
         return Ok(());

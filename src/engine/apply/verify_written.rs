@@ -52,7 +52,7 @@ cross join (values {key}) k (name)
 where not ({has_row})
 order by 1"
     );
-    copy_distributed_rows::copy(run).await?;
+    copy_distributed_rows::copy_planned(run).await?;
     let rows = run.local.query(&sql, &[param::bigints(out)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -38,7 +38,7 @@ left join pg_temp.meter_sync_stage s on {staged_row}
 left join {local_rows} on {local_row} and {filter} where p.n {} any ($1)",
         quote::EQUALS
     );
-    copy_distributed_rows::copy(run).await?;
+    copy_distributed_rows::copy_planned(run).await?;
     let found = run.local.query(&sql, &[param::bigints(rows)]).await?;
     let named = found.iter().map(|row| {
         let texts: Vec<Option<String>> = row.get(1);
