@@ -27,7 +27,7 @@ pub(super) use has_citus;
 
 const FIND: &str = "\
 -- look up how tables are distributed
-select d.logicalrelid::oid, column_to_column_name(d.logicalrelid, d.partkey), d.repmodel = 't'
+select d.logicalrelid::oid, pg_catalog.column_to_column_name(d.logicalrelid, d.partkey), d.repmodel = 't'
 from pg_catalog.pg_dist_partition d where d.logicalrelid::oid = any ($1)";
 
 /// Looks up those of the tables that are distributed, with the object ID of each. Fails if the database does not have

@@ -58,18 +58,18 @@ select distinct w.n from pg_temp.meter_sync_found w";
 
 fn standing(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     let relations = run.relations;
-    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
+    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let column = |read: &InputColumn| relations.column("l", &read.name);
     let place = ["l.tableoid".to_owned(), "l.ctid".to_owned()];
     let [table, row] = place.clone();
     let updated = format!(
-        "pg_temp.meter_sync_plan p join {rows} on {} and {local_filter} where p.step = 1",
+        "pg_temp.meter_sync_plan p join {local} l on {} and {local_filter} where p.step = 1",
         relations.same_key("l", "p")
     );
     format!(
         "select a.v1 as n from {} a join {} b on {} where a.v2 <> b.v1 or a.v3 <> b.v2",
         entries(rule, &["p.n".to_owned(), table, row], column, &updated),
-        entries(rule, &place, column, &rows),
+        entries(rule, &place, column, &format!("{local} l")),
         collide(rule, "a", "b")
     )
 }

@@ -72,8 +72,8 @@ async fn lock_referenced_rows(run: &RunContext<'_>) -> Result<(), DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let hold = format!(
         "-- hold who may be referred to
-drop table if exists pg_temp.meter_sync_held;
-create temp table meter_sync_held on commit drop as
+drop table if exists pg_temp.meter_sync_locked_holder;
+create temp table meter_sync_locked_holder on commit drop as
 select h.n from pg_temp.meter_sync_holder h
 join pg_temp.meter_sync_plan p on p.n = h.n
 join {table} l on {} and {local_filter} order by p.n for update of l",
@@ -204,12 +204,12 @@ fn refers_to(reference: &IncomingForeignKey, from: &str, to: &str) -> String {
 /// Selects the rows `c` that refer by the foreign key to the local rows listed in `meter_sync_holder`. Returns SQL to
 /// follow the keyword `from`.
 fn referring(run: &RunContext<'_>, reference: &IncomingForeignKey) -> String {
-    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
+    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let (local_row, refers) = (run.relations.same_key("l", "p"), refers(reference));
     format!(
         "pg_temp.meter_sync_holder h
 join pg_temp.meter_sync_plan p on p.n = h.n
-join {rows} on {local_row} and {local_filter}
+join {table} l on {local_row} and {local_filter}
 join {} c on {refers}",
         reference.table
     )
@@ -280,7 +280,7 @@ select pg_catalog.to_regclass('pg_temp.meter_sync_carried_{position}') is not nu
 }
 
 fn follow(run: &RunContext<'_>, position: usize, reference: &IncomingForeignKey) -> String {
-    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
+    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let set: Vec<String> = reference
         .columns
         .iter()
@@ -289,7 +289,7 @@ fn follow(run: &RunContext<'_>, position: usize, reference: &IncomingForeignKey)
     format!(
         "-- let what refers to the rows follow them
 update {} c set {}
-from pg_temp.meter_sync_carried_{position} k, pg_temp.meter_sync_plan p, {rows}
+from pg_temp.meter_sync_carried_{position} k, pg_temp.meter_sync_plan p, {table} l
 where {} and p.n = k.n and {} and {local_filter}",
         reference.table,
         set.join(", "),
@@ -305,13 +305,13 @@ async fn do_all_follow(
     position: usize,
     reference: &IncomingForeignKey,
 ) -> Result<bool, DbError> {
-    let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
+    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let sql = format!(
         "-- look whether all follow
 select not exists (
     select 1 from pg_temp.meter_sync_carried_{position} k
     join pg_temp.meter_sync_plan p on p.n = k.n
-    join {rows} on {} and {local_filter}
+    join {table} l on {} and {local_filter}
     where not exists (select 1 from {} c where {} and {}))",
         run.relations.same_key("l", "p"),
         reference.table,

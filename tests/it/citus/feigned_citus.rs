@@ -1,5 +1,6 @@
 //! A plain Postgres server that looks like Citus to the program, and whose log has every statement.
 
+use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
 
 use super::statement_subset::faults;
@@ -153,4 +154,31 @@ async fn citus_takes_every_statement_about_tables_in_distributed_schemas() {
             "site_8.meter",
         ],
     );
+}
+
+/// The rows that a run copies to the coordinator are those that it changes.
+#[tokio::test]
+async fn a_run_with_a_change_copies_no_other_rows() {
+    let mut citus = FeignedCitus::start(TABLES).await;
+    citus.distribute("meter", Some("tenant_id")).await;
+    let settings = citus.site.settings().with(Setting::TenantId, "7");
+    citus.site.reconfigure(&settings);
+    citus.site.sync().await;
+    citus
+        .site
+        .on_remote("update meter set name = 'changed' where id = 4")
+        .await;
+    let before = citus.statements().len();
+    let run = citus.site.sync().await;
+    assert_eq!(run.counts.updated, 1, "{run:#?}");
+    let statements = citus.statements();
+    let copies = statements
+        .iter()
+        .skip(before)
+        .filter(|sql| sql.starts_with("-- copy the rows"));
+    let copies: Vec<&String> = copies.collect();
+    assert!(!copies.is_empty(), "{statements:#?}");
+    for copy in copies {
+        assert!(copy.contains("join \"public\".\"meter\" l"), "{copy}");
+    }
 }

@@ -267,3 +267,37 @@ async fn the_log_of_a_table_goes_on_while_it_is_missing_and_however_it_is_spelle
     let runs: Vec<_> = status.history.iter().map(|run| run.run_id).collect();
     assert_eq!(runs, [failed.run_id, first.run_id]);
 }
+
+/// Ids count anew in each organisation. The statement frees the value of this organisation's meter, and of no other.
+#[tokio::test]
+async fn a_statement_that_frees_a_value_names_the_tenant_where_ids_do_not_tell_meters_apart() {
+    let remote = "create table meter (id bigint, tenant_id bigint, name text, active boolean not null, primary key (tenant_id, id));
+        insert into meter select n, 7, 'S' || n, true from generate_series(1, 6) n";
+    let local = "create table tenant (id bigint primary key, name text);
+        insert into tenant values (7, 'Acme');
+        create table meter (id bigint, tenant_id bigint, name text, active boolean not null, primary key (tenant_id, id), unique (tenant_id, name));
+        insert into meter values (1, 8, 'S1', true)";
+    let mut site = Site::with_schemas(remote, local).await;
+    let settings = site.settings().with(Setting::Key, "id");
+    let settings = settings.with(Setting::ReleaseUnique, "off");
+    site.reconfigure(&settings);
+    site.sync().await;
+    site.on_remote("delete from meter where id = 1; insert into meter values (9, 7, 'S1', true)")
+        .await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    let reasons = rows(
+        &site.local,
+        "select reason from meter_sync.meter_sync_rejected",
+    )
+    .await;
+    let reason = reasons[0]["reason"].as_str().expect("a reason");
+    let (_, statement) = reason.split_once("frees the value: ").expect(reason);
+    site.on_local(statement).await;
+    assert_eq!(
+        rows(&site.local, "select name from meter where tenant_id = 8").await,
+        json!([{"name": "S1"}])
+    );
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+}

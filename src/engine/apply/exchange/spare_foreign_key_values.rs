@@ -6,7 +6,6 @@ use crate::db::constraints_between_rows::OutgoingForeignKey;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::spare_values::{self, checked};
-use crate::engine::apply::name_shard_faults::breaks;
 use crate::engine::try_rows;
 use crate::engine::try_rows::Bad;
 use crate::engine::{Relations, RunContext};
@@ -44,7 +43,7 @@ pub(in crate::engine) async fn missing(
 ) -> Result<Bad, DbError> {
     let local = run.local;
     let mut outward = run.relations.constraints.outward.iter();
-    let broken = outward.find(|outward| breaks(run.relations, fault, &outward.constraint));
+    let broken = outward.find(|outward| fault.rule.as_ref() == Some(&outward.constraint));
     let Some(sql) = broken.and_then(|outward| lacking(run, outward)) else {
         return Ok(Vec::new());
     };
@@ -81,13 +80,13 @@ fn lacking(run: &RunContext<'_>, outward: &OutgoingForeignKey) -> Option<String>
         "-- look for rows that refer to nothing
 select p.n from pg_temp.meter_sync_plan p
 join pg_temp.meter_sync_stage s on {}
-join {} on {} and {}
+join {} l on {} and {}
 join pg_catalog.pg_class c on c.oid = l.tableoid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname::text = $1 and c.relname::text = $2
 where p.step = 1 and {} and not exists (select 1 from {} t where {})
 limit {LACKING}",
         relations.same_key("s", "p"),
-        run.relations.local_rows(),
+        relations.local,
         relations.same_key("l", "p"),
         run.scope.local_filter,
         conditions.join(" and "),

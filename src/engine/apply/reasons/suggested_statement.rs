@@ -28,14 +28,17 @@ pub(in crate::engine) async fn statement(
     value: Option<&str>,
 ) -> Result<Option<String>, DbError> {
     let relations = run.relations;
-    let is_it = condition(key, |name| relations.equals(name).to_owned());
+    let is_it = of_tenant(
+        run,
+        &condition(key, |name| relations.equals(name).to_owned()),
+    );
     let is_seen = as_view(run, &entry(relations, rule, &is_it))
         .await?
         .is_some();
     for &column in columns {
         let free = free_value(run, column, &is_it, is_seen, value).await?;
         if let Some(free) = free {
-            let is_it = condition(key, |_| "=".to_owned());
+            let is_it = of_tenant(run, &condition(key, |_| "=".to_owned()));
             return Ok(Some(set(relations, column, &free, &is_it)));
         }
     }
@@ -160,6 +163,28 @@ async fn held(
 const HELD: &str = "\
 -- look what the index holds of the row
 select w.held from pg_temp.meter_sync_found w";
+
+/// Adds the tenant to a condition on the key, if no unique index says that one row at most has this key in the table.
+fn of_tenant(run: &RunContext<'_>, is_it: &str) -> String {
+    let relations = run.relations;
+    let is_in_key = |name: &String| relations.key.contains(name);
+    let mut rules = relations.constraints.exclusive.iter();
+    let is_unique = rules.any(|rule| {
+        !rule.is_exclusion
+            && rule.predicate.is_none()
+            && rule.reads.iter().all(|read| is_in_key(&read.name))
+    });
+    match &relations.local_tenant {
+        Some(tenant) if !is_unique && !is_in_key(&tenant.name) => {
+            let name = quote::identifier(&tenant.name);
+            format!(
+                "{is_it} and {name} = {}",
+                quote::literal(run.job.tenant.as_str())
+            )
+        }
+        _ => is_it.to_owned(),
+    }
+}
 
 /// Returns the SQL condition that selects the row with this key. `equals` returns the equality operator for a column.
 pub(in crate::engine) fn condition(key: &Fields, equals: impl Fn(&str) -> String) -> String {
