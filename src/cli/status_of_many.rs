@@ -6,10 +6,10 @@ use super::command_output::LONGEST_NAME;
 use super::exit_codes;
 use crate::arguments::bounds::TENANTS_LIMIT;
 use crate::mirrors::Mirrors;
-use crate::mirrors::state::status::Status;
-use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::model::{Health, saturating_i64};
 use crate::printable;
+use crate::reports::status::Status;
+use crate::reports::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 
 /// How many tenants the table lists at most.
 const SHOWN: u32 = 20;

@@ -5,11 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId};
+use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId, RunRecord};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::run::report;
-use crate::store::log::RunRecord;
+use crate::reports::run_report;
 pub use crate::store::log::{RunFilter, RunsQuery};
 use crate::store::{changes, held_sets, log, rejected, run_lock};
 use crate::tenants::tenant_and_table::LogScope;
@@ -52,8 +51,8 @@ impl RunDetail {
     /// Describes a run by its record alone, without phases, rejected rows and held-back deactivations.
     fn of(run: RunRecord) -> Self {
         Self {
-            summary: report::summary(&run),
-            next_step: report::next_step(&run),
+            summary: run_report::summary(&run),
+            next_step: run_report::next_step(&run),
             run,
             phases: Vec::new(),
             changes_logged: 0,
@@ -191,7 +190,7 @@ async fn update(tx: &Tx<'_, Local>, known: &LogScope, run: &mut RunRecord) -> Re
             *run = now;
         }
         if run.outcome.is_none() {
-            log::interrupt(run);
+            run.interrupt();
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use crate::error::Failure;
 use crate::model::{Change, Fields};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::run::report::RunReport;
+use crate::reports::run_report::RunReport;
 
 impl Mirror {
     /// Returns the changes, each with the name of its meter. The name comes from the change's own values or else from

@@ -5,10 +5,10 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Outcome, Progress, RunId};
+use crate::model::{Outcome, Progress, RunId, RunRecord};
 
-use super::status_part_types::{Connection, TenantStatus};
-use crate::store::log::RunRecord;
+use crate::reports::connections::Connection;
+use crate::reports::status::{RunningStatus, TenantStatus};
 
 /// What this process itself knows about one mirror, without asking the local database.
 #[derive(Clone, Debug)]
@@ -48,6 +48,24 @@ impl LiveState {
 
     pub(crate) fn running_record(&self) -> Option<RunRecord> {
         self.running.as_ref().map(|running| running.record.clone())
+    }
+
+    /// Returns the run in progress, as of `now`; `None` if there is none. `logged` is the one that the log has: of another
+    /// process, if this one has none. Its phase and number of rows are not known.
+    pub(crate) fn running_status(
+        &self,
+        logged: Option<&RunRecord>,
+        now: DateTime<Utc>,
+    ) -> Option<RunningStatus> {
+        let ours = self.running.as_ref();
+        let record = ours.map(|running| &running.record).or(logged)?;
+        let progress = ours.map(|running| *running.progress.borrow());
+        Some(RunningStatus {
+            run_id: record.run_id,
+            phase: progress.map(|progress| progress.phase),
+            elapsed_ms: record.duration_ms(now),
+            rows: progress.map(|progress| progress.rows),
+        })
     }
 
     /// Sets `running` to `None` if it holds the run with this id. A later run in `running` stays.

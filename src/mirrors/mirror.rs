@@ -10,18 +10,18 @@ use tokio::sync::watch;
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::TenantId;
+use crate::model::{RunRecord, TenantId};
 
 use super::live_state::LiveState;
 use super::meter_count_cache::MeterCountCache;
+use super::observation::ObservationResult;
 use super::process_context::ProcessContext;
-use super::stored_state::ObservationResult;
+use crate::reports::status::TenantStatus;
 use crate::shared_read::SharedRead;
-use crate::store::log::RunRecord;
 use crate::store::migrations;
-use crate::tenants;
 use crate::tenants::meter_table::MeterTable;
 use crate::tenants::tenant_and_table::LogScope;
+use crate::tenants::{self, Tenant};
 
 /// One tenant's meters in one local table, with methods that start runs and report their results. Clones refer to the
 /// same mirror.
@@ -54,6 +54,15 @@ pub struct TenantMirror {
     /// Whether tenant ids have a text type in the local database. Such ids are compared exactly: `07` and `7` are two
     /// tenants. Always `false` in a process that keeps exactly one mirror.
     pub(super) is_text: bool,
+}
+
+impl From<&Tenant> for TenantStatus {
+    fn from(tenant: &Tenant) -> Self {
+        Self {
+            id: tenant.id.as_str().to_owned(),
+            name: tenant.name.clone(),
+        }
+    }
 }
 
 /// Dereferences to the [`ProcessContext`], which all mirrors of the process share.

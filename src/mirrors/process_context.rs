@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::db::{Database, DbError, Local, PoolUsage, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
 
-use crate::mirrors::status_part_types::Connection;
+use crate::reports::connections::Connection;
 
 /// How many runs that people or programs request may be in progress, in addition to the runs of a sweep (a check of all
 /// mirrors).

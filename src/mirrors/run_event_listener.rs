@@ -12,14 +12,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::model::{Outcome, RunId};
+use crate::model::{Outcome, RunId, RunRecord};
 
 use super::Mirror;
 use super::live_state::LiveState;
-use super::state::status::Status;
-use super::stored_state::Observation;
-use crate::mirrors::status_part_types::ConnectionState;
-use crate::store::log::RunRecord;
+use super::observation::Observation;
+use crate::reports::connections::ConnectionState;
+use crate::reports::status::Status;
 
 /// How long a listener waits for a change in this process before it reads the log anyway. Together with [`FRESH`] this
 /// is less than 2 s, so that runs of other processes are found within 2 s.

@@ -14,8 +14,8 @@ use crate::badges;
 use crate::clock;
 use crate::history::run_listing::{ChangesPage, RunDetail};
 use crate::http::run_page_redirect_reason::RunPageNotice;
-use crate::mirrors::state::status::StatusQuery;
 use crate::model::{Change, HeldDeactivations, Outcome, RunId};
+use crate::reports::status::StatusQuery;
 
 /// How many changes one page shows at most.
 const CHANGES: u32 = 200;

@@ -15,8 +15,8 @@ use crate::badges;
 use crate::badges::icons::Icon;
 use crate::clock;
 use crate::history::run_listing::{RunFilter, RunsPage, RunsQuery};
-use crate::mirrors::state::status::{RunRecord, StatusQuery};
-use crate::model::RunId;
+use crate::model::{RunId, RunRecord};
+use crate::reports::status::StatusQuery;
 
 /// How many runs one page of the table holds.
 const PAGE: u32 = 50;

@@ -18,10 +18,10 @@ use super::{banner, run_changes, status_facts, timeline, words};
 use crate::badges;
 use crate::clock;
 use crate::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
-use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
-use crate::mirrors::status_part_types::ConnectionState;
 use crate::mirrors::{ClaimedSlotList, Mirror};
-use crate::model::{ActivityState, Change, Counts, Outcome, saturating_i64};
+use crate::model::{ActivityState, Change, Counts, Outcome, RunRecord, saturating_i64};
+use crate::reports::connections::ConnectionState;
+use crate::reports::status::{Status, StatusQuery};
 
 /// How many runs the timeline shows, one bar for each.
 const STRIP: u32 = 48;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meter_sync::history::run_listing::{RunFilter, RunsQuery};
-use meter_sync::mirrors::state::status::StatusQuery;
+use meter_sync::reports::status::StatusQuery;
 
 use crate::support::site::{Site, rows};
 

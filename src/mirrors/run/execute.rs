@@ -13,16 +13,17 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Connection, Local, Remote, Tx};
 use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
 use crate::error::{ErrorCode, FailedSide, Failure};
-use crate::model::{Outcome, Phase, Progress, RunId};
+use crate::model::{Outcome, Phase, Progress, RunId, RunRecord};
 
 use super::begin::{StartResult, StartedRun};
-use super::report::RunReport;
 use super::requested_run::RequestedRun;
 use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::LocalRun;
-use crate::mirrors::status_part_types::{self, TenantStatus};
 use crate::mirrors::{Mirror, Request, RequestOutcome, Ticket};
-use crate::store::log::{LogKey, RunRecord};
+use crate::reports::connections;
+use crate::reports::run_report::RunReport;
+use crate::reports::status::TenantStatus;
+use crate::store::log::LogKey;
 use crate::store::retention;
 use crate::tenants::tenant_and_table::RunScope;
 
@@ -168,7 +169,7 @@ impl<'a> RequestedRun<'a> {
         self.mirror.change_live_state(|live_state| {
             live_state.running = Some(running);
             live_state.tenant = Some(tenant);
-            live_state.local = status_part_types::Connection::used(None, self.record.started_at);
+            live_state.local = connections::Connection::used(None, self.record.started_at);
         });
         self.mirror.note_activity();
         tracing::info!(
@@ -240,7 +241,7 @@ impl<'a> RequestedRun<'a> {
             let error = record.error.clone().filter(|error| {
                 record.outcome == Some(Outcome::Failed) && error.code.side() == Some(side)
             });
-            status_part_types::Connection::used(error, now)
+            connections::Connection::used(error, now)
         };
         let remote = state(FailedSide::Remote);
         self.mirror.remote_state.send_replace(remote.clone());

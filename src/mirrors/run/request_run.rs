@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use crate::error::{ErrorCode, Failure};
 
 use super::execute;
-use super::report::RunReport;
 use crate::mirrors::{Mirror, Request, RequestOutcome};
+use crate::reports::run_report::RunReport;
 
 /// How long a single wait for the end of a run lasts, before it is repeated.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

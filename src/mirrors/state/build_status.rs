@@ -9,14 +9,14 @@ use tokio::time::Instant;
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 
-use super::health::{self, HealthInputs, RecentSlots};
-use super::status::{ScheduleStatus, Status, StatusQuery};
-use super::status_text;
+use crate::mirrors::Mirror;
 use crate::mirrors::live_state::LiveState;
-use crate::mirrors::status_part_types::{Connection, Connections};
-use crate::mirrors::stored_state::StoredState;
-use crate::mirrors::{Mirror, clock_warnings};
 use crate::model::{ActivityState, Health};
+use crate::reports::connections::{Connection, Connections};
+use crate::reports::derive_health::{HealthInputs, RecentSlots, derive};
+use crate::reports::status::{ScheduleStatus, Status, StatusQuery};
+use crate::reports::stored_state::StoredState;
+use crate::reports::{clock_warnings, status_text};
 use crate::store::log::LogKey;
 use crate::store::{changes, log, rejected};
 
@@ -60,7 +60,8 @@ impl Mirror {
                     return Err(status_text::no_such_run(id));
                 }
                 live_state.local = Connection::used(None, now);
-                found.with(&live_state)
+                let running = live_state.running.as_ref().map(|run| &run.record);
+                found.with_own_runs(running, live_state.last.as_ref())
             }
             Err(failure) => {
                 let mut found = fall_back(&live_state, &failure);
@@ -110,9 +111,8 @@ impl Mirror {
             synced_at: found.last_success_at.or(last_start),
             slots: &RecentSlots::at(now, config.schedule.as_ref(), config.jitter),
         };
-        let health = health::derive(&signs);
-        let drift = found.drift();
-        let running = found.running_at(&live_state, now);
+        let health = derive(&signs);
+        let running = live_state.running_status(found.running.as_ref(), now);
         Status {
             health,
             activity: ActivityState::of(running.is_some(), live_state.waiting_until.is_some()),
@@ -139,9 +139,13 @@ impl Mirror {
             history: found.history,
             changes: found.changes,
             rejected: found.rejected,
-            warnings: found.warnings.into_iter().chain(drift).collect(),
+            warnings: found
+                .warnings
+                .into_iter()
+                .chain(found.drift_warning)
+                .collect(),
             consecutive_failures: found.failures,
-            drifted_columns: found.drifted.map(|columns| columns.len()),
+            drifted_columns: found.drifted_columns,
             ..Status::default()
         }
     }

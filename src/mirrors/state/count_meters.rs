@@ -7,8 +7,8 @@ use crate::error::Failure;
 
 use crate::mirrors::Mirror;
 use crate::mirrors::meter_count_cache::{Count, CountQuestion, LastCount, PATIENCE};
-use crate::mirrors::status_part_types::MeterCounts;
-use crate::mirrors::stored_state::StoredState;
+use crate::reports::status::MeterCounts;
+use crate::reports::stored_state::StoredState;
 use crate::tenants::local_table;
 use crate::tenants::tenant_and_table::RunScope;
 

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::db::{Connection, DbError, Local, Tx};
+use crate::engine::column_drift;
 use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::status_part_types::TenantStatus;
-use crate::mirrors::stored_state::{Observation, ObservationResult, StoredState};
-use crate::model::{Outcome, saturating_i64};
-use crate::store::log::{LogKey, RunRecord};
+use crate::mirrors::observation::{Observation, ObservationResult};
+use crate::model::{Outcome, RunRecord, saturating_i64};
+use crate::reports::status::TenantStatus;
+use crate::reports::stored_state::StoredState;
+use crate::store::log::LogKey;
 use crate::store::read_mirror_states::latest;
 use crate::store::{columns, log, migrations, run_lock};
 use crate::tenants::{self, tenant_and_table::RunScope};
@@ -93,7 +95,9 @@ impl Mirror {
         };
         let tables = migrations::tables(&tx).await?;
         if let Some(id) = id.filter(|_| tables.columns) {
-            found.drifted = Some(columns::drifted(&tx, id, &table.name).await?);
+            let drifted = columns::drifted(&tx, id, &table.name).await?;
+            found.drift_warning = column_drift::warning(&drifted);
+            found.drifted_columns = Some(drifted.len());
         }
         if tables.any {
             // First, so that a run that ends meanwhile is at least found in the log.

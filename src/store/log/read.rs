@@ -5,12 +5,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
-use super::{LogKey, RunRecord};
+use super::LogKey;
 use crate::clock;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure, OVERRIDE};
-use crate::model::{Counts, HeldDeactivations, Outcome, PhaseTime, RunId, Trigger};
+use crate::model::{Counts, HeldDeactivations, Outcome, PhaseTime, RunId, RunRecord, Trigger};
 
 /// The query for one page of past runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Change, Counts, HeldDeactivations, Outcome, RunId};
-
-use crate::store::log::RunRecord;
+use crate::model::{Change, Counts, HeldDeactivations, Outcome, RunId, RunRecord};
 
 /// Whether a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

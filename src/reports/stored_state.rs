@@ -1,55 +1,11 @@
 //! The state of one mirror as read from the local database, and what follows from it, such as warnings.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
-use tokio::time::Instant;
 
-use crate::db::CommitMarker;
-use crate::engine::column_drift::{self, RecordedColumn};
-use crate::error::Failure;
-use crate::model::{Change, HeldDeactivations, Outcome, Rejection};
-
-use super::live_state::LiveState;
-use super::status_part_types::{MeterCounts, RunningStatus, TenantStatus};
+use super::status::{MeterCounts, TenantStatus};
 use super::{clock_warnings, join_warnings};
-use crate::store::log::{self, RunRecord};
-
-/// For how long a state is used again while nothing is committed. The limit is needed because row security or a view
-/// may depend on the current time, so that the state changes without a commit.
-const LASTS: Duration = Duration::from_secs(10);
-
-/// The result of one read of a mirror's state from the local database.
-#[derive(Clone, Debug)]
-pub(crate) struct Observation {
-    /// The state, with an empty `history`.
-    pub(crate) state: Arc<StoredState>,
-    /// The newest runs, newest first.
-    pub(crate) runs: Arc<[RunRecord]>,
-    /// The database's commit marker, which differs after any commit, at the time of the read. `None` if the state must
-    /// not be used again, because it may change without a commit.
-    pub(super) marker: Option<CommitMarker>,
-    pub(super) read_at: Instant,
-}
-
-/// The result of the last read of a mirror's state, or its error. Errors are shared with all callers, too, so that not
-/// each of them waits for a database that does not answer.
-pub(crate) type ObservationResult = Result<Observation, Failure>;
-
-impl Observation {
-    /// Returns the state, with the newest `history` runs as its history. Fails if the meters could not be counted.
-    pub(super) fn with_history(&self, history: u32) -> Result<StoredState, Failure> {
-        let mut state = StoredState::clone(&self.state);
-        let runs = self.runs.iter().take(history as usize);
-        state.history = runs.cloned().collect();
-        state.count_failure.take().map_or(Ok(state), Err)
-    }
-
-    pub(super) fn is_still_true(&self, marker: Option<&CommitMarker>) -> bool {
-        marker.is_some() && self.marker.as_ref() == marker && self.read_at.elapsed() < LASTS
-    }
-}
+use crate::error::Failure;
+use crate::model::{Change, HeldDeactivations, Outcome, Rejection, RunRecord};
 
 /// The state of the mirror as read from the local database.
 #[derive(Clone, Debug, Default)]
@@ -77,9 +33,10 @@ pub(crate) struct StoredState {
     pub(crate) history: Vec<RunRecord>,
     pub(crate) changes: Option<Vec<Change>>,
     pub(crate) rejected: Option<Vec<Rejection>>,
-    /// The synced columns that have changed on the remote (drifted) and that nobody has dealt with yet; `None` if not
-    /// known.
-    pub(crate) drifted: Option<Vec<RecordedColumn>>,
+    /// How many synced columns have changed on the remote (drifted) and are not settled; `None` if not known.
+    pub(crate) drifted_columns: Option<usize>,
+    /// The warning about these columns; `None` if there are none.
+    pub(crate) drift_warning: Option<String>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -100,15 +57,21 @@ impl StoredState {
         interrupted.take_if(has_ended);
     }
 
-    /// Adds what only this process knows:
+    /// Adds what only this process knows of its own runs: `running`, the one in progress, and `last`, the last that ended.
     ///
     /// - The last run of this process becomes the last run if it is newer than the last run in the log, and its end
     ///   could not be logged. A run that made both sides equal was logged with its changes. If the log lacks it, a
     ///   failover has lost both.
     /// - A run of another process whose process has died is marked as interrupted in the history, with a warning.
-    pub(crate) fn with(mut self, live_state: &LiveState) -> Self {
-        let ours = [live_state.running_record(), live_state.last.clone()];
-        let is_ours = |run: &RunRecord| ours.iter().flatten().any(|our| our.run_id == run.run_id);
+    pub(crate) fn with_own_runs(
+        mut self,
+        running: Option<&RunRecord>,
+        last: Option<&RunRecord>,
+    ) -> Self {
+        let is_ours = |run: &RunRecord| {
+            let mut ours = running.into_iter().chain(last);
+            ours.any(|our| our.run_id == run.run_id)
+        };
         self.interrupted = self.interrupted.filter(|run| !is_ours(run));
         if let Some(interrupted) = &self.interrupted {
             self.warnings.push(interruption(interrupted));
@@ -116,32 +79,26 @@ impl StoredState {
             self.history
                 .iter_mut()
                 .filter(is_it)
-                .for_each(log::interrupt);
+                .for_each(RunRecord::interrupt);
         }
         let is_new = |run: &&RunRecord| match &self.last_run {
             Some(logged) => run.run_id != logged.run_id && run.is_after(logged),
             None => true,
         };
         let may_be_unlogged = |run: &&RunRecord| !run.outcome.is_some_and(Outcome::is_success);
-        let ours = live_state.last.as_ref().filter(may_be_unlogged);
-        if let Some(run) = ours.filter(is_new) {
+        if let Some(run) = last.filter(may_be_unlogged).filter(is_new) {
             self.last_run = Some(run.clone());
             self.held_back = None;
         }
         self
     }
 
-    /// Returns the warning about synced columns that have changed on the remote (drifted); `None` if there are none.
-    pub(crate) fn drift(&self) -> Option<String> {
-        column_drift::warning(self.drifted.iter().flatten())
-    }
-
     /// Returns the warning of the last run, without its part about columns that have changed on the remote, which
-    /// [`Self::drift`] returns as long as it applies. Returns `None` if nothing is left.
+    /// `drift_warning` has as long as it applies. Returns `None` if nothing is left.
     pub(crate) fn own_warning(&self) -> Option<String> {
         let warning = self.last_run.as_ref()?.warning.as_deref()?;
-        let drift = self.drift().unwrap_or_default();
-        let own = join_warnings::without(warning, &drift, "");
+        let drift = self.drift_warning.as_deref().unwrap_or_default();
+        let own = join_warnings::without(warning, drift, "");
         (!own.is_empty()).then_some(own)
     }
 
@@ -165,25 +122,6 @@ impl StoredState {
             .meters
             .is_some_and(|meters| meters.counted_at.is_some());
         !(is_open || is_old || self.is_being_counted || self.count_failure.is_some())
-    }
-
-    /// Returns the run in progress, as of `now`; `None` if there is none. Its phase and number of rows are `None` if
-    /// another process runs it.
-    pub(crate) fn running_at(
-        &self,
-        live_state: &LiveState,
-        now: DateTime<Utc>,
-    ) -> Option<RunningStatus> {
-        let ours = live_state.running.as_ref();
-        let record = ours.map(|running| &running.record);
-        let record = record.or(self.running.as_ref())?;
-        let progress = ours.map(|running| *running.progress.borrow());
-        Some(RunningStatus {
-            run_id: record.run_id,
-            phase: progress.map(|progress| progress.phase),
-            elapsed_ms: record.duration_ms(now),
-            rows: progress.map(|progress| progress.rows),
-        })
     }
 
     /// Whether the process of a run has died before the run ended, and no later run has ended since. Dry runs do not

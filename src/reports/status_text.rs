@@ -6,10 +6,10 @@ use crate::clock;
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Health, HealthCounts, Outcome, RunId, TenantId, WORST_FIRST};
 
+use super::run_report;
+use super::status::RunningStatus;
+use super::stored_state::StoredState;
 use super::tenant_list::TenantList;
-use crate::mirrors::run::report;
-use crate::mirrors::status_part_types::RunningStatus;
-use crate::mirrors::stored_state::StoredState;
 
 /// The summary of a mirror's status while its first run is in progress.
 pub(crate) const FIRST_RUN: &str = "The first sync is running; nothing is here before it ends.";
@@ -33,8 +33,8 @@ pub(crate) fn summary(
     let last = found.last_run.as_ref();
     let ended = last.and_then(|run| run.finished_at);
     let ended = ended.map_or_else(String::new, |at| format!(" ({})", moment(at, now)));
-    let said = last.map_or_else(String::new, report::summary);
-    let but = match found.drift() {
+    let said = last.map_or_else(String::new, run_report::summary);
+    let but = match &found.drift_warning {
         Some(_) => ", but for columns that have changed on the remote",
         None => "",
     };
@@ -115,8 +115,8 @@ pub(crate) fn next_step(
     if let Some(warning) = warnings.find(|warning| own.as_ref() != Some(*warning)) {
         return warning.clone();
     }
-    if let (Health::Ok | Health::Paused, Some(drift)) = (health, found.drift()) {
-        return drift;
+    if let (Health::Ok | Health::Paused, Some(drift)) = (health, &found.drift_warning) {
+        return drift.clone();
     }
     match (health, remedy) {
         (Health::Ok, _) => "Nothing to do.".to_owned(),
