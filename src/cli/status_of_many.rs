@@ -8,6 +8,7 @@ use crate::arguments::bounds::TENANTS_LIMIT;
 use crate::mirrors::Mirrors;
 use crate::model::{Health, saturating_i64};
 use crate::printable;
+use crate::reports::run_report::counted;
 use crate::reports::status::Status;
 use crate::reports::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 
@@ -51,12 +52,9 @@ fn in_words(status: &Status) -> String {
 fn table(tenants: &TenantList) -> String {
     let counts = Health::ALL
         .iter()
-        .map(|health| (health, tenants.by_health.of(*health)));
-    let counts = counts.filter(|(_, count)| *count > 0);
-    let counts: Vec<String> = counts
-        .map(|(health, count)| format!("{count} {health}"))
-        .collect();
-    let mut text = format!("tenants    {}: {}\n", tenants.total, counts.join(", "));
+        .map(|health| (tenants.by_health.of(*health), health));
+    let counts = counted(counts).join(", ");
+    let mut text = format!("tenants    {}: {counts}\n", tenants.total);
     for tenant in &tenants.list {
         text += &format!("{}\n", line(tenant));
     }

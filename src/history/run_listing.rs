@@ -8,9 +8,10 @@ use crate::error::Failure;
 use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId, RunRecord};
 
 use crate::mirrors::Mirror;
+use crate::mirrors::state::read_state::is_in_progress;
 use crate::reports::run_report;
 pub use crate::store::log::{RunFilter, RunsQuery};
-use crate::store::{changes, held_sets, log, rejected, run_lock};
+use crate::store::{changes, held_sets, log, rejected};
 use crate::tenants::tenant_and_table::LogScope;
 
 /// A page of runs.
@@ -84,39 +85,33 @@ impl Mirror {
     /// Returns one page of this mirror's runs, newest first, including the run in progress. Returns `None` if the log
     /// does not have the run `query.before`, which the page is to follow.
     pub async fn list(&self, query: &RunsQuery) -> Result<Option<RunsPage>, Failure> {
-        let read = async |tx: &Tx<'_, Local>| Ok(self.list_in(tx, query).await?);
+        let read = async |tx: &Tx<'_, Local>| {
+            let log = self.log(tx).await?;
+            let Some(log) = &log else {
+                return Ok(query.before.is_none().then(RunsPage::default));
+            };
+            if let Some(before) = query.before
+                && log::by_id(tx, log.log(), before).await?.is_none()
+            {
+                return Ok(None);
+            }
+            let one_more = RunsQuery {
+                limit: query.limit.saturating_add(1),
+                ..*query
+            };
+            let mut runs = log::page(tx, log.log(), &one_more).await?;
+            let has_more = runs.len() > query.limit as usize;
+            runs.truncate(query.limit as usize);
+            for run in &mut runs {
+                update(tx, log, run).await?;
+            }
+            let last = runs.last().map(|run| run.run_id);
+            Ok(Some(RunsPage {
+                next_before: last.filter(|_| has_more),
+                runs,
+            }))
+        };
         self.local()?.read(HISTORY, read).await
-    }
-
-    async fn list_in(
-        &self,
-        tx: &Tx<'_, Local>,
-        query: &RunsQuery,
-    ) -> Result<Option<RunsPage>, DbError> {
-        let log = self.log(tx).await?;
-        let Some(log) = &log else {
-            return Ok(query.before.is_none().then(RunsPage::default));
-        };
-        if let Some(before) = query.before
-            && log::by_id(tx, log.log(), before).await?.is_none()
-        {
-            return Ok(None);
-        }
-        let one_more = RunsQuery {
-            limit: query.limit.saturating_add(1),
-            ..*query
-        };
-        let mut runs = log::page(tx, log.log(), &one_more).await?;
-        let has_more = runs.len() > query.limit as usize;
-        runs.truncate(query.limit as usize);
-        for run in &mut runs {
-            update(tx, log, run).await?;
-        }
-        let last = runs.last().map(|run| run.run_id);
-        Ok(Some(RunsPage {
-            next_before: last.filter(|_| has_more),
-            runs,
-        }))
     }
 
     /// Returns one run of this mirror, with all that is known about it. Returns `None` if the run is neither in the log
@@ -177,21 +172,14 @@ impl Mirror {
     }
 }
 
-/// Updates the record of a run that had no end when its log row was read. If no process holds the run lock (held during
-/// a run), reads the row again, because the run may just have ended. If the row still has no end, the run's process has
-/// died: marks the record, but not the log row, as interrupted.
+/// Updates the record of a run that had no end when its log row was read. If the run's process has died, marks the
+/// record, but not the log row, as interrupted.
 async fn update(tx: &Tx<'_, Local>, known: &LogScope, run: &mut RunRecord) -> Result<(), DbError> {
-    let (None, Some(scope)) = (run.outcome, known.clone().scope()) else {
-        return Ok(());
-    };
-    if !run_lock::is_held(tx, &scope.text()).await? {
-        // The run may have ended after its row was read.
-        if let Some(now) = log::by_id(tx, known.log(), run.run_id).await? {
-            *run = now;
-        }
-        if run.outcome.is_none() {
-            run.interrupt();
-        }
+    if let (None, Some(scope)) = (run.outcome, known.clone().scope())
+        && !is_in_progress(tx, &scope, run).await?
+        && run.outcome.is_none()
+    {
+        run.interrupt();
     }
     Ok(())
 }

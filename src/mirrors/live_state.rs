@@ -1,5 +1,5 @@
-//! Holds what this process itself knows about one mirror: its run in progress, its last run, and the state of both
-//! databases when they were last used. The status is built from this while the local database is down.
+//! Holds what this process itself knows about one mirror: its run in progress, its last run, and the state of the
+//! remote when it was last used. The status is built from this while the local database is down.
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
@@ -11,7 +11,7 @@ use crate::reports::connections::Connection;
 use crate::reports::status::{RunningStatus, TenantStatus};
 
 /// What this process itself knows about one mirror, without asking the local database.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LiveState {
     pub(crate) running: Option<LocalRun>,
     /// When the schedule retries a slot (scheduled time) whose run failed; `None` if no retry is pending.
@@ -21,7 +21,6 @@ pub(crate) struct LiveState {
     pub(crate) last_success_at: Option<DateTime<Utc>>,
     pub(crate) tenant: Option<TenantStatus>,
     pub(crate) remote: Connection,
-    pub(crate) local: Connection,
 }
 
 /// A run in progress in this process.
@@ -34,18 +33,6 @@ pub(crate) struct LocalRun {
 }
 
 impl LiveState {
-    pub(crate) fn new(has_remote: bool, has_local: bool) -> Self {
-        Self {
-            running: None,
-            waiting_until: None,
-            last: None,
-            last_success_at: None,
-            tenant: None,
-            remote: Connection::unused(has_remote),
-            local: Connection::unused(has_local),
-        }
-    }
-
     pub(crate) fn running_record(&self) -> Option<RunRecord> {
         self.running.as_ref().map(|running| running.record.clone())
     }

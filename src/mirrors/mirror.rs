@@ -16,6 +16,7 @@ use super::live_state::LiveState;
 use super::meter_count_cache::MeterCountCache;
 use super::observation::ObservationResult;
 use super::process_context::ProcessContext;
+use crate::reports::connections::Connection;
 use crate::reports::status::TenantStatus;
 use crate::shared_read::SharedRead;
 use crate::store::migrations;
@@ -76,7 +77,10 @@ impl Deref for Mirror {
 
 impl Mirror {
     pub(super) fn new(process: Arc<ProcessContext>, mapping: Mapping) -> Self {
-        let live_state = LiveState::new(process.remote.is_some(), process.local.is_some());
+        let live_state = LiveState {
+            remote: Connection::unused(process.remote.is_some()),
+            ..LiveState::default()
+        };
         // In a process that keeps many mirrors, the state of a mirror is kept only while somebody waits for it.
         let observed = Arc::new(SharedRead::new(!process.config.tenants.is_one()));
         Self {

@@ -36,7 +36,7 @@ impl Observation {
     pub(super) fn with_history(&self, history: u32) -> Result<StoredState, Failure> {
         let mut state = StoredState::clone(&self.state);
         let runs = self.runs.iter().take(history as usize);
-        state.history = runs.cloned().collect();
+        state.status.history = runs.cloned().collect();
         state.count_failure.take().map_or(Ok(state), Err)
     }
 

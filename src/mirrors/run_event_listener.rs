@@ -135,7 +135,7 @@ impl RunEventListener {
             oldest: runs.last().and_then(|run| run.seq),
         };
         let is_counted = state.count_failure.is_none();
-        look.checked_at = is_counted.then_some(state.checked_at);
+        look.checked_at = is_counted.then_some(state.status.checked_at);
         look
     }
 
@@ -176,7 +176,7 @@ struct WatchedState {
     running: Option<RunId>,
     last: Option<(RunId, Option<Outcome>)>,
     waiting_until: Option<DateTime<Utc>>,
-    connections: [ConnectionState; 2],
+    remote: ConnectionState,
 }
 
 fn state(live_state: &LiveState) -> WatchedState {
@@ -184,7 +184,7 @@ fn state(live_state: &LiveState) -> WatchedState {
         running: live_state.running.as_ref().map(|run| run.record.run_id),
         last: live_state.last.as_ref().map(mark),
         waiting_until: live_state.waiting_until,
-        connections: [live_state.remote.state, live_state.local.state],
+        remote: live_state.remote.state,
     }
 }
 

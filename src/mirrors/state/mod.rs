@@ -2,5 +2,5 @@
 
 mod build_status;
 pub(super) mod count_meters;
-pub(super) mod read_state;
+pub(crate) mod read_state;
 mod status_of_many;
