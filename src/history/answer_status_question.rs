@@ -5,11 +5,10 @@ use chrono::{DateTime, Utc};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{ChangeCursor, RunId};
+use crate::model::{ChangeCursor, RunFilter, RunId, RunsQuery};
 
 use super::meter_search::MATCHES;
 use super::parse_meter_key::KeyText;
-use super::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
 use crate::reports::meter_report::{MeterMatch, MeterReport};
 use crate::reports::run_report::counted;

@@ -1,79 +1,15 @@
 //! Lists past runs page by page, and reads one run with everything that the log holds about it.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId, RunRecord};
+use crate::model::{RunId, RunRecord, RunsQuery};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::state::read_state::is_in_progress;
-use crate::reports::run_report;
-pub use crate::store::log::{RunFilter, RunsQuery};
+use crate::reports::run_detail::RunDetail;
+use crate::reports::run_pages::{ChangesPage, RunsPage};
 use crate::store::{changes, held_sets, log, rejected};
 use crate::tenants::tenant_and_table::LogScope;
-
-/// A page of runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunsPage {
-    /// The runs, newest first; a run in progress has no `outcome`.
-    pub runs: Vec<RunRecord>,
-    /// The value of `before` for the next page; absent on the last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_before: Option<RunId>,
-}
-
-/// One run with all that is known about it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunDetail {
-    /// The record of the run in the log.
-    pub run: RunRecord,
-    /// The result of the run in one sentence.
-    pub summary: String,
-    /// What to do next, in one sentence.
-    pub next_step: String,
-    /// How long the run was in each phase; empty while it runs.
-    pub phases: Vec<PhaseTime>,
-    /// How many changes of the run the log has.
-    pub changes_logged: i64,
-    /// The rows that the run rejected, at most the first 100,000; `counts.rejected` of the run is the full number.
-    pub rejected: Vec<Rejection>,
-    /// The deactivations because of which the run was refused, or a sync would be; absent if there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_back: Option<HeldDeactivations>,
-    /// Whether a person can still approve the deactivations in `held_back`; not after a later sync has succeeded.
-    pub awaits_decision: bool,
-}
-
-impl RunDetail {
-    /// Describes a run by its record alone, without phases, rejected rows and held-back deactivations.
-    fn of(run: RunRecord) -> Self {
-        Self {
-            summary: run_report::summary(&run),
-            next_step: run_report::next_step(&run),
-            run,
-            phases: Vec::new(),
-            changes_logged: 0,
-            rejected: Vec::new(),
-            held_back: None,
-            awaits_decision: false,
-        }
-    }
-}
-
-/// A page of the changes of a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChangesPage {
-    /// Deactivations first, then updates and reactivations, inserts, and unique values cleared on inactive meters.
-    pub changes: Vec<Change>,
-    /// The value of `after` for the next page; absent on the last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_after: Option<i64>,
-}
 
 /// The maximum number of a run's rejected rows (rows that could not be stored) that are returned.
 const REJECTED: u32 = 100_000;

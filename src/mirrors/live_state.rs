@@ -33,8 +33,8 @@ pub(crate) struct LocalRun {
 }
 
 impl LiveState {
-    pub(crate) fn running_record(&self) -> Option<RunRecord> {
-        self.running.as_ref().map(|running| running.record.clone())
+    pub(crate) fn running_record(&self) -> Option<&RunRecord> {
+        self.running.as_ref().map(|running| &running.record)
     }
 
     /// Returns the run in progress, as of `now`; `None` if there is none. `logged` is the one that the log has: of another
@@ -44,8 +44,8 @@ impl LiveState {
         logged: Option<&RunRecord>,
         now: DateTime<Utc>,
     ) -> Option<RunningStatus> {
+        let record = self.running_record().or(logged)?;
         let ours = self.running.as_ref();
-        let record = ours.map(|running| &running.record).or(logged)?;
         let progress = ours.map(|running| *running.progress.borrow());
         Some(RunningStatus {
             run_id: record.run_id,

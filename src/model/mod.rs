@@ -12,12 +12,14 @@ use uuid::Uuid;
 pub use change_cursor::ChangeCursor;
 pub use health::{ActivityState, Health, HealthCounts, WORST_FIRST};
 pub use held_deactivations::{DeactivationApproval, HeldDeactivations};
-pub use run_record::RunRecord;
+pub use run_record::{LastRunSummary, RunRecord};
+pub use runs_query::{RunFilter, RunsQuery};
 
 mod change_cursor;
 mod health;
 pub(crate) mod held_deactivations;
 mod run_record;
+mod runs_query;
 
 /// Converts a number that is not negative to `i64`, the type of counts in Postgres and JSON. A number that is too large
 /// becomes `i64::MAX`.

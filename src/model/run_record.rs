@@ -1,4 +1,4 @@
-//! The record of one run, as the log of runs holds it.
+//! The record of one run, as the log of runs holds it, and its short form in the list of tenants.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -48,6 +48,33 @@ pub struct RunRecord {
     pub changes_truncated: bool,
     /// What else deserves attention about the run; absent if nothing does.
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// The last run of a tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LastRunSummary {
+    /// The run's id.
+    pub run_id: RunId,
+    /// How the run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// When the run started, by the local database's clock.
+    pub started_at: DateTime<Utc>,
+    /// When the run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How many meters the run changed.
+    pub changes: i64,
+    /// The code of the error because of which the run did not succeed; absent if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<ErrorCode>,
+    /// The message of that error; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    /// What the run warned of; absent if there is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
 

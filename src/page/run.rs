@@ -12,9 +12,10 @@ use super::viewer::Viewer;
 use super::{banner, run_changes, status_facts, words};
 use crate::badges;
 use crate::clock;
-use crate::history::run_listing::{ChangesPage, RunDetail};
 use crate::http::run_page_redirect_reason::RunPageNotice;
 use crate::model::{Change, HeldDeactivations, Outcome, RunId};
+use crate::reports::run_detail::RunDetail;
+use crate::reports::run_pages::ChangesPage;
 use crate::reports::status::StatusQuery;
 
 /// How many changes one page shows at most.

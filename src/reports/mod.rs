@@ -9,6 +9,8 @@ pub mod connections;
 pub(crate) mod derive_health;
 pub(crate) mod join_warnings;
 pub mod meter_report;
+pub mod run_detail;
+pub mod run_pages;
 pub mod run_progress;
 pub mod run_report;
 pub mod status;

@@ -63,8 +63,7 @@ impl Mirror {
                 if let Some(id) = query.run_id.filter(|_| found.status.history.is_empty()) {
                     return Err(status_text::no_such_run(id));
                 }
-                let running = live_state.running.as_ref().map(|run| &run.record);
-                found.with_own_runs(running, live_state.last.as_ref())
+                found.with_own_runs(live_state.running_record(), live_state.last.as_ref())
             }
             Err(failure) => fall_back(&live_state, &failure, query),
         };
@@ -147,7 +146,6 @@ fn fall_back(live_state: &LiveState, failure: &Failure, query: &StatusQuery) -> 
             warnings: vec![failure.in_words()],
             ..Status::default()
         },
-        running: live_state.running_record(),
         ..StoredState::default()
     }
 }

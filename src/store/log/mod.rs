@@ -8,8 +8,8 @@ pub use comparisons::{
     LastLooks, compared_after, compared_mirrors, last_looks, was_compared_since,
 };
 pub use read::{
-    LoggedDetails, RunFilter, RunsQuery, by_id, by_idempotency_key, details, ended_after,
-    last_finished, last_success, last_tenant, last_tenants, newest, page, running,
+    LoggedDetails, by_id, by_idempotency_key, details, ended_after, last_finished, last_success,
+    last_tenant, last_tenants, newest, page, running,
 };
 pub use write::{RunEnd, finish, mark_interrupted, start};
 

@@ -2,9 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
-use meter_sync::history::run_listing::{RunFilter, RunsQuery};
 use meter_sync::mirrors::{Claim, Request};
-use meter_sync::model::{Health, Outcome, RunRecord, Trigger};
+use meter_sync::model::{Health, Outcome, RunFilter, RunRecord, RunsQuery, Trigger};
 use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
