@@ -37,8 +37,8 @@ impl LiveState {
         self.running.as_ref().map(|running| &running.record)
     }
 
-    /// Returns the run in progress, as of `now`; `None` if there is none. `logged` is the one that the log has: of another
-    /// process, if this one has none. Its phase and number of rows are not known.
+    /// Returns the run in progress, as of `now`; `None` if there is none. `logged` is the run in progress in the log.
+    /// It is of another process if this one has none. Its phase and number of rows are then not known.
     pub(crate) fn running_status(
         &self,
         logged: Option<&RunRecord>,

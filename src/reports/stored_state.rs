@@ -10,7 +10,7 @@ use crate::model::{Outcome, RunRecord};
 /// The state of the mirror as read from the local database.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StoredState {
-    /// The status as far as the local database tells it. Its words and its health, and what only this process knows, are
+    /// The status as far as the local database tells it. Its words, its health and what only this process knows are
     /// added later.
     pub(crate) status: Status,
     /// The newest run without an end in the log, if it is in progress; `None` otherwise.
@@ -37,7 +37,7 @@ impl StoredState {
         self.interrupted.take_if(has_ended);
     }
 
-    /// Adds what only this process knows of its own runs: `running`, the one in progress, and `last`, the last that ended.
+    /// Adds what only this process knows of its own runs: `running` is in progress, and `last` ended last.
     ///
     /// - The last run of this process becomes the last run if it is newer than the last run in the log, and its end
     ///   could not be logged. A run that made both sides equal was logged with its changes. If the log lacks it, a

@@ -137,8 +137,8 @@ async fn read_running(
     Ok(())
 }
 
-/// Whether a run that had no end when its log row was read is still in progress: its process holds the run lock. If not,
-/// updates the record, because the run may have ended since. If it still has no end, the run's process has died.
+/// Whether a run that had no end when its log row was read is still in progress: its process holds the run lock. If
+/// not, updates the record, because the run may have ended since. If it still has no end, the run's process has died.
 pub(crate) async fn is_in_progress(
     tx: &Tx<'_, Local>,
     scope: &RunScope,
