@@ -13,9 +13,9 @@ use std::time::Duration;
 use meter_sync::config::{Config, Environment, Setting, SettingFlags};
 use meter_sync::demo::{Pair, sample_data};
 use meter_sync::error::Failure;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Mirror, Mirrors, Request, RequestOutcome};
 use meter_sync::model::Trigger;
+use meter_sync::reports::run_report::RunReport;
 use tokio_util::task::TaskTracker;
 
 #[tokio::main]

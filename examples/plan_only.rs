@@ -13,9 +13,9 @@ use std::time::Duration;
 use anyhow::Context;
 use meter_sync::config::{Config, Environment, Setting, SettingFlags};
 use meter_sync::demo::{Pair, sample_data};
-use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::{Mirrors, Request, RequestOutcome};
 use meter_sync::model::{Change, Trigger};
+use meter_sync::reports::status::StatusQuery;
 use tokio_util::task::TaskTracker;
 
 #[tokio::main]

@@ -23,6 +23,7 @@ pub mod mirrors;
 pub mod model;
 mod page;
 mod printable;
+pub mod reports;
 mod rest;
 pub mod schedule;
 mod shared_read;

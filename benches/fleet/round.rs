@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::state::tenant_list::TenantsQuery;
 use meter_sync::mirrors::{Mirror, Mirrors, Request, RequestOutcome, SweepReport};
 use meter_sync::model::{Outcome, Trigger};
+use meter_sync::reports::tenant_list::TenantsQuery;
 use tokio_postgres::Client;
 
 use crate::data::{self, FAILING, GROUPED, HELD_BACK, MEND_TWO};

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use meter_sync::mirrors::Mirror;
-use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::model::Health;
+use meter_sync::reports::status::StatusQuery;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -2,7 +2,7 @@
 
 use super::arguments_by_name::{Arguments, BadArgument};
 use super::bounds::{CHANGES_LIMIT, HISTORY};
-use crate::mirrors::state::status::StatusQuery;
+use crate::reports::status::StatusQuery;
 
 /// Reads what the status shall contain: how many past runs, which single run, and whether and how many changes. If the
 /// argument `history` is absent, the number of past runs is the parameter `history`.

@@ -1,8 +1,8 @@
 //! The exit codes of all commands, and which result gives which code. `--help` lists the codes.
 
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::run::report::{RunReport, RunStage};
 use crate::model::{Health, Outcome};
+use crate::reports::run_report::{RunReport, RunStage};
 
 pub(super) const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;

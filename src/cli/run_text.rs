@@ -3,11 +3,11 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::error::{ErrorCode, Failure};
-use crate::history::run_listing::RunDetail;
 use crate::mirrors::Mirror;
-use crate::mirrors::run::report::RunReport;
 use crate::model::{Change, Fields, Rejection, RunId, saturating_i64};
 use crate::printable;
+use crate::reports::run_detail::RunDetail;
+use crate::reports::run_report::RunReport;
 
 /// How many rejected rows `sync` prints at most. It also prints no more changes than that, because a run report lists
 /// no more. `status --run` prints up to [`SHOWN`] of each.

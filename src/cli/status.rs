@@ -9,10 +9,10 @@ use crate::app::App;
 use crate::arguments::bounds::HISTORY;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
-use crate::mirrors::run::report::summary;
-use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
-use crate::model::RunId;
+use crate::model::{RunId, RunRecord};
 use crate::printable;
+use crate::reports::run_report::summary;
+use crate::reports::status::{Status, StatusQuery};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {

@@ -6,10 +6,11 @@ use super::command_output::LONGEST_NAME;
 use super::exit_codes;
 use crate::arguments::bounds::TENANTS_LIMIT;
 use crate::mirrors::Mirrors;
-use crate::mirrors::state::status::Status;
-use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::model::{Health, saturating_i64};
 use crate::printable;
+use crate::reports::run_report::counted;
+use crate::reports::status::Status;
+use crate::reports::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 
 /// How many tenants the table lists at most.
 const SHOWN: u32 = 20;
@@ -51,12 +52,9 @@ fn in_words(status: &Status) -> String {
 fn table(tenants: &TenantList) -> String {
     let counts = Health::ALL
         .iter()
-        .map(|health| (health, tenants.by_health.of(*health)));
-    let counts = counts.filter(|(_, count)| *count > 0);
-    let counts: Vec<String> = counts
-        .map(|(health, count)| format!("{count} {health}"))
-        .collect();
-    let mut text = format!("tenants    {}: {}\n", tenants.total, counts.join(", "));
+        .map(|health| (tenants.by_health.of(*health), health));
+    let counts = counted(counts).join(", ");
+    let mut text = format!("tenants    {}: {counts}\n", tenants.total);
     for tenant in &tenants.list {
         text += &format!("{}\n", line(tenant));
     }

@@ -7,9 +7,9 @@ use super::run_text::RunText;
 use super::{Report, approval_prompt, exit_codes, sync_of_many};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::run::report::RunReport;
 use crate::mirrors::{Allow, Mirror, Mirrors, Request, RequestOutcome, Ticket, approval_of};
 use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
+use crate::reports::run_report::RunReport;
 use crate::shutdown::Shutdown;
 
 #[derive(Debug, clap::Args)]

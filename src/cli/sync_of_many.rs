@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::exit_codes;
 use super::progress::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::run::report::{RunReport, RunStage};
 use crate::mirrors::{Mirrors, Request, TenantMirror};
 use crate::model::Outcome;
 use crate::printable;
+use crate::reports::run_report::{RunReport, RunStage};
 use crate::shutdown::Shutdown;
 
 /// The longest name or summary that is printed, in characters; a longer one is cut.

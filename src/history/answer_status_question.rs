@@ -5,15 +5,15 @@ use chrono::{DateTime, Utc};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{ChangeCursor, RunId};
+use crate::model::{ChangeCursor, RunFilter, RunId, RunsQuery};
 
 use super::meter_search::MATCHES;
 use super::parse_meter_key::KeyText;
-use super::run_listing::{RunFilter, RunsQuery};
 use crate::mirrors::Mirror;
-use crate::mirrors::state::meter_report::{MeterMatch, MeterReport};
-use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::state::status_text::{moment, no_such_run};
+use crate::reports::meter_report::{MeterMatch, MeterReport};
+use crate::reports::run_report::counted;
+use crate::reports::status::{Status, StatusQuery};
+use crate::reports::status_text::{moment, no_such_run};
 use crate::store::changes::{self, ChangesSinceReport, MeterChangesQuery};
 use crate::store::migrations;
 use crate::tenants::meter_table::MeterTable;
@@ -229,17 +229,13 @@ fn too_long() -> Failure {
 /// Describes how many meters the syncs since a time have changed, and whether the log still has all of these changes.
 fn changes_in_words(changes: &ChangesSinceReport, now: DateTime<Utc>) -> String {
     let since = moment(changes.since, now);
-    let counted = [
+    let counted = counted([
         (changes.inserted, "inserted"),
         (changes.updated, "updated"),
         (changes.deactivated, "deactivated"),
         (changes.reactivated, "reactivated"),
-    ];
-    let counted = counted.iter().filter(|(count, _)| *count > 0);
-    let counted: Vec<String> = counted
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-    let counted = counted.join(", ");
+    ])
+    .join(", ");
     let said = match (changes.runs, counted.is_empty()) {
         (_, true) => format!("No sync has changed a meter since {since}."),
         (1, false) => format!("Since {since} one sync changed meters: {counted}."),

@@ -6,7 +6,7 @@ use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::error::Failure;
 
 use crate::mirrors::Mirror;
-use crate::mirrors::state::meter_report::MeterMatch;
+use crate::reports::meter_report::MeterMatch;
 use crate::tenants::meter_table::{MeterTable, NAME};
 
 /// The time limit of a search by the beginning of a key or by a part of a name. No index helps, so a search reads all

@@ -5,5 +5,5 @@ mod meter_search;
 pub mod parse_meter_key;
 mod read_meter;
 mod read_run_report;
-pub mod run_listing;
+mod run_listing;
 mod why_inactive;

@@ -7,7 +7,7 @@ use crate::model::Fields;
 use super::parse_meter_key::KeyText;
 use super::why_inactive;
 use crate::mirrors::Mirror;
-use crate::mirrors::state::meter_report::MeterReport;
+use crate::reports::meter_report::MeterReport;
 use crate::store::changes::{self, MeterChangesQuery};
 use crate::store::migrations;
 use crate::tenants::meter_table::{MeterTable, NAME, is};

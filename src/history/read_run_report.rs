@@ -4,9 +4,8 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{Outcome, RunId};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::run::report::{RunReport, SAMPLE};
-use crate::mirrors::state::status::StatusQuery;
-use crate::store::log;
+use crate::reports::run_report::{RunReport, SAMPLE};
+use crate::reports::status::StatusQuery;
 
 impl Mirror {
     /// Returns the current report of a run. Fails if the run is not in the log or, while the local database is down, if
@@ -30,7 +29,7 @@ impl Mirror {
         };
         let is_running = status.running.is_some_and(|running| running.run_id == id);
         if record.outcome.is_none() && !is_running {
-            log::interrupt(&mut record);
+            record.interrupt();
         }
         let changes = status.changes.unwrap_or_default();
         let mut report = RunReport::of(&record, changes, self.now());

@@ -1,79 +1,15 @@
 //! Lists past runs page by page, and reads one run with everything that the log holds about it.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{Change, HeldDeactivations, PhaseTime, Rejection, RunId};
+use crate::model::{RunId, RunRecord, RunsQuery};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::run::report;
-use crate::store::log::RunRecord;
-pub use crate::store::log::{RunFilter, RunsQuery};
-use crate::store::{changes, held_sets, log, rejected, run_lock};
+use crate::mirrors::state::read_state::is_in_progress;
+use crate::reports::run_detail::RunDetail;
+use crate::reports::run_pages::{ChangesPage, RunsPage};
+use crate::store::{changes, held_sets, log, rejected};
 use crate::tenants::tenant_and_table::LogScope;
-
-/// A page of runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunsPage {
-    /// The runs, newest first; a run in progress has no `outcome`.
-    pub runs: Vec<RunRecord>,
-    /// The value of `before` for the next page; absent on the last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_before: Option<RunId>,
-}
-
-/// One run with all that is known about it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunDetail {
-    /// The record of the run in the log.
-    pub run: RunRecord,
-    /// The result of the run in one sentence.
-    pub summary: String,
-    /// What to do next, in one sentence.
-    pub next_step: String,
-    /// How long the run was in each phase; empty while it runs.
-    pub phases: Vec<PhaseTime>,
-    /// How many changes of the run the log has.
-    pub changes_logged: i64,
-    /// The rows that the run rejected, at most the first 100,000; `counts.rejected` of the run is the full number.
-    pub rejected: Vec<Rejection>,
-    /// The deactivations because of which the run was refused, or a sync would be; absent if there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_back: Option<HeldDeactivations>,
-    /// Whether a person can still approve the deactivations in `held_back`; not after a later sync has succeeded.
-    pub awaits_decision: bool,
-}
-
-impl RunDetail {
-    /// Describes a run by its record alone, without phases, rejected rows and held-back deactivations.
-    fn of(run: RunRecord) -> Self {
-        Self {
-            summary: report::summary(&run),
-            next_step: report::next_step(&run),
-            run,
-            phases: Vec::new(),
-            changes_logged: 0,
-            rejected: Vec::new(),
-            held_back: None,
-            awaits_decision: false,
-        }
-    }
-}
-
-/// A page of the changes of a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChangesPage {
-    /// Deactivations first, then updates and reactivations, inserts, and unique values cleared on inactive meters.
-    pub changes: Vec<Change>,
-    /// The value of `after` for the next page; absent on the last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next_after: Option<i64>,
-}
 
 /// The maximum number of a run's rejected rows (rows that could not be stored) that are returned.
 const REJECTED: u32 = 100_000;
@@ -85,39 +21,33 @@ impl Mirror {
     /// Returns one page of this mirror's runs, newest first, including the run in progress. Returns `None` if the log
     /// does not have the run `query.before`, which the page is to follow.
     pub async fn list(&self, query: &RunsQuery) -> Result<Option<RunsPage>, Failure> {
-        let read = async |tx: &Tx<'_, Local>| Ok(self.list_in(tx, query).await?);
+        let read = async |tx: &Tx<'_, Local>| {
+            let log = self.log(tx).await?;
+            let Some(log) = &log else {
+                return Ok(query.before.is_none().then(RunsPage::default));
+            };
+            if let Some(before) = query.before
+                && log::by_id(tx, log.log(), before).await?.is_none()
+            {
+                return Ok(None);
+            }
+            let one_more = RunsQuery {
+                limit: query.limit.saturating_add(1),
+                ..*query
+            };
+            let mut runs = log::page(tx, log.log(), &one_more).await?;
+            let has_more = runs.len() > query.limit as usize;
+            runs.truncate(query.limit as usize);
+            for run in &mut runs {
+                update(tx, log, run).await?;
+            }
+            let last = runs.last().map(|run| run.run_id);
+            Ok(Some(RunsPage {
+                next_before: last.filter(|_| has_more),
+                runs,
+            }))
+        };
         self.local()?.read(HISTORY, read).await
-    }
-
-    async fn list_in(
-        &self,
-        tx: &Tx<'_, Local>,
-        query: &RunsQuery,
-    ) -> Result<Option<RunsPage>, DbError> {
-        let log = self.log(tx).await?;
-        let Some(log) = &log else {
-            return Ok(query.before.is_none().then(RunsPage::default));
-        };
-        if let Some(before) = query.before
-            && log::by_id(tx, log.log(), before).await?.is_none()
-        {
-            return Ok(None);
-        }
-        let one_more = RunsQuery {
-            limit: query.limit.saturating_add(1),
-            ..*query
-        };
-        let mut runs = log::page(tx, log.log(), &one_more).await?;
-        let has_more = runs.len() > query.limit as usize;
-        runs.truncate(query.limit as usize);
-        for run in &mut runs {
-            update(tx, log, run).await?;
-        }
-        let last = runs.last().map(|run| run.run_id);
-        Ok(Some(RunsPage {
-            next_before: last.filter(|_| has_more),
-            runs,
-        }))
     }
 
     /// Returns one run of this mirror, with all that is known about it. Returns `None` if the run is neither in the log
@@ -178,21 +108,14 @@ impl Mirror {
     }
 }
 
-/// Updates the record of a run that had no end when its log row was read. If no process holds the run lock (held during
-/// a run), reads the row again, because the run may just have ended. If the row still has no end, the run's process has
-/// died: marks the record, but not the log row, as interrupted.
+/// Updates the record of a run that had no end when its log row was read. If the run's process has died, marks the
+/// record, but not the log row, as interrupted.
 async fn update(tx: &Tx<'_, Local>, known: &LogScope, run: &mut RunRecord) -> Result<(), DbError> {
-    let (None, Some(scope)) = (run.outcome, known.clone().scope()) else {
-        return Ok(());
-    };
-    if !run_lock::is_held(tx, &scope.text()).await? {
-        // The run may have ended after its row was read.
-        if let Some(now) = log::by_id(tx, known.log(), run.run_id).await? {
-            *run = now;
-        }
-        if run.outcome.is_none() {
-            log::interrupt(run);
-        }
+    if let (None, Some(scope)) = (run.outcome, known.clone().scope())
+        && !is_in_progress(tx, &scope, run).await?
+        && run.outcome.is_none()
+    {
+        run.interrupt();
     }
     Ok(())
 }

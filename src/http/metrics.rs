@@ -16,11 +16,11 @@ use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::error::Failure;
-use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::state::tenant_list::{TenantList, TenantSummary, TenantsQuery};
-use crate::mirrors::status_part_types::{Connection, ConnectionState};
 use crate::mirrors::{Mirrors, ProcessContext};
 use crate::model::{ActivityState, Health, saturating_i64};
+use crate::reports::connections::{Connection, ConnectionState};
+use crate::reports::status::{Status, StatusQuery};
+use crate::reports::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 
 /// The path of [`scrape`].
 pub(super) const PATH: &str = "/metrics";

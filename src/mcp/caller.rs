@@ -12,9 +12,9 @@ use super::page_address::PageAddress;
 use crate::arguments;
 use crate::config::Token;
 use crate::error::Failure;
-use crate::mirrors::state::status::StatusQuery;
-use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{Mirror, Mirrors, visible_tenants};
+use crate::reports::status::StatusQuery;
+use crate::reports::tenant_list::TenantsQuery;
 use crate::trace_id::TraceId;
 
 /// Returns the caller's token; `None` over stdio, or if the server requires no token.

@@ -3,10 +3,10 @@
 
 use super::caller::Caller;
 use super::resources::{Address, ResourceError, Subject};
-use crate::mirrors::state::status::{RunRecord, Status};
-use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
 use crate::mirrors::{Mirrors, RunEventListener, StateChanges};
-use crate::model::{ActivityState, Health, Outcome};
+use crate::model::{ActivityState, Health, Outcome, RunRecord};
+use crate::reports::status::Status;
+use crate::reports::tenant_list::{TenantList, TenantsQuery};
 
 /// Waits for changes of the resources that a client watches, and reports them.
 #[derive(Debug)]

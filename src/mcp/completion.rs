@@ -4,9 +4,9 @@
 use rmcp::ErrorData;
 use rmcp::model::{CompleteRequestParams, CompleteResult, CompletionInfo, Reference};
 
-use crate::mirrors::state::status::StatusQuery;
-use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{Mirror, Mirrors};
+use crate::reports::status::StatusQuery;
+use crate::reports::tenant_list::TenantsQuery;
 
 use super::caller::Caller;
 use super::resources::{

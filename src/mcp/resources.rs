@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::error::{ErrorCode, Failure};
 use crate::history::parse_meter_key::KeyText;
-use crate::mirrors::state::status::{RunRecord, StatusQuery};
-use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::mirrors::{Mirror, Mirrors};
-use crate::model::{Change, Rejection, RunId};
+use crate::model::{Change, Rejection, RunId, RunRecord};
+use crate::reports::status::StatusQuery;
+use crate::reports::tenant_list::TenantsQuery;
 
 use super::caller::{Caller, Target};
 use super::{status_card, status_of_many, status_tool, tool_result};

@@ -1,6 +1,6 @@
 //! Builds the tool result for a run, for the trigger tool and for MCP tasks.
 
-use crate::mirrors::run::report::RunReport;
+use crate::reports::run_report::RunReport;
 
 use super::page_address::PageAddress;
 use super::{CallToolResult, brake_refusal, shorten, tool_result};

@@ -4,9 +4,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::mirrors::run::report::RunReport;
-use crate::mirrors::state::status::Status;
 use crate::model::{Change, Fields};
+use crate::reports::run_report::RunReport;
+use crate::reports::status::Status;
 
 /// The longest tool result in bytes of JSON.
 pub(super) const BYTES: usize = 8_000;

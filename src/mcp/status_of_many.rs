@@ -4,9 +4,9 @@
 use super::caller::Caller;
 use super::shorten;
 use crate::mirrors::Mirrors;
-use crate::mirrors::state::status::Status;
-use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::printable;
+use crate::reports::status::Status;
+use crate::reports::tenant_list::TenantsQuery;
 
 /// Added to the `next_step` of the status. `next_step` itself names no MCP argument, because the web pages and the REST
 /// API show it as well.

@@ -17,10 +17,10 @@ use crate::arguments::{Arguments, BadArgument, read_status_arguments, shorten};
 use crate::error::Failure;
 use crate::history::answer_status_question::StatusQuestion;
 use crate::mirrors::Mirrors;
-use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::state::tenant_list::TenantsQuery;
 use crate::model::{ChangeCursor, RunId};
 use crate::printable;
+use crate::reports::status::{Status, StatusQuery};
+use crate::reports::tenant_list::TenantsQuery;
 
 /// The tool's name.
 pub(super) const NAME: &str = "meter_sync_status";

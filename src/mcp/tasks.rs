@@ -17,8 +17,8 @@ use super::run_result;
 use crate::arguments::shorten;
 use crate::mirrors::Mirrors;
 use crate::mirrors::run::cancel_run::Cancellation;
-use crate::mirrors::run::report::RunReport;
 use crate::model::{InvalidRunId, Outcome, RunId};
+use crate::reports::run_report::RunReport;
 
 /// Separates the run's id from the tenant's id in the id of a task. No run id contains this character.
 const OF_TENANT: char = '@';

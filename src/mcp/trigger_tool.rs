@@ -20,9 +20,9 @@ use super::{brake_refusal, output_schema, progress, status_card, tasks, tool_res
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, TENANT_CHARS, WAIT_SECONDS};
 use crate::arguments::{Arguments, BadArgument};
 use crate::error::Failure;
-use crate::mirrors::run::report::{RunReport, RunStage};
 use crate::mirrors::{Allow, Mirror, Mirrors, Request, RequestOutcome, Ticket};
 use crate::model::{DeactivationApproval, RunId, Trigger};
+use crate::reports::run_report::{RunReport, RunStage};
 
 /// The tool's name.
 pub(super) const NAME: &str = "meter_sync_trigger";

@@ -5,7 +5,7 @@ use crate::error::Failure;
 use crate::model::{Change, Fields};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::run::report::RunReport;
+use crate::reports::run_report::RunReport;
 
 impl Mirror {
     /// Returns the changes, each with the name of its meter. The name comes from the change's own values or else from
@@ -15,15 +15,14 @@ impl Mirror {
         for change in &mut changes {
             change.name = name(change).map(str::to_owned);
         }
-        let unnamed = changes.iter().filter(|change| change.name.is_none());
-        let keys: Vec<&Fields> = unnamed.map(|change| &change.key).collect();
-        let found = match keys.is_empty() {
-            true => Vec::new(),
-            false => self.names(&keys).await.unwrap_or_default(),
-        };
-        let mut found = found.into_iter();
-        for change in changes.iter_mut().filter(|change| change.name.is_none()) {
-            change.name = found.next().flatten();
+        let unnamed = changes.iter_mut().filter(|change| change.name.is_none());
+        let unnamed: Vec<&mut Change> = unnamed.collect();
+        let keys: Vec<&Fields> = unnamed.iter().map(|change| &change.key).collect();
+        if !keys.is_empty() {
+            let found = self.names(&keys).await.unwrap_or_default();
+            for (change, name) in unnamed.into_iter().zip(found) {
+                change.name = name;
+            }
         }
         changes
     }

@@ -1,17 +1,17 @@
-//! Holds what this process itself knows about one mirror: its run in progress, its last run, and the state of both
-//! databases when they were last used. The status is built from this while the local database is down.
+//! Holds what this process itself knows about one mirror: its run in progress, its last run, and the state of the
+//! remote when it was last used. The status is built from this while the local database is down.
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Outcome, Progress, RunId};
+use crate::model::{Outcome, Progress, RunId, RunRecord};
 
-use super::status_part_types::{Connection, TenantStatus};
-use crate::store::log::RunRecord;
+use crate::reports::connections::Connection;
+use crate::reports::status::{RunningStatus, TenantStatus};
 
 /// What this process itself knows about one mirror, without asking the local database.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LiveState {
     pub(crate) running: Option<LocalRun>,
     /// When the schedule retries a slot (scheduled time) whose run failed; `None` if no retry is pending.
@@ -21,7 +21,6 @@ pub(crate) struct LiveState {
     pub(crate) last_success_at: Option<DateTime<Utc>>,
     pub(crate) tenant: Option<TenantStatus>,
     pub(crate) remote: Connection,
-    pub(crate) local: Connection,
 }
 
 /// A run in progress in this process.
@@ -34,20 +33,26 @@ pub(crate) struct LocalRun {
 }
 
 impl LiveState {
-    pub(crate) fn new(has_remote: bool, has_local: bool) -> Self {
-        Self {
-            running: None,
-            waiting_until: None,
-            last: None,
-            last_success_at: None,
-            tenant: None,
-            remote: Connection::unused(has_remote),
-            local: Connection::unused(has_local),
-        }
+    pub(crate) fn running_record(&self) -> Option<&RunRecord> {
+        self.running.as_ref().map(|running| &running.record)
     }
 
-    pub(crate) fn running_record(&self) -> Option<RunRecord> {
-        self.running.as_ref().map(|running| running.record.clone())
+    /// Returns the run in progress, as of `now`; `None` if there is none. `logged` is the run in progress in the log.
+    /// It is of another process if this one has none. Its phase and number of rows are then not known.
+    pub(crate) fn running_status(
+        &self,
+        logged: Option<&RunRecord>,
+        now: DateTime<Utc>,
+    ) -> Option<RunningStatus> {
+        let record = self.running_record().or(logged)?;
+        let ours = self.running.as_ref();
+        let progress = ours.map(|running| *running.progress.borrow());
+        Some(RunningStatus {
+            run_id: record.run_id,
+            phase: progress.map(|progress| progress.phase),
+            elapsed_ms: record.duration_ms(now),
+            rows: progress.map(|progress| progress.rows),
+        })
     }
 
     /// Sets `running` to `None` if it holds the run with this id. A later run in `running` stays.

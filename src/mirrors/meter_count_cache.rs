@@ -17,7 +17,7 @@ use crate::clock;
 use crate::db::{DbError, Local, Tx};
 use crate::model::RunId;
 
-use super::status_part_types::MeterCounts;
+use crate::reports::status::MeterCounts;
 
 /// The number of meters from which a count may be used again. A smaller table is counted at each read of the mirror's
 /// state, so that the answer is exact, unless the count takes [`PATIENCE`] or longer.

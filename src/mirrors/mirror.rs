@@ -10,18 +10,19 @@ use tokio::sync::watch;
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::TenantId;
+use crate::model::{RunRecord, TenantId};
 
 use super::live_state::LiveState;
 use super::meter_count_cache::MeterCountCache;
+use super::observation::ObservationResult;
 use super::process_context::ProcessContext;
-use super::stored_state::ObservationResult;
+use crate::reports::connections::Connection;
+use crate::reports::status::TenantStatus;
 use crate::shared_read::SharedRead;
-use crate::store::log::RunRecord;
 use crate::store::migrations;
-use crate::tenants;
 use crate::tenants::meter_table::MeterTable;
 use crate::tenants::tenant_and_table::LogScope;
+use crate::tenants::{self, Tenant};
 
 /// One tenant's meters in one local table, with methods that start runs and report their results. Clones refer to the
 /// same mirror.
@@ -56,6 +57,15 @@ pub struct TenantMirror {
     pub(super) is_text: bool,
 }
 
+impl From<&Tenant> for TenantStatus {
+    fn from(tenant: &Tenant) -> Self {
+        Self {
+            id: tenant.id.as_str().to_owned(),
+            name: tenant.name.clone(),
+        }
+    }
+}
+
 /// Dereferences to the [`ProcessContext`], which all mirrors of the process share.
 impl Deref for Mirror {
     type Target = ProcessContext;
@@ -67,7 +77,10 @@ impl Deref for Mirror {
 
 impl Mirror {
     pub(super) fn new(process: Arc<ProcessContext>, mapping: Mapping) -> Self {
-        let live_state = LiveState::new(process.remote.is_some(), process.local.is_some());
+        let live_state = LiveState {
+            remote: Connection::unused(process.remote.is_some()),
+            ..LiveState::default()
+        };
         // In a process that keeps many mirrors, the state of a mirror is kept only while somebody waits for it.
         let observed = Arc::new(SharedRead::new(!process.config.tenants.is_one()));
         Self {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::db::ServerClock;
 use crate::engine::RowsToCompare;
 use crate::error::{ErrorCode, Failure};
-use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
+use crate::model::{DeactivationApproval, Progress, RunId, RunRecord, Trigger};
 use crate::trace_id::TraceId;
 
 pub use claim_slots::Claim;
@@ -27,23 +27,21 @@ pub use process_context::ProcessContext;
 pub(crate) use process_context::most_runs;
 pub use published_states::StateChanges;
 pub use registry::{Mirrors, visible_tenants};
-pub use run::progress::{RunFollower, RunProgress};
+pub use run::progress::RunFollower;
 pub use run_event_listener::RunEventListener;
 pub use sweep::{FailedMirrors, SweepReport};
 
 pub use crate::store::slots::{ClaimedSlot, ClaimedSlotList};
 
-use crate::store::log::RunRecord;
-use run::report::{RunReport, RunStage};
+use crate::reports::run_report::{RunReport, RunStage};
 
 mod add_meter_names;
 mod claim_slots;
-mod clock_warnings;
-mod join_warnings;
 mod live_state;
 mod meter_count_cache;
 mod mirror;
 mod mirror_keys;
+mod observation;
 mod process_context;
 mod publish_states;
 mod published_states;
@@ -51,8 +49,6 @@ mod registry;
 pub mod run;
 mod run_event_listener;
 pub mod state;
-pub mod status_part_types;
-mod stored_state;
 mod sweep;
 
 /// The target of the `tracing` event that says how a run ended.

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::db::{Database, DbError, Local, PoolUsage, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
 
-use crate::mirrors::status_part_types::Connection;
+use crate::reports::connections::Connection;
 
 /// How many runs that people or programs request may be in progress, in addition to the runs of a sweep (a check of all
 /// mirrors).
@@ -67,16 +67,12 @@ impl ProcessContext {
             true => Semaphore::MAX_PERMITS,
             false => runs,
         };
-        let remote = config
-            .remote
-            .as_ref()
-            .map(|end| Database::for_runs(end, limits, runs))
-            .transpose()?;
-        let local = config
-            .local
-            .as_ref()
-            .map(|end| Database::for_runs(end, limits, runs))
-            .transpose()?;
+        let remote = config.remote.as_ref();
+        let remote = remote.map(|end| Database::for_runs(end, limits, runs));
+        let remote = remote.transpose()?;
+        let local = config.local.as_ref();
+        let local = local.map(|end| Database::for_runs(end, limits, runs));
+        let local = local.transpose()?;
         let unused = Connection::unused(remote.is_some());
         Ok(Self {
             runs: Semaphore::new(permits),
@@ -150,16 +146,16 @@ impl ProcessContext {
     /// even while many slow requests are waiting.
     pub async fn reach_local(&self) -> Result<(), Failure> {
         let mut connection = self.local()?.connect().await?;
-        let moment = connection.commit_marker().await;
-        moment.map(drop).map_err(Failure::from)
+        connection.commit_marker().await?;
+        Ok(())
     }
 
     /// Reads the local database's clock again. [`Self::now`] is then right even if the clock of this machine was set
     /// since the last transaction.
     pub async fn look_at_the_clock(&self) -> Result<(), Failure> {
         let mut connection = self.local()?.connect().await?;
-        let tx = connection.begin("look at the clock").await;
-        tx.map(drop).map_err(Failure::from)
+        connection.begin("look at the clock").await?;
+        Ok(())
     }
 
     /// Records that this process did something that changes the status of all mirrors (see [`Self::last_activity`]).

@@ -12,14 +12,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::model::{Outcome, RunId};
+use crate::model::{Outcome, RunId, RunRecord};
 
 use super::Mirror;
 use super::live_state::LiveState;
-use super::state::status::Status;
-use super::stored_state::Observation;
-use crate::mirrors::status_part_types::ConnectionState;
-use crate::store::log::RunRecord;
+use super::observation::Observation;
+use crate::reports::connections::ConnectionState;
+use crate::reports::status::Status;
 
 /// How long a listener waits for a change in this process before it reads the log anyway. Together with [`FRESH`] this
 /// is less than 2 s, so that runs of other processes are found within 2 s.
@@ -136,7 +135,7 @@ impl RunEventListener {
             oldest: runs.last().and_then(|run| run.seq),
         };
         let is_counted = state.count_failure.is_none();
-        look.checked_at = is_counted.then_some(state.checked_at);
+        look.checked_at = is_counted.then_some(state.status.checked_at);
         look
     }
 
@@ -177,7 +176,7 @@ struct WatchedState {
     running: Option<RunId>,
     last: Option<(RunId, Option<Outcome>)>,
     waiting_until: Option<DateTime<Utc>>,
-    connections: [ConnectionState; 2],
+    remote: ConnectionState,
 }
 
 fn state(live_state: &LiveState) -> WatchedState {
@@ -185,7 +184,7 @@ fn state(live_state: &LiveState) -> WatchedState {
         running: live_state.running.as_ref().map(|run| run.record.run_id),
         last: live_state.last.as_ref().map(mark),
         waiting_until: live_state.waiting_until,
-        connections: [live_state.remote.state, live_state.local.state],
+        remote: live_state.remote.state,
     }
 }
 

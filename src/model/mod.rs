@@ -1,6 +1,6 @@
 //! The types of the domain as plain data, such as the tenant, the run, its outcome and its counts.
 //!
-//! This module depends on no other module of the crate, and on no database, protocol or clock.
+//! This module depends on no other module of the crate except `error`, and on no database, protocol or clock.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,14 @@ use uuid::Uuid;
 pub use change_cursor::ChangeCursor;
 pub use health::{ActivityState, Health, HealthCounts, WORST_FIRST};
 pub use held_deactivations::{DeactivationApproval, HeldDeactivations};
+pub use run_record::{LastRunSummary, RunRecord};
+pub use runs_query::{RunFilter, RunsQuery};
 
 mod change_cursor;
 mod health;
 pub(crate) mod held_deactivations;
+mod run_record;
+mod runs_query;
 
 /// Converts a number that is not negative to `i64`, the type of counts in Postgres and JSON. A number that is too large
 /// becomes `i64::MAX`.

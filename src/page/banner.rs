@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use super::format::{name, prose};
 use super::viewer::Viewer;
 use crate::badges::{self, Badge};
-use crate::mirrors::state::status::Status;
 use crate::model::{ActivityState, Health};
+use crate::reports::status::Status;
 
 /// Returns the badge (a word with an icon and a colour) for the health of the sync. A run in progress does not change
 /// it, so the result of the last run stays visible.

@@ -5,8 +5,7 @@ use maud::{Markup, html};
 
 use super::compute_timeline_bars::{Bar, HEIGHT, STEP};
 use super::format::counted;
-use crate::mirrors::state::status::RunRecord;
-use crate::model::Counts;
+use crate::model::{Counts, RunRecord};
 
 /// Renders the chart. `bars` are the bars of the timeline above it. Each bar takes the width of a column, even without
 /// a column, so that columns and bars line up. Empty if no run changed a meter.

@@ -9,8 +9,7 @@ use super::format::number;
 use crate::clock;
 use crate::config::Schedule;
 use crate::mirrors::ClaimedSlot;
-use crate::mirrors::state::status::RunRecord;
-use crate::model::saturating_i64;
+use crate::model::{RunRecord, saturating_i64};
 
 /// The height of the highest bar, in SVG units.
 pub(super) const HEIGHT: i64 = 48;

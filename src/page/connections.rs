@@ -22,9 +22,9 @@ use crate::check::{self as checks, Finding, Verdict};
 use crate::clock;
 use crate::config::{CertificateCheck, Config, Endpoint, Tenants, Tls};
 use crate::mirrors::Mirror;
-use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::status_part_types::{Connection, ConnectionState};
 use crate::model::TenantId;
+use crate::reports::connections::{Connection, ConnectionState};
+use crate::reports::status::{Status, StatusQuery};
 
 /// The results of the last connection check of each mirror (the meters of one tenant). All viewers share them.
 #[derive(Clone, Debug, Default)]

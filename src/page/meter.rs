@@ -14,9 +14,9 @@ use super::words;
 use super::{banner, run_changes};
 use crate::badges::icons::Icon;
 use crate::history::parse_meter_key::KeyText;
-use crate::mirrors::state::meter_report::MeterReport;
-use crate::mirrors::state::status::StatusQuery;
 use crate::model::Change;
+use crate::reports::meter_report::MeterReport;
+use crate::reports::status::StatusQuery;
 
 /// `GET /meters?column=value`: renders the page of a meter. The query has the columns of the meter's key and their
 /// values. Answers 404 if neither the local table nor the log has the meter.

@@ -12,10 +12,11 @@ use super::viewer::Viewer;
 use super::{banner, run_changes, status_facts, words};
 use crate::badges;
 use crate::clock;
-use crate::history::run_listing::{ChangesPage, RunDetail};
 use crate::http::run_page_redirect_reason::RunPageNotice;
-use crate::mirrors::state::status::StatusQuery;
 use crate::model::{Change, HeldDeactivations, Outcome, RunId};
+use crate::reports::run_detail::RunDetail;
+use crate::reports::run_pages::ChangesPage;
+use crate::reports::status::StatusQuery;
 
 /// How many changes one page shows at most.
 const CHANGES: u32 = 200;

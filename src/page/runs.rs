@@ -14,9 +14,9 @@ use super::{banner, words};
 use crate::badges;
 use crate::badges::icons::Icon;
 use crate::clock;
-use crate::history::run_listing::{RunFilter, RunsPage, RunsQuery};
-use crate::mirrors::state::status::{RunRecord, StatusQuery};
-use crate::model::RunId;
+use crate::model::{RunFilter, RunId, RunRecord, RunsQuery};
+use crate::reports::run_pages::RunsPage;
+use crate::reports::status::StatusQuery;
 
 /// How many runs one page of the table holds.
 const PAGE: u32 = 50;

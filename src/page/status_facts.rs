@@ -10,9 +10,9 @@ use super::viewer::Viewer;
 use super::words;
 use crate::badges;
 use crate::config::Schedule;
-use crate::mirrors::state::status::Status;
-use crate::mirrors::status_part_types::{ConnectionState, RunningStatus};
 use crate::model::{ActivityState, Health, Phase};
+use crate::reports::connections::ConnectionState;
+use crate::reports::status::{RunningStatus, Status};
 
 /// Renders the list of facts: last success, last run, next run and number of meters.
 pub(super) fn show(

@@ -17,11 +17,14 @@ use super::viewer::Viewer;
 use super::{banner, run_changes, status_facts, timeline, words};
 use crate::badges;
 use crate::clock;
-use crate::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
-use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
-use crate::mirrors::status_part_types::ConnectionState;
 use crate::mirrors::{ClaimedSlotList, Mirror};
-use crate::model::{ActivityState, Change, Counts, Outcome, saturating_i64};
+use crate::model::{
+    ActivityState, Change, Counts, Outcome, RunFilter, RunRecord, RunsQuery, saturating_i64,
+};
+use crate::reports::connections::ConnectionState;
+use crate::reports::run_detail::RunDetail;
+use crate::reports::run_pages::RunsPage;
+use crate::reports::status::{Status, StatusQuery};
 
 /// How many runs the timeline shows, one bar for each.
 const STRIP: u32 = 48;

@@ -20,11 +20,11 @@ use crate::badges;
 use crate::badges::icons::Icon;
 use crate::clock;
 use crate::config::Token;
-use crate::mirrors::state::status::Status;
-use crate::mirrors::state::tenant_list::{LastRunSummary, TenantList, TenantSummary, TenantsQuery};
 use crate::mirrors::visible_tenants;
-use crate::model::{ActivityState, Health, HealthCounts, WORST_FIRST};
+use crate::model::{ActivityState, Health, HealthCounts, LastRunSummary, WORST_FIRST};
 use crate::printable;
+use crate::reports::status::Status;
+use crate::reports::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::url_path;
 
 /// How many tenants a page holds.

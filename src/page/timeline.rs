@@ -16,7 +16,7 @@ use crate::badges;
 use crate::badges::icons::Icon;
 use crate::config::Config;
 use crate::mirrors::ClaimedSlot;
-use crate::mirrors::state::status::RunRecord;
+use crate::model::RunRecord;
 
 /// Renders the timeline: the row of bars and the chart of changes. `history` has the runs, newest first. `claimed` has
 /// the slots (times at which the schedule was due) that processes have claimed; other slots are shown as missed.

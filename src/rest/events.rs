@@ -22,8 +22,9 @@ use super::events_of_many::events_of_all;
 use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
 use crate::http::problem_details::ProblemDetails;
-use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::{Mirror, RunProgress};
+use crate::mirrors::Mirror;
+use crate::reports::run_progress::RunProgress;
+use crate::reports::status::{Status, StatusQuery};
 
 /// The most streams that may be open at the same time. Each visible browser window with a page that updates itself
 /// keeps one open.

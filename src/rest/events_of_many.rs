@@ -9,10 +9,10 @@ use futures_util::{Stream, stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::event::{RETRY, Sent, event, heartbeats};
-use crate::mirrors::state::status::Status;
-use crate::mirrors::state::tenant_list::TenantsQuery;
-use crate::mirrors::status_part_types::Connection;
 use crate::mirrors::{Mirrors, StateChanges};
+use crate::reports::connections::Connection;
+use crate::reports::status::Status;
+use crate::reports::tenant_list::TenantsQuery;
 
 /// The shortest time between two `status` events. A sweep, one check of all mirrors, can change the states of thousands
 /// of tenants many times a second.

@@ -21,11 +21,11 @@ use crate::arguments::bounds::HISTORY;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::problem_details::http_status;
-use crate::mirrors::run::report::{RunReport, RunStage};
-use crate::mirrors::state::status::{RunRecord, Status, StatusQuery};
-use crate::mirrors::state::tenant_list::{TenantList, TenantsQuery};
 use crate::mirrors::{Request, RequestOutcome};
-use crate::model::{ActivityState, Counts, Health, Outcome, Trigger};
+use crate::model::{ActivityState, Counts, Health, Outcome, RunRecord, Trigger};
+use crate::reports::run_report::{RunReport, RunStage};
+use crate::reports::status::{Status, StatusQuery};
+use crate::reports::tenant_list::{TenantList, TenantsQuery};
 use crate::trace_id::TraceId;
 
 /// About the last run that ended, dry runs excluded; null before the first. `updated_count` includes reactivated

@@ -12,7 +12,7 @@ use super::route::{Route, RouteDescription};
 use crate::arguments::shorten;
 use crate::history::parse_meter_key::KeyText;
 use crate::http::problem_details::ProblemDetails;
-use crate::mirrors::state::meter_report::MeterReport;
+use crate::reports::meter_report::MeterReport;
 
 /// The part of the path between the prefix (`/api/v1` or, for example, `/api/v1/tenants/7`) and the key.
 const METERS: &str = "/meters/";

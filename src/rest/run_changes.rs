@@ -8,8 +8,8 @@ use super::query_arguments::{self, QueryArguments, RunIdInPath};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
-use crate::history::run_listing::ChangesPage;
 use crate::http::problem_details::ProblemDetails;
+use crate::reports::run_pages::ChangesPage;
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=1000);
 const LIMIT_DEFAULT: u32 = 100;

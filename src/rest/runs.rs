@@ -10,9 +10,11 @@ use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
 use crate::arguments::{Arguments, BadArgument};
-use crate::history::run_listing::{RunDetail, RunFilter, RunsPage, RunsQuery};
 use crate::http::problem_details::ProblemDetails;
 use crate::http::run_page_redirect_reason::RunPageNotice;
+use crate::model::{RunFilter, RunsQuery};
+use crate::reports::run_detail::RunDetail;
+use crate::reports::run_pages::RunsPage;
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=100);
 const LIMIT_DEFAULT: u32 = 20;

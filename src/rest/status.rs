@@ -12,8 +12,8 @@ use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY};
 use crate::arguments::{Arguments, BadArgument, read_status_arguments};
 use crate::http::problem_details::ProblemDetails;
-use crate::mirrors::state::status::{Status, StatusQuery};
-use crate::mirrors::state::tenant_list::TenantsQuery;
+use crate::reports::status::{Status, StatusQuery};
+use crate::reports::tenant_list::TenantsQuery;
 
 pub(super) fn route() -> Route {
     let default = StatusQuery::default();

@@ -24,9 +24,9 @@ use crate::arguments::read_body;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::http::problem_details::{ProblemDetails, http_status};
-use crate::mirrors::run::report::{RunReport, RunStage};
 use crate::mirrors::{Request, RequestOutcome};
 use crate::model::{Outcome, Trigger};
+use crate::reports::run_report::{RunReport, RunStage};
 use crate::trace_id::TraceId;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

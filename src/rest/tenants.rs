@@ -16,9 +16,9 @@ use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{TENANT_CHARS, TENANTS_LIMIT};
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
-use crate::mirrors::state::status::Status;
-use crate::mirrors::state::tenant_list::{TenantSummary, TenantsQuery};
 use crate::model::{Health, HealthCounts};
+use crate::reports::status::Status;
+use crate::reports::tenant_list::{TenantSummary, TenantsQuery};
 use crate::url_path;
 
 const PATH: &str = "/api/v1/tenants";

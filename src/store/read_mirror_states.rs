@@ -2,8 +2,6 @@
 //! from the table of mirrors that sweeps found unchanged.
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
 use super::run_lock_key;
@@ -11,7 +9,7 @@ use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
 use crate::clock;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
-use crate::model::{Outcome, RunId};
+use crate::model::{LastRunSummary, Outcome, RunId};
 
 /// What the local database tells about one mirror.
 #[derive(Clone, Debug, Default)]
@@ -26,33 +24,6 @@ pub struct MirrorState {
     pub open_run: Option<OpenRun>,
     /// The number (`seq` in the log) of the newest run; 0 before the first.
     pub newest: i64,
-}
-
-/// The last run of a tenant.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LastRunSummary {
-    /// The run's id.
-    pub run_id: RunId,
-    /// How the run ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-    /// When the run started, by the local database's clock.
-    pub started_at: DateTime<Utc>,
-    /// When the run ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<DateTime<Utc>>,
-    /// How many meters the run changed.
-    pub changes: i64,
-    /// The code of the error because of which the run did not succeed; absent if it did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_code: Option<ErrorCode>,
-    /// The message of that error; absent if there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_message: Option<String>,
-    /// What the run warned of; absent if there is nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
 }
 
 /// A run that has no end in the log.

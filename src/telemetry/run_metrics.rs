@@ -7,9 +7,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
-use crate::model::{Action, Counts, Outcome, Trigger};
-
-use crate::store::log::RunRecord;
+use crate::model::{Action, Counts, Outcome, RunRecord, Trigger};
 
 const RUNS: &str = "meter_sync_runs_total";
 const CHANGES: &str = "meter_sync_changes_total";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Each module of the library and the modules it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
-    ("model", &[]),
+    ("model", &["error"]),
     ("clock", &[]),
     ("shutdown", &[]),
     ("trace_id", &[]),
@@ -22,10 +22,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["store", "db", "config", "error", "model", "hex_digest"],
     ),
     ("tenants", &["store", "db", "config", "error", "model"]),
-    ("telemetry", &["store", "config", "model"]),
+    ("telemetry", &["config", "model"]),
+    ("reports", &["store", "config", "error", "model", "clock"]),
     (
         "mirrors",
         &[
+            "reports",
             "tenants",
             "engine",
             "store",
@@ -41,9 +43,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "history",
-        &["mirrors", "tenants", "store", "db", "error", "model"],
+        &[
+            "mirrors", "reports", "tenants", "store", "db", "error", "model",
+        ],
     ),
-    ("arguments", &["mirrors", "model"]),
+    ("arguments", &["reports", "model"]),
     ("badges", &["model"]),
     ("schedule", &["mirrors", "config", "error", "model"]),
     (
@@ -53,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "url_path",
             "history",
             "mirrors",
+            "reports",
             "config",
             "error",
             "model",
@@ -71,6 +76,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "http",
         &[
             "mirrors",
+            "reports",
             "config",
             "error",
             "model",
@@ -88,6 +94,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "http",
             "history",
             "mirrors",
+            "reports",
             "config",
             "error",
             "model",
@@ -106,6 +113,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "url_path",
             "history",
             "mirrors",
+            "reports",
             "config",
             "error",
             "model",
@@ -135,7 +143,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "demo",
         &[
-            "app", "embedded", "mirrors", "config", "shutdown", "error", "model",
+            "app", "embedded", "mirrors", "reports", "config", "shutdown", "error", "model",
         ],
     ),
     (
@@ -147,6 +155,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "mcp",
             "history",
             "mirrors",
+            "reports",
             "store",
             "db",
             "arguments",
@@ -260,9 +269,9 @@ fn the_order_has_no_circle() {
 }
 
 #[test]
-fn surfaces_hold_no_sql_and_no_pool() {
+fn surfaces_and_reports_hold_no_sql_and_no_pool() {
     let mut files = Vec::new();
-    for surface in ["mcp", "page", "rest", "http", "schedule"] {
+    for surface in ["mcp", "page", "rest", "http", "schedule", "reports"] {
         rust_files(&source().join(surface), &mut files);
     }
     for file in files {
@@ -328,7 +337,7 @@ fn the_files_that_the_map_names_exist() {
 fn what_is_sent_to_a_database_is_ascii() {
     let mut sources = Vec::new();
     for folder in [
-        "db", "store", "engine", "tenants", "mirrors", "history", "check",
+        "db", "store", "engine", "tenants", "reports", "mirrors", "history", "check",
     ] {
         rust_files(&source().join(folder), &mut sources);
     }

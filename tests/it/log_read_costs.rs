@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use meter_sync::history::run_listing::{RunFilter, RunsQuery};
-use meter_sync::mirrors::state::status::StatusQuery;
+use meter_sync::reports::status::StatusQuery;
 
 use crate::support::site::{Site, rows};
+use meter_sync::model::{RunFilter, RunsQuery};
 
 /// A log in which the tenant's last run is long ago, and its last success longer: others ran since, and it failed.
 const LONG: &str = "

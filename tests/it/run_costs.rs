@@ -2,9 +2,9 @@
 
 use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};

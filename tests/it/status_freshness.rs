@@ -6,9 +6,8 @@ use meter_sync::clock;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::state::status::{Status, StatusQuery};
-use meter_sync::mirrors::status_part_types::MeterCounts;
 use meter_sync::model::{ActivityState, Outcome, Trigger};
+use meter_sync::reports::status::{MeterCounts, Status, StatusQuery};
 
 use tokio_postgres::Client;
 

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use crate::db::{Connection, DbError, Local, Tx};
 use crate::engine::column_drift::{ColumnReport, KnownColumns};
 use crate::engine::{OtherTenant, RowsToCompare, SyncError};
-use crate::error::{ErrorCode, Failure};
-use crate::model::{Outcome, RunId};
+use crate::error::Failure;
+use crate::model::{Outcome, RunId, RunRecord};
 
-use super::report::{RunReport, SAMPLE};
 use super::requested_run::RequestedRun;
-use crate::mirrors::{RequestOutcome, status_part_types};
-use crate::store::log::{LogKey, RunRecord};
+use crate::mirrors::RequestOutcome;
+use crate::reports::run_report::{RunReport, SAMPLE};
+use crate::store::log::LogKey;
 use crate::store::{changes, columns, log, migrations, run_lock};
 use crate::tenants;
 use crate::tenants::local_table::LocalTable;
@@ -250,11 +250,6 @@ impl RequestedRun<'_> {
     /// Publishes the end of a run that failed before it could be logged, and returns the answer to its request. Only
     /// this process knows about such a run.
     pub(crate) fn never_began(&self, failure: Failure) -> RequestOutcome {
-        if failure.code == ErrorCode::LocalUnreachable {
-            let local = status_part_types::Connection::used(Some(failure.clone()), self.now());
-            self.mirror
-                .change_live_state(|live_state| live_state.local = local);
-        }
         let end = self.failed(failure, Outcome::Failed, None);
         self.ended_at_once(&end.record)
     }

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
+use crate::mirrors::state::read_state::is_in_progress;
 use crate::model::{Outcome, RunId};
-use crate::store::{log, migrations, run_lock};
+use crate::store::{log, migrations};
 
 /// How often the process of a run looks whether another process has asked for its end.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -46,7 +47,7 @@ impl Mirror {
         migrations::run(&mut local.connect().await?).await?;
         let ask = async |tx: &Tx<'_, Local>| {
             let known = self.log_scope(tx).await?;
-            let Some(run) = log::by_id(tx, known.log(), id).await? else {
+            let Some(mut run) = log::by_id(tx, known.log(), id).await? else {
                 return Ok(Cancellation::Unknown);
             };
             if let Some(outcome) = run.outcome {
@@ -55,8 +56,8 @@ impl Mirror {
             let Some(scope) = known.scope() else {
                 return Ok(Cancellation::Dead);
             };
-            if !run_lock::is_held(tx, &scope.text()).await? {
-                return Ok(Cancellation::Dead);
+            if !is_in_progress(tx, &scope, &mut run).await? {
+                return Ok(run.outcome.map_or(Cancellation::Dead, Cancellation::Over));
             }
             if log::ask_to_cancel(tx, id).await? {
                 return Ok::<_, Failure>(Cancellation::Accepted);

@@ -20,10 +20,10 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
 
 use super::execute::RunToCompare;
-use super::report;
 use super::requested_run::RequestedRun;
-use crate::mirrors::join_warnings::joined;
 use crate::mirrors::{Allow, Request};
+use crate::reports::join_warnings::joined;
+use crate::reports::run_report;
 use crate::store::log;
 use crate::telemetry::run_metrics;
 
@@ -112,7 +112,7 @@ impl RunToCompare<'_> {
             format!(
                 "Comparing contents after this run found a difference. Look at run {}, which was to put it right: {}",
                 record.run_id,
-                report::summary(&record)
+                run_report::summary(&record)
             )
         })
     }

@@ -13,16 +13,17 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Connection, Local, Remote, Tx};
 use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
 use crate::error::{ErrorCode, FailedSide, Failure};
-use crate::model::{Outcome, Phase, Progress, RunId};
+use crate::model::{Outcome, Phase, Progress, RunId, RunRecord};
 
 use super::begin::{StartResult, StartedRun};
-use super::report::RunReport;
 use super::requested_run::RequestedRun;
 use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::LocalRun;
-use crate::mirrors::status_part_types::{self, TenantStatus};
 use crate::mirrors::{Mirror, Request, RequestOutcome, Ticket};
-use crate::store::log::{LogKey, RunRecord};
+use crate::reports::connections;
+use crate::reports::run_report::RunReport;
+use crate::reports::status::TenantStatus;
+use crate::store::log::LogKey;
 use crate::store::retention;
 use crate::tenants::tenant_and_table::RunScope;
 
@@ -168,7 +169,6 @@ impl<'a> RequestedRun<'a> {
         self.mirror.change_live_state(|live_state| {
             live_state.running = Some(running);
             live_state.tenant = Some(tenant);
-            live_state.local = status_part_types::Connection::used(None, self.record.started_at);
         });
         self.mirror.note_activity();
         tracing::info!(
@@ -220,34 +220,31 @@ impl<'a> RequestedRun<'a> {
                 let end = self.failed(overtime, Outcome::Failed, Some(&reached));
                 Err(UnloggedEnd::rolled_back(end))
             }
-            // A cancelled run says nothing about the databases, so their state is not published.
+            // A cancelled run says nothing about the remote, so its state is not published.
             None => {
                 let end = self.failed(cancelled(), Outcome::Interrupted, Some(&reached));
                 return Err(UnloggedEnd::rolled_back(end));
             }
         };
-        self.publish_databases(match &settled {
+        self.publish_remote(match &settled {
             Ok(settled) => &settled.record,
             Err(unlogged) => &unlogged.end.record,
         });
         settled
     }
 
-    /// Publishes the state of each database: failed if the run failed because of it, otherwise ok.
-    fn publish_databases(&self, record: &RunRecord) {
-        let now = record.finished_at.unwrap_or(record.started_at);
-        let state = |side| {
-            let error = record.error.clone().filter(|error| {
-                record.outcome == Some(Outcome::Failed) && error.code.side() == Some(side)
-            });
-            status_part_types::Connection::used(error, now)
-        };
-        let remote = state(FailedSide::Remote);
+    /// Publishes the state of the remote: failed if the run failed because of it, otherwise ok.
+    fn publish_remote(&self, record: &RunRecord) {
+        let failed = record.outcome == Some(Outcome::Failed);
+        let error = record
+            .error
+            .clone()
+            .filter(|error| failed && error.code.side() == Some(FailedSide::Remote));
+        let at = record.finished_at.unwrap_or(record.started_at);
+        let remote = connections::Connection::used(error, at);
         self.mirror.remote_state.send_replace(remote.clone());
-        self.mirror.change_live_state(|live_state| {
-            live_state.remote = remote;
-            live_state.local = state(FailedSide::Local);
-        });
+        self.mirror
+            .change_live_state(|live_state| live_state.remote = remote);
     }
 
     /// Syncs the mirror: reads from a snapshot of the remote, and writes in the local transaction of the run.

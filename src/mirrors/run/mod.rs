@@ -6,7 +6,6 @@ pub mod cancel_run;
 pub(super) mod compare_after_run;
 pub(super) mod execute;
 pub(super) mod progress;
-pub mod report;
 mod request_run;
 mod requested_run;
 mod settle;

@@ -1,31 +1,12 @@
 //! Reports the progress of the runs of one mirror, if they are runs of this process.
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::db::ServerClock;
-use crate::model::{Phase, RunId};
-
 use crate::mirrors::Mirror;
 use crate::mirrors::live_state::{LiveState, LocalRun};
-
-/// The progress of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunProgress {
-    /// The run's id.
-    pub run_id: RunId,
-    /// What the run is doing.
-    pub phase: Phase,
-    /// How many remote rows were read so far.
-    pub rows: i64,
-    /// How many bytes of row data the remote sent so far.
-    pub remote_bytes: i64,
-    /// Milliseconds since the run started.
-    pub elapsed_ms: i64,
-}
+use crate::reports::run_progress::RunProgress;
 
 /// Reports the progress of one mirror's runs in this process, one run after the other. A slow reader gets only the
 /// latest progress, and may miss a whole run.

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use crate::error::{ErrorCode, Failure};
 
 use super::execute;
-use super::report::RunReport;
 use crate::mirrors::{Mirror, Request, RequestOutcome};
+use crate::reports::run_report::RunReport;
 
 /// How long a single wait for the end of a run lasts, before it is repeated.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -44,7 +44,7 @@ impl Mirror {
         self.may_sync()?;
         // A request with an idempotency key may be answered with a run that has already ended, even if another run is
         // in progress.
-        let running = self.shared.live_state.borrow().running_record();
+        let running = self.shared.live_state.borrow().running_record().cloned();
         if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
             return Ok(RequestOutcome::already_running(&running, self.now()));
         }

@@ -7,11 +7,12 @@ use tracing::Level;
 
 use crate::db::{Database, Local, Remote};
 use crate::error::Failure;
-use crate::model::{Counts, Outcome, Progress, RunId};
+use crate::model::{Counts, Outcome, Progress, RunId, RunRecord};
 
-use super::report;
-use crate::mirrors::{Mirror, RUN_ENDED, Request, clock_warnings};
-use crate::store::log::{RunEnd, RunRecord};
+use crate::mirrors::{Mirror, RUN_ENDED, Request};
+use crate::reports::clock_warnings;
+use crate::reports::run_report;
+use crate::store::log::RunEnd;
 use crate::telemetry::run_metrics;
 
 /// A request for a run, from its arrival to the end of the run.
@@ -110,7 +111,7 @@ impl<'a> RequestedRun<'a> {
                     remote_bytes = record.remote_bytes,
                     run.warning = record.warning,
                     "{}",
-                    report::summary(record)
+                    run_report::summary(record)
                 )
             };
         }

@@ -8,14 +8,14 @@ use chrono::{DateTime, Utc};
 use crate::db::DbError;
 use crate::engine::{self, SyncEnd, SyncError};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress};
+use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress, RunRecord};
 
 use super::begin::StartedRun;
-use super::report::{RunReport, SAMPLE};
 use super::requested_run::RequestedRun;
-use crate::mirrors::clock_warnings;
-use crate::mirrors::join_warnings::joined;
-use crate::store::log::{RunEnd, RunRecord};
+use crate::reports::clock_warnings;
+use crate::reports::join_warnings::joined;
+use crate::reports::run_report::{RunReport, SAMPLE};
+use crate::store::log::RunEnd;
 use crate::store::{changes, columns, log, rejected, run_lock};
 use crate::tenants::tenant_and_table::RunScope;
 

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 
-use super::health::{self, HealthInputs, RecentSlots};
-use super::status::{ScheduleStatus, Status, StatusQuery};
-use super::status_text;
+use crate::mirrors::Mirror;
 use crate::mirrors::live_state::LiveState;
-use crate::mirrors::status_part_types::{Connection, Connections};
-use crate::mirrors::stored_state::StoredState;
-use crate::mirrors::{Mirror, clock_warnings};
-use crate::model::{ActivityState, Health};
+use crate::model::{ActivityState, RunRecord};
+use crate::reports::connections::{Connection, Connections};
+use crate::reports::derive_health::{HealthInputs, RecentSlots, derive};
+use crate::reports::status::{ScheduleStatus, Status, StatusQuery};
+use crate::reports::stored_state::StoredState;
+use crate::reports::{clock_warnings, status_text};
 use crate::store::log::LogKey;
 use crate::store::{changes, log, rejected};
 
@@ -53,27 +53,25 @@ impl Mirror {
         query: &StatusQuery,
     ) -> Result<Status, Failure> {
         let now = self.now();
-        let mut live_state = self.shared.live_state.borrow().clone();
-        let found = match asked {
+        let live_state = self.shared.live_state.borrow().clone();
+        let local = match self.local {
+            Some(_) => Connection::used(asked.as_ref().err().cloned(), now),
+            None => Connection::unused(false),
+        };
+        let mut found = match asked {
             Ok(found) => {
-                if let Some(id) = query.run_id.filter(|_| found.history.is_empty()) {
+                if let Some(id) = query.run_id.filter(|_| found.status.history.is_empty()) {
                     return Err(status_text::no_such_run(id));
                 }
-                live_state.local = Connection::used(None, now);
-                found.with(&live_state)
+                found.with_own_runs(live_state.running_record(), live_state.last.as_ref())
             }
-            Err(failure) => {
-                let mut found = fall_back(&live_state, &failure);
-                found
-                    .history
-                    .retain(|run| query.run_id.is_none_or(|id| run.run_id == id));
-                if self.local.is_some() {
-                    live_state.local = Connection::used(Some(failure), now);
-                }
-                found
-            }
+            Err(failure) => fall_back(&live_state, &failure, query),
         };
-        Ok(self.compose(found, live_state, now))
+        found.status.connections = Connections {
+            remote: live_state.remote.clone(),
+            local,
+        };
+        Ok(self.compose(found, &live_state, now))
     }
 
     /// Reads the state of the mirror, with the runs and changes that the query asks for. The history is empty if the
@@ -88,7 +86,7 @@ impl Mirror {
         let read = async |tx: &Tx<'_, Local>| match self.log(tx).await? {
             Some(known) => read_runs(tx, known.log(), query, &mut found).await,
             None => {
-                found.history.clear();
+                found.status.history.clear();
                 Ok(())
             }
         };
@@ -96,65 +94,58 @@ impl Mirror {
         Ok(found)
     }
 
-    fn compose(&self, mut found: StoredState, live_state: LiveState, now: DateTime<Utc>) -> Status {
+    fn compose(
+        &self,
+        mut found: StoredState,
+        live_state: &LiveState,
+        now: DateTime<Utc>,
+    ) -> Status {
         let config = self.config();
-        clock_warnings::warn(&mut found.warnings, self.clock.ahead());
-        found.warnings.extend(found.dated_ahead(now));
-        let is_down = live_state.local.error.is_some();
-        let last_start = found.last_run.as_ref().map(|run| run.started_at);
-        let signs = HealthInputs {
-            is_configured: self.is_configured() && (is_down || found.tenant.is_some()),
+        clock_warnings::warn(&mut found.status.warnings, self.clock.ahead());
+        let dated_ahead = found.dated_ahead(now);
+        found.status.warnings.extend(dated_ahead);
+        let running = live_state.running_status(found.running.as_ref(), now);
+        let status = &found.status;
+        let is_down = status.connections.local.error.is_some();
+        let last = status.last_run.as_ref();
+        let health = derive(&HealthInputs {
+            is_configured: self.is_configured() && (is_down || status.tenant.is_some()),
             is_local_down: is_down,
             is_interrupted: found.is_interrupted(),
-            last_outcome: found.last_run.as_ref().and_then(|run| run.outcome),
-            synced_at: found.last_success_at.or(last_start),
+            last_outcome: last.and_then(|run| run.outcome),
+            synced_at: status.last_success_at.or(last.map(|run| run.started_at)),
             slots: &RecentSlots::at(now, config.schedule.as_ref(), config.jitter),
-        };
-        let health = health::derive(&signs);
-        let drift = found.drift();
-        let running = found.running_at(&live_state, now);
+        });
+        let summary = status_text::summary(health, &found, running.is_some(), now);
+        let next_step = status_text::next_step(health, &found, running.as_ref());
+        found.status.warnings.extend(found.drift_warning);
         Status {
+            summary,
+            next_step,
             health,
             activity: ActivityState::of(running.is_some(), live_state.waiting_until.is_some()),
-            summary: match health == Health::NeverRun && running.is_some() {
-                true => status_text::FIRST_RUN.to_owned(),
-                false => status_text::summary(health, &found, live_state.local.error.as_ref(), now),
-            },
-            next_step: status_text::next_step(health, &found, running.as_ref()),
             now,
-            tenant: found.tenant,
-            last_success_at: found.last_success_at,
-            checked_at: found.checked_at,
-            verified_at: found.verified_at,
-            last_run: found.last_run,
-            held_back: found.held_back,
             next_run_at: self.next_run_at(live_state.waiting_until, now),
             schedule: ScheduleStatus::of(config.schedule.as_ref()),
-            meters: found.meters,
-            connections: Connections {
-                remote: live_state.remote,
-                local: live_state.local,
-            },
             running,
-            history: found.history,
-            changes: found.changes,
-            rejected: found.rejected,
-            warnings: found.warnings.into_iter().chain(drift).collect(),
-            consecutive_failures: found.failures,
-            drifted_columns: found.drifted.map(|columns| columns.len()),
-            ..Status::default()
+            ..found.status
         }
     }
 }
 
-fn fall_back(live_state: &LiveState, failure: &Failure) -> StoredState {
+/// Returns what this process itself knows of the mirror, for a query to which the local database gave no answer.
+fn fall_back(live_state: &LiveState, failure: &Failure, query: &StatusQuery) -> StoredState {
+    let is_asked = |run: &&RunRecord| query.run_id.is_none_or(|id| run.run_id == id);
+    let last = live_state.last.as_ref();
     StoredState {
-        tenant: live_state.tenant.clone(),
-        last_run: live_state.last.clone(),
-        last_success_at: live_state.last_success_at,
-        running: live_state.running_record(),
-        history: live_state.last.clone().into_iter().collect(),
-        warnings: vec![failure.in_words()],
+        status: Status {
+            tenant: live_state.tenant.clone(),
+            last_run: last.cloned(),
+            last_success_at: live_state.last_success_at,
+            history: last.filter(is_asked).cloned().into_iter().collect(),
+            warnings: vec![failure.in_words()],
+            ..Status::default()
+        },
         ..StoredState::default()
     }
 }
@@ -167,16 +158,16 @@ async fn read_runs(
     query: &StatusQuery,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
-    let mut shown = found.last_run.as_ref().map(|run| run.run_id);
+    let mut shown = found.status.last_run.as_ref().map(|run| run.run_id);
     if let Some(id) = query.run_id {
         let run = log::by_id(tx, log, id).await?;
         shown = run.as_ref().map(|run| run.run_id);
-        found.history = run.into_iter().collect();
+        found.status.history = run.into_iter().collect();
     }
     if let Some(id) = shown.filter(|_| query.include_changes) {
         let limit = query.changes_limit;
-        found.changes = Some(changes::changes(tx, id, limit).await?);
-        found.rejected = Some(rejected::read(tx, id, limit).await?);
+        found.status.changes = Some(changes::changes(tx, id, limit).await?);
+        found.status.rejected = Some(rejected::read(tx, id, limit).await?);
     }
     Ok(())
 }

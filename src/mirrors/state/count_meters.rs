@@ -7,14 +7,14 @@ use crate::error::Failure;
 
 use crate::mirrors::Mirror;
 use crate::mirrors::meter_count_cache::{Count, CountQuestion, LastCount, PATIENCE};
-use crate::mirrors::status_part_types::MeterCounts;
-use crate::mirrors::stored_state::StoredState;
+use crate::reports::status::MeterCounts;
+use crate::reports::stored_state::StoredState;
 use crate::tenants::local_table;
 use crate::tenants::tenant_and_table::RunScope;
 
 impl Mirror {
-    /// Sets `found.meters` to the number of the tenant's meters in the local table, counted now or a short time ago.
-    /// Adds a warning instead if the table or its active column does not exist, or if the meters are still being
+    /// Sets the meters of `found` to the number of the tenant's meters in the local table, counted now or a short time
+    /// ago. Adds a warning instead if the table or its active column does not exist, or if the meters are still being
     /// counted.
     pub(super) async fn count_meters(
         &self,
@@ -32,7 +32,7 @@ impl Mirror {
                 ),
                 false => format!("The local table {name} does not exist."),
             };
-            found.warnings.push(warning);
+            found.status.warnings.push(warning);
             return Ok(());
         }
         let active = quote::identifier(&self.mapping().active_column);
@@ -46,13 +46,13 @@ from {} l where {filter}",
         let question = CountQuestion {
             sql,
             needs_role_path: table.has_row_security,
-            last_run: found.last_run.as_ref().map(|run| run.run_id),
+            last_run: found.status.last_run.as_ref().map(|run| run.run_id),
         };
-        found.meters = self.count_or_recall(tx, question).await?;
-        if found.meters.is_none() {
+        found.status.meters = self.count_or_recall(tx, question).await?;
+        if found.status.meters.is_none() {
             found.is_being_counted = true;
             let warning = "The local meters are still being counted: ask again in a moment.";
-            found.warnings.push(warning.to_owned());
+            found.status.warnings.push(warning.to_owned());
         }
         Ok(())
     }
@@ -97,7 +97,10 @@ from {} l where {filter}",
             let Ok(_only) = counter.behind.try_lock() else {
                 return;
             };
-            match mirror.count_behind(question).await {
+            let count =
+                async |tx: &Tx<'_, Local>| Ok::<_, Failure>(Count::make(tx, question).await?);
+            let counted = async { mirror.local()?.read("count", count).await };
+            match counted.await {
                 Ok(count) => counter.set(Some(count), false),
                 Err(failure) => {
                     tracing::debug!(error.code = %failure.code, "the meters could not be counted");
@@ -105,10 +108,5 @@ from {} l where {filter}",
             }
         };
         self.tasks.spawn(counting);
-    }
-
-    async fn count_behind(&self, question: CountQuestion) -> Result<Count, Failure> {
-        let count = async |tx: &Tx<'_, Local>| Ok(Count::make(tx, question).await?);
-        self.local()?.read("count", count).await
     }
 }

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::db::{Connection, DbError, Local, Tx};
+use crate::engine::column_drift;
 use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::status_part_types::TenantStatus;
-use crate::mirrors::stored_state::{Observation, ObservationResult, StoredState};
-use crate::model::{Outcome, saturating_i64};
-use crate::store::log::{LogKey, RunRecord};
+use crate::mirrors::observation::{Observation, ObservationResult};
+use crate::model::{Outcome, RunRecord, saturating_i64};
+use crate::reports::status::TenantStatus;
+use crate::reports::stored_state::StoredState;
+use crate::store::log::LogKey;
 use crate::store::read_mirror_states::latest;
 use crate::store::{columns, log, migrations, run_lock};
 use crate::tenants::{self, tenant_and_table::RunScope};
@@ -68,7 +70,7 @@ impl Mirror {
             None => None,
         };
         Ok(Observation {
-            runs: std::mem::take(&mut state.history).into(),
+            runs: std::mem::take(&mut state.status.history).into(),
             state: Arc::new(state),
             marker,
             read_at,
@@ -87,34 +89,34 @@ impl Mirror {
             Ok(scope) => Some(&scope.tenant.id),
             Err(_) => mapping.tenant.as_ref(),
         };
-        let mut found = StoredState {
-            failures: Some(0),
-            ..StoredState::default()
-        };
+        let mut found = StoredState::default();
+        found.status.consecutive_failures = Some(0);
         let tables = migrations::tables(&tx).await?;
         if let Some(id) = id.filter(|_| tables.columns) {
-            found.drifted = Some(columns::drifted(&tx, id, &table.name).await?);
+            let drifted = columns::drifted(&tx, id, &table.name).await?;
+            found.drift_warning = column_drift::warning(&drifted);
+            found.status.drifted_columns = Some(drifted.len());
         }
         if tables.any {
             // First, so that a run that ends meanwhile is at least found in the log.
             if let Ok(scope) = &scope {
                 read_running(&tx, scope, &mut found).await?;
             }
-            read_log(&tx, table.log(id), RUNS, &mut found).await?;
+            read_log(&tx, table.log(id), &mut found).await?;
             found.leave_out_ended();
             let looks = log::last_looks(&tx, table.log(id), tables.sweeps).await?;
-            found.verified_at = looks.verified_at;
-            found.checked_at = looks.checked_at;
-            found.last_success_at = latest(found.last_success_at, looks.checked_at);
+            found.status.verified_at = looks.verified_at;
+            found.status.checked_at = looks.checked_at;
+            found.status.last_success_at = latest(found.status.last_success_at, looks.checked_at);
         }
         match scope {
             Ok(scope) => {
                 // The meters are counted last, because the transaction can do nothing more after an error.
                 let counted = self.count_meters(&tx, &scope, &mut found).await;
                 found.count_failure = counted.err().map(Failure::from);
-                found.tenant = Some(TenantStatus::from(&scope.tenant));
+                found.status.tenant = Some(TenantStatus::from(&scope.tenant));
             }
-            Err(failure) => found.warnings.push(failure.in_words()),
+            Err(failure) => found.status.warnings.push(failure.in_words()),
         }
         Ok(found)
     }
@@ -125,58 +127,72 @@ async fn read_running(
     scope: &RunScope,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
-    let Some(run) = log::running(tx, scope.log()).await? else {
+    let Some(mut run) = log::running(tx, scope.log()).await? else {
         return Ok(());
     };
-    if run_lock::is_held(tx, &scope.text()).await? {
-        found.running = Some(run);
-        return Ok(());
+    match is_in_progress(tx, scope, &mut run).await? {
+        true => found.running = Some(run),
+        false => found.interrupted = Some(run).filter(|run| run.outcome.is_none()),
     }
-    // The run may have ended after its row was read. If it has not, its process has died.
-    let now = log::by_id(tx, scope.log(), run.run_id).await?;
-    found.interrupted = now.filter(|run| run.outcome.is_none());
     Ok(())
 }
 
-/// Reads the latest runs from the log into `found`, as many as `wanted`, with what follows from them: the last run, the
+/// Whether a run that had no end when its log row was read is still in progress: its process holds the run lock. If
+/// not, updates the record, because the run may have ended since. If it still has no end, the run's process has died.
+pub(crate) async fn is_in_progress(
+    tx: &Tx<'_, Local>,
+    scope: &RunScope,
+    run: &mut RunRecord,
+) -> Result<bool, DbError> {
+    if run_lock::is_held(tx, &scope.text()).await? {
+        return Ok(true);
+    }
+    if let Some(now) = log::by_id(tx, scope.log(), run.run_id).await? {
+        *run = now;
+    }
+    Ok(false)
+}
+
+/// Reads the latest runs from the log into `found`, as many as [`RUNS`], with what follows from them: the last run, the
 /// last success, the number of failures since, and warnings.
 async fn read_log(
     tx: &Tx<'_, Local>,
     log: LogKey<'_>,
-    wanted: u32,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
-    let runs = log::newest(tx, log, wanted).await?;
-    let is_all = runs.len() < wanted as usize;
+    let runs = log::newest(tx, log, RUNS).await?;
+    let is_all = runs.len() < RUNS as usize;
     let has_ended = |run: &&RunRecord| run.outcome.is_some() && !run.dry_run;
-    found.last_run = match runs.iter().find(has_ended) {
+    found.status.last_run = match runs.iter().find(has_ended) {
         None if !is_all => log::last_finished(tx, log).await?,
         run => run.cloned(),
     };
     if let Some(run) = found
+        .status
         .last_run
         .as_ref()
         .filter(|run| run.outcome == Some(Outcome::Refused))
     {
-        found.held_back = log::details(tx, run.run_id).await?.held_back;
+        found.status.held_back = log::details(tx, run.run_id).await?.held_back;
     }
-    found.warnings.extend(found.own_warning());
+    found.status.warnings.extend(found.own_warning());
     let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
     let success = match runs.iter().find(has_succeeded) {
         None if !is_all => log::last_success(tx, log).await?,
         run => run.cloned(),
     };
-    found.last_success_at = success.as_ref().and_then(|run| run.finished_at);
-    found.failures = Some(match runs.iter().position(|run| has_succeeded(&run)) {
-        None if !is_all => {
-            let success = success.map(|run| run.run_id);
-            log::ended_after(tx, log, success).await?
-        }
-        success => {
-            let since = runs.iter().take(success.unwrap_or(runs.len()));
-            saturating_i64(since.filter(has_ended).count())
-        }
-    });
-    found.history = runs;
+    found.status.last_success_at = success.as_ref().and_then(|run| run.finished_at);
+    found.status.consecutive_failures =
+        Some(match runs.iter().position(|run| has_succeeded(&run)) {
+            None if !is_all => {
+                let success = success.map(|run| run.run_id);
+                log::ended_after(tx, log, success).await?
+            }
+            success => {
+                let since = runs.iter().take(success.unwrap_or(runs.len()));
+                saturating_i64(since.filter(has_ended).count())
+            }
+        });
+    found.status.history = runs;
     Ok(())
 }

@@ -11,15 +11,15 @@ use crate::model::{ActivityState, Health, HealthCounts, WORST_FIRST, saturating_
 use crate::store::read_mirror_states::MirrorState;
 use crate::store::{columns, migrations};
 
-use super::health::{self, RecentSlots};
-use super::status::{ScheduleStatus, Status};
-use super::status_text;
-use super::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::published_states::PublishedStates;
 use crate::mirrors::registry::{self, Mirrors};
-use crate::mirrors::status_part_types::{Connection, Connections};
+use crate::reports::connections::{Connection, Connections};
+use crate::reports::derive_health::{self, RecentSlots};
+use crate::reports::status::{ScheduleStatus, Status};
+use crate::reports::status_text;
+use crate::reports::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 
 /// A mirror with its state and its health.
 struct RankedMirror<'a> {
@@ -143,7 +143,7 @@ fn rank<'a>(
         .map(|(known, state)| RankedMirror {
             known,
             state,
-            health: health::of_mirror(state, slots, published.failure.is_some()),
+            health: derive_health::of_mirror(state, slots, published.failure.is_some()),
         })
         .collect();
     // The sort is stable, so mirrors that compare as equal stay in the order of their ids.

@@ -31,9 +31,9 @@ use crate::store::{due_mirrors, log, migrations};
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
-use crate::mirrors::run::report::RunReport;
-use crate::mirrors::status_part_types::Connection;
 use crate::mirrors::{Mirror, Request, error_of};
+use crate::reports::connections::Connection;
+use crate::reports::run_report::RunReport;
 use crate::telemetry::run_metrics;
 use crate::tenants::local_table;
 

@@ -1,9 +1,8 @@
 //! Writes the start and the end of runs to the table `meter_sync_log`.
 
-use super::{LogKey, RunRecord};
+use super::LogKey;
 use crate::db::{DbError, Local, Tx, param};
-use crate::error::{ErrorCode, Failure};
-use crate::model::{CompareMethod, HeldDeactivations, Outcome, PhaseTime, TenantId};
+use crate::model::{CompareMethod, HeldDeactivations, Outcome, PhaseTime, RunRecord, TenantId};
 
 /// What is logged at the end of a run.
 #[derive(Clone, Debug)]
@@ -63,25 +62,11 @@ set outcome = 'interrupted', finished_at = greatest(clock_timestamp(), started_a
     error_code = $2, error_message = $3, error_remedy = $4
 where tenant = $1 and local_table = $5 and outcome is null";
 
-/// Sets the outcome of a run that was read from the log to interrupted, because the process of the run has died.
-/// Changes only `run`, not the log.
-pub fn interrupt(run: &mut RunRecord) {
-    run.outcome = Some(Outcome::Interrupted);
-    run.error = Some(interruption());
-}
-
-fn interruption() -> Failure {
-    Failure::new(
-        ErrorCode::Interrupted,
-        "The process that ran it went away before it ended; the meters were left as they were.",
-    )
-}
-
 /// Marks those runs of the mirror that have no end in the log as interrupted. The caller must be sure that no run is in
 /// progress. This is so if it holds the run lock, which each run holds, or if it holds the start lock, without which no
 /// run can start, while nobody holds the run lock.
 pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<(), DbError> {
-    let failure = interruption();
+    let failure = RunRecord::interruption();
     let params = [
         param::text(log.tenant.map(TenantId::as_str)),
         param::text(failure.code.as_str()),

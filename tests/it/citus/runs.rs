@@ -1,9 +1,9 @@
 //! Runs of every kind over a distributed table, each followed by a comparison of both sides by SQL.
 
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Mirrors, Request};
 use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 
 use crate::support::site::{Site, finish, mirror, mirrors, rows};

@@ -4,8 +4,8 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::Outcome;
+use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 
 use crate::support::site::{REMOTE_SCHEMA, Site, config, rows};

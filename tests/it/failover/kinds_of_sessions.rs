@@ -2,8 +2,8 @@
 
 use meter_sync::error::{ErrorCode, Failure};
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::Trigger;
+use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
 use super::run;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::state::status::{RunRecord, StatusQuery};
-use meter_sync::mirrors::state::tenant_list::{TenantSummary, TenantsQuery};
 use meter_sync::mirrors::{Mirrors, Request, RunEventListener};
-use meter_sync::model::{Outcome, RunId, Trigger};
+use meter_sync::model::{Outcome, RunId, RunRecord, Trigger};
+use meter_sync::reports::run_report::RunReport;
+use meter_sync::reports::status::StatusQuery;
+use meter_sync::reports::tenant_list::{TenantSummary, TenantsQuery};
 use serde_json::json;
 
 use super::{HERE, Site, THERE, outcomes, run};

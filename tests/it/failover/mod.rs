@@ -8,8 +8,8 @@ mod remote;
 use meter_sync::config::Setting;
 use meter_sync::mirrors::Mirror;
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::{Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::Value;
 use tokio_postgres::Client;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::run::report::{RunReport, RunStage};
 use meter_sync::mirrors::{Mirror, Request, RequestOutcome};
 use meter_sync::model::{ActivityState, Outcome, Trigger};
+use meter_sync::reports::run_report::{RunReport, RunStage};
 use serde_json::json;
 
 use crate::support::breakable_site::BreakableSite;

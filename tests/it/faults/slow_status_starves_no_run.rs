@@ -2,9 +2,9 @@
 
 use futures_util::future::join_all;
 use meter_sync::config::Setting;
-use meter_sync::mirrors::state::status::StatusQuery;
-use meter_sync::mirrors::status_part_types::ConnectionState;
 use meter_sync::model::Outcome;
+use meter_sync::reports::connections::ConnectionState;
+use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
 use super::schemas::with_role;

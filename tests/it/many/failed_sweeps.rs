@@ -2,8 +2,8 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::state::tenant_list::TenantsQuery;
 use meter_sync::model::Health;
+use meter_sync::reports::tenant_list::TenantsQuery;
 
 use super::checks::limited;
 use super::sweeps::RUNS;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::state::tenant_list::TenantsQuery;
+use meter_sync::reports::tenant_list::TenantsQuery;
 use serde_json::json;
 use tokio_postgres::Client;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use meter_sync::config::{Schedule, Setting};
-use meter_sync::mirrors::state::tenant_list::TenantsQuery;
 use meter_sync::model::ActivityState;
+use meter_sync::reports::tenant_list::TenantsQuery;
 use meter_sync::schedule::{self, SlotDelays};
 use tokio_util::sync::{CancellationToken, DropGuard};
 

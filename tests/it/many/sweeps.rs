@@ -2,10 +2,10 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::state::status::StatusQuery;
-use meter_sync::mirrors::state::tenant_list::TenantsQuery;
 use meter_sync::mirrors::{Claim, Mirrors, Request};
 use meter_sync::model::{Health, Trigger};
+use meter_sync::reports::status::StatusQuery;
+use meter_sync::reports::tenant_list::TenantsQuery;
 use serde_json::json;
 
 use super::{LOCAL, REMOTE, loaded, many_tenants, of_all, sweep, three_tenants};

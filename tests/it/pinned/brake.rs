@@ -2,9 +2,9 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{DeactivationApproval, HeldDeactivations, Outcome, RunId, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 
 use crate::support::site::{Site, finish, rows};

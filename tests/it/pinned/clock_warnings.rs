@@ -42,7 +42,7 @@ async fn with_a_clock_off_by(hours: i32) -> Site {
 async fn runs_of_every_outcome_warn_of_it() {
     for hours in [30, -30] {
         let (site, told) = (with_a_clock_off_by(hours).await, told(hours));
-        let warned = |report: &meter_sync::mirrors::run::report::RunReport| {
+        let warned = |report: &meter_sync::reports::run_report::RunReport| {
             let warning = report.warning.as_deref().unwrap_or_default();
             assert!(warning.contains(&told), "{hours}: {report:#?}");
         };

@@ -2,8 +2,8 @@
 
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::Outcome;
+use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
 use crate::support::site::{Site, config, rows};

@@ -3,8 +3,8 @@
 use meter_sync::config::Setting;
 use meter_sync::history::parse_meter_key::KeyText;
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::model::{Outcome, Trigger};
+use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
 use super::unstorable_rows::{EncodedSite, METERS, done, partial};

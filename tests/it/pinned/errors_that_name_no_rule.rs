@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::{Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
 use super::site;

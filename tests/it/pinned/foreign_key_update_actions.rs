@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Request, RequestOutcome, Ticket};
 use meter_sync::model::{Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::Value;
 use tokio_postgres::Client;
 

@@ -3,8 +3,8 @@
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::{Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
 use crate::support::postgres::{connect, postgres_18, start_server};

@@ -1,7 +1,7 @@
 //! Shapes and sequences that have failed, or that a sync engine is known to fail on, pinned one by one.
 
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::Counts;
+use meter_sync::reports::run_report::RunReport;
 
 use crate::support::postgres::{Pair, pair};
 use crate::support::site::{Site, rows};

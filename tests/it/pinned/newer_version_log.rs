@@ -1,8 +1,8 @@
 //! The log of a newer version: what is unknown in it is not taken for something that this version knows.
 
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::model::{Action, Health, Outcome, RunId, Trigger};
+use meter_sync::reports::status::StatusQuery;
 
 use super::site;
 use crate::support::site::Site;

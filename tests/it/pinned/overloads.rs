@@ -5,10 +5,10 @@
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
-use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
+use meter_sync::reports::status::StatusQuery;
 
 use super::plant_overloads::{CALLED, names_in_our_sources, overload};
 use super::table_reloads::as_role;

@@ -1,8 +1,8 @@
 //! How many changes of a run the log records, and whether it says if some are missing.
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::Outcome;
+use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 
 use super::site;

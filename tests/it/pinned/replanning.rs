@@ -2,9 +2,9 @@
 
 use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Request, RequestOutcome, Ticket};
 use meter_sync::model::{Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 use tokio_postgres::Client;
 

@@ -3,8 +3,8 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::Outcome;
+use meter_sync::reports::run_report::RunReport;
 
 use super::site;
 use super::table_reloads::as_role;

@@ -2,8 +2,8 @@
 //! next one compares versions.
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::{Counts, Outcome};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value as Json, json};
 use tokio_postgres::Client;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::state::status::StatusQuery;
 use meter_sync::mirrors::{Claim, Request, RequestOutcome};
 use meter_sync::model::{Health, Outcome, Trigger};
+use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
 use super::site;

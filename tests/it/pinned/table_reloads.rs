@@ -1,8 +1,8 @@
 //! Remote tables that are truncated or rewritten while a run begins.
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::{Counts, Outcome};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 use tokio_postgres::Client;
 

@@ -1,8 +1,8 @@
 //! A row that the other side cannot store, or refuses, is rejected alone.
 
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::{Counts, Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 

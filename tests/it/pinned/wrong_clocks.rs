@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
-use meter_sync::history::run_listing::{RunFilter, RunsQuery};
-use meter_sync::mirrors::state::status::{RunRecord, StatusQuery};
 use meter_sync::mirrors::{Claim, Request};
-use meter_sync::model::{Health, Outcome, Trigger};
+use meter_sync::model::{Health, Outcome, RunFilter, RunRecord, RunsQuery, Trigger};
+use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
 use super::site;
@@ -120,7 +119,7 @@ async fn a_log_that_an_earlier_version_made_is_read_before_a_run_brings_it_up_to
          drop index if exists meter_sync.meter_sync_log_by_time",
     )
     .await;
-    let ids = |status: meter_sync::mirrors::state::status::Status| -> Vec<_> {
+    let ids = |status: meter_sync::reports::status::Status| -> Vec<_> {
         status.history.iter().map(|run| run.run_id).collect()
     };
     assert_eq!(ids(site.status().await), [second.run_id, first.run_id]);

@@ -5,9 +5,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use meter_sync::error::Failure;
-use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::state::status::RunRecord;
-use meter_sync::model::{Outcome, RunId, Trigger};
+use meter_sync::model::{Outcome, RunId, RunRecord, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use quickcheck::{Arbitrary, Gen};
 use tokio_postgres::Client;
 

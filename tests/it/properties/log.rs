@@ -1,7 +1,7 @@
 //! What a run says of itself: its counts, its log row, its change rows and its rejected rows.
 
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::{Counts, Fields, Outcome};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value as Json, json};
 
 use super::edits::Case;

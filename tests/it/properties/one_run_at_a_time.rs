@@ -3,9 +3,9 @@
 use std::process::Output;
 use std::time::Duration;
 
-use meter_sync::mirrors::run::report::RunStage;
 use meter_sync::mirrors::{Mirror, RequestOutcome, Ticket};
 use meter_sync::model::{Outcome, Trigger};
+use meter_sync::reports::run_report::RunStage;
 use quickcheck::{Arbitrary, Gen};
 use tokio::process::Command;
 use tokio_postgres::Client;

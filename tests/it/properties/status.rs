@@ -3,9 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Mirror, Request};
 use meter_sync::model::{Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use quickcheck::{Arbitrary, Gen};
 
 use super::edits::Case;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{DeactivationApproval, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 

@@ -3,9 +3,9 @@
 use meter_sync::check::Verdict;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
 use super::{another_database, on, synced, syncs, told_by_check};

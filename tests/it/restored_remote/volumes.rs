@@ -6,9 +6,9 @@ use std::process::Command;
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::embedded::Server;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 
 use super::{METERS, NAMES_HERE, NAMES_THERE, on, syncs, warns};

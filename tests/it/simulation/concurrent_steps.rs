@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use meter_sync::mirrors::Request;
-use meter_sync::mirrors::run::report::RunStage;
 use meter_sync::model::Trigger;
+use meter_sync::reports::run_report::RunStage;
 use tokio_postgres::Client;
 
 use super::model::RemoteMeter;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use meter_sync::config::{Config, Environment, Setting, SettingFlags};
 use meter_sync::history::parse_meter_key::KeyText;
-use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::state::meter_report::MeterReport;
-use meter_sync::mirrors::state::status::{Status, StatusQuery};
 use meter_sync::mirrors::{Mirror, Mirrors, Request, RequestOutcome};
 use meter_sync::model::Trigger;
+use meter_sync::reports::meter_report::MeterReport;
+use meter_sync::reports::run_report::RunReport;
+use meter_sync::reports::status::{Status, StatusQuery};
 use tokio_postgres::Client;
 use tokio_util::task::TaskTracker;
 

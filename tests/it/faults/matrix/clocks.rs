@@ -1,8 +1,8 @@
 //! Clocks of the machine that are set while our program runs. Its times are those of the local database.
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::model::Outcome;
+use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 

@@ -2,9 +2,9 @@
 
 use meter_sync::config::Setting;
 use meter_sync::db::{Local as LocalSide, Side as _};
-use meter_sync::mirrors::run::report::RunReport;
-use meter_sync::mirrors::state::status::{Status, StatusQuery};
 use meter_sync::model::Outcome;
+use meter_sync::reports::run_report::RunReport;
+use meter_sync::reports::status::{Status, StatusQuery};
 use serde_json::{Value, json};
 
 use super::remedy_words;

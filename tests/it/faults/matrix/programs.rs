@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use meter_sync::config::Setting;
-use meter_sync::mirrors::run::report::{RunReport, RunStage};
+use meter_sync::reports::run_report::{RunReport, RunStage};
 
 use super::case::side_by_side;
 use super::invariants;

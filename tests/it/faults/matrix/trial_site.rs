@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::mirrors::run::report::RunReport;
 use meter_sync::mirrors::{Allow, Mirror, Request};
 use meter_sync::model::{DeactivationApproval, Trigger};
+use meter_sync::reports::run_report::RunReport;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 

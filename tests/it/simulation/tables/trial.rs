@@ -1,9 +1,9 @@
 //! One pair of tables, its edits and its syncs.
 
 use meter_sync::config::SettingFlags;
-use meter_sync::mirrors::run::report::{RunReport, RunStage};
 use meter_sync::mirrors::{Allow, Mirror, Request};
 use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
+use meter_sync::reports::run_report::{RunReport, RunStage};
 
 use super::edits::EditGenerator;
 use super::late_transaction::LateTransaction;

@@ -6,23 +6,21 @@ use crate::clock;
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Health, HealthCounts, Outcome, RunId, TenantId, WORST_FIRST};
 
+use super::run_report::{self, counted};
+use super::status::RunningStatus;
+use super::stored_state::StoredState;
 use super::tenant_list::TenantList;
-use crate::mirrors::run::report;
-use crate::mirrors::status_part_types::RunningStatus;
-use crate::mirrors::stored_state::StoredState;
 
-/// The summary of a mirror's status while its first run is in progress.
-pub(crate) const FIRST_RUN: &str = "The first sync is running; nothing is here before it ends.";
-
-/// Returns the summary of one mirror's status: its health, and when its sides were last known to be equal. `unanswered`
-/// is the reason why the local database could not be read; `None` if it was read.
+/// Returns the summary of one mirror's status: its health, and when its sides were last known to be equal. `is_running`
+/// is whether a run is in progress.
 pub(crate) fn summary(
     health: Health,
     found: &StoredState,
-    unanswered: Option<&Failure>,
+    is_running: bool,
     now: DateTime<Utc>,
 ) -> String {
-    if let Some(failure) = unanswered {
+    let status = &found.status;
+    if let Some(failure) = &status.connections.local.error {
         let is_silent = [ErrorCode::LocalUnreachable, ErrorCode::LocalTimeout];
         return match is_silent.contains(&failure.code) {
             true => "The local database does not answer, so the meters cannot be vouched for."
@@ -30,20 +28,23 @@ pub(crate) fn summary(
             false => format!("The meters cannot be vouched for. {}", failure.message),
         };
     }
-    let last = found.last_run.as_ref();
+    let last = status.last_run.as_ref();
     let ended = last.and_then(|run| run.finished_at);
     let ended = ended.map_or_else(String::new, |at| format!(" ({})", moment(at, now)));
-    let said = last.map_or_else(String::new, report::summary);
-    let but = match found.drift() {
+    let said = last.map_or_else(String::new, run_report::summary);
+    let but = match &found.drift_warning {
         Some(_) => ", but for columns that have changed on the remote",
         None => "",
     };
-    let in_sync = found.last_success_at.map_or_else(
+    let in_sync = status.last_success_at.map_or_else(
         || "at no time that is known".to_owned(),
         |at| format!("as of {}", moment(at, now)),
     );
     match health {
         Health::NotConfigured => "meter-sync is not configured yet.".to_owned(),
+        Health::NeverRun if is_running => {
+            "The first sync is running; nothing is here before it ends.".to_owned()
+        }
         Health::NeverRun => "No sync has run yet.".to_owned(),
         Health::Ok => format!("In sync {in_sync}{but}. {said}"),
         Health::Late => format!("In sync {in_sync}{but}; a scheduled sync is overdue since."),
@@ -107,16 +108,20 @@ pub(crate) fn next_step(
     if let Some(running) = running {
         return format!("Ask again to follow run {}.", running.run_id);
     }
-    let error = found.last_run.as_ref().and_then(|run| run.error.as_ref());
+    let error = found
+        .status
+        .last_run
+        .as_ref()
+        .and_then(|run| run.error.as_ref());
     let remedy = error.map(|error| &error.remedy);
     // What the last run warned of does not replace what is to be done about its error.
     let own = found.own_warning().filter(|_| remedy.is_some());
-    let mut warnings = found.warnings.iter();
+    let mut warnings = found.status.warnings.iter();
     if let Some(warning) = warnings.find(|warning| own.as_ref() != Some(*warning)) {
         return warning.clone();
     }
-    if let (Health::Ok | Health::Paused, Some(drift)) = (health, found.drift()) {
-        return drift;
+    if let (Health::Ok | Health::Paused, Some(drift)) = (health, &found.drift_warning) {
+        return drift.clone();
     }
     match (health, remedy) {
         (Health::Ok, _) => "Nothing to do.".to_owned(),
@@ -167,7 +172,6 @@ pub(crate) fn summary_of_many(
         };
     }
     let others = WORST_FIRST.iter().filter_map(|health| {
-        let count = tenants.by_health.of(*health);
         let said = match health {
             Health::Ok | Health::Paused => return None,
             Health::Failing => "failing",
@@ -176,13 +180,10 @@ pub(crate) fn summary_of_many(
             Health::NeverRun => "never synced",
             Health::NotConfigured => "not configured",
         };
-        (count > 0).then(|| format!("{count} {said}"))
+        Some((tenants.by_health.of(*health), said))
     });
-    let others: Vec<String> = others.collect();
-    format!(
-        "{in_sync} of {total} tenants are in sync; {}.",
-        others.join(", ")
-    )
+    let others = counted(others).join(", ");
+    format!("{in_sync} of {total} tenants are in sync; {others}.")
 }
 
 /// Returns the sentence of the status of many mirrors that says what to do next. `worst` is the tenant with the worst

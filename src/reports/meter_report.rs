@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Fields, held_deactivations};
 
 use crate::store::changes::MeterChange;
-use crate::tenants::meter_table::NAME;
 
 /// A meter, and what runs changed of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,7 +39,7 @@ impl MeterReport {
     pub(crate) fn in_words(&self) -> String {
         let mut known = self.key.clone();
         if let Some(name) = &self.name {
-            known.insert(NAME.to_owned(), name.as_str().into());
+            known.insert("name".to_owned(), name.as_str().into());
         }
         format!("{}: {}", held_deactivations::name(&known), self.summary)
     }

@@ -5,8 +5,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ActivityState, Health, HealthCounts};
-pub use crate::store::read_mirror_states::LastRunSummary;
+use crate::model::{ActivityState, Health, HealthCounts, LastRunSummary};
 use crate::store::sweeps::SweepRecord;
 
 /// The parameters of a request for the status of many mirrors.

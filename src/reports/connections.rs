@@ -1,46 +1,10 @@
-//! The types of those parts of a status that other modules use as well: the tenant, the meter counts, the states of
-//! both databases, and the run in progress.
+//! The state of the remote and the local database in a status.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::model::{Phase, RunId};
-use crate::tenants::Tenant;
-
-/// The tenant: the customer organisation whose meters are synced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TenantStatus {
-    /// The tenant's id.
-    pub id: String,
-    /// The tenant's name; absent if the local database does not have it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-}
-
-impl From<&Tenant> for TenantStatus {
-    fn from(tenant: &Tenant) -> Self {
-        Self {
-            id: tenant.id.as_str().to_owned(),
-            name: tenant.name.clone(),
-        }
-    }
-}
-
-/// How many meters of the tenant the local table has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MeterCounts {
-    /// Meters with `active` true.
-    pub active: i64,
-    /// All other meters.
-    pub inactive: i64,
-    /// When the meters were counted; absent if just now. The count of a large table is used for up to two minutes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub counted_at: Option<DateTime<Utc>>,
-}
 
 /// The state of both databases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -104,20 +68,4 @@ pub enum ConnectionState {
     Ok,
     /// The database could not be reached, or returned an error.
     Failed,
-}
-
-/// A run in progress.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunningStatus {
-    /// The run's id.
-    pub run_id: RunId,
-    /// What the run is doing; absent if another process runs it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub phase: Option<Phase>,
-    /// Milliseconds since the run started.
-    pub elapsed_ms: i64,
-    /// How many remote rows were read so far; absent if another process runs it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rows: Option<i64>,
 }

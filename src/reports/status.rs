@@ -4,15 +4,15 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::connections::Connections;
 use super::meter_report::{MeterMatch, MeterReport};
 use super::tenant_list::TenantList;
 use crate::config::Schedule;
-use crate::mirrors::status_part_types::{Connections, MeterCounts, RunningStatus, TenantStatus};
 use crate::model::{
-    ActivityState, Change, ChangeCursor, Health, HeldDeactivations, Rejection, RunId,
+    ActivityState, Change, ChangeCursor, Health, HeldDeactivations, Phase, Rejection, RunId,
+    RunRecord,
 };
 use crate::store::changes::ChangesSinceReport;
-pub use crate::store::log::RunRecord;
 
 /// The parameters of a request for the status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +154,46 @@ impl Status {
         };
         self.next_before = last.map(|(run, n)| ChangeCursor { run, n }.to_string());
     }
+}
+
+/// The tenant: the customer organisation whose meters are synced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantStatus {
+    /// The tenant's id.
+    pub id: String,
+    /// The tenant's name; absent if the local database does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// How many meters of the tenant the local table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MeterCounts {
+    /// Meters with `active` true.
+    pub active: i64,
+    /// All other meters.
+    pub inactive: i64,
+    /// When the meters were counted; absent if just now. The count of a large table is used for up to two minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted_at: Option<DateTime<Utc>>,
+}
+
+/// A run in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunningStatus {
+    /// The run's id.
+    pub run_id: RunId,
+    /// What the run is doing; absent if another process runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Milliseconds since the run started.
+    pub elapsed_ms: i64,
+    /// How many remote rows were read so far; absent if another process runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<i64>,
 }
 
 /// When runs start by themselves.

@@ -1,13 +1,13 @@
 //! Builds the report of one run: the object that `sync --json`, the trigger tool and REST share.
 
+use std::fmt::Display;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Change, Counts, HeldDeactivations, Outcome, RunId};
-
-use crate::store::log::RunRecord;
+use crate::model::{Change, Counts, HeldDeactivations, Outcome, RunId, RunRecord};
 
 /// Whether a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -197,7 +197,7 @@ pub(crate) fn summary(record: &RunRecord) -> String {
 }
 
 fn changed(counts: &Counts) -> String {
-    let named = [
+    let mut parts = counted([
         (counts.inserted, "inserted"),
         (counts.updated, "updated"),
         (counts.deactivated, "deactivated"),
@@ -206,13 +206,17 @@ fn changed(counts: &Counts) -> String {
             counts.rejected,
             "rejected, as the change could not be written",
         ),
-    ];
-    let parts = named.iter().filter(|(count, _)| *count > 0);
-    let parts = parts.map(|(count, what)| format!("{count} {what}"));
-    parts
-        .chain([format!("{} unchanged", counts.unchanged)])
-        .collect::<Vec<_>>()
-        .join(", ")
+    ]);
+    parts.push(format!("{} unchanged", counts.unchanged));
+    parts.join(", ")
+}
+
+/// Says how many there are of each kind, as in `2 inserted`. Leaves out kinds of which there are none.
+pub(crate) fn counted<K: Display>(counts: impl IntoIterator<Item = (i64, K)>) -> Vec<String> {
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    counts
+        .map(|(count, kind)| format!("{count} {kind}"))
+        .collect()
 }
 
 /// Describes what to do after a run, in one sentence.

@@ -1,0 +1,19 @@
+//! What is reported of mirrors and runs, as plain data, and the sentences and health that follow from it. All user
+//! interfaces show these reports.
+//!
+//! The reports are built in `mirrors` and `history`, which read the databases. This module holds no SQL and no
+//! connection, so everything that it decides can be tested without a database.
+
+pub(crate) mod clock_warnings;
+pub mod connections;
+pub(crate) mod derive_health;
+pub(crate) mod join_warnings;
+pub mod meter_report;
+pub mod run_detail;
+pub mod run_pages;
+pub mod run_progress;
+pub mod run_report;
+pub mod status;
+pub(crate) mod status_text;
+pub(crate) mod stored_state;
+pub mod tenant_list;
