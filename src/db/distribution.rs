@@ -3,6 +3,8 @@
 //! To the coordinator, such a table looks like an ordinary one, but its file is empty: the rows are in tables of their
 //! own (shards), most of them on other servers, whose row versions mean nothing to the coordinator.
 
+use tokio_postgres::Row;
+
 use super::{DbError, Side, Tx, param};
 
 /// How Citus distributes the rows of a table.
@@ -15,6 +17,8 @@ pub enum Distribution {
     OneShard,
     /// Each server has a copy of all rows (a reference table).
     Reference,
+    /// By the values of a column, with more than one copy of each shard (`citus.shard_replication_factor`).
+    Replicated,
 }
 
 /// SQL condition: whether the database has the extension Citus.
@@ -27,7 +31,10 @@ pub(super) use has_citus;
 
 const FIND: &str = "\
 -- look up how tables are distributed
-select d.logicalrelid::oid, column_to_column_name(d.logicalrelid, d.partkey), d.repmodel = 't'
+select d.logicalrelid::oid, column_to_column_name(d.logicalrelid, d.partkey), d.repmodel = 't',
+       d.repmodel = 'c' and exists (
+    select from pg_catalog.pg_dist_shard s join pg_catalog.pg_dist_placement p on p.shardid = s.shardid
+    where s.logicalrelid = d.logicalrelid group by s.shardid having pg_catalog.count(*) > 1)
 from pg_catalog.pg_dist_partition d where d.logicalrelid::oid = any ($1)";
 
 /// Looks up those of the tables that are distributed, with the object ID of each. Fails if the database does not have
@@ -37,14 +44,13 @@ pub(super) async fn of_tables<S: Side>(
     oids: &[u32],
 ) -> Result<Vec<(u32, Distribution)>, DbError> {
     let rows = tx.query(FIND, &[param::oids(oids)]).await?;
-    let distribution = |column: Option<String>, is_reference| match (column, is_reference) {
-        (Some(column), _) => Distribution::ByColumn(column),
-        (None, true) => Distribution::Reference,
-        (None, false) => Distribution::OneShard,
+    let distribution = |row: &Row| match (row.get(1), row.get(2), row.get(3)) {
+        (_, _, true) => Distribution::Replicated,
+        (Some(column), _, false) => Distribution::ByColumn(column),
+        (None, true, false) => Distribution::Reference,
+        (None, false, false) => Distribution::OneShard,
     };
-    let found = rows
-        .iter()
-        .map(|row| (row.get(0), distribution(row.get(1), row.get(2))));
+    let found = rows.iter().map(|row| (row.get(0), distribution(row)));
     Ok(found.collect())
 }
 

@@ -87,7 +87,8 @@ impl Relations {
     pub fn fields(&self) -> impl Iterator<Item = &String> {
         let is_distribution = |name: &String| match &self.distribution {
             Some(Distribution::ByColumn(column)) => column == name,
-            Some(Distribution::OneShard | Distribution::Reference) | None => false,
+            Some(Distribution::OneShard | Distribution::Reference | Distribution::Replicated)
+            | None => false,
         };
         let is_field = move |name: &&String| !self.key.contains(name) && !is_distribution(name);
         self.names.iter().filter(is_field)

@@ -9,8 +9,9 @@ use crate::engine::SyncError;
 /// The temporary table with a copy of the local rows, if Citus distributes them.
 pub(in crate::engine) const COPIED_ROWS: &str = "pg_temp.meter_sync_local";
 
-/// Returns an error if Citus distributes the local table by another column than the tenant, or has a copy of it on each
-/// server. It then refuses to lock or update rows by a join with a temporary table, which each run does.
+/// Returns an error if Citus distributes the local table by another column than the tenant, has a copy of it on each
+/// server, or has several copies of each shard. It then refuses to lock or update rows by a join with a temporary
+/// table, which each run does.
 pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), SyncError> {
     let tenant = &mapping.tenant_column;
     let how = match &here.distribution {
@@ -25,6 +26,9 @@ pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), Sy
         Some(Distribution::Reference) => {
             format!("table {} is a reference table of Citus", here.shown())
         }
+        Some(Distribution::Replicated) => {
+            return Err(SyncError::LocalSchema(replicated(here, tenant)));
+        }
     };
     let distribute = match here.column(tenant) {
         Some(_) => format!(
@@ -37,6 +41,15 @@ pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), Sy
         "{how}. A sync needs all rows of a tenant in one place. As the table's owner: select undistribute_table({}){distribute}",
         name(here)
     )))
+}
+
+fn replicated(here: &Relation, tenant_column: &str) -> String {
+    format!(
+        "Citus has several copies of each shard of table {}, and then locks no rows. As the table's owner: select undistribute_table({}); set citus.shard_replication_factor = 1; {}",
+        here.shown(),
+        name(here),
+        create_distributed_table(here, tenant_column)
+    )
 }
 
 /// The statement with which a person distributes the table by the tenant.

@@ -47,6 +47,11 @@ async fn a_distribution_that_a_run_cannot_work_with_is_refused_with_what_to_do()
     for (column, replicas, how) in [
         (Some("id"), "s", "is distributed by its column id"),
         (None, "t", "is a reference table of Citus"),
+        (
+            Some("tenant_id"),
+            "c",
+            "set citus.shard_replication_factor = 1",
+        ),
     ] {
         let mut citus = FeignedCitus::start(TABLES).await;
         citus.distribute_as("meter", column, replicas).await;
