@@ -45,7 +45,7 @@ pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), Sy
 
 fn replicated(here: &Relation, tenant_column: &str) -> String {
     format!(
-        "Citus has several copies of each shard of table {}, and then locks no rows. As the table's owner: select undistribute_table({}); set citus.shard_replication_factor = 1; {}",
+        "table {} has several copies of each shard, and Citus then locks no rows. As the table's owner: select undistribute_table({}); set citus.shard_replication_factor = 1; {}",
         here.shown(),
         name(here),
         create_distributed_table(here, tenant_column)
