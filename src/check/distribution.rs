@@ -39,11 +39,14 @@ fn verdict(citus: &str, table: &Relation, tenant_column: &str) -> Verdict {
         Some(Distribution::ByColumn(column)) => Verdict::Ok(format!(
             "{citus} distributes {name} by column {column}; each run compares contents, as row versions prove nothing there"
         )),
-        Some(Distribution::OneShard | Distribution::Reference | Distribution::Replicated) => {
-            Verdict::Ok(format!(
-                "{citus} keeps the rows of {name} in one place; each run compares contents, as row versions prove nothing there"
-            ))
-        }
+        Some(
+            Distribution::OneShard
+            | Distribution::Reference
+            | Distribution::Replicated
+            | Distribution::CheckedAtCommit(_),
+        ) => Verdict::Ok(format!(
+            "{citus} keeps the rows of {name} in one place; each run compares contents, as row versions prove nothing there"
+        )),
         None => Verdict::Warning(format!(
             "{citus} is installed, but {name} is not distributed: all of its rows stay on this server.{}",
             advice(table, tenant_column)

@@ -19,6 +19,10 @@ pub enum Distribution {
     Reference,
     /// By the values of a column, with more than one copy of each shard (`citus.shard_replication_factor`).
     Replicated,
+    /// In any of the ways above but the last two, with this constraint, which is initially deferred. A shard checks it
+    /// at the commit of its own server. Citus 13.2 then commits on the coordinator although the shard kept nothing of
+    /// what was inserted.
+    CheckedAtCommit(String),
 }
 
 /// SQL condition: whether the database has the extension Citus.
@@ -34,7 +38,9 @@ const FIND: &str = "\
 select d.logicalrelid::oid, column_to_column_name(d.logicalrelid, d.partkey), d.repmodel = 't',
        d.repmodel = 'c' and exists (
     select from pg_catalog.pg_dist_shard s join pg_catalog.pg_dist_placement p on p.shardid = s.shardid
-    where s.logicalrelid = d.logicalrelid group by s.shardid having pg_catalog.count(*) > 1)
+    where s.logicalrelid = d.logicalrelid group by s.shardid having pg_catalog.count(*) > 1),
+       (select pg_catalog.min(c.conname::text) from pg_catalog.pg_constraint c
+        where c.conrelid = d.logicalrelid::oid and c.condeferred)
 from pg_catalog.pg_dist_partition d where d.logicalrelid::oid = any ($1)";
 
 /// Looks up those of the tables that are distributed, with the object ID of each. Fails if the database does not have
@@ -44,11 +50,12 @@ pub(super) async fn of_tables<S: Side>(
     oids: &[u32],
 ) -> Result<Vec<(u32, Distribution)>, DbError> {
     let rows = tx.query(FIND, &[param::oids(oids)]).await?;
-    let distribution = |row: &Row| match (row.get(1), row.get(2), row.get(3)) {
-        (_, _, true) => Distribution::Replicated,
-        (Some(column), _, false) => Distribution::ByColumn(column),
-        (None, true, false) => Distribution::Reference,
-        (None, false, false) => Distribution::OneShard,
+    let distribution = |row: &Row| match (row.get(1), row.get(2), row.get(3), row.get(4)) {
+        (_, _, true, _) => Distribution::Replicated,
+        (None, true, false, _) => Distribution::Reference,
+        (_, _, false, Some(constraint)) => Distribution::CheckedAtCommit(constraint),
+        (Some(column), _, false, None) => Distribution::ByColumn(column),
+        (None, false, false, None) => Distribution::OneShard,
     };
     let found = rows.iter().map(|row| (row.get(0), distribution(row)));
     Ok(found.collect())

@@ -18,7 +18,12 @@ pub(super) async fn copy(run: &RunContext<'_>) -> Result<(), DbError> {
     let filter = match &relations.distribution {
         None => return Ok(()),
         Some(Distribution::ByColumn(_)) => run.scope.local_filter.as_str(),
-        Some(Distribution::OneShard | Distribution::Reference | Distribution::Replicated) => "true",
+        Some(
+            Distribution::OneShard
+            | Distribution::Reference
+            | Distribution::Replicated
+            | Distribution::CheckedAtCommit(_),
+        ) => "true",
     };
     let table = &relations.local;
     let sql = format!(

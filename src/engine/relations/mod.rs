@@ -87,7 +87,12 @@ impl Relations {
     pub fn fields(&self) -> impl Iterator<Item = &String> {
         let is_distribution = |name: &String| match &self.distribution {
             Some(Distribution::ByColumn(column)) => column == name,
-            Some(Distribution::OneShard | Distribution::Reference | Distribution::Replicated)
+            Some(
+                Distribution::OneShard
+                | Distribution::Reference
+                | Distribution::Replicated
+                | Distribution::CheckedAtCommit(_),
+            )
             | None => false,
         };
         let is_field = move |name: &&String| !self.key.contains(name) && !is_distribution(name);

@@ -11,7 +11,8 @@ pub(in crate::engine) const COPIED_ROWS: &str = "pg_temp.meter_sync_local";
 
 /// Returns an error if Citus distributes the local table by another column than the tenant, has a copy of it on each
 /// server, or has several copies of each shard. It then refuses to lock or update rows by a join with a temporary
-/// table, which each run does.
+/// table, which each run does. Also returns an error if a shard checks a constraint only when it commits, because a run
+/// can then not know what it has written.
 pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), SyncError> {
     let tenant = &mapping.tenant_column;
     let how = match &here.distribution {
@@ -28,6 +29,12 @@ pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), Sy
         }
         Some(Distribution::Replicated) => {
             return Err(SyncError::LocalSchema(replicated(here, tenant)));
+        }
+        Some(Distribution::CheckedAtCommit(constraint)) => {
+            return Err(SyncError::LocalSchema(format!(
+                "constraint {constraint} of table {} is initially deferred, so the servers of the Citus cluster check it too late. As the table's owner: drop it, and add it without `initially deferred`",
+                here.shown()
+            )));
         }
     };
     let distribute = match here.column(tenant) {
