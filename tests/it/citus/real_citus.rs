@@ -157,3 +157,34 @@ async fn a_row_that_a_shard_refuses_is_told_with_its_constraint_and_without_its_
             .await;
     }
 }
+
+#[tokio::test]
+async fn a_meter_that_a_trigger_of_a_shard_skips_is_rejected_and_not_counted_as_inserted() {
+    let Some(url) = url() else {
+        return;
+    };
+    let _turn = TURN.lock().await;
+    let mut site = site(url, TABLES).await;
+    let skip = [
+        "select create_distributed_table('meter', 'tenant_id')",
+        "alter table meter add constraint meter_parent foreign key (tenant_id, parent) references meter (tenant_id, id)",
+        "create or replace function skip_shut_ports() returns trigger language plpgsql
+         as 'begin if new.port = 99 then return null; end if; return new; end'",
+        "set citus.enable_unsafe_triggers = on",
+        "create trigger skip before insert on meter for each row execute function skip_shut_ports()",
+    ];
+    each(&site.local, &skip).await;
+    let settings = site.settings().with(Setting::TenantId, "7");
+    site.reconfigure(&settings.with(Setting::Key, "id"));
+    site.on_remote("insert into meter values (101, 7, 'shut', 'SN-101', null, 99), (102, 7, 'open', 'SN-102', 102, 98)")
+        .await;
+    for unchanged in [0, 21] {
+        let run = site.sync().await;
+        let found = [
+            run.counts.inserted,
+            run.counts.unchanged,
+            run.counts.rejected,
+        ];
+        assert_eq!(found, [21 - unchanged, unchanged, 1], "{run:#?}");
+    }
+}
