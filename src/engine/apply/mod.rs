@@ -21,6 +21,7 @@ mod keep_references_through_exchange;
 mod name_shard_faults;
 mod parents_first;
 mod reasons;
+mod recount_inserted;
 mod reference_rings;
 mod release_inactive_values;
 mod verify_written;
@@ -323,29 +324,12 @@ pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowRangeStatement {
         sql: writing(run, step, RANGE),
         has_gaps: false,
         checks: !run.relations.stores_rows_unchanged,
-        recount: recount(run, step, RANGE),
+        recount: recount_inserted::query(run, step, RANGE),
     }
 }
 
 /// The SQL condition that row `p` of the plan has a number from `$1` to `$2`.
 const RANGE: &str = "p.n >= $1 and p.n <= $2";
-
-/// Returns the query for [`RowRangeStatement::recount`] of a statement that [`writing`] returns. Citus counts the rows
-/// that it sends to a shard to be inserted, even those that a trigger of the shard skips.
-pub(super) fn recount(run: &RunContext<'_>, step: Step, picked: &str) -> Option<String> {
-    let relations = run.relations;
-    let may_skip = relations.distribution.is_some() && !relations.stores_rows_unchanged;
-    (may_skip && step == Step::Insert).then(|| {
-        format!(
-            "-- count the inserted meters
-select pg_catalog.count(*) from (select p.* from pg_temp.meter_sync_plan p where {picked}) p
-join {} l on {} and {}",
-            relations.local,
-            relations.same_key("l", "p"),
-            run.scope.local_filter
-        )
-    })
-}
 
 /// Returns the statement that writes those rows of the plan for which the SQL condition `picked` on the row `p` holds.
 /// All of them must belong to the step.
