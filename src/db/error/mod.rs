@@ -179,8 +179,19 @@ impl DbError {
     ///   role;
     /// - the statement was cancelled, usually because of its time limit, which is shorter than that of a COPY (a COPY
     ///   may take as long as a run).
+    ///
+    /// A denial in another language than English does not count. It may be of the table, and then a plain read is not
+    /// possible either.
     pub fn is_not_computable(&self) -> bool {
-        self.is_about_a_row() || self.is_too_much_to_compute() || self.lacks_a_function()
+        let is_unread = self.is_denied() && !self.is_denied_in_english();
+        self.is_about_a_row()
+            || self.is_too_much_to_compute()
+            || self.lacks_a_function() && !is_unread
+    }
+
+    fn is_denied_in_english(&self) -> bool {
+        self.server_error()
+            .is_some_and(|error| error.message().starts_with("permission denied for "))
     }
 
     /// Whether the relation cannot be locked: it is no table or view, does not exist, or the role may not read it. A

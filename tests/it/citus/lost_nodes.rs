@@ -45,7 +45,7 @@ fn answer([state, file, message]: [&str; 3]) -> Vec<u8> {
 }
 
 /// The error that the program makes of it.
-async fn received(error: [&str; 3]) -> DbError {
+pub(crate) async fn received(error: [&str; 3]) -> DbError {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let text = format!("host=127.0.0.1 port={port} user=u dbname=d sslmode=disable");
