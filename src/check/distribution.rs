@@ -4,7 +4,7 @@ use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::config::Mapping;
 use crate::db::catalog::{self, Relation};
-use crate::db::distribution::{self, Distribution};
+use crate::db::distribution;
 use crate::db::{Local, quote};
 use crate::engine::{self, SyncError};
 
@@ -35,18 +35,19 @@ async fn look(
 
 fn verdict(citus: &str, table: &Relation, tenant_column: &str) -> Verdict {
     let name = table.shown();
-    match &table.distribution {
-        Some(Distribution::ByColumn(column)) => Verdict::Ok(format!(
-            "{citus} distributes {name} by column {column}; each run compares contents, as row versions prove nothing there"
-        )),
-        Some(Distribution::OneShard | Distribution::Reference) => Verdict::Ok(format!(
-            "{citus} keeps the rows of {name} in one place; each run compares contents, as row versions prove nothing there"
-        )),
-        None => Verdict::Ok(format!(
+    let Some(distribution) = &table.distribution else {
+        return Verdict::Ok(format!(
             "{citus} is installed, and {name} is not distributed: all of its rows stay on this server.{}",
             advice(table, tenant_column)
-        )),
-    }
+        ));
+    };
+    let how = match distribution.column() {
+        Some(column) => format!("distributes {name} by column {column}"),
+        None => format!("keeps the rows of {name} in one place"),
+    };
+    Verdict::Ok(format!(
+        "{citus} {how}; each run compares contents, as row versions prove nothing there"
+    ))
 }
 
 /// What a person can do to distribute the table; empty if it has no tenant column.

@@ -3,6 +3,8 @@
 //! To the coordinator, such a table looks like an ordinary one, but its file is empty: the rows are in tables of their
 //! own (shards), most of them on other servers, whose row versions mean nothing to the coordinator.
 
+use tokio_postgres::Row;
+
 use super::{DbError, Side, Tx, param};
 
 /// How Citus distributes the rows of a table.
@@ -15,6 +17,23 @@ pub enum Distribution {
     OneShard,
     /// Each server has a copy of all rows (a reference table).
     Reference,
+    /// By the values of a column, with more than one copy of each shard (`citus.shard_replication_factor`).
+    Replicated,
+    /// In any of the ways above but the last two, with this constraint, which is initially deferred. A shard checks it
+    /// at the commit of its own server. Citus 13.2 then commits on the coordinator although the shard kept nothing of
+    /// what was inserted.
+    CheckedAtCommit(String),
+}
+
+impl Distribution {
+    /// The column by whose values the rows are distributed; `None` if they are in one place, and for the distributions
+    /// that a run refuses.
+    pub fn column(&self) -> Option<&str> {
+        match self {
+            Self::ByColumn(column) => Some(column),
+            Self::OneShard | Self::Reference | Self::Replicated | Self::CheckedAtCommit(_) => None,
+        }
+    }
 }
 
 /// SQL condition: whether the database has the extension Citus.
@@ -27,7 +46,12 @@ pub(super) use has_citus;
 
 const FIND: &str = "\
 -- look up how tables are distributed
-select d.logicalrelid::oid, pg_catalog.column_to_column_name(d.logicalrelid, d.partkey), d.repmodel = 't'
+select d.logicalrelid::oid, pg_catalog.column_to_column_name(d.logicalrelid, d.partkey), d.repmodel = 't',
+       d.repmodel = 'c' and exists (
+    select from pg_catalog.pg_dist_shard s join pg_catalog.pg_dist_placement p on p.shardid = s.shardid
+    where s.logicalrelid = d.logicalrelid group by s.shardid having pg_catalog.count(*) > 1),
+       (select pg_catalog.min(c.conname::text) from pg_catalog.pg_constraint c
+        where c.conrelid = d.logicalrelid::oid and c.condeferred)
 from pg_catalog.pg_dist_partition d where d.logicalrelid::oid = any ($1)";
 
 /// Looks up those of the tables that are distributed, with the object ID of each. Fails if the database does not have
@@ -37,14 +61,14 @@ pub(super) async fn of_tables<S: Side>(
     oids: &[u32],
 ) -> Result<Vec<(u32, Distribution)>, DbError> {
     let rows = tx.query(FIND, &[param::oids(oids)]).await?;
-    let distribution = |column: Option<String>, is_reference| match (column, is_reference) {
-        (Some(column), _) => Distribution::ByColumn(column),
-        (None, true) => Distribution::Reference,
-        (None, false) => Distribution::OneShard,
+    let distribution = |row: &Row| match (row.get(1), row.get(2), row.get(3), row.get(4)) {
+        (_, _, true, _) => Distribution::Replicated,
+        (None, true, false, _) => Distribution::Reference,
+        (_, _, false, Some(constraint)) => Distribution::CheckedAtCommit(constraint),
+        (Some(column), _, false, None) => Distribution::ByColumn(column),
+        (None, false, false, None) => Distribution::OneShard,
     };
-    let found = rows
-        .iter()
-        .map(|row| (row.get(0), distribution(row.get(1), row.get(2))));
+    let found = rows.iter().map(|row| (row.get(0), distribution(row)));
     Ok(found.collect())
 }
 

@@ -1,6 +1,6 @@
 //! Describes why the server did not accept a row.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError as ServerError, SqlState};
 
 use super::DbError;
 
@@ -13,8 +13,8 @@ pub struct RowFault {
     /// The server's message; empty for a fault that this program made up (see [`Self::skipped`] and
     /// [`Self::collision`]).
     pub message: String,
-    /// The detail of the message. `None` also for a violated constraint or view check option, because the detail then
-    /// lists the values of the row.
+    /// The detail of the message. `None` also for a violated constraint or view check option, and for an insert into a
+    /// table that Citus distributes, because the detail then lists the values of the row.
     pub detail: Option<String>,
     /// For a duplicate key, the columns and values that already exist, such as `(id)=(5)`. `None` for other errors.
     pub entry: Option<String>,
@@ -45,8 +45,9 @@ impl DbError {
         };
         let state = error.code().code().to_owned();
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        let is_dump =
-            state.starts_with("23") || *error.code() == SqlState::WITH_CHECK_OPTION_VIOLATION;
+        let is_dump = state.starts_with("23")
+            || *error.code() == SqlState::WITH_CHECK_OPTION_VIOLATION
+            || is_of_shard_copy(error);
         RowFault {
             message: error.message().to_owned(),
             detail: owned(error.detail().filter(|_| !is_dump)),
@@ -66,6 +67,12 @@ impl DbError {
     }
 }
 
+/// Whether Citus passes on an error of an insert into a shard, without its SQLSTATE.
+fn is_of_shard_copy(error: &ServerError) -> bool {
+    let file = error.file().unwrap_or_default();
+    *error.code() == SqlState::INTERNAL_ERROR && file.ends_with("multi_copy.c")
+}
+
 /// Returns the part of an error's detail from the first parenthesis to the last one, such as `(id)=(5)`. It does not
 /// depend on the language of the text around it. Returns `None` if there are no parentheses.
 fn entry(detail: &str) -> Option<String> {
@@ -76,6 +83,39 @@ fn entry(detail: &str) -> Option<String> {
 /// Whether the character may be part of a name without quotes.
 fn is_of_name(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
+}
+
+/// Whether the text has the name `start`, then what `skip` leaves out, then the number of a shard.
+fn has_shard_name(text: &str, start: &str, skip: fn(&str) -> Option<&str>) -> bool {
+    let mut places = text.match_indices(start);
+    places.any(|(at, _)| {
+        let before = text.get(..at).unwrap_or_default();
+        let after = text.get(at + start.len()..).unwrap_or_default();
+        let number = skip(after).unwrap_or_default();
+        let rest = number.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        rest.len() < number.len() && !rest.starts_with(is_of_name) && !before.ends_with(is_of_name)
+    })
+}
+
+/// The most bytes of a name.
+const LONGEST_NAME: usize = 63;
+
+/// The beginnings of the name to which Citus may shorten it. If a name would be too long with the number of the shard,
+/// Citus cuts it off and adds a hash of the whole name, such as `a_long_name_66b551b8_102010`.
+fn shortened(name: &str) -> impl Iterator<Item = &str> {
+    // A number has 6 digits on a new cluster, and up to 19.
+    let starts = (6..20).filter(|digits| name.len() + digits >= LONGEST_NAME);
+    starts.filter_map(|digits| {
+        let longest = LONGEST_NAME - "_66b551b8_".len() - digits;
+        (0..=longest).rev().find_map(|end| name.get(..end))
+    })
+}
+
+/// What follows a hash as [`shortened`] describes it.
+fn after_hash(text: &str) -> Option<&str> {
+    let (hash, rest) = text.strip_prefix('_')?.split_at_checked(8)?;
+    let is_hash = hash.chars().all(|letter| letter.is_ascii_hexdigit());
+    rest.strip_prefix('_').filter(|_| is_hash)
 }
 
 /// The server's source files that raise an error if a value is too long for an index.
@@ -110,16 +150,8 @@ impl RowFault {
     /// in its message only.
     pub fn breaks_in_shard(&self, rule: &str) -> bool {
         let text = self.rule.as_deref().unwrap_or(&self.message);
-        let mut places = text.match_indices(rule);
-        places.any(|(at, _)| {
-            let before = text.get(..at).unwrap_or_default();
-            let after = text.get(at + rule.len()..).unwrap_or_default();
-            let number = after.strip_prefix('_').unwrap_or_default();
-            let rest = number.trim_start_matches(|letter: char| letter.is_ascii_digit());
-            rest.len() < number.len()
-                && !rest.starts_with(is_of_name)
-                && !before.ends_with(is_of_name)
-        })
+        has_shard_name(text, rule, |after| after.strip_prefix('_'))
+            || shortened(rule).any(|start| has_shard_name(text, start, after_hash))
     }
 
     /// Whether the server skipped the row without an error.

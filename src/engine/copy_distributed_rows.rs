@@ -5,7 +5,6 @@
 //! the rows as they were when it was made, so it is made anew before each statement that reads it.
 
 use crate::db::DbError;
-use crate::db::distribution::Distribution;
 
 use super::RunContext;
 use super::relations::suited_distribution::COPIED_ROWS;
@@ -14,16 +13,14 @@ use super::relations::suited_distribution::COPIED_ROWS;
 /// tenant, because each unique index then has the tenant in it. Otherwise they are all rows of the table. Does nothing
 /// if Citus does not distribute the local table.
 pub(super) async fn copy(run: &RunContext<'_>) -> Result<(), DbError> {
-    let table = &run.relations.local;
-    match &run.relations.distribution {
-        None => Ok(()),
-        Some(Distribution::ByColumn(_)) => {
-            copy_those(run, &format!("{table} l where {}", run.scope.local_filter)).await
-        }
-        Some(Distribution::OneShard | Distribution::Reference) => {
-            copy_those(run, &format!("{table} l")).await
-        }
-    }
+    let Some(distribution) = &run.relations.distribution else {
+        return Ok(());
+    };
+    let filter = match distribution.column() {
+        Some(_) => run.scope.local_filter.as_str(),
+        None => "true",
+    };
+    copy_those(run, &format!("{} l where {filter}", run.relations.local)).await
 }
 
 /// Copies only the rows of the plan, for a statement that reads no others. Does nothing if Citus does not distribute

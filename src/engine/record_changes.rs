@@ -144,6 +144,7 @@ async fn record(
         sql: statement(ValueForm::Text),
         has_gaps: true,
         checks: false,
+        recount: None,
     };
     let bad = try_rows::all_but_the_bad(local, vec![rows], usize::MAX, prepare, &as_text).await?;
     for (n, _reason) in bad.unwrap_or_default() {
@@ -153,6 +154,7 @@ async fn record(
                 sql: statement(ValueForm::Escaped),
                 has_gaps: true,
                 checks: false,
+                recount: None,
             };
             let tried = try_rows::attempt(local, escaped.run(local, row));
             if let WriteOutcome::Written = tried.await? {

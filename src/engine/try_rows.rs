@@ -46,6 +46,9 @@ pub(crate) struct RowRangeStatement {
     /// Whether to run [`CHECK`] right after the statement, because a trigger of the local table may have deferred
     /// constraints. An error that is raised only at commit could not be traced to a row.
     pub(crate) checks: bool,
+    /// A query that counts those rows of the range that the table has after the statement; `None` if the server itself
+    /// tells how many the statement wrote.
+    pub(crate) recount: Option<String>,
 }
 
 /// Checks the deferred constraints now. From then on, each constraint is checked at the end of a statement instead of
@@ -59,7 +62,11 @@ impl RowRangeStatement {
         rows: RowRange,
     ) -> Result<WriteOutcome, DbError> {
         let params = [param::bigint(rows.first), param::bigint(rows.last)];
-        let touched = local.execute(&self.sql, &params).await?;
+        let mut touched = local.execute(&self.sql, &params).await?;
+        if let Some(recount) = &self.recount {
+            let counted: i64 = local.query_one(recount, &params).await?.get(0);
+            touched = counted.unsigned_abs();
+        }
         if !self.has_gaps && i64::try_from(touched) != Ok(rows.count()) {
             return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
         }

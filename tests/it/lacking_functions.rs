@@ -6,6 +6,7 @@ use meter_sync::error::{ErrorCode, Failure};
 use meter_sync::model::Outcome;
 use serde_json::json;
 
+use crate::citus::lost_nodes::received;
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, config, rows};
 
 const METERS: &str = "
@@ -299,4 +300,18 @@ async fn of_a_server_that_has_all_nothing_is_said() {
         rows(&site.local, "select count(*) as n from meter").await,
         json!([{"n": 30}])
     );
+}
+
+/// A run then fails, and a sweep fails once, whatever language the server speaks.
+#[tokio::test]
+async fn only_a_denied_function_is_done_without_and_never_a_denied_table() {
+    for (message, is_done_without) in [
+        ("permission denied for function hashtextextended", true),
+        ("permission denied for aggregate bit_xor", true),
+        ("permission denied for table meter", false),
+        ("keine Berechtigung f\u{fc}r Tabelle meter", false),
+    ] {
+        let error = received(["42501", "aclchk.c", message]).await;
+        assert_eq!(error.is_not_computable(), is_done_without, "{message}");
+    }
 }

@@ -68,6 +68,12 @@ fn message(side: SideName, doing: &str, error: &ServerError) -> String {
     if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !sqlstate_class::is_raised(error) {
         return format!("The {side} server has no connection left for us (SQLSTATE {state}).");
     }
+    if sqlstate_class::is_of_a_lost_node(error) {
+        // The server's own message names the other server and the role there.
+        return format!(
+            "The {side} server could not {doing}: it has no connection to another server of its cluster (SQLSTATE {state})."
+        );
+    }
     let mut message = shortened(error.message());
     // If a published table cannot be updated, only the detail says why.
     if error.routine() == Some("CheckCmdReplicaIdentity")

@@ -82,6 +82,7 @@ pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
     match error.code().code() {
         "57014" | "55P03" | "25P03" | "25P04" => return timeout(side),
         "HV00N" => return unreachable(side),
+        _ if sqlstate_class::is_of_a_lost_node(error) => return unreachable(side),
         _ => {}
     }
     match class(error) {
@@ -159,7 +160,6 @@ fn of_code_of_theirs(side: SideName, doing: &str) -> String {
 
 /// The remedy for errors with the SQLSTATE of this error; `None` if there is no specific one.
 fn of_state(side: SideName, error: &ServerError) -> Option<String> {
-    let url = side.url_variable();
     Some(match error.code().code() {
         "25P03" => role_limit(side, "idle_in_transaction_session_timeout"),
         "25P04" => role_limit(side, "transaction_timeout"),
@@ -205,11 +205,17 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
         "XX001" | "XX002" => format!(
             "The {side} server finds damaged data: have its administrator look in its log and restore or reindex."
         ),
-        "08000" | "08001" | "08003" | "08004" | "08006" if !is_fatal(error) => format!(
-            "{url} works; the {side} server itself could not reach another server that its table rests on (a foreign server or a node): have its administrator look there."
-        ),
+        "08000" | "08001" | "08003" | "08004" | "08006" if !is_fatal(error) => lost_node(side),
+        "XX000" if sqlstate_class::is_of_a_lost_node(error) => lost_node(side),
         _ => return None,
     })
+}
+
+fn lost_node(side: SideName) -> String {
+    let url = side.url_variable();
+    format!(
+        "{url} works; the {side} server itself could not reach another server that its table rests on (a foreign server or a node): have its administrator look there."
+    )
 }
 
 /// The remedy for errors of the class of this error (the first two characters of the SQLSTATE); `None` if there is no

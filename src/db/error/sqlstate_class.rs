@@ -34,12 +34,21 @@ pub(super) fn is_of_connection_settings(error: &ServerError) -> bool {
     is_fatal(error) && ["22", "42"].contains(&class(error))
 }
 
-/// Whether the error concerns the server or its connections: it is out of resources, is shutting down, or its disks
-/// fail.
+/// Whether the error concerns the server or its connections: it is out of resources, is shutting down, its disks fail,
+/// or it lost another server of a Citus cluster.
 fn is_of_the_server(error: &ServerError) -> bool {
     let is_state =
         ["08", "53", "58"].contains(&class(error)) || error.code().code().starts_with("57P");
-    is_fatal(error) || is_state && !is_of_a_language(error)
+    is_fatal(error) || is_state && !is_of_a_language(error) || is_of_a_lost_node(error)
+}
+
+/// Whether the server has lost its connection to another server of its Citus cluster, or gets none. Within a
+/// transaction, Citus then often gives no SQLSTATE. An error that the other server itself sent has one.
+pub(super) fn is_of_a_lost_node(error: &ServerError) -> bool {
+    const OF_CONNECTIONS: &[&str] = &["remote_commands.c", "remote_transaction.c"];
+    let file = error.file().unwrap_or_default();
+    let name = file.rsplit('/').next().unwrap_or_default();
+    (error.code().code() == "XX000" || class(error) == "08") && OF_CONNECTIONS.contains(&name)
 }
 
 /// Whether a user-defined function raised the error, as `raise` does in PL/pgSQL. Such a function may choose any

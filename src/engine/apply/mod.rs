@@ -21,6 +21,7 @@ mod keep_references_through_exchange;
 mod name_shard_faults;
 mod parents_first;
 mod reasons;
+mod recount_inserted;
 mod reference_rings;
 mod release_inactive_values;
 mod verify_written;
@@ -320,11 +321,15 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
 /// Returns the statement that writes those rows of a step that are numbered `$1` to `$2` in the plan.
 pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowRangeStatement {
     RowRangeStatement {
-        sql: writing(run, step, "p.n >= $1 and p.n <= $2"),
+        sql: writing(run, step, RANGE),
         has_gaps: false,
         checks: !run.relations.stores_rows_unchanged,
+        recount: recount_inserted::query(run, step, RANGE),
     }
 }
+
+/// The SQL condition that row `p` of the plan has a number from `$1` to `$2`.
+const RANGE: &str = "p.n >= $1 and p.n <= $2";
 
 /// Returns the statement that writes those rows of the plan for which the SQL condition `picked` on the row `p` holds.
 /// All of them must belong to the step.

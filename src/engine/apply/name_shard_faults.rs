@@ -44,8 +44,12 @@ pub(super) fn name(relations: &Relations, mut fault: RowFault) -> RowFault {
         .references
         .iter()
         .map(|from| (&from.constraint, "23503"));
-    let mut known = exclusive.chain(outward).chain(references);
-    if let Some((rule, state)) = known.find(|(rule, _)| fault.breaks_in_shard(rule)) {
+    let known = exclusive.chain(outward).chain(references);
+    let mut broken = known.filter(|(rule, _)| fault.breaks_in_shard(rule));
+    let first = broken.next();
+    // Two long names may have the same beginning.
+    let is_one = broken.all(|(rule, _)| first.is_some_and(|(first, _)| first == rule));
+    if let Some((rule, state)) = first.filter(|_| is_one) {
         fault.rule = Some(rule.clone());
         state.clone_into(&mut fault.state);
         // The shard's table has a number at the end of its name, too.

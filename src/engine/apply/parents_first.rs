@@ -9,7 +9,7 @@
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
 
-use super::writing;
+use super::{recount_inserted, writing};
 use crate::engine::plan::{Step, index};
 use crate::engine::try_rows::{self, RowRange, RowRangeStatement};
 use crate::engine::{Relations, RunContext};
@@ -53,6 +53,7 @@ pub(in crate::engine) async fn insert_all_but_the_bad(
         sql: writing(run, Step::Insert, NUMBERED),
         has_gaps: false,
         checks: !relations.stores_rows_unchanged,
+        recount: recount_inserted::query(run, Step::Insert, NUMBERED),
     };
     let index = format!("{index};\n{INDEX}");
     let bad = try_rows::all_but_the_bad(local, vec![all], limit, &index, &write).await?;

@@ -12,7 +12,7 @@ use crate::db::{DbError, RowFault, param};
 
 use super::name_shard_faults::breaks;
 use super::parents_first::{self, equal, references};
-use super::writing;
+use super::{recount_inserted, writing};
 use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
 use crate::engine::try_rows::{self, RowRange, WriteOutcome};
@@ -108,8 +108,13 @@ async fn write_all_or_none(
 ) -> Result<bool, DbError> {
     let local = run.local;
     let sql = writing(run, step, PICKED);
+    let recount = recount_inserted::query(run, step, PICKED);
     let tried = try_rows::attempt(local, async {
-        let touched = local.execute(&sql, &[param::bigints(rows)]).await?;
+        let mut touched = local.execute(&sql, &[param::bigints(rows)]).await?;
+        if let Some(recount) = &recount {
+            let counted = local.query_one(recount, &[param::bigints(rows)]).await?;
+            touched = counted.get::<_, i64>(0).unsigned_abs();
+        }
         if usize::try_from(touched) != Ok(rows.len()) {
             return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
         }

@@ -185,6 +185,7 @@ where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2 and
         ),
         has_gaps: false,
         checks: !relations.stores_rows_unchanged,
+        recount: None,
     };
     let count = format!(
         "-- count the values to be given up\nselect pg_catalog.count(*) from pg_temp.{table}"
@@ -305,6 +306,7 @@ where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
             ),
             has_gaps: false,
             checks: !relations.stores_rows_unchanged,
+            recount: None,
         };
         let list = format!(
             "-- list the values of rejected rows\nselect f.k from pg_temp.{table} f where f.n = any ($1)"

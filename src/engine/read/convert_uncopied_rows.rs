@@ -266,6 +266,7 @@ where t.n >= $1 and t.n <= $2",
             ),
             has_gaps: true,
             checks: false,
+            recount: None,
         };
         let ends = local.query_one(ENDS, &[]).await?;
         let (Some(first), Some(last)) = (ends.get(0), ends.get(1)) else {

@@ -85,10 +85,9 @@ impl Relations {
     /// the key. If Citus distributes the rows by one of them, that column is left out, too, because Citus does not let
     /// it be updated.
     pub fn fields(&self) -> impl Iterator<Item = &String> {
-        let is_distribution = |name: &String| match &self.distribution {
-            Some(Distribution::ByColumn(column)) => column == name,
-            Some(Distribution::OneShard | Distribution::Reference) | None => false,
-        };
+        let distribution = self.distribution.as_ref();
+        let distribution = distribution.and_then(Distribution::column);
+        let is_distribution = move |name: &String| distribution == Some(name.as_str());
         let is_field = move |name: &&String| !self.key.contains(name) && !is_distribution(name);
         self.names.iter().filter(is_field)
     }

@@ -9,8 +9,10 @@ use crate::engine::SyncError;
 /// The temporary table with a copy of the local rows, if Citus distributes them.
 pub(in crate::engine) const COPIED_ROWS: &str = "pg_temp.meter_sync_local";
 
-/// Returns an error if Citus distributes the local table by another column than the tenant, or has a copy of it on each
-/// server. It then refuses to lock or update rows by a join with a temporary table, which each run does.
+/// Returns an error if Citus distributes the local table by another column than the tenant, has a copy of it on each
+/// server, or has several copies of each shard. It then refuses to lock or update rows by a join with a temporary
+/// table, which each run does. Also returns an error if a shard checks a constraint only when it commits, because a run
+/// can then not know what it has written.
 pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), SyncError> {
     let tenant = &mapping.tenant_column;
     let how = match &here.distribution {
@@ -25,6 +27,15 @@ pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), Sy
         Some(Distribution::Reference) => {
             format!("table {} is a reference table of Citus", here.shown())
         }
+        Some(Distribution::Replicated) => {
+            return Err(SyncError::LocalSchema(replicated(here, tenant)));
+        }
+        Some(Distribution::CheckedAtCommit(constraint)) => {
+            return Err(SyncError::LocalSchema(format!(
+                "constraint {constraint} of table {} is initially deferred, so the servers of the Citus cluster check it too late. As the table's owner: drop it, and add it without `initially deferred`",
+                here.shown()
+            )));
+        }
     };
     let distribute = match here.column(tenant) {
         Some(_) => format!(
@@ -37,6 +48,15 @@ pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), Sy
         "{how}. A sync needs all rows of a tenant in one place. As the table's owner: select undistribute_table({}){distribute}",
         name(here)
     )))
+}
+
+fn replicated(here: &Relation, tenant_column: &str) -> String {
+    format!(
+        "table {} has several copies of each shard, and Citus then locks no rows. As the table's owner: select undistribute_table({}); set citus.shard_replication_factor = 1; {}",
+        here.shown(),
+        name(here),
+        create_distributed_table(here, tenant_column)
+    )
 }
 
 /// The statement with which a person distributes the table by the tenant.

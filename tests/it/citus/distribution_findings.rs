@@ -47,6 +47,11 @@ async fn a_distribution_that_a_run_cannot_work_with_is_refused_with_what_to_do()
     for (column, replicas, how) in [
         (Some("id"), "s", "is distributed by its column id"),
         (None, "t", "is a reference table of Citus"),
+        (
+            Some("tenant_id"),
+            "c",
+            "set citus.shard_replication_factor = 1",
+        ),
     ] {
         let mut citus = FeignedCitus::start(TABLES).await;
         citus.distribute_as("meter", column, replicas).await;
@@ -68,6 +73,38 @@ async fn a_distribution_that_a_run_cannot_work_with_is_refused_with_what_to_do()
         };
         assert_eq!(found.message, failure.message);
     }
+}
+
+/// Citus 13.2 says at the commit of such a run that all is well, even if the shard kept nothing.
+#[tokio::test]
+async fn a_distributed_table_with_a_constraint_that_is_checked_at_commit_is_refused() {
+    let mut citus = FeignedCitus::start(TABLES).await;
+    citus.distribute_as("meter", Some("tenant_id"), "s").await;
+    let settings = citus
+        .site
+        .settings()
+        .with(Setting::TenantId, "7")
+        .with(Setting::Key, "id");
+    citus.site.reconfigure(&settings);
+    for (deferred, outcome) in [
+        ("initially immediate", Outcome::Succeeded),
+        ("initially deferred", Outcome::Failed),
+    ] {
+        let constraint = format!(
+            "alter table meter drop constraint if exists late; alter table meter add constraint late
+             foreign key (tenant_id, parent) references meter (tenant_id, id) deferrable {deferred}"
+        );
+        citus.site.on_local(&constraint).await;
+        let run = citus.site.sync().await;
+        assert_eq!(run.outcome, Some(outcome), "{run:#?}");
+    }
+    let Some(Verdict::Failed(found)) = of_distribution(&citus.site).await else {
+        panic!("the check should fail");
+    };
+    assert!(
+        found.message.contains("constraint late of table"),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use crate::support::site::Site;
 const FEIGNED: &str = "
     set allow_system_table_mods = on;
     create table pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod \"char\", partkey text, repmodel \"char\");
+    create table pg_catalog.pg_dist_shard (logicalrelid regclass, shardid bigint);
+    create table pg_catalog.pg_dist_placement (shardid bigint);
     create function pg_catalog.column_to_column_name(regclass, text) returns text language sql as 'select $2';
     reset allow_system_table_mods";
 
@@ -46,7 +48,8 @@ impl FeignedCitus {
         self.distribute_as(table, column, "s").await;
     }
 
-    /// Lets the table look distributed by `column`, or as one whole. `replicas` is `t` for a reference table.
+    /// Lets the table look distributed by `column`, or as one whole. `replicas` is `t` for a reference table, and `c`
+    /// for a table with two copies of its shard.
     pub(super) async fn distribute_as(&self, table: &str, column: Option<&str>, replicas: &str) {
         let method = if column.is_some() { "h" } else { "n" };
         let column = column.map_or("null".to_owned(), |column| format!("'{column}'"));
@@ -54,6 +57,14 @@ impl FeignedCitus {
             "insert into pg_catalog.pg_dist_partition values ('{table}'::regclass, '{method}', {column}, '{replicas}')"
         );
         self.site.on_local(&add).await;
+        let shard = format!("'{table}'::regclass, '{table}'::regclass::oid::bigint");
+        let shard = format!("insert into pg_catalog.pg_dist_shard values ({shard})");
+        self.site.on_local(&shard).await;
+        let copies = if replicas == "c" { 2 } else { 1 };
+        let place = format!(
+            "insert into pg_catalog.pg_dist_placement select '{table}'::regclass::oid::bigint from generate_series(1, {copies})"
+        );
+        self.site.on_local(&place).await;
     }
 
     /// The statements that have reached the database so far.

@@ -6,6 +6,7 @@
 
 mod distribution_findings;
 mod feigned_citus;
+pub(crate) mod lost_nodes;
 mod real_citus;
 mod runs;
 mod statement_subset;

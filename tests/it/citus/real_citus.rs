@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use meter_sync::config::Setting;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
@@ -107,4 +108,83 @@ async fn a_sweep_and_its_runs_work_on_tables_in_distributed_schemas() {
     ];
     let site = site(url, &tables).await;
     runs::of_distributed_schemas(&site).await;
+}
+
+/// With the number of a shard, these names are too long, so Citus shortens them.
+const LONG_NAMES: &[&str] = &[
+    "alter table meter add constraint no_two_meters_of_an_organisation_have_the_same_name_here_or unique (tenant_id, name)",
+    "alter table meter add constraint each_meter_refers_to_a_meter_of_the_same_organisation_as foreign key (tenant_id, parent)
+        references meter (tenant_id, id)",
+];
+
+#[tokio::test]
+async fn a_row_that_a_shard_refuses_is_told_with_its_constraint_and_without_its_values() {
+    let Some(url) = url() else {
+        return;
+    };
+    let _turn = TURN.lock().await;
+    let mut site = site(url, TABLES).await;
+    let distribute = "select create_distributed_table('meter', 'tenant_id')";
+    each(&site.local, &[distribute]).await;
+    each(&site.local, LONG_NAMES).await;
+    let settings = site.settings().with(Setting::TenantId, "7");
+    site.reconfigure(&settings.with(Setting::Key, "id"));
+    site.sync().await;
+    for (id, values, reason) in [
+        (
+            101,
+            "'meter 10', 'SN-101', null, 502",
+            "is taken by meter 10, which is active (unique index no_two_meters_of_an_organisation_have_the_same_name_here_or)",
+        ),
+        (
+            102,
+            "'orphan', 'SN-102', 999, 502",
+            "no such row in table meter (foreign key each_meter_refers_to_a_meter_of_the_same_organisation_as)",
+        ),
+        (103, "'no port', 'SN-103', null, 0", "meter_port_check"),
+    ] {
+        site.on_remote(&format!("insert into meter values ({id}, 7, {values})"))
+            .await;
+        let run = site.sync().await;
+        assert_eq!(run.counts.rejected, 1, "{run:#?}");
+        let rejected = site.status().await.rejected.unwrap_or_default();
+        let [row] = rejected.as_slice() else {
+            panic!("{rejected:?}");
+        };
+        assert!(row.reason.contains(reason), "{row:?}");
+        assert!(!row.reason.contains("SN-103"), "{row:?}");
+        site.on_remote(&format!("delete from meter where id = {id}"))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_meter_that_a_trigger_of_a_shard_skips_is_rejected_and_not_counted_as_inserted() {
+    let Some(url) = url() else {
+        return;
+    };
+    let _turn = TURN.lock().await;
+    let mut site = site(url, TABLES).await;
+    let skip = [
+        "select create_distributed_table('meter', 'tenant_id')",
+        "alter table meter add constraint meter_parent foreign key (tenant_id, parent) references meter (tenant_id, id)",
+        "create or replace function skip_shut_ports() returns trigger language plpgsql
+         as 'begin if new.port = 99 then return null; end if; return new; end'",
+        "set citus.enable_unsafe_triggers = on",
+        "create trigger skip before insert on meter for each row execute function skip_shut_ports()",
+    ];
+    each(&site.local, &skip).await;
+    let settings = site.settings().with(Setting::TenantId, "7");
+    site.reconfigure(&settings.with(Setting::Key, "id"));
+    site.on_remote("insert into meter values (101, 7, 'shut', 'SN-101', null, 99), (102, 7, 'open', 'SN-102', 102, 98)")
+        .await;
+    for unchanged in [0, 21] {
+        let run = site.sync().await;
+        let found = [
+            run.counts.inserted,
+            run.counts.unchanged,
+            run.counts.rejected,
+        ];
+        assert_eq!(found, [21 - unchanged, unchanged, 1], "{run:#?}");
+    }
 }

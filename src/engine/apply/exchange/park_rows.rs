@@ -315,6 +315,7 @@ where p.n = h.n and {local_row} and {local_filter} and h.k >= $1 and h.k <= $2{c
         ),
         has_gaps: false,
         checks: false,
+        recount: None,
     }
 }
 
