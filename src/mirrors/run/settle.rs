@@ -206,7 +206,7 @@ impl RequestedRun<'_> {
     /// The log is read before the run lock is taken, because another run may hold the lock by now:
     ///
     /// - If the log says interrupted, the run was not committed: a run is marked so only after its transaction has
-    ///   ended.
+    ///   ended. The mark stays, because a later run may have succeeded since.
     /// - If the log has any other outcome, the run was committed.
     /// - If the log has no outcome, the transaction may still be open. Once this function gets the run lock, the
     ///   transaction has ended, and the log is read again.
@@ -223,7 +223,7 @@ impl RequestedRun<'_> {
         } = unlogged;
         for _ in 0..SETTLE_ATTEMPTS {
             match self.try_settle_anew(scope, &mut end).await {
-                Ok(Some(committed)) => return committed,
+                Ok(Some(logged)) => return logged,
                 Ok(None) => return SettledRun::of(end),
                 Err(error) => tracing::warn!(
                     run.id = %self.record.run_id,
@@ -240,7 +240,7 @@ impl RequestedRun<'_> {
         SettledRun::of(end)
     }
 
-    /// Returns how the run ended if the log shows that it was committed. Otherwise logs `end`, and returns `None`.
+    /// Returns how the run ended if the log says so. Otherwise logs `end`, and returns `None`.
     async fn try_settle_anew(
         &self,
         scope: &RunScope,
@@ -254,19 +254,8 @@ impl RequestedRun<'_> {
             run_lock::take(&tx, &scope.text()).await?;
             found = log::by_id(&tx, scope.log(), run_id).await?;
         }
-        let is_committed = |run: &RunRecord| match run.outcome {
-            None | Some(Outcome::Interrupted) => false,
-            Some(
-                Outcome::Succeeded
-                | Outcome::NoChange
-                | Outcome::Partial
-                | Outcome::Failed
-                | Outcome::Refused
-                | Outcome::DryRun
-                | Outcome::Unknown,
-            ) => true,
-        };
-        if let Some(record) = found.filter(is_committed) {
+        let has_ended = |run: &RunRecord| run.outcome.is_some();
+        if let Some(record) = found.filter(has_ended) {
             return Ok(Some(SettledRun {
                 record,
                 changes: changes::changes(&tx, run_id, SAMPLE).await?,

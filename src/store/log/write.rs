@@ -90,15 +90,14 @@ set outcome = $2, finished_at = greatest(clock_timestamp(), started_at),
     error_code = $9, error_message = $10, error_remedy = $11,
     remote_bytes = $12, changes_truncated = $13, warning = $14, compared = $15,
     phases = $16, held_back = nullif($17, 'null')
-where id = $1 and (outcome is null or outcome = 'interrupted')
+where id = $1 and outcome is null
 returning finished_at";
 
 /// Writes the end of a run to its log row, and sets its `finished_at` to the time of the database. A run that changes
 /// meters calls this in the transaction that changes them.
 ///
 /// After a sync that succeeded, even in part, also deletes the sets of meters that the brake held back in earlier runs.
-/// If the run lost its connection, another process may have marked the run as interrupted meanwhile; this mark is
-/// replaced. A log row with any other outcome is not changed.
+/// A log row that has an outcome is not changed.
 pub async fn finish(tx: &Tx<'_, Local>, ending: &mut RunEnd) -> Result<(), DbError> {
     let run = &mut ending.record;
     let (counts, error) = (&run.counts, run.error.as_ref());

@@ -210,6 +210,9 @@ async fn a_process_that_wakes_up_past_every_bound_writes_nothing() {
     wait::until_within(TAKEN_OVER, "a whole sweep has ended", has_ended).await;
     let written = "select tenant_id::integer, name, xmin::text from meter order by id";
     let before = rows(&site.local, written).await;
+    let log =
+        "select id, outcome, finished_at, error_code from meter_sync.meter_sync_log order by id";
+    let logged = rows(&site.local, log).await;
     first.thaw();
     let taken_over = "meter_sync_sweep where error_code = 'INTERRUPTED'";
     let is_told = async || count(&site, taken_over).await == 1;
@@ -218,6 +221,11 @@ async fn a_process_that_wakes_up_past_every_bound_writes_nothing() {
         rows(&site.local, written).await,
         before,
         "nothing was written"
+    );
+    assert_eq!(
+        rows(&site.local, log).await,
+        logged,
+        "what was logged of its runs stays"
     );
     assert_eq!(
         count(&site, "meter_sync_log where outcome is null").await,
