@@ -5,7 +5,7 @@ use crate::error::Failure;
 use crate::model::{RunId, RunRecord, RunsQuery};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::state::read_state::is_in_progress;
+use crate::mirrors::open_run::{self, OpenRun};
 use crate::reports::run_detail::RunDetail;
 use crate::reports::run_pages::{ChangesPage, RunsPage};
 use crate::store::{changes, held_sets, log, rejected};
@@ -111,11 +111,12 @@ impl Mirror {
 /// Updates the record of a run that had no end when its log row was read. If the run's process has died, marks the
 /// record, but not the log row, as interrupted.
 async fn update(tx: &Tx<'_, Local>, known: &LogScope, run: &mut RunRecord) -> Result<(), DbError> {
-    if let (None, Some(scope)) = (run.outcome, known.clone().scope())
-        && !is_in_progress(tx, &scope, run).await?
-        && run.outcome.is_none()
-    {
-        run.interrupt();
+    if let (None, Some(scope)) = (run.outcome, known.clone().scope()) {
+        match open_run::look_up(tx, &scope, run.run_id).await? {
+            OpenRun::Ended(ended) => *run = *ended,
+            OpenRun::Dead => run.interrupt(),
+            OpenRun::InProgress | OpenRun::Deleted => {}
+        }
     }
     Ok(())
 }

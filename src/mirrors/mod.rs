@@ -42,13 +42,14 @@ mod meter_count_cache;
 mod mirror;
 mod mirror_keys;
 mod observation;
+pub(crate) mod open_run;
 mod process_context;
 mod publish_states;
 mod published_states;
 mod registry;
 pub mod run;
 mod run_event_listener;
-pub mod state;
+pub(crate) mod state;
 mod sweep;
 
 /// The target of the `tracing` event that says how a run ended.

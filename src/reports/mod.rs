@@ -2,7 +2,7 @@
 //! interfaces show these reports.
 //!
 //! The reports are built in `mirrors` and `history`, which read the databases. This module holds no SQL and no
-//! connection, so everything that it decides can be tested without a database.
+//! connection to a database, so everything that it decides can be tested without a database.
 
 pub(crate) mod clock_warnings;
 pub mod connections;

@@ -7,7 +7,7 @@ use super::{clock_warnings, join_warnings};
 use crate::error::Failure;
 use crate::model::{Outcome, RunRecord};
 
-/// The state of the mirror as read from the local database.
+/// The state of the mirror as read from the local database, or what this process knows of it if that is down.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StoredState {
     /// The status as far as the local database tells it. Its words, its health and what only this process knows are

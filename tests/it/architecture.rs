@@ -153,7 +153,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "demo",
             "check",
             "mcp",
-            "history",
             "mirrors",
             "reports",
             "store",

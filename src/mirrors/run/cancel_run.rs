@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
-use crate::mirrors::state::read_state::is_in_progress;
+use crate::mirrors::open_run::{self, OpenRun};
 use crate::model::{Outcome, RunId};
 use crate::store::{log, migrations};
 
@@ -47,7 +47,7 @@ impl Mirror {
         migrations::run(&mut local.connect().await?).await?;
         let ask = async |tx: &Tx<'_, Local>| {
             let known = self.log_scope(tx).await?;
-            let Some(mut run) = log::by_id(tx, known.log(), id).await? else {
+            let Some(run) = log::by_id(tx, known.log(), id).await? else {
                 return Ok(Cancellation::Unknown);
             };
             if let Some(outcome) = run.outcome {
@@ -56,8 +56,13 @@ impl Mirror {
             let Some(scope) = known.scope() else {
                 return Ok(Cancellation::Dead);
             };
-            if !is_in_progress(tx, &scope, &mut run).await? {
-                return Ok(run.outcome.map_or(Cancellation::Dead, Cancellation::Over));
+            match open_run::look_up(tx, &scope, id).await? {
+                OpenRun::InProgress => {}
+                OpenRun::Ended(run) => {
+                    return Ok(run.outcome.map_or(Cancellation::Dead, Cancellation::Over));
+                }
+                OpenRun::Dead => return Ok(Cancellation::Dead),
+                OpenRun::Deleted => return Ok(Cancellation::Unknown),
             }
             if log::ask_to_cancel(tx, id).await? {
                 return Ok::<_, Failure>(Cancellation::Accepted);

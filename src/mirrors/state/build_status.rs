@@ -58,7 +58,7 @@ impl Mirror {
             Some(_) => Connection::used(asked.as_ref().err().cloned(), now),
             None => Connection::unused(false),
         };
-        let mut found = match asked {
+        let found = match asked {
             Ok(found) => {
                 if let Some(id) = query.run_id.filter(|_| found.status.history.is_empty()) {
                     return Err(status_text::no_such_run(id));
@@ -67,11 +67,11 @@ impl Mirror {
             }
             Err(failure) => fall_back(&live_state, &failure, query),
         };
-        found.status.connections = Connections {
+        let connections = Connections {
             remote: live_state.remote.clone(),
             local,
         };
-        Ok(self.compose(found, &live_state, now))
+        Ok(self.compose(found, connections, &live_state, now))
     }
 
     /// Reads the state of the mirror, with the runs and changes that the query asks for. The history is empty if the
@@ -97,10 +97,13 @@ impl Mirror {
     fn compose(
         &self,
         mut found: StoredState,
+        connections: Connections,
         live_state: &LiveState,
         now: DateTime<Utc>,
     ) -> Status {
         let config = self.config();
+        // First, because the words and the health depend on whether the local database answered.
+        found.status.connections = connections;
         clock_warnings::warn(&mut found.status.warnings, self.clock.ahead());
         let dated_ahead = found.dated_ahead(now);
         found.status.warnings.extend(dated_ahead);

@@ -15,12 +15,13 @@ use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::observation::{Observation, ObservationResult};
+use crate::mirrors::open_run::{self, OpenRun};
 use crate::model::{Outcome, RunRecord, saturating_i64};
 use crate::reports::status::TenantStatus;
 use crate::reports::stored_state::StoredState;
 use crate::store::log::LogKey;
 use crate::store::read_mirror_states::latest;
-use crate::store::{columns, log, migrations, run_lock};
+use crate::store::{columns, log, migrations};
 use crate::tenants::{self, tenant_and_table::RunScope};
 
 /// How many of the newest runs are read from the log. A status lists at most as many.
@@ -127,30 +128,15 @@ async fn read_running(
     scope: &RunScope,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
-    let Some(mut run) = log::running(tx, scope.log()).await? else {
+    let Some(run) = log::running(tx, scope.log()).await? else {
         return Ok(());
     };
-    match is_in_progress(tx, scope, &mut run).await? {
-        true => found.running = Some(run),
-        false => found.interrupted = Some(run).filter(|run| run.outcome.is_none()),
+    match open_run::look_up(tx, scope, run.run_id).await? {
+        OpenRun::InProgress => found.running = Some(run),
+        OpenRun::Dead => found.interrupted = Some(run),
+        OpenRun::Ended(_) | OpenRun::Deleted => {}
     }
     Ok(())
-}
-
-/// Whether a run that had no end when its log row was read is still in progress: its process holds the run lock. If
-/// not, updates the record, because the run may have ended since. If it still has no end, the run's process has died.
-pub(crate) async fn is_in_progress(
-    tx: &Tx<'_, Local>,
-    scope: &RunScope,
-    run: &mut RunRecord,
-) -> Result<bool, DbError> {
-    if run_lock::is_held(tx, &scope.text()).await? {
-        return Ok(true);
-    }
-    if let Some(now) = log::by_id(tx, scope.log(), run.run_id).await? {
-        *run = now;
-    }
-    Ok(false)
 }
 
 /// Reads the latest runs from the log into `found`, as many as [`RUNS`], with what follows from them: the last run, the

@@ -67,11 +67,13 @@ where tenant = $1 and local_table = $5 and outcome is null";
 /// run can start, while nobody holds the run lock.
 pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<(), DbError> {
     let failure = RunRecord::interruption();
+    let message = tx.storable(&failure.message).await?;
+    let remedy = tx.storable(&failure.remedy).await?;
     let params = [
         param::text(log.tenant.map(TenantId::as_str)),
         param::text(failure.code.as_str()),
-        param::text(failure.message.as_str()),
-        param::text(failure.remedy.as_str()),
+        param::text(message.as_ref()),
+        param::text(remedy.as_ref()),
         param::text(log.local_table),
     ];
     tx.execute(INTERRUPTED, &params).await.map(drop)
