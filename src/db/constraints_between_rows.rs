@@ -8,7 +8,7 @@ use super::computed_expressions::{ColumnDefinition, InputColumn, reads, table_co
 use super::incoming_foreign_key_chains::{self, ForeignKeyChain};
 use super::incoming_foreign_keys::{IncomingForeignKey, references};
 use super::table_family_sql::family;
-use super::{DbError, Side, Tx, param};
+use super::{DbError, Local, Side, Tx, param};
 use tokio_postgres::Row;
 
 /// The constraints of one table that relate its rows to other rows.
@@ -23,6 +23,8 @@ pub struct RowConstraints {
     /// Chains of foreign keys through which an update of the table makes rows of other tables lose their reference (see
     /// [`incoming_foreign_key_chains::losing`]).
     pub losing: Vec<ForeignKeyChain>,
+    /// The names of the check constraints of a table that Citus distributes; empty for any other table.
+    pub checks: Vec<String>,
 }
 
 impl RowConstraints {
@@ -34,14 +36,22 @@ impl RowConstraints {
             outward: outward(tx, oid).await?,
             losing: incoming_foreign_key_chains::losing(tx, &references).await?,
             references,
+            checks: Vec::new(),
         })
     }
 
-    /// Adapts the constraints to a table that Citus distributes:
+    /// Adapts the constraints to a table that Citus distributes, with this object id:
     ///
     /// - None can be deferred, because `set constraints` does not reach the shards.
     /// - Rows that refer to the table count as unreadable. The statements that look for them crash Citus 13.2.
-    pub fn of_distributed_table(mut self) -> Self {
+    /// - The check constraints are looked up, because an error of a shard names them in its message only.
+    pub async fn of_distributed_table(
+        mut self,
+        tx: &Tx<'_, Local>,
+        oid: u32,
+    ) -> Result<Self, DbError> {
+        let checks = tx.query(CHECKS, &[param::oid(oid)]).await?;
+        self.checks = checks.iter().map(|row| row.get(0)).collect();
         for rule in &mut self.exclusive {
             rule.deferrable = None;
         }
@@ -53,9 +63,13 @@ impl RowConstraints {
             reference.is_readable = false;
             reference.is_deferrable = false;
         }
-        self
+        Ok(self)
     }
 }
+
+const CHECKS: &str = "\
+-- look up the check constraints
+select x.conname::text from pg_catalog.pg_constraint x where x.conrelid = $1 and x.contype = 'c'";
 
 /// A unique index or an exclusion constraint. Its expressions name columns without a prefix, and objects that are not
 /// built in with their schema. So they are valid where only the columns of one row are in scope, and only while the

@@ -70,8 +70,11 @@ impl DbError {
 /// Whether Citus passes on an error of an insert into a shard, without its SQLSTATE.
 fn is_of_shard_copy(error: &ServerError) -> bool {
     let file = error.file().unwrap_or_default();
-    *error.code() == SqlState::INTERNAL_ERROR && file.ends_with("multi_copy.c")
+    *error.code() == SqlState::INTERNAL_ERROR && file.ends_with(SHARD_COPY)
 }
+
+/// The source file of Citus that passes on errors of inserts into shards.
+const SHARD_COPY: &str = "multi_copy.c";
 
 /// Returns the part of an error's detail from the first parenthesis to the last one, such as `(id)=(5)`. It does not
 /// depend on the language of the text around it. Returns `None` if there are no parentheses.
@@ -152,6 +155,24 @@ impl RowFault {
         let text = self.rule.as_deref().unwrap_or(&self.message);
         has_shard_name(text, rule, |after| after.strip_prefix('_'))
             || shortened(rule).any(|start| has_shard_name(text, start, after_hash))
+    }
+
+    /// Whether Citus passed the fault on from the shard into which the row was to be inserted, and so without SQLSTATE,
+    /// constraint and column.
+    pub fn is_of_shard_copy(&self) -> bool {
+        let file = self.file.as_deref().unwrap_or_default();
+        self.state == SqlState::INTERNAL_ERROR.code() && file.ends_with(SHARD_COPY)
+    }
+
+    /// Whether the message has this name, in quotation marks of whatever language.
+    pub fn quotes(&self, name: &str) -> bool {
+        let is_quote = |letter: char| !is_of_name(letter) && letter != ' ';
+        let mut places = self.message.match_indices(name);
+        places.any(|(at, _)| {
+            let before = self.message.get(..at).unwrap_or_default();
+            let after = self.message.get(at + name.len()..).unwrap_or_default();
+            before.ends_with(is_quote) && after.starts_with(is_quote)
+        })
     }
 
     /// Whether the server skipped the row without an error.

@@ -157,7 +157,10 @@ async fn with_constraints(run: &RunContext<'_>) -> Result<Relations, DbError> {
     let constraints = RowConstraints::look_up(local, run.relations.local_oid).await?;
     local.use_role_path().await?;
     let constraints = match run.relations.distribution {
-        Some(_) => constraints.of_distributed_table(),
+        Some(_) => {
+            let oid = run.relations.local_oid;
+            constraints.of_distributed_table(local, oid).await?
+        }
         None => constraints,
     };
     Ok(Relations {

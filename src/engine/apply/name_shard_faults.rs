@@ -4,6 +4,7 @@
 //! not even the SQLSTATE. The message names the shard's copy of the constraint.
 
 use crate::db::RowFault;
+use crate::db::catalog::Column;
 use crate::engine::Relations;
 use crate::engine::try_rows::Bad;
 
@@ -55,6 +56,41 @@ pub(super) fn name(relations: &Relations, mut fault: RowFault) -> RowFault {
         // The shard's table has a number at the end of its name, too.
         fault.table = None;
         fault.context = None;
+        return fault;
+    }
+    name_check_or_null(relations, fault)
+}
+
+/// Adds the check constraint that the row broke, or the column that may not be null. A shard has them by the same names
+/// as the table.
+fn name_check_or_null(relations: &Relations, mut fault: RowFault) -> RowFault {
+    let checks = &relations.constraints.checks;
+    let is_of_shard =
+        fault.is_of_shard_copy() || ["23502", "23514"].contains(&fault.state.as_str());
+    let is_broken = |check: &&String| match &fault.rule {
+        Some(rule) => rule == *check,
+        None => is_of_shard && fault.quotes(check),
+    };
+    if let Some(check) = only(checks.iter().filter(is_broken)) {
+        let rule = Some(check.clone());
+        return RowFault {
+            rule,
+            state: "23514".to_owned(),
+            table: None,
+            context: None,
+            ..fault
+        };
+    }
+    let columns = relations.all_columns.local.iter();
+    let is_null = |column: &&Column| !column.is_nullable && fault.quotes(&column.name);
+    if is_of_shard && let Some(column) = only(columns.filter(is_null)) {
+        fault.column = Some(column.name.clone());
+        "23502".clone_into(&mut fault.state);
     }
     fault
+}
+
+/// Returns the item if there is just one.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    items.next().filter(|_| items.next().is_none())
 }

@@ -117,6 +117,16 @@ const LONG_NAMES: &[&str] = &[
         references meter (tenant_id, id)",
 ];
 
+/// Why a run rejects a row, which is to be the only one.
+async fn reason_of_one(site: &Site) -> String {
+    let run = site.sync().await;
+    assert_eq!(run.counts.rejected, 1, "{run:#?}");
+    let mut rejected = site.status().await.rejected.unwrap_or_default();
+    let row = rejected.pop().expect("a rejected row");
+    assert!(rejected.is_empty(), "{rejected:?}");
+    row.reason
+}
+
 #[tokio::test]
 async fn a_row_that_a_shard_refuses_is_told_with_its_constraint_and_without_its_values() {
     let Some(url) = url() else {
@@ -127,6 +137,8 @@ async fn a_row_that_a_shard_refuses_is_told_with_its_constraint_and_without_its_
     let distribute = "select create_distributed_table('meter', 'tenant_id')";
     each(&site.local, &[distribute]).await;
     each(&site.local, LONG_NAMES).await;
+    let not_null = "alter table meter alter column name set not null";
+    each(&site.local, &[not_null]).await;
     let settings = site.settings().with(Setting::TenantId, "7");
     site.reconfigure(&settings.with(Setting::Key, "id"));
     site.sync().await;
@@ -141,20 +153,39 @@ async fn a_row_that_a_shard_refuses_is_told_with_its_constraint_and_without_its_
             "'orphan', 'SN-102', 999, 502",
             "no such row in table meter (foreign key each_meter_refers_to_a_meter_of_the_same_organisation_as)",
         ),
-        (103, "'no port', 'SN-103', null, 0", "meter_port_check"),
+        (
+            103,
+            "'no port', 'SN-103', null, 0",
+            "port \"0\": breaks constraint meter_port_check: CHECK ((port > 0))",
+        ),
+        (
+            104,
+            "null, 'SN-104', null, 502",
+            "name is null, which the local table does not allow",
+        ),
     ] {
         site.on_remote(&format!("insert into meter values ({id}, 7, {values})"))
             .await;
-        let run = site.sync().await;
-        assert_eq!(run.counts.rejected, 1, "{run:#?}");
-        let rejected = site.status().await.rejected.unwrap_or_default();
-        let [row] = rejected.as_slice() else {
-            panic!("{rejected:?}");
-        };
-        assert!(row.reason.contains(reason), "{row:?}");
-        assert!(!row.reason.contains("SN-103"), "{row:?}");
+        let told = reason_of_one(&site).await;
+        assert!(told.contains(reason), "{told}");
+        assert!(!told.contains("SN-103"), "{told}");
         site.on_remote(&format!("delete from meter where id = {id}"))
             .await;
+    }
+    // Of an update, Citus passes the SQLSTATE on.
+    for (set, reason) in [
+        (
+            "port = 0",
+            "port \"0\": breaks constraint meter_port_check: CHECK ((port > 0))",
+        ),
+        (
+            "name = null, port = 502",
+            "name is null, which the local table does not allow",
+        ),
+    ] {
+        site.on_remote(&format!("update meter set {set} where id = 10"))
+            .await;
+        assert_eq!(reason_of_one(&site).await, reason);
     }
 }
 
