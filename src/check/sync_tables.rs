@@ -11,6 +11,7 @@ use crate::store::migrations::{self, SchemaStanding};
 pub(super) async fn finding(local: &mut CheckedConnection<Local>) -> Finding {
     let looked = async {
         let tx = local.begin_read_only().await?;
+        migrations::refuse_distributed(&tx).await?;
         Ok(match migrations::standing(&tx).await? {
             SchemaStanding::Newer => Verdict::Failed(migrations::too_new()),
             SchemaStanding::Absent => {
@@ -23,7 +24,7 @@ pub(super) async fn finding(local: &mut CheckedConnection<Local>) -> Finding {
             SchemaStanding::Current => may_write(&tx).await?,
         })
     };
-    let looked: Result<Verdict, DbError> = looked.await;
+    let looked: Result<Verdict, Failure> = looked.await;
     Finding::of("sync tables", looked)
 }
 

@@ -72,6 +72,25 @@ pub(super) async fn of_tables<S: Side>(
     Ok(found.collect())
 }
 
+const HAS_SCHEMAS: &str = "\
+-- look whether Citus distributes schemas
+select to_regclass('pg_catalog.pg_dist_schema') is not null";
+
+const IS_DISTRIBUTED: &str = "\
+-- look whether the schema is distributed
+select exists (select from pg_catalog.pg_dist_schema where schemaid = to_regnamespace($1)::oid)";
+
+/// Whether Citus distributes the schema, so that each new table of it lies on one of its servers. `false` if the
+/// database has no such schema, or does not have Citus.
+pub async fn is_schema_distributed<S: Side>(tx: &Tx<'_, S>, schema: &str) -> Result<bool, DbError> {
+    let has_schemas: bool = tx.query_one(HAS_SCHEMAS, &[]).await?.get(0);
+    if !has_schemas {
+        return Ok(false);
+    }
+    let params = [param::text(schema)];
+    Ok(tx.query_one(IS_DISTRIBUTED, &params).await?.get(0))
+}
+
 const NAME: &str = concat!(
     "\
 -- look for Citus

@@ -4,6 +4,7 @@
 //! advisory lock, so if two processes start at the same time, each step is applied once.
 
 use super::needed_functions;
+use crate::db::distribution;
 use crate::db::{Connection, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
@@ -78,6 +79,10 @@ const FOUNDATION: &str = "\
 -- create the schema of the sync tables
 select pg_advisory_xact_lock(hashtextextended('meter_sync migrations', 0));
 do $$ begin
+    -- Otherwise, a Citus may distribute the new schema, and then refuses some statements about its tables.
+    if to_regclass('pg_catalog.pg_dist_partition') is not null then
+        set local citus.enable_schema_based_sharding = off;
+    end if;
     -- `create schema if not exists` asks for the right to create one even where there is one.
     if to_regnamespace('meter_sync') is null then
         create schema meter_sync;
@@ -146,7 +151,18 @@ pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure
         return Ok(Migrated::Current);
     }
     needed_functions::require(&tx).await?;
+    refuse_distributed(&tx).await?;
     Ok(apply(tx).await?)
+}
+
+/// Fails if Citus distributes the schema `meter_sync`. It then refuses some of the statements about its tables.
+pub async fn refuse_distributed(tx: &Tx<'_, Local>) -> Result<(), Failure> {
+    if !distribution::is_schema_distributed(tx, "meter_sync").await? {
+        return Ok(());
+    }
+    let message = "Citus distributes the schema meter_sync, and then refuses statements about the sync tables in it.";
+    let remedy = "As the owner of the schema: drop schema meter_sync cascade, which also forgets the log of runs. The next sync makes it anew on the coordinator.";
+    Err(Failure::new(ErrorCode::LocalSchema, message).with_remedy(remedy))
 }
 
 async fn apply(tx: Tx<'_, Local>) -> Result<Migrated, DbError> {

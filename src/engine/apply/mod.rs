@@ -152,15 +152,12 @@ async fn write_all_or_none(
 
 /// Looks up the constraints of the local table. Returns a copy of `run.relations` that has them.
 async fn with_constraints(run: &RunContext<'_>) -> Result<Relations, DbError> {
-    let local = run.local;
+    let (local, oid) = (run.local, run.relations.local_oid);
     local.pin_path().await?;
-    let constraints = RowConstraints::look_up(local, run.relations.local_oid).await?;
+    let constraints = RowConstraints::look_up(local, oid).await?;
     local.use_role_path().await?;
     let constraints = match run.relations.distribution {
-        Some(_) => {
-            let oid = run.relations.local_oid;
-            constraints.of_distributed_table(local, oid).await?
-        }
+        Some(_) => constraints.of_distributed_table(local, oid).await?,
         None => constraints,
     };
     Ok(Relations {

@@ -3,13 +3,17 @@
 
 use std::io::Write;
 
+use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
+use meter_sync::mirrors::Request;
+use meter_sync::model::Trigger;
+use serde_json::json;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
 use super::{CONSTRAINTS, REMOTE, TABLES, distribution_findings, runs};
 use crate::support::postgres::{connect, pair};
-use crate::support::site::Site;
+use crate::support::site::{Site, config, finish, mirror, rows};
 
 const URL: &str = "METER_SYNC_TEST_CITUS_URL";
 
@@ -218,4 +222,41 @@ async fn a_meter_that_a_trigger_of_a_shard_skips_is_rejected_and_not_counted_as_
         ];
         assert_eq!(found, [21 - unchanged, unchanged, 1], "{run:#?}");
     }
+}
+
+#[tokio::test]
+async fn the_schema_of_the_sync_tables_stays_on_the_coordinator_whatever_the_database_sets() {
+    let Some(url) = url() else {
+        return;
+    };
+    let _turn = TURN.lock().await;
+    let site = site(url, TABLES).await;
+    let settings = site.settings().with(Setting::TenantId, "7");
+    let settings = settings.with(Setting::Key, "id");
+    let mirror = mirror(&settings);
+    for sharding in ["on", "off"] {
+        site.on_local(&format!(
+            "do $$ begin execute format('alter database %I set citus.enable_schema_based_sharding = {sharding}', current_database()); end $$"
+        ))
+        .await;
+        let run = finish(&mirror, Request::new(Trigger::Cli)).await;
+        assert_eq!(run.error, None, "{run:#?}");
+        let distributed = rows(&site.local, "select schema_name::text from citus_schemas").await;
+        assert_eq!(distributed, json!([]));
+    }
+    site.on_local("drop schema meter_sync cascade").await;
+    let distribute = [
+        "set citus.enable_schema_based_sharding = on",
+        "create schema meter_sync",
+    ];
+    each(&site.local, &distribute).await;
+    let run = finish(&mirror, Request::new(Trigger::Cli)).await;
+    let failure = run.error.expect("an error");
+    let told = "distributes the schema meter_sync";
+    assert!(failure.message.contains(told), "{failure:?}");
+    let findings = check::run(&config(&settings)).await;
+    let failed = findings.iter().any(|finding| {
+        matches!(&finding.verdict, Verdict::Failed(failure) if failure.message.contains(told))
+    });
+    assert!(failed, "{findings:#?}");
 }
