@@ -36,7 +36,8 @@ pub async fn prune(local: &Database<Local>, log: LogKey<'_>, keep: Duration) {
             Ok(0) => break,
             Ok(looked_at) => runs += looked_at,
             Err(error) => {
-                tracing::warn!(error.code = %error.failure().code, "old runs could not be deleted from the log");
+                let failure = error.failure();
+                tracing::warn!(error = %failure, error.code = %failure.code, "old runs could not be deleted from the log");
                 break;
             }
         }

@@ -130,7 +130,8 @@ impl RunToCompare<'_> {
         };
         let logged = self.context.local.write("log a comparison", log).await;
         if let Err(error) = logged {
-            tracing::warn!(run.id = %run_id, error.code = %error.failure().code, "the comparison of contents could not be logged");
+            let failure = error.failure();
+            tracing::warn!(run.id = %run_id, error = %failure, error.code = %failure.code, "the comparison of contents could not be logged");
         }
         let record = &mut self.end.record;
         record.remote_bytes += bytes;

@@ -225,12 +225,16 @@ impl RequestedRun<'_> {
             match self.try_settle_anew(scope, &mut end).await {
                 Ok(Some(logged)) => return logged,
                 Ok(None) => return SettledRun::of(end),
-                Err(error) => tracing::warn!(
-                    run.id = %self.record.run_id,
-                    trace.id = self.request.trace.map(tracing::field::display),
-                    error.code = %error.failure().code,
-                    "the end of the run could not be logged yet"
-                ),
+                Err(error) => {
+                    let failure = error.failure();
+                    tracing::warn!(
+                        run.id = %self.record.run_id,
+                        trace.id = self.request.trace.map(tracing::field::display),
+                        error = %failure,
+                        error.code = %failure.code,
+                        "the end of the run could not be logged yet"
+                    );
+                }
             }
             tokio::time::sleep(SETTLE_PAUSE).await;
         }
