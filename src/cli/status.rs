@@ -2,6 +2,7 @@
 //! status.
 
 use super::command_output::LONGEST_NAME;
+use super::next_commands::NextCommands;
 use super::run_text::{RunText, SHOWN};
 use super::status_of_many::of_all;
 use super::{Report, exit_codes};
@@ -30,7 +31,7 @@ pub(super) struct StatusArgs {
 impl StatusArgs {
     /// Reports the status of the tenant; with `--run`, reports that run instead. If the process syncs several tenants,
     /// and neither `--run` nor a `--history` other than the default is given, reports the status of all tenants.
-    pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
+    pub(super) async fn run(self, app: &App, commands: NextCommands) -> anyhow::Result<Report> {
         let mirrors = app.mirrors();
         let query = StatusQuery {
             history: self.history,
@@ -48,7 +49,7 @@ impl StatusArgs {
         let mirror = &mirror;
         match (self.run, self.json) {
             (Some(id), true) => run_as_json(mirror, id).await,
-            (Some(id), false) => run_in_words(mirror, id).await,
+            (Some(id), false) => run_in_words(mirror, id, commands).await,
             (None, as_json) => {
                 let status = mirror.status(&query).await?;
                 let report = match as_json {
@@ -84,7 +85,11 @@ async fn run_as_json(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
     Ok(Report::json(&status).with_code(code))
 }
 
-async fn run_in_words(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
+async fn run_in_words(
+    mirror: &Mirror,
+    id: RunId,
+    commands: NextCommands,
+) -> anyhow::Result<Report> {
     let detail = mirror.run(id).await?.ok_or_else(|| no_such_run(id))?;
     let run = &detail.run;
     let code = match run.outcome {
@@ -93,7 +98,7 @@ async fn run_in_words(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
     };
     let started = run.started_at.format("%Y-%m-%d %H:%M:%S UTC");
     let header = format!("started    {started}, trigger {}\n", run.trigger);
-    let text = RunText::of_detail(mirror, detail).await?;
+    let text = RunText::of_detail(mirror, detail, commands).await?;
     Ok(Report::text(&format!("{header}{text}")).with_code(code))
 }
 

@@ -15,6 +15,7 @@ mod run_reports;
 mod settings;
 mod sync;
 mod tenants;
+mod tenants_in_trouble;
 mod unread_stderr;
 mod unwritable_output;
 
