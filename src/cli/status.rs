@@ -54,7 +54,10 @@ impl StatusArgs {
                 let status = mirror.status(&query).await?;
                 let report = match as_json {
                     true => Report::json(&status),
-                    false => Report::text(&in_words(&status)),
+                    false => {
+                        let let_pass = let_pass(mirror, &status, &commands).await;
+                        Report::text(&in_words(&status, &let_pass))
+                    }
                 };
                 Ok(report.with_code(exit_codes::of_health(status.health)))
             }
@@ -108,8 +111,32 @@ fn no_such_run(id: RunId) -> Failure {
         .with_remedy("Leave --run out to list the latest runs with their ids.")
 }
 
-fn in_words(status: &Status) -> String {
+/// Returns the lines that tell a person how to let the last sync pass, if it was refused and no other one is in
+/// progress.
+async fn let_pass(mirror: &Mirror, status: &Status, commands: &NextCommands) -> Vec<String> {
+    let Some(last) = status
+        .last_run
+        .as_ref()
+        .filter(|_| status.running.is_none())
+    else {
+        return Vec::new();
+    };
+    let awaits_decision = match &status.held_back {
+        // If the log cannot be read, the status says so, and names no command.
+        Some(_) => mirror.run(last.run_id).await.ok().flatten(),
+        None => None,
+    };
+    let awaits_decision = awaits_decision.filter(|detail| detail.awaits_decision);
+    let code = last.error.as_ref().map(|error| error.code);
+    commands.let_pass(code, awaits_decision.map(|_| last.run_id))
+}
+
+/// Describes the status. `let_pass` are the lines about how a person lets the last sync pass.
+fn in_words(status: &Status, let_pass: &[String]) -> String {
     let mut text = format!("{}\n{}\n", status.summary, status.next_step);
+    for line in let_pass {
+        text += &format!("{line}\n");
+    }
     if let Some(tenant) = &status.tenant {
         let name = tenant.name.as_ref().map_or_else(String::new, |name| {
             format!(" ({})", printable::line(name, LONGEST_NAME))

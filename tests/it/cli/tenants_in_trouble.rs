@@ -69,6 +69,46 @@ async fn a_sync_of_several_tenants_tells_of_each_why_and_what_to_do() {
     approved.assert_says(&["19 deactivated"]);
 }
 
+/// With `--tenant`, a process has one tenant; without it, the same settings name several.
+#[tokio::test]
+async fn commands_that_are_printed_repeat_the_tenant_that_was_named() {
+    let site = with_most_meters_of_8_gone().await;
+    let refused = run(&site, &["sync", "--tenant", "8"], THREE).await;
+    let allow = command(&refused, "To let exactly");
+    assert_eq!(allow[3..], ["--tenant", "8"], "{refused:?}");
+    let id = allow[2];
+    for about in [&["status"][..], &["status", "--run", id]] {
+        let status = run(&site, &[about, &["--tenant", "8"]].concat(), THREE).await;
+        assert_eq!(command(&status, "To let exactly"), allow);
+    }
+    site.on_remote(&format!(
+        "insert into meter (id, tenant_id, name) select n, 9, {TOO_LONG} from generate_series(101, 130) n"
+    ))
+    .await;
+    let partial = run(&site, &["sync", "--tenant", "9"], THREE).await;
+    let shown = run(&site, &command(&partial, "... 10 more rejected"), THREE).await;
+    assert_eq!(shown.code, 5, "{shown:?}");
+    let approved = run(&site, &allow, THREE).await;
+    assert_eq!(approved.code, 0, "{approved:?}");
+    let status = run(&site, &["status", "--tenant", "8"], THREE).await;
+    assert!(!status.stdout.contains("--allow-plan"), "{status:?}");
+}
+
+#[tokio::test]
+async fn the_status_of_a_refused_sync_names_the_command_that_lets_it_pass() {
+    let site = Site::with_meters_gone().await;
+    let refused = run(&site, &["sync"], &[]).await;
+    assert_eq!(refused.code, 3, "{refused:?}");
+    let status = run(&site, &["status"], &[]).await;
+    let allow = command(&status, "To let exactly");
+    assert_eq!(allow, command(&refused, "To let exactly"));
+    // Programs and assistants read the JSON, and must not find a way around the brake there.
+    let as_json = run(&site, &["status", "--json"], &[]).await;
+    assert!(!as_json.stdout.contains("--allow"), "{as_json:?}");
+    let approved = run(&site, &allow, &[]).await;
+    assert_eq!(approved.code, 0, "{approved:?}");
+}
+
 #[tokio::test]
 async fn a_warning_of_one_of_several_tenants_is_printed_in_full() {
     let site = site().await;
