@@ -13,6 +13,7 @@ mod interrupted_sync;
 mod other_commands;
 mod run_reports;
 mod settings;
+mod stop;
 mod sync;
 mod tenants;
 mod tenants_in_trouble;
