@@ -21,7 +21,7 @@ pub(super) struct StatusArgs {
     #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
     /// How many past runs to list, newest first
-    #[arg(long, env = "METER_SYNC_HISTORY", default_value_t = StatusQuery::default().history, value_parser = clap::value_parser!(u32).range(i64::from(HISTORY.min())..=HISTORY.max().into()))]
+    #[arg(long, value_name = "N", env = "METER_SYNC_HISTORY", default_value_t = StatusQuery::default().history, value_parser = clap::value_parser!(u32).range(i64::from(HISTORY.min())..=HISTORY.max().into()))]
     history: u32,
     /// Show this run with its changes and rejected rows, and exit with the exit code of the run
     #[arg(long, value_name = "RUN_ID", env = "METER_SYNC_RUN")]
