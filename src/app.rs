@@ -72,7 +72,13 @@ impl App {
             served
         };
         // At shutdown, runs and open requests are waited for at the same time, because a request may wait for its run.
-        let (served, ()) = tokio::join!(served, self.shutdown.drained());
+        let drained = async {
+            self.shutdown.token().cancelled().await;
+            log_stopping();
+            self.shutdown.drained().await;
+        };
+        let (served, ()) = tokio::join!(served, drained);
+        log_stopped();
         served.context("serve HTTP")
     }
 
@@ -82,7 +88,9 @@ impl App {
         self.start_tasks();
         let server = mcp::Server::new(self.mirrors.clone());
         let served = mcp::stdio::serve(server, self.shutdown.token()).await;
+        log_stopping();
         self.shutdown.finish().await;
+        log_stopped();
         served.context("serve MCP on standard input and output")
     }
 
@@ -109,6 +117,16 @@ impl App {
             self.shutdown.tasks().spawn(slots);
         }
     }
+}
+
+/// Logs that a stop was requested, so that an operator sees what the process still waits for.
+fn log_stopping() {
+    tracing::info!("stopping: runs and open requests have {DRAIN:?} to end");
+}
+
+/// Logs that the process has ended all it does.
+fn log_stopped() {
+    tracing::info!("stopped");
 }
 
 /// Returns the HTTP routes of MCP (`mcp`), the status page, the REST API and the metrics (`recorder`), behind the

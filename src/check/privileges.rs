@@ -5,7 +5,7 @@ use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::config::{Mapping, Source};
 use crate::db::catalog::{self, Relation};
-use crate::db::{DbError, Local, Remote, Side, SideName, Tx, param};
+use crate::db::{DbError, Local, Remote, Side, SideName, Tx, param, unusable_schemas};
 use crate::engine::{self, Relations, SyncError};
 use crate::error::{ErrorCode, Failure};
 
@@ -230,7 +230,7 @@ async fn of_types(
         None => Verdict::Ok(format!("select, insert and update on {}", relation.shown())),
         Some((column, type_, schema)) => Verdict::Warning(format!(
             "Column {column} is of type {type_}, and the local role has no usage on its schema: a run in which a value does not fit its column would fail instead of rejecting that row. {}",
-            engine::usage(SideName::Local, &schema)
+            unusable_schemas::usage_remedy(SideName::Local, &schema)
         )),
     })
 }

@@ -15,9 +15,12 @@ use crate::mirrors::RUN_ENDED;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
+use next_commands::NextCommands;
+
 pub use command_output::Report;
 
 mod approval_prompt;
+mod next_commands;
 mod run_text;
 
 mod check;
@@ -27,6 +30,7 @@ mod exit_codes;
 mod progress;
 mod status;
 mod status_of_many;
+mod sweep_text;
 mod sync;
 mod sync_of_many;
 
@@ -163,6 +167,7 @@ impl Cli {
             environment.refuse_unknown(&Self::variables())?;
         }
         let load = || Config::load(&self.settings);
+        let commands = NextCommands::repeating(&self.settings);
         match self.command {
             Command::Manifest => return Ok(Report::json(&manifest())),
             #[cfg(feature = "demo")]
@@ -185,11 +190,12 @@ impl Cli {
                 let config = load()?;
                 config.require_databases()?;
                 shutdown.on_signal()?;
-                return args
-                    .run(&App::build(config, shutdown.clone())?, &shutdown)
-                    .await;
+                let app = App::build(config, shutdown.clone())?;
+                return args.run(&app, commands, &shutdown).await;
             }
-            Command::Status(args) => return args.run(&App::build(load()?, shutdown)?).await,
+            Command::Status(args) => {
+                return args.run(&App::build(load()?, shutdown)?, commands).await;
+            }
         }
         Ok(Report::default())
     }

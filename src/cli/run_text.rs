@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::error::{ErrorCode, Failure};
+use super::next_commands::NextCommands;
+use crate::error::Failure;
 use crate::mirrors::Mirror;
 use crate::model::{Change, Fields, Rejection, RunId, saturating_i64};
 use crate::printable;
@@ -19,14 +20,6 @@ const LONGEST_VALUE: usize = 200;
 /// The longest reason for a rejection that is printed, in characters. A longer one is cut.
 const LONGEST_REASON: usize = 1000;
 
-/// Tells a person the command with which this tenant takes over a table that was last synced for another tenant. The
-/// error's remedy does not name this command, because AI assistants follow remedies.
-const TURN_OVER: &str = "To turn the table over to this tenant: meter-sync sync --allow-tenant-change --allow-mass-deactivation";
-
-/// Tells a person the command that lets one sync pass although the remote is another one. The error's remedy does not
-/// name it either.
-const LET_PASS: &str = "To follow the remote as it is now: meter-sync sync --allow-remote-change";
-
 /// The content of the text about one run. `Display` writes the text.
 pub(super) struct RunText {
     run_id: RunId,
@@ -42,6 +35,7 @@ pub(super) struct RunText {
     awaits_decision: bool,
     /// Where to find the changes and rejected rows that the text leaves out.
     rest: Rest,
+    commands: NextCommands,
 }
 
 /// Where to find the changes and rejected rows that the text of a run leaves out.
@@ -55,7 +49,11 @@ enum Rest {
 
 impl RunText {
     /// Returns the text of a run that this process requested. Reads the rejected rows of the run from the run log.
-    pub(super) async fn of_report(mirror: &Mirror, run: &RunReport) -> Self {
+    pub(super) async fn of_report(
+        mirror: &Mirror,
+        run: &RunReport,
+        commands: NextCommands,
+    ) -> Self {
         let rejected = match run.counts.rejected {
             0 => Vec::new(),
             // If the log cannot be read, the text has only the number of rejected rows.
@@ -76,11 +74,16 @@ impl RunText {
             next_step: run.next_step.clone(),
             awaits_decision: run.held_back.is_some(),
             rest: Rest::Status,
+            commands,
         }
     }
 
     /// Returns the text of a run that was read from the run log. Reads the changes of the run from the log, too.
-    pub(super) async fn of_detail(mirror: &Mirror, detail: RunDetail) -> Result<Self, Failure> {
+    pub(super) async fn of_detail(
+        mirror: &Mirror,
+        detail: RunDetail,
+        commands: NextCommands,
+    ) -> Result<Self, Failure> {
         let RunDetail { run, rejected, .. } = detail;
         let changes = mirror.changes(run.run_id, SHOWN, 0).await?.changes;
         Ok(Self {
@@ -95,6 +98,7 @@ impl RunText {
             next_step: detail.next_step,
             awaits_decision: detail.awaits_decision,
             rest: Rest::Log,
+            commands,
         })
     }
 
@@ -104,7 +108,7 @@ impl RunText {
         }
         let id = self.run_id;
         let place = |table: &str| match self.rest {
-            Rest::Status => format!("meter-sync status --run {id}"),
+            Rest::Status => self.commands.show_run(id),
             Rest::Log => {
                 format!("select * from meter_sync.{table} where run_id = '{id}' order by n")
             }
@@ -114,9 +118,8 @@ impl RunText {
             let place = place("meter_sync_change");
             writeln!(f, "  ... {more} more changes: {place}")?;
         }
-        for Rejection { key, reason } in &self.rejected {
-            let reason = printable::line(reason, LONGEST_REASON);
-            writeln!(f, "  rejected {}: {reason}", key_text(key))?;
+        for rejection in &self.rejected {
+            writeln!(f, "  {}", rejection_line(rejection))?;
         }
         let more = self::more(self.rejected_total, self.rejected.len());
         if more > 0 {
@@ -141,24 +144,16 @@ impl Display for RunText {
         }
         writeln!(f, "Run {}", self.run_id)?;
         let code = self.error.as_ref().map(|error| error.code);
-        if code == Some(ErrorCode::TenantMismatch) {
-            writeln!(f, "{TURN_OVER}")?;
-        }
-        if code == Some(ErrorCode::RemoteChangedRefused) {
-            writeln!(f, "{LET_PASS}")?;
-        }
-        if self.awaits_decision {
-            writeln!(
-                f,
-                "To let exactly these deactivations pass: meter-sync sync --allow-plan {}",
-                self.run_id
-            )?;
+        let awaits_decision = self.awaits_decision.then_some(self.run_id);
+        for line in self.commands.let_pass(code, awaits_decision) {
+            writeln!(f, "{line}")?;
         }
         Ok(())
     }
 }
 
-fn more(total: i64, listed: usize) -> i64 {
+/// Returns how many of `total` entries a text leaves out that lists `listed` of them.
+pub(super) fn more(total: i64, listed: usize) -> i64 {
     total.saturating_sub(saturating_i64(listed))
 }
 
@@ -183,6 +178,12 @@ fn change_line(change: &Change) -> String {
         "" => format!("{} {meter}", change.action),
         moved => format!("{} {meter}: {moved}", change.action),
     }
+}
+
+/// Formats a rejected row on one line, such as `rejected id="2": value too long`.
+pub(super) fn rejection_line(Rejection { key, reason }: &Rejection) -> String {
+    let reason = printable::line(reason, LONGEST_REASON);
+    format!("rejected {}: {reason}", key_text(key))
 }
 
 fn key_text(key: &Fields) -> String {

@@ -2,6 +2,7 @@
 //! status.
 
 use super::command_output::LONGEST_NAME;
+use super::next_commands::NextCommands;
 use super::run_text::{RunText, SHOWN};
 use super::status_of_many::of_all;
 use super::{Report, exit_codes};
@@ -20,7 +21,7 @@ pub(super) struct StatusArgs {
     #[arg(long, env = "METER_SYNC_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
     /// How many past runs to list, newest first
-    #[arg(long, env = "METER_SYNC_HISTORY", default_value_t = StatusQuery::default().history, value_parser = clap::value_parser!(u32).range(i64::from(HISTORY.min())..=HISTORY.max().into()))]
+    #[arg(long, value_name = "N", env = "METER_SYNC_HISTORY", default_value_t = StatusQuery::default().history, value_parser = clap::value_parser!(u32).range(i64::from(HISTORY.min())..=HISTORY.max().into()))]
     history: u32,
     /// Show this run with its changes and rejected rows, and exit with the exit code of the run
     #[arg(long, value_name = "RUN_ID", env = "METER_SYNC_RUN")]
@@ -30,7 +31,7 @@ pub(super) struct StatusArgs {
 impl StatusArgs {
     /// Reports the status of the tenant; with `--run`, reports that run instead. If the process syncs several tenants,
     /// and neither `--run` nor a `--history` other than the default is given, reports the status of all tenants.
-    pub(super) async fn run(self, app: &App) -> anyhow::Result<Report> {
+    pub(super) async fn run(self, app: &App, commands: NextCommands) -> anyhow::Result<Report> {
         let mirrors = app.mirrors();
         let query = StatusQuery {
             history: self.history,
@@ -48,12 +49,15 @@ impl StatusArgs {
         let mirror = &mirror;
         match (self.run, self.json) {
             (Some(id), true) => run_as_json(mirror, id).await,
-            (Some(id), false) => run_in_words(mirror, id).await,
+            (Some(id), false) => run_in_words(mirror, id, commands).await,
             (None, as_json) => {
                 let status = mirror.status(&query).await?;
                 let report = match as_json {
                     true => Report::json(&status),
-                    false => Report::text(&in_words(&status)),
+                    false => {
+                        let let_pass = let_pass(mirror, &status, &commands).await;
+                        Report::text(&in_words(&status, &let_pass))
+                    }
                 };
                 Ok(report.with_code(exit_codes::of_health(status.health)))
             }
@@ -84,7 +88,11 @@ async fn run_as_json(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
     Ok(Report::json(&status).with_code(code))
 }
 
-async fn run_in_words(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
+async fn run_in_words(
+    mirror: &Mirror,
+    id: RunId,
+    commands: NextCommands,
+) -> anyhow::Result<Report> {
     let detail = mirror.run(id).await?.ok_or_else(|| no_such_run(id))?;
     let run = &detail.run;
     let code = match run.outcome {
@@ -93,7 +101,7 @@ async fn run_in_words(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
     };
     let started = run.started_at.format("%Y-%m-%d %H:%M:%S UTC");
     let header = format!("started    {started}, trigger {}\n", run.trigger);
-    let text = RunText::of_detail(mirror, detail).await?;
+    let text = RunText::of_detail(mirror, detail, commands).await?;
     Ok(Report::text(&format!("{header}{text}")).with_code(code))
 }
 
@@ -103,8 +111,32 @@ fn no_such_run(id: RunId) -> Failure {
         .with_remedy("Leave --run out to list the latest runs with their ids.")
 }
 
-fn in_words(status: &Status) -> String {
+/// Returns the lines that tell a person how to let the last sync pass, if it was refused and no other one is in
+/// progress.
+async fn let_pass(mirror: &Mirror, status: &Status, commands: &NextCommands) -> Vec<String> {
+    let Some(last) = status
+        .last_run
+        .as_ref()
+        .filter(|_| status.running.is_none())
+    else {
+        return Vec::new();
+    };
+    let awaits_decision = match &status.held_back {
+        // If the log cannot be read, the status says so, and names no command.
+        Some(_) => mirror.run(last.run_id).await.ok().flatten(),
+        None => None,
+    };
+    let awaits_decision = awaits_decision.filter(|detail| detail.awaits_decision);
+    let code = last.error.as_ref().map(|error| error.code);
+    commands.let_pass(code, awaits_decision.map(|_| last.run_id))
+}
+
+/// Describes the status. `let_pass` are the lines about how a person lets the last sync pass.
+fn in_words(status: &Status, let_pass: &[String]) -> String {
     let mut text = format!("{}\n{}\n", status.summary, status.next_step);
+    for line in let_pass {
+        text += &format!("{line}\n");
+    }
     if let Some(tenant) = &status.tenant {
         let name = tenant.name.as_ref().map_or_else(String::new, |name| {
             format!(" ({})", printable::line(name, LONGEST_NAME))

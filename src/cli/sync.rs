@@ -2,9 +2,10 @@
 
 use indicatif::ProgressBar;
 
+use super::next_commands::NextCommands;
 use super::progress::{STOP, TICK, progress_bar, stopped_by_signal};
 use super::run_text::RunText;
-use super::{Report, approval_prompt, exit_codes, sync_of_many};
+use super::{Report, approval_prompt, exit_codes, sweep_text, sync_of_many};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Allow, Mirror, Mirrors, Request, RequestOutcome, Ticket, approval_of};
@@ -52,9 +53,14 @@ impl SyncArgs {
     /// If the run of a single tenant is refused because it would deactivate too many meters, and
     /// `--allow-mass-deactivation` was given without `--yes`, asks the person at the terminal. If the person approves,
     /// requests another run. A dry run never asks.
-    pub(super) async fn run(self, app: &App, shutdown: &Shutdown) -> anyhow::Result<Report> {
+    pub(super) async fn run(
+        self,
+        app: &App,
+        commands: NextCommands,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Report> {
         match app.mirrors().only() {
-            Some(mirror) => self.run_one(mirror, shutdown).await,
+            Some(mirror) => self.run_one(mirror, commands, shutdown).await,
             None => self.run_all(app.mirrors(), shutdown).await,
         }
     }
@@ -74,12 +80,17 @@ impl SyncArgs {
         shutdown.finish().await;
         let report = match self.json {
             true => Report::json(&synced),
-            false => Report::text(&synced.to_string()),
+            false => Report::text(&sweep_text::in_words(&synced).await),
         };
         Ok(report.with_code(synced.code()))
     }
 
-    async fn run_one(self, mirror: &Mirror, shutdown: &Shutdown) -> anyhow::Result<Report> {
+    async fn run_one(
+        self,
+        mirror: &Mirror,
+        commands: NextCommands,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Report> {
         let asks = self.allow_mass_deactivation && !self.yes && !self.dry_run;
         let site = mirror.site();
         let mut run = carry_out(mirror, self.request(&site), shutdown).await?;
@@ -97,7 +108,10 @@ impl SyncArgs {
         shutdown.finish().await;
         let report = match self.json {
             true => Report::json(&run),
-            false => Report::text(&RunText::of_report(mirror, &run).await.to_string()),
+            false => {
+                let text = RunText::of_report(mirror, &run, commands).await;
+                Report::text(&text.to_string())
+            }
         };
         Ok(report.with_code(exit_codes::of_report(&run)))
     }

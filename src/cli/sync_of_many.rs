@@ -1,27 +1,21 @@
 //! `meter-sync sync` with several tenants: checks all tenants in one sweep, syncs those that may differ, and reports
-//! those that changed or failed.
-
-use std::fmt::{self, Display, Formatter};
+//! those that changed or failed. `sweep_text` puts the report into words.
 
 use serde::Serialize;
 
 use super::exit_codes;
 use super::progress::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Mirrors, Request, TenantMirror};
+use crate::mirrors::{Mirror, Mirrors, Request, TenantMirror};
 use crate::model::Outcome;
-use crate::printable;
-use crate::reports::run_report::{RunReport, RunStage};
+use crate::reports::run_report::RunReport;
 use crate::shutdown::Shutdown;
-
-/// The longest name or summary that is printed, in characters; a longer one is cut.
-const LONGEST_TEXT: usize = 300;
 
 /// The result of a sweep (a check of all tenants, with a run for each that may differ), as `sync --json` prints it.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct PrintedSweep {
     /// The result in one sentence.
-    summary: String,
+    pub(super) summary: String,
     /// The number of tenants.
     tenants: i64,
     /// The number of tenants that needed no change. In a dry run: the number that would need none.
@@ -32,28 +26,31 @@ pub(super) struct PrintedSweep {
     failed: i64,
     /// The runs that changed meters, failed or have a warning, in the order in which they ended. All others are only
     /// counted.
-    runs: Vec<TenantRun>,
+    pub(super) runs: Vec<TenantRun>,
     /// One sentence for each tenant that was left out because it cannot be synced, with the reason.
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 /// The result of one tenant's run in a sweep.
 #[derive(Debug, Serialize)]
-struct TenantRun {
-    tenant_id: String,
+pub(super) struct TenantRun {
+    pub(super) tenant_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
+    pub(super) name: Option<String>,
+    /// The tenant's mirror, to read the rejected rows of the run.
+    #[serde(skip)]
+    pub(super) mirror: Mirror,
     /// The report of the run; absent if no run could be requested.
     #[serde(skip_serializing_if = "Option::is_none")]
-    run: Option<RunReport>,
+    pub(super) run: Option<RunReport>,
     /// The reason why no run could be requested; absent if one was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Failure>,
+    pub(super) error: Option<Failure>,
 }
 
 /// The result of a tenant's run. It decides which count of [`PrintedSweep`] the run is added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RunResult {
+pub(super) enum RunResult {
     Unchanged,
     Succeeded,
     Failed,
@@ -138,16 +135,18 @@ impl TenantRun {
         Self {
             tenant_id: known.id.as_str().to_owned(),
             name: known.name.clone(),
+            mirror: known.mirror.clone(),
             run,
             error,
         }
     }
 
-    fn warning(&self) -> Option<&String> {
+    /// Returns what else deserves attention about the run.
+    pub(super) fn warning(&self) -> Option<&String> {
         self.run.as_ref()?.warning.as_ref()
     }
 
-    fn result(&self) -> RunResult {
+    pub(super) fn result(&self) -> RunResult {
         match &self.run {
             Some(run) if self.code() == 0 => match run.outcome {
                 Some(Outcome::NoChange) => RunResult::Unchanged,
@@ -173,49 +172,5 @@ impl TenantRun {
             Some(run) => exit_codes::of_report(run),
             None => exit_codes::of_error(error.unwrap_or(ErrorCode::Internal)),
         }
-    }
-}
-
-/// Writes a line for each tenant that changed, failed or has a warning, then the warnings and the summary.
-impl Display for PrintedSweep {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for run in &self.runs {
-            writeln!(f, "{run}")?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "warning     {warning}")?;
-        }
-        writeln!(f, "{}", self.summary)
-    }
-}
-
-impl Display for TenantRun {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let name = self.name.as_ref().map_or_else(String::new, |name| {
-            format!(" ({})", printable::line(name, LONGEST_TEXT))
-        });
-        let run = self.run.as_ref();
-        let error = run.map_or(self.error.as_ref(), |run| run.error.as_ref());
-        let code = error.map_or_else(String::new, |error| format!(" [{}]", error.code));
-        let word = run.map_or("failed", word);
-        let message = error.map_or("", |error| error.message.as_str());
-        let text = run.map_or(message, |run| run.summary.as_str());
-        let text = printable::line(text, LONGEST_TEXT);
-        write!(f, "{word:<11} {}{name}: {text}{code}", self.tenant_id)?;
-        match self.warning() {
-            Some(warning) => {
-                let warning = printable::line(warning, LONGEST_TEXT);
-                write!(f, "\n            warning: {warning}")
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-fn word(run: &RunReport) -> &'static str {
-    match (run.state, run.outcome) {
-        (RunStage::AlreadyRunning, _) => "running",
-        (RunStage::Finished | RunStage::Running, Some(outcome)) => outcome.as_str(),
-        (RunStage::Finished | RunStage::Running, None) => "unknown",
     }
 }

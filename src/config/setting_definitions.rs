@@ -212,6 +212,15 @@ impl SettingFlags {
         given.cloned().collect()
     }
 
+    /// Returns the id of the tenant given with `--tenant`; `None` if the flag was given several times or not at all.
+    pub(crate) fn only_tenant(&self) -> Option<&str> {
+        let mut given = self.tenants.iter().filter(|id| !id.trim().is_empty());
+        given
+            .next()
+            .filter(|_| given.next().is_none())
+            .map(String::as_str)
+    }
+
     pub(super) fn defaults(&self) -> &BTreeMap<Setting, String> {
         &self.defaults
     }

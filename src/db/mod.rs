@@ -56,6 +56,7 @@ pub(crate) mod table_family_sql;
 mod transaction;
 mod transaction_limits;
 pub mod unique_indexes;
+pub mod unusable_schemas;
 mod why_row_refused;
 
 /// One database: a pool of connections to it, and the time limits for their use. Its `Debug` output shows no setting.

@@ -1,6 +1,6 @@
 //! The errors of a sync, and the public error code and remedy of each.
 
-use crate::db::{DbError, SideName, quote};
+use crate::db::{DbError, SideName};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{HeldDeactivations, RunId, TenantId};
 
@@ -18,15 +18,8 @@ pub enum SyncError {
     #[error("The local {0}.")]
     LocalSchema(String),
     /// The table is in a schema that the role may not use.
-    #[error("The {side} role has no usage on schema {schema}, in which table {name} is.")]
-    SchemaUsage {
-        /// The side whose role may not use the schema.
-        side: SideName,
-        /// The table, as the settings name it.
-        name: String,
-        /// The name of the schema.
-        schema: String,
-    },
+    #[error("{}", .0.message)]
+    SchemaUsage(Failure),
     /// Synced columns have changed on the remote, and the settings make that an error.
     #[error("{}", .0.message)]
     Drift(Failure),
@@ -210,7 +203,7 @@ impl SyncError {
             Self::Database(_)
             | Self::RemoteSchema(_)
             | Self::LocalSchema(_)
-            | Self::SchemaUsage { .. }
+            | Self::SchemaUsage(_)
             | Self::Drift(_)
             | Self::TriggersDisabled
             | Self::SameTable(_)
@@ -230,14 +223,10 @@ impl SyncError {
     pub fn failure(&self) -> Failure {
         let code = match self {
             Self::Database(error) => return error.failure(),
-            Self::Drift(failure) => return failure.clone(),
+            Self::Drift(failure) | Self::SchemaUsage(failure) => return failure.clone(),
             Self::TriggersDisabled => ErrorCode::LocalAuth,
             Self::RemoteSchema(_) => ErrorCode::RemoteSchema,
             Self::LocalSchema(_) | Self::DuplicateLocalKey { .. } => ErrorCode::LocalSchema,
-            Self::SchemaUsage { side, .. } => match side {
-                SideName::Remote => ErrorCode::RemotePermission,
-                SideName::Local => ErrorCode::LocalAuth,
-            },
             Self::SameTable(_) | Self::TenantRefused { .. } => ErrorCode::ConfigInvalid,
             Self::TenantMismatch { .. } | Self::TableBusy(_) => ErrorCode::TenantMismatch,
             Self::DuplicateSourceKey { .. } => ErrorCode::DuplicateSourceKey,
@@ -278,11 +267,11 @@ impl SyncError {
             Self::DuplicateLocalKey { table, .. } => Some(format!(
                 "A unique index does not cover the tables that inherit from it. Leave one row for each key: `select tableoid::regclass, * from {table}` shows which table holds which."
             )),
-            Self::SchemaUsage { side, schema, .. } => Some(usage(*side, schema)),
             Self::Database(_)
             | Self::RemoteSchema(_)
             | Self::LocalSchema(_)
             | Self::Drift(_)
+            | Self::SchemaUsage(_)
             | Self::TenantMismatch { .. }
             | Self::TableBusy(_)
             | Self::DuplicateSourceKey { .. }
@@ -295,12 +284,4 @@ impl SyncError {
             | Self::ApprovalOutdated { .. } => None,
         }
     }
-}
-
-/// Returns the remedy for a role that may not use a schema.
-pub(crate) fn usage(side: SideName, schema: &str) -> String {
-    let (schema, url) = (quote::where_needed(schema), side.url_variable());
-    format!(
-        "As the owner of the schema on the {side} database: grant usage on schema {schema} to <role>, where <role> is the user of {url}."
-    )
 }

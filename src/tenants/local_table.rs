@@ -3,6 +3,7 @@
 
 use crate::config::Mapping;
 use crate::db::look_up_table_names::oid_of_name;
+use crate::db::unusable_schemas::{self, UnusableTable};
 use crate::db::{DbError, Local, Tx, catalog, param, quote};
 use crate::model::TenantId;
 use crate::store::log::LogKey;
@@ -11,10 +12,13 @@ use crate::store::log::LogKey;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LocalTable {
     /// The table's schema and name, quoted where needed. This is the same text for all spellings in the settings, and
-    /// is known even if the table does not exist.
+    /// is known even if the table does not exist. It stays the same if our role may no longer use the schema, so that
+    /// the log has all runs of the table under one name.
     pub(crate) name: String,
     /// Whether the table exists and this process's database role can see it.
     pub(crate) exists: bool,
+    /// The table, if it is missing only because this process's database role may not use its schema; `None` otherwise.
+    pub(crate) unusable: Option<UnusableTable>,
     /// The SQL type of the tenant column. `None` if the table has no tenant column, and so holds the meters of one
     /// tenant only.
     pub(crate) tenant_type: Option<String>,
@@ -83,7 +87,8 @@ select coalesce(found.name, format('%I.%I',
        exists (select from pg_catalog.pg_attribute a
         where a.attrelid = pinned.tenant and a.attname = 'name' and a.attnum > 0 and not a.attisdropped
           and has_column_privilege(pinned.tenant, a.attnum, 'select')),
-       c.atttypid, (select t.typnamespace = 'pg_catalog'::regnamespace from pg_catalog.pg_type t where t.oid = c.atttypid)
+       c.atttypid, (select t.typnamespace = 'pg_catalog'::regnamespace from pg_catalog.pg_type t where t.oid = c.atttypid),
+       cardinality(said.parts) = 1
 from pinned
 cross join (select parse_ident($1) as parts) said
 cross join lateral pg_identify_object('pg_catalog.pg_class'::regclass, pinned.meter, 0) found (type, schema, object, name)
@@ -105,9 +110,21 @@ pub(crate) async fn find(tx: &Tx<'_, Local>, mapping: &Mapping) -> Result<LocalT
         (Some(oid), Some(false)) => catalog::equals_of(tx, oid).await?,
         (_, _) => quote::EQUALS.to_owned(),
     };
+    let exists: bool = row.get(1);
+    // A name with a schema that our role may not use has failed above.
+    let unusable = match !exists && row.get(11) {
+        true => {
+            let asked = [mapping.local_table.clone()];
+            unusable_schemas::find(tx, &asked).await?.into_iter().next()
+        }
+        false => None,
+    };
+    let unusable = unusable.flatten();
+    let full_name = unusable.as_ref().map(|table| table.full_name.clone());
     Ok(LocalTable {
-        name: row.get(0),
-        exists: row.get(1),
+        name: full_name.unwrap_or_else(|| row.get(0)),
+        exists,
+        unusable,
         tenant_type: row.get(2),
         tenant_equals,
         has_active: row.get(3),
@@ -139,7 +156,8 @@ select coalesce(
            (select identity from pg_identify_object('pg_catalog.pg_class'::regclass, found.oid, 0)),
            (select format('%I.%I', coalesce(said.parts[cardinality(said.parts) - 1], found.schema, 'public'),
                           said.parts[cardinality(said.parts)])
-            from (select parse_ident(found.name) as parts) said))
+            from (select parse_ident(found.name) as parts) said)),
+       found.oid is not null
 from pinned cross join found order by found.n"
 );
 
@@ -158,8 +176,23 @@ pub(crate) async fn names<'a>(
     let path = tx.role_path();
     let params = [param::texts(&tables), param::text(path.as_str())];
     let rows = tx.query(NAMES, &params).await?;
-    let names = rows.iter().map(|row| row.get(0));
-    Ok(names.cycle().take(count).collect())
+    let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let missing: Vec<usize> = (0..rows.len())
+        .filter(|n| rows.get(*n).is_some_and(|row| !row.get::<_, bool>(1)))
+        .collect();
+    if !missing.is_empty() {
+        let asked: Vec<String> = missing
+            .iter()
+            .filter_map(|n| tables.get(*n).cloned())
+            .collect();
+        let unusable = unusable_schemas::find(tx, &asked).await?;
+        for (n, table) in missing.into_iter().zip(unusable) {
+            if let (Some(name), Some(table)) = (names.get_mut(n), table) {
+                *name = table.full_name;
+            }
+        }
+    }
+    Ok(names.into_iter().cycle().take(count).collect())
 }
 
 /// Returns the SQL condition that selects the tenant's rows of the local table, which the statement must call `l`.

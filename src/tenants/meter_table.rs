@@ -2,7 +2,7 @@
 
 use crate::config::Mapping;
 use crate::db::catalog::{self, Column, Relation};
-use crate::db::{DbError, Local, Tx, param, quote, unique_indexes};
+use crate::db::{DbError, Local, SideName, Tx, param, quote, unique_indexes};
 use crate::error::{ErrorCode, Failure};
 use crate::model::Fields;
 
@@ -35,7 +35,10 @@ impl MeterTable {
             Failure::new(ErrorCode::LocalSchema, message)
         };
         let found = catalog::find(tx, &mapping.local_table).await?;
-        let relation = found.ok_or_else(|| missing("does not exist"))?;
+        let relation = found.ok_or_else(|| match &scope.table.unusable {
+            Some(table) => table.failure(SideName::Local, &mapping.local_table),
+            None => missing("does not exist"),
+        })?;
         let key = match &mapping.key {
             Some(key) => Some(key.clone()),
             None => unique_indexes::of_table(tx, relation.oid).await?.primary,

@@ -2,7 +2,7 @@
 //! table `tenant`.
 
 use crate::config::Mapping;
-use crate::db::{DbError, Local, Tx};
+use crate::db::{DbError, Local, SideName, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
@@ -96,7 +96,7 @@ async fn find_in(
         Some(given) => (given.clone(), None),
         None => match single(rows(tx, &table.tenants, None, Some(2)).await?) {
             Ok(single) => single,
-            Err(failure) => return Ok(Err(failure)),
+            Err(failure) => return Ok(Err(no_usage(mapping, table).unwrap_or(failure))),
         },
     };
     let id = match types.read(tx, &given).await? {
@@ -115,6 +115,13 @@ async fn find_in(
         tenant.name = rows.into_iter().next().and_then(|(_, name)| name);
     }
     Ok(Ok(tenant))
+}
+
+/// Returns the error of a role that may not use the schema of the local table; `None` if it may. The table `tenant`,
+/// which is usually in the same schema, then cannot be read either.
+fn no_usage(mapping: &Mapping, table: &LocalTable) -> Option<Failure> {
+    let unusable = table.unusable.as_ref()?;
+    Some(unusable.failure(SideName::Local, &mapping.local_table))
 }
 
 fn single(rows: Vec<Row>) -> Result<(TenantId, Option<String>), Failure> {

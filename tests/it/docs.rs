@@ -244,3 +244,48 @@ fn the_registry_entry_is_of_this_version_and_asks_for_what_the_bundle_asks_for()
         assert!(is_setting, "{variable}");
     }
 }
+
+/// Where the documents say how long a process that is stopped waits for its runs, it is as long as it does.
+#[test]
+fn the_documents_tell_how_long_a_stop_waits_for_runs() {
+    let seconds = format!("{} seconds", meter_sync::shutdown::DRAIN.as_secs());
+    for name in ["docs/operating.md", "docs/scale.md"] {
+        let text = document(name).replace('\n', " ");
+        let mut sentences = text.split(". ").filter(|text| text.contains("SIGTERM"));
+        let told = sentences.any(|sentence| sentence.contains(&seconds));
+        assert!(told, "{name}");
+    }
+}
+
+/// A dry run records the changes that it plans, so a query for what happened leaves them out.
+#[test]
+fn queries_for_what_happened_leave_out_dry_runs() {
+    let text = document("docs/troubleshooting.md");
+    let mut queries = code(&text)
+        .into_iter()
+        .filter(|code| code.contains("meter_sync_change c join"));
+    let query = queries.next().expect("the query for a meter");
+    assert!(query.contains("and not l.dry_run"), "{query}");
+}
+
+/// A table of flags shows what a flag takes, as `--help` does.
+#[test]
+fn the_flags_of_commands_are_listed_with_their_values() {
+    let cli = Cli::command();
+    let arguments = cli.get_subcommands().flat_map(clap::Command::get_arguments);
+    let with_values = arguments.filter(|argument| argument.get_action().takes_values());
+    let flags: BTreeSet<String> = with_values
+        .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+        .collect();
+    assert!(flags.contains("--history"), "{flags:?}");
+    let reference = document("docs/configuration.md");
+    let (_, of_commands) = reference
+        .split_once("## Flags of single commands")
+        .expect("it");
+    let (readme, of_commands) = (document("README.md"), of_commands.split("\n## ").next());
+    let rows = readme.lines().chain(of_commands.expect("its text").lines());
+    for row in rows.filter(|row| row.starts_with("| `")) {
+        let bare = code(row).into_iter().find(|code| flags.contains(code));
+        assert_eq!(bare, None, "{row}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Explains why a table or column is not found, and suggests names that exist.
 
 use crate::db::catalog::{self, Column, Relation};
-use crate::db::{DbError, Remote, Side, SideName, Tx, param};
+use crate::db::{DbError, Remote, Side, SideName, Tx, param, unusable_schemas};
 
 use crate::engine::SyncError;
 
@@ -22,15 +22,10 @@ pub(in crate::engine) async fn remote_source(
 /// Returns the error for a table or view that was not found by its name: either the role may not use its schema, or it
 /// does not exist.
 pub(crate) async fn missing<S: Side>(tx: &Tx<'_, S>, name: &str) -> Result<SyncError, DbError> {
-    let path = tx.role_path();
-    let params = [param::text(name), param::text(path.as_str())];
-    let found = tx.query_opt(FIND_UNUSABLE_SCHEMA, &params).await?;
-    Ok(match (found, S::NAME) {
-        (Some(row), side) => SyncError::SchemaUsage {
-            side,
-            name: name.to_owned(),
-            schema: row.get(0),
-        },
+    let asked = [name.to_owned()];
+    let unusable = unusable_schemas::find(tx, &asked).await?.into_iter().next();
+    Ok(match (unusable.flatten(), S::NAME) {
+        (Some(table), side) => SyncError::SchemaUsage(table.failure(side, name)),
         (None, SideName::Remote) => SyncError::RemoteSchema(format!(
             "table or view {name} does not exist; {}",
             Box::pin(similar_tables(tx, name)).await?
@@ -90,26 +85,6 @@ pub(in crate::engine) fn generates_values(table: &str, column: &str) -> SyncErro
         "{table} generates the values of its column {column} itself, so METER_SYNC_COLUMNS cannot name it"
     ))
 }
-
-/// Finds a schema that has the table, but that the role may not use. Postgres itself does not tell: it looks up a name
-/// without a schema only in those schemas of the search path that the role may use.
-const FIND_UNUSABLE_SCHEMA: &str = "\
--- look for the table in schemas that we may not use
-with said as (
-    select parse_ident($1) as parts,
-           array(select case trim(both ' \"' from p.name) when '$user' then current_user::text
-                        else trim(both ' \"' from p.name) end
-                 from unnest(string_to_array($2, ',')) with ordinality p(name, place) order by p.place) as path
-)
-select n.nspname::text
-from said
-join pg_catalog.pg_class c on c.relname = said.parts[cardinality(said.parts)] and c.relkind in ('r', 'p', 'v', 'm', 'f')
-join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where not has_schema_privilege(n.oid, 'usage')
-  and n.nspname::text = any (case cardinality(said.parts) when 1 then said.path
-                             else array[said.parts[cardinality(said.parts) - 1]] end)
-order by array_position(said.path, n.nspname::text)
-limit 1";
 
 const READABLE_TABLES: &str = "\
 -- read which tables and views there are

@@ -23,7 +23,7 @@ use crate::tenants::tenant_and_table::RunScope;
 pub(crate) enum StartResult<'c> {
     StartedRun(Box<StartedRun<'c>>),
     /// The run did not start. If its tenant cannot be determined, its failure is logged for this table.
-    Answered(RequestOutcome, Option<LocalTable>),
+    Answered(RequestOutcome, Option<Box<LocalTable>>),
 }
 
 /// A run that has started: it holds the run lock of its tenant and table, and the log has its row.
@@ -107,7 +107,7 @@ impl RequestedRun<'_> {
                 Ok(tenant) => RunScope { tenant, table },
                 Err(failure) => {
                     let requested = self.fail_without_tenant(tx, &table, failure).await?;
-                    return Ok(StartResult::Answered(requested, Some(table)));
+                    return Ok(StartResult::Answered(requested, Some(Box::new(table))));
                 }
             };
             match self.attempt(&tx, &scope).await? {

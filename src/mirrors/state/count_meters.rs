@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::db::{DbError, Local, Tx, quote};
+use crate::db::{DbError, Local, SideName, Tx, quote};
 use crate::error::Failure;
 
 use crate::mirrors::Mirror;
@@ -14,8 +14,8 @@ use crate::tenants::tenant_and_table::RunScope;
 
 impl Mirror {
     /// Sets the meters of `found` to the number of the tenant's meters in the local table, counted now or a short time
-    /// ago. Adds a warning instead if the table or its active column does not exist, or if the meters are still being
-    /// counted.
+    /// ago. Adds a warning instead if the table or its active column does not exist or may not be used, or if the meters are
+    /// still being counted.
     pub(super) async fn count_meters(
         &self,
         tx: &Tx<'_, Local>,
@@ -25,12 +25,13 @@ impl Mirror {
         if !table.exists || !table.has_active {
             let mapping = self.mapping();
             let name = &mapping.local_table;
-            let warning = match table.exists {
-                true => format!(
+            let warning = match (&table.unusable, table.exists) {
+                (Some(table), _) => table.failure(SideName::Local, name).in_words(),
+                (None, true) => format!(
                     "The local table {name} has no column {}.",
                     mapping.active_column
                 ),
-                false => format!("The local table {name} does not exist."),
+                (None, false) => format!("The local table {name} does not exist."),
             };
             found.status.warnings.push(warning);
             return Ok(());

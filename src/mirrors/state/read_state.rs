@@ -82,6 +82,11 @@ impl Mirror {
         let tx = connection.begin("status").await?;
         let mapping = self.mapping();
         let (table, tenant) = tenants::find(&tx, mapping).await?;
+        let tenant = match tenant {
+            // The role may not even look up the tables.
+            Err(failure) if table.unusable.is_some() => return Err(failure),
+            tenant => tenant,
+        };
         let scope = tenant.map(|tenant| RunScope {
             tenant,
             table: table.clone(),

@@ -13,8 +13,10 @@ mod interrupted_sync;
 mod other_commands;
 mod run_reports;
 mod settings;
+mod stop;
 mod sync;
 mod tenants;
+mod tenants_in_trouble;
 mod unread_stderr;
 mod unwritable_output;
 

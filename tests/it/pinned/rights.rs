@@ -3,12 +3,14 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::mirrors::Request;
+use meter_sync::model::{Health, Outcome, Trigger};
 use meter_sync::reports::run_report::RunReport;
+use serde_json::json;
 
 use super::site;
 use super::table_reloads::as_role;
-use crate::support::site::{Site, config};
+use crate::support::site::{Site, config, mirrors, rows};
 
 /// A site whose sides are entered as roles that may do nothing yet with the tables; gives the role's name.
 pub(super) async fn with_roles(site: &mut Site) -> String {
@@ -191,4 +193,101 @@ async fn of_the_tenant_row_only_id_and_name_are_read() {
         panic!("the tenant should be known")
     };
     assert!(told.starts_with("7 (Acme)"), "{told}");
+}
+
+/// The name of a table in the log does not depend on whether the role may use the table's schema: otherwise the runs
+/// before and after it lost that right would be those of two tables, and a status would know only one half.
+#[tokio::test]
+async fn a_status_tells_of_a_schema_without_usage_and_of_the_runs_before() {
+    let mut site = site("name text", "").await;
+    let role = with_roles(&mut site).await;
+    site.on_remote(&format!("{METERS}; grant select on meter to {role}"))
+        .await;
+    site.on_local(&format!(
+        "create schema site; alter table meter set schema site; grant usage on schema site to {role};
+         grant select on tenant to {role}; grant all on site.meter to {role};
+         alter role {role} set search_path = site, public"
+    ))
+    .await;
+    let run = site.sync().await;
+    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    site.on_local(&format!("revoke usage on schema site from {role}"))
+        .await;
+    let status = site.status().await;
+    let told = status.warnings.join("\n");
+    assert!(
+        told.contains("no usage on schema site") && told.contains("grant usage on schema site"),
+        "{told}"
+    );
+    assert!(status.last_success_at.is_some(), "{status:#?}");
+    let (code, text) = failure(&site.sync().await);
+    assert_eq!(code, ErrorCode::LocalAuth, "{text}");
+    let status = site.status().await;
+    assert_eq!(status.history.len(), 2, "{:#?}", status.history);
+    assert!(!status.summary.contains("No sync"), "{}", status.summary);
+    let tables = "select distinct local_table from meter_sync.meter_sync_log";
+    assert_eq!(
+        rows(&site.local, tables).await,
+        json!([{"local_table": "site.meter"}])
+    );
+}
+
+#[tokio::test]
+async fn a_status_tells_of_a_schema_without_usage_that_has_the_tenant_too() {
+    let mut site = site("name text", "").await;
+    let role = with_roles(&mut site).await;
+    site.on_remote(&format!("{METERS}; grant select on meter to {role}"))
+        .await;
+    site.on_local(&format!(
+        "grant select on tenant to {role}; grant all on meter to {role}"
+    ))
+    .await;
+    site.sync().await;
+    site.on_local(&format!(
+        "revoke usage on schema public from public, {role}"
+    ))
+    .await;
+    let (code, text) = failure(&site.sync().await);
+    assert_eq!(code, ErrorCode::LocalAuth, "{text}");
+    assert!(text.contains("no usage on schema public"), "{text}");
+    let status = site.status().await;
+    assert_eq!(status.health, Health::Failing, "{status:#?}");
+    let summary = &status.summary;
+    assert!(summary.contains("no usage on schema public"), "{summary}");
+}
+
+/// With several tenants, the names of all their tables are looked up at once.
+#[tokio::test]
+async fn a_sweep_names_a_table_in_a_schema_without_usage_as_before() {
+    let mut site = site("name text", ", tenant_id bigint").await;
+    let role = with_roles(&mut site).await;
+    site.on_remote(&format!("{METERS}; grant select on meter to {role}"))
+        .await;
+    site.on_local(&format!(
+        "create schema site; alter table meter set schema site; grant usage on schema site to {role};
+         grant select on tenant to {role}; grant all on site.meter to {role};
+         alter role {role} set search_path = site, public"
+    ))
+    .await;
+    let settings = site
+        .settings()
+        .with(Setting::RemoteUrl, as_role(&site.pair.remote_url, &role))
+        .with(Setting::LocalUrl, as_role(&site.pair.local_url, &role))
+        .with(Setting::Tenants, "7,8");
+    let mirrors = mirrors(&settings);
+    let request = Request::new(Trigger::Cli);
+    for _ in 0..2 {
+        let swept = mirrors.sweep(&request, |_, _| {}).await;
+        assert!(swept.is_ok(), "{swept:?}");
+        site.on_local(&format!("revoke usage on schema site from {role}"))
+            .await;
+    }
+    for log in ["meter_sync_log", "meter_sync_sweep"] {
+        let tables = format!("select distinct local_table from meter_sync.{log}");
+        assert_eq!(
+            rows(&site.local, &tables).await,
+            json!([{"local_table": "site.meter"}]),
+            "{log}"
+        );
+    }
 }

@@ -1,0 +1,131 @@
+//! Formats the result of a sync of several tenants: a line for each tenant that changed, was not synced or has a
+//! warning, and below it what a person needs to know and to do.
+
+use super::command_output::{LONGEST_NAME, on_one_line};
+use super::next_commands::NextCommands;
+use super::run_text::{more, rejection_line};
+use super::sync_of_many::{PrintedSweep, RunResult, TenantRun};
+use crate::error::Failure;
+use crate::model::Rejection;
+use crate::printable;
+use crate::reports::run_report::{RunReport, RunStage};
+
+/// How many of the tenants that were not synced are described with all that a person needs, and how many of those that
+/// only have a warning: as many as `status` lists. Below the line of any other such tenant is the command that describes
+/// it, so that the text stays short even if ten thousand tenants fail.
+const DESCRIBED: usize = 20;
+
+/// How many rejected rows of one tenant are printed.
+const REJECTED: usize = 5;
+
+/// The longest result of a run that is printed, in characters; a longer one is cut.
+const LONGEST_SUMMARY: usize = 300;
+
+/// Returns the text about a sync of several tenants. Reads the rejected rows from the log of runs.
+pub(super) async fn in_words(sweep: &PrintedSweep) -> String {
+    let mut text = String::new();
+    let (mut failed, mut warned) = (0, 0);
+    let mut is_readable = true;
+    for run in &sweep.runs {
+        text += &format!("{}\n", line(run));
+        let described = match (run.result(), run.warning()) {
+            (RunResult::Failed, _) => &mut failed,
+            (RunResult::Succeeded | RunResult::Unchanged, Some(_)) => &mut warned,
+            (RunResult::Succeeded | RunResult::Unchanged, None) => continue,
+        };
+        *described += 1;
+        let below = match *described <= DESCRIBED {
+            true => description(run, &rejected(run, &mut is_readable).await),
+            false => vec![pointer(run)],
+        };
+        for line in below {
+            text += &format!("            {}\n", on_one_line(&line));
+        }
+    }
+    for warning in &sweep.warnings {
+        text += &format!("warning     {warning}\n");
+    }
+    text + &format!("{}\n", sweep.summary)
+}
+
+/// Formats the result of a tenant's run on one line.
+fn line(run: &TenantRun) -> String {
+    let name = run.name.as_ref().map_or_else(String::new, |name| {
+        format!(" ({})", printable::line(name, LONGEST_NAME))
+    });
+    let code = error(run).map_or_else(String::new, |error| format!(" [{}]", error.code));
+    let report = run.run.as_ref();
+    let word = report.map_or("failed", word);
+    let message = error(run).map_or("", |error| error.message.as_str());
+    let text = report.map_or(message, |report| report.summary.as_str());
+    let text = printable::line(text, LONGEST_SUMMARY);
+    format!("{word:<11} {}{name}: {text}{code}", run.tenant_id)
+}
+
+fn word(run: &RunReport) -> &'static str {
+    match (run.state, run.outcome) {
+        (RunStage::AlreadyRunning, _) => "running",
+        (RunStage::Finished | RunStage::Running, Some(outcome)) => outcome.as_str(),
+        (RunStage::Finished | RunStage::Running, None) => "unknown",
+    }
+}
+
+fn error(run: &TenantRun) -> Option<&Failure> {
+    let of_run = run.run.as_ref().map(|report| report.error.as_ref());
+    of_run.unwrap_or(run.error.as_ref())
+}
+
+/// Returns the first rejected rows of the run. If the log cannot be read, returns none, and sets `is_readable` to
+/// `false`, so that the log is not asked for each tenant.
+async fn rejected(run: &TenantRun, is_readable: &mut bool) -> Vec<Rejection> {
+    let report = run.run.as_ref();
+    let Some(report) = report.filter(|report| *is_readable && report.counts.rejected > 0) else {
+        return Vec::new();
+    };
+    match run.mirror.run(report.run_id).await {
+        Ok(detail) => {
+            let rejected = detail.map(|detail| detail.rejected);
+            rejected.into_iter().flatten().take(REJECTED).collect()
+        }
+        Err(_) => {
+            *is_readable = false;
+            Vec::new()
+        }
+    }
+}
+
+/// Returns the lines below that of the tenant: its rejected rows, its warning, what to do, and the run's id.
+fn description(run: &TenantRun, rejected: &[Rejection]) -> Vec<String> {
+    let commands = NextCommands::of_tenant(&run.tenant_id);
+    let mut lines: Vec<String> = rejected.iter().map(rejection_line).collect();
+    if let Some(report) = &run.run {
+        let more = more(report.counts.rejected, rejected.len());
+        if more > 0 {
+            let command = commands.show_run(report.run_id);
+            lines.push(format!("... {more} more rejected rows: {command}"));
+        }
+    }
+    lines.extend(run.warning().map(|warning| format!("warning: {warning}")));
+    if run.result() != RunResult::Failed {
+        return lines;
+    }
+    let code = error(run).map(|error| error.code);
+    lines.extend(error(run).map(|error| error.remedy.clone()));
+    if let Some(report) = &run.run {
+        let run_id = report.run_id;
+        lines.extend(error(run).is_none().then(|| report.next_step.clone()));
+        lines.push(format!("Run {run_id}"));
+        let awaits_decision = report.held_back.as_ref().map(|_| run_id);
+        lines.extend(commands.let_pass(code, awaits_decision));
+    }
+    lines
+}
+
+/// Returns the line below that of a tenant that is not described: the command that describes it.
+fn pointer(run: &TenantRun) -> String {
+    let commands = NextCommands::of_tenant(&run.tenant_id);
+    match &run.run {
+        Some(report) => commands.show_run(report.run_id),
+        None => commands.show_status(),
+    }
+}
