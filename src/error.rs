@@ -111,9 +111,9 @@ const ANOTHER_REMOTE: &str = "Find out what happened to the remote. If it is mea
 
 const TENANTS: &str = "Name the tenant by its id; the status without a tenant lists all of them.";
 
-/// The prefix of the command-line options with which a person lets a run pass that would be refused because it
-/// deactivates too many meters or syncs another tenant. No remedy may name these options, because language models also
-/// read remedies.
+/// The prefix of the command-line options with which a person lets a run pass that would be refused: for its
+/// deactivations, for another tenant, or for a changed remote. No remedy may name these options, because language
+/// models also read remedies.
 pub(crate) const OVERRIDE: &str = "--allow-";
 
 impl ErrorCode {

@@ -157,8 +157,8 @@ impl RowFault {
             || shortened(rule).any(|start| has_shard_name(text, start, after_hash))
     }
 
-    /// Whether Citus passed the fault on from the shard into which the row was to be inserted, and so without SQLSTATE,
-    /// constraint and column.
+    /// Whether Citus passed on an error of the shard that was to take the inserted row. Such an error has only the
+    /// general SQLSTATE `XX000`, and names no constraint and no column.
     pub fn is_of_shard_copy(&self) -> bool {
         let file = self.file.as_deref().unwrap_or_default();
         self.state == SqlState::INTERNAL_ERROR.code() && file.ends_with(SHARD_COPY)

@@ -171,7 +171,7 @@ struct Asked {
     run: RunId,
 }
 
-/// The user's answer to an earlier question, as a repeated tool call carries it.
+/// The user's answer to a question of an earlier tool call. The client sends it by repeating that call with the answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReturnedAnswer {
     /// The call carries no answer, because it is the first one.

@@ -128,8 +128,8 @@ pub struct Status {
     /// the metrics show it.
     #[serde(skip)]
     pub consecutive_failures: Option<i64>,
-    /// How many synced columns have changed on the remote and are not settled; `None` while that is not known. Only the
-    /// metrics show it.
+    /// How many synced columns have changed on the remote in a way that no setting has settled; `None` while that is
+    /// not known. Only the metrics show it.
     #[serde(skip)]
     pub drifted_columns: Option<usize>,
     /// How many of several tenants have a run in progress, in this or another process; `None` while that is not known.

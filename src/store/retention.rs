@@ -146,8 +146,8 @@ const KEPT: &str = "\
 -- mark pruned runs
 update meter_sync.meter_sync_log l set is_pruned = true where l.id = any ($1)";
 
-/// SQL that deletes runs none of whose changes are kept: the old runs of this step, and runs that an earlier step
-/// pruned.
+/// SQL that deletes runs of which the log has no changes any more. Considers the old runs of this step, and runs of
+/// which earlier steps kept only the last changes of meters.
 const RUNS: &str = "\
 -- prune runs
 delete from meter_sync.meter_sync_log l

@@ -26,8 +26,8 @@ pub fn select(tenant: &TenantId, local_table: &str) -> String {
 }
 
 /// Deletes the tombstones of meters that are back on the remote, and adds tombstones for meters that are gone from it.
-/// `back` and `gone` are SQL that selects the hashes of their keys. Does nothing if the server cannot compute them,
-/// because then it cannot compute the sums that tombstones are for either.
+/// `back` and `gone` are SQL that selects the hashes of their keys. Does nothing if the server cannot compute these
+/// hashes. It then cannot compute the sums of row hashes either, which need the tombstones.
 pub async fn update(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,

@@ -32,7 +32,7 @@ pub enum ContentsComparison {
     Unfound,
 }
 
-/// Compares the rows of both sides by two sums of their hashes, one for each seed.
+/// Compares the rows of both sides by two sums of their hashes. `seeds` are the seeds of the two hash functions.
 pub(in crate::engine) async fn compare_contents(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,

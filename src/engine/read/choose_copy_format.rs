@@ -233,9 +233,9 @@ pub(in crate::engine) fn cast(
 /// value.
 type Fits = fn(&str) -> String;
 
-/// Returns the type to which the remote casts a value, if an assignment cast from `from` to `to` gives another value
-/// than reading the value's text (`pg_cast` lists these casts); otherwise `None`. If the cast can fail, also returns
-/// the condition under which it does not.
+/// Some assignment casts give another value than reading the value's text does (see `pg_cast`; `money` to `integer`,
+/// for example). For these, returns the type to which the remote casts the value before it sends the text; otherwise
+/// `None`. If the cast can fail, also returns the condition under which it does not.
 fn assigned(from: &str, to: &str) -> Option<(&'static str, Option<Fits>)> {
     let is_integer = INTEGERS.contains(&to);
     match from {

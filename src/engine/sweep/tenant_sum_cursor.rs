@@ -10,8 +10,8 @@ use crate::engine::digest::sum_cursor::{GROUP_BY_HASH, SAVEPOINT};
 /// How many tenants form a group, of which the cursor also holds the sum.
 pub(super) const GROUP: usize = 32;
 
-/// The number of rows of a tenant, and the exclusive or of their hashes. For a group of tenants, both numbers are added
-/// up over its tenants, the second one by [`add`].
+/// The number of rows of a tenant, and the exclusive or of their hashes. For a group of tenants, the row counts are
+/// added, and the hashes are added half by half ([`add`]), because an exclusive or would cancel equal tenants out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) rows: i64,

@@ -265,9 +265,10 @@ impl<'a> RequestedRun<'a> {
     }
 }
 
-/// How many times a run may start over with a new snapshot of the remote. It starts over if a remote table was
-/// rewritten while the snapshot was taken, or may have been (for a foreign table, this cannot be seen).
-const SNAPSHOTS: u32 = 3;
+/// How many times a run may start over because a remote table was, or may have been, rewritten between the snapshot and
+/// the run's first read of the table (for a foreign table, this cannot be seen). A start over because of a long row
+/// does not count.
+const MOST_RESTARTS: u32 = 3;
 
 async fn read_and_write(
     connection: &mut Connection<Remote>,
@@ -275,7 +276,7 @@ async fn read_and_write(
     job: &Job<'_>,
     observer: &engine::Observer,
 ) -> Result<SyncEnd, SyncError> {
-    let mut tries = 1..=SNAPSHOTS;
+    let mut tries = 1..=MOST_RESTARTS;
     let mut job = job.clone();
     let done = loop {
         let locks = engine::locks_of(

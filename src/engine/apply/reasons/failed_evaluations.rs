@@ -20,8 +20,8 @@ use crate::engine::plan::{self, BadRow, Step};
 use crate::engine::try_rows::{self, WriteOutcome};
 use crate::engine::value_reasons::plain;
 
-/// The most pairs of a rule (a check, generated column or index) and a step of the plan that one search evaluates. Each
-/// pair takes up to ten statements.
+/// One search evaluates at most this many rules, each counted once for every step of the plan that it is tried on. A
+/// rule is a check, a generated column or an index. Each takes up to ten statements.
 const MAX_EVALUATIONS: usize = 60;
 
 /// Returns the reasons of those rows in `bad` that were refused because a check, generated column or index could not be
@@ -185,7 +185,8 @@ begin
     end loop;
 end $$";
 
-/// Describes the rule as an index on its expression, because [`wanted`] builds the query of the values from an index.
+/// Presents the rule as an index on its expression, so that [`wanted`], which only takes indexes, can build the query
+/// that computes the expression for each row.
 fn as_index(rule: &ComputedExpression) -> UniquenessRule {
     UniquenessRule {
         name: rule.owner.clone(),

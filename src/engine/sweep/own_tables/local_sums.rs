@@ -14,7 +14,8 @@ use crate::store::watermarks::VersionSum;
 /// The sums over the row contents and the row versions of one table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ContentSums {
-    /// The number of rows that a remote row may match ([`contents::can_match`]), and the sum of their hashes.
+    /// The number of local rows that can have a remote counterpart ([`contents::can_match`]), and the sum of the hashes
+    /// of these local rows.
     pub(super) contents: VersionSum,
     /// The number of all rows, and the sum of their versions.
     pub(super) versions: VersionSum,
