@@ -19,9 +19,9 @@ pub enum Distribution {
     Reference,
     /// By the values of a column, with more than one copy of each shard (`citus.shard_replication_factor`).
     Replicated,
-    /// In any of the ways above but the last two, with this constraint, which is initially deferred. A shard checks it
-    /// at the commit of its own server. Citus 13.2 then commits on the coordinator although the shard kept nothing of
-    /// what was inserted.
+    /// By a column or in one place, with a constraint of this name that is initially deferred. A shard checks it at the
+    /// commit of its own server. Citus 13.2 then commits on the coordinator although the shard kept nothing of what was
+    /// inserted.
     CheckedAtCommit(String),
 }
 

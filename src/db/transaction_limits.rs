@@ -12,9 +12,6 @@ use super::Timeouts;
 /// process, so that this process reports the timeout first.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// The first version of Postgres that has `transaction_timeout`, as `server_version_num` gives it.
-const HAS_TRANSACTION_TIMEOUT: u32 = 170_000;
-
 /// The time limits that this program sets for one transaction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TransactionLimits {
@@ -57,6 +54,17 @@ impl TransactionLimits {
         }
     }
 
+    /// The SQL that asks for the role's `transaction_timeout` and then sets ours. It sets nothing if the server has no
+    /// such setting. If the role has a limit, the server already measures it and ignores the new one.
+    pub(super) fn whole_transaction_sql(self) -> String {
+        let limit_ms = self.whole.as_millis().max(1);
+        format!(
+            "select pg_catalog.current_setting('transaction_timeout', true); \
+             select pg_catalog.set_config('transaction_timeout', '{limit_ms}', true) \
+             where pg_catalog.current_setting('transaction_timeout', true) is not null; "
+        )
+    }
+
     /// The SQL that sets these limits, except the limit for the whole transaction, which older servers do not have.
     pub(super) fn sql(self) -> String {
         let lock = self.lock.map(|lock| set("lock_timeout", lock));
@@ -80,14 +88,12 @@ pub struct RoleLimits {
     pub idle: Option<Duration>,
     /// `transaction_timeout`, of Postgres 17 and later.
     pub transaction: Option<Duration>,
-    version: u32,
 }
 
 impl RoleLimits {
-    /// SQL: asks for the role's time limits and the server's version. It must run before this program sets its own
-    /// limits. It takes no snapshot.
-    pub(super) const ASK: &str = "show statement_timeout; show lock_timeout; \
-         show idle_in_transaction_session_timeout; show server_version_num; ";
+    /// SQL: asks for the role's time limits. It must run before this program sets its own limits. It takes no snapshot.
+    pub(super) const ASK: &str =
+        "show statement_timeout; show lock_timeout; show idle_in_transaction_session_timeout; ";
 
     /// Reads the limits from the values that the statements in [`Self::ASK`] return.
     pub(super) fn read(values: &[String]) -> Self {
@@ -97,7 +103,6 @@ impl RoleLimits {
             lock: limit(1),
             idle: limit(2),
             transaction: None,
-            version: values.get(3).map_or(0, |value| value.parse().unwrap_or(0)),
         }
     }
 
@@ -129,16 +134,6 @@ impl RoleLimits {
     pub(super) fn idle(self, ours: TransactionLimits) -> String {
         let idle = lower(self.idle, ours.idle);
         set("idle_in_transaction_session_timeout", idle)
-    }
-
-    /// Returns the SQL that asks for the role's `transaction_timeout` and then sets `ours`. Empty if the server has no
-    /// such setting. If the role has a limit, the server already measures it and ignores the new one.
-    pub(super) fn whole_transaction(self, ours: TransactionLimits) -> String {
-        if self.version < HAS_TRANSACTION_TIMEOUT {
-            return String::new();
-        }
-        let set = set("transaction_timeout", ours.whole);
-        format!("show transaction_timeout; {set}")
     }
 
     /// Stores the role's `transaction_timeout`; `theirs` is its value as the server shows it. If it is longer than
@@ -207,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_lower_limit_is_kept() {
-        let values = ["2s", "0", "1min", "150000"].map(str::to_owned);
+        let values = ["2s", "0", "1min"].map(str::to_owned);
         let limits = RoleLimits::read(&values);
         let ours = TransactionLimits {
             statement: Duration::from_secs(60),
@@ -219,6 +214,5 @@ mod tests {
             limits.lower_than(ours),
             "set local statement_timeout = 2000; "
         );
-        assert_eq!(limits.whole_transaction(ours), "");
     }
 }

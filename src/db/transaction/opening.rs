@@ -77,7 +77,7 @@ impl<S: Side> Tx<'_, S> {
         if self.lock(locks).await?.is_err() {
             self.lock_one_by_one(locks).await?;
         }
-        let whole = self.role_limits.whole_transaction(self.bounds);
+        let whole = self.bounds.whole_transaction_sql();
         let frozen = match S::NAME {
             SideName::Remote => notice_a_frozen_client(self.answer_limit()),
             SideName::Local => String::new(),
@@ -95,9 +95,6 @@ impl<S: Side> Tx<'_, S> {
         let fires_triggers = values.next().is_none_or(|role| role != REPLICA);
         if !fires_triggers && let SideName::Local = S::NAME {
             self.fire_triggers().await?;
-        }
-        if whole.is_empty() {
-            return Ok(());
         }
         let theirs = values.next().unwrap_or_default();
         match self.role_limits.shorten_transaction(&theirs, self.bounds) {

@@ -14,8 +14,8 @@ use crate::tenants::tenant_and_table::RunScope;
 
 impl Mirror {
     /// Sets the meters of `found` to the number of the tenant's meters in the local table, counted now or a short time
-    /// ago. Adds a warning instead if the table or its active column does not exist or may not be used, or if the meters are
-    /// still being counted.
+    /// ago. Adds a warning instead if the table or its active column does not exist or may not be used, or if the
+    /// meters are still being counted.
     pub(super) async fn count_meters(
         &self,
         tx: &Tx<'_, Local>,

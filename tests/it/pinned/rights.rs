@@ -195,11 +195,9 @@ async fn of_the_tenant_row_only_id_and_name_are_read() {
     assert!(told.starts_with("7 (Acme)"), "{told}");
 }
 
-/// The name of a table in the log does not depend on whether the role may use the table's schema: otherwise the runs
-/// before and after it lost that right would be those of two tables, and a status would know only one half.
-#[tokio::test]
-async fn a_status_tells_of_a_schema_without_usage_and_of_the_runs_before() {
-    let mut site = site("name text", "").await;
+/// A site whose meter table is in a schema of its own, which the role of the program may use, and that role.
+async fn with_table_in_schema_site(local: &str) -> (Site, String) {
+    let mut site = site("name text", local).await;
     let role = with_roles(&mut site).await;
     site.on_remote(&format!("{METERS}; grant select on meter to {role}"))
         .await;
@@ -209,6 +207,14 @@ async fn a_status_tells_of_a_schema_without_usage_and_of_the_runs_before() {
          alter role {role} set search_path = site, public"
     ))
     .await;
+    (site, role)
+}
+
+/// The name of a table in the log does not depend on whether the role may use the table's schema: otherwise the runs
+/// before and after it lost that right would be those of two tables, and a status would know only one half.
+#[tokio::test]
+async fn a_status_tells_of_a_schema_without_usage_and_of_the_runs_before() {
+    let (site, role) = with_table_in_schema_site("").await;
     let run = site.sync().await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
     site.on_local(&format!("revoke usage on schema site from {role}"))
@@ -259,16 +265,7 @@ async fn a_status_tells_of_a_schema_without_usage_that_has_the_tenant_too() {
 /// With several tenants, the names of all their tables are looked up at once.
 #[tokio::test]
 async fn a_sweep_names_a_table_in_a_schema_without_usage_as_before() {
-    let mut site = site("name text", ", tenant_id bigint").await;
-    let role = with_roles(&mut site).await;
-    site.on_remote(&format!("{METERS}; grant select on meter to {role}"))
-        .await;
-    site.on_local(&format!(
-        "create schema site; alter table meter set schema site; grant usage on schema site to {role};
-         grant select on tenant to {role}; grant all on site.meter to {role};
-         alter role {role} set search_path = site, public"
-    ))
-    .await;
+    let (site, role) = with_table_in_schema_site(", tenant_id bigint").await;
     let settings = site
         .settings()
         .with(Setting::RemoteUrl, as_role(&site.pair.remote_url, &role))
