@@ -205,9 +205,9 @@ for no key update of l"
     run.local.execute(&sql, &[]).await
 }
 
-/// Whether the local rows of the plan have not changed since they were planned. `locked` of them are locked, of which
-/// `as_planned` have not changed. Returns an error if several local rows have the same key, which is possible because a
-/// unique index does not cover the tables that inherit from its table.
+/// Whether the local rows of the plan are still as they were when they were planned. `locked` is how many of them could
+/// be locked, and `as_planned` how many of these have not changed. Returns an error if several local rows have the same
+/// key, which is possible because a unique index does not cover the tables that inherit from its table.
 async fn are_unchanged(
     run: &RunContext<'_>,
     plan: &Plan,

@@ -50,11 +50,13 @@ impl RemoteChange {
         all.find(|change| change.as_str() == text)
     }
 
-    /// Whether this change is worth a word if a run carries out `plan`; `None` if the sides do not differ.
+    /// Whether a run that carries out `plan` warns of this change. `plan` is `None` if the sides do not differ.
     ///
-    /// A table is made anew, and a standby promoted, in normal operation, too, so that matters only if meters that
-    /// exist change. Rows also have the same versions as before once a meter that came since is gone again, so that
-    /// matters only if the plan has other changes.
+    /// Some changes also happen in normal operation:
+    ///
+    /// - A table is made anew, or a standby is promoted. This matters only if the plan has other changes than inserts.
+    /// - The rows have their earlier versions again, because a meter that was added since is gone. This matters only if
+    ///   the plan has other changes than deactivations.
     pub(super) fn is_notable(self, plan: Option<&Plan>) -> bool {
         let counts = plan.map(|plan| &plan.counts);
         match self {

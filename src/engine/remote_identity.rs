@@ -23,7 +23,8 @@ use super::{Relations, RunContext, SyncError, column_drift};
 pub(super) enum RemoteComparison {
     /// It is surely the one of the last run.
     Same,
-    /// It does not tell which one it is.
+    /// The remote does not tell which database it is: our role may not execute `pg_control_system()`, or the server has
+    /// no such function.
     Unidentified,
     /// It was compared with the one of the last run.
     Compared(Box<ComparedRemote>),
@@ -44,8 +45,8 @@ METER_SYNC_BRAKE=strict cannot hold anything back, because the remote does not t
 not execute pg_control_system(), or the server has no such function. As a superuser of the remote server: grant execute \
 on function pg_control_system() to <role>, where <role> is the user of METER_SYNC_REMOTE_URL.";
 
-/// Looks up which remote database this is, unless it is surely the one of the last run. If it was taken back,
-/// `versions` lose their watermark.
+/// Looks up which remote database this is, unless it is surely the one of the last run. If the remote has lost commits
+/// since then (it was taken back to an earlier state), `versions` no longer trust their watermark.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,

@@ -19,16 +19,16 @@ use crate::model::RunId;
 
 use crate::reports::status::MeterCounts;
 
-/// The number of meters from which a count may be used again. A smaller table is counted at each read of the mirror's
-/// state, so that the answer is exact, unless the count takes [`PATIENCE`] or longer.
+/// A table with fewer meters is counted at each read of the mirror's state, so that the answer is exact, unless the
+/// count takes [`PATIENCE`] or longer. The count of a larger table may be used again.
 const MANY: i64 = 50_000;
 /// The shortest duration of a count that may be used again. A faster count costs too little to be kept.
 const LONG: Duration = Duration::from_millis(5);
 /// For how many times its own duration a count is used again, but at most for [`LONGEST`]. Below that limit, counting
 /// takes at most a hundredth of the time of one CPU core.
 const TIMES: u32 = 100;
-/// The longest time for which a count is fresh, which means that it is used without counting again. For the same time
-/// after that, it is still reported while a background task counts again.
+/// A count is used without counting again for at most this long. For the same time after that, it is still reported
+/// while a background task counts anew.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// How long a read of the mirror's state waits for a count of its meters.

@@ -50,8 +50,8 @@ macro_rules! run_lock_key {
 use run_lock_key;
 
 /// SQL: whether a claim that was made or renewed at the time `$at` no longer holds. A claim holds for 25 seconds, so
-/// that the work of a dead process is taken over within 30 seconds, including the time until another process looks. A
-/// claim of the future was made before the clock was set back.
+/// that another process takes over the work of a dead one within 30 seconds, including the time until it looks. A claim
+/// that is dated more than 25 seconds ahead was made before the clock was set back, and does not hold either.
 macro_rules! has_expired {
     ($at:literal) => {
         concat!(

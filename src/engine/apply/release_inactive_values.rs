@@ -281,8 +281,8 @@ fn in_ascii(value: &str) -> String {
     format!("{}::jsonb", read_lossless_json::in_ascii(value))
 }
 
-/// Gives meters the values back that they released for rows which were then rejected, and removes these releases from
-/// the recorded changes. `rejected` has the numbers of the rejected rows.
+/// Undoes releases that were of no use: if the row that needed the value was rejected, gives the value back to the
+/// meter and removes the release from the recorded changes. `rejected` has the numbers of the rejected rows.
 pub(in crate::engine) async fn give_back(
     run: &RunContext<'_>,
     released: &ClearedValues,

@@ -109,7 +109,7 @@ impl<'s> VersionsOfBothSides<'s> {
     }
 
     /// Whether the remote is surely the same running server as when the watermark was stored, and it is known which
-    /// database that is. Its numbers of transactions have then not gone back either.
+    /// database that is. Then its transaction numbers have not gone back.
     pub(in crate::engine) fn are_of_the_known_server(&self) -> bool {
         let known = self.known.as_ref();
         self.is_remote_known && known.is_some_and(|known| known.horizon <= self.next)
@@ -248,9 +248,9 @@ const HORIZON: &str = "\
 -- look which transactions were running
 select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
 
-/// Looks up the row versions that the plan wrote. Returns how many rows were inserted, and a number: the exclusive or
-/// of it and the old sum of versions is the new sum. The whole table is not summed again, because that would include
-/// rows that others wrote meanwhile and that were not compared.
+/// Looks up the row versions that the plan wrote. Returns how many rows were inserted, and the exclusive or of all old
+/// and new versions: combined with the old sum by exclusive or, it gives the new sum. The whole table is not summed
+/// again, because that would include rows that other sessions wrote meanwhile and that were not compared.
 async fn written_since(run: &RunContext<'_>) -> Result<(i64, i64), DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let same_key = run.relations.same_key("l", "p");

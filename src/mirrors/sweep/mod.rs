@@ -104,9 +104,9 @@ impl Mirrors {
             .await
     }
 
-    /// Carries out a sweep: finds the mirrors that need a run, and has `run_due` run them and add them to the report. A
-    /// sweep of dry runs is not logged, because it changes no mirror and does not count for the schedule. `claimant` is
-    /// the name of this process if other processes take part.
+    /// Carries out a sweep: finds the mirrors that need a run, and passes them to `run_due`, which runs them and adds
+    /// the runs to the report. A sweep of dry runs is not logged, because it changes no mirror and does not count for
+    /// the schedule. `claimant` is the name of this process; `None` if no other process takes part.
     async fn sweep_and(
         &self,
         request: &Request,

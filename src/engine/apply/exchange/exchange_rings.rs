@@ -269,8 +269,8 @@ async fn park_row(
     Box::pin(partial_index::leave(run, blocking, &columns)).await
 }
 
-/// Tries the values in the temporary table `meter_sync_free` one after another, until the table accepts one for this
-/// row and no other row waits for this one any more. Returns whether such a value was found.
+/// Sets the row to each value of the temporary table `meter_sync_free` in turn, until the table accepts one and no
+/// other row waits for this row any more. Returns whether there was such a value.
 async fn park_on_first_accepted(
     run: &RunContext<'_>,
     column: &Column,
