@@ -156,7 +156,8 @@ analyze pg_temp.meter_sync_plan"
 }
 
 /// SQL: a subquery of the tenant's local rows with their synced columns, `xmin` and `ctid`, all under their own names.
-/// In an outer join, Citus reads a distributed table by such a subquery. The ones that it makes itself lack `xmin`.
+/// It is needed in outer joins: Citus reads a distributed table there through a subquery, and one that Citus makes
+/// itself lacks `xmin`.
 fn rows_with_versions(run: &RunContext<'_>) -> String {
     let relations = run.relations;
     format!(
@@ -351,7 +352,7 @@ pub(crate) fn count_of(counts: &mut Counts, action: Action) -> Option<&mut i64> 
 /// SQL: how many rows of the plan are locked and have not changed since they were planned.
 const LOCKED_AS_PLANNED: &str =
     "(select pg_catalog.count(*) from pg_temp.meter_sync_locked k where k.as_planned)";
-/// The same for a dry run, which locks no row.
+/// SQL: the same number for a dry run, which locks no row.
 const UNLOCKED: &str = "0::pg_catalog.int8";
 
 /// A row of the plan that could not be written.

@@ -13,7 +13,7 @@ pub(super) enum RemoteChange {
     TakenBack,
     /// The tenant's rows are as they were before the last changes, row versions included.
     EarlierRows,
-    /// The same on a standby. It may only lag.
+    /// Like `EarlierRows`, but the remote is a standby. It may only lag behind its primary.
     EarlierRowsOnStandby,
     /// The table was dropped and created anew, as when a dump is restored.
     OtherTable,
@@ -70,8 +70,8 @@ impl RemoteChange {
         }
     }
 
-    /// Whether a strict brake refuses a plan because of this change. A failover and a standby that lags are not
-    /// refused.
+    /// Whether a strict brake refuses a plan because of this change. It does not for a failover, or for a standby that
+    /// lags.
     pub(super) fn is_held_back(self) -> bool {
         match self {
             Self::OtherServer
@@ -83,7 +83,8 @@ impl RemoteChange {
         }
     }
 
-    /// Whether the remote has fewer commits than the last run saw. The signs of that fade as the remote goes on.
+    /// Whether the remote has fewer commits than the last run saw. Later runs may not notice this any more, because the
+    /// remote goes on to write.
     pub(super) fn has_lost_commits(self) -> bool {
         match self {
             Self::TakenBack | Self::EarlierRows | Self::EarlierRowsOnStandby => true,

@@ -12,7 +12,7 @@ use super::{Job, SyncError};
 /// meters.
 ///
 /// Afterwards, both transactions have their role's own search path, which user-defined code may rely on. If the source
-/// is a plain table, no such code runs, and the remote transaction keeps the pinned path.
+/// is a plain table, no such code runs, and the remote transaction keeps the search path `pg_catalog, pg_temp`.
 pub(super) async fn resolve(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,

@@ -272,9 +272,9 @@ pub(in crate::engine) fn row_version(row: &str) -> String {
     version(&format!("{row}.ctid"), &format!("{row}.xmin"))
 }
 
-/// Returns a `bigint` expression in SQL for the hash of a row's place (`ctid`) and transaction (`xmin`). Instead of the
-/// age of the transaction, which changes with each new transaction, its distance from the first one (3) is hashed. All
-/// names have their schema, because this SQL also runs with the role's own search path.
+/// Returns a `bigint` expression in SQL for the hash of a row's place (`ctid`) and transaction (`xmin`). The
+/// transaction is hashed as its distance from the first one (number 3), and not as its age, which grows with each new
+/// transaction. All names have their schema, because this SQL also runs with the role's own search path.
 fn version(place: &str, transaction: &str) -> String {
     format!(
         "pg_catalog.hashtidextended({place}, ((select pg_catalog.age('3'::pg_catalog.xid)::bigint) operator(pg_catalog.-) \

@@ -62,8 +62,8 @@ set outcome = 'interrupted', finished_at = greatest(clock_timestamp(), started_a
     error_code = $2, error_message = $3, error_remedy = $4
 where tenant = $1 and local_table = $5 and outcome is null";
 
-/// Marks the mirror's runs without an end as interrupted. The caller must be sure that none of them is in progress. It
-/// can be in two cases:
+/// Marks the mirror's runs without an end as interrupted. The caller must make sure that none of them is in progress,
+/// in one of two ways:
 ///
 /// - It holds the run lock, which every run holds.
 /// - It holds the start lock, without which no run can start, and has found that nobody holds the run lock.
