@@ -1,7 +1,7 @@
 //! Finds out how Citus distributes tables (<https://docs.citusdata.com/en/stable/develop/api_metadata.html>).
 //!
-//! To the coordinator, such a table looks like an ordinary one, but its file is empty: the rows are in tables of their
-//! own (shards), most of them on other servers, whose row versions mean nothing to the coordinator.
+//! To the coordinator, such a table looks like an ordinary one, but its file is empty. The rows are in tables of their
+//! own (shards), most of them on other servers. Row versions of these tables mean nothing to the coordinator.
 
 use tokio_postgres::Row;
 

@@ -193,8 +193,8 @@ impl RowFault {
         self.state == "54000" && INDEX_ENTRIES.iter().any(|known| file.ends_with(known))
     }
 
-    /// Whether the fault does not tell what refused the row: it names neither a constraint nor a column, and is no
-    /// skipped row, no collision, no value too long for an index and no refusal by row security.
+    /// Whether the fault does not tell what refused the row. It then names neither a constraint nor a column, and is
+    /// none of these: a skipped row, a collision, a value too long for an index, a refusal by row security.
     pub fn names_nothing(&self) -> bool {
         self.rule.is_none()
             && self.column.is_none()

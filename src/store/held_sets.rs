@@ -97,8 +97,8 @@ pub enum ApprovalCover {
     All,
     /// This many of them are not in the approved set.
     AllBut(i64),
-    /// There is no set to compare with: the approved run held back no meters or belongs to another tenant or table, a
-    /// sync has succeeded since, or the set was deleted to make room for later ones.
+    /// There is no set to compare with. Either the approved run held back no meters or belongs to another tenant or
+    /// table, or a sync has succeeded since, or the set was deleted to make room for later ones.
     Nothing,
 }
 

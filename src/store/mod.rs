@@ -11,9 +11,9 @@
 //!   last found each mirror unchanged. `due_mirrors` has the mirrors to which a sweep gives a run.
 //! - `read_mirror_states` reads the states of many mirrors in one statement.
 //!
-//! This module reads and writes rows; the modules that use it decide what the rows mean. Statements that join one of
-//! these tables with the users' tables, or with temporary ones, are not here: module `engine` builds them at run time
-//! from the columns of the users' tables (`record_changes`, `apply`, `sweep`).
+//! This module reads and writes rows; the modules that use it decide what the rows mean. Some statements join one of
+//! these tables with the users' tables or with temporary ones. These are not here: module `engine` builds them at run
+//! time from the columns of the users' tables (`record_changes`, `apply`, `sweep`).
 
 use crate::db::param::{self, Param};
 

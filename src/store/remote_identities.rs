@@ -167,7 +167,7 @@ where m.system_identifier <> $3 or m.database_oid <> $4 or m.flushed > $5 or m.r
 order by u.n";
 
 /// Returns the indexes, in ascending order, of those mirrors that were last synced from another remote database or from
-/// a later state of this one, or for which a strict brake waits for a person.
+/// a later state of this one. Includes mirrors for which a strict brake waits for a person.
 pub async fn synced_from_another(
     tx: &Tx<'_, Local>,
     mirrors: &[WatermarkKey],

@@ -188,8 +188,8 @@ fn can_be_carried(reference: &IncomingForeignKey) -> bool {
     !reference.key.is_empty() && reference.is_readable && reference.is_writable
 }
 
-/// Returns the SQL condition that row `c` refers to the local row `l` by the foreign key: `l.b = c.a and ...`, with the
-/// operators of the foreign key and the collations of the referenced columns.
+/// Returns the SQL condition that row `c` refers to the local row `l` by the foreign key: `l.b = c.a and ...`. It has
+/// the operators of the foreign key and the collations of the referenced columns.
 pub(in crate::engine) fn refers(reference: &IncomingForeignKey) -> String {
     refers_to(reference, "c", "l")
 }

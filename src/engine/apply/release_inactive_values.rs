@@ -89,8 +89,8 @@ pub(in crate::engine) async fn release(
     Ok(released.rows - before)
 }
 
-/// Returns a query of the meters that can release a unique value which a planned row of the step needs: they are
-/// inactive and missing on the remote, and no row refers to them by the column. The query returns the key of the meter,
+/// Returns a query of the meters that can release a unique value which a planned row of the step needs. Such a meter is
+/// inactive and missing on the remote, and no row refers to it by the column. The query returns the key of the meter,
 /// the value as `old`, and the number `n` of the row that needs the value.
 fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column) -> String {
     let relations = run.relations;

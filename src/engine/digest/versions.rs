@@ -1,10 +1,11 @@
 //! Finds out from row versions whether rows have changed since both sides were last found equal.
 //!
 //! Postgres never changes a row in place: an update writes a new version at another place (`ctid`), under the
-//! transaction that made it (`xmin`) (<https://www.postgresql.org/docs/current/ddl-system-columns.html>). As long as a
-//! table is the same file of the same running server, an unchanged set of visible pairs of place and transaction proves
-//! that no row was written or deleted: the transaction of a visible version has committed, and its number is not used
-//! again within the next four billion transactions.
+//! transaction that made it (`xmin`) (<https://www.postgresql.org/docs/current/ddl-system-columns.html>). Each visible
+//! row is therefore known by its pair of place and transaction. As long as a table is the same file of the same running
+//! server, an unchanged set of these pairs proves that no row was written or deleted. This holds because the
+//! transaction of a visible version has committed, and its number is not used again within the next four billion
+//! transactions.
 //!
 //! When both sides are equal, a run stores their versions as a *watermark* for the next run. The watermark also has a
 //! *horizon*: the oldest transaction that was still running on the remote when the run took its snapshot

@@ -11,9 +11,9 @@ pub(in crate::engine) const COPIED_ROWS: &str = "pg_temp.meter_sync_local";
 
 /// Returns an error if Citus distributes the local table in one of these ways:
 ///
-/// - by another column than the tenant, with a copy on each server, or with several copies of each shard: Citus then
-///   refuses to lock or update rows by a join with a temporary table, which each run does;
-/// - with a constraint that a shard checks only when it commits: a run could not know what it has written.
+/// - By another column than the tenant, with a copy on each server, or with several copies of each shard. Citus then
+///   refuses to lock or update rows by a join with a temporary table, which each run does.
+/// - With a constraint that a shard checks only when it commits. A run could not know what it has written.
 pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), SyncError> {
     let tenant = &mapping.tenant_column;
     let how = match &here.distribution {

@@ -80,9 +80,9 @@ impl Mirrors {
     /// Checks all mirrors at once, and runs those that may differ, each with a copy of `request`. Calls `on_run` after
     /// each run.
     ///
-    /// Fails if this process may start no runs, or if the sweep cannot be logged. If the states of the mirrors cannot
-    /// be read, or if the check fails for a reason for which each run would fail too, the sweep starts no runs, and its
-    /// record has the error.
+    /// Fails if this process may start no runs, or if the sweep cannot be logged. The sweep starts no runs, and its
+    /// record has the error, in two cases: the states of the mirrors cannot be read, or the check fails for a reason
+    /// for which each run would fail, too.
     pub async fn sweep(
         &self,
         request: &Request,

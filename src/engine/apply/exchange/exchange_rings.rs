@@ -2,8 +2,9 @@
 //! row needs the value of the first. Each ring needs a single spare value (a value that no row holds).
 //!
 //! The module `park_rows` gives every row in the way a spare value of its own, but a check or a type may not allow
-//! enough values. For a ring, one value is enough: one row gets it for a moment, the other rows take their new values
-//! along the ring, and the row with the spare value takes its own last. The next ring can use the same spare value.
+//! enough values. For a ring, one value is enough. One row gets it for a moment, and the other rows take their new
+//! values along the ring. The row with the spare value takes its new value last. The next ring can use the same spare
+//! value.
 //!
 //! A ring is not written if a foreign key of the table to itself acts on updates of the ring's columns: the foreign key
 //! would change other meters, which already have their new values.
