@@ -103,7 +103,7 @@ async fn bring_in(
     read::refuse_keys(run.job.tenant, &twice)?;
     // Meters that are already loaded need no comparison, and no meter will be deactivated.
     let leftover = RowSelection::nothing(rows);
-    let plan = plan::make(run, &leftover, &staged).await?;
+    let plan = plan::make(run, &leftover, &staged, 1).await?;
     enter(run.observer, Phase::Apply);
     // The caller records these changes together with the loaded meters.
     record_changes::no_changes(run.local).await?;

@@ -33,9 +33,10 @@ pub use digest::{ContentsComparison, compare_sums};
 use digest::{Difference, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
 pub use error::SyncError;
+use plan::Plan;
 pub(crate) use plan::refuse_duplicate_local_keys;
-use read::StagedRows;
 pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
+use read::{StagedKeys, StagedRows};
 pub use relations::Relations;
 pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look_up;
@@ -65,9 +66,11 @@ mod brake;
 pub mod column_drift;
 mod context;
 mod copy_distributed_rows;
+mod differing_columns;
 mod digest;
 mod error;
 mod first_load;
+mod overwrite;
 mod plan;
 mod planned_deactivations;
 mod read;
@@ -217,6 +220,7 @@ pub async fn run(
         };
         digest::find(&remote, run, versions.as_ref()).await?
     };
+    let mut keys = StagedKeys::Unknown;
     let selection = match difference {
         Difference::None(rows) => {
             read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
@@ -225,9 +229,10 @@ pub async fn run(
         Difference::Within(selection) => selection,
         Difference::Unclear => RowSelection::everything(),
     };
-    let staged = read::stage(remote, run, &selection).await?;
+    let staged = read::stage(remote, run, &selection, keys).await?;
     let found = Found {
         selection,
+        keys,
         staged,
         compared,
         comparison,
@@ -247,7 +252,7 @@ async fn end_unchanged(
     comparison.warn(run, None);
     if !run.job.dry_run && !comparison.waits_for_a_person(run) {
         comparison.remember(run, versions.as_ref()).await?;
-        digest::remember(run, versions, false, &synced).await?;
+        digest::remember(run, versions, false, &synced, None).await?;
     }
     Ok(SyncEnd::of(synced, compared))
 }
@@ -255,6 +260,7 @@ async fn end_unchanged(
 /// The rows that may differ, staged for the plan, and how they were found.
 struct Found {
     selection: RowSelection,
+    keys: StagedKeys,
     staged: StagedRows,
     compared: CompareMethod,
     comparison: RemoteComparison,
@@ -267,7 +273,8 @@ async fn carry_out(
     versions: Option<VersionsOfBothSides<'_>>,
     Found {
         selection,
-        staged,
+        keys,
+        mut staged,
         compared,
         comparison,
     }: Found,
@@ -276,32 +283,71 @@ async fn carry_out(
     run.local.shorten_idle_limit().await?;
     let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
     let run = &run.with_relations(&relations);
-    let plan = plan::make(run, &selection, &staged).await?;
-    comparison.warn(run, Some(&plan));
-    let braked = match comparison.check(run, &plan).await {
-        Ok(()) => brake::check(run, &plan, &staged).await,
-        refused => refused,
-    };
+    let may_write_at_once =
+        !run.job.dry_run && relations.stores_rows_unchanged && relations.keeps_places;
+    if keys == StagedKeys::OfLocalRows {
+        let may_overwrite =
+            may_write_at_once && !comparison.has_changed() && staged.rejected.is_empty();
+        if may_overwrite && let Some((synced, written)) = overwrite::write(run, &staged).await? {
+            comparison.remember(run, versions.as_ref()).await?;
+            digest::remember(run, versions, false, &synced, Some(written)).await?;
+            return Ok(SyncEnd::of(synced, compared));
+        }
+        read::prepare_to_plan(run, &mut staged).await?;
+    }
+    let mut attempt = 1;
+    if may_write_at_once {
+        let draft = plan::draft(run, &selection, &staged).await?;
+        allow(run, &comparison, versions.as_ref(), &draft, &staged).await?;
+        enter(run.observer, Phase::Apply);
+        if let Some(written) = apply::write_at_once::write(run, &draft).await? {
+            let synced = draft.into_synced(run.job, staged.rejected);
+            comparison.remember(run, versions.as_ref()).await?;
+            digest::remember(run, versions, true, &synced, Some(written)).await?;
+            return Ok(SyncEnd::of(synced, compared));
+        }
+        enter(run.observer, Phase::Plan);
+        plan::discard(run.local).await?;
+        attempt += 1;
+    }
+    let plan = plan::make(run, &selection, &staged, attempt).await?;
     if run.job.dry_run {
-        let refusal = match braked {
+        let refusal = match allow(run, &comparison, None, &plan, &staged).await {
             Err(error) if !error.is_refusal() => return Err(error),
-            braked => braked.err(),
+            allowed => allowed.err(),
         };
         record_changes::changes(run, &plan).await?;
         let done = SyncEnd::of(plan.into_synced(run.job, staged.rejected), compared);
         return Ok(SyncEnd { refusal, ..done });
     }
-    if run.job.allow_remote_change {
-        // Also if the deactivations still wait for a person: the remote is allowed from now on.
-        comparison.remember(run, versions.as_ref()).await?;
-    }
-    braked?;
+    allow(run, &comparison, versions.as_ref(), &plan, &staged).await?;
     record_changes::changes(run, &plan).await?;
     enter(run.observer, Phase::Apply);
     let synced = apply::apply(run, plan, staged).await?;
     comparison.remember(run, versions.as_ref()).await?;
-    digest::remember(run, versions, true, &synced).await?;
+    digest::remember(run, versions, true, &synced, None).await?;
     Ok(SyncEnd::of(synced, compared))
+}
+
+/// Returns an error if the plan must not be carried out, because the remote was restored or swapped, or because of the
+/// brake. If a person has allowed the change of the remote, stores that.
+async fn allow(
+    run: &RunContext<'_>,
+    comparison: &RemoteComparison,
+    versions: Option<&VersionsOfBothSides<'_>>,
+    plan: &Plan,
+    staged: &StagedRows,
+) -> Result<(), SyncError> {
+    comparison.warn(run, Some(plan));
+    let allowed = match comparison.check(run, plan).await {
+        Ok(()) => brake::check(run, plan, staged).await,
+        refused => refused,
+    };
+    if run.job.allow_remote_change && !run.job.dry_run {
+        // Also if the deactivations still wait for a person: the remote is allowed from now on.
+        comparison.remember(run, versions).await?;
+    }
+    allowed
 }
 
 fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError> {

@@ -1,10 +1,7 @@
 //! Makes the plan: finds the differences between the staged rows and the local table by set operations.
 //!
-//! Two values differ if their binary images differ (`record_image_ne`, record comparison,
-//! <https://www.postgresql.org/docs/current/functions-comparisons.html#COMPOSITE-TYPE-COMPARISON>). So NULL differs
-//! from `''` and `1.0` from `1.00`, types without an equality operator such as `json` can be compared, and `a` differs
-//! from `A` even in a case-insensitive type. A staged value was already converted to the local type, so once it is
-//! written, it compares equal in later runs.
+//! Which rows differ is decided by [`differing_columns`]. A staged value was already converted to the local type, so once
+//! it is written, it compares equal in later runs.
 
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::{Action, Counts, Rejection, saturating_i64};
@@ -12,7 +9,8 @@ use crate::model::{Action, Counts, Rejection, saturating_i64};
 use super::read::{self, StagedRows};
 use super::try_rows::{Bad, RowRange};
 use super::{
-    Job, Relations, RowSelection, RunContext, Scope, SyncError, SyncResult, stage_local_rows,
+    Job, Relations, RowSelection, RunContext, Scope, SyncError, SyncResult, differing_columns,
+    stage_local_rows,
 };
 
 /// The changes that a sync would make. The rows are in two temporary tables:
@@ -60,29 +58,52 @@ impl Plan {
     }
 }
 
-/// The most attempts to make a plan. Another attempt is needed if another session changes a row before it is locked.
+/// The most attempts to make a plan, with the draft as the first. Another attempt is needed if another session changes a
+/// row before it is locked or written.
 const ATTEMPTS: usize = 5;
 
-/// Makes the plan. Unless this is a dry run, also locks the local rows of the plan, so that nobody can change them
-/// before the plan is applied. If one of them changed before it was locked, makes the plan again, up to [`ATTEMPTS`]
-/// times.
-pub(crate) async fn make(
+/// Makes the plan, and locks no row. Others may change the rows of the plan before it is carried out.
+pub(crate) async fn draft(
     run: &RunContext<'_>,
     selection: &RowSelection,
     staged: &StagedRows,
 ) -> Result<Plan, SyncError> {
+    let candidates = match staged.has_candidates && !run.job.dry_run {
+        true => stage_local_rows::TABLE,
+        false => &stage_local_rows::rows(run, selection),
+    };
+    run.local.batch(&plan_sql(run, candidates)).await?;
+    Ok(sum_up(run.local, staged, UNLOCKED).await?.0)
+}
+
+/// Deletes a plan that was made by [`draft`].
+pub(crate) async fn discard(local: &Tx<'_, Local>) -> Result<(), DbError> {
+    let sql =
+        "-- discard the draft\ndrop table pg_temp.meter_sync_plan, pg_temp.meter_sync_unmatched";
+    local.batch(sql).await
+}
+
+/// Makes the plan. Unless this is a dry run, also locks the local rows of the plan, so that nobody can change them
+/// before the plan is applied. If one of them changed before it was locked, makes the plan again, up to [`ATTEMPTS`]
+/// times. `attempt` is the number of the first attempt: 2 if a draft could not be carried out.
+pub(crate) async fn make(
+    run: &RunContext<'_>,
+    selection: &RowSelection,
+    staged: &StagedRows,
+    mut attempt: usize,
+) -> Result<Plan, SyncError> {
     let RunContext { local, job, .. } = *run;
-    let mut attempt = 1;
+    if job.dry_run {
+        let plan = draft(run, selection, staged).await?;
+        refuse_planned_twice(run).await?;
+        return Ok(plan);
+    }
     loop {
-        let candidates = match staged.has_candidates && attempt == 1 && !job.dry_run {
+        let candidates = match staged.has_candidates && attempt == 1 {
             true => stage_local_rows::TABLE,
             false => &stage_local_rows::rows(run, selection),
         };
         local.batch(&plan_sql(run, candidates)).await?;
-        if job.dry_run {
-            refuse_planned_twice(run).await?;
-            return Ok(sum_up(local, staged, UNLOCKED).await?.0);
-        }
         let locked = lock(run).await?;
         let (plan, as_planned) = sum_up(local, staged, LOCKED_AS_PLANNED).await?;
         if are_unchanged(run, &plan, locked, as_planned).await? {
@@ -101,13 +122,6 @@ drop table pg_temp.meter_sync_plan, pg_temp.meter_sync_unmatched, pg_temp.meter_
     }
 }
 
-/// SQL: the row value `row(t."a", t."b", ...)` of all columns except the key. The key is left out because keys that are
-/// equal in the local type (such as `a` and `A` in a case-insensitive type) are the same meter, and the local key is
-/// not changed.
-fn row_of_fields(row: &str, relations: &Relations) -> String {
-    format!("row({})", relations.list(row, relations.fields()))
-}
-
 fn plan_sql(run: &RunContext<'_>, candidates: &str) -> String {
     let relations = run.relations;
     let rows = rows_with_versions(run);
@@ -122,7 +136,12 @@ fn plan_sql(run: &RunContext<'_>, candidates: &str) -> String {
     let is_new = is_first_key_null("l");
     let (is_staged, is_aside) = (relations.same_key("u", "s"), relations.same_key("u", "a"));
     let (not_staged, not_aside) = (is_first_key_null("s"), is_first_key_null("a"));
-    let (staged, here) = (row_of_fields("s", relations), row_of_fields("l", relations));
+    let differ = differing_columns::differ(relations);
+    // Citus reads the staging table by a subquery that lacks `ctid`.
+    let staged_place = match relations.keeps_places {
+        true => "s.ctid",
+        false => "null::pg_catalog.tid",
+    };
     let staged_active = relations.column("s", &relations.active);
     let is_switched_off = is_switched_off(relations);
     let staged_key = relations.list("s", &relations.key);
@@ -143,12 +162,13 @@ from (
            case when {is_new} then 'insert'
                 when l.{active} is not true and {staged_active} then 'reactivate'
                 else 'update' end as action,
-           {is_switched_off} as is_switched_off, l.xmin as version, l.ctid as place, {staged_key}
+           {is_switched_off} as is_switched_off, l.xmin as version, l.ctid as place, {staged_place} as staged_place,
+           {staged_key}
     from pg_temp.meter_sync_stage s
     left join {rows} l on {same_key}
-    where {is_new} or pg_catalog.record_image_ne({staged}, {here})
+    where {is_new} or {differ}
     union all
-    select 0, 'deactivate', false, u.version, u.place, {unmatched_key}
+    select 0, 'deactivate', false, u.version, u.place, null, {unmatched_key}
     from pg_temp.meter_sync_unmatched u where u.active
 ) d;
 analyze pg_temp.meter_sync_plan"

@@ -8,6 +8,7 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::model::saturating_i64;
 
+use super::differing_columns::{compared, is_same};
 use super::plan::{self, Plan};
 use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::{Relations, RunContext, copy_distributed_rows};
@@ -23,14 +24,8 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
         return Ok(());
     }
     let limit = i64::from(job.limits.change_limit);
-    let log = Log::new(run, LOG);
-    let index = plan::index(run.relations);
-    let first = RowRange {
-        first: 1,
-        last: limit,
-    };
     copy_distributed_rows::copy_planned(run).await?;
-    record(local, first, &index, |form| of_plan(run, &log, form)).await?;
+    planned(run, limit).await?;
     if changes <= limit || job.dry_run {
         return Ok(());
     }
@@ -39,8 +34,17 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
         first: limit + 1,
         last: limit + i64::from(job.limits.rejected_limit),
     };
-    let spare = Log { into: SPARE, ..log };
+    let spare = Log::new(run, SPARE);
+    let index = plan::index(run.relations);
     record(local, further, &index, |form| of_plan(run, &spare, form)).await
+}
+
+/// Records the changes of the plan that are numbered from 1 to `last`.
+pub(super) async fn planned(run: &RunContext<'_>, last: i64) -> Result<(), DbError> {
+    let log = Log::new(run, LOG);
+    let index = plan::index(run.relations);
+    let rows = RowRange { first: 1, last };
+    record(run.local, rows, &index, |form| of_plan(run, &log, form)).await
 }
 
 /// Creates the temporary table of further changes, from which [`refill`] reads, and leaves it empty. Called instead of
@@ -187,9 +191,8 @@ fn of_plan(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
     let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let active = quote::literal(&relations.active);
     let (run_id, key) = (log.run_id, relations.key_json("p"));
-    let local_row = relations.same_key("l", "p");
-    let staged_row = relations.same_key("s", "p");
-    let differ: Vec<String> = others(relations)
+    let (local_row, staged_row) = rows_of_plan(relations);
+    let differ: Vec<String> = compared(relations)
         .zip(1..)
         .map(|(column, n)| format!("not {} as d{n}", is_same(relations, column)))
         .collect();
@@ -211,6 +214,18 @@ cross join lateral (select {differ} offset 0) o
 where p.n >= $1 and p.n <= $2"
     );
     format!("-- record the changes\n{}", log.insert(&rows, form))
+}
+
+/// SQL conditions: whether `l` is the local row and `s` the staged row of the row `p` of the plan.
+fn rows_of_plan(relations: &Relations) -> (String, String) {
+    let (here, there) = (relations.same_key("l", "p"), relations.same_key("s", "p"));
+    match relations.keeps_places {
+        true => (
+            format!("l.ctid operator(pg_catalog.=) p.place and {here}"),
+            "s.ctid operator(pg_catalog.=) p.staged_place".to_owned(),
+        ),
+        false => (here, there),
+    }
 }
 
 fn of_load(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
@@ -236,47 +251,6 @@ from (select l.* from {rows} order by {order} offset $1 - 1 limit $2 - $1 + 1) l
     format!("-- record the load\n{}", log.insert(&rows, form))
 }
 
-/// Returns the synced columns that are not part of the key.
-fn others(relations: &Relations) -> impl Iterator<Item = &Column> {
-    let is_field = |column: &&Column| !relations.key.contains(&column.name);
-    relations.columns.iter().filter(is_field)
-}
-
-/// SQL condition: whether the staged and the local value of a column are the same. It gives the same answer as the
-/// comparison in the plan.
-fn is_same(relations: &Relations, column: &Column) -> String {
-    let [before, after] = ["l", "s"].map(|row| relations.column(row, &column.name));
-    match column.base_type.as_str() {
-        _ if !column.is_builtin => {}
-        base_type if EXACT.contains(&base_type) => {
-            return format!(
-                "coalesce({before} operator(pg_catalog.=) {after}, {before} is null and {after} is null)"
-            );
-        }
-        "text" | "character varying" => {
-            return format!(
-                "coalesce({before}::text collate pg_catalog.\"C\" operator(pg_catalog.=) {after}::text, \
-                 {before} is null and {after} is null)"
-            );
-        }
-        _ => {}
-    }
-    format!("pg_catalog.record_image_eq(row({before}), row({after}))")
-}
-
-/// The types whose `=` is true only for values with the same binary image. Using `=` is faster than comparing the
-/// images.
-const EXACT: &[&str] = &[
-    "smallint",
-    "integer",
-    "bigint",
-    "boolean",
-    "date",
-    "timestamp without time zone",
-    "timestamp with time zone",
-    "uuid",
-];
-
 /// The most characters of a value that are recorded. A longer value is cut in the log, but not in the meter.
 const LONGEST_RECORDED: u32 = 10_000;
 /// A value stored in at most this many bytes has no more than `LONGEST_RECORDED` characters, even if it is compressed.
@@ -299,7 +273,7 @@ const SHORT: &[&str] = &[
 /// SQL: a JSON object of those fields of a row that the plan changes. The boolean columns `o.d1`, `o.d2` and so on tell
 /// for each field whether the plan changes it.
 fn changed(relations: &Relations, row: &str, form: ValueForm) -> String {
-    let each = others(relations).zip(1..).map(|(column, n)| {
+    let each = compared(relations).zip(1..).map(|(column, n)| {
         let (name, value) = (quote::literal(&column.name), value(relations, row, column, form));
         format!(
             "case when o.d{n} then pg_catalog.jsonb_build_object({name}, {value}) else '{{}}'::jsonb end"
@@ -312,7 +286,7 @@ fn changed(relations: &Relations, row: &str, form: ValueForm) -> String {
 /// SQL: a JSON object of those fields of a row that are not NULL. If no value is too long to be recorded, the row is
 /// converted as a whole, which takes a third of the time of converting single fields.
 fn fields(relations: &Relations, row: &str, form: ValueForm) -> String {
-    let each: Vec<String> = others(relations)
+    let each: Vec<String> = compared(relations)
         .map(|column| {
             let value = value(relations, row, column, form);
             format!("({}, {value})", quote::literal(&column.name))
@@ -330,7 +304,7 @@ fn fields(relations: &Relations, row: &str, form: ValueForm) -> String {
     if !matches!(form, ValueForm::Json) {
         return format!("{one_by_one} - {nulls}");
     }
-    let is_long: String = others(relations)
+    let is_long: String = compared(relations)
         .filter(|column| !SHORT.contains(&column.base_type.as_str()))
         .map(|column| {
             let value = relations.column(row, &column.name);

@@ -68,7 +68,7 @@ impl RowRangeStatement {
             touched = counted.unsigned_abs();
         }
         if !self.has_gaps && i64::try_from(touched) != Ok(rows.count()) {
-            return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
+            return Ok(WriteOutcome::skipped());
         }
         if self.checks {
             local.batch(CHECK).await?;
@@ -83,6 +83,13 @@ pub(crate) enum WriteOutcome {
     Written,
     /// No row was written, for this reason.
     NotWritten(Box<RowFault>),
+}
+
+impl WriteOutcome {
+    /// The outcome if the server wrote fewer rows than it was told to, without an error.
+    pub(crate) fn skipped() -> Self {
+        Self::NotWritten(Box::new(RowFault::skipped()))
+    }
 }
 
 /// Runs `attempt` under a savepoint, and undoes it if it returns [`WriteOutcome::NotWritten`] or fails with an error

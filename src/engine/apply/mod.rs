@@ -25,6 +25,7 @@ mod recount_inserted;
 mod reference_rings;
 mod release_inactive_values;
 mod verify_written;
+pub(in crate::engine) mod write_at_once;
 
 /// How many times rows that could not be written are retried at most. Each time, rows may be written that others wait
 /// for: rows that give up a unique value, or rows that others refer to.
@@ -349,13 +350,7 @@ where {local_row} and {local_filter} and {picked}",
             "-- update meters
 update {local} l set {} from pg_temp.meter_sync_plan p, pg_temp.meter_sync_stage s
 where {staged_row} and {local_row} and {local_filter} and {picked}",
-            quote::list(relations.fields(), ", ", |name| {
-                format!(
-                    "{} = {}",
-                    quote::identifier(name),
-                    relations.column("s", name)
-                )
-            })
+            assignments(relations)
         ),
         Step::Insert => format!(
             "-- insert meters
@@ -367,6 +362,17 @@ order by p.n",
             relations.list("s", &relations.names)
         ),
     }
+}
+
+/// SQL to follow the keyword `set`: gives a local row the values of the staged row `s`.
+pub(super) fn assignments(relations: &Relations) -> String {
+    quote::list(relations.fields(), ", ", |name| {
+        format!(
+            "{} = {}",
+            quote::identifier(name),
+            relations.column("s", name)
+        )
+    })
 }
 
 /// Removes row `n` of the plan from the recorded changes. Returns the action that was planned for it, and the rejection

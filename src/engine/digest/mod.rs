@@ -28,8 +28,8 @@ pub use compare_contents::ContentsComparison;
 pub(super) use compare_contents::compare_contents;
 pub(super) use leave_out_missing_meters::condition as is_remembered_as_gone;
 use row_hash::HashedColumns;
-use versions::VersionVerdict;
 pub(super) use versions::VersionsOfBothSides;
+use versions::{VersionVerdict, WrittenVersions};
 
 pub(super) mod leave_out_missing_meters;
 pub(super) mod row_hash;
@@ -178,12 +178,13 @@ async fn find_usual(
 
 /// Stores what the next run needs: the watermark (the row versions at which both sides were equal) and, if the run made
 /// a plan (`is_planned`), tombstones (keys of meters gone from the remote). Deletes the watermark if the sides are not
-/// equal after this run, or if `versions` is `None`.
+/// equal after this run, or if `versions` is `None`. `written` has the versions that the run wrote, if it knows them.
 pub(super) async fn remember(
     run: &RunContext<'_>,
     versions: Option<VersionsOfBothSides<'_>>,
     is_planned: bool,
     synced: &SyncResult,
+    written: Option<WrittenVersions>,
 ) -> Result<(), SyncError> {
     if is_planned {
         leave_out_missing_meters::remember(run).await?;
@@ -192,8 +193,9 @@ pub(super) async fn remember(
     let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();
     match versions {
         Some(versions) if are_equal => {
-            let written = synced.counts.changes();
-            versions.remember(run, written).await?;
+            versions
+                .remember(run, synced.counts.changes(), written)
+                .await?;
         }
         _ => watermarks::forget(run.local, run.job.tenant, &run.relations.local).await?,
     }

@@ -145,13 +145,15 @@ impl<'s> VersionsOfBothSides<'s> {
     }
 
     /// Stores the row versions as the watermark for the next run, after the sides were made equal. `written` is the
-    /// number of rows that the plan changed. In these cases, deletes the watermark instead:
+    /// number of rows that the plan changed, and `known` has their versions, if they need not be looked up. In these
+    /// cases, deletes the watermark instead:
     /// - the local table may have changed the values that were written to it, so the sides may not be equal;
     /// - rows were changed although the versions showed no change, so versions prove nothing.
     pub(super) async fn remember(
         mut self,
         run: &RunContext<'_>,
         written: i64,
+        known: Option<WrittenVersions>,
     ) -> Result<(), DbError> {
         let is_same = matches!(self.compare_with_watermark(), Some(VersionVerdict::Same(_)));
         // If a full comparison changed rows although the versions showed no change, the versions are no proof.
@@ -162,9 +164,17 @@ impl<'s> VersionsOfBothSides<'s> {
             return Ok(());
         }
         if written > 0 {
-            let (inserted, changed) = written_since(run).await?;
-            self.now.totals.local.0 += inserted;
-            self.now.totals.local.1 ^= changed;
+            let written = match known {
+                Some(known) => known,
+                None => written_since(run).await?,
+            };
+            match written {
+                WrittenVersions::Change { inserted, change } => {
+                    self.now.totals.local.0 += inserted;
+                    self.now.totals.local.1 ^= change;
+                }
+                WrittenVersions::Total(total) => self.now.totals.local = total,
+            }
         }
         self.keep(run).await
     }
@@ -249,10 +259,32 @@ const HORIZON: &str = "\
 -- look which transactions were running
 select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
 
-/// Looks up the row versions that the plan wrote. Returns how many rows were inserted, and the exclusive or of all old
-/// and new versions: combined with the old sum by exclusive or, it gives the new sum. The whole table is not summed
-/// again, because that would include rows that other sessions wrote meanwhile and that were not compared.
-async fn written_since(run: &RunContext<'_>) -> Result<(i64, i64), DbError> {
+/// What the row versions of the local table are after a run has written to it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) enum WrittenVersions {
+    /// What the run has added to the versions from before.
+    Change {
+        /// How many rows were inserted.
+        inserted: i64,
+        /// The exclusive or of all old and new versions of the written rows: combined with the old sum of the table by
+        /// exclusive or, it gives the new sum.
+        change: i64,
+    },
+    /// All versions, if it is sure that nobody else has written to the tenant's rows meanwhile.
+    Total(VersionSum),
+}
+
+/// Returns a `bigint` expression in SQL for the exclusive or of the old and the new version of a written row. The row
+/// `row` has the columns `place` and `version`, and `old_place` and `old_version`, which are NULL if it was inserted.
+pub(in crate::engine) fn version_change(row: &str) -> String {
+    let new = version(&format!("{row}.place"), &format!("{row}.version"));
+    let old = version(&format!("{row}.old_place"), &format!("{row}.old_version"));
+    format!("({new} operator(pg_catalog.#) coalesce({old}, 0))")
+}
+
+/// Looks up the row versions that the plan wrote. The whole table is not summed again, because that would include rows
+/// that other sessions wrote meanwhile and that were not compared.
+async fn written_since(run: &RunContext<'_>) -> Result<WrittenVersions, DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let same_key = run.relations.same_key("l", "p");
     let new = version("l.ctid", "l.xmin");
@@ -264,7 +296,10 @@ from pg_temp.meter_sync_plan p
 join {table} l on {same_key} and {local_filter}"
     );
     let found = run.local.query_one(&sql, &[]).await?;
-    Ok((found.get(0), found.get(1)))
+    Ok(WrittenVersions::Change {
+        inserted: found.get(0),
+        change: found.get(1),
+    })
 }
 
 /// Returns a `bigint` expression in SQL for the hash of the version of a row with the alias `row`. It is NULL if there

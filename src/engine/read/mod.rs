@@ -47,6 +47,7 @@ pub(crate) async fn stage(
     remote: Tx<'_, Remote>,
     run: &RunContext<'_>,
     selection: &RowSelection,
+    keys: StagedKeys,
 ) -> Result<StagedRows, SyncError> {
     create_tables(run).await?;
     let format = Format::quickest(&remote, run);
@@ -65,12 +66,27 @@ pub(crate) async fn stage(
     let may_be_hidden = rows == 0 && may_hide_rows(&remote, &run.job.mapping.source).await?;
     commit_unless_rewritten::commit_unless_rewritten(remote).await?;
     let converted = relayed.left.converted();
-    let staged = settle(run, rows, converted).await?;
-    Ok(StagedRows {
-        may_be_hidden,
+    let mut staged = StagedRows {
+        rows,
+        rejected: converted.rejected,
+        unidentified: converted.unidentified,
         has_candidates,
-        ..staged
-    })
+        may_be_hidden,
+    };
+    match keys {
+        StagedKeys::Unknown => prepare_to_plan(run, &mut staged).await?,
+        StagedKeys::OfLocalRows => refuse_other_spelling(run).await?,
+    }
+    Ok(staged)
+}
+
+/// What is known about the keys of the rows to stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StagedKeys {
+    /// Nothing.
+    Unknown,
+    /// They are the keys of the tenant's local rows. So none is NULL, and no two are the same.
+    OfLocalRows,
 }
 
 /// Prepares the staged rows for the plan: rejects rows without a key. Returns an error if two rows have the same key,
@@ -88,7 +104,17 @@ pub(super) async fn settle(
         has_candidates: false,
         may_be_hidden: false,
     };
-    reject_without_key(run, &mut staged).await?;
+    prepare_to_plan(run, &mut staged).await?;
+    Ok(staged)
+}
+
+/// Rejects staged rows without a key, and looks for those that make the run fail, see [`settle`]. Gives the planner
+/// statistics of the staged keys.
+pub(super) async fn prepare_to_plan(
+    run: &RunContext<'_>,
+    staged: &mut StagedRows,
+) -> Result<(), SyncError> {
+    reject_without_key(run, staged).await?;
     let key = run.relations.temp_columns(&run.relations.key);
     run.local
         .batch(&format!(
@@ -96,8 +122,7 @@ pub(super) async fn settle(
         ))
         .await?;
     refuse_duplicates(run).await?;
-    refuse_other_spelling(run).await?;
-    Ok(staged)
+    refuse_other_spelling(run).await
 }
 
 pub(super) async fn create_tables(run: &RunContext<'_>) -> Result<(), DbError> {

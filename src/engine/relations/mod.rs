@@ -57,6 +57,9 @@ pub struct Relations {
     /// Whether the local table stores rows as they are written: it has no triggers, rules or row security, and no
     /// foreign keys that act on updates.
     pub stores_rows_unchanged: bool,
+    /// Whether a local row is identified by its place (`ctid`) as long as nobody changes it: the local table is one file
+    /// in Postgres's own format.
+    pub keeps_places: bool,
     /// Whether an update of a local row may, through foreign keys, do more than copy its new values to the rows that
     /// refer to it (see [`Relation::has_foreign_keys_acting_on_update`]).
     pub has_foreign_keys_acting_on_update: bool,
@@ -256,6 +259,7 @@ fn of_both(
         has_exact_key,
         has_one_text_a_key: keys().all(|(there, here)| exact_key_types::has_one_text(there, here)),
         stores_rows_unchanged: here.is_plain && !here.has_foreign_keys_acting_on_update,
+        keeps_places: here.file.is_some(),
         has_foreign_keys_acting_on_update: here.has_foreign_keys_acting_on_update,
         is_remote_plain: there.is_plain,
         may_be_foreign: there.may_be_foreign,

@@ -92,7 +92,7 @@ impl WaitingRun {
             async || {
                 holds(
                     &site.local,
-                    "query like '-- lock the rows of the plan%' and wait_event_type = 'Lock'",
+                    "query like '-- update meters%' and wait_event_type = 'Lock'",
                 )
                 .await
             },

@@ -1,4 +1,4 @@
-//! Somebody else writes the local meters between the plan of a run and its locks.
+//! Somebody else writes the local meters after a run has planned and before it locks or writes them.
 
 use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
@@ -52,7 +52,8 @@ impl Writer {
     /// Waits until the run waits for this writer's row.
     async fn is_waited_for(&self, site: &Site) {
         let blocked = "select exists (select from pg_stat_activity
-            where $1 = any (pg_blocking_pids(pid)) and query like '-- lock the rows of the plan%')";
+            where $1 = any (pg_blocking_pids(pid))
+            and query ~ '^-- (lock the rows of the plan|update meters|deactivate meters)')";
         until("the run waits for the writer", async || {
             let row = site.local.query_one(blocked, &[&self.pid]).await;
             row.unwrap().get(0)
@@ -82,7 +83,7 @@ async fn start_to(site: &Site, compare: RowsToCompare) -> Ticket {
 }
 
 /// A run whose plan is outdated so many times: each time a meter of the plan is written by somebody else while the
-/// run waits to lock it, and one more meter differs by then.
+/// run waits to write or lock it, and one more meter differs by then.
 async fn disturbed(site: &Site, times: usize) -> RunReport {
     let mut writer = Writer::of(site, 1).await;
     let mut ticket = start(site).await;
@@ -107,7 +108,7 @@ async fn assert_is_equal(site: &Site) {
 }
 
 #[tokio::test]
-async fn a_meter_that_is_written_between_plan_and_lock_is_planned_anew() {
+async fn a_meter_that_is_written_between_plan_and_write_is_planned_anew() {
     let site = differing().await;
     let run = disturbed(&site, 1).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
@@ -149,7 +150,7 @@ async fn a_run_whose_plans_are_outdated_five_times_gives_up_and_leaves_the_meter
 
 /// The first plan finds it among the rows that were selected while the remote began to send, the second one does not.
 #[tokio::test]
-async fn a_missing_meter_that_is_written_between_plan_and_lock_is_planned_anew() {
+async fn a_missing_meter_that_is_written_between_plan_and_write_is_planned_anew() {
     let site = differing().await;
     site.sync().await;
     site.on_remote("delete from meter where id = 1; update meter set name = 'newer' where id = 2")
@@ -169,7 +170,7 @@ async fn a_missing_meter_that_is_written_between_plan_and_lock_is_planned_anew()
 }
 
 #[tokio::test]
-async fn a_meter_that_is_deleted_between_plan_and_lock_is_inserted_anew() {
+async fn a_meter_that_is_deleted_between_plan_and_write_is_inserted_anew() {
     let site = differing().await;
     let deleter = Writer::of(&site, 1).await;
     deleter

@@ -1,0 +1,218 @@
+//! Writes all differing rows in one statement, straight from the staging table and without a plan.
+//!
+//! Used if the row versions say that most remote rows are new, and both sides have the same keys. Then no meter is
+//! inserted or gone, and the statement that finds the rows which differ can also write them. It takes half the time of a
+//! plan and its application.
+//!
+//! Without a plan it is not known which rows another session changes meanwhile, and the statement may skip them. So the
+//! tenant's local rows are counted before and after, with the number of those that were written since the first count.
+//! If these are not exactly the rows that the statement wrote, or if a row was refused, all is undone, and the caller
+//! makes a plan.
+
+use crate::db::{DbError, quote};
+use crate::model::{Counts, DeactivationApproval};
+use crate::store::watermarks::VersionSum;
+
+use super::digest::versions::{self, WrittenVersions};
+use super::read::StagedRows;
+use super::try_rows::{self, CHECK, WriteOutcome};
+use super::{RunContext, SyncResult, apply, differing_columns, record_changes};
+use apply::write_at_once::PAGES_ARE_CACHED;
+
+/// Settings for joins of the staging table, of which the server has no statistics: both tables have about the same
+/// number of rows, so each join is best made by hashing. The memory keeps the joins of smaller sites off the disk.
+const JOIN_BY_HASH: &str = "\
+set local enable_nestloop = off; set local enable_mergejoin = off;
+select pg_catalog.set_config('work_mem', m.least, true) from (values ('32MB')) m (least)
+where pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) operator(pg_catalog.<) pg_catalog.pg_size_bytes(m.least)";
+/// Sets the settings of [`JOIN_BY_HASH`] and [`PAGES_ARE_CACHED`] back.
+const DEFAULT_JOINS: &str = "\
+-- end overwriting
+set local enable_nestloop to default; set local enable_mergejoin to default; set local work_mem to default;
+set local random_page_cost to default";
+
+/// Records and writes all changes, or does neither. Returns the result of the sync and the row versions that the local
+/// table has now, or `None` if nothing was written. `staged` has all remote rows, none of which was rejected.
+///
+/// Both sides must have the same keys. The local table must store rows as they are written
+/// (`Relations::stores_rows_unchanged`), and rows must keep their places (`Relations::keeps_places`).
+pub(super) async fn write(
+    run: &RunContext<'_>,
+    staged: &StagedRows,
+) -> Result<Option<(SyncResult, WrittenVersions)>, DbError> {
+    let mut written = None;
+    let tried = try_rows::attempt(run.local, async {
+        written = try_to_write(run, staged).await?;
+        Ok(match written {
+            Some(_) => WriteOutcome::Written,
+            None => WriteOutcome::skipped(),
+        })
+    });
+    Ok(match tried.await? {
+        WriteOutcome::Written => written,
+        WriteOutcome::NotWritten(_) => None,
+    })
+}
+
+async fn try_to_write(
+    run: &RunContext<'_>,
+    staged: &StagedRows,
+) -> Result<Option<(SyncResult, WrittenVersions)>, DbError> {
+    let RunContext { local, job, .. } = *run;
+    local.batch(&format!("{CHECK}; {PAGES_ARE_CACHED}")).await?;
+    let before = count_new(run, None).await?;
+    // A transaction that runs for long may hide when these rows were written.
+    if before.new > 0 {
+        return Ok(None);
+    }
+    let limit = i64::from(job.limits.change_limit);
+    let recorded = record_first(run, limit).await?;
+    local.batch(JOIN_BY_HASH).await?;
+    let row = local.query_one(&statement(run), &[]).await?;
+    let (changed, reactivated, switched_off): (i64, i64, i64) =
+        (row.get(0), row.get(1), row.get(2));
+    local.batch(DEFAULT_JOINS).await?;
+    let after = count_new(run, Some(before.horizon)).await?;
+    let is_braked = switched_off > i64::from(job.limits.max_deactivated_rows)
+        && *job.mass_deactivation != DeactivationApproval::Any;
+    let is_alone = after.new == changed && after.versions.0 == before.versions.0;
+    if is_braked || !is_alone || recorded != changed.min(limit) {
+        return Ok(None);
+    }
+    let counts = Counts {
+        updated: changed - reactivated,
+        reactivated,
+        unchanged: staged.rows - changed,
+        ..Counts::default()
+    };
+    let synced = SyncResult {
+        changes_truncated: changed > limit,
+        counts,
+        ..SyncResult::default()
+    };
+    Ok(Some((synced, WrittenVersions::Total(after.versions))))
+}
+
+/// The tenant's local rows.
+struct LocalRows {
+    versions: VersionSum,
+    /// How many of them were written by a transaction that had not ended at the first count.
+    new: i64,
+    /// The oldest transaction that was running.
+    horizon: i64,
+}
+
+/// Counts the tenant's local rows, and those that were written by the transaction `since` or a later one. Without
+/// `since`, the oldest running transaction is taken.
+async fn count_new(run: &RunContext<'_>, since: Option<i64>) -> Result<LocalRows, DbError> {
+    let horizon = match since {
+        Some(since) => format!("'{since}'::pg_catalog.int8"),
+        None => {
+            "pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8"
+                .to_owned()
+        }
+    };
+    let sql = format!(
+        "-- count the rows written since
+with horizon as (
+    select x.n, (x.n operator(pg_catalog.&) 4294967295)::pg_catalog.text::pg_catalog.xid as short from (select {horizon} as n) x
+)
+select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({}), 0),
+       pg_catalog.count(*) filter (where pg_catalog.age(l.xmin) operator(pg_catalog.<=) (select pg_catalog.age(h.short) from horizon h)),
+       (select h.n from horizon h)
+from {} l where {}",
+        versions::row_version("l"),
+        run.relations.local,
+        run.scope.local_filter
+    );
+    let row = run.local.query_one(&sql, &[]).await?;
+    Ok(LocalRows {
+        versions: (row.get(0), row.get(1)),
+        new: row.get(2),
+        horizon: row.get(3),
+    })
+}
+
+/// Records the first changes, in the order of their keys, as many as the log keeps. Returns their number. Looks only at
+/// twice as many rows, most of which have changed.
+async fn record_first(run: &RunContext<'_>, limit: i64) -> Result<i64, DbError> {
+    if limit == 0 {
+        return Ok(0);
+    }
+    let relations = run.relations;
+    let (table, local_filter) = (&relations.local, &run.scope.local_filter);
+    let key = relations.list("s", &relations.key);
+    let sql = format!(
+        "-- plan the first changes
+create temp table meter_sync_plan on commit drop as
+select pg_catalog.row_number() over (order by {}) as n, d.*
+from (
+    select 1 as step,
+           case when l.{} is not true and {} then 'reactivate' else 'update' end as action,
+           l.ctid as place, s.ctid as staged_place, {key}
+    from (
+        select s.ctid as place from pg_temp.meter_sync_stage s order by {key} limit {}
+    ) f
+    join pg_temp.meter_sync_stage s on s.ctid operator(pg_catalog.=) f.place
+    join {table} l on {} and {local_filter}
+    where {}
+    order by {key} limit {limit}
+) d;
+analyze pg_temp.meter_sync_plan (n)",
+        relations.list("d", &relations.key),
+        quote::identifier(&relations.active),
+        relations.column("s", &relations.active),
+        limit.saturating_mul(2),
+        relations.same_key("l", "s"),
+        differing_columns::differ(relations)
+    );
+    run.local.batch(&sql).await?;
+    record_changes::planned(run, limit).await?;
+    let count =
+        "-- count the first changes\nselect pg_catalog.count(*) from pg_temp.meter_sync_plan";
+    let recorded = run.local.query_one(count, &[]).await?.get(0);
+    let drop = "-- drop the first changes\ndrop table pg_temp.meter_sync_plan";
+    run.local.batch(drop).await?;
+    Ok(recorded)
+}
+
+/// Returns the statement that updates all local rows that differ from their staged row. It returns their number, how
+/// many of them were inactive and become active, and how many were active and become inactive.
+fn statement(run: &RunContext<'_>) -> String {
+    let relations = run.relations;
+    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
+    let active = quote::identifier(&relations.active);
+    let inactive_key = quote::list(&relations.key, ", ", |name| {
+        format!(
+            "{} as {}",
+            relations.column("l", name),
+            relations.temp_column(name)
+        )
+    });
+    let first_key = relations.key.first();
+    let was_inactive = first_key.map_or_else(
+        || "false".to_owned(),
+        |name| format!("{} is not null", relations.column("i", name)),
+    );
+    format!(
+        "-- update meters
+with written as (
+    update {local} l set {}
+    from (
+        select s.*, {was_inactive} as was_inactive
+        from pg_temp.meter_sync_stage s
+        left join (select {inactive_key} from {local} l where {local_filter} and l.{active} is not true) i on {}
+    ) s
+    where {} and {local_filter} and {}
+    returning s.was_inactive, {} as is_active
+)
+select pg_catalog.count(*), pg_catalog.count(*) filter (where w.was_inactive and w.is_active),
+       pg_catalog.count(*) filter (where not w.was_inactive and w.is_active is not true)
+from written w",
+        apply::assignments(relations),
+        relations.same_key("i", "s"),
+        relations.same_key("l", "s"),
+        differing_columns::differ(relations),
+        relations.column("s", &relations.active)
+    )
+}
