@@ -58,7 +58,8 @@ impl App {
             );
         }
         let server = mcp::Server::new(self.mirrors.clone());
-        let mcp = mcp::http::routes(move || server.for_new_client(), self.shutdown.token());
+        let mcp =
+            mcp::streamable_http::routes(move || server.for_new_client(), self.shutdown.token());
         let recorder = telemetry::recorder();
         let upkeep = telemetry::upkeep(recorder.clone(), self.shutdown.token());
         self.shutdown.tasks().spawn(upkeep);

@@ -8,7 +8,7 @@ use crate::engine::Relations;
 use crate::engine::column_drift::{self, Drift, KnownColumns, RecordedColumn, TypeConversion};
 use crate::error::{ErrorCode, Failure};
 use crate::store::{columns, migrations};
-use crate::tenants::{self, tenant_and_table::RunScope};
+use crate::tenants::{self, run_scope::RunScope};
 
 /// Returns findings for each column with drift (a change on the remote since the column was last synced), with the
 /// statements and settings that settle the drift. Returns one `Ok` finding if no column has drifted, and nothing if no

@@ -27,7 +27,7 @@ mod check;
 mod command_output;
 mod config;
 mod exit_codes;
-mod progress;
+mod progress_bar;
 mod status;
 mod status_of_many;
 mod sweep_text;

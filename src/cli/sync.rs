@@ -3,7 +3,7 @@
 use indicatif::ProgressBar;
 
 use super::next_commands::NextCommands;
-use super::progress::{STOP, TICK, progress_bar, stopped_by_signal};
+use super::progress_bar::{STOP, TICK, progress_bar, stopped_by_signal};
 use super::run_text::RunText;
 use super::{Report, approval_prompt, exit_codes, sweep_text, sync_of_many};
 use crate::app::App;

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::exit_codes;
-use super::progress::{STOP, progress_bar, stopped_by_signal};
+use super::progress_bar::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{Mirror, Mirrors, Request, TenantMirror};
 use crate::model::Outcome;

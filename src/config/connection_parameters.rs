@@ -8,7 +8,7 @@ use tokio_postgres::config::{Host, LoadBalanceHosts};
 use super::Limits;
 use super::connection_hosts::{ConnectionHost, ConnectionHosts, SessionAttrs};
 use super::connection_string::{self, Pairs};
-use super::endpoint_error::EndpointError;
+use super::database_endpoint_error::EndpointError;
 use super::libpq_parameters;
 
 /// How long a connection is silent before the first keepalive probe, by default. Together with the next two constants,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::endpoint::Endpoint;
+use super::database_endpoint::Endpoint;
 use super::error::ConfigError;
 use super::log_settings::LogSettings;
 use super::replaced_program_variables::{self, LegacyPrefix};

@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use connection_hosts::{ConnectionHost, ConnectionHosts, SessionAttrs};
+pub use database_endpoint::Endpoint;
+pub use database_endpoint_error::EndpointError;
 pub use database_tls::{CertificateCheck, Tls};
 pub use effective_settings::{EffectiveSetting, list};
-pub use endpoint::Endpoint;
-pub use endpoint_error::EndpointError;
 pub use error::ConfigError;
 pub use log_settings::{LogFormat, LogSettings};
 pub use oauth_settings::{Jwks, OAuth};
@@ -37,10 +37,10 @@ mod replaced_program_variables;
 
 mod connection_parameters;
 mod connection_string;
+mod database_endpoint;
+mod database_endpoint_error;
 mod database_tls;
 mod effective_settings;
-mod endpoint;
-mod endpoint_error;
 mod error;
 mod libpq_parameters;
 mod load_config;

@@ -7,8 +7,8 @@ use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
 use super::connection_hosts::{ConnectionHost, ConnectionHosts};
 use super::connection_parameters::{ConnectionParameters, bad};
+use super::database_endpoint_error::EndpointError;
 use super::database_tls::{self, CertificateCheck, Roots, Tls, TlsRequest};
-use super::endpoint_error::EndpointError;
 
 impl ConnectionParameters {
     /// Returns whether and how connections to `servers` use TLS. Also sets in `driver` whether a connection without TLS

@@ -4,7 +4,7 @@
 use tokio_postgres::Row;
 
 use super::array_index::index;
-use super::distribution::{self, Distribution, has_citus};
+use super::citus_distribution::{self, Distribution, has_citus};
 use super::look_up_table_names::oids_of_names;
 use super::{DbError, Side, Tx, param, quote};
 
@@ -298,7 +298,7 @@ async fn add_distribution<S: Side>(
 ) -> Result<(), DbError> {
     let oids = relations.iter().flatten().map(|relation| relation.oid);
     let oids: Vec<u32> = oids.collect();
-    for (oid, distribution) in distribution::of_tables(tx, &oids).await? {
+    for (oid, distribution) in citus_distribution::of_tables(tx, &oids).await? {
         // Several names may be those of one table.
         let known = relations.iter_mut().flatten();
         for relation in known.filter(|relation| relation.oid == oid) {

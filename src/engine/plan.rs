@@ -10,7 +10,7 @@ use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::{Action, Counts, Rejection, saturating_i64};
 
 use super::read::{self, StagedRows};
-use super::try_rows::{Bad, RowRange};
+use super::write_by_halving::{Bad, RowRange};
 use super::{
     Job, Relations, RowSelection, RunContext, Scope, SyncError, SyncResult, stage_local_rows,
 };

@@ -9,7 +9,7 @@ use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::model::saturating_i64;
 
 use super::plan::{self, Plan};
-use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use super::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::{Relations, RunContext, copy_distributed_rows};
 
 /// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. If there
@@ -134,7 +134,7 @@ async fn record(
     let params = |rows: RowRange| [param::bigint(rows.first), param::bigint(rows.last)];
     let (sql, range) = (statement(ValueForm::Json), params(rows));
     let recorded = local.execute(&sql, &range);
-    let tried = try_rows::attempt(local, async {
+    let tried = write_by_halving::attempt(local, async {
         recorded.await.map(|_rows| WriteOutcome::Written)
     });
     if let WriteOutcome::Written = tried.await? {
@@ -146,7 +146,8 @@ async fn record(
         checks: false,
         recount: None,
     };
-    let bad = try_rows::all_but_the_bad(local, vec![rows], usize::MAX, prepare, &as_text).await?;
+    let bad =
+        write_by_halving::all_but_the_bad(local, vec![rows], usize::MAX, prepare, &as_text).await?;
     for (n, _reason) in bad.unwrap_or_default() {
         let row = RowRange { first: n, last: n };
         if !local.is_utf8() {
@@ -156,7 +157,7 @@ async fn record(
                 checks: false,
                 recount: None,
             };
-            let tried = try_rows::attempt(local, escaped.run(local, row));
+            let tried = write_by_halving::attempt(local, escaped.run(local, row));
             if let WriteOutcome::Written = tried.await? {
                 continue;
             }

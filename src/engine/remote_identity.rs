@@ -13,7 +13,7 @@ use crate::model::TenantId;
 use crate::store::remote_identities::{self, KnownRemote, RemoteIdentity, RemoteProgress};
 
 use super::digest::VersionsOfBothSides;
-use super::digest::sum_cursor::SAVEPOINT;
+use super::digest::bucket_sum_cursor::SAVEPOINT;
 use super::plan::Plan;
 use super::remote_change::RemoteChange;
 use super::{Relations, RunContext, SyncError, column_drift};

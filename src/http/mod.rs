@@ -15,12 +15,12 @@ use guards::Guards;
 use guards::page_paths::PagePaths;
 
 pub(crate) mod guards;
-mod hosts;
+mod host_allowlist;
 mod oauth;
 
 pub(crate) mod run_page_redirect_reason;
 
-pub(crate) mod health;
+pub(crate) mod health_checks;
 mod metrics;
 
 mod connection_limit;

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection_limit::{ConnectionSlot, Connections};
-use super::health;
+use super::health_checks;
 use super::request_error::RequestError;
 use super::timed_streams::{TimedRequestBody, TimedStream, TrackedResponseBody};
 
@@ -125,7 +125,7 @@ async fn answer(
     request: Request<Incoming>,
     slot: Arc<ConnectionSlot>,
 ) -> Result<Response<TrackedResponseBody<Body>>, Infallible> {
-    let is_taken = !slot.is_for_health || health::PATHS.contains(&request.uri().path());
+    let is_taken = !slot.is_for_health || health_checks::PATHS.contains(&request.uri().path());
     let request = request.map(|body| TimedRequestBody::new(body, slot.activity.clone()));
     let mut response = match is_taken {
         true => router.call(request).await?,

@@ -9,13 +9,13 @@ use super::caller::{Caller, Target};
 use super::json_schema::{Schema, described, literal};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, output_schema, shorten, since_argument, status_card, status_of_many,
-    tool_result,
+    CallToolResult, output_schema, shorten_tool_result, since_argument, status_card,
+    status_of_many, tool_result,
 };
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, read_status_arguments, shorten};
 use crate::error::Failure;
-use crate::history::answer_status_question::StatusQuestion;
+use crate::history::answer_history_question::StatusQuestion;
 use crate::mirrors::Mirrors;
 use crate::model::{ChangeCursor, RunId};
 use crate::printable;
@@ -170,12 +170,12 @@ fn for_model(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Sta
     }
     let unasked = StatusQuery::default();
     let is_more = asked.history > unasked.history || asked.changes_limit > unasked.changes_limit;
-    shorten::status(
+    shorten_tool_result::status(
         status,
         if is_more {
-            shorten::MORE_BYTES
+            shorten_tool_result::MORE_BYTES
         } else {
-            shorten::BYTES
+            shorten_tool_result::BYTES
         },
     )
 }

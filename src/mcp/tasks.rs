@@ -13,7 +13,7 @@ use rmcp::{ErrorData, RoleServer};
 
 use super::caller::{Caller, Target};
 use super::page_address::PageAddress;
-use super::run_result;
+use super::run_tool_result;
 use crate::arguments::shorten;
 use crate::mirrors::Mirrors;
 use crate::mirrors::run::cancel_run::Cancellation;
@@ -82,7 +82,7 @@ async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Ta
 }
 
 fn completed(run: RunReport, page: &PageAddress) -> Result<TaskPayload, ErrorData> {
-    match serde_json::to_value(run_result::report(run, page)) {
+    match serde_json::to_value(run_tool_result::report(run, page)) {
         Ok(serde_json::Value::Object(result)) => Ok(TaskPayload::Completed { result }),
         Ok(_) | Err(_) => {
             let message = "The result could not be written as JSON.";

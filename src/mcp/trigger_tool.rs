@@ -15,8 +15,10 @@ use super::approval::{
 };
 use super::caller::{Caller, Target, caller_name, caller_trace};
 use super::json_schema::{Schema, described, literal};
-use super::run_result::report;
-use super::{brake_refusal, output_schema, progress, status_card, tasks, tool_result};
+use super::run_tool_result::report;
+use super::{
+    brake_refusal, output_schema, progress_notifications, status_card, tasks, tool_result,
+};
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, TENANT_CHARS, WAIT_SECONDS};
 use crate::arguments::{Arguments, BadArgument};
 use crate::error::Failure;
@@ -185,7 +187,7 @@ async fn ended(
     context: &RequestContext<RoleServer>,
 ) -> RunReport {
     let token = context.meta.get_progress_token();
-    let told = progress::tell(ticket.progress(), &context.peer, token);
+    let told = progress_notifications::tell(ticket.progress(), &context.peer, token);
     tokio::select! {
         biased; // no progress is sent after the end
         report = ticket.wait(wait) => report,

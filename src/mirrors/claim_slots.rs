@@ -22,7 +22,7 @@ use crate::store::{log, migrations, run_lock, sweeps};
 
 use super::process_context::most_runs;
 use super::{Mirror, Mirrors, ProcessContext};
-use crate::tenants::tenant_and_table::RunScope;
+use crate::tenants::run_scope::RunScope;
 
 /// The answer to an attempt to claim a slot (scheduled time).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

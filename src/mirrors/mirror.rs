@@ -21,7 +21,7 @@ use crate::reports::status::TenantStatus;
 use crate::shared_read::SharedRead;
 use crate::store::migrations;
 use crate::tenants::meter_table::MeterTable;
-use crate::tenants::tenant_and_table::LogScope;
+use crate::tenants::run_scope::LogScope;
 use crate::tenants::{self, Tenant};
 
 /// One tenant's meters in one local table, with methods that start runs and report their results. Clones refer to the

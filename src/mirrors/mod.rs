@@ -27,7 +27,7 @@ pub use process_context::ProcessContext;
 pub(crate) use process_context::most_runs;
 pub use published_states::StateChanges;
 pub use registry::{Mirrors, visible_tenants};
-pub use run::progress::RunFollower;
+pub use run::follow_progress::RunFollower;
 pub use run_event_listener::RunEventListener;
 pub use sweep::{FailedMirrors, SweepReport};
 
@@ -42,7 +42,7 @@ mod meter_count_cache;
 mod mirror;
 mod mirror_keys;
 mod observation;
-pub(crate) mod open_run;
+pub(crate) mod open_run_fate;
 mod process_context;
 mod publish_states;
 mod published_states;

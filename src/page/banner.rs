@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::format::{name, prose};
-use super::viewer::Viewer;
+use super::viewer_rights::Viewer;
 use crate::badges::{self, Badge};
 use crate::model::{ActivityState, Health};
 use crate::reports::status::Status;

@@ -6,10 +6,10 @@ use axum::extract::Query;
 use maud::{Markup, html};
 
 use super::format::{prose, shortened, time, value};
-use super::named_mirror::NamedMirror;
-use super::page_paths::BasePath;
+use super::mirror_in_url::NamedMirror;
+use super::mirror_page_paths::BasePath;
 use super::shell::{ErrorPage, Shell};
-use super::viewer::Viewer;
+use super::viewer_rights::Viewer;
 use super::words;
 use super::{banner, run_changes};
 use crate::badges::icons::Icon;

@@ -23,10 +23,9 @@ use crate::http::guards::page_paths::{PagePaths, wants_page};
 use crate::http::request_error::RequestError;
 use crate::mirrors::Mirrors;
 use connections::Checks;
-use page_paths::BasePath;
+use mirror_page_paths::BasePath;
 use shell::ErrorPage;
 
-mod actions;
 mod assets;
 mod banner;
 mod changes_chart;
@@ -34,8 +33,8 @@ mod compute_timeline_bars;
 mod connections;
 mod format;
 mod meter;
-mod named_mirror;
-mod page_paths;
+mod mirror_in_url;
+mod mirror_page_paths;
 mod run;
 mod run_changes;
 mod runs;
@@ -43,9 +42,10 @@ mod shell;
 mod sign_in;
 mod status_facts;
 mod status_page;
+mod sync_form;
 mod tenants;
 mod timeline;
-mod viewer;
+mod viewer_rights;
 mod words;
 
 /// The path of the sign-in form, where a person enters a token.
@@ -111,7 +111,7 @@ fn mirror_routes(base: &str) -> Router<Shared> {
             &at(connections::PATH),
             get(connections::show).post(connections::check),
         )
-        .route(&at("/sync"), post(actions::sync))
+        .route(&at("/sync"), post(sync_form::sync))
 }
 
 /// Whether the path is that of a page. A browser without a valid token is redirected from a page to the sign-in form.

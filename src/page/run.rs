@@ -5,17 +5,17 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::format::{bytes, counted, duration, number, prose, shortened, time};
-use super::named_mirror::NamedMirror;
-use super::page_paths::BasePath;
+use super::mirror_in_url::NamedMirror;
+use super::mirror_page_paths::BasePath;
 use super::shell::{ErrorPage, Shell};
-use super::viewer::Viewer;
+use super::viewer_rights::Viewer;
 use super::{banner, run_changes, status_facts, words};
 use crate::badges;
 use crate::clock;
 use crate::http::run_page_redirect_reason::RunPageNotice;
 use crate::model::{Change, HeldDeactivations, Outcome, RunId};
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_pages::ChangesPage;
+use crate::reports::run_list_pages::ChangesPage;
 use crate::reports::status::StatusQuery;
 
 /// How many changes one page shows at most.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use super::format::{self, number, shortened, value};
-use super::page_paths::BasePath;
+use super::mirror_page_paths::BasePath;
 use super::words;
 use crate::model::{Action, Change, Counts, Fields, HeldDeactivations, Rejection, saturating_i64};
 use crate::printable;

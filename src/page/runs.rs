@@ -6,16 +6,16 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::format::{duration, number, time};
-use super::named_mirror::NamedMirror;
-use super::page_paths::BasePath;
+use super::mirror_in_url::NamedMirror;
+use super::mirror_page_paths::BasePath;
 use super::shell::{ErrorPage, Shell};
-use super::viewer::Viewer;
+use super::viewer_rights::Viewer;
 use super::{banner, words};
 use crate::badges;
 use crate::badges::icons::Icon;
 use crate::clock;
 use crate::model::{RunFilter, RunId, RunRecord, RunsQuery};
-use crate::reports::run_pages::RunsPage;
+use crate::reports::run_list_pages::RunsPage;
 use crate::reports::status::StatusQuery;
 
 /// How many runs one page of the table holds.

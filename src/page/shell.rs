@@ -8,8 +8,8 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
 use super::format::{self, prose};
-use super::page_paths::BasePath;
-use super::viewer::Viewer;
+use super::mirror_page_paths::BasePath;
+use super::viewer_rights::Viewer;
 use crate::arguments::read_body::BodyFault;
 use crate::badges::icons::{Icon, sprite};
 use crate::clock;

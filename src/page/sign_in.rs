@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::Shared;
-use super::page_paths::BasePath;
+use super::mirror_page_paths::BasePath;
 use super::shell::Shell;
 use super::{SIGN_IN, is_page};
 use crate::badges::icons::Icon;

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::format::{number, span, stamp, time_ago, time_until};
-use super::page_paths::BasePath;
-use super::viewer::Viewer;
+use super::mirror_page_paths::BasePath;
+use super::viewer_rights::Viewer;
 use super::words;
 use crate::badges;
 use crate::config::Schedule;

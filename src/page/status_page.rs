@@ -9,11 +9,11 @@ use maud::{Markup, html};
 use super::Shared;
 use super::connections::ConnectionsOverview;
 use super::format::{counted, duration, prose, time_ago};
-use super::named_mirror::NamedMirror;
-use super::page_paths::BasePath;
+use super::mirror_in_url::NamedMirror;
+use super::mirror_page_paths::BasePath;
 use super::runs::{self, RunsPageQuery};
 use super::shell::{ErrorPage, Shell};
-use super::viewer::Viewer;
+use super::viewer_rights::Viewer;
 use super::{banner, run_changes, status_facts, timeline, words};
 use crate::badges;
 use crate::clock;
@@ -23,7 +23,7 @@ use crate::model::{
 };
 use crate::reports::connections::ConnectionState;
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_pages::RunsPage;
+use crate::reports::run_list_pages::RunsPage;
 use crate::reports::status::{Status, StatusQuery};
 
 /// How many runs the timeline shows, one bar for each.

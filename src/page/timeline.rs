@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use super::changes_chart;
 use super::compute_timeline_bars::{Bar, HEIGHT, STEP, bars, missed, missed_before};
 use super::format::{counted, duration};
-use super::page_paths::BasePath;
+use super::mirror_page_paths::BasePath;
 use crate::badges;
 use crate::badges::icons::Icon;
 use crate::config::Config;

@@ -17,10 +17,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::event::{Heartbeat, RETRY, Sent, event, heartbeats};
 use super::events_of_many::events_of_all;
 use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
+use super::server_sent_event::{Heartbeat, RETRY, Sent, event, heartbeats};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::Mirror;
 use crate::reports::run_progress::RunProgress;

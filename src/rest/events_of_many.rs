@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::event::{RETRY, Sent, event, heartbeats};
+use super::server_sent_event::{RETRY, Sent, event, heartbeats};
 use crate::mirrors::{Mirrors, StateChanges};
 use crate::reports::connections::Connection;
 use crate::reports::status::Status;

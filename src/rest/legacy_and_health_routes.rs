@@ -2,10 +2,10 @@
 
 use schemars::json_schema;
 
-use super::legacy;
-use super::legacy::{StatusBody, TriggerBody};
+use super::legacy_endpoints;
+use super::legacy_endpoints::{StatusBody, TriggerBody};
 use super::route::{Route, RouteDescription};
-use crate::http::health;
+use crate::http::health_checks;
 
 pub(super) fn local_status() -> Route {
     let operation = RouteDescription::new(
@@ -15,7 +15,11 @@ pub(super) fn local_status() -> Route {
     .answer(200, "The status", |generator| {
         generator.subschema_for::<StatusBody>()
     });
-    Route::get("/api/local/meter-sync-status", legacy::status, operation)
+    Route::get(
+        "/api/local/meter-sync-status",
+        legacy_endpoints::status,
+        operation,
+    )
 }
 
 pub(super) fn local_trigger() -> Route {
@@ -46,7 +50,11 @@ pub(super) fn local_trigger() -> Route {
                 generator.subschema_for::<TriggerBody>()
             })
         });
-    Route::post("/api/local/meter-sync-trigger", legacy::trigger, operation)
+    Route::post(
+        "/api/local/meter-sync-trigger",
+        legacy_endpoints::trigger,
+        operation,
+    )
 }
 
 pub(super) fn live() -> Route {
@@ -54,7 +62,7 @@ pub(super) fn live() -> Route {
     let operation = RouteDescription::new("getLive", "Whether the process answers at all")
         .open()
         .content(200, "It does.", Some(("text/plain", text)));
-    Route::get(health::LIVE_PATH, health::live, operation)
+    Route::get(health_checks::LIVE_PATH, health_checks::live, operation)
 }
 
 pub(super) fn ready() -> Route {
@@ -75,5 +83,5 @@ pub(super) fn ready() -> Route {
                 },
             })
         });
-    Route::get(health::READY_PATH, health::ready, operation)
+    Route::get(health_checks::READY_PATH, health_checks::ready, operation)
 }

@@ -14,7 +14,7 @@ use crate::http::problem_details::ProblemDetails;
 use crate::http::run_page_redirect_reason::RunPageNotice;
 use crate::model::{RunFilter, RunsQuery};
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_pages::RunsPage;
+use crate::reports::run_list_pages::RunsPage;
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=100);
 const LIMIT_DEFAULT: u32 = 20;

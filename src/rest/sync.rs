@@ -13,7 +13,7 @@ use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::MAX_BODY_BYTES;
-use super::legacy::{actor, failure_of};
+use super::legacy_endpoints::{actor, failure_of};
 use super::query_arguments::bad_request;
 use super::requested_mirror::{MirrorPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};

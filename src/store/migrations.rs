@@ -4,7 +4,7 @@
 //! advisory lock, so if two processes start at the same time, each step is applied once.
 
 use super::needed_functions;
-use crate::db::distribution;
+use crate::db::citus_distribution;
 use crate::db::{Connection, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
@@ -157,7 +157,7 @@ pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure
 
 /// Fails if Citus distributes the schema `meter_sync`. It then refuses some of the statements about its tables.
 pub async fn refuse_distributed(tx: &Tx<'_, Local>) -> Result<(), Failure> {
-    if !distribution::is_schema_distributed(tx, "meter_sync").await? {
+    if !citus_distribution::is_schema_distributed(tx, "meter_sync").await? {
         return Ok(());
     }
     let message = "Citus distributes the schema meter_sync, and then refuses statements about the sync tables in it.";

@@ -11,7 +11,7 @@ use crate::model::TenantId;
 use super::Tenant;
 use super::local_table::{self, TenantNamesTable};
 use super::read_local_tenants::{Row, rows, texts_of};
-use super::spelling::{LocalIdTypes, normalize_by_form};
+use super::tenant_id_spelling::{LocalIdTypes, normalize_by_form};
 
 /// Returns the tenants to which the settings refer, by a list, by the table `tenant` or by a query. Each comes once, in
 /// the order of the ids.

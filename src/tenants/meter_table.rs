@@ -7,7 +7,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::Fields;
 
 use super::local_table;
-use super::tenant_and_table::RunScope;
+use super::run_scope::RunScope;
 
 /// The name of the column that holds the meter's name. The table may lack this column.
 pub(crate) const NAME: &str = "name";

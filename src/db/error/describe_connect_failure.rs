@@ -3,7 +3,7 @@
 use tokio_postgres::error::SqlState;
 
 use super::remedy::{auth, unreachable};
-use super::{describe_error, shorten_server_text, sqlstate_class};
+use super::{classify_server_error, describe_error, shorten_server_text};
 use crate::config::SessionAttrs;
 use crate::db::SideName;
 use crate::db::connector::{AttemptFailure, FailedAttempt, NoServerReached, TIMED_OUT};
@@ -72,7 +72,7 @@ fn of_driver(
     source: &tokio_postgres::Error,
 ) -> Option<Failure> {
     if let Some(said) = source.as_db_error() {
-        let is_raised = sqlstate_class::is_raised(said);
+        let is_raised = classify_server_error::is_raised(said);
         // The server's message about a failed sign-in contains the user's name, so it is replaced.
         if said.code().code().starts_with("28") && !is_raised {
             let message = format!("The {side} database at {server} refused the user or password.");

@@ -10,14 +10,14 @@ use super::fatal_errors::is_fatal;
 use super::{Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
+mod classify_server_error;
+mod denied_object;
 mod describe_connect_failure;
 mod describe_error;
-mod missing_privilege;
 mod remedy;
 mod shorten_server_text;
-mod sqlstate_class;
 
-pub(crate) use missing_privilege::MissingPrivilege;
+pub(crate) use denied_object::MissingPrivilege;
 pub(crate) use remedy::PUBLICATION_REMEDY;
 
 /// An error in the use of the remote or the local database. Its `Display` text contains no user name and no SQL; the
@@ -134,7 +134,7 @@ impl DbError {
     /// or cannot be cast, or a trigger or another user-defined function fails on the row.
     pub fn is_about_a_row(&self) -> bool {
         self.server_error()
-            .is_some_and(sqlstate_class::is_about_a_row)
+            .is_some_and(classify_server_error::is_about_a_row)
             && !self.is_of_an_event_trigger()
     }
 

@@ -12,9 +12,9 @@ use crate::db::catalog::Column;
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 
-use crate::engine::apply::name_shard_faults::breaks;
-use crate::engine::try_rows::Bad;
-use crate::engine::try_rows::{self, WriteOutcome};
+use crate::engine::apply::name_shard_constraints::breaks;
+use crate::engine::write_by_halving::Bad;
+use crate::engine::write_by_halving::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Prepares an exchange of unique values that changes some of `columns` in the rows of the temporary table
@@ -103,7 +103,8 @@ pub(in crate::engine) async fn put_off(
                 outward.name
             );
             // A constraint of the same name in another schema may not be deferrable.
-            let deferred = try_rows::if_possible(run.local, run.local.batch(&defer)).await?;
+            let deferred =
+                write_by_halving::if_possible(run.local, run.local.batch(&defer)).await?;
             are_some |= deferred.is_some();
         }
     }
@@ -128,7 +129,7 @@ pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutco
         }
     }
     // Constraints are immediate again, as at the start of the plan.
-    local.batch(try_rows::CHECK).await?;
+    local.batch(write_by_halving::CHECK).await?;
     Ok(WriteOutcome::Written)
 }
 

@@ -9,22 +9,22 @@ use crate::model::{Action, Rejection};
 
 use super::plan::{self, BadRow, Plan, Step, count_of};
 use super::read::StagedRows;
-use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
-use super::{Job, Relations, RunContext, SyncError, SyncResult, record_changes, value_reasons};
+use super::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
+use super::{Job, Relations, RunContext, SyncError, SyncResult, record_changes, why_value_refused};
 use exchange::exchange_rings;
 use release_inactive_values::ClearedValues;
 
-mod collisions;
-mod deferred_constraints;
+mod collision_queries;
+mod count_distributed_inserts;
+mod defer_constraints;
 mod exchange;
+mod insert_parents_first;
 mod keep_references_through_exchange;
-mod name_shard_faults;
-mod parents_first;
+mod name_shard_constraints;
 mod reasons;
-mod recount_inserted;
-mod reference_rings;
 mod release_inactive_values;
 mod verify_written;
+mod write_reference_rings;
 
 /// How many times rows that could not be written are retried at most. Each time, rows may be written that others wait
 /// for: rows that give up a unique value, or rows that others refer to.
@@ -43,7 +43,7 @@ pub(crate) async fn apply(
     staged: StagedRows,
 ) -> Result<SyncResult, SyncError> {
     // An error raised only at commit could not be traced to a row.
-    run.local.batch(try_rows::CHECK).await?;
+    run.local.batch(write_by_halving::CHECK).await?;
     let last = plan.steps.last().map_or(0, |(_, rows)| rows.last);
     let mut released = ClearedValues::after(last);
     let Some((relations, mut bad)) = steps(run, &plan, &mut released).await? else {
@@ -90,7 +90,7 @@ async fn steps(
         if *step == Step::Change
             && let Some((_, inserts)) = inserts
         {
-            let left = reference_rings::insert_early(run, *inserts).await?;
+            let left = write_reference_rings::insert_early(run, *inserts).await?;
             let any_early = left != [*inserts];
             left_of_inserts = Some(left);
             if any_early && !needs_exchange && write_all_or_none(run, *step, &ranges).await? {
@@ -101,10 +101,10 @@ async fn steps(
             (run.job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
         match one_step(run, *step, ranges, limit, released).await? {
             Ok(found) => {
-                let found = name_shard_faults::name_all(run.relations, found);
+                let found = name_shard_constraints::name_all(run.relations, found);
                 bad.extend(BadRow::of_step(*step, found));
             }
-            Err(fault) => return Err(too_many(run.job, value_reasons::plain(&fault))),
+            Err(fault) => return Err(too_many(run.job, why_value_refused::plain(&fault))),
         }
     }
     Ok(constrained.map(|relations| (relations, bad)))
@@ -139,7 +139,7 @@ async fn write_all_or_none(
     ranges: &[RowRange],
 ) -> Result<bool, DbError> {
     let write = write(run, step);
-    let tried = try_rows::attempt(run.local, async {
+    let tried = write_by_halving::attempt(run.local, async {
         for rows in ranges {
             if let WriteOutcome::NotWritten(fault) = write.run(run.local, *rows).await? {
                 return Ok(WriteOutcome::NotWritten(fault));
@@ -183,7 +183,7 @@ async fn one_step(
     ranges: Vec<RowRange>,
     left: usize,
     released: &mut ClearedValues,
-) -> Result<Result<try_rows::Bad, Box<RowFault>>, DbError> {
+) -> Result<Result<write_by_halving::Bad, Box<RowFault>>, DbError> {
     let relations = run.relations;
     let (write, index) = (write(run, step), plan::index(relations));
     if step != Step::Deactivate {
@@ -197,14 +197,17 @@ async fn one_step(
         [rows] if step == Step::Change => {
             Box::pin(exchange::write(run, *rows, left, released)).await
         }
-        _ if step == Step::Insert && parents_first::references(relations).next().is_some() => {
-            parents_first::insert_all_but_the_bad(run, ranges, left).await
+        _ if step == Step::Insert
+            && insert_parents_first::references(relations).next().is_some() =>
+        {
+            insert_parents_first::insert_all_but_the_bad(run, ranges, left).await
         }
         [rows] => {
             let (low, high) = rows.halves();
-            try_rows::all_but_the_bad(run.local, vec![low, high], left, &index, &write).await
+            write_by_halving::all_but_the_bad(run.local, vec![low, high], left, &index, &write)
+                .await
         }
-        _ => try_rows::all_but_the_bad(run.local, ranges, left, &index, &write).await,
+        _ => write_by_halving::all_but_the_bad(run.local, ranges, left, &index, &write).await,
     }
 }
 
@@ -279,7 +282,7 @@ async fn try_again(
 async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbError> {
     for _ in 0..PASSES {
         let before = bad.len();
-        reference_rings::write_together(run, bad).await?;
+        write_reference_rings::write_together(run, bad).await?;
         // If each row waits for the next one (all numbers move up by one, for instance), the last row must be written
         // first.
         bad.reverse();
@@ -287,7 +290,7 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbErro
         for BadRow { step, n, fault } in bad.drain(..) {
             let row = RowRange { first: n, last: n };
             let write = write(run, step);
-            let tried = try_rows::attempt(run.local, write.run(run.local, row)).await?;
+            let tried = write_by_halving::attempt(run.local, write.run(run.local, row)).await?;
             let fault = fault_of(run.relations, fault, tried);
             still_bad.extend(fault.map(|fault| BadRow { step, n, fault }));
         }
@@ -314,7 +317,7 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
         {
             Some(known)
         }
-        WriteOutcome::NotWritten(fault) => Some(name_shard_faults::name(relations, *fault)),
+        WriteOutcome::NotWritten(fault) => Some(name_shard_constraints::name(relations, *fault)),
     }
 }
 
@@ -324,7 +327,7 @@ pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowRangeStatement {
         sql: writing(run, step, RANGE),
         has_gaps: false,
         checks: !run.relations.stores_rows_unchanged,
-        recount: recount_inserted::query(run, step, RANGE),
+        recount: count_distributed_inserts::query(run, step, RANGE),
     }
 }
 

@@ -8,9 +8,9 @@
 use crate::db::{DbError, Local, Remote, Tx, both};
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
+use super::bucket_sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
 use super::buckets::{Bucketing, DifferingBuckets};
 use super::row_hash::{HashFunction, HashMode, HashedColumns, Hasher, RowSide};
-use super::sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
 use super::{DigestVerdict, compare_sums, is_remembered_as_gone};
 use crate::store::tombstones;
 
@@ -41,7 +41,7 @@ pub(super) async fn compare(
         };
         let there = summed(RowSide::Remote, &there_rows);
         let here = summed(RowSide::Local, &here_rows);
-        let opened = sum_cursor::open_both(
+        let opened = bucket_sum_cursor::open_both(
             SumCursor::open(remote, &there),
             SumCursor::open(run.local, &here),
         );

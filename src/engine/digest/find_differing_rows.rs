@@ -10,11 +10,11 @@ use std::pin::pin;
 use crate::db::{DbError, Remote, Side, Tx, both};
 use crate::engine::{RowSelection, RunContext, SyncError};
 
+use super::bucket_sum_cursor::grouped_by_hash;
 use super::buckets::DifferingBuckets;
 use super::compare_sums::{self, Sums};
 use super::find_differing_buckets;
 use super::row_hash::RowSide;
-use super::sum_cursor::grouped_by_hash;
 
 /// If the remote is distant and at most this many buckets differ, all rows of these buckets are read. Otherwise, the
 /// rows that differ are first found from a list of hashes, which takes another round trip. The number is small, because

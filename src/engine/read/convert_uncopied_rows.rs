@@ -11,10 +11,10 @@ use crate::model::{Fields, Rejection, saturating_i64};
 use super::choose_copy_format::Format;
 use super::conversion_sql::values;
 use super::copy_from_memory::{CopyTarget, copy_again};
-use super::long_rows::OversizedRow;
+use super::oversized_rows::OversizedRow;
 use super::{misfit_values, recode_rows, split_copy_data};
-use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
-use crate::engine::value_reasons;
+use crate::engine::why_value_refused;
+use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
 /// Converts the rows of COPYs that failed, and collects those that it rejects. The rows pass through the temporary
@@ -108,7 +108,7 @@ impl UncopiedRowConverter {
                 relations.temp_columns(&relations.key),
                 key.collect::<Vec<_>>().join(", ")
             );
-            let tried = try_rows::attempt(run.local, async {
+            let tried = write_by_halving::attempt(run.local, async {
                 run.local
                     .batch(&insert)
                     .await
@@ -164,7 +164,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
             "-- stage the meters as text\ncopy pg_temp.meter_sync_text ({columns}) from stdin ({format})"
         );
         let copied = copy_again(run.local, &write, &self.format, rows);
-        try_rows::attempt(run.local, async {
+        write_by_halving::attempt(run.local, async {
             copied.await.map(|_rows| WriteOutcome::Written)
         })
         .await
@@ -211,7 +211,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
                 row,
                 &[index],
             )];
-            let tried = try_rows::attempt(run.local, async {
+            let tried = write_by_halving::attempt(run.local, async {
                 let outcome = self.copy(run, &alone).await?;
                 // The value was only tried, so undo it.
                 Ok::<_, DbError>(match outcome {
@@ -225,10 +225,10 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
                 let value = split_copy_data::shown(&self.format, row, index);
                 let lost = recode_rows::fault(run.local, &self.format, row, index).await?;
                 let fault = lost.unwrap_or(*fault);
-                return value_reasons::of_value(run, &fault, name, value.as_deref()).await;
+                return why_value_refused::of_value(run, &fault, name, value.as_deref()).await;
             }
         }
-        Ok(value_reasons::plain(&fault))
+        Ok(why_value_refused::plain(&fault))
     }
 
     fn refuse_too_many(&self, job: &Job<'_>) -> Result<(), SyncError> {
@@ -274,9 +274,9 @@ where t.n >= $1 and t.n <= $2",
         };
         let all = RowRange { first, last };
         let left = (run.job.limits.rejected_limit as usize).saturating_sub(self.rejected.len());
-        let bad = try_rows::all_but_the_bad(local, vec![all], left, INDEX, &convert);
+        let bad = write_by_halving::all_but_the_bad(local, vec![all], left, INDEX, &convert);
         let bad = bad.await?;
-        let bad = bad.map_err(|fault| too_many(run.job, value_reasons::plain(&fault)))?;
+        let bad = bad.map_err(|fault| too_many(run.job, why_value_refused::plain(&fault)))?;
         for (row, fault) in bad {
             let reason = misfit_values::reason(run, row, fault).await?;
             let (key, is_known) = set_aside(run, row).await?;
@@ -335,7 +335,7 @@ returning {}::text, {}",
         relations.has_key("a")
     );
     let mut found = None;
-    let tried = try_rows::attempt(local, async {
+    let tried = write_by_halving::attempt(local, async {
         found = Some(local.query_one(&remember, &[param::bigint(row)]).await?);
         Ok(WriteOutcome::Written)
     });

@@ -10,7 +10,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::choose_copy_format::Format;
 use super::split_copy_data;
-use crate::engine::try_rows::{self, WriteOutcome};
+use crate::engine::write_by_halving::{self, WriteOutcome};
 
 /// Converts rows from `encoding` to UTF-8. Each piece holds one or more whole rows, before and after.
 pub(in crate::engine) async fn to_utf8(
@@ -56,7 +56,7 @@ async fn convert(
 -- convert rows to UTF-8
 select pg_catalog.convert($1, $2::pg_catalog.name, 'UTF8')";
     let mut converted = Bytes::new();
-    let tried = try_rows::attempt(local, async {
+    let tried = write_by_halving::attempt(local, async {
         let params = [param::bytea(bytes), param::text(encoding)];
         let row = local.query_one(CONVERT, &params).await?;
         converted = Bytes::from(row.get::<_, Vec<u8>>(0));

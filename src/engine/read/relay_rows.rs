@@ -18,7 +18,7 @@ use crate::model::saturating_i64;
 use super::choose_copy_format::Format;
 use super::convert_uncopied_rows::UncopiedRowConverter;
 use super::copy_from_memory::{CopyTarget, PIECE_BYTES, copy_again, patiently};
-use super::{long_rows, recode_rows, split_copy_data};
+use super::{oversized_rows, recode_rows, split_copy_data};
 use crate::engine::{Observer, Relations, RowSelection, RunContext, SyncError};
 
 /// How many rows [`relay`] has read, and which of them it could not copy.
@@ -99,7 +99,7 @@ pub(in crate::engine) async fn relay(
     }
     from.progress.rows(rows);
     if job.earlier.leaves_long_rows {
-        let long = long_rows::find(remote, run, selection, &format).await?;
+        let long = oversized_rows::find(remote, run, selection, &format).await?;
         rows += Box::pin(left.take_long(run, &long)).await?;
     }
     local
@@ -109,7 +109,7 @@ pub(in crate::engine) async fn relay(
 }
 
 fn read(run: &RunContext<'_>, selection: &RowSelection, format: &Format) -> String {
-    let long = long_rows::left_out(run, format);
+    let long = oversized_rows::left_out(run, format);
     let (from, filter, within) = (
         &run.relations.remote_from,
         &run.scope.remote_filter,

@@ -2,8 +2,8 @@
 
 use crate::config::Mapping;
 use crate::db::catalog::{Column, Relation};
+use crate::db::citus_distribution::Distribution;
 use crate::db::constraints_between_rows::RowConstraints;
-use crate::db::distribution::Distribution;
 use crate::db::unique_indexes::{self, UniqueIndexes};
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::model::RunId;
@@ -11,17 +11,17 @@ use crate::model::RunId;
 use super::SyncError;
 use missing_names::{generates_values, lacks};
 use refuse_same_or_taken_table::{is_one_database, local_table};
-pub(super) use remote_side::RemoteSide;
-use suited_distribution::COPIED_ROWS;
+use refuse_unsuited_distribution::COPIED_ROWS;
+pub(super) use remote_source::RemoteSide;
 use version_basis::basis;
 
 mod exact_key_types;
 pub(super) mod locks;
 pub(super) mod missing_names;
 pub(super) mod refuse_same_or_taken_table;
-mod remote_side;
+pub(super) mod refuse_unsuited_distribution;
+mod remote_source;
 pub(super) mod row_security;
-pub(super) mod suited_distribution;
 mod version_basis;
 
 /// The tables, columns and key of a sync. They are the same for all tenants of the tables; a [`Scope`](super::Scope)
@@ -190,7 +190,7 @@ pub(in crate::engine) fn relate(
     unique: &UniqueIndexes,
     mapping: &Mapping,
 ) -> Result<Relations, SyncError> {
-    suited_distribution::refuse_others(here, mapping)?;
+    refuse_unsuited_distribution::refuse_others(here, mapping)?;
     let key = key(mapping, here, unique)?;
     let selected = Selected {
         remote_tenant: there.tenant(mapping)?,

@@ -4,8 +4,8 @@
 use tokio_postgres::SimpleQueryRow;
 
 use crate::db::{DbError, Remote, Tx};
+use crate::engine::digest::bucket_sum_cursor::{GROUP_BY_HASH, SAVEPOINT};
 use crate::engine::digest::row_hash::PROBE;
-use crate::engine::digest::sum_cursor::{GROUP_BY_HASH, SAVEPOINT};
 
 /// How many tenants form a group, of which the cursor also holds the sum.
 pub(super) const GROUP: usize = 32;

@@ -20,11 +20,11 @@ use axum::response::{IntoResponse, Redirect, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tracing::Instrument;
 
-use super::hosts::Hosts;
+use super::host_allowlist::Hosts;
 use super::oauth::OAuth;
 use super::problem_details::ProblemDetails;
 use super::request_error::RequestError;
-use super::{health, session_cookie};
+use super::{health_checks, session_cookie};
 use crate::clock;
 use crate::config::{Token, Tokens};
 use crate::mirrors::Mirrors;
@@ -39,7 +39,7 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The paths of MCP that take a POST. Whether such a POST changes something depends on the tool that it calls.
 const MCP_PATHS: [&str; 2] = ["/mcp", "/messages"];
 /// The paths of the health checks. They need no token, because orchestrators have none.
-const OPEN_PATHS: [&str; 2] = [health::LIVE_PATH, health::READY_PATH];
+const OPEN_PATHS: [&str; 2] = [health_checks::LIVE_PATH, health_checks::READY_PATH];
 /// The folder of well-known paths (RFC 8615). Requests below it need no token, because MCP clients read the OAuth
 /// metadata there before they have one.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/";

@@ -18,7 +18,7 @@ use hyper::Uri;
 use jsonwebtoken::Algorithm;
 use tokio::sync::watch;
 
-use super::fetch::{MAX_BYTES, fetch};
+use super::fetch_document::{MAX_BYTES, fetch};
 use super::key_set::{Key, KeySet};
 use crate::config::{Jwks, WatchedFile};
 use crate::shutdown::Shutdown;

@@ -14,10 +14,10 @@ use crate::shutdown::Shutdown;
 use key_cache::KeyCache;
 
 mod access_token;
-mod fetch;
+mod fetch_document;
 mod key_cache;
 mod key_set;
-mod metadata;
+mod resource_metadata;
 mod ring_provider;
 
 /// The scope that allows reading.
@@ -56,7 +56,7 @@ impl OAuth {
             true => &format!("{READ} {TRIGGER}"),
             false => READ,
         };
-        let metadata = metadata::url(&self.settings.audience);
+        let metadata = resource_metadata::url(&self.settings.audience);
         let text = format!(r#"{challenge}, scope="{scopes}", resource_metadata="{metadata}""#);
         HeaderValue::try_from(text).ok()
     }
@@ -66,5 +66,5 @@ impl OAuth {
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(
     settings: Option<&config::OAuth>,
 ) -> Router<S> {
-    settings.map_or_else(Router::new, metadata::routes)
+    settings.map_or_else(Router::new, resource_metadata::routes)
 }

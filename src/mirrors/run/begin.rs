@@ -10,14 +10,14 @@ use crate::engine::{OtherTenant, RowsToCompare, SyncError};
 use crate::error::Failure;
 use crate::model::{Outcome, RunId, RunRecord};
 
-use super::requested_run::RequestedRun;
+use super::run_task::RequestedRun;
 use crate::mirrors::RequestOutcome;
 use crate::reports::run_report::{RunReport, SAMPLE};
 use crate::store::log::LogKey;
 use crate::store::{changes, columns, log, migrations, run_lock};
 use crate::tenants;
 use crate::tenants::local_table::LocalTable;
-use crate::tenants::tenant_and_table::RunScope;
+use crate::tenants::run_scope::RunScope;
 
 /// The result of an attempt to start a run.
 pub(crate) enum StartResult<'c> {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
-use crate::mirrors::open_run::{self, OpenRun};
+use crate::mirrors::open_run_fate::{self, OpenRun};
 use crate::model::{Outcome, RunId};
 use crate::store::{log, migrations};
 
@@ -56,7 +56,7 @@ impl Mirror {
             let Some(scope) = known.scope() else {
                 return Ok(Cancellation::Dead);
             };
-            match open_run::look_up(tx, &scope, id).await? {
+            match open_run_fate::look_up(tx, &scope, id).await? {
                 OpenRun::InProgress => {}
                 OpenRun::Ended(run) => {
                     return Ok(run.outcome.map_or(Cancellation::Dead, Cancellation::Over));

@@ -20,7 +20,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
 
 use super::execute::RunToCompare;
-use super::requested_run::RequestedRun;
+use super::run_task::RequestedRun;
 use crate::mirrors::{Allow, Request};
 use crate::reports::join_warnings::joined;
 use crate::reports::run_report;

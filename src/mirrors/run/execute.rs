@@ -16,7 +16,7 @@ use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{Outcome, Phase, Progress, RunId, RunRecord};
 
 use super::begin::{StartResult, StartedRun};
-use super::requested_run::RequestedRun;
+use super::run_task::RequestedRun;
 use super::settle::{SettledRun, UnloggedEnd};
 use crate::mirrors::live_state::LocalRun;
 use crate::mirrors::{Mirror, Request, RequestOutcome, Ticket};
@@ -25,7 +25,7 @@ use crate::reports::run_report::RunReport;
 use crate::reports::status::TenantStatus;
 use crate::store::log::LogKey;
 use crate::store::retention;
-use crate::tenants::tenant_and_table::RunScope;
+use crate::tenants::run_scope::RunScope;
 
 /// Carries out a request for a run, and sends the answer to `begun` as soon as the run has started or cannot start. If
 /// it has started, also waits for its end, compares the contents of all rows if that is due, and deletes old runs from

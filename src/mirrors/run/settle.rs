@@ -11,13 +11,13 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress, RunRecord};
 
 use super::begin::StartedRun;
-use super::requested_run::RequestedRun;
+use super::run_task::RequestedRun;
 use crate::reports::clock_warnings;
 use crate::reports::join_warnings::joined;
 use crate::reports::run_report::{RunReport, SAMPLE};
 use crate::store::log::RunEnd;
-use crate::store::{changes, columns, log, rejected, run_lock};
-use crate::tenants::tenant_and_table::RunScope;
+use crate::store::{changes, columns, log, rejected_rows, run_lock};
+use crate::tenants::run_scope::RunScope;
 
 /// How a run ended, for its report and for the comparison of contents that may follow it.
 #[derive(Clone)]
@@ -140,7 +140,7 @@ impl RequestedRun<'_> {
             },
         };
         let run_id = self.record.run_id;
-        rejected::write(&run.tx, run_id, &synced.rejected).await?;
+        rejected_rows::write(&run.tx, run_id, &synced.rejected).await?;
         self.keep_columns(run).await?;
         log::finish(&run.tx, &mut end).await?;
         Ok(SettledRun {

@@ -18,7 +18,7 @@ use crate::reports::status::{ScheduleStatus, Status, StatusQuery};
 use crate::reports::stored_state::StoredState;
 use crate::reports::{clock_warnings, status_text};
 use crate::store::log::LogKey;
-use crate::store::{changes, log, rejected};
+use crate::store::{changes, log, rejected_rows};
 
 impl Mirror {
     /// Returns the current status of the mirror, even if the local database is down. Fails only if the query names a
@@ -170,7 +170,7 @@ async fn read_runs(
     if let Some(id) = shown.filter(|_| query.include_changes) {
         let limit = query.changes_limit;
         found.status.changes = Some(changes::changes(tx, id, limit).await?);
-        found.status.rejected = Some(rejected::read(tx, id, limit).await?);
+        found.status.rejected = Some(rejected_rows::read(tx, id, limit).await?);
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::mirrors::meter_count_cache::{Count, CountQuestion, LastCount, PATIENC
 use crate::reports::status::MeterCounts;
 use crate::reports::stored_state::StoredState;
 use crate::tenants::local_table;
-use crate::tenants::tenant_and_table::RunScope;
+use crate::tenants::run_scope::RunScope;
 
 impl Mirror {
     /// Sets the meters of `found` to the number of the tenant's meters in the local table, counted now or a short time

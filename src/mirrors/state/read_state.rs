@@ -15,14 +15,14 @@ use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::observation::{Observation, ObservationResult};
-use crate::mirrors::open_run::{self, OpenRun};
+use crate::mirrors::open_run_fate::{self, OpenRun};
 use crate::model::{Outcome, RunRecord, saturating_i64};
 use crate::reports::status::TenantStatus;
 use crate::reports::stored_state::StoredState;
 use crate::store::log::LogKey;
 use crate::store::read_mirror_states::latest;
 use crate::store::{columns, log, migrations};
-use crate::tenants::{self, tenant_and_table::RunScope};
+use crate::tenants::{self, run_scope::RunScope};
 
 /// How many of the newest runs are read from the log. A status lists at most as many.
 const RUNS: u32 = 50;
@@ -136,7 +136,7 @@ async fn read_running(
     let Some(run) = log::running(tx, scope.log()).await? else {
         return Ok(());
     };
-    match open_run::look_up(tx, scope, run.run_id).await? {
+    match open_run_fate::look_up(tx, scope, run.run_id).await? {
         OpenRun::InProgress => found.running = Some(run),
         OpenRun::Dead => found.interrupted = Some(run),
         OpenRun::Ended(_) | OpenRun::Deleted => {}

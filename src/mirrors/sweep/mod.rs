@@ -37,7 +37,7 @@ use crate::reports::run_report::RunReport;
 use crate::telemetry::run_metrics;
 use crate::tenants::local_table;
 
-mod look;
+mod find_unchanged_mirrors;
 mod shared_runs;
 
 /// The result of a sweep.

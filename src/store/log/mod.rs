@@ -3,19 +3,19 @@
 use crate::db::param::{self, Param};
 use crate::model::TenantId;
 
-pub use cancellation::{ask_to_cancel, is_asked_to_cancel};
-pub use comparisons::{
+pub use contents_comparisons::{
     LastLooks, compared_after, compared_mirrors, last_looks, was_compared_since,
 };
 pub use read::{
     LoggedDetails, by_id, by_idempotency_key, details, ended_after, last_finished, last_success,
     last_tenant, last_tenants, newest, page, running,
 };
+pub use request_cancellation::{ask_to_cancel, is_asked_to_cancel};
 pub use write::{RunEnd, finish, mark_interrupted, start};
 
-mod cancellation;
-mod comparisons;
+mod contents_comparisons;
 mod read;
+mod request_cancellation;
 mod write;
 
 /// Selects a part of the log: the runs of a table, and of one tenant if the tenant is known.

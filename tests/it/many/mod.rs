@@ -3,11 +3,11 @@
 mod checks;
 mod failed_sweeps;
 mod few_connections;
-mod own_tables;
-mod own_tables_in_trouble;
 mod replicas;
 mod schedule_slots;
 mod sweeps;
+mod table_per_tenant;
+mod table_per_tenant_in_trouble;
 mod watermarks;
 mod which_mirrors;
 

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::{Next, from_fn};
 use meter_sync::config::Token;
-use meter_sync::mcp::{Server, http};
+use meter_sync::mcp::{Server, streamable_http};
 use meter_sync::model::TenantId;
 use rmcp::model::{
     CancelTaskParams, GetPromptRequestParams, GetTaskParams, ReadResourceRequestParams, Reference,
@@ -26,7 +26,7 @@ const FREE: &str = "free";
 
 /// Serves MCP for the holders of both secrets, as the guards hand them on; gives the address.
 async fn serve(server: Server) -> String {
-    let routes = http::routes(move || server.for_new_client(), CancellationToken::new());
+    let routes = streamable_http::routes(move || server.for_new_client(), CancellationToken::new());
     let routes: Router = routes.layer(from_fn(async |mut request: Request, next: Next| {
         let given = request.headers()[AUTHORIZATION].to_str().expect("text");
         let token = Token::new(given.to_owned(), true);

@@ -21,7 +21,7 @@ pub(crate) fn router(settings: &SettingFlags) -> Router {
     let mirrors = Mirrors::new(config, TaskTracker::new()).expect("no pools");
     let server = mcp::Server::new(mirrors.clone());
     let shutdown = Shutdown::new();
-    let mounted = mcp::http::routes(move || server.for_new_client(), shutdown.token());
+    let mounted = mcp::streamable_http::routes(move || server.for_new_client(), shutdown.token());
     app::router(&mirrors, mounted, telemetry::recorder(), &shutdown)
 }
 

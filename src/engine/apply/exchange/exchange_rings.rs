@@ -14,15 +14,15 @@ use crate::db::catalog::Column;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, RowFault, param, quote};
 
+use super::leave_partial_index::{self, BlockingRows};
 use super::narrow_column_values;
-use super::partial_index::{self, BlockingRows};
 use super::spare_table;
-use crate::engine::apply::collisions::{as_view, movable, waiting};
-use crate::engine::apply::deferred_constraints;
+use crate::engine::apply::collision_queries::{as_view, movable, waiting};
+use crate::engine::apply::defer_constraints;
 use crate::engine::apply::keep_references_through_exchange;
 use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
-use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 
 /// If more rows than this wait for a unique value of another row, no rings are looked for, because writing a ring takes
@@ -104,7 +104,7 @@ where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {MAX_PAIRS}",
         return Ok(Vec::new());
     }
     let params = [param::bigints(rows)];
-    let found = try_rows::if_possible(local, local.query(&pairs, &params)).await?;
+    let found = write_by_halving::if_possible(local, local.query(&pairs, &params)).await?;
     let edges = found.iter().flatten().map(|row| Edge {
         rule: position,
         n: row.get(0),
@@ -158,7 +158,7 @@ async fn write_ring(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Resul
     let mut ring = ring.to_vec();
     for _ in 0..starts {
         let attempt = Box::pin(write_with_first_parked(run, &ring, edges));
-        if let WriteOutcome::Written = try_rows::attempt(run.local, attempt).await? {
+        if let WriteOutcome::Written = write_by_halving::attempt(run.local, attempt).await? {
             return Ok(true);
         }
         ring.rotate_left(1);
@@ -201,7 +201,7 @@ async fn write_with_first_parked(
         return not_taken();
     }
     for (position, rule) in rules {
-        if deferred_constraints::put_off(local, rule).await? {
+        if defer_constraints::put_off(local, rule).await? {
             continue;
         }
         let edges = of_rule(run, position, rule, ring).await?;
@@ -260,13 +260,14 @@ async fn park_row(
         let kind = spare_table::kind(local, column).await?;
         for spare in narrow_column_values::statements(run.relations, column, &kind, is_alone, &own)
         {
-            let filled = try_rows::if_possible(local, spare_table::fill(run, &spare)).await?;
+            let filled =
+                write_by_halving::if_possible(local, spare_table::fill(run, &spare)).await?;
             if filled.is_some() && park_on_first_accepted(run, column, blocking, row).await? {
                 return Ok(true);
             }
         }
     }
-    Box::pin(partial_index::leave(run, blocking, &columns)).await
+    Box::pin(leave_partial_index::leave(run, blocking, &columns)).await
 }
 
 /// Tries the values in the temporary table `meter_sync_free` one after another, until the table accepts one for this
@@ -281,13 +282,13 @@ async fn park_on_first_accepted(
     let park = park_one(run, column);
     let values: i64 = local.query_one(VALUES, &[]).await?.get(0);
     for k in 1..=values {
-        let tried = try_rows::attempt(local, async {
+        let tried = write_by_halving::attempt(local, async {
             let params = [param::bigint(row), param::bigint(k)];
             if local.execute(&park, &params).await? != 1 {
                 return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
             }
             Ok(
-                match partial_index::are_out_of_the_way(run, blocking).await? {
+                match leave_partial_index::are_out_of_the_way(run, blocking).await? {
                     true => WriteOutcome::Written,
                     false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
                 },

@@ -11,19 +11,19 @@
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
-use super::deferred_constraints;
+use super::defer_constraints;
 use super::keep_references_through_exchange;
 use super::release_inactive_values::{self, ClearedValues};
 use crate::engine::plan::{self, Step};
-use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 use park_rows::ParkOutcome;
 
 pub(super) mod exchange_rings;
 pub(super) mod narrow_column_values;
 
+mod leave_partial_index;
 pub(super) mod park_rows;
-mod partial_index;
 mod spare_foreign_key_values;
 pub(super) mod spare_table;
 mod spare_values;
@@ -70,7 +70,8 @@ pub(in crate::engine) async fn write(
     }
     let left = limit.saturating_sub(out.len());
     let write = apply::write(run, Step::Change);
-    let found = try_rows::all_but_the_bad(run.local, ranges, left, &prepare, &write).await?;
+    let found =
+        write_by_halving::all_but_the_bad(run.local, ranges, left, &prepare, &write).await?;
     Ok(found.map(|bad| {
         out.extend(bad);
         out
@@ -114,18 +115,21 @@ async fn attempt(
         checks: false,
         ..apply::write(run, Step::Change)
     };
-    let mut bad = match try_rows::all_but_the_bad(local, ranges, left, &prepare, write).await? {
-        Ok(bad) => bad,
-        Err(fault) => return Ok(Err(UndoReason::TooMany(fault))),
-    };
+    let mut bad =
+        match write_by_halving::all_but_the_bad(local, ranges, left, &prepare, write).await? {
+            Ok(bad) => bad,
+            Err(fault) => return Ok(Err(UndoReason::TooMany(fault))),
+        };
     retry_after_release(run, &mut bad, released, write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     if !park_rows::are_any_parked(local, &numbers).await? {
-        match try_rows::attempt(local, keep_references_through_exchange::finish(run)).await? {
+        match write_by_halving::attempt(local, keep_references_through_exchange::finish(run))
+            .await?
+        {
             WriteOutcome::Written => return Ok(Ok(bad)),
             WriteOutcome::NotWritten(fault) => {
                 let found = match fault.is_collision() {
-                    true => deferred_constraints::colliding(run).await?,
+                    true => defer_constraints::colliding(run).await?,
                     false => spare_foreign_key_values::missing(run, &fault).await?,
                 };
                 bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
@@ -155,7 +159,7 @@ async fn retry_after_release(
     for (n, fault) in std::mem::take(bad) {
         let row = RowRange { first: n, last: n };
         if let WriteOutcome::NotWritten(_) =
-            try_rows::attempt(run.local, write.run(run.local, row)).await?
+            write_by_halving::attempt(run.local, write.run(run.local, row)).await?
         {
             bad.push((n, fault));
         }

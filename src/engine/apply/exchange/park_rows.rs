@@ -10,16 +10,16 @@ use crate::db::catalog::Column;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::partial_index::{self, BlockingRows};
+use super::leave_partial_index::{self, BlockingRows};
 use super::spare_foreign_key_values;
 use super::spare_table::{fill, holders, kind};
 use super::spare_values;
 use crate::engine::RunContext;
-use crate::engine::apply::collisions::{as_view, is_costly, movable, waiting, wanted};
-use crate::engine::apply::deferred_constraints;
+use crate::engine::apply::collision_queries::{as_view, is_costly, movable, waiting, wanted};
+use crate::engine::apply::defer_constraints;
 use crate::engine::apply::keep_references_through_exchange;
 use crate::engine::plan::Step;
-use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
 
 /// The result of [`park`].
 pub(in crate::engine) enum ParkOutcome {
@@ -43,14 +43,14 @@ pub(in crate::engine) async fn park(
     local.batch(WAIT).await?;
     let mut parked = ParkOutcome::NothingToPark;
     for (position, rule) in run.relations.constraints.exclusive.iter().enumerate() {
-        if deferred_constraints::put_off(local, rule).await? {
+        if defer_constraints::put_off(local, rule).await? {
             if find(run, position, rule, left_out).await? > 0 {
                 parked = ParkOutcome::Parked;
             }
             continue;
         }
         let columns = movable(run, rule);
-        if columns.is_empty() && !partial_index::reads_active(run.relations, rule) {
+        if columns.is_empty() && !leave_partial_index::reads_active(run.relations, rule) {
             continue;
         }
         let rows = find(run, position, rule, left_out).await?;
@@ -127,7 +127,7 @@ analyze pg_temp.meter_sync_holder",
         quote::EQUALS
     );
     let params = [param::bigints(left_out)];
-    let found = try_rows::if_possible(local, local.execute(&wait, &params)).await?;
+    let found = write_by_halving::if_possible(local, local.execute(&wait, &params)).await?;
     if found.unwrap_or_default() == 0 {
         return Ok(0);
     }
@@ -176,7 +176,7 @@ async fn park_all(
         if column.is_nullable && !is_referred_to {
             let clear = clear(run, column);
             let cleared = park_and_check(run, blocking, &clear, all);
-            if let WriteOutcome::Written = try_rows::attempt(local, cleared).await? {
+            if let WriteOutcome::Written = write_by_halving::attempt(local, cleared).await? {
                 return Ok(Vec::new());
             }
         }
@@ -187,7 +187,7 @@ async fn park_all(
     {
         return Ok(Vec::new());
     }
-    if Box::pin(partial_index::leave(run, blocking, columns)).await? {
+    if Box::pin(leave_partial_index::leave(run, blocking, columns)).await? {
         return Ok(Vec::new());
     }
     one_by_one(run, &ways, all).await
@@ -204,8 +204,8 @@ async fn park_by_first_working(
 ) -> Result<bool, DbError> {
     let local = run.local;
     for (column, spare) in ways {
-        let tried = try_rows::attempt(local, async {
-            match try_rows::if_possible(local, fill(run, spare)).await? {
+        let tried = write_by_halving::attempt(local, async {
+            match write_by_halving::if_possible(local, fill(run, spare)).await? {
                 Some(()) => park_and_check(run, blocking, &move_to(run, column), all).await,
                 None => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
             }
@@ -227,7 +227,9 @@ async fn park_and_check(
     all: RowRange,
 ) -> Result<WriteOutcome, DbError> {
     Ok(match park.run(run.local, all).await? {
-        WriteOutcome::Written if !partial_index::are_out_of_the_way(run, blocking).await? => {
+        WriteOutcome::Written
+            if !leave_partial_index::are_out_of_the_way(run, blocking).await? =>
+        {
             WriteOutcome::NotWritten(Box::new(RowFault::collision()))
         }
         tried @ (WriteOutcome::Written | WriteOutcome::NotWritten(_)) => tried,
@@ -246,13 +248,14 @@ async fn one_by_one(
     let mut refused: Bad = Vec::new();
     for (column, spare) in ways {
         let at_fault = local.rehearse("park", async {
-            let filled = try_rows::if_possible(local, fill(run, spare)).await?;
+            let filled = write_by_halving::if_possible(local, fill(run, spare)).await?;
             if filled.is_none() {
                 return Ok(Bad::new());
             }
             let write = move_to(run, column);
             let limit = usize::try_from(all.count()).unwrap_or(usize::MAX);
-            let found = try_rows::all_but_the_bad(local, vec![all], limit, "select", &write);
+            let found =
+                write_by_halving::all_but_the_bad(local, vec![all], limit, "select", &write);
             Ok::<_, DbError>(found.await?.unwrap_or_default())
         });
         let at_fault = at_fault.await?;

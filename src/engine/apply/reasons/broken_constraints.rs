@@ -7,7 +7,7 @@ use crate::db::{DbError, RowFault};
 use super::row_values;
 use crate::engine::RunContext;
 use crate::engine::plan::BadRow;
-use crate::engine::value_reasons::{Constraint, constraint};
+use crate::engine::why_value_refused::{Constraint, constraint};
 
 /// A constraint that rejected rows break. `values` has the values of each of these rows in the columns of the
 /// constraint, as text, by the row's number in the plan. It is empty if the constraint belongs to another table.

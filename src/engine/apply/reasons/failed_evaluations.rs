@@ -15,10 +15,10 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::row_values;
 use crate::engine::RunContext;
-use crate::engine::apply::collisions::{as_view, wanted};
+use crate::engine::apply::collision_queries::{as_view, wanted};
 use crate::engine::plan::{self, BadRow, Step};
-use crate::engine::try_rows::{self, WriteOutcome};
-use crate::engine::value_reasons::plain;
+use crate::engine::why_value_refused::plain;
+use crate::engine::write_by_halving::{self, WriteOutcome};
 
 /// One search evaluates at most this many rules, each counted once for every step of the plan that it is tried on. A
 /// rule is a check, a generated column or an index. Each takes up to ten statements.
@@ -128,15 +128,17 @@ async fn failing<'b>(
 /// server cannot run the query at all.
 async fn is_evaluated(local: &Tx<'_, Local>, rows: &[i64]) -> Result<bool, DbError> {
     let params = [param::bigints(rows)];
-    let evaluated = try_rows::attempt(local, async {
+    let evaluated = write_by_halving::attempt(local, async {
         local.query_one(EVALUATE, &params).await?;
         // Anything that a function of the rule wrote is undone.
         Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())))
     });
-    Ok(match try_rows::if_possible(local, evaluated).await? {
-        Some(WriteOutcome::NotWritten(raised)) => raised.is_skip(),
-        Some(WriteOutcome::Written) | None => true,
-    })
+    Ok(
+        match write_by_halving::if_possible(local, evaluated).await? {
+            Some(WriteOutcome::NotWritten(raised)) => raised.is_skip(),
+            Some(WriteOutcome::Written) | None => true,
+        },
+    )
 }
 
 const EVALUATE: &str = "\

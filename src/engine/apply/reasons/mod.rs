@@ -10,19 +10,19 @@ use crate::db::{DbError, RowFault, param};
 
 use crate::engine::RunContext;
 use crate::engine::plan::BadRow;
-use crate::engine::value_reasons::{LONGEST, cut, of_constraint, plain};
+use crate::engine::why_value_refused::{LONGEST, cut, of_constraint, plain};
 use broken_constraints::{BrokenConstraint, broken};
+use conflicts_caused_by_triggers::AlteringTrigger;
 use first_causes::Holder;
-use trigger_conflicts::AlteringTrigger;
 
-mod suggested_statement;
+mod suggest_freeing_statement;
 
 mod broken_constraints;
+mod conflicts_caused_by_triggers;
 mod failed_evaluations;
 mod first_causes;
 mod row_values;
 mod too_long_for_index;
-mod trigger_conflicts;
 mod value_holders;
 
 /// Returns the reason why each row of `bad` was rejected, in the same order. Before the call, `relations.constraints`
@@ -33,7 +33,8 @@ pub(in crate::engine) async fn explain(
 ) -> Result<Vec<String>, DbError> {
     let (mut found, holders) = collisions(run, bad).await?;
     let triggers = triggers(run, bad).await?;
-    found.extend(trigger_conflicts::reasons(run, bad, &found, &triggers.altering).await?);
+    found
+        .extend(conflicts_caused_by_triggers::reasons(run, bad, &found, &triggers.altering).await?);
     let unnamed = bad
         .iter()
         .filter(|row| row.fault.names_nothing() && of_trigger(&row.fault, &triggers).is_none());

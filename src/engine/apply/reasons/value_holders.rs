@@ -10,12 +10,14 @@ use crate::db::{DbError, param, quote, read_lossless_json};
 use crate::model::Fields;
 
 use super::first_causes::Holder;
-use super::suggested_statement;
+use super::suggest_freeing_statement;
 use crate::engine::RunContext;
-use crate::engine::apply::collisions::{as_view, changed, collide, entries, movable, wanted};
-use crate::engine::apply::{release_inactive_values, try_rows};
+use crate::engine::apply::collision_queries::{
+    as_view, changed, collide, entries, movable, wanted,
+};
+use crate::engine::apply::{release_inactive_values, write_by_halving};
 use crate::engine::plan::Step;
-use crate::engine::value_reasons::{LONGEST, SHOWN, quoted};
+use crate::engine::why_value_refused::{LONGEST, SHOWN, quoted};
 
 /// Why another row keeps a planned row from being written.
 pub(in crate::engine) struct BlockingReason {
@@ -42,7 +44,7 @@ pub(in crate::engine) async fn reasons(
             continue;
         }
         let params = [param::bigints(numbers)];
-        let rows = try_rows::if_possible(local, local.query(&first, &params)).await?;
+        let rows = write_by_halving::if_possible(local, local.query(&first, &params)).await?;
         holders.extend(rows.unwrap_or_default());
     }
     let mut found = HashMap::new();
@@ -231,7 +233,7 @@ async fn freed(
     let mut parts = rule.parts.iter();
     let own = parts.position(|part| bare(&part.shown) == first.name);
     let value = values.get(own.unwrap_or(0)).and_then(Option::as_deref);
-    let statement = suggested_statement::statement(run, rule, &columns, key, value).await?;
+    let statement = suggest_freeing_statement::statement(run, rule, &columns, key, value).await?;
     Ok(statement.map_or(FreeingOption::NotByWhatWasTried, FreeingOption::By))
 }
 
@@ -307,7 +309,7 @@ fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
         "update {} set {tenant} = {} where {} and {is_free}",
         run.relations.local,
         quote::literal(run.job.tenant.as_str()),
-        suggested_statement::condition(key, |_| "=".to_owned()),
+        suggest_freeing_statement::condition(key, |_| "=".to_owned()),
     )
 }
 

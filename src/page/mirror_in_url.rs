@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
 use super::Shared;
-use super::page_paths::BasePath;
+use super::mirror_page_paths::BasePath;
 use super::shell::ErrorPage;
 use crate::config::Token;
 use crate::error::ErrorCode;

@@ -10,12 +10,12 @@ use std::collections::{HashMap, HashSet};
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
 
-use super::name_shard_faults::breaks;
-use super::parents_first::{self, equal, references};
-use super::{recount_inserted, writing};
+use super::insert_parents_first::{self, equal, references};
+use super::name_shard_constraints::breaks;
+use super::{count_distributed_inserts, writing};
 use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
-use crate::engine::try_rows::{self, RowRange, WriteOutcome};
+use crate::engine::write_by_halving::{self, RowRange, WriteOutcome};
 use crate::engine::{RunContext, copy_distributed_rows};
 
 /// The SQL condition that the number of row `p` of the plan is in the array `$1`.
@@ -85,7 +85,7 @@ pub(in crate::engine) async fn insert_early(
         return Ok(vec![rows]);
     }
     let inserted = run.local.attempt("early", async {
-        parents_first::insert_all_but_the_bad(run, vec![rows], MAX_LEFT_OUT).await
+        insert_parents_first::insert_all_but_the_bad(run, vec![rows], MAX_LEFT_OUT).await
     });
     let Ok(left) = inserted.await? else {
         return Ok(vec![rows]);
@@ -108,8 +108,8 @@ async fn write_all_or_none(
 ) -> Result<bool, DbError> {
     let local = run.local;
     let sql = writing(run, step, PICKED);
-    let recount = recount_inserted::query(run, step, PICKED);
-    let tried = try_rows::attempt(local, async {
+    let recount = count_distributed_inserts::query(run, step, PICKED);
+    let tried = write_by_halving::attempt(local, async {
         let mut touched = local.execute(&sql, &[param::bigints(rows)]).await?;
         if let Some(recount) = &recount {
             let counted = local.query_one(recount, &[param::bigints(rows)]).await?;
@@ -119,7 +119,7 @@ async fn write_all_or_none(
             return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
         }
         if !run.relations.stores_rows_unchanged {
-            local.batch(try_rows::CHECK).await?;
+            local.batch(write_by_halving::CHECK).await?;
         }
         Ok(WriteOutcome::Written)
     });
@@ -164,7 +164,7 @@ where {PICKED} and {}",
     );
     let params = [param::bigints(rows)];
     copy_distributed_rows::copy(run).await?;
-    let found = try_rows::if_possible(run.local, run.local.query(&sql, &params)).await?;
+    let found = write_by_halving::if_possible(run.local, run.local.query(&sql, &params)).await?;
     let edge = |row: &tokio_postgres::Row| RowReference {
         from: row.get(0),
         to: row.get(1),

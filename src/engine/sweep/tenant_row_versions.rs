@@ -12,8 +12,8 @@ use crate::db::array_index::index;
 use crate::db::catalog::Column;
 use crate::db::param::{self, Param};
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
-use crate::engine::digest::sum_cursor::grouped_by_hash;
-use crate::engine::digest::versions::{self, row_version};
+use crate::engine::digest::bucket_sum_cursor::grouped_by_hash;
+use crate::engine::digest::row_versions::{self, row_version};
 use crate::engine::{Relations, SyncError};
 use crate::model::{TenantId, saturating_i64};
 use crate::store::watermarks::{self, PerSide, VersionSum};
@@ -132,11 +132,11 @@ async fn are_all_unchanged(
     watermarks: &PerSide<VersionSum>,
 ) -> Result<bool, DbError> {
     let (there, here) = both(
-        versions::total(remote, "r", &relations.remote_from, &filters.remote),
-        versions::total(local, "l", &relations.local, &filters.local),
+        row_versions::total(remote, "r", &relations.remote_from, &filters.remote),
+        row_versions::total(local, "l", &relations.local, &filters.local),
     )
     .await?;
-    let is = |total: Option<versions::VersionTotal>, known| {
+    let is = |total: Option<row_versions::VersionTotal>, known| {
         total.is_some_and(|total| total.versions == known)
     };
     Ok(is(there, watermarks.remote) && is(here, watermarks.local))

@@ -2,7 +2,7 @@
 
 use crate::config::Mapping;
 use crate::db::catalog::Relation;
-use crate::db::distribution::Distribution;
+use crate::db::citus_distribution::Distribution;
 use crate::db::quote;
 use crate::engine::SyncError;
 

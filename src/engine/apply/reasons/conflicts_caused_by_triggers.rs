@@ -10,10 +10,10 @@ use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, param, quote};
 
 use crate::engine::RunContext;
-use crate::engine::apply::collisions::{as_view, wanted};
+use crate::engine::apply::collision_queries::{as_view, wanted};
 use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
-use crate::engine::try_rows;
+use crate::engine::write_by_halving;
 
 /// A trigger that may change the values of a row before it is written.
 pub(in crate::engine) struct AlteringTrigger {
@@ -114,6 +114,6 @@ select w.n, w.planned from pg_temp.meter_sync_found w where w.n {} any ($1)",
         quote::EQUALS
     );
     let params = [param::bigints(&numbers)];
-    let found = try_rows::if_possible(local, local.query(&read, &params)).await?;
+    let found = write_by_halving::if_possible(local, local.query(&read, &params)).await?;
     Ok(found.map(|rows| rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
 }

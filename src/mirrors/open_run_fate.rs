@@ -3,7 +3,7 @@
 use crate::db::{DbError, Local, Tx};
 use crate::model::{RunId, RunRecord};
 use crate::store::{log, run_lock};
-use crate::tenants::tenant_and_table::RunScope;
+use crate::tenants::run_scope::RunScope;
 
 /// What became of a run that had no end in the log.
 #[derive(Debug)]

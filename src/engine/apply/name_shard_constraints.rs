@@ -6,7 +6,7 @@
 use crate::db::RowFault;
 use crate::db::catalog::Column;
 use crate::engine::Relations;
-use crate::engine::try_rows::Bad;
+use crate::engine::write_by_halving::Bad;
 
 /// Whether the row broke the constraint or index of this name. Only for a row of a distributed table does the name of a
 /// shard's copy count: elsewhere, `meter_site` and `meter_site_2` are two constraints.

@@ -29,7 +29,7 @@
 
 use crate::db::{DbError, Remote, Side, Tx, both};
 
-use super::sum_cursor::SAVEPOINT;
+use super::bucket_sum_cursor::SAVEPOINT;
 use crate::engine::RunContext;
 use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKey};
 

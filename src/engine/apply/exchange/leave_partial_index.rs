@@ -13,9 +13,9 @@ use crate::db::table_family_sql::family;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::{narrow_column_values, spare_table};
-use crate::engine::apply::collisions::{as_view, collide, entries};
+use crate::engine::apply::collision_queries::{as_view, collide, entries};
 use crate::engine::apply::keep_references_through_exchange;
-use crate::engine::try_rows::{self, WriteOutcome};
+use crate::engine::write_by_halving::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext, copy_distributed_rows};
 
 /// Planned updates that block others: in one unique index or exclusion constraint, they hold values that the others
@@ -69,7 +69,7 @@ select not exists (
         blocking.waits,
         blocking.holds
     );
-    let found = try_rows::if_possible(local, local.query_one(&sql, &[])).await?;
+    let found = write_by_halving::if_possible(local, local.query_one(&sql, &[])).await?;
     Ok(found.is_some_and(|row| row.get(0)))
 }
 
@@ -135,7 +135,7 @@ async fn leave_by(
     let Some(waiting) = &blocking.waiting else {
         return Ok(false);
     };
-    let filled = try_rows::if_possible(local, spare_table::fill(run, spare)).await?;
+    let filled = write_by_halving::if_possible(local, spare_table::fill(run, spare)).await?;
     if filled.is_none() {
         return Ok(false);
     }
@@ -145,7 +145,7 @@ async fn leave_by(
     for k in values {
         let one = format!("f.k {} {k}", quote::EQUALS);
         let sql = moving(run, blocking, &set, ", pg_temp.meter_sync_free f", &one);
-        let tried = try_rows::attempt(local, is_moved(run, blocking, &sql));
+        let tried = write_by_halving::attempt(local, is_moved(run, blocking, &sql));
         if let WriteOutcome::Written = tried.await? {
             return Ok(true);
         }
@@ -171,7 +171,7 @@ async fn leave_by_active(
     let null = active.is_nullable.then(|| format!("{name} = null"));
     for set in [Some(other), null].into_iter().flatten() {
         let sql = moving(run, blocking, &set, "", "true");
-        let tried = try_rows::attempt(run.local, async {
+        let tried = write_by_halving::attempt(run.local, async {
             match keep_references_through_exchange::prepare(run, &[active])
                 .await?
                 .is_empty()
@@ -212,7 +212,7 @@ where not exists (select 1 from {inside} e where e.v1 = f.k and {})",
     if as_view(run, &query).await?.is_none() {
         return Ok(Vec::new());
     }
-    let found = try_rows::if_possible(local, local.query(OUTSIDE, &[])).await?;
+    let found = write_by_halving::if_possible(local, local.query(OUTSIDE, &[])).await?;
     Ok(found.iter().flatten().map(|row| row.get(0)).collect())
 }
 

@@ -4,7 +4,7 @@ use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::config::Mapping;
 use crate::db::catalog::{self, Relation};
-use crate::db::distribution;
+use crate::db::citus_distribution;
 use crate::db::{Local, quote};
 use crate::engine::{self, SyncError};
 
@@ -23,7 +23,7 @@ async fn look(
     mapping: &Mapping,
 ) -> Result<Option<Verdict>, SyncError> {
     let tx = local.begin_read_only().await?;
-    let Some(citus) = distribution::name_of_citus(&tx).await? else {
+    let Some(citus) = citus_distribution::name_of_citus(&tx).await? else {
         return Ok(None);
     };
     let Some(table) = catalog::find(&tx, &mapping.local_table).await? else {

@@ -5,13 +5,13 @@ use crate::db::computed_expressions::InputColumn;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx};
 
-use super::collisions::{self, as_view, collide, entries};
+use super::collision_queries::{self, as_view, collide, entries};
 use crate::engine::RunContext;
-use crate::engine::try_rows;
-use crate::engine::try_rows::Bad;
+use crate::engine::write_by_halving;
+use crate::engine::write_by_halving::Bad;
 
-/// Defers the check of a unique or exclusion constraint until the statement [`try_rows::CHECK`] runs. Returns `false`,
-/// with nothing changed, if the constraint is not deferrable.
+/// Defers the check of a unique or exclusion constraint until the statement [`write_by_halving::CHECK`] runs. Returns
+/// `false`, with nothing changed, if the constraint is not deferrable.
 pub(in crate::engine) async fn put_off(
     local: &Tx<'_, Local>,
     rule: &UniquenessRule,
@@ -21,7 +21,7 @@ pub(in crate::engine) async fn put_off(
     };
     let defer = format!("-- check a constraint later\nset constraints {name} deferred");
     // A constraint of the same name in another table may not be deferrable.
-    let deferred = try_rows::if_possible(local, local.batch(&defer)).await?;
+    let deferred = write_by_halving::if_possible(local, local.batch(&defer)).await?;
     Ok(deferred.is_some())
 }
 
@@ -33,13 +33,13 @@ pub(in crate::engine) async fn colliding(run: &RunContext<'_>) -> Result<Bad, Db
     let rules = run.relations.constraints.exclusive.iter();
     for rule in rules.filter(|rule| rule.deferrable.is_some()) {
         // Comparing all rows by this constraint would take too long. Its rows are tried one by one later.
-        if collisions::is_costly(local, rule).await? {
+        if collision_queries::is_costly(local, rule).await? {
             continue;
         }
         if as_view(run, &standing(run, rule)).await?.is_none() {
             continue;
         }
-        let found = try_rows::if_possible(local, local.query(COLLIDING, &[])).await?;
+        let found = write_by_halving::if_possible(local, local.query(COLLIDING, &[])).await?;
         let fault = RowFault {
             rule: Some(rule.name.clone()),
             ..RowFault::collision()

@@ -10,11 +10,11 @@ use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::Fields;
 
-use crate::engine::apply::collisions::{as_view, entries};
+use crate::engine::apply::collision_queries::{as_view, entries};
 use crate::engine::apply::exchange::narrow_column_values;
 use crate::engine::apply::exchange::spare_table;
-use crate::engine::apply::name_shard_faults::breaks;
-use crate::engine::try_rows::{self, WriteOutcome};
+use crate::engine::apply::name_shard_constraints::breaks;
+use crate::engine::write_by_halving::{self, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Returns a statement that frees a unique value: it gives the meter with this key another value in the first of
@@ -84,7 +84,7 @@ fn marked(column: &Column, value: Option<&str>) -> Option<String> {
 /// Runs the statement `free`, which makes values that the column might accept. Returns up to five of them as SQL
 /// literals, or none if the statement fails.
 async fn made(run: &RunContext<'_>, free: &str) -> Result<Vec<String>, DbError> {
-    let filled = try_rows::if_possible(run.local, spare_table::fill(run, free)).await?;
+    let filled = write_by_halving::if_possible(run.local, spare_table::fill(run, free)).await?;
     if filled.is_none() {
         return Ok(Vec::new());
     }
@@ -111,7 +111,7 @@ fn set(relations: &Relations, column: &Column, free: &str, is_it: &str) -> Strin
 async fn try_and_undo(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<bool, DbError> {
     let local = run.local;
     let sql = format!("-- try what frees a value\n{set}");
-    let tried = try_rows::attempt(local, async {
+    let tried = write_by_halving::attempt(local, async {
         let before = held(local, is_seen).await?;
         let is_set = local.execute(&sql, &[]).await? == 1;
         let after = held(local, is_seen).await?;

@@ -17,9 +17,9 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::contents::SumQuery;
+use super::tenant_contents::SumQuery;
 use super::tenant_sum_cursor::{GROUP, Sum, TenantSumCursor};
-use super::{SweepResult, SweptMirror, array, versions};
+use super::{SweepResult, SweptMirror, array, tenant_row_versions};
 use crate::config::Mapping;
 use crate::db::catalog::Column;
 use crate::db::{Local, Remote, Side, Tx};
@@ -213,7 +213,7 @@ impl OwnTables {
             }
         }
         if !result.watermarks.is_empty() {
-            result.horizon = digest::versions::horizon(&remote).await?;
+            result.horizon = digest::row_versions::horizon(&remote).await?;
             let oid = self.there.oid.filter(|_| self.there.is_plain);
             result.remote = remote_identity::identity(&remote, oid, &mapping.source).await?;
         }
@@ -235,7 +235,13 @@ impl OwnTables {
             return Ok(nothing);
         }
         let ids = array(tenants, "pg_catalog.text");
-        let sums = versions::by_tenant(&self.there.from, "r", &self.tenant_column, tenants, &ids);
+        let sums = tenant_row_versions::by_tenant(
+            &self.there.from,
+            "r",
+            &self.tenant_column,
+            tenants,
+            &ids,
+        );
         Ok(match TenantSumCursor::open(remote, &sums).await? {
             Some(cursor) => cursor.sums(expected).await?,
             None => nothing,

@@ -3,7 +3,7 @@
 use crate::reports::run_report::RunReport;
 
 use super::page_address::PageAddress;
-use super::{CallToolResult, brake_refusal, shorten, tool_result};
+use super::{CallToolResult, brake_refusal, shorten_tool_result, tool_result};
 
 /// How many changes a language model is shown. Further changes are only counted.
 const SAMPLE_CHANGES: usize = 20;
@@ -19,7 +19,10 @@ pub(super) fn report(mut report: RunReport, page: &PageAddress) -> CallToolResul
     }
     report.truncated |= report.changes.len() > SAMPLE_CHANGES;
     report.changes.truncate(SAMPLE_CHANGES);
-    tool_result::structured(&shorten::report(report, shorten::BYTES))
+    tool_result::structured(&shorten_tool_result::report(
+        report,
+        shorten_tool_result::BYTES,
+    ))
 }
 
 #[cfg(test)]
@@ -94,7 +97,10 @@ mod tests {
         let large = report(run("succeeded", &large), &page())
             .structured_content
             .expect("content");
-        assert!(large.to_string().len() <= shorten::BYTES, "{large:#}");
+        assert!(
+            large.to_string().len() <= shorten_tool_result::BYTES,
+            "{large:#}"
+        );
         let shown = large["changes"].as_array().expect("a list").len();
         assert!((5..20).contains(&shown), "{shown}");
         let left_out = large["left_out"].as_str().expect("words");

@@ -11,7 +11,7 @@ use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, Tx, quote};
 
 use crate::engine::plan::Step;
-use crate::engine::try_rows;
+use crate::engine::write_by_halving;
 use crate::engine::{Relations, RunContext, copy_distributed_rows};
 
 /// Creates or replaces the temporary view `meter_sync_found`, defined by `query`. Returns `None` if the server cannot
@@ -29,7 +29,7 @@ drop view if exists pg_temp.meter_sync_found;
 create temp view meter_sync_found as {query}"
     );
     local.pin_path().await?;
-    let made = try_rows::if_possible(local, local.batch(&sql)).await?;
+    let made = write_by_halving::if_possible(local, local.batch(&sql)).await?;
     local.use_role_path().await?;
     Ok(made)
 }

@@ -7,10 +7,10 @@ use axum::http::HeaderMap;
 use axum::response::Redirect;
 use serde::Deserialize;
 
-use super::named_mirror::NamedMirror;
-use super::page_paths::BasePath;
+use super::mirror_in_url::NamedMirror;
+use super::mirror_page_paths::BasePath;
 use super::shell::ErrorPage;
-use super::viewer::Viewer;
+use super::viewer_rights::Viewer;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::run_page_redirect_reason::RunPageNotice;

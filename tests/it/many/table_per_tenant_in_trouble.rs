@@ -4,7 +4,7 @@ use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::mirrors::{Allow, Request};
 use meter_sync::model::{Outcome, Trigger};
 
-use super::own_tables::{of_all, site_of, swept, table};
+use super::table_per_tenant::{of_all, site_of, swept, table};
 use crate::support::postgres::connect;
 use crate::support::site::{self, Site, rows};
 use crate::support::wait;

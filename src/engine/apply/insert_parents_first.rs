@@ -4,14 +4,14 @@
 //! To find a refused row, a set of rows is halved. If the rows were ordered by key, the parents of some rows might be
 //! in the half that is tried later, and the table would refuse these rows, too. With parents first, a row's parents are
 //! in the table already, unless they were refused themselves. Rows that refer to each other in a ring cannot be ordered
-//! in this way. They are refused here and left to `reference_rings`.
+//! in this way. They are refused here and left to `write_reference_rings`.
 
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
 
-use super::{recount_inserted, writing};
+use super::{count_distributed_inserts, writing};
 use crate::engine::plan::{Step, index};
-use crate::engine::try_rows::{self, RowRange, RowRangeStatement};
+use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement};
 use crate::engine::{Relations, RunContext};
 use crate::model::saturating_i64;
 
@@ -39,7 +39,7 @@ pub(in crate::engine) async fn insert_all_but_the_bad(
     let index = index(relations);
     if edges.is_empty() {
         let write = super::write(run, Step::Insert);
-        return try_rows::all_but_the_bad(local, ranges, limit, &index, &write).await;
+        return write_by_halving::all_but_the_bad(local, ranges, limit, &index, &write).await;
     }
     let rows = ranges.iter().flat_map(|rows| rows.first..=rows.last);
     let order = parents_first(&rows.collect::<Vec<_>>(), edges);
@@ -53,10 +53,10 @@ pub(in crate::engine) async fn insert_all_but_the_bad(
         sql: writing(run, Step::Insert, NUMBERED),
         has_gaps: false,
         checks: !relations.stores_rows_unchanged,
-        recount: recount_inserted::query(run, Step::Insert, NUMBERED),
+        recount: count_distributed_inserts::query(run, Step::Insert, NUMBERED),
     };
     let index = format!("{index};\n{INDEX}");
-    let bad = try_rows::all_but_the_bad(local, vec![all], limit, &index, &write).await?;
+    let bad = write_by_halving::all_but_the_bad(local, vec![all], limit, &index, &write).await?;
     let number = |k: i64| {
         usize::try_from(k - 1)
             .ok()
@@ -106,7 +106,7 @@ where p.step operator(pg_catalog.=) 2 and h.step operator(pg_catalog.=) 2 and h.
         relations.same_key("t", "h"),
         equal(relations, reference, "t")
     );
-    let found = try_rows::if_possible(run.local, run.local.query(&sql, &[])).await?;
+    let found = write_by_halving::if_possible(run.local, run.local.query(&sql, &[])).await?;
     let edge = |row: &tokio_postgres::Row| Edge {
         parent: row.get(0),
         child: row.get(1),

@@ -9,14 +9,14 @@ use uuid::Uuid;
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
-use crate::engine::digest::leave_out_missing_meters;
+use crate::engine::digest::bucket_sum_cursor::{DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT};
+use crate::engine::digest::keep_tombstones;
 use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
-use crate::engine::digest::sum_cursor::{DEFAULT_GROUPING, GROUP_BY_HASH, SAVEPOINT};
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
 
 use super::tenant_sum_cursor::{Sum, TenantSumCursor};
-use super::{array, versions};
+use super::{array, tenant_row_versions};
 use crate::store::watermarks::VersionSum;
 
 /// The result of comparing the contents of one tenant's rows.
@@ -50,7 +50,7 @@ pub(super) async fn look(
     let versions = relations
         .version_basis
         .as_ref()
-        .map(|_basis| versions::by_tenant(&relations.local, "l", column, tenants, &ids));
+        .map(|_basis| tenant_row_versions::by_tenant(&relations.local, "l", column, tenants, &ids));
     let mut mode = HashMode::USUAL;
     loop {
         let hasher = Hasher {
@@ -117,7 +117,7 @@ pub(super) fn has_tombstone(relations: &Relations, tenant: &str) -> String {
         select from meter_sync.meter_sync_gone g
         where g.tenant = {tenant} and g.local_table = {} and g.key_hash = {})",
         quote::literal(&relations.local),
-        leave_out_missing_meters::key_hash(relations)
+        keep_tombstones::key_hash(relations)
     )
 }
 
@@ -146,7 +146,7 @@ fn distributed_by_tenant(relations: &Relations, column: &Column, hash: &str, ids
     let name = quote::identifier(&column.name);
     let (equals, type_) = (&column.equals, &column.base_type);
     let (has_key, active) = (relations.has_key("l"), quote::identifier(&relations.active));
-    let key_hash = leave_out_missing_meters::key_hash(relations);
+    let key_hash = keep_tombstones::key_hash(relations);
     format!(
         "select u.n, coalesce(g.rows, 0) as rows, coalesce(g.sum, 0) as sum
     from pg_catalog.unnest({ids}) with ordinality u (id, n)

@@ -8,8 +8,8 @@ use super::Limits;
 use super::connection_hosts::{ConnectionHost, ConnectionHosts, SessionAttrs};
 use super::connection_parameters::ConnectionParameters;
 use super::connection_string::{self, Pairs};
+use super::database_endpoint_error::EndpointError;
 use super::database_tls::Tls;
-use super::endpoint_error::EndpointError;
 use super::watched_file::{self, WatchedFile};
 
 /// How to connect to one database: its servers, the authentication and TLS. The `Debug` output shows no secret.
