@@ -81,7 +81,7 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
         }
         let shared = Arc::clone(self);
         let reading = async move { shared.read_in_turn(time, read).await };
-        let mut caller = Caller {
+        let mut caller = WaitingCaller {
             shared: self,
             reading: tasks.spawn(reading),
         };
@@ -137,12 +137,12 @@ fn is_since<T>(last: &Option<Published<T>>, time: Instant) -> bool {
 
 /// A caller who waits, with the task that reads for it. When it is dropped and nobody else waits, ends the task, and
 /// drops the last value if `forgets` is set.
-struct Caller<'a, T> {
+struct WaitingCaller<'a, T> {
     shared: &'a SharedRead<T>,
     reading: JoinHandle<Option<T>>,
 }
 
-impl<T> Drop for Caller<'_, T> {
+impl<T> Drop for WaitingCaller<'_, T> {
     fn drop(&mut self) {
         if self.shared.last.receiver_count() > 0 {
             return;

@@ -7,12 +7,12 @@ use futures_util::future::join_all;
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
-use crate::config::{Endpoint, Limits};
+use crate::config::{DatabaseEndpoint, Limits};
 use crate::db::{DbError, Local, Remote, Side, SideName, Tx};
 use crate::error::Failure;
 
 /// What one server reports about itself: whether it is a standby, and the identifier of its database cluster.
-struct Answer {
+struct HostReport {
     is_standby: bool,
     cluster: i64,
 }
@@ -22,8 +22,11 @@ const ASK: &str = "\
 select pg_catalog.pg_is_in_recovery(), c.system_identifier from pg_catalog.pg_control_system() c";
 
 /// Checks the servers that the remote URL names. `None` if it names only one or is not set.
-pub(super) async fn of_remote(endpoint: Option<&Endpoint>, limits: &Limits) -> Option<Finding> {
-    let ask = async |one: &Endpoint| {
+pub(super) async fn of_remote(
+    endpoint: Option<&DatabaseEndpoint>,
+    limits: &Limits,
+) -> Option<Finding> {
+    let ask = async |one: &DatabaseEndpoint| {
         let mut reached = CheckedConnection::<Remote>::new(Some(one), limits).await?;
         let tx = reached.begin_read_only().await?;
         Ok(ask(&tx).await?)
@@ -34,8 +37,11 @@ pub(super) async fn of_remote(endpoint: Option<&Endpoint>, limits: &Limits) -> O
 }
 
 /// Checks the servers that the local URL names. `None` if it names only one or is not set.
-pub(super) async fn of_local(endpoint: Option<&Endpoint>, limits: &Limits) -> Option<Finding> {
-    let ask = async |one: &Endpoint| {
+pub(super) async fn of_local(
+    endpoint: Option<&DatabaseEndpoint>,
+    limits: &Limits,
+) -> Option<Finding> {
+    let ask = async |one: &DatabaseEndpoint| {
         let mut reached = CheckedConnection::<Local>::new(Some(one), limits).await?;
         let tx = reached.begin_read_only().await?;
         Ok(ask(&tx).await?)
@@ -46,22 +52,26 @@ pub(super) async fn of_local(endpoint: Option<&Endpoint>, limits: &Limits) -> Op
 }
 
 /// Returns an endpoint for each server that a connection string names. `None` if it names only one or is not set.
-fn several(endpoint: Option<&Endpoint>) -> Option<Vec<Endpoint>> {
+fn several(endpoint: Option<&DatabaseEndpoint>) -> Option<Vec<DatabaseEndpoint>> {
     let each: Vec<_> = endpoint?.each().collect();
     (each.len() > 1).then_some(each)
 }
 
-async fn ask<S: Side>(tx: &Tx<'_, S>) -> Result<Answer, DbError> {
+async fn ask<S: Side>(tx: &Tx<'_, S>) -> Result<HostReport, DbError> {
     let row = tx.query_one(ASK, &[]).await?;
-    Ok(Answer {
+    Ok(HostReport {
         is_standby: row.get(0),
         cluster: row.get(1),
     })
 }
 
-fn finding(side: SideName, each: &[Endpoint], answers: &[Result<Answer, Failure>]) -> Finding {
+fn finding(
+    side: SideName,
+    each: &[DatabaseEndpoint],
+    answers: &[Result<HostReport, Failure>],
+) -> Finding {
     let told = each.iter().zip(answers).map(|(one, answer)| match answer {
-        Ok(Answer { is_standby, .. }) => {
+        Ok(HostReport { is_standby, .. }) => {
             let kind = if *is_standby { "standby" } else { "primary" };
             format!("{} ({kind})", one.address())
         }

@@ -4,7 +4,7 @@ use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::store::migrations::{self, SchemaStanding};
+use crate::store::migrations::{self, SchemaVersionState};
 
 /// Checks that the tables of schema `meter_sync` fit this version of the program and that the role may write them. If
 /// they are missing or older, checks that the role may create or change them, as the next sync does.
@@ -13,15 +13,15 @@ pub(super) async fn finding(local: &mut CheckedConnection<Local>) -> Finding {
         let tx = local.begin_read_only().await?;
         migrations::refuse_distributed(&tx).await?;
         Ok(match migrations::standing(&tx).await? {
-            SchemaStanding::Newer => Verdict::Failed(migrations::too_new()),
-            SchemaStanding::Absent => {
+            SchemaVersionState::Newer => Verdict::Failed(migrations::too_new()),
+            SchemaVersionState::Absent => {
                 may_make(&tx, "not there yet; the first sync makes them").await?
             }
-            SchemaStanding::Behind(steps) => {
+            SchemaVersionState::Behind(steps) => {
                 let text = format!("{steps} steps behind; the next sync makes them");
                 may_make(&tx, &text).await?
             }
-            SchemaStanding::Current => may_write(&tx).await?,
+            SchemaVersionState::Current => may_write(&tx).await?,
         })
     };
     let looked: Result<Verdict, Failure> = looked.await;

@@ -9,7 +9,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::clock;
-use crate::config::{Config, ConfigError, Setting, Source};
+use crate::config::{Config, ConfigError, Setting, SourceSetting};
 use crate::db::{Local, Remote};
 use crate::engine::{self, SyncError};
 use crate::error::Failure;
@@ -74,7 +74,11 @@ impl Finding {
 
     /// Returns the finding of a check that reads `source`, the remote table or query. For an error, the remedy takes
     /// the kind of source into account.
-    fn of_source(subject: &str, looked: Result<Verdict, SyncError>, source: &Source) -> Self {
+    fn of_source(
+        subject: &str,
+        looked: Result<Verdict, SyncError>,
+        source: &SourceSetting,
+    ) -> Self {
         let verdict =
             looked.unwrap_or_else(|error| Verdict::Failed(engine::failure(&error, source)));
         Self::new(subject, verdict)

@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Health, Outcome};
-use crate::reports::run_report::{RunReport, RunStage};
+use crate::reports::run_report::{RunReport, RunState};
 
 pub(super) const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;
@@ -16,8 +16,8 @@ const WORST_FIRST: [u8; 5] = [FAILED, USAGE, REFUSED, PARTIAL, ALREADY_RUNNING];
 /// Returns the exit code of a command that requested a run, from the report of that run.
 pub(super) fn of_report(run: &RunReport) -> u8 {
     match run.state {
-        RunStage::AlreadyRunning => ALREADY_RUNNING,
-        RunStage::Finished | RunStage::Running => of_outcome(run.outcome, run.error.as_ref()),
+        RunState::AlreadyRunning => ALREADY_RUNNING,
+        RunState::Finished | RunState::Running => of_outcome(run.outcome, run.error.as_ref()),
     }
 }
 

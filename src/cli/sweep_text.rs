@@ -4,11 +4,11 @@
 use super::command_output::{LONGEST_NAME, on_one_line};
 use super::next_commands::NextCommands;
 use super::run_text::{more, rejection_line};
-use super::sync_of_many::{PrintedSweep, RunResult, TenantRun};
+use super::sync_of_many::{PrintedSweep, SweepRunVerdict, TenantRun};
 use crate::error::Failure;
 use crate::model::Rejection;
 use crate::printable;
-use crate::reports::run_report::{RunReport, RunStage};
+use crate::reports::run_report::{RunReport, RunState};
 
 /// How many of the tenants that were not synced are described with all that a person needs, and how many of those that
 /// only have a warning: as many as `status` lists. Below the line of any other such tenant is the command that
@@ -29,9 +29,9 @@ pub(super) async fn in_words(sweep: &PrintedSweep) -> String {
     for run in &sweep.runs {
         text += &format!("{}\n", line(run));
         let described = match (run.result(), run.warning()) {
-            (RunResult::Failed, _) => &mut failed,
-            (RunResult::Succeeded | RunResult::Unchanged, Some(_)) => &mut warned,
-            (RunResult::Succeeded | RunResult::Unchanged, None) => continue,
+            (SweepRunVerdict::Failed, _) => &mut failed,
+            (SweepRunVerdict::Succeeded | SweepRunVerdict::Unchanged, Some(_)) => &mut warned,
+            (SweepRunVerdict::Succeeded | SweepRunVerdict::Unchanged, None) => continue,
         };
         *described += 1;
         let below = match *described <= DESCRIBED {
@@ -64,9 +64,9 @@ fn line(run: &TenantRun) -> String {
 
 fn word(run: &RunReport) -> &'static str {
     match (run.state, run.outcome) {
-        (RunStage::AlreadyRunning, _) => "running",
-        (RunStage::Finished | RunStage::Running, Some(outcome)) => outcome.as_str(),
-        (RunStage::Finished | RunStage::Running, None) => "unknown",
+        (RunState::AlreadyRunning, _) => "running",
+        (RunState::Finished | RunState::Running, Some(outcome)) => outcome.as_str(),
+        (RunState::Finished | RunState::Running, None) => "unknown",
     }
 }
 
@@ -106,7 +106,7 @@ fn description(run: &TenantRun, rejected: &[Rejection]) -> Vec<String> {
         }
     }
     lines.extend(run.warning().map(|warning| format!("warning: {warning}")));
-    if run.result() != RunResult::Failed {
+    if run.result() != SweepRunVerdict::Failed {
         return lines;
     }
     let code = error(run).map(|error| error.code);

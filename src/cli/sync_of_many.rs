@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::exit_codes;
 use super::progress_bar::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Mirror, Mirrors, Request, TenantMirror};
+use crate::mirrors::{Mirror, Mirrors, RunRequest, TenantMirror};
 use crate::model::Outcome;
 use crate::reports::run_report::RunReport;
 use crate::shutdown::Shutdown;
@@ -50,7 +50,7 @@ pub(super) struct TenantRun {
 
 /// The result of a tenant's run. It decides which count of [`PrintedSweep`] the run is added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RunResult {
+pub(super) enum SweepRunVerdict {
     Unchanged,
     Succeeded,
     Failed,
@@ -60,7 +60,7 @@ pub(super) enum RunResult {
 /// stop signal cancels the runs and returns an error.
 pub(super) async fn run(
     mirrors: &Mirrors,
-    request: &Request,
+    request: &RunRequest,
     shutdown: &Shutdown,
 ) -> Result<PrintedSweep, Failure> {
     let bar = progress_bar();
@@ -93,11 +93,11 @@ pub(super) async fn run(
 impl PrintedSweep {
     fn add(&mut self, run: TenantRun) {
         match run.result() {
-            RunResult::Unchanged => self.unchanged += 1,
-            RunResult::Succeeded => self.succeeded += 1,
-            RunResult::Failed => self.failed += 1,
+            SweepRunVerdict::Unchanged => self.unchanged += 1,
+            SweepRunVerdict::Succeeded => self.succeeded += 1,
+            SweepRunVerdict::Failed => self.failed += 1,
         }
-        if run.result() != RunResult::Unchanged || run.warning().is_some() {
+        if run.result() != SweepRunVerdict::Unchanged || run.warning().is_some() {
             self.runs.push(run);
         }
     }
@@ -146,11 +146,11 @@ impl TenantRun {
         self.run.as_ref()?.warning.as_ref()
     }
 
-    pub(super) fn result(&self) -> RunResult {
+    pub(super) fn result(&self) -> SweepRunVerdict {
         match &self.run {
             Some(run) if self.code() == 0 => match run.outcome {
-                Some(Outcome::NoChange) => RunResult::Unchanged,
-                Some(Outcome::DryRun) if run.changes_total == 0 => RunResult::Unchanged,
+                Some(Outcome::NoChange) => SweepRunVerdict::Unchanged,
+                Some(Outcome::DryRun) if run.changes_total == 0 => SweepRunVerdict::Unchanged,
                 Some(
                     Outcome::Succeeded
                     | Outcome::Partial
@@ -160,9 +160,9 @@ impl TenantRun {
                     | Outcome::DryRun
                     | Outcome::Unknown,
                 )
-                | None => RunResult::Succeeded,
+                | None => SweepRunVerdict::Succeeded,
             },
-            Some(_) | None => RunResult::Failed,
+            Some(_) | None => SweepRunVerdict::Failed,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 
 use super::Limits;
-use super::connection_hosts::{ConnectionHost, ConnectionHosts, SessionAttrs};
+use super::connection_hosts::{ConnectionHost, ConnectionHosts, TargetSessionAttrs};
 use super::connection_string::{self, Pairs};
 use super::database_endpoint_error::EndpointError;
 use super::libpq_parameters;
@@ -93,8 +93,8 @@ impl ConnectionParameters {
         limits: &Limits,
     ) -> Result<ConnectionHosts, EndpointError> {
         let session = match self.get("target_session_attrs") {
-            None => SessionAttrs::default(),
-            Some(text) => SessionAttrs::parse(text).ok_or(bad(
+            None => TargetSessionAttrs::default(),
+            Some(text) => TargetSessionAttrs::parse(text).ok_or(bad(
                 "target_session_attrs",
                 "it is one of any, read-write, read-only, primary, standby and prefer-standby",
             ))?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Limits;
-use super::connection_hosts::{ConnectionHost, ConnectionHosts, SessionAttrs};
+use super::connection_hosts::{ConnectionHost, ConnectionHosts, TargetSessionAttrs};
 use super::connection_parameters::ConnectionParameters;
 use super::connection_string::{self, Pairs};
 use super::database_endpoint_error::EndpointError;
@@ -14,7 +14,7 @@ use super::watched_file::{self, WatchedFile};
 
 /// How to connect to one database: its servers, the authentication and TLS. The `Debug` output shows no secret.
 #[derive(Clone)]
-pub struct Endpoint {
+pub struct DatabaseEndpoint {
     /// The configuration of the Postgres driver, without the servers. It contains the password.
     driver: tokio_postgres::Config,
     servers: ConnectionHosts,
@@ -39,7 +39,7 @@ struct EndpointSource {
 /// The connection parameters whose values are paths of files.
 const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 
-impl Endpoint {
+impl DatabaseEndpoint {
     /// Parses a connection string: a libpq URL or a list of `key=value` pairs. `limits` gives the timeouts that the
     /// string does not set.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, EndpointError> {
@@ -71,7 +71,7 @@ impl Endpoint {
         })
     }
 
-    /// Stores which file the connection string was read from, so that [`Endpoint::renewed`] can read it again.
+    /// Stores which file the connection string was read from, so that [`DatabaseEndpoint::renewed`] can read it again.
     pub(super) fn of_file(mut self, file: WatchedFile) -> Self {
         Arc::make_mut(&mut self.source).file = Some(file);
         self
@@ -143,7 +143,7 @@ impl Endpoint {
         self.servers.list.iter().map(|server| {
             let mut alone = self.clone();
             alone.servers.list = vec![server.clone()];
-            alone.servers.session = SessionAttrs::Any;
+            alone.servers.session = TargetSessionAttrs::Any;
             alone
         })
     }
@@ -197,7 +197,7 @@ impl Endpoint {
     }
 }
 
-impl std::fmt::Debug for Endpoint {
+impl std::fmt::Debug for DatabaseEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint")
             .field("address", &self.address())
@@ -212,8 +212,8 @@ mod tests {
 
     use super::*;
 
-    fn endpoint(text: &str) -> Endpoint {
-        Endpoint::parse(text, &Limits::default()).unwrap()
+    fn endpoint(text: &str) -> DatabaseEndpoint {
+        DatabaseEndpoint::parse(text, &Limits::default()).unwrap()
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
             let password = format!("{before}hunter2{after}");
             ["postgres://u:{}@h/m", "host=h dbname=m user=u password={}", "postgres://h/m?{}", "{}"]
                 .iter()
-                .map(|shape| Endpoint::parse(&shape.replace("{}", &password), &Limits::default()))
+                .map(|shape| DatabaseEndpoint::parse(&shape.replace("{}", &password), &Limits::default()))
                 .all(|result| {
                     let shown = match result {
                         Ok(endpoint) => format!("{endpoint:?} {}", endpoint.address()),

@@ -39,7 +39,7 @@ pub enum Tls {
 }
 
 /// The TLS settings that a connection string asks for.
-pub(super) struct TlsRequest {
+pub(super) struct RequestedTls {
     pub(super) check: CertificateCheck,
     pub(super) roots: Roots,
     /// The files with the client certificate (`sslcert`) and its key (`sslkey`); `None` without a client certificate.
@@ -91,7 +91,7 @@ pub enum TlsError {
 }
 
 /// Builds the client configuration for the TLS settings of a connection string.
-pub(super) fn client_config(wanted: &TlsRequest) -> Result<ClientConfig, TlsError> {
+pub(super) fn client_config(wanted: &RequestedTls) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Verifier::new(wanted, Arc::clone(&provider))?;
     let builder = ClientConfig::builder_with_provider(provider)
@@ -124,7 +124,7 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn new(wanted: &TlsRequest, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
+    fn new(wanted: &RequestedTls, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let (roots, listed) = match (&wanted.roots, wanted.check) {
             (_, CertificateCheck::Nothing) => (RootCertStore::empty(), Vec::new()),
             (Roots::System, CertificateCheck::Issuer | CertificateCheck::IssuerAndName) => {
@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn is_accepted(check: CertificateCheck, root: &str, server: &str, name: &'static str) -> bool {
-        let wanted = TlsRequest {
+        let wanted = RequestedTls {
             check,
             roots: Roots::File(data(root)),
             identity: None,

@@ -4,7 +4,7 @@
 use tokio_postgres::Row;
 
 use super::array_index::index;
-use super::citus_distribution::{self, Distribution, has_citus};
+use super::citus_distribution::{self, CitusDistribution, has_citus};
 use super::look_up_table_names::oids_of_names;
 use super::{DbError, Side, Tx, param, quote};
 
@@ -39,7 +39,7 @@ pub struct Relation {
     /// older than version 14.
     pub file: Option<String>,
     /// How Citus distributes the rows; `None` if it does not.
-    pub distribution: Option<Distribution>,
+    pub distribution: Option<CitusDistribution>,
     /// The number of rows, as the last vacuum or analyze estimated it. Negative if there was none yet (0 before
     /// Postgres 14).
     pub estimated_rows: i64,

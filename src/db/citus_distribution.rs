@@ -9,7 +9,7 @@ use super::{DbError, Side, Tx, param};
 
 /// How Citus distributes the rows of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Distribution {
+pub enum CitusDistribution {
     /// By the values of this column.
     ByColumn(String),
     /// All rows are in one place, as for the tables of a distributed schema, and for a local table that Citus knows
@@ -25,7 +25,7 @@ pub enum Distribution {
     CheckedAtCommit(String),
 }
 
-impl Distribution {
+impl CitusDistribution {
     /// The column by whose values the rows are distributed; `None` if they are in one place, and for the distributions
     /// that a run refuses.
     pub fn column(&self) -> Option<&str> {
@@ -59,14 +59,14 @@ from pg_catalog.pg_dist_partition d where d.logicalrelid::oid = any ($1)";
 pub(super) async fn of_tables<S: Side>(
     tx: &Tx<'_, S>,
     oids: &[u32],
-) -> Result<Vec<(u32, Distribution)>, DbError> {
+) -> Result<Vec<(u32, CitusDistribution)>, DbError> {
     let rows = tx.query(FIND, &[param::oids(oids)]).await?;
     let distribution = |row: &Row| match (row.get(1), row.get(2), row.get(3), row.get(4)) {
-        (_, _, true, _) => Distribution::Replicated,
-        (None, true, false, _) => Distribution::Reference,
-        (_, _, false, Some(constraint)) => Distribution::CheckedAtCommit(constraint),
-        (Some(column), _, false, None) => Distribution::ByColumn(column),
-        (None, false, false, None) => Distribution::OneShard,
+        (_, _, true, _) => CitusDistribution::Replicated,
+        (None, true, false, _) => CitusDistribution::Reference,
+        (_, _, false, Some(constraint)) => CitusDistribution::CheckedAtCommit(constraint),
+        (Some(column), _, false, None) => CitusDistribution::ByColumn(column),
+        (None, false, false, None) => CitusDistribution::OneShard,
     };
     let found = rows.iter().map(|row| (row.get(0), distribution(row)));
     Ok(found.collect())

@@ -8,7 +8,7 @@ use super::download_directories::{WHEEL_VERSION, downloads, programs, unpacked};
 use super::find_binaries::{Binaries, look};
 use super::install_advice;
 use super::server_account::{Account, run};
-use super::{EmbeddedError, OfFile, blocking};
+use super::{EmbeddedError, FileErrorContext, blocking};
 
 const BREW_FORMULA: &str = "postgresql@18";
 /// The configuration file that tells Debian's package not to start a server of its own on port 5432.

@@ -125,11 +125,11 @@ impl EmbeddedError {
 }
 
 /// Converts an I/O error to an [`EmbeddedError`] that names the file or directory.
-trait OfFile<T> {
+trait FileErrorContext<T> {
     fn of_file(self, path: impl Into<PathBuf>) -> Result<T, EmbeddedError>;
 }
 
-impl<T> OfFile<T> for std::io::Result<T> {
+impl<T> FileErrorContext<T> for std::io::Result<T> {
     fn of_file(self, path: impl Into<PathBuf>) -> Result<T, EmbeddedError> {
         self.map_err(|source| EmbeddedError::file(path, source))
     }

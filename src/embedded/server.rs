@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::server_account::{Account, last_lines};
 use super::server_directory::{self, DataDirectory};
-use super::{Binaries, EmbeddedError, OfFile, blocking};
+use super::{Binaries, EmbeddedError, FileErrorContext, blocking};
 
 /// How long to wait between two checks whether a server has started or stopped.
 const POLL: Duration = Duration::from_millis(5);

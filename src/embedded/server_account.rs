@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use super::{EmbeddedError, OfFile};
+use super::{EmbeddedError, FileErrorContext};
 
 /// How many bytes must be free in shared memory (`/dev/shm`) for temporary servers to keep their data there.
 const SHARED_MEMORY_FREE: u64 = 1 << 30;

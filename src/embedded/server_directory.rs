@@ -16,7 +16,7 @@ use etcetera::BaseStrategy;
 use uuid::Uuid;
 
 use super::server_account::{Account, run};
-use super::{Binaries, EmbeddedError, OfFile, blocking};
+use super::{Binaries, EmbeddedError, FileErrorContext, blocking};
 
 /// How many times to try to lock the log, with a pause of [`RELEASE_POLL`] in between: 5 s in all. The server of a
 /// killed process stops and releases the log within that time.

@@ -27,7 +27,7 @@ use crate::model::{
     CompareMethod, Counts, DeactivationApproval, Phase, Progress, Rejection, RunId, TenantId,
 };
 
-use column_drift::{ColumnReport, KnownColumns};
+use column_drift::{ColumnDriftReport, KnownColumns};
 pub use digest::{ContentsComparison, compare_sums};
 use digest::{Difference, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
@@ -49,9 +49,10 @@ pub use rows_to_compare::{RowSelection, RowsToCompare};
 use run_context::RunContext;
 pub(crate) use source_remedy::failure;
 pub use sweep::{
-    BATCHES_AT_ONCE, LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep,
+    BATCHES_AT_ONCE, LocalFinding, SweepResult, SweptMirror, TABLES_AT_ONCE, TablePerTenantSweep,
+    sweep,
 };
-pub use tenant_filters::Scope;
+pub use tenant_filters::TenantFilters;
 pub(crate) use tenant_filters::try_tenant;
 
 mod relations;
@@ -111,7 +112,7 @@ pub struct Job<'a> {
     /// The columns that earlier runs synced, as recorded then.
     pub known_columns: &'a KnownColumns,
     /// Receives the result of comparing the columns with `known_columns`, even if the run fails later.
-    pub column_report: &'a OnceLock<ColumnReport>,
+    pub column_report: &'a OnceLock<ColumnDriftReport>,
     /// Receives a warning if the remote was restored or swapped for another, or if a strict brake cannot find that out,
     /// even if the run fails later.
     pub remote_change: &'a OnceLock<&'static str>,
@@ -169,7 +170,7 @@ pub struct SyncEnd {
 }
 
 /// The channel on which a sync publishes its progress.
-pub type Observer = watch::Sender<Progress>;
+pub type ProgressSender = watch::Sender<Progress>;
 
 /// Makes the local meters of the job's tenant equal to the tenant's remote rows, inside the two transactions.
 ///
@@ -179,7 +180,7 @@ pub async fn run(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     job: &Job<'_>,
-    observer: &Observer,
+    observer: &ProgressSender,
 ) -> Result<SyncEnd, SyncError> {
     enter(observer, Phase::Prepare);
     if local.is_replica() {
@@ -226,7 +227,7 @@ pub async fn run(
         Difference::Unclear => RowSelection::everything(),
     };
     let staged = read::stage(remote, run, &selection).await?;
-    let found = Found {
+    let found = StagedDifferences {
         selection,
         staged,
         compared,
@@ -253,7 +254,7 @@ async fn end_unchanged(
 }
 
 /// The rows that may differ, staged for the plan, and how they were found.
-struct Found {
+struct StagedDifferences {
     selection: RowSelection,
     staged: StagedRows,
     compared: CompareMethod,
@@ -265,12 +266,12 @@ struct Found {
 async fn carry_out(
     run: &RunContext<'_>,
     versions: Option<VersionsOfBothSides<'_>>,
-    Found {
+    StagedDifferences {
         selection,
         staged,
         compared,
         comparison,
-    }: Found,
+    }: StagedDifferences,
 ) -> Result<SyncEnd, SyncError> {
     enter(run.observer, Phase::Plan);
     run.local.shorten_idle_limit().await?;
@@ -329,7 +330,7 @@ pub async fn compare(
     local: &Tx<'_, Local>,
     job: &Job<'_>,
     seeds: [u64; 2],
-    observer: &Observer,
+    observer: &ProgressSender,
 ) -> Result<ContentsComparison, SyncError> {
     let contents = {
         let _told = read::relay_rows::ReadProgressReporter {
@@ -373,6 +374,6 @@ impl SyncResult {
     }
 }
 
-fn enter(observer: &Observer, phase: Phase) {
+fn enter(observer: &ProgressSender, phase: Phase) {
     observer.send_modify(|progress| progress.enter(phase, Instant::now()));
 }

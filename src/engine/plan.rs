@@ -10,9 +10,10 @@ use crate::db::{DbError, Local, RowFault, Tx, quote};
 use crate::model::{Action, Counts, Rejection, saturating_i64};
 
 use super::read::{self, StagedRows};
-use super::write_by_halving::{Bad, RowRange};
+use super::write_by_halving::{RowFaults, RowRange};
 use super::{
-    Job, Relations, RowSelection, RunContext, Scope, SyncError, SyncResult, stage_local_rows,
+    Job, Relations, RowSelection, RunContext, SyncError, SyncResult, TenantFilters,
+    stage_local_rows,
 };
 
 /// The changes that a sync would make. The rows are in two temporary tables:
@@ -262,7 +263,7 @@ async fn refuse_planned_twice(run: &RunContext<'_>) -> Result<(), SyncError> {
 pub(crate) async fn refuse_duplicate_local_keys(
     local: &Tx<'_, Local>,
     relations: &Relations,
-    scope: &Scope,
+    scope: &TenantFilters,
     join: &str,
 ) -> Result<(), SyncError> {
     let (table, filter) = (&relations.local, &scope.local_filter);
@@ -355,16 +356,16 @@ const LOCKED_AS_PLANNED: &str =
 const UNLOCKED: &str = "0::pg_catalog.int8";
 
 /// A row of the plan that could not be written.
-pub(in crate::engine) struct BadRow {
+pub(in crate::engine) struct UnwrittenRow {
     pub(in crate::engine) step: Step,
     /// The number of the row in the plan.
     pub(in crate::engine) n: i64,
     pub(in crate::engine) fault: RowFault,
 }
 
-impl BadRow {
-    /// Builds a [`BadRow`] from each row of one step that could not be written.
-    pub(in crate::engine) fn of_step(step: Step, bad: Bad) -> impl Iterator<Item = Self> {
+impl UnwrittenRow {
+    /// Builds an [`UnwrittenRow`] from each row of one step that could not be written.
+    pub(in crate::engine) fn of_step(step: Step, bad: RowFaults) -> impl Iterator<Item = Self> {
         bad.into_iter()
             .map(move |(n, fault)| Self { step, n, fault })
     }

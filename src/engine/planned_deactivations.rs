@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 
 use super::RunContext;
 use crate::db::{DbError, read_lossless_json};
-use crate::model::{Fields, RunId};
+use crate::model::{MeterFields, RunId};
 use crate::store::held_sets::{self, ApprovalCover};
 
 /// SQL that selects the meters that the plan deactivates. Column `key` is the key of the local row as JSON, and `n` is
@@ -53,7 +53,7 @@ pub(super) enum DeactivationCause {
 pub(super) async fn first(
     run: &RunContext<'_>,
     kind: DeactivationCause,
-) -> Result<Vec<Fields>, DbError> {
+) -> Result<Vec<MeterFields>, DbError> {
     let relations = run.relations;
     let key = relations.key_json("l");
     let same_key = relations.same_key("l", "p");

@@ -22,7 +22,7 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
         return Ok(());
     }
     let limit = i64::from(job.limits.change_limit);
-    let log = Log::new(run, LOG);
+    let log = ChangeTable::new(run, LOG);
     let index = plan::index(run.relations);
     let first = RowRange {
         first: 1,
@@ -38,7 +38,7 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
         first: limit + 1,
         last: limit + i64::from(job.limits.rejected_limit),
     };
-    let spare = Log { into: SPARE, ..log };
+    let spare = ChangeTable { into: SPARE, ..log };
     record(local, further, &index, |form| of_plan(run, &spare, form)).await
 }
 
@@ -76,18 +76,18 @@ pub(super) async fn refill(run: &RunContext<'_>, rejected: &[i64]) -> Result<(),
 /// Records the meters of a first load as inserts, numbered in the order of their keys. Records only the numbers in
 /// `rows`.
 pub(super) async fn load(run: &RunContext<'_>, rows: RowRange) -> Result<(), DbError> {
-    let log = Log::new(run, LOG);
+    let log = ChangeTable::new(run, LOG);
     record(run.local, rows, "", |form| of_load(run, &log, form)).await
 }
 
 /// The table in which changes are recorded, and the run to which the changes belong.
-struct Log<'t> {
+struct ChangeTable<'t> {
     into: &'t str,
     run_id: Uuid,
     is_utf8: bool,
 }
 
-impl<'t> Log<'t> {
+impl<'t> ChangeTable<'t> {
     fn new(run: &RunContext<'_>, into: &'t str) -> Self {
         Self {
             into,
@@ -182,7 +182,7 @@ pub(super) enum ValueForm {
     Size,
 }
 
-fn of_plan(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
+fn of_plan(run: &RunContext<'_>, log: &ChangeTable<'_>, form: ValueForm) -> String {
     let relations = run.relations;
     let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let active = quote::literal(&relations.active);
@@ -213,7 +213,7 @@ where p.n >= $1 and p.n <= $2"
     format!("-- record the changes\n{}", log.insert(&rows, form))
 }
 
-fn of_load(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
+fn of_load(run: &RunContext<'_>, log: &ChangeTable<'_>, form: ValueForm) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let run_id = log.run_id;

@@ -4,7 +4,7 @@ use crate::db::{Local, Remote, Tx};
 
 use super::relations::refuse_same_or_taken_table::refuse_occupied;
 use super::relations::{Relations, locks, look_up};
-use super::tenant_filters::{Scope, try_tenant};
+use super::tenant_filters::{TenantFilters, try_tenant};
 use super::{Job, SyncError};
 
 /// Looks up the two tables of a run, and makes the conditions that select the tenant's rows. Locks the local table
@@ -17,10 +17,10 @@ pub(super) async fn resolve(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
     job: &Job<'_>,
-) -> Result<(Relations, Scope), SyncError> {
+) -> Result<(Relations, TenantFilters), SyncError> {
     locks::hold_local_table(local, &job.mapping.local_table).await?;
     let (relations, here) = look_up(remote, local, job.mapping, job.run_id).await?;
-    let scope = Scope::of(&relations, job.tenant);
+    let scope = TenantFilters::of(&relations, job.tenant);
     try_tenant(remote, &relations, &scope).await?;
     if !relations.is_remote_plain {
         remote.use_role_path().await?;

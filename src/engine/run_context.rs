@@ -2,7 +2,7 @@
 
 use crate::db::{Local, Tx};
 
-use super::{Job, Observer, Relations, Scope};
+use super::{Job, ProgressSender, Relations, TenantFilters};
 
 /// The data that the steps of a sync share: the local transaction, what to sync, and the channel for progress.
 ///
@@ -15,11 +15,11 @@ pub(in crate::engine) struct RunContext<'a> {
     /// The remote and the local table, their synced columns and the key.
     pub(in crate::engine) relations: &'a Relations,
     /// The conditions that select the tenant's rows in both tables.
-    pub(in crate::engine) scope: &'a Scope,
+    pub(in crate::engine) scope: &'a TenantFilters,
     /// The settings and limits of the run.
     pub(in crate::engine) job: &'a Job<'a>,
     /// The channel on which progress is published.
-    pub(in crate::engine) observer: &'a Observer,
+    pub(in crate::engine) observer: &'a ProgressSender,
 }
 
 impl<'a> RunContext<'a> {

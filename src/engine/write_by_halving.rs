@@ -109,7 +109,7 @@ pub(crate) async fn attempt(
 }
 
 /// The rows of the plan that could not be written: the number of each row, and why.
-pub(in crate::engine) type Bad = Vec<(i64, RowFault)>;
+pub(in crate::engine) type RowFaults = Vec<(i64, RowFault)>;
 
 /// SQLSTATE classes of errors that come from the state of the server or the connection, not from the statement.
 const NOT_OURS: &[&str] = &["08", "25", "40", "53", "55", "57", "58", "XX"];

@@ -21,7 +21,7 @@ use crate::tenants::meter_table::MeterTable;
 /// A question about one meter, about the changes since a time, or for earlier runs. The status alone does not answer
 /// these.
 #[derive(Clone, Debug, Default)]
-pub struct StatusQuestion {
+pub struct HistoryQuestion {
     /// The parameters of the status that is returned with the answer.
     pub status: StatusQuery,
     /// The key of a meter or a part of its name; `None` to ask about all meters.
@@ -40,7 +40,7 @@ impl Mirror {
     /// Returns the status together with the answer to the question. Fails only if the question names a run that the log
     /// does not have. If the local database cannot be read, the answer is missing, and a warning in the status says
     /// why.
-    pub async fn answer(&self, question: &StatusQuestion) -> Result<Status, Failure> {
+    pub async fn answer(&self, question: &HistoryQuestion) -> Result<Status, Failure> {
         let mut status = self.status(&question.status).await?;
         if let Some(before) = question.before {
             self.require_run(before.run).await?;
@@ -72,7 +72,7 @@ impl Mirror {
     async fn page_history(
         &self,
         status: &mut Status,
-        question: &StatusQuestion,
+        question: &HistoryQuestion,
     ) -> Result<(), Failure> {
         let asked = &question.status;
         let Some(before) = question.before else {
@@ -95,7 +95,7 @@ impl Mirror {
         &self,
         status: &mut Status,
         since: DateTime<Utc>,
-        question: &StatusQuestion,
+        question: &HistoryQuestion,
     ) -> Result<(), Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let scope = self.meters(tx).await?.scope;
@@ -129,7 +129,7 @@ impl Mirror {
         &self,
         status: &mut Status,
         meter: &str,
-        question: &StatusQuestion,
+        question: &HistoryQuestion,
     ) -> Result<(), Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
@@ -172,7 +172,7 @@ impl Mirror {
         tx: &Tx<'_, Local>,
         meters: &MeterTable,
         meter: &str,
-        question: &StatusQuestion,
+        question: &HistoryQuestion,
     ) -> Result<MeterLookup, DbError> {
         let parts = meter.split(',').map(|part| part.trim().to_owned());
         for key in [vec![meter.to_owned()], parts.collect()] {
@@ -198,7 +198,7 @@ impl Mirror {
         tx: &Tx<'_, Local>,
         meters: &MeterTable,
         key: Vec<String>,
-        question: &StatusQuestion,
+        question: &HistoryQuestion,
     ) -> Result<Option<Box<MeterReport>>, DbError> {
         let (key, active) = (KeyText::Ordered(key), &self.mapping().active_column);
         let Some(mut report) = meters.find(tx, &key, active).await? else {

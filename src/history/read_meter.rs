@@ -2,7 +2,7 @@
 
 use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::error::Failure;
-use crate::model::Fields;
+use crate::model::MeterFields;
 
 use super::parse_meter_key::KeyText;
 use super::why_inactive;
@@ -108,7 +108,7 @@ impl MeterTable {
         &self,
         tx: &Tx<'_, Local>,
         key: &[String],
-    ) -> Result<Option<(String, Option<bool>, Fields)>, DbError> {
+    ) -> Result<Option<(String, Option<bool>, MeterFields)>, DbError> {
         let conditions: Vec<String> = (1..)
             .zip(&self.key)
             .map(|(n, column)| is(column, &format!("${n}")))

@@ -5,7 +5,7 @@ use crate::error::Failure;
 use crate::model::{RunId, RunRecord, RunsQuery};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::open_run_fate::{self, OpenRun};
+use crate::mirrors::open_run_fate::{self, OpenRunFate};
 use crate::reports::run_detail::RunDetail;
 use crate::reports::run_list_pages::{ChangesPage, RunsPage};
 use crate::store::{changes, held_sets, log, rejected_rows};
@@ -113,9 +113,9 @@ impl Mirror {
 async fn update(tx: &Tx<'_, Local>, known: &LogScope, run: &mut RunRecord) -> Result<(), DbError> {
     if let (None, Some(scope)) = (run.outcome, known.clone().scope()) {
         match open_run_fate::look_up(tx, &scope, run.run_id).await? {
-            OpenRun::Ended(ended) => *run = *ended,
-            OpenRun::Dead => run.interrupt(),
-            OpenRun::InProgress | OpenRun::Deleted => {}
+            OpenRunFate::Ended(ended) => *run = *ended,
+            OpenRunFate::Dead => run.interrupt(),
+            OpenRunFate::InProgress | OpenRunFate::Deleted => {}
         }
     }
     Ok(())

@@ -10,19 +10,19 @@ use axum::http::uri::Authority;
 
 /// The hosts that are allowed in `Host` and `Origin` headers.
 #[derive(Clone, Debug)]
-pub(super) struct Hosts {
+pub(super) struct HostAllowlist {
     listen: SocketAddr,
-    named: Vec<Named>,
+    named: Vec<HostAndPort>,
 }
 
 /// A host name or IP address, with its port if one was given. A configured host without a port allows all ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Named {
+struct HostAndPort {
     host: String,
     port: Option<u16>,
 }
 
-impl Hosts {
+impl HostAllowlist {
     pub(super) fn new(listen: SocketAddr, allowed: &[String]) -> Self {
         Self {
             listen,
@@ -52,7 +52,7 @@ impl Hosts {
             .strip_prefix("http://")
             .or_else(|| origin.strip_prefix("https://"))
             .and_then(named);
-        let is_listed = |origin: &Named| {
+        let is_listed = |origin: &HostAndPort| {
             let mut listed = self.named.iter();
             listed.any(|known| {
                 known.host == origin.host && (known.port.is_none() || known.port == origin.port)
@@ -62,7 +62,7 @@ impl Hosts {
             .is_some_and(|origin| named(host).as_ref() == Some(&origin) || is_listed(&origin))
     }
 
-    fn allow_named(&self, asked: &Named) -> bool {
+    fn allow_named(&self, asked: &HostAndPort) -> bool {
         let is_ours = match asked.host.parse::<IpAddr>() {
             Ok(address) => self.allow_address(address),
             Err(_not_an_address) => asked.host == "localhost",
@@ -84,7 +84,7 @@ impl Hosts {
 }
 
 /// Parses `host`, `host:port`, `[v6]` or `[v6]:port`. Returns `None` for anything else, such as a user name or a path.
-fn named(text: &str) -> Option<Named> {
+fn named(text: &str) -> Option<HostAndPort> {
     let authority = Authority::from_str(text).ok()?;
     let port = match text.strip_prefix(authority.host())? {
         "" => None,
@@ -95,16 +95,16 @@ fn named(text: &str) -> Option<Named> {
         .trim_start_matches('[')
         .trim_end_matches(']');
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    (!host.is_empty()).then_some(Named { host, port })
+    (!host.is_empty()).then_some(HostAndPort { host, port })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hosts(listen: &str, allowed: &[&str]) -> Hosts {
+    fn hosts(listen: &str, allowed: &[&str]) -> HostAllowlist {
         let allowed: Vec<String> = allowed.iter().map(|&host| host.to_owned()).collect();
-        Hosts::new(listen.parse().expect("an address"), &allowed)
+        HostAllowlist::new(listen.parse().expect("an address"), &allowed)
     }
 
     #[test]

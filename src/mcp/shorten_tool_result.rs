@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::{Change, Fields};
+use crate::model::{Change, MeterFields};
 use crate::reports::run_report::RunReport;
 use crate::reports::status::Status;
 
@@ -154,7 +154,7 @@ impl Shortener {
     }
 
     /// Cuts each value to its first [`VALUE_CHARS`] characters.
-    fn values(&mut self, fields: &mut Fields) {
+    fn values(&mut self, fields: &mut MeterFields) {
         for (_, value) in fields.iter_mut() {
             self.value(value);
         }
@@ -205,7 +205,7 @@ impl Shortener {
     }
 
     /// Drops columns from the end of a row until the answer is short enough.
-    fn fields(&mut self, row: &mut Fields) {
+    fn fields(&mut self, row: &mut MeterFields) {
         let all = row.len();
         while self.excess > 0
             && let Some(name) = row.keys().next_back().cloned()

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
-use super::caller::{Caller, Target};
+use super::caller::{Caller, TargetMirror};
 use super::json_schema::{Schema, described, literal};
 use super::page_address::PageAddress;
 use super::{
@@ -15,7 +15,7 @@ use super::{
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, read_status_arguments, shorten};
 use crate::error::Failure;
-use crate::history::answer_history_question::StatusQuestion;
+use crate::history::answer_history_question::HistoryQuestion;
 use crate::mirrors::Mirrors;
 use crate::model::{ChangeCursor, RunId};
 use crate::printable;
@@ -62,20 +62,20 @@ pub(super) fn tool(output: Schema) -> Tool {
 
 /// The parsed arguments of a call.
 #[derive(Debug)]
-struct Call {
+struct StatusCall {
     tenant: Option<String>,
     /// What the call asks about one tenant, without the field `before`, which the method `question` fills in.
-    question: StatusQuestion,
+    question: HistoryQuestion,
     /// The argument `before`: `next_before` of the previous page. The page is one of the list of tenants, or of an
     /// answer about one tenant. `None` asks for the first page.
     before: Option<String>,
 }
 
-impl Call {
+impl StatusCall {
     /// Whether the call is about all tenants: it names no tenant, and has no argument that is about one tenant. An
     /// argument with its default value does not count, because some hosts fill in every default.
     fn is_about_all(&self) -> bool {
-        let StatusQuestion {
+        let HistoryQuestion {
             status,
             meter,
             since,
@@ -90,8 +90,8 @@ impl Call {
         !is_about_one && !of_runs.is_about_runs()
     }
 
-    fn question(self) -> Result<StatusQuestion, BadArgument> {
-        Ok(StatusQuestion {
+    fn question(self) -> Result<HistoryQuestion, BadArgument> {
+        Ok(HistoryQuestion {
             before: self.before.as_deref().map(place).transpose()?,
             ..self.question
         })
@@ -126,7 +126,10 @@ pub(super) async fn call(
     }
 }
 
-async fn tell(Target { mirror, page, .. }: &Target, asked: &StatusQuestion) -> CallToolResult {
+async fn tell(
+    TargetMirror { mirror, page, .. }: &TargetMirror,
+    asked: &HistoryQuestion,
+) -> CallToolResult {
     match mirror.answer(asked).await {
         Ok(status) => tool_result::structured(&for_model(status, &asked.status, page)),
         // Reading the status fails only if the call names a run that is not in the log.
@@ -138,8 +141,10 @@ async fn tell(Target { mirror, page, .. }: &Target, asked: &StatusQuestion) -> C
 }
 
 /// Returns the status of one tenant, as a call with no other argument than the tenant returns it.
-pub(super) async fn plain(Target { mirror, page, .. }: &Target) -> Result<Status, Failure> {
-    let asked = StatusQuestion::default();
+pub(super) async fn plain(
+    TargetMirror { mirror, page, .. }: &TargetMirror,
+) -> Result<Status, Failure> {
+    let asked = HistoryQuestion::default();
     let status = mirror.answer(&asked).await?;
     Ok(for_model(status, &asked.status, page))
 }
@@ -180,7 +185,7 @@ fn for_model(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Sta
     )
 }
 
-fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadArgument> {
+fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<StatusCall, BadArgument> {
     let mut given = Arguments::new(arguments);
     let tenant = given.id("tenant_id", TENANT_CHARS)?;
     let meter = given.text("meter", METER_CHARS)?;
@@ -194,7 +199,7 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
         false => StatusQuery::default().history,
     };
     let before = given.text("before", TENANT_CHARS)?;
-    let question = StatusQuestion {
+    let question = HistoryQuestion {
         status: read_status_arguments::read(&mut given, history)?,
         meter,
         since,
@@ -207,7 +212,7 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
             "`run_id` asks for one run, and goes with none of `meter`, `since` and `before`.";
         return Err(BadArgument(message.to_owned()));
     }
-    Ok(Call {
+    Ok(StatusCall {
         tenant,
         question,
         before,

@@ -11,12 +11,12 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
-use super::caller::{Caller, Target};
+use super::caller::{Caller, TargetMirror};
 use super::page_address::PageAddress;
 use super::run_tool_result;
 use crate::arguments::shorten;
 use crate::mirrors::Mirrors;
-use crate::mirrors::run::cancel_run::Cancellation;
+use crate::mirrors::run::cancel_run::CancelOutcome;
 use crate::model::{InvalidRunId, Outcome, RunId};
 use crate::reports::run_report::RunReport;
 
@@ -34,7 +34,7 @@ pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
 }
 
 /// Returns the task that stands for a run that is still in progress.
-pub(super) fn begun(run: &RunReport, target: &Target) -> CreateTaskResult {
+pub(super) fn begun(run: &RunReport, target: &TargetMirror) -> CreateTaskResult {
     let id = match &target.tenant {
         Some(tenant) => format!("{}{OF_TENANT}{tenant}", run.run_id),
         None => run.run_id.to_string(),
@@ -62,16 +62,20 @@ pub(super) async fn get(
 
 /// Cancels the run of a task, in whatever process it is. Does nothing if the run has ended or its process has died.
 pub(super) async fn cancel(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(), ErrorData> {
-    let (run_id, Target { mirror, .. }) = find(mirrors, id, caller).await?;
+    let (run_id, TargetMirror { mirror, .. }) = find(mirrors, id, caller).await?;
     match mirror.cancel(run_id).await? {
-        Cancellation::Accepted | Cancellation::Over(_) | Cancellation::Dead => Ok(()),
-        Cancellation::Unknown => Err(no_task(id)),
+        CancelOutcome::Accepted | CancelOutcome::Over(_) | CancelOutcome::Dead => Ok(()),
+        CancelOutcome::Unknown => Err(no_task(id)),
     }
 }
 
 /// Splits the id of a task into the run and the tenant, and finds the tenant's mirror. Fails if the id is malformed or
 /// the caller may not see the tenant. Does not check that the run exists.
-async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Target), ErrorData> {
+async fn find(
+    mirrors: &Mirrors,
+    id: &str,
+    caller: &Caller,
+) -> Result<(RunId, TargetMirror), ErrorData> {
     let (run, tenant) = match id.split_once(OF_TENANT) {
         Some((run, tenant)) => (run, Some(tenant)),
         None => (id, None),

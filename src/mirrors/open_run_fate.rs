@@ -7,7 +7,7 @@ use crate::tenants::run_scope::RunScope;
 
 /// What became of a run that had no end in the log.
 #[derive(Debug)]
-pub(crate) enum OpenRun {
+pub(crate) enum OpenRunFate {
     /// The run is in progress: its process holds the run lock.
     InProgress,
     /// The run has ended since. The record has its end.
@@ -23,14 +23,14 @@ pub(crate) async fn look_up(
     tx: &Tx<'_, Local>,
     scope: &RunScope,
     id: RunId,
-) -> Result<OpenRun, DbError> {
+) -> Result<OpenRunFate, DbError> {
     if run_lock::is_held(tx, &scope.text()).await? {
-        return Ok(OpenRun::InProgress);
+        return Ok(OpenRunFate::InProgress);
     }
     let run = log::by_id(tx, scope.log(), id).await?;
     Ok(match run {
-        None => OpenRun::Deleted,
-        Some(run) if run.outcome.is_some() => OpenRun::Ended(Box::new(run)),
-        Some(_) => OpenRun::Dead,
+        None => OpenRunFate::Deleted,
+        Some(run) if run.outcome.is_some() => OpenRunFate::Ended(Box::new(run)),
+        Some(_) => OpenRunFate::Dead,
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::db::{CommitMarker, Local, Tx};
+use crate::db::{CommittedState, Local, Tx};
 use crate::error::Failure;
 use crate::store::due_mirrors::OpenSweep;
 use crate::store::read_mirror_states::{self, MirrorState};
@@ -37,7 +37,7 @@ pub(crate) struct PublishedStates {
 /// What the last read found, so that the next one reads only what may have changed. Empty after a failure.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastRead {
-    pub(super) marker: Option<CommitMarker>,
+    pub(super) marker: Option<CommittedState>,
     /// Which start of which server the states are from, see [`read_mirror_states::server_start`].
     server: String,
     seq: i64,
@@ -48,12 +48,12 @@ pub(super) struct LastRead {
 
 /// A listener for changes in the states of all mirrors.
 #[derive(Debug)]
-pub struct StateChanges {
+pub struct StateChangeListener {
     published: watch::Receiver<Option<Published<PublishedStates>>>,
     changed_at: Option<Instant>,
 }
 
-impl StateChanges {
+impl StateChangeListener {
     pub(super) fn of(published: watch::Receiver<Option<Published<PublishedStates>>>) -> Self {
         let changed_at = changed_at(published.borrow().as_ref());
         Self {

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Tenants, Token};
+use crate::config::{Config, TenantSelection, Token};
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
@@ -58,11 +58,11 @@ impl Mirrors {
     pub fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
         let process = Arc::new(ProcessContext::new(config, tasks)?);
         let kept = match process.config.tenants {
-            Tenants::One(_) => {
+            TenantSelection::One(_) => {
                 let mapping = process.config.mapping.clone();
                 MirrorSet::One(Mirror::new(Arc::clone(&process), mapping))
             }
-            Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => {
+            TenantSelection::Listed(_) | TenantSelection::All | TenantSelection::Query(_) => {
                 MirrorSet::Many(RwLock::default())
             }
         };
@@ -137,8 +137,11 @@ impl Mirrors {
     /// the tenant up in the local database.
     fn is_set_to_one_of(&self, ids: &[String]) -> bool {
         match &self.config.tenants {
-            Tenants::One(Some(set)) => ids.iter().any(|id| set.as_str() == id),
-            Tenants::One(None) | Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => false,
+            TenantSelection::One(Some(set)) => ids.iter().any(|id| set.as_str() == id),
+            TenantSelection::One(None)
+            | TenantSelection::Listed(_)
+            | TenantSelection::All
+            | TenantSelection::Query(_) => false,
         }
     }
 

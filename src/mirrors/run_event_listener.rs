@@ -54,7 +54,7 @@ enum SeenRuns {
 
 /// What one read of the mirror's state found.
 #[derive(Default)]
-struct Look {
+struct ListenerRead {
     /// Whether this process's own state of the mirror has changed since the last read.
     is_changed: bool,
     /// The runs that have begun or ended since the last read, the latest first.
@@ -114,15 +114,15 @@ impl RunEventListener {
 
     /// Waits for a change of this process's own state of the mirror, but at most for [`PAUSE`], and then for [`FRESH`].
     /// Returns what has changed in the mirror's state since the last read.
-    async fn look(&mut self) -> Look {
+    async fn look(&mut self) -> ListenerRead {
         let due = Instant::now() + PAUSE;
         let is_changed = timeout_at(due, self.changed()).await.is_ok();
         // All listeners wake at the same time. The first read after this moment serves all of them.
         let woken = Instant::now();
         tokio::time::sleep(FRESH).await;
-        let mut look = Look {
+        let mut look = ListenerRead {
             is_changed,
-            ..Look::default()
+            ..ListenerRead::default()
         };
         let Ok(Observation { state, runs, .. }) = self.mirror.observed_since(woken).await else {
             return look;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, Outcome, RunId, Trigger};
+use super::{Counts, Outcome, RunId, RunTrigger};
 use crate::error::{ErrorCode, Failure};
 
 /// One run: a sync of one tenant's meters, or a dry run of it.
@@ -14,7 +14,7 @@ pub struct RunRecord {
     /// The run's id.
     pub run_id: RunId,
     /// What requested the run.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// Who requested the run, such as the name of a token, a client or an account; absent if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,

@@ -6,10 +6,10 @@ use axum::extract::Query;
 use maud::{Markup, html};
 
 use super::format::{prose, shortened, time, value};
-use super::mirror_in_url::NamedMirror;
+use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::BasePath;
 use super::shell::{ErrorPage, Shell};
-use super::viewer_rights::Viewer;
+use super::viewer_rights::ViewerRights;
 use super::words;
 use super::{banner, run_changes};
 use crate::badges::icons::Icon;
@@ -21,8 +21,8 @@ use crate::reports::status::StatusQuery;
 /// `GET /meters?column=value`: renders the page of a meter. The query has the columns of the meter's key and their
 /// values. Answers 404 if neither the local table nor the log has the meter.
 pub(super) async fn show(
-    NamedMirror { mirror, base }: NamedMirror,
-    viewer: Viewer,
+    MirrorInUrl { mirror, base }: MirrorInUrl,
+    viewer: ViewerRights,
     Query(pairs): Query<BTreeMap<String, String>>,
 ) -> Result<Markup, ErrorPage> {
     let missing = || {

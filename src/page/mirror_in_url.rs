@@ -15,12 +15,12 @@ use crate::url_path;
 ///
 /// As an axum extractor, it answers 404 if there is no such mirror, and also if the viewer's token is not valid for it,
 /// so that a viewer cannot find out which other tenants exist.
-pub(super) struct NamedMirror {
+pub(super) struct MirrorInUrl {
     pub(super) mirror: Mirror,
     pub(super) base: BasePath,
 }
 
-impl FromRequestParts<Shared> for NamedMirror {
+impl FromRequestParts<Shared> for MirrorInUrl {
     type Rejection = ErrorPage;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, ErrorPage> {
@@ -48,9 +48,9 @@ async fn one_of_several(
     mirrors: &Mirrors,
     id: &str,
     token: Option<&Token>,
-) -> Result<NamedMirror, ErrorPage> {
+) -> Result<MirrorInUrl, ErrorPage> {
     match mirrors.find_for(Some(id), token).await {
-        Ok(mirror) => Ok(NamedMirror {
+        Ok(mirror) => Ok(MirrorInUrl {
             mirror,
             base: BasePath::of_tenant(id),
         }),
@@ -59,9 +59,9 @@ async fn one_of_several(
     }
 }
 
-async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<NamedMirror, ErrorPage> {
+async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<MirrorInUrl, ErrorPage> {
     match mirrors.find_for(None, token).await {
-        Ok(mirror) => Ok(NamedMirror {
+        Ok(mirror) => Ok(MirrorInUrl {
             mirror,
             base: BasePath::root(),
         }),

@@ -5,14 +5,14 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::format::{bytes, counted, duration, number, prose, shortened, time};
-use super::mirror_in_url::NamedMirror;
+use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::BasePath;
 use super::shell::{ErrorPage, Shell};
-use super::viewer_rights::Viewer;
+use super::viewer_rights::ViewerRights;
 use super::{banner, run_changes, status_facts, words};
 use crate::badges;
 use crate::clock;
-use crate::http::run_page_redirect_reason::RunPageNotice;
+use crate::http::run_page_redirect_reason::RunPageRedirectReason;
 use crate::model::{Change, HeldDeactivations, Outcome, RunId};
 use crate::reports::run_detail::RunDetail;
 use crate::reports::run_list_pages::ChangesPage;
@@ -35,13 +35,13 @@ pub(super) struct RunPageQuery {
     /// The number of the change after which the list of changes begins; `None` begins with the first change.
     after: Option<i64>,
     /// The reason to show on the page if the viewer was redirected to it; `None` without a redirect.
-    notice: Option<RunPageNotice>,
+    notice: Option<RunPageRedirectReason>,
 }
 
 /// `GET /runs/{id}`: renders the page of a run. Answers 404 if the log has no such run.
 pub(super) async fn show(
-    NamedMirror { mirror, base }: NamedMirror,
-    viewer: Viewer,
+    MirrorInUrl { mirror, base }: MirrorInUrl,
+    viewer: ViewerRights,
     Path(RunPath { id }): Path<RunPath>,
     Query(asked): Query<RunPageQuery>,
 ) -> Result<Markup, ErrorPage> {
@@ -75,8 +75,8 @@ pub(super) async fn show(
         p { a href=(base.page("/")) { "Back to the status" } }
         @match asked.notice {
             None => {},
-            Some(RunPageNotice::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
-            Some(RunPageNotice::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
+            Some(RunPageRedirectReason::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
+            Some(RunPageRedirectReason::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
         }
         (head(&detail))
         (status_facts::running(running, clock::now()))
@@ -144,7 +144,7 @@ fn phases(detail: &RunDetail) -> Markup {
 
 /// Renders the button that starts a sync after a preview (a dry run). Empty if the run is not a preview, if it has an
 /// error or no changes, or if the viewer may not start a sync.
-fn carry_out(detail: &RunDetail, base: &BasePath, viewer: Viewer) -> Markup {
+fn carry_out(detail: &RunDetail, base: &BasePath, viewer: ViewerRights) -> Markup {
     let run = &detail.run;
     let is_plan = run.outcome == Some(Outcome::DryRun) && run.error.is_none();
     html! {
@@ -159,7 +159,7 @@ fn carry_out(detail: &RunDetail, base: &BasePath, viewer: Viewer) -> Markup {
 
 /// Renders the section about deactivations that the run did not make because they were too many, with the form to
 /// approve them if that is still possible. Empty if the run held no deactivations back.
-pub(super) fn decision(detail: &RunDetail, base: &BasePath, viewer: Viewer) -> Markup {
+pub(super) fn decision(detail: &RunDetail, base: &BasePath, viewer: ViewerRights) -> Markup {
     let Some(held) = &detail.held_back else {
         return html! {};
     };

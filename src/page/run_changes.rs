@@ -7,7 +7,9 @@ use maud::{Markup, html};
 use super::format::{self, number, shortened, value};
 use super::mirror_page_paths::BasePath;
 use super::words;
-use crate::model::{Action, Change, Counts, Fields, HeldDeactivations, Rejection, saturating_i64};
+use crate::model::{
+    Action, Change, Counts, HeldDeactivations, MeterFields, Rejection, saturating_i64,
+};
 use crate::printable;
 use crate::url_path;
 
@@ -80,12 +82,12 @@ pub(super) fn fields(change: &Change) -> Markup {
 }
 
 /// Renders a link to a meter's page. Its text is the meter's name, if known, and key.
-pub(super) fn meter(key: &Fields, name: Option<&str>, base: &BasePath) -> Markup {
+pub(super) fn meter(key: &MeterFields, name: Option<&str>, base: &BasePath) -> Markup {
     html! { a href=(base.page(&address(key))) { (named(key, name)) } }
 }
 
 /// Renders a meter's name, if it has visible characters, and its key.
-pub(super) fn named(key: &Fields, name: Option<&str>) -> Markup {
+pub(super) fn named(key: &MeterFields, name: Option<&str>) -> Markup {
     html! {
         @match name.filter(|name| printable::is_seen(name)) {
             Some(name) => { bdi { (format::name(name)) } " (" (key_text(key)) ")" }
@@ -94,7 +96,7 @@ pub(super) fn named(key: &Fields, name: Option<&str>) -> Markup {
     }
 }
 
-fn key_text(key: &Fields) -> Markup {
+fn key_text(key: &MeterFields) -> Markup {
     html! {
         @for (index, (column, value)) in key.iter().enumerate() {
             @if index > 0 { ", " }
@@ -104,7 +106,7 @@ fn key_text(key: &Fields) -> Markup {
 }
 
 /// Returns the path of a meter's page with its query, to append to the base path of the tenant's pages.
-fn address(key: &Fields) -> String {
+fn address(key: &MeterFields) -> String {
     let values: Vec<String> = key.values().map(text).collect();
     let pairs = key.keys().zip(&values);
     let query =
@@ -143,7 +145,7 @@ pub(super) fn question(held: &HeldDeactivations, base: &BasePath) -> Markup {
 
 /// Renders the list `first` of meters under the heading `kind` (gone or switched off), and how many more there are of
 /// `all`. Empty if `first` is empty.
-fn listed(kind: &str, all: i64, first: &[Fields], base: &BasePath) -> Markup {
+fn listed(kind: &str, all: i64, first: &[MeterFields], base: &BasePath) -> Markup {
     let count = saturating_i64(first.len());
     html! {
         @if !first.is_empty() {
@@ -151,7 +153,7 @@ fn listed(kind: &str, all: i64, first: &[Fields], base: &BasePath) -> Markup {
             ul.held {
                 @for meter in first {
                     @let name = meter.get("name").and_then(serde_json::Value::as_str);
-                    @let key: Fields = meter.iter().filter(|(column, _)| *column != "name")
+                    @let key: MeterFields = meter.iter().filter(|(column, _)| *column != "name")
                         .map(|(column, value)| (column.clone(), value.clone())).collect();
                     li { (self::meter(&key, name, base)) }
                 }

@@ -6,10 +6,10 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::format::{duration, number, time};
-use super::mirror_in_url::NamedMirror;
+use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::BasePath;
 use super::shell::{ErrorPage, Shell};
-use super::viewer_rights::Viewer;
+use super::viewer_rights::ViewerRights;
 use super::{banner, words};
 use crate::badges;
 use crate::badges::icons::Icon;
@@ -32,8 +32,8 @@ pub(super) struct RunsPageQuery {
 
 /// `GET /runs`: renders the page with the table of runs. Answers 404 if the query names an unknown run.
 pub(super) async fn show(
-    NamedMirror { mirror, base }: NamedMirror,
-    viewer: Viewer,
+    MirrorInUrl { mirror, base }: MirrorInUrl,
+    viewer: ViewerRights,
     Query(asked): Query<RunsPageQuery>,
 ) -> Result<Markup, ErrorPage> {
     let query = RunsQuery {

@@ -9,7 +9,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::assets;
 use super::format::{self, prose};
 use super::mirror_page_paths::BasePath;
-use super::viewer_rights::Viewer;
+use super::viewer_rights::ViewerRights;
 use crate::arguments::read_body::BodyFault;
 use crate::badges::icons::{Icon, sprite};
 use crate::clock;
@@ -27,7 +27,7 @@ pub(super) struct Shell<'a> {
     /// The names of the organisation and the site, for the header. `None` on the sign-in form, on error pages, and if
     /// the status cannot be read.
     pub(super) place: Option<Markup>,
-    pub(super) viewer: Option<Viewer>,
+    pub(super) viewer: Option<ViewerRights>,
     /// After how many seconds a browser without scripts reloads the page; `None` means never.
     pub(super) refresh_seconds: Option<u32>,
 }

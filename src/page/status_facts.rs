@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::format::{number, span, stamp, time_ago, time_until};
 use super::mirror_page_paths::BasePath;
-use super::viewer_rights::Viewer;
+use super::viewer_rights::ViewerRights;
 use super::words;
 use crate::badges;
 use crate::config::Schedule;
@@ -89,7 +89,7 @@ fn in_words(schedule: Option<&Schedule>) -> String {
 }
 
 /// Renders the buttons that start a sync or a preview (a dry run), or a note for a viewer who may not start them.
-pub(super) fn actions(status: &Status, base: &BasePath, viewer: Viewer) -> Markup {
+pub(super) fn actions(status: &Status, base: &BasePath, viewer: ViewerRights) -> Markup {
     let is_running = status.running.is_some();
     let is_off = is_running || status.tenant.is_none();
     html! {

@@ -7,37 +7,37 @@ use axum::http::HeaderMap;
 use axum::response::Redirect;
 use serde::Deserialize;
 
-use super::mirror_in_url::NamedMirror;
+use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::BasePath;
 use super::shell::ErrorPage;
-use super::viewer_rights::Viewer;
+use super::viewer_rights::ViewerRights;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
-use crate::http::run_page_redirect_reason::RunPageNotice;
-use crate::mirrors::{Allow, Mirror, Request, RequestOutcome, approval_of};
-use crate::model::{DeactivationApproval, RunId, Trigger};
+use crate::http::run_page_redirect_reason::RunPageRedirectReason;
+use crate::mirrors::{Mirror, RunApprovals, RunRequest, RunRequestOutcome, approval_of};
+use crate::model::{DeactivationApproval, RunId, RunTrigger};
 use crate::trace_id::TraceId;
 
 /// The fields of the form that starts a sync or a preview.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct SyncForm {
     #[serde(rename = "do")]
-    what: What,
+    what: SyncFormAction,
     /// The run that held back the deactivations which the person now approves; `None` if the person approves nothing.
     allow: Option<RunId>,
-    sure: Option<Yes>,
+    sure: Option<TickedBox>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum What {
+enum SyncFormAction {
     Sync,
     Preview,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Yes {
+enum TickedBox {
     Yes,
 }
 
@@ -49,8 +49,8 @@ enum Yes {
 /// - to the run that the form names for approval, if it has nothing to approve;
 /// - to the status page in all other cases.
 pub(super) async fn sync(
-    NamedMirror { mirror, base }: NamedMirror,
-    viewer: Viewer,
+    MirrorInUrl { mirror, base }: MirrorInUrl,
+    viewer: ViewerRights,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
     Form(wanted): Form<SyncForm>,
@@ -60,10 +60,10 @@ pub(super) async fn sync(
         let failure = Failure::new(ErrorCode::ReadOnly, message);
         return Err(ErrorPage::forbidden(failure).of_mirror(&base));
     }
-    let mut request = Request::new(Trigger::Page);
+    let mut request = RunRequest::new(RunTrigger::Page);
     request.actor = token.and_then(|Extension(token)| token.name);
     request.trace = TraceId::of_headers(&headers);
-    request.dry_run = wanted.what == What::Preview;
+    request.dry_run = wanted.what == SyncFormAction::Preview;
     let allowed = wanted.allow.filter(|_| !request.dry_run);
     if let Some(id) = allowed {
         let allow = allow(&mirror, id, wanted.sure).await;
@@ -71,7 +71,7 @@ pub(super) async fn sync(
             return Ok(Redirect::to(&noticed(
                 &base,
                 id,
-                RunPageNotice::NothingHeld,
+                RunPageRedirectReason::NothingHeld,
             )));
         };
         request.allow = allow;
@@ -79,25 +79,29 @@ pub(super) async fn sync(
     }
     let is_shown = request.dry_run || allowed.is_some();
     let to = match mirror.request(request).await? {
-        RequestOutcome::Started(ticket) if is_shown => base.run(ticket.run_id()),
-        RequestOutcome::AlreadyRunning(report) => {
-            noticed(&base, report.run_id, RunPageNotice::AlreadyRunning)
+        RunRequestOutcome::Started(ticket) if is_shown => base.run(ticket.run_id()),
+        RunRequestOutcome::AlreadyRunning(report) => {
+            noticed(&base, report.run_id, RunPageRedirectReason::AlreadyRunning)
         }
         // A run that ended at once may not be in the log. The status page shows how it ended.
-        RequestOutcome::Started(_) | RequestOutcome::Finished(_) => base.page("/"),
+        RunRequestOutcome::Started(_) | RunRequestOutcome::Finished(_) => base.page("/"),
     };
     Ok(Redirect::to(&to))
 }
 
 /// Returns the URL of a run's page with the parameter `notice`, by which the page tells the viewer why it is shown.
-fn noticed(base: &BasePath, id: RunId, notice: RunPageNotice) -> String {
+fn noticed(base: &BasePath, id: RunId, notice: RunPageRedirectReason) -> String {
     format!("{}?notice={}", base.run(id), notice.as_str())
 }
 
 /// Checks an approval of the deactivations that the run `id` held back, and returns the permission to make these and no
 /// others. Returns `None` if the run held none back. Error if the form's checkbox `sure` was not ticked, or if these
 /// deactivations can no longer be approved.
-async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<Allow>, ErrorPage> {
+async fn allow(
+    mirror: &Mirror,
+    id: RunId,
+    sure: Option<TickedBox>,
+) -> Result<Option<RunApprovals>, ErrorPage> {
     let detail = mirror.run(id).await?;
     if detail
         .as_ref()
@@ -106,13 +110,13 @@ async fn allow(mirror: &Mirror, id: RunId, sure: Option<Yes>) -> Result<Option<A
         return Ok(None);
     }
     let detail = detail.filter(|detail| detail.awaits_decision);
-    let (Some(_), Some(Yes::Yes)) = (detail, sure) else {
+    let (Some(_), Some(TickedBox::Yes)) = (detail, sure) else {
         let message = "Nothing was approved: the box was not ticked, the log does not have the run, its list of meters is no longer kept, or a sync has succeeded since.";
         let failure = Failure::new(ErrorCode::MassDeactivationRefused, message)
             .with_remedy("Preview the changes again, and tick the box if they are right.");
         return Err(ErrorPage::forbidden(failure));
     };
-    Ok(Some(Allow {
+    Ok(Some(RunApprovals {
         mass_deactivation: DeactivationApproval::OfRun(id),
         tenant_change: false,
         remote_change: false,

@@ -14,7 +14,7 @@ use super::banner::{self, Banner};
 use super::format::{counted, name, number, prose, shortened, time_ago};
 use super::mirror_page_paths::BasePath;
 use super::shell::Shell;
-use super::viewer_rights::Viewer;
+use super::viewer_rights::ViewerRights;
 use crate::arguments::bounds::TENANT_CHARS;
 use crate::badges;
 use crate::badges::icons::Icon;
@@ -78,7 +78,7 @@ pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) 
 /// `GET /`: renders the list of tenants.
 pub(super) async fn show(
     State(shared): State<Shared>,
-    viewer: Viewer,
+    viewer: ViewerRights,
     token: Option<Extension<Token>>,
     Query(asked): Query<TenantsPageQuery>,
 ) -> Markup {

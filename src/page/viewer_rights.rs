@@ -10,14 +10,14 @@ use crate::config::Token;
 
 /// What the person who views a page may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Viewer {
+pub(super) struct ViewerRights {
     /// Whether the viewer may start a sync.
     pub(super) may_trigger: bool,
     /// Whether the request has a token, so that the viewer can sign out.
     pub(super) is_signed_in: bool,
 }
 
-impl FromRequestParts<Shared> for Viewer {
+impl FromRequestParts<Shared> for ViewerRights {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {

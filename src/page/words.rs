@@ -1,6 +1,6 @@
 //! The words in which the page shows actions, triggers and phases.
 
-use crate::model::{Action, Phase, Trigger};
+use crate::model::{Action, Phase, RunTrigger};
 
 /// Returns the word for what a run did to a meter or, if `planned`, what a sync would do to it.
 pub(super) fn action(action: Action, planned: bool) -> &'static str {
@@ -18,15 +18,15 @@ pub(super) fn action(action: Action, planned: bool) -> &'static str {
 }
 
 /// Returns the word for what requested a run, such as the schedule or a program.
-pub(super) fn trigger(trigger: Trigger) -> &'static str {
+pub(super) fn trigger(trigger: RunTrigger) -> &'static str {
     match trigger {
-        Trigger::Schedule => "schedule",
-        Trigger::Startup => "process start",
-        Trigger::Mcp => "assistant",
-        Trigger::Rest => "program",
-        Trigger::Page => "this page",
-        Trigger::Cli => "command line",
-        Trigger::Unknown => "unknown",
+        RunTrigger::Schedule => "schedule",
+        RunTrigger::Startup => "process start",
+        RunTrigger::Mcp => "assistant",
+        RunTrigger::Rest => "program",
+        RunTrigger::Page => "this page",
+        RunTrigger::Cli => "command line",
+        RunTrigger::Unknown => "unknown",
     }
 }
 

@@ -12,8 +12,7 @@ use crate::model::{Change, Counts, HeldDeactivations, Outcome, RunId, RunRecord}
 /// Whether a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(rename = "RunState")]
-pub enum RunStage {
+pub enum RunState {
     /// The run has ended; `outcome` says how.
     Finished,
     /// The run is in progress; ask for the status to follow it.
@@ -33,7 +32,7 @@ pub struct RunReport {
     /// The run's id; with `already_running`, that of the run in progress.
     pub run_id: RunId,
     /// Whether the run has ended.
-    pub state: RunStage,
+    pub state: RunState,
     /// How the run ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -80,8 +79,8 @@ impl RunReport {
     /// Builds the report of a run from its log record and its first changes.
     pub(crate) fn of(record: &RunRecord, changes: Vec<Change>, now: DateTime<Utc>) -> Self {
         let state = match record.outcome {
-            Some(_) => RunStage::Finished,
-            None => RunStage::Running,
+            Some(_) => RunState::Finished,
+            None => RunState::Running,
         };
         let total = record.counts.changes_to_list(changes.len());
         Self {
@@ -111,7 +110,7 @@ impl RunReport {
     pub(crate) fn already_running(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let report = Self::of(record, Vec::new(), now);
         Self {
-            state: RunStage::AlreadyRunning,
+            state: RunState::AlreadyRunning,
             summary: format!(
                 "Nothing was started: run {} is in progress already.",
                 record.run_id
@@ -135,8 +134,8 @@ impl RunReport {
     /// Whether there is nothing to wait for: the run has ended, or no run was started.
     pub fn is_over(&self) -> bool {
         match self.state {
-            RunStage::Finished | RunStage::AlreadyRunning => true,
-            RunStage::Running => false,
+            RunState::Finished | RunState::AlreadyRunning => true,
+            RunState::Running => false,
         }
     }
 

@@ -3,7 +3,7 @@
 use schemars::json_schema;
 
 use super::legacy_endpoints;
-use super::legacy_endpoints::{StatusBody, TriggerBody};
+use super::legacy_endpoints::{LegacyStatusResponse, LegacySyncResponse};
 use super::route::{Route, RouteDescription};
 use crate::http::health_checks;
 
@@ -13,7 +13,7 @@ pub(super) fn local_status() -> Route {
         "The status in the shape of the earlier sync program",
     )
     .answer(200, "The status", |generator| {
-        generator.subschema_for::<StatusBody>()
+        generator.subschema_for::<LegacyStatusResponse>()
     });
     Route::get(
         "/api/local/meter-sync-status",
@@ -47,7 +47,7 @@ pub(super) fn local_trigger() -> Route {
         .into_iter()
         .fold(operation, |operation, (status, what)| {
             operation.answer(status, what, |generator| {
-                generator.subschema_for::<TriggerBody>()
+                generator.subschema_for::<LegacySyncResponse>()
             })
         });
     Route::post(

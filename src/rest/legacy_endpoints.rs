@@ -21,9 +21,9 @@ use crate::arguments::bounds::HISTORY;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::problem_details::http_status;
-use crate::mirrors::{Request, RequestOutcome};
-use crate::model::{ActivityState, Counts, Health, Outcome, RunRecord, Trigger};
-use crate::reports::run_report::{RunReport, RunStage};
+use crate::mirrors::{RunRequest, RunRequestOutcome};
+use crate::model::{ActivityState, Counts, Health, Outcome, RunRecord, RunTrigger};
+use crate::reports::run_report::{RunReport, RunState};
 use crate::reports::status::{Status, StatusQuery};
 use crate::reports::tenant_list::{TenantList, TenantsQuery};
 use crate::trace_id::TraceId;
@@ -36,7 +36,7 @@ use crate::trace_id::TraceId;
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "LocalStatus")]
-pub(crate) struct StatusBody {
+pub(crate) struct LegacyStatusResponse {
     last_sync_at: Option<DateTime<Utc>>,
     last_sync_success: Option<bool>,
     last_sync_error: Option<String>,
@@ -51,11 +51,11 @@ pub(crate) struct StatusBody {
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "LocalSync")]
-pub(crate) struct TriggerBody {
+pub(crate) struct LegacySyncResponse {
     success: bool,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<TriggerResult>,
+    result: Option<LegacySyncResult>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Failure>,
 }
@@ -64,7 +64,7 @@ pub(crate) struct TriggerBody {
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "LocalSyncResult")]
-struct TriggerResult {
+struct LegacySyncResult {
     success: bool,
     inserted: i64,
     updated: i64,
@@ -76,7 +76,7 @@ struct TriggerResult {
 pub(crate) async fn status(
     State(Shared { mirrors, .. }): State<Shared>,
     mirror_request: MirrorPathAndToken,
-) -> Result<Json<StatusBody>, (StatusCode, Json<TriggerBody>)> {
+) -> Result<Json<LegacyStatusResponse>, (StatusCode, Json<LegacySyncResponse>)> {
     let query = StatusQuery {
         // Read as many runs as possible, because the last one that was not a dry run is searched among them.
         history: HISTORY.max(),
@@ -102,8 +102,8 @@ pub(crate) async fn trigger(
     mirror_request: MirrorPathAndToken,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
-) -> (StatusCode, Json<TriggerBody>) {
-    let mut request = Request::new(Trigger::Rest);
+) -> (StatusCode, Json<LegacySyncResponse>) {
+    let mut request = RunRequest::new(RunTrigger::Rest);
     request.actor = actor(token.as_deref(), &headers);
     request.trace = TraceId::of_headers(&headers);
     let mirror = match mirror_request.find(&mirrors).await {
@@ -111,25 +111,25 @@ pub(crate) async fn trigger(
         Err(failure) => return failed(failure),
     };
     match mirror.request(request).await {
-        Ok(RequestOutcome::Started(mut ticket)) => ended(ticket.wait(wait).await),
-        Ok(RequestOutcome::Finished(report)) => ended(*report),
-        Ok(RequestOutcome::AlreadyRunning(_)) => already_running(),
+        Ok(RunRequestOutcome::Started(mut ticket)) => ended(ticket.wait(wait).await),
+        Ok(RunRequestOutcome::Finished(report)) => ended(*report),
+        Ok(RunRequestOutcome::AlreadyRunning(_)) => already_running(),
         Err(failure) => failed(failure),
     }
 }
 
-fn status_body(status: &Status) -> StatusBody {
+fn status_body(status: &Status) -> LegacyStatusResponse {
     let is_sync = |run: &&RunRecord| run.finished_at.is_some() && !run.dry_run;
     let last = status.last_run.iter().chain(&status.history).find(is_sync);
-    let current = StatusBody {
+    let current = LegacyStatusResponse {
         meter_count: status.meters.map(|meters| meters.active),
         is_syncing: status.activity == ActivityState::Running,
-        ..StatusBody::default()
+        ..LegacyStatusResponse::default()
     };
     let Some(run) = last else {
         return current;
     };
-    StatusBody {
+    LegacyStatusResponse {
         last_sync_at: run.finished_at,
         last_sync_success: run.outcome.map(Outcome::is_success),
         last_sync_error: sync_error(run),
@@ -143,7 +143,7 @@ fn status_body(status: &Status) -> StatusBody {
 /// Puts the status of several tenants into the body that is made for one tenant. Success is `false` if any tenant is
 /// failing, stale, never synced or not configured, or if the local database does not answer. Success is `None` instead
 /// if the local database answers and no tenant has been synced yet.
-fn status_of_all(status: &Status) -> StatusBody {
+fn status_of_all(status: &Status) -> LegacyStatusResponse {
     let tenants = status.tenants.as_ref();
     let count = |healths: &[Health]| -> i64 {
         let of = |tenants: &TenantList| {
@@ -164,12 +164,12 @@ fn status_of_all(status: &Status) -> StatusBody {
     let is_known = status.connections.local.error.is_none();
     let has_run = total > count(&[Health::NeverRun, Health::NotConfigured]);
     let is_in_sync = is_known && behind == 0;
-    StatusBody {
+    LegacyStatusResponse {
         last_sync_at: status.last_success_at,
         last_sync_success: (has_run || !is_known).then_some(is_in_sync),
         last_sync_error: (!is_in_sync && (has_run || !is_known)).then(|| status.summary.clone()),
         is_syncing: status.activity == ActivityState::Running,
-        ..StatusBody::default()
+        ..LegacyStatusResponse::default()
     }
 }
 
@@ -178,31 +178,31 @@ fn sync_error(run: &RunRecord) -> Option<String> {
     told.or_else(|| (run.outcome == Some(Outcome::Partial)).then(|| rejected_rows(&run.counts)))
 }
 
-fn ended(report: RunReport) -> (StatusCode, Json<TriggerBody>) {
+fn ended(report: RunReport) -> (StatusCode, Json<LegacySyncResponse>) {
     let message = match (report.state, report.outcome) {
-        (RunStage::AlreadyRunning, _) => return already_running(),
-        (RunStage::Running, _) | (RunStage::Finished, None) => return failed(overdue(&report)),
-        (RunStage::Finished, Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun)) => {
+        (RunState::AlreadyRunning, _) => return already_running(),
+        (RunState::Running, _) | (RunState::Finished, None) => return failed(overdue(&report)),
+        (RunState::Finished, Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun)) => {
             report.summary.clone()
         }
-        (RunStage::Finished, Some(Outcome::Partial)) => {
+        (RunState::Finished, Some(Outcome::Partial)) => {
             format!("Meter sync finished, but {}", rejected_rows(&report.counts))
         }
         (
-            RunStage::Finished,
+            RunState::Finished,
             Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::Unknown),
         ) => {
             return failed(failure_of(report));
         }
     };
-    let result = TriggerResult {
+    let result = LegacySyncResult {
         success: report.outcome.is_some_and(Outcome::is_success),
         inserted: report.counts.inserted,
         updated: updated(&report.counts),
         deleted: report.counts.deactivated,
         timestamp: report.finished_at,
     };
-    let body = TriggerBody {
+    let body = LegacySyncResponse {
         success: true,
         message,
         result: Some(result),
@@ -211,8 +211,8 @@ fn ended(report: RunReport) -> (StatusCode, Json<TriggerBody>) {
     (StatusCode::OK, Json(body))
 }
 
-fn already_running() -> (StatusCode, Json<TriggerBody>) {
-    let body = TriggerBody {
+fn already_running() -> (StatusCode, Json<LegacySyncResponse>) {
+    let body = LegacySyncResponse {
         success: false,
         message: "Meter sync is already in progress".to_owned(),
         result: None,
@@ -221,9 +221,9 @@ fn already_running() -> (StatusCode, Json<TriggerBody>) {
     (StatusCode::CONFLICT, Json(body))
 }
 
-fn failed(failure: Failure) -> (StatusCode, Json<TriggerBody>) {
+fn failed(failure: Failure) -> (StatusCode, Json<LegacySyncResponse>) {
     let status = http_status(failure.code);
-    let body = TriggerBody {
+    let body = LegacySyncResponse {
         success: false,
         message: failure.message.clone(),
         result: None,
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn a_second_sync_is_answered_with_409_and_nothing_else() {
         let running = RunReport {
-            state: RunStage::AlreadyRunning,
+            state: RunState::AlreadyRunning,
             outcome: None,
             ..report("succeeded", None)
         };

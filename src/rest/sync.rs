@@ -24,9 +24,9 @@ use crate::arguments::read_body;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::http::problem_details::{ProblemDetails, http_status};
-use crate::mirrors::{Request, RequestOutcome};
-use crate::model::{Outcome, Trigger};
-use crate::reports::run_report::{RunReport, RunStage};
+use crate::mirrors::{RunRequest, RunRequestOutcome};
+use crate::model::{Outcome, RunTrigger};
+use crate::reports::run_report::{RunReport, RunState};
 use crate::trace_id::TraceId;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -78,8 +78,8 @@ async fn start(
     request.actor = actor(token.as_deref(), &headers);
     let preferred = wait(&headers);
     let report = match mirror.request(request).await? {
-        RequestOutcome::Started(mut ticket) => ticket.wait(preferred.unwrap_or_default()).await,
-        RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => *report,
+        RunRequestOutcome::Started(mut ticket) => ticket.wait(preferred.unwrap_or_default()).await,
+        RunRequestOutcome::AlreadyRunning(report) | RunRequestOutcome::Finished(report) => *report,
     };
     let applied = preferred.map(|wait| {
         let applied = format!("wait={}", wait.as_secs());
@@ -89,9 +89,9 @@ async fn start(
     Ok((applied, answer(report, &prefix)?).into_response())
 }
 
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, ProblemDetails> {
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, ProblemDetails> {
     let mut given = arguments(headers, body)?;
-    let mut request = Request::new(Trigger::Rest);
+    let mut request = RunRequest::new(RunTrigger::Rest);
     request.dry_run = given.boolean("dry_run", request.dry_run)?;
     request.reason = given.text("reason", REASON_CHARS)?;
     given.refuse_unknown()?;
@@ -156,7 +156,7 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
 fn answer(report: RunReport, prefix: &MirrorPrefix) -> Result<Response, ProblemDetails> {
     let (id, location) = (report.run_id, prefix.run(report.run_id));
     match (report.state, report.outcome) {
-        (RunStage::AlreadyRunning, _) => {
+        (RunState::AlreadyRunning, _) => {
             let (code, remedy) = (ErrorCode::AlreadyRunning, report.next_step);
             let status = http_status(code);
             Err(
@@ -164,11 +164,11 @@ fn answer(report: RunReport, prefix: &MirrorPrefix) -> Result<Response, ProblemD
                     .about(id, location),
             )
         }
-        (RunStage::Running, _) | (RunStage::Finished, None) => {
+        (RunState::Running, _) | (RunState::Finished, None) => {
             let location = AppendHeaders([(LOCATION, location)]);
             Ok((StatusCode::ACCEPTED, location, Json(report)).into_response())
         }
-        (RunStage::Finished, Some(outcome)) => match outcome {
+        (RunState::Finished, Some(outcome)) => match outcome {
             Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun => {
                 Ok(Json(report).into_response())
             }

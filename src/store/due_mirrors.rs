@@ -11,7 +11,7 @@ use super::sweeps::SweptSet;
 use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
-use crate::model::{RunId, Trigger};
+use crate::model::{RunId, RunTrigger};
 
 /// A sweep whose runs are shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct OpenSweep {
     /// The id of the sweep.
     pub id: RunId,
     /// What asked for the sweep.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
 }
 
 /// The end of a run that was taken from this table.
@@ -167,7 +167,7 @@ pub async fn open_sweep(tx: &Tx<'_, Local>, set: &SweptSet) -> Result<Option<Ope
         let id: uuid::Uuid = row.get(0);
         OpenSweep {
             id: RunId::from(id),
-            trigger: Trigger::read(row.get(1)),
+            trigger: RunTrigger::read(row.get(1)),
         }
     };
     Ok(row.map(open))
@@ -175,7 +175,7 @@ pub async fn open_sweep(tx: &Tx<'_, Local>, set: &SweptSet) -> Result<Option<Ope
 
 /// How far the runs of a sweep have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SweepRunsProgress {
     /// There are mirrors to take.
     HasDue,
     /// All mirrors are taken, and some runs are still in progress.
@@ -194,15 +194,15 @@ from meter_sync.meter_sync_due where sweep = $1 and ended_at is null"
 );
 
 /// Returns how far the runs of the sweep have come.
-pub async fn standing(tx: &Tx<'_, Local>, sweep: RunId) -> Result<Standing, DbError> {
+pub async fn standing(tx: &Tx<'_, Local>, sweep: RunId) -> Result<SweepRunsProgress, DbError> {
     let row = tx
         .query_one(STANDING, &[param::uuid(sweep.as_uuid())])
         .await?;
     let (open, to_take): (i64, i64) = (row.get(0), row.get(1));
     Ok(match (open, to_take) {
-        (0, _) => Standing::Ended,
-        (_, 0) => Standing::InProgress,
-        _ => Standing::HasDue,
+        (0, _) => SweepRunsProgress::Ended,
+        (_, 0) => SweepRunsProgress::InProgress,
+        _ => SweepRunsProgress::HasDue,
     })
 }
 

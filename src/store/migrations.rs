@@ -39,7 +39,7 @@ pub enum Migrated {
 
 /// How the version of the tables in schema `meter_sync` compares with the version that this program needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SchemaStanding {
+pub enum SchemaVersionState {
     /// There are no tables yet.
     Absent,
     /// The tables exist, but this many migration steps are missing.
@@ -124,12 +124,12 @@ async fn version(tx: &Tx<'_, Local>) -> Result<usize, DbError> {
 }
 
 /// Compares the version of the tables with the version that this program needs. Changes nothing.
-pub async fn standing(tx: &Tx<'_, Local>) -> Result<SchemaStanding, DbError> {
+pub async fn standing(tx: &Tx<'_, Local>) -> Result<SchemaVersionState, DbError> {
     Ok(match version(tx).await? {
-        0 => SchemaStanding::Absent,
-        found if found > STEPS.len() => SchemaStanding::Newer,
-        found if found == STEPS.len() => SchemaStanding::Current,
-        found => SchemaStanding::Behind(STEPS.len() - found),
+        0 => SchemaVersionState::Absent,
+        found if found > STEPS.len() => SchemaVersionState::Newer,
+        found if found == STEPS.len() => SchemaVersionState::Current,
+        found => SchemaVersionState::Behind(STEPS.len() - found),
     })
 }
 

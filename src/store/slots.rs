@@ -61,7 +61,7 @@ impl Slot {
 
 /// The state of a slot that a process has claimed: who holds it, and whether its work is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ClaimedSlotState {
     /// The name of the process that holds the slot.
     pub holder: String,
     /// Whether any process has served the slot. A run serves it if the run started at the slot's time or later, has
@@ -173,9 +173,9 @@ where s.tenant = $1 and s.local_table = $2 and s.slot = $3"
 
 /// Reads the state of a claimed slot. [`claim`] does not read it in its own statement: that may have waited until
 /// another claim was committed, and only a later statement sees that claim.
-pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbError> {
+pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlotState, DbError> {
     let row = tx.query_one(slot.standing, &slot.key()).await?;
-    Ok(Standing {
+    Ok(ClaimedSlotState {
         holder: row.get(0),
         is_served: row.get(1),
         has_begun: row.get(2),
@@ -204,7 +204,7 @@ pub async fn take_over(
     tx: &Tx<'_, Local>,
     slot: &Slot,
     claimant: &str,
-    standing: &Standing,
+    standing: &ClaimedSlotState,
 ) -> Result<bool, DbError> {
     let params = slot.key_and([
         param::text(claimant),

@@ -11,7 +11,7 @@ use super::has_expired;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{RunId, Trigger, saturating_i64};
+use crate::model::{RunId, RunTrigger, saturating_i64};
 
 /// A sweep: one check of all tenants, with a run for each tenant whose meters may differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,7 +20,7 @@ pub struct SweepRecord {
     /// The sweep's id.
     pub sweep_id: RunId,
     /// What requested the sweep.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// When the sweep started, by the local database's clock.
     pub started_at: DateTime<Utc>,
     /// When the sweep ended; absent while it is in progress, or if its process died.
@@ -72,7 +72,7 @@ impl SweptSet {
 
 /// Who asked for a sweep, why, and which process sweeps.
 #[derive(Clone, Copy, Debug)]
-pub struct Sweeper<'a> {
+pub struct SweepOrigin<'a> {
     /// The person or program that asks for the sweep; `None` if that is not known.
     pub actor: Option<&'a str>,
     /// Why, in the words of the caller; `None` if no reason was given.
@@ -93,8 +93,8 @@ pub async fn start(
     tx: &Tx<'_, Local>,
     id: RunId,
     set: &SweptSet,
-    trigger: Trigger,
-    who: Sweeper<'_>,
+    trigger: RunTrigger,
+    who: SweepOrigin<'_>,
 ) -> Result<DateTime<Utc>, DbError> {
     let actor = tx.storable_if_any(who.actor).await?;
     let reason = tx.storable_if_any(who.reason).await?;
@@ -219,7 +219,7 @@ fn record(row: &Row) -> SweepRecord {
     let text = |place| row.get::<_, Option<String>>(place).unwrap_or_default();
     SweepRecord {
         sweep_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
-        trigger: Trigger::read(row.get(1)),
+        trigger: RunTrigger::read(row.get(1)),
         started_at: row.get(2),
         finished_at: row.get(3),
         counts: SweepCounts {

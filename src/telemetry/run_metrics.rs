@@ -7,7 +7,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
-use crate::model::{Action, Counts, Outcome, RunRecord, Trigger};
+use crate::model::{Action, Counts, Outcome, RunRecord, RunTrigger};
 
 const RUNS: &str = "meter_sync_runs_total";
 const CHANGES: &str = "meter_sync_changes_total";
@@ -47,7 +47,7 @@ pub(super) fn begin() {
         "How long runs of this process took, by outcome."
     );
     for outcome in Outcome::ALL {
-        for trigger in Trigger::ALL {
+        for trigger in RunTrigger::ALL {
             runs(*outcome, *trigger).absolute(0);
         }
     }
@@ -80,7 +80,7 @@ pub(crate) fn read(remote_bytes: i64) {
     counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
 }
 
-fn runs(outcome: Outcome, trigger: Trigger) -> metrics::Counter {
+fn runs(outcome: Outcome, trigger: RunTrigger) -> metrics::Counter {
     counter!(RUNS, "outcome" => outcome.as_str(), "trigger" => trigger.as_str())
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Mapping, Tenants};
+use crate::config::{Mapping, TenantSelection};
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
@@ -17,7 +17,7 @@ use super::tenant_id_spelling::{LocalIdTypes, normalize_by_form};
 /// the order of the ids.
 pub(crate) async fn all(
     tx: &Tx<'_, Local>,
-    tenants: &Tenants,
+    tenants: &TenantSelection,
     mapping: &Mapping,
 ) -> Result<Vec<Tenant>, Failure> {
     // If each tenant has its own local table, the column types of those tables are not looked up here. The runs do
@@ -29,10 +29,10 @@ pub(crate) async fn all(
     let types = LocalIdTypes::of(&table);
     let is_text = types.are_texts();
     let named = match tenants {
-        Tenants::One(id) => id.iter().map(|id| (id.clone(), None)).collect(),
-        Tenants::Listed(ids) => listed(tx, &table.tenants, ids, is_text).await?,
-        Tenants::All => every_row(tx, &table.tenants).await?,
-        Tenants::Query(query) => of_query(tx, query).await?,
+        TenantSelection::One(id) => id.iter().map(|id| (id.clone(), None)).collect(),
+        TenantSelection::Listed(ids) => listed(tx, &table.tenants, ids, is_text).await?,
+        TenantSelection::All => every_row(tx, &table.tenants).await?,
+        TenantSelection::Query(query) => of_query(tx, query).await?,
     };
     let ids = types.read_all(tx, named.iter().map(|(id, _)| id)).await?;
     let mut all = BTreeMap::new();
@@ -55,7 +55,7 @@ fn no_table(mapping: &Mapping) -> Mapping {
     }
 }
 
-type Named = Vec<(TenantId, Option<String>)>;
+type TenantIdsAndNames = Vec<(TenantId, Option<String>)>;
 
 /// Returns the tenants that the settings list, with their names from the table `tenant` where it has them.
 async fn listed(
@@ -63,7 +63,7 @@ async fn listed(
     tenants: &TenantNamesTable,
     ids: &[TenantId],
     is_text: bool,
-) -> Result<Named, Failure> {
+) -> Result<TenantIdsAndNames, Failure> {
     let key = |id: &TenantId| match is_text {
         true => id.as_str().to_owned(),
         false => normalize_by_form(id.as_str()),
@@ -83,7 +83,10 @@ async fn listed(
 
 /// Returns a tenant for every row of the table `tenant` that has an id. Fails if the table is missing, may not be read,
 /// or has no column `id`.
-async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantNamesTable) -> Result<Named, Failure> {
+async fn every_row(
+    tx: &Tx<'_, Local>,
+    tenants: &TenantNamesTable,
+) -> Result<TenantIdsAndNames, Failure> {
     if tenants.name.is_none() || tenants.id_type.is_none() {
         let message = "METER_SYNC_TENANTS is all, and the local tenant table is missing, unreadable or has no id.";
         let remedy = "Name the tenants in METER_SYNC_TENANTS, or by METER_SYNC_TENANTS_QUERY.";
@@ -94,7 +97,7 @@ async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantNamesTable) -> Result<Nam
 
 /// Returns the tenants that the query in the settings finds: the ids from its first column, and the names from its
 /// column `name`.
-async fn of_query(tx: &Tx<'_, Local>, query: &str) -> Result<Named, Failure> {
+async fn of_query(tx: &Tx<'_, Local>, query: &str) -> Result<TenantIdsAndNames, Failure> {
     tx.use_role_path().await?;
     let sql = |text: fn(&str) -> String| {
         let (id, name) = (text("t.id"), text("t.name"));

@@ -4,7 +4,7 @@ use crate::config::Mapping;
 use crate::db::catalog::{self, Column, Relation};
 use crate::db::{DbError, Local, SideName, Tx, param, quote, unique_indexes};
 use crate::error::{ErrorCode, Failure};
-use crate::model::Fields;
+use crate::model::MeterFields;
 
 use super::local_table;
 use super::run_scope::RunScope;
@@ -66,7 +66,7 @@ impl MeterTable {
     pub(crate) async fn names(
         &self,
         tx: &Tx<'_, Local>,
-        keys: &[&Fields],
+        keys: &[&MeterFields],
     ) -> Result<Vec<Option<String>>, DbError> {
         if self.relation.column(NAME).is_none() {
             return Ok(vec![None; keys.len()]);

@@ -3,7 +3,7 @@
 //! Each scope has its own locks, log rows and slots, so a run in one table does not affect another table.
 
 use crate::model::TenantId;
-use crate::store::log::LogKey;
+use crate::store::log::LogFilter;
 
 use super::Tenant;
 use super::local_table::LocalTable;
@@ -22,7 +22,7 @@ impl RunScope {
     }
 
     /// Returns the key that selects the runs of this tenant and table in the run log.
-    pub(crate) fn log(&self) -> LogKey<'_> {
+    pub(crate) fn log(&self) -> LogFilter<'_> {
         self.table.log(Some(&self.tenant.id))
     }
 }
@@ -42,7 +42,7 @@ impl LogScope {
 
     /// Returns the key that selects the runs of this tenant and table in the run log. If the tenant is not known,
     /// selects the runs of all tenants of the table.
-    pub(crate) fn log(&self) -> LogKey<'_> {
+    pub(crate) fn log(&self) -> LogFilter<'_> {
         self.table.log(self.tenant_id())
     }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::mirrors::Request;
-use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{DeactivationApproval, Outcome, RunTrigger};
 use serde_json::json;
 
 use crate::support::site::{Site, config, finish, mirror, rows};
@@ -90,7 +90,7 @@ impl GrantedSite {
 
     /// What a sync by these roles comes to.
     async fn outcome(&self) -> Option<Outcome> {
-        let run = finish(&mirror(&self.settings()), Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror(&self.settings()), RunRequest::new(RunTrigger::Cli)).await;
         println!("{run:#?}");
         run.outcome
     }
@@ -116,7 +116,7 @@ async fn the_documented_grants_are_enough() {
         "update meter set name = 'A' where id = 1; update meter set active = false where id = 2;
         delete from meter where id = 3; insert into meter (id, tenant_id, name) values (4, 7, 'd')";
     guarded.site.on_remote(change).await;
-    let mut request = Request::new(Trigger::Cli);
+    let mut request = RunRequest::new(RunTrigger::Cli);
     request.allow.mass_deactivation = DeactivationApproval::Any;
     let run = finish(&mirror(&guarded.settings()), request).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");

@@ -7,14 +7,14 @@ use crate::db::{SideName, quote};
 
 /// An object on which the role lacks a privilege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MissingPrivilege<'e> {
+pub(crate) struct DeniedObject<'e> {
     /// The kind of the object, in the words of the server: `function`, `table`, `foreign table`.
     pub(crate) kind: &'e str,
     /// The name of the object, without its schema.
     pub(crate) name: &'e str,
 }
 
-impl<'e> MissingPrivilege<'e> {
+impl<'e> DeniedObject<'e> {
     /// Reads the object from the error message. Returns `None` if the error is not about a privilege, or if the message
     /// is not in English.
     pub(super) fn of(error: &'e ServerError) -> Option<Self> {

@@ -4,9 +4,9 @@ use tokio_postgres::error::SqlState;
 
 use super::remedy::{auth, unreachable};
 use super::{classify_server_error, describe_error, shorten_server_text};
-use crate::config::SessionAttrs;
+use crate::config::TargetSessionAttrs;
 use crate::db::SideName;
-use crate::db::connector::{AttemptFailure, FailedAttempt, NoServerReached, TIMED_OUT};
+use crate::db::connector::{ConnectFailure, FailedAttempt, NoServerReached, TIMED_OUT};
 use crate::error::{ErrorCode, Failure};
 
 /// The driver's error text if TLS is required and the server does not offer it.
@@ -20,15 +20,15 @@ pub(super) fn of_dial(side: SideName, error: &NoServerReached) -> Failure {
         );
     };
     match &last.why {
-        AttemptFailure::Driver(source)
+        ConnectFailure::Driver(source)
             if let Some(decided) = of_driver(side, error, last, source) =>
         {
             decided
         }
-        AttemptFailure::Driver(_)
-        | AttemptFailure::Silent(_)
-        | AttemptFailure::NoAddress
-        | AttemptFailure::Unwanted(_) => {
+        ConnectFailure::Driver(_)
+        | ConnectFailure::Silent(_)
+        | ConnectFailure::NoAddress
+        | ConnectFailure::Unwanted(_) => {
             let tried: Vec<String> = earlier
                 .iter()
                 .chain([last])
@@ -44,21 +44,21 @@ fn server_and_reason(attempt: &FailedAttempt) -> String {
     format!("{}: {}", attempt.server, reason(&attempt.why))
 }
 
-fn reason(why: &AttemptFailure) -> String {
+fn reason(why: &ConnectFailure) -> String {
     match why {
-        AttemptFailure::Driver(source) if source.to_string() == TIMED_OUT => {
+        ConnectFailure::Driver(source) if source.to_string() == TIMED_OUT => {
             "it did not answer in time".to_owned()
         }
-        AttemptFailure::Driver(source) => match source.as_db_error() {
+        ConnectFailure::Driver(source) => match source.as_db_error() {
             Some(said) => shorten_server_text::shortened(said.message()),
             None => describe_error::io_reason(source),
         },
-        AttemptFailure::Silent(waited) => format!("it did not answer within {waited:?}"),
-        AttemptFailure::NoAddress => "the host name is not known here".to_owned(),
-        AttemptFailure::Unwanted(SessionAttrs::ReadWrite) => {
+        ConnectFailure::Silent(waited) => format!("it did not answer within {waited:?}"),
+        ConnectFailure::NoAddress => "the host name is not known here".to_owned(),
+        ConnectFailure::Unwanted(TargetSessionAttrs::ReadWrite) => {
             "it takes no writes (target_session_attrs=read-write)".to_owned()
         }
-        AttemptFailure::Unwanted(wanted) => {
+        ConnectFailure::Unwanted(wanted) => {
             format!("it is not {0} (target_session_attrs={0})", wanted.as_str())
         }
     }

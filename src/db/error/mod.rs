@@ -17,7 +17,7 @@ mod describe_error;
 mod remedy;
 mod shorten_server_text;
 
-pub(crate) use denied_object::MissingPrivilege;
+pub(crate) use denied_object::DeniedObject;
 pub(crate) use remedy::PUBLICATION_REMEDY;
 
 /// An error in the use of the remote or the local database. Its `Display` text contains no user name and no SQL; the
@@ -113,8 +113,8 @@ impl DbError {
     }
 
     /// Returns the object on which the role lacks a privilege; `None` if the server's message names no such object.
-    pub(crate) fn denied(&self) -> Option<MissingPrivilege<'_>> {
-        self.server_error().and_then(MissingPrivilege::of)
+    pub(crate) fn denied(&self) -> Option<DeniedObject<'_>> {
+        self.server_error().and_then(DeniedObject::of)
     }
 
     fn driver_error(&self) -> Option<&tokio_postgres::Error> {
@@ -211,7 +211,7 @@ impl DbError {
         ];
         let said = self.server_error();
         said.is_some_and(|error| lacking.contains(error.code()))
-            || self.denied().is_some_and(MissingPrivilege::is_on_function)
+            || self.denied().is_some_and(DeniedObject::is_on_function)
     }
 
     /// Whether the role lacks a privilege.

@@ -3,7 +3,7 @@
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
 use super::classify_server_error::{self, class};
-use super::denied_object::MissingPrivilege;
+use super::denied_object::DeniedObject;
 use super::shorten_server_text::shortened;
 use crate::db::SideName;
 use crate::db::fatal_errors::is_fatal;
@@ -184,7 +184,7 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
         "42501" if error.file() == Some("rls.c") => format!(
             "Row security hides rows from the {side} role and row_security is off for it: give it a policy for the tenant's rows, or bypassrls."
         ),
-        "42501" if let Some(grant) = MissingPrivilege::of(error).and_then(|denied| denied.remedy(side)) => grant,
+        "42501" if let Some(grant) = DeniedObject::of(error).and_then(|denied| denied.remedy(side)) => grant,
         "42501" if side == SideName::Local && [Some("aclchk.c"), Some("sequence.c")].contains(&error.file()) => "The local role lacks a right on what the message names; it creates and writes schema meter_sync, and reads and writes the meter table. `meter-sync check` tells the grant that it needs."
             .to_owned(),
         "55000" if error.routine() == Some("CheckCmdReplicaIdentity") => "The local table is published for logical replication and has no replica identity: give it a primary key, or `alter table <table> replica identity using index <unique index>` (or `replica identity full`)."

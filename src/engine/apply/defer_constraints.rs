@@ -8,7 +8,7 @@ use crate::db::{DbError, Local, RowFault, Tx};
 use super::collision_queries::{self, as_view, collide, entries};
 use crate::engine::RunContext;
 use crate::engine::write_by_halving;
-use crate::engine::write_by_halving::Bad;
+use crate::engine::write_by_halving::RowFaults;
 
 /// Defers the check of a unique or exclusion constraint until the statement [`write_by_halving::CHECK`] runs. Returns
 /// `false`, with nothing changed, if the constraint is not deferrable.
@@ -27,9 +27,9 @@ pub(in crate::engine) async fn put_off(
 
 /// Returns the updated rows whose current values conflict with another row in a deferred unique or exclusion
 /// constraint. Constraints for which the comparison would cost too much are skipped.
-pub(in crate::engine) async fn colliding(run: &RunContext<'_>) -> Result<Bad, DbError> {
+pub(in crate::engine) async fn colliding(run: &RunContext<'_>) -> Result<RowFaults, DbError> {
     let local = run.local;
-    let mut bad = Bad::new();
+    let mut bad = RowFaults::new();
     let rules = run.relations.constraints.exclusive.iter();
     for rule in rules.filter(|rule| rule.deferrable.is_some()) {
         // Comparing all rows by this constraint would take too long. Its rows are tried one by one later.

@@ -17,7 +17,7 @@ use crate::model::saturating_i64;
 
 /// A reference from the new row `child` to the new row `parent`. Both are row numbers in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Edge {
+struct ParentEdge {
     parent: i64,
     child: i64,
 }
@@ -93,7 +93,7 @@ const NUMBERED: &str = "exists (select 1 from pg_temp.meter_sync_order o
 async fn look_up(
     run: &RunContext<'_>,
     reference: &IncomingForeignKey,
-) -> Result<Vec<Edge>, DbError> {
+) -> Result<Vec<ParentEdge>, DbError> {
     let relations = run.relations;
     let sql = format!(
         "-- look up which new rows refer to which
@@ -107,7 +107,7 @@ where p.step operator(pg_catalog.=) 2 and h.step operator(pg_catalog.=) 2 and h.
         equal(relations, reference, "t")
     );
     let found = write_by_halving::if_possible(run.local, run.local.query(&sql, &[])).await?;
-    let edge = |row: &tokio_postgres::Row| Edge {
+    let edge = |row: &tokio_postgres::Row| ParentEdge {
         parent: row.get(0),
         child: row.get(1),
     };
@@ -116,7 +116,7 @@ where p.step operator(pg_catalog.=) 2 and h.step operator(pg_catalog.=) 2 and h.
 
 /// Orders row numbers so that each row follows the parents that it refers to. `rows` must be in ascending order. Rows
 /// that refer to each other in a ring, and rows that refer to such rows, come last.
-fn parents_first(rows: &[i64], mut edges: Vec<Edge>) -> Vec<i64> {
+fn parents_first(rows: &[i64], mut edges: Vec<ParentEdge>) -> Vec<i64> {
     edges.sort_unstable();
     let index = |n: i64| rows.binary_search(&n).ok();
     let mut missing = vec![0_u32; rows.len()];
@@ -192,12 +192,12 @@ pub(in crate::engine) fn equal(
 
 #[cfg(test)]
 mod tests {
-    use super::{Edge, parents_first};
+    use super::{ParentEdge, parents_first};
 
     #[test]
     fn each_row_follows_its_parents_and_rings_come_last() {
         let edges = [(9, 3), (3, 1), (4, 1), (6, 5), (5, 6), (5, 8), (2, 4)];
-        let edges = edges.map(|(parent, child)| Edge { parent, child });
+        let edges = edges.map(|(parent, child)| ParentEdge { parent, child });
         let order = parents_first(&[1, 3, 4, 5, 6, 7, 8, 9], edges.to_vec());
         assert_eq!(order, [4, 7, 9, 3, 1, 5, 6, 8]);
     }

@@ -3,13 +3,13 @@
 //! on updates (`on update cascade`, for instance), the updates are written as an exchange of unique values instead, see
 //! `exchange`.
 
-use crate::db::constraints_between_rows::RowConstraints;
+use crate::db::constraints_between_rows::ConstraintsBetweenRows;
 use crate::db::{DbError, RowFault, param, quote, read_lossless_json};
 use crate::model::{Action, Rejection};
 
-use super::plan::{self, BadRow, Plan, Step, count_of};
+use super::plan::{self, Plan, Step, UnwrittenRow, count_of};
 use super::read::StagedRows;
-use super::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
+use super::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
 use super::{Job, Relations, RunContext, SyncError, SyncResult, record_changes, why_value_refused};
 use exchange::exchange_rings;
 use release_inactive_values::ClearedValues;
@@ -64,9 +64,9 @@ async fn steps(
     run: &RunContext<'_>,
     plan: &Plan,
     released: &mut ClearedValues,
-) -> Result<Option<(Relations, Vec<BadRow>)>, SyncError> {
+) -> Result<Option<(Relations, Vec<UnwrittenRow>)>, SyncError> {
     let mut constrained: Option<Relations> = None;
-    let mut bad: Vec<BadRow> = Vec::new();
+    let mut bad: Vec<UnwrittenRow> = Vec::new();
     let mut left_of_inserts = None;
     for (step, rows) in &plan.steps {
         let ranges = match step {
@@ -102,7 +102,7 @@ async fn steps(
         match one_step(run, *step, ranges, limit, released).await? {
             Ok(found) => {
                 let found = name_shard_constraints::name_all(run.relations, found);
-                bad.extend(BadRow::of_step(*step, found));
+                bad.extend(UnwrittenRow::of_step(*step, found));
             }
             Err(fault) => return Err(too_many(run.job, why_value_refused::plain(&fault))),
         }
@@ -154,7 +154,7 @@ async fn write_all_or_none(
 async fn with_constraints(run: &RunContext<'_>) -> Result<Relations, DbError> {
     let (local, oid) = (run.local, run.relations.local_oid);
     local.pin_path().await?;
-    let constraints = RowConstraints::look_up(local, oid).await?;
+    let constraints = ConstraintsBetweenRows::look_up(local, oid).await?;
     local.use_role_path().await?;
     let constraints = match run.relations.distribution {
         Some(_) => constraints.of_distributed_table(local, oid).await?,
@@ -183,8 +183,8 @@ async fn one_step(
     ranges: Vec<RowRange>,
     left: usize,
     released: &mut ClearedValues,
-) -> Result<Result<write_by_halving::Bad, Box<RowFault>>, DbError> {
-    let relations = run.relations;
+) -> Result<Result<RowFaults, Box<RowFault>>, DbError> {
+    let (local, relations) = (run.local, run.relations);
     let (write, index) = (write(run, step), plan::index(relations));
     if step != Step::Deactivate {
         let given_up = release_inactive_values::release(run, step, released).await?;
@@ -193,21 +193,19 @@ async fn one_step(
             return Ok(Ok(Vec::new()));
         }
     }
+    let has_parents = insert_parents_first::references(relations).next().is_some();
     match ranges.as_slice() {
         [rows] if step == Step::Change => {
             Box::pin(exchange::write(run, *rows, left, released)).await
         }
-        _ if step == Step::Insert
-            && insert_parents_first::references(relations).next().is_some() =>
-        {
+        _ if step == Step::Insert && has_parents => {
             insert_parents_first::insert_all_but_the_bad(run, ranges, left).await
         }
         [rows] => {
             let (low, high) = rows.halves();
-            write_by_halving::all_but_the_bad(run.local, vec![low, high], left, &index, &write)
-                .await
+            write_by_halving::all_but_the_bad(local, vec![low, high], left, &index, &write).await
         }
-        _ => write_by_halving::all_but_the_bad(run.local, ranges, left, &index, &write).await,
+        _ => write_by_halving::all_but_the_bad(local, ranges, left, &index, &write).await,
     }
 }
 
@@ -218,7 +216,7 @@ async fn settle(
     run: &RunContext<'_>,
     mut plan: Plan,
     staged: StagedRows,
-    bad: Vec<BadRow>,
+    bad: Vec<UnwrittenRow>,
     released: &ClearedValues,
 ) -> Result<SyncResult, SyncError> {
     let job = run.job;
@@ -238,7 +236,7 @@ async fn settle(
     if plan.counts.changes() > i64::from(job.limits.change_limit) && !out.is_empty() {
         record_changes::refill(run, &out).await?;
     }
-    for (BadRow { n, .. }, reason) in bad.into_iter().zip(reasons) {
+    for (UnwrittenRow { n, .. }, reason) in bad.into_iter().zip(reasons) {
         let (action, rejection) = reject(run, n, reason).await?;
         if let Some(count) = count_of(&mut plan.counts, action) {
             *count -= 1;
@@ -257,7 +255,7 @@ async fn settle(
 /// passes.
 async fn try_again(
     run: &RunContext<'_>,
-    bad: &mut Vec<BadRow>,
+    bad: &mut Vec<UnwrittenRow>,
     released: &mut ClearedValues,
 ) -> Result<(), DbError> {
     for _ in 0..PASSES {
@@ -279,7 +277,7 @@ async fn try_again(
     Ok(())
 }
 
-async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbError> {
+async fn retry(run: &RunContext<'_>, bad: &mut Vec<UnwrittenRow>) -> Result<(), DbError> {
     for _ in 0..PASSES {
         let before = bad.len();
         write_reference_rings::write_together(run, bad).await?;
@@ -287,12 +285,12 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbErro
         // first.
         bad.reverse();
         let mut still_bad = Vec::new();
-        for BadRow { step, n, fault } in bad.drain(..) {
+        for UnwrittenRow { step, n, fault } in bad.drain(..) {
             let row = RowRange { first: n, last: n };
             let write = write(run, step);
             let tried = write_by_halving::attempt(run.local, write.run(run.local, row)).await?;
             let fault = fault_of(run.relations, fault, tried);
-            still_bad.extend(fault.map(|fault| BadRow { step, n, fault }));
+            still_bad.extend(fault.map(|fault| UnwrittenRow { step, n, fault }));
         }
         *bad = still_bad;
         if bad.is_empty() || bad.len() == before {

@@ -6,7 +6,7 @@
 use crate::db::RowFault;
 use crate::db::catalog::Column;
 use crate::engine::Relations;
-use crate::engine::write_by_halving::Bad;
+use crate::engine::write_by_halving::RowFaults;
 
 /// Whether the row broke the constraint or index of this name. Only for a row of a distributed table does the name of a
 /// shard's copy count: elsewhere, `meter_site` and `meter_site_2` are two constraints.
@@ -17,7 +17,7 @@ pub(in crate::engine) fn breaks(relations: &Relations, fault: &RowFault, rule: &
 
 /// Adds the constraint and its SQLSTATE to faults of rows of a distributed table. Does nothing for any other table.
 /// `relations` must have the constraints.
-pub(super) fn name_all(relations: &Relations, bad: Bad) -> Bad {
+pub(super) fn name_all(relations: &Relations, bad: RowFaults) -> RowFaults {
     let named = bad
         .into_iter()
         .map(|(n, fault)| (n, name(relations, fault)));

@@ -13,8 +13,8 @@ use crate::db::{DbError, RowFault, param};
 use super::insert_parents_first::{self, equal, references};
 use super::name_shard_constraints::breaks;
 use super::{count_distributed_inserts, writing};
-use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
+use crate::engine::plan::UnwrittenRow;
 use crate::engine::write_by_halving::{self, RowRange, WriteOutcome};
 use crate::engine::{RunContext, copy_distributed_rows};
 
@@ -25,7 +25,7 @@ const PICKED: &str = "p.n operator(pg_catalog.=) any ($1)";
 /// together that refer to each other, and removes the written rows from `bad`.
 pub(in crate::engine) async fn write_together(
     run: &RunContext<'_>,
-    bad: &mut Vec<BadRow>,
+    bad: &mut Vec<UnwrittenRow>,
 ) -> Result<(), DbError> {
     for step in [Step::Insert, Step::Change] {
         let waits = |fault: &RowFault| {
@@ -90,7 +90,7 @@ pub(in crate::engine) async fn insert_early(
     let Ok(left) = inserted.await? else {
         return Ok(vec![rows]);
     };
-    let mut left: Vec<BadRow> = BadRow::of_step(Step::Insert, left).collect();
+    let mut left: Vec<UnwrittenRow> = UnwrittenRow::of_step(Step::Insert, left).collect();
     write_together(run, &mut left).await?;
     Ok(left
         .iter()

@@ -7,15 +7,15 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::db::{DbError, Side, Tx};
 
-use super::compare_sums::{self, CHUNK, Sums};
+use super::compare_sums::{self, CHUNK, NumberedSums};
 use super::row_hash::PROBE;
 
 /// Opens a cursor on each side, both at the same time. If one of them cannot be opened, closes the other and returns
 /// `None`.
 pub(super) async fn open_both<'t, 'c, 'u, 'd, R: Side, L: Side>(
-    there: impl Future<Output = Result<Option<SumCursor<'t, 'c, R>>, DbError>>,
-    here: impl Future<Output = Result<Option<SumCursor<'u, 'd, L>>, DbError>>,
-) -> Result<Option<(SumCursor<'t, 'c, R>, SumCursor<'u, 'd, L>)>, DbError>
+    there: impl Future<Output = Result<Option<BucketSumCursor<'t, 'c, R>>, DbError>>,
+    here: impl Future<Output = Result<Option<BucketSumCursor<'u, 'd, L>>, DbError>>,
+) -> Result<Option<(BucketSumCursor<'t, 'c, R>, BucketSumCursor<'u, 'd, L>)>, DbError>
 where
     'c: 't,
     'd: 'u,
@@ -92,7 +92,7 @@ impl SumTotal {
 }
 
 /// The SQL from which the sums of row hashes of one side are computed.
-pub(super) struct SumQuery {
+pub(super) struct BucketSumQuery {
     /// The expression for the number of a row's bucket.
     pub(super) bucket: String,
     /// The expression for the hash of a row.
@@ -105,7 +105,7 @@ pub(super) struct SumQuery {
 }
 
 /// An open cursor over the sums of the row hashes of one side.
-pub(super) struct SumCursor<'t, 'c, S> {
+pub(super) struct BucketSumCursor<'t, 'c, S> {
     pub(super) tx: &'t Tx<'c, S>,
     pub(super) total: SumTotal,
     /// The numbers of the chunks, in the order in which the cursor returns them.
@@ -120,12 +120,12 @@ const SUMS: usize = 3;
 /// How many chunks are fetched in one request. The sums of their buckets take 200 kilobytes of text.
 pub(super) const CHUNKS_AT_A_TIME: usize = 128;
 
-impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
+impl<'t, 'c, S: Side> BucketSumCursor<'t, 'c, S> {
     /// Sums the row hashes by bucket, opens a cursor over the sums and fetches the total. Returns `None`, with no
     /// cursor open, if the sums cannot be computed ([`DbError::is_not_computable`]), or if the total cannot be read.
     pub(super) async fn open(
         tx: &'t Tx<'c, S>,
-        summed: &SumQuery,
+        summed: &BucketSumQuery,
     ) -> Result<Option<Self>, DbError> {
         let total = |rows: &[SimpleQueryRow]| rows.first().and_then(SumTotal::of);
         let sql = statement(summed);
@@ -139,7 +139,7 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
     }
 
     /// Fetches the sum of each chunk, a group of buckets.
-    pub(super) async fn chunks(&mut self) -> Result<Sums, DbError> {
+    pub(super) async fn chunks(&mut self) -> Result<NumberedSums, DbError> {
         let sql = "-- compare the chunks\nfetch 1 from meter_sync_digest";
         let rows = self.tx.simple(sql).await?;
         let chunks = compare_sums::parse(rows.iter().filter_map(|row| row.get(SUMS)));
@@ -149,7 +149,7 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
 
     /// Fetches the sums of the buckets in these chunks. The numbers of the chunks must be in ascending order and higher
     /// than those of earlier calls.
-    pub(super) async fn buckets(&mut self, chunks: &[u32]) -> Result<Sums, DbError> {
+    pub(super) async fn buckets(&mut self, chunks: &[u32]) -> Result<NumberedSums, DbError> {
         let mut sql = "-- compare the buckets\n".to_owned();
         let mut is_any = false;
         for (index, chunk) in self.order.iter().enumerate().skip(self.passed) {
@@ -164,7 +164,7 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
             is_any = true;
         }
         if !is_any {
-            return Ok(Sums::new());
+            return Ok(NumberedSums::new());
         }
         let rows = self.tx.simple(&sql).await?;
         Ok(compare_sums::parse(
@@ -184,8 +184,8 @@ impl<'t, 'c, S: Side> SumCursor<'t, 'c, S> {
 
 // Without `offset 0` the planner would expect as many buckets as there are keys, and make a hash table many times too
 // large.
-fn statement(summed: &SumQuery) -> String {
-    let SumQuery {
+fn statement(summed: &BucketSumQuery) -> String {
+    let BucketSumQuery {
         bucket,
         hash,
         count_hash,

@@ -8,7 +8,7 @@
 use crate::db::{DbError, Local, Remote, Tx, both};
 use crate::engine::{Job, Relations, RunContext, SyncError};
 
-use super::bucket_sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
+use super::bucket_sum_cursor::{self, BucketSumCursor, BucketSumQuery, CHUNKS_AT_A_TIME};
 use super::buckets::{Bucketing, DifferingBuckets};
 use super::row_hash::{HashFunction, HashMode, HashedColumns, Hasher, RowSide};
 use super::{DigestVerdict, compare_sums, is_remembered_as_gone};
@@ -32,7 +32,7 @@ pub(super) async fn compare(
     loop {
         let hasher = hasher(run.job, mode);
         let buckets = Bucketing::of(rows, hasher);
-        let summed = |row, rows: &str| SumQuery {
+        let summed = |row, rows: &str| BucketSumQuery {
             bucket: buckets.number(relations, row),
             hash: what.hash(hasher, relations, row),
             // Two equal rows cancel each other out in the sum of hashes, but not in the number of rows.
@@ -42,8 +42,8 @@ pub(super) async fn compare(
         let there = summed(RowSide::Remote, &there_rows);
         let here = summed(RowSide::Local, &here_rows);
         let opened = bucket_sum_cursor::open_both(
-            SumCursor::open(remote, &there),
-            SumCursor::open(run.local, &here),
+            BucketSumCursor::open(remote, &there),
+            BucketSumCursor::open(run.local, &here),
         );
         match opened.await? {
             Some((there, here))
@@ -76,8 +76,8 @@ async fn differing(
     buckets: Bucketing,
     what: HashedColumns,
     relations: &Relations,
-    mut there: SumCursor<'_, '_, Remote>,
-    mut here: SumCursor<'_, '_, Local>,
+    mut there: BucketSumCursor<'_, '_, Remote>,
+    mut here: BucketSumCursor<'_, '_, Local>,
 ) -> Result<DigestVerdict, DbError> {
     let remote_rows = there.total.rows;
     if there.total.is_of_same_rows(&here.total) {

@@ -231,12 +231,12 @@ pub(in crate::engine) fn cast(
 
 /// A function that builds the SQL condition under which the cast of a value does not fail. Its argument is SQL of the
 /// value.
-type Fits = fn(&str) -> String;
+type CastConditionSql = fn(&str) -> String;
 
 /// Some assignment casts give another value than reading the value's text does (see `pg_cast`; `money` to `integer`,
 /// for example). For these, returns the type to which the remote casts the value before it sends the text; otherwise
 /// `None`. If the cast can fail, also returns the condition under which it does not.
-fn assigned(from: &str, to: &str) -> Option<(&'static str, Option<Fits>)> {
+fn assigned(from: &str, to: &str) -> Option<(&'static str, Option<CastConditionSql>)> {
     let is_integer = INTEGERS.contains(&to);
     match from {
         "money" if is_integer || to == "numeric" => Some(("numeric", None)),

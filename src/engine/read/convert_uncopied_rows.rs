@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::db::{DbError, RowFault, param, quote, read_lossless_json};
-use crate::model::{Fields, Rejection, saturating_i64};
+use crate::model::{MeterFields, Rejection, saturating_i64};
 
 use super::choose_copy_format::Format;
 use super::conversion_sql::values;
@@ -129,7 +129,7 @@ impl UncopiedRowConverter {
 
     /// Records the key of the last row of the text table as rejected, and deletes that row. Returns the key, and
     /// whether a local row could have it.
-    async fn named(&self, run: &RunContext<'_>) -> Result<(Fields, bool), DbError> {
+    async fn named(&self, run: &RunContext<'_>) -> Result<(MeterFields, bool), DbError> {
         let n: i64 = run.local.query_one(LAST, &[]).await?.get(0);
         let named = set_aside(run, n).await?;
         run.local.execute(TAKE_BACK, &[param::bigint(n)]).await?;
@@ -318,7 +318,7 @@ analyze pg_temp.meter_sync_text (n)";
 
 /// Records the key of a row of the text table as rejected, so that its meter does not count as missing on the remote.
 /// `row` is the number of the row. Returns the key, and whether a local row could have it.
-async fn set_aside(run: &RunContext<'_>, row: i64) -> Result<(Fields, bool), DbError> {
+async fn set_aside(run: &RunContext<'_>, row: i64) -> Result<(MeterFields, bool), DbError> {
     let RunContext {
         local, relations, ..
     } = *run;

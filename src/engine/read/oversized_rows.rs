@@ -5,7 +5,7 @@
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Remote, Tx, quote};
-use crate::model::Fields;
+use crate::model::MeterFields;
 
 use super::choose_copy_format::{self, Format};
 use crate::engine::{Relations, RowSelection, RunContext};
@@ -34,7 +34,7 @@ impl OversizedRow {
 
     /// Returns the row's key as the remote sent it. Used if the key cannot be converted, so that no local row can have
     /// it.
-    pub(in crate::engine) fn named(&self, relations: &Relations) -> Fields {
+    pub(in crate::engine) fn named(&self, relations: &Relations) -> MeterFields {
         let values = self.key.iter().map(|value| match value {
             Some(text) => serde_json::Value::String(text.clone()),
             None => serde_json::Value::Null,

@@ -19,7 +19,7 @@ use super::choose_copy_format::Format;
 use super::convert_uncopied_rows::UncopiedRowConverter;
 use super::copy_from_memory::{CopyTarget, PIECE_BYTES, copy_again, patiently};
 use super::{oversized_rows, recode_rows, split_copy_data};
-use crate::engine::{Observer, Relations, RowSelection, RunContext, SyncError};
+use crate::engine::{ProgressSender, Relations, RowSelection, RunContext, SyncError};
 
 /// How many rows [`relay`] has read, and which of them it could not copy.
 pub(in crate::engine) struct RelayReport {
@@ -223,7 +223,7 @@ impl RemoteRows<'_, '_> {
 /// that a failed or cancelled read is counted, too.
 pub(in crate::engine) struct ReadProgressReporter<'t, 'c> {
     pub(in crate::engine) remote: &'t Tx<'c, Remote>,
-    pub(in crate::engine) observer: &'t Observer,
+    pub(in crate::engine) observer: &'t ProgressSender,
     /// How many bytes earlier attempts of the same run received.
     pub(in crate::engine) before: i64,
 }

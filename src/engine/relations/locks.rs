@@ -14,7 +14,7 @@
 
 use serde_json::Value;
 
-use crate::config::Source;
+use crate::config::SourceSetting;
 use crate::db::{Connection, DbError, Local, Remote, Tx, catalog, param, quote};
 use crate::engine::{Job, Relations};
 
@@ -23,12 +23,12 @@ use crate::engine::{Job, Relations};
 /// foreign tables which the source reads.
 pub(crate) async fn of_source(
     connection: &mut Connection<Remote>,
-    source: &Source,
+    source: &SourceSetting,
     await_foreign: bool,
 ) -> Result<Vec<String>, DbError> {
     let table = match source {
-        Source::Table(name) => quote::relation(name),
-        Source::Query(_) => None,
+        SourceSetting::Table(name) => quote::relation(name),
+        SourceSetting::Query(_) => None,
     };
     if table.is_some() && !await_foreign {
         return Ok(table.into_iter().collect());
@@ -37,7 +37,7 @@ pub(crate) async fn of_source(
     tx.use_role_path().await?;
     let query = match (&table, source) {
         (Some(table), _) => format!("select * from {table}"),
-        (None, Source::Table(query) | Source::Query(query)) => query.clone(),
+        (None, SourceSetting::Table(query) | SourceSetting::Query(query)) => query.clone(),
     };
     let locks = named(&tx, &query).await?;
     if !tx.simple(FOREIGN).await?.is_empty() {

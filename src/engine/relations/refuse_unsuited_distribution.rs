@@ -2,7 +2,7 @@
 
 use crate::config::Mapping;
 use crate::db::catalog::Relation;
-use crate::db::citus_distribution::Distribution;
+use crate::db::citus_distribution::CitusDistribution;
 use crate::db::quote;
 use crate::engine::SyncError;
 
@@ -16,21 +16,21 @@ pub(in crate::engine) const COPIED_ROWS: &str = "pg_temp.meter_sync_local";
 pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), SyncError> {
     let tenant = &mapping.tenant_column;
     let how = match &here.distribution {
-        None | Some(Distribution::OneShard) => return Ok(()),
-        Some(Distribution::ByColumn(column)) if column == tenant => return Ok(()),
-        Some(Distribution::ByColumn(column)) => {
+        None | Some(CitusDistribution::OneShard) => return Ok(()),
+        Some(CitusDistribution::ByColumn(column)) if column == tenant => return Ok(()),
+        Some(CitusDistribution::ByColumn(column)) => {
             format!(
                 "table {} is distributed by its column {column}",
                 here.shown()
             )
         }
-        Some(Distribution::Reference) => {
+        Some(CitusDistribution::Reference) => {
             format!("table {} is a reference table of Citus", here.shown())
         }
-        Some(Distribution::Replicated) => {
+        Some(CitusDistribution::Replicated) => {
             return Err(SyncError::LocalSchema(replicated(here, tenant)));
         }
-        Some(Distribution::CheckedAtCommit(constraint)) => {
+        Some(CitusDistribution::CheckedAtCommit(constraint)) => {
             return Err(SyncError::LocalSchema(format!(
                 "constraint {constraint} of table {} is initially deferred, so the servers of the Citus cluster check it too late. As the table's owner: drop it, and add it without `initially deferred`",
                 here.shown()

@@ -1,6 +1,6 @@
 //! Looks up the remote source: a table, a view or a query.
 
-use crate::config::{Mapping, Source};
+use crate::config::{Mapping, SourceSetting};
 use crate::db::catalog::{self, Column};
 use crate::db::{Remote, Tx};
 use crate::engine::SyncError;
@@ -11,7 +11,7 @@ use super::missing_names::{lacks, remote_source};
 /// here. `from` is the source as SQL for use after `from`, and `what` names it in messages. A query has no `oid` and no
 /// `file`.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::engine) struct RemoteSide {
+pub(in crate::engine) struct RemoteSource {
     pub(in crate::engine) from: String,
     pub(in crate::engine) is_plain: bool,
     pub(super) may_be_foreign: bool,
@@ -21,14 +21,14 @@ pub(in crate::engine) struct RemoteSide {
     pub(super) what: String,
 }
 
-impl RemoteSide {
+impl RemoteSource {
     /// Looks up the source that the settings name, and its columns.
     pub(in crate::engine) async fn find(
         remote: &Tx<'_, Remote>,
         mapping: &Mapping,
     ) -> Result<Self, SyncError> {
         match &mapping.source {
-            Source::Table(name) => {
+            SourceSetting::Table(name) => {
                 let relation = remote_source(remote, name).await?;
                 Ok(Self {
                     from: relation.quoted(),
@@ -40,7 +40,7 @@ impl RemoteSide {
                     what: format!("table {name}"),
                 })
             }
-            Source::Query(query) => {
+            SourceSetting::Query(query) => {
                 remote.use_role_path().await?;
                 Ok(Self {
                     from: format!("({query}\n)"),

@@ -1,6 +1,6 @@
 //! Decides whether the row versions of two runs can be compared.
 
-use super::RemoteSide;
+use super::RemoteSource;
 use crate::config::Mapping;
 use crate::db::catalog::{Column, Relation};
 use crate::hex_digest::{WHOLE, hex_digest};
@@ -9,7 +9,7 @@ use crate::hex_digest::{WHOLE, hex_digest};
 /// if this hash is the same. `None` if row versions cannot show whether rows have changed, for instance because a value
 /// can change its meaning without a new row version, as an enum label or a table name can.
 pub(super) fn basis(
-    there: &RemoteSide,
+    there: &RemoteSource,
     here: &Relation,
     columns: &[Column],
     remote_columns: &[Column],

@@ -26,7 +26,7 @@ use super::{Relations, SyncError, digest, read, relations, remote_identity};
 use crate::store::remote_identities::{self, RemoteIdentity};
 use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
-pub use table_per_tenant::{BATCHES_AT_ONCE, LocalFinding, OwnTables, TABLES_AT_ONCE};
+pub use table_per_tenant::{BATCHES_AT_ONCE, LocalFinding, TABLES_AT_ONCE, TablePerTenantSweep};
 use tenant_row_versions::UnprovenTenant;
 use tenant_sum_cursor::GROUP;
 
@@ -166,7 +166,7 @@ pub async fn sweep(
 }
 
 /// What the comparison of row versions and contents has found.
-struct Found {
+struct SweepFindings {
     /// For each tenant, whether both sides are equal.
     is_equal: Vec<bool>,
     /// The tenants whose contents were found equal, with their indexes, and the row versions of the compared rows.
@@ -178,8 +178,8 @@ async fn look(
     local: &Tx<'_, Local>,
     relations: &Relations,
     tenants: &[TenantId],
-) -> Result<Found, SyncError> {
-    let mut found = Found {
+) -> Result<SweepFindings, SyncError> {
+    let mut found = SweepFindings {
         is_equal: vec![false; tenants.len()],
         proven: Vec::new(),
     };

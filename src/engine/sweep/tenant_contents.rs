@@ -15,7 +15,7 @@ use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, Row
 use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
 
-use super::tenant_sum_cursor::{Sum, TenantSumCursor};
+use super::tenant_sum_cursor::{TenantSum, TenantSumCursor};
 use super::{array, tenant_row_versions};
 use crate::store::watermarks::VersionSum;
 
@@ -29,8 +29,8 @@ pub(super) struct ContentsVerdict {
 }
 
 /// The sums of the row hashes and of the row versions of each tenant, on the local side.
-struct LocalSums {
-    sums: Vec<Option<Sum>>,
+struct LocalTenantSums {
+    sums: Vec<Option<TenantSum>>,
     /// The row versions of each tenant, for [`ContentsVerdict::local_versions`].
     versions: Vec<Option<VersionSum>>,
     /// The local result of [`PROBE`], which shows how a server hashes.
@@ -61,7 +61,7 @@ pub(super) async fn look(
         };
         let hash = |side| hasher.hash(relations, side, |_| true);
         let (there, here) = (hash(RowSide::Remote), hash(RowSide::Local));
-        let there = SumQuery {
+        let there = TenantSumQuery {
             table: &relations.remote_from,
             row: "r",
             column: &relations.remote_tenant,
@@ -121,13 +121,13 @@ pub(super) fn has_tombstone(relations: &Relations, tenant: &str) -> String {
     )
 }
 
-/// SQL for the sums of the local rows by tenant, in the form of [`SumQuery::by_tenant`].
+/// SQL for the sums of the local rows by tenant, in the form of [`TenantSumQuery::by_tenant`].
 fn local_by_tenant(relations: &Relations, column: &Column, hash: &str, ids: &str) -> String {
     if relations.distribution.is_some() {
         return distributed_by_tenant(relations, column, hash, ids);
     }
     let can_match = can_match(relations, &has_tombstone(relations, "u.id"));
-    let query = SumQuery {
+    let query = TenantSumQuery {
         table: &relations.local,
         row: "l",
         column,
@@ -165,7 +165,7 @@ fn distributed_by_tenant(relations: &Relations, column: &Column, hash: &str, ids
     )
 }
 
-impl LocalSums {
+impl LocalTenantSums {
     fn verdicts(&self, agree: &[bool]) -> Vec<ContentsVerdict> {
         let verdicts = agree.iter().zip(&self.versions);
         verdicts
@@ -184,7 +184,7 @@ async fn local_sums(
     sums: &str,
     versions: Option<&str>,
     tenants: usize,
-) -> Result<Option<LocalSums>, DbError> {
+) -> Result<Option<LocalTenantSums>, DbError> {
     let no_versions = "select null::bigint as n, null::bigint as rows, null::bigint as sum";
     let versions = versions.unwrap_or(no_versions);
     let sql = format!(
@@ -208,7 +208,7 @@ select s.n, s.rows, s.sum, {PROBE}, v.rows, v.sum from ({sums}) s left join ({ve
             *versions = number(row, 4).zip(number(row, 5));
         }
     }
-    Ok(Some(LocalSums {
+    Ok(Some(LocalTenantSums {
         sums,
         versions,
         probe: probe.to_owned(),
@@ -216,7 +216,7 @@ select s.n, s.rows, s.sum, {PROBE}, v.rows, v.sum from ({sums}) s left join ({ve
 }
 
 /// The parts of a query that sums the hashes of rows by tenant, on one side.
-pub(super) struct SumQuery<'a> {
+pub(super) struct TenantSumQuery<'a> {
     /// The table, view or query, as SQL for use after `from`.
     pub(super) table: &'a str,
     /// The alias of `table`, by which the other parts name its columns.
@@ -231,11 +231,11 @@ pub(super) struct SumQuery<'a> {
     pub(super) ids: &'a str,
 }
 
-impl SumQuery<'_> {
+impl TenantSumQuery<'_> {
     /// SQL for the sums by tenant, with the columns `n` (the tenant's number among `ids`, from 1), `rows` and `sum`.
     /// The result also has tenants without meters.
     pub(super) fn by_tenant(&self) -> String {
-        let SumQuery {
+        let TenantSumQuery {
             table,
             row,
             column,
@@ -255,10 +255,11 @@ impl SumQuery<'_> {
     }
 }
 
-/// Reads the index of a tenant and its sum from a row of [`SumQuery::by_tenant`]. `None` if a column is not a number.
-fn sum_of(row: &SimpleQueryRow) -> Option<(usize, Sum)> {
+/// Reads the index of a tenant and its sum from a row of [`TenantSumQuery::by_tenant`]. `None` if a column is not a
+/// number.
+fn sum_of(row: &SimpleQueryRow) -> Option<(usize, TenantSum)> {
     let index = usize::try_from(number(row, 0)? - 1).ok()?;
-    let sum = Sum {
+    let sum = TenantSum {
         rows: number(row, 1)?,
         hashes: number(row, 2)?,
     };

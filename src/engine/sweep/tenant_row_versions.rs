@@ -19,7 +19,7 @@ use crate::model::{TenantId, saturating_i64};
 use crate::store::watermarks::{self, PerSide, VersionSum};
 
 use super::array;
-use super::tenant_sum_cursor::{Sum, TenantSumCursor};
+use super::tenant_sum_cursor::{TenantSum, TenantSumCursor};
 
 /// Which of many tenants the row versions show to be unchanged since both sides were last found equal.
 pub(super) struct VersionsReport {
@@ -105,7 +105,7 @@ pub(super) async fn look(
 }
 
 /// Compares the sums of versions that the remote has (`held`) with those that it should have (`expected`).
-fn report_of(expected: &[Option<Sum>], held: &[Option<Sum>]) -> VersionsReport {
+fn report_of(expected: &[Option<TenantSum>], held: &[Option<TenantSum>]) -> VersionsReport {
     let mut report = VersionsReport {
         is_equal: Vec::with_capacity(expected.len()),
         unproven: Vec::new(),
@@ -183,7 +183,7 @@ async fn expected(
     column: &Column,
     tenants: &[TenantId],
     params: &[Param<'_>; 3],
-) -> Result<Option<Vec<Option<Sum>>>, DbError> {
+) -> Result<Option<Vec<Option<TenantSum>>>, DbError> {
     let sums = by_tenant(&relations.local, "l", column, tenants, "$1");
     let sql = format!(
         "-- sweep the local versions
@@ -203,7 +203,7 @@ join meter_sync.meter_sync_seen s
     let mut expected = vec![None; tenants.len()];
     for row in &rows {
         if let Some(known) = expected.get_mut(index(row.get(0))) {
-            *known = Some(Sum {
+            *known = Some(TenantSum {
                 rows: row.get(1),
                 hashes: row.get(2),
             });

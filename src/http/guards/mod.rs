@@ -20,8 +20,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tracing::Instrument;
 
-use super::host_allowlist::Hosts;
-use super::oauth::OAuth;
+use super::host_allowlist::HostAllowlist;
+use super::oauth::OAuthVerifier;
 use super::problem_details::ProblemDetails;
 use super::request_error::RequestError;
 use super::{health_checks, session_cookie};
@@ -63,9 +63,9 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 pub(super) struct Guards {
     mirrors: Mirrors,
     pages: PagePaths,
-    hosts: Hosts,
+    hosts: HostAllowlist,
     tokens: Tokens,
-    oauth: Option<OAuth>,
+    oauth: Option<OAuthVerifier>,
     read_only: bool,
 }
 
@@ -136,9 +136,9 @@ impl Guards {
         let oauth = config.oauth.clone();
         Self {
             pages,
-            hosts: Hosts::new(config.listen, &config.allowed_hosts),
+            hosts: HostAllowlist::new(config.listen, &config.allowed_hosts),
             tokens: config.tokens.clone(),
-            oauth: oauth.map(|settings| OAuth::new(settings, shutdown)),
+            oauth: oauth.map(|settings| OAuthVerifier::new(settings, shutdown)),
             read_only: config.read_only,
             mirrors,
         }
@@ -282,7 +282,7 @@ impl Guards {
         if let Some(text) = bearer(headers) {
             return match session_cookie::find(&tokens, text.as_bytes()) {
                 Some(token) => Ok(Credentials::Token(token.clone())),
-                None if self.oauth.is_some() && OAuth::is_jwt(text) => {
+                None if self.oauth.is_some() && OAuthVerifier::is_jwt(text) => {
                     Ok(Credentials::AccessToken(text.to_owned()))
                 }
                 None => Err(RequestError::TokenUnknown),

@@ -51,7 +51,7 @@ fn routes(tokens: &[(&str, bool)]) -> Router {
     let guards = Guards {
         mirrors: mirrors.expect("no pools"),
         pages,
-        hosts: Hosts::new("127.0.0.1:8765".parse().expect("an address"), &[]),
+        hosts: HostAllowlist::new("127.0.0.1:8765".parse().expect("an address"), &[]),
         tokens: Tokens::new(tokens.collect()),
         oauth: None,
         read_only: false,

@@ -27,15 +27,15 @@ const TRIGGER: &str = "meter-sync:trigger";
 
 /// The settings and keys with which access tokens are verified.
 #[derive(Debug)]
-pub(super) struct OAuth {
-    settings: config::OAuth,
+pub(super) struct OAuthVerifier {
+    settings: config::OAuthSettings,
     keys: KeyCache,
 }
 
-impl OAuth {
+impl OAuthVerifier {
     /// Creates the verifier of access tokens. If the keys are in a file, reads them at once; a URL is fetched when the
     /// first token arrives.
-    pub(super) fn new(settings: config::OAuth, shutdown: &Shutdown) -> Self {
+    pub(super) fn new(settings: config::OAuthSettings, shutdown: &Shutdown) -> Self {
         ring_provider::install();
         Self {
             keys: KeyCache::new(settings.jwks.clone(), shutdown),
@@ -64,7 +64,7 @@ impl OAuth {
 
 /// The routes of the protected resource metadata; no routes if OAuth is not configured.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(
-    settings: Option<&config::OAuth>,
+    settings: Option<&config::OAuthSettings>,
 ) -> Router<S> {
     settings.map_or_else(Router::new, resource_metadata::routes)
 }

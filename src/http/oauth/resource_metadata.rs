@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::{READ, TRIGGER};
-use crate::config::OAuth;
+use crate::config::OAuthSettings;
 use crate::http::request_error::RequestError;
 
 /// The path of the metadata. If the resource identifier is a URL with a path, that path is appended (RFC 9728, section
@@ -19,7 +19,7 @@ const PATH: &str = "/.well-known/oauth-protected-resource";
 const OF_MCP: &str = "/.well-known/oauth-protected-resource/mcp";
 
 /// Returns the routes that serve the metadata. They need no token.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>(settings: &OAuth) -> Router<S> {
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(settings: &OAuthSettings) -> Router<S> {
     let (_, path) = parts(&settings.audience);
     let places = BTreeSet::from([PATH.to_owned(), OF_MCP.to_owned(), format!("{PATH}{path}")]);
     let document = document(settings);
@@ -39,7 +39,7 @@ fn answer(request: &Request, places: &BTreeSet<String>, document: Value) -> Resp
     }
 }
 
-fn document(settings: &OAuth) -> Value {
+fn document(settings: &OAuthSettings) -> Value {
     json!({
         "resource": settings.audience,
         "authorization_servers": [settings.issuer],

@@ -5,7 +5,7 @@ use tokio::sync::watch;
 
 use crate::db::ServerClock;
 use crate::mirrors::Mirror;
-use crate::mirrors::live_state::{LiveState, LocalRun};
+use crate::mirrors::live_state::{LiveState, OwnRun};
 use crate::reports::run_progress::RunProgress;
 
 /// Reports the progress of one mirror's runs in this process, one run after the other. A slow reader gets only the
@@ -14,7 +14,7 @@ use crate::reports::run_progress::RunProgress;
 pub struct RunFollower {
     live_state: watch::Receiver<LiveState>,
     clock: ServerClock,
-    followed: Option<LocalRun>,
+    followed: Option<OwnRun>,
 }
 
 impl Mirror {
@@ -55,7 +55,7 @@ impl RunFollower {
     }
 }
 
-fn progress_of(run: &mut LocalRun, now: DateTime<Utc>) -> RunProgress {
+fn progress_of(run: &mut OwnRun, now: DateTime<Utc>) -> RunProgress {
     let progress = *run.progress.borrow_and_update();
     RunProgress {
         run_id: run.record.run_id,

@@ -9,27 +9,27 @@ use crate::db::{Database, Local, Remote};
 use crate::error::Failure;
 use crate::model::{Counts, Outcome, Progress, RunId, RunRecord};
 
-use crate::mirrors::{Mirror, RUN_ENDED, Request};
+use crate::mirrors::{Mirror, RUN_ENDED, RunRequest};
 use crate::reports::clock_warnings;
 use crate::reports::run_report;
 use crate::store::log::RunEnd;
 use crate::telemetry::run_metrics;
 
 /// A request for a run, from its arrival to the end of the run.
-pub(crate) struct RequestedRun<'a> {
+pub(crate) struct RunTask<'a> {
     pub(crate) mirror: &'a Mirror,
     pub(crate) remote: &'a Database<Remote>,
     pub(crate) local: &'a Database<Local>,
-    pub(crate) request: &'a Request,
+    pub(crate) request: &'a RunRequest,
     /// The record of the run, which does not say yet how it ended. Until the run is logged, it has no `seq`, and
     /// `started_at` is when it was requested.
     pub(crate) record: RunRecord,
 }
 
-impl<'a> RequestedRun<'a> {
+impl<'a> RunTask<'a> {
     /// Creates the request, with a new record for its run. The current time becomes its start time. Returns `None` if a
     /// database URL is not set.
-    pub(crate) fn new(mirror: &'a Mirror, request: &'a Request) -> Option<Self> {
+    pub(crate) fn new(mirror: &'a Mirror, request: &'a RunRequest) -> Option<Self> {
         let started_at = mirror.now();
         let record = RunRecord {
             run_id: RunId::at(started_at),

@@ -11,7 +11,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress, RunRecord};
 
 use super::begin::StartedRun;
-use super::run_task::RequestedRun;
+use super::run_task::RunTask;
 use crate::reports::clock_warnings;
 use crate::reports::join_warnings::joined;
 use crate::reports::run_report::{RunReport, SAMPLE};
@@ -75,7 +75,7 @@ const SETTLE_ATTEMPTS: usize = 4;
 /// The pause after each failed attempt to log the end of a run.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
-impl RequestedRun<'_> {
+impl RunTask<'_> {
     /// Logs the end of a run that has carried out its plan, and commits its transaction. If that fails, the error has
     /// the end to log through a new connection.
     pub(crate) async fn succeed(

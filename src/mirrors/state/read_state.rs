@@ -1,9 +1,9 @@
 //! Reads the state of one mirror from the local database, and publishes it to all callers who wait for it.
 //!
 //! A state is used again for up to 10 s as long as nothing is committed, which a
-//! [`CommitMarker`](crate::db::CommitMarker) tells. Most answers to a client that asks every second then cost one short
-//! statement, and so do the answers to a thousand clients that ask at once. A state that can change without a commit is
-//! not used again (see [`StoredState::lasts`]).
+//! [`CommittedState`](crate::db::CommittedState) tells. Most answers to a client that asks every second then cost one
+//! short statement, and so do the answers to a thousand clients that ask at once. A state that can change without a
+//! commit is not used again (see [`StoredState::lasts`]).
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::observation::{Observation, ObservationResult};
-use crate::mirrors::open_run_fate::{self, OpenRun};
+use crate::mirrors::open_run_fate::{self, OpenRunFate};
 use crate::model::{Outcome, RunRecord, saturating_i64};
-use crate::reports::status::TenantStatus;
+use crate::reports::status::NamedTenant;
 use crate::reports::stored_state::StoredState;
-use crate::store::log::LogKey;
+use crate::store::log::LogFilter;
 use crate::store::read_mirror_states::latest;
 use crate::store::{columns, log, migrations};
 use crate::tenants::{self, run_scope::RunScope};
@@ -120,7 +120,7 @@ impl Mirror {
                 // The meters are counted last, because the transaction can do nothing more after an error.
                 let counted = self.count_meters(&tx, &scope, &mut found).await;
                 found.count_failure = counted.err().map(Failure::from);
-                found.status.tenant = Some(TenantStatus::from(&scope.tenant));
+                found.status.tenant = Some(NamedTenant::from(&scope.tenant));
             }
             Err(failure) => found.status.warnings.push(failure.in_words()),
         }
@@ -137,9 +137,9 @@ async fn read_running(
         return Ok(());
     };
     match open_run_fate::look_up(tx, scope, run.run_id).await? {
-        OpenRun::InProgress => found.running = Some(run),
-        OpenRun::Dead => found.interrupted = Some(run),
-        OpenRun::Ended(_) | OpenRun::Deleted => {}
+        OpenRunFate::InProgress => found.running = Some(run),
+        OpenRunFate::Dead => found.interrupted = Some(run),
+        OpenRunFate::Ended(_) | OpenRunFate::Deleted => {}
     }
     Ok(())
 }
@@ -148,7 +148,7 @@ async fn read_running(
 /// last success, the number of failures since, and warnings.
 async fn read_log(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
     let runs = log::newest(tx, log, RUNS).await?;

@@ -7,11 +7,11 @@
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::config::{Mapping, Source};
+use crate::config::{Mapping, SourceSetting};
 use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::engine::{
-    self, BATCHES_AT_ONCE, LocalFinding, OwnTables, SweepResult, SweptMirror, SyncError,
-    TABLES_AT_ONCE,
+    self, BATCHES_AT_ONCE, LocalFinding, SweepResult, SweptMirror, SyncError, TABLES_AT_ONCE,
+    TablePerTenantSweep,
 };
 use crate::error::Failure;
 use crate::mirrors::mirror::TenantMirror;
@@ -90,7 +90,7 @@ async fn look_at_own_tables(
 ) -> Result<SweepResult, SyncError> {
     let mut there = remote.connect().await?;
     let before = there.snapshot("look at the source", &[]).await?;
-    let sweep = OwnTables::begin(before, mapping).await?;
+    let sweep = TablePerTenantSweep::begin(before, mapping).await?;
     drop(there);
     let batches = mirrors.chunks(TABLES_AT_ONCE);
     let looks = batches.map(|some| read_own_tables(&sweep, local, &mapping.source, some));
@@ -109,9 +109,9 @@ async fn look_at_own_tables(
 /// Reads the local tables of these mirrors in one transaction. If that fails, returns [`LocalFinding::Nothing`] for
 /// each mirror, so that each gets a run. Fails only if the local database cannot be used at all.
 async fn read_own_tables(
-    sweep: &OwnTables,
+    sweep: &TablePerTenantSweep,
     local: &Database<Local>,
-    source: &Source,
+    source: &SourceSetting,
     mirrors: &[SweptMirror<'_>],
 ) -> Result<Vec<LocalFinding>, SyncError> {
     let mut here = local.connect().await?;

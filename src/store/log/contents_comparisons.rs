@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
-use super::LogKey;
+use super::LogFilter;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::RunId;
 use crate::store::unchanged_mirrors::MirrorKey;
@@ -50,7 +50,7 @@ select exists (
 /// run with a start time in the future does not count, because a wrong clock dated it.
 pub async fn was_compared_since(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     since: DateTime<Utc>,
 ) -> Result<bool, DbError> {
     let params = log.with([param::timestamptz(since)]);
@@ -58,7 +58,7 @@ pub async fn was_compared_since(
 }
 
 /// The times at which all rows of a mirror were last compared or found unchanged.
-pub struct LastLooks {
+pub struct LastComparisonTimes {
     /// The end of the last run that compared the contents of all rows, itself or in the comparison after it; `None`
     /// before the first such run.
     pub verified_at: Option<DateTime<Utc>>,
@@ -70,9 +70,9 @@ pub struct LastLooks {
 /// sweeps exist, which an earlier version did not create.
 pub async fn last_looks(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     has_sweeps: bool,
-) -> Result<LastLooks, DbError> {
+) -> Result<LastComparisonTimes, DbError> {
     let checked_at = match has_sweeps {
         true => {
             "select m.checked_at from meter_sync.meter_sync_mirror m where m.local_table = $1 and m.tenant = $2"
@@ -89,7 +89,7 @@ select (
         log.newest_first()
     );
     let row = tx.query_one(&sql, &log.params()).await?;
-    Ok(LastLooks {
+    Ok(LastComparisonTimes {
         verified_at: row.get(0),
         checked_at: row.get(1),
     })

@@ -4,7 +4,7 @@ use crate::db::param::{self, Param};
 use crate::model::TenantId;
 
 pub use contents_comparisons::{
-    LastLooks, compared_after, compared_mirrors, last_looks, was_compared_since,
+    LastComparisonTimes, compared_after, compared_mirrors, last_looks, was_compared_since,
 };
 pub use read::{
     LoggedDetails, by_id, by_idempotency_key, details, ended_after, last_finished, last_success,
@@ -20,7 +20,7 @@ mod write;
 
 /// Selects a part of the log: the runs of a table, and of one tenant if the tenant is known.
 #[derive(Clone, Copy, Debug)]
-pub struct LogKey<'a> {
+pub struct LogFilter<'a> {
     /// The local table, with its schema, quoted where needed.
     pub local_table: &'a str,
     /// The tenant's id, in its canonical spelling; `None` if the tenant is not known.
@@ -30,7 +30,7 @@ pub struct LogKey<'a> {
     pub has_run_numbers: bool,
 }
 
-impl LogKey<'_> {
+impl LogFilter<'_> {
     pub(super) fn params(&self) -> [Param<'_>; 2] {
         [
             param::text(self.local_table),

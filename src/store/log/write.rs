@@ -1,6 +1,6 @@
 //! Writes the start and the end of runs to the table `meter_sync_log`.
 
-use super::LogKey;
+use super::LogFilter;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::{CompareMethod, HeldDeactivations, Outcome, PhaseTime, RunRecord, TenantId};
 
@@ -30,7 +30,7 @@ returning seq, started_at";
 /// so that a repeated request can be recognized.
 pub async fn start(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     run: &mut RunRecord,
     idempotency_key: Option<&str>,
 ) -> Result<(), DbError> {
@@ -65,7 +65,7 @@ where tenant = $1 and local_table = $5 and outcome is null";
 /// Marks those runs of the mirror that have no end in the log as interrupted. The caller must be sure that no run is in
 /// progress. This is so if it holds the run lock, which each run holds, or if it holds the start lock, without which no
 /// run can start, while nobody holds the run lock.
-pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<(), DbError> {
+pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogFilter<'_>) -> Result<(), DbError> {
     let failure = RunRecord::interruption();
     let message = tx.storable(&failure.message).await?;
     let remedy = tx.storable(&failure.remedy).await?;

@@ -243,7 +243,7 @@ async fn the_columns_of_one_mirror_are_nothing_to_another() {
     site.on_remote("alter table meter drop column notes").await;
     let other = site.settings().with(Setting::LocalTable, "other");
     let runs = crate::support::site::mirror(&other);
-    let request = meter_sync::mirrors::Request::new(meter_sync::model::Trigger::Cli);
+    let request = meter_sync::mirrors::RunRequest::new(meter_sync::model::RunTrigger::Cli);
     let run = crate::support::site::finish(&runs, request).await;
     assert_eq!((run.outcome, run.warning), (Some(Outcome::Succeeded), None));
     warned(&site, &["notes is gone"]).await;

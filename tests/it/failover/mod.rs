@@ -7,8 +7,8 @@ mod remote;
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::Mirror;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -62,7 +62,7 @@ impl Site {
     }
 
     async fn sync(&self) -> RunReport {
-        finish(&self.mirror, Request::new(Trigger::Cli)).await
+        finish(&self.mirror, RunRequest::new(RunTrigger::Cli)).await
     }
 
     /// A run that changes meters, or does not, as `expected` says.

@@ -1,7 +1,7 @@
 //! The remote is a standby, or fails over to one.
 
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Outcome, RunTrigger};
 use tokio_postgres::Client;
 
 use super::{HERE, METERS, THERE, run};
@@ -43,7 +43,7 @@ async fn a_remote_that_fails_over_and_loses_commits_is_followed() {
     let remote_url = servers.cluster.url("primary");
     let mirror = site::mirror(&settings(&remote_url, &servers.other.local_url));
     let syncs = async |expected| {
-        let run = finish(&mirror, Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
         run.warning
     };
@@ -76,7 +76,7 @@ async fn a_standby_is_read_and_goes_on_being_read_when_it_is_promoted() {
     let remote_url = servers.cluster.url("prefer-standby");
     let mirror = site::mirror(&settings(&remote_url, &servers.other.local_url));
     let syncs = async |expected| {
-        let run = finish(&mirror, Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
         run.warning
     };
@@ -111,7 +111,7 @@ async fn a_loss_that_a_standby_has_shown_is_not_told_again_when_it_is_promoted()
     let remote_url = servers.cluster.url("any");
     let mirror = site::mirror(&settings(&remote_url, &servers.other.local_url));
     let syncs = async |expected| {
-        let run = finish(&mirror, Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
         run.warning
     };

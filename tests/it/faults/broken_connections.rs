@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Request, RequestOutcome};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunRequest, RunRequestOutcome};
+use meter_sync::model::{Outcome, RunTrigger};
 use serde_json::json;
 
 use crate::support::breakable_site::BreakableSite;
@@ -148,8 +148,8 @@ async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
         wait::until("the reply is lost", lost).await;
         let held = RunHold::new(&broken.site).await;
         let other = mirror(&broken.site.settings());
-        let begun = other.request(Request::new(Trigger::Cli)).await;
-        let Ok(RequestOutcome::Started(mut ticket)) = begun else {
+        let begun = other.request(RunRequest::new(RunTrigger::Cli)).await;
+        let Ok(RunRequestOutcome::Started(mut ticket)) = begun else {
             panic!("{begun:?}");
         };
         broken.local.set(Fault::None);

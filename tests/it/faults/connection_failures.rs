@@ -194,7 +194,7 @@ async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
     ] {
         let settings = settings(&url("central", remote), &url("site", local));
         let runs = mirror(&settings.with(Setting::ConnectTimeout, "3s"));
-        let request = meter_sync::mirrors::Request::new(meter_sync::model::Trigger::Cli);
+        let request = meter_sync::mirrors::RunRequest::new(meter_sync::model::RunTrigger::Cli);
         let run = crate::support::site::finish(&runs, request).await;
         assert_eq!(run.error.as_ref().map(|error| error.code), code, "{run:#?}");
         let text = format!("{run:?} {runs:?}");
@@ -231,7 +231,7 @@ async fn a_rotated_password_heals_without_a_restart() {
             .with(Setting::Schedule, "off"),
     );
     let ends = async || {
-        let request = meter_sync::mirrors::Request::new(meter_sync::model::Trigger::Cli);
+        let request = meter_sync::mirrors::RunRequest::new(meter_sync::model::RunTrigger::Cli);
         let run = crate::support::site::finish(&runs, request).await;
         run.error.map(|error| error.code)
     };

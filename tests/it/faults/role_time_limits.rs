@@ -4,8 +4,8 @@
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::embedded::{Binaries, Server};
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Outcome, RunTrigger};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
@@ -93,7 +93,7 @@ impl Sides {
             .batch_execute("update plain set n = n + 1")
             .await
             .expect("a change");
-        let run = finish(&mirror(&self.settings), Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror(&self.settings), RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
         let noted = rows(local, "select remote_limits, local_limits from meter").await;
         let words = |name: &str| {
@@ -176,7 +176,7 @@ async fn sessions_that_the_role_lets_be_idle_for_a_moment_only_are_made_anew() {
             .batch_execute("update plain set n = n + 1")
             .await
             .expect("a change");
-        let run = finish(&runs, Request::new(Trigger::Cli)).await;
+        let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(Outcome::Succeeded), "{round}: {run:#?}");
         for client in &sides.clients {
             let ours = "select pid from pg_stat_activity where application_name like 'meter-sync%'";

@@ -17,8 +17,8 @@ use crate::support::site::{
     LOCAL_SCHEMA, REMOTE_SCHEMA, Site, config, finish, mirror, rows, settings,
 };
 use crate::support::wait;
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 
 /// A view in place of the remote table that takes a while.
 const SLOW_VIEW: &str = "
@@ -141,7 +141,7 @@ async fn a_transaction_timeout_of_the_role_is_told_by_its_name() {
     let meters = "insert into meter (id, tenant_id, name) values (1, 7, 'One'), (2, 7, 'Two')";
     there.batch_execute(meters).await.unwrap();
     let usual = settings(&remote_url, &local_url);
-    let first = finish(&mirror(&usual), Request::new(Trigger::Cli)).await;
+    let first = finish(&mirror(&usual), RunRequest::new(RunTrigger::Cli)).await;
     assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
     there
         .batch_execute("update meter set name = name || '!'")
@@ -154,7 +154,7 @@ async fn a_transaction_timeout_of_the_role_is_told_by_its_name() {
     ] {
         let limit = "alter role postgres set transaction_timeout = '700ms'";
         server.batch_execute(limit).await.unwrap();
-        let run = finish(&mirror(&usual), Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror(&usual), RunRequest::new(RunTrigger::Cli)).await;
         let error = run.error.expect("an error");
         assert_eq!(error.code, code, "{error:?}");
         assert!(error.message.contains("25P04"), "{error:?}");

@@ -1,8 +1,8 @@
 //! Sweeps over tenants of which each has a local table of its own.
 
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::mirrors::{Mirrors, Request};
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::{Mirrors, RunRequest};
+use meter_sync::model::RunTrigger;
 use serde_json::json;
 
 use super::{REMOTE, sweep};
@@ -148,9 +148,9 @@ async fn a_sweep_of_dry_runs_marks_no_table() {
     let site = site_of(3).await;
     let mirrors = site::mirrors(&of_all(&site));
     assert_eq!(swept(&mirrors).await, (0, 3, 0));
-    let request = Request {
+    let request = RunRequest {
         dry_run: true,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let dry = mirrors.sweep(&request, |_, _| {}).await.expect("a sweep");
     assert_eq!(dry.record.counts.unchanged, 3);

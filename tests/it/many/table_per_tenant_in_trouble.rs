@@ -1,8 +1,8 @@
 //! Sweeps over tenants with local tables of their own, some of which are locked, broken, or not theirs any more.
 
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{Outcome, RunTrigger};
 
 use super::table_per_tenant::{of_all, site_of, swept, table};
 use crate::support::postgres::connect;
@@ -108,12 +108,12 @@ async fn a_table_that_was_last_synced_for_another_tenant_is_not_called_unchanged
         .settings()
         .with(Setting::TenantId, "8")
         .with(Setting::LocalTable, "site_7.meter");
-    let request = Request {
-        allow: Allow {
+    let request = RunRequest {
+        allow: RunApprovals {
             tenant_change: true,
-            ..Allow::default()
+            ..RunApprovals::default()
         },
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let report = site::finish(&site::mirror(&other), request).await;
     assert_eq!(report.outcome, Some(Outcome::NoChange), "{report:?}");

@@ -2,8 +2,8 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{DeactivationApproval, HeldDeactivations, Outcome, RunId, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{DeactivationApproval, HeldDeactivations, Outcome, RunId, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 
@@ -32,14 +32,14 @@ pub(super) async fn active_meters(site: &Site) -> Value {
 
 /// A sync with what a run showed approved.
 pub(super) async fn approve(site: &Site, shown: RunId) -> RunReport {
-    let allow = Allow {
+    let allow = RunApprovals {
         mass_deactivation: DeactivationApproval::OfRun(shown),
         tenant_change: false,
         remote_change: false,
     };
-    let request = Request {
+    let request = RunRequest {
         allow,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     finish(&site.mirror, request).await
 }

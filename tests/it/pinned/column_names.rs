@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{Counts, DeactivationApproval, Outcome, RunTrigger};
 use serde_json::{Value, json};
 
 use super::{alias_finder, counts};
@@ -209,12 +209,12 @@ async fn assert_a_plan_is_held_back_and_let_go(site: &Site) {
     site.on_remote("delete from meter where id > 20").await;
     let run = site.sync().await;
     assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
-    let allowed = Request {
-        allow: Allow {
+    let allowed = RunRequest {
+        allow: RunApprovals {
             mass_deactivation: DeactivationApproval::Any,
-            ..Allow::default()
+            ..RunApprovals::default()
         },
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let run = finish(&site.mirror, allowed).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");

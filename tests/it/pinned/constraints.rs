@@ -1,7 +1,7 @@
 //! Constraints and triggers of the local table.
 
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{Counts, DeactivationApproval, Outcome, RunTrigger};
 use serde_json::json;
 
 use super::{counts, names, site};
@@ -67,12 +67,12 @@ async fn a_serial_number_passes_from_a_meter_that_is_gone_to_a_new_one() {
         .await;
     let allowed = finish(
         &site.mirror,
-        Request {
-            allow: Allow {
+        RunRequest {
+            allow: RunApprovals {
                 mass_deactivation: DeactivationApproval::Any,
-                ..Allow::default()
+                ..RunApprovals::default()
             },
-            ..Request::new(Trigger::Page)
+            ..RunRequest::new(RunTrigger::Page)
         },
     )
     .await;

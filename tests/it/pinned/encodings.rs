@@ -2,8 +2,8 @@
 
 use meter_sync::config::Setting;
 use meter_sync::history::parse_meter_key::KeyText;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Outcome, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
@@ -221,7 +221,7 @@ async fn a_slow_line_between_two_encodings_does_not_run_into_our_own_limits() {
     let (line, url) = Proxy::before(&site.urls[0]).await;
     let settings = settings(&url, &site.urls[1]).with(Setting::StatementTimeout, "3s");
     line.set(Fault::Limit(30_000));
-    let run = finish(&mirror(&settings), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&settings), RunRequest::new(RunTrigger::Cli)).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
     assert_eq!(run.counts.inserted, 4000, "{run:#?}");
     let seconds = run.remote_bytes / 30_000;
@@ -238,7 +238,7 @@ async fn a_remote_table_whose_name_the_local_encoding_lacks_is_synced() {
     let settings =
         settings(&site.urls[0], &site.urls[1]).with(Setting::RemoteTable, "\"z\u{2603}\"");
     for outcome in [Outcome::Succeeded, Outcome::NoChange] {
-        let run = finish(&mirror(&settings), Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror(&settings), RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(outcome), "{run:#?}");
     }
     site.end().await;

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -38,7 +38,7 @@ async fn guarded(condition: &str, local: &str) -> (Site, RunReport) {
         .settings()
         .with(Setting::LocalUrl, url)
         .with(Setting::StatementTimeout, "1s");
-    let run = finish(&mirror(&settings), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&settings), RunRequest::new(RunTrigger::Cli)).await;
     (site, run)
 }
 

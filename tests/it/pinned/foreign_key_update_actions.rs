@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use meter_sync::mirrors::{Request, RequestOutcome, Ticket};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunHandle, RunRequest, RunRequestOutcome};
+use meter_sync::model::{Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -92,9 +92,9 @@ async fn what_a_trigger_of_a_referring_table_writes_is_found() {
     );
 }
 
-async fn start(site: &Site) -> Ticket {
-    match site.mirror.request(Request::new(Trigger::Cli)).await {
-        Ok(RequestOutcome::Started(ticket)) => ticket,
+async fn start(site: &Site) -> RunHandle {
+    match site.mirror.request(RunRequest::new(RunTrigger::Cli)).await {
+        Ok(RunRequestOutcome::Started(ticket)) => ticket,
         other => panic!("no run: {other:?}"),
     }
 }

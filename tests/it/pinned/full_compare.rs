@@ -6,8 +6,8 @@ use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::db::SideName;
 use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Mirror, Request, RequestOutcome, Ticket};
-use meter_sync::model::{ActivityState, Counts, Health, Outcome, Trigger};
+use meter_sync::mirrors::{Mirror, RunHandle, RunRequest, RunRequestOutcome};
+use meter_sync::model::{ActivityState, Counts, Health, Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -42,7 +42,7 @@ pub(super) fn always(site: &Site) -> SettingFlags {
 }
 
 async fn sync(mirror: &Mirror) -> RunReport {
-    finish(mirror, Request::new(Trigger::Cli)).await
+    finish(mirror, RunRequest::new(RunTrigger::Cli)).await
 }
 
 /// How the last run compared, and what it warns of.
@@ -69,7 +69,7 @@ async fn holds(client: &Client, condition: &str) -> bool {
 
 /// A run that has changed a meter, and whose comparison waits for a lock that somebody holds on the meters of a side.
 pub(super) struct WaitingRun {
-    pub(super) ticket: Ticket,
+    pub(super) ticket: RunHandle,
     locked: JoinHandle<Client>,
 }
 
@@ -83,7 +83,8 @@ impl WaitingRun {
         let holder = connect(&site.pair.local_url).await;
         let hold = "begin; select from meter where id = 5 for update";
         holder.batch_execute(hold).await.unwrap();
-        let Ok(RequestOutcome::Started(ticket)) = mirror.request(Request::new(Trigger::Cli)).await
+        let Ok(RunRequestOutcome::Started(ticket)) =
+            mirror.request(RunRequest::new(RunTrigger::Cli)).await
         else {
             panic!("no run");
         };
@@ -126,7 +127,7 @@ impl WaitingRun {
     }
 
     /// The run, and the holder of the lock.
-    pub(super) async fn parts(self) -> (Ticket, Client) {
+    pub(super) async fn parts(self) -> (RunHandle, Client) {
         (self.ticket, self.locked.await.expect("the lock"))
     }
 
@@ -295,9 +296,9 @@ async fn comparing_every_value_against_a_tight_limit_fails_and_harms_nothing() {
     let hold = "begin; lock table meter in access exclusive mode";
     holder.batch_execute(hold).await.unwrap();
     let hurried = mirror(&site.settings().with(Setting::StatementTimeout, "1s"));
-    let everything = || Request {
+    let everything = || RunRequest {
         compare: RowsToCompare::Everything,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let failed = finish(&hurried, everything()).await;
     assert_eq!(failed.outcome, Some(Outcome::Failed), "{failed:#?}");

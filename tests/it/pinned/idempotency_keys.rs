@@ -2,17 +2,17 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Outcome, RunTrigger};
 
 use super::site;
 use crate::support::site::{finish, mirror};
 
-fn keyed(dry_run: bool) -> Request {
-    Request {
+fn keyed(dry_run: bool) -> RunRequest {
+    RunRequest {
         dry_run,
         idempotency_key: Some("a".to_owned()),
-        ..Request::new(Trigger::Mcp)
+        ..RunRequest::new(RunTrigger::Mcp)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -92,7 +92,7 @@ async fn texts_whose_bytes_agree_in_different_encodings_are_told_apart() {
     )
     .await;
     let reader = mirror(&settings(&url, &site.pair.local_url));
-    let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
     let load = sync().await;
     assert_eq!(load.counts.inserted, 2000, "{load:#?}");
     on_remote("update meter_kept set name = 'Ã© 1' where id = 1").await;
@@ -120,7 +120,7 @@ async fn assert_syncs_as_reader(site: &Site, grants: &str) {
         .replace("postgres@", &format!("{role}@"));
     let reader = mirror(&site.settings().with(Setting::RemoteUrl, url));
     for expected in [Outcome::Succeeded, Outcome::NoChange, Outcome::NoChange] {
-        let run = finish(&reader, Request::new(Trigger::Cli)).await;
+        let run = finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
     }
     site.on_remote(&format!("drop owned by {role}; drop role {role}"))
@@ -268,7 +268,7 @@ async fn a_view_that_takes_longer_than_a_statement_may_is_read_all_the_same() {
         create table meter (id bigint primary key, name text, active boolean not null)";
     let site = Site::with_schemas(remote, local).await;
     let reader = mirror(&site.settings().with(Setting::StatementTimeout, "1s"));
-    let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
     let first = sync().await;
     assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
     let second = sync().await;
@@ -315,7 +315,7 @@ async fn a_virtual_column_that_is_computed_otherwise_is_noticed() {
         .await
         .unwrap();
     let runs = mirror(&settings(&urls[0], &urls[1]).with(Setting::TenantId, "7"));
-    let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
     sync().await;
     sync().await;
     remote

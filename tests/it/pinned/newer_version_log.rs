@@ -1,7 +1,7 @@
 //! The log of a newer version: what is unknown in it is not taken for something that this version knows.
 
 use meter_sync::error::ErrorCode;
-use meter_sync::model::{Action, Health, Outcome, RunId, Trigger};
+use meter_sync::model::{Action, Health, Outcome, RunId, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
 
 use super::site;
@@ -51,7 +51,7 @@ async fn an_outcome_an_action_a_trigger_and_a_code_of_a_newer_version_are_unknow
     let run = status.last_run.expect("a last run");
     assert_eq!(
         (run.run_id, run.outcome, run.trigger),
-        (id, Some(Outcome::Unknown), Trigger::Unknown)
+        (id, Some(Outcome::Unknown), RunTrigger::Unknown)
     );
     let error = run.error.expect("an error");
     assert_eq!(

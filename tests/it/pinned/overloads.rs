@@ -5,8 +5,8 @@
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{DeactivationApproval, Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use meter_sync::reports::status::StatusQuery;
 
@@ -91,12 +91,12 @@ async fn sync_in_many_ways(site: &Site) {
     .await;
     let held = site.sync().await;
     assert_ended(&held, Outcome::Refused);
-    let allowed = Request {
-        allow: Allow {
+    let allowed = RunRequest {
+        allow: RunApprovals {
             mass_deactivation: DeactivationApproval::Any,
-            ..Allow::default()
+            ..RunApprovals::default()
         },
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     assert_ended(&finish(&site.mirror, allowed).await, Outcome::Succeeded);
 }

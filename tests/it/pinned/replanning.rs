@@ -2,8 +2,8 @@
 
 use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Request, RequestOutcome, Ticket};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunHandle, RunRequest, RunRequestOutcome};
+use meter_sync::model::{Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 use tokio_postgres::Client;
@@ -66,16 +66,16 @@ impl Writer {
 }
 
 /// A run that looks at all rows, so that each one that differs in the meantime is in its next plan.
-async fn start(site: &Site) -> Ticket {
+async fn start(site: &Site) -> RunHandle {
     start_to(site, RowsToCompare::Everything).await
 }
 
-async fn start_to(site: &Site, compare: RowsToCompare) -> Ticket {
-    let request = Request {
+async fn start_to(site: &Site, compare: RowsToCompare) -> RunHandle {
+    let request = RunRequest {
         compare,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
-    let Ok(RequestOutcome::Started(ticket)) = site.mirror.request(request).await else {
+    let Ok(RunRequestOutcome::Started(ticket)) = site.mirror.request(request).await else {
         panic!("no run");
     };
     ticket

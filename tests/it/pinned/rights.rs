@@ -3,8 +3,8 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Health, Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Health, Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -272,7 +272,7 @@ async fn a_sweep_names_a_table_in_a_schema_without_usage_as_before() {
         .with(Setting::LocalUrl, as_role(&site.pair.local_url, &role))
         .with(Setting::Tenants, "7,8");
     let mirrors = mirrors(&settings);
-    let request = Request::new(Trigger::Cli);
+    let request = RunRequest::new(RunTrigger::Cli);
     for _ in 0..2 {
         let swept = mirrors.sweep(&request, |_, _| {}).await;
         assert!(swept.is_ok(), "{swept:?}");

@@ -9,8 +9,8 @@ use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};
 use crate::support::site::{Site, finish, mirror, rows, settings};
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 
 const METERS: i64 = 100;
 
@@ -237,7 +237,7 @@ async fn rows_that_a_policy_shows_and_hides_come_and_go() {
         .remote_url
         .replace("postgres@", &format!("{role}@"));
     let reader = mirror(&site.settings().with(Setting::RemoteUrl, url));
-    let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
     let expected = [(1, 0), (0, 0), (0, 0)];
     for (deactivated, reactivated) in expected {
         let run = sync().await;
@@ -272,7 +272,7 @@ async fn after_a_crash_of_either_server_what_the_rows_hold_decides() {
     }
     let sync = async || -> RunReport {
         let settings = settings(&urls[0], &urls[1]).with(Setting::TenantId, "7");
-        finish(&mirror(&settings), Request::new(Trigger::Cli)).await
+        finish(&mirror(&settings), RunRequest::new(RunTrigger::Cli)).await
     };
     for _ in 0..3 {
         sync().await;

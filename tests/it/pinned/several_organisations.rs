@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Claim, Request, RequestOutcome};
-use meter_sync::model::{Health, Outcome, Trigger};
+use meter_sync::mirrors::{RunRequest, RunRequestOutcome, SlotClaimOutcome};
+use meter_sync::model::{Health, Outcome, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
@@ -37,11 +37,11 @@ async fn of_two_organisations_that_start_at_once_one_gets_the_table() {
         };
         wait::until("the other organisation's run has begun", started).await;
         let ours = mirror(&of_tenant(&site, "7"));
-        let ours = finish(&ours, Request::new(Trigger::Cli)).await;
+        let ours = finish(&ours, RunRequest::new(RunTrigger::Cli)).await;
         remote.set(Fault::None);
         ours
     };
-    let (theirs, ours) = tokio::join!(finish(&slow, Request::new(Trigger::Cli)), others);
+    let (theirs, ours) = tokio::join!(finish(&slow, RunRequest::new(RunTrigger::Cli)), others);
     let code = ours.error.as_ref().map(|error| error.code);
     assert_eq!(code, Some(ErrorCode::TenantMismatch), "{ours:#?}");
     assert_eq!(theirs.outcome, Some(Outcome::Succeeded), "{theirs:#?}");
@@ -59,7 +59,7 @@ async fn two_organisations_of_a_table_remember_versions_under_the_same_basis() {
     .await;
     for tenant in ["7", "8"] {
         let runs = mirror(&of_tenant(&site, tenant));
-        let run = finish(&runs, Request::new(Trigger::Cli)).await;
+        let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.counts.inserted, 5, "{run:#?}");
     }
     let remembered =
@@ -77,7 +77,7 @@ async fn spellings_of_one_number_are_one_organisation() {
         .await;
     for tenant in ["7", "007", "+7"] {
         let runs = mirror(&of_tenant(&site, tenant));
-        let run = finish(&runs, Request::new(Trigger::Cli)).await;
+        let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
         assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
         assert_eq!(run.counts.changes() + run.counts.unchanged, 1, "{run:#?}");
     }
@@ -88,8 +88,14 @@ async fn spellings_of_one_number_are_one_organisation() {
         mirror(&of_tenant(&site, "07")),
         mirror(&of_tenant(&site, "7")),
     );
-    assert_eq!(one.claim_slot(slot, false).await, Ok(Claim::Ours));
-    assert_eq!(other.claim_slot(slot, false).await, Ok(Claim::Pending));
+    assert_eq!(
+        one.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
+    assert_eq!(
+        other.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Pending)
+    );
 }
 
 /// A run leaves the rows of others alone, so the row of a meter that moved to another organisation is in the way.
@@ -104,7 +110,7 @@ async fn a_meter_that_moved_to_another_organisation_is_rejected_with_what_gives_
     .await;
     let sync = async |tenant| {
         let runs = mirror(&of_tenant(&site, tenant));
-        finish(&runs, Request::new(Trigger::Cli)).await
+        finish(&runs, RunRequest::new(RunTrigger::Cli)).await
     };
     sync("7").await;
     site.on_remote("update meter set tenant_id = 8 where id = 2")
@@ -159,7 +165,7 @@ async fn an_id_that_is_another_one_as_a_text_here_is_refused() {
         ] {
             let own = format!("'{id}'");
             site.on_local(&before.replace("$id", &own)).await;
-            let run = finish(&runs, Request::new(Trigger::Cli)).await;
+            let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
             let error = run.error.expect("an error");
             assert_eq!(
                 error.code,
@@ -191,7 +197,7 @@ async fn a_uuid_in_capitals_is_the_same_organisation() {
     .await;
     for tenant in [id, &id.to_uppercase()] {
         let runs = mirror(&of_tenant(&site, tenant));
-        let run = finish(&runs, Request::new(Trigger::Cli)).await;
+        let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
         assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
     }
     assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": id}]));
@@ -224,8 +230,14 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
     let copy = site.settings().with(Setting::LocalTable, "copy.meter");
     let copy = mirror(&copy);
     let slot = recently();
-    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
-    assert_eq!(copy.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
+    assert_eq!(
+        copy.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     let first = site.sync().await;
     let before = copy
         .status(&StatusQuery::default())
@@ -234,13 +246,13 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
     assert_eq!((before.health, before.history.len()), (Health::NeverRun, 0));
 
     let held = RunHold::new(&site).await;
-    let ticket = site.mirror.request(Request::new(Trigger::Cli)).await;
+    let ticket = site.mirror.request(RunRequest::new(RunTrigger::Cli)).await;
     assert!(
-        matches!(ticket, Ok(RequestOutcome::Started(_))),
+        matches!(ticket, Ok(RunRequestOutcome::Started(_))),
         "{ticket:?}"
     );
-    let both = copy.request(Request::new(Trigger::Cli)).await;
-    let Ok(RequestOutcome::Started(mut both)) = both else {
+    let both = copy.request(RunRequest::new(RunTrigger::Cli)).await;
+    let Ok(RunRequestOutcome::Started(mut both)) = both else {
         panic!("the other table's run should start: {both:?}");
     };
     held.release().await;

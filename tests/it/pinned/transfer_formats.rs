@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use meter_sync::mirrors::{Request, RequestOutcome};
-use meter_sync::model::{Counts, Outcome, Trigger};
+use meter_sync::mirrors::{RunRequest, RunRequestOutcome};
+use meter_sync::model::{Counts, Outcome, RunTrigger};
 use serde_json::json;
 
 use crate::support::postgres::connect;
@@ -139,8 +139,8 @@ async fn the_rows_told_of_are_those_that_were_read() {
         let site = site(columns, "").await;
         site.on_remote("insert into meter (id, tenant_id, active) select n, 7, true from generate_series(1, 1000) n")
             .await;
-        let requested = site.mirror.request(Request::new(Trigger::Cli)).await;
-        let Ok(RequestOutcome::Started(mut ticket)) = requested else {
+        let requested = site.mirror.request(RunRequest::new(RunTrigger::Cli)).await;
+        let Ok(RunRequestOutcome::Started(mut ticket)) = requested else {
             panic!("{requested:?}");
         };
         let run = ticket.wait(Duration::from_secs(60)).await;
@@ -171,7 +171,7 @@ async fn plain_meters_load_into_a_local_database_of_any_encoding() {
         )
         .await;
         let runs = mirror(&settings(&site.pair.remote_url, &url));
-        let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
+        let sync = async || finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
         let first = sync().await;
         assert_eq!(
             first.outcome,

@@ -1,7 +1,7 @@
 //! A row that the other side cannot store, or refuses, is rejected alone.
 
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Counts, Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Counts, Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -45,9 +45,9 @@ impl EncodedSite {
 
     pub(super) async fn sync(&self) -> RunReport {
         let runs = mirror(&settings(&self.urls[0], &self.urls[1]));
-        let request = Request {
+        let request = RunRequest {
             reason: Some("Zähler \u{1f600} \u{20ac}".to_owned()),
-            ..Request::new(Trigger::Cli)
+            ..RunRequest::new(RunTrigger::Cli)
         };
         finish(&runs, request).await
     }
@@ -204,7 +204,7 @@ async fn a_row_that_row_security_or_a_trigger_forbids_is_set_aside_alone() {
         .local_url
         .replace("postgres@", &format!("{role}@"));
     let runs = mirror(&settings(&site.pair.remote_url, &url));
-    let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
     site.on_remote(
         "insert into meter values (1, 7, 'a', true), (2, 7, 'forbidden', true), (3, 7, 'not yours', true), (4, 7, 'd', true), (5, 7, 'odd', true)",
     )
@@ -256,7 +256,7 @@ async fn rows_that_row_security_lets_nobody_update_are_set_aside_alone() {
     )
     .await;
     for expected in [(1, 2, 1, 3), (0, 0, 0, 3)] {
-        let run = finish(&runs, Request::new(Trigger::Cli)).await;
+        let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
         let of = run.counts;
         assert_eq!(

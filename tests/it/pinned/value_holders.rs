@@ -2,8 +2,8 @@
 //! is gone.
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Request, RequestOutcome};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunRequest, RunRequestOutcome};
+use meter_sync::model::{Outcome, RunTrigger};
 use serde_json::json;
 
 use super::site;
@@ -43,8 +43,8 @@ async fn a_meter_that_somebody_inserts_during_the_run_is_named() {
             .batch_execute(&insert)
             .await
             .expect("a row of theirs");
-        let request = Request::new(Trigger::Cli);
-        let Ok(RequestOutcome::Started(mut ticket)) = site.mirror.request(request).await else {
+        let request = RunRequest::new(RunTrigger::Cli);
+        let Ok(RunRequestOutcome::Started(mut ticket)) = site.mirror.request(request).await else {
             panic!("no run");
         };
         let waits = "select 1 as n from pg_stat_activity

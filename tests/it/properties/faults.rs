@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use meter_sync::error::Failure;
-use meter_sync::model::{Outcome, RunId, RunRecord, Trigger};
+use meter_sync::model::{Outcome, RunId, RunRecord, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use quickcheck::{Arbitrary, Gen};
 use tokio_postgres::Client;
@@ -71,7 +71,7 @@ fn a_fault_leaves_old_or_new_and_the_next_run_converges() {
         let world = worlds.empty(broken.case.shape).await;
         let (last, before) = broken.case.rounds.split_last().unwrap();
         world.edit(&before.concat()).await;
-        world.sync(Trigger::Cli).await;
+        world.sync(RunTrigger::Cli).await;
         world.edit(last).await;
         let (old, old_model) = (world.expected_rows(), world.model.clone());
         let expected = world.model.sync(&world.shape);

@@ -1,6 +1,6 @@
 //! What a run says of itself: its counts, its log row, its change rows and its rejected rows.
 
-use meter_sync::model::{Counts, Fields, Outcome};
+use meter_sync::model::{Counts, MeterFields, Outcome};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value as Json, json};
 
@@ -111,7 +111,7 @@ async fn rejected(world: &World, report: &RunReport) -> Json {
     )
 }
 
-fn key_json(world: &World, key: &Key) -> Fields {
+fn key_json(world: &World, key: &Key) -> MeterFields {
     let columns = world.shape.key.iter().zip(key);
     columns
         .map(|(column, text)| (column.column.name.to_owned(), column.json(text)))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meter_sync::model::{Action, Counts, Fields};
+use meter_sync::model::{Action, Counts, MeterFields};
 use serde_json::{Value as Json, json};
 
 use super::table_shapes::{Key, Shape, TenantPlace};
@@ -40,8 +40,8 @@ pub(crate) struct Row {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Recorded {
     pub(crate) action: Action,
-    pub(crate) before: Fields,
-    pub(crate) after: Fields,
+    pub(crate) before: MeterFields,
+    pub(crate) after: MeterFields,
 }
 
 /// What a sync is to report.
@@ -131,7 +131,7 @@ fn count(counts: &mut Counts, action: Action) {
 }
 
 fn recorded(shape: &Shape, action: Action, old: Option<&Row>, new: &Meter) -> Recorded {
-    let (mut before, mut after) = (Fields::new(), Fields::new());
+    let (mut before, mut after) = (MeterFields::new(), MeterFields::new());
     let json = |value: &Option<Value>| value.as_ref().map_or(Json::Null, |v| v.json.clone());
     for (n, (column, _)) in shape.fields.iter().enumerate() {
         let was = old.and_then(|row| row.meter.fields[n].clone());
@@ -158,6 +158,6 @@ fn recorded(shape: &Shape, action: Action, old: Option<&Row>, new: &Meter) -> Re
     }
 }
 
-fn object(value: &Json) -> Fields {
+fn object(value: &Json) -> MeterFields {
     value.as_object().cloned().unwrap()
 }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Mirror, Request};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{Mirror, RunRequest};
+use meter_sync::model::{Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use quickcheck::{Arbitrary, Gen};
 
@@ -56,7 +56,7 @@ enum Trouble {
 #[derive(Clone, Debug)]
 struct TroubledRuns {
     case: Case,
-    troubles: Vec<(Trouble, Trigger)>,
+    troubles: Vec<(Trouble, RunTrigger)>,
 }
 
 impl Arbitrary for TroubledRuns {
@@ -75,7 +75,7 @@ impl Arbitrary for TroubledRuns {
         let one = |g: &mut Gen| {
             (
                 *g.choose(&troubles).unwrap(),
-                *g.choose(Trigger::ALL).unwrap(),
+                *g.choose(RunTrigger::ALL).unwrap(),
             )
         };
         Self {
@@ -124,9 +124,9 @@ fn the_status_tells_when_the_last_run_ended_how_and_why() {
 }
 
 /// The brake is to hold back what empties the site.
-fn asked(trouble: Trouble, trigger: Trigger) -> Request {
+fn asked(trouble: Trouble, trigger: RunTrigger) -> RunRequest {
     if matches!(trouble, Trouble::NoRemoteMeters) {
-        return Request::new(trigger);
+        return RunRequest::new(trigger);
     }
     request(trigger)
 }
@@ -222,7 +222,7 @@ fn assert_ended_as(world: &World, trouble: Trouble, report: &RunReport) {
 async fn assert_told(
     mirror: &Mirror,
     report: &RunReport,
-    trigger: Trigger,
+    trigger: RunTrigger,
     last_success: Option<DateTime<Utc>>,
 ) {
     let status = mirror.status(&Default::default()).await.unwrap();

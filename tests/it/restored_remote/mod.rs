@@ -4,8 +4,8 @@ use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::embedded::{DataDirectory, Server, ServerOptions};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 use tempfile::TempDir;
@@ -34,7 +34,7 @@ async fn on(client: &Client, sql: &str) {
 
 /// A run that ends so, and its warning.
 async fn syncs(settings: &SettingFlags, expected: Outcome) -> Option<String> {
-    let run = finish(&mirror(settings), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(settings), RunRequest::new(RunTrigger::Cli)).await;
     assert_eq!(run.outcome, Some(expected), "{run:#?}");
     run.warning
 }
@@ -112,9 +112,9 @@ async fn another_server_is_told_and_a_strict_brake_waits_for_a_person() {
     );
     let before = rows(&site.local, NAMES_HERE).await;
 
-    let dry_run = Request {
+    let dry_run = RunRequest {
         dry_run: true,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let is_refused = |run: &RunReport| {
         let error = run.error.as_ref().expect("an error");
@@ -131,18 +131,18 @@ async fn another_server_is_told_and_a_strict_brake_waits_for_a_person() {
     assert_eq!(run.outcome, Some(Outcome::DryRun), "{run:#?}");
     is_refused(&run);
     for _ in 0..2 {
-        let run = finish(&mirror(&strict), Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror(&strict), RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
         is_refused(&run);
         assert_eq!(rows(&site.local, NAMES_HERE).await, before);
     }
 
-    let allowed = Request {
-        allow: Allow {
+    let allowed = RunRequest {
+        allow: RunApprovals {
             remote_change: true,
-            ..Allow::default()
+            ..RunApprovals::default()
         },
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let run = finish(&mirror(&strict), allowed).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
@@ -301,7 +301,7 @@ async fn each_of_many_mirrors_is_told_and_only_one_that_differs_is_refused() {
     };
     let sweep = async |url: &str| {
         let mut ends = Vec::new();
-        let request = Request::new(Trigger::Cli);
+        let request = RunRequest::new(RunTrigger::Cli);
         let mirrors = many(url);
         let swept = mirrors.sweep(&request, |one, run| {
             let run = run.expect("a run");

@@ -3,8 +3,8 @@
 use meter_sync::check::Verdict;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{DeactivationApproval, Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -14,15 +14,15 @@ use crate::support::site::{
     REMOTE_SCHEMA, SHARED_LOCAL_SCHEMA, Site, finish, mirror, mirrors, rows, settings,
 };
 
-fn request() -> Request {
-    Request::new(Trigger::Cli)
+fn request() -> RunRequest {
+    RunRequest::new(RunTrigger::Cli)
 }
 
-fn allowing() -> Request {
-    Request {
-        allow: Allow {
+fn allowing() -> RunRequest {
+    RunRequest {
+        allow: RunApprovals {
             remote_change: true,
-            ..Allow::default()
+            ..RunApprovals::default()
         },
         ..request()
     }
@@ -74,7 +74,7 @@ async fn a_sweep_does_not_make_another_remote_the_known_one() {
     site.on_remote(METERS).await;
     let ids = (100..=140).map(|n| n.to_string());
     let ids = ids.collect::<Vec<_>>().join(",");
-    let sweep = async |url: &str, request: Request| {
+    let sweep = async |url: &str, request: RunRequest| {
         let strict = settings(url, &site.pair.local_url).with(Setting::Tenants, ids.clone());
         let all = mirrors(&strict.with(Setting::Brake, "strict"));
         let mut ends = Vec::new();
@@ -133,10 +133,10 @@ async fn two_reasons_to_refuse_are_allowed_one_after_the_other() {
     assert_eq!(code(&run), REFUSED, "{run:#?}");
     let run = finish(&strict, allowing()).await;
     assert_eq!(code(&run), Some(ErrorCode::MassDeactivationRefused));
-    let approved = Request {
-        allow: Allow {
+    let approved = RunRequest {
+        allow: RunApprovals {
             mass_deactivation: DeactivationApproval::OfRun(run.run_id),
-            ..Allow::default()
+            ..RunApprovals::default()
         },
         ..request()
     };

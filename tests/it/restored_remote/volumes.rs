@@ -6,8 +6,8 @@ use std::process::Command;
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::embedded::Server;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{DeactivationApproval, Outcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 
@@ -148,7 +148,7 @@ async fn a_strict_brake_waits_on_though_the_signs_of_a_restore_fade_and_then_let
     let strict = volume.settings().with(Setting::Brake, "strict");
     let code = |run: &RunReport| run.error.as_ref().map(|error| error.code);
     let refused = Some(ErrorCode::RemoteChangedRefused);
-    let run = finish(&mirror(&strict), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&strict), RunRequest::new(RunTrigger::Cli)).await;
     assert_eq!(code(&run), refused, "{run:#?}");
     on(&volume.remote().await, MORE).await;
     on(
@@ -156,21 +156,21 @@ async fn a_strict_brake_waits_on_though_the_signs_of_a_restore_fade_and_then_let
         "update meter set name = 'newest' where id = 6; delete from meter where id > 10",
     )
     .await;
-    let run = finish(&mirror(&strict), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&strict), RunRequest::new(RunTrigger::Cli)).await;
     assert_eq!(code(&run), refused, "{run:#?}");
-    let allowing = |allow| Request {
+    let allowing = |allow| RunRequest {
         allow,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
-    let allow = Allow {
+    let allow = RunApprovals {
         remote_change: true,
-        ..Allow::default()
+        ..RunApprovals::default()
     };
     let run = finish(&mirror(&strict), allowing(allow)).await;
     assert_eq!(code(&run), Some(ErrorCode::MassDeactivationRefused));
-    let allow = Allow {
+    let allow = RunApprovals {
         mass_deactivation: DeactivationApproval::OfRun(run.run_id),
-        ..Allow::default()
+        ..RunApprovals::default()
     };
     let run = finish(&mirror(&strict), allowing(allow)).await;
     assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");

@@ -20,8 +20,8 @@ use super::spare_table;
 use crate::engine::apply::collision_queries::{as_view, movable, waiting};
 use crate::engine::apply::defer_constraints;
 use crate::engine::apply::keep_references_through_exchange;
-use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
+use crate::engine::plan::UnwrittenRow;
 use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 
@@ -40,7 +40,7 @@ const MAX_STARTS: usize = 5;
 /// A pair of planned updates: row `n` needs a unique value that row `holder` still holds. Both are row numbers in the
 /// plan.
 #[derive(Debug)]
-struct Edge {
+struct NeededValueEdge {
     /// The position of the unique index or exclusion constraint in the list `constraints.exclusive`.
     rule: usize,
     n: i64,
@@ -51,7 +51,7 @@ struct Edge {
 /// so far. Returns whether any were written.
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
-    bad: &mut Vec<BadRow>,
+    bad: &mut Vec<UnwrittenRow>,
 ) -> Result<bool, DbError> {
     let waiting: Vec<i64> = bad
         .iter()
@@ -77,7 +77,7 @@ pub(in crate::engine) async fn write(
 }
 
 /// Finds which of these planned updates need a unique value that another of them still holds.
-async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbError> {
+async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<NeededValueEdge>, DbError> {
     let mut edges = Vec::new();
     for (position, rule) in run.relations.constraints.exclusive.iter().enumerate() {
         edges.extend(of_rule(run, position, rule, rows).await?);
@@ -92,7 +92,7 @@ async fn of_rule(
     position: usize,
     rule: &UniquenessRule,
     rows: &[i64],
-) -> Result<Vec<Edge>, DbError> {
+) -> Result<Vec<NeededValueEdge>, DbError> {
     let local = run.local;
     let pairs = format!(
         "-- find rings
@@ -105,7 +105,7 @@ where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {MAX_PAIRS}",
     }
     let params = [param::bigints(rows)];
     let found = write_by_halving::if_possible(local, local.query(&pairs, &params)).await?;
-    let edges = found.iter().flatten().map(|row| Edge {
+    let edges = found.iter().flatten().map(|row| NeededValueEdge {
         rule: position,
         n: row.get(0),
         holder: row.get(1),
@@ -115,7 +115,7 @@ where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {MAX_PAIRS}",
 
 /// Returns rings, each as a list of rows in which each row waits for the next one, and the last row for the first. No
 /// row is in two rings.
-fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
+fn rings(edges: &[NeededValueEdge]) -> Vec<Vec<i64>> {
     let mut holders: HashMap<i64, Vec<i64>> = HashMap::new();
     for edge in edges {
         holders.entry(edge.n).or_default().push(edge.holder);
@@ -149,7 +149,11 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
 /// Tries to write the rows of a ring, with one of them first set to a spare value. Returns whether this worked. If an
 /// index reads more than one column, there may be a spare value for one row of the ring and none for another, so
 /// several rows are tried.
-async fn write_ring(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
+async fn write_ring(
+    run: &RunContext<'_>,
+    ring: &[i64],
+    edges: &[NeededValueEdge],
+) -> Result<bool, DbError> {
     let mut rules = run.relations.constraints.exclusive.iter();
     let starts = match rules.any(|rule| rule.reads.len() > 1) {
         true => ring.len().min(MAX_STARTS),
@@ -169,15 +173,15 @@ async fn write_ring(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Resul
 async fn write_with_first_parked(
     run: &RunContext<'_>,
     ring: &[i64],
-    edges: &[Edge],
+    edges: &[NeededValueEdge],
 ) -> Result<WriteOutcome, DbError> {
     let local = run.local;
     let not_taken = || Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision())));
     let Some(&first) = ring.first() else {
         return not_taken();
     };
-    let is_inside = |edge: &&Edge| ring.contains(&edge.n) && ring.contains(&edge.holder);
-    let inside: Vec<&Edge> = edges.iter().filter(is_inside).collect();
+    let is_inside = |edge: &&NeededValueEdge| ring.contains(&edge.n) && ring.contains(&edge.holder);
+    let inside: Vec<&NeededValueEdge> = edges.iter().filter(is_inside).collect();
     let rules: BTreeSet<usize> = inside.iter().map(|edge| edge.rule).collect();
     let all = run.relations.constraints.exclusive.iter().enumerate();
     let mut rules: Vec<(usize, &UniquenessRule)> = all
@@ -322,7 +326,7 @@ where p.n {equals} $1 and f.k {equals} $2 and {} and {local_filter} and (l.{name
 
 #[cfg(test)]
 mod tests {
-    use super::{Edge, rings};
+    use super::{NeededValueEdge, rings};
 
     #[test]
     fn rings_are_found_among_chains() {
@@ -337,7 +341,7 @@ mod tests {
             (6, 5),
             (7, 8),
         ];
-        let edges = edges.map(|(n, holder)| Edge { rule: 0, n, holder });
+        let edges = edges.map(|(n, holder)| NeededValueEdge { rule: 0, n, holder });
         assert_eq!(rings(&edges), [vec![1, 2, 3], vec![6, 7]]);
     }
 }

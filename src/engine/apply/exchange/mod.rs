@@ -15,7 +15,7 @@ use super::defer_constraints;
 use super::keep_references_through_exchange;
 use super::release_inactive_values::{self, ClearedValues};
 use crate::engine::plan::{self, Step};
-use crate::engine::write_by_halving::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 use park_rows::ParkOutcome;
 
@@ -40,8 +40,8 @@ pub(in crate::engine) async fn write(
     rows: RowRange,
     limit: usize,
     released: &mut ClearedValues,
-) -> Result<Result<Bad, Box<RowFault>>, DbError> {
-    let mut out: Bad = Vec::new();
+) -> Result<Result<RowFaults, Box<RowFault>>, DbError> {
+    let mut out: RowFaults = Vec::new();
     let prepare = plan::index(run.relations);
     run.local.batch(&prepare).await?;
     for _ in 0..ATTEMPTS {
@@ -82,7 +82,7 @@ pub(in crate::engine) async fn write(
 enum UndoReason {
     /// These rows cannot be written, or need a value of a row that cannot be written. The next attempt must leave them
     /// out.
-    LeaveOut(Bad),
+    LeaveOut(RowFaults),
     /// Another attempt would be useless: no row needs a value of another row, or it is not known which rows are at
     /// fault.
     NoUse,
@@ -97,9 +97,9 @@ async fn attempt(
     run: &RunContext<'_>,
     rows: RowRange,
     limit: usize,
-    out: &Bad,
+    out: &RowFaults,
     released: &mut ClearedValues,
-) -> Result<Result<Bad, UndoReason>, DbError> {
+) -> Result<Result<RowFaults, UndoReason>, DbError> {
     let local = run.local;
     let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
     match park_rows::park(run, &left_out).await? {
@@ -147,7 +147,7 @@ async fn attempt(
 /// referred to such a meter. Does nothing if no row in `bad` conflicts with another row.
 async fn retry_after_release(
     run: &RunContext<'_>,
-    bad: &mut Bad,
+    bad: &mut RowFaults,
     released: &mut ClearedValues,
     write: &RowRangeStatement,
 ) -> Result<(), DbError> {
@@ -178,7 +178,7 @@ select o.n from out o where o.n <> all ($1)";
 
 /// Returns [`UndoReason::LeaveOut`] with the rows in `bad` and all rows that need their unique values, directly or
 /// through other rows.
-async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<UndoReason, DbError> {
+async fn leave_out(local: &Tx<'_, Local>, bad: RowFaults) -> Result<UndoReason, DbError> {
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     local
         .batch("-- index who waits\ncreate index on pg_temp.meter_sync_wait (holder); analyze pg_temp.meter_sync_wait")
@@ -193,7 +193,7 @@ async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<UndoReason, DbErro
 }
 
 /// Returns the ranges that remain of `rows` when the rows in `out` are removed. Some ranges may be empty.
-fn without(rows: RowRange, out: &Bad) -> Vec<RowRange> {
+fn without(rows: RowRange, out: &RowFaults) -> Vec<RowRange> {
     let mut out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
     out.sort_unstable();
     let mut ranges = Vec::with_capacity(out.len() + 1);

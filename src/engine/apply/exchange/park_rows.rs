@@ -19,7 +19,7 @@ use crate::engine::apply::collision_queries::{as_view, is_costly, movable, waiti
 use crate::engine::apply::defer_constraints;
 use crate::engine::apply::keep_references_through_exchange;
 use crate::engine::plan::Step;
-use crate::engine::write_by_halving::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
 
 /// The result of [`park`].
 pub(in crate::engine) enum ParkOutcome {
@@ -30,7 +30,7 @@ pub(in crate::engine) enum ParkOutcome {
     /// deferred.
     Parked,
     /// These rows cannot be parked. Other rows may already be parked, so the caller must undo the attempt.
-    Refused(Bad),
+    Refused(RowFaults),
 }
 
 /// Parks the rows that hold a unique value needed by another planned update, that is, sets them to spare values.
@@ -147,7 +147,7 @@ async fn park_all(
     blocking: &BlockingRows<'_>,
     columns: &[&Column],
     rows: i64,
-) -> Result<Bad, DbError> {
+) -> Result<RowFaults, DbError> {
     let RunContext {
         local, relations, ..
     } = *run;
@@ -243,14 +243,14 @@ async fn one_by_one(
     run: &RunContext<'_>,
     ways: &[(&Column, String)],
     all: RowRange,
-) -> Result<Bad, DbError> {
+) -> Result<RowFaults, DbError> {
     let local = run.local;
-    let mut refused: Bad = Vec::new();
+    let mut refused: RowFaults = Vec::new();
     for (column, spare) in ways {
         let at_fault = local.rehearse("park", async {
             let filled = write_by_halving::if_possible(local, fill(run, spare)).await?;
             if filled.is_none() {
-                return Ok(Bad::new());
+                return Ok(RowFaults::new());
             }
             let write = move_to(run, column);
             let limit = usize::try_from(all.count()).unwrap_or(usize::MAX);

@@ -7,7 +7,7 @@ use crate::db::{DbError, RowFault, param, quote};
 
 use super::spare_values::{self, checked};
 use crate::engine::write_by_halving;
-use crate::engine::write_by_halving::Bad;
+use crate::engine::write_by_halving::RowFaults;
 use crate::engine::{Relations, RunContext};
 
 /// Returns one statement for each foreign key of the column to another table. Each fills the temporary table
@@ -40,7 +40,7 @@ pub(in crate::engine) fn statements(
 pub(in crate::engine) async fn missing(
     run: &RunContext<'_>,
     fault: &RowFault,
-) -> Result<Bad, DbError> {
+) -> Result<RowFaults, DbError> {
     let local = run.local;
     let mut outward = run.relations.constraints.outward.iter();
     let broken = outward.find(|outward| fault.rule.as_ref() == Some(&outward.constraint));

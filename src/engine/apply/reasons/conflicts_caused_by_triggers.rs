@@ -11,8 +11,8 @@ use crate::db::{DbError, param, quote};
 
 use crate::engine::RunContext;
 use crate::engine::apply::collision_queries::{as_view, wanted};
-use crate::engine::plan::BadRow;
 use crate::engine::plan::Step;
+use crate::engine::plan::UnwrittenRow;
 use crate::engine::write_by_halving;
 
 /// A trigger that may change the values of a row before it is written.
@@ -36,7 +36,7 @@ impl AlteringTrigger {
 /// Rows in `known` already have a reason and are left out.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
-    bad: &[BadRow],
+    bad: &[UnwrittenRow],
     known: &HashMap<i64, String>,
     triggers: &[AlteringTrigger],
 ) -> Result<HashMap<i64, String>, DbError> {
@@ -48,14 +48,16 @@ pub(in crate::engine) async fn reasons(
                 .filter(|trigger| trigger.fires_at(step))
                 .map(|trigger| trigger.trigger.as_str())
                 .collect();
-            let collided = bad.iter().filter_map(|BadRow { step: of, n, fault }| {
-                // An error with a context was raised by another statement, which a trigger ran.
-                let is_it = *of == step
-                    && fault.rule.as_ref() == Some(&rule.name)
-                    && fault.context.is_none();
-                let entry = fault.entry.as_deref()?;
-                (is_it && !known.contains_key(n)).then_some((*n, entry))
-            });
+            let collided = bad
+                .iter()
+                .filter_map(|UnwrittenRow { step: of, n, fault }| {
+                    // An error with a context was raised by another statement, which a trigger ran.
+                    let is_it = *of == step
+                        && fault.rule.as_ref() == Some(&rule.name)
+                        && fault.context.is_none();
+                    let entry = fault.entry.as_deref()?;
+                    (is_it && !known.contains_key(n)).then_some((*n, entry))
+                });
             let collided: Vec<(i64, &str)> = collided.collect();
             if blamed.is_empty() || collided.is_empty() {
                 continue;

@@ -16,7 +16,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 use super::row_values;
 use crate::engine::RunContext;
 use crate::engine::apply::collision_queries::{as_view, wanted};
-use crate::engine::plan::{self, BadRow, Step};
+use crate::engine::plan::{self, Step, UnwrittenRow};
 use crate::engine::why_value_refused::plain;
 use crate::engine::write_by_halving::{self, WriteOutcome};
 
@@ -28,11 +28,11 @@ const MAX_EVALUATIONS: usize = 60;
 /// evaluated, by row number. Rows for which no such cause is found are missing from the result.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
-    bad: impl Iterator<Item = &BadRow>,
+    bad: impl Iterator<Item = &UnwrittenRow>,
 ) -> Result<HashMap<i64, String>, DbError> {
     let local = run.local;
     let mut found = HashMap::new();
-    let rows: Vec<&BadRow> = bad.collect();
+    let rows: Vec<&UnwrittenRow> = bad.collect();
     if rows.is_empty() {
         return Ok(found);
     }
@@ -53,7 +53,7 @@ pub(in crate::engine) async fn reasons(
 
 async fn find(
     run: &RunContext<'_>,
-    rows: &[&BadRow],
+    rows: &[&UnwrittenRow],
     found: &mut HashMap<i64, String>,
 ) -> Result<(), DbError> {
     let local = run.local;
@@ -70,7 +70,7 @@ async fn find(
             let left = rows
                 .iter()
                 .filter(|row| row.step == step && !found.contains_key(&row.n));
-            let left: Vec<&BadRow> = left.copied().collect();
+            let left: Vec<&UnwrittenRow> = left.copied().collect();
             if left.is_empty() || evaluations_left == 0 {
                 continue;
             }
@@ -86,14 +86,14 @@ async fn find(
 async fn format_reasons(
     run: &RunContext<'_>,
     rule: &ComputedExpression,
-    failing: &[&BadRow],
+    failing: &[&UnwrittenRow],
 ) -> Result<HashMap<i64, String>, DbError> {
     if failing.is_empty() {
         return Ok(HashMap::new());
     }
     let numbers: Vec<i64> = failing.iter().map(|row| row.n).collect();
     let values = row_values::named(run, &numbers, &rule.columns).await?;
-    let reasons = failing.iter().filter_map(|BadRow { n, fault, .. }| {
+    let reasons = failing.iter().filter_map(|UnwrittenRow { n, fault, .. }| {
         let (values, owner, raised) = (values.get(n)?, &rule.owner, plain(fault));
         let shown = &rule.shown;
         let reason = format!("{values}: {owner} cannot be evaluated: {raised}: {shown}");
@@ -107,8 +107,8 @@ async fn failing<'b>(
     run: &RunContext<'_>,
     rule: &ComputedExpression,
     step: Step,
-    rows: &[&'b BadRow],
-) -> Result<Vec<&'b BadRow>, DbError> {
+    rows: &[&'b UnwrittenRow],
+) -> Result<Vec<&'b UnwrittenRow>, DbError> {
     let local = run.local;
     let entries = wanted(run, &as_index(rule), step);
     let query = format!("select w.v1 as n, w.x1 as value from {entries} w");
@@ -117,7 +117,7 @@ async fn failing<'b>(
         return Ok(Vec::new());
     }
     let raised = raised(local, &all).await?;
-    let is_same = |BadRow { n, fault, .. }: &&&BadRow| {
+    let is_same = |UnwrittenRow { n, fault, .. }: &&&UnwrittenRow| {
         let raised = raised.get(n);
         raised.is_some_and(|(state, message)| (state, message) == (&fault.state, &fault.message))
     };

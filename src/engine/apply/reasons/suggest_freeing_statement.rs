@@ -8,7 +8,7 @@ use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
-use crate::model::Fields;
+use crate::model::MeterFields;
 
 use crate::engine::apply::collision_queries::{as_view, entries};
 use crate::engine::apply::exchange::narrow_column_values;
@@ -24,7 +24,7 @@ pub(in crate::engine) async fn statement(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
     columns: &[&Column],
-    key: &Fields,
+    key: &MeterFields,
     value: Option<&str>,
 ) -> Result<Option<String>, DbError> {
     let relations = run.relations;
@@ -187,7 +187,7 @@ fn of_tenant(run: &RunContext<'_>, is_it: &str) -> String {
 }
 
 /// Returns the SQL condition that selects the row with this key. `equals` returns the equality operator for a column.
-pub(in crate::engine) fn condition(key: &Fields, equals: impl Fn(&str) -> String) -> String {
+pub(in crate::engine) fn condition(key: &MeterFields, equals: impl Fn(&str) -> String) -> String {
     let parts = key.iter().map(|(name, value)| {
         let text = value.as_str().map(quote::literal);
         let value = text.unwrap_or_else(|| value.to_string());

@@ -7,9 +7,9 @@ use tokio_postgres::Row;
 use crate::db::computed_expressions::InputColumn;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, param, quote, read_lossless_json};
-use crate::model::Fields;
+use crate::model::MeterFields;
 
-use super::first_causes::Holder;
+use super::first_causes::ValueHolder;
 use super::suggest_freeing_statement;
 use crate::engine::RunContext;
 use crate::engine::apply::collision_queries::{
@@ -24,7 +24,7 @@ pub(in crate::engine) struct BlockingReason {
     /// The reason, as shown to people.
     pub(in crate::engine) reason: String,
     /// The meter that holds the needed value. `None` if the plan would not have made a meter give up this value.
-    pub(in crate::engine) holder: Option<Holder>,
+    pub(in crate::engine) holder: Option<ValueHolder>,
 }
 
 /// Returns which other row keeps each of the planned rows in `numbers` from being written, because both have the same
@@ -51,7 +51,7 @@ pub(in crate::engine) async fn reasons(
     for row in &holders {
         let reason = reason(run, rule, row).await?;
         let holder: Option<i64> = row.get("holder");
-        let holder = holder.map(|n| Holder {
+        let holder = holder.map(|n| ValueHolder {
             n,
             name: named(&read_lossless_json::fields(row.get("named"))),
         });
@@ -223,7 +223,7 @@ async fn reason(run: &RunContext<'_>, rule: &UniquenessRule, row: &Row) -> Resul
 async fn freed(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
-    key: &Fields,
+    key: &MeterFields,
     values: &[Option<String>],
 ) -> Result<FreeingOption, DbError> {
     let columns = movable(run, rule);
@@ -280,7 +280,7 @@ fn bare(shown: &str) -> String {
     inside.map_or_else(|| shown.to_owned(), |name| name.replace("\"\"", "\""))
 }
 
-fn named(key: &Fields) -> String {
+fn named(key: &MeterFields) -> String {
     let text = |value: &serde_json::Value| {
         let text = value.as_str().map(str::to_owned);
         text.unwrap_or_else(|| value.to_string())
@@ -299,7 +299,7 @@ fn named(key: &Fields) -> String {
 
 /// Returns a statement that a person can run to give the local row with this key to the tenant of this run. It changes
 /// the row only if the row has no tenant (`has_no_tenant`), or else only if the row is inactive.
-fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
+fn moved(run: &RunContext<'_>, key: &MeterFields, has_no_tenant: bool) -> String {
     let tenant = quote::identifier(&run.job.mapping.tenant_column);
     let is_free = match has_no_tenant {
         true => format!("{tenant} is null"),

@@ -13,7 +13,7 @@ use crate::store::watermarks::VersionSum;
 
 /// The sums over the row contents and the row versions of one table.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ContentSums {
+pub(super) struct LocalTableSums {
     /// The number of local rows that can have a remote counterpart ([`tenant_contents::can_match`]), and the sum of the
     /// hashes of these local rows.
     pub(super) contents: VersionSum,
@@ -40,7 +40,7 @@ pub(super) async fn of_contents(
     local: &Tx<'_, Local>,
     tables: &[&SweepableTable<'_>],
     hasher: Hasher,
-) -> Result<Vec<Option<ContentSums>>, DbError> {
+) -> Result<Vec<Option<LocalTableSums>>, DbError> {
     let version = row_version("l");
     let of_table = |table: &SweepableTable<'_>| {
         let hash = hasher.hash(&table.relations, RowSide::Local, |_| true);
@@ -60,7 +60,7 @@ pub(super) async fn of_contents(
         )
     };
     let read = |row: &SimpleQueryRow| {
-        Some(ContentSums {
+        Some(LocalTableSums {
             contents: number(row, 1).zip(number(row, 2))?,
             versions: number(row, 3).zip(number(row, 4))?,
         })

@@ -17,14 +17,14 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::tenant_contents::SumQuery;
-use super::tenant_sum_cursor::{GROUP, Sum, TenantSumCursor};
+use super::tenant_contents::TenantSumQuery;
+use super::tenant_sum_cursor::{GROUP, TenantSum, TenantSumCursor};
 use super::{SweepResult, SweptMirror, array, tenant_row_versions};
 use crate::config::Mapping;
 use crate::db::catalog::Column;
 use crate::db::{Local, Remote, Side, Tx};
 use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
-use crate::engine::relations::RemoteSide;
+use crate::engine::relations::RemoteSource;
 use crate::engine::{SyncError, digest, read, remote_identity};
 use crate::model::TenantId;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
@@ -44,11 +44,11 @@ pub const BATCHES_AT_ONCE: usize = 2;
 /// hashes their remote rows. Each shape needs a scan of the remote source; tables of further shapes get runs instead.
 const MOST_SHAPES: usize = 8;
 
-/// A sweep over mirrors with local tables of their own. Call [`OwnTables::begin`] first, then [`OwnTables::look`] for
-/// each batch of mirrors, and [`OwnTables::compare`] last. No remote transaction is open while it reads the local
-/// tables.
-pub struct OwnTables {
-    there: RemoteSide,
+/// A sweep over mirrors with local tables of their own. Call [`TablePerTenantSweep::begin`] first, then
+/// [`TablePerTenantSweep::look`] for each batch of mirrors, and [`TablePerTenantSweep::compare`] last. No remote
+/// transaction is open while it reads the local tables.
+pub struct TablePerTenantSweep {
+    there: RemoteSource,
     /// The remote column that holds the tenant's id.
     tenant_column: Column,
     /// The remote result of [`PROBE`], which shows how a server hashes.
@@ -74,20 +74,20 @@ pub enum LocalFinding {
 /// The sum of the row hashes of a local table, and what is needed to compare it with the remote.
 #[derive(Clone, Debug)]
 pub struct HashedTable {
-    contents: Sum,
-    /// The index in [`OwnTables::remote_hashes`] of the SQL expression that hashes the remote rows.
+    contents: TenantSum,
+    /// The index in [`TablePerTenantSweep::remote_hashes`] of the SQL expression that hashes the remote rows.
     remote_hash: usize,
     /// The key and the local row versions of the watermark to store if both sides are equal. `None` if row versions
     /// cannot show whether the table has changed.
     watermark: Option<(WatermarkKey, VersionSum)>,
 }
 
-impl OwnTables {
+impl TablePerTenantSweep {
     /// Begins a sweep: looks up the remote source, and ends the remote transaction. `mapping` may be the settings of
     /// any of the mirrors.
     pub async fn begin(remote: Tx<'_, Remote>, mapping: &Mapping) -> Result<Self, SyncError> {
         let remote_probe = probe(&remote).await?;
-        let there = RemoteSide::find(&remote, mapping).await?;
+        let there = RemoteSource::find(&remote, mapping).await?;
         remote.commit().await?;
         Ok(Self {
             tenant_column: there.tenant(mapping)?,
@@ -133,7 +133,7 @@ impl OwnTables {
             let hash = hasher.hash(&table.relations, RowSide::Remote, |_| true);
             let (rows, hashes) = sums.contents;
             *finding = LocalFinding::Hashed(HashedTable {
-                contents: Sum { rows, hashes },
+                contents: TenantSum { rows, hashes },
                 remote_hash: self.place_of(hash),
                 watermark: watermark_key(table).map(|key| (key, sums.versions)),
             });
@@ -172,9 +172,9 @@ impl OwnTables {
         })
     }
 
-    /// Compares the remote rows of each tenant with `findings`, which [`OwnTables::look`] returned for the local
-    /// tables. Ends the remote transaction. If the remote source has changed since the sweep began, no tenant counts as
-    /// equal.
+    /// Compares the remote rows of each tenant with `findings`, which [`TablePerTenantSweep::look`] returned for the
+    /// local tables. Ends the remote transaction. If the remote source has changed since the sweep began, no tenant
+    /// counts as equal.
     pub async fn compare(
         mut self,
         remote: Tx<'_, Remote>,
@@ -182,7 +182,7 @@ impl OwnTables {
         tenants: &[TenantId],
         findings: &[LocalFinding],
     ) -> Result<SweepResult, SyncError> {
-        let before = mem::replace(&mut self.there, RemoteSide::find(&remote, mapping).await?);
+        let before = mem::replace(&mut self.there, RemoteSource::find(&remote, mapping).await?);
         let nothing = vec![LocalFinding::Nothing; tenants.len()];
         let findings = match before == self.there {
             true => findings,
@@ -195,7 +195,7 @@ impl OwnTables {
             remote: None,
             horizon: None,
         };
-        let expected: Vec<Option<Sum>> = findings.iter().map(expected).collect();
+        let expected: Vec<Option<TenantSum>> = findings.iter().map(expected).collect();
         let held = self.remote_versions(&remote, tenants, &expected).await?;
         for (expected, held) in expected.iter().zip(&held) {
             result.is_equal.push(expected.is_some() && expected == held);
@@ -228,8 +228,8 @@ impl OwnTables {
         &self,
         remote: &Tx<'_, Remote>,
         tenants: &[TenantId],
-        expected: &[Option<Sum>],
-    ) -> Result<Vec<Option<Sum>>, SyncError> {
+        expected: &[Option<TenantSum>],
+    ) -> Result<Vec<Option<TenantSum>>, SyncError> {
         let nothing = vec![None; tenants.len()];
         if self.there.file.is_none() {
             return Ok(nothing);
@@ -272,7 +272,7 @@ impl OwnTables {
         for (hash, tables) in groups.into_iter().take(MOST_SHAPES) {
             let ids = tables.iter().filter_map(|(index, _)| tenants.get(*index));
             let ids: Vec<TenantId> = ids.cloned().collect();
-            let sums = SumQuery {
+            let sums = TenantSumQuery {
                 table: &self.there.from,
                 row: "r",
                 column: &self.tenant_column,
@@ -295,9 +295,9 @@ impl OwnTables {
     }
 }
 
-fn expected(finding: &LocalFinding) -> Option<Sum> {
+fn expected(finding: &LocalFinding) -> Option<TenantSum> {
     match finding {
-        LocalFinding::Unchanged((rows, hashes)) => Some(Sum {
+        LocalFinding::Unchanged((rows, hashes)) => Some(TenantSum {
             rows: *rows,
             hashes: *hashes,
         }),

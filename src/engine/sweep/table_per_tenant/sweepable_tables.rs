@@ -1,9 +1,9 @@
 //! Finds out which of the local tables a sweep can read, if each mirror has a local table of its own.
 
 use crate::db::{Local, Tx, catalog, look_up_table_names, unique_indexes};
-use crate::engine::relations::{self, RemoteSide};
+use crate::engine::relations::{self, RemoteSource};
 use crate::engine::sweep::{SweptMirror, unchanged_columns};
-use crate::engine::{Relations, Scope, SyncError};
+use crate::engine::{Relations, SyncError, TenantFilters};
 use crate::store::log;
 
 /// A local table that a run would accept, and whose columns are those that the last run recorded.
@@ -24,7 +24,7 @@ pub(super) struct SweepableTable<'m> {
 /// - a run would refuse it, or would record other columns than the last run;
 /// - it may be the remote table itself.
 pub(super) async fn look_up<'m>(
-    there: &RemoteSide,
+    there: &RemoteSource,
     local: &Tx<'_, Local>,
     mirrors: &'m [SweptMirror<'m>],
 ) -> Result<Vec<SweepableTable<'m>>, SyncError> {
@@ -52,7 +52,7 @@ pub(super) async fn look_up<'m>(
         tables.push(SweepableTable {
             index,
             mirror,
-            filter: Scope::of(&relations, mirror.tenant).local_filter,
+            filter: TenantFilters::of(&relations, mirror.tenant).local_filter,
             relations,
         });
     }
