@@ -24,7 +24,7 @@ const SLOW: Duration = Duration::from_secs(3);
 /// A value that is read again when a caller needs a newer one, with the locks that let callers read in turn.
 #[derive(Debug)]
 pub(crate) struct SharedRead<T> {
-    last: watch::Sender<Option<Published<T>>>,
+    last: watch::Sender<Option<PublishedValue<T>>>,
     /// Whether to drop the last value when nobody waits for a value, so that it takes no memory.
     forgets: bool,
     /// The lock that a caller holds while it reads.
@@ -35,7 +35,7 @@ pub(crate) struct SharedRead<T> {
 
 /// A value that a caller has read and published.
 #[derive(Debug)]
-pub(crate) struct Published<T> {
+pub(crate) struct PublishedValue<T> {
     /// When the read began.
     read_at: Instant,
     pub(crate) value: T,
@@ -118,7 +118,7 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
             let is_newest = !is_since(last, read_at);
             if is_newest {
                 let value = value.clone();
-                *last = Some(Published { read_at, value });
+                *last = Some(PublishedValue { read_at, value });
             }
             is_newest
         });
@@ -126,12 +126,12 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
     }
 
     /// Returns a channel with the last value that a caller published.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Published<T>>> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<PublishedValue<T>>> {
         self.last.subscribe()
     }
 }
 
-fn is_since<T>(last: &Option<Published<T>>, time: Instant) -> bool {
+fn is_since<T>(last: &Option<PublishedValue<T>>, time: Instant) -> bool {
     last.as_ref().is_some_and(|last| last.read_at >= time)
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{Mirror, Mirrors, RunRequest, RunRequestOutcome, SweepReport};
-use meter_sync::model::{Outcome, RunTrigger};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::tenant_list::TenantsQuery;
 use tokio_postgres::Client;
 
@@ -228,6 +228,6 @@ async fn run(mirror: &Mirror) -> Result<()> {
         RunRequestOutcome::Started(mut ticket) => ticket.wait(PATIENCE).await,
         RunRequestOutcome::AlreadyRunning(report) | RunRequestOutcome::Finished(report) => *report,
     };
-    ensure!(report.outcome == Some(Outcome::NoChange), "{report:?}");
+    ensure!(report.outcome == Some(RunOutcome::NoChange), "{report:?}");
     Ok(())
 }

@@ -19,12 +19,12 @@ const SKEW: TimeDelta = TimeDelta::seconds(5);
 /// An open connection to a database, and what its server reported.
 pub(super) struct CheckedConnection<S> {
     connection: Connection<S>,
-    server: Server,
+    server: ServerReport,
     connected_in: Duration,
 }
 
 /// What a server reports about itself and about the connection.
-struct Server {
+struct ServerReport {
     version: String,
     /// The TLS version, such as `TLSv1.3`; `None` if the connection is not encrypted.
     tls: Option<String>,
@@ -47,7 +47,7 @@ impl CheckedConnection<Remote> {
         let endpoint = endpoint.ok_or_else(|| missing(Setting::RemoteUrl))?;
         let (mut connection, connected_in) = connect(endpoint, limits).await?;
         let tx = connection.snapshot("check", &[]).await?;
-        let server = Server::ask(&tx).await?;
+        let server = ServerReport::ask(&tx).await?;
         drop(tx);
         Ok(Self {
             connection,
@@ -83,7 +83,7 @@ impl CheckedConnection<Local> {
         let endpoint = endpoint.ok_or_else(|| missing(Setting::LocalUrl))?;
         let (mut connection, connected_in) = connect(endpoint, limits).await?;
         let tx = connection.begin("check").await?;
-        let server = Server::ask(&tx).await?;
+        let server = ServerReport::ask(&tx).await?;
         drop(tx);
         Ok(Self {
             connection,
@@ -110,7 +110,7 @@ async fn connect<S: Side>(
     Ok((connection, begun.elapsed()))
 }
 
-impl Server {
+impl ServerReport {
     async fn ask<S: Side>(tx: &Tx<'_, S>) -> Result<Self, DbError> {
         let asked = clock::now();
         let row = tx.query_one(SERVER, &[]).await?;

@@ -212,10 +212,10 @@ async fn migrate(config: &Config) -> anyhow::Result<CommandReport> {
     let local = Database::new(local, &config.limits)?;
     let mut connection = local.connect().await?;
     let text = match migrations::run(&mut connection).await? {
-        migrations::Migrated::Current => {
+        migrations::MigrationResult::Current => {
             "The tables of schema meter_sync are up to date.\n".to_owned()
         }
-        migrations::Migrated::Applied(steps) => {
+        migrations::MigrationResult::Applied(steps) => {
             format!("The tables of schema meter_sync were brought up to date ({steps} steps).\n")
         }
     };

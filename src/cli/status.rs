@@ -176,7 +176,9 @@ fn in_words(status: &Status, let_pass: &[String]) -> String {
 }
 
 fn line(run: &RunRecord) -> String {
-    let outcome = run.outcome.map_or("running", crate::model::Outcome::as_str);
+    let outcome = run
+        .outcome
+        .map_or("running", crate::model::RunOutcome::as_str);
     let started = run.started_at.format("%Y-%m-%d %H:%M:%S");
     format!(
         "{started}  {outcome:<11} {:<8} {}  {}",

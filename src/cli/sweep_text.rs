@@ -4,7 +4,7 @@
 use super::command_output::{LONGEST_NAME, on_one_line};
 use super::next_commands::NextCommands;
 use super::run_text::{more, rejection_line};
-use super::sync_of_many::{PrintedSweep, SweepRunVerdict, TenantRun};
+use super::sync_of_many::{PrintedSweep, SweepRunVerdict, TenantRunReport};
 use crate::error::Failure;
 use crate::model::Rejection;
 use crate::printable;
@@ -49,7 +49,7 @@ pub(super) async fn in_words(sweep: &PrintedSweep) -> String {
 }
 
 /// Formats the result of a tenant's run on one line.
-fn line(run: &TenantRun) -> String {
+fn line(run: &TenantRunReport) -> String {
     let name = run.name.as_ref().map_or_else(String::new, |name| {
         format!(" ({})", printable::line(name, LONGEST_NAME))
     });
@@ -70,14 +70,14 @@ fn word(run: &RunReport) -> &'static str {
     }
 }
 
-fn error(run: &TenantRun) -> Option<&Failure> {
+fn error(run: &TenantRunReport) -> Option<&Failure> {
     let of_run = run.run.as_ref().map(|report| report.error.as_ref());
     of_run.unwrap_or(run.error.as_ref())
 }
 
 /// Returns the first rejected rows of the run. If the log cannot be read, returns none, and sets `is_readable` to
 /// `false`, so that the log is not asked for each tenant.
-async fn rejected(run: &TenantRun, is_readable: &mut bool) -> Vec<Rejection> {
+async fn rejected(run: &TenantRunReport, is_readable: &mut bool) -> Vec<Rejection> {
     let report = run.run.as_ref();
     let Some(report) = report.filter(|report| *is_readable && report.counts.rejected > 0) else {
         return Vec::new();
@@ -95,7 +95,7 @@ async fn rejected(run: &TenantRun, is_readable: &mut bool) -> Vec<Rejection> {
 }
 
 /// Returns the lines below that of the tenant: its rejected rows, its warning, what to do, and the run's id.
-fn description(run: &TenantRun, rejected: &[Rejection]) -> Vec<String> {
+fn description(run: &TenantRunReport, rejected: &[Rejection]) -> Vec<String> {
     let commands = NextCommands::of_tenant(&run.tenant_id);
     let mut lines: Vec<String> = rejected.iter().map(rejection_line).collect();
     if let Some(report) = &run.run {
@@ -122,7 +122,7 @@ fn description(run: &TenantRun, rejected: &[Rejection]) -> Vec<String> {
 }
 
 /// Returns the line below that of a tenant that is not described: the command that describes it.
-fn pointer(run: &TenantRun) -> String {
+fn pointer(run: &TenantRunReport) -> String {
     let commands = NextCommands::of_tenant(&run.tenant_id);
     match &run.run {
         Some(report) => commands.show_run(report.run_id),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Limits;
 use super::connection_hosts::{ConnectionHost, ConnectionHosts, TargetSessionAttrs};
 use super::connection_parameters::ConnectionParameters;
-use super::connection_string::{self, Pairs};
+use super::connection_string::{self, ParameterPairs};
 use super::database_endpoint_error::EndpointError;
 use super::database_tls::Tls;
 use super::watched_file::{self, WatchedFile};
@@ -27,7 +27,7 @@ pub struct DatabaseEndpoint {
 #[derive(Clone)]
 struct EndpointSource {
     /// The parameters of the connection string, with the password.
-    pairs: Pairs,
+    pairs: ParameterPairs,
     limits: Limits,
     unacknowledged: Option<Duration>,
     /// The file that holds the connection string; `None` if the string did not come from a file.
@@ -46,7 +46,10 @@ impl DatabaseEndpoint {
         Self::from_pairs(connection_string::parse(text)?, limits)
     }
 
-    pub(super) fn from_pairs(pairs: Pairs, limits: &Limits) -> Result<Self, EndpointError> {
+    pub(super) fn from_pairs(
+        pairs: ParameterPairs,
+        limits: &Limits,
+    ) -> Result<Self, EndpointError> {
         let named = pairs
             .iter()
             .filter(|(name, _)| FILES.contains(&name.as_str()));

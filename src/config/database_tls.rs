@@ -93,7 +93,7 @@ pub enum TlsError {
 /// Builds the client configuration for the TLS settings of a connection string.
 pub(super) fn client_config(wanted: &RequestedTls) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier::new(wanted, Arc::clone(&provider))?;
+    let verifier = CertificateVerifier::new(wanted, Arc::clone(&provider))?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Library)?
@@ -114,7 +114,7 @@ pub(super) fn client_config(wanted: &RequestedTls) -> Result<ClientConfig, TlsEr
 /// Checks as much of a server's certificate as `check` says. Always checks that the server holds the private key of the
 /// certificate, because channel binding depends on that.
 #[derive(Debug)]
-struct Verifier {
+struct CertificateVerifier {
     check: CertificateCheck,
     roots: RootCertStore,
     /// The certificates of `sslrootcert`. If the server's certificate is one of them, its issuer is not checked, as in
@@ -123,7 +123,7 @@ struct Verifier {
     provider: Arc<CryptoProvider>,
 }
 
-impl Verifier {
+impl CertificateVerifier {
     fn new(wanted: &RequestedTls, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let (roots, listed) = match (&wanted.roots, wanted.check) {
             (_, CertificateCheck::Nothing) => (RootCertStore::empty(), Vec::new()),
@@ -143,7 +143,7 @@ impl Verifier {
     }
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -314,12 +314,12 @@ mod tests {
             identity: None,
             direct: false,
         };
-        let verifier = Verifier::new(&wanted, Arc::new(ring::default_provider())).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let verifier = CertificateVerifier::new(&wanted, provider).unwrap();
         let certificate = CertificateDer::from_pem_file(data(server)).unwrap();
         let name = ServerName::try_from(name).unwrap();
-        verifier
-            .verify_server_cert(&certificate, &[], &name, &[], NOW)
-            .is_ok()
+        let checked = verifier.verify_server_cert(&certificate, &[], &name, &[], NOW);
+        checked.is_ok()
     }
 
     #[test]

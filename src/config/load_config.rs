@@ -10,7 +10,7 @@ use super::error::ConfigError;
 use super::log_settings::LogSettings;
 use super::replaced_program_variables::{self, LegacyPrefix};
 use super::setting_definitions::{Setting, SettingFlags};
-use super::setting_layers::{Environment, FoundValue, Layers};
+use super::setting_layers::{Environment, FoundSetting, Layers};
 use super::{
     Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, SourceSetting, TenantSelection,
     Tokens, oauth_settings, table_name, tenant_table_name, tenants, tokens, trim_sql,
@@ -190,7 +190,7 @@ impl DatabaseSettings {
 fn mapping(layers: &Layers, tenants: &TenantSelection) -> Result<Mapping, ConfigError> {
     let text = |setting, default: &str| {
         let found = layers.find(setting);
-        found.map_or_else(|| default.to_owned(), |found: FoundValue| found.text())
+        found.map_or_else(|| default.to_owned(), |found: FoundSetting| found.text())
     };
     let mapping = Mapping {
         tenant: None,
@@ -227,7 +227,7 @@ fn mapping(layers: &Layers, tenants: &TenantSelection) -> Result<Mapping, Config
 
 /// Returns the name of a table from a setting. Error: `check` refuses the name.
 fn table(
-    found: &FoundValue,
+    found: &FoundSetting,
     check: impl FnOnce(&str) -> Result<(), String>,
 ) -> Result<String, ConfigError> {
     let text = found.text();
@@ -244,7 +244,7 @@ fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
     let found = layers.find(Setting::Schedule);
     let line = found
         .as_ref()
-        .map_or_else(|| DEFAULT_SCHEDULE.to_owned(), FoundValue::text);
+        .map_or_else(|| DEFAULT_SCHEDULE.to_owned(), FoundSetting::text);
     if line.eq_ignore_ascii_case("off") {
         return Ok(None);
     }

@@ -8,7 +8,7 @@ use hyper::Uri;
 
 use super::error::ConfigError;
 use super::setting_definitions::Setting;
-use super::setting_layers::{FoundValue, Layers};
+use super::setting_layers::{FoundSetting, Layers};
 
 const TOGETHER: &str = "Set METER_SYNC_OAUTH_ISSUER (such as https://login.example.com), METER_SYNC_OAUTH_AUDIENCE (such as https://meters.example.com/mcp) and METER_SYNC_OAUTH_JWKS (such as https://login.example.com/jwks.json, or a file) together, or none of them.";
 
@@ -50,7 +50,7 @@ pub(super) fn read(layers: &Layers) -> Result<Option<OAuthSettings>, ConfigError
             jwks: source(&jwks)?,
         })),
         found => {
-            let is_set = |(_, found): &(Setting, &Option<FoundValue>)| found.is_some();
+            let is_set = |(_, found): &(Setting, &Option<FoundSetting>)| found.is_some();
             let (set, missing): (Vec<_>, Vec<_>) =
                 settings.into_iter().zip(&found).partition(is_set);
             let missing: Vec<_> = missing.iter().map(|(setting, _)| setting.env()).collect();
@@ -66,7 +66,7 @@ pub(super) fn read(layers: &Layers) -> Result<Option<OAuthSettings>, ConfigError
 
 /// Returns the text of a setting, which must be a URL without a query. The text stays exactly as given, because OAuth
 /// compares identifiers as text.
-fn identifier(found: &FoundValue) -> Result<String, ConfigError> {
+fn identifier(found: &FoundSetting) -> Result<String, ConfigError> {
     let text = found.text();
     match found.checked(url(&text))?.query() {
         Some(_) => Err(found.error("has a query, which no identifier has")),
@@ -74,7 +74,7 @@ fn identifier(found: &FoundValue) -> Result<String, ConfigError> {
     }
 }
 
-fn source(found: &FoundValue) -> Result<JwksSource, ConfigError> {
+fn source(found: &FoundSetting) -> Result<JwksSource, ConfigError> {
     let text = found.text();
     if !text.contains("://") {
         return Ok(JwksSource::File(PathBuf::from(text)));

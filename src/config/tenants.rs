@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::error::ConfigError;
 use super::setting_definitions::Setting;
-use super::setting_layers::{FoundValue, Layers};
+use super::setting_layers::{FoundSetting, Layers};
 use super::settings_file::SettingValue;
 use super::tenant_table_name::TENANT_PLACEHOLDER;
 use super::{Mapping, tenant_table_name, trim_sql};
@@ -81,7 +81,7 @@ pub(super) fn read(layers: &Layers) -> Result<TenantSelection, ConfigError> {
     })
 }
 
-fn several(found: &FoundValue) -> Result<TenantSelection, ConfigError> {
+fn several(found: &FoundSetting) -> Result<TenantSelection, ConfigError> {
     if matches!(&found.value, SettingValue::Text(text) if text.trim() == ALL) {
         return Ok(TenantSelection::All);
     }

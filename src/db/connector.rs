@@ -117,7 +117,7 @@ impl ConnectRequest {
                 Ok(client) => return Ok(client),
                 Err(attempts) => attempts,
             };
-            if attempts.last().is_some_and(FailedAttempt::decides) {
+            if attempts.last().is_some_and(FailedConnectAttempt::decides) {
                 break;
             }
         }
@@ -134,7 +134,7 @@ impl ConnectRequest {
         &self,
         servers: &[&ConnectionHost],
         wanted: TargetSessionAttrs,
-    ) -> Result<ClientWrapper, Vec<FailedAttempt>> {
+    ) -> Result<ClientWrapper, Vec<FailedConnectAttempt>> {
         let mut attempts = Vec::new();
         for server in servers {
             let why = match self.server(server, wanted).await {
@@ -142,8 +142,8 @@ impl ConnectRequest {
                 Err(why) => why,
             };
             let server = server.to_string();
-            attempts.push(FailedAttempt { server, why });
-            if attempts.last().is_some_and(FailedAttempt::decides) {
+            attempts.push(FailedConnectAttempt { server, why });
+            if attempts.last().is_some_and(FailedConnectAttempt::decides) {
                 break;
             }
         }
@@ -322,7 +322,7 @@ pub struct NoServerReached {
     /// The failed attempts in order. The message for users names only the last one if the server refused it or TLS
     /// failed, and otherwise all of them. With `target_session_attrs=prefer-standby`, which may try all servers twice,
     /// these are the attempts of the last pass.
-    pub(super) attempts: Vec<FailedAttempt>,
+    pub(super) attempts: Vec<FailedConnectAttempt>,
     /// The name of the database in the connection string.
     pub(super) database: String,
     /// The `sslmode` of the connection string, or its default.
@@ -343,14 +343,14 @@ impl NoServerReached {
 
 /// A failed attempt to connect to one server.
 #[derive(Debug)]
-pub(super) struct FailedAttempt {
+pub(super) struct FailedConnectAttempt {
     /// The server as `host:port`.
     pub(super) server: String,
     /// Why the attempt failed.
     pub(super) why: ConnectFailure,
 }
 
-impl FailedAttempt {
+impl FailedConnectAttempt {
     fn decides(&self) -> bool {
         self.why.ends_the_search()
     }

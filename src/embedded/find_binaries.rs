@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::server_account::{Account, run};
+use super::server_account::{ServerAccount, run};
 use super::{EmbeddedError, blocking, download_directories};
 
 /// Where operating systems install several major versions of Postgres side by side, as pairs of `parent` and `prefix`.
@@ -35,7 +35,7 @@ impl Binaries {
     /// If `explicit` names a directory, looks only there, and returns an error if it has no binaries that can run.
     pub async fn find(explicit: Option<&Path>) -> Result<Option<Self>, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
-        blocking(move || look(&Account::current()?, explicit)).await
+        blocking(move || look(&ServerAccount::current()?, explicit)).await
     }
 
     /// The major version, such as 15.
@@ -55,7 +55,7 @@ impl Binaries {
 
     /// Finds installed binaries that the account can run, in the order that [`Binaries::find`] describes; `None` if
     /// there are none.
-    pub(super) fn installed(account: &Account) -> Option<Self> {
+    pub(super) fn installed(account: &ServerAccount) -> Option<Self> {
         let places = on_path().into_iter().chain(pg_config()).chain(versioned());
         let downloads = download_directories::wheel_places(account);
         places
@@ -64,7 +64,7 @@ impl Binaries {
     }
 
     /// Returns the binaries in a directory; `None` if they are missing or the account cannot run them.
-    pub(super) fn probe(account: &Account, directory: &Path) -> Option<Self> {
+    pub(super) fn probe(account: &ServerAccount, directory: &Path) -> Option<Self> {
         let postgres = directory.join("postgres");
         if !postgres.is_file() || !directory.join("initdb").is_file() {
             return None;
@@ -83,7 +83,7 @@ impl Binaries {
 }
 
 pub(super) fn look(
-    account: &Account,
+    account: &ServerAccount,
     explicit: Option<PathBuf>,
 ) -> Result<Option<Binaries>, EmbeddedError> {
     if let Some(directory) = explicit {

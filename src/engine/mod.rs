@@ -2,7 +2,7 @@
 //!
 //! It works inside one remote snapshot and one local transaction, both opened by the caller, so its writes become
 //! visible all at once or not at all. It starts no runs, keeps no log of runs and has no user interface: it takes a
-//! [`Job`] and returns a result.
+//! [`SyncJob`] and returns a result.
 //!
 //! The steps, in order:
 //!
@@ -49,8 +49,8 @@ pub use rows_to_compare::{RowSelection, RowsToCompare};
 use run_context::RunContext;
 pub(crate) use source_remedy::failure;
 pub use sweep::{
-    BATCHES_AT_ONCE, LocalFinding, SweepResult, SweptMirror, TABLES_AT_ONCE, TablePerTenantSweep,
-    sweep,
+    BATCHES_AT_ONCE, LocalTableFinding, SweepResult, SweptMirror, TABLES_AT_ONCE,
+    TablePerTenantSweep, sweep,
 };
 pub use tenant_filters::TenantFilters;
 pub(crate) use tenant_filters::try_tenant;
@@ -82,7 +82,7 @@ mod write_by_halving;
 
 /// The input of one sync.
 #[derive(Clone, Debug)]
-pub struct Job<'a> {
+pub struct SyncJob<'a> {
     /// The run under which changes are recorded. The log must have a row for it, unless nothing is recorded (as in
     /// [`compare`]).
     pub run_id: RunId,
@@ -93,7 +93,7 @@ pub struct Job<'a> {
     /// Timeouts, and limits on deactivations, rejected rows and recorded changes.
     pub limits: &'a Limits,
     /// Whether the local table belongs to another tenant. Matters only if the table has no tenant column.
-    pub table_holder: OtherTenant,
+    pub table_holder: TableHolder,
     /// Which rows to compare value by value.
     pub compare: RowsToCompare,
     /// How many bits of each row hash to keep: 64, except in tests that provoke hash collisions.
@@ -134,7 +134,7 @@ pub struct EarlierAttempts {
 /// Whether another tenant than the job's uses a local table that has no tenant column. Such a table holds the meters of
 /// one tenant only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OtherTenant {
+pub enum TableHolder {
     /// No other tenant: the job's tenant may use the table.
     Nobody,
     /// Another tenant, for which the table was last synced.
@@ -159,7 +159,7 @@ pub struct SyncResult {
 
 /// The result of a sync, and how it found the rows that differ.
 #[derive(Debug)]
-pub struct SyncEnd {
+pub struct FinishedSync {
     /// What the sync did, or what it would do if this was a dry run.
     pub synced: SyncResult,
     /// Why the brake would refuse the plan of this dry run. `None` if the brake would let the plan pass, or if this was
@@ -179,9 +179,9 @@ pub type ProgressSender = watch::Sender<Progress>;
 pub async fn run(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    job: &Job<'_>,
+    job: &SyncJob<'_>,
     observer: &ProgressSender,
-) -> Result<SyncEnd, SyncError> {
+) -> Result<FinishedSync, SyncError> {
     enter(observer, Phase::Prepare);
     if local.is_replica() {
         return Err(SyncError::TriggersDisabled);
@@ -208,7 +208,7 @@ pub async fn run(
         read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
         comparison.remember(run, versions.as_ref()).await?;
         digest::remember_load(run, versions, &loaded).await?;
-        return Ok(SyncEnd::of(loaded, CompareMethod::Everything));
+        return Ok(FinishedSync::of(loaded, CompareMethod::Everything));
     }
     let (difference, compared) = {
         let _told = read::relay_rows::ReadProgressReporter {
@@ -243,14 +243,14 @@ async fn end_unchanged(
     comparison: &RemoteComparison,
     rows: i64,
     compared: CompareMethod,
-) -> Result<SyncEnd, SyncError> {
+) -> Result<FinishedSync, SyncError> {
     let synced = SyncResult::unchanged(rows);
     comparison.warn(run, None);
     if !run.job.dry_run && !comparison.waits_for_a_person(run) {
         comparison.remember(run, versions.as_ref()).await?;
         digest::remember(run, versions, false, &synced).await?;
     }
-    Ok(SyncEnd::of(synced, compared))
+    Ok(FinishedSync::of(synced, compared))
 }
 
 /// The rows that may differ, staged for the plan, and how they were found.
@@ -272,7 +272,7 @@ async fn carry_out(
         compared,
         comparison,
     }: StagedDifferences,
-) -> Result<SyncEnd, SyncError> {
+) -> Result<FinishedSync, SyncError> {
     enter(run.observer, Phase::Plan);
     run.local.shorten_idle_limit().await?;
     let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
@@ -289,8 +289,8 @@ async fn carry_out(
             braked => braked.err(),
         };
         record_changes::changes(run, &plan).await?;
-        let done = SyncEnd::of(plan.into_synced(run.job, staged.rejected), compared);
-        return Ok(SyncEnd { refusal, ..done });
+        let done = FinishedSync::of(plan.into_synced(run.job, staged.rejected), compared);
+        return Ok(FinishedSync { refusal, ..done });
     }
     if run.job.allow_remote_change {
         // Also if the deactivations still wait for a person: the remote is allowed from now on.
@@ -302,10 +302,10 @@ async fn carry_out(
     let synced = apply::apply(run, plan, staged).await?;
     comparison.remember(run, versions.as_ref()).await?;
     digest::remember(run, versions, true, &synced).await?;
-    Ok(SyncEnd::of(synced, compared))
+    Ok(FinishedSync::of(synced, compared))
 }
 
-fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError> {
+fn look_for_drift(relations: &Relations, job: &SyncJob<'_>) -> Result<(), SyncError> {
     let report = column_drift::compare(job.known_columns, relations, job.mapping);
     let report = job.column_report.get_or_init(|| report);
     match (report.drifted(), job.mapping.on_drift) {
@@ -328,7 +328,7 @@ fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError>
 pub async fn compare(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    job: &Job<'_>,
+    job: &SyncJob<'_>,
     seeds: [u64; 2],
     observer: &ProgressSender,
 ) -> Result<ContentsComparison, SyncError> {
@@ -352,7 +352,7 @@ pub async fn compare(
     Ok(contents)
 }
 
-impl SyncEnd {
+impl FinishedSync {
     fn of(synced: SyncResult, compared: CompareMethod) -> Self {
         Self {
             synced,

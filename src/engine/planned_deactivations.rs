@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::RunContext;
 use crate::db::{DbError, read_lossless_json};
 use crate::model::{MeterFields, RunId};
-use crate::store::held_sets::{self, ApprovalCover};
+use crate::store::held_sets::{self, ApprovalCoverage};
 
 /// SQL that selects the meters that the plan deactivates. Column `key` is the key of the local row as JSON, and `n` is
 /// the meter's number in the plan.
@@ -32,7 +32,7 @@ pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
 
 /// Tells how many of the meters that the plan deactivates are not among those that the brake refused to deactivate in
 /// the run `shown`, which a person has approved.
-pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCover, DbError> {
+pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCoverage, DbError> {
     held_sets::cover(run.local, run.job.run_id, shown, &keys(run)).await
 }
 

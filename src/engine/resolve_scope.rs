@@ -5,7 +5,7 @@ use crate::db::{Local, Remote, Tx};
 use super::relations::refuse_same_or_taken_table::refuse_occupied;
 use super::relations::{Relations, locks, look_up};
 use super::tenant_filters::{TenantFilters, try_tenant};
-use super::{Job, SyncError};
+use super::{SyncError, SyncJob};
 
 /// Looks up the two tables of a run, and makes the conditions that select the tenant's rows. Locks the local table
 /// against being altered. Fails if the settings do not fit the tables, or if the local table holds another tenant's
@@ -16,7 +16,7 @@ use super::{Job, SyncError};
 pub(super) async fn resolve(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    job: &Job<'_>,
+    job: &SyncJob<'_>,
 ) -> Result<(Relations, TenantFilters), SyncError> {
     locks::hold_local_table(local, &job.mapping.local_table).await?;
     let (relations, here) = look_up(remote, local, job.mapping, job.run_id).await?;

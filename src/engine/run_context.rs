@@ -2,7 +2,7 @@
 
 use crate::db::{Local, Tx};
 
-use super::{Job, ProgressSender, Relations, TenantFilters};
+use super::{ProgressSender, Relations, SyncJob, TenantFilters};
 
 /// The data that the steps of a sync share: the local transaction, what to sync, and the channel for progress.
 ///
@@ -17,7 +17,7 @@ pub(in crate::engine) struct RunContext<'a> {
     /// The conditions that select the tenant's rows in both tables.
     pub(in crate::engine) scope: &'a TenantFilters,
     /// The settings and limits of the run.
-    pub(in crate::engine) job: &'a Job<'a>,
+    pub(in crate::engine) job: &'a SyncJob<'a>,
     /// The channel on which progress is published.
     pub(in crate::engine) observer: &'a ProgressSender,
 }

@@ -60,7 +60,7 @@ pub(in crate::engine) async fn of_value(
 
 pub(in crate::engine) fn of_constraint(
     fault: &RowFault,
-    constraint: &Constraint,
+    constraint: &ViolatedConstraint,
     values: &str,
 ) -> String {
     let rule = fault.rule.as_deref().unwrap_or_default();
@@ -84,7 +84,7 @@ pub(in crate::engine) fn of_constraint(
 }
 
 /// A constraint that a row violates. It belongs to the local table, to another table or to a domain.
-pub(in crate::engine) struct Constraint {
+pub(in crate::engine) struct ViolatedConstraint {
     pub(in crate::engine) definition: String,
     /// The names of the columns that the constraint covers, in the order of the constraint.
     pub(in crate::engine) columns: Vec<String>,
@@ -117,7 +117,7 @@ limit 1";
 pub(in crate::engine) async fn constraint(
     run: &RunContext<'_>,
     fault: &RowFault,
-) -> Result<Option<Constraint>, DbError> {
+) -> Result<Option<ViolatedConstraint>, DbError> {
     let owner = fault.table.as_ref().or(fault.datatype.as_ref());
     let Some(rule) = &fault.rule else {
         return Ok(None);
@@ -133,7 +133,7 @@ pub(in crate::engine) async fn constraint(
         param::oid(run.relations.local_oid),
     ];
     let found = run.local.query_opt(CONSTRAINT, &params).await?;
-    Ok(found.map(|row| Constraint {
+    Ok(found.map(|row| ViolatedConstraint {
         definition: row.get(0),
         columns: row.get(1),
         is_ours: row.get(2),

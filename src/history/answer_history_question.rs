@@ -8,7 +8,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::{ChangeCursor, RunFilter, RunId, RunsQuery};
 
 use super::meter_search::MATCHES;
-use super::parse_meter_key::KeyText;
+use super::parse_meter_key::MeterKeyText;
 use crate::mirrors::Mirror;
 use crate::reports::meter_report::{MeterMatch, MeterReport};
 use crate::reports::run_report::counted;
@@ -200,7 +200,7 @@ impl Mirror {
         key: Vec<String>,
         question: &HistoryQuestion,
     ) -> Result<Option<Box<MeterReport>>, DbError> {
-        let (key, active) = (KeyText::Ordered(key), &self.mapping().active_column);
+        let (key, active) = (MeterKeyText::Ordered(key), &self.mapping().active_column);
         let Some(mut report) = meters.find(tx, &key, active).await? else {
             return Ok(None);
         };

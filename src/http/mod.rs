@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::config::Config;
 use crate::mirrors::Mirrors;
 use crate::shutdown::Shutdown;
-use guards::Guards;
+use guards::RequestGuards;
 use guards::page_paths::PagePaths;
 
 pub(crate) mod guards;
@@ -49,5 +49,5 @@ pub(crate) fn guard(
     pages: PagePaths,
     shutdown: &Shutdown,
 ) -> Router {
-    guards::guard(routes, Guards::of(mirrors, pages, shutdown))
+    guards::guard(routes, RequestGuards::of(mirrors, pages, shutdown))
 }

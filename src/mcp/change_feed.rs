@@ -2,9 +2,9 @@
 //! mirrors.
 
 use super::caller::Caller;
-use super::resources::{Address, ResourceError, ResourceKind};
+use super::resources::{ResourceAddress, ResourceError, ResourceKind};
 use crate::mirrors::{Mirrors, RunEventListener, StateChangeListener};
-use crate::model::{ActivityState, Health, Outcome, RunRecord};
+use crate::model::{ActivityState, Health, RunOutcome, RunRecord};
 use crate::reports::status::Status;
 use crate::reports::tenant_list::{TenantList, TenantsQuery};
 
@@ -31,7 +31,7 @@ impl ChangeFeed {
     /// The tenant is `None` if the process keeps one mirror, or if the address is that of the status of all mirrors.
     /// Returns an error if the caller may not see the tenant.
     pub(super) async fn of(
-        address: &Address,
+        address: &ResourceAddress,
         mirrors: &Mirrors,
         caller: &Caller,
     ) -> Result<(Option<String>, Self), ResourceError> {
@@ -62,9 +62,12 @@ impl ResourceChange {
         let wrote = |run: &RunRecord| {
             !run.dry_run
                 && run.counts.changes() > 0
-                && matches!(run.outcome, Some(Outcome::Succeeded | Outcome::Partial))
+                && matches!(
+                    run.outcome,
+                    Some(RunOutcome::Succeeded | RunOutcome::Partial)
+                )
         };
-        let Some(Address { subject, .. }) = Address::parse(uri) else {
+        let Some(ResourceAddress { subject, .. }) = ResourceAddress::parse(uri) else {
             return false;
         };
         match (self, subject) {
@@ -76,14 +79,14 @@ impl ResourceChange {
 }
 
 /// Returns whether the address is that of the status of all mirrors.
-fn is_of_all(address: &Address, mirrors: &Mirrors) -> bool {
+fn is_of_all(address: &ResourceAddress, mirrors: &Mirrors) -> bool {
     mirrors.only().is_none() && address.tenant.is_none() && address.subject == ResourceKind::Status
 }
 
 /// Returns whether `uri` is an address whose changes can be reported. Does not check whether the caller may see the
 /// tenant.
 pub(super) fn is_watchable(uri: &str, mirrors: &Mirrors) -> bool {
-    Address::parse(uri).is_some_and(|address| {
+    ResourceAddress::parse(uri).is_some_and(|address| {
         address.tenant.is_some() || mirrors.only().is_some() || is_of_all(&address, mirrors)
     })
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{ErrorCode, Failure};
-use crate::history::parse_meter_key::KeyText;
+use crate::history::parse_meter_key::MeterKeyText;
 use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{Change, Rejection, RunId, RunRecord};
 use crate::reports::status::StatusQuery;
@@ -40,7 +40,7 @@ const LONGEST: usize = 2048;
 
 /// The parsed address of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
+pub(super) struct ResourceAddress {
     /// The tenant that the address names. Without one (`None`), the address is about the only tenant, or about all
     /// tenants.
     pub(super) tenant: Option<String>,
@@ -52,10 +52,10 @@ pub(super) struct Address {
 pub(super) enum ResourceKind {
     Status,
     Run(RunId),
-    Meter(KeyText),
+    Meter(MeterKeyText),
 }
 
-impl Address {
+impl ResourceAddress {
     /// Parses the address of a status, a run or a meter. Returns `None` for any other address.
     pub(super) fn parse(uri: &str) -> Option<Self> {
         if uri.len() > LONGEST {
@@ -72,7 +72,7 @@ impl Address {
         let subject = match path.split_once('/') {
             None if path == "status" => Some(ResourceKind::Status),
             Some(("runs", id)) => id.parse().ok().map(ResourceKind::Run),
-            Some(("meters", key)) => KeyText::parse(key).map(ResourceKind::Meter),
+            Some(("meters", key)) => MeterKeyText::parse(key).map(ResourceKind::Meter),
             Some(_) | None => None,
         };
         Some(Self {
@@ -198,7 +198,7 @@ pub(super) async fn read(
     if uri == status_card::URI {
         return Ok(status_card::read());
     }
-    let Some(Address { tenant, subject }) = Address::parse(uri) else {
+    let Some(ResourceAddress { tenant, subject }) = ResourceAddress::parse(uri) else {
         return Err(not_found(uri, mirrors));
     };
     let is_of_all = tenant.is_none() && mirrors.only().is_none();
@@ -282,13 +282,13 @@ fn not_found(uri: &str, mirrors: &Mirrors) -> ResourceError {
 mod tests {
     use super::*;
 
-    fn meter(key: &[&str]) -> Option<Address> {
+    fn meter(key: &[&str]) -> Option<ResourceAddress> {
         let values = key.iter().map(|&part| part.to_owned()).collect();
-        of_only(ResourceKind::Meter(KeyText::Ordered(values)))
+        of_only(ResourceKind::Meter(MeterKeyText::Ordered(values)))
     }
 
-    fn of_only(subject: ResourceKind) -> Option<Address> {
-        Some(Address {
+    fn of_only(subject: ResourceKind) -> Option<ResourceAddress> {
+        Some(ResourceAddress {
             tenant: None,
             subject,
         })
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn an_address_may_name_a_tenant() {
         let of = |tenant: &str, subject| {
-            Some(Address {
+            Some(ResourceAddress {
                 tenant: Some(tenant.to_owned()),
                 subject,
             })
@@ -305,7 +305,7 @@ mod tests {
         let run: RunId = "0190c2f1-7a00-7000-8000-000000000001"
             .parse()
             .expect("an id");
-        let key = KeyText::Ordered(vec!["4".to_owned(), "A".to_owned()]);
+        let key = MeterKeyText::Ordered(vec!["4".to_owned(), "A".to_owned()]);
         for (path, address) in [
             ("7/status", of("7", ResourceKind::Status)),
             ("a%2Fb%20c/status", of("a/b c", ResourceKind::Status)),
@@ -321,7 +321,7 @@ mod tests {
             ("7/status/", None),
         ] {
             let uri = format!("meter-sync://tenants/{path}");
-            assert_eq!(Address::parse(&uri), address, "{uri}");
+            assert_eq!(ResourceAddress::parse(&uri), address, "{uri}");
         }
     }
 
@@ -347,9 +347,9 @@ mod tests {
             ("meter-sync://statu", None),
             ("https://status", None),
         ] {
-            assert_eq!(Address::parse(uri), address, "{uri}");
+            assert_eq!(ResourceAddress::parse(uri), address, "{uri}");
         }
         let long = format!("meter-sync://meters/{}", "9".repeat(LONGEST));
-        assert_eq!(Address::parse(&long), None);
+        assert_eq!(ResourceAddress::parse(&long), None);
     }
 }

@@ -6,7 +6,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
 use super::caller::{Caller, TargetMirror};
-use super::json_schema::{Schema, described, literal};
+use super::json_schema::{SharedJsonSchema, described, literal};
 use super::page_address::PageAddress;
 use super::{
     CallToolResult, output_schema, shorten_tool_result, since_argument, status_card,
@@ -40,13 +40,13 @@ const METER_CHARS: usize = 200;
 const TIME_CHARS: usize = 40;
 
 /// Returns the complete schema of the tool's results.
-pub(super) fn output() -> Schema {
+pub(super) fn output() -> SharedJsonSchema {
     output_schema::of::<Status>()
 }
 
 /// Returns the description of the tool for clients. `output` is the schema of its results, either complete or as an
 /// outline.
-pub(super) fn tool(output: Schema) -> Tool {
+pub(super) fn tool(output: SharedJsonSchema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
         .with_raw_output_schema(output)
@@ -228,7 +228,7 @@ fn place(text: &str) -> Result<ChangeCursor, BadArgument> {
     })
 }
 
-fn input_schema() -> Schema {
+fn input_schema() -> SharedJsonSchema {
     let default = StatusQuery::default();
     literal(json!({
         "type": "object",

@@ -17,7 +17,7 @@ use super::run_tool_result;
 use crate::arguments::shorten;
 use crate::mirrors::Mirrors;
 use crate::mirrors::run::cancel_run::CancelOutcome;
-use crate::model::{InvalidRunId, Outcome, RunId};
+use crate::model::{InvalidRunId, RunId, RunOutcome};
 use crate::reports::run_report::RunReport;
 
 /// Separates the run's id from the tenant's id in the id of a task. No run id contains this character.
@@ -53,7 +53,7 @@ pub(super) async fn get(
     let run = target.mirror.report(run_id).await?;
     let payload = match run.outcome {
         None => TaskPayload::Working,
-        Some(Outcome::Interrupted) => TaskPayload::Cancelled,
+        Some(RunOutcome::Interrupted) => TaskPayload::Cancelled,
         Some(_ended) => completed(run.clone(), &target.page)?,
     };
     let task = task(id, &run, &payload);

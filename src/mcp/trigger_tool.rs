@@ -14,7 +14,7 @@ use super::approval::{
     self, ApprovalAnswer, ApprovalMethod, ApprovalQuestion, QuestionSigner, ReturnedAnswer,
 };
 use super::caller::{Caller, TargetMirror, caller_name, caller_trace};
-use super::json_schema::{Schema, described, literal};
+use super::json_schema::{SharedJsonSchema, described, literal};
 use super::run_tool_result::report;
 use super::{
     brake_refusal, output_schema, progress_notifications, status_card, tasks, tool_result,
@@ -51,13 +51,13 @@ struct TriggerCall {
 }
 
 /// Returns the complete schema of the tool's results.
-pub(super) fn output() -> Schema {
+pub(super) fn output() -> SharedJsonSchema {
     output_schema::of::<RunReport>()
 }
 
 /// Returns the description of the tool for clients. `output` is the schema of its results, either complete or as an
 /// outline.
-pub(super) fn tool(output: Schema) -> Tool {
+pub(super) fn tool(output: SharedJsonSchema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
         .with_raw_output_schema(output)
@@ -212,7 +212,7 @@ fn read(arguments: Option<JsonObject>) -> Result<TriggerCall, BadArgument> {
     })
 }
 
-fn input_schema() -> Schema {
+fn input_schema() -> SharedJsonSchema {
     literal(json!({
         "type": "object",
         "additionalProperties": false,

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Outcome, Progress, RunId, RunRecord};
+use crate::model::{Progress, RunId, RunOutcome, RunRecord};
 
 use crate::reports::connections::ConnectionReport;
 use crate::reports::status::{NamedTenant, RunningStatus};
@@ -67,7 +67,7 @@ impl LiveState {
         if record.dry_run {
             return;
         }
-        if record.outcome.is_some_and(Outcome::is_success) {
+        if record.outcome.is_some_and(RunOutcome::is_success) {
             self.last_success_at = record.finished_at;
         }
         self.last = Some(record.clone());

@@ -37,13 +37,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Holds the last count of one mirror's meters.
 #[derive(Debug, Default)]
 pub(crate) struct MeterCountCache {
-    last: Mutex<LastCount>,
+    last: Mutex<LastMeterCount>,
     /// The lock that the background task holds while it counts, so that there is one such task at a time.
     pub(super) behind: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastCount {
+pub(super) struct LastMeterCount {
     /// The last count; `None` before the first.
     pub(super) count: Option<TimedMeterCount>,
     /// Whether the last attempt to count took longer than [`PATIENCE`], and no count has ended since.
@@ -73,14 +73,14 @@ pub(super) struct TimedMeterCount {
 }
 
 impl MeterCountCache {
-    pub(super) fn last(&self) -> LastCount {
+    pub(super) fn last(&self) -> LastMeterCount {
         let last = self.last.lock();
         last.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn set(&self, count: Option<TimedMeterCount>, is_overdue: bool) {
         let last = self.last.lock();
-        *last.unwrap_or_else(PoisonError::into_inner) = LastCount { count, is_overdue };
+        *last.unwrap_or_else(PoisonError::into_inner) = LastMeterCount { count, is_overdue };
     }
 }
 

@@ -27,7 +27,7 @@ pub use process_context::ProcessContext;
 pub(crate) use process_context::most_runs;
 pub use published_states::StateChangeListener;
 pub use registry::{Mirrors, visible_tenants};
-pub use run::follow_progress::RunFollower;
+pub use run::follow_progress::RunProgressFollower;
 pub use run_event_listener::RunEventListener;
 pub use sweep::{FailedMirrors, SweepReport};
 

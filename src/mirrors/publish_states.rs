@@ -25,7 +25,7 @@ use crate::store::{due_mirrors, migrations, sweeps};
 
 use super::mirror::TenantMirror;
 use super::mirror_keys::keys;
-use super::published_states::{LastRead, PublishedStates, StateChangeListener};
+use super::published_states::{LastStatesRead, PublishedStates, StateChangeListener};
 use super::registry::Mirrors;
 
 /// How long [`Mirrors::observe`] waits for a change in this process before it reads the states anyway. Before that it
@@ -136,10 +136,10 @@ impl Mirrors {
         let tx = connection.begin("states").await?;
         let known = self.known(&tx).await?;
         let keys = keys(&tx, known.iter()).await?;
-        let (mut memory, mut last_sweep, mut open_sweep) = (LastRead::default(), None, None);
+        let (mut memory, mut last_sweep, mut open_sweep) = (LastStatesRead::default(), None, None);
         let tables = migrations::tables(&tx).await?;
         if tables.sweeps {
-            memory = LastRead::clone(&last.memory);
+            memory = LastStatesRead::clone(&last.memory);
             memory.update(&tx, &keys).await?;
             let set = self.swept_set(&tx).await?;
             last_sweep = sweeps::last(&tx, &set).await?;

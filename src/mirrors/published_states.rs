@@ -14,7 +14,7 @@ use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
 use super::mirror::TenantMirror;
-use crate::shared_read::Published;
+use crate::shared_read::PublishedValue;
 
 /// The states of all mirrors as one read of the local database found them.
 #[derive(Clone, Debug, Default)]
@@ -31,12 +31,12 @@ pub(crate) struct PublishedStates {
     pub(super) open_sweep: Option<OpenSweep>,
     /// Why the states could not be read this time; `None` if they were read.
     pub(crate) failure: Option<Failure>,
-    pub(super) memory: Arc<LastRead>,
+    pub(super) memory: Arc<LastStatesRead>,
 }
 
 /// What the last read found, so that the next one reads only what may have changed. Empty after a failure.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastRead {
+pub(super) struct LastStatesRead {
     pub(super) marker: Option<CommittedState>,
     /// Which start of which server the states are from, see [`read_mirror_states::server_start`].
     server: String,
@@ -49,12 +49,12 @@ pub(super) struct LastRead {
 /// A listener for changes in the states of all mirrors.
 #[derive(Debug)]
 pub struct StateChangeListener {
-    published: watch::Receiver<Option<Published<PublishedStates>>>,
+    published: watch::Receiver<Option<PublishedValue<PublishedStates>>>,
     changed_at: Option<Instant>,
 }
 
 impl StateChangeListener {
-    pub(super) fn of(published: watch::Receiver<Option<Published<PublishedStates>>>) -> Self {
+    pub(super) fn of(published: watch::Receiver<Option<PublishedValue<PublishedStates>>>) -> Self {
         let changed_at = changed_at(published.borrow().as_ref());
         Self {
             published,
@@ -75,11 +75,11 @@ impl StateChangeListener {
     }
 }
 
-fn changed_at(published: Option<&Published<PublishedStates>>) -> Option<Instant> {
+fn changed_at(published: Option<&PublishedValue<PublishedStates>>) -> Option<Instant> {
     published.and_then(|last| last.value.changed_at)
 }
 
-impl LastRead {
+impl LastStatesRead {
     /// Reads the states of those of the mirrors `keys` that are new or may have changed. Forgets all mirrors that are
     /// not in `keys`, and everything if the server has been started anew or another one has taken its place: runs may
     /// be lost with it, and new runs may get their numbers.

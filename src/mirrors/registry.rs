@@ -32,12 +32,12 @@ enum MirrorSet {
     /// Exactly one mirror. Requests need not name its tenant.
     One(Mirror),
     /// Any number of mirrors, one for each tenant as last read from the settings or the local database.
-    Many(RwLock<ReadTenants>),
+    Many(RwLock<LastReadTenants>),
 }
 
 /// The mirrors of the tenants, and the tenants that could get no mirror, as last read.
 #[derive(Debug, Default)]
-struct ReadTenants {
+struct LastReadTenants {
     mirrors: Arc<[TenantMirror]>,
     /// The tenants that could not get a mirror, and why.
     refused: Vec<(TenantId, Failure)>,
@@ -171,7 +171,7 @@ impl Mirrors {
     async fn read_again(
         &self,
         tx: &Tx<'_, Local>,
-        kept: &RwLock<ReadTenants>,
+        kept: &RwLock<LastReadTenants>,
     ) -> Result<Arc<[TenantMirror]>, Failure> {
         let config = &self.config;
         let rows = tenants::all(tx, &config.tenants, &config.mapping).await?;
@@ -182,7 +182,7 @@ impl Mirrors {
 
     /// Returns the mirrors of these tenants. A mirror that `known` already has is kept, so its run in progress stays
     /// known. A tenant whose id makes the name of its local table too long gets no mirror, and is put into `refused`.
-    fn with_rows(&self, known: &ReadTenants, tenants: Vec<Tenant>) -> ReadTenants {
+    fn with_rows(&self, known: &LastReadTenants, tenants: Vec<Tenant>) -> LastReadTenants {
         let old: BTreeMap<&str, &Mirror> = known
             .mirrors
             .iter()
@@ -207,7 +207,7 @@ impl Mirrors {
                 is_text: tenant.is_text,
             })
         });
-        ReadTenants {
+        LastReadTenants {
             mirrors: mirrors.collect(),
             refused,
         }

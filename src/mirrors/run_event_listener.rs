@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::model::{Outcome, RunId, RunRecord};
+use crate::model::{RunId, RunOutcome, RunRecord};
 
 use super::Mirror;
 use super::live_state::LiveState;
@@ -47,7 +47,7 @@ enum SeenRuns {
     /// The latest runs at the last read, with their outcomes (`None` while in progress), and the `seq` (run number) of
     /// the oldest of them.
     Latest {
-        outcomes: HashMap<RunId, Option<Outcome>>,
+        outcomes: HashMap<RunId, Option<RunOutcome>>,
         oldest: Option<i64>,
     },
 }
@@ -174,7 +174,7 @@ impl SeenRuns {
 #[derive(Debug, PartialEq, Eq)]
 struct WatchedState {
     running: Option<RunId>,
-    last: Option<(RunId, Option<Outcome>)>,
+    last: Option<(RunId, Option<RunOutcome>)>,
     waiting_until: Option<DateTime<Utc>>,
     remote: ConnectionState,
 }
@@ -188,7 +188,7 @@ fn state(live_state: &LiveState) -> WatchedState {
     }
 }
 
-fn mark(run: &RunRecord) -> (RunId, Option<Outcome>) {
+fn mark(run: &RunRecord) -> (RunId, Option<RunOutcome>) {
     (run.run_id, run.outcome)
 }
 

@@ -167,7 +167,8 @@ text_enum! {
 
 text_enum! {
     /// How a run ended.
-    Outcome {
+    #[schemars(rename = "Outcome")]
+    RunOutcome {
         /// Changes were written; the local meters now equal the remote ones.
         Succeeded = "succeeded",
         /// Both sides were equal already; no meter was changed.
@@ -188,7 +189,7 @@ text_enum! {
         Unknown = "unknown"
 }
 
-impl Outcome {
+impl RunOutcome {
     /// Whether the local meters equal the remote meters after a run with this outcome.
     pub fn is_success(self) -> bool {
         match self {
@@ -205,7 +206,8 @@ impl Outcome {
 
 text_enum! {
     /// What a run does to one meter.
-    Action {
+    #[schemars(rename = "Action")]
+    ChangeAction {
         /// Adds a meter that the local table did not have.
         Insert = "insert",
         /// Changes fields of a meter; also sets `active` to false if the remote did.
@@ -269,7 +271,7 @@ impl Counts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// What the run does to the meter.
-    pub action: Action,
+    pub action: ChangeAction,
     /// The meter's key: its key columns and their values.
     pub key: MeterFields,
     /// The meter's name; absent if it has none or it was not looked up.

@@ -9,11 +9,11 @@ use axum::response::Redirect;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::Shared;
+use super::PageState;
 use super::banner;
 use super::format::{prose, time_ago};
 use super::mirror_in_url::MirrorInUrl;
-use super::mirror_page_paths::BasePath;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::Shell;
 use super::viewer_rights::ViewerRights;
 use crate::badges::Badge;
@@ -28,7 +28,7 @@ use crate::reports::status::{Status, StatusQuery};
 
 /// The results of the last connection check of each mirror (the meters of one tenant). All viewers share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Checks(Arc<SharedChecks>);
+pub(super) struct ConnectionChecks(Arc<SharedChecks>);
 
 #[derive(Debug, Default)]
 struct SharedChecks {
@@ -46,7 +46,7 @@ pub(super) struct ConnectionCheckResult {
     findings: Vec<Finding>,
 }
 
-impl Checks {
+impl ConnectionChecks {
     /// Returns the result of the last check of this mirror's connections; `None` if they were never checked.
     pub(super) fn last(&self, mirror: &Mirror) -> Option<ConnectionCheckResult> {
         let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +88,7 @@ const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 /// `POST /connections`: runs the checks of `meter-sync check`, but tests only the first 100 remote rows and does not
 /// look for duplicate keys. Then redirects to the page that shows the result.
 pub(super) async fn check(
-    State(shared): State<Shared>,
+    State(shared): State<PageState>,
     MirrorInUrl { mirror, base }: MirrorInUrl,
 ) -> Redirect {
     shared.checks.check_if_due(&mirror).await;
@@ -98,7 +98,7 @@ pub(super) async fn check(
 /// `GET /connections`: shows the result of the last check. It never starts a check, because a page of another website
 /// can make a browser send a GET request.
 pub(super) async fn show(
-    State(shared): State<Shared>,
+    State(shared): State<PageState>,
     MirrorInUrl { mirror, base }: MirrorInUrl,
     viewer: ViewerRights,
 ) -> Markup {
@@ -162,7 +162,7 @@ fn line(finding: &Finding) -> Markup {
 /// The content of the section about both connections on the status page.
 pub(super) struct ConnectionsOverview<'a> {
     pub(super) config: &'a Config,
-    pub(super) base: &'a BasePath,
+    pub(super) base: &'a MirrorBasePath,
     pub(super) status: &'a Status,
     /// The result of the last check; `None` if there was none yet.
     pub(super) checked: Option<ConnectionCheckResult>,

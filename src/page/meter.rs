@@ -7,13 +7,13 @@ use maud::{Markup, html};
 
 use super::format::{prose, shortened, time, value};
 use super::mirror_in_url::MirrorInUrl;
-use super::mirror_page_paths::BasePath;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::{ErrorPage, Shell};
 use super::viewer_rights::ViewerRights;
 use super::words;
 use super::{banner, run_changes};
 use crate::badges::icons::Icon;
-use crate::history::parse_meter_key::KeyText;
+use crate::history::parse_meter_key::MeterKeyText;
 use crate::model::Change;
 use crate::reports::meter_report::MeterReport;
 use crate::reports::status::StatusQuery;
@@ -29,7 +29,7 @@ pub(super) async fn show(
         ErrorPage::not_found("There is no such meter, neither in the table nor in the log.")
             .of_mirror(&base)
     };
-    let key = KeyText::named(pairs).ok_or_else(missing)?;
+    let key = MeterKeyText::named(pairs).ok_or_else(missing)?;
     let report = mirror.meter(&key).await?.ok_or_else(missing)?;
     let status = mirror.status(&StatusQuery::default()).await?;
     let name = report
@@ -70,7 +70,7 @@ fn row(report: &MeterReport) -> Markup {
     }
 }
 
-fn history(report: &MeterReport, base: &BasePath) -> Markup {
+fn history(report: &MeterReport, base: &MirrorBasePath) -> Markup {
     html! {
         section #history data-live {
             h2 { "What syncs changed, the latest first" }

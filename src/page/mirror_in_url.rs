@@ -3,8 +3,8 @@
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
-use super::Shared;
-use super::mirror_page_paths::BasePath;
+use super::PageState;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::ErrorPage;
 use crate::config::Token;
 use crate::error::ErrorCode;
@@ -17,13 +17,13 @@ use crate::url_path;
 /// so that a viewer cannot find out which other tenants exist.
 pub(super) struct MirrorInUrl {
     pub(super) mirror: Mirror,
-    pub(super) base: BasePath,
+    pub(super) base: MirrorBasePath,
 }
 
-impl FromRequestParts<Shared> for MirrorInUrl {
+impl FromRequestParts<PageState> for MirrorInUrl {
     type Rejection = ErrorPage;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, ErrorPage> {
+    async fn from_request_parts(parts: &mut Parts, shared: &PageState) -> Result<Self, ErrorPage> {
         let id = tenant_id(parts, shared).await?;
         let token = parts.extensions.get::<Token>();
         match id {
@@ -35,12 +35,12 @@ impl FromRequestParts<Shared> for MirrorInUrl {
 
 /// Returns the tenant's id in the request's path; `None` if the route has no such parameter. Error if the path cannot
 /// be decoded.
-async fn tenant_id(parts: &mut Parts, shared: &Shared) -> Result<Option<String>, ErrorPage> {
+async fn tenant_id(parts: &mut Parts, shared: &PageState) -> Result<Option<String>, ErrorPage> {
     let parameters = RawPathParams::from_request_parts(parts, shared).await;
     let parameters = parameters.map_err(|_not_text| unknown(parts.extensions.get()))?;
     let mut parameters = parameters.iter();
     let segment =
-        parameters.find_map(|(name, value)| (name == BasePath::PARAMETER).then_some(value));
+        parameters.find_map(|(name, value)| (name == MirrorBasePath::PARAMETER).then_some(value));
     Ok(segment.map(|segment| url_path::tenant_id(segment).to_owned()))
 }
 
@@ -52,7 +52,7 @@ async fn one_of_several(
     match mirrors.find_for(Some(id), token).await {
         Ok(mirror) => Ok(MirrorInUrl {
             mirror,
-            base: BasePath::of_tenant(id),
+            base: MirrorBasePath::of_tenant(id),
         }),
         Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown(token)),
         Err(failure) => Err(failure.into()),
@@ -63,7 +63,7 @@ async fn only(mirrors: &Mirrors, token: Option<&Token>) -> Result<MirrorInUrl, E
     match mirrors.find_for(None, token).await {
         Ok(mirror) => Ok(MirrorInUrl {
             mirror,
-            base: BasePath::root(),
+            base: MirrorBasePath::root(),
         }),
         Err(failure) if failure.code == ErrorCode::TenantUnknown => Err(unknown(token)),
         Err(failure) => Err(failure.into()),

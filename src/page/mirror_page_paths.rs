@@ -6,9 +6,9 @@ use crate::url_path::{self, TENANT_PAGES};
 /// The base path of a mirror's pages, from which their full paths are built. It is empty if the process has only one
 /// mirror, otherwise `/tenants/{tenant_id}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct BasePath(String);
+pub(super) struct MirrorBasePath(String);
 
-impl BasePath {
+impl MirrorBasePath {
     /// The route pattern of a tenant's base path, with the tenant's id as a parameter.
     pub(super) const PATTERN: &str = "/tenants/{tenant_id}";
     /// The name of the parameter for the tenant's id in [`Self::PATTERN`].
@@ -68,7 +68,7 @@ mod tests {
             ("/tenants", None),
             ("/runs", None),
         ] {
-            assert_eq!(BasePath::below(path), rest, "{path}");
+            assert_eq!(MirrorBasePath::below(path), rest, "{path}");
         }
     }
 }

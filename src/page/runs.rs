@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::format::{duration, number, time};
 use super::mirror_in_url::MirrorInUrl;
-use super::mirror_page_paths::BasePath;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::{ErrorPage, Shell};
 use super::viewer_rights::ViewerRights;
 use super::{banner, words};
@@ -73,7 +73,7 @@ fn filter_word(show: RunFilter) -> &'static str {
 pub(super) fn table(
     page: &RunsPage,
     asked: &RunsPageQuery,
-    base: &BasePath,
+    base: &MirrorBasePath,
     path: &str,
     now: DateTime<Utc>,
 ) -> Markup {
@@ -99,7 +99,7 @@ pub(super) fn table(
     }
 }
 
-fn rows(page: &RunsPage, base: &BasePath, now: DateTime<Utc>) -> Markup {
+fn rows(page: &RunsPage, base: &MirrorBasePath, now: DateTime<Utc>) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="Table of runs" {
             table {
@@ -116,7 +116,7 @@ fn rows(page: &RunsPage, base: &BasePath, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn row(run: &RunRecord, base: &BasePath, now: DateTime<Utc>) -> Markup {
+fn row(run: &RunRecord, base: &MirrorBasePath, now: DateTime<Utc>) -> Markup {
     let badge = badges::outcome(run.outcome);
     let counts = &run.counts;
     let took = run.finished_at.unwrap_or(now) - run.started_at;

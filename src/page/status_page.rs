@@ -6,11 +6,11 @@ use axum::extract::{Query, State};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::Shared;
+use super::PageState;
 use super::connections::ConnectionsOverview;
 use super::format::{counted, duration, prose, time_ago};
 use super::mirror_in_url::MirrorInUrl;
-use super::mirror_page_paths::BasePath;
+use super::mirror_page_paths::MirrorBasePath;
 use super::runs::{self, RunsPageQuery};
 use super::shell::{ErrorPage, Shell};
 use super::viewer_rights::ViewerRights;
@@ -19,7 +19,7 @@ use crate::badges;
 use crate::clock;
 use crate::mirrors::{ClaimedSlotList, Mirror};
 use crate::model::{
-    ActivityState, Change, Counts, Outcome, RunFilter, RunRecord, RunsQuery, saturating_i64,
+    ActivityState, Change, Counts, RunFilter, RunOutcome, RunRecord, RunsQuery, saturating_i64,
 };
 use crate::reports::connections::ConnectionState;
 use crate::reports::run_detail::RunDetail;
@@ -73,15 +73,15 @@ impl StatusPageData {
 /// Returns the last run that was refused. `None` if a later run succeeded, even partially.
 fn refused(status: &Status) -> Option<&RunRecord> {
     let is_over = |run: &&RunRecord| {
-        run.outcome.is_some_and(Outcome::is_success) || run.outcome == Some(Outcome::Partial)
+        run.outcome.is_some_and(RunOutcome::is_success) || run.outcome == Some(RunOutcome::Partial)
     };
     let mut since = status.history.iter().take_while(|run| !is_over(run));
-    since.find(|run| run.outcome == Some(Outcome::Refused))
+    since.find(|run| run.outcome == Some(RunOutcome::Refused))
 }
 
 /// Renders the status page.
 pub(super) async fn show(
-    State(shared): State<Shared>,
+    State(shared): State<PageState>,
     MirrorInUrl { mirror, base }: MirrorInUrl,
     viewer: ViewerRights,
     Query(asked): Query<RunsPageQuery>,
@@ -229,7 +229,7 @@ fn warnings(status: &Status) -> Markup {
 
 fn last_run(
     found: &StatusPageData,
-    base: &BasePath,
+    base: &MirrorBasePath,
     viewer: ViewerRights,
     now: DateTime<Utc>,
 ) -> Markup {
@@ -268,7 +268,7 @@ fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn first_changes(found: &StatusPageData, run: &RunRecord, base: &BasePath) -> Markup {
+fn first_changes(found: &StatusPageData, run: &RunRecord, base: &MirrorBasePath) -> Markup {
     let listed = &found.changes;
     let rejected = found.status.rejected.as_deref().unwrap_or_default();
     let rest = run.counts.changes() - saturating_i64(listed.len());

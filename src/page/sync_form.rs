@@ -8,7 +8,7 @@ use axum::response::Redirect;
 use serde::Deserialize;
 
 use super::mirror_in_url::MirrorInUrl;
-use super::mirror_page_paths::BasePath;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::ErrorPage;
 use super::viewer_rights::ViewerRights;
 use crate::config::Token;
@@ -90,7 +90,7 @@ pub(super) async fn sync(
 }
 
 /// Returns the URL of a run's page with the parameter `notice`, by which the page tells the viewer why it is shown.
-fn noticed(base: &BasePath, id: RunId, notice: RunPageRedirectReason) -> String {
+fn noticed(base: &MirrorBasePath, id: RunId, notice: RunPageRedirectReason) -> String {
     format!("{}?notice={}", base.run(id), notice.as_str())
 }
 

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use super::Shared;
+use super::PageState;
 use crate::config::Token;
 
 /// What the person who views a page may do.
@@ -17,10 +17,10 @@ pub(super) struct ViewerRights {
     pub(super) is_signed_in: bool,
 }
 
-impl FromRequestParts<Shared> for ViewerRights {
+impl FromRequestParts<PageState> for ViewerRights {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, shared: &PageState) -> Result<Self, Infallible> {
         let token = parts.extensions.get::<Token>();
         Ok(Self {
             may_trigger: !shared.mirrors.is_read_only()

@@ -1,19 +1,19 @@
 //! The words in which the page shows actions, triggers and phases.
 
-use crate::model::{Action, Phase, RunTrigger};
+use crate::model::{ChangeAction, Phase, RunTrigger};
 
 /// Returns the word for what a run did to a meter or, if `planned`, what a sync would do to it.
-pub(super) fn action(action: Action, planned: bool) -> &'static str {
+pub(super) fn action(action: ChangeAction, planned: bool) -> &'static str {
     match (action, planned) {
-        (Action::Insert, false) => "Inserted",
-        (Action::Update, false) => "Updated",
-        (Action::Deactivate, false) => "Deactivated",
-        (Action::Reactivate, false) => "Reactivated",
-        (Action::Unknown, _) => "Unknown",
-        (Action::Insert, true) => "Would insert",
-        (Action::Update, true) => "Would update",
-        (Action::Deactivate, true) => "Would deactivate",
-        (Action::Reactivate, true) => "Would reactivate",
+        (ChangeAction::Insert, false) => "Inserted",
+        (ChangeAction::Update, false) => "Updated",
+        (ChangeAction::Deactivate, false) => "Deactivated",
+        (ChangeAction::Reactivate, false) => "Reactivated",
+        (ChangeAction::Unknown, _) => "Unknown",
+        (ChangeAction::Insert, true) => "Would insert",
+        (ChangeAction::Update, true) => "Would update",
+        (ChangeAction::Deactivate, true) => "Would deactivate",
+        (ChangeAction::Reactivate, true) => "Would reactivate",
     }
 }
 

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Shared;
+use super::RestState;
 use super::requested_mirror::MirrorPathAndToken;
 use crate::arguments;
 use crate::arguments::bounds::HISTORY;
@@ -22,7 +22,7 @@ use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::problem_details::http_status;
 use crate::mirrors::{RunRequest, RunRequestOutcome};
-use crate::model::{ActivityState, Counts, Health, Outcome, RunRecord, RunTrigger};
+use crate::model::{ActivityState, Counts, Health, RunOutcome, RunRecord, RunTrigger};
 use crate::reports::run_report::{RunReport, RunState};
 use crate::reports::status::{Status, StatusQuery};
 use crate::reports::tenant_list::{TenantList, TenantsQuery};
@@ -74,7 +74,7 @@ struct LegacySyncResult {
 
 /// Handles `GET /api/local/meter-sync-status`.
 pub(crate) async fn status(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(RestState { mirrors, .. }): State<RestState>,
     mirror_request: MirrorPathAndToken,
 ) -> Result<Json<LegacyStatusResponse>, (StatusCode, Json<LegacySyncResponse>)> {
     let query = StatusQuery {
@@ -98,7 +98,7 @@ pub(crate) async fn status(
 /// Handles `POST /api/local/meter-sync-trigger`: starts a sync and answers when it has ended. The sync continues if the
 /// client disconnects.
 pub(crate) async fn trigger(
-    State(Shared { mirrors, wait, .. }): State<Shared>,
+    State(RestState { mirrors, wait, .. }): State<RestState>,
     mirror_request: MirrorPathAndToken,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
@@ -131,7 +131,7 @@ fn status_body(status: &Status) -> LegacyStatusResponse {
     };
     LegacyStatusResponse {
         last_sync_at: run.finished_at,
-        last_sync_success: run.outcome.map(Outcome::is_success),
+        last_sync_success: run.outcome.map(RunOutcome::is_success),
         last_sync_error: sync_error(run),
         inserted_count: Some(run.counts.inserted),
         updated_count: Some(updated(&run.counts)),
@@ -175,28 +175,24 @@ fn status_of_all(status: &Status) -> LegacyStatusResponse {
 
 fn sync_error(run: &RunRecord) -> Option<String> {
     let told = run.error.as_ref().map(|failure| failure.message.clone());
-    told.or_else(|| (run.outcome == Some(Outcome::Partial)).then(|| rejected_rows(&run.counts)))
+    told.or_else(|| (run.outcome == Some(RunOutcome::Partial)).then(|| rejected_rows(&run.counts)))
 }
 
 fn ended(report: RunReport) -> (StatusCode, Json<LegacySyncResponse>) {
+    use RunOutcome::{DryRun, Failed, Interrupted, NoChange, Partial, Refused, Succeeded, Unknown};
     let message = match (report.state, report.outcome) {
         (RunState::AlreadyRunning, _) => return already_running(),
         (RunState::Running, _) | (RunState::Finished, None) => return failed(overdue(&report)),
-        (RunState::Finished, Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun)) => {
-            report.summary.clone()
-        }
-        (RunState::Finished, Some(Outcome::Partial)) => {
+        (RunState::Finished, Some(Succeeded | NoChange | DryRun)) => report.summary.clone(),
+        (RunState::Finished, Some(Partial)) => {
             format!("Meter sync finished, but {}", rejected_rows(&report.counts))
         }
-        (
-            RunState::Finished,
-            Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::Unknown),
-        ) => {
+        (RunState::Finished, Some(Failed | Refused | Interrupted | Unknown)) => {
             return failed(failure_of(report));
         }
     };
     let result = LegacySyncResult {
-        success: report.outcome.is_some_and(Outcome::is_success),
+        success: report.outcome.is_some_and(RunOutcome::is_success),
         inserted: report.counts.inserted,
         updated: updated(&report.counts),
         deleted: report.counts.deactivated,

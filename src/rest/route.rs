@@ -5,7 +5,7 @@ use axum::routing::{MethodRouter, get, post};
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::RestState;
 use super::requested_mirror::API;
 use crate::http::problem_details::{PROBLEM_JSON, ProblemDetails};
 
@@ -28,14 +28,14 @@ const OF_TENANT: &str = "OfTenant";
 pub(crate) struct Route {
     pub(super) path: String,
     pub(super) method: &'static str,
-    pub(super) handler: MethodRouter<Shared>,
+    pub(super) handler: MethodRouter<RestState>,
     pub(super) operation: RouteDescription,
 }
 
 impl Route {
     pub(super) fn get<H, T>(path: &'static str, handler: H, operation: RouteDescription) -> Self
     where
-        H: Handler<T, Shared>,
+        H: Handler<T, RestState>,
         T: 'static,
     {
         Self {
@@ -48,7 +48,7 @@ impl Route {
 
     pub(super) fn post<H, T>(path: &'static str, handler: H, operation: RouteDescription) -> Self
     where
-        H: Handler<T, Shared>,
+        H: Handler<T, RestState>,
         T: 'static,
     {
         Self {

@@ -13,7 +13,7 @@ use crate::clock;
 /// How long a client waits before it reconnects. Sent in the `retry` field of the first event.
 pub(super) const RETRY: Duration = Duration::from_secs(3);
 
-pub(super) type Sent = Result<Event, axum::Error>;
+pub(super) type SentEvent = Result<Event, axum::Error>;
 
 /// The data of a `heartbeat` event, which shows that the stream still works.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -23,7 +23,7 @@ pub(super) struct Heartbeat {
     at: DateTime<Utc>,
 }
 
-pub(super) fn heartbeats(pause: Duration) -> impl Stream<Item = Sent> + Send {
+pub(super) fn heartbeats(pause: Duration) -> impl Stream<Item = SentEvent> + Send {
     stream::unfold((), move |()| async move {
         tokio::time::sleep(pause).await;
         let heartbeat = Heartbeat { at: clock::now() };
@@ -31,6 +31,6 @@ pub(super) fn heartbeats(pause: Duration) -> impl Stream<Item = Sent> + Send {
     })
 }
 
-pub(super) fn event(name: &str, data: &impl Serialize) -> Sent {
+pub(super) fn event(name: &str, data: &impl Serialize) -> SentEvent {
     Event::default().event(name).json_data(data)
 }

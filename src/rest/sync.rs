@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::MAX_BODY_BYTES;
 use super::legacy_endpoints::{actor, failure_of};
 use super::query_arguments::bad_request;
-use super::requested_mirror::{MirrorPrefix, RequestedMirror};
+use super::requested_mirror::{MirrorPathPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::Arguments;
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, WAIT_SECONDS};
@@ -25,7 +25,7 @@ use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::http::problem_details::{ProblemDetails, http_status};
 use crate::mirrors::{RunRequest, RunRequestOutcome};
-use crate::model::{Outcome, RunTrigger};
+use crate::model::{RunOutcome, RunTrigger};
 use crate::reports::run_report::{RunReport, RunState};
 use crate::trace_id::TraceId;
 
@@ -153,7 +153,7 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(WAIT_SECONDS.max().into())))
 }
 
-fn answer(report: RunReport, prefix: &MirrorPrefix) -> Result<Response, ProblemDetails> {
+fn answer(report: RunReport, prefix: &MirrorPathPrefix) -> Result<Response, ProblemDetails> {
     let (id, location) = (report.run_id, prefix.run(report.run_id));
     match (report.state, report.outcome) {
         (RunState::AlreadyRunning, _) => {
@@ -169,17 +169,18 @@ fn answer(report: RunReport, prefix: &MirrorPrefix) -> Result<Response, ProblemD
             Ok((StatusCode::ACCEPTED, location, Json(report)).into_response())
         }
         (RunState::Finished, Some(outcome)) => match outcome {
-            Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun => {
-                Ok(Json(report).into_response())
-            }
+            RunOutcome::Succeeded
+            | RunOutcome::NoChange
+            | RunOutcome::Partial
+            | RunOutcome::DryRun => Ok(Json(report).into_response()),
             // 409, because the request conflicts with the state of the two databases, and a person can resolve the
             // conflict.
-            Outcome::Refused => Err(ProblemDetails::failure(
+            RunOutcome::Refused => Err(ProblemDetails::failure(
                 StatusCode::CONFLICT,
                 failure_of(report),
             )
             .about(id, location)),
-            Outcome::Failed | Outcome::Interrupted | Outcome::Unknown => {
+            RunOutcome::Failed | RunOutcome::Interrupted | RunOutcome::Unknown => {
                 Err(ProblemDetails::from(failure_of(report)).about(id, location))
             }
         },

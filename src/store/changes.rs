@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 
 use super::log::LogFilter;
 use crate::db::{DbError, Local, Tx, param, read_lossless_json};
-use crate::model::{Action, Change, ChangeCursor, MeterFields, RunId};
+use crate::model::{Change, ChangeAction, ChangeCursor, MeterFields, RunId};
 
 /// What runs changed since a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,7 +66,7 @@ pub struct MeterChange {
     /// When the change became visible: at the end of the run.
     pub at: DateTime<Utc>,
     /// What the run did to the meter.
-    pub action: Action,
+    pub action: ChangeAction,
     /// The old values of the changed fields; empty for an insert.
     pub before: MeterFields,
     /// The new values of the changed fields; for an insert, all that are not NULL.
@@ -97,7 +97,7 @@ select {} from meter_sync.meter_sync_change c where c.run_id = $1 order by c.n l
 
 fn change(row: &Row) -> Change {
     Change {
-        action: Action::read(row.get(0)),
+        action: ChangeAction::read(row.get(0)),
         key: read_lossless_json::fields(row.get(1)),
         name: None,
         before: read_lossless_json::fields(row.get(2)),
@@ -267,7 +267,7 @@ order by {order} desc, c.n limit $4"
     let change = |row: &Row| MeterChange {
         run_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
         at: row.get(1),
-        action: Action::read(row.get(2)),
+        action: ChangeAction::read(row.get(2)),
         before: read_lossless_json::fields(row.get(3)),
         after: read_lossless_json::fields(row.get(4)),
         n: row.get(5),

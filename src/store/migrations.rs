@@ -30,7 +30,7 @@ const STEPS: &[&str] = &[
 
 /// The result of running the migrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Migrated {
+pub enum MigrationResult {
     /// The tables were up to date.
     Current,
     /// This many steps were applied.
@@ -141,14 +141,14 @@ pub fn too_new() -> Failure {
 
 /// Creates the tables, or updates them to the version that this program needs. Fails if a newer version of the program
 /// has migrated the database, or if the server lacks what a sync needs.
-pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure> {
+pub async fn run(connection: &mut Connection<Local>) -> Result<MigrationResult, Failure> {
     let tx = connection.begin("migrate").await?;
     let found = version(&tx).await?;
     if found > STEPS.len() {
         return Err(too_new());
     }
     if found == STEPS.len() {
-        return Ok(Migrated::Current);
+        return Ok(MigrationResult::Current);
     }
     needed_functions::require(&tx).await?;
     refuse_distributed(&tx).await?;
@@ -165,7 +165,7 @@ pub async fn refuse_distributed(tx: &Tx<'_, Local>) -> Result<(), Failure> {
     Err(Failure::new(ErrorCode::LocalSchema, message).with_remedy(remedy))
 }
 
-async fn apply(tx: Tx<'_, Local>) -> Result<Migrated, DbError> {
+async fn apply(tx: Tx<'_, Local>) -> Result<MigrationResult, DbError> {
     tx.batch(FOUNDATION).await?;
     // Read again under the lock, because another process may have migrated meanwhile.
     let found = version(&tx).await?;
@@ -175,7 +175,7 @@ async fn apply(tx: Tx<'_, Local>) -> Result<Migrated, DbError> {
     }
     tx.commit().await?;
     Ok(match STEPS.len().saturating_sub(found) {
-        0 => Migrated::Current,
-        steps => Migrated::Applied(steps),
+        0 => MigrationResult::Current,
+        steps => MigrationResult::Applied(steps),
     })
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use super::has_expired;
-use super::sweeps::SweptSet;
+use super::sweeps::SweptMirrorSet;
 use crate::clock::clock_tolerance;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
@@ -37,7 +37,7 @@ impl Slot {
     }
 
     /// Returns a slot for a sweep of this set of mirrors.
-    pub fn of_sweep(set: SweptSet, at: DateTime<Utc>) -> Self {
+    pub fn of_sweep(set: SweptMirrorSet, at: DateTime<Utc>) -> Self {
         Self {
             tenant: format!("{SWEEP}{}", set.tenants),
             local_table: set.local_table,

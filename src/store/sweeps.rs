@@ -52,7 +52,7 @@ pub struct SweepCounts {
 /// Identifies the set of mirrors that a sweep checks. Processes with the same settings have the same set, so they share
 /// the slots and the rows of its sweeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SweptSet {
+pub struct SweptMirrorSet {
     /// The name of the local table. If each tenant has a table of its own, the setting from which the tables' names are
     /// made.
     pub local_table: String,
@@ -60,7 +60,7 @@ pub struct SweptSet {
     pub tenants: String,
 }
 
-impl SweptSet {
+impl SweptMirrorSet {
     /// Returns the parameters `$1` and `$2` of a statement that selects the rows of this set.
     pub fn key(&self) -> [Param<'_>; 2] {
         [
@@ -92,7 +92,7 @@ returning started_at";
 pub async fn start(
     tx: &Tx<'_, Local>,
     id: RunId,
-    set: &SweptSet,
+    set: &SweptMirrorSet,
     trigger: RunTrigger,
     who: SweepOrigin<'_>,
 ) -> Result<DateTime<Utc>, DbError> {
@@ -158,7 +158,7 @@ select exists (
 /// one and is about to begin. Until the transaction ends, no other process can get an answer.
 pub async fn is_in_progress_elsewhere(
     tx: &Tx<'_, Local>,
-    set: &SweptSet,
+    set: &SweptMirrorSet,
     claimant: &str,
 ) -> Result<bool, DbError> {
     tx.execute(CLAIM_IN_TURN, &set.key()).await?;
@@ -210,7 +210,10 @@ from meter_sync.meter_sync_sweep where local_table = $1 and tenants = $2 and fin
 order by seq desc limit 1";
 
 /// Reads the last sweep of this set of mirrors that has ended; `None` before the first.
-pub async fn last(tx: &Tx<'_, Local>, set: &SweptSet) -> Result<Option<SweepRecord>, DbError> {
+pub async fn last(
+    tx: &Tx<'_, Local>,
+    set: &SweptMirrorSet,
+) -> Result<Option<SweepRecord>, DbError> {
     let row = tx.query_opt(LAST, &set.key()).await?;
     Ok(row.as_ref().map(record))
 }
@@ -244,7 +247,11 @@ where s.local_table = $1 and s.tenants = $2 and s.started_at < now() - $3 * inte
   and s.seq < (select max(b.seq) from meter_sync.meter_sync_sweep b where b.local_table = $1 and b.tenants = $2)";
 
 /// Deletes the sweeps of this set of mirrors that are older than `keep`, except the last one.
-pub async fn prune(tx: &Tx<'_, Local>, set: &SweptSet, keep: Duration) -> Result<(), DbError> {
+pub async fn prune(
+    tx: &Tx<'_, Local>,
+    set: &SweptMirrorSet,
+    keep: Duration,
+) -> Result<(), DbError> {
     let seconds = saturating_i64(keep.as_secs());
     let [table, tenants] = set.key();
     let params = [table, tenants, param::bigint(seconds)];

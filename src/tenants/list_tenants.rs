@@ -10,7 +10,7 @@ use crate::model::TenantId;
 
 use super::Tenant;
 use super::local_table::{self, TenantNamesTable};
-use super::read_local_tenants::{Row, rows, texts_of};
+use super::read_local_tenants::{TenantRow, rows, texts_of};
 use super::tenant_id_spelling::{LocalIdTypes, normalize_by_form};
 
 /// Returns the tenants to which the settings refer, by a list, by the table `tenant` or by a query. Each comes once, in
@@ -118,7 +118,7 @@ select {id}, {name} from (
 }
 
 /// Returns the id and name of each row, without the rows that have no id.
-fn named_rows(rows: Vec<Row>) -> impl Iterator<Item = (TenantId, Option<String>)> {
+fn named_rows(rows: Vec<TenantRow>) -> impl Iterator<Item = (TenantId, Option<String>)> {
     rows.into_iter()
         .filter_map(|(id, name)| Some((TenantId::new(id?)?, name)))
 }

@@ -7,7 +7,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use local_table::LocalTable;
-use read_local_tenants::{Row, rows};
+use read_local_tenants::{TenantRow, rows};
 use run_scope::{LogScope, RunScope};
 use tenant_id_spelling::LocalIdTypes;
 
@@ -124,7 +124,7 @@ fn no_usage(mapping: &Mapping, table: &LocalTable) -> Option<Failure> {
     Some(unusable.failure(SideName::Local, &mapping.local_table))
 }
 
-fn single(rows: Vec<Row>) -> Result<(TenantId, Option<String>), Failure> {
+fn single(rows: Vec<TenantRow>) -> Result<(TenantId, Option<String>), Failure> {
     let mut rows = rows.into_iter();
     let why = match (rows.next(), rows.next()) {
         (Some((Some(id), name)), None) => match TenantId::new(id) {

@@ -2,7 +2,7 @@
 
 use meter_sync::embedded::Server;
 use meter_sync::mirrors::RunRequest;
-use meter_sync::model::{Counts, Outcome, RunTrigger};
+use meter_sync::model::{Counts, RunOutcome, RunTrigger};
 
 use crate::support::postgres::{binaries, connect, postgres_18, start_server};
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, finish, mirror, rows, settings};
@@ -20,7 +20,7 @@ async fn sync_between(remote: &Server, local: &Server) {
     here.batch_execute(LOCAL_SCHEMA).await.unwrap();
     let runs = mirror(&settings(&remote_url, &local_url));
     let first = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
-    assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+    assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
     assert_eq!(
         first.counts,
         Counts {
@@ -32,7 +32,7 @@ async fn sync_between(remote: &Server, local: &Server) {
     let query = format!("select {fields} from meter order by id");
     assert_eq!(rows(&here, &query).await, rows(&there, &query).await);
     let second = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
-    assert_eq!(second.outcome, Some(Outcome::NoChange), "{second:#?}");
+    assert_eq!(second.outcome, Some(RunOutcome::NoChange), "{second:#?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
 use meter_sync::mirrors::{RunApprovals, RunRequest};
-use meter_sync::model::{Counts, DeactivationApproval, Outcome, RunTrigger};
+use meter_sync::model::{Counts, DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 
@@ -179,7 +179,7 @@ async fn what_travels_and_what_is_written_follows_what_changed() {
     let wal = quiet.local_wal().await;
     let unchanged = quiet.sync(request()).await;
     let wal = quiet.local_wal().await - wal;
-    assert_eq!(unchanged.outcome, Some(Outcome::NoChange));
+    assert_eq!(unchanged.outcome, Some(RunOutcome::NoChange));
     assert!(unchanged.remote_bytes < 32 * 1024, "{unchanged:#?}");
     assert!(wal < 32 * 1024, "{wal} bytes of WAL");
     let row_bytes = load.remote_bytes / 20_000;

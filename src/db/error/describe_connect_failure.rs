@@ -6,7 +6,7 @@ use super::remedy::{auth, unreachable};
 use super::{classify_server_error, describe_error, shorten_server_text};
 use crate::config::TargetSessionAttrs;
 use crate::db::SideName;
-use crate::db::connector::{ConnectFailure, FailedAttempt, NoServerReached, TIMED_OUT};
+use crate::db::connector::{ConnectFailure, FailedConnectAttempt, NoServerReached, TIMED_OUT};
 use crate::error::{ErrorCode, Failure};
 
 /// The driver's error text if TLS is required and the server does not offer it.
@@ -40,7 +40,7 @@ pub(super) fn of_dial(side: SideName, error: &NoServerReached) -> Failure {
     }
 }
 
-fn server_and_reason(attempt: &FailedAttempt) -> String {
+fn server_and_reason(attempt: &FailedConnectAttempt) -> String {
     format!("{}: {}", attempt.server, reason(&attempt.why))
 }
 
@@ -68,7 +68,7 @@ fn reason(why: &ConnectFailure) -> String {
 fn of_driver(
     side: SideName,
     error: &NoServerReached,
-    FailedAttempt { server, .. }: &FailedAttempt,
+    FailedConnectAttempt { server, .. }: &FailedConnectAttempt,
     source: &tokio_postgres::Error,
 ) -> Option<Failure> {
     if let Some(said) = source.as_db_error() {

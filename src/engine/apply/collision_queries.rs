@@ -10,7 +10,7 @@ use crate::db::computed_expressions::InputColumn;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, Tx, quote};
 
-use crate::engine::plan::Step;
+use crate::engine::plan::PlanStep;
 use crate::engine::write_by_halving;
 use crate::engine::{Relations, RunContext, copy_distributed_rows};
 
@@ -96,13 +96,17 @@ pub(in crate::engine) fn collide(rule: &UniquenessRule, a: &str, b: &str) -> Str
 /// Returns a subquery of the index entries that the planned rows of a step will have after they are written. Its column
 /// `v1` is the row's number in the plan. Of the updates, only those are included that change a column which the index
 /// reads.
-pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
+pub(in crate::engine) fn wanted(
+    run: &RunContext<'_>,
+    rule: &UniquenessRule,
+    step: PlanStep,
+) -> String {
     let relations = run.relations;
     let staged_row = relations.same_key("s", "p");
     let number = ["p.n".to_owned()];
     let plan = format!("pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}");
     match step {
-        Step::Deactivate => {
+        PlanStep::Deactivate => {
             let column = |read: &InputColumn| match read.name == relations.active {
                 true => "false".to_owned(),
                 false => relations.column("l", &read.name),
@@ -115,7 +119,7 @@ pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &UniquenessRule, ste
             );
             entries(rule, &number, column, &from)
         }
-        Step::Insert => {
+        PlanStep::Insert => {
             let column = |read: &InputColumn| match relations.names.contains(&read.name) {
                 true => relations.column("s", &read.name),
                 false => format!(
@@ -127,7 +131,7 @@ pub(in crate::engine) fn wanted(run: &RunContext<'_>, rule: &UniquenessRule, ste
             let from = format!("{plan} where p.step = 2");
             entries(rule, &number, column, &from)
         }
-        Step::Change => {
+        PlanStep::Change => {
             let column = |read: &InputColumn| after(relations, read);
             entries(rule, &number, column, &changed(run, rule))
         }
@@ -147,7 +151,7 @@ fn held_by_plan(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
 pub(in crate::engine) fn waiting(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     format!(
         "select a.v1 as n, b.v1 as holder from {} a join {} b on {} where a.v1 <> b.v1",
-        wanted(run, rule, Step::Change),
+        wanted(run, rule, PlanStep::Change),
         held_by_plan(run, rule),
         collide(rule, "a", "b")
     )

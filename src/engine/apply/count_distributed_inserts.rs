@@ -3,14 +3,14 @@
 //! Citus counts the rows that it sends to a shard to be inserted, even those that a trigger of the shard skips.
 
 use crate::engine::RunContext;
-use crate::engine::plan::Step;
+use crate::engine::plan::PlanStep;
 
 /// Returns the query for the field `recount` of a statement that [`writing`](super::writing) returns for this step and
 /// condition.
-pub(super) fn query(run: &RunContext<'_>, step: Step, picked: &str) -> Option<String> {
+pub(super) fn query(run: &RunContext<'_>, step: PlanStep, picked: &str) -> Option<String> {
     let relations = run.relations;
     let may_skip = relations.distribution.is_some() && !relations.stores_rows_unchanged;
-    (may_skip && step == Step::Insert).then(|| {
+    (may_skip && step == PlanStep::Insert).then(|| {
         format!(
             "-- count the inserted meters
 select pg_catalog.count(*) from (select p.* from pg_temp.meter_sync_plan p where {picked}) p

@@ -10,7 +10,7 @@ use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, RowFault, param};
 
 use super::{count_distributed_inserts, writing};
-use crate::engine::plan::{Step, index};
+use crate::engine::plan::{PlanStep, index};
 use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement};
 use crate::engine::{Relations, RunContext};
 use crate::model::saturating_i64;
@@ -38,7 +38,7 @@ pub(in crate::engine) async fn insert_all_but_the_bad(
     }
     let index = index(relations);
     if edges.is_empty() {
-        let write = super::write(run, Step::Insert);
+        let write = super::write(run, PlanStep::Insert);
         return write_by_halving::all_but_the_bad(local, ranges, limit, &index, &write).await;
     }
     let rows = ranges.iter().flat_map(|rows| rows.first..=rows.last);
@@ -50,10 +50,10 @@ pub(in crate::engine) async fn insert_all_but_the_bad(
         last: saturating_i64(order.len()),
     };
     let write = RowRangeStatement {
-        sql: writing(run, Step::Insert, NUMBERED),
+        sql: writing(run, PlanStep::Insert, NUMBERED),
         has_gaps: false,
         checks: !relations.stores_rows_unchanged,
-        recount: count_distributed_inserts::query(run, Step::Insert, NUMBERED),
+        recount: count_distributed_inserts::query(run, PlanStep::Insert, NUMBERED),
     };
     let index = format!("{index};\n{INDEX}");
     let bad = write_by_halving::all_but_the_bad(local, vec![all], limit, &index, &write).await?;

@@ -1,17 +1,18 @@
 //! Writes a plan, the changes that a run would make, to the local table, with one statement for each step. If the table
 //! refuses a row, the rows of the step are halved again and again, until each refused row is alone. If foreign keys act
-//! on updates (`on update cascade`, for instance), the updates are written as an exchange of unique values instead, see
-//! `exchange`.
+//! on updates (`on update cascade`, for instance), the updates are written as an exchange of unique values (`exchange`).
 
 use crate::db::constraints_between_rows::ConstraintsBetweenRows;
 use crate::db::{DbError, RowFault, param, quote, read_lossless_json};
-use crate::model::{Action, Rejection};
+use crate::model::{ChangeAction, Rejection};
 
-use super::plan::{self, Plan, Step, UnwrittenRow, count_of};
+use super::plan::{self, Plan, PlanStep, UnwrittenRow, count_of};
 use super::read::StagedRows;
 use super::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
-use super::{Job, Relations, RunContext, SyncError, SyncResult, record_changes, why_value_refused};
+use super::{Relations, RunContext, SyncError, SyncJob, SyncResult};
+use super::{record_changes, why_value_refused};
 use exchange::exchange_rings;
+use keep_references_through_exchange::is_blocked_by_references;
 use release_inactive_values::ClearedValues;
 
 mod collision_queries;
@@ -70,12 +71,12 @@ async fn steps(
     let mut left_of_inserts = None;
     for (step, rows) in &plan.steps {
         let ranges = match step {
-            Step::Insert => left_of_inserts.take(),
-            Step::Deactivate | Step::Change => None,
+            PlanStep::Insert => left_of_inserts.take(),
+            PlanStep::Deactivate | PlanStep::Change => None,
         };
         let ranges = ranges.unwrap_or_else(|| vec![*rows]);
         let needs_exchange =
-            *step == Step::Change && run.relations.has_foreign_keys_acting_on_update;
+            *step == PlanStep::Change && run.relations.has_foreign_keys_acting_on_update;
         if !needs_exchange && write_all_or_none(run, *step, &ranges).await? {
             continue;
         }
@@ -86,8 +87,9 @@ async fn steps(
         if needs_exchange && Box::pin(exchanged(run, *rows, released)).await? {
             continue;
         }
-        let inserts = plan.steps.iter().find(|(step, _)| *step == Step::Insert);
-        if *step == Step::Change
+        let mut all = plan.steps.iter();
+        let inserts = all.find(|(step, _)| *step == PlanStep::Insert);
+        if *step == PlanStep::Change
             && let Some((_, inserts)) = inserts
         {
             let left = write_reference_rings::insert_early(run, *inserts).await?;
@@ -135,7 +137,7 @@ async fn exchanged(
 /// were written.
 async fn write_all_or_none(
     run: &RunContext<'_>,
-    step: Step,
+    step: PlanStep,
     ranges: &[RowRange],
 ) -> Result<bool, DbError> {
     let write = write(run, step);
@@ -166,7 +168,7 @@ async fn with_constraints(run: &RunContext<'_>) -> Result<Relations, DbError> {
     })
 }
 
-fn too_many(job: &Job<'_>, reason: String) -> SyncError {
+fn too_many(job: &SyncJob<'_>, reason: String) -> SyncError {
     SyncError::TooManyRejected {
         tenant: job.tenant.clone(),
         limit: job.limits.rejected_limit as usize,
@@ -179,26 +181,27 @@ fn too_many(job: &Job<'_>, reason: String) -> SyncError {
 /// `left` of them.
 async fn one_step(
     run: &RunContext<'_>,
-    step: Step,
+    step: PlanStep,
     ranges: Vec<RowRange>,
     left: usize,
     released: &mut ClearedValues,
 ) -> Result<Result<RowFaults, Box<RowFault>>, DbError> {
     let (local, relations) = (run.local, run.relations);
     let (write, index) = (write(run, step), plan::index(relations));
-    if step != Step::Deactivate {
+    if step != PlanStep::Deactivate {
         let given_up = release_inactive_values::release(run, step, released).await?;
-        let needs_exchange = step == Step::Change && relations.has_foreign_keys_acting_on_update;
+        let needs_exchange =
+            step == PlanStep::Change && relations.has_foreign_keys_acting_on_update;
         if given_up > 0 && !needs_exchange && write_all_or_none(run, step, &ranges).await? {
             return Ok(Ok(Vec::new()));
         }
     }
     let has_parents = insert_parents_first::references(relations).next().is_some();
     match ranges.as_slice() {
-        [rows] if step == Step::Change => {
+        [rows] if step == PlanStep::Change => {
             Box::pin(exchange::write(run, *rows, left, released)).await
         }
-        _ if step == Step::Insert && has_parents => {
+        _ if step == PlanStep::Insert && has_parents => {
             insert_parents_first::insert_all_but_the_bad(run, ranges, left).await
         }
         [rows] => {
@@ -225,10 +228,8 @@ async fn settle(
     if bad.len() + staged.rejected.len() > job.limits.rejected_limit as usize {
         let last = bad.get(bad.len().saturating_sub(1)..).unwrap_or_default();
         let reasons = reasons::explain(run, last).await?;
-        return Err(too_many(
-            job,
-            reasons.into_iter().next().unwrap_or_default(),
-        ));
+        let reason = reasons.into_iter().next().unwrap_or_default();
+        return Err(too_many(job, reason));
     }
     let reasons = reasons::explain(run, &bad).await?;
     let altered = verify_written::columns(run, &out).await?;
@@ -264,7 +265,7 @@ async fn try_again(
             retry(run, bad).await?;
         }
         let mut given_up = 0;
-        for step in [Step::Change, Step::Insert] {
+        for step in [PlanStep::Change, PlanStep::Insert] {
             let mut rows = bad.iter();
             if rows.any(|row| row.step == step && row.fault.is_collision()) {
                 given_up += release_inactive_values::release(run, step, released).await?;
@@ -309,9 +310,7 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
         WriteOutcome::NotWritten(fault)
             if fault.is_collision()
                 && (known.is_refused_by_other_code()
-                    || keep_references_through_exchange::is_blocked_by_references(
-                        relations, &known,
-                    )) =>
+                    || is_blocked_by_references(relations, &known)) =>
         {
             Some(known)
         }
@@ -320,7 +319,7 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
 }
 
 /// Returns the statement that writes those rows of a step that are numbered `$1` to `$2` in the plan.
-pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowRangeStatement {
+pub(super) fn write(run: &RunContext<'_>, step: PlanStep) -> RowRangeStatement {
     RowRangeStatement {
         sql: writing(run, step, RANGE),
         has_gaps: false,
@@ -334,19 +333,19 @@ const RANGE: &str = "p.n >= $1 and p.n <= $2";
 
 /// Returns the statement that writes those rows of the plan for which the SQL condition `picked` on the row `p` holds.
 /// All of them must belong to the step.
-pub(super) fn writing(run: &RunContext<'_>, step: Step, picked: &str) -> String {
+pub(super) fn writing(run: &RunContext<'_>, step: PlanStep, picked: &str) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let staged_row = relations.same_key("s", "p");
     let local_row = relations.same_key("l", "p");
     match step {
-        Step::Deactivate => format!(
+        PlanStep::Deactivate => format!(
             "-- deactivate meters
 update {local} l set {} = false from pg_temp.meter_sync_plan p
 where {local_row} and {local_filter} and {picked}",
             quote::identifier(&relations.active)
         ),
-        Step::Change => format!(
+        PlanStep::Change => format!(
             "-- update meters
 update {local} l set {} from pg_temp.meter_sync_plan p, pg_temp.meter_sync_stage s
 where {staged_row} and {local_row} and {local_filter} and {picked}",
@@ -358,7 +357,7 @@ where {staged_row} and {local_row} and {local_filter} and {picked}",
                 )
             })
         ),
-        Step::Insert => format!(
+        PlanStep::Insert => format!(
             "-- insert meters
 insert into {local} ({}) overriding system value
 select {} from pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}
@@ -376,7 +375,7 @@ async fn reject(
     run: &RunContext<'_>,
     n: i64,
     reason: String,
-) -> Result<(Action, Rejection), DbError> {
+) -> Result<(ChangeAction, Rejection), DbError> {
     let key = run.relations.key_json("p");
     let sql = format!(
         "-- take a rejected row from the changes
@@ -389,7 +388,7 @@ from pg_temp.meter_sync_plan p where p.n = $2"
     let run_id = run.job.run_id.as_uuid();
     let params = [param::uuid(run_id), param::bigint(n)];
     let row = run.local.query_one(&sql, &params).await?;
-    let action = Action::read(row.get(0));
+    let action = ChangeAction::read(row.get(0));
     Ok((
         action,
         Rejection {

@@ -11,7 +11,7 @@ use crate::db::{DbError, param, quote, read_lossless_json};
 
 use super::collision_queries::{as_view, collide, entries, movable, wanted};
 use super::keep_references_through_exchange;
-use crate::engine::plan::Step;
+use crate::engine::plan::PlanStep;
 use crate::engine::record_changes::{self, ValueForm};
 use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{Relations, RunContext, copy_distributed_rows, digest};
@@ -54,7 +54,7 @@ pub(in crate::engine) fn is_gone(run: &RunContext<'_>) -> String {
 /// Does nothing if the setting `release_unique` is off. Returns how many values were released.
 pub(in crate::engine) async fn release(
     run: &RunContext<'_>,
-    step: Step,
+    step: PlanStep,
     released: &mut ClearedValues,
 ) -> Result<i64, DbError> {
     let local = run.local;
@@ -92,7 +92,7 @@ pub(in crate::engine) async fn release(
 /// Returns a query of the meters that can release a unique value which a planned row of the step needs: they are
 /// inactive and missing on the remote, and no row refers to them by the column. The query returns the key of the meter,
 /// the value as `old`, and the number `n` of the row that needs the value.
-fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column) -> String {
+fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: PlanStep, column: &Column) -> String {
     let relations = run.relations;
     let key = &relations.key;
     let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);

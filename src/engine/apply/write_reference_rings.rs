@@ -13,7 +13,7 @@ use crate::db::{DbError, RowFault, param};
 use super::insert_parents_first::{self, equal, references};
 use super::name_shard_constraints::breaks;
 use super::{count_distributed_inserts, writing};
-use crate::engine::plan::Step;
+use crate::engine::plan::PlanStep;
 use crate::engine::plan::UnwrittenRow;
 use crate::engine::write_by_halving::{self, RowRange, WriteOutcome};
 use crate::engine::{RunContext, copy_distributed_rows};
@@ -27,7 +27,7 @@ pub(in crate::engine) async fn write_together(
     run: &RunContext<'_>,
     bad: &mut Vec<UnwrittenRow>,
 ) -> Result<(), DbError> {
-    for step in [Step::Insert, Step::Change] {
+    for step in [PlanStep::Insert, PlanStep::Change] {
         let waits = |fault: &RowFault| {
             references(run.relations)
                 .any(|reference| breaks(run.relations, fault, &reference.constraint))
@@ -55,7 +55,7 @@ pub(in crate::engine) async fn write_together(
 /// statement of its own, and leaves single rows to the caller. Returns the numbers of the rows written.
 async fn write_groups(
     run: &RunContext<'_>,
-    step: Step,
+    step: PlanStep,
     groups: &[Vec<i64>],
 ) -> Result<HashSet<i64>, DbError> {
     let all = groups.concat();
@@ -90,7 +90,7 @@ pub(in crate::engine) async fn insert_early(
     let Ok(left) = inserted.await? else {
         return Ok(vec![rows]);
     };
-    let mut left: Vec<UnwrittenRow> = UnwrittenRow::of_step(Step::Insert, left).collect();
+    let mut left: Vec<UnwrittenRow> = UnwrittenRow::of_step(PlanStep::Insert, left).collect();
     write_together(run, &mut left).await?;
     Ok(left
         .iter()
@@ -103,7 +103,7 @@ pub(in crate::engine) async fn insert_early(
 
 async fn write_all_or_none(
     run: &RunContext<'_>,
-    step: Step,
+    step: PlanStep,
     rows: &[i64],
 ) -> Result<bool, DbError> {
     let local = run.local;

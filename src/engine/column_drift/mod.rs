@@ -18,7 +18,7 @@ use crate::hex_digest::hex_digest;
 
 use super::Relations;
 
-pub use crate::store::columns::{Drift, KnownColumns, RecordedColumn};
+pub use crate::store::columns::{ColumnDrift, KnownColumns, RecordedColumn};
 pub use drift_text::{TypeConversion, failure, finding, warning};
 
 mod drift_text;
@@ -158,7 +158,7 @@ impl CurrentTables<'_> {
         let mut remote = all_columns.remote.iter();
         let before = remote.find(|there| there.number == known.remote_number)?;
         Some(RecordedColumn {
-            drift: Some(Drift::Replaced(self.storable(&before.name))),
+            drift: Some(ColumnDrift::Replaced(self.storable(&before.name))),
             remote_number: known.remote_number,
             ..now.clone()
         })
@@ -173,7 +173,7 @@ impl CurrentTables<'_> {
             return now;
         }
         RecordedColumn {
-            drift: Some(Drift::Retyped(now.remote_type)),
+            drift: Some(ColumnDrift::Retyped(now.remote_type)),
             remote_type: known.remote_type.clone(),
             ..now
         }
@@ -221,9 +221,9 @@ impl CurrentTables<'_> {
             all_columns.remote_relation == Some(known.remote_relation)
                 && there.number == known.remote_number
         });
-        let renamed = renamed.map(|there| Drift::Renamed(self.storable(&there.name)));
+        let renamed = renamed.map(|there| ColumnDrift::Renamed(self.storable(&there.name)));
         RecordedColumnVerdict::Known(RecordedColumn {
-            drift: Some(renamed.unwrap_or(Drift::Missing)),
+            drift: Some(renamed.unwrap_or(ColumnDrift::Missing)),
             ..known.clone()
         })
     }

@@ -69,14 +69,14 @@ pub(in crate::engine) fn grouped_by_hash<S: Side, T>(
 
 /// The number of rows of one side, and the sum of their hashes.
 #[derive(Clone, Debug)]
-pub(super) struct SumTotal {
+pub(super) struct RowHashTotal {
     pub(super) rows: i64,
     pub(super) sum: i64,
     /// The hashes of [`PROBE`]. They are equal on both sides if both servers compute hashes in the same way.
     pub(super) probe: String,
 }
 
-impl SumTotal {
+impl RowHashTotal {
     fn of(row: &SimpleQueryRow) -> Option<Self> {
         Some(Self {
             rows: row.get(0)?.parse().ok()?,
@@ -107,7 +107,7 @@ pub(super) struct BucketSumQuery {
 /// An open cursor over the sums of the row hashes of one side.
 pub(super) struct BucketSumCursor<'t, 'c, S> {
     pub(super) tx: &'t Tx<'c, S>,
-    pub(super) total: SumTotal,
+    pub(super) total: RowHashTotal,
     /// The numbers of the chunks, in the order in which the cursor returns them.
     order: Vec<u32>,
     /// How many chunks the cursor has already fetched or skipped.
@@ -127,7 +127,7 @@ impl<'t, 'c, S: Side> BucketSumCursor<'t, 'c, S> {
         tx: &'t Tx<'c, S>,
         summed: &BucketSumQuery,
     ) -> Result<Option<Self>, DbError> {
-        let total = |rows: &[SimpleQueryRow]| rows.first().and_then(SumTotal::of);
+        let total = |rows: &[SimpleQueryRow]| rows.first().and_then(RowHashTotal::of);
         let sql = statement(summed);
         let opened = tx.open_cursor(SAVEPOINT, "compare the meters", &sql, total);
         Ok(opened.await?.map(|total| Self {

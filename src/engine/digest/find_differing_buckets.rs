@@ -6,7 +6,7 @@
 //! time to time (`compare_contents`).
 
 use crate::db::{DbError, Local, Remote, Tx, both};
-use crate::engine::{Job, Relations, RunContext, SyncError};
+use crate::engine::{Relations, RunContext, SyncError, SyncJob};
 
 use super::bucket_sum_cursor::{self, BucketSumCursor, BucketSumQuery, CHUNKS_AT_A_TIME};
 use super::buckets::{Bucketing, DifferingBuckets};
@@ -63,7 +63,7 @@ pub(super) async fn compare(
 }
 
 /// Returns the hasher for the run of this job. Its seed is the random half of the run's ID.
-pub(super) fn hasher(job: &Job<'_>, mode: HashMode) -> Hasher {
+pub(super) fn hasher(job: &SyncJob<'_>, mode: HashMode) -> Hasher {
     Hasher {
         // The second half of a UUIDv7 is random.
         seed: job.run_id.as_uuid().as_u64_pair().1,

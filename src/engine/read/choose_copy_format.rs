@@ -6,7 +6,7 @@ use crate::engine::{Relations, RunContext};
 
 /// The COPY format that both servers use (<https://www.postgresql.org/docs/current/sql-copy.html>).
 #[derive(Clone, Debug)]
-pub(in crate::engine) enum Format {
+pub(in crate::engine) enum CopyFormat {
     /// The text format. The local server can convert a text to any type.
     Text {
         /// The encoding that the remote is told to write. If `None`, it writes the connection's encoding, UTF-8.
@@ -55,7 +55,7 @@ const NO_BYTES: &str = "'too many bytes to cross as text \\'::pg_catalog.text";
 const UTF8: &str = "UTF8";
 const NO_ENCODING: &str = "SQL_ASCII";
 
-impl Format {
+impl CopyFormat {
     /// Chooses the fastest format that both servers can use. On a near connection, this is the binary format, which
     /// takes the least work. A distant connection is assumed to have a low bandwidth, so the text format is used, which
     /// takes the fewest bytes.

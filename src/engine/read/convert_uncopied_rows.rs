@@ -8,14 +8,14 @@ use serde_json::Value;
 use crate::db::{DbError, RowFault, param, quote, read_lossless_json};
 use crate::model::{MeterFields, Rejection, saturating_i64};
 
-use super::choose_copy_format::Format;
+use super::choose_copy_format::CopyFormat;
 use super::conversion_sql::values;
 use super::copy_from_memory::{CopyTarget, copy_again};
 use super::oversized_rows::OversizedRow;
 use super::{misfit_values, recode_rows, split_copy_data};
 use crate::engine::why_value_refused;
 use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
-use crate::engine::{Job, Relations, RunContext, SyncError};
+use crate::engine::{Relations, RunContext, SyncError, SyncJob};
 
 /// Converts the rows of COPYs that failed, and collects those that it rejects. The rows pass through the temporary
 /// table `meter_sync_text`, the text table, which is created for the first of them. A row that even this table does not
@@ -23,7 +23,7 @@ use crate::engine::{Job, Relations, RunContext, SyncError};
 #[derive(Debug)]
 pub(in crate::engine) struct UncopiedRowConverter {
     to: CopyTarget,
-    format: Format,
+    format: CopyFormat,
     /// How many rows of failed COPYs there were so far, including the rejected ones.
     pub(in crate::engine) rows: i64,
     rejected: Vec<Rejection>,
@@ -40,7 +40,7 @@ pub(in crate::engine) struct RejectedRows {
 
 impl UncopiedRowConverter {
     /// Makes a converter that has got no rows yet. `to` is the table that the COPYs write to.
-    pub(in crate::engine) fn new(to: CopyTarget, format: Format) -> Self {
+    pub(in crate::engine) fn new(to: CopyTarget, format: CopyFormat) -> Self {
         Self {
             to,
             format,
@@ -231,7 +231,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         Ok(why_value_refused::plain(&fault))
     }
 
-    fn refuse_too_many(&self, job: &Job<'_>) -> Result<(), SyncError> {
+    fn refuse_too_many(&self, job: &SyncJob<'_>) -> Result<(), SyncError> {
         let limit = job.limits.rejected_limit as usize;
         match self.rejected.last() {
             Some(last) if self.rejected.len() > limit => Err(too_many(job, last.reason.clone())),
@@ -288,7 +288,7 @@ where t.n >= $1 and t.n <= $2",
     }
 }
 
-fn too_many(job: &Job<'_>, reason: String) -> SyncError {
+fn too_many(job: &SyncJob<'_>, reason: String) -> SyncError {
     SyncError::TooManyRejected {
         tenant: job.tenant.clone(),
         limit: job.limits.rejected_limit as usize,

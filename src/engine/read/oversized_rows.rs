@@ -7,7 +7,7 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Remote, Tx, quote};
 use crate::model::MeterFields;
 
-use super::choose_copy_format::{self, Format};
+use super::choose_copy_format::{self, CopyFormat};
 use crate::engine::{Relations, RowSelection, RunContext};
 
 /// The size in bytes of the longest row that is read. A server cannot send a row of 1 GiB. This limit is a little
@@ -45,7 +45,7 @@ impl OversizedRow {
 
 /// SQL to append to a filter of remote rows `r`: ` and` with a condition that excludes rows too long to send. Empty
 /// unless an earlier attempt of this run failed because of a long row.
-pub(in crate::engine) fn left_out(run: &RunContext<'_>, format: &Format) -> String {
+pub(in crate::engine) fn left_out(run: &RunContext<'_>, format: &CopyFormat) -> String {
     match run.job.earlier.leaves_long_rows {
         true => format!(
             " and {} operator(pg_catalog.<=) {MOST_BYTES}::pg_catalog.int8",
@@ -60,7 +60,7 @@ pub(in crate::engine) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     selection: &RowSelection,
-    format: &Format,
+    format: &CopyFormat,
 ) -> Result<Vec<OversizedRow>, DbError> {
     let relations = run.relations;
     let (from, filter, within) = (
@@ -99,7 +99,7 @@ fn pairs(relations: &Relations) -> impl Iterator<Item = (&Column, &Column)> {
 }
 
 /// SQL: an upper bound of the bytes that a remote row `r` takes when it is sent.
-fn bytes(relations: &Relations, format: &Format) -> String {
+fn bytes(relations: &Relations, format: &CopyFormat) -> String {
     let bytes = pairs(relations).map(|(there, _)| {
         let value = format!("r.{}", quote::identifier(&there.name));
         let of_value = of_value(&value, &there.base_type, format);
@@ -136,11 +136,11 @@ const BITS: &[&str] = &["\"bit\"", "bit varying"];
 
 /// SQL: an upper bound of the bytes that one value takes when it is sent. The stored size is of no use, because a
 /// stored value may be compressed. A value is not converted to text if its text may be too long for the server.
-fn of_value(value: &str, type_: &str, format: &Format) -> String {
+fn of_value(value: &str, type_: &str, format: &CopyFormat) -> String {
     // In the text format each character may have a backslash before it, and each byte of a `bytea` is two digits.
     let factor: u8 = match format {
-        Format::Binary => 1,
-        Format::Text { .. } => 2,
+        CopyFormat::Binary => 1,
+        CopyFormat::Text { .. } => 2,
     };
     let as_text = || format!("pg_catalog.octet_length({value}::pg_catalog.text)");
     match type_ {
@@ -183,7 +183,7 @@ fn of_jsonb(value: &str) -> String {
 
 /// SQL: an upper bound of the bytes that the elements of an array take, each with its separator. The array is not
 /// converted to text as a whole, because that would fail for a very long text.
-fn of_elements(value: &str, type_: &str, format: &Format) -> String {
+fn of_elements(value: &str, type_: &str, format: &CopyFormat) -> String {
     // The text of an array may have a backslash before each character of an element, too.
     let factor = match PLAIN.contains(&type_) || BITS.contains(&type_) {
         true => 1,

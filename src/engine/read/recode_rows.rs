@@ -8,14 +8,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
-use super::choose_copy_format::Format;
+use super::choose_copy_format::CopyFormat;
 use super::split_copy_data;
 use crate::engine::write_by_halving::{self, WriteOutcome};
 
 /// Converts rows from `encoding` to UTF-8. Each piece holds one or more whole rows, before and after.
 pub(in crate::engine) async fn to_utf8(
     local: &Tx<'_, Local>,
-    format: &Format,
+    format: &CopyFormat,
     encoding: &str,
     pieces: Vec<Bytes>,
 ) -> Result<Vec<Bytes>, DbError> {
@@ -90,7 +90,7 @@ async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<By
 /// Returns why the value at `index` was marked as not convertible to UTF-8; `None` if it was not.
 pub(in crate::engine) async fn fault(
     local: &Tx<'_, Local>,
-    format: &Format,
+    format: &CopyFormat,
     row: &Bytes,
     index: usize,
 ) -> Result<Option<RowFault>, DbError> {

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::config::SourceSetting;
 use crate::db::{Connection, DbError, Local, Remote, Tx, catalog, param, quote};
-use crate::engine::{Job, Relations};
+use crate::engine::{Relations, SyncJob};
 
 /// Returns the SQL names of the relations to lock for a source: the table or view itself, or the relations in the query
 /// plan of a query. If the source is a query or `await_foreign` is set, also waits for sessions that are rewriting
@@ -124,7 +124,7 @@ pub(in crate::engine) async fn stores_rows_unchanged(
 pub(in crate::engine) async fn hold_to_write(
     local: &Tx<'_, Local>,
     relations: &Relations,
-    job: &Job<'_>,
+    job: &SyncJob<'_>,
 ) -> Result<Relations, DbError> {
     let stores_rows_unchanged = match job.dry_run {
         true => relations.stores_rows_unchanged,

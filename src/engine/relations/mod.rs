@@ -193,7 +193,7 @@ pub(in crate::engine) fn relate(
 ) -> Result<Relations, SyncError> {
     refuse_unsuited_distribution::refuse_others(here, mapping)?;
     let key = key(mapping, here, unique)?;
-    let selected = Selected {
+    let selected = SelectedColumns {
         remote_tenant: there.tenant(mapping)?,
         columns: columns(mapping, here, there, &key)?,
         key,
@@ -214,7 +214,7 @@ pub struct AllColumns {
 
 /// The columns that the settings select: those to sync, as the local table has them, the names of the key columns, and
 /// the remote tenant column.
-struct Selected {
+struct SelectedColumns {
     columns: Vec<Column>,
     key: Vec<String>,
     remote_tenant: Column,
@@ -223,11 +223,11 @@ struct Selected {
 fn of_both(
     there: &RemoteSource,
     here: &Relation,
-    Selected {
+    SelectedColumns {
         columns,
         key,
         remote_tenant,
-    }: Selected,
+    }: SelectedColumns,
     mapping: &Mapping,
 ) -> Relations {
     let remote_columns: Vec<Column> = columns

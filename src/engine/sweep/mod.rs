@@ -26,7 +26,9 @@ use super::{Relations, SyncError, digest, read, relations, remote_identity};
 use crate::store::remote_identities::{self, RemoteIdentity};
 use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
-pub use table_per_tenant::{BATCHES_AT_ONCE, LocalFinding, TABLES_AT_ONCE, TablePerTenantSweep};
+pub use table_per_tenant::{
+    BATCHES_AT_ONCE, LocalTableFinding, TABLES_AT_ONCE, TablePerTenantSweep,
+};
 use tenant_row_versions::UnprovenTenant;
 use tenant_sum_cursor::GROUP;
 

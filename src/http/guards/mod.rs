@@ -60,7 +60,7 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// What requests are checked against: the allowed hosts, the valid tokens and the paths of the web pages.
 #[derive(Debug)]
-pub(super) struct Guards {
+pub(super) struct RequestGuards {
     mirrors: Mirrors,
     pages: PagePaths,
     hosts: HostAllowlist,
@@ -81,7 +81,7 @@ enum Credentials {
 
 /// Returns the routes with the checks of this module before each handler. Routes that are added to the result later are
 /// not checked.
-pub(super) fn guard(routes: Router, guards: Guards) -> Router {
+pub(super) fn guard(routes: Router, guards: RequestGuards) -> Router {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::new(guards), check))
@@ -93,7 +93,11 @@ async fn in_its_trace(request: Request, next: Next) -> Response {
     next.run(request).instrument(span).await
 }
 
-async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Next) -> Response {
+async fn check(
+    State(guards): State<Arc<RequestGuards>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let needs_trigger = guards.needs_trigger(&request);
     let admitted = match guards.screen(&request) {
         Ok(credentials) => guards.admit(credentials, needs_trigger).await,
@@ -130,7 +134,7 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
     }
 }
 
-impl Guards {
+impl RequestGuards {
     pub(super) fn of(mirrors: Mirrors, pages: PagePaths, shutdown: &Shutdown) -> Self {
         let config = mirrors.config();
         let oauth = config.oauth.clone();

@@ -48,7 +48,7 @@ fn routes(tokens: &[(&str, bool)]) -> Router {
     };
     let config = Config::load_from(&SettingFlags::default(), &Environment::default());
     let mirrors = Mirrors::new(config.expect("settings"), TaskTracker::new());
-    let guards = Guards {
+    let guards = RequestGuards {
         mirrors: mirrors.expect("no pools"),
         pages,
         hosts: HostAllowlist::new("127.0.0.1:8765".parse().expect("an address"), &[]),

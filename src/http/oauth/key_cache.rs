@@ -34,10 +34,10 @@ const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(3);
 
 /// A handle to the cached keys. Clones share the cache.
 #[derive(Clone, Debug)]
-pub(super) struct KeyCache(Arc<Inner>);
+pub(super) struct KeyCache(Arc<KeyCacheInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct KeyCacheInner {
     source: JwksSource,
     held: Mutex<CachedKeys>,
     /// Notifies the requests that wait for a fetch when the fetch has ended.
@@ -76,7 +76,7 @@ impl KeyCache {
         if let JwksSource::File(path) = &source {
             held.read_file(path, Instant::now());
         }
-        Self(Arc::new(Inner {
+        Self(Arc::new(KeyCacheInner {
             source,
             held: Mutex::new(held),
             ended: watch::Sender::new(()),

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::db::{Connection, DbError, Local, Tx};
 use crate::engine::column_drift::{ColumnDriftReport, KnownColumns};
-use crate::engine::{OtherTenant, RowsToCompare, SyncError};
+use crate::engine::{RowsToCompare, SyncError, TableHolder};
 use crate::error::Failure;
-use crate::model::{Outcome, RunId, RunRecord};
+use crate::model::{RunId, RunOutcome, RunRecord};
 
 use super::run_task::RunTask;
 use crate::mirrors::RunRequestOutcome;
@@ -31,7 +31,7 @@ pub(crate) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
     pub(crate) tx: Tx<'c, Local>,
     pub(crate) scope: RunScope,
-    pub(crate) other_tenant: OtherTenant,
+    pub(crate) other_tenant: TableHolder,
     pub(crate) known_columns: KnownColumns,
     /// How the synced columns differ from those of earlier runs. Set as soon as the run has compared them.
     pub(crate) column_report: OnceLock<ColumnDriftReport>,
@@ -218,7 +218,8 @@ impl RunTask<'_> {
         // approved the deactivations by now, or may do so after the new run.
         let is_open = |record: &RunRecord| {
             let mut error = record.error.iter();
-            record.outcome == Some(Outcome::Refused) || error.any(|error| error.code.is_transient())
+            record.outcome == Some(RunOutcome::Refused)
+                || error.any(|error| error.code.is_transient())
         };
         let Some(record) = found.filter(|record| !is_open(record)) else {
             return Ok(None);
@@ -242,7 +243,7 @@ impl RunTask<'_> {
         // failure would be listed among the runs of every tenant of the table.
         let log = table.log(self.mirror.mapping().tenant.as_ref());
         self.log_start(&tx, log).await?;
-        let mut ending = self.failed(failure, Outcome::Failed, None);
+        let mut ending = self.failed(failure, RunOutcome::Failed, None);
         log::finish(&tx, &mut ending).await?;
         tx.commit().await?;
         Ok(self.ended_at_once(&ending.record))
@@ -256,7 +257,7 @@ impl RunTask<'_> {
     /// Publishes the end of a run that failed before it could be logged, and returns the answer to its request. Only
     /// this process knows about such a run.
     pub(crate) fn never_began(&self, failure: Failure) -> RunRequestOutcome {
-        let end = self.failed(failure, Outcome::Failed, None);
+        let end = self.failed(failure, RunOutcome::Failed, None);
         self.ended_at_once(&end.record)
     }
 
@@ -269,13 +270,13 @@ impl RunTask<'_> {
 
 /// Finds out whether the local table belongs to another tenant. Only a table without a tenant column can. Such a table
 /// is locked first, so the answer stays true until the transaction ends.
-async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<OtherTenant, DbError> {
+async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<TableHolder, DbError> {
     if scope.table.tenant_type.is_some() {
-        return Ok(OtherTenant::Nobody);
+        return Ok(TableHolder::Nobody);
     }
     if !run_lock::try_table(tx, &scope.table.name).await? {
-        return Ok(OtherTenant::Running);
+        return Ok(TableHolder::Running);
     }
     let other = tenants::other(tx, scope).await?;
-    Ok(other.map_or(OtherTenant::Nobody, OtherTenant::Tenant))
+    Ok(other.map_or(TableHolder::Nobody, TableHolder::Tenant))
 }

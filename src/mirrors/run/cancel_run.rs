@@ -12,7 +12,7 @@ use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
 use crate::mirrors::open_run_fate::{self, OpenRunFate};
-use crate::model::{Outcome, RunId};
+use crate::model::{RunId, RunOutcome};
 use crate::store::{log, migrations};
 
 /// How often the process of a run looks whether another process has asked for its end.
@@ -25,7 +25,7 @@ pub enum CancelOutcome {
     /// ends some seconds later.
     Accepted,
     /// The run has ended with this outcome.
-    Over(Outcome),
+    Over(RunOutcome),
     /// The process of the run has died. The next run marks the run as `interrupted`.
     Dead,
     /// The log has no such run of this mirror.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::db::{Local, Tx};
 use crate::engine::column_drift::KnownColumns;
 use crate::engine::{
-    self, ContentsComparison, EarlierAttempts, Job, OtherTenant, RowsToCompare, SyncError,
+    self, ContentsComparison, EarlierAttempts, RowsToCompare, SyncError, SyncJob, TableHolder,
 };
 use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
@@ -60,13 +60,13 @@ impl RunToCompare<'_> {
     ) -> Result<ContentsComparison, SyncError> {
         let mirror = self.context.mirror;
         let mapping = mirror.mapping();
-        let job = Job {
+        let job = SyncJob {
             // This id belongs to no run. Hashes are seeded with it, and the seed must be a new one.
             run_id: RunId::at(self.context.now()),
             tenant: &self.scope.tenant.given,
             mapping,
             limits: &mirror.config().limits,
-            table_holder: OtherTenant::Nobody,
+            table_holder: TableHolder::Nobody,
             compare: RowsToCompare::Differences,
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),

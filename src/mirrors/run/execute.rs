@@ -11,13 +11,13 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Local, Remote, Tx};
-use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
+use crate::engine::{self, EarlierAttempts, FinishedSync, SyncError, SyncJob};
 use crate::error::{ErrorCode, FailedSide, Failure};
-use crate::model::{Outcome, Phase, Progress, RunId, RunRecord};
+use crate::model::{Phase, Progress, RunId, RunOutcome, RunRecord};
 
 use super::begin::{StartResult, StartedRun};
 use super::run_task::RunTask;
-use super::settle::{SettledRun, UnloggedEnd};
+use super::settle::{SettledRun, UnloggedRunEnd};
 use crate::mirrors::live_state::OwnRun;
 use crate::mirrors::{Mirror, RunHandle, RunRequest, RunRequestOutcome};
 use crate::reports::connections;
@@ -186,9 +186,9 @@ impl<'a> RunTask<'a> {
         run: StartedRun<'_>,
         observer: &engine::ProgressSender,
         cancel: &CancellationToken,
-    ) -> Result<SettledRun, UnloggedEnd> {
+    ) -> Result<SettledRun, UnloggedRunEnd> {
         let limits = &self.mirror.config().limits;
-        let job = Job {
+        let job = SyncJob {
             run_id: self.record.run_id,
             tenant: &run.scope.tenant.given,
             mapping: self.mirror.mapping(),
@@ -217,13 +217,13 @@ impl<'a> RunTask<'a> {
             Some(Ok(Err(error))) => self.fail(run, &error, &reached).await,
             Some(Err(_elapsed)) => {
                 let overtime = overtime(limits.run_timeout, reached.phase);
-                let end = self.failed(overtime, Outcome::Failed, Some(&reached));
-                Err(UnloggedEnd::rolled_back(end))
+                let end = self.failed(overtime, RunOutcome::Failed, Some(&reached));
+                Err(UnloggedRunEnd::rolled_back(end))
             }
             // A cancelled run says nothing about the remote, so its state is not published.
             None => {
-                let end = self.failed(cancelled(), Outcome::Interrupted, Some(&reached));
-                return Err(UnloggedEnd::rolled_back(end));
+                let end = self.failed(cancelled(), RunOutcome::Interrupted, Some(&reached));
+                return Err(UnloggedRunEnd::rolled_back(end));
             }
         };
         self.publish_remote(match &settled {
@@ -235,7 +235,7 @@ impl<'a> RunTask<'a> {
 
     /// Publishes the state of the remote: failed if the run failed because of it, otherwise ok.
     fn publish_remote(&self, record: &RunRecord) {
-        let failed = record.outcome == Some(Outcome::Failed);
+        let failed = record.outcome == Some(RunOutcome::Failed);
         let error = record
             .error
             .clone()
@@ -251,9 +251,9 @@ impl<'a> RunTask<'a> {
     async fn work(
         &self,
         local: &Tx<'_, Local>,
-        job: &Job<'_>,
+        job: &SyncJob<'_>,
         observer: &engine::ProgressSender,
-    ) -> Result<SyncEnd, SyncError> {
+    ) -> Result<FinishedSync, SyncError> {
         let mut connection = self.remote.connect().await?;
         let result = read_and_write(&mut connection, local, job, observer).await;
         // The only mirror's next run may be an hour away, so its connection to the remote is closed. In a sweep, runs
@@ -273,9 +273,9 @@ const MOST_RESTARTS: u32 = 3;
 async fn read_and_write(
     connection: &mut Connection<Remote>,
     local: &Tx<'_, Local>,
-    job: &Job<'_>,
+    job: &SyncJob<'_>,
     observer: &engine::ProgressSender,
-) -> Result<SyncEnd, SyncError> {
+) -> Result<FinishedSync, SyncError> {
     let mut tries = 1..=MOST_RESTARTS;
     let mut job = job.clone();
     let done = loop {

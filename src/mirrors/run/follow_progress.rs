@@ -11,7 +11,7 @@ use crate::reports::run_progress::RunProgress;
 /// Reports the progress of one mirror's runs in this process, one run after the other. A slow reader gets only the
 /// latest progress, and may miss a whole run.
 #[derive(Debug)]
-pub struct RunFollower {
+pub struct RunProgressFollower {
     live_state: watch::Receiver<LiveState>,
     clock: ServerClock,
     followed: Option<OwnRun>,
@@ -20,8 +20,8 @@ pub struct RunFollower {
 impl Mirror {
     /// Returns a follower, which reports the progress of this mirror's runs in this process, including one that is in
     /// progress already.
-    pub fn follow(&self) -> RunFollower {
-        RunFollower {
+    pub fn follow(&self) -> RunProgressFollower {
+        RunProgressFollower {
             live_state: self.shared.live_state.subscribe(),
             clock: self.clock.clone(),
             followed: None,
@@ -29,7 +29,7 @@ impl Mirror {
     }
 }
 
-impl RunFollower {
+impl RunProgressFollower {
     /// Waits until the run has made progress or another run has begun, and returns how far the run is. Returns `None`
     /// if there can be no more runs.
     pub async fn next(&mut self) -> Option<RunProgress> {

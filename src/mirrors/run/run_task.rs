@@ -7,7 +7,7 @@ use tracing::Level;
 
 use crate::db::{Database, Local, Remote};
 use crate::error::Failure;
-use crate::model::{Counts, Outcome, Progress, RunId, RunRecord};
+use crate::model::{Counts, Progress, RunId, RunOutcome, RunRecord};
 
 use crate::mirrors::{Mirror, RUN_ENDED, RunRequest};
 use crate::reports::clock_warnings;
@@ -67,7 +67,7 @@ impl<'a> RunTask<'a> {
     pub(crate) fn failed(
         &self,
         failure: Failure,
-        outcome: Outcome,
+        outcome: RunOutcome,
         reached: Option<&Progress>,
     ) -> RunEnd {
         RunEnd {
@@ -105,7 +105,7 @@ impl<'a> RunTask<'a> {
                     run.trigger = %record.trigger,
                     tenant.id = tenant.map(tracing::field::display),
                     trace.id = self.request.trace.map(tracing::field::display),
-                    run.outcome = record.outcome.map(Outcome::as_str),
+                    run.outcome = record.outcome.map(RunOutcome::as_str),
                     error.code = code,
                     duration_ms = duration.map(|duration| duration.num_milliseconds()),
                     remote_bytes = record.remote_bytes,
@@ -116,14 +116,16 @@ impl<'a> RunTask<'a> {
             };
         }
         match record.outcome {
-            Some(Outcome::Failed | Outcome::Unknown) => log!(ERROR),
-            Some(Outcome::Partial | Outcome::Refused | Outcome::Interrupted) => log!(WARN),
-            Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) | None
+            Some(RunOutcome::Failed | RunOutcome::Unknown) => log!(ERROR),
+            Some(RunOutcome::Partial | RunOutcome::Refused | RunOutcome::Interrupted) => log!(WARN),
+            Some(RunOutcome::Succeeded | RunOutcome::NoChange | RunOutcome::DryRun) | None
                 if record.warning.is_some() =>
             {
                 log!(WARN);
             }
-            Some(Outcome::Succeeded | Outcome::NoChange | Outcome::DryRun) | None => log!(INFO),
+            Some(RunOutcome::Succeeded | RunOutcome::NoChange | RunOutcome::DryRun) | None => {
+                log!(INFO);
+            }
         }
         run_metrics::ended(record);
         self.mirror.note_activity();

@@ -6,7 +6,7 @@ use crate::db::{DbError, Local, SideName, Tx, quote};
 use crate::error::Failure;
 
 use crate::mirrors::Mirror;
-use crate::mirrors::meter_count_cache::{LastCount, MeterCountKey, PATIENCE, TimedMeterCount};
+use crate::mirrors::meter_count_cache::{LastMeterCount, MeterCountKey, PATIENCE, TimedMeterCount};
 use crate::reports::status::MeterCounts;
 use crate::reports::stored_state::StoredState;
 use crate::tenants::local_table;
@@ -66,7 +66,7 @@ from {} l where {filter}",
         question: MeterCountKey,
     ) -> Result<Option<MeterCounts>, DbError> {
         let counter = &self.shared.meter_count_cache;
-        let LastCount { count, is_overdue } = counter.last();
+        let LastMeterCount { count, is_overdue } = counter.last();
         let now = Instant::now();
         if let Some(count) = count.as_ref().filter(|count| count.is_told(&question, now)) {
             if !count.holds(&question, now) {

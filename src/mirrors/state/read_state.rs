@@ -16,7 +16,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
 use crate::mirrors::observation::{Observation, ObservationResult};
 use crate::mirrors::open_run_fate::{self, OpenRunFate};
-use crate::model::{Outcome, RunRecord, saturating_i64};
+use crate::model::{RunOutcome, RunRecord, saturating_i64};
 use crate::reports::status::NamedTenant;
 use crate::reports::stored_state::StoredState;
 use crate::store::log::LogFilter;
@@ -162,12 +162,12 @@ async fn read_log(
         .status
         .last_run
         .as_ref()
-        .filter(|run| run.outcome == Some(Outcome::Refused))
+        .filter(|run| run.outcome == Some(RunOutcome::Refused))
     {
         found.status.held_back = log::details(tx, run.run_id).await?.held_back;
     }
     found.status.warnings.extend(found.own_warning());
-    let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
+    let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(RunOutcome::is_success);
     let success = match runs.iter().find(has_succeeded) {
         None if !is_all => log::last_success(tx, log).await?,
         run => run.cloned(),

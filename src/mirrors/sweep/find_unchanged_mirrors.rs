@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use crate::config::{Mapping, SourceSetting};
 use crate::db::{Database, DbError, Local, Remote, Tx};
 use crate::engine::{
-    self, BATCHES_AT_ONCE, LocalFinding, SweepResult, SweptMirror, SyncError, TABLES_AT_ONCE,
+    self, BATCHES_AT_ONCE, LocalTableFinding, SweepResult, SweptMirror, SyncError, TABLES_AT_ONCE,
     TablePerTenantSweep,
 };
 use crate::error::Failure;
@@ -96,7 +96,7 @@ async fn look_at_own_tables(
     let looks = batches.map(|some| read_own_tables(&sweep, local, &mapping.source, some));
     let looks: Vec<_> = looks.collect();
     let looks = stream::iter(looks).buffered(BATCHES_AT_ONCE);
-    let findings: Vec<LocalFinding> = looks.try_concat().await?;
+    let findings: Vec<LocalTableFinding> = looks.try_concat().await?;
     let tenants: Vec<TenantId> = mirrors.iter().map(|one| one.tenant.clone()).collect();
     let mut there = remote.connect().await?;
     let locks = engine::locks_of(&mut there, &mapping.source, false).await?;
@@ -106,14 +106,14 @@ async fn look_at_own_tables(
     found
 }
 
-/// Reads the local tables of these mirrors in one transaction. If that fails, returns [`LocalFinding::Nothing`] for
-/// each mirror, so that each gets a run. Fails only if the local database cannot be used at all.
+/// Reads the local tables of these mirrors in one transaction. If that fails, returns [`LocalTableFinding::Nothing`]
+/// for each mirror, so that each gets a run. Fails only if the local database cannot be used at all.
 async fn read_own_tables(
     sweep: &TablePerTenantSweep,
     local: &Database<Local>,
     source: &SourceSetting,
     mirrors: &[SweptMirror<'_>],
-) -> Result<Vec<LocalFinding>, SyncError> {
+) -> Result<Vec<LocalTableFinding>, SyncError> {
     let mut here = local.connect().await?;
     let tx = here.begin_for_run("sweep").await?;
     match sweep.look(&tx, mirrors).await {
@@ -127,7 +127,7 @@ async fn read_own_tables(
             let tenants = tenants.collect::<Vec<_>>().join(", ");
             let error = engine::failure(&error, source);
             tracing::warn!(%error, %tenants, "some local tables could not be looked at together, so each gets a run");
-            Ok(vec![LocalFinding::Nothing; mirrors.len()])
+            Ok(vec![LocalTableFinding::Nothing; mirrors.len()])
         }
         findings => findings,
     }

@@ -25,7 +25,7 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{RunId, RunTrigger, saturating_i64};
 use crate::store::read_mirror_states::MirrorState;
-use crate::store::sweeps::{self, SweepCounts, SweepOrigin, SweepRecord, SweptSet};
+use crate::store::sweeps::{self, SweepCounts, SweepOrigin, SweepRecord, SweptMirrorSet};
 use crate::store::{due_mirrors, log, migrations};
 
 use crate::mirrors::mirror::TenantMirror;
@@ -320,7 +320,7 @@ impl Mirrors {
 
     /// Returns the value that identifies the mirrors of this process together, for their slots and for the log of
     /// sweeps.
-    pub(super) async fn swept_set(&self, tx: &Tx<'_, Local>) -> Result<SweptSet, DbError> {
+    pub(super) async fn swept_set(&self, tx: &Tx<'_, Local>) -> Result<SweptMirrorSet, DbError> {
         let Config {
             mapping, tenants, ..
         } = self.config();
@@ -332,7 +332,7 @@ impl Mirrors {
                 names.into_iter().next().unwrap_or_default()
             }
         };
-        Ok(SweptSet {
+        Ok(SweptMirrorSet {
             local_table,
             tenants: tenants.digest(),
         })

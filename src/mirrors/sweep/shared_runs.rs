@@ -21,7 +21,7 @@ use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::mirrors::{RunRequest, error_of};
 use crate::model::{RunId, RunTrigger};
-use crate::store::due_mirrors::{self, EndedRun, OpenSweep, SweepRunsProgress};
+use crate::store::due_mirrors::{self, EndedDueRun, OpenSweep, SweepRunsProgress};
 use crate::store::unchanged_mirrors::MirrorKey;
 
 use super::{SweepReport, bytes_of, run_swept};
@@ -128,7 +128,7 @@ impl Mirrors {
     async fn next_due(
         &self,
         sweep: RunId,
-        ended: Option<&EndedRun>,
+        ended: Option<&EndedDueRun>,
     ) -> Result<Option<MirrorKey>, Failure> {
         let claimant = self.claimant.as_str();
         let next = async |tx: &Tx<'_, Local>| {
@@ -149,13 +149,13 @@ impl Mirrors {
         self.local()?.write("wait for runs", standing).await
     }
 
-    async fn run_due(&self, mirror: MirrorKey, trigger: RunTrigger) -> EndedRun {
+    async fn run_due(&self, mirror: MirrorKey, trigger: RunTrigger) -> EndedDueRun {
         let run = async {
             let found = self.find(Some(&mirror.tenant)).await?;
             run_swept(&found, &RunRequest::new(trigger)).await
         };
         let run = run.await;
-        EndedRun {
+        EndedDueRun {
             mirror,
             error: error_of(&run),
             remote_bytes: bytes_of(&run),

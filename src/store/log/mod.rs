@@ -7,7 +7,7 @@ pub use contents_comparisons::{
     LastComparisonTimes, compared_after, compared_mirrors, last_looks, was_compared_since,
 };
 pub use read::{
-    LoggedDetails, by_id, by_idempotency_key, details, ended_after, last_finished, last_success,
+    LoggedRunDetails, by_id, by_idempotency_key, details, ended_after, last_finished, last_success,
     last_tenant, last_tenants, newest, page, running,
 };
 pub use request_cancellation::{ask_to_cancel, is_asked_to_cancel};

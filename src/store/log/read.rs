@@ -9,7 +9,7 @@ use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure, OVERRIDE};
 use crate::model::{
-    Counts, HeldDeactivations, Outcome, PhaseTime, RunFilter, RunId, RunRecord, RunTrigger,
+    Counts, HeldDeactivations, PhaseTime, RunFilter, RunId, RunOutcome, RunRecord, RunTrigger,
     RunsQuery,
 };
 
@@ -127,7 +127,7 @@ pub async fn page(
 }
 
 /// What the log holds about a run beyond its [`RunRecord`].
-pub struct LoggedDetails {
+pub struct LoggedRunDetails {
     /// How long the run spent in each phase; empty while it runs.
     pub phases: Vec<PhaseTime>,
     /// The deactivations that the brake held back; `None` if it held none back.
@@ -137,14 +137,14 @@ pub struct LoggedDetails {
 }
 
 /// Reads what the log holds about a run beyond its [`RunRecord`].
-pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<LoggedDetails, DbError> {
+pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<LoggedRunDetails, DbError> {
     let row = tx.query_one(DETAILS, &[param::uuid(id.as_uuid())]).await?;
     let text = |column| row.get::<_, Option<&str>>(column);
     // A value that a newer version wrote in another format is left out.
     let phases = text(0).and_then(|text| serde_json::from_str(text).ok());
     let held_back = text(1).and_then(|text| serde_json::from_str(text).ok());
     let held_back = held_back.map(HeldDeactivations::completed);
-    Ok(LoggedDetails {
+    Ok(LoggedRunDetails {
         phases: phases.unwrap_or_default(),
         held_back,
         changes: row.get(2),
@@ -257,7 +257,7 @@ fn record(row: &Row) -> RunRecord {
         seq: row.get("seq"),
         started_at: row.get("started_at"),
         finished_at: row.get("finished_at"),
-        outcome: outcome.map(|text| Outcome::read(&text)),
+        outcome: outcome.map(|text| RunOutcome::read(&text)),
         counts: Counts {
             inserted: row.get("inserted"),
             updated: row.get("updated"),

@@ -2,7 +2,7 @@
 
 use super::LogFilter;
 use crate::db::{DbError, Local, Tx, param};
-use crate::model::{CompareMethod, HeldDeactivations, Outcome, PhaseTime, RunRecord, TenantId};
+use crate::model::{CompareMethod, HeldDeactivations, PhaseTime, RunOutcome, RunRecord, TenantId};
 
 /// What is logged at the end of a run.
 #[derive(Clone, Debug)]
@@ -110,7 +110,7 @@ pub async fn finish(tx: &Tx<'_, Local>, ending: &mut RunEnd) -> Result<(), DbErr
     let warning = tx.storable_if_any(run.warning.as_deref()).await?;
     let params = [
         param::uuid(run.run_id.as_uuid()),
-        param::text(run.outcome.map(Outcome::as_str)),
+        param::text(run.outcome.map(RunOutcome::as_str)),
         param::bigint(counts.inserted),
         param::bigint(counts.updated),
         param::bigint(counts.deactivated),

@@ -2,7 +2,7 @@
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::mirrors::{Mirrors, RunApprovals, RunRequest};
-use meter_sync::model::{Counts, DeactivationApproval, Outcome, RunTrigger};
+use meter_sync::model::{Counts, DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 
@@ -112,7 +112,7 @@ pub(super) async fn of_every_kind(site: &mut Site) {
         let preview = site.dry_run().await;
         assert_eq!(
             preview.outcome,
-            Some(Outcome::DryRun),
+            Some(RunOutcome::DryRun),
             "{}: {preview:#?}",
             change.what
         );
@@ -139,7 +139,7 @@ pub(super) async fn of_every_kind(site: &mut Site) {
 
 async fn assert_nothing_to_do(site: &Site) {
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
 }
 
 /// Versions of rows on other servers prove nothing, so each run has to look at the contents.
@@ -157,7 +157,7 @@ async fn the_brake_holds_until_a_person_approves(site: &Site) {
     site.on_remote("delete from meter where tenant_id = 7 and id > 20")
         .await;
     let refused = site.sync().await;
-    assert_eq!(refused.outcome, Some(Outcome::Refused), "{refused:#?}");
+    assert_eq!(refused.outcome, Some(RunOutcome::Refused), "{refused:#?}");
     let allow = RunApprovals {
         mass_deactivation: DeactivationApproval::OfRun(refused.run_id),
         ..RunApprovals::default()
@@ -167,7 +167,7 @@ async fn the_brake_holds_until_a_person_approves(site: &Site) {
         ..RunRequest::new(RunTrigger::Cli)
     };
     let run = finish(&site.mirror, request).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert!(run.counts.deactivated > 10, "{run:#?}");
     assert_is_equal(site, 7).await;
     site.on_remote("insert into meter select * from kept; drop table kept")
@@ -180,7 +180,7 @@ async fn the_brake_holds_until_a_person_approves(site: &Site) {
 async fn contents_are_compared(settings: &SettingFlags) {
     let each_time = settings.clone().with(Setting::FullCompare, "0s");
     let run: RunReport = finish(&mirror(&each_time), RunRequest::new(RunTrigger::Cli)).await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     assert_eq!(run.warning, None, "{run:#?}");
 }
 

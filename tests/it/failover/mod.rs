@@ -8,7 +8,7 @@ mod remote;
 use meter_sync::config::Setting;
 use meter_sync::mirrors::Mirror;
 use meter_sync::mirrors::RunRequest;
-use meter_sync::model::{Outcome, RunTrigger};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -66,7 +66,7 @@ impl Site {
     }
 
     /// A run that changes meters, or does not, as `expected` says.
-    async fn syncs(&self, expected: Outcome) -> RunReport {
+    async fn syncs(&self, expected: RunOutcome) -> RunReport {
         let run = self.sync().await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
         run

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use meter_sync::config::{ConfigError, Environment, Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use crate::support::breakable_site::{BreakableSite, SECRET};
 use crate::support::postgres::{binaries, connect, start_server};
@@ -202,7 +202,7 @@ async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
             !text.contains(SECRET) && !text.contains("meter_sync_user"),
             "{text}"
         );
-        assert_eq!(run.outcome == Some(Outcome::Failed), code.is_some());
+        assert_eq!(run.outcome == Some(RunOutcome::Failed), code.is_some());
     }
     let site = connect(&server.url("site")).await;
     let logged = "select error_code from meter_sync.meter_sync_log order by started_at";

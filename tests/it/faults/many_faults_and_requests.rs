@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{Mirror, RunRequest, RunRequestOutcome};
-use meter_sync::model::{ActivityState, Outcome, RunTrigger};
+use meter_sync::model::{ActivityState, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::{RunReport, RunState};
 use serde_json::json;
 
@@ -73,7 +73,7 @@ fn already_running(requested: &RunRequestOutcome) -> Option<&RunReport> {
 async fn follow(requested: RunRequestOutcome) {
     if let RunRequestOutcome::Started(mut ticket) = requested {
         let run = ticket.wait(Duration::from_secs(30)).await;
-        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+        assert!(run.outcome.is_some_and(RunOutcome::is_success), "{run:#?}");
     }
 }
 

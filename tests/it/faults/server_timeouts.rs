@@ -5,7 +5,7 @@ use std::process::Stdio;
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -142,7 +142,7 @@ async fn a_transaction_timeout_of_the_role_is_told_by_its_name() {
     there.batch_execute(meters).await.unwrap();
     let usual = settings(&remote_url, &local_url);
     let first = finish(&mirror(&usual), RunRequest::new(RunTrigger::Cli)).await;
-    assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+    assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
     there
         .batch_execute("update meter set name = name || '!'")
         .await
@@ -200,7 +200,7 @@ async fn a_frozen_process_lets_go_of_the_rows_and_the_lock() {
     site.on_local("drop trigger slow on meter; update meter set site_note = 'by the site'")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     frozen.kill().await.expect("end it");
 }
 
@@ -245,7 +245,7 @@ async fn a_process_that_is_frozen_while_it_relays_rows_is_ended_by_the_next_run(
     let goes_on = async || {
         let outcome = site.sync().await.outcome;
         assert!(
-            [None, Some(Outcome::Succeeded)].contains(&outcome),
+            [None, Some(RunOutcome::Succeeded)].contains(&outcome),
             "{outcome:?}"
         );
         outcome.is_some()

@@ -2,7 +2,7 @@
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::mirrors::{RunApprovals, RunRequest};
-use meter_sync::model::{Outcome, RunTrigger};
+use meter_sync::model::{RunOutcome, RunTrigger};
 
 use super::table_per_tenant::{of_all, site_of, swept, table};
 use crate::support::postgres::connect;
@@ -116,7 +116,7 @@ async fn a_table_that_was_last_synced_for_another_tenant_is_not_called_unchanged
         ..RunRequest::new(RunTrigger::Cli)
     };
     let report = site::finish(&site::mirror(&other), request).await;
-    assert_eq!(report.outcome, Some(Outcome::NoChange), "{report:?}");
+    assert_eq!(report.outcome, Some(RunOutcome::NoChange), "{report:?}");
     assert_eq!(swept(&mirrors).await, (2, 0, 1));
 }
 

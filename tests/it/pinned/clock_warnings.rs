@@ -2,7 +2,7 @@
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::mirrors::RunRequest;
-use meter_sync::model::{Outcome, RunTrigger};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use serde_json::{Value, json};
 
 use super::site;
@@ -47,18 +47,18 @@ async fn runs_of_every_outcome_warn_of_it() {
             assert!(warning.contains(&told), "{hours}: {report:#?}");
         };
         let dry = site.dry_run().await;
-        assert_eq!(dry.outcome, Some(Outcome::DryRun));
+        assert_eq!(dry.outcome, Some(RunOutcome::DryRun));
         warned(&dry);
         let first = site.sync().await;
-        assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+        assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
         warned(&first);
         site.on_remote("delete from meter").await;
         let refused = site.sync().await;
-        assert_eq!(refused.outcome, Some(Outcome::Refused), "{refused:#?}");
+        assert_eq!(refused.outcome, Some(RunOutcome::Refused), "{refused:#?}");
         warned(&refused);
         site.on_remote("alter table meter rename to mislaid").await;
         let failed = site.sync().await;
-        assert_eq!(failed.outcome, Some(Outcome::Failed), "{failed:#?}");
+        assert_eq!(failed.outcome, Some(RunOutcome::Failed), "{failed:#?}");
         warned(&failed);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::RunRequest;
-use meter_sync::model::{Outcome, RunTrigger};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -51,7 +51,7 @@ async fn a_rule_that_takes_too_long_to_evaluate_fails_no_run() {
          alter table meter add constraint a check (slow(name)), add constraint b check (slow(name + 1))",
     )
     .await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         rows(&site.local, REASONS).await,
         json!([{"reason": "division by zero"}])

@@ -3,7 +3,7 @@
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::RunRequest;
-use meter_sync::model::{Outcome, RunTrigger};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -99,7 +99,7 @@ async fn texts_whose_bytes_agree_in_different_encodings_are_told_apart() {
     let run = sync().await;
     assert_eq!(run.counts.updated, 1, "{run:#?}");
     let again = sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+    assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
     for run in [run, again] {
         assert!(run.remote_bytes < load.remote_bytes / 4, "{run:#?}");
     }
@@ -119,7 +119,11 @@ async fn assert_syncs_as_reader(site: &Site, grants: &str) {
         .remote_url
         .replace("postgres@", &format!("{role}@"));
     let reader = mirror(&site.settings().with(Setting::RemoteUrl, url));
-    for expected in [Outcome::Succeeded, Outcome::NoChange, Outcome::NoChange] {
+    for expected in [
+        RunOutcome::Succeeded,
+        RunOutcome::NoChange,
+        RunOutcome::NoChange,
+    ] {
         let run = finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
     }
@@ -168,7 +172,7 @@ async fn a_value_that_a_local_trigger_changes_in_a_late_row_is_told_in_each_run(
     let site = triggered("if new.id = 290 then new.name = 'mine'; end if;").await;
     for _ in 0..2 {
         let run = site.sync().await;
-        assert_ne!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+        assert_ne!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
         assert_warns_of(&run, "name");
     }
     let name = rows(&site.local, "select name from meter where id = 290").await;
@@ -187,7 +191,7 @@ async fn meters_that_a_local_trigger_keeps_active_are_told_in_each_run() {
     assert_warns_of(&again, "active");
     let active = rows(&site.local, "select active from meter where id = 5").await;
     assert_eq!(active, json!([{"active": true}]));
-    assert_ne!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+    assert_ne!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
 }
 
 #[tokio::test]
@@ -270,9 +274,9 @@ async fn a_view_that_takes_longer_than_a_statement_may_is_read_all_the_same() {
     let reader = mirror(&site.settings().with(Setting::StatementTimeout, "1s"));
     let sync = async || finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
     let first = sync().await;
-    assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+    assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
     let second = sync().await;
-    assert_eq!(second.outcome, Some(Outcome::NoChange), "{second:#?}");
+    assert_eq!(second.outcome, Some(RunOutcome::NoChange), "{second:#?}");
 }
 
 #[tokio::test]

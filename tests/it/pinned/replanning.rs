@@ -3,7 +3,7 @@
 use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{RunHandle, RunRequest, RunRequestOutcome};
-use meter_sync::model::{Outcome, RunTrigger};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 use tokio_postgres::Client;
@@ -110,7 +110,7 @@ async fn assert_is_equal(site: &Site) {
 async fn a_meter_that_is_written_between_plan_and_lock_is_planned_anew() {
     let site = differing().await;
     let run = disturbed(&site, 1).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let change = &run.changes[0];
     assert_eq!(change.before["name"], "theirs", "{run:#?}");
     assert_eq!(change.after["name"], "new", "{run:#?}");
@@ -121,7 +121,7 @@ async fn a_meter_that_is_written_between_plan_and_lock_is_planned_anew() {
 async fn a_plan_that_is_outdated_four_times_is_carried_out_at_the_fifth() {
     let site = differing().await;
     let run = disturbed(&site, 4).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(run.counts.updated, 4, "{run:#?}");
     assert_is_equal(&site).await;
 }
@@ -130,7 +130,7 @@ async fn a_plan_that_is_outdated_four_times_is_carried_out_at_the_fifth() {
 async fn a_run_whose_plans_are_outdated_five_times_gives_up_and_leaves_the_meters_alone() {
     let site = differing().await;
     let run = disturbed(&site, 5).await;
-    assert_eq!(run.outcome, Some(Outcome::Failed), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Failed), "{run:#?}");
     let error = run.error.unwrap();
     assert_eq!(error.code, ErrorCode::LocalTimeout);
     assert!(error.message.contains("kept changing"), "{error}");

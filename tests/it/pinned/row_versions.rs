@@ -2,7 +2,7 @@
 //! next one compares versions.
 
 use meter_sync::config::Setting;
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value as Json, json};
 use tokio_postgres::Client;
@@ -25,7 +25,7 @@ async fn settled() -> Site {
     let runs = [site.sync().await, site.sync().await];
     assert!(
         runs.iter()
-            .all(|run| run.outcome == Some(Outcome::NoChange))
+            .all(|run| run.outcome == Some(RunOutcome::NoChange))
     );
     site
 }
@@ -49,7 +49,7 @@ async fn assert_arrives(site: &Site, counts: Counts) {
         rows(&site.remote, of_ours).await
     );
     let again = site.sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+    assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
 }
 
 fn updated(n: i64) -> Counts {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{RunRequest, RunRequestOutcome, SlotClaimOutcome};
-use meter_sync::model::{Health, Outcome, RunTrigger};
+use meter_sync::model::{Health, RunOutcome, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
@@ -44,7 +44,7 @@ async fn of_two_organisations_that_start_at_once_one_gets_the_table() {
     let (theirs, ours) = tokio::join!(finish(&slow, RunRequest::new(RunTrigger::Cli)), others);
     let code = ours.error.as_ref().map(|error| error.code);
     assert_eq!(code, Some(ErrorCode::TenantMismatch), "{ours:#?}");
-    assert_eq!(theirs.outcome, Some(Outcome::Succeeded), "{theirs:#?}");
+    assert_eq!(theirs.outcome, Some(RunOutcome::Succeeded), "{theirs:#?}");
     let meters = rows(&site.local, "select name from meter").await;
     assert_eq!(meters, json!([{"name": "theirs"}]));
 }
@@ -78,7 +78,7 @@ async fn spellings_of_one_number_are_one_organisation() {
     for tenant in ["7", "007", "+7"] {
         let runs = mirror(&of_tenant(&site, tenant));
         let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
-        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+        assert!(run.outcome.is_some_and(RunOutcome::is_success), "{run:#?}");
         assert_eq!(run.counts.changes() + run.counts.unchanged, 1, "{run:#?}");
     }
     assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": "7"}]));
@@ -116,19 +116,19 @@ async fn a_meter_that_moved_to_another_organisation_is_rejected_with_what_gives_
     site.on_remote("update meter set tenant_id = 8 where id = 2")
         .await;
     let reason = "select reason from meter_sync.meter_sync_rejected";
-    assert_eq!(sync("8").await.outcome, Some(Outcome::Partial));
+    assert_eq!(sync("8").await.outcome, Some(RunOutcome::Partial));
     let active = json!([{"reason": "id \"2\" is taken by a row of another tenant (unique index meter_pkey)"}]);
     assert_eq!(rows(&site.local, reason).await, active);
     sync("7").await;
     site.on_local("delete from meter_sync.meter_sync_rejected")
         .await;
-    assert_eq!(sync("8").await.outcome, Some(Outcome::Partial));
+    assert_eq!(sync("8").await.outcome, Some(RunOutcome::Partial));
     let told = rows(&site.local, reason).await;
     let told = told[0]["reason"].as_str().expect("a reason");
     let (_, statement) = told.split_once("gives the row to tenant 8: ").expect(told);
     site.on_local(statement).await;
     let run = sync("8").await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let meters = "select id, tenant_id, active from meter order by id";
     assert_eq!(
         rows(&site.local, meters).await,
@@ -198,7 +198,7 @@ async fn a_uuid_in_capitals_is_the_same_organisation() {
     for tenant in [id, &id.to_uppercase()] {
         let runs = mirror(&of_tenant(&site, tenant));
         let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
-        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+        assert!(run.outcome.is_some_and(RunOutcome::is_success), "{run:#?}");
     }
     assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": id}]));
 }
@@ -272,7 +272,7 @@ async fn the_log_of_a_table_goes_on_while_it_is_missing_and_however_it_is_spelle
     let first = site.sync().await;
     site.on_local("alter table meter rename to away").await;
     let failed = site.sync().await;
-    assert_eq!(failed.outcome, Some(Outcome::Failed), "{failed:#?}");
+    assert_eq!(failed.outcome, Some(RunOutcome::Failed), "{failed:#?}");
     site.on_local("alter table away rename to meter").await;
     site.reconfigure(&site.settings().with(Setting::LocalTable, "public.meter"));
     let status = site.status().await;
@@ -297,7 +297,7 @@ async fn a_statement_that_frees_a_value_names_the_tenant_where_ids_do_not_tell_m
     site.on_remote("delete from meter where id = 1; insert into meter values (9, 7, 'S1', true)")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let reasons = rows(
         &site.local,
         "select reason from meter_sync.meter_sync_rejected",
@@ -311,5 +311,5 @@ async fn a_statement_that_frees_a_value_names_the_tenant_where_ids_do_not_tell_m
         json!([{"name": "S1"}])
     );
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
 use meter_sync::mirrors::{RunRequest, SlotClaimOutcome};
-use meter_sync::model::{Health, Outcome, RunFilter, RunRecord, RunTrigger, RunsQuery};
+use meter_sync::model::{Health, RunFilter, RunOutcome, RunRecord, RunTrigger, RunsQuery};
 use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
@@ -30,7 +30,7 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
     for ahead in ["1 day", "5 years", "-1 day"] {
         let site = with_a_meter().await;
         let first = site.sync().await;
-        assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+        assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
         shift_the_past(&site, ahead).await;
         site.on_remote("alter table meter rename to elsewhere")
             .await;
@@ -38,7 +38,7 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
         for _ in 0..2 {
             last = site.sync().await;
         }
-        assert_eq!(last.outcome, Some(Outcome::Failed), "{last:#?}");
+        assert_eq!(last.outcome, Some(RunOutcome::Failed), "{last:#?}");
         let status = site.status().await;
         assert_eq!(status.health, Health::Failing, "{ahead}: {status:#?}");
         assert_eq!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use meter_sync::config::Setting;
 use meter_sync::engine::RowsToCompare;
 use meter_sync::mirrors::RunRequest;
-use meter_sync::model::{Outcome, RunTrigger};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
@@ -123,7 +123,7 @@ fn the_digests_lead_to_what_comparing_everything_leads_to() {
             is_by_digest |= compared(site, &fast).await != "everything";
         }
         let again = lines.fast(tables).await;
-        let is_settled = again.outcome == Some(Outcome::NoChange) || again.counts.rejected > 0;
+        let is_settled = again.outcome == Some(RunOutcome::NoChange) || again.counts.rejected > 0;
         assert!(is_settled && again.counts.changes() == 0, "{again:#?}");
         if is_by_digest {
             Verdict::Held

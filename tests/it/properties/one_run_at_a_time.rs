@@ -4,7 +4,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use meter_sync::mirrors::{Mirror, RunHandle, RunRequestOutcome};
-use meter_sync::model::{Outcome, RunTrigger};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunState;
 use quickcheck::{Arbitrary, Gen};
 use tokio::process::Command;
@@ -143,7 +143,7 @@ async fn a_second_process_is_told_so_with_exit_code_4() {
         held.batch_execute("rollback").await.unwrap();
         let report = ticket.wait(Duration::from_secs(30)).await;
         assert!(
-            report.outcome.is_some_and(Outcome::is_success),
+            report.outcome.is_some_and(RunOutcome::is_success),
             "{report:#?}"
         );
         // We, and a third process, ask while another process runs.
@@ -184,7 +184,10 @@ async fn a_killed_process_makes_room_for_the_next_run() {
             tokio::time::sleep(Duration::from_millis(50)).await;
             next = world.run(RunTrigger::Cli).await;
         }
-        assert!(next.outcome.is_some_and(Outcome::is_success), "{next:#?}");
+        assert!(
+            next.outcome.is_some_and(RunOutcome::is_success),
+            "{next:#?}"
+        );
         let sql = format!("select outcome from meter_sync.meter_sync_log where id = '{id}'");
         let outcome: String = world.site.local.query_one(&sql, &[]).await.unwrap().get(0);
         assert_eq!(outcome, "interrupted");

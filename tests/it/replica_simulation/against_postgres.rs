@@ -10,9 +10,9 @@ use meter_sync::db::{Database, DbError, Local, Tx};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{Mirrors, SlotClaimOutcome};
 use meter_sync::model::{RunId, RunTrigger};
-use meter_sync::store::due_mirrors::{self, EndedRun};
+use meter_sync::store::due_mirrors::{self, EndedDueRun};
 use meter_sync::store::slots::{self, Slot};
-use meter_sync::store::sweeps::{self, SweepCounts, SweepOrigin, SweptSet};
+use meter_sync::store::sweeps::{self, SweepCounts, SweepOrigin, SweptMirrorSet};
 use meter_sync::store::unchanged_mirrors::MirrorKey;
 use quickcheck::{Gen, QuickCheck};
 use tokio::runtime::Runtime;
@@ -56,7 +56,7 @@ fn the_model_answers_as_the_tables_do() {
 struct RealTables {
     site: Site,
     local: Database<Local>,
-    set: SweptSet,
+    set: SweptMirrorSet,
     processes: Vec<(Mirrors, String)>,
 }
 
@@ -79,7 +79,7 @@ impl RealTables {
             let claim = "delete from meter_sync.meter_sync_slot returning claimed_by, local_table, substr(tenant, 3)";
             let row = site.local.query_one(claim, &[]).await.expect("a claim");
             processes.push((process, row.get(0)));
-            set = Some(SweptSet {
+            set = Some(SweptMirrorSet {
                 local_table: row.get(1),
                 tenants: row.get(2),
             });
@@ -295,7 +295,7 @@ impl<'r> Both<'r> {
             RunEnd::Failed => Some(ErrorCode::RemoteTimeout),
             RunEnd::AlreadyRunning => Some(ErrorCode::AlreadyRunning),
         };
-        let ended = EndedRun {
+        let ended = EndedDueRun {
             mirror,
             error,
             remote_bytes: 0,

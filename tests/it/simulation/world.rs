@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::SettingFlags;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{Mirror, RunApprovals, RunRequest, SlotClaimOutcome};
-use meter_sync::model::{DeactivationApproval, Outcome, RunTrigger};
+use meter_sync::model::{DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -207,7 +207,7 @@ impl World {
             run.run_id
         );
         let changes = rows(&self.site.local, &changes).await;
-        if run.outcome != Some(Outcome::DryRun) {
+        if run.outcome != Some(RunOutcome::DryRun) {
             let mut explained = self.model.rows();
             for change in changes.as_array().expect("rows") {
                 explain(&mut explained, change, &self.kind);
@@ -277,16 +277,16 @@ impl World {
         let struck = proxy.struck() > struck || fault == Fault::Refuse;
         let expected = self.model.run(false, false);
         let would_write = match expected.outcome {
-            Outcome::Succeeded | Outcome::NoChange | Outcome::Partial => true,
-            Outcome::Failed
-            | Outcome::Refused
-            | Outcome::Interrupted
-            | Outcome::DryRun
-            | Outcome::Unknown => false,
+            RunOutcome::Succeeded | RunOutcome::NoChange | RunOutcome::Partial => true,
+            RunOutcome::Failed
+            | RunOutcome::Refused
+            | RunOutcome::Interrupted
+            | RunOutcome::DryRun
+            | RunOutcome::Unknown => false,
         };
         let must_fail = struck && would_write && fault != Fault::LoseReply(COMMIT);
         let failed = Expected {
-            outcome: Outcome::Failed,
+            outcome: RunOutcome::Failed,
             code: Some(code),
             counts: meter_sync::model::Counts::default(),
             given_up: 0,
@@ -341,7 +341,7 @@ impl World {
         self.write_remote(&before).await;
         self.sync(allowed()).await;
         let expected = self.model.run(false, false);
-        assert_eq!(expected.outcome, Outcome::NoChange);
+        assert_eq!(expected.outcome, RunOutcome::NoChange);
         self.sync(RunRequest::new(RunTrigger::Cli)).await;
         self.check().await;
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use meter_sync::config::{Config, Environment, Setting, SettingFlags};
-use meter_sync::history::parse_meter_key::KeyText;
+use meter_sync::history::parse_meter_key::MeterKeyText;
 use meter_sync::mirrors::{Mirror, Mirrors, RunRequest, RunRequestOutcome};
 use meter_sync::model::RunTrigger;
 use meter_sync::reports::meter_report::MeterReport;
@@ -158,7 +158,7 @@ impl Site {
 
     /// The meter of a key, which must be there.
     pub(crate) async fn meter(&self, key: &str) -> MeterReport {
-        let key = KeyText::parse(key).expect("a key");
+        let key = MeterKeyText::parse(key).expect("a key");
         let meter = self.mirror.meter(&key).await;
         meter.expect("an answer").expect("a meter")
     }

@@ -20,7 +20,7 @@ use super::spare_table;
 use crate::engine::apply::collision_queries::{as_view, movable, waiting};
 use crate::engine::apply::defer_constraints;
 use crate::engine::apply::keep_references_through_exchange;
-use crate::engine::plan::Step;
+use crate::engine::plan::PlanStep;
 use crate::engine::plan::UnwrittenRow;
 use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
@@ -55,7 +55,7 @@ pub(in crate::engine) async fn write(
 ) -> Result<bool, DbError> {
     let waiting: Vec<i64> = bad
         .iter()
-        .filter(|row| row.step == Step::Change && row.fault.is_collision())
+        .filter(|row| row.step == PlanStep::Change && row.fault.is_collision())
         .map(|row| row.n)
         .collect();
     if waiting.len() < 2 || waiting.len() > ROWS {
@@ -224,7 +224,7 @@ async fn write_with_first_parked(
     }
     let write = RowRangeStatement {
         checks: false,
-        ..apply::write(run, Step::Change)
+        ..apply::write(run, PlanStep::Change)
     };
     for &n in ring.iter().rev() {
         if let WriteOutcome::NotWritten(fault) =

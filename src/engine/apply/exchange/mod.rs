@@ -14,7 +14,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 use super::defer_constraints;
 use super::keep_references_through_exchange;
 use super::release_inactive_values::{self, ClearedValues};
-use crate::engine::plan::{self, Step};
+use crate::engine::plan::{self, PlanStep};
 use crate::engine::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 use park_rows::ParkOutcome;
@@ -53,9 +53,9 @@ pub(in crate::engine) async fn write(
                 out.extend(bad);
                 return Ok(Ok(out));
             }
-            Err(UndoReason::TooMany(fault)) => return Ok(Err(fault)),
-            Err(UndoReason::LeaveOut(bad)) => out.extend(bad),
-            Err(UndoReason::NoUse) => break,
+            Err(ExchangeUndoReason::TooMany(fault)) => return Ok(Err(fault)),
+            Err(ExchangeUndoReason::LeaveOut(bad)) => out.extend(bad),
+            Err(ExchangeUndoReason::NoUse) => break,
         }
         if out.len() > limit {
             let last = out.pop().map(|(_, fault)| fault);
@@ -69,7 +69,7 @@ pub(in crate::engine) async fn write(
         ranges = vec![low, high];
     }
     let left = limit.saturating_sub(out.len());
-    let write = apply::write(run, Step::Change);
+    let write = apply::write(run, PlanStep::Change);
     let found =
         write_by_halving::all_but_the_bad(run.local, ranges, left, &prepare, &write).await?;
     Ok(found.map(|bad| {
@@ -79,7 +79,7 @@ pub(in crate::engine) async fn write(
 }
 
 /// Why an attempt at an exchange is undone.
-enum UndoReason {
+enum ExchangeUndoReason {
     /// These rows cannot be written, or need a value of a row that cannot be written. The next attempt must leave them
     /// out.
     LeaveOut(RowFaults),
@@ -99,11 +99,11 @@ async fn attempt(
     limit: usize,
     out: &RowFaults,
     released: &mut ClearedValues,
-) -> Result<Result<RowFaults, UndoReason>, DbError> {
+) -> Result<Result<RowFaults, ExchangeUndoReason>, DbError> {
     let local = run.local;
     let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
     match park_rows::park(run, &left_out).await? {
-        ParkOutcome::NothingToPark => return Ok(Err(UndoReason::NoUse)),
+        ParkOutcome::NothingToPark => return Ok(Err(ExchangeUndoReason::NoUse)),
         ParkOutcome::Refused(refused) => return leave_out(local, refused).await.map(Err),
         ParkOutcome::Parked => {}
     }
@@ -113,12 +113,12 @@ async fn attempt(
     // Constraints deferred for the exchange are checked at its end.
     let write = &RowRangeStatement {
         checks: false,
-        ..apply::write(run, Step::Change)
+        ..apply::write(run, PlanStep::Change)
     };
     let mut bad =
         match write_by_halving::all_but_the_bad(local, ranges, left, &prepare, write).await? {
             Ok(bad) => bad,
-            Err(fault) => return Ok(Err(UndoReason::TooMany(fault))),
+            Err(fault) => return Ok(Err(ExchangeUndoReason::TooMany(fault))),
         };
     retry_after_release(run, &mut bad, released, write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
@@ -137,7 +137,7 @@ async fn attempt(
         }
     }
     if bad.is_empty() {
-        return Ok(Err(UndoReason::NoUse));
+        return Ok(Err(ExchangeUndoReason::NoUse));
     }
     leave_out(local, bad).await.map(Err)
 }
@@ -152,7 +152,7 @@ async fn retry_after_release(
     write: &RowRangeStatement,
 ) -> Result<(), DbError> {
     if !bad.iter().any(|(_, fault)| fault.is_collision())
-        || release_inactive_values::release(run, Step::Change, released).await? == 0
+        || release_inactive_values::release(run, PlanStep::Change, released).await? == 0
     {
         return Ok(());
     }
@@ -176,9 +176,9 @@ with recursive out (n) as (
 )
 select o.n from out o where o.n <> all ($1)";
 
-/// Returns [`UndoReason::LeaveOut`] with the rows in `bad` and all rows that need their unique values, directly or
-/// through other rows.
-async fn leave_out(local: &Tx<'_, Local>, bad: RowFaults) -> Result<UndoReason, DbError> {
+/// Returns [`ExchangeUndoReason::LeaveOut`] with the rows in `bad` and all rows that need their unique values, directly
+/// or through other rows.
+async fn leave_out(local: &Tx<'_, Local>, bad: RowFaults) -> Result<ExchangeUndoReason, DbError> {
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     local
         .batch("-- index who waits\ncreate index on pg_temp.meter_sync_wait (holder); analyze pg_temp.meter_sync_wait")
@@ -187,7 +187,7 @@ async fn leave_out(local: &Tx<'_, Local>, bad: RowFaults) -> Result<UndoReason, 
     let waiting = waiting
         .iter()
         .map(|row| (row.get(0), RowFault::collision()));
-    Ok(UndoReason::LeaveOut(
+    Ok(ExchangeUndoReason::LeaveOut(
         bad.into_iter().chain(waiting).collect(),
     ))
 }

@@ -18,7 +18,7 @@ use crate::engine::RunContext;
 use crate::engine::apply::collision_queries::{as_view, is_costly, movable, waiting, wanted};
 use crate::engine::apply::defer_constraints;
 use crate::engine::apply::keep_references_through_exchange;
-use crate::engine::plan::Step;
+use crate::engine::plan::PlanStep;
 use crate::engine::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
 
 /// The result of [`park`].
@@ -103,7 +103,7 @@ async fn find(
         // Each row is treated as if it waited for itself.
         true => format!(
             "select a.v1 as n, a.v1 as holder from {} a",
-            wanted(run, rule, Step::Change)
+            wanted(run, rule, PlanStep::Change)
         ),
         false => waiting(run, rule),
     };

@@ -11,7 +11,7 @@ use crate::db::{DbError, param, quote};
 
 use crate::engine::RunContext;
 use crate::engine::apply::collision_queries::{as_view, wanted};
-use crate::engine::plan::Step;
+use crate::engine::plan::PlanStep;
 use crate::engine::plan::UnwrittenRow;
 use crate::engine::write_by_halving;
 
@@ -24,10 +24,10 @@ pub(in crate::engine) struct AlteringTrigger {
 }
 
 impl AlteringTrigger {
-    fn fires_at(&self, step: Step) -> bool {
+    fn fires_at(&self, step: PlanStep) -> bool {
         match step {
-            Step::Insert => self.on_insert,
-            Step::Deactivate | Step::Change => self.on_update,
+            PlanStep::Insert => self.on_insert,
+            PlanStep::Deactivate | PlanStep::Change => self.on_update,
         }
     }
 }
@@ -42,7 +42,7 @@ pub(in crate::engine) async fn reasons(
 ) -> Result<HashMap<i64, String>, DbError> {
     let mut found = HashMap::new();
     for rule in &run.relations.constraints.exclusive {
-        for step in [Step::Deactivate, Step::Change, Step::Insert] {
+        for step in [PlanStep::Deactivate, PlanStep::Change, PlanStep::Insert] {
             let blamed: Vec<&str> = triggers
                 .iter()
                 .filter(|trigger| trigger.fires_at(step))
@@ -93,7 +93,7 @@ pub(in crate::engine) async fn reasons(
 async fn planned(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
-    step: Step,
+    step: PlanStep,
     rows: &[(i64, &str)],
 ) -> Result<Option<HashMap<i64, Option<String>>>, DbError> {
     let local = run.local;

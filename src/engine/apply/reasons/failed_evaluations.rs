@@ -16,7 +16,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 use super::row_values;
 use crate::engine::RunContext;
 use crate::engine::apply::collision_queries::{as_view, wanted};
-use crate::engine::plan::{self, Step, UnwrittenRow};
+use crate::engine::plan::{self, PlanStep, UnwrittenRow};
 use crate::engine::why_value_refused::plain;
 use crate::engine::write_by_halving::{self, WriteOutcome};
 
@@ -66,7 +66,7 @@ async fn find(
     local.batch(EVALUATE_EACH).await?;
     let mut evaluations_left = MAX_EVALUATIONS;
     for rule in &rules {
-        for step in [Step::Deactivate, Step::Change, Step::Insert] {
+        for step in [PlanStep::Deactivate, PlanStep::Change, PlanStep::Insert] {
             let left = rows
                 .iter()
                 .filter(|row| row.step == step && !found.contains_key(&row.n));
@@ -106,7 +106,7 @@ async fn format_reasons(
 async fn failing<'b>(
     run: &RunContext<'_>,
     rule: &ComputedExpression,
-    step: Step,
+    step: PlanStep,
     rows: &[&'b UnwrittenRow],
 ) -> Result<Vec<&'b UnwrittenRow>, DbError> {
     let local = run.local;

@@ -16,7 +16,7 @@ use crate::engine::apply::collision_queries::{
     as_view, changed, collide, entries, movable, wanted,
 };
 use crate::engine::apply::{release_inactive_values, write_by_halving};
-use crate::engine::plan::Step;
+use crate::engine::plan::PlanStep;
 use crate::engine::why_value_refused::{LONGEST, SHOWN, quoted};
 
 /// Why another row keeps a planned row from being written.
@@ -38,7 +38,7 @@ pub(in crate::engine) async fn reasons(
     let local = run.local;
     let mut holders = Vec::new();
     let first = first_of_each(rule);
-    for step in [Step::Change, Step::Insert] {
+    for step in [PlanStep::Change, PlanStep::Insert] {
         let find = find(run, rule, step);
         if as_view(run, &find).await?.is_none() {
             continue;
@@ -93,7 +93,7 @@ const OF_HOLDER: [&str; 6] = [
 /// columns are the number `n` of the planned row, the values that it is to get, and the columns of [`OF_HOLDER`]. An
 /// update is not paired with its own local row. An insert may be paired with a local row of the same key, because
 /// another session may have inserted the meter during the run.
-fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
+fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: PlanStep) -> String {
     let relations = run.relations;
     let key = &relations.key;
     let local_filter = &run.scope.local_filter;
@@ -130,8 +130,8 @@ fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
         .collect();
     let is_same = format!("({is_ours} and {})", same_key("p"));
     let others = match step {
-        Step::Insert => "true".to_owned(),
-        Step::Change | Step::Deactivate => format!("not {is_same}"),
+        PlanStep::Insert => "true".to_owned(),
+        PlanStep::Change | PlanStep::Deactivate => format!("not {is_same}"),
     };
     format!(
         "select a.v1 as n, {}, {}, {is_same} as is_same, case when {} then q.n end as holder
@@ -150,7 +150,7 @@ where {others}",
 
 /// Returns the SQL condition that the plan would make meter `q` of the plan give up the value that row `a` is to get.
 fn gives_up(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
-    let keeps = |step: Step| {
+    let keeps = |step: PlanStep| {
         format!(
             "exists (select 1 from {} k where k.v1 = q.n and {})",
             wanted(run, rule, step),
@@ -160,8 +160,8 @@ fn gives_up(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     format!(
         "(q.step = 1 and exists (select p.n from {} and p.n = q.n) and not {} or q.step = 0 and not {})",
         changed(run, rule),
-        keeps(Step::Change),
-        keeps(Step::Deactivate)
+        keeps(PlanStep::Change),
+        keeps(PlanStep::Deactivate)
     )
 }
 

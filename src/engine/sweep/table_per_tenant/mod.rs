@@ -61,7 +61,7 @@ pub struct TablePerTenantSweep {
 
 /// What a sweep found in the local table of a mirror.
 #[derive(Clone, Debug)]
-pub enum LocalFinding {
+pub enum LocalTableFinding {
     /// Nothing that can show that the mirror is unchanged, so the mirror gets a run.
     Nothing,
     /// The row versions of the table are those of its watermark, stored when both sides were last equal. Holds the
@@ -104,8 +104,8 @@ impl TablePerTenantSweep {
         &self,
         local: &Tx<'_, Local>,
         mirrors: &[SweptMirror<'_>],
-    ) -> Result<Vec<LocalFinding>, SyncError> {
-        let mut findings = vec![LocalFinding::Nothing; mirrors.len()];
+    ) -> Result<Vec<LocalTableFinding>, SyncError> {
+        let mut findings = vec![LocalTableFinding::Nothing; mirrors.len()];
         let tables = sweepable_tables::look_up(&self.there, local, mirrors).await?;
         let unproven = look_at_versions(local, &tables, &mut findings).await?;
         // A few runs cost less than a comparison of the contents of all rows, and they store watermarks. A run of a
@@ -122,7 +122,7 @@ impl TablePerTenantSweep {
         &self,
         local: &Tx<'_, Local>,
         tables: &[&SweepableTable<'_>],
-        findings: &mut [LocalFinding],
+        findings: &mut [LocalTableFinding],
     ) -> Result<(), SyncError> {
         let hasher = self.hasher(local).await?;
         let sums = local_sums::of_contents(local, tables, hasher).await?;
@@ -132,7 +132,7 @@ impl TablePerTenantSweep {
             };
             let hash = hasher.hash(&table.relations, RowSide::Remote, |_| true);
             let (rows, hashes) = sums.contents;
-            *finding = LocalFinding::Hashed(HashedTable {
+            *finding = LocalTableFinding::Hashed(HashedTable {
                 contents: TenantSum { rows, hashes },
                 remote_hash: self.place_of(hash),
                 watermark: watermark_key(table).map(|key| (key, sums.versions)),
@@ -180,10 +180,10 @@ impl TablePerTenantSweep {
         remote: Tx<'_, Remote>,
         mapping: &Mapping,
         tenants: &[TenantId],
-        findings: &[LocalFinding],
+        findings: &[LocalTableFinding],
     ) -> Result<SweepResult, SyncError> {
         let before = mem::replace(&mut self.there, RemoteSource::find(&remote, mapping).await?);
-        let nothing = vec![LocalFinding::Nothing; tenants.len()];
+        let nothing = vec![LocalTableFinding::Nothing; tenants.len()];
         let findings = match before == self.there {
             true => findings,
             false => &nothing,
@@ -254,11 +254,11 @@ impl TablePerTenantSweep {
         &self,
         remote: &Tx<'_, Remote>,
         tenants: &[TenantId],
-        findings: &[LocalFinding],
+        findings: &[LocalTableFinding],
     ) -> Result<Vec<(usize, Option<(WatermarkKey, VersionSum)>)>, SyncError> {
         let mut groups: BTreeMap<usize, Vec<(usize, &HashedTable)>> = BTreeMap::new();
         for (index, finding) in findings.iter().enumerate() {
-            if let LocalFinding::Hashed(table) = finding {
+            if let LocalTableFinding::Hashed(table) = finding {
                 let group = groups.entry(table.remote_hash).or_default();
                 group.push((index, table));
             }
@@ -295,22 +295,22 @@ impl TablePerTenantSweep {
     }
 }
 
-fn expected(finding: &LocalFinding) -> Option<TenantSum> {
+fn expected(finding: &LocalTableFinding) -> Option<TenantSum> {
     match finding {
-        LocalFinding::Unchanged((rows, hashes)) => Some(TenantSum {
+        LocalTableFinding::Unchanged((rows, hashes)) => Some(TenantSum {
             rows: *rows,
             hashes: *hashes,
         }),
-        LocalFinding::Nothing | LocalFinding::Hashed(_) => None,
+        LocalTableFinding::Nothing | LocalTableFinding::Hashed(_) => None,
     }
 }
 
 /// Compares the row versions of tables with their watermarks. Sets the finding of a table with unchanged versions to
-/// [`LocalFinding::Unchanged`]. Returns the tables without a watermark.
+/// [`LocalTableFinding::Unchanged`]. Returns the tables without a watermark.
 async fn look_at_versions<'t, 'm>(
     local: &Tx<'_, Local>,
     tables: &'t [SweepableTable<'m>],
-    findings: &mut [LocalFinding],
+    findings: &mut [LocalTableFinding],
 ) -> Result<Vec<&'t SweepableTable<'m>>, SyncError> {
     let keys: Vec<Option<WatermarkKey>> = tables.iter().map(watermark_key).collect();
     let known = watermarks::of_tables(local, &keys).await?;
@@ -327,7 +327,7 @@ async fn look_at_versions<'t, 'm>(
         if held == Some(known.local)
             && let Some(finding) = findings.get_mut(table.index)
         {
-            *finding = LocalFinding::Unchanged(known.remote);
+            *finding = LocalTableFinding::Unchanged(known.remote);
         }
     }
     Ok(unproven)

@@ -2,7 +2,7 @@
 
 use meter_sync::config::SettingFlags;
 use meter_sync::mirrors::{Mirror, RunApprovals, RunRequest};
-use meter_sync::model::{Counts, DeactivationApproval, Outcome, RunTrigger};
+use meter_sync::model::{Counts, DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::{RunReport, RunState};
 
 use super::edits::EditGenerator;
@@ -212,9 +212,9 @@ fn request() -> RunRequest {
 
 fn is_as(run: &RunReport, counts: Counts) -> bool {
     let outcome = match () {
-        () if counts.rejected > 0 => Outcome::Partial,
-        () if counts.changes() > 0 => Outcome::Succeeded,
-        () => Outcome::NoChange,
+        () if counts.rejected > 0 => RunOutcome::Partial,
+        () if counts.changes() > 0 => RunOutcome::Succeeded,
+        () => RunOutcome::NoChange,
     };
     run.outcome == Some(outcome) && run.counts == counts
 }
