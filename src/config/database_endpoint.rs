@@ -202,7 +202,7 @@ impl DatabaseEndpoint {
 
 impl std::fmt::Debug for DatabaseEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint")
+        f.debug_struct("DatabaseEndpoint")
             .field("address", &self.address())
             .finish_non_exhaustive()
     }

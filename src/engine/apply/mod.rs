@@ -1,6 +1,6 @@
 //! Writes a plan, the changes that a run would make, to the local table, with one statement for each step. If the table
 //! refuses a row, the rows of the step are halved again and again, until each refused row is alone. If foreign keys act
-//! on updates (`on update cascade`, for instance), the updates are written as an exchange of unique values (`exchange`).
+//! on updates (such as `on update cascade`), the updates are written as an exchange of unique values (`exchange`).
 
 use crate::db::constraints_between_rows::ConstraintsBetweenRows;
 use crate::db::{DbError, RowFault, param, quote, read_lossless_json};
