@@ -95,9 +95,11 @@ impl App {
         served.context("serve MCP on standard input and output")
     }
 
-    /// Starts the background tasks: one that starts scheduled runs, if there is a schedule, and, if the process is set
-    /// up for several tenants, one that keeps reading the states of all tenants' meters, and one that takes part in the
-    /// scheduled sweeps of other processes.
+    /// Starts the background tasks:
+    ///
+    /// - the one that starts scheduled runs, if there is a schedule;
+    /// - if the process is set up for several tenants, the one that keeps reading the states of all tenants' meters,
+    ///   and the one that takes part in scheduled sweeps of other processes.
     fn start_tasks(&self) {
         let config = self.mirrors.config();
         if !config.tenants.is_one() {

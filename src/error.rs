@@ -292,10 +292,10 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the runs of all tenants would fail too, if one statement for all tenants fails with this code.
-    /// [`LocalAuth`](Self::LocalAuth) counts even if it stands for a missing privilege, because all tenants use the
-    /// same role. A timeout does not count: such a statement takes longer than one for a single tenant, and a lock may
-    /// be free again.
+    /// Whether single runs would fail for every tenant, too, after a statement about all tenants has failed with this
+    /// code. [`LocalAuth`](Self::LocalAuth) counts even if it stands for a missing privilege, because all tenants use
+    /// the same role. A timeout does not count: a statement about one tenant takes less time, and a lock may be free
+    /// again.
     pub fn fails_every_tenant(self) -> bool {
         match self {
             Self::ConfigInvalid

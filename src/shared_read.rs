@@ -17,8 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// How long a caller waits for its turn to read before it may read at the same time as the caller whose turn it is.
-/// This is longer than the longest wait for a count of meters, so a read that only waits for one is not slow.
+/// How long a caller waits for its turn to read. After that, it reads at the same time as the caller whose turn it is.
+/// This is longer than the longest wait for a count of meters, so a read that only waits for such a count does not
+/// cause a second read.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// A value that is read again when a caller needs a newer one, with the locks that let callers read in turn.

@@ -15,7 +15,7 @@ pub(super) struct NextCommands {
 }
 
 impl NextCommands {
-    /// Commands that repeat the flag `--tenant` if this process got it.
+    /// Builds commands that contain the flag `--tenant` if this command line does.
     pub(super) fn repeating(settings: &SettingFlags) -> Self {
         let id = settings.only_tenant();
         id.map_or_else(Self::default, Self::of_tenant)

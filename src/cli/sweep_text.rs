@@ -10,9 +10,9 @@ use crate::model::Rejection;
 use crate::printable;
 use crate::reports::run_report::{RunReport, RunState};
 
-/// How many of the tenants that were not synced are described with all that a person needs, and how many of those that
-/// only have a warning: as many as `status` lists. Below the line of any other such tenant is the command that
-/// describes it, so that the text stays short even if ten thousand tenants fail.
+/// How many tenants that were not synced are described in full, and how many tenants that only have a warning: as many
+/// as `status` lists. Any further tenant has, below its line, only the command that describes it. So the text stays
+/// short even if ten thousand tenants fail.
 const DESCRIBED: usize = 20;
 
 /// How many rejected rows of one tenant are printed.

@@ -25,10 +25,12 @@ pub struct Relation {
     /// an ordinary table without rules or row security, and neither it nor a table that inherits from it has
     /// user-defined triggers.
     pub is_plain: bool,
-    /// Whether an update of a referenced value may have effects, through a foreign key that refers to this table,
-    /// beyond copying the new value to the referring rows. This is so if the foreign key sets null or a default, if the
-    /// referring rows are in this table, or if a change of the referring table may in turn change this one (by its
-    /// triggers, rules or foreign keys).
+    /// Whether an update of a value that other rows refer to may do more than copy the new value to these rows. This is
+    /// so if a foreign key to this table
+    ///
+    /// - sets null or a default,
+    /// - has its referring rows in this table, or
+    /// - belongs to a table whose triggers, rules or foreign keys may change this table in turn.
     pub has_foreign_keys_acting_on_update: bool,
     /// Whether reading the relation may read a foreign table. `true` if the database has a foreign table, unless the
     /// relation is an ordinary table from which no table inherits.

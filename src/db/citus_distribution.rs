@@ -1,7 +1,7 @@
 //! Finds out how Citus distributes tables (<https://docs.citusdata.com/en/stable/develop/api_metadata.html>).
 //!
-//! To the coordinator, such a table looks like an ordinary one, but its file is empty: the rows are in tables of their
-//! own (shards), most of them on other servers, whose row versions mean nothing to the coordinator.
+//! To the coordinator, such a table looks like an ordinary one, but its file is empty. The rows are in tables of their
+//! own (shards), most of them on other servers. Row versions of these tables mean nothing to the coordinator.
 
 use tokio_postgres::Row;
 
@@ -19,9 +19,9 @@ pub enum CitusDistribution {
     Reference,
     /// By the values of a column, with more than one copy of each shard (`citus.shard_replication_factor`).
     Replicated,
-    /// By a column or in one place, with a constraint of this name that is initially deferred. A shard checks it at the
-    /// commit of its own server. Citus 13.2 then commits on the coordinator although the shard kept nothing of what was
-    /// inserted.
+    /// By a column, or all in one place, but with this constraint, which is `initially deferred`. A shard checks it
+    /// when its own server commits. Citus 13.2 then commits on the coordinator although the shard has kept none of the
+    /// inserted rows.
     CheckedAtCommit(String),
 }
 

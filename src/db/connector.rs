@@ -278,7 +278,8 @@ impl Manager for Connector {
 
     /// Tests an idle connection with one round trip, before it is used again. If this fails, the pool opens another
     /// connection instead. It also fails if the server is no longer of the wanted kind: a pooler, for instance, keeps
-    /// our connection while the primary behind it becomes a standby. A local standby is useless whatever is wanted.
+    /// our connection while the primary behind it becomes a standby. On the local side, it fails for every standby,
+    /// because a run has to write there.
     async fn recycle(
         &self,
         client: &mut ClientWrapper,

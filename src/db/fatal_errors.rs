@@ -11,8 +11,8 @@ pub(super) fn is_fatal(error: &ServerError) -> bool {
     }
 }
 
-/// Whether the server refused one statement and kept the connection. An answer that ended the connection may come some
-/// time before the end itself does.
+/// Whether the server refused one statement and kept the connection. This is told from the error, because the
+/// connection may still be open for some time after an error that ends it has arrived.
 pub(super) fn refuses_only_the_statement(error: &Error) -> bool {
     error.as_db_error().is_some_and(|said| !is_fatal(said))
 }

@@ -22,8 +22,9 @@ pub struct IncomingForeignKey {
     pub is_own: bool,
     /// Pairs of a referring column and the referenced column.
     pub columns: Vec<(String, String)>,
-    /// For each pair in `columns`, two pieces of SQL: the operator that compares the referenced value with the
-    /// referring one, and the `collate` clause of the referenced column (empty if its type has no collation).
+    /// For each pair in `columns`, two pieces of SQL. The first is the operator that compares the referenced value with
+    /// the referring one. The second is the `collate` clause of the referenced column, empty if its type has no
+    /// collation.
     pub compared: Vec<(String, String)>,
     /// What an update of the referenced value does (`confupdtype`): `a` and `r` refuse it, `c` cascades, `n` sets null,
     /// `d` sets the default.

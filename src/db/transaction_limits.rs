@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::Timeouts;
 
-/// The server's limits for the idle time and for the whole transaction are this much longer than the deadlines of this
-/// process, so that this process reports the timeout first.
+/// How much later the server ends an idle or long transaction than this process would, so that this process notices the
+/// timeout first and reports it.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The time limits that this program sets for one transaction.

@@ -1,5 +1,5 @@
-//! Finds tables in schemas that a role may not use. Postgres looks up a name without a schema only in those schemas of
-//! the search path that the role may use, and so does not tell such a table from one that does not exist.
+//! Finds tables in schemas that a role may not use. If a name has no schema, Postgres looks it up only in those schemas
+//! of the search path that the role may use. So its error does not tell such a table from one that does not exist.
 
 use super::array_index::index;
 use super::{DbError, Side, SideName, Tx, param, quote};
@@ -57,8 +57,9 @@ cross join lateral (
     order by array_position(path.schemas, n.nspname::text)
     limit 1) f";
 
-/// Returns, for each name of a table or view, the first one in a schema that the name or the role's search path leads
-/// to and that the role may not use; `None` if there is none.
+/// Looks for each name of a table or view in those schemas that the role may not use: in the schema that the name has,
+/// otherwise in those of the role's search path, in order. Returns the first match for each name; `None` if there is
+/// none.
 pub async fn find<S: Side>(
     tx: &Tx<'_, S>,
     names: &[String],

@@ -88,7 +88,8 @@ fn is_of_name(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
 }
 
-/// Whether the text has the name `start`, then what `skip` leaves out, then the number of a shard.
+/// Whether the text contains a name that begins with `start` and ends in the number of a shard. `skip` removes from a
+/// text what stands between the two, and returns `None` if the text does not begin with that.
 fn has_shard_name(text: &str, start: &str, skip: fn(&str) -> Option<&str>) -> bool {
     let mut places = text.match_indices(start);
     places.any(|(at, _)| {
@@ -103,8 +104,8 @@ fn has_shard_name(text: &str, start: &str, skip: fn(&str) -> Option<&str>) -> bo
 /// The most bytes of a name.
 const LONGEST_NAME: usize = 63;
 
-/// The beginnings of the name to which Citus may shorten it. If a name would be too long with the number of the shard,
-/// Citus cuts it off and adds a hash of the whole name, such as `a_long_name_66b551b8_102010`.
+/// Returns the beginnings that may be left of the name if Citus shortens it. If a name would be too long with the
+/// number of the shard, Citus cuts it off and adds a hash of the whole name, such as `a_long_name_66b551b8_102010`.
 fn shortened(name: &str) -> impl Iterator<Item = &str> {
     // A number has 6 digits on a new cluster, and up to 19.
     let starts = (6..20).filter(|digits| name.len() + digits >= LONGEST_NAME);
@@ -114,7 +115,8 @@ fn shortened(name: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What follows a hash as [`shortened`] describes it.
+/// Removes from the beginning of the text a hash such as `_66b551b8_` (see [`shortened`]). Returns `None` if the text
+/// does not begin with one.
 fn after_hash(text: &str) -> Option<&str> {
     let (hash, rest) = text.strip_prefix('_')?.split_at_checked(8)?;
     let is_hash = hash.chars().all(|letter| letter.is_ascii_hexdigit());
@@ -191,8 +193,8 @@ impl RowFault {
         self.state == "54000" && INDEX_ENTRIES.iter().any(|known| file.ends_with(known))
     }
 
-    /// Whether the fault does not tell what refused the row: it names neither a constraint nor a column, and is no
-    /// skipped row, no collision, no value too long for an index and no refusal by row security.
+    /// Whether the fault does not tell what refused the row. It then names neither a constraint nor a column, and is
+    /// none of these: a skipped row, a collision, a value too long for an index, a refusal by row security.
     pub fn names_nothing(&self) -> bool {
         self.rule.is_none()
             && self.column.is_none()

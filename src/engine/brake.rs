@@ -12,11 +12,11 @@ use super::read::StagedRows;
 use super::{RunContext, SyncError};
 use crate::store::held_sets::ApprovalCoverage;
 
-/// Returns an error that refuses the plan in these cases, unless a person has approved all deactivations in it:
+/// Returns an error that refuses the plan in these cases, unless a person has approved all its deactivations:
 ///
 /// - The remote has no row with a usable key (a key that a local row can have), but some local meters are active.
-/// - The number of deactivations exceeds one limit in the settings, and their percentage of the active meters exceeds
-///   another one.
+/// - The plan deactivates more than `max_deactivated_rows` meters, and more than `max_deactivated_percent` of the
+///   active ones.
 ///
 /// Other changes of the plan do not count. If the plan is refused, the meters that it would deactivate are stored under
 /// the run, so that a person can approve them. No meter has been changed yet.

@@ -1,8 +1,9 @@
 //! Copies the rows of a distributed local table to a temporary table, for statements that Citus cannot plan.
 //!
 //! Citus refuses most joins of a distributed table with our temporary tables, other than inner joins, and some of the
-//! statements that look for colliding values crash Citus 13.2. Over a copy, Postgres plans them alone. The copy holds
-//! the rows as they were when it was made, so it is made anew before each statement that reads it.
+//! statements that look for colliding values crash Citus 13.2. If such a statement reads a copy instead, Citus has no
+//! part in it. The copy holds the rows as they were when it was made, so it is made anew before each statement that
+//! reads it.
 
 use crate::db::DbError;
 
@@ -35,7 +36,7 @@ pub(super) async fn copy_planned(run: &RunContext<'_>) -> Result<(), DbError> {
     copy_those(run, &rows).await
 }
 
-/// `rows` is what follows `from`, in which `l` is the local table.
+/// Copies the rows `l` that `rows` selects. `rows` is SQL to follow the keyword `from`.
 async fn copy_those(run: &RunContext<'_>, rows: &str) -> Result<(), DbError> {
     let table = &run.relations.local;
     let sql = format!(

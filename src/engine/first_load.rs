@@ -31,8 +31,8 @@ pub(super) async fn load(
     Ok(loaded.await?.ok())
 }
 
-/// The reason why a load is undone: the local table may store other values than those copied, or another session has
-/// inserted meters meanwhile.
+/// Says that a load is undone, because the local table may store other values than those copied, or because another
+/// session has inserted meters meanwhile.
 struct LoadUndone;
 
 async fn relay_all(
@@ -110,8 +110,8 @@ async fn bring_in(
     Ok(Ok(apply::apply(run, plan, staged).await?))
 }
 
-/// Returns keys, at most three, of rows that the COPY did not take although a local row now has the same key. The
-/// remote has two rows with such a key, unless another session has inserted meters.
+/// Returns at most three keys of rows that the COPY did not take and that a local row now has. The remote has two rows
+/// with such a key, unless another session has inserted meters.
 async fn loaded_twice(run: &RunContext<'_>) -> Result<Vec<Row>, DbError> {
     let relations = run.relations;
     let (table, filter) = (&relations.local, &run.scope.local_filter);

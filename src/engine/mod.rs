@@ -131,8 +131,8 @@ pub struct EarlierAttempts {
     pub bytes: i64,
 }
 
-/// Whether another tenant than the job's uses a local table that has no tenant column. Such a table holds the meters of
-/// one tenant only.
+/// Which other tenant, if any, uses a local table without a tenant column. Such a table holds the meters of one tenant
+/// only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableHolder {
     /// No other tenant: the job's tenant may use the table.
@@ -157,7 +157,7 @@ pub struct SyncResult {
     pub altered: Vec<String>,
 }
 
-/// The result of a sync, and how it found the rows that differ.
+/// What [`run`] returns: the changes, a refusal that a dry run found, and how the differing rows were found.
 #[derive(Debug)]
 pub struct FinishedSync {
     /// What the sync did, or what it would do if this was a dry run.

@@ -157,7 +157,8 @@ analyze pg_temp.meter_sync_plan"
 }
 
 /// SQL: a subquery of the tenant's local rows with their synced columns, `xmin` and `ctid`, all under their own names.
-/// In an outer join, Citus reads a distributed table by such a subquery. The ones that it makes itself lack `xmin`.
+/// It is needed in outer joins: Citus reads a distributed table there through a subquery, and one that Citus makes
+/// itself lacks `xmin`.
 fn rows_with_versions(run: &RunContext<'_>) -> String {
     let relations = run.relations;
     format!(
@@ -206,9 +207,9 @@ for no key update of l"
     run.local.execute(&sql, &[]).await
 }
 
-/// Whether the local rows of the plan have not changed since they were planned. `locked` of them are locked, of which
-/// `as_planned` have not changed. Returns an error if several local rows have the same key, which is possible because a
-/// unique index does not cover the tables that inherit from its table.
+/// Whether the local rows of the plan are still as they were when they were planned. `locked` is how many of them could
+/// be locked, and `as_planned` how many of these have not changed. Returns an error if several local rows have the same
+/// key, which is possible because a unique index does not cover the tables that inherit from its table.
 async fn are_unchanged(
     run: &RunContext<'_>,
     plan: &Plan,
@@ -352,7 +353,7 @@ pub(crate) fn count_of(counts: &mut Counts, action: ChangeAction) -> Option<&mut
 /// SQL: how many rows of the plan are locked and have not changed since they were planned.
 const LOCKED_AS_PLANNED: &str =
     "(select pg_catalog.count(*) from pg_temp.meter_sync_locked k where k.as_planned)";
-/// The same for a dry run, which locks no row.
+/// SQL: the same number for a dry run, which locks no row.
 const UNLOCKED: &str = "0::pg_catalog.int8";
 
 /// A row of the plan that could not be written.

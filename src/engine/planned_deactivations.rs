@@ -30,8 +30,8 @@ pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
     held_sets::keep(run.local, job.run_id, &keys(run), &whose).await
 }
 
-/// Tells how many of the meters that the plan deactivates are not among those that the brake refused to deactivate in
-/// the run `shown`, which a person has approved.
+/// Compares the meters that the plan deactivates with those that the brake held back in the run `shown` and that a
+/// person has approved. Returns how many of them the approval does not cover.
 pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCoverage, DbError> {
     held_sets::cover(run.local, run.job.run_id, shown, &keys(run)).await
 }

@@ -13,8 +13,9 @@ use super::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::{Relations, RunContext, copy_distributed_rows};
 
 /// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. If there
-/// are more, stores some of them in a temporary table, with which [`refill`] later replaces changes whose rows were
-/// rejected. All this is done before the plan is applied, because that overwrites the old values.
+/// are more changes, stores some of the others in a temporary table. [`refill`] later takes changes from there in place
+/// of those whose rows were rejected. All this is done before the plan is applied, because that overwrites the old
+/// values.
 pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbError> {
     let RunContext { local, job, .. } = *run;
     let changes = plan.counts.changes();

@@ -13,7 +13,7 @@ pub(super) enum RemoteChange {
     TakenBack,
     /// The tenant's rows are as they were before the last changes, row versions included.
     EarlierRows,
-    /// The same on a standby. It may only lag.
+    /// Like `EarlierRows`, but the remote is a standby. It may only lag behind its primary.
     EarlierRowsOnStandby,
     /// The table was dropped and created anew, as when a dump is restored.
     OtherTable,
@@ -50,11 +50,13 @@ impl RemoteChange {
         all.find(|change| change.as_str() == text)
     }
 
-    /// Whether this change is worth a word if a run carries out `plan`; `None` if the sides do not differ.
+    /// Whether a run that carries out `plan` warns of this change. `plan` is `None` if the sides do not differ.
     ///
-    /// A table is made anew, and a standby promoted, in normal operation, too, so that matters only if meters that
-    /// exist change. Rows also have the same versions as before once a meter that came since is gone again, so that
-    /// matters only if the plan has other changes.
+    /// Some changes also happen in normal operation:
+    ///
+    /// - A table is made anew, or a standby is promoted. This matters only if the plan has other changes than inserts.
+    /// - The rows have their earlier versions again, because a meter that was added since is gone. This matters only if
+    ///   the plan has other changes than deactivations.
     pub(super) fn is_notable(self, plan: Option<&Plan>) -> bool {
         let counts = plan.map(|plan| &plan.counts);
         match self {
@@ -68,8 +70,8 @@ impl RemoteChange {
         }
     }
 
-    /// Whether a strict brake refuses a plan because of this change. A failover and a standby that lags are not
-    /// refused.
+    /// Whether a strict brake refuses a plan because of this change. It does not for a failover, or for a standby that
+    /// lags.
     pub(super) fn is_held_back(self) -> bool {
         match self {
             Self::OtherServer
@@ -81,7 +83,8 @@ impl RemoteChange {
         }
     }
 
-    /// Whether the remote has fewer commits than the last run saw. The signs of that fade as the remote goes on.
+    /// Whether the remote has fewer commits than the last run saw. Later runs may not notice this any more, because the
+    /// remote goes on to write.
     pub(super) fn has_lost_commits(self) -> bool {
         match self {
             Self::TakenBack | Self::EarlierRows | Self::EarlierRowsOnStandby => true,

@@ -5,7 +5,7 @@
 //! starts a server anew, and then the watermark is not valid. A virtual machine that is taken back with its memory
 //! keeps its server process; there, the rows have versions that they had before.
 //!
-//! Remotes that do not tell who they are (for instance because they are not Postgres) are not compared.
+//! Remotes that do not tell which database they are (for instance because they are not Postgres) are not compared.
 
 use crate::config::{BrakeMode, SourceSetting};
 use crate::db::{DbError, Local, Remote, Tx};
@@ -21,11 +21,12 @@ use super::{Relations, RunContext, SyncError, column_drift};
 /// What a run finds out about the remote database.
 #[derive(Debug)]
 pub(super) enum RemoteComparison {
-    /// It is surely the one of the last run.
+    /// The remote is surely the database that the last run read.
     Same,
-    /// It does not tell which one it is.
+    /// The remote does not tell which database it is: our role may not execute `pg_control_system()`, or the server has
+    /// no such function.
     Unidentified,
-    /// It was compared with the one of the last run.
+    /// The remote was compared with the one that the last run read.
     Compared(Box<ComparedRemote>),
 }
 
@@ -44,8 +45,8 @@ METER_SYNC_BRAKE=strict cannot hold anything back, because the remote does not t
 not execute pg_control_system(), or the server has no such function. As a superuser of the remote server: grant execute \
 on function pg_control_system() to <role>, where <role> is the user of METER_SYNC_REMOTE_URL.";
 
-/// Looks up which remote database this is, unless it is surely the one of the last run. If it was taken back,
-/// `versions` lose their watermark.
+/// Looks up which remote database this is, unless it is surely the one of the last run. If the remote has lost commits
+/// since then (it was taken back to an earlier state), `versions` no longer trust their watermark.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -148,7 +149,7 @@ pub(in crate::engine) async fn identity(
 
 impl KnownRemote {
     /// Whether `sum` is the sum of the row versions of an earlier state of the tenant's remote rows, and not of the
-    /// last one. No rows have the sum 0, which is no sign of an earlier state.
+    /// last one. If there are no rows, the sum is 0, which is no sign of an earlier state.
     fn has_earlier_rows(&self, sum: Option<i64>) -> bool {
         let Some(sum) = sum.filter(|sum| *sum != 0) else {
             return false;
@@ -204,8 +205,9 @@ impl ComparedRemote {
         self.known.is_some()
     }
 
-    /// Says in a sentence what happened to the remote since the last run. Returns `None` if nothing did, or nothing
-    /// that a run tells whatever its plan (with a strict brake: nothing that it may refuse).
+    /// Says in a sentence what happened to the remote since the last run. Returns `None` if nothing did. Also returns
+    /// `None` if a run would not warn of it whatever its plan or, with a strict brake, if that brake refuses no plan
+    /// because of it.
     pub(crate) fn message(&self, brake: BrakeMode) -> Option<&'static str> {
         let change = self.change()?;
         let is_shown = match brake {
@@ -217,8 +219,8 @@ impl ComparedRemote {
 }
 
 impl RemoteComparison {
-    /// What happened to the remote since the last run, if that matters for a run that carries out `plan`; `None` if the
-    /// sides do not differ.
+    /// What happened to the remote since the last run, if a run that carries out `plan` warns of it. `plan` is `None`
+    /// if the sides do not differ.
     fn notable(&self, plan: Option<&Plan>) -> Option<RemoteChange> {
         match self {
             Self::Same | Self::Unidentified => None,
@@ -247,7 +249,8 @@ impl RemoteComparison {
     }
 
     /// Returns an error that refuses the plan if the remote was restored or swapped, the brake is strict, and no person
-    /// has allowed it. Unless this is a dry run, stores why if its signs may fade, so that later runs are refused, too.
+    /// has allowed it. If later runs may not notice any more what happened, also stores the reason, so that they are
+    /// refused, too. A dry run stores nothing.
     pub(super) async fn check(&self, run: &RunContext<'_>, plan: &Plan) -> Result<(), SyncError> {
         let held_back = self.held_back(run, Some(plan));
         let Some(change) = held_back.filter(|_| plan.counts.changes() > 0) else {

@@ -11,8 +11,8 @@ use super::{SyncError, SyncJob};
 /// against being altered. Fails if the settings do not fit the tables, or if the local table holds another tenant's
 /// meters.
 ///
-/// Leaves the local transaction with the role's own search path, which user-defined code may rely on, and the remote
-/// one, too, unless the source is a plain table.
+/// Afterwards, both transactions have their role's own search path, which user-defined code may rely on. If the source
+/// is a plain table, no such code runs, and the remote transaction keeps the search path `pg_catalog, pg_temp`.
 pub(super) async fn resolve(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,

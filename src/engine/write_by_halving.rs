@@ -114,9 +114,9 @@ pub(in crate::engine) type RowFaults = Vec<(i64, RowFault)>;
 /// SQLSTATE classes of errors that come from the state of the server or the connection, not from the statement.
 const NOT_OURS: &[&str] = &["08", "25", "40", "53", "55", "57", "58", "XX"];
 
-/// Runs an optional step under a savepoint. If the server cannot run it, undoes the step and returns `None`. Returns
-/// two kinds of errors as errors, because they do not show what the server can do: those that come from the state of
-/// the server or the connection, and those of an event trigger that refuses temporary tables.
+/// Runs an optional step under a savepoint. If the server cannot run it, undoes the step and returns `None`. Two kinds
+/// of errors do not show what the server can do, and are returned as errors: those that come from the state of the
+/// server or the connection, and those of an event trigger that refuses temporary tables.
 pub(crate) async fn if_possible<T>(
     local: &Tx<'_, Local>,
     attempt: impl Future<Output = Result<T, DbError>>,

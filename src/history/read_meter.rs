@@ -102,8 +102,8 @@ impl MeterTable {
         Ok(read.ok().and_then(|row| row.get(0)))
     }
 
-    /// Returns the row with this key: the key in the form in which the log stores keys, whether the row is active, and
-    /// its fields.
+    /// Reads the row with this key. Returns three values: its key as the log stores keys, whether the row is active,
+    /// and its fields.
     async fn row(
         &self,
         tx: &Tx<'_, Local>,

@@ -112,8 +112,8 @@ impl OpenConnections {
 }
 
 impl ConnectionTable {
-    /// Closes an idle connection if one more connection from `peer` would exceed `limit`. Returns `false` if
-    /// it would, but no connection can be closed.
+    /// Makes room for one more connection from `peer`: if it would exceed `limit`, closes an idle connection. Returns
+    /// `false` if it would exceed the limit and no connection can be closed.
     ///
     /// One peer may have at most three quarters of `limit`, so that a reverse proxy, which needs many, leaves some for
     /// other clients. If a peer has that many, one of its own idle connections is closed.

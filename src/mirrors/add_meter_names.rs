@@ -8,9 +8,9 @@ use crate::mirrors::Mirror;
 use crate::reports::run_report::RunReport;
 
 impl Mirror {
-    /// Returns the changes, each with the name of its meter. The name comes from the change's own values or else from
-    /// the local table. If the table cannot be read, names that it would give stay `None`, because they only help the
-    /// reader.
+    /// Returns the changes, each with the name of its meter. The name comes from the change's own values, or else from
+    /// the local table. If the table cannot be read, this is no error, because names only help the reader: the missing
+    /// ones stay `None`.
     pub async fn with_names(&self, mut changes: Vec<Change>) -> Vec<Change> {
         for change in &mut changes {
             change.name = name(change).map(str::to_owned);

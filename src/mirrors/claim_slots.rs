@@ -7,9 +7,9 @@
 //! - For a run, the other process must hold the start lock and find the run lock free (see `store::run_lock`). In
 //!   addition, the log must have a run without an end that began after the slot did, or the claim must be 25 seconds
 //!   old.
-//! - For a sweep, the claim must be 25 seconds old, or its process gave it up when it was stopped. A process renews its
-//!   claim while it sweeps. If that process was only delayed, both processes sweep. This does no harm, because each
-//!   mirror has one run at a time.
+//! - For a sweep, the claim must be 25 seconds old, or its process must have given it up when it was stopped. A process
+//!   renews its claim while it sweeps. If that process was only delayed, both processes sweep. This does no harm,
+//!   because each mirror has one run at a time.
 
 use std::time::Duration;
 

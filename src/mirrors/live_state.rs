@@ -37,8 +37,9 @@ impl LiveState {
         self.running.as_ref().map(|running| &running.record)
     }
 
-    /// Returns the run in progress, as of `now`; `None` if there is none. `logged` is the run in progress in the log.
-    /// It is of another process if this one has none. Its phase and number of rows are then not known.
+    /// Returns the run in progress, as of `now`; `None` if there is none. `logged` is the run that is in progress
+    /// according to the log. It is returned if this process has no run in progress. It is then a run of another
+    /// process, so its phase and number of rows are not known.
     pub(crate) fn running_status(
         &self,
         logged: Option<&RunRecord>,

@@ -19,16 +19,16 @@ use crate::model::RunId;
 
 use crate::reports::status::MeterCounts;
 
-/// The number of meters from which a count may be used again. A smaller table is counted at each read of the mirror's
-/// state, so that the answer is exact, unless the count takes [`PATIENCE`] or longer.
+/// A table with fewer meters is counted at each read of the mirror's state, so that the answer is exact, unless the
+/// count takes [`PATIENCE`] or longer. The count of a larger table may be used again.
 const MANY: i64 = 50_000;
 /// The shortest duration of a count that may be used again. A faster count costs too little to be kept.
 const LONG: Duration = Duration::from_millis(5);
-/// For how many times its own duration a count is used again, but at most for [`LONGEST`]. Below that limit, counting
-/// takes at most a hundredth of the time of one CPU core.
+/// A count is used again for this many times its own duration, but at most for [`LONGEST`]. As long as that limit does
+/// not apply, counting takes at most a hundredth of the time of one CPU core.
 const TIMES: u32 = 100;
-/// The longest time for which a count is fresh, which means that it is used without counting again. For the same time
-/// after that, it is still reported while a background task counts again.
+/// A count is used without counting again for at most this long. For the same time after that, it is still reported
+/// while a background task counts anew.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// How long a read of the mirror's state waits for a count of its meters.
@@ -55,8 +55,8 @@ pub(super) struct LastMeterCount {
 pub(super) struct MeterCountKey {
     /// The SQL statement that counts. It returns the number of active meters, and the number of all others.
     pub(super) sql: String,
-    /// Whether the statement needs the `search_path` of our database role instead of the pinned one. Row security
-    /// policies may call functions that rely on it.
+    /// Whether the statement needs the `search_path` of our database role instead of `pg_catalog, pg_temp`. Row
+    /// security policies may call functions that rely on it.
     pub(super) needs_role_path: bool,
     /// The mirror's last run that had ended when the question was asked; `None` if there was none. A count from before
     /// a later run is not used again, because that run may have changed the meters.

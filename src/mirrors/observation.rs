@@ -27,8 +27,8 @@ pub(crate) struct Observation {
     pub(super) read_at: Instant,
 }
 
-/// The result of the last read of a mirror's state, or its error. Errors are shared with all callers, too, so that not
-/// each of them waits for a database that does not answer.
+/// The last read of a mirror's state, or the error with which it failed. All waiting callers get the same error, so
+/// that not each of them waits for a database that does not answer.
 pub(crate) type ObservationResult = Result<Observation, Failure>;
 
 impl Observation {

@@ -10,7 +10,7 @@ use crate::tenants::run_scope::RunScope;
 pub(crate) enum OpenRunFate {
     /// The run is in progress: its process holds the run lock.
     InProgress,
-    /// The run has ended since. The record has its end.
+    /// The run has ended since its row was read. Holds its record, which says how it ended.
     Ended(Box<RunRecord>),
     /// The run's process has died. The next run marks the run as interrupted.
     Dead,

@@ -46,8 +46,8 @@ pub struct ProcessContext {
     /// Held while this process starts a run, which takes two local connections at once (see
     /// [`run_lock::try_to_start`](crate::store::run_lock::try_to_start)).
     pub(super) starting: Mutex<()>,
-    /// Held while this process takes runs of a sweep, its own or that of another process, so that it takes those of one
-    /// sweep at a time.
+    /// The lock that this process holds while it works through the runs of a sweep, its own or another process's. So it
+    /// works on one sweep at a time.
     pub(super) shared_runs: Mutex<()>,
     /// When this process last did something that changes the status of all mirrors: a run began or ended, a sweep (a
     /// check of all mirrors) ended, or the time at which a sweep is retried changed.

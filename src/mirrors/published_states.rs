@@ -27,7 +27,8 @@ pub(crate) struct PublishedStates {
     pub(crate) mirrors: Arc<[(TenantMirror, Arc<MirrorState>)]>,
     /// The last sweep (check of all mirrors) that ended; `None` before the first.
     pub(crate) last_sweep: Option<SweepRecord>,
-    /// The sweep of any process that has mirrors whose run nobody has taken; `None` if there is no such sweep.
+    /// The sweep, of this or another process, that has mirrors whose run no process has taken; `None` if there is no
+    /// such sweep.
     pub(super) open_sweep: Option<OpenSweep>,
     /// Why the states could not be read this time; `None` if they were read.
     pub(crate) failure: Option<Failure>,
@@ -81,8 +82,8 @@ fn changed_at(published: Option<&PublishedValue<PublishedStates>>) -> Option<Ins
 
 impl LastStatesRead {
     /// Reads the states of those of the mirrors `keys` that are new or may have changed. Forgets all mirrors that are
-    /// not in `keys`, and everything if the server has been started anew or another one has taken its place: runs may
-    /// be lost with it, and new runs may get their numbers.
+    /// not in `keys`. Forgets everything if the server was started anew or replaced by another one: the log may then
+    /// have lost runs, and new runs may get the numbers of the lost ones.
     pub(super) async fn update(
         &mut self,
         tx: &Tx<'_, Local>,

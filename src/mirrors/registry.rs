@@ -277,8 +277,8 @@ fn seen<'a>(all: &'a [TenantMirror], visible: Option<&[String]>) -> Vec<&'a Tena
     seen.collect()
 }
 
-/// Finds, among the mirrors `seen`, that of the tenant with this id. If no tenant has exactly this spelling, takes one
-/// whose id is another spelling of the same value.
+/// Returns the mirror of the tenant with this id; `seen` has the mirrors that the caller may see. An id with exactly
+/// this spelling comes first, then another spelling of the same value.
 fn pick(seen: &[&TenantMirror], id: &str) -> Option<Mirror> {
     let is_same =
         |known: &&&TenantMirror| !known.is_text && tenants::is_same(known.id.as_str(), id);

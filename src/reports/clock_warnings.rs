@@ -28,8 +28,8 @@ const BEGINS: &str = "The clock of this machine is ";
 const ENDS: &str =
     " the local database's, which tells the time of runs and slots. Set both by NTP.";
 
-/// If the two clocks differ by more than `TOLERATED`, adds a warning about that to `known`, and removes the one that an
-/// earlier run left there, because it may name another difference.
+/// Adds a warning to `known` if the two clocks differ by more than `TOLERATED`. It then replaces the clock warning of
+/// an earlier run, which may name another difference.
 pub(crate) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
     let Some(warning) = warning(ahead) else {
         return;

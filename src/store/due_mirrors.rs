@@ -54,8 +54,8 @@ const ADD: &str = "\
 insert into meter_sync.meter_sync_due (sweep, tenant, local_table, place)
 select $1, u.tenant, u.local_table, u.place from unnest($2, $3) with ordinality u (tenant, local_table, place)";
 
-/// Lists the mirrors to which a sweep gives a run, in this order. Deletes what earlier sweeps of the same set of
-/// mirrors have listed, and sweeps of other sets that began more than a day ago. Does nothing and returns `false` if a
+/// Lists the mirrors to which a sweep gives a run, in this order. Deletes the lists of earlier sweeps of the same set
+/// of mirrors, and of sweeps of other sets that began more than a day before. Does nothing and returns `false` if a
 /// later sweep of the same set has listed mirrors: it has taken the work over.
 pub async fn add(
     tx: &Tx<'_, Local>,
@@ -117,8 +117,8 @@ update meter_sync.meter_sync_due d set ended_at = now(), error_code = $5, remote
 where d.sweep = $1 and d.tenant = $2 and d.local_table = $3
   and (d.claimed_by = $4 or d.error_code = 'ALREADY_RUNNING')";
 
-/// Records the end of a run. Does nothing if another process has taken the mirror over from `claimant`, unless it found
-/// the run of `claimant` still in progress.
+/// Records the end of a run of the process `claimant`. Does nothing if another process has taken the mirror over,
+/// unless that process recorded `ALREADY_RUNNING`, because it found this run still in progress.
 pub async fn end(
     tx: &Tx<'_, Local>,
     sweep: RunId,
@@ -160,7 +160,8 @@ where w.local_table = $1 and w.tenants = $2 and w.finished_at is null
 order by w.seq desc limit 1"
 );
 
-/// Returns the latest sweep of this set of mirrors that has mirrors to take; `None` if there is no such sweep.
+/// Returns the latest sweep of this set of mirrors that has not ended and has mirrors to take; `None` if there is no
+/// such sweep.
 pub async fn open_sweep(
     tx: &Tx<'_, Local>,
     set: &SweptMirrorSet,

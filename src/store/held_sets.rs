@@ -36,8 +36,8 @@ where g.id = $1 and h.tenant = g.tenant and h.local_table = g.local_table and h.
             and l.id <> g.id and l.held_back operator(pg_catalog.->>) 'digest' is distinct from $2) latest
       where latest.place <= $3 or latest.started_at > now() - interval '1 hour')";
 
-/// Deletes the sets that earlier runs of the same tenant and table held back, except the latest ones and those of the
-/// last hour. Also deletes those with the given digest, because `run` has stored the same set again.
+/// Deletes sets of meters that earlier runs of the same tenant and table held back. Keeps the latest sets and those of
+/// the last hour, but none with the given digest, because `run` has stored the same set again.
 async fn drop_earlier(local: &Tx<'_, Local>, run: RunId, digest: &str) -> Result<(), DbError> {
     let params = [
         param::uuid(run.as_uuid()),
@@ -97,8 +97,8 @@ pub enum ApprovalCoverage {
     All,
     /// This many of them are not in the approved set.
     AllBut(i64),
-    /// There is no set to compare with: the run that the person approved held back no meters, was for another tenant or
-    /// table, or was followed by a successful sync, or its set is no longer stored.
+    /// There is no set to compare with. Either the approved run held back no meters or belongs to another tenant or
+    /// table, or a sync has succeeded since, or the set was deleted to make room for later ones.
     Nothing,
 }
 

@@ -11,9 +11,9 @@
 //!   last found each mirror unchanged. `due_mirrors` has the mirrors to which a sweep gives a run.
 //! - `read_mirror_states` reads the states of many mirrors in one statement.
 //!
-//! This module reads and writes rows; the modules that use it decide what the rows mean. Statements that join one of
-//! these tables with the users' tables, or with temporary ones, are not here: module `engine` builds them at run time
-//! from the columns of the users' tables (`record_changes`, `apply`, `sweep`).
+//! This module reads and writes rows; the modules that use it decide what the rows mean. Some statements join one of
+//! these tables with the users' tables or with temporary ones. These are not here: module `engine` builds them at run
+//! time from the columns of the users' tables (`record_changes`, `apply`, `sweep`).
 
 use crate::db::param::{self, Param};
 
@@ -50,8 +50,8 @@ macro_rules! run_lock_key {
 use run_lock_key;
 
 /// SQL: whether a claim that was made or renewed at the time `$at` no longer holds. A claim holds for 25 seconds, so
-/// that the work of a dead process is taken over within 30 seconds, including the time until another process looks. A
-/// claim of the future was made before the clock was set back.
+/// that another process takes over the work of a dead one within 30 seconds, including the time until it looks. A claim
+/// that is dated more than 25 seconds ahead was made before the clock was set back, and does not hold either.
 macro_rules! has_expired {
     ($at:literal) => {
         concat!(

@@ -46,7 +46,8 @@ select exists (
     where k.locktype = 'advisory' and k.objsubid = 1 and k.granted and k.pid = pg_backend_pid()
       and k.classid::bigint = (h.key >> 32) & 4294967295 and k.objid::bigint = h.key & 4294967295)";
 
-/// Whether a lock that was taken can be seen. Some servers can be told to accept the statements and do nothing.
+/// Whether an advisory lock that was taken is listed in `pg_locks`. Some servers can be configured to accept the
+/// statements that take locks and do nothing.
 async fn locks_hold(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
     tx.query_one(TRY_LOCK, &[]).await?;
     Ok(tx.query_one(IS_LOCKED, &[]).await?.get(0))

@@ -55,9 +55,9 @@ impl MirrorState {
     }
 }
 
-/// How far below the given number [`changed_since`] looks for runs that were committed late. A run gets its number
-/// before its row is committed, so a row with a lower number can appear after one with a higher number. The two numbers
-/// differ by more than this only if that many runs begin at the same time.
+/// How many numbers below the given one [`changed_since`] also looks at, to find runs that were committed late. A run
+/// gets its number before its row is committed, so a row with a lower number can appear after one with a higher number.
+/// The two numbers differ by more than this only if that many runs begin at the same time.
 const NUMBERS_APART: i64 = 1000;
 
 const SERVER: &str = "\

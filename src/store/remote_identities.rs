@@ -38,7 +38,7 @@ pub struct RemotePosition {
 /// The remote database as the last run saw it.
 #[derive(Clone, Debug)]
 pub struct KnownRemote {
-    /// What identified it.
+    /// What identified that database.
     pub identity: RemoteIdentity,
     /// The last sums of row versions of the tenant's remote rows, newest first.
     pub version_sums: Vec<i64>,
@@ -103,8 +103,9 @@ on conflict (tenant, local_table) do update set
     flushed = case when excluded.flushed is not null or $9 or known.system_identifier <> excluded.system_identifier
                    then excluded.flushed else known.flushed end";
 
-/// Stores the remote database from which a mirror was synced. If `forgets_progress`, commits may be lost, and what is
-/// known of the server's progress is forgotten even if the remote, a standby, tells none.
+/// Stores the remote database from which a mirror was synced. `forgets_progress` says that the remote may have lost
+/// commits. The stored progress of the server is then deleted even if the remote is a standby, which does not tell any
+/// progress.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -145,7 +146,7 @@ const KEEP_REFUSAL: &str = "\
 -- remember why a person must allow the remote
 update meter_sync.meter_sync_remote set refused = $3 where tenant = $1 and local_table = $2";
 
-/// Stores why a strict brake waits for a person, until [`keep`] stores an allowed remote.
+/// Stores why a strict brake waits for a person. [`keep`] deletes this reason.
 pub async fn keep_refusal(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
@@ -165,8 +166,8 @@ join meter_sync.meter_sync_remote m on m.tenant = u.tenant and m.local_table = u
 where m.system_identifier <> $3 or m.database_oid <> $4 or m.flushed > $5 or m.refused is not null
 order by u.n";
 
-/// Returns the indexes, in ascending order, of those mirrors that were last synced from another remote database, or
-/// from a later state of this one.
+/// Returns the indexes, in ascending order, of those mirrors that were last synced from another remote database or from
+/// a later state of this one. Includes mirrors for which a strict brake waits for a person.
 pub async fn synced_from_another(
     tx: &Tx<'_, Local>,
     mirrors: &[WatermarkKey],
@@ -193,7 +194,7 @@ select u.tenant, u.local_table, $3, $4, $5, $6, $7, $8 from unnest($1, $2) u (te
 order by u.tenant, u.local_table
 on conflict do nothing";
 
-/// Stores the remote database for those mirrors of which none is known.
+/// Stores the remote database for those of the mirrors that have none stored yet.
 pub async fn keep_if_unknown(
     tx: &Tx<'_, Local>,
     mirrors: &[WatermarkKey],

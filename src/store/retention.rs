@@ -109,8 +109,8 @@ from (select id, row_number() over oldest as n, sum(entries) over oldest as entr
 where o.n = 1 or o.entries <= $6
 order by o.n";
 
-/// SQL that deletes changes of runs that an earlier step pruned. These changes were kept as the last change of their
-/// meter, but one of the old runs of this step has changed the meter later.
+/// SQL that deletes changes that earlier steps kept as the last change of a meter, if one of the old runs of this step
+/// has changed that meter later.
 const SUPERSEDED: &str = "\
 -- prune changes that others followed
 with gone as (
@@ -150,8 +150,8 @@ const KEPT: &str = "\
 -- mark pruned runs
 update meter_sync.meter_sync_log l set is_pruned = true where l.id = any ($1)";
 
-/// SQL that deletes runs of which the log has no changes any more. Considers the old runs of this step, and runs of
-/// which earlier steps kept only the last changes of meters.
+/// SQL that deletes runs whose logged changes are all gone: old runs of this step, and runs of which earlier steps had
+/// kept only the last changes of meters.
 const RUNS: &str = "\
 -- prune runs
 delete from meter_sync.meter_sync_log l

@@ -19,11 +19,12 @@ const TRY_TO_START: &str = "\
 -- try to start a run
 select pg_try_advisory_xact_lock(hashtextextended('meter_sync start', 0))";
 
-/// Tries to take the start lock, which is needed to start a run in this database, until the transaction ends. Returns
-/// `false` if another transaction holds it; the caller must then end its own before it tries again.
+/// Tries to take the start lock, without which no run can start in this database. The lock is held until the
+/// transaction ends. Returns `false` if another transaction holds it; the caller must then end its own transaction
+/// before it tries again.
 ///
-/// To start a run takes two connections at once. Behind a pooler with few connections, several runs that are being
-/// started could each hold one and wait for another for ever, so only one is started at a time.
+/// Starting a run takes two connections. Behind a pooler with few connections, several runs that start at the same time
+/// could each hold one connection and wait for the second for ever. So only one run is started at a time.
 pub async fn try_to_start(tx: &Tx<'_, Local>) -> Result<bool, DbError> {
     Ok(tx.query_one(TRY_TO_START, &[]).await?.get(0))
 }
@@ -96,9 +97,9 @@ where a.pid in (",
   and a.xact_start < clock_timestamp() - ($2 || ' milliseconds')::interval"
 );
 
-/// Ends the session that holds the run lock if its process is frozen, for example suspended. Returns whether it ended
-/// one. A process counts as frozen if the server waits for it and its transaction is older than `longest`. Sessions of
-/// other database roles are left alone.
+/// Ends the session that holds the run lock if its process is frozen (suspended, for example). Returns whether it ended
+/// one. A process counts as frozen if the server is waiting for it and its transaction is older than `longest`.
+/// Sessions of other database roles are left alone.
 ///
 /// This is needed because the server ends an idle transaction by itself, but not one that waits for the rows of a COPY.
 pub async fn end_frozen(

@@ -92,9 +92,9 @@ pub struct ClaimedSlot {
     pub schedule: Option<String>,
 }
 
-/// SQL that deletes claims on slots more than an hour later than both the slot being claimed and the database's clock.
-/// Such claims were made under a wrong clock and would block these slots when their time comes. Claims less far ahead
-/// are kept, because they may be right and the clock may have been set back since.
+/// SQL that deletes claims on slots in the far future: more than an hour later than both the slot being claimed and the
+/// database's clock. Such claims were made under a wrong clock and would block these slots when their time comes.
+/// Claims less far ahead are kept, because they may be right and the clock may have been set back since.
 const LET_GO: &str = concat!(
     "\
 -- let go of slots that are far ahead
@@ -171,7 +171,7 @@ from meter_sync.meter_sync_slot s
 where s.tenant = $1 and s.local_table = $2 and s.slot = $3"
 );
 
-/// Reads the state of a claimed slot. [`claim`] does not read it in its own statement: that may have waited until
+/// Reads the state of a claimed slot. This takes a statement of its own after [`claim`]: that one may have waited until
 /// another claim was committed, and only a later statement sees that claim.
 pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlotState, DbError> {
     let row = tx.query_one(slot.standing, &slot.key()).await?;

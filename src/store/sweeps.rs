@@ -49,8 +49,8 @@ pub struct SweepCounts {
     pub remote_bytes: i64,
 }
 
-/// Identifies the set of mirrors that a sweep checks. Processes with the same settings have the same set, so they share
-/// the slots and the rows of its sweeps.
+/// Identifies the set of mirrors that a sweep checks. Processes with the same settings have the same set. They share
+/// the slots of its sweeps and see each other's sweeps in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SweptMirrorSet {
     /// The name of the local table. If each tenant has a table of its own, the setting from which the tables' names are
@@ -154,8 +154,8 @@ select exists (
 )"
 );
 
-/// Whether a living process other than `claimant` works on a sweep of this set of mirrors, or has claimed a slot for
-/// one and is about to begin. Until the transaction ends, no other process can get an answer.
+/// Whether another living process works on a sweep of this set of mirrors, or has claimed a slot for one and is about
+/// to begin. Takes a lock until the transaction ends, so that only one process at a time gets an answer and acts on it.
 pub async fn is_in_progress_elsewhere(
     tx: &Tx<'_, Local>,
     set: &SweptMirrorSet,

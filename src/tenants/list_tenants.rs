@@ -13,8 +13,8 @@ use super::local_table::{self, TenantNamesTable};
 use super::read_local_tenants::{TenantRow, rows, texts_of};
 use super::tenant_id_spelling::{LocalIdTypes, normalize_by_form};
 
-/// Returns the tenants to which the settings refer, by a list, by the table `tenant` or by a query. Each comes once, in
-/// the order of the ids.
+/// Returns the tenants that the settings name by a list, by the table `tenant` or by a query. Each tenant is returned
+/// once. They are in the order of their ids.
 pub(crate) async fn all(
     tx: &Tx<'_, Local>,
     tenants: &TenantSelection,
@@ -47,7 +47,8 @@ pub(crate) async fn all(
     Ok(all.into_values().collect())
 }
 
-/// Returns the mapping with a local table that does not exist, so that no column types are found for it.
+/// Returns the mapping with a local table that does not exist, so that [`local_table::find`] finds only the table
+/// `tenant`.
 fn no_table(mapping: &Mapping) -> Mapping {
     Mapping {
         local_table: "pg_temp.meter_sync_none".to_owned(),

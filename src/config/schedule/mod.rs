@@ -131,9 +131,9 @@ impl Schedule {
             .unwrap_or_else(|| format!("cron `{}` ({})", self.line, self.zone))
     }
 
-    /// Returns which of the two instants fire if a clock change repeats a slot: both if the line fires by the hour,
-    /// otherwise the first. [`Schedule::next_after`] and [`Schedule::latest_at_or_before`] search once for each of
-    /// them, because only the first instants, or only the second ones, come in the order of their slots.
+    /// Returns at which instants a slot fires that a clock change repeats: at both if the line fires by the hour,
+    /// otherwise at the first. [`Schedule::next_after`] and [`Schedule::latest_at_or_before`] search for first and
+    /// second instants separately, because only the instants of one kind are in the order of their slots.
     fn occurrences(&self) -> impl Iterator<Item = RepeatedTimeChoice> + use<> {
         let both = self.fields.runs_by_the_hour();
         [RepeatedTimeChoice::First, RepeatedTimeChoice::Second]

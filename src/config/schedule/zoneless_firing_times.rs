@@ -62,9 +62,9 @@ impl FiringTimes {
     }
 }
 
-/// Returns the end of the last year, at most the year of `local`, in which `line` can fire; `None` if there is none. A
-/// backward search must not start later: from a year that the line does not name, the crate (0.17.0) jumps to the last
-/// named year but keeps the month, day and time, and so misses the rest of that year.
+/// Returns the end of the last year in which `line` can fire, but of no year after that of `local`; `None` if there is
+/// none. Backward searches start there because of an error in the crate (0.17.0): from a year that the line does not
+/// name, it jumps to the last named year but keeps the month, day and time, and so misses the rest of that year.
 fn end_of_last_year(line: &cron::Schedule, local: NaiveDateTime) -> Option<NaiveDateTime> {
     let years = line.years().range(..=u32::try_from(local.year()).ok()?);
     let end = i32::try_from(years.max()?).ok()? + 1;

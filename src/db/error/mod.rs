@@ -130,8 +130,8 @@ impl DbError {
         }
     }
 
-    /// Whether the error concerns one row, and not the statement or the server: a value of the row breaks a constraint
-    /// or cannot be cast, or a trigger or another user-defined function fails on the row.
+    /// Whether the error concerns one row, and not the statement or the server. Either a value of the row breaks a
+    /// constraint or cannot be cast, or a trigger or another user-defined function fails on the row.
     pub fn is_about_a_row(&self) -> bool {
         self.server_error()
             .is_some_and(classify_server_error::is_about_a_row)

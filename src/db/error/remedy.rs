@@ -43,7 +43,8 @@ const NO_LOCKS: &str = "The local server lacks the advisory locks of Postgres, b
 const NO_ROW_VERSIONS: &str = "The local server lacks the system columns xmin and ctid of Postgres, by which a run notices that somebody else has changed a meter: use a server that has them. `meter-sync check` lists all that it lacks.";
 
 /// Whether the server refused a statement because it does not have one of the system columns that tell a row's version.
-/// The program writes them with the alias of the table; a server's message in any language repeats that.
+/// Our statements name such a column with the alias of the table (`l.xmin`), and the server's message repeats this name
+/// in any language.
 fn lacks_row_versions(error: &ServerError) -> bool {
     let names = ["l.xmin", "l.ctid"];
     *error.code() == SqlState::UNDEFINED_COLUMN

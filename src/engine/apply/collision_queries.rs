@@ -1,9 +1,9 @@
 //! Builds queries that find rows which conflict in a unique index or an exclusion constraint of the local table.
 //!
 //! An *index entry* is the list of values that an index stores for a row. Postgres's catalogs give the expressions, the
-//! predicate and the operators of an index as SQL, so indexes on expressions, partial indexes and exclusion constraints
-//! are all handled in one way: a query computes the entry of each row and compares the entries with the operators of
-//! the index.
+//! predicate and the operators of an index as SQL. So one way fits all indexes, those on expressions, partial ones and
+//! those of exclusion constraints included: a query computes the entry of each row and compares the entries with the
+//! operators of the index.
 
 use crate::db::catalog::Column;
 use crate::db::computed_expressions::InputColumn;
@@ -215,8 +215,9 @@ pub(in crate::engine) fn movable<'s>(
 /// The most planned updates for which every pair of rows may be compared, see [`is_costly`].
 const COMPARED: i64 = 2000;
 
-/// Whether comparing the planned updates by this unique index or exclusion constraint would cost too much: the plan has
-/// more than [`COMPARED`] updates, and every pair of rows must be compared, because an operator is not equality.
+/// Whether comparing the planned updates by this unique index or exclusion constraint would cost too much. This is so
+/// if the plan has more than [`COMPARED`] updates, and every pair of rows must be compared because an operator is not
+/// equality.
 pub(in crate::engine) async fn is_costly(
     local: &Tx<'_, Local>,
     rule: &UniquenessRule,

@@ -1,6 +1,7 @@
 //! Counts the inserted rows of a distributed table.
 //!
-//! Citus counts the rows that it sends to a shard to be inserted, even those that a trigger of the shard skips.
+//! Citus returns the number of rows that it sent to the shards. This includes rows that a trigger of a shard skips, so
+//! the table is asked which of the rows it has.
 
 use crate::engine::RunContext;
 use crate::engine::plan::PlanStep;

@@ -108,8 +108,12 @@ pub(in crate::engine) async fn put_off(
     Ok(are_some)
 }
 
-/// Ends an exchange of unique values: gives the referring rows that were noted before it the new values of their
-/// meters, gives other meters that foreign keys changed their old values back, and checks the deferred constraints.
+/// Ends an exchange of unique values:
+///
+/// - The rows that were noted before it, because they refer to an exchanged value, get the new value of their meter.
+/// - Other meters that foreign keys have changed get their old values back.
+/// - The deferred constraints are checked.
+///
 /// Returns `NotWritten` if a noted row does not refer to its meter again.
 pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutcome, DbError> {
     let local = run.local;
@@ -170,8 +174,8 @@ fn can_wait(reference: &IncomingForeignKey) -> bool {
 }
 
 /// Whether this is a foreign key of the local table to itself that changes the meters which refer to an updated meter,
-/// and whether their old values can be restored afterwards. Without a primary key they cannot be. They must be
-/// restored, because they come from the remote.
+/// and the old values of those meters can be restored afterwards. They must be restored, because they come from the
+/// remote. That takes a primary key.
 fn changes_others(reference: &IncomingForeignKey) -> bool {
     reference.is_own
         && ["c", "n", "d"].contains(&reference.on_update.as_str())
@@ -182,8 +186,8 @@ fn can_be_carried(reference: &IncomingForeignKey) -> bool {
     !reference.key.is_empty() && reference.is_readable && reference.is_writable
 }
 
-/// Returns the SQL condition that row `c` refers to the local row `l` by the foreign key: `l.b = c.a and ...`, with the
-/// operators of the foreign key and the collations of the referenced columns.
+/// Returns the SQL condition that row `c` refers to the local row `l` by the foreign key: `l.b = c.a and ...`. It has
+/// the operators of the foreign key and the collations of the referenced columns.
 pub(in crate::engine) fn refers(reference: &IncomingForeignKey) -> String {
     refers_to(reference, "c", "l")
 }

@@ -113,8 +113,8 @@ async fn steps(
 }
 
 /// Writes all updates as one exchange of unique values, or none of them. Returns whether they were written. Used if a
-/// foreign key to the local table acts on updates. When a value moves to another meter, such a foreign key may change
-/// the rows that refer to the value, so the result would depend on the order if the updates were written one by one.
+/// foreign key to the local table acts on updates: when a value moves to another meter, such a foreign key may change
+/// the rows that refer to the value. If the updates were written one by one, the result would depend on their order.
 async fn exchanged(
     run: &RunContext<'_>,
     rows: RowRange,
@@ -301,9 +301,9 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<UnwrittenRow>) -> Result<(), 
     Ok(())
 }
 
-/// Returns why a retried row could not be written, or `None` if it was written. `known` is why it could not be written
-/// before. Returns `known` if a trigger or a foreign key refused the row before and the retry ended in a conflict with
-/// another row, because such a conflict is only a consequence of that refusal.
+/// Returns why a retried row still cannot be written; `None` if it was written. `known` is the reason from before the
+/// retry. Returns `known` again if a trigger or a foreign key had refused the row and the retry ended in a conflict
+/// with another row, because that conflict only follows from the first refusal.
 fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Option<RowFault> {
     match tried {
         WriteOutcome::Written => None,

@@ -8,8 +8,8 @@ use crate::db::catalog::Column;
 use crate::engine::Relations;
 use crate::engine::write_by_halving::RowFaults;
 
-/// Whether the row broke the constraint or index of this name. Only for a row of a distributed table does the name of a
-/// shard's copy count: elsewhere, `meter_site` and `meter_site_2` are two constraints.
+/// Whether the row broke the constraint or index of this name. For a row of a distributed table, the name of a shard's
+/// copy counts, too. In other tables, `meter_site` and `meter_site_2` are two different constraints.
 pub(in crate::engine) fn breaks(relations: &Relations, fault: &RowFault, rule: &str) -> bool {
     let is_distributed = relations.distribution.is_some();
     fault.rule.as_deref() == Some(rule) || is_distributed && fault.breaks_in_shard(rule)
@@ -24,7 +24,7 @@ pub(super) fn name_all(relations: &Relations, bad: RowFaults) -> RowFaults {
     named.collect()
 }
 
-/// The same for one fault.
+/// Like [`name_all`], for one fault.
 pub(super) fn name(relations: &Relations, mut fault: RowFault) -> RowFault {
     if relations.distribution.is_none() {
         return fault;
@@ -61,8 +61,8 @@ pub(super) fn name(relations: &Relations, mut fault: RowFault) -> RowFault {
     name_check_or_null(relations, fault)
 }
 
-/// Adds the check constraint that the row broke, or the column that may not be null. A shard has them by the same names
-/// as the table.
+/// Adds the check constraint that the row broke, or the column that may not be null. A shard gives both the same names
+/// as the table does.
 fn name_check_or_null(relations: &Relations, mut fault: RowFault) -> RowFault {
     let checks = &relations.constraints.checks;
     let is_of_shard =

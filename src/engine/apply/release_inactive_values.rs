@@ -89,8 +89,8 @@ pub(in crate::engine) async fn release(
     Ok(released.rows - before)
 }
 
-/// Returns a query of the meters that can release a unique value which a planned row of the step needs: they are
-/// inactive and missing on the remote, and no row refers to them by the column. The query returns the key of the meter,
+/// Returns a query of the meters that can release a unique value which a planned row of the step needs. Such a meter is
+/// inactive and missing on the remote, and no row refers to it by the column. The query returns the key of the meter,
 /// the value as `old`, and the number `n` of the row that needs the value.
 fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: PlanStep, column: &Column) -> String {
     let relations = run.relations;
@@ -281,8 +281,8 @@ fn in_ascii(value: &str) -> String {
     format!("{}::jsonb", read_lossless_json::in_ascii(value))
 }
 
-/// Gives meters the values back that they released for rows which were then rejected, and removes these releases from
-/// the recorded changes. `rejected` has the numbers of the rejected rows.
+/// Undoes releases that were of no use: if the row that needed the value was rejected, gives the value back to the
+/// meter and removes the release from the recorded changes. `rejected` has the numbers of the rejected rows.
 pub(in crate::engine) async fn give_back(
     run: &RunContext<'_>,
     released: &ClearedValues,

@@ -173,8 +173,8 @@ where {PICKED} and {}",
     Ok(found.iter().flatten().map(edge).collect())
 }
 
-/// Returns those of `rows` that refer only to rows of the local table and to each other. They are divided into groups
-/// that can be written independently of each other.
+/// Divides those of `rows` that refer only to rows of the local table and to each other into groups. Each group can be
+/// written independently of the others. All other rows are left out.
 fn groups(rows: &[i64], edges: &[RowReference]) -> Vec<Vec<i64>> {
     let mut referring: HashMap<i64, Vec<i64>> = HashMap::new();
     let mut hopeless = HashSet::new();

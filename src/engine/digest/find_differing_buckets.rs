@@ -104,9 +104,9 @@ async fn differing(
     }))
 }
 
-/// Returns SQL, to follow the keyword `from`, for the local rows to compare with the remote: the tenant's rows that
-/// have a key, without inactive rows that have a tombstone (known to be gone from the remote). Rows without a key are
-/// left out because no remote row can match them.
+/// Returns SQL, to follow the keyword `from`, for the local rows to compare with the remote. These are the tenant's
+/// rows that have a key, without inactive rows that have a tombstone (known to be gone from the remote). Rows without a
+/// key are left out because no remote row can match them.
 pub(super) async fn local_rows(run: &RunContext<'_>) -> Result<String, DbError> {
     let (table, filter, has_key) = (
         &run.relations.local,

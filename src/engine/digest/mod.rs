@@ -132,8 +132,8 @@ select pg_catalog.sum(pg_catalog.pg_relation_size(t.oid))::bigint
 from (select $1::oid as oid
       union select p.relid::oid from pg_catalog.pg_partition_tree($1::oid::regclass) p) t";
 
-/// Finds which rows can differ: by row versions as far as they tell it, and otherwise by hashes. Also returns how they
-/// were compared.
+/// Finds which rows can differ: by row versions where these show it, otherwise by hashes. Also returns how they were
+/// compared.
 async fn find_usual(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,

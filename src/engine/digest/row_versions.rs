@@ -1,10 +1,11 @@
 //! Finds out from row versions whether rows have changed since both sides were last found equal.
 //!
 //! Postgres never changes a row in place: an update writes a new version at another place (`ctid`), under the
-//! transaction that made it (`xmin`) (<https://www.postgresql.org/docs/current/ddl-system-columns.html>). As long as a
-//! table is the same file of the same running server, an unchanged set of visible pairs of place and transaction proves
-//! that no row was written or deleted: the transaction of a visible version has committed, and its number is not used
-//! again within the next four billion transactions.
+//! transaction that made it (`xmin`) (<https://www.postgresql.org/docs/current/ddl-system-columns.html>). Each visible
+//! row is therefore known by its pair of place and transaction. As long as a table is the same file of the same running
+//! server, an unchanged set of these pairs proves that no row was written or deleted. This holds because the
+//! transaction of a visible version has committed, and its number is not used again within the next four billion
+//! transactions.
 //!
 //! When both sides are equal, a run stores their versions as a *watermark* for the next run. The watermark also has a
 //! *horizon*: the oldest transaction that was still running on the remote when the run took its snapshot
@@ -109,7 +110,7 @@ impl<'s> VersionsOfBothSides<'s> {
     }
 
     /// Whether the remote is surely the same running server as when the watermark was stored, and it is known which
-    /// database that is. Its numbers of transactions have then not gone back either.
+    /// database that is. Then its transaction numbers have not gone back.
     pub(in crate::engine) fn are_of_the_known_server(&self) -> bool {
         let known = self.known.as_ref();
         self.is_remote_known && known.is_some_and(|known| known.horizon <= self.next)
@@ -248,9 +249,9 @@ const HORIZON: &str = "\
 -- look which transactions were running
 select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
 
-/// Looks up the row versions that the plan wrote. Returns how many rows were inserted, and a number: the exclusive or
-/// of it and the old sum of versions is the new sum. The whole table is not summed again, because that would include
-/// rows that others wrote meanwhile and that were not compared.
+/// Looks up the row versions that the plan wrote. Returns how many rows were inserted, and the exclusive or of all old
+/// and new versions: combined with the old sum by exclusive or, it gives the new sum. The whole table is not summed
+/// again, because that would include rows that other sessions wrote meanwhile and that were not compared.
 async fn written_since(run: &RunContext<'_>) -> Result<(i64, i64), DbError> {
     let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
     let same_key = run.relations.same_key("l", "p");
@@ -272,9 +273,9 @@ pub(in crate::engine) fn row_version(row: &str) -> String {
     version(&format!("{row}.ctid"), &format!("{row}.xmin"))
 }
 
-/// Returns a `bigint` expression in SQL for the hash of a row's place (`ctid`) and transaction (`xmin`). Instead of the
-/// age of the transaction, which changes with each new transaction, its distance from the first one (3) is hashed. All
-/// names have their schema, because this SQL also runs with the role's own search path.
+/// Returns a `bigint` expression in SQL for the hash of a row's place (`ctid`) and transaction (`xmin`). The
+/// transaction is hashed as its distance from the first one (number 3), and not as its age, which grows with each new
+/// transaction. All names have their schema, because this SQL also runs with the role's own search path.
 fn version(place: &str, transaction: &str) -> String {
     format!(
         "pg_catalog.hashtidextended({place}, ((select pg_catalog.age('3'::pg_catalog.xid)::bigint) operator(pg_catalog.-) \

@@ -46,9 +46,10 @@ const ONE_FORM: &[&str] = &[
     "jsonb",
 ];
 
-/// The most bytes that the `bytea` values of a row may have together in the text format, which doubles them. More would
-/// exceed the longest row that a server can send, 1 GiB, and the COPY would fail. For a longer row, [`NO_BYTES`] is
-/// sent instead of each value, a text that is no valid `bytea`, so that the local server rejects the row.
+/// The most bytes that the `bytea` values of one row may have together if they are sent in the text format. As text,
+/// they take twice as many bytes, and a server cannot send a row of 1 GiB, so the COPY would fail. In a row with more
+/// bytes, [`NO_BYTES`] is sent in place of each of these values. This text is no valid `bytea`, so the local server
+/// rejects the row.
 const MOST_BYTES: u32 = 500_000_000;
 const NO_BYTES: &str = "'too many bytes to cross as text \\'::pg_catalog.text";
 

@@ -42,10 +42,13 @@ cross join lateral pg_catalog.json_to_record((select pg_catalog.row_to_json(x) f
     ConversionSql { list, from }
 }
 
-/// Whether a text must be converted by the input function of the column's type, as COPY does it, because a cast may
-/// give another value. This is so for types with their own cast from text (`regclass`, some user-defined types), and
-/// for an interval limited to some fields, which decide the unit of a number without a unit. In SQL only
-/// `json_to_record` calls the input function of any type.
+/// Whether texts for this column must be converted by the input function of its type, as COPY does, because a cast may
+/// give another value. Two kinds of types need this:
+///
+/// - types with their own cast from text (`regclass`, some user-defined types);
+/// - an interval limited to some fields, because the fields decide the unit of a bare number.
+///
+/// In SQL, only `json_to_record` calls the input function of any type.
 fn is_read_by_input(column: &Column) -> bool {
     !column.is_builtin || column.base_type == "regclass" || has_interval_fields(column)
 }

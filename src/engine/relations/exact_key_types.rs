@@ -13,9 +13,9 @@ const EXACT: &[&str] = &[
     "timestamp with time zone",
 ];
 
-/// Whether two local values of the key column that compare equal are always stored identically. If not, equal keys may
-/// be spelt differently on the two sides, and then have different hashes. `there` is the remote column, `here` the
-/// local one.
+/// Whether two local values of the key column that compare equal are always stored identically. If they are not, the
+/// two sides may store equal keys in different forms, which have different hashes. `there` is the remote column, `here`
+/// the local one.
 pub(in crate::engine) fn is_exact(there: &Column, here: &Column) -> bool {
     let type_ = here.base_type.as_str();
     // `varchar(n)` cuts off blanks beyond its length.

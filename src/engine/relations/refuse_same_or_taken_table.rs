@@ -54,8 +54,10 @@ select exists (
       and k.classid::bigint = ($1 >> 32) & 4294967295 and k.objid::bigint = $1 & 4294967295
 )";
 
-/// Refuses a local table without a tenant column in two cases: it was last synced for another tenant and no person has
-/// allowed the change, or it is being synced for another tenant right now, which nobody can allow.
+/// Refuses a local table without a tenant column in two cases:
+///
+/// - It was last synced for another tenant, and no person has allowed the change.
+/// - It is being synced for another tenant right now. Nobody can allow this.
 pub(in crate::engine) fn refuse_occupied(
     here: &Relation,
     job: &SyncJob<'_>,

@@ -9,10 +9,11 @@ use crate::engine::SyncError;
 /// The temporary table with a copy of the local rows, if Citus distributes them.
 pub(in crate::engine) const COPIED_ROWS: &str = "pg_temp.meter_sync_local";
 
-/// Returns an error if Citus distributes the local table by another column than the tenant, has a copy of it on each
-/// server, or has several copies of each shard. It then refuses to lock or update rows by a join with a temporary
-/// table, which each run does. Also returns an error if a shard checks a constraint only when it commits, because a run
-/// can then not know what it has written.
+/// Returns an error if Citus distributes the local table in one of these ways:
+///
+/// - By another column than the tenant, with a copy on each server, or with several copies of each shard. Citus then
+///   refuses to lock or update rows by a join with a temporary table, which each run does.
+/// - With a constraint that a shard checks only when it commits. A run could not know what it has written.
 pub(crate) fn refuse_others(here: &Relation, mapping: &Mapping) -> Result<(), SyncError> {
     let tenant = &mapping.tenant_column;
     let how = match &here.distribution {

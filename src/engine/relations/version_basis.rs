@@ -5,9 +5,10 @@ use crate::config::Mapping;
 use crate::db::catalog::{Column, Relation};
 use crate::hex_digest::{WHOLE, hex_digest};
 
-/// Returns a hash of the table files and of all settings but the tenant. Row versions of two runs are comparable only
-/// if this hash is the same. `None` if row versions cannot show whether rows have changed, for instance because a value
-/// can change its meaning without a new row version, as an enum label or a table name can.
+/// Returns a hash of the table files and of all settings but the tenant. The row versions of two runs can be compared
+/// only if both have the same hash. Returns `None` if row versions cannot show whether rows have changed. One example
+/// is a column of an enum or of `regclass`: renaming the label or the table changes the value without a new row
+/// version.
 pub(super) fn basis(
     there: &RemoteSource,
     here: &Relation,

@@ -73,8 +73,8 @@ impl SweepResult {
     /// If one of them cannot be stored, for instance because a run has locked it, stores none, and the next sweep
     /// compares contents again. Returns an error only if the local transaction cannot go on.
     ///
-    /// Of the mirrors that would get a watermark, one that was last synced from another remote gets none and no longer
-    /// counts as equal: it gets a run, which tells that the remote has changed.
+    /// Some of the mirrors that would get a watermark may have been last synced from another remote. Such a mirror gets
+    /// no watermark and no longer counts as equal, so that it gets a run, which tells that the remote has changed.
     pub async fn remember(&mut self, local: &Tx<'_, Local>) -> Result<(), SyncError> {
         let Some(horizon) = self.horizon.filter(|_| !self.watermarks.is_empty()) else {
             return Ok(());

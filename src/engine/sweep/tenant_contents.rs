@@ -99,9 +99,9 @@ pub(super) async fn look(
     }
 }
 
-/// SQL condition on local rows `l`: whether a remote row may match the row. This is not so for a row with NULL in its
-/// key, nor for an inactive row with a tombstone, which says that its meter is gone from the remote. `is_gone` is the
-/// SQL condition that the row has a tombstone.
+/// SQL condition: whether the local row `l` can have a counterpart on the remote. A row with NULL in its key has none,
+/// and neither has an inactive row with a tombstone (its meter is gone from the remote). `is_gone` is the SQL condition
+/// that the row has a tombstone.
 pub(super) fn can_match(relations: &Relations, is_gone: &str) -> String {
     format!(
         "{} and not (l.{} is not true and {is_gone})",
@@ -138,9 +138,9 @@ fn local_by_tenant(relations: &Relations, column: &Column, hash: &str, ids: &str
     query.by_tenant()
 }
 
-/// The same for a table that Citus distributes. The rows are grouped before they are joined with the ids, so that each
-/// server sums its own rows. Otherwise all rows would be sent to the coordinator. For other tables this takes longer if
-/// the tenants have few of the rows.
+/// Like [`local_by_tenant`], for a table that Citus distributes. Groups the rows before they are joined with the ids,
+/// so that each server sums its own rows and sends only sums to the coordinator. For other tables this would be slower,
+/// if the tenants have few of the rows.
 fn distributed_by_tenant(relations: &Relations, column: &Column, hash: &str, ids: &str) -> String {
     let table = &relations.local;
     let name = quote::identifier(&column.name);

@@ -22,7 +22,8 @@ use crate::tenants::run_scope::RunScope;
 /// The result of an attempt to start a run.
 pub(crate) enum StartResult<'c> {
     StartedRun(Box<StartedRun<'c>>),
-    /// The run did not start. If its tenant cannot be determined, its failure is logged for this table.
+    /// The run did not start, and its request was answered. The table is given if the tenant cannot be determined: the
+    /// log of this table then has the failed run.
     Answered(RunRequestOutcome, Option<Box<LocalTable>>),
 }
 
@@ -74,10 +75,10 @@ enum StartAttemptOutcome {
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// How long to try before the run fails. Another process may hold the start lock for long if it waits for a connection
-/// of a pooler that has few.
+/// of a pooler that has few connections.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How much longer than the time limits of a run allow a process may hold the run lock before it counts as frozen. A
+/// A process that holds the run lock for this much longer than the time limits of a run allow counts as frozen. A
 /// process that still works has given up the run by then.
 const BEYOND: Duration = Duration::from_secs(10);
 
@@ -86,8 +87,8 @@ const IDEMPOTENCY_HOURS: i64 = 24;
 
 impl RunTask<'_> {
     /// Starts the run, or returns why it does not start. Opens a connection for the run and stores it in `slot`, a
-    /// variable of the caller. Fails if it cannot start for [`PATIENCE`], because others hold the start lock (held
-    /// while a run is being started).
+    /// variable of the caller. Fails if other processes prevent the start for [`PATIENCE`], because they hold the start
+    /// lock (held while a run is being started).
     ///
     /// Between two attempts to take that lock, no connection is held, and only one run is started at a time in the
     /// database. Otherwise, behind a pooler with few connections, processes that each hold one connection and need

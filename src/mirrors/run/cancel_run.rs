@@ -26,7 +26,7 @@ pub enum CancelOutcome {
     Accepted,
     /// The run has ended with this outcome.
     Over(RunOutcome),
-    /// The process of the run has died. The next run marks the run as `interrupted`.
+    /// The run is not in progress: its process has died without logging an end. The next run marks it as `interrupted`.
     Dead,
     /// The log has no such run of this mirror.
     Unknown,

@@ -265,9 +265,9 @@ impl<'a> RunTask<'a> {
     }
 }
 
-/// How many times a run may start over because a remote table was, or may have been, rewritten between the snapshot and
-/// the run's first read of the table (for a foreign table, this cannot be seen). A start over because of a long row
-/// does not count.
+/// How many times a run may start over because a remote table was rewritten between the snapshot and the run's first
+/// read of the table. A start over to wait for sessions that rewrite foreign tables counts, too. A start over because
+/// of a long row does not count.
 const MOST_RESTARTS: u32 = 3;
 
 async fn read_and_write(

@@ -1,5 +1,5 @@
 //! Takes one run from its request to its end: starts it (`begin`), carries it out (`execute`) and logs its end
-//! (`settle`). `cancel_run` ends it before.
+//! (`settle`). `cancel_run` ends it early.
 
 mod begin;
 pub mod cancel_run;

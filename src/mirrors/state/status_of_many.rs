@@ -181,8 +181,8 @@ fn oldest(all: &[RankedMirror<'_>]) -> Option<DateTime<Utc>> {
     all.iter().map(|mirror| mirror.state.equal_at()).min()?
 }
 
-/// Returns three values: the page of the mirrors that match the query, how many mirrors match in all, and the id of the
-/// tenant with which the next page starts (`None` on the last page).
+/// Returns three values: the page of the mirrors that match the query, how many match in all, and the id of the tenant
+/// with which the next page starts (`None` on the last page).
 fn page(
     all: &[RankedMirror<'_>],
     query: &TenantsQuery,

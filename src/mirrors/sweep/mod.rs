@@ -80,9 +80,9 @@ impl Mirrors {
     /// Checks all mirrors at once, and runs those that may differ, each with a copy of `request`. Calls `on_run` after
     /// each run.
     ///
-    /// Fails if this process may start no runs, or if the sweep cannot be logged. If the states of the mirrors cannot
-    /// be read, or if the check fails for a reason for which each run would fail too, the sweep starts no runs, and its
-    /// record has the error.
+    /// Fails if this process may start no runs, or if the sweep cannot be logged. The sweep starts no runs, and its
+    /// record has the error, in two cases: the states of the mirrors cannot be read, or the check fails for a reason
+    /// for which each run would fail, too.
     pub async fn sweep(
         &self,
         request: &RunRequest,
@@ -104,9 +104,9 @@ impl Mirrors {
             .await
     }
 
-    /// Carries out a sweep: finds the mirrors that need a run, and has `run_due` run them and add them to the report. A
-    /// sweep of dry runs is not logged, because it changes no mirror and does not count for the schedule. `claimant` is
-    /// the name of this process if other processes take part.
+    /// Carries out a sweep: finds the mirrors that need a run, and passes them to `run_due`, which runs them and adds
+    /// the runs to the report. A sweep of dry runs is not logged, because it changes no mirror and does not count for
+    /// the schedule. `claimant` is the name of this process; `None` if no other process takes part.
     async fn sweep_and(
         &self,
         request: &RunRequest,

@@ -62,9 +62,11 @@ set outcome = 'interrupted', finished_at = greatest(clock_timestamp(), started_a
     error_code = $2, error_message = $3, error_remedy = $4
 where tenant = $1 and local_table = $5 and outcome is null";
 
-/// Marks those runs of the mirror that have no end in the log as interrupted. The caller must be sure that no run is in
-/// progress. This is so if it holds the run lock, which each run holds, or if it holds the start lock, without which no
-/// run can start, while nobody holds the run lock.
+/// Marks the mirror's runs without an end as interrupted. The caller must make sure that none of them is in progress,
+/// in one of two ways:
+///
+/// - It holds the run lock, which every run holds.
+/// - It holds the start lock, without which no run can start, and has found that nobody holds the run lock.
 pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogFilter<'_>) -> Result<(), DbError> {
     let failure = RunRecord::interruption();
     let message = tx.storable(&failure.message).await?;

@@ -2,8 +2,9 @@
 //! row needs the value of the first. Each ring needs a single spare value (a value that no row holds).
 //!
 //! The module `park_rows` gives every row in the way a spare value of its own, but a check or a type may not allow
-//! enough values. For a ring, one value is enough: one row gets it for a moment, the other rows take their new values
-//! along the ring, and the row with the spare value takes its own last. The next ring can use the same spare value.
+//! enough values. For a ring, one value is enough. One row gets it for a moment, and the other rows take their new
+//! values along the ring. The row with the spare value takes its new value last. The next ring can use the same spare
+//! value.
 //!
 //! A ring is not written if a foreign key of the table to itself acts on updates of the ring's columns: the foreign key
 //! would change other meters, which already have their new values.
@@ -274,8 +275,8 @@ async fn park_row(
     Box::pin(leave_partial_index::leave(run, blocking, &columns)).await
 }
 
-/// Tries the values in the temporary table `meter_sync_free` one after another, until the table accepts one for this
-/// row and no other row waits for this one any more. Returns whether such a value was found.
+/// Sets the row to each value of the temporary table `meter_sync_free` in turn, until the table accepts one and no
+/// other row waits for this row any more. Returns whether there was such a value.
 async fn park_on_first_accepted(
     run: &RunContext<'_>,
     column: &Column,

@@ -142,9 +142,9 @@ async fn attempt(
     leave_out(local, bad).await.map(Err)
 }
 
-/// Retries the rows in `bad` after meters that are missing on the remote have released unique values, and removes the
-/// rows that are written from `bad`. Values can be released now because the exchange may have updated the last row that
-/// referred to such a meter. Does nothing if no row in `bad` conflicts with another row.
+/// Lets meters that are missing on the remote release unique values, then retries the rows in `bad`, and removes those
+/// that are written from `bad`. More values can be released now than before the exchange, because it may have updated
+/// the last row that referred to such a meter. Does nothing if no row in `bad` conflicts with another row.
 async fn retry_after_release(
     run: &RunContext<'_>,
     bad: &mut RowFaults,

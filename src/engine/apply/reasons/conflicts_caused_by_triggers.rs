@@ -88,8 +88,9 @@ pub(in crate::engine) async fn reasons(
     Ok(found)
 }
 
-/// Returns the values that the index would store for each planned row without a trigger, as the server prints them in
-/// errors. They are `None` if one of them is NULL. The whole result is `None` if the values cannot be computed.
+/// Returns for each planned row the values that the index would store if no trigger changed the row, as the server
+/// prints them in errors; `None` for a row with NULL in one of them. The whole result is `None` if the values cannot be
+/// computed.
 async fn planned(
     run: &RunContext<'_>,
     rule: &UniquenessRule,

@@ -1,6 +1,6 @@
-//! Finds the check constraint, generated column or index of the local table (called a *rule* in this module) that could
-//! not be evaluated for a rejected row, for instance because of a division by zero. The server's error names neither
-//! the rule nor a column.
+//! Finds out which check constraint, generated column or index of the local table could not be evaluated for a rejected
+//! row, for instance because of a division by zero. In this module, each of these is called a *rule*. The server's
+//! error names neither the rule nor a column.
 //!
 //! Each rule is evaluated for all such rows at once. Only if that fails, a function on the server evaluates it row by
 //! row. If this raises the error with which the row was rejected, the rule is the cause. The search must be cheap,

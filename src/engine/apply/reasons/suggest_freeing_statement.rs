@@ -147,8 +147,8 @@ fn entry(relations: &Relations, rule: &UniquenessRule, is_it: &str) -> String {
     )
 }
 
-/// Reads the values that the index stores for the row, from the view with the query of [`entry`]. `None` if there is no
-/// such view (`is_seen`), or if the predicate of the index leaves the row out.
+/// Reads the values that the index stores for the row, from the view with the query of [`entry`]. Returns `None` if
+/// there is no such view (`is_seen` is `false`), or if the predicate of the index leaves the row out.
 async fn held(
     local: &Tx<'_, Local>,
     is_seen: bool,
@@ -164,7 +164,8 @@ const HELD: &str = "\
 -- look what the index holds of the row
 select w.held from pg_temp.meter_sync_found w";
 
-/// Adds the tenant to a condition on the key, if no unique index says that one row at most has this key in the table.
+/// Adds the tenant to a condition on the key, unless a unique index ensures that at most one row of the table has this
+/// key.
 fn of_tenant(run: &RunContext<'_>, is_it: &str) -> String {
     let relations = run.relations;
     let is_in_key = |name: &String| relations.key.contains(name);

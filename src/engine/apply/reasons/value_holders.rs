@@ -297,8 +297,9 @@ fn named(key: &MeterFields) -> String {
     }
 }
 
-/// Returns a statement that a person can run to give the local row with this key to the tenant of this run. It changes
-/// the row only if the row has no tenant (`has_no_tenant`), or else only if the row is inactive.
+/// Returns a statement that a person can run to give the local row with this key to the tenant of this run. If
+/// `has_no_tenant`, the statement changes the row only as long as it has no tenant, otherwise only as long as it is
+/// inactive.
 fn moved(run: &RunContext<'_>, key: &MeterFields, has_no_tenant: bool) -> String {
     let tenant = quote::identifier(&run.job.mapping.tenant_column);
     let is_free = match has_no_tenant {
