@@ -6,7 +6,7 @@ use anyhow::Result;
 use chrono::{DateTime, Utc};
 use criterion::Criterion;
 use meter_sync::config::Schedule;
-use meter_sync::engine::compare_sums::{self, Sums};
+use meter_sync::engine::compare_sums::{self, NumberedSums};
 
 /// As many buckets as a run ever makes.
 const BUCKETS: u32 = 65_536;
@@ -20,7 +20,7 @@ fn main() -> Result<()> {
 }
 
 /// Sums of all buckets; those whose number is divisible by `other` are not as those of another side.
-fn some(other: u32) -> Sums {
+fn some(other: u32) -> NumberedSums {
     let sum =
         |n: u32| i64::from(n.wrapping_mul(2_654_435_761)) << u32::from(n.is_multiple_of(other));
     (0..BUCKETS).map(|n| (n, sum(n))).collect()

@@ -13,8 +13,8 @@ use std::time::Duration;
 use meter_sync::config::{Config, Environment, Setting, SettingFlags};
 use meter_sync::demo::{Pair, sample_data};
 use meter_sync::error::Failure;
-use meter_sync::mirrors::{Mirror, Mirrors, Request, RequestOutcome};
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::{Mirror, Mirrors, RunRequest, RunRequestOutcome};
+use meter_sync::model::RunTrigger;
 use meter_sync::reports::run_report::RunReport;
 use tokio_util::task::TaskTracker;
 
@@ -44,13 +44,15 @@ async fn main() -> anyhow::Result<()> {
 
 /// One run to its end. It goes on by itself; the ticket is for those who want to wait.
 async fn sync(mirror: &Mirror, dry_run: bool) -> Result<RunReport, Failure> {
-    let request = Request {
+    let request = RunRequest {
         dry_run,
         actor: Some("library example".to_owned()),
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     match mirror.request(request).await? {
-        RequestOutcome::Started(mut ticket) => Ok(ticket.wait(Duration::from_secs(60)).await),
-        RequestOutcome::Finished(report) | RequestOutcome::AlreadyRunning(report) => Ok(*report),
+        RunRequestOutcome::Started(mut ticket) => Ok(ticket.wait(Duration::from_secs(60)).await),
+        RunRequestOutcome::Finished(report) | RunRequestOutcome::AlreadyRunning(report) => {
+            Ok(*report)
+        }
     }
 }

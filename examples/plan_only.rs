@@ -13,8 +13,8 @@ use std::time::Duration;
 use anyhow::Context;
 use meter_sync::config::{Config, Environment, Setting, SettingFlags};
 use meter_sync::demo::{Pair, sample_data};
-use meter_sync::mirrors::{Mirrors, Request, RequestOutcome};
-use meter_sync::model::{Change, Trigger};
+use meter_sync::mirrors::{Mirrors, RunRequest, RunRequestOutcome};
+use meter_sync::model::{Change, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
 use tokio_util::task::TaskTracker;
 
@@ -37,14 +37,14 @@ async fn main() -> anyhow::Result<()> {
 async fn print_plan(config: Config) -> anyhow::Result<()> {
     let mirrors = Mirrors::new(config, TaskTracker::new())?;
     let mirror = mirrors.find(None).await?;
-    let request = Request {
+    let request = RunRequest {
         dry_run: true,
         actor: Some("plan_only example".to_owned()),
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let report = match mirror.request(request).await? {
-        RequestOutcome::Started(mut ticket) => ticket.wait(Duration::from_secs(600)).await,
-        RequestOutcome::Finished(report) | RequestOutcome::AlreadyRunning(report) => *report,
+        RunRequestOutcome::Started(mut ticket) => ticket.wait(Duration::from_secs(600)).await,
+        RunRequestOutcome::Finished(report) | RunRequestOutcome::AlreadyRunning(report) => *report,
     };
     let query = StatusQuery {
         run_id: Some(report.run_id),

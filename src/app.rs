@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirrors;
-use crate::schedule::SlotDelays;
+use crate::schedule::StartAndRetryDelays;
 use crate::shutdown::{DRAIN, Shutdown};
 use crate::{http, mcp, page, rest, schedule, telemetry};
 
@@ -57,8 +57,9 @@ impl App {
                 "METER_SYNC_ALLOWED_HOSTS names a host by which others may come, and no tokens are set: whoever gets here by it may sync"
             );
         }
-        let server = mcp::Server::new(self.mirrors.clone());
-        let mcp = mcp::http::routes(move || server.for_new_client(), self.shutdown.token());
+        let server = mcp::McpServer::new(self.mirrors.clone());
+        let mcp =
+            mcp::streamable_http::routes(move || server.for_new_client(), self.shutdown.token());
         let recorder = telemetry::recorder();
         let upkeep = telemetry::upkeep(recorder.clone(), self.shutdown.token());
         self.shutdown.tasks().spawn(upkeep);
@@ -86,7 +87,7 @@ impl App {
     /// requested.
     pub async fn stdio(self) -> anyhow::Result<()> {
         self.start_tasks();
-        let server = mcp::Server::new(self.mirrors.clone());
+        let server = mcp::McpServer::new(self.mirrors.clone());
         let served = mcp::stdio::serve(server, self.shutdown.token()).await;
         log_stopping();
         self.shutdown.finish().await;
@@ -112,7 +113,7 @@ impl App {
             }
             let slots = schedule::run(
                 line,
-                SlotDelays::new(config.jitter),
+                StartAndRetryDelays::new(config.jitter),
                 self.mirrors.clone(),
                 self.shutdown.token(),
             );

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use meter_sync::cli::{Cli, Report};
+use meter_sync::cli::{Cli, CommandReport};
 
 fn main() -> ExitCode {
     let report = match Cli::read() {
         Ok(cli) => cli.run(),
-        Err(usage) => Report::of_usage(&usage),
+        Err(usage) => CommandReport::of_usage(&usage),
     };
     report.print()
 }

@@ -25,7 +25,7 @@ const SLOW: Duration = Duration::from_secs(3);
 /// A value that is read again when a caller needs a newer one, with the locks that let callers read in turn.
 #[derive(Debug)]
 pub(crate) struct SharedRead<T> {
-    last: watch::Sender<Option<Published<T>>>,
+    last: watch::Sender<Option<PublishedValue<T>>>,
     /// Whether to drop the last value when nobody waits for a value, so that it takes no memory.
     forgets: bool,
     /// The lock that a caller holds while it reads.
@@ -36,7 +36,7 @@ pub(crate) struct SharedRead<T> {
 
 /// A value that a caller has read and published.
 #[derive(Debug)]
-pub(crate) struct Published<T> {
+pub(crate) struct PublishedValue<T> {
     /// When the read began.
     read_at: Instant,
     pub(crate) value: T,
@@ -82,7 +82,7 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
         }
         let shared = Arc::clone(self);
         let reading = async move { shared.read_in_turn(time, read).await };
-        let mut caller = Caller {
+        let mut caller = WaitingCaller {
             shared: self,
             reading: tasks.spawn(reading),
         };
@@ -119,7 +119,7 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
             let is_newest = !is_since(last, read_at);
             if is_newest {
                 let value = value.clone();
-                *last = Some(Published { read_at, value });
+                *last = Some(PublishedValue { read_at, value });
             }
             is_newest
         });
@@ -127,23 +127,23 @@ impl<T: Clone + Send + Sync + 'static> SharedRead<T> {
     }
 
     /// Returns a channel with the last value that a caller published.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Published<T>>> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<PublishedValue<T>>> {
         self.last.subscribe()
     }
 }
 
-fn is_since<T>(last: &Option<Published<T>>, time: Instant) -> bool {
+fn is_since<T>(last: &Option<PublishedValue<T>>, time: Instant) -> bool {
     last.as_ref().is_some_and(|last| last.read_at >= time)
 }
 
 /// A caller who waits, with the task that reads for it. When it is dropped and nobody else waits, ends the task, and
 /// drops the last value if `forgets` is set.
-struct Caller<'a, T> {
+struct WaitingCaller<'a, T> {
     shared: &'a SharedRead<T>,
     reading: JoinHandle<Option<T>>,
 }
 
-impl<T> Drop for Caller<'_, T> {
+impl<T> Drop for WaitingCaller<'_, T> {
     fn drop(&mut self) {
         if self.shared.last.receiver_count() > 0 {
             return;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 
 use crate::http_get::http_get;
 use crate::line::{Line, THIN};
@@ -91,7 +91,7 @@ async fn load(site: &Site) -> Result<()> {
     say(&format!(
         "several processes, {tenants} tenants: first sweep"
     ));
-    let request = Request::new(Trigger::Schedule);
+    let request = RunRequest::new(RunTrigger::Schedule);
     let swept = site.mirrors()?.sweep(&request, |_, _| {}).await;
     let report = swept.map_err(|failure| anyhow!("{failure}"))?;
     ensure!(

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Mirror, Mirrors, Request, RequestOutcome, SweepReport};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{Mirror, Mirrors, RunRequest, RunRequestOutcome, SweepReport};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::tenant_list::TenantsQuery;
 use tokio_postgres::Client;
 
@@ -71,7 +71,7 @@ impl Round<'_> {
         // What happened before is published first, so that its cost is not counted here.
         self.mirrors.overview(&TenantsQuery::default()).await;
         let start = Instant::now();
-        let request = Request::new(Trigger::Schedule);
+        let request = RunRequest::new(RunTrigger::Schedule);
         let report = self.mirrors.sweep(&request, |_, _| {}).await;
         let took = start.elapsed();
         Ok((took, report.map_err(|failure| anyhow!("{failure}"))?))
@@ -223,11 +223,11 @@ impl Round<'_> {
 
 /// Runs an unchanged mirror to its end.
 async fn run(mirror: &Mirror) -> Result<()> {
-    let requested = mirror.request(Request::new(Trigger::Schedule)).await;
+    let requested = mirror.request(RunRequest::new(RunTrigger::Schedule)).await;
     let report = match requested.map_err(|failure| anyhow!("{failure}"))? {
-        RequestOutcome::Started(mut ticket) => ticket.wait(PATIENCE).await,
-        RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => *report,
+        RunRequestOutcome::Started(mut ticket) => ticket.wait(PATIENCE).await,
+        RunRequestOutcome::AlreadyRunning(report) | RunRequestOutcome::Finished(report) => *report,
     };
-    ensure!(report.outcome == Some(Outcome::NoChange), "{report:?}");
+    ensure!(report.outcome == Some(RunOutcome::NoChange), "{report:?}");
     Ok(())
 }

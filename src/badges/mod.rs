@@ -1,7 +1,7 @@
 //! Badges: the words, icons and colours that show the health of a mirror and the outcome of a run, on the status page
 //! and on the card in MCP hosts.
 
-use crate::model::{Health, Outcome};
+use crate::model::{Health, RunOutcome};
 use icons::Icon;
 
 pub(crate) mod icons;
@@ -33,16 +33,16 @@ pub(crate) fn health(health: Health) -> Badge {
 }
 
 /// Returns the badge for the outcome of a run. `None` means that the run is in progress.
-pub(crate) fn outcome(outcome: Option<Outcome>) -> Badge {
+pub(crate) fn outcome(outcome: Option<RunOutcome>) -> Badge {
     match outcome {
         None => badge("Running", Icon::Dots, "calm"),
-        Some(Outcome::Succeeded) => badge("Succeeded", Icon::Check, "good"),
-        Some(Outcome::NoChange) => badge("No change", Icon::Level, "good"),
-        Some(Outcome::Partial) => badge("Partial", Icon::Alert, "warn"),
-        Some(Outcome::Failed) => badge("Failed", Icon::Cross, "bad"),
-        Some(Outcome::Refused) => badge("Refused", Icon::Block, "bad"),
-        Some(Outcome::Interrupted) => badge("Interrupted", Icon::Gap, "bad"),
-        Some(Outcome::DryRun) => badge("Preview", Icon::List, "calm"),
-        Some(Outcome::Unknown) => badge("Unknown", Icon::Dots, "warn"),
+        Some(RunOutcome::Succeeded) => badge("Succeeded", Icon::Check, "good"),
+        Some(RunOutcome::NoChange) => badge("No change", Icon::Level, "good"),
+        Some(RunOutcome::Partial) => badge("Partial", Icon::Alert, "warn"),
+        Some(RunOutcome::Failed) => badge("Failed", Icon::Cross, "bad"),
+        Some(RunOutcome::Refused) => badge("Refused", Icon::Block, "bad"),
+        Some(RunOutcome::Interrupted) => badge("Interrupted", Icon::Gap, "bad"),
+        Some(RunOutcome::DryRun) => badge("Preview", Icon::List, "calm"),
+        Some(RunOutcome::Unknown) => badge("Unknown", Icon::Dots, "warn"),
     }
 }

@@ -3,7 +3,7 @@
 use super::connections::CheckedConnection;
 use super::synced_columns::CheckedTables;
 use super::{Finding, Verdict};
-use crate::config::{Brake, Config};
+use crate::config::{BrakeMode, Config};
 use crate::db::{Local, Remote};
 use crate::engine;
 use crate::error::Failure;
@@ -31,9 +31,8 @@ pub(super) async fn finding(
         let source = &config.mapping.source;
         let seen = engine::look_up_remote(&there, &tx, tenant, relations, source).await?;
         Ok::<_, Failure>(match seen {
-            None => {
-                (brake == Brake::Strict).then(|| Verdict::Warning(engine::UNIDENTIFIED.to_owned()))
-            }
+            None => (brake == BrakeMode::Strict)
+                .then(|| Verdict::Warning(engine::UNIDENTIFIED.to_owned())),
             Some(seen) if !seen.is_known() => None,
             Some(seen) => Some(match seen.message(brake) {
                 None => Verdict::Ok("the database that the last run read".to_owned()),
@@ -47,10 +46,10 @@ pub(super) async fn finding(
     verdict.map(|verdict| Finding::new(SUBJECT, verdict))
 }
 
-fn what_follows(brake: Brake) -> &'static str {
+fn what_follows(brake: BrakeMode) -> &'static str {
     match brake {
-        Brake::Standard => "The next run follows what the remote holds now.",
-        Brake::Strict => {
+        BrakeMode::Standard => "The next run follows what the remote holds now.",
+        BrakeMode::Strict => {
             "METER_SYNC_BRAKE=strict: a run that would change meters is refused until a person allows it at the command line (docs/operating.md)."
         }
     }

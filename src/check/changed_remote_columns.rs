@@ -5,10 +5,12 @@ use super::{Finding, Verdict};
 use crate::config::{Mapping, OnDrift};
 use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
-use crate::engine::column_drift::{self, Drift, KnownColumns, RecordedColumn, TypeConversion};
+use crate::engine::column_drift::{
+    self, ColumnDrift, KnownColumns, RecordedColumn, TypeConversion,
+};
 use crate::error::{ErrorCode, Failure};
 use crate::store::{columns, migrations};
-use crate::tenants::{self, tenant_and_table::RunScope};
+use crate::tenants::{self, run_scope::RunScope};
 
 /// Returns findings for each column with drift (a change on the remote since the column was last synced), with the
 /// statements and settings that settle the drift. Returns one `Ok` finding if no column has drifted, and nothing if no
@@ -94,7 +96,7 @@ async fn conversion_to_new_type(
 ) -> Result<TypeConversion, DbError> {
     let mut columns = relations.columns.iter();
     let here = columns.find(|here| here.name == column.name);
-    let (Some(here), Some(Drift::Retyped(to))) = (here, &column.drift) else {
+    let (Some(here), Some(ColumnDrift::Retyped(to))) = (here, &column.drift) else {
         return Ok(TypeConversion::Cast);
     };
     let tx = local.begin_read_only().await?;

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Finding, Verdict, missing};
 use crate::clock;
-use crate::config::{CertificateCheck, Endpoint, Limits, Setting, Source, Tls};
+use crate::config::{CertificateCheck, DatabaseEndpoint, Limits, Setting, SourceSetting, Tls};
 use crate::db::{Connection, Database, DbError, Local, Remote, Side, SideName, Tx};
 use crate::engine;
 use crate::error::Failure;
@@ -19,12 +19,12 @@ const SKEW: TimeDelta = TimeDelta::seconds(5);
 /// An open connection to a database, and what its server reported.
 pub(super) struct CheckedConnection<S> {
     connection: Connection<S>,
-    server: Server,
+    server: ServerReport,
     connected_in: Duration,
 }
 
 /// What a server reports about itself and about the connection.
-struct Server {
+struct ServerReport {
     version: String,
     /// The TLS version, such as `TLSv1.3`; `None` if the connection is not encrypted.
     tls: Option<String>,
@@ -40,11 +40,14 @@ from (select pg_backend_pid() as pid) me left join pg_catalog.pg_stat_ssl s on s
 
 impl CheckedConnection<Remote> {
     /// Connects to the remote database. Returns a failure if its URL is not set or if it cannot be reached.
-    pub(super) async fn new(endpoint: Option<&Endpoint>, limits: &Limits) -> Result<Self, Failure> {
+    pub(super) async fn new(
+        endpoint: Option<&DatabaseEndpoint>,
+        limits: &Limits,
+    ) -> Result<Self, Failure> {
         let endpoint = endpoint.ok_or_else(|| missing(Setting::RemoteUrl))?;
         let (mut connection, connected_in) = connect(endpoint, limits).await?;
         let tx = connection.snapshot("check", &[]).await?;
-        let server = Server::ask(&tx).await?;
+        let server = ServerReport::ask(&tx).await?;
         drop(tx);
         Ok(Self {
             connection,
@@ -62,7 +65,7 @@ impl CheckedConnection<Remote> {
     /// locks the tables and views to read, and uses the role's `search_path`.
     pub(super) async fn begin_reading_rows(
         &mut self,
-        source: &Source,
+        source: &SourceSetting,
     ) -> Result<Tx<'_, Remote>, DbError> {
         let locks = engine::locks_of(&mut self.connection, source, false).await?;
         let tx = self.connection.snapshot("check", &locks).await?;
@@ -73,11 +76,14 @@ impl CheckedConnection<Remote> {
 
 impl CheckedConnection<Local> {
     /// Connects to the local database. Returns a failure if its URL is not set or if it cannot be reached.
-    pub(super) async fn new(endpoint: Option<&Endpoint>, limits: &Limits) -> Result<Self, Failure> {
+    pub(super) async fn new(
+        endpoint: Option<&DatabaseEndpoint>,
+        limits: &Limits,
+    ) -> Result<Self, Failure> {
         let endpoint = endpoint.ok_or_else(|| missing(Setting::LocalUrl))?;
         let (mut connection, connected_in) = connect(endpoint, limits).await?;
         let tx = connection.begin("check").await?;
-        let server = Server::ask(&tx).await?;
+        let server = ServerReport::ask(&tx).await?;
         drop(tx);
         Ok(Self {
             connection,
@@ -95,7 +101,7 @@ impl CheckedConnection<Local> {
 }
 
 async fn connect<S: Side>(
-    endpoint: &Endpoint,
+    endpoint: &DatabaseEndpoint,
     limits: &Limits,
 ) -> Result<(Connection<S>, Duration), Failure> {
     let begun = Instant::now();
@@ -104,7 +110,7 @@ async fn connect<S: Side>(
     Ok((connection, begun.elapsed()))
 }
 
-impl Server {
+impl ServerReport {
     async fn ask<S: Side>(tx: &Tx<'_, S>) -> Result<Self, DbError> {
         let asked = clock::now();
         let row = tx.query_one(SERVER, &[]).await?;
@@ -123,7 +129,7 @@ impl Server {
 /// it was made.
 pub(super) fn findings<S: Side>(
     reached: Result<CheckedConnection<S>, Failure>,
-    endpoint: Option<&Endpoint>,
+    endpoint: Option<&DatabaseEndpoint>,
 ) -> (Vec<Finding>, Option<CheckedConnection<S>>) {
     let side = S::NAME;
     let subject = format!("{side} connection");
@@ -146,7 +152,7 @@ pub(super) fn findings<S: Side>(
     (vec![connection, tls], Some(reached))
 }
 
-fn tls(side: SideName, endpoint: &Endpoint, used: Option<&str>) -> Verdict {
+fn tls(side: SideName, endpoint: &DatabaseEndpoint, used: Option<&str>) -> Verdict {
     let url = match side {
         SideName::Remote => Setting::RemoteUrl.env(),
         SideName::Local => Setting::LocalUrl.env(),

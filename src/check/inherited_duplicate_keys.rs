@@ -4,14 +4,14 @@
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::db::{Local, param};
-use crate::engine::{self, Relations, Scope, SyncError};
+use crate::engine::{self, Relations, SyncError, TenantFilters};
 
 /// Checks that no two rows of the local table, including tables that inherit from it, have the same key. `None` if no
 /// table inherits from it.
 pub(super) async fn finding(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,
-    scope: &Scope,
+    scope: &TenantFilters,
 ) -> Option<Finding> {
     let looked = look(local, relations, scope).await.transpose()?;
     Some(Finding::of("keys of inheriting tables", looked))
@@ -26,7 +26,7 @@ select exists (
 async fn look(
     local: &mut CheckedConnection<Local>,
     relations: &Relations,
-    scope: &Scope,
+    scope: &TenantFilters,
 ) -> Result<Option<Verdict>, SyncError> {
     let tx = local.begin_read_only().await?;
     let params = [param::oid(relations.local_oid)];

@@ -9,7 +9,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::clock;
-use crate::config::{Config, ConfigError, Setting, Source};
+use crate::config::{Config, ConfigError, Setting, SourceSetting};
 use crate::db::{Local, Remote};
 use crate::engine::{self, SyncError};
 use crate::error::Failure;
@@ -23,21 +23,21 @@ use tenant_rows::RowsToRead;
 mod changed_remote;
 mod changed_remote_columns;
 mod checks_of_first_tenants;
+mod citus_distribution;
+mod connection_hosts;
 mod connections;
-mod distribution;
 mod inherited_duplicate_keys;
 mod lacking_functions;
-mod listed_hosts;
+mod meter_sync_schema;
+mod needed_object_privileges;
 mod privileges;
 mod publications;
 mod sequences;
 mod server_limits;
-mod sync_tables;
 mod synced_columns;
 mod tables_of_every_tenant;
 mod tenant_rows;
 mod triggers_and_policies;
-mod used_objects;
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,11 @@ impl Finding {
 
     /// Returns the finding of a check that reads `source`, the remote table or query. For an error, the remedy takes
     /// the kind of source into account.
-    fn of_source(subject: &str, looked: Result<Verdict, SyncError>, source: &Source) -> Self {
+    fn of_source(
+        subject: &str,
+        looked: Result<Verdict, SyncError>,
+        source: &SourceSetting,
+    ) -> Self {
         let verdict =
             looked.unwrap_or_else(|error| Verdict::Failed(engine::failure(&error, source)));
         Self::new(subject, verdict)
@@ -126,8 +130,8 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
     let (mut findings, mut remote) = connections::findings(remote, config.remote.as_ref());
     let (more, mut local) = connections::findings(local, config.local.as_ref());
     findings.extend(more);
-    findings.extend(listed_hosts::of_remote(config.remote.as_ref(), limits).await);
-    findings.extend(listed_hosts::of_local(config.local.as_ref(), limits).await);
+    findings.extend(connection_hosts::of_remote(config.remote.as_ref(), limits).await);
+    findings.extend(connection_hosts::of_local(config.local.as_ref(), limits).await);
     findings.extend(connections::clocks(remote.as_ref(), local.as_ref()));
     findings.extend(connections::encodings(remote.as_ref(), local.as_ref()));
     if let Some(remote) = &mut remote {
@@ -138,7 +142,7 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
     let mut tenant = None;
     if let Some(local) = &mut local {
         findings.extend(triggers_and_policies::of(local, &config.mapping).await);
-        findings.push(sync_tables::finding(local).await);
+        findings.push(meter_sync_schema::finding(local).await);
         findings.push(privileges::temporary_tables(local).await);
         let finding = tenant_of(local, config).await;
         findings.push(match finding {
@@ -168,14 +172,14 @@ async fn tables_and_rows(
     let mut findings = Vec::new();
     match (remote, local, tenant) {
         (Some(remote), Some(local), Some(tenant)) => {
-            findings.extend(distribution::finding(local, mapping).await);
+            findings.extend(citus_distribution::finding(local, mapping).await);
             let (found, both) = synced_columns::findings(remote, local, mapping, tenant).await;
             findings.extend(found);
             let relations = both.as_ref().map(|both| &both.relations);
             findings.push(privileges::remote_table(remote, mapping, relations).await);
             findings.push(privileges::local_table(local, mapping, relations).await);
             if let Some(both @ CheckedTables { relations, scope }) = &both {
-                findings.extend(used_objects::finding(local, relations).await);
+                findings.extend(needed_object_privileges::finding(local, relations).await);
                 findings.extend(changed_remote_columns::findings(local, mapping, relations).await);
                 findings.extend(changed_remote::finding(remote, local, config, tenant, both).await);
                 findings.extend(sequences::findings(local, relations).await);

@@ -3,7 +3,7 @@
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
-use crate::config::{Mapping, Source};
+use crate::config::{Mapping, SourceSetting};
 use crate::db::catalog::{self, Relation};
 use crate::db::{DbError, Local, Remote, Side, SideName, Tx, param, unusable_schemas};
 use crate::engine::{self, Relations, SyncError};
@@ -91,8 +91,8 @@ async fn look_at_remote(
 ) -> Result<Verdict, SyncError> {
     let tx = remote.begin_read_only().await?;
     let name = match &mapping.source {
-        Source::Table(name) => name,
-        Source::Query(query) => {
+        SourceSetting::Table(name) => name,
+        SourceSetting::Query(query) => {
             let none = format!("-- try the query\nselect from ({query}\n) q limit 0");
             tx.use_role_path().await?;
             // The query is not prepared, so that the server refuses a parameter in it.

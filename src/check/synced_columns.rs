@@ -3,17 +3,17 @@
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
 use crate::clock;
-use crate::config::{Mapping, Source};
+use crate::config::{Mapping, SourceSetting};
 use crate::db::catalog::{self, Relation};
 use crate::db::{DbError, Local, Remote, Tx, param};
-use crate::engine::{self, Relations, Scope, SyncError};
+use crate::engine::{self, Relations, SyncError, TenantFilters};
 use crate::model::{RunId, TenantId};
 
 /// The remote and the local meter table, after a check found that a sync can use them.
 pub(super) struct CheckedTables {
     pub(super) relations: Relations,
     /// The conditions that select the rows of the tenant that is checked.
-    pub(super) scope: Scope,
+    pub(super) scope: TenantFilters,
 }
 
 /// Returns findings about the columns: which are synced, which are not, and which are converted to another type. Also
@@ -43,11 +43,11 @@ async fn look_at_both(
     let here = local.begin_read_only().await?;
     let mark = RunId::at(clock::now());
     let (relations, table) = engine::look_up(&there, &here, mapping, mark).await?;
-    let scope = Scope::of(&relations, tenant);
+    let scope = TenantFilters::of(&relations, tenant);
     engine::try_tenant(&there, &relations, &scope).await?;
     let remote_table = match &mapping.source {
-        Source::Table(name) => catalog::find(&there, name).await?,
-        Source::Query(_) => None,
+        SourceSetting::Table(name) => catalog::find(&there, name).await?,
+        SourceSetting::Query(_) => None,
     };
     let mut findings = vec![synced(&relations)];
     findings.extend(only_here(&here, &table, &relations).await?);

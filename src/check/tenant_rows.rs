@@ -3,9 +3,9 @@
 use super::connections::CheckedConnection;
 use super::synced_columns::CheckedTables;
 use super::{Finding, Verdict};
-use crate::config::{Config, Mapping, Source};
+use crate::config::{Config, Mapping, SourceSetting};
 use crate::db::{DbError, Local, Remote, Side, Tx, param, quote, unique_indexes};
-use crate::engine::{self, Relations, Scope, SyncError};
+use crate::engine::{self, Relations, SyncError, TenantFilters};
 use crate::model::TenantId;
 
 /// How many of the tenant's remote rows a check reads.
@@ -64,14 +64,14 @@ pub(super) async fn remote(
     Finding::of_source(SUBJECT, looked.await, source)
 }
 
-fn count(relations: &Relations, scope: &Scope) -> String {
+fn count(relations: &Relations, scope: &TenantFilters) -> String {
     let (from, filter) = (&relations.remote_from, &scope.remote_filter);
     format!("-- count the remote meters\nselect pg_catalog.count(*) from {from} r where {filter}")
 }
 
 /// Builds a query that evaluates every synced column of the tenant's remote rows and counts the rows. With `limit`, the
 /// query reads only that many rows.
-fn compute(relations: &Relations, scope: &Scope, limit: Option<u32>) -> String {
+fn compute(relations: &Relations, scope: &TenantFilters, limit: Option<u32>) -> String {
     let (from, filter) = (&relations.remote_from, &scope.remote_filter);
     let columns = quote::columns("r.", &relations.names);
     let counts = quote::list(&relations.names, ", ", |name| {
@@ -89,7 +89,7 @@ fn compute(relations: &Relations, scope: &Scope, limit: Option<u32>) -> String {
 async fn refuse_duplicates(
     tx: &Tx<'_, Remote>,
     relations: &Relations,
-    scope: &Scope,
+    scope: &TenantFilters,
 ) -> Result<(), SyncError> {
     if let Some(oid) = relations.all_columns.remote_relation {
         tx.pin_path().await?;
@@ -148,15 +148,15 @@ pub(super) async fn tenant_indexes(
     let CheckedTables { relations, scope } = tables;
     let column = &mapping.tenant_column;
     let mut findings = Vec::new();
-    if let Source::Table(_) = mapping.source {
-        let there = ByTenant {
+    if let SourceSetting::Table(_) = mapping.source {
+        let there = TenantFilteredTable {
             table: &relations.remote_from,
             row: "r",
             filter: &scope.remote_filter,
         };
         findings.extend(tenant_index(remote.begin_read_only().await, column, there).await);
     }
-    let here = ByTenant {
+    let here = TenantFilteredTable {
         table: &relations.local,
         row: "l",
         filter: &scope.local_filter,
@@ -166,7 +166,7 @@ pub(super) async fn tenant_indexes(
 }
 
 /// A table, and the SQL condition that selects the rows of one tenant.
-struct ByTenant<'a> {
+struct TenantFilteredTable<'a> {
     /// The quoted name of the table.
     table: &'a str,
     /// The alias of the table in `filter`, such as `r`.
@@ -180,7 +180,7 @@ struct ByTenant<'a> {
 async fn tenant_index<S: Side>(
     tx: Result<Tx<'_, S>, DbError>,
     column: &str,
-    read: ByTenant<'_>,
+    read: TenantFilteredTable<'_>,
 ) -> Option<Finding> {
     let looked = async { look_for_index(&tx?, column, &read).await };
     let looked = looked.await.transpose()?;
@@ -200,9 +200,9 @@ from pg_catalog.pg_class c where c.oid = to_regclass($1)::oid and c.relkind in (
 async fn look_for_index<S: Side>(
     tx: &Tx<'_, S>,
     column: &str,
-    read: &ByTenant<'_>,
+    read: &TenantFilteredTable<'_>,
 ) -> Result<Option<Verdict>, DbError> {
-    let ByTenant { table, row, filter } = read;
+    let TenantFilteredTable { table, row, filter } = read;
     let params = [param::text(*table), param::text(column)];
     let Some(found) = tx.query_opt(INDEXED, &params).await? else {
         return Ok(None);

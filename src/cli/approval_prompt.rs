@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio_util::sync::CancellationToken;
 
-use super::Report;
+use super::CommandReport;
 use crate::config::Environment;
 use crate::model::HeldDeactivations;
 use crate::printable;
@@ -23,7 +23,7 @@ pub(super) async fn ask_for_approval(
     stopped: CancellationToken,
 ) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        Report::write_to_stderr_now(NO_TERMINAL)?;
+        CommandReport::write_to_stderr_now(NO_TERMINAL)?;
         return Ok(false);
     }
     let number = held.deactivated;
@@ -31,7 +31,7 @@ pub(super) async fn ask_for_approval(
         "{}\nThey keep their rows and readings, and become active again when the remote has them active.\nType {number} to deactivate them, or anything else to leave them as they are: ",
         held.in_words("the remote")
     );
-    Report::write_to_stderr_now(&printable::lines(&question))?;
+    CommandReport::write_to_stderr_now(&printable::lines(&question))?;
     let mut typed = String::new();
     let mut input = BufReader::new(tokio::io::stdin());
     let read = stopped.run_until_cancelled(input.read_line(&mut typed));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::command_output::{describe, on_one_line};
-use super::{Report, exit_codes};
+use super::{CommandReport, exit_codes};
 use crate::check::{Finding, Verdict};
 use crate::config::Config;
 use crate::error::ErrorCode;
@@ -17,7 +17,7 @@ pub(super) struct CheckArgs {
 
 impl CheckArgs {
     /// Runs all checks and reports the findings. The exit code is that of the first failed check; 0 if none failed.
-    pub(super) async fn run(self, config: &Config) -> Report {
+    pub(super) async fn run(self, config: &Config) -> CommandReport {
         let findings = crate::check::run(config).await;
         let report = CheckReport::of(&findings);
         let code = findings.iter().find_map(|finding| match &finding.verdict {
@@ -25,10 +25,10 @@ impl CheckArgs {
             Verdict::Ok(_) | Verdict::Warning(_) => None,
         });
         let printed = match self.json {
-            true => Report::json(&report),
+            true => CommandReport::json(&report),
             false => {
                 let lines: String = findings.iter().map(line).collect();
-                Report::text(&format!("{lines}{}\n", report.summary))
+                CommandReport::text(&format!("{lines}{}\n", report.summary))
             }
         };
         printed.with_code(code.unwrap_or(0))

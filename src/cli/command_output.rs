@@ -15,7 +15,7 @@ pub(super) const LONGEST_NAME: usize = 200;
 
 /// What a command prints at the end, and its exit code.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct CommandReport {
     /// The text for standard output.
     stdout: String,
     /// The text for standard error.
@@ -24,7 +24,7 @@ pub struct Report {
     code: u8,
 }
 
-impl Report {
+impl CommandReport {
     /// Returns a report with this text for standard output and exit code 0.
     pub(super) fn text(stdout: &str) -> Self {
         Self {

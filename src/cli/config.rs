@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Report;
+use super::CommandReport;
 use super::command_output::on_one_line;
 use crate::config::{EffectiveSetting, Environment, SettingFlags, list};
 
@@ -21,11 +21,11 @@ struct ConfigReport {
 
 impl ConfigArgs {
     /// Returns a report with every setting, its value and where the value came from.
-    pub(super) fn run(self, settings: &SettingFlags) -> anyhow::Result<Report> {
+    pub(super) fn run(self, settings: &SettingFlags) -> anyhow::Result<CommandReport> {
         let settings = list(settings, &Environment::of_process())?;
         Ok(match self.json {
-            true => Report::json(&ConfigReport { settings }),
-            false => Report::text(&settings.iter().map(line).collect::<String>()),
+            true => CommandReport::json(&ConfigReport { settings }),
+            false => CommandReport::text(&settings.iter().map(line).collect::<String>()),
         })
     }
 }

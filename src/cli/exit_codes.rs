@@ -1,8 +1,8 @@
 //! The exit codes of all commands, and which result gives which code. `--help` lists the codes.
 
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Health, Outcome};
-use crate::reports::run_report::{RunReport, RunStage};
+use crate::model::{Health, RunOutcome};
+use crate::reports::run_report::{RunReport, RunState};
 
 pub(super) const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;
@@ -16,8 +16,8 @@ const WORST_FIRST: [u8; 5] = [FAILED, USAGE, REFUSED, PARTIAL, ALREADY_RUNNING];
 /// Returns the exit code of a command that requested a run, from the report of that run.
 pub(super) fn of_report(run: &RunReport) -> u8 {
     match run.state {
-        RunStage::AlreadyRunning => ALREADY_RUNNING,
-        RunStage::Finished | RunStage::Running => of_outcome(run.outcome, run.error.as_ref()),
+        RunState::AlreadyRunning => ALREADY_RUNNING,
+        RunState::Finished | RunState::Running => of_outcome(run.outcome, run.error.as_ref()),
     }
 }
 
@@ -30,14 +30,14 @@ pub(super) fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
 
 /// Returns the exit code for a run's outcome; a run without an outcome has failed. A dry run has an `error` if a real
 /// sync would be refused; its exit code is then that of the error.
-pub(super) fn of_outcome(outcome: Option<Outcome>, error: Option<&Failure>) -> u8 {
+pub(super) fn of_outcome(outcome: Option<RunOutcome>, error: Option<&Failure>) -> u8 {
     let of_error = || error.map(|error| of_error(error.code));
     match outcome {
-        Some(Outcome::Succeeded | Outcome::NoChange) => 0,
-        Some(Outcome::DryRun) => of_error().unwrap_or(0),
-        Some(Outcome::Partial) => PARTIAL,
-        Some(Outcome::Refused) => REFUSED,
-        Some(Outcome::Failed | Outcome::Interrupted | Outcome::Unknown) => {
+        Some(RunOutcome::Succeeded | RunOutcome::NoChange) => 0,
+        Some(RunOutcome::DryRun) => of_error().unwrap_or(0),
+        Some(RunOutcome::Partial) => PARTIAL,
+        Some(RunOutcome::Refused) => REFUSED,
+        Some(RunOutcome::Failed | RunOutcome::Interrupted | RunOutcome::Unknown) => {
             of_error().unwrap_or(FAILED)
         }
         None => FAILED,

@@ -17,7 +17,7 @@ use crate::telemetry;
 
 use next_commands::NextCommands;
 
-pub use command_output::Report;
+pub use command_output::CommandReport;
 
 mod approval_prompt;
 mod next_commands;
@@ -27,7 +27,7 @@ mod check;
 mod command_output;
 mod config;
 mod exit_codes;
-mod progress;
+mod progress_bar;
 mod status;
 mod status_of_many;
 mod sweep_text;
@@ -144,23 +144,23 @@ impl Cli {
     }
 
     /// Runs the command and returns its report.
-    pub fn run(self) -> Report {
+    pub fn run(self) -> CommandReport {
         let log = LogSettings::load(&self.settings);
         let logging = telemetry::start(&log, self.command.log_filter());
         let begun = logging.and_then(|logging| Ok((logging, runtime()?)));
         let (logging, runtime) = match begun {
             Ok(begun) => begun,
-            Err(error) => return Report::of_error(error.into()),
+            Err(error) => return CommandReport::of_error(error.into()),
         };
         let report = runtime.block_on(Box::pin(self.dispatch()));
         // A read of standard input cannot be cancelled, so the runtime does not wait for its tasks.
         runtime.shutdown_background();
         // Dropping this flushes the log, so that the error report is printed after the log lines about the error.
         drop(logging);
-        report.unwrap_or_else(Report::of_error)
+        report.unwrap_or_else(CommandReport::of_error)
     }
 
-    async fn dispatch(self) -> anyhow::Result<Report> {
+    async fn dispatch(self) -> anyhow::Result<CommandReport> {
         let shutdown = Shutdown::new();
         if !matches!(self.command, Command::Manifest) {
             let environment = Environment::of_process();
@@ -169,7 +169,7 @@ impl Cli {
         let load = || Config::load(&self.settings);
         let commands = NextCommands::repeating(&self.settings);
         match self.command {
-            Command::Manifest => return Ok(Report::json(&manifest())),
+            Command::Manifest => return Ok(CommandReport::json(&manifest())),
             #[cfg(feature = "demo")]
             Command::Demo(demo) => {
                 shutdown.on_signal()?;
@@ -197,7 +197,7 @@ impl Cli {
                 return args.run(&App::build(load()?, shutdown)?, commands).await;
             }
         }
-        Ok(Report::default())
+        Ok(CommandReport::default())
     }
 }
 
@@ -207,17 +207,17 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-async fn migrate(config: &Config) -> anyhow::Result<Report> {
+async fn migrate(config: &Config) -> anyhow::Result<CommandReport> {
     let (_, local) = config.require_databases()?;
     let local = Database::new(local, &config.limits)?;
     let mut connection = local.connect().await?;
     let text = match migrations::run(&mut connection).await? {
-        migrations::Migrated::Current => {
+        migrations::MigrationResult::Current => {
             "The tables of schema meter_sync are up to date.\n".to_owned()
         }
-        migrations::Migrated::Applied(steps) => {
+        migrations::MigrationResult::Applied(steps) => {
             format!("The tables of schema meter_sync were brought up to date ({steps} steps).\n")
         }
     };
-    Ok(Report::text(&text))
+    Ok(CommandReport::text(&text))
 }

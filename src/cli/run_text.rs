@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use super::next_commands::NextCommands;
 use crate::error::Failure;
 use crate::mirrors::Mirror;
-use crate::model::{Change, Fields, Rejection, RunId, saturating_i64};
+use crate::model::{Change, MeterFields, Rejection, RunId, saturating_i64};
 use crate::printable;
 use crate::reports::run_detail::RunDetail;
 use crate::reports::run_report::RunReport;
@@ -34,13 +34,13 @@ pub(super) struct RunText {
     /// Whether a person may approve deactivations that the run held back because they were too many.
     awaits_decision: bool,
     /// Where to find the changes and rejected rows that the text leaves out.
-    rest: Rest,
+    rest: OmittedRowsPlace,
     commands: NextCommands,
 }
 
 /// Where to find the changes and rejected rows that the text of a run leaves out.
 #[derive(Clone, Copy)]
-enum Rest {
+enum OmittedRowsPlace {
     /// In the output of `meter-sync status --run`.
     Status,
     /// Only in the log tables, by SQL in the local database.
@@ -73,7 +73,7 @@ impl RunText {
             error: run.error.clone(),
             next_step: run.next_step.clone(),
             awaits_decision: run.held_back.is_some(),
-            rest: Rest::Status,
+            rest: OmittedRowsPlace::Status,
             commands,
         }
     }
@@ -97,7 +97,7 @@ impl RunText {
             error: run.error,
             next_step: detail.next_step,
             awaits_decision: detail.awaits_decision,
-            rest: Rest::Log,
+            rest: OmittedRowsPlace::Log,
             commands,
         })
     }
@@ -108,8 +108,8 @@ impl RunText {
         }
         let id = self.run_id;
         let place = |table: &str| match self.rest {
-            Rest::Status => self.commands.show_run(id),
-            Rest::Log => {
+            OmittedRowsPlace::Status => self.commands.show_run(id),
+            OmittedRowsPlace::Log => {
                 format!("select * from meter_sync.{table} where run_id = '{id}' order by n")
             }
         };
@@ -186,7 +186,7 @@ pub(super) fn rejection_line(Rejection { key, reason }: &Rejection) -> String {
     format!("rejected {}: {reason}", key_text(key))
 }
 
-fn key_text(key: &Fields) -> String {
+fn key_text(key: &MeterFields) -> String {
     let pairs = key.iter().map(|(column, part)| {
         let column = printable::line(column, LONGEST_VALUE);
         format!("{column}={}", value(part))

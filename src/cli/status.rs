@@ -5,7 +5,7 @@ use super::command_output::LONGEST_NAME;
 use super::next_commands::NextCommands;
 use super::run_text::{RunText, SHOWN};
 use super::status_of_many::of_all;
-use super::{Report, exit_codes};
+use super::{CommandReport, exit_codes};
 use crate::app::App;
 use crate::arguments::bounds::HISTORY;
 use crate::error::{ErrorCode, Failure};
@@ -31,7 +31,11 @@ pub(super) struct StatusArgs {
 impl StatusArgs {
     /// Reports the status of the tenant; with `--run`, reports that run instead. If the process syncs several tenants,
     /// and neither `--run` nor a `--history` other than the default is given, reports the status of all tenants.
-    pub(super) async fn run(self, app: &App, commands: NextCommands) -> anyhow::Result<Report> {
+    pub(super) async fn run(
+        self,
+        app: &App,
+        commands: NextCommands,
+    ) -> anyhow::Result<CommandReport> {
         let mirrors = app.mirrors();
         let query = StatusQuery {
             history: self.history,
@@ -53,10 +57,10 @@ impl StatusArgs {
             (None, as_json) => {
                 let status = mirror.status(&query).await?;
                 let report = match as_json {
-                    true => Report::json(&status),
+                    true => CommandReport::json(&status),
                     false => {
                         let let_pass = let_pass(mirror, &status, &commands).await;
-                        Report::text(&in_words(&status, &let_pass))
+                        CommandReport::text(&in_words(&status, &let_pass))
                     }
                 };
                 Ok(report.with_code(exit_codes::of_health(status.health)))
@@ -67,7 +71,7 @@ impl StatusArgs {
 
 /// Reports the status with one run, its changes and its rejected rows, as JSON. If the local database is down, the
 /// status lacks the run, and the exit code is 1.
-async fn run_as_json(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
+async fn run_as_json(mirror: &Mirror, id: RunId) -> anyhow::Result<CommandReport> {
     let query = StatusQuery {
         run_id: Some(id),
         include_changes: true,
@@ -85,14 +89,14 @@ async fn run_as_json(mirror: &Mirror, id: RunId) -> anyhow::Result<Report> {
         Some(run) => exit_codes::of_outcome(run.outcome, run.error.as_ref()),
         None => exit_codes::FAILED,
     };
-    Ok(Report::json(&status).with_code(code))
+    Ok(CommandReport::json(&status).with_code(code))
 }
 
 async fn run_in_words(
     mirror: &Mirror,
     id: RunId,
     commands: NextCommands,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<CommandReport> {
     let detail = mirror.run(id).await?.ok_or_else(|| no_such_run(id))?;
     let run = &detail.run;
     let code = match run.outcome {
@@ -102,7 +106,7 @@ async fn run_in_words(
     let started = run.started_at.format("%Y-%m-%d %H:%M:%S UTC");
     let header = format!("started    {started}, trigger {}\n", run.trigger);
     let text = RunText::of_detail(mirror, detail, commands).await?;
-    Ok(Report::text(&format!("{header}{text}")).with_code(code))
+    Ok(CommandReport::text(&format!("{header}{text}")).with_code(code))
 }
 
 fn no_such_run(id: RunId) -> Failure {
@@ -172,7 +176,9 @@ fn in_words(status: &Status, let_pass: &[String]) -> String {
 }
 
 fn line(run: &RunRecord) -> String {
-    let outcome = run.outcome.map_or("running", crate::model::Outcome::as_str);
+    let outcome = run
+        .outcome
+        .map_or("running", crate::model::RunOutcome::as_str);
     let started = run.started_at.format("%Y-%m-%d %H:%M:%S");
     format!(
         "{started}  {outcome:<11} {:<8} {}  {}",

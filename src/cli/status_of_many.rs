@@ -1,7 +1,7 @@
 //! `meter-sync status` with several tenants: prints how many tenants are in sync, overdue, failing and so on (their
 //! health), and a table of the tenants with the worst health.
 
-use super::Report;
+use super::CommandReport;
 use super::command_output::LONGEST_NAME;
 use super::exit_codes;
 use crate::arguments::bounds::TENANTS_LIMIT;
@@ -18,15 +18,15 @@ const SHOWN: u32 = 20;
 const LONGEST_ERROR: usize = 100;
 
 /// Reports the status of all tenants. The exit code follows from their overall health, which is the worst of all.
-pub(super) async fn of_all(mirrors: &Mirrors, as_json: bool) -> Report {
+pub(super) async fn of_all(mirrors: &Mirrors, as_json: bool) -> CommandReport {
     let query = TenantsQuery {
         limit: if as_json { TENANTS_LIMIT.max() } else { SHOWN },
         ..TenantsQuery::default()
     };
     let status = mirrors.overview(&query).await;
     let report = match as_json {
-        true => Report::json(&status),
-        false => Report::text(&in_words(&status)),
+        true => CommandReport::json(&status),
+        false => CommandReport::text(&in_words(&status)),
     };
     report.with_code(exit_codes::of_health(status.health))
 }

@@ -4,11 +4,11 @@
 use super::command_output::{LONGEST_NAME, on_one_line};
 use super::next_commands::NextCommands;
 use super::run_text::{more, rejection_line};
-use super::sync_of_many::{PrintedSweep, RunResult, TenantRun};
+use super::sync_of_many::{PrintedSweep, SweepRunVerdict, TenantRunReport};
 use crate::error::Failure;
 use crate::model::Rejection;
 use crate::printable;
-use crate::reports::run_report::{RunReport, RunStage};
+use crate::reports::run_report::{RunReport, RunState};
 
 /// How many tenants that were not synced are described in full, and how many tenants that only have a warning: as many
 /// as `status` lists. Any further tenant has, below its line, only the command that describes it. So the text stays
@@ -29,9 +29,9 @@ pub(super) async fn in_words(sweep: &PrintedSweep) -> String {
     for run in &sweep.runs {
         text += &format!("{}\n", line(run));
         let described = match (run.result(), run.warning()) {
-            (RunResult::Failed, _) => &mut failed,
-            (RunResult::Succeeded | RunResult::Unchanged, Some(_)) => &mut warned,
-            (RunResult::Succeeded | RunResult::Unchanged, None) => continue,
+            (SweepRunVerdict::Failed, _) => &mut failed,
+            (SweepRunVerdict::Succeeded | SweepRunVerdict::Unchanged, Some(_)) => &mut warned,
+            (SweepRunVerdict::Succeeded | SweepRunVerdict::Unchanged, None) => continue,
         };
         *described += 1;
         let below = match *described <= DESCRIBED {
@@ -49,7 +49,7 @@ pub(super) async fn in_words(sweep: &PrintedSweep) -> String {
 }
 
 /// Formats the result of a tenant's run on one line.
-fn line(run: &TenantRun) -> String {
+fn line(run: &TenantRunReport) -> String {
     let name = run.name.as_ref().map_or_else(String::new, |name| {
         format!(" ({})", printable::line(name, LONGEST_NAME))
     });
@@ -64,20 +64,20 @@ fn line(run: &TenantRun) -> String {
 
 fn word(run: &RunReport) -> &'static str {
     match (run.state, run.outcome) {
-        (RunStage::AlreadyRunning, _) => "running",
-        (RunStage::Finished | RunStage::Running, Some(outcome)) => outcome.as_str(),
-        (RunStage::Finished | RunStage::Running, None) => "unknown",
+        (RunState::AlreadyRunning, _) => "running",
+        (RunState::Finished | RunState::Running, Some(outcome)) => outcome.as_str(),
+        (RunState::Finished | RunState::Running, None) => "unknown",
     }
 }
 
-fn error(run: &TenantRun) -> Option<&Failure> {
+fn error(run: &TenantRunReport) -> Option<&Failure> {
     let of_run = run.run.as_ref().map(|report| report.error.as_ref());
     of_run.unwrap_or(run.error.as_ref())
 }
 
 /// Returns the first rejected rows of the run. If the log cannot be read, returns none, and sets `is_readable` to
 /// `false`, so that the log is not asked for each tenant.
-async fn rejected(run: &TenantRun, is_readable: &mut bool) -> Vec<Rejection> {
+async fn rejected(run: &TenantRunReport, is_readable: &mut bool) -> Vec<Rejection> {
     let report = run.run.as_ref();
     let Some(report) = report.filter(|report| *is_readable && report.counts.rejected > 0) else {
         return Vec::new();
@@ -95,7 +95,7 @@ async fn rejected(run: &TenantRun, is_readable: &mut bool) -> Vec<Rejection> {
 }
 
 /// Returns the lines below that of the tenant: its rejected rows, its warning, what to do, and the run's id.
-fn description(run: &TenantRun, rejected: &[Rejection]) -> Vec<String> {
+fn description(run: &TenantRunReport, rejected: &[Rejection]) -> Vec<String> {
     let commands = NextCommands::of_tenant(&run.tenant_id);
     let mut lines: Vec<String> = rejected.iter().map(rejection_line).collect();
     if let Some(report) = &run.run {
@@ -106,7 +106,7 @@ fn description(run: &TenantRun, rejected: &[Rejection]) -> Vec<String> {
         }
     }
     lines.extend(run.warning().map(|warning| format!("warning: {warning}")));
-    if run.result() != RunResult::Failed {
+    if run.result() != SweepRunVerdict::Failed {
         return lines;
     }
     let code = error(run).map(|error| error.code);
@@ -122,7 +122,7 @@ fn description(run: &TenantRun, rejected: &[Rejection]) -> Vec<String> {
 }
 
 /// Returns the line below that of a tenant that is not described: the command that describes it.
-fn pointer(run: &TenantRun) -> String {
+fn pointer(run: &TenantRunReport) -> String {
     let commands = NextCommands::of_tenant(&run.tenant_id);
     match &run.run {
         Some(report) => commands.show_run(report.run_id),

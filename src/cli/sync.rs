@@ -3,13 +3,15 @@
 use indicatif::ProgressBar;
 
 use super::next_commands::NextCommands;
-use super::progress::{STOP, TICK, progress_bar, stopped_by_signal};
+use super::progress_bar::{STOP, TICK, progress_bar, stopped_by_signal};
 use super::run_text::RunText;
-use super::{Report, approval_prompt, exit_codes, sweep_text, sync_of_many};
+use super::{CommandReport, approval_prompt, exit_codes, sweep_text, sync_of_many};
 use crate::app::App;
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Allow, Mirror, Mirrors, Request, RequestOutcome, Ticket, approval_of};
-use crate::model::{DeactivationApproval, Progress, RunId, Trigger};
+use crate::mirrors::{
+    Mirror, Mirrors, RunApprovals, RunHandle, RunRequest, RunRequestOutcome, approval_of,
+};
+use crate::model::{DeactivationApproval, Progress, RunId, RunTrigger};
 use crate::reports::run_report::RunReport;
 use crate::shutdown::Shutdown;
 
@@ -58,14 +60,18 @@ impl SyncArgs {
         app: &App,
         commands: NextCommands,
         shutdown: &Shutdown,
-    ) -> anyhow::Result<Report> {
+    ) -> anyhow::Result<CommandReport> {
         match app.mirrors().only() {
             Some(mirror) => self.run_one(mirror, commands, shutdown).await,
             None => self.run_all(app.mirrors(), shutdown).await,
         }
     }
 
-    async fn run_all(self, mirrors: &Mirrors, shutdown: &Shutdown) -> anyhow::Result<Report> {
+    async fn run_all(
+        self,
+        mirrors: &Mirrors,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<CommandReport> {
         let allowed = [
             ("--allow-mass-deactivation", self.allow_mass_deactivation),
             ("--allow-plan", self.allow_plan.is_some()),
@@ -79,8 +85,8 @@ impl SyncArgs {
         let synced = sync_of_many::run(mirrors, &self.request(&mirrors.site()), shutdown).await?;
         shutdown.finish().await;
         let report = match self.json {
-            true => Report::json(&synced),
-            false => Report::text(&sweep_text::in_words(&synced).await),
+            true => CommandReport::json(&synced),
+            false => CommandReport::text(&sweep_text::in_words(&synced).await),
         };
         Ok(report.with_code(synced.code()))
     }
@@ -90,7 +96,7 @@ impl SyncArgs {
         mirror: &Mirror,
         commands: NextCommands,
         shutdown: &Shutdown,
-    ) -> anyhow::Result<Report> {
+    ) -> anyhow::Result<CommandReport> {
         let asks = self.allow_mass_deactivation && !self.yes && !self.dry_run;
         let site = mirror.site();
         let mut run = carry_out(mirror, self.request(&site), shutdown).await?;
@@ -107,16 +113,16 @@ impl SyncArgs {
         // Waits for the background task that prunes the log after the run.
         shutdown.finish().await;
         let report = match self.json {
-            true => Report::json(&run),
+            true => CommandReport::json(&run),
             false => {
                 let text = RunText::of_report(mirror, &run, commands).await;
-                Report::text(&text.to_string())
+                CommandReport::text(&text.to_string())
             }
         };
         Ok(report.with_code(exit_codes::of_report(&run)))
     }
 
-    fn request(&self, site: &str) -> Request {
+    fn request(&self, site: &str) -> RunRequest {
         let (mass_deactivation, approval) = match self.allow_plan {
             Some(shown) => (DeactivationApproval::OfRun(shown), Some(approval_of(shown))),
             None if self.allow_mass_deactivation && (self.yes || self.dry_run) => {
@@ -124,26 +130,26 @@ impl SyncArgs {
             }
             None => (DeactivationApproval::None, None),
         };
-        Request {
+        RunRequest {
             actor: Some(approval_prompt::account(site)),
             dry_run: self.dry_run,
             reason: self.reason_with(self.allowed(approval).filter(|_| !self.dry_run)),
-            allow: Allow {
+            allow: RunApprovals {
                 mass_deactivation,
                 tenant_change: self.allow_tenant_change,
                 remote_change: self.allow_remote_change,
             },
-            ..Request::new(Trigger::Cli)
+            ..RunRequest::new(RunTrigger::Cli)
         }
     }
 
     /// Returns the request for another run, which may make the deactivations that the run `shown` held back for
     /// approval.
-    fn approved(&self, site: &str, shown: RunId) -> Request {
+    fn approved(&self, site: &str, shown: RunId) -> RunRequest {
         let request = self.request(site);
-        Request {
+        RunRequest {
             reason: self.reason_with(self.allowed(Some(approval_of(shown)))),
-            allow: Allow {
+            allow: RunApprovals {
                 mass_deactivation: DeactivationApproval::OfRun(shown),
                 ..request.allow
             },
@@ -178,15 +184,15 @@ const ANOTHER_REMOTE: &str = "another remote was allowed";
 /// not end within [`STOP`].
 async fn carry_out(
     mirror: &Mirror,
-    request: Request,
+    request: RunRequest,
     shutdown: &Shutdown,
 ) -> Result<RunReport, Failure> {
     let bar = progress_bar();
     let stopped = shutdown.token();
     let requested = stopped.run_until_cancelled(mirror.request(request));
     let report = match requested.await.ok_or_else(stopped_by_signal)?? {
-        RequestOutcome::Finished(report) | RequestOutcome::AlreadyRunning(report) => *report,
-        RequestOutcome::Started(mut ticket) => {
+        RunRequestOutcome::Finished(report) | RunRequestOutcome::AlreadyRunning(report) => *report,
+        RunRequestOutcome::Started(mut ticket) => {
             match stopped.run_until_cancelled(follow(&mut ticket, &bar)).await {
                 Some(report) => report,
                 None => {
@@ -203,7 +209,7 @@ async fn carry_out(
 
 /// Waits until the run has ended and returns its report. After some runs, all rows of both sides are compared; unlike
 /// [`follow`], this function does not wait for that comparison.
-async fn ended(ticket: &mut Ticket) -> RunReport {
+async fn ended(ticket: &mut RunHandle) -> RunReport {
     loop {
         let report = ticket.wait(TICK).await;
         if report.is_over() || ticket.is_over() {
@@ -214,7 +220,7 @@ async fn ended(ticket: &mut Ticket) -> RunReport {
 
 /// Shows the progress of a run until its end, and returns its report. After some runs, all rows of both sides are
 /// compared; this function waits for that comparison, too, because it would stop if this process exited.
-async fn follow(ticket: &mut Ticket, bar: &ProgressBar) -> RunReport {
+async fn follow(ticket: &mut RunHandle, bar: &ProgressBar) -> RunReport {
     let progress = ticket.progress();
     loop {
         let report = ticket.wait(TICK).await;

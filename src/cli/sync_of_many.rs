@@ -4,10 +4,10 @@
 use serde::Serialize;
 
 use super::exit_codes;
-use super::progress::{STOP, progress_bar, stopped_by_signal};
+use super::progress_bar::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Mirror, Mirrors, Request, TenantMirror};
-use crate::model::Outcome;
+use crate::mirrors::{Mirror, Mirrors, RunRequest, TenantMirror};
+use crate::model::RunOutcome;
 use crate::reports::run_report::RunReport;
 use crate::shutdown::Shutdown;
 
@@ -26,14 +26,14 @@ pub(super) struct PrintedSweep {
     failed: i64,
     /// The runs that changed meters, failed or have a warning, in the order in which they ended. All others are only
     /// counted.
-    pub(super) runs: Vec<TenantRun>,
+    pub(super) runs: Vec<TenantRunReport>,
     /// One sentence for each tenant that was left out because it cannot be synced, with the reason.
     pub(super) warnings: Vec<String>,
 }
 
 /// The result of one tenant's run in a sweep.
 #[derive(Debug, Serialize)]
-pub(super) struct TenantRun {
+pub(super) struct TenantRunReport {
     pub(super) tenant_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
@@ -50,7 +50,7 @@ pub(super) struct TenantRun {
 
 /// The result of a tenant's run. It decides which count of [`PrintedSweep`] the run is added to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RunResult {
+pub(super) enum SweepRunVerdict {
     Unchanged,
     Succeeded,
     Failed,
@@ -60,7 +60,7 @@ pub(super) enum RunResult {
 /// stop signal cancels the runs and returns an error.
 pub(super) async fn run(
     mirrors: &Mirrors,
-    request: &Request,
+    request: &RunRequest,
     shutdown: &Shutdown,
 ) -> Result<PrintedSweep, Failure> {
     let bar = progress_bar();
@@ -69,7 +69,7 @@ pub(super) async fn run(
     let sweep = Box::pin(mirrors.sweep(request, |known, run| {
         ended += 1;
         bar.set_message(format!("{ended} runs"));
-        synced.add(TenantRun::of(known, run));
+        synced.add(TenantRunReport::of(known, run));
     }));
     let swept = shutdown.token().run_until_cancelled(sweep).await;
     bar.finish_and_clear();
@@ -91,13 +91,13 @@ pub(super) async fn run(
 }
 
 impl PrintedSweep {
-    fn add(&mut self, run: TenantRun) {
+    fn add(&mut self, run: TenantRunReport) {
         match run.result() {
-            RunResult::Unchanged => self.unchanged += 1,
-            RunResult::Succeeded => self.succeeded += 1,
-            RunResult::Failed => self.failed += 1,
+            SweepRunVerdict::Unchanged => self.unchanged += 1,
+            SweepRunVerdict::Succeeded => self.succeeded += 1,
+            SweepRunVerdict::Failed => self.failed += 1,
         }
-        if run.result() != RunResult::Unchanged || run.warning().is_some() {
+        if run.result() != SweepRunVerdict::Unchanged || run.warning().is_some() {
             self.runs.push(run);
         }
     }
@@ -122,11 +122,11 @@ impl PrintedSweep {
     /// Returns the worst exit code of the runs. Each tenant that was left out counts as a failed run.
     pub(super) fn code(&self) -> u8 {
         let left_out = self.warnings.iter().map(|_| exit_codes::FAILED);
-        exit_codes::worst(self.runs.iter().map(TenantRun::code).chain(left_out))
+        exit_codes::worst(self.runs.iter().map(TenantRunReport::code).chain(left_out))
     }
 }
 
-impl TenantRun {
+impl TenantRunReport {
     fn of(known: &TenantMirror, run: Result<RunReport, Failure>) -> Self {
         let (run, error) = match run {
             Ok(run) => (Some(run), None),
@@ -146,23 +146,23 @@ impl TenantRun {
         self.run.as_ref()?.warning.as_ref()
     }
 
-    pub(super) fn result(&self) -> RunResult {
+    pub(super) fn result(&self) -> SweepRunVerdict {
         match &self.run {
             Some(run) if self.code() == 0 => match run.outcome {
-                Some(Outcome::NoChange) => RunResult::Unchanged,
-                Some(Outcome::DryRun) if run.changes_total == 0 => RunResult::Unchanged,
+                Some(RunOutcome::NoChange) => SweepRunVerdict::Unchanged,
+                Some(RunOutcome::DryRun) if run.changes_total == 0 => SweepRunVerdict::Unchanged,
                 Some(
-                    Outcome::Succeeded
-                    | Outcome::Partial
-                    | Outcome::Failed
-                    | Outcome::Refused
-                    | Outcome::Interrupted
-                    | Outcome::DryRun
-                    | Outcome::Unknown,
+                    RunOutcome::Succeeded
+                    | RunOutcome::Partial
+                    | RunOutcome::Failed
+                    | RunOutcome::Refused
+                    | RunOutcome::Interrupted
+                    | RunOutcome::DryRun
+                    | RunOutcome::Unknown,
                 )
-                | None => RunResult::Succeeded,
+                | None => SweepRunVerdict::Succeeded,
             },
-            Some(_) | None => RunResult::Failed,
+            Some(_) | None => SweepRunVerdict::Failed,
         }
     }
 

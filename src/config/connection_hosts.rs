@@ -14,7 +14,7 @@ pub struct ConnectionHosts {
     /// Whether to try the servers, and the addresses of each host name, in random order (`load_balance_hosts=random`).
     pub shuffled: bool,
     /// Which kind of server to connect to (`target_session_attrs`).
-    pub session: SessionAttrs,
+    pub session: TargetSessionAttrs,
     /// The longest time to connect to one address of one server, including TLS and authentication.
     pub connect_timeout: Duration,
 }
@@ -74,7 +74,7 @@ impl std::fmt::Display for ConnectionHost {
 
 /// Which kind of server a connection may use, as libpq's `target_session_attrs` defines it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SessionAttrs {
+pub enum TargetSessionAttrs {
     /// Any server.
     #[default]
     Any,
@@ -90,7 +90,7 @@ pub enum SessionAttrs {
     PreferStandby,
 }
 
-impl SessionAttrs {
+impl TargetSessionAttrs {
     const ALL: [Self; 6] = [
         Self::Any,
         Self::ReadWrite,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 
 use super::Limits;
-use super::connection_hosts::{ConnectionHost, ConnectionHosts, SessionAttrs};
-use super::connection_string::{self, Pairs};
-use super::endpoint_error::EndpointError;
+use super::connection_hosts::{ConnectionHost, ConnectionHosts, TargetSessionAttrs};
+use super::connection_string::{self, ParameterPairs};
+use super::database_endpoint_error::EndpointError;
 use super::libpq_parameters;
 
 /// How long a connection is silent before the first keepalive probe, by default. Together with the next two constants,
@@ -23,7 +23,7 @@ pub(super) struct ConnectionParameters(Vec<(&'static str, String)>);
 impl ConnectionParameters {
     /// Checks the names of the parameters. A parameter with an empty value is dropped. If a name occurs twice, the last
     /// value is used. Error: a name is unknown or refused.
-    pub(super) fn new(pairs: Pairs) -> Result<Self, EndpointError> {
+    pub(super) fn new(pairs: ParameterPairs) -> Result<Self, EndpointError> {
         let mut known: Vec<(&'static str, String)> = Vec::new();
         for (name, value) in pairs {
             let name = libpq_parameters::known(&name)?;
@@ -47,7 +47,7 @@ impl ConnectionParameters {
         &self,
         limits: &Limits,
     ) -> Result<(tokio_postgres::Config, ConnectionHosts), EndpointError> {
-        let mut pairs = Pairs::new();
+        let mut pairs = ParameterPairs::new();
         for (name, value) in self
             .0
             .iter()
@@ -93,8 +93,8 @@ impl ConnectionParameters {
         limits: &Limits,
     ) -> Result<ConnectionHosts, EndpointError> {
         let session = match self.get("target_session_attrs") {
-            None => SessionAttrs::default(),
-            Some(text) => SessionAttrs::parse(text).ok_or(bad(
+            None => TargetSessionAttrs::default(),
+            Some(text) => TargetSessionAttrs::parse(text).ok_or(bad(
                 "target_session_attrs",
                 "it is one of any, read-write, read-only, primary, standby and prefer-standby",
             ))?,

@@ -7,7 +7,7 @@
 
 /// The parameters of a connection string, as pairs of name and value in the order given. If a name occurs twice, the
 /// last value is used, as in libpq.
-pub(super) type Pairs = Vec<(String, String)>;
+pub(super) type ParameterPairs = Vec<(String, String)>;
 
 /// Why a connection string cannot be parsed. The text quotes no part of the string, which may contain a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub(super) type Pairs = Vec<(String, String)>;
 pub struct ConninfoError(&'static str);
 
 /// Parses a connection string: a `postgres://` URL or a list of `key=value` pairs.
-pub(super) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
+pub(super) fn parse(text: &str) -> Result<ParameterPairs, ConninfoError> {
     let text = text.trim();
     let url = ["postgres://", "postgresql://"]
         .iter()
@@ -74,7 +74,7 @@ pub(super) fn show(parameters: &[(String, String)]) -> String {
     pairs.collect::<Vec<_>>().join(" ")
 }
 
-fn parse_url(rest: &str) -> Result<Pairs, ConninfoError> {
+fn parse_url(rest: &str) -> Result<ParameterPairs, ConninfoError> {
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = address.split_once('/').unwrap_or((address, ""));
     // Without this check, a part of a password with a raw `/` would be read as the database name, which is shown.
@@ -87,7 +87,7 @@ fn parse_url(rest: &str) -> Result<Pairs, ConninfoError> {
         Some((credentials, hosts)) => (Some(credentials), hosts),
         None => (None, authority),
     };
-    let mut parameters = Pairs::new();
+    let mut parameters = ParameterPairs::new();
     if let Some(credentials) = credentials {
         let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
         push_decoded(&mut parameters, "user", user)?;
@@ -108,7 +108,11 @@ fn parse_url(rest: &str) -> Result<Pairs, ConninfoError> {
     Ok(parameters)
 }
 
-fn push_decoded(parameters: &mut Pairs, key: &str, value: &str) -> Result<(), ConninfoError> {
+fn push_decoded(
+    parameters: &mut ParameterPairs,
+    key: &str,
+    value: &str,
+) -> Result<(), ConninfoError> {
     if !value.is_empty() {
         parameters.push((key.to_owned(), decode(value)?));
     }
@@ -117,7 +121,7 @@ fn push_decoded(parameters: &mut Pairs, key: &str, value: &str) -> Result<(), Co
 
 /// Parses the hosts of a URL, such as `host1:port1,[::1]:port2`, and adds them to `parameters` as the two
 /// comma-separated lists of libpq, `host` and `port`.
-fn push_hosts(parameters: &mut Pairs, text: &str) -> Result<(), ConninfoError> {
+fn push_hosts(parameters: &mut ParameterPairs, text: &str) -> Result<(), ConninfoError> {
     if text.is_empty() {
         return Ok(());
     }
@@ -173,8 +177,8 @@ fn decode(text: &str) -> Result<String, ConninfoError> {
     }
 }
 
-fn parse_pairs(text: &str) -> Result<Pairs, ConninfoError> {
-    let mut parameters = Pairs::new();
+fn parse_pairs(text: &str) -> Result<ParameterPairs, ConninfoError> {
+    let mut parameters = ParameterPairs::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
         let (key, after) = rest.split_once('=').ok_or(ConninfoError(
@@ -220,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    fn pairs(list: &[(&str, &str)]) -> Pairs {
+    fn pairs(list: &[(&str, &str)]) -> ParameterPairs {
         list.iter()
             .map(|&(key, value)| (key.to_owned(), value.to_owned()))
             .collect()

@@ -39,7 +39,7 @@ pub enum Tls {
 }
 
 /// The TLS settings that a connection string asks for.
-pub(super) struct TlsRequest {
+pub(super) struct RequestedTls {
     pub(super) check: CertificateCheck,
     pub(super) roots: Roots,
     /// The files with the client certificate (`sslcert`) and its key (`sslkey`); `None` without a client certificate.
@@ -91,9 +91,9 @@ pub enum TlsError {
 }
 
 /// Builds the client configuration for the TLS settings of a connection string.
-pub(super) fn client_config(wanted: &TlsRequest) -> Result<ClientConfig, TlsError> {
+pub(super) fn client_config(wanted: &RequestedTls) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Verifier::new(wanted, Arc::clone(&provider))?;
+    let verifier = CertificateVerifier::new(wanted, Arc::clone(&provider))?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Library)?
@@ -114,7 +114,7 @@ pub(super) fn client_config(wanted: &TlsRequest) -> Result<ClientConfig, TlsErro
 /// Checks as much of a server's certificate as `check` says. Always checks that the server holds the private key of the
 /// certificate, because channel binding depends on that.
 #[derive(Debug)]
-struct Verifier {
+struct CertificateVerifier {
     check: CertificateCheck,
     roots: RootCertStore,
     /// The certificates of `sslrootcert`. If the server's certificate is one of them, its issuer is not checked, as in
@@ -123,8 +123,8 @@ struct Verifier {
     provider: Arc<CryptoProvider>,
 }
 
-impl Verifier {
-    fn new(wanted: &TlsRequest, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
+impl CertificateVerifier {
+    fn new(wanted: &RequestedTls, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let (roots, listed) = match (&wanted.roots, wanted.check) {
             (_, CertificateCheck::Nothing) => (RootCertStore::empty(), Vec::new()),
             (Roots::System, CertificateCheck::Issuer | CertificateCheck::IssuerAndName) => {
@@ -143,7 +143,7 @@ impl Verifier {
     }
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -308,18 +308,18 @@ mod tests {
     }
 
     fn is_accepted(check: CertificateCheck, root: &str, server: &str, name: &'static str) -> bool {
-        let wanted = TlsRequest {
+        let wanted = RequestedTls {
             check,
             roots: Roots::File(data(root)),
             identity: None,
             direct: false,
         };
-        let verifier = Verifier::new(&wanted, Arc::new(ring::default_provider())).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let verifier = CertificateVerifier::new(&wanted, provider).unwrap();
         let certificate = CertificateDer::from_pem_file(data(server)).unwrap();
         let name = ServerName::try_from(name).unwrap();
-        verifier
-            .verify_server_cert(&certificate, &[], &name, &[], NOW)
-            .is_ok()
+        let checked = verifier.verify_server_cert(&certificate, &[], &name, &[], NOW);
+        checked.is_ok()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::connection_string;
 use super::error::ConfigError;
 use super::replaced_program_variables::{self, LegacyPrefix};
 use super::setting_definitions::{Setting, SettingFlags};
-use super::setting_layers::{Environment, FoundValue, Layers, SettingSource};
+use super::setting_layers::{Environment, FoundSetting, Layers, SettingSource};
 use super::tenants::TENANT_SETTINGS;
 use super::tokens;
 use super::{Config, Token};
@@ -95,7 +95,7 @@ const EXCLUSIVE: &[&[Setting]] = &[
 fn used_setting(
     setting: Setting,
     layers: &Layers,
-) -> Result<Option<(Setting, FoundValue)>, ConfigError> {
+) -> Result<Option<(Setting, FoundSetting)>, ConfigError> {
     match EXCLUSIVE.iter().find(|group| group.contains(&setting)) {
         Some(group) => layers.find_one_of(group),
         None => Ok(layers.find(setting).map(|found| (setting, found))),
@@ -118,7 +118,7 @@ struct Secret {
     /// there are no such variables.
     legacy: Option<LegacyPrefix>,
     /// Returns the value without the secret.
-    show: fn(&FoundValue) -> String,
+    show: fn(&FoundSetting) -> String,
 }
 
 const SECRETS: &[Secret] = &[
@@ -169,7 +169,7 @@ impl Secret {
 
 /// Returns a connection string without its password. [`list`] calls this only after the string was parsed without an
 /// error.
-fn without_password(found: &FoundValue) -> String {
+fn without_password(found: &FoundSetting) -> String {
     let pairs = connection_string::parse(&found.text());
     pairs.map_or_else(
         |_unread| String::new(),
@@ -178,7 +178,7 @@ fn without_password(found: &FoundValue) -> String {
 }
 
 /// Describes a list of tokens without the secrets: their number, and the scope, name and tenants of each.
-fn scopes(found: &FoundValue) -> String {
+fn scopes(found: &FoundSetting) -> String {
     let tokens = tokens::read(&found.value).unwrap_or_default();
     let scope = |token: &Token| {
         let scope = match token.may_trigger {

@@ -1,7 +1,7 @@
 //! Lists the connection parameters of libpq, and how this program treats each of them
 //! (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>).
 
-use super::endpoint_error::EndpointError;
+use super::database_endpoint_error::EndpointError;
 
 /// Parameters that are passed to the driver unchanged.
 pub(super) const PASSED_TO_DRIVER: &[&str] = &[

@@ -5,15 +5,16 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::endpoint::Endpoint;
+use super::database_endpoint::DatabaseEndpoint;
 use super::error::ConfigError;
 use super::log_settings::LogSettings;
 use super::replaced_program_variables::{self, LegacyPrefix};
 use super::setting_definitions::{Setting, SettingFlags};
-use super::setting_layers::{Environment, FoundValue, Layers};
+use super::setting_layers::{Environment, FoundSetting, Layers};
 use super::{
-    Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, Source, Tenants, Tokens,
-    oauth_settings, table_name, tenant_table_name, tenants, tokens, trim_sql, value_parsers,
+    Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, SourceSetting, TenantSelection,
+    Tokens, oauth_settings, table_name, tenant_table_name, tenants, tokens, trim_sql,
+    value_parsers,
 };
 use crate::clock;
 
@@ -103,7 +104,7 @@ impl Config {
         let (Some(remote), Some(local)) = (&self.remote, &self.local) else {
             return Ok(());
         };
-        let Source::Table(remote_table) = &self.mapping.source else {
+        let SourceSetting::Table(remote_table) = &self.mapping.source else {
             return Ok(());
         };
         let is_remote_table = |table: &&String| with_schema(table) == with_schema(remote_table);
@@ -129,7 +130,7 @@ impl Config {
     /// Returns the names of the local tables, as far as the settings alone tell them. If the tenants are stored in the
     /// database, this is the one name from the settings, with its placeholder for the tenant.
     fn local_tables(&self) -> Result<Vec<String>, ConfigError> {
-        let Tenants::Listed(ids) = &self.tenants else {
+        let TenantSelection::Listed(ids) = &self.tenants else {
             return Ok(vec![self.mapping.local_table.clone()]);
         };
         let tables = ids.iter().map(|id| self.mapping.for_tenant(id));
@@ -161,10 +162,10 @@ impl DatabaseSettings {
         layers: &Layers,
         environment: &Environment,
         limits: &Limits,
-    ) -> Result<Option<Endpoint>, ConfigError> {
+    ) -> Result<Option<DatabaseEndpoint>, ConfigError> {
         let (place, endpoint) = match layers.find_secret(self.url, self.url_file)? {
             Some(found) => {
-                let endpoint = Endpoint::parse(&found.text(), limits);
+                let endpoint = DatabaseEndpoint::parse(&found.text(), limits);
                 let endpoint = endpoint.map(|endpoint| match found.file {
                     Some(file) => endpoint.of_file(file),
                     None => endpoint,
@@ -172,7 +173,10 @@ impl DatabaseSettings {
                 (found.place, endpoint)
             }
             None => match replaced_program_variables::parameters(environment, self.legacy)? {
-                Some(pairs) => (self.legacy.place(), Endpoint::from_pairs(pairs, limits)),
+                Some(pairs) => (
+                    self.legacy.place(),
+                    DatabaseEndpoint::from_pairs(pairs, limits),
+                ),
                 None => return Ok(None),
             },
         };
@@ -183,19 +187,19 @@ impl DatabaseSettings {
     }
 }
 
-fn mapping(layers: &Layers, tenants: &Tenants) -> Result<Mapping, ConfigError> {
+fn mapping(layers: &Layers, tenants: &TenantSelection) -> Result<Mapping, ConfigError> {
     let text = |setting, default: &str| {
         let found = layers.find(setting);
-        found.map_or_else(|| default.to_owned(), |found: FoundValue| found.text())
+        found.map_or_else(|| default.to_owned(), |found: FoundSetting| found.text())
     };
     let mapping = Mapping {
         tenant: None,
         source: match layers.find_one_of(&[Setting::RemoteTable, Setting::RemoteQuery])? {
-            Some((Setting::RemoteQuery, found)) => Source::Query(trim_sql::trim(&found)?),
+            Some((Setting::RemoteQuery, found)) => SourceSetting::Query(trim_sql::trim(&found)?),
             Some((_, found)) => {
-                Source::Table(table(&found, |text| table_name::parts(text).map(drop))?)
+                SourceSetting::Table(table(&found, |text| table_name::parts(text).map(drop))?)
             }
-            None => Source::Table(DEFAULT_TABLE.to_owned()),
+            None => SourceSetting::Table(DEFAULT_TABLE.to_owned()),
         },
         local_table: match layers.find(Setting::LocalTable) {
             Some(found) => table(&found, tenant_table_name::check)?,
@@ -213,15 +217,17 @@ fn mapping(layers: &Layers, tenants: &Tenants) -> Result<Mapping, ConfigError> {
         )?,
     };
     match tenants {
-        Tenants::One(Some(id)) => mapping.for_tenant(id),
-        Tenants::One(None) => mapping.without_placeholder(),
-        Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => Ok(mapping),
+        TenantSelection::One(Some(id)) => mapping.for_tenant(id),
+        TenantSelection::One(None) => mapping.without_placeholder(),
+        TenantSelection::Listed(_) | TenantSelection::All | TenantSelection::Query(_) => {
+            Ok(mapping)
+        }
     }
 }
 
 /// Returns the name of a table from a setting. Error: `check` refuses the name.
 fn table(
-    found: &FoundValue,
+    found: &FoundSetting,
     check: impl FnOnce(&str) -> Result<(), String>,
 ) -> Result<String, ConfigError> {
     let text = found.text();
@@ -238,7 +244,7 @@ fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
     let found = layers.find(Setting::Schedule);
     let line = found
         .as_ref()
-        .map_or_else(|| DEFAULT_SCHEDULE.to_owned(), FoundValue::text);
+        .map_or_else(|| DEFAULT_SCHEDULE.to_owned(), FoundSetting::text);
     if line.eq_ignore_ascii_case("off") {
         return Ok(None);
     }

@@ -5,7 +5,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::error::ConfigError;
 use super::setting_definitions::{Setting, SettingFlags};
-use super::setting_layers::{Environment, FoundValue, Layers};
+use super::setting_layers::{Environment, FoundSetting, Layers};
 
 /// What is logged and in which format. Logs always go to stderr.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +70,7 @@ impl Default for LogSettings {
     }
 }
 
-fn filter(found: &FoundValue) -> Result<Targets, ConfigError> {
+fn filter(found: &FoundSetting) -> Result<Targets, ConfigError> {
     let text = found.text();
     parsed(&text).ok_or_else(|| {
         found.error(format!(

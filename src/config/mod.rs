@@ -11,19 +11,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use connection_hosts::{ConnectionHost, ConnectionHosts, SessionAttrs};
+pub use connection_hosts::{ConnectionHost, ConnectionHosts, TargetSessionAttrs};
+pub use database_endpoint::DatabaseEndpoint;
+pub use database_endpoint_error::EndpointError;
 pub use database_tls::{CertificateCheck, Tls};
 pub use effective_settings::{EffectiveSetting, list};
-pub use endpoint::Endpoint;
-pub use endpoint_error::EndpointError;
 pub use error::ConfigError;
 pub use log_settings::{LogFormat, LogSettings};
-pub use oauth_settings::{Jwks, OAuth};
+pub use oauth_settings::{JwksSource, OAuthSettings};
 pub use schedule::{Schedule, ScheduleError};
 pub use setting_definitions::{Setting, SettingFlags};
 pub use setting_layers::{Environment, SettingSource};
 pub use tenant_table_name::TENANT_PLACEHOLDER;
-pub use tenants::{DEFAULT_WORKERS, Tenants};
+pub use tenants::{DEFAULT_WORKERS, TenantSelection};
 pub use tokens::{Token, Tokens};
 pub(crate) use watched_file::WatchedFile;
 
@@ -37,10 +37,10 @@ mod replaced_program_variables;
 
 mod connection_parameters;
 mod connection_string;
+mod database_endpoint;
+mod database_endpoint_error;
 mod database_tls;
 mod effective_settings;
-mod endpoint;
-mod endpoint_error;
 mod error;
 mod libpq_parameters;
 mod load_config;
@@ -64,11 +64,11 @@ mod value_parsers;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How to connect to the remote (central) database; `None` if it is not configured.
-    pub remote: Option<Endpoint>,
+    pub remote: Option<DatabaseEndpoint>,
     /// How to connect to the local (site's) database; `None` if it is not configured.
-    pub local: Option<Endpoint>,
+    pub local: Option<DatabaseEndpoint>,
     /// The tenants whose meters this process keeps in sync.
-    pub tenants: Tenants,
+    pub tenants: TenantSelection,
     /// Which tables, rows and columns to sync. With several tenants, it is a template for all of them: `mapping.tenant`
     /// is `None`, and the name of the local table may contain [`TENANT_PLACEHOLDER`].
     pub mapping: Mapping,
@@ -87,7 +87,7 @@ pub struct Config {
     /// must be a loopback address.
     pub tokens: Tokens,
     /// The authorization server whose access tokens (OAuth) are accepted too; `None` if OAuth is off.
-    pub oauth: Option<OAuth>,
+    pub oauth: Option<OAuthSettings>,
     /// The host names that the `Host` header of an HTTP request may give, in addition to the address in `listen`.
     pub allowed_hosts: Vec<String>,
     /// Whether this process starts no runs: requests for runs are refused, the schedule is off, and the MCP tool that
@@ -102,7 +102,7 @@ impl Config {
     }
 
     /// Returns the remote and the local database. Error: one of them is not configured ([`ConfigError::Missing`]).
-    pub fn require_databases(&self) -> Result<(&Endpoint, &Endpoint), ConfigError> {
+    pub fn require_databases(&self) -> Result<(&DatabaseEndpoint, &DatabaseEndpoint), ConfigError> {
         let remote = self.remote.as_ref();
         let local = self.local.as_ref();
         Ok((
@@ -119,7 +119,7 @@ pub struct Mapping {
     /// `tenant`, or that this is the template for several tenants.
     pub tenant: Option<TenantId>,
     /// The table or query that gives the remote rows.
-    pub source: Source,
+    pub source: SourceSetting,
     /// The name of the local table: `table` or `schema.table`.
     pub local_table: String,
     /// The columns to sync; `None` means every column that both sides have.
@@ -146,7 +146,7 @@ pub enum OnDrift {
 
 /// Which runs the brake refuses until a person allows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Brake {
+pub enum BrakeMode {
     /// Runs that would deactivate too many meters.
     #[default]
     Standard,
@@ -156,7 +156,7 @@ pub enum Brake {
 
 /// The table or query that gives the remote rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum SourceSetting {
     /// The name of a table or view: `table` or `schema.table`.
     Table(String),
     /// A `select` that is read instead of a table. Its result must include the tenant column.
@@ -180,7 +180,7 @@ pub struct Limits {
     /// How many meters one run may deactivate. A run is refused only if it also exceeds `max_deactivated_percent`.
     pub max_deactivated_rows: u32,
     /// Whether a run is also refused, until a person allows it, because the remote was restored or swapped for another.
-    pub brake: Brake,
+    pub brake: BrakeMode,
     /// After how much time the contents of all rows are compared again, at the end of a run; zero means after each run.
     /// That comparison finds differences that row versions do not show.
     pub full_compare: Duration,
@@ -206,7 +206,7 @@ impl Default for Limits {
             run_timeout: Duration::from_secs(15 * 60),
             max_deactivated_percent: 20,
             max_deactivated_rows: 5,
-            brake: Brake::default(),
+            brake: BrakeMode::default(),
             full_compare: Duration::from_secs(24 * 60 * 60),
             keep_runs: Some(Duration::from_secs(90 * 24 * 60 * 60)),
             change_limit: 10_000,

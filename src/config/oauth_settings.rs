@@ -8,13 +8,13 @@ use hyper::Uri;
 
 use super::error::ConfigError;
 use super::setting_definitions::Setting;
-use super::setting_layers::{FoundValue, Layers};
+use super::setting_layers::{FoundSetting, Layers};
 
 const TOGETHER: &str = "Set METER_SYNC_OAUTH_ISSUER (such as https://login.example.com), METER_SYNC_OAUTH_AUDIENCE (such as https://meters.example.com/mcp) and METER_SYNC_OAUTH_JWKS (such as https://login.example.com/jwks.json, or a file) together, or none of them.";
 
 /// Which OAuth access tokens are accepted over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OAuth {
+pub struct OAuthSettings {
     /// The issuer identifier of the authorization server (RFC 8414, section 2). The `iss` of each access token must
     /// equal it exactly.
     pub issuer: String,
@@ -22,12 +22,12 @@ pub struct OAuth {
     /// it as an `aud`.
     pub audience: String,
     /// Where the public keys of the authorization server are read from.
-    pub jwks: Jwks,
+    pub jwks: JwksSource,
 }
 
 /// Where a JSON Web Key Set (RFC 7517, section 5) is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Jwks {
+pub enum JwksSource {
     /// A file, which is read again when it changes.
     File(PathBuf),
     /// A URL that begins with https, or with http if the host is this machine.
@@ -36,7 +36,7 @@ pub enum Jwks {
 
 /// Reads the settings `oauth_issuer`, `oauth_audience` and `oauth_jwks`; `None` if none of them is set. Error: only
 /// some of them are set, or one cannot be used.
-pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
+pub(super) fn read(layers: &Layers) -> Result<Option<OAuthSettings>, ConfigError> {
     let settings = [
         Setting::OauthIssuer,
         Setting::OauthAudience,
@@ -44,13 +44,13 @@ pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
     ];
     match settings.map(|setting| layers.find(setting)) {
         [None, None, None] => Ok(None),
-        [Some(issuer), Some(audience), Some(jwks)] => Ok(Some(OAuth {
+        [Some(issuer), Some(audience), Some(jwks)] => Ok(Some(OAuthSettings {
             issuer: identifier(&issuer)?,
             audience: identifier(&audience)?,
             jwks: source(&jwks)?,
         })),
         found => {
-            let is_set = |(_, found): &(Setting, &Option<FoundValue>)| found.is_some();
+            let is_set = |(_, found): &(Setting, &Option<FoundSetting>)| found.is_some();
             let (set, missing): (Vec<_>, Vec<_>) =
                 settings.into_iter().zip(&found).partition(is_set);
             let missing: Vec<_> = missing.iter().map(|(setting, _)| setting.env()).collect();
@@ -66,7 +66,7 @@ pub(super) fn read(layers: &Layers) -> Result<Option<OAuth>, ConfigError> {
 
 /// Returns the text of a setting, which must be a URL without a query. The text stays exactly as given, because OAuth
 /// compares identifiers as text.
-fn identifier(found: &FoundValue) -> Result<String, ConfigError> {
+fn identifier(found: &FoundSetting) -> Result<String, ConfigError> {
     let text = found.text();
     match found.checked(url(&text))?.query() {
         Some(_) => Err(found.error("has a query, which no identifier has")),
@@ -74,12 +74,12 @@ fn identifier(found: &FoundValue) -> Result<String, ConfigError> {
     }
 }
 
-fn source(found: &FoundValue) -> Result<Jwks, ConfigError> {
+fn source(found: &FoundSetting) -> Result<JwksSource, ConfigError> {
     let text = found.text();
     if !text.contains("://") {
-        return Ok(Jwks::File(PathBuf::from(text)));
+        return Ok(JwksSource::File(PathBuf::from(text)));
     }
-    found.checked(url(&text)).map(Jwks::Url)
+    found.checked(url(&text)).map(JwksSource::Url)
 }
 
 /// Parses an absolute URL, which must begin with https, or with http if the host is this machine. The error does not
@@ -128,7 +128,9 @@ mod tests {
     );
     const JWKS: (&str, &str) = ("METER_SYNC_OAUTH_JWKS", "/etc/jwks.json");
 
-    fn load<const N: usize>(variables: [(&str, &str); N]) -> Result<Option<OAuth>, Failure> {
+    fn load<const N: usize>(
+        variables: [(&str, &str); N],
+    ) -> Result<Option<OAuthSettings>, Failure> {
         let environment = Environment::from(variables);
         let config = Config::load_from(&SettingFlags::default(), &environment);
         Ok(config?.oauth)
@@ -140,7 +142,7 @@ mod tests {
         let oauth = load([ISSUER, AUDIENCE, JWKS]).unwrap().unwrap();
         assert_eq!(oauth.issuer, ISSUER.1);
         assert_eq!(oauth.audience, AUDIENCE.1);
-        assert_eq!(oauth.jwks, Jwks::File("/etc/jwks.json".into()));
+        assert_eq!(oauth.jwks, JwksSource::File("/etc/jwks.json".into()));
         for url in [
             "https://login.example.com/keys?v=2",
             "http://127.0.0.1:9/k",
@@ -148,7 +150,7 @@ mod tests {
             "http://localhost/k",
         ] {
             let oauth = load([ISSUER, AUDIENCE, (JWKS.0, url)]).unwrap().unwrap();
-            assert_eq!(oauth.jwks, Jwks::Url(url.parse().unwrap()), "{url}");
+            assert_eq!(oauth.jwks, JwksSource::Url(url.parse().unwrap()), "{url}");
         }
     }
 

@@ -5,7 +5,7 @@
 //! customer's central database, here *remote*. The names are easily confused, and a mix-up would write to the central
 //! database. The tests below therefore fix their meaning.
 
-use super::connection_string::Pairs;
+use super::connection_string::ParameterPairs;
 use super::error::ConfigError;
 use super::setting_layers::Environment;
 
@@ -53,8 +53,8 @@ const REQUIRED: &[&str] = &["HOST", "DB", "USER"];
 pub(super) fn parameters(
     environment: &Environment,
     prefix: LegacyPrefix,
-) -> Result<Option<Pairs>, ConfigError> {
-    let mut pairs = Pairs::new();
+) -> Result<Option<ParameterPairs>, ConfigError> {
+    let mut pairs = ParameterPairs::new();
     for &(name, parameter) in NAMES {
         let value = environment.get(&format!("{}{name}", prefix.as_str()))?;
         let known = pairs.iter().any(|(earlier, _)| earlier == parameter);

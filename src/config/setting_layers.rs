@@ -138,7 +138,7 @@ pub enum SettingSource {
 }
 
 /// The value of a setting, and the source that it was found in.
-pub(super) struct FoundValue {
+pub(super) struct FoundSetting {
     pub(super) source: SettingSource,
     /// The name of the setting in its source, such as `--listen`, `METER_SYNC_LISTEN` or `listen in <file>`.
     pub(super) place: String,
@@ -201,7 +201,7 @@ impl Layers {
     }
 
     /// Returns the value of a setting from the first layer that has one; `None` if no layer has one.
-    pub(super) fn find(&self, setting: Setting) -> Option<FoundValue> {
+    pub(super) fn find(&self, setting: Setting) -> Option<FoundSetting> {
         self.0.iter().find_map(|layer| layer.find(setting))
     }
 
@@ -212,7 +212,7 @@ impl Layers {
         &self,
         setting: Setting,
         by_file: Setting,
-    ) -> Result<Option<FoundValue>, ConfigError> {
+    ) -> Result<Option<FoundSetting>, ConfigError> {
         for layer in &self.0 {
             match (layer.find(setting), layer.find(by_file)) {
                 (None, None) => {}
@@ -233,7 +233,7 @@ impl Layers {
     pub(super) fn find_one_of(
         &self,
         settings: &[Setting],
-    ) -> Result<Option<(Setting, FoundValue)>, ConfigError> {
+    ) -> Result<Option<(Setting, FoundSetting)>, ConfigError> {
         let of_layer = |layer| {
             let found = move |setting: &Setting| Some((*setting, Layer::find(layer, *setting)?));
             settings.iter().filter_map(found)
@@ -251,7 +251,7 @@ impl Layers {
 }
 
 impl Layer {
-    fn find(&self, setting: Setting) -> Option<FoundValue> {
+    fn find(&self, setting: Setting) -> Option<FoundSetting> {
         let value = self.values.get(&setting)?.clone();
         let (source, place) = match &self.origin {
             Origin::TenantFlag => (SettingSource::Flag, format!("--{TENANT_FLAG}")),
@@ -263,7 +263,7 @@ impl Layer {
                 format!("the default of --{}", setting.flag()),
             ),
         };
-        Some(FoundValue {
+        Some(FoundSetting {
             source,
             place,
             value,
@@ -272,7 +272,7 @@ impl Layer {
     }
 }
 
-impl FoundValue {
+impl FoundSetting {
     /// Returns the value as one text, trimmed. The items of a list are joined with commas.
     pub(super) fn text(&self) -> String {
         match &self.value {
@@ -281,7 +281,7 @@ impl FoundValue {
         }
     }
 
-    /// Like [`FoundValue::text`], but removes only line ends at the end, and keeps all other white space.
+    /// Like [`FoundSetting::text`], but removes only line ends at the end, and keeps all other white space.
     pub(super) fn exact_text(&self) -> String {
         match &self.value {
             SettingValue::Text(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
@@ -327,11 +327,11 @@ fn trimmed(item: &str) -> Option<String> {
     (!item.is_empty()).then(|| item.to_owned())
 }
 
-fn read_secret(path: FoundValue) -> Result<FoundValue, ConfigError> {
+fn read_secret(path: FoundSetting) -> Result<FoundSetting, ConfigError> {
     let file = WatchedFile::new(Path::new(&path.text()));
     match watched_file::read(file.path()) {
         Ok(None) => Err(path.error("the file it names is empty")),
-        Ok(Some(text)) => Ok(FoundValue {
+        Ok(Some(text)) => Ok(FoundSetting {
             source: path.source,
             place: path.place,
             value: SettingValue::Text(text),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::error::ConfigError;
 use super::setting_definitions::Setting;
-use super::setting_layers::{FoundValue, Layers};
+use super::setting_layers::{FoundSetting, Layers};
 use super::settings_file::SettingValue;
 use super::tenant_table_name::TENANT_PLACEHOLDER;
 use super::{Mapping, tenant_table_name, trim_sql};
@@ -18,7 +18,7 @@ pub const DEFAULT_WORKERS: u32 = 4;
 
 /// Which tenants' meters this process keeps in sync. Each tenant has one mirror: its meters in one local table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tenants {
+pub enum TenantSelection {
     /// One tenant. `None` means that each run reads its id from the single row of the local table `tenant`.
     One(Option<TenantId>),
     /// The tenants of this list, which names no tenant twice.
@@ -30,7 +30,7 @@ pub enum Tenants {
     Query(String),
 }
 
-impl Tenants {
+impl TenantSelection {
     /// Whether the process is set up for a single tenant, so that requests need not name the tenant. `Listed` counts as
     /// several tenants even with one id.
     pub fn is_one(&self) -> bool {
@@ -72,18 +72,18 @@ const ALL: &str = "all";
 
 /// Reads which tenants to keep in sync: from the first source that has one of [`TENANT_SETTINGS`]. If none has, the
 /// tenant is read from the local database.
-pub(super) fn read(layers: &Layers) -> Result<Tenants, ConfigError> {
+pub(super) fn read(layers: &Layers) -> Result<TenantSelection, ConfigError> {
     Ok(match layers.find_one_of(TENANT_SETTINGS)? {
-        None => Tenants::One(None),
+        None => TenantSelection::One(None),
         Some((Setting::Tenants, found)) => several(&found)?,
-        Some((Setting::TenantsQuery, found)) => Tenants::Query(trim_sql::trim(&found)?),
-        Some((_, found)) => Tenants::One(TenantId::new(found.exact_text())),
+        Some((Setting::TenantsQuery, found)) => TenantSelection::Query(trim_sql::trim(&found)?),
+        Some((_, found)) => TenantSelection::One(TenantId::new(found.exact_text())),
     })
 }
 
-fn several(found: &FoundValue) -> Result<Tenants, ConfigError> {
+fn several(found: &FoundSetting) -> Result<TenantSelection, ConfigError> {
     if matches!(&found.value, SettingValue::Text(text) if text.trim() == ALL) {
-        return Ok(Tenants::All);
+        return Ok(TenantSelection::All);
     }
     let mut ids: Vec<TenantId> = Vec::new();
     for id in found.ids().into_iter().flat_map(TenantId::new) {
@@ -93,7 +93,7 @@ fn several(found: &FoundValue) -> Result<Tenants, ConfigError> {
     }
     match ids.is_empty() {
         true => Err(found.error("names no tenant")),
-        false => Ok(Tenants::Listed(ids)),
+        false => Ok(TenantSelection::Listed(ids)),
     }
 }
 
@@ -164,27 +164,30 @@ mod tests {
         for (tenants, expected) in [
             (
                 variable("METER_SYNC_TENANT_ID", "7"),
-                Tenants::One(TenantId::new("7")),
+                TenantSelection::One(TenantId::new("7")),
             ),
             (
                 variable("METER_SYNC_TENANTS", "7"),
-                Tenants::Listed(ids(&["7"])),
+                TenantSelection::Listed(ids(&["7"])),
             ),
             (
                 variable("METER_SYNC_TENANTS", "7, 8,,7"),
-                Tenants::Listed(ids(&["7", "8"])),
+                TenantSelection::Listed(ids(&["7", "8"])),
             ),
-            (variable("METER_SYNC_TENANTS", " all\n"), Tenants::All),
+            (
+                variable("METER_SYNC_TENANTS", " all\n"),
+                TenantSelection::All,
+            ),
             (
                 variable("METER_SYNC_TENANTS_QUERY", "select id from tenant; -- all"),
-                Tenants::Query(query.to_owned()),
+                TenantSelection::Query(query.to_owned()),
             ),
             (
                 file("tenants = [7, 'a,b', 7]"),
-                Tenants::Listed(ids(&["7", "a,b"])),
+                TenantSelection::Listed(ids(&["7", "a,b"])),
             ),
-            (file("tenants = 7"), Tenants::Listed(ids(&["7"]))),
-            (file("tenants = 'all'"), Tenants::All),
+            (file("tenants = 7"), TenantSelection::Listed(ids(&["7"]))),
+            (file("tenants = 'all'"), TenantSelection::All),
         ] {
             assert_eq!(tenants, expected);
         }
@@ -195,16 +198,16 @@ mod tests {
     /// Local databases store these digests, so no version may change them.
     #[test]
     fn each_kind_of_setting_keeps_its_digest() {
-        let listed = |list: &[&str]| Tenants::Listed(ids(list)).digest();
-        assert_eq!(Tenants::One(None).digest(), "7692c3ad3540bb80");
-        let one = Tenants::One(TenantId::new("7"));
+        let listed = |list: &[&str]| TenantSelection::Listed(ids(list)).digest();
+        assert_eq!(TenantSelection::One(None).digest(), "7692c3ad3540bb80");
+        let one = TenantSelection::One(TenantId::new("7"));
         assert_eq!(one.digest(), "427d27ef94397979");
         assert_eq!(listed(&["7", "8"]), "a5d8ecd31ae79586");
         assert_eq!(listed(&["8", "7"]), listed(&["7", "8"]));
         assert_ne!(listed(&["7,8"]), listed(&["7", "8"]));
         assert_ne!(listed(&["7"]), one.digest());
-        assert_eq!(Tenants::All.digest(), "5ef5ef0364b6939c");
-        let query = Tenants::Query("select id from tenant".to_owned());
+        assert_eq!(TenantSelection::All.digest(), "5ef5ef0364b6939c");
+        let query = TenantSelection::Query("select id from tenant".to_owned());
         assert_eq!(query.digest(), "355a9dbb2ce695cc");
     }
 
@@ -214,17 +217,20 @@ mod tests {
         let path = file.path().to_str().unwrap();
         let all = Environment::from([("METER_SYNC_TENANTS", "all"), ("METER_SYNC_CONFIG", path)]);
         let tenants = |flags: &[&str]| with_flags(flags, &all).unwrap().tenants;
-        assert_eq!(tenants(&[]), Tenants::All);
+        assert_eq!(tenants(&[]), TenantSelection::All);
         assert_eq!(
             tenants(&["--tenant", "all"]),
-            Tenants::One(TenantId::new("all"))
+            TenantSelection::One(TenantId::new("all"))
         );
         assert_eq!(
             tenants(&["--tenant-id", "7"]),
-            Tenants::One(TenantId::new("7"))
+            TenantSelection::One(TenantId::new("7"))
         );
         let several = ["--tenant", "-7", "--tenant", "a,b"];
-        assert_eq!(tenants(&several), Tenants::Listed(ids(&["-7", "a,b"])));
+        assert_eq!(
+            tenants(&several),
+            TenantSelection::Listed(ids(&["-7", "a,b"]))
+        );
     }
 
     #[test]

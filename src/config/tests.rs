@@ -32,7 +32,10 @@ pub(super) fn file(text: &str) -> tempfile::NamedTempFile {
 fn nothing_set_is_the_documented_defaults_and_no_database() {
     let config = load([]).unwrap();
     assert!(config.remote.is_none() && config.local.is_none());
-    assert_eq!(config.mapping.source, Source::Table("meter".to_owned()));
+    assert_eq!(
+        config.mapping.source,
+        SourceSetting::Table("meter".to_owned())
+    );
     assert_eq!(config.mapping.local_table, "meter");
     assert_eq!(config.mapping.tenant, None);
     assert_eq!(config.listen.to_string(), "127.0.0.1:8765");
@@ -320,7 +323,10 @@ fn of_two_settings_that_exclude_each_other_the_one_given_nearer_wins() {
     let table = SettingFlags::default().with(Setting::RemoteTable, "meters");
     let variables = Environment::from([("METER_SYNC_CONFIG", path)]);
     let config = Config::load_from(&table, &variables).unwrap();
-    assert_eq!(config.mapping.source, Source::Table("meters".to_owned()));
+    assert_eq!(
+        config.mapping.source,
+        SourceSetting::Table("meters".to_owned())
+    );
     let refused = refusal([
         ("METER_SYNC_REMOTE_TABLE", "a"),
         ("METER_SYNC_REMOTE_QUERY", "select 1"),

@@ -7,8 +7,8 @@ use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 
 use super::connection_hosts::{ConnectionHost, ConnectionHosts};
 use super::connection_parameters::{ConnectionParameters, bad};
-use super::database_tls::{self, CertificateCheck, Roots, Tls, TlsRequest};
-use super::endpoint_error::EndpointError;
+use super::database_endpoint_error::EndpointError;
+use super::database_tls::{self, CertificateCheck, RequestedTls, Roots, Tls};
 
 impl ConnectionParameters {
     /// Returns whether and how connections to `servers` use TLS. Also sets in `driver` whether a connection without TLS
@@ -35,7 +35,7 @@ impl ConnectionParameters {
                 "direct needs sslmode=require or more",
             ));
         }
-        let wanted = TlsRequest {
+        let wanted = RequestedTls {
             check,
             roots: match self.get("sslrootcert") {
                 None | Some("system") => Roots::System,

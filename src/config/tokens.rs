@@ -100,10 +100,10 @@ impl std::fmt::Debug for Token {
 /// The tokens of the settings that are valid at present. If they come from a file, the file is read again when it
 /// changes.
 #[derive(Clone, Debug, Default)]
-pub struct Tokens(Arc<Mutex<TokenList>>);
+pub struct Tokens(Arc<Mutex<TokensState>>);
 
 #[derive(Debug, Default)]
-struct TokenList {
+struct TokensState {
     list: Arc<[Token]>,
     file: Option<WatchedFile>,
 }
@@ -112,13 +112,13 @@ impl Tokens {
     /// Creates a list of tokens that never changes.
     pub fn new(list: Vec<Token>) -> Self {
         let list = list.into();
-        Self(Arc::new(Mutex::new(TokenList { list, file: None })))
+        Self(Arc::new(Mutex::new(TokensState { list, file: None })))
     }
 
     /// Creates a list of tokens that is read again when its file changes.
     pub(super) fn of_file(list: Vec<Token>, file: WatchedFile) -> Self {
         let (list, file) = (list.into(), Some(file));
-        Self(Arc::new(Mutex::new(TokenList { list, file })))
+        Self(Arc::new(Mutex::new(TokensState { list, file })))
     }
 
     /// Whether there are no tokens. A list from a file never becomes empty, because a changed file without tokens is

@@ -1,10 +1,10 @@
 //! Trims an SQL query that is given as a setting: removes semicolons, comments and white space from its end.
 
 use super::error::ConfigError;
-use super::setting_layers::FoundValue;
+use super::setting_layers::FoundSetting;
 
 /// Returns the query in a setting without semicolons, comments and white space at its end. Error: nothing is left.
-pub(super) fn trim(found: &FoundValue) -> Result<String, ConfigError> {
+pub(super) fn trim(found: &FoundSetting) -> Result<String, ConfigError> {
     match without_end(&found.text()) {
         "" => Err(found.error("holds no query")),
         query => Ok(query.to_owned()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use humantime::DurationError;
 
-use super::{Brake, OnDrift};
+use super::{BrakeMode, OnDrift};
 
 /// Parses a duration such as `500ms`, `10s`, `5m`, `1h` or `1d`. Error: it lies outside of `range`, or is no duration.
 pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
@@ -74,10 +74,10 @@ pub(super) fn on_drift(text: &str) -> Result<OnDrift, String> {
 }
 
 /// Parses the setting `brake`: `standard` or `strict`.
-pub(super) fn brake(text: &str) -> Result<Brake, String> {
+pub(super) fn brake(text: &str) -> Result<BrakeMode, String> {
     match text.to_ascii_lowercase().as_str() {
-        "standard" => Ok(Brake::Standard),
-        "strict" => Ok(Brake::Strict),
+        "standard" => Ok(BrakeMode::Standard),
+        "strict" => Ok(BrakeMode::Strict),
         _ => Err(format!("\"{text}\" is neither standard nor strict")),
     }
 }

@@ -7,14 +7,14 @@ use std::time::SystemTime;
 
 /// The modification time, length and inode of a file, which show whether the file was written or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp(SystemTime, u64, u64);
+struct FileStamp(SystemTime, u64, u64);
 
 /// A file, with its modification time, length and inode (the *stamp*) from before it was last read. The stamp is `None`
 /// if the file did not exist.
 #[derive(Clone, Debug)]
 pub(crate) struct WatchedFile {
     path: PathBuf,
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
 }
 
 impl WatchedFile {
@@ -39,9 +39,9 @@ impl WatchedFile {
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<FileStamp> {
     let found = fs::metadata(path).ok()?;
-    Some(Stamp(found.modified().ok()?, found.len(), found.ino()))
+    Some(FileStamp(found.modified().ok()?, found.len(), found.ino()))
 }
 
 /// Returns the text of a file without the byte order mark that some editors put at its beginning.

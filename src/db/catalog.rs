@@ -4,7 +4,7 @@
 use tokio_postgres::Row;
 
 use super::array_index::index;
-use super::distribution::{self, Distribution, has_citus};
+use super::citus_distribution::{self, CitusDistribution, has_citus};
 use super::look_up_table_names::oids_of_names;
 use super::{DbError, Side, Tx, param, quote};
 
@@ -41,7 +41,7 @@ pub struct Relation {
     /// older than version 14.
     pub file: Option<String>,
     /// How Citus distributes the rows; `None` if it does not.
-    pub distribution: Option<Distribution>,
+    pub distribution: Option<CitusDistribution>,
     /// The number of rows, as the last vacuum or analyze estimated it. Negative if there was none yet (0 before
     /// Postgres 14).
     pub estimated_rows: i64,
@@ -300,7 +300,7 @@ async fn add_distribution<S: Side>(
 ) -> Result<(), DbError> {
     let oids = relations.iter().flatten().map(|relation| relation.oid);
     let oids: Vec<u32> = oids.collect();
-    for (oid, distribution) in distribution::of_tables(tx, &oids).await? {
+    for (oid, distribution) in citus_distribution::of_tables(tx, &oids).await? {
         // Several names may be those of one table.
         let known = relations.iter_mut().flatten();
         for relation in known.filter(|relation| relation.oid == oid) {

@@ -24,13 +24,13 @@ use uuid::Uuid;
 
 use super::SideName;
 use super::fatal_errors::refuses_only_the_statement;
-use crate::config::{ConnectionHost, ConnectionHosts, Endpoint, SessionAttrs, Tls};
+use crate::config::{ConnectionHost, ConnectionHosts, DatabaseEndpoint, TargetSessionAttrs, Tls};
 
 /// The last error that the server sent on any connection of a pool.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastServerError(Arc<Mutex<Option<(Instant, Error)>>>);
+pub(super) struct SharedLastServerError(Arc<Mutex<Option<(Instant, Error)>>>);
 
-impl LastServerError {
+impl SharedLastServerError {
     fn keep(&self, error: Error) {
         if error.as_db_error().is_some() {
             let mut last_message = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,12 +56,16 @@ impl LastServerError {
 /// of a server has its own time limit; an address that does not answer within it is skipped.
 pub(super) struct Connector {
     side: SideName,
-    endpoint: Mutex<Arc<Endpoint>>,
-    last_message: LastServerError,
+    endpoint: Mutex<Arc<DatabaseEndpoint>>,
+    last_message: SharedLastServerError,
 }
 
 impl Connector {
-    pub(super) fn new(side: SideName, endpoint: Endpoint, last_message: LastServerError) -> Self {
+    pub(super) fn new(
+        side: SideName,
+        endpoint: DatabaseEndpoint,
+        last_message: SharedLastServerError,
+    ) -> Self {
         Self {
             side,
             endpoint: Mutex::new(Arc::new(endpoint)),
@@ -72,7 +76,7 @@ impl Connector {
     /// Returns the endpoint: the servers, the sign-in and the TLS settings. If a file that they were read from has
     /// changed, reads it again first, so that a rotated password needs no restart. If that fails, returns the old
     /// settings.
-    fn endpoint(&self) -> Arc<Endpoint> {
+    fn endpoint(&self) -> Arc<DatabaseEndpoint> {
         let mut held = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         let url = self.side.url_variable();
         match held.renewed() {
@@ -91,8 +95,8 @@ impl Connector {
 
 /// A request to open one connection.
 struct ConnectRequest {
-    endpoint: Arc<Endpoint>,
-    last_message: LastServerError,
+    endpoint: Arc<DatabaseEndpoint>,
+    last_message: SharedLastServerError,
 }
 
 impl ConnectRequest {
@@ -113,7 +117,7 @@ impl ConnectRequest {
                 Ok(client) => return Ok(client),
                 Err(attempts) => attempts,
             };
-            if attempts.last().is_some_and(FailedAttempt::decides) {
+            if attempts.last().is_some_and(FailedConnectAttempt::decides) {
                 break;
             }
         }
@@ -129,8 +133,8 @@ impl ConnectRequest {
     async fn one_of(
         &self,
         servers: &[&ConnectionHost],
-        wanted: SessionAttrs,
-    ) -> Result<ClientWrapper, Vec<FailedAttempt>> {
+        wanted: TargetSessionAttrs,
+    ) -> Result<ClientWrapper, Vec<FailedConnectAttempt>> {
         let mut attempts = Vec::new();
         for server in servers {
             let why = match self.server(server, wanted).await {
@@ -138,8 +142,8 @@ impl ConnectRequest {
                 Err(why) => why,
             };
             let server = server.to_string();
-            attempts.push(FailedAttempt { server, why });
-            if attempts.last().is_some_and(FailedAttempt::decides) {
+            attempts.push(FailedConnectAttempt { server, why });
+            if attempts.last().is_some_and(FailedConnectAttempt::decides) {
                 break;
             }
         }
@@ -151,8 +155,8 @@ impl ConnectRequest {
     async fn server(
         &self,
         server: &ConnectionHost,
-        wanted: SessionAttrs,
-    ) -> Result<ClientWrapper, AttemptFailure> {
+        wanted: TargetSessionAttrs,
+    ) -> Result<ClientWrapper, ConnectFailure> {
         let mut driver = self.endpoint.driver().clone();
         driver.port(server.port);
         let name = match &server.host {
@@ -173,22 +177,22 @@ impl ConnectRequest {
                 Err(why) => last = Some(why),
             }
         }
-        Err(last.unwrap_or(AttemptFailure::NoAddress))
+        Err(last.unwrap_or(ConnectFailure::NoAddress))
     }
 
     async fn addresses(
         &self,
         name: &str,
         server: &ConnectionHost,
-    ) -> Result<Vec<IpAddr>, AttemptFailure> {
+    ) -> Result<Vec<IpAddr>, ConnectFailure> {
         if let Some(address) = server.address {
             return Ok(vec![address]);
         }
         let limit = self.endpoint.servers().connect_timeout;
         let found = timeout(limit, lookup_host((name, server.port))).await;
-        let found = found.map_err(|_elapsed| AttemptFailure::Silent(limit))?;
+        let found = found.map_err(|_elapsed| ConnectFailure::Silent(limit))?;
         let mut addresses: Vec<_> = found
-            .map_err(|_not_found| AttemptFailure::NoAddress)?
+            .map_err(|_not_found| ConnectFailure::NoAddress)?
             .map(|found| found.ip())
             .collect();
         if self.endpoint.servers().shuffled {
@@ -202,8 +206,8 @@ impl ConnectRequest {
     async fn attempt(
         &self,
         driver: Config,
-        wanted: SessionAttrs,
-    ) -> Result<ClientWrapper, AttemptFailure> {
+        wanted: TargetSessionAttrs,
+    ) -> Result<ClientWrapper, ConnectFailure> {
         let limit = self.endpoint.servers().connect_timeout;
         let connecting = async {
             let client = match self.endpoint.tls() {
@@ -213,14 +217,14 @@ impl ConnectRequest {
                     self.connected(driver.connect(tls).await?)
                 }
             };
-            match wanted == SessionAttrs::Any || is_wanted(&client, wanted).await? {
+            match wanted == TargetSessionAttrs::Any || is_wanted(&client, wanted).await? {
                 true => Ok(client),
-                false => Err(AttemptFailure::Unwanted(wanted)),
+                false => Err(ConnectFailure::Unwanted(wanted)),
             }
         };
         timeout(limit, connecting)
             .await
-            .unwrap_or(Err(AttemptFailure::Silent(limit)))
+            .unwrap_or(Err(ConnectFailure::Silent(limit)))
     }
 
     fn connected<T>(&self, (client, connection): (Client, Connection<Socket, T>)) -> ClientWrapper
@@ -238,7 +242,7 @@ impl ConnectRequest {
 }
 
 /// Asks the server whether it is of the wanted kind (`target_session_attrs`).
-async fn is_wanted(client: &Client, wanted: SessionAttrs) -> Result<bool, Error> {
+async fn is_wanted(client: &Client, wanted: TargetSessionAttrs) -> Result<bool, Error> {
     let (is_standby, is_read_only) = kind(client).await?;
     Ok(wanted.accepts(is_standby, is_read_only))
 }
@@ -304,7 +308,7 @@ impl Manager for Connector {
 /// error.
 async fn drive_connection(
     connection: impl Future<Output = Result<(), Error>>,
-    last_message: LastServerError,
+    last_message: SharedLastServerError,
 ) {
     let mut connection = pin!(connection);
     if let Err(error) = connection.as_mut().await {
@@ -319,7 +323,7 @@ pub struct NoServerReached {
     /// The failed attempts in order. The message for users names only the last one if the server refused it or TLS
     /// failed, and otherwise all of them. With `target_session_attrs=prefer-standby`, which may try all servers twice,
     /// these are the attempts of the last pass.
-    pub(super) attempts: Vec<FailedAttempt>,
+    pub(super) attempts: Vec<FailedConnectAttempt>,
     /// The name of the database in the connection string.
     pub(super) database: String,
     /// The `sslmode` of the connection string, or its default.
@@ -330,8 +334,8 @@ impl NoServerReached {
     /// The driver's error of the last attempt; `None` if that attempt failed for another reason.
     pub(super) fn driver_error(&self) -> Option<&Error> {
         match &self.attempts.last()?.why {
-            AttemptFailure::Driver(error) => Some(error),
-            AttemptFailure::Silent(_) | AttemptFailure::NoAddress | AttemptFailure::Unwanted(_) => {
+            ConnectFailure::Driver(error) => Some(error),
+            ConnectFailure::Silent(_) | ConnectFailure::NoAddress | ConnectFailure::Unwanted(_) => {
                 None
             }
         }
@@ -340,14 +344,14 @@ impl NoServerReached {
 
 /// A failed attempt to connect to one server.
 #[derive(Debug)]
-pub(super) struct FailedAttempt {
+pub(super) struct FailedConnectAttempt {
     /// The server as `host:port`.
     pub(super) server: String,
     /// Why the attempt failed.
-    pub(super) why: AttemptFailure,
+    pub(super) why: ConnectFailure,
 }
 
-impl FailedAttempt {
+impl FailedConnectAttempt {
     fn decides(&self) -> bool {
         self.why.ends_the_search()
     }
@@ -355,7 +359,7 @@ impl FailedAttempt {
 
 /// Why one attempt to connect failed.
 #[derive(Debug)]
-pub(super) enum AttemptFailure {
+pub(super) enum ConnectFailure {
     /// The driver returned an error, for example because the server refused the connection.
     Driver(Error),
     /// The server did not answer within this time.
@@ -363,16 +367,16 @@ pub(super) enum AttemptFailure {
     /// The host name has no address.
     NoAddress,
     /// The server is not of the kind that `target_session_attrs` asks for.
-    Unwanted(SessionAttrs),
+    Unwanted(TargetSessionAttrs),
 }
 
-impl From<Error> for AttemptFailure {
+impl From<Error> for ConnectFailure {
     fn from(error: Error) -> Self {
         Self::Driver(error)
     }
 }
 
-impl AttemptFailure {
+impl ConnectFailure {
     /// Whether to stop trying other addresses and servers, because they would fail in the same way. As in libpq, this
     /// is so if the server refused the sign-in or TLS failed, but not if the server could not be reached, or is
     /// starting or stopping.

@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 
 /// The constraints of one table that relate its rows to other rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RowConstraints {
+pub struct ConstraintsBetweenRows {
     /// The unique indexes and exclusion constraints.
     pub exclusive: Vec<UniquenessRule>,
     /// The foreign keys that refer to the table.
@@ -27,7 +27,7 @@ pub struct RowConstraints {
     pub checks: Vec<String>,
 }
 
-impl RowConstraints {
+impl ConstraintsBetweenRows {
     /// Looks up the constraints of a table. The caller must have pinned the search path (see [`Tx::pin_path`]).
     pub async fn look_up<S: Side>(tx: &Tx<'_, S>, oid: u32) -> Result<Self, DbError> {
         let references = references(tx, oid).await?;

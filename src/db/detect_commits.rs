@@ -16,7 +16,7 @@ use super::{Connection, DbError, Local};
 /// give a lost ID to another transaction, so a marker also contains the start time of the server and its position in
 /// the write-ahead log. Taking or releasing an advisory lock does not change the marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommitMarker(String);
+pub struct CommittedState(String);
 
 const NOW: &str = "\
 -- tell the moment
@@ -27,7 +27,7 @@ select pg_catalog.concat_ws(' '::pg_catalog.text,
 impl Connection<Local> {
     /// Reads the current marker. Returns `None` if the server refuses the statement, for example because it lacks a
     /// function that the statement calls.
-    pub async fn commit_marker(&mut self) -> Result<Option<CommitMarker>, DbError> {
+    pub async fn commit_marker(&mut self) -> Result<Option<CommittedState>, DbError> {
         const DOING: &str = "tell the moment";
         let limit = self.waits.answer();
         let silence = || DbError::silence::<Local>(DOING, limit);
@@ -45,9 +45,9 @@ impl Connection<Local> {
     }
 }
 
-fn marker(message: &SimpleQueryMessage) -> Option<CommitMarker> {
+fn marker(message: &SimpleQueryMessage) -> Option<CommittedState> {
     match message {
-        SimpleQueryMessage::Row(row) => row.get(0).map(|text| CommitMarker(text.to_owned())),
+        SimpleQueryMessage::Row(row) => row.get(0).map(|text| CommittedState(text.to_owned())),
         SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
     }
 }

@@ -20,8 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::IsolationLevel;
 
 pub use connector::NoServerReached;
-use connector::{Connector, LastServerError};
-pub use detect_commits::CommitMarker;
+use connector::{Connector, SharedLastServerError};
+pub use detect_commits::CommittedState;
 pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
 pub use server_clock::ServerClock;
@@ -31,15 +31,15 @@ pub use transaction_limits::RoleLimits;
 use transaction_limits::TransactionLimits;
 pub use why_row_refused::RowFault;
 
-use crate::config::{Endpoint, Limits};
+use crate::config::{DatabaseEndpoint, Limits};
 
 pub mod array_index;
 pub mod catalog;
+pub mod citus_distribution;
 pub mod computed_expressions;
 mod connector;
 pub mod constraints_between_rows;
 mod detect_commits;
-pub mod distribution;
 mod error;
 mod fatal_errors;
 pub mod incoming_foreign_key_chains;
@@ -67,7 +67,7 @@ pub struct Database<S> {
     clock: ServerClock,
     /// One permit for each connection that may be used to answer requests. The other connections stay free for runs.
     readers: Arc<Semaphore>,
-    last_message: LastServerError,
+    last_message: SharedLastServerError,
     side: PhantomData<S>,
 }
 
@@ -116,7 +116,7 @@ pub struct Connection<S> {
     answer_due: AtomicBool,
     waits: Timeouts,
     clock: ServerClock,
-    last_message: LastServerError,
+    last_message: SharedLastServerError,
     /// The permit (see [`Database`]) of a connection that is used to answer a request; `None` for other connections.
     _reader: Option<OwnedSemaphorePermit>,
     side: PhantomData<S>,
@@ -133,14 +133,18 @@ impl<S> Drop for Connection<S> {
 impl<S: Side> Database<S> {
     /// Creates a pool for the endpoint (the connection settings), large enough for one run at a time. Opens no
     /// connection yet.
-    pub fn new(endpoint: &Endpoint, limits: &Limits) -> Result<Self, DbError> {
+    pub fn new(endpoint: &DatabaseEndpoint, limits: &Limits) -> Result<Self, DbError> {
         Self::for_runs(endpoint, limits, 1)
     }
 
     /// Creates a pool for the endpoint (the connection settings), large enough for `runs` runs at a time. Opens no
     /// connection yet.
-    pub fn for_runs(endpoint: &Endpoint, limits: &Limits, runs: usize) -> Result<Self, DbError> {
-        let last_message = LastServerError::default();
+    pub fn for_runs(
+        endpoint: &DatabaseEndpoint,
+        limits: &Limits,
+        runs: usize,
+    ) -> Result<Self, DbError> {
+        let last_message = SharedLastServerError::default();
         // There is no `create_timeout`: each attempt to connect has a limit of its own.
         let pool = Pool::builder(Connector::new(
             S::NAME,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::model::Fields;
+use crate::model::MeterFields;
 
 /// The deepest nesting that is parsed; deeper JSON is returned as text. Many clients accept a depth of 128 at most, and
 /// the answer that contains the value adds some levels.
@@ -22,17 +22,17 @@ const TOO_LARGE: u64 = 1 << 53;
 
 /// Returns the fields of a JSON object, for a client. Numbers that a [`Value`] or JavaScript cannot hold exactly are
 /// returned as text. JSON that is not an object gives no fields.
-pub fn fields(text: &str) -> Fields {
+pub fn fields(text: &str) -> MeterFields {
     read(text, is_held_by_all)
 }
 
 /// Returns the fields of a JSON object, to be written back to the database. Only values that a [`Value`] cannot hold
 /// exactly are returned as text.
-pub fn stored_fields(text: &str) -> Fields {
+pub fn stored_fields(text: &str) -> MeterFields {
     read(text, is_held)
 }
 
-fn read(text: &str, is_held: fn(&str) -> bool) -> Fields {
+fn read(text: &str, is_held: fn(&str) -> bool) -> MeterFields {
     let raw: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).unwrap_or_default();
     let read = |(name, raw): (String, Box<RawValue>)| (name, value(raw.get(), is_held));
     raw.into_iter().map(read).collect()
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn what_is_no_object_has_no_fields() {
         for text in ["", "null", "[1]", "1", "{"] {
-            assert_eq!(fields(text), Fields::new(), "{text}");
+            assert_eq!(fields(text), MeterFields::new(), "{text}");
         }
     }
 

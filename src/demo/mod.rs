@@ -21,11 +21,14 @@ use tokio::time::timeout;
 pub use server_pair::Pair;
 
 use crate::app::{App, cannot_listen};
-use crate::config::{Config, Endpoint, Mapping, OnDrift, Setting, SettingFlags, Source, Tenants};
+use crate::config::{
+    Config, DatabaseEndpoint, Mapping, OnDrift, Setting, SettingFlags, SourceSetting,
+    TenantSelection,
+};
 use crate::embedded::{self, Binaries, EmbeddedError};
 use crate::error::Failure;
-use crate::mirrors::{Request, RequestOutcome};
-use crate::model::Trigger;
+use crate::mirrors::{RunRequest, RunRequestOutcome};
+use crate::model::RunTrigger;
 use crate::reports::run_report::RunReport;
 use crate::shutdown::Shutdown;
 use server_pair::PairDirectories;
@@ -148,8 +151,8 @@ async fn serve(
         Some(filled) => filled?,
         None => return Ok(()),
     }
-    config.remote = Some(Endpoint::parse(pair.remote_url(), &config.limits)?);
-    config.local = Some(Endpoint::parse(pair.local_url(), &config.limits)?);
+    config.remote = Some(DatabaseEndpoint::parse(pair.remote_url(), &config.limits)?);
+    config.local = Some(DatabaseEndpoint::parse(pair.local_url(), &config.limits)?);
     let app = App::build(config, shutdown.clone())?;
     let Some(first) = stop.run_until_cancelled(first_sync(&app)).await else {
         return Ok(());
@@ -169,14 +172,16 @@ async fn serve(
 }
 
 async fn first_sync(app: &App) -> Result<RunReport, Failure> {
-    let request = Request {
+    let request = RunRequest {
         actor: Some("demo".to_owned()),
-        ..Request::new(Trigger::Startup)
+        ..RunRequest::new(RunTrigger::Startup)
     };
     let mirror = app.mirrors().find(None).await?;
     match mirror.request(request).await? {
-        RequestOutcome::Started(mut ticket) => Ok(ticket.wait(PATIENCE).await),
-        RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => Ok(*report),
+        RunRequestOutcome::Started(mut ticket) => Ok(ticket.wait(PATIENCE).await),
+        RunRequestOutcome::AlreadyRunning(report) | RunRequestOutcome::Finished(report) => {
+            Ok(*report)
+        }
     }
 }
 
@@ -196,10 +201,10 @@ fn config(settings: &SettingFlags) -> Result<Config, Failure> {
     Ok(Config {
         remote: None,
         local: None,
-        tenants: Tenants::One(None),
+        tenants: TenantSelection::One(None),
         mapping: Mapping {
             tenant: None,
-            source: Source::Table("meter".to_owned()),
+            source: SourceSetting::Table("meter".to_owned()),
             local_table: "meter".to_owned(),
             columns: None,
             key: None,
@@ -238,10 +243,13 @@ mod tests {
             .with(Setting::Schedule, "off");
         let config = config(&settings).expect("settings");
         assert!(config.remote.is_none() && config.local.is_none());
-        assert_eq!(config.tenants, Tenants::One(None));
+        assert_eq!(config.tenants, TenantSelection::One(None));
         assert_eq!(config.mapping.tenant, None);
         assert_eq!(config.mapping.local_table, "meter");
-        assert_eq!(config.mapping.source, Source::Table("meter".to_owned()));
+        assert_eq!(
+            config.mapping.source,
+            SourceSetting::Table("meter".to_owned())
+        );
         assert!(config.schedule.is_none(), "other settings hold");
     }
 

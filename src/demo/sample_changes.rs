@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(20);
 /// A kind of change on the remote. The SQL statement of each kind takes the number of the cycle as its parameter and
 /// returns the names of the changed meters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+enum SampleChange {
     /// Renames a meter. The next sync updates it.
     Rename,
     /// Inserts a meter. The next sync inserts it, or reactivates it if a meter with its id was deleted earlier.
@@ -23,23 +23,23 @@ enum Change {
     MovePort,
     /// Sets a meter's `active` to false. The next sync counts this as an update.
     SwitchOff,
-    /// Sets `active` to true again for the meter of the previous cycle's [`Change::SwitchOff`]. The next sync
+    /// Sets `active` to true again for the meter of the previous cycle's [`SampleChange::SwitchOff`]. The next sync
     /// reactivates it.
     SwitchOn,
     /// Deletes a meter. The next sync deactivates its local row.
     Dismantle,
 }
 
-const CYCLE: [Change; 6] = [
-    Change::Rename,
-    Change::Dismantle,
-    Change::Install,
-    Change::MovePort,
-    Change::SwitchOff,
-    Change::SwitchOn,
+const CYCLE: [SampleChange; 6] = [
+    SampleChange::Rename,
+    SampleChange::Dismantle,
+    SampleChange::Install,
+    SampleChange::MovePort,
+    SampleChange::SwitchOff,
+    SampleChange::SwitchOn,
 ];
 
-impl Change {
+impl SampleChange {
     fn words(self) -> &'static str {
         match self {
             Self::Rename => "renamed a meter",
@@ -133,7 +133,9 @@ pub(super) async fn keep_changing(remote_url: String, stop: CancellationToken) {
     }
 }
 
-async fn change_once(remote_url: &str) -> Result<(Change, Vec<String>), tokio_postgres::Error> {
+async fn change_once(
+    remote_url: &str,
+) -> Result<(SampleChange, Vec<String>), tokio_postgres::Error> {
     let mut owner = OwnerConnection::connect(remote_url).await?;
     let tx = owner.begin().await?;
     let step: i64 = tx.query_one(NEXT, &[]).await?.try_get(0)?;
@@ -148,10 +150,10 @@ async fn change_once(remote_url: &str) -> Result<(Change, Vec<String>), tokio_po
 }
 
 /// Returns what kind of change the step with this number makes, and the number of its cycle. Steps are counted from 0.
-fn place(step: i64) -> (Change, i64) {
+fn place(step: i64) -> (SampleChange, i64) {
     let length = CYCLE.len() as i64;
     let index = usize::try_from(step.rem_euclid(length)).unwrap_or_default();
-    let change = CYCLE.get(index).copied().unwrap_or(Change::Rename);
+    let change = CYCLE.get(index).copied().unwrap_or(SampleChange::Rename);
     (change, step.div_euclid(length))
 }
 

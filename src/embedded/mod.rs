@@ -15,12 +15,12 @@
 
 use std::path::PathBuf;
 
-pub use binaries::Binaries;
+pub use find_binaries::Binaries;
 pub use server::{Server, ServerOptions};
 pub use server_directory::DataDirectory;
 
-mod binaries;
 mod download_directories;
+mod find_binaries;
 mod install_advice;
 mod install_binaries;
 mod server;
@@ -125,11 +125,11 @@ impl EmbeddedError {
 }
 
 /// Converts an I/O error to an [`EmbeddedError`] that names the file or directory.
-trait OfFile<T> {
+trait FileErrorContext<T> {
     fn of_file(self, path: impl Into<PathBuf>) -> Result<T, EmbeddedError>;
 }
 
-impl<T> OfFile<T> for std::io::Result<T> {
+impl<T> FileErrorContext<T> for std::io::Result<T> {
     fn of_file(self, path: impl Into<PathBuf>) -> Result<T, EmbeddedError> {
         self.map_err(|source| EmbeddedError::file(path, source))
     }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{sleep, timeout};
 
-use super::server_account::{Account, last_lines};
+use super::server_account::{ServerAccount, last_lines};
 use super::server_directory::{self, DataDirectory};
-use super::{Binaries, EmbeddedError, OfFile, blocking};
+use super::{Binaries, EmbeddedError, FileErrorContext, blocking};
 
 /// How long to wait between two checks whether a server has started or stopped.
 const POLL: Duration = Duration::from_millis(5);
@@ -78,7 +78,7 @@ impl Server {
     pub async fn start(binaries: &Binaries, options: ServerOptions) -> Result<Self, EmbeddedError> {
         let theirs = (binaries.clone(), options.data.clone());
         let (account, home, log) = blocking(move || {
-            let account = Account::current()?;
+            let account = ServerAccount::current()?;
             let (home, log) = server_directory::prepare(&account, &theirs.0, &theirs.1)?;
             Ok((account, home, log))
         })
@@ -170,7 +170,7 @@ impl Server {
     }
 
     fn supervised(
-        account: &Account,
+        account: &ServerAccount,
         binaries: &Binaries,
         options: &ServerOptions,
         home: PathBuf,

@@ -10,21 +10,21 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use super::{EmbeddedError, OfFile};
+use super::{EmbeddedError, FileErrorContext};
 
 /// How many bytes must be free in shared memory (`/dev/shm`) for temporary servers to keep their data there.
 const SHARED_MEMORY_FREE: u64 = 1 << 30;
 
 /// The operating system account that Postgres runs under. It is never root, because Postgres refuses to run as root.
 #[derive(Clone, Debug)]
-pub(super) struct Account {
+pub(super) struct ServerAccount {
     uid: u32,
     gid: u32,
     /// Whether commands must switch to this account, because this process is root.
     must_switch_user: bool,
 }
 
-impl Account {
+impl ServerAccount {
     /// Returns the account of this process or, if that is root, the account `postgres`, or else `nobody`. Error if
     /// there is no such account, or if it is not in `/etc/passwd`.
     pub(super) fn current() -> Result<Self, EmbeddedError> {

@@ -15,8 +15,8 @@ use std::process::Command;
 use etcetera::BaseStrategy;
 use uuid::Uuid;
 
-use super::server_account::{Account, run};
-use super::{Binaries, EmbeddedError, OfFile, blocking};
+use super::server_account::{ServerAccount, run};
+use super::{Binaries, EmbeddedError, FileErrorContext, blocking};
 
 /// How many times to try to lock the log, with a pause of [`RELEASE_POLL`] in between: 5 s in all. The server of a
 /// killed process stops and releases the log within that time.
@@ -74,7 +74,7 @@ impl DataDirectory {
 /// Prepares the directory of a server, and creates a database cluster in it if there is none. Returns the path of the
 /// directory, and the server's log file, which is locked.
 pub(super) fn prepare(
-    account: &Account,
+    account: &ServerAccount,
     binaries: &Binaries,
     data: &DataDirectory,
 ) -> Result<(PathBuf, File), EmbeddedError> {
@@ -107,7 +107,10 @@ pub(super) fn refuse_foreign(home: &Path) -> Result<(), EmbeddedError> {
 
 /// Creates and marks a server's directory, or reuses one that this program created before. Error if something else is
 /// there.
-fn create_marked_directory(account: &Account, home: PathBuf) -> Result<PathBuf, EmbeddedError> {
+fn create_marked_directory(
+    account: &ServerAccount,
+    home: PathBuf,
+) -> Result<PathBuf, EmbeddedError> {
     refuse_foreign(&home)?;
     let home = account.private_directory(home)?;
     let marker = home.join(MARKER);
@@ -122,7 +125,7 @@ pub(super) fn erase(home: &Path) -> Result<(), EmbeddedError> {
     if !home.exists() {
         return Ok(());
     }
-    let _log = released_log(&Account::current()?, home)?;
+    let _log = released_log(&ServerAccount::current()?, home)?;
     fs::remove_dir_all(home).of_file(home)
 }
 
@@ -145,7 +148,10 @@ fn gone(error: io::Error) -> io::Result<()> {
     }
 }
 
-fn temporary(account: &Account, binaries: &Binaries) -> Result<(PathBuf, File), EmbeddedError> {
+fn temporary(
+    account: &ServerAccount,
+    binaries: &Binaries,
+) -> Result<(PathBuf, File), EmbeddedError> {
     let scratch = account.scratch()?;
     let one_at_a_time = account.lock(&scratch.join("lock"), true)?;
     remove_leftovers(account, &scratch)?;
@@ -166,7 +172,7 @@ fn temporary(account: &Account, binaries: &Binaries) -> Result<(PathBuf, File), 
 }
 
 fn persistent(
-    account: &Account,
+    account: &ServerAccount,
     binaries: &Binaries,
     home: &Path,
 ) -> Result<(PathBuf, File), EmbeddedError> {
@@ -205,7 +211,7 @@ fn persistent(
 
 /// Locks the server's log and empties it. Waits up to 5 s for the lock, because a server whose process was just killed
 /// holds it until it has stopped. Error if the lock is still held.
-fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
+fn released_log(account: &ServerAccount, home: &Path) -> Result<File, EmbeddedError> {
     for _ in 0..RELEASE_TRIES {
         if let Some(log) = account.lock(&home.join("log"), false)? {
             log.set_len(0).of_file(home)?;
@@ -221,7 +227,7 @@ fn released_log(account: &Account, home: &Path) -> Result<File, EmbeddedError> {
 /// Removes what killed temporary servers left: directories in `scratch` whose log no process has locked. The caller
 /// must hold the lock of `scratch`. A new server creates its directory and locks its log while it holds that lock, so
 /// its directory is never removed.
-fn remove_leftovers(account: &Account, scratch: &Path) -> Result<(), EmbeddedError> {
+fn remove_leftovers(account: &ServerAccount, scratch: &Path) -> Result<(), EmbeddedError> {
     let entries = fs::read_dir(scratch).of_file(scratch)?;
     for entry in entries.flatten() {
         let home = entry.path();
@@ -243,7 +249,7 @@ fn remove_leftovers(account: &Account, scratch: &Path) -> Result<(), EmbeddedErr
 /// Returns the path of an empty database cluster, which each new temporary server copies. Creates it once for each
 /// Postgres version and account: `initdb` takes a second, a copy a tenth of that.
 fn template(
-    account: &Account,
+    account: &ServerAccount,
     binaries: &Binaries,
     scratch: &Path,
 ) -> Result<PathBuf, EmbeddedError> {
@@ -256,7 +262,7 @@ fn template(
     Ok(path)
 }
 
-fn initdb(account: &Account, binaries: &Binaries) -> Command {
+fn initdb(account: &ServerAccount, binaries: &Binaries) -> Command {
     let mut command = account.command(binaries.program("initdb"));
     command.args([
         "-U",
@@ -271,7 +277,11 @@ fn initdb(account: &Account, binaries: &Binaries) -> Command {
 
 /// Creates a database cluster under a temporary name and then renames it to `path`, so that a crash in the middle
 /// leaves nothing that looks like a complete cluster.
-fn initialise(account: &Account, mut initdb: Command, path: &Path) -> Result<(), EmbeddedError> {
+fn initialise(
+    account: &ServerAccount,
+    mut initdb: Command,
+    path: &Path,
+) -> Result<(), EmbeddedError> {
     let half_way = path.with_file_name("half-way");
     run(account.command("rm").arg("-rf").arg(&half_way))?;
     run(initdb.arg("-D").arg(&half_way))?;

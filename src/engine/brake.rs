@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::planned_deactivations::{self, DeactivationCause};
 use super::read::StagedRows;
 use super::{RunContext, SyncError};
-use crate::store::held_sets::ApprovalCover;
+use crate::store::held_sets::ApprovalCoverage;
 
 /// Returns an error that refuses the plan in these cases, unless a person has approved all its deactivations:
 ///
@@ -58,14 +58,14 @@ pub(super) async fn check(
     let held = || hold(run, plan, active);
     let tenant = job.tenant.clone();
     Err(match approved {
-        Some((_, ApprovalCover::All)) => return Ok(()),
-        Some((shown, ApprovalCover::AllBut(others))) => SyncError::ApprovalOutdated {
+        Some((_, ApprovalCoverage::All)) => return Ok(()),
+        Some((shown, ApprovalCoverage::AllBut(others))) => SyncError::ApprovalOutdated {
             tenant,
             run: shown,
             others: Some(others),
             held: held().await?,
         },
-        Some((shown, ApprovalCover::Nothing)) => SyncError::ApprovalOutdated {
+        Some((shown, ApprovalCoverage::Nothing)) => SyncError::ApprovalOutdated {
             tenant,
             run: shown,
             others: None,

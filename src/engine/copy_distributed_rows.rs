@@ -8,7 +8,7 @@
 use crate::db::DbError;
 
 use super::RunContext;
-use super::relations::suited_distribution::COPIED_ROWS;
+use super::relations::refuse_unsuited_distribution::COPIED_ROWS;
 
 /// Copies all rows that `Relations::local_rows` reads. These are the tenant's rows if the table is distributed by the
 /// tenant, because each unique index then has the tenant in it. Otherwise they are all rows of the table. Does nothing

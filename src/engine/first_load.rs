@@ -8,12 +8,12 @@ use tokio_postgres::Row;
 use crate::db::{DbError, Remote, Tx};
 use crate::model::Phase;
 
-use super::read::choose_copy_format::Format;
+use super::read::choose_copy_format::CopyFormat;
 use super::read::convert_uncopied_rows::UncopiedRowConverter;
 use super::read::copy_from_memory::CopyTarget;
 use super::read::relay_rows;
 use super::relations::locks;
-use super::try_rows::{self, RowRange};
+use super::write_by_halving::{self, RowRange};
 use super::{
     RowSelection, RunContext, SyncError, SyncResult, apply, enter, plan, read, record_changes,
 };
@@ -33,12 +33,12 @@ pub(super) async fn load(
 
 /// Says that a load is undone, because the local table may store other values than those copied, or because another
 /// session has inserted meters meanwhile.
-struct NotLoaded;
+struct LoadUndone;
 
 async fn relay_all(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-) -> Result<Result<SyncResult, NotLoaded>, SyncError> {
+) -> Result<Result<SyncResult, LoadUndone>, SyncError> {
     let RunContext {
         local,
         relations,
@@ -52,12 +52,12 @@ async fn relay_all(
         false => relations.has_foreign_keys_acting_on_update,
     };
     if !may_load {
-        return Ok(Err(NotLoaded));
+        return Ok(Err(LoadUndone));
     }
     // A constraint that is checked only at commit could not be traced to a row.
-    local.batch(try_rows::CHECK).await?;
+    local.batch(write_by_halving::CHECK).await?;
     let everything = RowSelection::everything();
-    let format = Format::quickest(remote, run);
+    let format = CopyFormat::quickest(remote, run);
     let reading = relay_rows::start(remote, run, &everything, CopyTarget::Meters, format).await?;
     let relayed = relay_rows::relay(remote, run, &everything, reading).await?;
     let loaded = relayed.rows - relayed.left.rows;
@@ -67,7 +67,7 @@ async fn relay_all(
     let mut synced = SyncResult::default();
     if relayed.left.rows > 0 {
         let Ok(brought) = bring_in(run, relayed.left, loaded).await? else {
-            return Ok(Err(NotLoaded));
+            return Ok(Err(LoadUndone));
         };
         synced = brought;
     }
@@ -91,14 +91,14 @@ async fn bring_in(
     run: &RunContext<'_>,
     left: UncopiedRowConverter,
     loaded: i64,
-) -> Result<Result<SyncResult, NotLoaded>, SyncError> {
+) -> Result<Result<SyncResult, LoadUndone>, SyncError> {
     enter(run.observer, Phase::Plan);
     let rows = left.rows;
     let converted = left.converted();
     let staged = read::settle(run, rows, converted).await?;
     let twice = loaded_twice(run).await?;
     if !twice.is_empty() && count(run).await? > loaded {
-        return Ok(Err(NotLoaded));
+        return Ok(Err(LoadUndone));
     }
     read::refuse_keys(run.job.tenant, &twice)?;
     // Meters that are already loaded need no comparison, and no meter will be deactivated.

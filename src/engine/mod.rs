@@ -2,7 +2,7 @@
 //!
 //! It works inside one remote snapshot and one local transaction, both opened by the caller, so its writes become
 //! visible all at once or not at all. It starts no runs, keeps no log of runs and has no user interface: it takes a
-//! [`Job`] and returns a result.
+//! [`SyncJob`] and returns a result.
 //!
 //! The steps, in order:
 //!
@@ -27,8 +27,7 @@ use crate::model::{
     CompareMethod, Counts, DeactivationApproval, Phase, Progress, Rejection, RunId, TenantId,
 };
 
-use column_drift::{ColumnReport, KnownColumns};
-use context::RunContext;
+use column_drift::{ColumnDriftReport, KnownColumns};
 pub use digest::{ContentsComparison, compare_sums};
 use digest::{Difference, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
@@ -41,18 +40,20 @@ pub use relations::Relations;
 pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look_up;
 pub(crate) use relations::missing_names::missing;
-pub(crate) use relations::row_security::may_hide_rows;
-pub(crate) use relations::suited_distribution::{
+pub(crate) use relations::refuse_unsuited_distribution::{
     create_distributed_table, refuse_others as refuse_other_distributions,
 };
+pub(crate) use relations::row_security::may_hide_rows;
 use remote_identity::RemoteComparison;
 pub(crate) use remote_identity::{UNIDENTIFIED, look_up as look_up_remote};
 pub use rows_to_compare::{RowSelection, RowsToCompare};
+use run_context::RunContext;
 pub(crate) use source_remedy::failure;
 pub use sweep::{
-    BATCHES_AT_ONCE, LocalFinding, OwnTables, SweepResult, SweptMirror, TABLES_AT_ONCE, sweep,
+    BATCHES_AT_ONCE, LocalTableFinding, SweepResult, SweptMirror, TABLES_AT_ONCE,
+    TablePerTenantSweep, sweep,
 };
-pub use tenant_filters::Scope;
+pub use tenant_filters::TenantFilters;
 pub(crate) use tenant_filters::try_tenant;
 
 mod relations;
@@ -64,7 +65,6 @@ mod tenant_filters;
 mod apply;
 mod brake;
 pub mod column_drift;
-mod context;
 mod copy_distributed_rows;
 mod differing_columns;
 mod digest;
@@ -77,14 +77,15 @@ mod read;
 mod record_changes;
 mod remote_change;
 mod remote_identity;
+mod run_context;
 mod source_remedy;
 mod stage_local_rows;
-mod try_rows;
-mod value_reasons;
+mod why_value_refused;
+mod write_by_halving;
 
 /// The input of one sync.
 #[derive(Clone, Debug)]
-pub struct Job<'a> {
+pub struct SyncJob<'a> {
     /// The run under which changes are recorded. The log must have a row for it, unless nothing is recorded (as in
     /// [`compare`]).
     pub run_id: RunId,
@@ -95,7 +96,7 @@ pub struct Job<'a> {
     /// Timeouts, and limits on deactivations, rejected rows and recorded changes.
     pub limits: &'a Limits,
     /// Whether the local table belongs to another tenant. Matters only if the table has no tenant column.
-    pub table_holder: OtherTenant,
+    pub table_holder: TableHolder,
     /// Which rows to compare value by value.
     pub compare: RowsToCompare,
     /// How many bits of each row hash to keep: 64, except in tests that provoke hash collisions.
@@ -114,7 +115,7 @@ pub struct Job<'a> {
     /// The columns that earlier runs synced, as recorded then.
     pub known_columns: &'a KnownColumns,
     /// Receives the result of comparing the columns with `known_columns`, even if the run fails later.
-    pub column_report: &'a OnceLock<ColumnReport>,
+    pub column_report: &'a OnceLock<ColumnDriftReport>,
     /// Receives a warning if the remote was restored or swapped for another, or if a strict brake cannot find that out,
     /// even if the run fails later.
     pub remote_change: &'a OnceLock<&'static str>,
@@ -136,7 +137,7 @@ pub struct EarlierAttempts {
 /// Which other tenant, if any, uses a local table without a tenant column. Such a table holds the meters of one tenant
 /// only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OtherTenant {
+pub enum TableHolder {
     /// No other tenant: the job's tenant may use the table.
     Nobody,
     /// Another tenant, for which the table was last synced.
@@ -161,7 +162,7 @@ pub struct SyncResult {
 
 /// What [`run`] returns: the changes, a refusal that a dry run found, and how the differing rows were found.
 #[derive(Debug)]
-pub struct SyncEnd {
+pub struct FinishedSync {
     /// What the sync did, or what it would do if this was a dry run.
     pub synced: SyncResult,
     /// Why the brake would refuse the plan of this dry run. `None` if the brake would let the plan pass, or if this was
@@ -172,7 +173,7 @@ pub struct SyncEnd {
 }
 
 /// The channel on which a sync publishes its progress.
-pub type Observer = watch::Sender<Progress>;
+pub type ProgressSender = watch::Sender<Progress>;
 
 /// Makes the local meters of the job's tenant equal to the tenant's remote rows, inside the two transactions.
 ///
@@ -181,9 +182,9 @@ pub type Observer = watch::Sender<Progress>;
 pub async fn run(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    job: &Job<'_>,
-    observer: &Observer,
-) -> Result<SyncEnd, SyncError> {
+    job: &SyncJob<'_>,
+    observer: &ProgressSender,
+) -> Result<FinishedSync, SyncError> {
     enter(observer, Phase::Prepare);
     if local.is_replica() {
         return Err(SyncError::TriggersDisabled);
@@ -210,7 +211,7 @@ pub async fn run(
         read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
         comparison.remember(run, versions.as_ref()).await?;
         digest::remember_load(run, versions, &loaded).await?;
-        return Ok(SyncEnd::of(loaded, CompareMethod::Everything));
+        return Ok(FinishedSync::of(loaded, CompareMethod::Everything));
     }
     let (difference, compared) = {
         let _told = read::relay_rows::ReadProgressReporter {
@@ -230,7 +231,7 @@ pub async fn run(
         Difference::Unclear => RowSelection::everything(),
     };
     let staged = read::stage(remote, run, &selection, keys).await?;
-    let found = Found {
+    let found = StagedDifferences {
         selection,
         keys,
         staged,
@@ -247,18 +248,18 @@ async fn end_unchanged(
     comparison: &RemoteComparison,
     rows: i64,
     compared: CompareMethod,
-) -> Result<SyncEnd, SyncError> {
+) -> Result<FinishedSync, SyncError> {
     let synced = SyncResult::unchanged(rows);
     comparison.warn(run, None);
     if !run.job.dry_run && !comparison.waits_for_a_person(run) {
         comparison.remember(run, versions.as_ref()).await?;
         digest::remember(run, versions, false, &synced, None).await?;
     }
-    Ok(SyncEnd::of(synced, compared))
+    Ok(FinishedSync::of(synced, compared))
 }
 
 /// The rows that may differ, staged for the plan, and how they were found.
-struct Found {
+struct StagedDifferences {
     selection: RowSelection,
     keys: StagedKeys,
     staged: StagedRows,
@@ -271,14 +272,14 @@ struct Found {
 async fn carry_out(
     run: &RunContext<'_>,
     versions: Option<VersionsOfBothSides<'_>>,
-    Found {
+    StagedDifferences {
         selection,
         keys,
         mut staged,
         compared,
         comparison,
-    }: Found,
-) -> Result<SyncEnd, SyncError> {
+    }: StagedDifferences,
+) -> Result<FinishedSync, SyncError> {
     enter(run.observer, Phase::Plan);
     run.local.shorten_idle_limit().await?;
     let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
@@ -291,7 +292,7 @@ async fn carry_out(
         if may_overwrite && let Some((synced, written)) = overwrite::write(run, &staged).await? {
             comparison.remember(run, versions.as_ref()).await?;
             digest::remember(run, versions, false, &synced, Some(written)).await?;
-            return Ok(SyncEnd::of(synced, compared));
+            return Ok(FinishedSync::of(synced, compared));
         }
         read::prepare_to_plan(run, &mut staged).await?;
     }
@@ -304,7 +305,7 @@ async fn carry_out(
             let synced = draft.into_synced(run.job, staged.rejected);
             comparison.remember(run, versions.as_ref()).await?;
             digest::remember(run, versions, true, &synced, Some(written)).await?;
-            return Ok(SyncEnd::of(synced, compared));
+            return Ok(FinishedSync::of(synced, compared));
         }
         enter(run.observer, Phase::Plan);
         plan::discard(run.local).await?;
@@ -317,8 +318,8 @@ async fn carry_out(
             allowed => allowed.err(),
         };
         record_changes::changes(run, &plan).await?;
-        let done = SyncEnd::of(plan.into_synced(run.job, staged.rejected), compared);
-        return Ok(SyncEnd { refusal, ..done });
+        let done = FinishedSync::of(plan.into_synced(run.job, staged.rejected), compared);
+        return Ok(FinishedSync { refusal, ..done });
     }
     allow(run, &comparison, versions.as_ref(), &plan, &staged).await?;
     record_changes::changes(run, &plan).await?;
@@ -326,7 +327,7 @@ async fn carry_out(
     let synced = apply::apply(run, plan, staged).await?;
     comparison.remember(run, versions.as_ref()).await?;
     digest::remember(run, versions, true, &synced, None).await?;
-    Ok(SyncEnd::of(synced, compared))
+    Ok(FinishedSync::of(synced, compared))
 }
 
 /// Returns an error if the plan must not be carried out, because the remote was restored or swapped, or because of the
@@ -350,7 +351,7 @@ async fn allow(
     allowed
 }
 
-fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError> {
+fn look_for_drift(relations: &Relations, job: &SyncJob<'_>) -> Result<(), SyncError> {
     let report = column_drift::compare(job.known_columns, relations, job.mapping);
     let report = job.column_report.get_or_init(|| report);
     match (report.drifted(), job.mapping.on_drift) {
@@ -373,9 +374,9 @@ fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError>
 pub async fn compare(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    job: &Job<'_>,
+    job: &SyncJob<'_>,
     seeds: [u64; 2],
-    observer: &Observer,
+    observer: &ProgressSender,
 ) -> Result<ContentsComparison, SyncError> {
     let contents = {
         let _told = read::relay_rows::ReadProgressReporter {
@@ -397,7 +398,7 @@ pub async fn compare(
     Ok(contents)
 }
 
-impl SyncEnd {
+impl FinishedSync {
     fn of(synced: SyncResult, compared: CompareMethod) -> Self {
         Self {
             synced,
@@ -419,6 +420,6 @@ impl SyncResult {
     }
 }
 
-fn enter(observer: &Observer, phase: Phase) {
+fn enter(observer: &ProgressSender, phase: Phase) {
     observer.send_modify(|progress| progress.enter(phase, Instant::now()));
 }

@@ -13,9 +13,9 @@ use crate::db::{DbError, quote};
 use crate::model::{Counts, DeactivationApproval};
 use crate::store::watermarks::VersionSum;
 
-use super::digest::versions::{self, WrittenVersions};
+use super::digest::row_versions::{self, WrittenVersions};
 use super::read::StagedRows;
-use super::try_rows::{self, CHECK, WriteOutcome};
+use super::write_by_halving::{self, CHECK, WriteOutcome};
 use super::{RunContext, SyncResult, apply, differing_columns, record_changes};
 use apply::write_at_once::PAGES_ARE_CACHED;
 
@@ -41,7 +41,7 @@ pub(super) async fn write(
     staged: &StagedRows,
 ) -> Result<Option<(SyncResult, WrittenVersions)>, DbError> {
     let mut written = None;
-    let tried = try_rows::attempt(run.local, async {
+    let tried = write_by_halving::attempt(run.local, async {
         written = try_to_write(run, staged).await?;
         Ok(match written {
             Some(_) => WriteOutcome::Written,
@@ -121,7 +121,7 @@ select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({}), 0),
        pg_catalog.count(*) filter (where pg_catalog.age(l.xmin) operator(pg_catalog.<=) (select pg_catalog.age(h.short) from horizon h)),
        (select h.n from horizon h)
 from {} l where {}",
-        versions::row_version("l"),
+        row_versions::row_version("l"),
         run.relations.local,
         run.scope.local_filter
     );

@@ -4,13 +4,13 @@
 //! it is written, it compares equal in later runs.
 
 use crate::db::{DbError, Local, RowFault, Tx, quote};
-use crate::model::{Action, Counts, Rejection, saturating_i64};
+use crate::model::{ChangeAction, Counts, Rejection, saturating_i64};
 
 use super::read::{self, StagedRows};
-use super::try_rows::{Bad, RowRange};
+use super::write_by_halving::{RowFaults, RowRange};
 use super::{
-    Job, Relations, RowSelection, RunContext, Scope, SyncError, SyncResult, differing_columns,
-    stage_local_rows,
+    Relations, RowSelection, RunContext, SyncError, SyncJob, SyncResult, TenantFilters,
+    differing_columns, stage_local_rows,
 };
 
 /// The changes that a sync would make. The rows are in two temporary tables:
@@ -23,32 +23,32 @@ pub(crate) struct Plan {
     /// How many updates make an active meter inactive, because the active column of its remote row is not true.
     pub(crate) switched_off: i64,
     /// The rows of each step, in the order in which they are applied.
-    pub(crate) steps: Vec<(Step, RowRange)>,
+    pub(crate) steps: Vec<(PlanStep, RowRange)>,
 }
 
 /// A step of applying a plan. Steps that free unique values come before steps that need them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum PlanStep {
     Deactivate,
     /// Updates and reactivations.
     Change,
     Insert,
 }
 
-impl Step {
-    fn of(action: Action) -> Option<Self> {
+impl PlanStep {
+    fn of(action: ChangeAction) -> Option<Self> {
         match action {
-            Action::Deactivate => Some(Self::Deactivate),
-            Action::Update | Action::Reactivate => Some(Self::Change),
-            Action::Insert => Some(Self::Insert),
-            Action::Unknown => None,
+            ChangeAction::Deactivate => Some(Self::Deactivate),
+            ChangeAction::Update | ChangeAction::Reactivate => Some(Self::Change),
+            ChangeAction::Insert => Some(Self::Insert),
+            ChangeAction::Unknown => None,
         }
     }
 }
 
 impl Plan {
     /// Turns the plan and the rejected rows into the result of the sync, or of the dry run.
-    pub(crate) fn into_synced(self, job: &Job<'_>, rejected: Vec<Rejection>) -> SyncResult {
+    pub(crate) fn into_synced(self, job: &SyncJob<'_>, rejected: Vec<Rejection>) -> SyncResult {
         SyncResult {
             changes_truncated: self.counts.changes() > i64::from(job.limits.change_limit),
             counts: self.counts,
@@ -283,7 +283,7 @@ async fn refuse_planned_twice(run: &RunContext<'_>) -> Result<(), SyncError> {
 pub(crate) async fn refuse_duplicate_local_keys(
     local: &Tx<'_, Local>,
     relations: &Relations,
-    scope: &Scope,
+    scope: &TenantFilters,
     join: &str,
 ) -> Result<(), SyncError> {
     let (table, filter) = (&relations.local, &scope.local_filter);
@@ -329,8 +329,8 @@ from pg_temp.meter_sync_plan p group by 1"
     };
     for row in local.query(&sql, &[]).await? {
         let (action, first, last): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
-        let action = Action::read(&action);
-        let (Some(step), Some(count)) = (Step::of(action), count_of(&mut plan.counts, action))
+        let action = ChangeAction::read(&action);
+        let (Some(step), Some(count)) = (PlanStep::of(action), count_of(&mut plan.counts, action))
         else {
             continue;
         };
@@ -359,13 +359,13 @@ from pg_temp.meter_sync_plan p group by 1"
 }
 
 /// Returns the counter for an action; `None` for an unknown action.
-pub(crate) fn count_of(counts: &mut Counts, action: Action) -> Option<&mut i64> {
+pub(crate) fn count_of(counts: &mut Counts, action: ChangeAction) -> Option<&mut i64> {
     match action {
-        Action::Insert => Some(&mut counts.inserted),
-        Action::Update => Some(&mut counts.updated),
-        Action::Deactivate => Some(&mut counts.deactivated),
-        Action::Reactivate => Some(&mut counts.reactivated),
-        Action::Unknown => None,
+        ChangeAction::Insert => Some(&mut counts.inserted),
+        ChangeAction::Update => Some(&mut counts.updated),
+        ChangeAction::Deactivate => Some(&mut counts.deactivated),
+        ChangeAction::Reactivate => Some(&mut counts.reactivated),
+        ChangeAction::Unknown => None,
     }
 }
 
@@ -376,16 +376,16 @@ const LOCKED_AS_PLANNED: &str =
 const UNLOCKED: &str = "0::pg_catalog.int8";
 
 /// A row of the plan that could not be written.
-pub(in crate::engine) struct BadRow {
-    pub(in crate::engine) step: Step,
+pub(in crate::engine) struct UnwrittenRow {
+    pub(in crate::engine) step: PlanStep,
     /// The number of the row in the plan.
     pub(in crate::engine) n: i64,
     pub(in crate::engine) fault: RowFault,
 }
 
-impl BadRow {
-    /// Builds a [`BadRow`] from each row of one step that could not be written.
-    pub(in crate::engine) fn of_step(step: Step, bad: Bad) -> impl Iterator<Item = Self> {
+impl UnwrittenRow {
+    /// Builds an [`UnwrittenRow`] from each row of one step that could not be written.
+    pub(in crate::engine) fn of_step(step: PlanStep, bad: RowFaults) -> impl Iterator<Item = Self> {
         bad.into_iter()
             .map(move |(n, fault)| Self { step, n, fault })
     }

@@ -5,8 +5,8 @@ use tokio_postgres::Row;
 
 use super::RunContext;
 use crate::db::{DbError, read_lossless_json};
-use crate::model::{Fields, RunId};
-use crate::store::held_sets::{self, ApprovalCover};
+use crate::model::{MeterFields, RunId};
+use crate::store::held_sets::{self, ApprovalCoverage};
 
 /// SQL that selects the meters that the plan deactivates. Column `key` is the key of the local row as JSON, and `n` is
 /// the meter's number in the plan.
@@ -32,7 +32,7 @@ pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
 
 /// Compares the meters that the plan deactivates with those that the brake held back in the run `shown` and that a
 /// person has approved. Returns how many of them the approval does not cover.
-pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCover, DbError> {
+pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCoverage, DbError> {
     held_sets::cover(run.local, run.job.run_id, shown, &keys(run)).await
 }
 
@@ -53,7 +53,7 @@ pub(super) enum DeactivationCause {
 pub(super) async fn first(
     run: &RunContext<'_>,
     kind: DeactivationCause,
-) -> Result<Vec<Fields>, DbError> {
+) -> Result<Vec<MeterFields>, DbError> {
     let relations = run.relations;
     let key = relations.key_json("l");
     let same_key = relations.same_key("l", "p");

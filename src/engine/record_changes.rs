@@ -10,7 +10,7 @@ use crate::model::saturating_i64;
 
 use super::differing_columns::{compared, is_same};
 use super::plan::{self, Plan};
-use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use super::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
 use super::{Relations, RunContext, copy_distributed_rows};
 
 /// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. If there
@@ -34,14 +34,14 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
         first: limit + 1,
         last: limit + i64::from(job.limits.rejected_limit),
     };
-    let spare = Log::new(run, SPARE);
+    let spare = ChangeTable::new(run, SPARE);
     let index = plan::index(run.relations);
     record(local, further, &index, |form| of_plan(run, &spare, form)).await
 }
 
 /// Records the changes of the plan that are numbered from 1 to `last`.
 pub(super) async fn planned(run: &RunContext<'_>, last: i64) -> Result<(), DbError> {
-    let log = Log::new(run, LOG);
+    let log = ChangeTable::new(run, LOG);
     let index = plan::index(run.relations);
     let rows = RowRange { first: 1, last };
     record(run.local, rows, &index, |form| of_plan(run, &log, form)).await
@@ -81,18 +81,18 @@ pub(super) async fn refill(run: &RunContext<'_>, rejected: &[i64]) -> Result<(),
 /// Records the meters of a first load as inserts, numbered in the order of their keys. Records only the numbers in
 /// `rows`.
 pub(super) async fn load(run: &RunContext<'_>, rows: RowRange) -> Result<(), DbError> {
-    let log = Log::new(run, LOG);
+    let log = ChangeTable::new(run, LOG);
     record(run.local, rows, "", |form| of_load(run, &log, form)).await
 }
 
 /// The table in which changes are recorded, and the run to which the changes belong.
-struct Log<'t> {
+struct ChangeTable<'t> {
     into: &'t str,
     run_id: Uuid,
     is_utf8: bool,
 }
 
-impl<'t> Log<'t> {
+impl<'t> ChangeTable<'t> {
     fn new(run: &RunContext<'_>, into: &'t str) -> Self {
         Self {
             into,
@@ -139,7 +139,7 @@ async fn record(
     let params = |rows: RowRange| [param::bigint(rows.first), param::bigint(rows.last)];
     let (sql, range) = (statement(ValueForm::Json), params(rows));
     let recorded = local.execute(&sql, &range);
-    let tried = try_rows::attempt(local, async {
+    let tried = write_by_halving::attempt(local, async {
         recorded.await.map(|_rows| WriteOutcome::Written)
     });
     if let WriteOutcome::Written = tried.await? {
@@ -151,7 +151,8 @@ async fn record(
         checks: false,
         recount: None,
     };
-    let bad = try_rows::all_but_the_bad(local, vec![rows], usize::MAX, prepare, &as_text).await?;
+    let bad =
+        write_by_halving::all_but_the_bad(local, vec![rows], usize::MAX, prepare, &as_text).await?;
     for (n, _reason) in bad.unwrap_or_default() {
         let row = RowRange { first: n, last: n };
         if !local.is_utf8() {
@@ -161,7 +162,7 @@ async fn record(
                 checks: false,
                 recount: None,
             };
-            let tried = try_rows::attempt(local, escaped.run(local, row));
+            let tried = write_by_halving::attempt(local, escaped.run(local, row));
             if let WriteOutcome::Written = tried.await? {
                 continue;
             }
@@ -186,7 +187,7 @@ pub(super) enum ValueForm {
     Size,
 }
 
-fn of_plan(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
+fn of_plan(run: &RunContext<'_>, log: &ChangeTable<'_>, form: ValueForm) -> String {
     let relations = run.relations;
     let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let active = quote::literal(&relations.active);
@@ -228,7 +229,7 @@ fn rows_of_plan(relations: &Relations) -> (String, String) {
     }
 }
 
-fn of_load(run: &RunContext<'_>, log: &Log<'_>, form: ValueForm) -> String {
+fn of_load(run: &RunContext<'_>, log: &ChangeTable<'_>, form: ValueForm) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let run_id = log.run_id;

@@ -7,13 +7,13 @@
 //!
 //! Remotes that do not tell which database they are (for instance because they are not Postgres) are not compared.
 
-use crate::config::{Brake, Source};
+use crate::config::{BrakeMode, SourceSetting};
 use crate::db::{DbError, Local, Remote, Tx};
 use crate::model::TenantId;
-use crate::store::remote_identities::{self, KnownRemote, RemoteIdentity, RemoteProgress};
+use crate::store::remote_identities::{self, KnownRemote, RemoteIdentity, RemotePosition};
 
 use super::digest::VersionsOfBothSides;
-use super::digest::sum_cursor::SAVEPOINT;
+use super::digest::bucket_sum_cursor::SAVEPOINT;
 use super::plan::Plan;
 use super::remote_change::RemoteChange;
 use super::{Relations, RunContext, SyncError, column_drift};
@@ -61,7 +61,7 @@ pub(super) async fn look(
     let (job, relations) = (run.job, run.relations);
     let source = &job.mapping.source;
     let Some(seen) = look_up(remote, run.local, job.tenant, relations, source).await? else {
-        if job.limits.brake == Brake::Strict {
+        if job.limits.brake == BrakeMode::Strict {
             job.remote_change.get_or_init(|| UNIDENTIFIED);
         }
         return Ok(RemoteComparison::Unidentified);
@@ -85,7 +85,7 @@ pub(crate) async fn look_up(
     local: &Tx<'_, Local>,
     tenant: &TenantId,
     relations: &Relations,
-    source: &Source,
+    source: &SourceSetting,
 ) -> Result<Option<ComparedRemote>, DbError> {
     let known = remote_identities::read(local, tenant, &relations.local).await?;
     let oid = relations.all_columns.remote_relation;
@@ -117,7 +117,7 @@ where d.datname operator(pg_catalog.=) pg_catalog.current_database()";
 pub(in crate::engine) async fn identity(
     remote: &Tx<'_, Remote>,
     relation_oid: Option<u32>,
-    source: &Source,
+    source: &SourceSetting,
 ) -> Result<Option<RemoteIdentity>, DbError> {
     let ask = async |doing, sql| {
         let asked = remote.undo_simple_if(SAVEPOINT, DbError::lacks_a_function, doing, sql);
@@ -143,7 +143,7 @@ pub(in crate::engine) async fn identity(
         database_oid,
         source: column_drift::hash(source),
         relation_oid: relation_oid.map(i64::from),
-        progress: progress.map(|(timeline, flushed)| RemoteProgress { timeline, flushed }),
+        progress: progress.map(|(timeline, flushed)| RemotePosition { timeline, flushed }),
     }))
 }
 
@@ -208,11 +208,11 @@ impl ComparedRemote {
     /// Says in a sentence what happened to the remote since the last run. Returns `None` if nothing did. Also returns
     /// `None` if a run would not warn of it whatever its plan or, with a strict brake, if that brake refuses no plan
     /// because of it.
-    pub(crate) fn message(&self, brake: Brake) -> Option<&'static str> {
+    pub(crate) fn message(&self, brake: BrakeMode) -> Option<&'static str> {
         let change = self.change()?;
         let is_shown = match brake {
-            Brake::Standard => change.is_notable(None),
-            Brake::Strict => change.is_held_back(),
+            BrakeMode::Standard => change.is_notable(None),
+            BrakeMode::Strict => change.is_held_back(),
         };
         is_shown.then(|| change.message())
     }
@@ -238,7 +238,7 @@ impl RemoteComparison {
     /// The change because of which a strict brake waits for a person; `None` if there is none, or if a person has
     /// allowed it.
     fn held_back(&self, run: &RunContext<'_>, plan: Option<&Plan>) -> Option<RemoteChange> {
-        let is_open = run.job.limits.brake == Brake::Standard || run.job.allow_remote_change;
+        let is_open = run.job.limits.brake == BrakeMode::Standard || run.job.allow_remote_change;
         let notable = self.notable(plan).filter(|_| !is_open);
         notable.filter(|change| change.is_held_back())
     }

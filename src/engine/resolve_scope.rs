@@ -4,8 +4,8 @@ use crate::db::{Local, Remote, Tx};
 
 use super::relations::refuse_same_or_taken_table::refuse_occupied;
 use super::relations::{Relations, locks, look_up};
-use super::tenant_filters::{Scope, try_tenant};
-use super::{Job, SyncError};
+use super::tenant_filters::{TenantFilters, try_tenant};
+use super::{SyncError, SyncJob};
 
 /// Looks up the two tables of a run, and makes the conditions that select the tenant's rows. Locks the local table
 /// against being altered. Fails if the settings do not fit the tables, or if the local table holds another tenant's
@@ -16,11 +16,11 @@ use super::{Job, SyncError};
 pub(super) async fn resolve(
     remote: &Tx<'_, Remote>,
     local: &Tx<'_, Local>,
-    job: &Job<'_>,
-) -> Result<(Relations, Scope), SyncError> {
+    job: &SyncJob<'_>,
+) -> Result<(Relations, TenantFilters), SyncError> {
     locks::hold_local_table(local, &job.mapping.local_table).await?;
     let (relations, here) = look_up(remote, local, job.mapping, job.run_id).await?;
-    let scope = Scope::of(&relations, job.tenant);
+    let scope = TenantFilters::of(&relations, job.tenant);
     try_tenant(remote, &relations, &scope).await?;
     if !relations.is_remote_plain {
         remote.use_role_path().await?;

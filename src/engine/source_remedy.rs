@@ -1,6 +1,6 @@
 //! Remedies that depend on the kind of remote source: a table, a view or a query.
 
-use crate::config::{Source, table_name};
+use crate::config::{SourceSetting, table_name};
 use crate::db::{SideName, quote};
 use crate::error::{ErrorCode, Failure};
 
@@ -8,7 +8,7 @@ use super::SyncError;
 
 /// Describes an error for users, with code, message and remedy. `source` is what the failed sync read: the remedy may
 /// depend on its kind.
-pub(crate) fn failure(error: &SyncError, source: &Source) -> Failure {
+pub(crate) fn failure(error: &SyncError, source: &SourceSetting) -> Failure {
     let failure = error.failure();
     match behind(error, source).or_else(|| of_query(&failure, source)) {
         Some(remedy) => failure.with_remedy(remedy),
@@ -18,7 +18,7 @@ pub(crate) fn failure(error: &SyncError, source: &Source) -> Failure {
 
 /// Returns the remedy if the remote role may not read a relation that the source, a view or query, reads. `None` for
 /// any other error.
-fn behind(error: &SyncError, source: &Source) -> Option<String> {
+fn behind(error: &SyncError, source: &SourceSetting) -> Option<String> {
     let SyncError::Database(error) = error else {
         return None;
     };
@@ -28,12 +28,12 @@ fn behind(error: &SyncError, source: &Source) -> Option<String> {
     }
     let name = quote::where_needed(denied.name);
     match source {
-        Source::Table(table) if last_part(table) == denied.name => None,
-        Source::Table(table) => Some(format!(
+        SourceSetting::Table(table) if last_part(table) == denied.name => None,
+        SourceSetting::Table(table) => Some(format!(
             "{name} stands behind {table}. On the remote: grant select on {name} to the owner of {table}, with whose rights a view reads; \
              or to <role>, the user of METER_SYNC_REMOTE_URL, where the view has security_invoker."
         )),
-        Source::Query(_) => Some(format!(
+        SourceSetting::Query(_) => Some(format!(
             "On the remote: grant select on {name}, which METER_SYNC_REMOTE_QUERY reads, to <role>, where <role> is the user of METER_SYNC_REMOTE_URL; \
              or to the owner of the view that {name} stands behind."
         )),
@@ -48,10 +48,10 @@ fn last_part(table: &str) -> String {
 
 /// Returns the remedy if the source is a query that may have caused the failure. `None` if the source is no query, or
 /// if the failure already has a fitting remedy.
-fn of_query(failure: &Failure, source: &Source) -> Option<String> {
+fn of_query(failure: &Failure, source: &SourceSetting) -> Option<String> {
     const MEND: &str = "Mend METER_SYNC_REMOTE_QUERY: one select that Postgres takes as a subquery, without parameters and without anything behind a semicolon, and that gives the key, the tenant column, the active column and what METER_SYNC_COLUMNS names; `meter-sync check` tries it.";
     const GRANT: &str = "Grant the remote role usage on the schemas, select on the tables and execute on the functions that METER_SYNC_REMOTE_QUERY names.";
-    let Source::Query(_) = source else {
+    let SourceSetting::Query(_) = source else {
         return None;
     };
     let is_of_code = failure.remedy == failure.code.remedy();

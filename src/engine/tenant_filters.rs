@@ -1,7 +1,7 @@
 //! Selects the rows of one tenant in both tables.
 //!
-//! [`Relations`] are the same for all tenants of a table, and a [`Scope`] has what differs between tenants. It is cheap
-//! to make and needs no database.
+//! [`Relations`] are the same for all tenants of a table, and [`TenantFilters`] has what differs between tenants. It is
+//! cheap to make and needs no database.
 
 use crate::db::catalog::Column;
 use crate::db::{Remote, Tx, quote};
@@ -11,7 +11,7 @@ use super::{Relations, SyncError};
 
 /// The rows of one tenant, as conditions on the two tables.
 #[derive(Clone, Debug)]
-pub struct Scope {
+pub struct TenantFilters {
     /// The tenant whose rows are selected.
     pub tenant: TenantId,
     /// The SQL condition that selects the tenant's remote rows, with the alias `r`.
@@ -21,7 +21,7 @@ pub struct Scope {
     pub local_filter: String,
 }
 
-impl Scope {
+impl TenantFilters {
     /// Builds the conditions for a tenant.
     pub fn of(relations: &Relations, tenant: &TenantId) -> Self {
         let id = quote::literal(tenant.as_str());
@@ -49,7 +49,7 @@ impl Scope {
 pub(crate) async fn try_tenant(
     remote: &Tx<'_, Remote>,
     relations: &Relations,
-    scope: &Scope,
+    scope: &TenantFilters,
 ) -> Result<(), SyncError> {
     if relations.all_columns.remote_relation.is_none() {
         return Ok(());

@@ -8,14 +8,14 @@ use crate::db::catalog::Column;
 
 /// A meter's key, with its values as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyText {
+pub enum MeterKeyText {
     /// The values of the key columns, in key order.
     Ordered(Vec<String>),
     /// The value of each key column, by the name of the column.
     Named(BTreeMap<String, String>),
 }
 
-impl KeyText {
+impl MeterKeyText {
     /// Parses the last segment of a URL path: percent-encoded values in key order, separated by commas. Returns `None`
     /// if the text is empty, longer than 2048 bytes, not UTF-8 when decoded, or contains a NUL.
     pub fn parse(part: &str) -> Option<Self> {
@@ -60,6 +60,6 @@ impl KeyText {
     }
 }
 
-/// The longest text that [`KeyText::parse`] accepts, in bytes. A meter whose percent-encoded key is longer cannot be
-/// found by the path of a URL.
+/// The longest text that [`MeterKeyText::parse`] accepts, in bytes. A meter whose percent-encoded key is longer cannot
+/// be found by the path of a URL.
 const LONGEST: usize = 2048;

@@ -2,9 +2,9 @@
 
 use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::error::Failure;
-use crate::model::Fields;
+use crate::model::MeterFields;
 
-use super::parse_meter_key::KeyText;
+use super::parse_meter_key::MeterKeyText;
 use super::why_inactive;
 use crate::mirrors::Mirror;
 use crate::reports::meter_report::MeterReport;
@@ -17,7 +17,7 @@ const CHANGES: i64 = 100;
 
 impl Mirror {
     /// Returns the meter with this key; `None` if neither the local table nor the log has it.
-    pub async fn meter(&self, key: &KeyText) -> Result<Option<MeterReport>, Failure> {
+    pub async fn meter(&self, key: &MeterKeyText) -> Result<Option<MeterReport>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
             let active = &self.mapping().active_column;
@@ -31,7 +31,7 @@ impl MeterTable {
     pub(super) async fn find(
         &self,
         tx: &Tx<'_, Local>,
-        key: &KeyText,
+        key: &MeterKeyText,
         active_column: &str,
     ) -> Result<Option<MeterReport>, DbError> {
         let Some(key) = key.values(&self.key) else {
@@ -108,7 +108,7 @@ impl MeterTable {
         &self,
         tx: &Tx<'_, Local>,
         key: &[String],
-    ) -> Result<Option<(String, Option<bool>, Fields)>, DbError> {
+    ) -> Result<Option<(String, Option<bool>, MeterFields)>, DbError> {
         let conditions: Vec<String> = (1..)
             .zip(&self.key)
             .map(|(n, column)| is(column, &format!("${n}")))

@@ -1,7 +1,7 @@
 //! Builds the report of any run of a mirror from the mirror's status.
 
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Outcome, RunId};
+use crate::model::{RunId, RunOutcome};
 
 use crate::mirrors::Mirror;
 use crate::reports::run_report::{RunReport, SAMPLE};
@@ -33,7 +33,7 @@ impl Mirror {
         }
         let changes = status.changes.unwrap_or_default();
         let mut report = RunReport::of(&record, changes, self.now());
-        if report.outcome == Some(Outcome::Refused) {
+        if report.outcome == Some(RunOutcome::Refused) {
             let detail = self.run(id).await?;
             report.held_back = detail.and_then(|detail| detail.held_back);
         }

@@ -5,11 +5,11 @@ use crate::error::Failure;
 use crate::model::{RunId, RunRecord, RunsQuery};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::open_run::{self, OpenRun};
+use crate::mirrors::open_run_fate::{self, OpenRunFate};
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_pages::{ChangesPage, RunsPage};
-use crate::store::{changes, held_sets, log, rejected};
-use crate::tenants::tenant_and_table::LogScope;
+use crate::reports::run_list_pages::{ChangesPage, RunsPage};
+use crate::store::{changes, held_sets, log, rejected_rows};
+use crate::tenants::run_scope::LogScope;
 
 /// The maximum number of a run's rejected rows (rows that could not be stored) that are returned.
 const REJECTED: u32 = 100_000;
@@ -75,7 +75,7 @@ impl Mirror {
         Ok(Some(RunDetail {
             phases: details.phases,
             changes_logged: details.changes,
-            rejected: rejected::read(tx, id, REJECTED).await?,
+            rejected: rejected_rows::read(tx, id, REJECTED).await?,
             held_back: details.held_back,
             awaits_decision,
             ..RunDetail::of(run)
@@ -112,10 +112,10 @@ impl Mirror {
 /// record, but not the log row, as interrupted.
 async fn update(tx: &Tx<'_, Local>, known: &LogScope, run: &mut RunRecord) -> Result<(), DbError> {
     if let (None, Some(scope)) = (run.outcome, known.clone().scope()) {
-        match open_run::look_up(tx, &scope, run.run_id).await? {
-            OpenRun::Ended(ended) => *run = *ended,
-            OpenRun::Dead => run.interrupt(),
-            OpenRun::InProgress | OpenRun::Deleted => {}
+        match open_run_fate::look_up(tx, &scope, run.run_id).await? {
+            OpenRunFate::Ended(ended) => *run = *ended,
+            OpenRunFate::Dead => run.interrupt(),
+            OpenRunFate::InProgress | OpenRunFate::Deleted => {}
         }
     }
     Ok(())

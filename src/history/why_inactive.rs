@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::model::Action;
+use crate::model::ChangeAction;
 
 use crate::store::changes::MeterChange;
 
@@ -27,15 +27,16 @@ pub(super) fn in_words(
 
 fn active_since(changes: &[MeterChange], column: &str) -> String {
     let is_return = |change: &&MeterChange| {
-        change.action == Action::Insert || says(change, column) == Some(true)
+        change.action == ChangeAction::Insert || says(change, column) == Some(true)
     };
     match changes.iter().find(is_return) {
         Some(change) => {
             let how = match change.action {
-                Action::Insert => "came with",
-                Action::Reactivate | Action::Update | Action::Deactivate | Action::Unknown => {
-                    "became active again with"
-                }
+                ChangeAction::Insert => "came with",
+                ChangeAction::Reactivate
+                | ChangeAction::Update
+                | ChangeAction::Deactivate
+                | ChangeAction::Unknown => "became active again with",
             };
             format!(
                 "The meter is active; it {how} the sync of {}.",
@@ -48,17 +49,17 @@ fn active_since(changes: &[MeterChange], column: &str) -> String {
 
 fn inactive(changes: &[MeterChange], column: &str) -> String {
     let tells = |change: &&MeterChange| {
-        change.action == Action::Deactivate || says(change, column).is_some()
+        change.action == ChangeAction::Deactivate || says(change, column).is_some()
     };
     let Some(change) = changes.iter().find(tells) else {
         return "The meter is inactive; no sync in the log made it so, so it was inactive before the log begins, or somebody switched it off here.".to_owned();
     };
     let at = when(change);
     match (change.action, says(change, column)) {
-        (Action::Deactivate, _) => format!(
+        (ChangeAction::Deactivate, _) => format!(
             "The meter is inactive because the remote has no such meter any more; the sync of {at} deactivated it."
         ),
-        (Action::Insert, Some(false)) => format!(
+        (ChangeAction::Insert, Some(false)) => format!(
             "The meter is inactive because it was switched off on the remote when it came, with the sync of {at}."
         ),
         (_, Some(false)) => format!(

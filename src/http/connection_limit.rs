@@ -18,7 +18,7 @@ const FOR_HEALTH: usize = 16;
 
 /// The open connections of the server. Clones share one list.
 #[derive(Clone, Debug)]
-pub(super) struct Connections {
+pub(super) struct OpenConnections {
     limit: usize,
     open: Arc<Mutex<ConnectionTable>>,
 }
@@ -33,16 +33,16 @@ struct ConnectionTable {
 struct ConnectionEntry {
     peer: IpAddr,
     is_for_health: bool,
-    activity: Activity,
+    activity: ConnectionActivity,
     close: CancellationToken,
 }
 
 /// Whether a connection is idle or busy, and since when. Clones share one state.
 #[derive(Clone, Debug)]
-pub(super) struct Activity(Arc<Mutex<ConnectionState>>);
+pub(super) struct ConnectionActivity(Arc<Mutex<ConnectionActivityState>>);
 
 #[derive(Debug)]
-struct ConnectionState {
+struct ConnectionActivityState {
     /// Whether the server waits for a request, or for the rest of one.
     waits: bool,
     /// Whether a response cannot be sent further because the client does not read.
@@ -51,19 +51,19 @@ struct ConnectionState {
     since: Instant,
 }
 
-/// The entry of one open connection in [`Connections`]. Dropping it removes the entry.
+/// The entry of one open connection in [`OpenConnections`]. Dropping it removes the entry.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     id: u64,
-    connections: Connections,
+    connections: OpenConnections,
     /// Whether only health checks are answered on this connection.
     pub(super) is_for_health: bool,
-    pub(super) activity: Activity,
+    pub(super) activity: ConnectionActivity,
     /// Cancelled when the connection must be closed to make room for another one.
     pub(super) close: CancellationToken,
 }
 
-impl Connections {
+impl OpenConnections {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -81,7 +81,7 @@ impl Connections {
         }
         let id = open.next;
         open.next += 1;
-        let (activity, close) = (Activity::new(), CancellationToken::new());
+        let (activity, close) = (ConnectionActivity::new(), CancellationToken::new());
         let known = ConnectionEntry {
             peer,
             is_for_health,
@@ -168,9 +168,9 @@ impl Drop for ConnectionSlot {
     }
 }
 
-impl Activity {
+impl ConnectionActivity {
     fn new() -> Self {
-        Self(Arc::new(Mutex::new(ConnectionState {
+        Self(Arc::new(Mutex::new(ConnectionActivityState {
             waits: true,
             is_unread: false,
             was_answered: false,
@@ -203,7 +203,7 @@ impl Activity {
         (doing.waits || doing.is_unread).then_some((doing.was_answered, doing.since))
     }
 
-    fn change(&self, change: impl FnOnce(&mut ConnectionState)) {
+    fn change(&self, change: impl FnOnce(&mut ConnectionActivityState)) {
         let mut doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut doing);
         doing.since = Instant::now();
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn one_that_was_never_answered_goes_before_those_that_were() {
-        let connections = Connections::new(4);
+        let connections = OpenConnections::new(4);
         let answered = connections.enter(peer(1));
         answered.activity.mark_busy();
         answered.activity.mark_answered();
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn one_peer_leaves_others_a_quarter() {
-        let connections = Connections::new(8);
+        let connections = OpenConnections::new(8);
         let of_one: Vec<_> = (0..6).map(|_| connections.enter(peer(1))).collect();
         of_one.iter().for_each(|slot| slot.activity.mark_busy());
         assert!(connections.enter(peer(1)).is_for_health);
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn where_all_are_at_work_some_are_taken_for_health_checks() {
-        let connections = Connections::new(2);
+        let connections = OpenConnections::new(2);
         let working = [1, 2].map(|n| connections.enter(peer(n)));
         working.iter().for_each(|slot| slot.activity.mark_busy());
         let taken: Vec<_> = (0..=FOR_HEALTH)

@@ -18,7 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::error::Failure;
 use crate::mirrors::{Mirrors, ProcessContext};
 use crate::model::{ActivityState, Health, saturating_i64};
-use crate::reports::connections::{Connection, ConnectionState};
+use crate::reports::connections::{ConnectionReport, ConnectionState};
 use crate::reports::status::{Status, StatusQuery};
 use crate::reports::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 
@@ -230,7 +230,7 @@ fn databases(status: &Status) -> Gauge {
     }
 }
 
-fn is_up(connection: &Connection) -> Option<bool> {
+fn is_up(connection: &ConnectionReport) -> Option<bool> {
     match connection.state {
         ConnectionState::Ok => Some(true),
         ConnectionState::Failed => Some(false),

@@ -11,16 +11,16 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::config::Config;
 use crate::mirrors::Mirrors;
 use crate::shutdown::Shutdown;
-use guards::Guards;
+use guards::RequestGuards;
 use guards::page_paths::PagePaths;
 
 pub(crate) mod guards;
-mod hosts;
+mod host_allowlist;
 mod oauth;
 
 pub(crate) mod run_page_redirect_reason;
 
-pub(crate) mod health;
+pub(crate) mod health_checks;
 mod metrics;
 
 mod connection_limit;
@@ -49,5 +49,5 @@ pub(crate) fn guard(
     pages: PagePaths,
     shutdown: &Shutdown,
 ) -> Router {
-    guards::guard(routes, Guards::of(mirrors, pages, shutdown))
+    guards::guard(routes, RequestGuards::of(mirrors, pages, shutdown))
 }

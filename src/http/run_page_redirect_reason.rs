@@ -6,14 +6,14 @@ use serde::Deserialize;
 /// Why a viewer of the web pages was redirected to the page of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum RunPageNotice {
+pub(crate) enum RunPageRedirectReason {
     /// The viewer tried to start a run while this one was in progress.
     AlreadyRunning,
     /// The viewer tried to approve the deactivations for which a run was refused, but this run was not refused for any.
     NothingHeld,
 }
 
-impl RunPageNotice {
+impl RunPageRedirectReason {
     /// All notices.
     pub(crate) const ALL: [Self; 2] = [Self::AlreadyRunning, Self::NothingHeld];
 

@@ -25,8 +25,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection_limit::{ConnectionSlot, Connections};
-use super::health;
+use super::connection_limit::{ConnectionSlot, OpenConnections};
+use super::health_checks;
 use super::request_error::RequestError;
 use super::timed_streams::{TimedRequestBody, TimedStream, TrackedResponseBody};
 
@@ -67,7 +67,7 @@ pub async fn serve(
     shutdown: CancellationToken,
     grace: Duration,
 ) -> io::Result<()> {
-    let connections = Connections::new(max_connections(files()));
+    let connections = OpenConnections::new(max_connections(files()));
     let (tasks, open) = (TaskTracker::new(), GracefulShutdown::new());
     let serving = async {
         loop {
@@ -125,7 +125,7 @@ async fn answer(
     request: Request<Incoming>,
     slot: Arc<ConnectionSlot>,
 ) -> Result<Response<TrackedResponseBody<Body>>, Infallible> {
-    let is_taken = !slot.is_for_health || health::PATHS.contains(&request.uri().path());
+    let is_taken = !slot.is_for_health || health_checks::PATHS.contains(&request.uri().path());
     let request = request.map(|body| TimedRequestBody::new(body, slot.activity.clone()));
     let mut response = match is_taken {
         true => router.call(request).await?,
@@ -165,7 +165,7 @@ fn files() -> Option<u64> {
 }
 
 /// Waits for the next connection, and returns it with the address of its client.
-async fn next(listener: &TcpListener, connections: &Connections) -> (TcpStream, SocketAddr) {
+async fn next(listener: &TcpListener, connections: &OpenConnections) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {

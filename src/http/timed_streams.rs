@@ -1,5 +1,5 @@
 //! Wrappers around a connection's byte stream, its request bodies and its response bodies. They enforce timeouts, and
-//! record in [`Activity`] whether the connection is busy or waits for its client.
+//! record in [`ConnectionActivity`] whether the connection is busy or waits for its client.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::connection_limit::Activity;
+use super::connection_limit::ConnectionActivity;
 
 /// How long the body of a request may take to arrive completely. It is enough for 1 MiB at 0.3 Mbit/s.
 const BODY: Duration = Duration::from_secs(30);
@@ -22,13 +22,13 @@ const UNREAD: Duration = Duration::from_secs(30);
 /// A stream on which a write fails with `TimedOut` if the client does not read for [`UNREAD`].
 pub(super) struct TimedStream<S> {
     stream: S,
-    activity: Activity,
+    activity: ConnectionActivity,
     /// The timeout of the pending write; `None` while no write is pending.
     unread: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> TimedStream<S> {
-    pub(super) fn new(stream: S, activity: Activity) -> Self {
+    pub(super) fn new(stream: S, activity: ConnectionActivity) -> Self {
         Self {
             stream,
             activity,
@@ -102,12 +102,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
 /// The body of a request. Reading it fails with `TimedOut` if it has not arrived completely within [`BODY`].
 pub(super) struct TimedRequestBody<B> {
     body: B,
-    activity: Activity,
+    activity: ConnectionActivity,
     late: Pin<Box<Sleep>>,
 }
 
 impl<B: Body> TimedRequestBody<B> {
-    pub(super) fn new(body: B, activity: Activity) -> Self {
+    pub(super) fn new(body: B, activity: ConnectionActivity) -> Self {
         if body.is_end_stream() {
             activity.mark_busy();
         }
@@ -159,11 +159,11 @@ impl<B> Drop for TimedRequestBody<B> {
 /// own, because [`TimedStream`] has one for writes.
 pub(super) struct TrackedResponseBody<B> {
     body: B,
-    activity: Activity,
+    activity: ConnectionActivity,
 }
 
 impl<B> TrackedResponseBody<B> {
-    pub(super) fn new(body: B, activity: Activity) -> Self {
+    pub(super) fn new(body: B, activity: ConnectionActivity) -> Self {
         Self { body, activity }
     }
 }
@@ -205,13 +205,13 @@ mod tests {
 
     use super::*;
     use crate::arguments::read_body::{self, BodyFault};
-    use crate::http::connection_limit::Connections;
+    use crate::http::connection_limit::OpenConnections;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_ends_in_time() {
-        let slot = Connections::new(1).enter(HERE);
+        let slot = OpenConnections::new(1).enter(HERE);
         let byte_a_second = stream::unfold((), |()| async {
             sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, io::Error>(Bytes::from_static(b"x")), ()))
@@ -232,7 +232,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_given_up_and_one_that_reads_slowly_is_not() {
-        let connections = Connections::new(1);
+        let connections = OpenConnections::new(1);
         let slot = connections.enter(HERE);
         slot.activity.mark_busy();
         let (ours, mut theirs) = tokio::io::duplex(8);

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::model::{HeldDeactivations, RunId};
 use crate::printable;
 
-use super::caller::{Target, caller_token};
+use super::caller::{TargetMirror, caller_token};
 use super::tool_result;
 
 /// The name of the only field of the form in which the user approves, and the key of the question in the result of the
@@ -70,7 +70,7 @@ impl ApprovalMethod {
 
 /// The user's answer to the question whether the sync may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum ApprovalAnswer {
     /// The sync may go on.
     Yes,
     /// The sync may not go on.
@@ -90,7 +90,7 @@ pub(super) struct ApprovalQuestion(ElicitRequestParams);
 impl ApprovalQuestion {
     /// Builds the question from the deactivations that were refused. Names the tenant if the process keeps several
     /// mirrors.
-    pub(super) async fn new(held: &HeldDeactivations, target: &Target) -> Self {
+    pub(super) async fn new(held: &HeldDeactivations, target: &TargetMirror) -> Self {
         let tenant = target.named().await;
         let tenant = tenant.map_or_else(String::new, |named| format!("Tenant {named}: "));
         let text = format!("{tenant}{} Go on?", held.in_words(CENTRAL));
@@ -115,7 +115,7 @@ pub(super) async fn ask(
     context: &RequestContext<RoleServer>,
     ApprovalQuestion(question): ApprovalQuestion,
     end: Instant,
-) -> Answer {
+) -> ApprovalAnswer {
     let left = end.saturating_duration_since(Instant::now());
     let left = left.saturating_sub(WITHDRAW_BEFORE_END);
     let asked = context
@@ -124,7 +124,7 @@ pub(super) async fn ask(
     let answered = tokio::select! {
         answered = asked => answered,
         // The client has cancelled the call and expects no answer.
-        () = context.ct.cancelled() => return Answer::Nothing,
+        () = context.ct.cancelled() => return ApprovalAnswer::Nothing,
     };
     match answered {
         Ok(result) => read(&result),
@@ -133,18 +133,18 @@ pub(super) async fn ask(
             if matches!(error, ServiceError::Timeout { .. }) {
                 tokio::time::sleep_until(end.into()).await;
             }
-            Answer::Nothing
+            ApprovalAnswer::Nothing
         }
     }
 }
 
-fn read(result: &ElicitResult) -> Answer {
+fn read(result: &ElicitResult) -> ApprovalAnswer {
     let content = result.content.as_ref();
     let is_checked = content.is_some_and(|content| content[APPROVAL_FIELD] == true);
     match result.action {
-        ElicitationAction::Accept if is_checked => Answer::Yes,
-        ElicitationAction::Accept | ElicitationAction::Decline => Answer::No,
-        ElicitationAction::Cancel | _ => Answer::Nothing,
+        ElicitationAction::Accept if is_checked => ApprovalAnswer::Yes,
+        ElicitationAction::Accept | ElicitationAction::Decline => ApprovalAnswer::No,
+        ElicitationAction::Cancel | _ => ApprovalAnswer::Nothing,
     }
 }
 
@@ -165,7 +165,7 @@ impl std::fmt::Debug for QuestionSigner {
 
 /// The content of a signed `requestState`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Asked {
+struct SignedQuestion {
     id: Uuid,
     /// The run whose deactivations the user was asked about.
     run: RunId,
@@ -207,7 +207,7 @@ impl QuestionSigner {
         context: &RequestContext<RoleServer>,
         call: &CallToolRequestParams,
     ) -> Result<InputRequiredResult, ErrorData> {
-        let asked = Asked {
+        let asked = SignedQuestion {
             id: Uuid::new_v4(),
             run,
         };
@@ -232,7 +232,7 @@ impl QuestionSigner {
         };
         let opened = self
             .codec
-            .open_json_with::<Asked>(state, &bound(context, call));
+            .open_json_with::<SignedQuestion>(state, &bound(context, call));
         let asked = opened.map_err(|error| {
             let message =
                 format!("The `requestState` does not count: {error}. Call again without it.");
@@ -243,9 +243,9 @@ impl QuestionSigner {
             return Err(ErrorData::invalid_params(message, None));
         }
         Ok(match answer(call.input_responses.as_ref()) {
-            Answer::Yes => ReturnedAnswer::Yes(asked.run),
-            Answer::No => ReturnedAnswer::No,
-            Answer::Nothing => ReturnedAnswer::Undecided(asked.run),
+            ApprovalAnswer::Yes => ReturnedAnswer::Yes(asked.run),
+            ApprovalAnswer::No => ReturnedAnswer::No,
+            ApprovalAnswer::Nothing => ReturnedAnswer::Undecided(asked.run),
         })
     }
 
@@ -258,10 +258,12 @@ impl QuestionSigner {
     }
 }
 
-fn answer(responses: Option<&InputResponses>) -> Answer {
+fn answer(responses: Option<&InputResponses>) -> ApprovalAnswer {
     let response = responses.and_then(|responses| responses.get(APPROVAL_FIELD));
     let result = response.and_then(|response| serde_json::from_value(response.clone()).ok());
-    result.map_or(Answer::Nothing, |result: ElicitResult| read(&result))
+    result.map_or(ApprovalAnswer::Nothing, |result: ElicitResult| {
+        read(&result)
+    })
 }
 
 /// Returns the data that a `requestState` is bound to: the caller's token, the tool and the arguments. The state is

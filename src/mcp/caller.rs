@@ -66,13 +66,13 @@ impl Caller {
         &self,
         mirrors: &Mirrors,
         tenant: Option<&str>,
-    ) -> Result<Target, Failure> {
+    ) -> Result<TargetMirror, Failure> {
         let mirror = mirrors.find_for(tenant, self.token.as_ref()).await?;
         let named = mirror.mapping().tenant.as_ref();
         let named = named.filter(|_| mirrors.only().is_none());
         let tenant = named.map(|id| id.as_str().to_owned());
         let page = self.page.of_tenant(tenant.as_deref());
-        Ok(Target {
+        Ok(TargetMirror {
             mirror,
             tenant,
             page,
@@ -90,7 +90,7 @@ impl Caller {
 
 /// The mirror (the meters of one tenant) that a request is about.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
+pub(super) struct TargetMirror {
     pub(super) mirror: Mirror,
     /// The tenant's id; `None` if the process keeps one mirror, so that no request needs to name the tenant.
     pub(super) tenant: Option<String>,
@@ -98,7 +98,7 @@ pub(super) struct Target {
     pub(super) page: PageAddress,
 }
 
-impl Target {
+impl TargetMirror {
     /// Names the tenant for a person, as in `7 (Acme)`; `None` if the process keeps one mirror.
     pub(super) async fn named(&self) -> Option<String> {
         let id = self.tenant.clone()?;

@@ -2,9 +2,9 @@
 //! mirrors.
 
 use super::caller::Caller;
-use super::resources::{Address, ResourceError, Subject};
-use crate::mirrors::{Mirrors, RunEventListener, StateChanges};
-use crate::model::{ActivityState, Health, Outcome, RunRecord};
+use super::resources::{ResourceAddress, ResourceError, ResourceKind};
+use crate::mirrors::{Mirrors, RunEventListener, StateChangeListener};
+use crate::model::{ActivityState, Health, RunOutcome, RunRecord};
 use crate::reports::status::Status;
 use crate::reports::tenant_list::{TenantList, TenantsQuery};
 
@@ -19,7 +19,7 @@ pub(super) enum ChangeFeed {
 
 /// What has changed, according to a [`ChangeFeed`].
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum ResourceChange {
     /// These runs of a mirror have begun or ended.
     Runs(Vec<RunRecord>),
     /// The status of all mirrors has changed.
@@ -31,7 +31,7 @@ impl ChangeFeed {
     /// The tenant is `None` if the process keeps one mirror, or if the address is that of the status of all mirrors.
     /// Returns an error if the caller may not see the tenant.
     pub(super) async fn of(
-        address: &Address,
+        address: &ResourceAddress,
         mirrors: &Mirrors,
         caller: &Caller,
     ) -> Result<(Option<String>, Self), ResourceError> {
@@ -44,46 +44,49 @@ impl ChangeFeed {
     }
 
     /// Waits for the next change.
-    pub(super) async fn next(&mut self) -> Change {
+    pub(super) async fn next(&mut self) -> ResourceChange {
         match self {
-            Self::Runs(events) => Change::Runs(events.next().await),
+            Self::Runs(events) => ResourceChange::Runs(events.next().await),
             Self::States(states) => {
                 states.next().await;
-                Change::States
+                ResourceChange::States
             }
         }
     }
 }
 
-impl Change {
+impl ResourceChange {
     /// Returns whether this change may have changed the resource at `uri`. `uri` must be a resource of the feed that
     /// reported the change.
     pub(super) fn affects(&self, uri: &str) -> bool {
         let wrote = |run: &RunRecord| {
             !run.dry_run
                 && run.counts.changes() > 0
-                && matches!(run.outcome, Some(Outcome::Succeeded | Outcome::Partial))
+                && matches!(
+                    run.outcome,
+                    Some(RunOutcome::Succeeded | RunOutcome::Partial)
+                )
         };
-        let Some(Address { subject, .. }) = Address::parse(uri) else {
+        let Some(ResourceAddress { subject, .. }) = ResourceAddress::parse(uri) else {
             return false;
         };
         match (self, subject) {
-            (Self::States, _) | (_, Subject::Status) => true,
-            (Self::Runs(runs), Subject::Run(id)) => runs.iter().any(|run| run.run_id == id),
-            (Self::Runs(runs), Subject::Meter(_)) => runs.iter().any(wrote),
+            (Self::States, _) | (_, ResourceKind::Status) => true,
+            (Self::Runs(runs), ResourceKind::Run(id)) => runs.iter().any(|run| run.run_id == id),
+            (Self::Runs(runs), ResourceKind::Meter(_)) => runs.iter().any(wrote),
         }
     }
 }
 
 /// Returns whether the address is that of the status of all mirrors.
-fn is_of_all(address: &Address, mirrors: &Mirrors) -> bool {
-    mirrors.only().is_none() && address.tenant.is_none() && address.subject == Subject::Status
+fn is_of_all(address: &ResourceAddress, mirrors: &Mirrors) -> bool {
+    mirrors.only().is_none() && address.tenant.is_none() && address.subject == ResourceKind::Status
 }
 
 /// Returns whether `uri` is an address whose changes can be reported. Does not check whether the caller may see the
 /// tenant.
 pub(super) fn is_watchable(uri: &str, mirrors: &Mirrors) -> bool {
-    Address::parse(uri).is_some_and(|address| {
+    ResourceAddress::parse(uri).is_some_and(|address| {
         address.tenant.is_some() || mirrors.only().is_some() || is_of_all(&address, mirrors)
     })
 }
@@ -93,7 +96,7 @@ pub(super) fn is_watchable(uri: &str, mirrors: &Mirrors) -> bool {
 pub(super) struct MirrorStatesFeed {
     mirrors: Mirrors,
     caller: Caller,
-    changes: StateChanges,
+    changes: StateChangeListener,
     last: ComparedStatus,
 }
 

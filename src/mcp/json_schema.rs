@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 /// A JSON Schema, shared between tools instead of copied.
-pub(super) type Schema = Arc<rmcp::model::JsonObject>;
+pub(super) type SharedJsonSchema = Arc<rmcp::model::JsonObject>;
 
 /// Converts a JSON object to a schema. Any other value becomes an empty schema.
-pub(super) fn literal(value: serde_json::Value) -> Schema {
+pub(super) fn literal(value: serde_json::Value) -> SharedJsonSchema {
     if let serde_json::Value::Object(object) = value {
         Arc::new(object)
     } else {
-        Schema::default()
+        SharedJsonSchema::default()
     }
 }
 

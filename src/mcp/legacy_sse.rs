@@ -64,7 +64,7 @@ type Inbox = mpsc::Sender<Box<ClientJsonRpcMessage>>;
 
 /// An open conversation with one client.
 #[derive(Clone)]
-struct Open {
+struct OpenConversation {
     inbox: Inbox,
     /// The token that opened the conversation; `None` if the server requires no token. Messages that come with another
     /// token are refused.
@@ -72,23 +72,24 @@ struct Open {
 }
 
 /// The function that serves one client until its conversation ends.
-type Serve = dyn Fn(SseTransport, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
+type ServeFunction =
+    dyn Fn(SseTransport, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
 
 /// The open conversations, and what both routes need to serve them.
 #[derive(Clone)]
 struct Conversations {
-    serve: Arc<Serve>,
+    serve: Arc<ServeFunction>,
     shutdown: CancellationToken,
-    open: Arc<Mutex<HashMap<Uuid, Open>>>,
+    open: Arc<Mutex<HashMap<Uuid, OpenConversation>>>,
 }
 
 impl Conversations {
-    fn open(&self) -> MutexGuard<'_, HashMap<Uuid, Open>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<Uuid, OpenConversation>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a conversation. Returns `None` if too many are open.
-    fn enter(&self, conversation: Open) -> Option<ConversationGuard> {
+    fn enter(&self, conversation: OpenConversation) -> Option<ConversationGuard> {
         // If the server requires no token, this id is all that a client must know, so it must not be guessable.
         let id = Uuid::new_v4();
         let mut open = self.open();
@@ -138,7 +139,7 @@ async fn open(
     let (inbox, heard) = mpsc::channel(QUEUE);
     let (outbox, mut said) = mpsc::channel(QUEUE);
     let owner = owner.map(|Extension(token)| token);
-    let Some(entered) = conversations.enter(Open { inbox, owner }) else {
+    let Some(entered) = conversations.enter(OpenConversation { inbox, owner }) else {
         return full();
     };
     let address = format!("{MESSAGES_PATH}?sessionId={}", entered.id);
@@ -158,21 +159,21 @@ async fn open(
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Session {
+struct SessionQuery {
     session_id: Uuid,
 }
 
 /// `POST /messages`: accepts a client's message. The answer is sent as an event on the client's stream.
 async fn post_message(
     State(conversations): State<Conversations>,
-    Query(session): Query<Session>,
+    Query(session): Query<SessionQuery>,
     parts: Parts,
     body: Body,
 ) -> Response {
     let open = conversations.open().get(&session.session_id).cloned();
     let token = parts.extensions.get::<Token>();
     let open = open.filter(|open| is_same(open.owner.as_ref(), token));
-    let Some(Open { inbox, .. }) = open else {
+    let Some(OpenConversation { inbox, .. }) = open else {
         let text = "There is no such MCP session, or it has ended: open one by GET /sse.";
         return (StatusCode::NOT_FOUND, text).into_response();
     };

@@ -34,11 +34,11 @@ pub(super) struct LineTransport<R, W> {
     /// Whether the current line is too long. The rest of such a line is dropped.
     is_too_long: bool,
     output: Arc<Mutex<Option<TransportWriter<RoleServer, W>>>>,
-    refusal: Option<Refusal>,
+    refusal: Option<PendingErrorAnswer>,
 }
 
 /// The error answer to a line that is not a valid message, and how far that answer was sent.
-enum Refusal {
+enum PendingErrorAnswer {
     /// The answer, not written yet.
     Unwritten(Box<TxJsonRpcMessage<RoleServer>>),
     /// The answer is in the buffer of the output, but not flushed yet.
@@ -64,9 +64,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
         };
         let mut output = self.output.lock().await;
         let output = output.as_mut()?;
-        if let Refusal::Unwritten(answer) = refusal {
+        if let PendingErrorAnswer::Unwritten(answer) = refusal {
             output.feed((**answer).clone()).await.ok()?;
-            *refusal = Refusal::Unflushed;
+            *refusal = PendingErrorAnswer::Unflushed;
         }
         SinkExt::<TxJsonRpcMessage<RoleServer>>::flush(output)
             .await
@@ -155,16 +155,18 @@ where
 
 /// Returns the error answer to a line that is not a valid message. Returns `None` for an invalid notification and for a
 /// line that is not JSON, because neither is answered.
-fn refusal(invalid: InvalidMessage) -> Option<Refusal> {
+fn refusal(invalid: InvalidMessage) -> Option<PendingErrorAnswer> {
     tracing::debug!(reason = invalid.message, "received what is no message");
     if invalid.is_notification || invalid.code == ErrorCode::PARSE_ERROR {
         return None;
     }
     let error = ErrorData::new(invalid.code, invalid.message, None);
     let id = serde_json::from_value(invalid.id).ok();
-    Some(Refusal::Unwritten(Box::new(
-        TxJsonRpcMessage::<RoleServer>::error(error, id),
-    )))
+    Some(PendingErrorAnswer::Unwritten(Box::new(TxJsonRpcMessage::<
+        RoleServer,
+    >::error(
+        error, id
+    ))))
 }
 
 #[cfg(test)]

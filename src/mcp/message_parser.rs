@@ -58,7 +58,7 @@ pub(super) fn read(text: &[u8]) -> Result<ClientJsonRpcMessage, InvalidMessage> 
 }
 
 fn invalid(text: &[u8], message: String) -> InvalidMessage {
-    let head: Head = serde_json::from_slice(text).unwrap_or_default();
+    let head: MessageHead = serde_json::from_slice(text).unwrap_or_default();
     InvalidMessage {
         code: ErrorCode::INVALID_REQUEST,
         message,
@@ -77,14 +77,14 @@ impl IntoResponse for InvalidMessage {
 
 /// The top-level members of an invalid message from which its error answer gets its id.
 #[derive(Default)]
-struct Head {
+struct MessageHead {
     ids: Vec<Value>,
     has_method: bool,
     /// Whether the message answers a request of this server. Its id is then an id of this server, not of the client.
     is_answer: bool,
 }
 
-impl Head {
+impl MessageHead {
     /// Returns the id of the client's request. Returns null if the message has no id or more than one, if the id is
     /// neither a string nor a number, or if the message is an answer to a request of this server.
     fn id(self) -> Value {
@@ -95,23 +95,23 @@ impl Head {
     }
 }
 
-impl<'de> Deserialize<'de> for Head {
+impl<'de> Deserialize<'de> for MessageHead {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(MessageHeadVisitor)
     }
 }
 
-struct Members;
+struct MessageHeadVisitor;
 
-impl<'de> Visitor<'de> for Members {
-    type Value = Head;
+impl<'de> Visitor<'de> for MessageHeadVisitor {
+    type Value = MessageHead;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Head, A::Error> {
-        let mut head = Head::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<MessageHead, A::Error> {
+        let mut head = MessageHead::default();
         while let Some(name) = members.next_key::<String>()? {
             if name == "id" {
                 head.ids.push(members.next_value()?);

@@ -38,25 +38,25 @@ mod caller;
 mod change_feed;
 mod completion;
 mod early_message_filter;
-pub mod http;
 mod json_schema;
 mod legacy_sse;
 mod line_transport;
 mod message_parser;
 mod output_schema;
 mod page_address;
-mod progress;
+mod progress_notifications;
 mod prompts;
 mod request_check;
 mod resources;
-mod run_result;
+mod run_tool_result;
 mod sessions;
-mod shorten;
+mod shorten_tool_result;
 mod since_argument;
 mod status_card;
 mod status_of_many;
 mod status_tool;
 pub mod stdio;
+pub mod streamable_http;
 mod subscriptions;
 mod tasks;
 mod tool_list;
@@ -82,7 +82,7 @@ const SERVER_INFO_KEY: &str = "io.modelcontextprotocol/serverInfo";
 
 /// The MCP server of one client. Clones serve the same client.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub struct McpServer {
     mirrors: Mirrors,
     /// Signs the questions to users. Shared by all clients of the process.
     signer: Arc<QuestionSigner>,
@@ -92,7 +92,7 @@ pub struct Server {
     subscriptions: Arc<Subscriptions>,
 }
 
-impl Server {
+impl McpServer {
     /// Creates a server that shows and syncs these mirrors.
     pub fn new(mirrors: Mirrors) -> Self {
         Self {
@@ -174,7 +174,7 @@ macro_rules! listed {
     }};
 }
 
-impl ServerHandler for Server {
+impl ServerHandler for McpServer {
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder()
             .enable_tools()

@@ -14,13 +14,13 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::json_schema::{Schema, literal};
+use super::json_schema::{SharedJsonSchema, literal};
 
 /// Prefixes of number formats that JSON Schema does not define, such as `int64`.
 const NUMBER_FORMATS: [&str; 4] = ["int", "uint", "float", "double"];
 
 /// Returns the schema of the JSON that `T` serializes to.
-pub(super) fn of<T: JsonSchema>() -> Schema {
+pub(super) fn of<T: JsonSchema>() -> SharedJsonSchema {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.meta_schema = None;
     let mut schema = settings
@@ -36,7 +36,7 @@ pub(super) fn of<T: JsonSchema>() -> Schema {
 
 /// Returns the outline of a schema: its properties and their types, but not the properties of nested objects. It is
 /// short, because a language model reads all of `tools/list` and hardly needs output schemas.
-pub(super) fn outline(schema: &Schema) -> Schema {
+pub(super) fn outline(schema: &SharedJsonSchema) -> SharedJsonSchema {
     let mut outline = JsonObject::new();
     for keyword in ["type", "additionalProperties", "required"] {
         if let Some(value) = schema.get(keyword) {
@@ -53,7 +53,7 @@ pub(super) fn outline(schema: &Schema) -> Schema {
 }
 
 /// Returns the outline of one property, with `$ref` replaced by its target.
-fn sketch(member: &Value, whole: &Schema) -> Value {
+fn sketch(member: &Value, whole: &SharedJsonSchema) -> Value {
     let name = member.get("$ref").and_then(Value::as_str);
     let name = name.and_then(|pointer| pointer.strip_prefix("#/$defs/"));
     if let Some(target) = name.and_then(|name| whole.get("$defs")?.get(name)) {

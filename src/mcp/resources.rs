@@ -7,13 +7,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{ErrorCode, Failure};
-use crate::history::parse_meter_key::KeyText;
+use crate::history::parse_meter_key::MeterKeyText;
 use crate::mirrors::{Mirror, Mirrors};
 use crate::model::{Change, Rejection, RunId, RunRecord};
 use crate::reports::status::StatusQuery;
 use crate::reports::tenant_list::TenantsQuery;
 
-use super::caller::{Caller, Target};
+use super::caller::{Caller, TargetMirror};
 use super::{status_card, status_of_many, status_tool, tool_result};
 use crate::arguments::bounds::CHANGES_LIMIT;
 use crate::arguments::shorten;
@@ -40,22 +40,22 @@ const LONGEST: usize = 2048;
 
 /// The parsed address of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
+pub(super) struct ResourceAddress {
     /// The tenant that the address names. Without one (`None`), the address is about the only tenant, or about all
     /// tenants.
     pub(super) tenant: Option<String>,
-    pub(super) subject: Subject,
+    pub(super) subject: ResourceKind,
 }
 
 /// The kind of resource that an address names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(super) enum ResourceKind {
     Status,
     Run(RunId),
-    Meter(KeyText),
+    Meter(MeterKeyText),
 }
 
-impl Address {
+impl ResourceAddress {
     /// Parses the address of a status, a run or a meter. Returns `None` for any other address.
     pub(super) fn parse(uri: &str) -> Option<Self> {
         if uri.len() > LONGEST {
@@ -70,9 +70,9 @@ impl Address {
             None => (None, path),
         };
         let subject = match path.split_once('/') {
-            None if path == "status" => Some(Subject::Status),
-            Some(("runs", id)) => id.parse().ok().map(Subject::Run),
-            Some(("meters", key)) => KeyText::parse(key).map(Subject::Meter),
+            None if path == "status" => Some(ResourceKind::Status),
+            Some(("runs", id)) => id.parse().ok().map(ResourceKind::Run),
+            Some(("meters", key)) => MeterKeyText::parse(key).map(ResourceKind::Meter),
             Some(_) | None => None,
         };
         Some(Self {
@@ -145,7 +145,8 @@ pub(super) fn templates(is_one: bool) -> Vec<ResourceTemplate> {
 
 /// The content of the resource `meter-sync://runs/{run_id}`: a run with its changes and rejected rows.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Run {
+#[schemars(rename = "Run")]
+struct RunResource {
     run: RunRecord,
     changes: Vec<Change>,
     changes_total: i64,
@@ -197,11 +198,11 @@ pub(super) async fn read(
     if uri == status_card::URI {
         return Ok(status_card::read());
     }
-    let Some(Address { tenant, subject }) = Address::parse(uri) else {
+    let Some(ResourceAddress { tenant, subject }) = ResourceAddress::parse(uri) else {
         return Err(not_found(uri, mirrors));
     };
     let is_of_all = tenant.is_none() && mirrors.only().is_none();
-    let json = if is_of_all && subject == Subject::Status {
+    let json = if is_of_all && subject == ResourceKind::Status {
         let status = status_of_many::read(mirrors, caller, TenantsQuery::default()).await;
         serde_json::to_string(&status)?
     } else {
@@ -214,17 +215,20 @@ pub(super) async fn read(
 }
 
 /// Reads the status, a run or a meter of one tenant as JSON. Returns `None` if there is no such run or meter.
-async fn read_of(target: &Target, subject: Subject) -> Result<Option<String>, ResourceError> {
+async fn read_of(
+    target: &TargetMirror,
+    subject: ResourceKind,
+) -> Result<Option<String>, ResourceError> {
     let json = match subject {
-        Subject::Status => {
+        ResourceKind::Status => {
             let status = status_tool::plain(target).await?;
             Some(serde_json::to_string(&status)?)
         }
-        Subject::Run(id) => {
+        ResourceKind::Run(id) => {
             let run = run(&target.mirror, id).await?;
             run.as_ref().map(serde_json::to_string).transpose()?
         }
-        Subject::Meter(key) => {
+        ResourceKind::Meter(key) => {
             let meter = target.mirror.meter(&key).await?;
             meter.as_ref().map(serde_json::to_string).transpose()?
         }
@@ -232,7 +236,7 @@ async fn read_of(target: &Target, subject: Subject) -> Result<Option<String>, Re
     Ok(json)
 }
 
-async fn run(mirror: &Mirror, id: RunId) -> Result<Option<Run>, ResourceError> {
+async fn run(mirror: &Mirror, id: RunId) -> Result<Option<RunResource>, ResourceError> {
     let query = StatusQuery {
         run_id: Some(id),
         include_changes: true,
@@ -250,7 +254,7 @@ async fn run(mirror: &Mirror, id: RunId) -> Result<Option<Run>, ResourceError> {
     };
     let changes = status.changes.unwrap_or_default();
     let total = run.counts.changes_to_list(changes.len());
-    Ok(Some(Run {
+    Ok(Some(RunResource {
         changes_total: total,
         truncated: i64::try_from(changes.len()).is_ok_and(|listed| listed < total),
         run,
@@ -278,13 +282,13 @@ fn not_found(uri: &str, mirrors: &Mirrors) -> ResourceError {
 mod tests {
     use super::*;
 
-    fn meter(key: &[&str]) -> Option<Address> {
+    fn meter(key: &[&str]) -> Option<ResourceAddress> {
         let values = key.iter().map(|&part| part.to_owned()).collect();
-        of_only(Subject::Meter(KeyText::Ordered(values)))
+        of_only(ResourceKind::Meter(MeterKeyText::Ordered(values)))
     }
 
-    fn of_only(subject: Subject) -> Option<Address> {
-        Some(Address {
+    fn of_only(subject: ResourceKind) -> Option<ResourceAddress> {
+        Some(ResourceAddress {
             tenant: None,
             subject,
         })
@@ -293,7 +297,7 @@ mod tests {
     #[test]
     fn an_address_may_name_a_tenant() {
         let of = |tenant: &str, subject| {
-            Some(Address {
+            Some(ResourceAddress {
                 tenant: Some(tenant.to_owned()),
                 subject,
             })
@@ -301,12 +305,12 @@ mod tests {
         let run: RunId = "0190c2f1-7a00-7000-8000-000000000001"
             .parse()
             .expect("an id");
-        let key = KeyText::Ordered(vec!["4".to_owned(), "A".to_owned()]);
+        let key = MeterKeyText::Ordered(vec!["4".to_owned(), "A".to_owned()]);
         for (path, address) in [
-            ("7/status", of("7", Subject::Status)),
-            ("a%2Fb%20c/status", of("a/b c", Subject::Status)),
-            (&format!("7/runs/{run}"), of("7", Subject::Run(run))),
-            ("7/meters/4,A", of("7", Subject::Meter(key))),
+            ("7/status", of("7", ResourceKind::Status)),
+            ("a%2Fb%20c/status", of("a/b c", ResourceKind::Status)),
+            (&format!("7/runs/{run}"), of("7", ResourceKind::Run(run))),
+            ("7/meters/4,A", of("7", ResourceKind::Meter(key))),
             ("7", None),
             ("7/", None),
             ("/status", None),
@@ -317,7 +321,7 @@ mod tests {
             ("7/status/", None),
         ] {
             let uri = format!("meter-sync://tenants/{path}");
-            assert_eq!(Address::parse(&uri), address, "{uri}");
+            assert_eq!(ResourceAddress::parse(&uri), address, "{uri}");
         }
     }
 
@@ -325,10 +329,10 @@ mod tests {
     fn an_address_is_read_as_it_was_written() {
         let id = "0190c2f1-7a00-7000-8000-000000000001";
         for (uri, address) in [
-            ("meter-sync://status", of_only(Subject::Status)),
+            ("meter-sync://status", of_only(ResourceKind::Status)),
             (
                 "meter-sync://runs/0190c2f1-7a00-7000-8000-000000000001",
-                of_only(Subject::Run(id.parse().expect("an id"))),
+                of_only(ResourceKind::Run(id.parse().expect("an id"))),
             ),
             ("meter-sync://meters/42", meter(&["42"])),
             ("meter-sync://meters/a%2Fb%2Cc", meter(&["a/b,c"])),
@@ -343,9 +347,9 @@ mod tests {
             ("meter-sync://statu", None),
             ("https://status", None),
         ] {
-            assert_eq!(Address::parse(uri), address, "{uri}");
+            assert_eq!(ResourceAddress::parse(uri), address, "{uri}");
         }
         let long = format!("meter-sync://meters/{}", "9".repeat(LONGEST));
-        assert_eq!(Address::parse(&long), None);
+        assert_eq!(ResourceAddress::parse(&long), None);
     }
 }

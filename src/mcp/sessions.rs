@@ -104,7 +104,7 @@ fn session(headers: &HeaderMap) -> Option<&str> {
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct MessageMethod {
     method: Option<String>,
 }
 
@@ -113,7 +113,7 @@ struct Message {
 async fn refuse_initialize(request: Request) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
     let body = message_parser::read_body(body).await?;
-    let message = serde_json::from_slice(&body).unwrap_or(Message { method: None });
+    let message = serde_json::from_slice(&body).unwrap_or(MessageMethod { method: None });
     match message.method.as_deref() {
         Some("initialize") => Err(full()),
         Some(_) | None => Ok(Request::from_parts(parts, Body::from(body))),

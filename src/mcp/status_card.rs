@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::badges::icons::{Icon, RING};
 use crate::badges::{self, Badge};
-use crate::model::{Health, Outcome};
+use crate::model::{Health, RunOutcome};
 
 /// The URI of the status card.
 pub(super) const URI: &str = "ui://meter-sync/status";
@@ -56,7 +56,7 @@ fn looks_in_script() -> String {
     });
     let health = Health::ALL.iter();
     let health = health.map(|health| entry(health.as_str(), badges::health(*health)));
-    let outcomes = Outcome::ALL.iter().chain(&[Outcome::Unknown]);
+    let outcomes = RunOutcome::ALL.iter().chain(&[RunOutcome::Unknown]);
     let outcomes = outcomes.map(|outcome| entry(outcome.as_str(), badges::outcome(Some(*outcome))));
     format!(
         "const RING='{RING}';\nconst ICONS={{{}}};\nconst HEALTH={{{}}};\nconst OUTCOME={{{}}};",

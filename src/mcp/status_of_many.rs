@@ -2,7 +2,7 @@
 //! number of tenants in each health state, and a page of the tenants, the worst first.
 
 use super::caller::Caller;
-use super::shorten;
+use super::shorten_tool_result;
 use crate::mirrors::Mirrors;
 use crate::printable;
 use crate::reports::status::Status;
@@ -20,8 +20,8 @@ pub(super) async fn read(mirrors: &Mirrors, caller: &Caller, query: TenantsQuery
     status.summary = printable::lines(&status.summary);
     status.next_step = format!("{} {NAME_ONE}", status.next_step);
     let bytes = match is_more {
-        true => shorten::MORE_BYTES,
-        false => shorten::BYTES,
+        true => shorten_tool_result::MORE_BYTES,
+        false => shorten_tool_result::BYTES,
     };
-    shorten::overview(status, bytes)
+    shorten_tool_result::overview(status, bytes)
 }

@@ -5,17 +5,17 @@ use chrono::{DateTime, Utc};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
-use super::caller::{Caller, Target};
-use super::json_schema::{Schema, described, literal};
+use super::caller::{Caller, TargetMirror};
+use super::json_schema::{SharedJsonSchema, described, literal};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, output_schema, shorten, since_argument, status_card, status_of_many,
-    tool_result,
+    CallToolResult, output_schema, shorten_tool_result, since_argument, status_card,
+    status_of_many, tool_result,
 };
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, read_status_arguments, shorten};
 use crate::error::Failure;
-use crate::history::answer_status_question::StatusQuestion;
+use crate::history::answer_history_question::HistoryQuestion;
 use crate::mirrors::Mirrors;
 use crate::model::{ChangeCursor, RunId};
 use crate::printable;
@@ -40,13 +40,13 @@ const METER_CHARS: usize = 200;
 const TIME_CHARS: usize = 40;
 
 /// Returns the complete schema of the tool's results.
-pub(super) fn output() -> Schema {
+pub(super) fn output() -> SharedJsonSchema {
     output_schema::of::<Status>()
 }
 
 /// Returns the description of the tool for clients. `output` is the schema of its results, either complete or as an
 /// outline.
-pub(super) fn tool(output: Schema) -> Tool {
+pub(super) fn tool(output: SharedJsonSchema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
         .with_raw_output_schema(output)
@@ -62,20 +62,20 @@ pub(super) fn tool(output: Schema) -> Tool {
 
 /// The parsed arguments of a call.
 #[derive(Debug)]
-struct Call {
+struct StatusCall {
     tenant: Option<String>,
     /// What the call asks about one tenant, without the field `before`, which the method `question` fills in.
-    question: StatusQuestion,
+    question: HistoryQuestion,
     /// The argument `before`: `next_before` of the previous page. The page is one of the list of tenants, or of an
     /// answer about one tenant. `None` asks for the first page.
     before: Option<String>,
 }
 
-impl Call {
+impl StatusCall {
     /// Whether the call is about all tenants: it names no tenant, and has no argument that is about one tenant. An
     /// argument with its default value does not count, because some hosts fill in every default.
     fn is_about_all(&self) -> bool {
-        let StatusQuestion {
+        let HistoryQuestion {
             status,
             meter,
             since,
@@ -90,8 +90,8 @@ impl Call {
         !is_about_one && !of_runs.is_about_runs()
     }
 
-    fn question(self) -> Result<StatusQuestion, BadArgument> {
-        Ok(StatusQuestion {
+    fn question(self) -> Result<HistoryQuestion, BadArgument> {
+        Ok(HistoryQuestion {
             before: self.before.as_deref().map(place).transpose()?,
             ..self.question
         })
@@ -126,7 +126,10 @@ pub(super) async fn call(
     }
 }
 
-async fn tell(Target { mirror, page, .. }: &Target, asked: &StatusQuestion) -> CallToolResult {
+async fn tell(
+    TargetMirror { mirror, page, .. }: &TargetMirror,
+    asked: &HistoryQuestion,
+) -> CallToolResult {
     match mirror.answer(asked).await {
         Ok(status) => tool_result::structured(&for_model(status, &asked.status, page)),
         // Reading the status fails only if the call names a run that is not in the log.
@@ -138,8 +141,10 @@ async fn tell(Target { mirror, page, .. }: &Target, asked: &StatusQuestion) -> C
 }
 
 /// Returns the status of one tenant, as a call with no other argument than the tenant returns it.
-pub(super) async fn plain(Target { mirror, page, .. }: &Target) -> Result<Status, Failure> {
-    let asked = StatusQuestion::default();
+pub(super) async fn plain(
+    TargetMirror { mirror, page, .. }: &TargetMirror,
+) -> Result<Status, Failure> {
+    let asked = HistoryQuestion::default();
     let status = mirror.answer(&asked).await?;
     Ok(for_model(status, &asked.status, page))
 }
@@ -170,17 +175,17 @@ fn for_model(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Sta
     }
     let unasked = StatusQuery::default();
     let is_more = asked.history > unasked.history || asked.changes_limit > unasked.changes_limit;
-    shorten::status(
+    shorten_tool_result::status(
         status,
         if is_more {
-            shorten::MORE_BYTES
+            shorten_tool_result::MORE_BYTES
         } else {
-            shorten::BYTES
+            shorten_tool_result::BYTES
         },
     )
 }
 
-fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadArgument> {
+fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<StatusCall, BadArgument> {
     let mut given = Arguments::new(arguments);
     let tenant = given.id("tenant_id", TENANT_CHARS)?;
     let meter = given.text("meter", METER_CHARS)?;
@@ -194,7 +199,7 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
         false => StatusQuery::default().history,
     };
     let before = given.text("before", TENANT_CHARS)?;
-    let question = StatusQuestion {
+    let question = HistoryQuestion {
         status: read_status_arguments::read(&mut given, history)?,
         meter,
         since,
@@ -207,7 +212,7 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<Call, BadAr
             "`run_id` asks for one run, and goes with none of `meter`, `since` and `before`.";
         return Err(BadArgument(message.to_owned()));
     }
-    Ok(Call {
+    Ok(StatusCall {
         tenant,
         question,
         before,
@@ -223,7 +228,7 @@ fn place(text: &str) -> Result<ChangeCursor, BadArgument> {
     })
 }
 
-fn input_schema() -> Schema {
+fn input_schema() -> SharedJsonSchema {
     let default = StatusQuery::default();
     literal(json!({
         "type": "object",

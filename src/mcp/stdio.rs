@@ -8,7 +8,7 @@ use rmcp::service::ServerInitializeError;
 use rmcp::transport::{self, Transport};
 use tokio_util::sync::CancellationToken;
 
-use super::Server;
+use super::McpServer;
 use super::early_message_filter::EarlyMessageFilter;
 use super::line_transport::LineTransport;
 
@@ -25,13 +25,13 @@ pub enum StdioError {
 
 /// Serves one client over standard input and output until standard input ends or `shutdown` is cancelled. Neither is an
 /// error.
-pub async fn serve(server: Server, shutdown: CancellationToken) -> Result<(), StdioError> {
+pub async fn serve(server: McpServer, shutdown: CancellationToken) -> Result<(), StdioError> {
     let (input, output) = transport::stdio_pipes();
     serve_on(server, LineTransport::new(input, output), shutdown).await
 }
 
 async fn serve_on<T>(
-    server: Server,
+    server: McpServer,
     transport: T,
     shutdown: CancellationToken,
 ) -> Result<(), StdioError>

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
 use super::change_feed::{self, ChangeFeed};
-use super::resources::Address;
+use super::resources::ResourceAddress;
 use crate::arguments::shorten;
 use crate::mirrors::Mirrors;
 
@@ -42,7 +42,7 @@ pub(super) async fn listen(
     let uris = subscription.accepted().resource_subscriptions.clone();
     let mut feeds = BTreeMap::new();
     for uri in uris.unwrap_or_default() {
-        let Some(address) = Address::parse(&uri) else {
+        let Some(address) = ResourceAddress::parse(&uri) else {
             continue;
         };
         let (tenant, feed) = ChangeFeed::of(&address, mirrors, caller).await?;
@@ -115,7 +115,7 @@ impl Subscriptions {
         caller: &Caller,
         peer: &Peer<RoleServer>,
     ) -> Result<(), ErrorData> {
-        let Some(address) = Address::parse(&uri) else {
+        let Some(address) = ResourceAddress::parse(&uri) else {
             let message = format!("There is nothing to watch at `{}`.", shorten(&uri));
             return Err(ErrorData::resource_not_found(message, None));
         };

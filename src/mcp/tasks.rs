@@ -11,13 +11,13 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 
-use super::caller::{Caller, Target};
+use super::caller::{Caller, TargetMirror};
 use super::page_address::PageAddress;
-use super::run_result;
+use super::run_tool_result;
 use crate::arguments::shorten;
 use crate::mirrors::Mirrors;
-use crate::mirrors::run::cancel_run::Cancellation;
-use crate::model::{InvalidRunId, Outcome, RunId};
+use crate::mirrors::run::cancel_run::CancelOutcome;
+use crate::model::{InvalidRunId, RunId, RunOutcome};
 use crate::reports::run_report::RunReport;
 
 /// Separates the run's id from the tenant's id in the id of a task. No run id contains this character.
@@ -34,7 +34,7 @@ pub(super) fn are_known(context: &RequestContext<RoleServer>) -> bool {
 }
 
 /// Returns the task that stands for a run that is still in progress.
-pub(super) fn begun(run: &RunReport, target: &Target) -> CreateTaskResult {
+pub(super) fn begun(run: &RunReport, target: &TargetMirror) -> CreateTaskResult {
     let id = match &target.tenant {
         Some(tenant) => format!("{}{OF_TENANT}{tenant}", run.run_id),
         None => run.run_id.to_string(),
@@ -53,7 +53,7 @@ pub(super) async fn get(
     let run = target.mirror.report(run_id).await?;
     let payload = match run.outcome {
         None => TaskPayload::Working,
-        Some(Outcome::Interrupted) => TaskPayload::Cancelled,
+        Some(RunOutcome::Interrupted) => TaskPayload::Cancelled,
         Some(_ended) => completed(run.clone(), &target.page)?,
     };
     let task = task(id, &run, &payload);
@@ -62,16 +62,20 @@ pub(super) async fn get(
 
 /// Cancels the run of a task, in whatever process it is. Does nothing if the run has ended or its process has died.
 pub(super) async fn cancel(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(), ErrorData> {
-    let (run_id, Target { mirror, .. }) = find(mirrors, id, caller).await?;
+    let (run_id, TargetMirror { mirror, .. }) = find(mirrors, id, caller).await?;
     match mirror.cancel(run_id).await? {
-        Cancellation::Accepted | Cancellation::Over(_) | Cancellation::Dead => Ok(()),
-        Cancellation::Unknown => Err(no_task(id)),
+        CancelOutcome::Accepted | CancelOutcome::Over(_) | CancelOutcome::Dead => Ok(()),
+        CancelOutcome::Unknown => Err(no_task(id)),
     }
 }
 
 /// Splits the id of a task into the run and the tenant, and finds the tenant's mirror. Fails if the id is malformed or
 /// the caller may not see the tenant. Does not check that the run exists.
-async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Target), ErrorData> {
+async fn find(
+    mirrors: &Mirrors,
+    id: &str,
+    caller: &Caller,
+) -> Result<(RunId, TargetMirror), ErrorData> {
     let (run, tenant) = match id.split_once(OF_TENANT) {
         Some((run, tenant)) => (run, Some(tenant)),
         None => (id, None),
@@ -82,7 +86,7 @@ async fn find(mirrors: &Mirrors, id: &str, caller: &Caller) -> Result<(RunId, Ta
 }
 
 fn completed(run: RunReport, page: &PageAddress) -> Result<TaskPayload, ErrorData> {
-    match serde_json::to_value(run_result::report(run, page)) {
+    match serde_json::to_value(run_tool_result::report(run, page)) {
         Ok(serde_json::Value::Object(result)) => Ok(TaskPayload::Completed { result }),
         Ok(_) | Err(_) => {
             let message = "The result could not be written as JSON.";

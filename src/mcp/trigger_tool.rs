@@ -11,18 +11,20 @@ use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
 use super::approval::{
-    self, Answer, ApprovalMethod, ApprovalQuestion, QuestionSigner, ReturnedAnswer,
+    self, ApprovalAnswer, ApprovalMethod, ApprovalQuestion, QuestionSigner, ReturnedAnswer,
 };
-use super::caller::{Caller, Target, caller_name, caller_trace};
-use super::json_schema::{Schema, described, literal};
-use super::run_result::report;
-use super::{brake_refusal, output_schema, progress, status_card, tasks, tool_result};
+use super::caller::{Caller, TargetMirror, caller_name, caller_trace};
+use super::json_schema::{SharedJsonSchema, described, literal};
+use super::run_tool_result::report;
+use super::{
+    brake_refusal, output_schema, progress_notifications, status_card, tasks, tool_result,
+};
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, TENANT_CHARS, WAIT_SECONDS};
 use crate::arguments::{Arguments, BadArgument};
 use crate::error::Failure;
-use crate::mirrors::{Allow, Mirror, Mirrors, Request, RequestOutcome, Ticket};
-use crate::model::{DeactivationApproval, RunId, Trigger};
-use crate::reports::run_report::{RunReport, RunStage};
+use crate::mirrors::{Mirror, Mirrors, RunApprovals, RunHandle, RunRequest, RunRequestOutcome};
+use crate::model::{DeactivationApproval, RunId, RunTrigger};
+use crate::reports::run_report::{RunReport, RunState};
 
 /// The tool's name.
 pub(super) const NAME: &str = "meter_sync_trigger";
@@ -42,20 +44,20 @@ const DESCRIPTION: &str = "Syncs this site's local meters from the central datab
 const WAIT_SECONDS_DEFAULT: u32 = 20;
 /// The parsed arguments of a call.
 #[derive(Debug)]
-struct Call {
+struct TriggerCall {
     tenant: Option<String>,
-    request: Request,
+    request: RunRequest,
     wait: Duration,
 }
 
 /// Returns the complete schema of the tool's results.
-pub(super) fn output() -> Schema {
+pub(super) fn output() -> SharedJsonSchema {
     output_schema::of::<RunReport>()
 }
 
 /// Returns the description of the tool for clients. `output` is the schema of its results, either complete or as an
 /// outline.
-pub(super) fn tool(output: Schema) -> Tool {
+pub(super) fn tool(output: SharedJsonSchema) -> Tool {
     Tool::new(NAME, DESCRIPTION, input_schema())
         .with_title(TITLE)
         .with_raw_output_schema(output)
@@ -108,10 +110,10 @@ pub(super) async fn call(
 /// Runs the sync. If it is refused because it would deactivate too many meters, asks the user, and runs it again after
 /// an approval.
 async fn sync(
-    target: &Target,
-    Call {
+    target: &TargetMirror,
+    TriggerCall {
         mut request, wait, ..
-    }: Call,
+    }: TriggerCall,
     signer: &QuestionSigner,
     call: &CallToolRequestParams,
     context: &RequestContext<RoleServer>,
@@ -125,7 +127,7 @@ async fn sync(
         };
         let held = run.held_back.as_ref().filter(|_| !run.dry_run);
         match (held, ApprovalMethod::of(context)) {
-            (None, _) if run.state == RunStage::Running && tasks::are_known(context) => {
+            (None, _) if run.state == RunState::Running && tasks::are_known(context) => {
                 return Ok(tasks::begun(&run, target).into());
             }
             (None, _) | (Some(_), ApprovalMethod::None) => return Ok(report(run, page).into()),
@@ -137,9 +139,9 @@ async fn sync(
             (Some(held), ApprovalMethod::DuringCall) => {
                 let question = ApprovalQuestion::new(held, target).await;
                 match approval::ask(context, question, end).await {
-                    Answer::Yes => request = approved(request, run.run_id),
-                    Answer::No => return Ok(brake_refusal::declined().into()),
-                    Answer::Nothing => {
+                    ApprovalAnswer::Yes => request = approved(request, run.run_id),
+                    ApprovalAnswer::No => return Ok(brake_refusal::declined().into()),
+                    ApprovalAnswer::Nothing => {
                         return Ok(brake_refusal::undecided(run.run_id, Some(held), page).into());
                     }
                 }
@@ -151,25 +153,25 @@ async fn sync(
 
 async fn run(
     mirror: &Mirror,
-    request: Request,
+    request: RunRequest,
     wait: Duration,
     context: &RequestContext<RoleServer>,
 ) -> Result<RunReport, Failure> {
     let report = match mirror.request(request).await? {
-        RequestOutcome::Started(ticket) => ended(ticket, wait, context).await,
-        RequestOutcome::AlreadyRunning(running) => *running,
-        RequestOutcome::Finished(finished) => *finished,
+        RunRequestOutcome::Started(ticket) => ended(ticket, wait, context).await,
+        RunRequestOutcome::AlreadyRunning(running) => *running,
+        RunRequestOutcome::Finished(finished) => *finished,
     };
     Ok(mirror.report_with_names(report).await)
 }
 
 /// Returns the request, now with the user's approval of the deactivations for which the run `shown` was refused.
-fn approved(request: Request, shown: RunId) -> Request {
+fn approved(request: RunRequest, shown: RunId) -> RunRequest {
     let reason = request.reason.as_deref().unwrap_or_default();
     let reason = reason.strip_suffix(ALLOWED).unwrap_or(reason);
-    Request {
+    RunRequest {
         reason: Some(format!("{reason}{ALLOWED}").trim().to_owned()),
-        allow: Allow {
+        allow: RunApprovals {
             mass_deactivation: DeactivationApproval::OfRun(shown),
             ..request.allow
         },
@@ -180,12 +182,12 @@ fn approved(request: Request, shown: RunId) -> Request {
 /// Waits until the run has ended, `wait` is over, or the client has cancelled the call. Then returns the report of the
 /// run. Sends progress to the client meanwhile.
 async fn ended(
-    mut ticket: Ticket,
+    mut ticket: RunHandle,
     wait: Duration,
     context: &RequestContext<RoleServer>,
 ) -> RunReport {
     let token = context.meta.get_progress_token();
-    let told = progress::tell(ticket.progress(), &context.peer, token);
+    let told = progress_notifications::tell(ticket.progress(), &context.peer, token);
     tokio::select! {
         biased; // no progress is sent after the end
         report = ticket.wait(wait) => report,
@@ -194,23 +196,23 @@ async fn ended(
     }
 }
 
-fn read(arguments: Option<JsonObject>) -> Result<Call, BadArgument> {
+fn read(arguments: Option<JsonObject>) -> Result<TriggerCall, BadArgument> {
     let mut given = Arguments::new(arguments);
     let tenant = given.id("tenant_id", TENANT_CHARS)?;
-    let mut request = Request::new(Trigger::Mcp);
+    let mut request = RunRequest::new(RunTrigger::Mcp);
     request.dry_run = given.boolean("dry_run", request.dry_run)?;
     let seconds = WAIT_SECONDS.read(&mut given, WAIT_SECONDS_DEFAULT)?;
     request.reason = given.text("reason", REASON_CHARS)?;
     request.idempotency_key = given.text("idempotency_key", IDEMPOTENCY_KEY_CHARS)?;
     given.refuse_unknown()?;
-    Ok(Call {
+    Ok(TriggerCall {
         tenant,
         request,
         wait: Duration::from_secs(seconds.into()),
     })
 }
 
-fn input_schema() -> Schema {
+fn input_schema() -> SharedJsonSchema {
     literal(json!({
         "type": "object",
         "additionalProperties": false,
@@ -245,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    fn given(value: &Value) -> Result<Call, BadArgument> {
+    fn given(value: &Value) -> Result<TriggerCall, BadArgument> {
         read(value.as_object().cloned())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::db::{Local, Tx};
 use crate::error::Failure;
-use crate::model::{Change, Fields};
+use crate::model::{Change, MeterFields};
 
 use crate::mirrors::Mirror;
 use crate::reports::run_report::RunReport;
@@ -17,7 +17,7 @@ impl Mirror {
         }
         let unnamed = changes.iter_mut().filter(|change| change.name.is_none());
         let unnamed: Vec<&mut Change> = unnamed.collect();
-        let keys: Vec<&Fields> = unnamed.iter().map(|change| &change.key).collect();
+        let keys: Vec<&MeterFields> = unnamed.iter().map(|change| &change.key).collect();
         if !keys.is_empty() {
             let found = self.names(&keys).await.unwrap_or_default();
             for (change, name) in unnamed.into_iter().zip(found) {
@@ -30,7 +30,7 @@ impl Mirror {
     /// Returns the names of the meters with these keys in the local table, in the order of `keys`. A name is `None` if
     /// there is no such row, or if the row has no name. If any key has a value that does not fit the type of its
     /// column, all names are `None`.
-    pub async fn names(&self, keys: &[&Fields]) -> Result<Vec<Option<String>>, Failure> {
+    pub async fn names(&self, keys: &[&MeterFields]) -> Result<Vec<Option<String>>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
             match meters.names(tx, keys).await {

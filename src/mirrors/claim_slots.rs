@@ -22,11 +22,11 @@ use crate::store::{log, migrations, run_lock, sweeps};
 
 use super::process_context::most_runs;
 use super::{Mirror, Mirrors, ProcessContext};
-use crate::tenants::tenant_and_table::RunScope;
+use crate::tenants::run_scope::RunScope;
 
 /// The answer to an attempt to claim a slot (scheduled time).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum SlotClaimOutcome {
     /// This process holds the slot and must start the slot's run or sweep.
     Ours,
     /// Another process holds the slot, and its run or sweep has not ended yet. It may be at work, or it may have died.
@@ -43,9 +43,14 @@ impl Mirror {
     /// served it. Any run that started since the slot began and has ended serves the slot, whoever claimed it, except a
     /// dry run or an interrupted run. So no slot is served twice after a clock was set back.
     ///
-    /// With `is_again`, returns [`Claim::Ours`] for a slot that this process holds even if a run has served it. This is
-    /// needed if the answer to the first claim was lost, or if the run of this process failed and is to be retried.
-    pub async fn claim_slot(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
+    /// With `is_again`, returns [`SlotClaimOutcome::Ours`] for a slot that this process holds even if a run has served
+    /// it. This is needed if the answer to the first claim was lost, or if the run of this process failed and is to be
+    /// retried.
+    pub async fn claim_slot(
+        &self,
+        slot: DateTime<Utc>,
+        is_again: bool,
+    ) -> Result<SlotClaimOutcome, Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
         let claim = async |tx: &Tx<'_, Local>| {
@@ -75,16 +80,20 @@ impl Mirror {
 impl Mirrors {
     /// Claims a slot (scheduled time) for a sweep of this process, unless another process holds it or a sweep has
     /// already served it. Any sweep that started since the slot began and has ended without an error serves the slot,
-    /// whoever claimed it. With `is_again`, returns [`Claim::Ours`] for a slot that this process holds even if a sweep
-    /// has served it, so that it can run some mirrors again.
-    pub async fn claim_sweep(&self, slot: DateTime<Utc>, is_again: bool) -> Result<Claim, Failure> {
+    /// whoever claimed it. With `is_again`, returns [`SlotClaimOutcome::Ours`] for a slot that this process holds even
+    /// if a sweep has served it, so that it can run some mirrors again.
+    pub async fn claim_sweep(
+        &self,
+        slot: DateTime<Utc>,
+        is_again: bool,
+    ) -> Result<SlotClaimOutcome, Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
         let claim = async |tx: &Tx<'_, Local>| {
             let set = self.swept_set(tx).await?;
             // A sweep may take longer than its slot. Then no other process begins another one meanwhile.
             if sweeps::is_in_progress_elsewhere(tx, &set, &self.claimant).await? {
-                return Ok(Claim::Pending);
+                return Ok(SlotClaimOutcome::Pending);
             }
             let slot = Slot::of_sweep(set, slot);
             Ok::<_, Failure>(take(tx, &slot, self, None, is_again).await?)
@@ -150,19 +159,19 @@ pub(super) async fn renew_during<T, R: Future<Output = Result<(), Failure>>>(
 
 /// Claims a slot (scheduled time) for this process, unless another process holds it or it has been served. Takes the
 /// slot over from a process that appears to have died. `scope` is the tenant and table of the slot's run; `None` for a
-/// sweep, or if the tenant is not known. With `is_again`, a slot that this process holds is [`Claim::Ours`] even if it
-/// has been served.
+/// sweep, or if the tenant is not known. With `is_again`, a slot that this process holds is [`SlotClaimOutcome::Ours`]
+/// even if it has been served.
 async fn take(
     tx: &Tx<'_, Local>,
     slot: &Slot,
     process: &ProcessContext,
     scope: Option<&RunScope>,
     is_again: bool,
-) -> Result<Claim, DbError> {
+) -> Result<SlotClaimOutcome, DbError> {
     let claimant = process.claimant.as_str();
     let schedule = process.config.schedule.as_ref().map(ToString::to_string);
     if slots::claim(tx, slot, claimant, schedule.as_deref()).await? {
-        return Ok(Claim::Ours);
+        return Ok(SlotClaimOutcome::Ours);
     }
     // While this transaction holds the start lock and nobody holds the run lock, no run of the scope can be in progress.
     let can_have_no_run = match scope {
@@ -174,13 +183,13 @@ async fn take(
     let standing = slots::standing(tx, slot).await?;
     let is_ours = standing.holder == claimant;
     if standing.is_served && !(is_ours && is_again) {
-        return Ok(Claim::Served);
+        return Ok(SlotClaimOutcome::Served);
     }
     if is_ours {
-        return Ok(Claim::Ours);
+        return Ok(SlotClaimOutcome::Ours);
     }
     if !can_have_no_run {
-        return Ok(Claim::Pending);
+        return Ok(SlotClaimOutcome::Pending);
     }
     // If the row of a dead run stayed open, the next process would take the slot over from this one.
     if let Some(scope) = scope {
@@ -188,7 +197,7 @@ async fn take(
     }
     let is_taken = slots::take_over(tx, slot, claimant, &standing).await?;
     Ok(match is_taken {
-        true => Claim::Ours,
-        false => Claim::Pending,
+        true => SlotClaimOutcome::Ours,
+        false => SlotClaimOutcome::Pending,
     })
 }

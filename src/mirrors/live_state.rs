@@ -5,27 +5,27 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Outcome, Progress, RunId, RunRecord};
+use crate::model::{Progress, RunId, RunOutcome, RunRecord};
 
-use crate::reports::connections::Connection;
-use crate::reports::status::{RunningStatus, TenantStatus};
+use crate::reports::connections::ConnectionReport;
+use crate::reports::status::{NamedTenant, RunningStatus};
 
 /// What this process itself knows about one mirror, without asking the local database.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LiveState {
-    pub(crate) running: Option<LocalRun>,
+    pub(crate) running: Option<OwnRun>,
     /// When the schedule retries a slot (scheduled time) whose run failed; `None` if no retry is pending.
     pub(crate) waiting_until: Option<DateTime<Utc>>,
     /// The last run that ended in this process, dry runs excluded; `None` before the first.
     pub(crate) last: Option<RunRecord>,
     pub(crate) last_success_at: Option<DateTime<Utc>>,
-    pub(crate) tenant: Option<TenantStatus>,
-    pub(crate) remote: Connection,
+    pub(crate) tenant: Option<NamedTenant>,
+    pub(crate) remote: ConnectionReport,
 }
 
 /// A run in progress in this process.
 #[derive(Clone, Debug)]
-pub(crate) struct LocalRun {
+pub(crate) struct OwnRun {
     pub(crate) record: RunRecord,
     pub(crate) progress: watch::Receiver<Progress>,
     /// The token that cancels the run.
@@ -68,7 +68,7 @@ impl LiveState {
         if record.dry_run {
             return;
         }
-        if record.outcome.is_some_and(Outcome::is_success) {
+        if record.outcome.is_some_and(RunOutcome::is_success) {
             self.last_success_at = record.finished_at;
         }
         self.last = Some(record.clone());

@@ -37,22 +37,22 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Holds the last count of one mirror's meters.
 #[derive(Debug, Default)]
 pub(crate) struct MeterCountCache {
-    last: Mutex<LastCount>,
+    last: Mutex<LastMeterCount>,
     /// The lock that the background task holds while it counts, so that there is one such task at a time.
     pub(super) behind: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastCount {
+pub(super) struct LastMeterCount {
     /// The last count; `None` before the first.
-    pub(super) count: Option<Count>,
+    pub(super) count: Option<TimedMeterCount>,
     /// Whether the last attempt to count took longer than [`PATIENCE`], and no count has ended since.
     pub(super) is_overdue: bool,
 }
 
 /// What a count is about. A count may be used again only for an equal question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CountQuestion {
+pub(super) struct MeterCountKey {
     /// The SQL statement that counts. It returns the number of active meters, and the number of all others.
     pub(super) sql: String,
     /// Whether the statement needs the `search_path` of our database role instead of `pg_catalog, pg_temp`. Row
@@ -64,8 +64,8 @@ pub(super) struct CountQuestion {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Count {
-    pub(super) question: CountQuestion,
+pub(super) struct TimedMeterCount {
+    pub(super) question: MeterCountKey,
     began: Instant,
     took: Duration,
     pub(super) counts: MeterCounts,
@@ -73,19 +73,19 @@ pub(super) struct Count {
 }
 
 impl MeterCountCache {
-    pub(super) fn last(&self) -> LastCount {
+    pub(super) fn last(&self) -> LastMeterCount {
         let last = self.last.lock();
         last.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set(&self, count: Option<Count>, is_overdue: bool) {
+    pub(super) fn set(&self, count: Option<TimedMeterCount>, is_overdue: bool) {
         let last = self.last.lock();
-        *last.unwrap_or_else(PoisonError::into_inner) = LastCount { count, is_overdue };
+        *last.unwrap_or_else(PoisonError::into_inner) = LastMeterCount { count, is_overdue };
     }
 }
 
-impl Count {
-    pub(super) async fn make(tx: &Tx<'_, Local>, question: CountQuestion) -> Result<Self, DbError> {
+impl TimedMeterCount {
+    pub(super) async fn make(tx: &Tx<'_, Local>, question: MeterCountKey) -> Result<Self, DbError> {
         let (began, at) = (Instant::now(), clock::now());
         if question.needs_role_path {
             tx.use_role_path().await?;
@@ -117,13 +117,13 @@ impl Count {
     }
 
     /// Whether the count answers this question and may be used without counting again.
-    pub(super) fn holds(&self, question: &CountQuestion, now: Instant) -> bool {
+    pub(super) fn holds(&self, question: &MeterCountKey, now: Instant) -> bool {
         self.question == *question && now.duration_since(self.began) < self.lasts()
     }
 
     /// Whether the count may be reported as the answer to this question. That is so for twice the time of
     /// [`Self::holds`]: in the second half, a background task counts again.
-    pub(super) fn is_told(&self, question: &CountQuestion, now: Instant) -> bool {
+    pub(super) fn is_told(&self, question: &MeterCountKey, now: Instant) -> bool {
         self.question == *question && now.duration_since(self.began) < self.lasts() * 2
     }
 
@@ -139,8 +139,8 @@ impl Count {
 mod tests {
     use super::*;
 
-    fn count(active: i64, took_ms: u64) -> Count {
-        Count {
+    fn count(active: i64, took_ms: u64) -> TimedMeterCount {
+        TimedMeterCount {
             question: question("count"),
             began: Instant::now(),
             took: Duration::from_millis(took_ms),
@@ -153,8 +153,8 @@ mod tests {
         }
     }
 
-    fn question(sql: &str) -> CountQuestion {
-        CountQuestion {
+    fn question(sql: &str) -> MeterCountKey {
+        MeterCountKey {
             sql: sql.to_owned(),
             needs_role_path: false,
             last_run: None,
@@ -187,7 +187,7 @@ mod tests {
         assert!(count.holds(&question("count"), after(9_999)));
         assert!(!count.holds(&question("count"), after(10_000)));
         assert!(!count.holds(&question("count others"), after(0)));
-        let after_a_run = CountQuestion {
+        let after_a_run = MeterCountKey {
             last_run: Some(RunId::from(uuid::Uuid::nil())),
             ..question("count")
         };

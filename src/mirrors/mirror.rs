@@ -16,12 +16,12 @@ use super::live_state::LiveState;
 use super::meter_count_cache::MeterCountCache;
 use super::observation::ObservationResult;
 use super::process_context::ProcessContext;
-use crate::reports::connections::Connection;
-use crate::reports::status::TenantStatus;
+use crate::reports::connections::ConnectionReport;
+use crate::reports::status::NamedTenant;
 use crate::shared_read::SharedRead;
 use crate::store::migrations;
 use crate::tenants::meter_table::MeterTable;
-use crate::tenants::tenant_and_table::LogScope;
+use crate::tenants::run_scope::LogScope;
 use crate::tenants::{self, Tenant};
 
 /// One tenant's meters in one local table, with methods that start runs and report their results. Clones refer to the
@@ -57,7 +57,7 @@ pub struct TenantMirror {
     pub(super) is_text: bool,
 }
 
-impl From<&Tenant> for TenantStatus {
+impl From<&Tenant> for NamedTenant {
     fn from(tenant: &Tenant) -> Self {
         Self {
             id: tenant.id.as_str().to_owned(),
@@ -78,7 +78,7 @@ impl Deref for Mirror {
 impl Mirror {
     pub(super) fn new(process: Arc<ProcessContext>, mapping: Mapping) -> Self {
         let live_state = LiveState {
-            remote: Connection::unused(process.remote.is_some()),
+            remote: ConnectionReport::unused(process.remote.is_some()),
             ..LiveState::default()
         };
         // In a process that keeps many mirrors, the state of a mirror is kept only while somebody waits for it.

@@ -18,22 +18,22 @@ use tokio::sync::watch;
 use crate::db::ServerClock;
 use crate::engine::RowsToCompare;
 use crate::error::{ErrorCode, Failure};
-use crate::model::{DeactivationApproval, Progress, RunId, RunRecord, Trigger};
+use crate::model::{DeactivationApproval, Progress, RunId, RunRecord, RunTrigger};
 use crate::trace_id::TraceId;
 
-pub use claim_slots::Claim;
+pub use claim_slots::SlotClaimOutcome;
 pub use mirror::{Mirror, TenantMirror};
 pub use process_context::ProcessContext;
 pub(crate) use process_context::most_runs;
-pub use published_states::StateChanges;
+pub use published_states::StateChangeListener;
 pub use registry::{Mirrors, visible_tenants};
-pub use run::progress::RunFollower;
+pub use run::follow_progress::RunProgressFollower;
 pub use run_event_listener::RunEventListener;
 pub use sweep::{FailedMirrors, SweepReport};
 
 pub use crate::store::slots::{ClaimedSlot, ClaimedSlotList};
 
-use crate::reports::run_report::{RunReport, RunStage};
+use crate::reports::run_report::{RunReport, RunState};
 
 mod add_meter_names;
 mod claim_slots;
@@ -42,7 +42,7 @@ mod meter_count_cache;
 mod mirror;
 mod mirror_keys;
 mod observation;
-pub(crate) mod open_run;
+pub(crate) mod open_run_fate;
 mod process_context;
 mod publish_states;
 mod published_states;
@@ -57,9 +57,9 @@ pub const RUN_ENDED: &str = "meter_sync::mirrors::ended";
 
 /// A request to start a run.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct RunRequest {
     /// What asks for the run: the schedule, the command line, REST, MCP or the web page.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// The person or program that asks for the run; `None` if unknown.
     pub actor: Option<String>,
     /// Why the run is requested, in the caller's words; `None` if no reason was given.
@@ -67,7 +67,7 @@ pub struct Request {
     /// Whether the run only finds out what it would change, and changes no meter.
     pub dry_run: bool,
     /// What a person has approved, so that the run does it although it would otherwise be refused.
-    pub allow: Allow,
+    pub allow: RunApprovals,
     /// A key by which a repeated request is recognized; `None` if repeats are not to be recognized. If a request with
     /// the same key and `dry_run` started a run within the last day, that run is the answer, and no new run starts. A
     /// new run starts nevertheless if the earlier one was refused, was interrupted, or failed for a transient reason.
@@ -82,15 +82,15 @@ pub struct Request {
     pub is_of_sweep: bool,
 }
 
-impl Request {
+impl RunRequest {
     /// Creates a request for a run that is no dry run, with nothing approved and all optional values unset.
-    pub fn new(trigger: Trigger) -> Self {
+    pub fn new(trigger: RunTrigger) -> Self {
         Self {
             trigger,
             actor: None,
             reason: None,
             dry_run: false,
-            allow: Allow::default(),
+            allow: RunApprovals::default(),
             idempotency_key: None,
             trace: None,
             compare: RowsToCompare::Differences,
@@ -101,7 +101,7 @@ impl Request {
 
 /// What a run may do because a person has approved it. Without the approval, the run is refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Allow {
+pub struct RunApprovals {
     /// Which deactivations of meters are approved. Otherwise, the brake refuses a plan that would deactivate too many
     /// meters.
     pub mass_deactivation: DeactivationApproval,
@@ -117,11 +117,11 @@ pub fn approval_of(shown: RunId) -> String {
     format!("to carry out the deactivations that run {shown} showed")
 }
 
-/// The answer to a [`Request`].
+/// The answer to a [`RunRequest`].
 #[derive(Debug)]
-pub enum RequestOutcome {
+pub enum RunRequestOutcome {
     /// A run was started. It continues whether or not anyone waits for it.
-    Started(Ticket),
+    Started(RunHandle),
     /// No run was started, because the run in the report is in progress. The report's `state` is `already_running`.
     AlreadyRunning(Box<RunReport>),
     /// The run in the report has ended: it failed before it could begin, or it answered an earlier request with the
@@ -129,7 +129,7 @@ pub enum RequestOutcome {
     Finished(Box<RunReport>),
 }
 
-impl RequestOutcome {
+impl RunRequestOutcome {
     fn already_running(record: &RunRecord, now: DateTime<Utc>) -> Self {
         Self::AlreadyRunning(Box::new(RunReport::already_running(record, now)))
     }
@@ -137,7 +137,7 @@ impl RequestOutcome {
 
 /// A handle to a run that this process has started. Dropping the handle does not stop the run.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct RunHandle {
     begun: Box<RunRecord>,
     progress: watch::Receiver<Progress>,
     /// The report of the run; `None` until the run has ended. It is sent again after the comparison of contents (a
@@ -146,7 +146,7 @@ pub struct Ticket {
     clock: ServerClock,
 }
 
-impl Ticket {
+impl RunHandle {
     /// The run's id.
     pub fn run_id(&self) -> RunId {
         self.begun.run_id
@@ -187,7 +187,7 @@ impl Ticket {
 /// counts as an error.
 pub fn error_of(report: &Result<RunReport, Failure>) -> Option<ErrorCode> {
     match report {
-        Ok(report) if report.state == RunStage::AlreadyRunning => Some(ErrorCode::AlreadyRunning),
+        Ok(report) if report.state == RunState::AlreadyRunning => Some(ErrorCode::AlreadyRunning),
         Ok(report) => report.error.as_ref().map(|error| error.code),
         Err(failure) => Some(failure.code),
     }

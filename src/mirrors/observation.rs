@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::db::CommitMarker;
+use crate::db::CommittedState;
 use crate::error::Failure;
 use crate::model::RunRecord;
 use crate::reports::stored_state::StoredState;
@@ -23,7 +23,7 @@ pub(crate) struct Observation {
     pub(crate) runs: Arc<[RunRecord]>,
     /// The database's commit marker, which differs after any commit, at the time of the read. `None` if the state must
     /// not be used again, because it may change without a commit.
-    pub(super) marker: Option<CommitMarker>,
+    pub(super) marker: Option<CommittedState>,
     pub(super) read_at: Instant,
 }
 
@@ -40,7 +40,7 @@ impl Observation {
         state.count_failure.take().map_or(Ok(state), Err)
     }
 
-    pub(super) fn is_still_true(&self, marker: Option<&CommitMarker>) -> bool {
+    pub(super) fn is_still_true(&self, marker: Option<&CommittedState>) -> bool {
         marker.is_some() && self.marker.as_ref() == marker && self.read_at.elapsed() < LASTS
     }
 }

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::db::{Database, DbError, Local, PoolUsage, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
 
-use crate::reports::connections::Connection;
+use crate::reports::connections::ConnectionReport;
 
 /// How many runs that people or programs request may be in progress, in addition to the runs of a sweep (a check of all
 /// mirrors).
@@ -55,7 +55,7 @@ pub struct ProcessContext {
     /// When the schedule retries a sweep (a check of all mirrors); `None` if no retry is pending.
     pub(super) waiting_until: watch::Sender<Option<DateTime<Utc>>>,
     /// Whether the remote database answered when it was last used.
-    pub(super) remote_state: watch::Sender<Connection>,
+    pub(super) remote_state: watch::Sender<ConnectionReport>,
 }
 
 impl ProcessContext {
@@ -73,7 +73,7 @@ impl ProcessContext {
         let local = config.local.as_ref();
         let local = local.map(|end| Database::for_runs(end, limits, runs));
         let local = local.transpose()?;
-        let unused = Connection::unused(remote.is_some());
+        let unused = ConnectionReport::unused(remote.is_some());
         Ok(Self {
             runs: Semaphore::new(permits),
             starting: Mutex::default(),

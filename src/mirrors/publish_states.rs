@@ -25,7 +25,7 @@ use crate::store::{due_mirrors, migrations, sweeps};
 
 use super::mirror::TenantMirror;
 use super::mirror_keys::keys;
-use super::published_states::{LastRead, PublishedStates, StateChanges};
+use super::published_states::{LastStatesRead, PublishedStates, StateChangeListener};
 use super::registry::Mirrors;
 
 /// How long [`Mirrors::observe`] waits for a change in this process before it reads the states anyway. Before that it
@@ -52,8 +52,8 @@ impl Mirrors {
 
     /// Returns a listener for changes of the mirrors' states. It notices changes only while something reads the states,
     /// such as [`Self::observe`].
-    pub fn state_changes(&self) -> StateChanges {
-        StateChanges::of(self.observer.subscribe())
+    pub fn state_changes(&self) -> StateChangeListener {
+        StateChangeListener::of(self.observer.subscribe())
     }
 
     /// Returns the published states if they are at most 2 s old, and this process has done nothing since that changes
@@ -136,10 +136,10 @@ impl Mirrors {
         let tx = connection.begin("states").await?;
         let known = self.known(&tx).await?;
         let keys = keys(&tx, known.iter()).await?;
-        let (mut memory, mut last_sweep, mut open_sweep) = (LastRead::default(), None, None);
+        let (mut memory, mut last_sweep, mut open_sweep) = (LastStatesRead::default(), None, None);
         let tables = migrations::tables(&tx).await?;
         if tables.sweeps {
-            memory = LastRead::clone(&last.memory);
+            memory = LastStatesRead::clone(&last.memory);
             memory.update(&tx, &keys).await?;
             let set = self.swept_set(&tx).await?;
             last_sweep = sweeps::last(&tx, &set).await?;

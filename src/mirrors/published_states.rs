@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::db::{CommitMarker, Local, Tx};
+use crate::db::{CommittedState, Local, Tx};
 use crate::error::Failure;
 use crate::store::due_mirrors::OpenSweep;
 use crate::store::read_mirror_states::{self, MirrorState};
@@ -14,7 +14,7 @@ use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
 use super::mirror::TenantMirror;
-use crate::shared_read::Published;
+use crate::shared_read::PublishedValue;
 
 /// The states of all mirrors as one read of the local database found them.
 #[derive(Clone, Debug, Default)]
@@ -32,13 +32,13 @@ pub(crate) struct PublishedStates {
     pub(super) open_sweep: Option<OpenSweep>,
     /// Why the states could not be read this time; `None` if they were read.
     pub(crate) failure: Option<Failure>,
-    pub(super) memory: Arc<LastRead>,
+    pub(super) memory: Arc<LastStatesRead>,
 }
 
 /// What the last read found, so that the next one reads only what may have changed. Empty after a failure.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LastRead {
-    pub(super) marker: Option<CommitMarker>,
+pub(super) struct LastStatesRead {
+    pub(super) marker: Option<CommittedState>,
     /// Which start of which server the states are from, see [`read_mirror_states::server_start`].
     server: String,
     seq: i64,
@@ -49,13 +49,13 @@ pub(super) struct LastRead {
 
 /// A listener for changes in the states of all mirrors.
 #[derive(Debug)]
-pub struct StateChanges {
-    published: watch::Receiver<Option<Published<PublishedStates>>>,
+pub struct StateChangeListener {
+    published: watch::Receiver<Option<PublishedValue<PublishedStates>>>,
     changed_at: Option<Instant>,
 }
 
-impl StateChanges {
-    pub(super) fn of(published: watch::Receiver<Option<Published<PublishedStates>>>) -> Self {
+impl StateChangeListener {
+    pub(super) fn of(published: watch::Receiver<Option<PublishedValue<PublishedStates>>>) -> Self {
         let changed_at = changed_at(published.borrow().as_ref());
         Self {
             published,
@@ -76,11 +76,11 @@ impl StateChanges {
     }
 }
 
-fn changed_at(published: Option<&Published<PublishedStates>>) -> Option<Instant> {
+fn changed_at(published: Option<&PublishedValue<PublishedStates>>) -> Option<Instant> {
     published.and_then(|last| last.value.changed_at)
 }
 
-impl LastRead {
+impl LastStatesRead {
     /// Reads the states of those of the mirrors `keys` that are new or may have changed. Forgets all mirrors that are
     /// not in `keys`. Forgets everything if the server was started anew or replaced by another one: the log may then
     /// have lost runs, and new runs may get the numbers of the lost ones.

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Tenants, Token};
+use crate::config::{Config, TenantSelection, Token};
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
@@ -32,12 +32,12 @@ enum MirrorSet {
     /// Exactly one mirror. Requests need not name its tenant.
     One(Mirror),
     /// Any number of mirrors, one for each tenant as last read from the settings or the local database.
-    Many(RwLock<ReadTenants>),
+    Many(RwLock<LastReadTenants>),
 }
 
 /// The mirrors of the tenants, and the tenants that could get no mirror, as last read.
 #[derive(Debug, Default)]
-struct ReadTenants {
+struct LastReadTenants {
     mirrors: Arc<[TenantMirror]>,
     /// The tenants that could not get a mirror, and why.
     refused: Vec<(TenantId, Failure)>,
@@ -58,11 +58,11 @@ impl Mirrors {
     pub fn new(config: Config, tasks: TaskTracker) -> Result<Self, DbError> {
         let process = Arc::new(ProcessContext::new(config, tasks)?);
         let kept = match process.config.tenants {
-            Tenants::One(_) => {
+            TenantSelection::One(_) => {
                 let mapping = process.config.mapping.clone();
                 MirrorSet::One(Mirror::new(Arc::clone(&process), mapping))
             }
-            Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => {
+            TenantSelection::Listed(_) | TenantSelection::All | TenantSelection::Query(_) => {
                 MirrorSet::Many(RwLock::default())
             }
         };
@@ -137,8 +137,11 @@ impl Mirrors {
     /// the tenant up in the local database.
     fn is_set_to_one_of(&self, ids: &[String]) -> bool {
         match &self.config.tenants {
-            Tenants::One(Some(set)) => ids.iter().any(|id| set.as_str() == id),
-            Tenants::One(None) | Tenants::Listed(_) | Tenants::All | Tenants::Query(_) => false,
+            TenantSelection::One(Some(set)) => ids.iter().any(|id| set.as_str() == id),
+            TenantSelection::One(None)
+            | TenantSelection::Listed(_)
+            | TenantSelection::All
+            | TenantSelection::Query(_) => false,
         }
     }
 
@@ -168,7 +171,7 @@ impl Mirrors {
     async fn read_again(
         &self,
         tx: &Tx<'_, Local>,
-        kept: &RwLock<ReadTenants>,
+        kept: &RwLock<LastReadTenants>,
     ) -> Result<Arc<[TenantMirror]>, Failure> {
         let config = &self.config;
         let rows = tenants::all(tx, &config.tenants, &config.mapping).await?;
@@ -179,7 +182,7 @@ impl Mirrors {
 
     /// Returns the mirrors of these tenants. A mirror that `known` already has is kept, so its run in progress stays
     /// known. A tenant whose id makes the name of its local table too long gets no mirror, and is put into `refused`.
-    fn with_rows(&self, known: &ReadTenants, tenants: Vec<Tenant>) -> ReadTenants {
+    fn with_rows(&self, known: &LastReadTenants, tenants: Vec<Tenant>) -> LastReadTenants {
         let old: BTreeMap<&str, &Mirror> = known
             .mirrors
             .iter()
@@ -204,7 +207,7 @@ impl Mirrors {
                 is_text: tenant.is_text,
             })
         });
-        ReadTenants {
+        LastReadTenants {
             mirrors: mirrors.collect(),
             refused,
         }

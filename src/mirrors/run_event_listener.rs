@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock;
-use crate::model::{Outcome, RunId, RunRecord};
+use crate::model::{RunId, RunOutcome, RunRecord};
 
 use super::Mirror;
 use super::live_state::LiveState;
@@ -47,14 +47,14 @@ enum SeenRuns {
     /// The latest runs at the last read, with their outcomes (`None` while in progress), and the `seq` (run number) of
     /// the oldest of them.
     Latest {
-        outcomes: HashMap<RunId, Option<Outcome>>,
+        outcomes: HashMap<RunId, Option<RunOutcome>>,
         oldest: Option<i64>,
     },
 }
 
 /// What one read of the mirror's state found.
 #[derive(Default)]
-struct Look {
+struct ListenerRead {
     /// Whether this process's own state of the mirror has changed since the last read.
     is_changed: bool,
     /// The runs that have begun or ended since the last read, the latest first.
@@ -114,15 +114,15 @@ impl RunEventListener {
 
     /// Waits for a change of this process's own state of the mirror, but at most for [`PAUSE`], and then for [`FRESH`].
     /// Returns what has changed in the mirror's state since the last read.
-    async fn look(&mut self) -> Look {
+    async fn look(&mut self) -> ListenerRead {
         let due = Instant::now() + PAUSE;
         let is_changed = timeout_at(due, self.changed()).await.is_ok();
         // All listeners wake at the same time. The first read after this moment serves all of them.
         let woken = Instant::now();
         tokio::time::sleep(FRESH).await;
-        let mut look = Look {
+        let mut look = ListenerRead {
             is_changed,
-            ..Look::default()
+            ..ListenerRead::default()
         };
         let Ok(Observation { state, runs, .. }) = self.mirror.observed_since(woken).await else {
             return look;
@@ -174,7 +174,7 @@ impl SeenRuns {
 #[derive(Debug, PartialEq, Eq)]
 struct WatchedState {
     running: Option<RunId>,
-    last: Option<(RunId, Option<Outcome>)>,
+    last: Option<(RunId, Option<RunOutcome>)>,
     waiting_until: Option<DateTime<Utc>>,
     remote: ConnectionState,
 }
@@ -188,7 +188,7 @@ fn state(live_state: &LiveState) -> WatchedState {
     }
 }
 
-fn mark(run: &RunRecord) -> (RunId, Option<Outcome>) {
+fn mark(run: &RunRecord) -> (RunId, Option<RunOutcome>) {
     (run.run_id, run.outcome)
 }
 

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fields, RunId, saturating_i64};
+use super::{MeterFields, RunId, saturating_i64};
 
 /// How many characters of a meter's name or key a sentence contains at most.
 const NAME_CHARS: usize = 60;
@@ -26,10 +26,10 @@ pub struct HeldDeactivations {
     /// How many local meters of the tenant are active, these included.
     pub active: i64,
     /// The first meters that are gone, at most 5: the key columns, and `name` if the table has it.
-    pub first: Vec<Fields>,
+    pub first: Vec<MeterFields>,
     /// The first meters that were switched off, at most 5, in the same form.
     #[serde(default)]
-    pub first_switched_off: Vec<Fields>,
+    pub first_switched_off: Vec<MeterFields>,
 }
 
 impl HeldDeactivations {
@@ -91,7 +91,7 @@ impl HeldDeactivations {
 
 /// Lists the names of the meters in `first`, after the word `kind`, and says how many more of `count` there are.
 /// Returns an empty text if `first` is empty.
-fn listed(kind: &str, count: i64, first: &[Fields]) -> String {
+fn listed(kind: &str, count: i64, first: &[MeterFields]) -> String {
     if first.is_empty() {
         return String::new();
     }
@@ -105,7 +105,7 @@ fn listed(kind: &str, count: i64, first: &[Fields]) -> String {
 
 /// Describes a meter for people: its name with its key, or its key alone if it has no name. `meter` holds the columns
 /// of the key and the column `name`.
-pub(crate) fn name(meter: &Fields) -> String {
+pub(crate) fn name(meter: &MeterFields) -> String {
     let text = |value: &serde_json::Value| match value.as_str() {
         Some(text) => text.to_owned(),
         None => value.to_string(),

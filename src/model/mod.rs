@@ -28,7 +28,7 @@ pub(crate) fn saturating_i64(number: impl TryInto<i64>) -> i64 {
 }
 
 /// Some columns of a meter with their values, as a JSON object: its key, or the fields that a run changes.
-pub type Fields = serde_json::Map<String, serde_json::Value>;
+pub type MeterFields = serde_json::Map<String, serde_json::Value>;
 
 /// The id of a tenant (a customer organisation), always as text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -106,9 +106,9 @@ impl std::fmt::Display for RunId {
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }
         $(else $(#[$other_doc:meta])* $other:ident = $other_text:literal)?) => {
-        $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
+        $(#[$doc])*
         pub enum $name { $($(#[$variant_doc])* $variant,)+ $($(#[$other_doc])* $other)? }
 
         impl $name {
@@ -145,7 +145,8 @@ pub(crate) use text_enum;
 
 text_enum! {
     /// What requested a run or a sweep.
-    Trigger {
+    #[schemars(rename = "Trigger")]
+    RunTrigger {
         /// The schedule, at a scheduled time.
         Schedule = "schedule",
         /// The start of the process, for example to make up for a scheduled run that was missed.
@@ -166,7 +167,8 @@ text_enum! {
 
 text_enum! {
     /// How a run ended.
-    Outcome {
+    #[schemars(rename = "Outcome")]
+    RunOutcome {
         /// Changes were written; the local meters now equal the remote ones.
         Succeeded = "succeeded",
         /// Both sides were equal already; no meter was changed.
@@ -187,7 +189,7 @@ text_enum! {
         Unknown = "unknown"
 }
 
-impl Outcome {
+impl RunOutcome {
     /// Whether the local meters equal the remote meters after a run with this outcome.
     pub fn is_success(self) -> bool {
         match self {
@@ -204,7 +206,8 @@ impl Outcome {
 
 text_enum! {
     /// What a run does to one meter.
-    Action {
+    #[schemars(rename = "Action")]
+    ChangeAction {
         /// Adds a meter that the local table did not have.
         Insert = "insert",
         /// Changes fields of a meter; also sets `active` to false if the remote did.
@@ -268,23 +271,23 @@ impl Counts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// What the run does to the meter.
-    pub action: Action,
+    pub action: ChangeAction,
     /// The meter's key: its key columns and their values.
-    pub key: Fields,
+    pub key: MeterFields,
     /// The meter's name; absent if it has none or it was not looked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The old values of the changed fields; empty for an insert.
-    pub before: Fields,
+    pub before: MeterFields,
     /// The new values of the changed fields; for an insert, all that are not NULL.
-    pub after: Fields,
+    pub after: MeterFields,
 }
 
 /// A row whose changes could not be stored in the local table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejection {
     /// The row's key: its key columns and their values.
-    pub key: Fields,
+    pub key: MeterFields,
     /// Why the row was rejected, such as the local database's error message.
     pub reason: String,
 }

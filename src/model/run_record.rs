@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, Outcome, RunId, Trigger};
+use super::{Counts, RunId, RunOutcome, RunTrigger};
 use crate::error::{ErrorCode, Failure};
 
 /// One run: a sync of one tenant's meters, or a dry run of it.
@@ -14,7 +14,7 @@ pub struct RunRecord {
     /// The run's id.
     pub run_id: RunId,
     /// What requested the run.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// Who requested the run, such as the name of a token, a client or an account; absent if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
@@ -33,7 +33,7 @@ pub struct RunRecord {
     pub finished_at: Option<DateTime<Utc>>,
     /// How the run ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RunOutcome>,
     /// How many meters the run changed (a dry run: would change).
     pub counts: Counts,
     /// Why the run did not succeed, or why a dry run's changes would be refused; absent otherwise.
@@ -59,7 +59,7 @@ pub struct LastRunSummary {
     pub run_id: RunId,
     /// How the run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RunOutcome>,
     /// When the run started, by the local database's clock.
     pub started_at: DateTime<Utc>,
     /// When the run ended.
@@ -95,7 +95,7 @@ impl RunRecord {
 
     /// Sets the outcome to interrupted, because the process of the run has died. Changes only this record, not the log.
     pub fn interrupt(&mut self) {
-        self.outcome = Some(Outcome::Interrupted);
+        self.outcome = Some(RunOutcome::Interrupted);
         self.error = Some(Self::interruption());
     }
 

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::format::{name, prose};
-use super::viewer::Viewer;
+use super::viewer_rights::ViewerRights;
 use crate::badges::{self, Badge};
 use crate::model::{ActivityState, Health};
 use crate::reports::status::Status;
@@ -30,7 +30,7 @@ pub(super) fn place(status: &Status, site: &str) -> Markup {
 
 /// Returns what to do, in the words of the page's buttons; `None` if nothing needs to be done. `asks` is true if the
 /// page has a form for the decision whether to deactivate many meters, so that the text can link to it.
-fn advice(status: &Status, asks: bool, viewer: Viewer) -> Option<Markup> {
+fn advice(status: &Status, asks: bool, viewer: ViewerRights) -> Option<Markup> {
     // A warning can be shown as it is. Most other next steps are worded for assistants and programs, so the page has
     // its own words for them.
     if status.warnings.contains(&status.next_step) {
@@ -85,7 +85,7 @@ impl Banner<'_> {
 
 /// Renders the banner for the status of one tenant's sync. `asks` is true if the page has a form for the decision
 /// whether to deactivate many meters.
-pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
+pub(super) fn show(status: &Status, asks: bool, viewer: ViewerRights) -> Markup {
     let (busy, advice) = match status.activity {
         ActivityState::Running => (Some("A sync is running."), None),
         ActivityState::Waiting => (
@@ -105,7 +105,7 @@ pub(super) fn show(status: &Status, asks: bool, viewer: Viewer) -> Markup {
 
 /// Renders help for a new site: how to configure the program or, for a viewer who may start a sync, how to run the
 /// first one. Empty for a site that has run one, and while the first sync runs.
-pub(super) fn help(status: &Status, viewer: Viewer) -> Markup {
+pub(super) fn help(status: &Status, viewer: ViewerRights) -> Markup {
     html! {
         div #help data-live {
             @match status.health {

@@ -25,19 +25,19 @@ const GRACE: TimeDelta = TimeDelta::minutes(10);
 /// A bar of the timeline: a run, or missed slots.
 pub(super) enum Bar<'a> {
     Run(&'a RunRecord),
-    Missed(Missed),
+    Missed(MissedSlots),
 }
 
 /// Consecutive slots (times at which the schedule was due) that no process claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Missed {
+pub(super) struct MissedSlots {
     first: DateTime<Utc>,
     count: usize,
     /// Whether more than `count` slots were missed, because not all were counted.
     and_more: bool,
 }
 
-impl Missed {
+impl MissedSlots {
     /// Returns the id of the bar's HTML element. It depends only on the first slot, so that it stays the same when
     /// later runs are added.
     pub(super) fn name(&self) -> String {
@@ -102,7 +102,7 @@ pub(super) fn bars<'a>(
             let next = runs.peek().map(|run| run.started_at);
             let count = rest.partition_point(|slot| next.is_none_or(|next| *slot < next));
             let (here, later) = rest.split_at(count);
-            bars.push(Bar::Missed(Missed {
+            bars.push(Bar::Missed(MissedSlots {
                 first: *first,
                 count: here.len().min(MOST_MISSED),
                 and_more: later.is_empty() && gap.len() > MOST_MISSED,

@@ -9,31 +9,31 @@ use axum::response::Redirect;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::Shared;
+use super::PageState;
 use super::banner;
 use super::format::{prose, time_ago};
-use super::named_mirror::NamedMirror;
-use super::page_paths::BasePath;
+use super::mirror_in_url::MirrorInUrl;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::Shell;
-use super::viewer::Viewer;
+use super::viewer_rights::ViewerRights;
 use crate::badges::Badge;
 use crate::badges::icons::Icon;
 use crate::check::{self as checks, Finding, Verdict};
 use crate::clock;
-use crate::config::{CertificateCheck, Config, Endpoint, Tenants, Tls};
+use crate::config::{CertificateCheck, Config, DatabaseEndpoint, TenantSelection, Tls};
 use crate::mirrors::Mirror;
 use crate::model::TenantId;
-use crate::reports::connections::{Connection, ConnectionState};
+use crate::reports::connections::{ConnectionReport, ConnectionState};
 use crate::reports::status::{Status, StatusQuery};
 
 /// The results of the last connection check of each mirror (the meters of one tenant). All viewers share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Checks(Arc<SharedChecks>);
+pub(super) struct ConnectionChecks(Arc<SharedChecks>);
 
 #[derive(Debug, Default)]
 struct SharedChecks {
     /// The result of the last check by tenant. The key is `None` for a mirror whose settings name no tenant.
-    last: Mutex<HashMap<Option<TenantId>, Checked>>,
+    last: Mutex<HashMap<Option<TenantId>, ConnectionCheckResult>>,
     /// Held by the request that runs a check, so that only one check runs at a time. Other requests wait; those for the
     /// same mirror then use its result.
     check_lock: tokio::sync::Mutex<()>,
@@ -41,19 +41,19 @@ struct SharedChecks {
 
 /// The findings of a check, and when it ended.
 #[derive(Clone, Debug)]
-pub(super) struct Checked {
+pub(super) struct ConnectionCheckResult {
     at: DateTime<Utc>,
     findings: Vec<Finding>,
 }
 
-impl Checks {
+impl ConnectionChecks {
     /// Returns the result of the last check of this mirror's connections; `None` if they were never checked.
-    pub(super) fn last(&self, mirror: &Mirror) -> Option<Checked> {
+    pub(super) fn last(&self, mirror: &Mirror) -> Option<ConnectionCheckResult> {
         let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.get(&mirror.mapping().tenant).cloned()
     }
 
-    fn set_last(&self, mirror: &Mirror, checked: Checked) {
+    fn set_last(&self, mirror: &Mirror, checked: ConnectionCheckResult) {
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.insert(mirror.mapping().tenant.clone(), checked);
     }
@@ -67,12 +67,12 @@ impl Checks {
         }
         // Check this mirror alone, even if the process keeps others.
         let config = Config {
-            tenants: Tenants::One(mirror.mapping().tenant.clone()),
+            tenants: TenantSelection::One(mirror.mapping().tenant.clone()),
             mapping: mirror.mapping().clone(),
             ..mirror.config().clone()
         };
         let findings = Box::pin(checks::run_quick(&config)).await;
-        let checked = Checked {
+        let checked = ConnectionCheckResult {
             at: clock::now(),
             findings,
         };
@@ -88,8 +88,8 @@ const AGAIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 /// `POST /connections`: runs the checks of `meter-sync check`, but tests only the first 100 remote rows and does not
 /// look for duplicate keys. Then redirects to the page that shows the result.
 pub(super) async fn check(
-    State(shared): State<Shared>,
-    NamedMirror { mirror, base }: NamedMirror,
+    State(shared): State<PageState>,
+    MirrorInUrl { mirror, base }: MirrorInUrl,
 ) -> Redirect {
     shared.checks.check_if_due(&mirror).await;
     Redirect::to(&base.page(PATH))
@@ -98,9 +98,9 @@ pub(super) async fn check(
 /// `GET /connections`: shows the result of the last check. It never starts a check, because a page of another website
 /// can make a browser send a GET request.
 pub(super) async fn show(
-    State(shared): State<Shared>,
-    NamedMirror { mirror, base }: NamedMirror,
-    viewer: Viewer,
+    State(shared): State<PageState>,
+    MirrorInUrl { mirror, base }: MirrorInUrl,
+    viewer: ViewerRights,
 ) -> Markup {
     let query = StatusQuery::default();
     let status = mirror.status(&query).await;
@@ -162,10 +162,10 @@ fn line(finding: &Finding) -> Markup {
 /// The content of the section about both connections on the status page.
 pub(super) struct ConnectionsOverview<'a> {
     pub(super) config: &'a Config,
-    pub(super) base: &'a BasePath,
+    pub(super) base: &'a MirrorBasePath,
     pub(super) status: &'a Status,
     /// The result of the last check; `None` if there was none yet.
-    pub(super) checked: Option<Checked>,
+    pub(super) checked: Option<ConnectionCheckResult>,
     /// The host and process that claimed the last slot (a time at which the schedule is due); `None` if it is unknown.
     pub(super) holder: Option<&'a str>,
 }
@@ -195,8 +195,8 @@ impl ConnectionsOverview<'_> {
 
 fn side(
     name: &str,
-    endpoint: Option<&Endpoint>,
-    connection: &Connection,
+    endpoint: Option<&DatabaseEndpoint>,
+    connection: &ConnectionReport,
     next_step: &str,
     now: DateTime<Utc>,
 ) -> Markup {
@@ -239,7 +239,7 @@ fn side(
     }
 }
 
-fn protection(endpoint: &Endpoint) -> &'static str {
+fn protection(endpoint: &DatabaseEndpoint) -> &'static str {
     let checked = match endpoint.tls() {
         Tls::Rustls(_, check) => Some(*check),
         Tls::Disable => None,
@@ -259,7 +259,7 @@ fn protection(endpoint: &Endpoint) -> &'static str {
 }
 
 /// Renders the findings of the last check about connecting, TLS and clocks.
-fn measured(checked: &Checked, now: DateTime<Utc>) -> Markup {
+fn measured(checked: &ConnectionCheckResult, now: DateTime<Utc>) -> Markup {
     let is_measured = |finding: &&Finding| {
         let subject = finding.subject.as_str();
         subject.ends_with("connection") || subject.ends_with("TLS") || subject == "clocks"

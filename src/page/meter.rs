@@ -6,14 +6,14 @@ use axum::extract::Query;
 use maud::{Markup, html};
 
 use super::format::{prose, shortened, time, value};
-use super::named_mirror::NamedMirror;
-use super::page_paths::BasePath;
+use super::mirror_in_url::MirrorInUrl;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::{ErrorPage, Shell};
-use super::viewer::Viewer;
+use super::viewer_rights::ViewerRights;
 use super::words;
 use super::{banner, run_changes};
 use crate::badges::icons::Icon;
-use crate::history::parse_meter_key::KeyText;
+use crate::history::parse_meter_key::MeterKeyText;
 use crate::model::Change;
 use crate::reports::meter_report::MeterReport;
 use crate::reports::status::StatusQuery;
@@ -21,15 +21,15 @@ use crate::reports::status::StatusQuery;
 /// `GET /meters?column=value`: renders the page of a meter. The query has the columns of the meter's key and their
 /// values. Answers 404 if neither the local table nor the log has the meter.
 pub(super) async fn show(
-    NamedMirror { mirror, base }: NamedMirror,
-    viewer: Viewer,
+    MirrorInUrl { mirror, base }: MirrorInUrl,
+    viewer: ViewerRights,
     Query(pairs): Query<BTreeMap<String, String>>,
 ) -> Result<Markup, ErrorPage> {
     let missing = || {
         ErrorPage::not_found("There is no such meter, neither in the table nor in the log.")
             .of_mirror(&base)
     };
-    let key = KeyText::named(pairs).ok_or_else(missing)?;
+    let key = MeterKeyText::named(pairs).ok_or_else(missing)?;
     let report = mirror.meter(&key).await?.ok_or_else(missing)?;
     let status = mirror.status(&StatusQuery::default()).await?;
     let name = report
@@ -70,7 +70,7 @@ fn row(report: &MeterReport) -> Markup {
     }
 }
 
-fn history(report: &MeterReport, base: &BasePath) -> Markup {
+fn history(report: &MeterReport, base: &MirrorBasePath) -> Markup {
     html! {
         section #history data-live {
             h2 { "What syncs changed, the latest first" }

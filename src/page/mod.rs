@@ -22,11 +22,10 @@ use crate::http::guards::WELL_KNOWN;
 use crate::http::guards::page_paths::{PagePaths, wants_page};
 use crate::http::request_error::RequestError;
 use crate::mirrors::Mirrors;
-use connections::Checks;
-use page_paths::BasePath;
+use connections::ConnectionChecks;
+use mirror_page_paths::MirrorBasePath;
 use shell::ErrorPage;
 
-mod actions;
 mod assets;
 mod banner;
 mod changes_chart;
@@ -34,8 +33,8 @@ mod compute_timeline_bars;
 mod connections;
 mod format;
 mod meter;
-mod named_mirror;
-mod page_paths;
+mod mirror_in_url;
+mod mirror_page_paths;
 mod run;
 mod run_changes;
 mod runs;
@@ -43,9 +42,10 @@ mod shell;
 mod sign_in;
 mod status_facts;
 mod status_page;
+mod sync_form;
 mod tenants;
 mod timeline;
-mod viewer;
+mod viewer_rights;
 mod words;
 
 /// The path of the sign-in form, where a person enters a token.
@@ -72,10 +72,10 @@ const MAX_FORM_BYTES: usize = 4096;
 
 /// The state that all request handlers of the pages share.
 #[derive(Clone, Debug)]
-struct Shared {
+struct PageState {
     mirrors: Mirrors,
     /// The results of the last checks of the connections.
-    checks: Checks,
+    checks: ConnectionChecks,
 }
 
 /// Returns the routes of all pages. If the process syncs exactly one tenant, the pages of its mirror begin at `/`.
@@ -83,13 +83,13 @@ struct Shared {
 pub(crate) fn routes(mirrors: Mirrors) -> Router {
     let pages = match mirrors.only() {
         Some(_) => mirror_routes(""),
-        None => mirror_routes(BasePath::PATTERN)
-            .route(BasePath::PATTERN, get(tenants::add_slash))
+        None => mirror_routes(MirrorBasePath::PATTERN)
+            .route(MirrorBasePath::PATTERN, get(tenants::add_slash))
             .route("/", get(tenants::show)),
     };
-    let shared = Shared {
+    let shared = PageState {
         mirrors,
-        checks: Checks::default(),
+        checks: ConnectionChecks::default(),
     };
     pages
         .route(SIGN_IN, get(sign_in::show).post(sign_in::sign_in))
@@ -100,7 +100,7 @@ pub(crate) fn routes(mirrors: Mirrors) -> Router {
 }
 
 /// Returns the routes of the pages of one mirror (the meters of one tenant), below the path `base`.
-fn mirror_routes(base: &str) -> Router<Shared> {
+fn mirror_routes(base: &str) -> Router<PageState> {
     let at = |path: &str| format!("{base}{path}");
     Router::new()
         .route(&at("/"), get(status_page::show))
@@ -111,7 +111,7 @@ fn mirror_routes(base: &str) -> Router<Shared> {
             &at(connections::PATH),
             get(connections::show).post(connections::check),
         )
-        .route(&at("/sync"), post(actions::sync))
+        .route(&at("/sync"), post(sync_form::sync))
 }
 
 /// Whether the path is that of a page. A browser without a valid token is redirected from a page to the sign-in form.
@@ -133,7 +133,7 @@ fn is_read_only_form(path: &str) -> bool {
 
 /// Returns the path without `/tenants/{tenant_id}` at its beginning; the whole path if it does not begin with that.
 fn below_base(path: &str) -> &str {
-    BasePath::below(path).unwrap_or(path)
+    MirrorBasePath::below(path).unwrap_or(path)
 }
 
 /// Answers 404 for an unknown path: an HTML page for a browser, problem details (RFC 9457) for a program.

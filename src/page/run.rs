@@ -5,17 +5,17 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::format::{bytes, counted, duration, number, prose, shortened, time};
-use super::named_mirror::NamedMirror;
-use super::page_paths::BasePath;
+use super::mirror_in_url::MirrorInUrl;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::{ErrorPage, Shell};
-use super::viewer::Viewer;
+use super::viewer_rights::ViewerRights;
 use super::{banner, run_changes, status_facts, words};
 use crate::badges;
 use crate::clock;
-use crate::http::run_page_redirect_reason::RunPageNotice;
-use crate::model::{Change, HeldDeactivations, Outcome, RunId};
+use crate::http::run_page_redirect_reason::RunPageRedirectReason;
+use crate::model::{Change, HeldDeactivations, RunId, RunOutcome};
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_pages::ChangesPage;
+use crate::reports::run_list_pages::ChangesPage;
 use crate::reports::status::StatusQuery;
 
 /// How many changes one page shows at most.
@@ -35,13 +35,13 @@ pub(super) struct RunPageQuery {
     /// The number of the change after which the list of changes begins; `None` begins with the first change.
     after: Option<i64>,
     /// The reason to show on the page if the viewer was redirected to it; `None` without a redirect.
-    notice: Option<RunPageNotice>,
+    notice: Option<RunPageRedirectReason>,
 }
 
 /// `GET /runs/{id}`: renders the page of a run. Answers 404 if the log has no such run.
 pub(super) async fn show(
-    NamedMirror { mirror, base }: NamedMirror,
-    viewer: Viewer,
+    MirrorInUrl { mirror, base }: MirrorInUrl,
+    viewer: ViewerRights,
     Path(RunPath { id }): Path<RunPath>,
     Query(asked): Query<RunPageQuery>,
 ) -> Result<Markup, ErrorPage> {
@@ -75,14 +75,14 @@ pub(super) async fn show(
         p { a href=(base.page("/")) { "Back to the status" } }
         @match asked.notice {
             None => {},
-            Some(RunPageNotice::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
-            Some(RunPageNotice::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
+            Some(RunPageRedirectReason::AlreadyRunning) => p.box.warn { "Nothing was started: this run was in progress already." },
+            Some(RunPageRedirectReason::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
         }
         (head(&detail))
         (status_facts::running(running, clock::now()))
         div #decision data-live { (decision(&detail, &base, viewer)) (carry_out(&detail, &base, viewer)) }
         (facts_of(&detail, &base))
-        (body(&detail, &changes, Place { is_later: asked.after.is_some(), next_after }, &base))
+        (body(&detail, &changes, ChangesPagePlace { is_later: asked.after.is_some(), next_after }, &base))
     };
     Ok(shell.around(&main))
 }
@@ -105,7 +105,7 @@ fn head(detail: &RunDetail) -> Markup {
     }
 }
 
-fn facts_of(detail: &RunDetail, base: &BasePath) -> Markup {
+fn facts_of(detail: &RunDetail, base: &MirrorBasePath) -> Markup {
     let run = &detail.run;
     let as_json = base.api(&format!("/runs/{}", run.run_id));
     let took = run
@@ -144,9 +144,9 @@ fn phases(detail: &RunDetail) -> Markup {
 
 /// Renders the button that starts a sync after a preview (a dry run). Empty if the run is not a preview, if it has an
 /// error or no changes, or if the viewer may not start a sync.
-fn carry_out(detail: &RunDetail, base: &BasePath, viewer: Viewer) -> Markup {
+fn carry_out(detail: &RunDetail, base: &MirrorBasePath, viewer: ViewerRights) -> Markup {
     let run = &detail.run;
-    let is_plan = run.outcome == Some(Outcome::DryRun) && run.error.is_none();
+    let is_plan = run.outcome == Some(RunOutcome::DryRun) && run.error.is_none();
     html! {
         @if is_plan && viewer.may_trigger && run.counts.changes() > 0 {
             form.row method="post" action=(base.page("/sync")) {
@@ -159,7 +159,7 @@ fn carry_out(detail: &RunDetail, base: &BasePath, viewer: Viewer) -> Markup {
 
 /// Renders the section about deactivations that the run did not make because they were too many, with the form to
 /// approve them if that is still possible. Empty if the run held no deactivations back.
-pub(super) fn decision(detail: &RunDetail, base: &BasePath, viewer: Viewer) -> Markup {
+pub(super) fn decision(detail: &RunDetail, base: &MirrorBasePath, viewer: ViewerRights) -> Markup {
     let Some(held) = &detail.held_back else {
         return html! {};
     };
@@ -182,7 +182,7 @@ pub(super) fn decision(detail: &RunDetail, base: &BasePath, viewer: Viewer) -> M
 }
 
 /// Renders the form with which a person approves the deactivations that this run held back.
-fn approval_form(run: RunId, held: &HeldDeactivations, base: &BasePath) -> Markup {
+fn approval_form(run: RunId, held: &HeldDeactivations, base: &MirrorBasePath) -> Markup {
     html! {
         form method="post" action=(base.page("/sync")) {
             input type="hidden" name="allow" value=(run);
@@ -202,12 +202,17 @@ fn approval_form(run: RunId, held: &HeldDeactivations, base: &BasePath) -> Marku
 /// The position of a page in the list of a run's changes: whether earlier changes exist, and the number of the change
 /// after which the next page begins (`None` on the last page).
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct ChangesPagePlace {
     is_later: bool,
     next_after: Option<i64>,
 }
 
-fn body(detail: &RunDetail, changes: &[Change], place: Place, base: &BasePath) -> Markup {
+fn body(
+    detail: &RunDetail,
+    changes: &[Change],
+    place: ChangesPagePlace,
+    base: &MirrorBasePath,
+) -> Markup {
     let run = &detail.run;
     let is_plan = run.dry_run;
     html! {
@@ -215,8 +220,8 @@ fn body(detail: &RunDetail, changes: &[Change], place: Place, base: &BasePath) -
             h2 { @if is_plan { "What a sync would do" } @else { "What changed" } }
             @match run.outcome {
                 None => p.soft { "This is known when the run has ended." },
-                Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => p { "Nothing was written." },
-                Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun | Outcome::Unknown) =>
+                Some(RunOutcome::Failed | RunOutcome::Refused | RunOutcome::Interrupted) => p { "Nothing was written." },
+                Some(RunOutcome::Succeeded | RunOutcome::NoChange | RunOutcome::Partial | RunOutcome::DryRun | RunOutcome::Unknown) =>
                     (run_changes::counts(&run.counts, is_plan)),
             }
             @if run.changes_truncated { p.soft { "The log does not keep all changes of this run (METER_SYNC_CHANGE_LIMIT, METER_SYNC_KEEP_RUNS)." } }

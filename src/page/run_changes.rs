@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use super::format::{self, number, shortened, value};
-use super::page_paths::BasePath;
+use super::mirror_page_paths::MirrorBasePath;
 use super::words;
-use crate::model::{Action, Change, Counts, Fields, HeldDeactivations, Rejection, saturating_i64};
+use crate::model::{
+    Change, ChangeAction, Counts, HeldDeactivations, MeterFields, Rejection, saturating_i64,
+};
 use crate::printable;
 use crate::url_path;
 
@@ -18,14 +20,17 @@ const FIELDS: usize = 24;
 /// counts above zero, except that of unchanged rows. `planned` says that the run was a dry run.
 pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
     let named = [
-        (words::action(Action::Insert, planned), counts.inserted),
-        (words::action(Action::Update, planned), counts.updated),
         (
-            words::action(Action::Deactivate, planned),
+            words::action(ChangeAction::Insert, planned),
+            counts.inserted,
+        ),
+        (words::action(ChangeAction::Update, planned), counts.updated),
+        (
+            words::action(ChangeAction::Deactivate, planned),
             counts.deactivated,
         ),
         (
-            words::action(Action::Reactivate, planned),
+            words::action(ChangeAction::Reactivate, planned),
             counts.reactivated,
         ),
         ("Unchanged", counts.unchanged),
@@ -42,7 +47,7 @@ pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
 
 /// Renders the changed meters, each with the old and new values of its columns. `planned` says that the run was a dry
 /// run.
-pub(super) fn list(changes: &[Change], planned: bool, base: &BasePath) -> Markup {
+pub(super) fn list(changes: &[Change], planned: bool, base: &MirrorBasePath) -> Markup {
     html! {
         ul.changes {
             @for change in changes {
@@ -58,7 +63,7 @@ pub(super) fn list(changes: &[Change], planned: bool, base: &BasePath) -> Markup
 
 /// Renders the old and new values of a meter's changed columns, except those of its key.
 pub(super) fn fields(change: &Change) -> Markup {
-    let is_new = change.action == Action::Insert;
+    let is_new = change.action == ChangeAction::Insert;
     let names: BTreeSet<&String> = change.before.keys().chain(change.after.keys()).collect();
     let shown = |name: &&&String| !change.key.contains_key(**name);
     html! {
@@ -80,12 +85,12 @@ pub(super) fn fields(change: &Change) -> Markup {
 }
 
 /// Renders a link to a meter's page. Its text is the meter's name, if known, and key.
-pub(super) fn meter(key: &Fields, name: Option<&str>, base: &BasePath) -> Markup {
+pub(super) fn meter(key: &MeterFields, name: Option<&str>, base: &MirrorBasePath) -> Markup {
     html! { a href=(base.page(&address(key))) { (named(key, name)) } }
 }
 
 /// Renders a meter's name, if it has visible characters, and its key.
-pub(super) fn named(key: &Fields, name: Option<&str>) -> Markup {
+pub(super) fn named(key: &MeterFields, name: Option<&str>) -> Markup {
     html! {
         @match name.filter(|name| printable::is_seen(name)) {
             Some(name) => { bdi { (format::name(name)) } " (" (key_text(key)) ")" }
@@ -94,7 +99,7 @@ pub(super) fn named(key: &Fields, name: Option<&str>) -> Markup {
     }
 }
 
-fn key_text(key: &Fields) -> Markup {
+fn key_text(key: &MeterFields) -> Markup {
     html! {
         @for (index, (column, value)) in key.iter().enumerate() {
             @if index > 0 { ", " }
@@ -104,7 +109,7 @@ fn key_text(key: &Fields) -> Markup {
 }
 
 /// Returns the path of a meter's page with its query, to append to the base path of the tenant's pages.
-fn address(key: &Fields) -> String {
+fn address(key: &MeterFields) -> String {
     let values: Vec<String> = key.values().map(text).collect();
     let pairs = key.keys().zip(&values);
     let query =
@@ -119,7 +124,7 @@ fn text(value: &serde_json::Value) -> String {
 }
 
 /// Renders the rejected rows, each with the reason.
-pub(super) fn rejected(rows: &[Rejection], base: &BasePath) -> Markup {
+pub(super) fn rejected(rows: &[Rejection], base: &MirrorBasePath) -> Markup {
     html! {
         ul.changes {
             @for row in rows {
@@ -131,7 +136,7 @@ pub(super) fn rejected(rows: &[Rejection], base: &BasePath) -> Markup {
 }
 
 /// Renders what a person needs to know to approve deactivations that a run held back: how many meters, why, and which.
-pub(super) fn question(held: &HeldDeactivations, base: &BasePath) -> Markup {
+pub(super) fn question(held: &HeldDeactivations, base: &MirrorBasePath) -> Markup {
     html! {
         p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
             ": " (held.reasons("the central database")) "." }
@@ -143,7 +148,7 @@ pub(super) fn question(held: &HeldDeactivations, base: &BasePath) -> Markup {
 
 /// Renders the list `first` of meters under the heading `kind` (gone or switched off), and how many more there are of
 /// `all`. Empty if `first` is empty.
-fn listed(kind: &str, all: i64, first: &[Fields], base: &BasePath) -> Markup {
+fn listed(kind: &str, all: i64, first: &[MeterFields], base: &MirrorBasePath) -> Markup {
     let count = saturating_i64(first.len());
     html! {
         @if !first.is_empty() {
@@ -151,7 +156,7 @@ fn listed(kind: &str, all: i64, first: &[Fields], base: &BasePath) -> Markup {
             ul.held {
                 @for meter in first {
                     @let name = meter.get("name").and_then(serde_json::Value::as_str);
-                    @let key: Fields = meter.iter().filter(|(column, _)| *column != "name")
+                    @let key: MeterFields = meter.iter().filter(|(column, _)| *column != "name")
                         .map(|(column, value)| (column.clone(), value.clone())).collect();
                     li { (self::meter(&key, name, base)) }
                 }

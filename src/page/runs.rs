@@ -6,16 +6,16 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::format::{duration, number, time};
-use super::named_mirror::NamedMirror;
-use super::page_paths::BasePath;
+use super::mirror_in_url::MirrorInUrl;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::{ErrorPage, Shell};
-use super::viewer::Viewer;
+use super::viewer_rights::ViewerRights;
 use super::{banner, words};
 use crate::badges;
 use crate::badges::icons::Icon;
 use crate::clock;
 use crate::model::{RunFilter, RunId, RunRecord, RunsQuery};
-use crate::reports::run_pages::RunsPage;
+use crate::reports::run_list_pages::RunsPage;
 use crate::reports::status::StatusQuery;
 
 /// How many runs one page of the table holds.
@@ -32,8 +32,8 @@ pub(super) struct RunsPageQuery {
 
 /// `GET /runs`: renders the page with the table of runs. Answers 404 if the query names an unknown run.
 pub(super) async fn show(
-    NamedMirror { mirror, base }: NamedMirror,
-    viewer: Viewer,
+    MirrorInUrl { mirror, base }: MirrorInUrl,
+    viewer: ViewerRights,
     Query(asked): Query<RunsPageQuery>,
 ) -> Result<Markup, ErrorPage> {
     let query = RunsQuery {
@@ -73,7 +73,7 @@ fn filter_word(show: RunFilter) -> &'static str {
 pub(super) fn table(
     page: &RunsPage,
     asked: &RunsPageQuery,
-    base: &BasePath,
+    base: &MirrorBasePath,
     path: &str,
     now: DateTime<Utc>,
 ) -> Markup {
@@ -99,7 +99,7 @@ pub(super) fn table(
     }
 }
 
-fn rows(page: &RunsPage, base: &BasePath, now: DateTime<Utc>) -> Markup {
+fn rows(page: &RunsPage, base: &MirrorBasePath, now: DateTime<Utc>) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="Table of runs" {
             table {
@@ -116,7 +116,7 @@ fn rows(page: &RunsPage, base: &BasePath, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn row(run: &RunRecord, base: &BasePath, now: DateTime<Utc>) -> Markup {
+fn row(run: &RunRecord, base: &MirrorBasePath, now: DateTime<Utc>) -> Markup {
     let badge = badges::outcome(run.outcome);
     let counts = &run.counts;
     let took = run.finished_at.unwrap_or(now) - run.started_at;

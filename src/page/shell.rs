@@ -8,8 +8,8 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
 use super::format::{self, prose};
-use super::page_paths::BasePath;
-use super::viewer::Viewer;
+use super::mirror_page_paths::MirrorBasePath;
+use super::viewer_rights::ViewerRights;
 use crate::arguments::read_body::BodyFault;
 use crate::badges::icons::{Icon, sprite};
 use crate::clock;
@@ -17,9 +17,9 @@ use crate::error::{ErrorCode, Failure};
 
 /// The values in the HTML around a page's content, which differ from page to page.
 pub(super) struct Shell<'a> {
-    /// The base path of the tenant that the page is about; [`BasePath::root`] if it is not about one of several
+    /// The base path of the tenant that the page is about; [`MirrorBasePath::root`] if it is not about one of several
     /// tenants.
-    pub(super) base: BasePath,
+    pub(super) base: MirrorBasePath,
     /// The title of the document. The name of this program is appended to it.
     pub(super) title: String,
     pub(super) icon: Icon,
@@ -27,7 +27,7 @@ pub(super) struct Shell<'a> {
     /// The names of the organisation and the site, for the header. `None` on the sign-in form, on error pages, and if
     /// the status cannot be read.
     pub(super) place: Option<Markup>,
-    pub(super) viewer: Option<Viewer>,
+    pub(super) viewer: Option<ViewerRights>,
     /// After how many seconds a browser without scripts reloads the page; `None` means never.
     pub(super) refresh_seconds: Option<u32>,
 }
@@ -102,7 +102,7 @@ pub(super) struct ErrorPage {
     status: StatusCode,
     failure: Failure,
     /// The base path of the status page to which the error page links.
-    base: BasePath,
+    base: MirrorBasePath,
 }
 
 impl From<Failure> for ErrorPage {
@@ -110,7 +110,7 @@ impl From<Failure> for ErrorPage {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             failure,
-            base: BasePath::root(),
+            base: MirrorBasePath::root(),
         }
     }
 }
@@ -127,7 +127,7 @@ impl ErrorPage {
     }
 
     /// Returns the same page with a link to the status page at this base path.
-    pub(super) fn of_mirror(self, base: &BasePath) -> Self {
+    pub(super) fn of_mirror(self, base: &MirrorBasePath) -> Self {
         Self {
             base: base.clone(),
             ..self

@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::Shared;
-use super::page_paths::BasePath;
+use super::PageState;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::Shell;
 use super::{SIGN_IN, is_page};
 use crate::badges::icons::Icon;
@@ -36,7 +36,7 @@ pub(super) async fn show(Query(asked): Query<SignInQuery>) -> Markup {
 
 fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
     let shell = Shell {
-        base: BasePath::root(),
+        base: MirrorBasePath::root(),
         title: "Sign in".to_owned(),
         icon: Icon::Dots,
         tone: "calm",
@@ -60,7 +60,7 @@ fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
 /// `POST /sign-in`: sets the session cookie and redirects to the page that was requested. If the token is unknown,
 /// answers 401 and shows the form again.
 pub(super) async fn sign_in(
-    State(shared): State<Shared>,
+    State(shared): State<PageState>,
     headers: HeaderMap,
     Form(shown): Form<SignInForm>,
 ) -> Response {

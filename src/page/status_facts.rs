@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::format::{number, span, stamp, time_ago, time_until};
-use super::page_paths::BasePath;
-use super::viewer::Viewer;
+use super::mirror_page_paths::MirrorBasePath;
+use super::viewer_rights::ViewerRights;
 use super::words;
 use crate::badges;
 use crate::config::Schedule;
@@ -18,7 +18,7 @@ use crate::reports::status::{RunningStatus, Status};
 pub(super) fn show(
     status: &Status,
     schedule: Option<&Schedule>,
-    base: &BasePath,
+    base: &MirrorBasePath,
     now: DateTime<Utc>,
 ) -> Markup {
     let ended = status.last_run.as_ref();
@@ -89,7 +89,7 @@ fn in_words(schedule: Option<&Schedule>) -> String {
 }
 
 /// Renders the buttons that start a sync or a preview (a dry run), or a note for a viewer who may not start them.
-pub(super) fn actions(status: &Status, base: &BasePath, viewer: Viewer) -> Markup {
+pub(super) fn actions(status: &Status, base: &MirrorBasePath, viewer: ViewerRights) -> Markup {
     let is_running = status.running.is_some();
     let is_off = is_running || status.tenant.is_none();
     html! {

@@ -6,24 +6,24 @@ use axum::extract::{Query, State};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::Shared;
+use super::PageState;
 use super::connections::ConnectionsOverview;
 use super::format::{counted, duration, prose, time_ago};
-use super::named_mirror::NamedMirror;
-use super::page_paths::BasePath;
+use super::mirror_in_url::MirrorInUrl;
+use super::mirror_page_paths::MirrorBasePath;
 use super::runs::{self, RunsPageQuery};
 use super::shell::{ErrorPage, Shell};
-use super::viewer::Viewer;
+use super::viewer_rights::ViewerRights;
 use super::{banner, run_changes, status_facts, timeline, words};
 use crate::badges;
 use crate::clock;
 use crate::mirrors::{ClaimedSlotList, Mirror};
 use crate::model::{
-    ActivityState, Change, Counts, Outcome, RunFilter, RunRecord, RunsQuery, saturating_i64,
+    ActivityState, Change, Counts, RunFilter, RunOutcome, RunRecord, RunsQuery, saturating_i64,
 };
 use crate::reports::connections::ConnectionState;
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_pages::RunsPage;
+use crate::reports::run_list_pages::RunsPage;
 use crate::reports::status::{Status, StatusQuery};
 
 /// How many runs the timeline shows, one bar for each.
@@ -41,7 +41,7 @@ const REFRESH_RUNNING: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The data that the status page shows.
-struct Found {
+struct StatusPageData {
     status: Status,
     table: RunsPage,
     /// The last run that was refused, with the deactivations that it held back, if any. `None` if a later run has
@@ -54,7 +54,7 @@ struct Found {
     changes: Vec<Change>,
 }
 
-impl Found {
+impl StatusPageData {
     /// The run whose held-back deactivations a person is asked to approve; `None` if there are none that can be
     /// approved.
     fn asked_about(&self) -> Option<&RunDetail> {
@@ -73,21 +73,21 @@ impl Found {
 /// Returns the last run that was refused. `None` if a later run succeeded, even partially.
 fn refused(status: &Status) -> Option<&RunRecord> {
     let is_over = |run: &&RunRecord| {
-        run.outcome.is_some_and(Outcome::is_success) || run.outcome == Some(Outcome::Partial)
+        run.outcome.is_some_and(RunOutcome::is_success) || run.outcome == Some(RunOutcome::Partial)
     };
     let mut since = status.history.iter().take_while(|run| !is_over(run));
-    since.find(|run| run.outcome == Some(Outcome::Refused))
+    since.find(|run| run.outcome == Some(RunOutcome::Refused))
 }
 
 /// Renders the status page.
 pub(super) async fn show(
-    State(shared): State<Shared>,
-    NamedMirror { mirror, base }: NamedMirror,
-    viewer: Viewer,
+    State(shared): State<PageState>,
+    MirrorInUrl { mirror, base }: MirrorInUrl,
+    viewer: ViewerRights,
     Query(asked): Query<RunsPageQuery>,
 ) -> Result<Markup, ErrorPage> {
     let found = look(&mirror, &asked).await?;
-    let Found { status, .. } = &found;
+    let StatusPageData { status, .. } = &found;
     let now = clock::now();
     let badge = banner::badge(status);
     let refresh = match status.running {
@@ -154,7 +154,7 @@ fn no_runs_known(status: &Status) -> Option<&'static str> {
 
 /// Reads the data of the page. If the local database does not answer or has no runs, returns only the status, and does
 /// not read the log.
-async fn look(mirror: &Mirror, asked: &RunsPageQuery) -> Result<Found, ErrorPage> {
+async fn look(mirror: &Mirror, asked: &RunsPageQuery) -> Result<StatusPageData, ErrorPage> {
     let query = StatusQuery {
         history: STRIP,
         include_changes: true,
@@ -165,7 +165,7 @@ async fn look(mirror: &Mirror, asked: &RunsPageQuery) -> Result<Found, ErrorPage
     let changes = status.changes.take().unwrap_or_default();
     let oldest = status.history.iter().map(|run| run.started_at).min();
     let (None, Some(oldest)) = (&status.connections.local.error, oldest) else {
-        return Ok(Found {
+        return Ok(StatusPageData {
             status,
             table: RunsPage::default(),
             refused: None,
@@ -177,7 +177,7 @@ async fn look(mirror: &Mirror, asked: &RunsPageQuery) -> Result<Found, ErrorPage
         Some(run) => mirror.run(run.run_id).await?,
         None => None,
     };
-    Ok(Found {
+    Ok(StatusPageData {
         table: table(mirror, &status, asked.show.unwrap_or_default()).await?,
         refused,
         // The page works without the claimed slots, so an error is ignored.
@@ -227,7 +227,12 @@ fn warnings(status: &Status) -> Markup {
     }
 }
 
-fn last_run(found: &Found, base: &BasePath, viewer: Viewer, now: DateTime<Utc>) -> Markup {
+fn last_run(
+    found: &StatusPageData,
+    base: &MirrorBasePath,
+    viewer: ViewerRights,
+    now: DateTime<Utc>,
+) -> Markup {
     html! {
         div #last data-live {
             @if let Some(run) = &found.status.last_run {
@@ -263,7 +268,7 @@ fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn first_changes(found: &Found, run: &RunRecord, base: &BasePath) -> Markup {
+fn first_changes(found: &StatusPageData, run: &RunRecord, base: &MirrorBasePath) -> Markup {
     let listed = &found.changes;
     let rejected = found.status.rejected.as_deref().unwrap_or_default();
     let rest = run.counts.changes() - saturating_i64(listed.len());

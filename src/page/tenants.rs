@@ -9,12 +9,12 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::Shared;
+use super::PageState;
 use super::banner::{self, Banner};
 use super::format::{counted, name, number, prose, shortened, time_ago};
-use super::page_paths::BasePath;
+use super::mirror_page_paths::MirrorBasePath;
 use super::shell::Shell;
-use super::viewer::Viewer;
+use super::viewer_rights::ViewerRights;
 use crate::arguments::bounds::TENANT_CHARS;
 use crate::badges;
 use crate::badges::icons::Icon;
@@ -71,14 +71,14 @@ pub(super) struct TenantPath {
 
 /// Redirects from `/tenants/{tenant_id}` to `/tenants/{tenant_id}/`, the status page of the tenant.
 pub(super) async fn add_slash(Path(TenantPath { tenant_id }): Path<TenantPath>) -> Redirect {
-    let base = BasePath::of_tenant(url_path::tenant_id(&tenant_id));
+    let base = MirrorBasePath::of_tenant(url_path::tenant_id(&tenant_id));
     Redirect::to(&base.page("/"))
 }
 
 /// `GET /`: renders the list of tenants.
 pub(super) async fn show(
-    State(shared): State<Shared>,
-    viewer: Viewer,
+    State(shared): State<PageState>,
+    viewer: ViewerRights,
     token: Option<Extension<Token>>,
     Query(asked): Query<TenantsPageQuery>,
 ) -> Markup {
@@ -97,7 +97,7 @@ pub(super) async fn show(
         |tenants| counted(tenants.total, "tenant", "tenants"),
     );
     let shell = Shell {
-        base: BasePath::root(),
+        base: MirrorBasePath::root(),
         title: format!("{} – {total}", badge.word),
         icon: badge.icon,
         tone: badge.tone,
@@ -263,7 +263,7 @@ fn table(list: &[TenantSummary], now: DateTime<Utc>) -> Markup {
 }
 
 fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
-    let base = BasePath::of_tenant(&tenant.tenant_id);
+    let base = MirrorBasePath::of_tenant(&tenant.tenant_id);
     let badge = badges::health(tenant.health);
     let named = tenant.name.as_deref();
     html! {
@@ -285,7 +285,7 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn last_run(run: &LastRunSummary, base: &BasePath) -> Markup {
+fn last_run(run: &LastRunSummary, base: &MirrorBasePath) -> Markup {
     let badge = badges::outcome(run.outcome);
     html! {
         span.badge.whole .(badge.tone) { (badge.icon.markup()) " " a href=(base.run(run.run_id)) { (badge.word) } }

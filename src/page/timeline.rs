@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use super::changes_chart;
 use super::compute_timeline_bars::{Bar, HEIGHT, STEP, bars, missed, missed_before};
 use super::format::{counted, duration};
-use super::page_paths::BasePath;
+use super::mirror_page_paths::MirrorBasePath;
 use crate::badges;
 use crate::badges::icons::Icon;
 use crate::config::Config;
@@ -24,7 +24,7 @@ pub(super) fn show(
     history: &[RunRecord],
     claimed: &[ClaimedSlot],
     config: &Config,
-    base: &BasePath,
+    base: &MirrorBasePath,
     now: DateTime<Utc>,
 ) -> Markup {
     let oldest = history.iter().map(|run| run.started_at).min();
@@ -53,7 +53,7 @@ pub(super) fn show(
     }
 }
 
-fn strip(bars: &[Bar<'_>], base: &BasePath, now: DateTime<Utc>) -> Markup {
+fn strip(bars: &[Bar<'_>], base: &MirrorBasePath, now: DateTime<Utc>) -> Markup {
     let last = bars
         .iter()
         .rposition(|bar| matches!(bar, Bar::Run(_)))
@@ -116,7 +116,7 @@ fn height(milliseconds: i64) -> i64 {
 }
 
 fn legend() -> Markup {
-    let outcomes = crate::model::Outcome::ALL
+    let outcomes = crate::model::RunOutcome::ALL
         .iter()
         .map(|outcome| badges::outcome(Some(*outcome)));
     html! {

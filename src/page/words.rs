@@ -1,32 +1,32 @@
 //! The words in which the page shows actions, triggers and phases.
 
-use crate::model::{Action, Phase, Trigger};
+use crate::model::{ChangeAction, Phase, RunTrigger};
 
 /// Returns the word for what a run did to a meter or, if `planned`, what a sync would do to it.
-pub(super) fn action(action: Action, planned: bool) -> &'static str {
+pub(super) fn action(action: ChangeAction, planned: bool) -> &'static str {
     match (action, planned) {
-        (Action::Insert, false) => "Inserted",
-        (Action::Update, false) => "Updated",
-        (Action::Deactivate, false) => "Deactivated",
-        (Action::Reactivate, false) => "Reactivated",
-        (Action::Unknown, _) => "Unknown",
-        (Action::Insert, true) => "Would insert",
-        (Action::Update, true) => "Would update",
-        (Action::Deactivate, true) => "Would deactivate",
-        (Action::Reactivate, true) => "Would reactivate",
+        (ChangeAction::Insert, false) => "Inserted",
+        (ChangeAction::Update, false) => "Updated",
+        (ChangeAction::Deactivate, false) => "Deactivated",
+        (ChangeAction::Reactivate, false) => "Reactivated",
+        (ChangeAction::Unknown, _) => "Unknown",
+        (ChangeAction::Insert, true) => "Would insert",
+        (ChangeAction::Update, true) => "Would update",
+        (ChangeAction::Deactivate, true) => "Would deactivate",
+        (ChangeAction::Reactivate, true) => "Would reactivate",
     }
 }
 
 /// Returns the word for what requested a run, such as the schedule or a program.
-pub(super) fn trigger(trigger: Trigger) -> &'static str {
+pub(super) fn trigger(trigger: RunTrigger) -> &'static str {
     match trigger {
-        Trigger::Schedule => "schedule",
-        Trigger::Startup => "process start",
-        Trigger::Mcp => "assistant",
-        Trigger::Rest => "program",
-        Trigger::Page => "this page",
-        Trigger::Cli => "command line",
-        Trigger::Unknown => "unknown",
+        RunTrigger::Schedule => "schedule",
+        RunTrigger::Startup => "process start",
+        RunTrigger::Mcp => "assistant",
+        RunTrigger::Rest => "program",
+        RunTrigger::Page => "this page",
+        RunTrigger::Cli => "command line",
+        RunTrigger::Unknown => "unknown",
     }
 }
 

@@ -9,17 +9,19 @@ use crate::error::Failure;
 /// The state of both databases.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Connections {
+#[schemars(rename = "Connections")]
+pub struct ConnectionsReport {
     /// The central database, as of its last use by this process; the status does not query it.
-    pub remote: Connection,
+    pub remote: ConnectionReport,
     /// The site's database, as of this status.
-    pub local: Connection,
+    pub local: ConnectionReport,
 }
 
 /// The state of one database.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Connection {
+#[schemars(rename = "Connection")]
+pub struct ConnectionReport {
     /// Whether the database worked when it was last used.
     pub state: ConnectionState,
     /// When it was last used; absent if not since this process started.
@@ -30,7 +32,7 @@ pub struct Connection {
     pub error: Option<Failure>,
 }
 
-impl Connection {
+impl ConnectionReport {
     /// Returns the state of a database that this process has not used yet. `is_configured` is whether its URL is set.
     pub(crate) fn unused(is_configured: bool) -> Self {
         Self {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Duration, Utc};
 use crate::clock;
 use crate::config::Schedule;
 
-use crate::model::{Health, Outcome};
+use crate::model::{Health, RunOutcome};
 use crate::store::read_mirror_states::MirrorState;
 
 /// The facts from which the health of a mirror is derived.
@@ -20,7 +20,7 @@ pub(crate) struct HealthInputs<'a> {
     /// Whether the process of a run has died before the run ended, and no later run has ended since.
     pub(crate) is_interrupted: bool,
     /// How the last run ended, dry runs excluded; `None` before the first.
-    pub(crate) last_outcome: Option<Outcome>,
+    pub(crate) last_outcome: Option<RunOutcome>,
     /// When both sides were last known to be equal: after a run, or when a sweep (a check of all mirrors) found the
     /// mirror unchanged. If no such time is known, the start of the last run; `None` before the first run.
     pub(crate) synced_at: Option<DateTime<Utc>>,
@@ -129,7 +129,7 @@ mod tests {
     /// inputs.
     fn health_at(
         now: &str,
-        last_run: Option<(Outcome, &str)>,
+        last_run: Option<(RunOutcome, &str)>,
         schedule: Option<&Schedule>,
         set: impl FnOnce(&mut HealthInputs<'_>),
     ) -> Health {
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_end_but_a_success_is_failing_however_fresh() {
-        let outcomes = Outcome::ALL.iter().copied();
+        let outcomes = RunOutcome::ALL.iter().copied();
         for outcome in outcomes.filter(|outcome| !outcome.is_success()) {
             let last = Some((outcome, "10:00:00"));
             let health = health_at("10:00:01", last, Some(&hourly()), |_| {});
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_success_ages_from_ok_to_late_to_stale_slot_by_slot() {
-        let last = Some((Outcome::NoChange, "10:00:05"));
+        let last = Some((RunOutcome::NoChange, "10:00:05"));
         for (now, health) in [
             ("10:59:59", Health::Ok),
             ("11:10:00", Health::Ok), // the slot of 11:00 still has its grace
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_mirror_that_a_sweep_found_equal_later_is_as_fresh_as_that() {
-        let last = Some((Outcome::Succeeded, "10:00:05"));
+        let last = Some((RunOutcome::Succeeded, "10:00:05"));
         let health = health_at("23:05:00", last, Some(&hourly()), |signs| {
             signs.synced_at = Some(at("23:00:01"));
         });
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_success_in_the_future_is_stale_unless_the_clock_was_just_set_back() {
-        let last = Some((Outcome::NoChange, "12:00:05"));
+        let last = Some((RunOutcome::NoChange, "12:00:05"));
         for (now, health) in [
             ("10:59:59", Health::Stale),
             ("11:00:05", Health::Ok),
@@ -203,8 +203,8 @@ mod tests {
     #[test]
     fn without_a_schedule_a_success_is_paused_and_a_failure_still_failing() {
         for (outcome, health) in [
-            (Outcome::Succeeded, Health::Paused),
-            (Outcome::Failed, Health::Failing),
+            (RunOutcome::Succeeded, Health::Paused),
+            (RunOutcome::Failed, Health::Failing),
         ] {
             let last = Some((outcome, "10:00:00"));
             assert_eq!(health_at("23:00:00", last, None, |_| {}), health);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_run_whose_process_died_is_failing_whatever_the_run_before_it_said() {
-        let last = Some((Outcome::Succeeded, "10:00:00"));
+        let last = Some((RunOutcome::Succeeded, "10:00:00"));
         for last_run in [last, None] {
             let health = health_at("10:00:01", last_run, Some(&hourly()), |signs| {
                 signs.is_interrupted = true;
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn without_the_local_database_nothing_is_vouched_for() {
-        let last = Some((Outcome::Succeeded, "10:00:00"));
+        let last = Some((RunOutcome::Succeeded, "10:00:00"));
         for (is_configured, health) in [(true, Health::Failing), (false, Health::NotConfigured)] {
             let told = health_at("10:00:01", last, Some(&hourly()), |signs| {
                 signs.is_local_down = true;

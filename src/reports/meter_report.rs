@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Fields, held_deactivations};
+use crate::model::{MeterFields, held_deactivations};
 
 use crate::store::changes::MeterChange;
 
@@ -12,7 +12,7 @@ use crate::store::changes::MeterChange;
 #[serde(deny_unknown_fields)]
 pub struct MeterReport {
     /// The meter's key: its key columns and their values.
-    pub key: Fields,
+    pub key: MeterFields,
     /// The meter's name; absent if the local table does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -23,7 +23,7 @@ pub struct MeterReport {
     pub summary: String,
     /// The meter's local row, with all columns of the local table; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub meter: Option<Fields>,
+    pub meter: Option<MeterFields>,
     /// What runs changed of the meter, newest first: at most 100, or `changes_limit` of the status tool.
     pub changes: Vec<MeterChange>,
     /// The meter's key as JSON text, as the log stores it.
@@ -50,7 +50,7 @@ impl MeterReport {
 #[serde(deny_unknown_fields)]
 pub struct MeterMatch {
     /// The meter's key: its key columns and their values.
-    pub key: Fields,
+    pub key: MeterFields,
     /// The meter's name.
     pub name: Option<String>,
     /// Whether the meter is active; absent if the table has no such column.

@@ -10,7 +10,7 @@ pub(crate) mod derive_health;
 pub(crate) mod join_warnings;
 pub mod meter_report;
 pub mod run_detail;
-pub mod run_pages;
+pub mod run_list_pages;
 pub mod run_progress;
 pub mod run_report;
 pub mod status;

@@ -7,13 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Change, Counts, HeldDeactivations, Outcome, RunId, RunRecord};
+use crate::model::{Change, Counts, HeldDeactivations, RunId, RunOutcome, RunRecord};
 
 /// Whether a run has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[schemars(rename = "RunState")]
-pub enum RunStage {
+pub enum RunState {
     /// The run has ended; `outcome` says how.
     Finished,
     /// The run is in progress; ask for the status to follow it.
@@ -33,10 +32,10 @@ pub struct RunReport {
     /// The run's id; with `already_running`, that of the run in progress.
     pub run_id: RunId,
     /// Whether the run has ended.
-    pub state: RunStage,
+    pub state: RunState,
     /// How the run ended; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RunOutcome>,
     /// Whether the run only finds out what a sync would change, and changes no meter.
     pub dry_run: bool,
     /// How many meters the run changed (a dry run: would change); all 0 while it runs or if it failed.
@@ -80,8 +79,8 @@ impl RunReport {
     /// Builds the report of a run from its log record and its first changes.
     pub(crate) fn of(record: &RunRecord, changes: Vec<Change>, now: DateTime<Utc>) -> Self {
         let state = match record.outcome {
-            Some(_) => RunStage::Finished,
-            None => RunStage::Running,
+            Some(_) => RunState::Finished,
+            None => RunState::Running,
         };
         let total = record.counts.changes_to_list(changes.len());
         Self {
@@ -111,7 +110,7 @@ impl RunReport {
     pub(crate) fn already_running(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let report = Self::of(record, Vec::new(), now);
         Self {
-            state: RunStage::AlreadyRunning,
+            state: RunState::AlreadyRunning,
             summary: format!(
                 "Nothing was started: run {} is in progress already.",
                 record.run_id
@@ -124,7 +123,7 @@ impl RunReport {
     pub(crate) fn lost(record: &RunRecord, now: DateTime<Utc>) -> Self {
         let message = "The run broke off without a report; the log tells how it ended.";
         let lost = RunRecord {
-            outcome: Some(Outcome::Failed),
+            outcome: Some(RunOutcome::Failed),
             finished_at: Some(now),
             error: Some(Failure::new(ErrorCode::Internal, message)),
             ..record.clone()
@@ -135,8 +134,8 @@ impl RunReport {
     /// Whether there is nothing to wait for: the run has ended, or no run was started.
     pub fn is_over(&self) -> bool {
         match self.state {
-            RunStage::Finished | RunStage::AlreadyRunning => true,
-            RunStage::Running => false,
+            RunState::Finished | RunState::AlreadyRunning => true,
+            RunState::Running => false,
         }
     }
 
@@ -144,10 +143,18 @@ impl RunReport {
     /// for any other outcome, even if the report has an error.
     pub fn failure(&self) -> Option<&Failure> {
         match self.outcome {
-            Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted | Outcome::Unknown) => {
-                self.error.as_ref()
-            }
-            Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun)
+            Some(
+                RunOutcome::Failed
+                | RunOutcome::Refused
+                | RunOutcome::Interrupted
+                | RunOutcome::Unknown,
+            ) => self.error.as_ref(),
+            Some(
+                RunOutcome::Succeeded
+                | RunOutcome::NoChange
+                | RunOutcome::Partial
+                | RunOutcome::DryRun,
+            )
             | None => None,
         }
     }
@@ -164,33 +171,33 @@ pub(crate) fn summary(record: &RunRecord) -> String {
     };
     match record.outcome {
         None => "The sync is running.".to_owned(),
-        Some(Outcome::NoChange) if counts.unchanged == 0 => {
+        Some(RunOutcome::NoChange) if counts.unchanged == 0 => {
             "Nothing to change: the remote has no meters of this tenant, and no meter here is active.".to_owned()
         }
-        Some(Outcome::NoChange) => {
+        Some(RunOutcome::NoChange) => {
             format!(
                 "Nothing to change: all {} meters were equal on both sides.",
                 counts.unchanged
             )
         }
-        Some(Outcome::Succeeded) => format!("Synced: {}.", changed(counts)),
-        Some(Outcome::Partial) => format!("Synced in part: {}.", changed(counts)),
-        Some(Outcome::DryRun) if record.error.is_some() => format!(
+        Some(RunOutcome::Succeeded) => format!("Synced: {}.", changed(counts)),
+        Some(RunOutcome::Partial) => format!("Synced in part: {}.", changed(counts)),
+        Some(RunOutcome::DryRun) if record.error.is_some() => format!(
             "A sync would give: {}. Nothing was written, and a sync would be refused: {}",
             changed(counts),
             error()
         ),
-        Some(Outcome::DryRun) => format!(
+        Some(RunOutcome::DryRun) => format!(
             "A sync would give: {}. Nothing was written.",
             changed(counts)
         ),
-        Some(Outcome::Failed) => format!("The sync failed: {}", error()),
-        Some(Outcome::Refused) => format!("The sync was refused: {}", error()),
-        Some(Outcome::Interrupted) => format!("The sync was interrupted: {}", error()),
-        Some(Outcome::Unknown) if record.error.is_some() => {
+        Some(RunOutcome::Failed) => format!("The sync failed: {}", error()),
+        Some(RunOutcome::Refused) => format!("The sync was refused: {}", error()),
+        Some(RunOutcome::Interrupted) => format!("The sync was interrupted: {}", error()),
+        Some(RunOutcome::Unknown) if record.error.is_some() => {
             format!("How the sync ended is unknown: {}", error())
         }
-        Some(Outcome::Unknown) => {
+        Some(RunOutcome::Unknown) => {
             "How the sync ended is unknown: a newer version of meter-sync logged it.".to_owned()
         }
     }
@@ -223,22 +230,22 @@ pub(crate) fn counted<K: Display>(counts: impl IntoIterator<Item = (i64, K)>) ->
 pub(crate) fn next_step(record: &RunRecord) -> String {
     match record.outcome {
         None => format!("Ask for the status with run_id {} to follow it.", record.run_id),
-        Some(Outcome::Succeeded | Outcome::NoChange) => {
+        Some(RunOutcome::Succeeded | RunOutcome::NoChange) => {
             record.warning.clone().unwrap_or_else(|| "Nothing to do.".to_owned())
         }
-        Some(Outcome::Partial) => {
+        Some(RunOutcome::Partial) => {
             "Read why rows were rejected (status with include_changes), then mend the meters on the remote, or the local constraint or \
              trigger that refuses the change.".to_owned()
         }
-        Some(Outcome::DryRun) => match &record.error {
+        Some(RunOutcome::DryRun) => match &record.error {
             Some(refusal) => refusal.remedy.clone(),
             None if record.counts.changes() == 0 => "Nothing to do.".to_owned(),
             None => "This was a dry run: tell what a sync would change, and leave it at that unless the user asks for a sync.".to_owned(),
         },
-        Some(Outcome::Failed | Outcome::Refused | Outcome::Interrupted) => {
+        Some(RunOutcome::Failed | RunOutcome::Refused | RunOutcome::Interrupted) => {
             record.error.as_ref().map_or_else(String::new, |error| error.remedy.clone())
         }
-        Some(Outcome::Unknown) => match &record.error {
+        Some(RunOutcome::Unknown) => match &record.error {
             Some(error) => error.remedy.clone(),
             None => ErrorCode::Unknown.remedy().to_owned(),
         },

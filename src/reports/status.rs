@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::connections::Connections;
+use super::connections::ConnectionsReport;
 use super::meter_report::{MeterMatch, MeterReport};
 use super::tenant_list::TenantList;
 use crate::config::Schedule;
@@ -85,7 +85,7 @@ pub struct Status {
     pub tenants: Option<TenantList>,
     /// The tenant whose meters are synced; absent if it is not known, and with `tenants`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<TenantStatus>,
+    pub tenant: Option<NamedTenant>,
     /// When all meters were last known to be in sync, after a run or a sweep; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success_at: Option<DateTime<Utc>>,
@@ -110,7 +110,7 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meters: Option<MeterCounts>,
     /// The state of both databases.
-    pub connections: Connections,
+    pub connections: ConnectionsReport,
     /// The run in progress; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningStatus>,
@@ -159,7 +159,8 @@ impl Status {
 /// The tenant: the customer organisation whose meters are synced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TenantStatus {
+#[schemars(rename = "TenantStatus")]
+pub struct NamedTenant {
     /// The tenant's id.
     pub id: String,
     /// The tenant's name; absent if the local database does not have it.

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock;
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Health, HealthCounts, Outcome, RunId, TenantId, WORST_FIRST};
+use crate::model::{Health, HealthCounts, RunId, RunOutcome, TenantId, WORST_FIRST};
 
 use super::run_report::{self, counted};
 use super::status::RunningStatus;
@@ -56,18 +56,18 @@ pub(crate) fn summary(
             "The last sync was interrupted; the meters are as they were before it, last in sync {in_sync}."
         ),
         Health::Failing => match last.and_then(|run| run.outcome) {
-            Some(Outcome::Partial) => {
+            Some(RunOutcome::Partial) => {
                 format!("The last sync{ended} rejected some changes; all others are here. {said}")
             }
-            Some(Outcome::Unknown) => said,
+            Some(RunOutcome::Unknown) => said,
             None
             | Some(
-                Outcome::Succeeded
-                | Outcome::NoChange
-                | Outcome::Failed
-                | Outcome::Refused
-                | Outcome::Interrupted
-                | Outcome::DryRun,
+                RunOutcome::Succeeded
+                | RunOutcome::NoChange
+                | RunOutcome::Failed
+                | RunOutcome::Refused
+                | RunOutcome::Interrupted
+                | RunOutcome::DryRun,
             ) => format!(
                 "The last sync{ended} did not succeed; the meters were last in sync {in_sync}. {said}"
             ),

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::status::Status;
 use super::{clock_warnings, join_warnings};
 use crate::error::Failure;
-use crate::model::{Outcome, RunRecord};
+use crate::model::{RunOutcome, RunRecord};
 
 /// The state of the mirror as read from the local database, or what this process knows of it if that is down.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,7 @@ impl StoredState {
             Some(logged) => run.run_id != logged.run_id && run.is_after(logged),
             None => true,
         };
-        let may_be_unlogged = |run: &&RunRecord| !run.outcome.is_some_and(Outcome::is_success);
+        let may_be_unlogged = |run: &&RunRecord| !run.outcome.is_some_and(RunOutcome::is_success);
         if let Some(run) = last.filter(may_be_unlogged).filter(is_new) {
             self.status.last_run = Some(run.clone());
             self.status.held_back = None;
@@ -86,7 +86,7 @@ impl StoredState {
     /// Returns a warning if the last run succeeded and its end is dated more than an hour in the future; `None`
     /// otherwise.
     pub(crate) fn dated_ahead(&self, now: DateTime<Utc>) -> Option<String> {
-        let is_success = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
+        let is_success = |run: &&RunRecord| run.outcome.is_some_and(RunOutcome::is_success);
         let run = self.status.last_run.as_ref().filter(is_success)?;
         clock_warnings::dated_ahead(run.finished_at?, now)
     }

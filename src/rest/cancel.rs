@@ -9,7 +9,7 @@ use super::query_arguments::{self, RunIdInPath};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::http::problem_details::ProblemDetails;
-use crate::mirrors::run::cancel_run::Cancellation;
+use crate::mirrors::run::cancel_run::CancelOutcome;
 
 pub(super) fn route() -> Route {
     let operation = RouteDescription::new("cancelRun", "Cancel a run")
@@ -28,19 +28,19 @@ async fn cancel(
     RunIdInPath(id): RunIdInPath,
 ) -> Result<Response, ProblemDetails> {
     let (code, detail, remedy) = match mirror.cancel(id).await? {
-        Cancellation::Accepted => {
+        CancelOutcome::Accepted => {
             let location = AppendHeaders([(LOCATION, prefix.run(id))]);
             return Ok((StatusCode::ACCEPTED, location).into_response());
         }
-        Cancellation::Unknown => {
+        CancelOutcome::Unknown => {
             return Err(query_arguments::no_such_run(&prefix, id.to_string()));
         }
-        Cancellation::Over(outcome) => (
+        CancelOutcome::Over(outcome) => (
             "RUN_OVER",
             format!("Run {id} has ended already: {outcome}."),
             "Nothing needs to be ended.",
         ),
-        Cancellation::Dead => (
+        CancelOutcome::Dead => (
             "RUN_DEAD",
             format!("Run {id} is not in progress: its process has died."),
             "Nothing needs to be ended; the next sync marks the run interrupted.",

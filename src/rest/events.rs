@@ -16,11 +16,11 @@ use schemars::{SchemaGenerator, json_schema};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::Shared;
-use super::event::{Heartbeat, RETRY, Sent, event, heartbeats};
+use super::RestState;
 use super::events_of_many::events_of_all;
 use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
+use super::server_sent_event::{Heartbeat, RETRY, SentEvent, event, heartbeats};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::Mirror;
 use crate::reports::run_progress::RunProgress;
@@ -40,12 +40,12 @@ const NO_ROOM_SECONDS: u16 = 30;
 
 /// Limits the number of open streams, and ends all of them at shutdown.
 #[derive(Clone, Debug)]
-pub(crate) struct Streams {
+pub(crate) struct EventStreams {
     room: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
-impl Streams {
+impl EventStreams {
     pub(crate) fn new(shutdown: CancellationToken) -> Self {
         Self {
             room: Arc::new(Semaphore::new(MAX_STREAMS)),
@@ -75,9 +75,9 @@ pub(super) fn route() -> Route {
 }
 
 async fn open(
-    State(Shared {
+    State(RestState {
         mirrors, streams, ..
-    }): State<Shared>,
+    }): State<RestState>,
     mirror_request: MirrorPathAndToken,
 ) -> Result<Response, ProblemDetails> {
     let events = match mirror_request.is_all(&mirrors) {
@@ -109,14 +109,14 @@ fn no_room() -> Response {
     (later, problem).into_response()
 }
 
-fn events(mirror: Mirror, heartbeat: Duration) -> impl Stream<Item = Sent> + Send {
+fn events(mirror: Mirror, heartbeat: Duration) -> impl Stream<Item = SentEvent> + Send {
     let begun = async move {
         let events = mirror.events(); // subscribe before reading the status, so that no change is missed in between
         let status = ask(&mirror).await;
         let first = status
             .iter()
             .map(|status| Ok(event("status", status)?.retry(RETRY)));
-        let first: Vec<Sent> = first.collect();
+        let first: Vec<SentEvent> = first.collect();
         let further = stream::unfold(
             (mirror.clone(), events, status),
             |(mirror, mut events, last)| async move {
@@ -139,7 +139,7 @@ async fn ask(mirror: &Mirror) -> Option<Status> {
     Box::pin(mirror.status(&query)).await.ok()
 }
 
-fn progress(mirror: &Mirror) -> impl Stream<Item = Sent> + Send + use<> {
+fn progress(mirror: &Mirror) -> impl Stream<Item = SentEvent> + Send + use<> {
     let pauses =
         stream::iter(std::iter::once(Duration::ZERO).chain(std::iter::repeat(PROGRESS_PAUSE)));
     stream::unfold((mirror.follow(), pauses), |(mut run, mut pauses)| async {

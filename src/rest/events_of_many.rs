@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::event::{RETRY, Sent, event, heartbeats};
-use crate::mirrors::{Mirrors, StateChanges};
-use crate::reports::connections::Connection;
+use super::server_sent_event::{RETRY, SentEvent, event, heartbeats};
+use crate::mirrors::{Mirrors, StateChangeListener};
+use crate::reports::connections::ConnectionReport;
 use crate::reports::status::Status;
 use crate::reports::tenant_list::TenantsQuery;
 
@@ -22,9 +22,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const STATUS_AGE: Duration = Duration::from_secs(60);
 
 /// The state of one event stream.
-struct Watched {
+struct StatusStreamState {
     mirrors: Mirrors,
-    changes: StateChanges,
+    changes: StateChangeListener,
     query: TenantsQuery,
     /// The status that was sent last; `None` before the first.
     sent: Option<Status>,
@@ -36,8 +36,8 @@ pub(super) fn events_of_all(
     mirrors: Mirrors,
     visible: Option<Vec<String>>,
     heartbeat: Duration,
-) -> impl Stream<Item = Sent> + Send {
-    let watched = Watched {
+) -> impl Stream<Item = SentEvent> + Send {
+    let watched = StatusStreamState {
         changes: mirrors.state_changes(),
         mirrors,
         query: TenantsQuery {
@@ -59,7 +59,7 @@ pub(super) fn events_of_all(
     stream::select(Box::pin(statuses), heartbeats(heartbeat))
 }
 
-impl Watched {
+impl StatusStreamState {
     /// Waits until the status has changed since it was last sent, or for [`STATUS_AGE`], and returns the current
     /// status. The first call does not wait. Returns `None` if no more changes can come.
     async fn next(&mut self) -> Option<Status> {
@@ -86,7 +86,7 @@ impl Watched {
 fn differs(sent: &Status, status: &Status) -> bool {
     let states = |status: &Status| {
         let connections = &status.connections;
-        [&connections.remote, &connections.local].map(|Connection { state, .. }| *state)
+        [&connections.remote, &connections.local].map(|ConnectionReport { state, .. }| *state)
     };
     sent.tenants != status.tenants
         || sent.activity != status.activity

@@ -2,10 +2,10 @@
 
 use schemars::json_schema;
 
-use super::legacy;
-use super::legacy::{StatusBody, TriggerBody};
+use super::legacy_endpoints;
+use super::legacy_endpoints::{LegacyStatusResponse, LegacySyncResponse};
 use super::route::{Route, RouteDescription};
-use crate::http::health;
+use crate::http::health_checks;
 
 pub(super) fn local_status() -> Route {
     let operation = RouteDescription::new(
@@ -13,9 +13,13 @@ pub(super) fn local_status() -> Route {
         "The status in the shape of the earlier sync program",
     )
     .answer(200, "The status", |generator| {
-        generator.subschema_for::<StatusBody>()
+        generator.subschema_for::<LegacyStatusResponse>()
     });
-    Route::get("/api/local/meter-sync-status", legacy::status, operation)
+    Route::get(
+        "/api/local/meter-sync-status",
+        legacy_endpoints::status,
+        operation,
+    )
 }
 
 pub(super) fn local_trigger() -> Route {
@@ -43,10 +47,14 @@ pub(super) fn local_trigger() -> Route {
         .into_iter()
         .fold(operation, |operation, (status, what)| {
             operation.answer(status, what, |generator| {
-                generator.subschema_for::<TriggerBody>()
+                generator.subschema_for::<LegacySyncResponse>()
             })
         });
-    Route::post("/api/local/meter-sync-trigger", legacy::trigger, operation)
+    Route::post(
+        "/api/local/meter-sync-trigger",
+        legacy_endpoints::trigger,
+        operation,
+    )
 }
 
 pub(super) fn live() -> Route {
@@ -54,7 +62,7 @@ pub(super) fn live() -> Route {
     let operation = RouteDescription::new("getLive", "Whether the process answers at all")
         .open()
         .content(200, "It does.", Some(("text/plain", text)));
-    Route::get(health::LIVE_PATH, health::live, operation)
+    Route::get(health_checks::LIVE_PATH, health_checks::live, operation)
 }
 
 pub(super) fn ready() -> Route {
@@ -75,5 +83,5 @@ pub(super) fn ready() -> Route {
                 },
             })
         });
-    Route::get(health::READY_PATH, health::ready, operation)
+    Route::get(health_checks::READY_PATH, health_checks::ready, operation)
 }

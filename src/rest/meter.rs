@@ -7,10 +7,10 @@ use axum::Json;
 use axum::http::{StatusCode, Uri};
 use serde_json::json;
 
-use super::requested_mirror::{MirrorPrefix, RequestedMirror};
+use super::requested_mirror::{MirrorPathPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::shorten;
-use crate::history::parse_meter_key::KeyText;
+use crate::history::parse_meter_key::MeterKeyText;
 use crate::http::problem_details::ProblemDetails;
 use crate::reports::meter_report::MeterReport;
 
@@ -32,9 +32,9 @@ async fn answer(
     RequestedMirror { mirror, .. }: RequestedMirror,
     uri: Uri,
 ) -> Result<Json<MeterReport>, ProblemDetails> {
-    let (_, path) = MirrorPrefix::split(&uri);
+    let (_, path) = MirrorPathPrefix::split(&uri);
     let part = path.strip_prefix(METERS).unwrap_or_default();
-    let meter = match KeyText::parse(part) {
+    let meter = match MeterKeyText::parse(part) {
         Some(key) => mirror.meter(&key).await?,
         None => None,
     };

@@ -21,15 +21,14 @@ use schemars::json_schema;
 use crate::config::Config;
 use crate::mirrors::Mirrors;
 use crate::shutdown::Shutdown;
-use events::Streams;
+use events::EventStreams;
 use route::{Route, RouteDescription};
 
 mod cancel;
-mod event;
 mod events;
 mod events_of_many;
-mod legacy;
 mod legacy_and_health_routes;
+mod legacy_endpoints;
 mod meter;
 mod openapi;
 mod query_arguments;
@@ -37,6 +36,7 @@ mod requested_mirror;
 mod route;
 mod run_changes;
 mod runs;
+mod server_sent_event;
 mod status;
 mod sync;
 mod tenants;
@@ -53,18 +53,18 @@ const RUN_MARGIN: Duration = Duration::from_secs(30);
 
 /// The state that handlers share.
 #[derive(Clone, Debug)]
-struct Shared {
+struct RestState {
     mirrors: Mirrors,
     /// How long the legacy trigger endpoint waits for the end of the run that it started.
     wait: Duration,
-    streams: Streams,
+    streams: EventStreams,
     /// The `OpenAPI` description, as JSON.
     description: Bytes,
 }
 
 /// Lets the handlers of the health checks take [`Mirrors`] as their state.
-impl FromRef<Shared> for Mirrors {
-    fn from_ref(shared: &Shared) -> Self {
+impl FromRef<RestState> for Mirrors {
+    fn from_ref(shared: &RestState) -> Self {
         shared.mirrors.clone()
     }
 }
@@ -72,13 +72,13 @@ impl FromRef<Shared> for Mirrors {
 /// Returns the routes of the REST API, the legacy routes and the health checks. `shutdown` ends the open event streams.
 pub(crate) fn routes(config: &Config, mirrors: Mirrors, shutdown: &Shutdown) -> Router {
     let table = table();
-    let shared = Shared {
+    let shared = RestState {
         mirrors,
         wait: config.limits.run_timeout.saturating_add(RUN_MARGIN),
-        streams: Streams::new(shutdown.token()),
+        streams: EventStreams::new(shutdown.token()),
         description: openapi::describe(&table, config.requires_token()),
     };
-    let add = |router: Router<Shared>, route: Route| {
+    let add = |router: Router<RestState>, route: Route| {
         let places = unexpected_arguments::ArgumentPlaces::of(&route.operation);
         let refuse = middleware::from_fn_with_state(places, unexpected_arguments::refuse);
         router.route(&route.path, route.handler.layer(refuse))
@@ -138,7 +138,7 @@ fn description_route() -> Route {
     Route::get(DESCRIPTION_PATH, description, operation)
 }
 
-async fn description(State(Shared { description, .. }): State<Shared>) -> Response {
+async fn description(State(RestState { description, .. }): State<RestState>) -> Response {
     let json: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
     (json, Bytes::clone(&description)).into_response()
 }

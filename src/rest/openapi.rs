@@ -88,7 +88,7 @@ fn operation(said: &RouteDescription, method: &str, generator: &mut SchemaGenera
 
 /// The response object of `OpenAPI`: what a route answers with one HTTP status.
 #[derive(Serialize)]
-struct Response {
+struct OpenApiResponse {
     description: &'static str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     content: BTreeMap<&'static str, Value>,
@@ -104,7 +104,7 @@ fn responses(
     said: &RouteDescription,
     method: &str,
     generator: &mut SchemaGenerator,
-) -> BTreeMap<u16, Response> {
+) -> BTreeMap<u16, OpenApiResponse> {
     let mut responses = BTreeMap::new();
     for answer in &said.answers {
         add(&mut responses, said, answer, generator);
@@ -144,17 +144,19 @@ fn responses(
 /// Adds `answer` to the responses. If there is already a response with its status, adds the content, headers and links
 /// of `answer` to that response.
 fn add(
-    responses: &mut BTreeMap<u16, Response>,
+    responses: &mut BTreeMap<u16, OpenApiResponse>,
     said: &RouteDescription,
     answer: &ResponseDescription,
     generator: &mut SchemaGenerator,
 ) {
-    let response = responses.entry(answer.status).or_insert_with(|| Response {
-        description: answer.description,
-        content: BTreeMap::new(),
-        headers: BTreeMap::new(),
-        links: BTreeMap::new(),
-    });
+    let response = responses
+        .entry(answer.status)
+        .or_insert_with(|| OpenApiResponse {
+            description: answer.description,
+            content: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            links: BTreeMap::new(),
+        });
     let content = answer.content.map(|(media_type, schema)| {
         let schema = schema(generator);
         (media_type, json!({"schema": schema}))

@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
 use super::DESCRIPTION_PATH;
-use super::requested_mirror::MirrorPrefix;
+use super::requested_mirror::MirrorPathPrefix;
 use crate::arguments::{Arguments, BadArgument, one_line, run_id, shorten};
 use crate::http::problem_details::ProblemDetails;
 use crate::model::RunId;
@@ -55,7 +55,7 @@ impl<S: Sync> FromRequestParts<S> for RunIdInPath {
     type Rejection = ProblemDetails;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ProblemDetails> {
-        let (prefix, rest) = MirrorPrefix::split(&parts.uri);
+        let (prefix, rest) = MirrorPathPrefix::split(&parts.uri);
         let part = rest.split('/').nth(2).unwrap_or_default();
         run_id(part)
             .map(Self)
@@ -64,7 +64,7 @@ impl<S: Sync> FromRequestParts<S> for RunIdInPath {
 }
 
 /// Returns the 404 response for a run that is not in the run log.
-pub(super) fn no_such_run(prefix: &MirrorPrefix, id: impl AsRef<str>) -> ProblemDetails {
+pub(super) fn no_such_run(prefix: &MirrorPathPrefix, id: impl AsRef<str>) -> ProblemDetails {
     let detail = format!(
         "There is no run {} of this tenant and table in the log, or it is there no longer (METER_SYNC_KEEP_RUNS).",
         shorten(id.as_ref())

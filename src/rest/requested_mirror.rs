@@ -11,7 +11,7 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use super::Shared;
+use super::RestState;
 use crate::config::Token;
 use crate::error::Failure;
 use crate::http::problem_details::ProblemDetails;
@@ -26,9 +26,9 @@ const TENANTS: &str = "/api/v1/tenants/";
 /// The path prefix of the routes of one mirror, as the request spells it: `/api/v1` or, for example,
 /// `/api/v1/tenants/7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MirrorPrefix(String);
+pub(super) struct MirrorPathPrefix(String);
 
-impl MirrorPrefix {
+impl MirrorPathPrefix {
     /// Splits the path of a request into the prefix that names the mirror, and the rest.
     pub(super) fn split(uri: &Uri) -> (Self, &str) {
         let path = uri.path();
@@ -61,15 +61,15 @@ impl MirrorPrefix {
 #[derive(Debug)]
 pub(super) struct RequestedMirror {
     pub(super) mirror: Mirror,
-    pub(super) prefix: MirrorPrefix,
+    pub(super) prefix: MirrorPathPrefix,
 }
 
-impl FromRequestParts<Shared> for RequestedMirror {
+impl FromRequestParts<RestState> for RequestedMirror {
     type Rejection = ProblemDetails;
 
     async fn from_request_parts(
         parts: &mut Parts,
-        shared: &Shared,
+        shared: &RestState,
     ) -> Result<Self, ProblemDetails> {
         let mirror_request = MirrorPathAndToken::of(parts);
         Ok(Self {
@@ -82,13 +82,13 @@ impl FromRequestParts<Shared> for RequestedMirror {
 /// The path prefix and the token of a request, from which the request's mirror is found.
 #[derive(Debug)]
 pub(super) struct MirrorPathAndToken {
-    pub(super) prefix: MirrorPrefix,
+    pub(super) prefix: MirrorPathPrefix,
     token: Option<Token>,
 }
 
 impl MirrorPathAndToken {
     fn of(parts: &Parts) -> Self {
-        let (prefix, _) = MirrorPrefix::split(&parts.uri);
+        let (prefix, _) = MirrorPathPrefix::split(&parts.uri);
         let token = parts.extensions.get::<Token>().cloned();
         Self { prefix, token }
     }
@@ -137,7 +137,7 @@ mod tests {
             ("/x", None, ""),
         ] {
             let uri: Uri = path.parse().expect("a path");
-            let (prefix, left) = MirrorPrefix::split(&uri);
+            let (prefix, left) = MirrorPathPrefix::split(&uri);
             assert_eq!((prefix.tenant().as_deref(), left), (tenant, rest), "{path}");
         }
     }

@@ -5,13 +5,13 @@ use axum::routing::{MethodRouter, get, post};
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::RestState;
 use super::requested_mirror::API;
 use crate::http::problem_details::{PROBLEM_JSON, ProblemDetails};
 
 /// A function that generates the JSON schema of a type. It adds the schemas of the types within that type to the
 /// generator.
-pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+pub(super) type SchemaFunction = fn(&mut SchemaGenerator) -> Schema;
 
 /// Returns the schema of problem details (RFC 9457), the body of all error responses.
 pub(super) fn problem(generator: &mut SchemaGenerator) -> Schema {
@@ -28,14 +28,14 @@ const OF_TENANT: &str = "OfTenant";
 pub(crate) struct Route {
     pub(super) path: String,
     pub(super) method: &'static str,
-    pub(super) handler: MethodRouter<Shared>,
+    pub(super) handler: MethodRouter<RestState>,
     pub(super) operation: RouteDescription,
 }
 
 impl Route {
     pub(super) fn get<H, T>(path: &'static str, handler: H, operation: RouteDescription) -> Self
     where
-        H: Handler<T, Shared>,
+        H: Handler<T, RestState>,
         T: 'static,
     {
         Self {
@@ -48,7 +48,7 @@ impl Route {
 
     pub(super) fn post<H, T>(path: &'static str, handler: H, operation: RouteDescription) -> Self
     where
-        H: Handler<T, Shared>,
+        H: Handler<T, RestState>,
         T: 'static,
     {
         Self {
@@ -93,7 +93,7 @@ pub(super) struct RouteDescription {
 pub(super) struct ResponseDescription {
     pub(super) status: u16,
     pub(super) description: &'static str,
-    pub(super) content: Option<(&'static str, SchemaOf)>,
+    pub(super) content: Option<(&'static str, SchemaFunction)>,
     /// Names and descriptions of the response's headers.
     pub(super) headers: Vec<(&'static str, &'static str)>,
     /// The operations to call next for the run of this response: the `run_id` in the response is their parameter `id`.
@@ -198,7 +198,12 @@ impl RouteDescription {
     }
 
     /// Adds a response with a JSON body.
-    pub(super) fn answer(self, status: u16, description: &'static str, schema: SchemaOf) -> Self {
+    pub(super) fn answer(
+        self,
+        status: u16,
+        description: &'static str,
+        schema: SchemaFunction,
+    ) -> Self {
         self.content(status, description, Some((JSON, schema)))
     }
 
@@ -211,7 +216,7 @@ impl RouteDescription {
         mut self,
         status: u16,
         description: &'static str,
-        content: Option<(&'static str, SchemaOf)>,
+        content: Option<(&'static str, SchemaFunction)>,
     ) -> Self {
         self.answers.push(ResponseDescription {
             status,

@@ -11,10 +11,10 @@ use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
 use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
-use crate::http::run_page_redirect_reason::RunPageNotice;
+use crate::http::run_page_redirect_reason::RunPageRedirectReason;
 use crate::model::{RunFilter, RunsQuery};
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_pages::RunsPage;
+use crate::reports::run_list_pages::RunsPage;
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=100);
 const LIMIT_DEFAULT: u32 = 20;
@@ -90,7 +90,7 @@ pub(super) fn route() -> Route {
         .run()
         .query(
             "notice",
-            json!({"type": "string", "enum": RunPageNotice::ALL.map(RunPageNotice::as_str)}),
+            json!({"type": "string", "enum": RunPageRedirectReason::ALL.map(RunPageRedirectReason::as_str)}),
             "What the page's address of the run may end with; it changes nothing here.",
         )
         .answer(200, "The run", |generator| {
@@ -107,7 +107,10 @@ async fn one(
     RunIdInPath(id): RunIdInPath,
     QueryArguments(mut given): QueryArguments,
 ) -> Result<Json<RunDetail>, ProblemDetails> {
-    given.choice("notice", &RunPageNotice::ALL.map(RunPageNotice::as_str))?;
+    given.choice(
+        "notice",
+        &RunPageRedirectReason::ALL.map(RunPageRedirectReason::as_str),
+    )?;
     given.refuse_unknown()?;
     let run = mirror.run(id).await?;
     run.map(Json)

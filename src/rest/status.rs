@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::json;
 
-use super::Shared;
+use super::RestState;
 use super::query_arguments::{self, QueryArguments};
 use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
@@ -31,7 +31,7 @@ pub(super) fn route() -> Route {
 }
 
 async fn answer(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(RestState { mirrors, .. }): State<RestState>,
     mirror_request: MirrorPathAndToken,
     QueryArguments(given): QueryArguments,
 ) -> Result<Json<Status>, ProblemDetails> {

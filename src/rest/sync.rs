@@ -13,9 +13,9 @@ use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use super::MAX_BODY_BYTES;
-use super::legacy::{actor, failure_of};
+use super::legacy_endpoints::{actor, failure_of};
 use super::query_arguments::bad_request;
-use super::requested_mirror::{MirrorPrefix, RequestedMirror};
+use super::requested_mirror::{MirrorPathPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
 use crate::arguments::Arguments;
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, WAIT_SECONDS};
@@ -24,9 +24,9 @@ use crate::arguments::read_body;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::http::problem_details::{ProblemDetails, http_status};
-use crate::mirrors::{Request, RequestOutcome};
-use crate::model::{Outcome, Trigger};
-use crate::reports::run_report::{RunReport, RunStage};
+use crate::mirrors::{RunRequest, RunRequestOutcome};
+use crate::model::{RunOutcome, RunTrigger};
+use crate::reports::run_report::{RunReport, RunState};
 use crate::trace_id::TraceId;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -78,8 +78,8 @@ async fn start(
     request.actor = actor(token.as_deref(), &headers);
     let preferred = wait(&headers);
     let report = match mirror.request(request).await? {
-        RequestOutcome::Started(mut ticket) => ticket.wait(preferred.unwrap_or_default()).await,
-        RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => *report,
+        RunRequestOutcome::Started(mut ticket) => ticket.wait(preferred.unwrap_or_default()).await,
+        RunRequestOutcome::AlreadyRunning(report) | RunRequestOutcome::Finished(report) => *report,
     };
     let applied = preferred.map(|wait| {
         let applied = format!("wait={}", wait.as_secs());
@@ -89,9 +89,9 @@ async fn start(
     Ok((applied, answer(report, &prefix)?).into_response())
 }
 
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<Request, ProblemDetails> {
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, ProblemDetails> {
     let mut given = arguments(headers, body)?;
-    let mut request = Request::new(Trigger::Rest);
+    let mut request = RunRequest::new(RunTrigger::Rest);
     request.dry_run = given.boolean("dry_run", request.dry_run)?;
     request.reason = given.text("reason", REASON_CHARS)?;
     given.refuse_unknown()?;
@@ -153,10 +153,10 @@ fn wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(WAIT_SECONDS.max().into())))
 }
 
-fn answer(report: RunReport, prefix: &MirrorPrefix) -> Result<Response, ProblemDetails> {
+fn answer(report: RunReport, prefix: &MirrorPathPrefix) -> Result<Response, ProblemDetails> {
     let (id, location) = (report.run_id, prefix.run(report.run_id));
     match (report.state, report.outcome) {
-        (RunStage::AlreadyRunning, _) => {
+        (RunState::AlreadyRunning, _) => {
             let (code, remedy) = (ErrorCode::AlreadyRunning, report.next_step);
             let status = http_status(code);
             Err(
@@ -164,22 +164,23 @@ fn answer(report: RunReport, prefix: &MirrorPrefix) -> Result<Response, ProblemD
                     .about(id, location),
             )
         }
-        (RunStage::Running, _) | (RunStage::Finished, None) => {
+        (RunState::Running, _) | (RunState::Finished, None) => {
             let location = AppendHeaders([(LOCATION, location)]);
             Ok((StatusCode::ACCEPTED, location, Json(report)).into_response())
         }
-        (RunStage::Finished, Some(outcome)) => match outcome {
-            Outcome::Succeeded | Outcome::NoChange | Outcome::Partial | Outcome::DryRun => {
-                Ok(Json(report).into_response())
-            }
+        (RunState::Finished, Some(outcome)) => match outcome {
+            RunOutcome::Succeeded
+            | RunOutcome::NoChange
+            | RunOutcome::Partial
+            | RunOutcome::DryRun => Ok(Json(report).into_response()),
             // 409, because the request conflicts with the state of the two databases, and a person can resolve the
             // conflict.
-            Outcome::Refused => Err(ProblemDetails::failure(
+            RunOutcome::Refused => Err(ProblemDetails::failure(
                 StatusCode::CONFLICT,
                 failure_of(report),
             )
             .about(id, location)),
-            Outcome::Failed | Outcome::Interrupted | Outcome::Unknown => {
+            RunOutcome::Failed | RunOutcome::Interrupted | RunOutcome::Unknown => {
                 Err(ProblemDetails::from(failure_of(report)).about(id, location))
             }
         },

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Shared;
+use super::RestState;
 use super::query_arguments::QueryArguments;
 use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
@@ -68,7 +68,7 @@ pub(super) fn route() -> Route {
 }
 
 async fn list(
-    State(Shared { mirrors, .. }): State<Shared>,
+    State(RestState { mirrors, .. }): State<RestState>,
     mirror_request: MirrorPathAndToken,
     QueryArguments(given): QueryArguments,
 ) -> Result<Response, ProblemDetails> {

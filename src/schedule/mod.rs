@@ -32,8 +32,8 @@ use tracing::{info, warn};
 
 use crate::config::Schedule;
 use crate::error::ErrorCode;
-use crate::mirrors::{Claim, Mirrors};
-use crate::model::Trigger;
+use crate::mirrors::{Mirrors, SlotClaimOutcome};
+use crate::model::RunTrigger;
 use due_slot::DueSlot;
 use slot_target::SlotTarget;
 
@@ -50,7 +50,7 @@ const LOOK: Duration = Duration::from_secs(3);
 
 /// How long a run waits after its slot (scheduled time), and how long before each retry.
 #[derive(Clone, Copy, Debug)]
-pub struct SlotDelays {
+pub struct StartAndRetryDelays {
     /// The longest random delay between a scheduled time and its run. The delays keep many installations from reading
     /// the remote at the same time.
     pub jitter: Duration,
@@ -59,7 +59,7 @@ pub struct SlotDelays {
     pub first_retry: Duration,
 }
 
-impl SlotDelays {
+impl StartAndRetryDelays {
     /// Returns the delays that a server process uses. The first retry comes after half a minute or more, because a
     /// restart of a database takes about that long.
     pub fn new(jitter: Duration) -> Self {
@@ -77,7 +77,7 @@ impl SlotDelays {
 /// process was sweeping, its claim on the slot is given up as soon as its runs have ended.
 pub async fn run(
     schedule: Schedule,
-    slot_delays: SlotDelays,
+    slot_delays: StartAndRetryDelays,
     mirrors: Mirrors,
     shutdown: CancellationToken,
 ) {
@@ -99,14 +99,14 @@ pub async fn run(
 }
 
 /// Waits for each slot (scheduled time) and runs it, one after the other, without end.
-async fn follow(schedule: &Schedule, slot_delays: SlotDelays, target: &mut SlotTarget) {
+async fn follow(schedule: &Schedule, slot_delays: StartAndRetryDelays, target: &mut SlotTarget) {
     let seed = RandomState::new();
-    let mut trigger = Trigger::Startup;
+    let mut trigger = RunTrigger::Startup;
     let mut handled = None;
     loop {
         let now = target.process().now();
         if let Some(slot) = due_slot::due(schedule, handled, now) {
-            let start = if trigger == Trigger::Startup {
+            let start = if trigger == RunTrigger::Startup {
                 slot.starts
             } else {
                 slot.delayed_start(slot_delays.jitter, &seed)
@@ -118,7 +118,7 @@ async fn follow(schedule: &Schedule, slot_delays: SlotDelays, target: &mut SlotT
             let next = schedule.next_after(now);
             tokio::time::sleep(sleep_length(now, next)).await;
         }
-        trigger = Trigger::Schedule;
+        trigger = RunTrigger::Schedule;
     }
 }
 
@@ -127,8 +127,8 @@ async fn follow(schedule: &Schedule, slot_delays: SlotDelays, target: &mut SlotT
 async fn serve(
     slot: &DueSlot,
     start: DateTime<Utc>,
-    trigger: Trigger,
-    slot_delays: SlotDelays,
+    trigger: RunTrigger,
+    slot_delays: StartAndRetryDelays,
     target: &mut SlotTarget,
 ) {
     let is_ours =
@@ -152,15 +152,15 @@ async fn serve(
 async fn claim(
     slot: &DueSlot,
     mut is_first: bool,
-    slot_delays: SlotDelays,
+    slot_delays: StartAndRetryDelays,
     target: &SlotTarget,
 ) -> bool {
     let mut delays = due_slot::retry_delays(slot_delays.first_retry);
     loop {
         match target.claim(slot.starts, !is_first).await {
-            Ok(Claim::Ours) => return true,
-            Ok(Claim::Served) => return false,
-            Ok(Claim::Pending) => {
+            Ok(SlotClaimOutcome::Ours) => return true,
+            Ok(SlotClaimOutcome::Served) => return false,
+            Ok(SlotClaimOutcome::Pending) => {
                 let next = slot.next_try(target.process().now(), LOOK);
                 let Some(next) = next else { return false };
                 if !sleep_within(slot, next, target).await {

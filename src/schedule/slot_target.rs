@@ -3,8 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Claim, Mirror, Mirrors, ProcessContext, Request, TenantMirror, error_of};
-use crate::model::Trigger;
+use crate::mirrors::{
+    Mirror, Mirrors, ProcessContext, RunRequest, SlotClaimOutcome, TenantMirror, error_of,
+};
+use crate::model::RunTrigger;
 
 /// What the schedule starts at a slot (scheduled time).
 pub(super) enum SlotTarget {
@@ -44,7 +46,7 @@ impl SlotTarget {
         &self,
         slot: DateTime<Utc>,
         is_again: bool,
-    ) -> Result<Claim, Failure> {
+    ) -> Result<SlotClaimOutcome, Failure> {
         match self {
             Self::Run(mirror) => mirror.claim_slot(slot, is_again).await,
             Self::Sweep(mirrors, _) => mirrors.claim_sweep(slot, is_again).await,
@@ -60,11 +62,11 @@ impl SlotTarget {
     pub(super) async fn attempt(
         &mut self,
         slot: DateTime<Utc>,
-        trigger: Trigger,
+        trigger: RunTrigger,
     ) -> Option<ErrorCode> {
         match self {
             Self::Run(mirror) => {
-                let report = mirror.run_to_end(Request::new(trigger), false).await;
+                let report = mirror.run_to_end(RunRequest::new(trigger), false).await;
                 error_of(&report).filter(|code| !is_cancelled(*code))
             }
             Self::Sweep(mirrors, again) => {
@@ -95,7 +97,7 @@ impl SlotTarget {
 async fn sweep(
     mirrors: &Mirrors,
     again: &mut Vec<TenantMirror>,
-    trigger: Trigger,
+    trigger: RunTrigger,
 ) -> Option<ErrorCode> {
     let failed = match again.is_empty() {
         true => match mirrors.sweep_with_others(trigger).await {
@@ -106,7 +108,7 @@ async fn sweep(
             Err(failure) => return Some(failure.code),
         },
         false => match mirrors
-            .run_again(std::mem::take(again), &Request::new(trigger))
+            .run_again(std::mem::take(again), &RunRequest::new(trigger))
             .await
         {
             Ok(failed) => failed,

@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
-use super::log::LogKey;
+use super::log::LogFilter;
 use crate::db::{DbError, Local, Tx, param, read_lossless_json};
-use crate::model::{Action, Change, ChangeCursor, Fields, RunId};
+use crate::model::{Change, ChangeAction, ChangeCursor, MeterFields, RunId};
 
 /// What runs changed since a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,11 +66,11 @@ pub struct MeterChange {
     /// When the change became visible: at the end of the run.
     pub at: DateTime<Utc>,
     /// What the run did to the meter.
-    pub action: Action,
+    pub action: ChangeAction,
     /// The old values of the changed fields; empty for an insert.
-    pub before: Fields,
+    pub before: MeterFields,
     /// The new values of the changed fields; for an insert, all that are not NULL.
-    pub after: Fields,
+    pub after: MeterFields,
 }
 
 /// Returns the list of columns that a query selects for a change (the row `c`), in the order in which [`change`] reads
@@ -97,7 +97,7 @@ select {} from meter_sync.meter_sync_change c where c.run_id = $1 order by c.n l
 
 fn change(row: &Row) -> Change {
     Change {
-        action: Action::read(row.get(0)),
+        action: ChangeAction::read(row.get(0)),
         key: read_lossless_json::fields(row.get(1)),
         name: None,
         before: read_lossless_json::fields(row.get(2)),
@@ -140,7 +140,7 @@ const RUNS: &str = "g.local_table = $1 and g.tenant = $2 and not g.dry_run and g
 /// must name a tenant.
 pub async fn since(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     since: DateTime<Utc>,
     before: Option<ChangeCursor>,
     limit: u32,
@@ -158,7 +158,7 @@ pub async fn since(
 
 async fn count_since(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     since: DateTime<Utc>,
 ) -> Result<ChangesSinceReport, DbError> {
     let params = log.with([param::timestamptz(since)]);
@@ -189,7 +189,7 @@ from meter_sync.meter_sync_log g where {RUNS}"
 
 async fn list_since(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     since: DateTime<Utc>,
     before: Option<ChangeCursor>,
     limit: i64,
@@ -239,7 +239,7 @@ pub struct MeterChangesQuery {
 /// Lists changes of one meter, newest first. `key` is the meter's key as the log stores it.
 pub async fn of_meter(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     key: &str,
     query: &MeterChangesQuery,
 ) -> Result<Vec<MeterChange>, DbError> {
@@ -267,7 +267,7 @@ order by {order} desc, c.n limit $4"
     let change = |row: &Row| MeterChange {
         run_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
         at: row.get(1),
-        action: Action::read(row.get(2)),
+        action: ChangeAction::read(row.get(2)),
         before: read_lossless_json::fields(row.get(3)),
         after: read_lossless_json::fields(row.get(4)),
         n: row.get(5),
@@ -287,7 +287,7 @@ fn place(before: Option<ChangeCursor>) -> (Option<uuid::Uuid>, i64) {
 }
 
 /// Returns the SQL expression by which runs `g` are ordered. Newer runs have higher values.
-fn order(log: LogKey<'_>) -> &'static str {
+fn order(log: LogFilter<'_>) -> &'static str {
     match log.has_run_numbers {
         true => "g.seq",
         false => "g.id",
@@ -298,7 +298,7 @@ fn order(log: LogKey<'_>) -> &'static str {
 /// listed). Newer runs are listed first, so the run is older than the cursor's run, or it is the same run and the
 /// change has a higher number. `run` and `n` are the SQL parameters of the cursor. If `run` is null, the condition is
 /// true for every change.
-fn is_before(log: LogKey<'_>, run: &str, n: &str) -> String {
+fn is_before(log: LogFilter<'_>, run: &str, n: &str) -> String {
     let order = order(log);
     let of_run = match log.has_run_numbers {
         true => format!("(select b.seq from meter_sync.meter_sync_log b where b.id = {run})"),

@@ -22,18 +22,18 @@ pub struct RecordedColumn {
     pub remote_relation: u32,
     /// The column's number in the remote table or view; 0 for a query.
     pub remote_number: i16,
-    /// The type of the remote column. If `drift` is [`Drift::Retyped`], this is the type before the change.
+    /// The type of the remote column. If `drift` is [`ColumnDrift::Retyped`], this is the type before the change.
     pub remote_type: String,
     /// The type of the local column.
     pub local_type: String,
     /// What the remote has changed about the column, until the local table or the settings are adapted to it, or the
     /// remote undoes it. `None` if there is no such change.
-    pub drift: Option<Drift>,
+    pub drift: Option<ColumnDrift>,
 }
 
 /// What the remote changed about a synced column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Drift {
+pub enum ColumnDrift {
     /// The remote no longer has the column: it was dropped, or renamed in a way that cannot be recognized.
     Missing,
     /// The remote column now has this name.
@@ -127,10 +127,10 @@ fn column(row: &Row) -> RecordedColumn {
         remote_type: row.get(4),
         local_type: row.get(5),
         drift: match row.get::<_, Option<&str>>(6) {
-            Some("renamed") => Some(Drift::Renamed(to)),
-            Some("retyped") => Some(Drift::Retyped(to)),
-            Some("replaced") => Some(Drift::Replaced(to)),
-            Some(_) => Some(Drift::Missing),
+            Some("renamed") => Some(ColumnDrift::Renamed(to)),
+            Some("retyped") => Some(ColumnDrift::Retyped(to)),
+            Some("replaced") => Some(ColumnDrift::Replaced(to)),
+            Some(_) => Some(ColumnDrift::Missing),
             None => None,
         },
     }
@@ -216,10 +216,10 @@ pub async fn keep(
 fn row(column: &RecordedColumn) -> Value {
     let (drift, to) = match &column.drift {
         None => (None, None),
-        Some(Drift::Missing) => (Some("missing"), None),
-        Some(Drift::Renamed(to)) => (Some("renamed"), Some(to)),
-        Some(Drift::Retyped(to)) => (Some("retyped"), Some(to)),
-        Some(Drift::Replaced(to)) => (Some("replaced"), Some(to)),
+        Some(ColumnDrift::Missing) => (Some("missing"), None),
+        Some(ColumnDrift::Renamed(to)) => (Some("renamed"), Some(to)),
+        Some(ColumnDrift::Retyped(to)) => (Some("retyped"), Some(to)),
+        Some(ColumnDrift::Replaced(to)) => (Some("replaced"), Some(to)),
     };
     json!({
         "column_name": column.name,

@@ -7,11 +7,11 @@
 use tokio_postgres::Row;
 
 use super::has_expired;
-use super::sweeps::SweptSet;
+use super::sweeps::SweptMirrorSet;
 use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
-use crate::model::{RunId, Trigger};
+use crate::model::{RunId, RunTrigger};
 
 /// A sweep whose runs are shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +19,12 @@ pub struct OpenSweep {
     /// The id of the sweep.
     pub id: RunId,
     /// What asked for the sweep.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
 }
 
 /// The end of a run that was taken from this table.
 #[derive(Clone, Debug)]
-pub struct EndedRun {
+pub struct EndedDueRun {
     /// The mirror of the run.
     pub mirror: MirrorKey,
     /// Why the run did not succeed; `None` if it did.
@@ -60,7 +60,7 @@ select $1, u.tenant, u.local_table, u.place from unnest($2, $3) with ordinality 
 pub async fn add(
     tx: &Tx<'_, Local>,
     sweep: RunId,
-    set: &SweptSet,
+    set: &SweptMirrorSet,
     mirrors: &[MirrorKey],
 ) -> Result<bool, DbError> {
     let [table, tenants] = set.key();
@@ -123,7 +123,7 @@ pub async fn end(
     tx: &Tx<'_, Local>,
     sweep: RunId,
     claimant: &str,
-    ended: &EndedRun,
+    ended: &EndedDueRun,
 ) -> Result<(), DbError> {
     let params = [
         param::uuid(sweep.as_uuid()),
@@ -162,13 +162,16 @@ order by w.seq desc limit 1"
 
 /// Returns the latest sweep of this set of mirrors that has not ended and has mirrors to take; `None` if there is no
 /// such sweep.
-pub async fn open_sweep(tx: &Tx<'_, Local>, set: &SweptSet) -> Result<Option<OpenSweep>, DbError> {
+pub async fn open_sweep(
+    tx: &Tx<'_, Local>,
+    set: &SweptMirrorSet,
+) -> Result<Option<OpenSweep>, DbError> {
     let row = tx.query_opt(OPEN, &set.key()).await?;
     let open = |row: Row| {
         let id: uuid::Uuid = row.get(0);
         OpenSweep {
             id: RunId::from(id),
-            trigger: Trigger::read(row.get(1)),
+            trigger: RunTrigger::read(row.get(1)),
         }
     };
     Ok(row.map(open))
@@ -176,7 +179,7 @@ pub async fn open_sweep(tx: &Tx<'_, Local>, set: &SweptSet) -> Result<Option<Ope
 
 /// How far the runs of a sweep have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SweepRunsProgress {
     /// There are mirrors to take.
     HasDue,
     /// All mirrors are taken, and some runs are still in progress.
@@ -195,15 +198,15 @@ from meter_sync.meter_sync_due where sweep = $1 and ended_at is null"
 );
 
 /// Returns how far the runs of the sweep have come.
-pub async fn standing(tx: &Tx<'_, Local>, sweep: RunId) -> Result<Standing, DbError> {
+pub async fn standing(tx: &Tx<'_, Local>, sweep: RunId) -> Result<SweepRunsProgress, DbError> {
     let row = tx
         .query_one(STANDING, &[param::uuid(sweep.as_uuid())])
         .await?;
     let (open, to_take): (i64, i64) = (row.get(0), row.get(1));
     Ok(match (open, to_take) {
-        (0, _) => Standing::Ended,
-        (_, 0) => Standing::InProgress,
-        _ => Standing::HasDue,
+        (0, _) => SweepRunsProgress::Ended,
+        (_, 0) => SweepRunsProgress::InProgress,
+        _ => SweepRunsProgress::HasDue,
     })
 }
 
@@ -214,9 +217,9 @@ returning tenant, local_table, error_code, remote_bytes";
 
 /// Returns how the runs of the sweep ended, in no order, and deletes their rows. Some are missing if another sweep of
 /// the same mirrors has begun since.
-pub async fn take_ended(tx: &Tx<'_, Local>, sweep: RunId) -> Result<Vec<EndedRun>, DbError> {
+pub async fn take_ended(tx: &Tx<'_, Local>, sweep: RunId) -> Result<Vec<EndedDueRun>, DbError> {
     let rows = tx.query(ENDED, &[param::uuid(sweep.as_uuid())]).await?;
-    let ended = |row: &Row| EndedRun {
+    let ended = |row: &Row| EndedDueRun {
         mirror: key(row),
         error: row.get::<_, Option<&str>>(2).map(ErrorCode::read),
         remote_bytes: row.get(3),

@@ -92,7 +92,7 @@ meter_sync.meter_sync_log g
 
 /// How many of the meters that a run wants to deactivate are in the set that a person approved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApprovalCover {
+pub enum ApprovalCoverage {
     /// All of them are in the approved set.
     All,
     /// This many of them are not in the approved set.
@@ -109,7 +109,7 @@ pub async fn cover(
     run: RunId,
     shown: RunId,
     keys: &str,
-) -> Result<ApprovalCover, DbError> {
+) -> Result<ApprovalCoverage, DbError> {
     let sql = format!(
         "-- compare with the meters that were approved
 with shown as materialized (
@@ -125,9 +125,9 @@ select exists (select from shown),
     let params = [run, shown].map(|run| param::uuid(run.as_uuid()));
     let row = tx.query_one(&sql, &params).await?;
     Ok(match (row.get(0), row.get(1)) {
-        (false, _) => ApprovalCover::Nothing,
-        (true, 0) => ApprovalCover::All,
-        (true, others) => ApprovalCover::AllBut(others),
+        (false, _) => ApprovalCoverage::Nothing,
+        (true, 0) => ApprovalCoverage::All,
+        (true, others) => ApprovalCoverage::AllBut(others),
     })
 }
 

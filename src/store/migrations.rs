@@ -4,7 +4,7 @@
 //! advisory lock, so if two processes start at the same time, each step is applied once.
 
 use super::needed_functions;
-use crate::db::distribution;
+use crate::db::citus_distribution;
 use crate::db::{Connection, DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
 
@@ -30,7 +30,7 @@ const STEPS: &[&str] = &[
 
 /// The result of running the migrations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Migrated {
+pub enum MigrationResult {
     /// The tables were up to date.
     Current,
     /// This many steps were applied.
@@ -39,7 +39,7 @@ pub enum Migrated {
 
 /// How the version of the tables in schema `meter_sync` compares with the version that this program needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SchemaStanding {
+pub enum SchemaVersionState {
     /// There are no tables yet.
     Absent,
     /// The tables exist, but this many migration steps are missing.
@@ -124,12 +124,12 @@ async fn version(tx: &Tx<'_, Local>) -> Result<usize, DbError> {
 }
 
 /// Compares the version of the tables with the version that this program needs. Changes nothing.
-pub async fn standing(tx: &Tx<'_, Local>) -> Result<SchemaStanding, DbError> {
+pub async fn standing(tx: &Tx<'_, Local>) -> Result<SchemaVersionState, DbError> {
     Ok(match version(tx).await? {
-        0 => SchemaStanding::Absent,
-        found if found > STEPS.len() => SchemaStanding::Newer,
-        found if found == STEPS.len() => SchemaStanding::Current,
-        found => SchemaStanding::Behind(STEPS.len() - found),
+        0 => SchemaVersionState::Absent,
+        found if found > STEPS.len() => SchemaVersionState::Newer,
+        found if found == STEPS.len() => SchemaVersionState::Current,
+        found => SchemaVersionState::Behind(STEPS.len() - found),
     })
 }
 
@@ -141,14 +141,14 @@ pub fn too_new() -> Failure {
 
 /// Creates the tables, or updates them to the version that this program needs. Fails if a newer version of the program
 /// has migrated the database, or if the server lacks what a sync needs.
-pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure> {
+pub async fn run(connection: &mut Connection<Local>) -> Result<MigrationResult, Failure> {
     let tx = connection.begin("migrate").await?;
     let found = version(&tx).await?;
     if found > STEPS.len() {
         return Err(too_new());
     }
     if found == STEPS.len() {
-        return Ok(Migrated::Current);
+        return Ok(MigrationResult::Current);
     }
     needed_functions::require(&tx).await?;
     refuse_distributed(&tx).await?;
@@ -157,7 +157,7 @@ pub async fn run(connection: &mut Connection<Local>) -> Result<Migrated, Failure
 
 /// Fails if Citus distributes the schema `meter_sync`. It then refuses some of the statements about its tables.
 pub async fn refuse_distributed(tx: &Tx<'_, Local>) -> Result<(), Failure> {
-    if !distribution::is_schema_distributed(tx, "meter_sync").await? {
+    if !citus_distribution::is_schema_distributed(tx, "meter_sync").await? {
         return Ok(());
     }
     let message = "Citus distributes the schema meter_sync, and then refuses statements about the sync tables in it.";
@@ -165,7 +165,7 @@ pub async fn refuse_distributed(tx: &Tx<'_, Local>) -> Result<(), Failure> {
     Err(Failure::new(ErrorCode::LocalSchema, message).with_remedy(remedy))
 }
 
-async fn apply(tx: Tx<'_, Local>) -> Result<Migrated, DbError> {
+async fn apply(tx: Tx<'_, Local>) -> Result<MigrationResult, DbError> {
     tx.batch(FOUNDATION).await?;
     // Read again under the lock, because another process may have migrated meanwhile.
     let found = version(&tx).await?;
@@ -175,7 +175,7 @@ async fn apply(tx: Tx<'_, Local>) -> Result<Migrated, DbError> {
     }
     tx.commit().await?;
     Ok(match STEPS.len().saturating_sub(found) {
-        0 => Migrated::Current,
-        steps => Migrated::Applied(steps),
+        0 => MigrationResult::Current,
+        steps => MigrationResult::Applied(steps),
     })
 }

@@ -1,7 +1,7 @@
 //! The program's own tables, in schema `meter_sync` of the local database: their migrations, the SQL on them, and the
 //! types that their rows are read into. A *mirror* is one tenant's meters in one local table; a *run* syncs one mirror.
 //!
-//! - `log` has one row for each run. `changes` and `rejected` have what each run changed and rejected. `retention`
+//! - `log` has one row for each run. `changes` and `rejected_rows` have what each run changed and rejected. `retention`
 //!   deletes old runs.
 //! - `held_sets` has the sets of meters that a run may deactivate only after a person's approval.
 //! - `columns`, `watermarks`, `tombstones` and `remote_identities` have what a run stores for the next run.
@@ -25,7 +25,7 @@ pub mod log;
 pub mod migrations;
 pub mod needed_functions;
 pub mod read_mirror_states;
-pub mod rejected;
+pub mod rejected_rows;
 pub mod remote_identities;
 pub mod retention;
 pub mod run_lock;

@@ -9,7 +9,7 @@ use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
 use crate::clock;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
-use crate::model::{LastRunSummary, Outcome, RunId};
+use crate::model::{LastRunSummary, RunId, RunOutcome};
 
 /// What the local database tells about one mirror.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,7 @@ impl MirrorState {
     /// without an end.
     pub fn was_equal(&self) -> bool {
         let last = self.last_run.as_ref().and_then(|run| run.outcome);
-        self.open_run.is_none() && last.is_some_and(Outcome::is_success)
+        self.open_run.is_none() && last.is_some_and(RunOutcome::is_success)
     }
 }
 
@@ -159,7 +159,7 @@ fn state(row: &Row) -> MirrorState {
         .get::<_, Option<uuid::Uuid>>(1)
         .map(|id| LastRunSummary {
             run_id: RunId::from(id),
-            outcome: row.get::<_, Option<&str>>(2).map(Outcome::read),
+            outcome: row.get::<_, Option<&str>>(2).map(RunOutcome::read),
             started_at: row.get(3),
             finished_at: row.get(4),
             changes: row.get(5),

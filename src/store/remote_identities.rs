@@ -22,12 +22,12 @@ pub struct RemoteIdentity {
     /// triggers.
     pub relation_oid: Option<i64>,
     /// How far the server has come; `None` on a standby, which may lag.
-    pub progress: Option<RemoteProgress>,
+    pub progress: Option<RemotePosition>,
 }
 
 /// How far a server has come. Both numbers only grow, unless the server is taken back to an earlier state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RemoteProgress {
+pub struct RemotePosition {
     /// The number of the timeline. It grows when a standby is promoted, and when a server is recovered from an archive.
     pub timeline: i64,
     /// The position in the write-ahead log, in bytes, up to which it was written to disk. A crash does not take this
@@ -67,7 +67,7 @@ pub async fn read(
                 database_oid: row.get(1),
                 source: row.get(2),
                 relation_oid: row.get(3),
-                progress: progress.map(|(timeline, flushed)| RemoteProgress { timeline, flushed }),
+                progress: progress.map(|(timeline, flushed)| RemotePosition { timeline, flushed }),
             },
             version_sums: row.get(6),
             refused: row.get(7),

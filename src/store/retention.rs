@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::log::LogKey;
+use super::log::LogFilter;
 use crate::db::{Database, DbError, Local, Tx, param};
 use crate::model::saturating_i64;
 
@@ -28,7 +28,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Deletes runs that are older than `keep`: the runs of the tenant in the table, and runs that failed because no tenant
 /// was known. Stops after about `LONGEST`. An error is logged and ends the call, too.
-pub async fn prune(local: &Database<Local>, log: LogKey<'_>, keep: Duration) {
+pub async fn prune(local: &Database<Local>, log: LogFilter<'_>, keep: Duration) {
     let begun = Instant::now();
     let mut runs = 0;
     while begun.elapsed() < LONGEST {
@@ -48,7 +48,11 @@ pub async fn prune(local: &Database<Local>, log: LogKey<'_>, keep: Duration) {
 }
 
 /// Deletes some of the oldest runs in one transaction. Returns how many old runs it handled; 0 if none is left.
-async fn step(local: &Database<Local>, log: LogKey<'_>, keep: Duration) -> Result<usize, DbError> {
+async fn step(
+    local: &Database<Local>,
+    log: LogFilter<'_>,
+    keep: Duration,
+) -> Result<usize, DbError> {
     let prune = async |tx: &Tx<'_, Local>| {
         let old = old_runs(tx, log, keep).await?;
         if !old.is_empty() {
@@ -68,7 +72,7 @@ async fn step(local: &Database<Local>, log: LogKey<'_>, keep: Duration) -> Resul
 /// Selects and locks the oldest runs that are due for deletion, as many as one step handles.
 async fn old_runs(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     keep: Duration,
 ) -> Result<Vec<uuid::Uuid>, DbError> {
     let seconds = saturating_i64(keep.as_secs());

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use super::has_expired;
-use super::sweeps::SweptSet;
+use super::sweeps::SweptMirrorSet;
 use crate::clock::clock_tolerance;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
@@ -37,7 +37,7 @@ impl Slot {
     }
 
     /// Returns a slot for a sweep of this set of mirrors.
-    pub fn of_sweep(set: SweptSet, at: DateTime<Utc>) -> Self {
+    pub fn of_sweep(set: SweptMirrorSet, at: DateTime<Utc>) -> Self {
         Self {
             tenant: format!("{SWEEP}{}", set.tenants),
             local_table: set.local_table,
@@ -61,7 +61,7 @@ impl Slot {
 
 /// The state of a slot that a process has claimed: who holds it, and whether its work is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ClaimedSlotState {
     /// The name of the process that holds the slot.
     pub holder: String,
     /// Whether any process has served the slot. A run serves it if the run started at the slot's time or later, has
@@ -173,9 +173,9 @@ where s.tenant = $1 and s.local_table = $2 and s.slot = $3"
 
 /// Reads the state of a claimed slot. This takes a statement of its own after [`claim`]: that one may have waited until
 /// another claim was committed, and only a later statement sees that claim.
-pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<Standing, DbError> {
+pub async fn standing(tx: &Tx<'_, Local>, slot: &Slot) -> Result<ClaimedSlotState, DbError> {
     let row = tx.query_one(slot.standing, &slot.key()).await?;
-    Ok(Standing {
+    Ok(ClaimedSlotState {
         holder: row.get(0),
         is_served: row.get(1),
         has_begun: row.get(2),
@@ -204,7 +204,7 @@ pub async fn take_over(
     tx: &Tx<'_, Local>,
     slot: &Slot,
     claimant: &str,
-    standing: &Standing,
+    standing: &ClaimedSlotState,
 ) -> Result<bool, DbError> {
     let params = slot.key_and([
         param::text(claimant),

@@ -11,7 +11,7 @@ use super::has_expired;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{RunId, Trigger, saturating_i64};
+use crate::model::{RunId, RunTrigger, saturating_i64};
 
 /// A sweep: one check of all tenants, with a run for each tenant whose meters may differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,7 +20,7 @@ pub struct SweepRecord {
     /// The sweep's id.
     pub sweep_id: RunId,
     /// What requested the sweep.
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// When the sweep started, by the local database's clock.
     pub started_at: DateTime<Utc>,
     /// When the sweep ended; absent while it is in progress, or if its process died.
@@ -52,7 +52,7 @@ pub struct SweepCounts {
 /// Identifies the set of mirrors that a sweep checks. Processes with the same settings have the same set. They share
 /// the slots of its sweeps and see each other's sweeps in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SweptSet {
+pub struct SweptMirrorSet {
     /// The name of the local table. If each tenant has a table of its own, the setting from which the tables' names are
     /// made.
     pub local_table: String,
@@ -60,7 +60,7 @@ pub struct SweptSet {
     pub tenants: String,
 }
 
-impl SweptSet {
+impl SweptMirrorSet {
     /// Returns the parameters `$1` and `$2` of a statement that selects the rows of this set.
     pub fn key(&self) -> [Param<'_>; 2] {
         [
@@ -72,7 +72,7 @@ impl SweptSet {
 
 /// Who asked for a sweep, why, and which process sweeps.
 #[derive(Clone, Copy, Debug)]
-pub struct Sweeper<'a> {
+pub struct SweepOrigin<'a> {
     /// The person or program that asks for the sweep; `None` if that is not known.
     pub actor: Option<&'a str>,
     /// Why, in the words of the caller; `None` if no reason was given.
@@ -92,9 +92,9 @@ returning started_at";
 pub async fn start(
     tx: &Tx<'_, Local>,
     id: RunId,
-    set: &SweptSet,
-    trigger: Trigger,
-    who: Sweeper<'_>,
+    set: &SweptMirrorSet,
+    trigger: RunTrigger,
+    who: SweepOrigin<'_>,
 ) -> Result<DateTime<Utc>, DbError> {
     let actor = tx.storable_if_any(who.actor).await?;
     let reason = tx.storable_if_any(who.reason).await?;
@@ -158,7 +158,7 @@ select exists (
 /// to begin. Takes a lock until the transaction ends, so that only one process at a time gets an answer and acts on it.
 pub async fn is_in_progress_elsewhere(
     tx: &Tx<'_, Local>,
-    set: &SweptSet,
+    set: &SweptMirrorSet,
     claimant: &str,
 ) -> Result<bool, DbError> {
     tx.execute(CLAIM_IN_TURN, &set.key()).await?;
@@ -210,7 +210,10 @@ from meter_sync.meter_sync_sweep where local_table = $1 and tenants = $2 and fin
 order by seq desc limit 1";
 
 /// Reads the last sweep of this set of mirrors that has ended; `None` before the first.
-pub async fn last(tx: &Tx<'_, Local>, set: &SweptSet) -> Result<Option<SweepRecord>, DbError> {
+pub async fn last(
+    tx: &Tx<'_, Local>,
+    set: &SweptMirrorSet,
+) -> Result<Option<SweepRecord>, DbError> {
     let row = tx.query_opt(LAST, &set.key()).await?;
     Ok(row.as_ref().map(record))
 }
@@ -219,7 +222,7 @@ fn record(row: &Row) -> SweepRecord {
     let text = |place| row.get::<_, Option<String>>(place).unwrap_or_default();
     SweepRecord {
         sweep_id: RunId::from(row.get::<_, uuid::Uuid>(0)),
-        trigger: Trigger::read(row.get(1)),
+        trigger: RunTrigger::read(row.get(1)),
         started_at: row.get(2),
         finished_at: row.get(3),
         counts: SweepCounts {
@@ -244,7 +247,11 @@ where s.local_table = $1 and s.tenants = $2 and s.started_at < now() - $3 * inte
   and s.seq < (select max(b.seq) from meter_sync.meter_sync_sweep b where b.local_table = $1 and b.tenants = $2)";
 
 /// Deletes the sweeps of this set of mirrors that are older than `keep`, except the last one.
-pub async fn prune(tx: &Tx<'_, Local>, set: &SweptSet, keep: Duration) -> Result<(), DbError> {
+pub async fn prune(
+    tx: &Tx<'_, Local>,
+    set: &SweptMirrorSet,
+    keep: Duration,
+) -> Result<(), DbError> {
     let seconds = saturating_i64(keep.as_secs());
     let [table, tenants] = set.key();
     let params = [table, tenants, param::bigint(seconds)];

@@ -16,12 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Queues log lines for the thread that writes them.
 #[derive(Clone, Debug)]
 pub(super) struct LogWriter {
-    queue: SyncSender<Message>,
+    queue: SyncSender<LogMessage>,
     lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
-enum Message {
+enum LogMessage {
     Line(Vec<u8>),
     /// Asks the thread to send `()` once all earlier lines are written.
     Written(SyncSender<()>),
@@ -49,12 +49,12 @@ impl LogWriter {
     }
 }
 
-fn write(waiting: &Receiver<Message>, mut output: impl io::Write, lost: &AtomicU64) {
+fn write(waiting: &Receiver<LogMessage>, mut output: impl io::Write, lost: &AtomicU64) {
     for message in waiting {
         match message {
             // A failed write is ignored: the program goes on without its log.
-            Message::Line(line) => drop(output.write_all(&line)),
-            Message::Written(answer) => drop(answer.send(())),
+            LogMessage::Line(line) => drop(output.write_all(&line)),
+            LogMessage::Written(answer) => drop(answer.send(())),
         }
         let lost = lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
@@ -70,7 +70,11 @@ fn write(waiting: &Receiver<Message>, mut output: impl io::Write, lost: &AtomicU
 /// line is dropped and counted.
 impl io::Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
+        if self
+            .queue
+            .try_send(LogMessage::Line(line.to_vec()))
+            .is_err()
+        {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -84,7 +88,7 @@ impl io::Write for LogWriter {
 impl Drop for LogGuard {
     fn drop(&mut self) {
         let (answer, written) = sync_channel(1);
-        let is_asked = self.0.queue.try_send(Message::Written(answer)).is_ok();
+        let is_asked = self.0.queue.try_send(LogMessage::Written(answer)).is_ok();
         if is_asked && written.recv_timeout(PATIENCE).is_err() {
             // Nobody reads stderr, so the lines that still wait are lost.
         }

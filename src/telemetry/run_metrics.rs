@@ -7,7 +7,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
-use crate::model::{Action, Counts, Outcome, RunRecord, Trigger};
+use crate::model::{ChangeAction, Counts, RunOutcome, RunRecord, RunTrigger};
 
 const RUNS: &str = "meter_sync_runs_total";
 const CHANGES: &str = "meter_sync_changes_total";
@@ -46,8 +46,8 @@ pub(super) fn begin() {
         Unit::Seconds,
         "How long runs of this process took, by outcome."
     );
-    for outcome in Outcome::ALL {
-        for trigger in Trigger::ALL {
+    for outcome in RunOutcome::ALL {
+        for trigger in RunTrigger::ALL {
             runs(*outcome, *trigger).absolute(0);
         }
     }
@@ -80,18 +80,18 @@ pub(crate) fn read(remote_bytes: i64) {
     counter!(REMOTE_BYTES).increment(remote_bytes.unsigned_abs());
 }
 
-fn runs(outcome: Outcome, trigger: Trigger) -> metrics::Counter {
+fn runs(outcome: RunOutcome, trigger: RunTrigger) -> metrics::Counter {
     counter!(RUNS, "outcome" => outcome.as_str(), "trigger" => trigger.as_str())
 }
 
 fn count(counts: &Counts, remote_bytes: i64) {
-    for action in Action::ALL {
+    for action in ChangeAction::ALL {
         let changed = match action {
-            Action::Insert => counts.inserted,
-            Action::Update => counts.updated,
-            Action::Deactivate => counts.deactivated,
-            Action::Reactivate => counts.reactivated,
-            Action::Unknown => 0,
+            ChangeAction::Insert => counts.inserted,
+            ChangeAction::Update => counts.updated,
+            ChangeAction::Deactivate => counts.deactivated,
+            ChangeAction::Reactivate => counts.reactivated,
+            ChangeAction::Unknown => 0,
         };
         counter!(CHANGES, "action" => action.as_str()).increment(changed.unsigned_abs());
     }

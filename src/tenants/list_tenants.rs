@@ -3,21 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Mapping, Tenants};
+use crate::config::{Mapping, TenantSelection};
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use super::Tenant;
 use super::local_table::{self, TenantNamesTable};
-use super::read_local_tenants::{Row, rows, texts_of};
-use super::spelling::{LocalIdTypes, normalize_by_form};
+use super::read_local_tenants::{TenantRow, rows, texts_of};
+use super::tenant_id_spelling::{LocalIdTypes, normalize_by_form};
 
 /// Returns the tenants that the settings name by a list, by the table `tenant` or by a query. Each tenant is returned
 /// once. They are in the order of their ids.
 pub(crate) async fn all(
     tx: &Tx<'_, Local>,
-    tenants: &Tenants,
+    tenants: &TenantSelection,
     mapping: &Mapping,
 ) -> Result<Vec<Tenant>, Failure> {
     // If each tenant has its own local table, the column types of those tables are not looked up here. The runs do
@@ -29,10 +29,10 @@ pub(crate) async fn all(
     let types = LocalIdTypes::of(&table);
     let is_text = types.are_texts();
     let named = match tenants {
-        Tenants::One(id) => id.iter().map(|id| (id.clone(), None)).collect(),
-        Tenants::Listed(ids) => listed(tx, &table.tenants, ids, is_text).await?,
-        Tenants::All => every_row(tx, &table.tenants).await?,
-        Tenants::Query(query) => of_query(tx, query).await?,
+        TenantSelection::One(id) => id.iter().map(|id| (id.clone(), None)).collect(),
+        TenantSelection::Listed(ids) => listed(tx, &table.tenants, ids, is_text).await?,
+        TenantSelection::All => every_row(tx, &table.tenants).await?,
+        TenantSelection::Query(query) => of_query(tx, query).await?,
     };
     let ids = types.read_all(tx, named.iter().map(|(id, _)| id)).await?;
     let mut all = BTreeMap::new();
@@ -56,7 +56,7 @@ fn no_table(mapping: &Mapping) -> Mapping {
     }
 }
 
-type Named = Vec<(TenantId, Option<String>)>;
+type TenantIdsAndNames = Vec<(TenantId, Option<String>)>;
 
 /// Returns the tenants that the settings list, with their names from the table `tenant` where it has them.
 async fn listed(
@@ -64,7 +64,7 @@ async fn listed(
     tenants: &TenantNamesTable,
     ids: &[TenantId],
     is_text: bool,
-) -> Result<Named, Failure> {
+) -> Result<TenantIdsAndNames, Failure> {
     let key = |id: &TenantId| match is_text {
         true => id.as_str().to_owned(),
         false => normalize_by_form(id.as_str()),
@@ -84,7 +84,10 @@ async fn listed(
 
 /// Returns a tenant for every row of the table `tenant` that has an id. Fails if the table is missing, may not be read,
 /// or has no column `id`.
-async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantNamesTable) -> Result<Named, Failure> {
+async fn every_row(
+    tx: &Tx<'_, Local>,
+    tenants: &TenantNamesTable,
+) -> Result<TenantIdsAndNames, Failure> {
     if tenants.name.is_none() || tenants.id_type.is_none() {
         let message = "METER_SYNC_TENANTS is all, and the local tenant table is missing, unreadable or has no id.";
         let remedy = "Name the tenants in METER_SYNC_TENANTS, or by METER_SYNC_TENANTS_QUERY.";
@@ -95,7 +98,7 @@ async fn every_row(tx: &Tx<'_, Local>, tenants: &TenantNamesTable) -> Result<Nam
 
 /// Returns the tenants that the query in the settings finds: the ids from its first column, and the names from its
 /// column `name`.
-async fn of_query(tx: &Tx<'_, Local>, query: &str) -> Result<Named, Failure> {
+async fn of_query(tx: &Tx<'_, Local>, query: &str) -> Result<TenantIdsAndNames, Failure> {
     tx.use_role_path().await?;
     let sql = |text: fn(&str) -> String| {
         let (id, name) = (text("t.id"), text("t.name"));
@@ -116,7 +119,7 @@ select {id}, {name} from (
 }
 
 /// Returns the id and name of each row, without the rows that have no id.
-fn named_rows(rows: Vec<Row>) -> impl Iterator<Item = (TenantId, Option<String>)> {
+fn named_rows(rows: Vec<TenantRow>) -> impl Iterator<Item = (TenantId, Option<String>)> {
     rows.into_iter()
         .filter_map(|(id, name)| Some((TenantId::new(id?)?, name)))
 }

@@ -6,7 +6,7 @@ use crate::db::look_up_table_names::oid_of_name;
 use crate::db::unusable_schemas::{self, UnusableTable};
 use crate::db::{DbError, Local, Tx, catalog, param, quote};
 use crate::model::TenantId;
-use crate::store::log::LogKey;
+use crate::store::log::LogFilter;
 
 /// The local table that holds the meters, as the database's catalogs describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub(crate) struct LocalTable {
 impl LocalTable {
     /// Returns the key that selects runs of this table in the run log: those of `tenant`, or of all tenants if it is
     /// `None`.
-    pub(crate) fn log<'a>(&'a self, tenant: Option<&'a TenantId>) -> LogKey<'a> {
-        LogKey {
+    pub(crate) fn log<'a>(&'a self, tenant: Option<&'a TenantId>) -> LogFilter<'a> {
+        LogFilter {
             local_table: &self.name,
             tenant,
             has_run_numbers: self.has_run_numbers,

@@ -4,10 +4,10 @@ use crate::config::Mapping;
 use crate::db::catalog::{self, Column, Relation};
 use crate::db::{DbError, Local, SideName, Tx, param, quote, unique_indexes};
 use crate::error::{ErrorCode, Failure};
-use crate::model::Fields;
+use crate::model::MeterFields;
 
 use super::local_table;
-use super::tenant_and_table::RunScope;
+use super::run_scope::RunScope;
 
 /// The name of the column that holds the meter's name. The table may lack this column.
 pub(crate) const NAME: &str = "name";
@@ -66,7 +66,7 @@ impl MeterTable {
     pub(crate) async fn names(
         &self,
         tx: &Tx<'_, Local>,
-        keys: &[&Fields],
+        keys: &[&MeterFields],
     ) -> Result<Vec<Option<String>>, DbError> {
         if self.relation.column(NAME).is_none() {
             return Ok(vec![None; keys.len()]);

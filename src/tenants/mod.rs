@@ -7,21 +7,21 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use local_table::LocalTable;
-use read_local_tenants::{Row, rows};
-use spelling::LocalIdTypes;
-use tenant_and_table::{LogScope, RunScope};
+use read_local_tenants::{TenantRow, rows};
+use run_scope::{LogScope, RunScope};
+use tenant_id_spelling::LocalIdTypes;
 
 use crate::store::log;
 
 pub(crate) use list_tenants::all;
-pub(crate) use spelling::is_same;
+pub(crate) use tenant_id_spelling::is_same;
 
 mod list_tenants;
 pub(crate) mod local_table;
 pub(crate) mod meter_table;
 mod read_local_tenants;
-mod spelling;
-pub(crate) mod tenant_and_table;
+pub(crate) mod run_scope;
+mod tenant_id_spelling;
 
 /// A tenant: the organisation whose meters a mirror holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ fn no_usage(mapping: &Mapping, table: &LocalTable) -> Option<Failure> {
     Some(unusable.failure(SideName::Local, &mapping.local_table))
 }
 
-fn single(rows: Vec<Row>) -> Result<(TenantId, Option<String>), Failure> {
+fn single(rows: Vec<TenantRow>) -> Result<(TenantId, Option<String>), Failure> {
     let mut rows = rows.into_iter();
     let why = match (rows.next(), rows.next()) {
         (Some((Some(id), name)), None) => match TenantId::new(id) {

@@ -6,7 +6,7 @@ use crate::model::TenantId;
 use super::local_table::TenantNamesTable;
 
 /// The id and the name in a row, each as text; `None` for NULL.
-pub(super) type Row = (Option<String>, Option<String>);
+pub(super) type TenantRow = (Option<String>, Option<String>);
 
 /// Returns the rows of the table `tenant`, at most `limit` (`None`: all). `of` selects the rows with one of two
 /// spellings of a tenant's id; `None` selects all rows. Returns no rows if there is no such table.
@@ -15,7 +15,7 @@ pub(super) async fn rows(
     tenants: &TenantNamesTable,
     of: Option<(&TenantId, &TenantId)>,
     limit: Option<i64>,
-) -> Result<Vec<Row>, DbError> {
+) -> Result<Vec<TenantRow>, DbError> {
     let Some(table) = &tenants.name else {
         return Ok(Vec::new());
     };
@@ -29,7 +29,7 @@ pub(super) async fn rows(
     Ok(texts_of(&rows))
 }
 
-pub(super) fn texts_of(rows: &[tokio_postgres::Row]) -> Vec<Row> {
+pub(super) fn texts_of(rows: &[tokio_postgres::Row]) -> Vec<TenantRow> {
     let text = |row: &tokio_postgres::Row, place| row.get::<_, Option<String>>(place).map(text_of);
     rows.iter()
         .map(|row| (text(row, 0), text(row, 1)))

@@ -4,8 +4,8 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 use serde_json::json;
 
 use crate::support::postgres::pair_in;
@@ -259,7 +259,7 @@ async fn a_table_of_another_tenants_meters_is_found_as_a_sync_finds_it() {
     site.sync().await;
     let other = site.settings().with(Setting::TenantId, "8");
     let findings = check(&other).await;
-    let refused = finish(&mirror(&other), Request::new(Trigger::Cli)).await;
+    let refused = finish(&mirror(&other), RunRequest::new(RunTrigger::Cli)).await;
     let Verdict::Failed(found) = verdict(&findings, "tenant") else {
         panic!("{findings:#?}")
     };

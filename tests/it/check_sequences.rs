@@ -2,7 +2,7 @@
 
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use crate::support::site::{REMOTE_SCHEMA, Site, config};
 
@@ -26,7 +26,7 @@ async fn site(id: &str) -> Site {
     site.on_remote("insert into meter (id, tenant_id) select n, 7 from generate_series(1, 5) n")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     site
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::mirrors::Request;
-use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{DeactivationApproval, RunOutcome, RunTrigger};
 use serde_json::json;
 
 use crate::support::site::{Site, config, finish, mirror, rows};
@@ -89,8 +89,8 @@ impl GrantedSite {
     }
 
     /// What a sync by these roles comes to.
-    async fn outcome(&self) -> Option<Outcome> {
-        let run = finish(&mirror(&self.settings()), Request::new(Trigger::Cli)).await;
+    async fn outcome(&self) -> Option<RunOutcome> {
+        let run = finish(&mirror(&self.settings()), RunRequest::new(RunTrigger::Cli)).await;
         println!("{run:#?}");
         run.outcome
     }
@@ -111,15 +111,15 @@ async fn the_documented_grants_are_enough() {
         .iter()
         .filter(|f| matches!(f.verdict, Verdict::Failed(_)));
     assert_eq!(failed.count(), 0, "{findings:#?}");
-    assert_eq!(guarded.outcome().await, Some(Outcome::Succeeded));
+    assert_eq!(guarded.outcome().await, Some(RunOutcome::Succeeded));
     let change =
         "update meter set name = 'A' where id = 1; update meter set active = false where id = 2;
         delete from meter where id = 3; insert into meter (id, tenant_id, name) values (4, 7, 'd')";
     guarded.site.on_remote(change).await;
-    let mut request = Request::new(Trigger::Cli);
+    let mut request = RunRequest::new(RunTrigger::Cli);
     request.allow.mass_deactivation = DeactivationApproval::Any;
     let run = finish(&mirror(&guarded.settings()), request).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let shown = "select id, name, active from meter order by id";
     assert_eq!(
         rows(&guarded.site.local, shown).await,
@@ -138,7 +138,7 @@ async fn none_of_the_documented_grants_can_be_spared() {
         println!("without {grant}");
         let guarded = GrantedSite::new(&grant).await;
         let outcome = guarded.outcome().await;
-        assert_ne!(outcome, Some(Outcome::Succeeded), "without {grant}");
+        assert_ne!(outcome, Some(RunOutcome::Succeeded), "without {grant}");
         guarded.drop_roles().await;
     }
 }

@@ -3,7 +3,7 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::{ErrorCode, Failure};
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use crate::citus::lost_nodes::received;
@@ -99,7 +99,7 @@ async fn assert_syncs(site: &Site, what: &str) {
         let run = site.sync().await;
         let outcome = run.outcome;
         assert!(
-            [Some(Outcome::Succeeded), Some(Outcome::NoChange)].contains(&outcome),
+            [Some(RunOutcome::Succeeded), Some(RunOutcome::NoChange)].contains(&outcome),
             "{what}, {change}: {run:#?}"
         );
         let columns = "select id::text, name from meter where active order by name";

@@ -1,8 +1,8 @@
 //! Remote and local of different major versions, both ways round.
 
 use meter_sync::embedded::Server;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Counts, Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Counts, RunOutcome, RunTrigger};
 
 use crate::support::postgres::{binaries, connect, postgres_18, start_server};
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, finish, mirror, rows, settings};
@@ -19,8 +19,8 @@ async fn sync_between(remote: &Server, local: &Server) {
     there.batch_execute(METERS).await.unwrap();
     here.batch_execute(LOCAL_SCHEMA).await.unwrap();
     let runs = mirror(&settings(&remote_url, &local_url));
-    let first = finish(&runs, Request::new(Trigger::Cli)).await;
-    assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+    let first = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
+    assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
     assert_eq!(
         first.counts,
         Counts {
@@ -31,8 +31,8 @@ async fn sync_between(remote: &Server, local: &Server) {
     let fields = "id::text, name, port::text, host(ip::inet) as ip, register_map, created_at";
     let query = format!("select {fields} from meter order by id");
     assert_eq!(rows(&here, &query).await, rows(&there, &query).await);
-    let second = finish(&runs, Request::new(Trigger::Cli)).await;
-    assert_eq!(second.outcome, Some(Outcome::NoChange), "{second:#?}");
+    let second = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
+    assert_eq!(second.outcome, Some(RunOutcome::NoChange), "{second:#?}");
 }
 
 #[tokio::test]

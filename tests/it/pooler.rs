@@ -3,7 +3,7 @@
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -92,13 +92,13 @@ async fn runs_of_every_outcome_leave_nothing_in_a_poolers_connections() {
         leaves_nothing_in(&pooler, &site).await;
     }
     let expected = [
-        Outcome::Succeeded,
-        Outcome::NoChange,
-        Outcome::Succeeded,
-        Outcome::Partial,
-        Outcome::Refused,
-        Outcome::Refused,
-        Outcome::Failed,
+        RunOutcome::Succeeded,
+        RunOutcome::NoChange,
+        RunOutcome::Succeeded,
+        RunOutcome::Partial,
+        RunOutcome::Refused,
+        RunOutcome::Refused,
+        RunOutcome::Failed,
     ];
     assert_eq!(outcomes, expected, "{errors:?}");
     assert_eq!(errors.last(), Some(&ErrorCode::RemoteSchema));
@@ -113,7 +113,7 @@ async fn runs_of_every_outcome_leave_nothing_in_a_poolers_connections() {
 async fn status_check_and_dry_run_go_through_a_pooler() {
     let (site, pooler) = behind().await;
     let dry = site.dry_run().await;
-    assert_eq!(dry.outcome, Some(Outcome::DryRun), "{dry:#?}");
+    assert_eq!(dry.outcome, Some(RunOutcome::DryRun), "{dry:#?}");
     assert_eq!(dry.counts.inserted, 100);
     site.sync().await;
     let status = site.status().await;

@@ -2,8 +2,8 @@
 
 use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{Counts, DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 
@@ -51,7 +51,7 @@ impl QuietServers {
         self.remote.batch_execute(sql).await.unwrap();
     }
 
-    async fn sync(&self, request: Request) -> RunReport {
+    async fn sync(&self, request: RunRequest) -> RunReport {
         let settings = settings(&self.urls[0], &self.urls[1]).with(Setting::TenantId, "7");
         let report = finish(&mirror(&settings), request).await;
         self.settle().await;
@@ -98,8 +98,8 @@ async fn number(client: &Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
-fn request() -> Request {
-    Request::new(Trigger::Cli)
+fn request() -> RunRequest {
+    RunRequest::new(RunTrigger::Cli)
 }
 
 /// A local table of all tenants.
@@ -179,7 +179,7 @@ async fn what_travels_and_what_is_written_follows_what_changed() {
     let wal = quiet.local_wal().await;
     let unchanged = quiet.sync(request()).await;
     let wal = quiet.local_wal().await - wal;
-    assert_eq!(unchanged.outcome, Some(Outcome::NoChange));
+    assert_eq!(unchanged.outcome, Some(RunOutcome::NoChange));
     assert!(unchanged.remote_bytes < 32 * 1024, "{unchanged:#?}");
     assert!(wal < 32 * 1024, "{wal} bytes of WAL");
     let row_bytes = load.remote_bytes / 20_000;
@@ -190,7 +190,7 @@ async fn what_travels_and_what_is_written_follows_what_changed() {
             ))
             .await;
         let preview = quiet
-            .sync(Request {
+            .sync(RunRequest {
                 dry_run: true,
                 ..request()
             })
@@ -217,12 +217,12 @@ async fn many_meters_that_are_gone_make_no_run_look_at_the_others_again_and_agai
     quiet.on_remote("update meter set tenant_id = 7").await;
     quiet.sync(request()).await;
     quiet.on_remote("delete from meter where id % 10 = 0").await;
-    let allowed = Allow {
+    let allowed = RunApprovals {
         mass_deactivation: DeactivationApproval::Any,
-        ..Allow::default()
+        ..RunApprovals::default()
     };
     let run = quiet
-        .sync(Request {
+        .sync(RunRequest {
             allow: allowed,
             ..request()
         })

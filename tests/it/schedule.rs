@@ -5,10 +5,10 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use meter_sync::config::{Schedule, Setting, SettingFlags};
 use meter_sync::embedded::Server;
-use meter_sync::mirrors::{Claim, Mirror, Request, RequestOutcome};
-use meter_sync::model::{ActivityState, Trigger};
+use meter_sync::mirrors::{Mirror, RunRequest, RunRequestOutcome, SlotClaimOutcome};
+use meter_sync::model::{ActivityState, RunTrigger};
 use meter_sync::reports::status::{Status, StatusQuery};
-use meter_sync::schedule::{self, SlotDelays};
+use meter_sync::schedule::{self, StartAndRetryDelays};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -22,7 +22,7 @@ const YEARLY: &str = "0 0 1 1 *";
 const EACH_SECOND: &str = "* * * * * *";
 
 /// Retries that a test can wait for.
-const QUICK: SlotDelays = SlotDelays {
+const QUICK: StartAndRetryDelays = StartAndRetryDelays {
     jitter: Duration::ZERO,
     first_retry: Duration::from_millis(50),
 };
@@ -133,13 +133,22 @@ async fn a_claim_may_be_repeated_by_its_claimant_alone() {
     let site = Site::new().await;
     let slot = recently();
     let other = mirror(&site.settings());
-    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     assert_eq!(
         site.mirror.clone().claim_slot(slot, false).await,
-        Ok(Claim::Ours)
+        Ok(SlotClaimOutcome::Ours)
     );
-    assert_eq!(other.claim_slot(slot, false).await, Ok(Claim::Pending));
-    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        other.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Pending)
+    );
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     assert_eq!(number(&site, SLOTS).await, Some(1));
 }
 
@@ -153,17 +162,32 @@ async fn a_slot_whose_process_died_in_its_run_is_taken_over_once() {
     let site = Site::new().await;
     let slot = recently();
     let (dead, late) = (mirror(&site.settings()), mirror(&site.settings()));
-    assert_eq!(dead.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        dead.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     assert_eq!(
         site.mirror.claim_slot(slot, false).await,
-        Ok(Claim::Pending)
+        Ok(SlotClaimOutcome::Pending)
     );
     site.on_local(LEFT_BEHIND).await;
-    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
-    assert_eq!(dead.claim_slot(slot, false).await, Ok(Claim::Pending));
-    assert_eq!(late.claim_slot(slot, false).await, Ok(Claim::Pending));
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
+    assert_eq!(
+        dead.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Pending)
+    );
+    assert_eq!(
+        late.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Pending)
+    );
     site.sync().await;
-    assert_eq!(late.claim_slot(slot, false).await, Ok(Claim::Served));
+    assert_eq!(
+        late.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Served)
+    );
 }
 
 #[tokio::test]
@@ -171,15 +195,21 @@ async fn a_slot_whose_process_died_before_its_run_is_taken_over_after_a_while() 
     let site = Site::new().await;
     let slot = recently();
     let dead = mirror(&site.settings());
-    assert_eq!(dead.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        dead.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     site.dry_run().await;
     assert_eq!(
         site.mirror.claim_slot(slot, false).await,
-        Ok(Claim::Pending)
+        Ok(SlotClaimOutcome::Pending)
     );
     let later = "update meter_sync.meter_sync_slot set claimed_at = claimed_at - interval '31 s'";
     site.on_local(later).await;
-    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
 }
 
 #[tokio::test]
@@ -187,19 +217,25 @@ async fn a_slot_whose_run_goes_on_is_left_alone() {
     let site = Site::new().await;
     let slot = recently();
     let other = mirror(&site.settings());
-    assert_eq!(other.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        other.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     site.on_local("update meter_sync.meter_sync_slot set claimed_at = '2026-01-01'")
         .await;
     let held = RunHold::new(&site).await;
-    let run = other.request(Request::new(Trigger::Schedule)).await;
-    assert!(matches!(run, Ok(RequestOutcome::Started(_))), "{run:?}");
+    let run = other.request(RunRequest::new(RunTrigger::Schedule)).await;
+    assert!(matches!(run, Ok(RunRequestOutcome::Started(_))), "{run:?}");
     assert_eq!(
         site.mirror.claim_slot(slot, false).await,
-        Ok(Claim::Pending)
+        Ok(SlotClaimOutcome::Pending)
     );
     held.release().await;
     run_hold::outcomes(&site).await;
-    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Served));
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Served)
+    );
 }
 
 #[tokio::test]
@@ -211,7 +247,10 @@ async fn slots_of_more_than_a_month_ago_are_forgotten() {
         ("2026-10-05T00:00:00Z", 2),
     ] {
         let slot = slot.parse().expect("a time");
-        assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
+        assert_eq!(
+            site.mirror.claim_slot(slot, false).await,
+            Ok(SlotClaimOutcome::Ours)
+        );
         assert_eq!(number(&site, SLOTS).await, Some(held));
     }
 }
@@ -344,7 +383,10 @@ async fn a_slot_whose_local_database_is_down_gets_its_run_when_it_is_back() {
 async fn a_claim_names_host_and_process() {
     let site = Site::new().await;
     let slot = recently();
-    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     let claimed = site
         .local
         .query_one("select claimed_by from meter_sync.meter_sync_slot", &[]);

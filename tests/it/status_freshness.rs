@@ -5,8 +5,8 @@ use std::time::Duration;
 use meter_sync::clock;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{ActivityState, Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{ActivityState, RunOutcome, RunTrigger};
 use meter_sync::reports::status::{MeterCounts, Status, StatusQuery};
 
 use tokio_postgres::Client;
@@ -108,8 +108,8 @@ async fn an_unchanged_database_is_not_asked_twice() {
     remote.batch_execute(REMOTE_SCHEMA).await.expect("tables");
     local.batch_execute(LOCAL_SCHEMA).await.expect("tables");
     let runs = mirror(&settings(&urls[0], &urls[1]));
-    let run = finish(&runs, Request::new(Trigger::Cli)).await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     // only a status that asks ends with a rollback, and its connection tells of it when it closes
     let rolled_back =
         "select xact_rollback from pg_stat_database where datname = current_database()";
@@ -224,8 +224,8 @@ async fn many_meters_are_counted_anew_after_a_run_of_any_process() {
         let old = status(&site).await.meters.expect("a count");
         let is_told = old.active == 2 - id || old.counted_at.is_some();
         assert!(is_told, "an old count says that it is one: {old:?}");
-        let run = finish(&process, Request::new(Trigger::Cli)).await;
-        assert_eq!(run.outcome, Some(Outcome::Failed));
+        let run = finish(&process, RunRequest::new(RunTrigger::Cli)).await;
+        assert_eq!(run.outcome, Some(RunOutcome::Failed));
         assert_eq!(status(&site).await.meters, counts(2 - id, MANY + id));
     }
 }
@@ -246,7 +246,7 @@ async fn runs_are_heard_of_though_the_meters_cannot_be_counted() {
         .replace("postgres@", &format!("{role}@"));
     site.reconfigure(&site.settings().with(Setting::LocalUrl, &url));
     let mut events = site.mirror.events();
-    let run = finish(&writer, Request::new(Trigger::Cli)).await;
+    let run = finish(&writer, RunRequest::new(RunTrigger::Cli)).await;
     let heard = tokio::time::timeout(Duration::from_secs(30), events.next()).await;
     let heard = heard.expect("it is heard of");
     assert!(
@@ -313,7 +313,7 @@ async fn a_success_behind_many_failures_is_told_however_few_runs_are_listed() {
     let succeeded = status(&site).await.last_success_at.expect("a success");
     site.on_remote("alter table meter rename to gone").await;
     for _ in 0..7 {
-        assert_eq!(site.sync().await.outcome, Some(Outcome::Failed));
+        assert_eq!(site.sync().await.outcome, Some(RunOutcome::Failed));
     }
     for history in [0, 1, 5, 50] {
         let query = StatusQuery {
@@ -324,7 +324,7 @@ async fn a_success_behind_many_failures_is_told_however_few_runs_are_listed() {
         assert_eq!(told.history.len(), (history as usize).min(8));
         assert_eq!(told.last_success_at, Some(succeeded), "{history}");
         let last = told.last_run.and_then(|run| run.outcome);
-        assert_eq!(last, Some(Outcome::Failed), "{history}");
+        assert_eq!(last, Some(RunOutcome::Failed), "{history}");
     }
 }
 
@@ -348,7 +348,7 @@ async fn a_run_that_ends_while_a_status_is_read_is_in_it() {
         let (_run, status) = tokio::join!(site.sync(), read);
         let status = status.expect("a status");
         let last = status.last_run.and_then(|run| run.outcome);
-        assert_eq!(last, Some(Outcome::Succeeded), "{point:?}");
+        assert_eq!(last, Some(RunOutcome::Succeeded), "{point:?}");
         assert_eq!(status.activity, ActivityState::Idle, "{point:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! One sync after the other on the earlier program's table shapes, counted and compared exactly.
 
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use serde_json::json;
 
 use crate::support::site::{Site, rows};
@@ -14,7 +14,7 @@ async fn a_new_site_gets_its_tenants_meters_and_no_others() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         run.counts,
         Counts {
@@ -35,7 +35,7 @@ async fn a_new_site_gets_its_tenants_meters_and_no_others() {
         ])
     );
     let again = site.sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+    assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
     assert_eq!(
         again.counts,
         Counts {
@@ -87,7 +87,7 @@ async fn a_row_that_cannot_be_stored_is_rejected_with_its_reason_and_heals() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         run.counts,
         Counts {
@@ -111,7 +111,7 @@ async fn a_row_that_cannot_be_stored_is_rejected_with_its_reason_and_heals() {
     site.on_remote("update meter set name = 'short', port = 5 where id in (2, 3)")
         .await;
     let healed = site.sync().await;
-    assert_eq!(healed.outcome, Some(Outcome::Succeeded), "{healed:#?}");
+    assert_eq!(healed.outcome, Some(RunOutcome::Succeeded), "{healed:#?}");
     assert_eq!(
         healed.counts,
         Counts {
@@ -126,7 +126,7 @@ async fn a_row_that_cannot_be_stored_is_rejected_with_its_reason_and_heals() {
 struct Step {
     what: &'static str,
     on_remote: &'static str,
-    outcome: Outcome,
+    outcome: RunOutcome,
     counts: Counts,
 }
 
@@ -144,75 +144,75 @@ const LIFE: &[Step] = &[
         what: "six meters come",
         on_remote: "insert into meter (id, tenant_id, name, port)
             select n, 7, 'meter ' || n, 500 + n from generate_series(1, 6) n",
-        outcome: Outcome::Succeeded,
+        outcome: RunOutcome::Succeeded,
         counts: Counts { inserted: 6, ..NONE },
     },
     Step {
         what: "one is renamed, one gets '' for null, one another port",
         on_remote: "update meter set name = 'renamed' where id = 1;
             update meter set notes = '' where id = 2; update meter set port = 7 where id = 3",
-        outcome: Outcome::Succeeded,
+        outcome: RunOutcome::Succeeded,
         counts: Counts { updated: 3, unchanged: 3, ..NONE },
     },
     Step {
         what: "one is switched off by the remote itself",
         on_remote: "update meter set active = false where id = 4",
-        outcome: Outcome::Succeeded,
+        outcome: RunOutcome::Succeeded,
         counts: Counts { updated: 1, unchanged: 5, ..NONE },
     },
     Step {
         what: "it is switched on again, under another name",
         on_remote: "update meter set active = true, name = 'back' where id = 4",
-        outcome: Outcome::Succeeded,
+        outcome: RunOutcome::Succeeded,
         counts: Counts { reactivated: 1, unchanged: 5, ..NONE },
     },
     Step {
         what: "one is deleted",
         on_remote: "delete from meter where id = 5",
-        outcome: Outcome::Succeeded,
+        outcome: RunOutcome::Succeeded,
         counts: Counts { deactivated: 1, unchanged: 5, ..NONE },
     },
     Step {
         what: "a deleted one stays counted nowhere",
         on_remote: "",
-        outcome: Outcome::NoChange,
+        outcome: RunOutcome::NoChange,
         counts: Counts { unchanged: 5, ..NONE },
     },
     Step {
         what: "it is created anew",
         on_remote: "insert into meter (id, tenant_id, name) values (5, 7, 'new life')",
-        outcome: Outcome::Succeeded,
+        outcome: RunOutcome::Succeeded,
         counts: Counts { reactivated: 1, unchanged: 5, ..NONE },
     },
     Step {
         what: "one moves to another organisation",
         on_remote: "update meter set tenant_id = 8 where id = 6",
-        outcome: Outcome::Succeeded,
+        outcome: RunOutcome::Succeeded,
         counts: Counts { deactivated: 1, unchanged: 5, ..NONE },
     },
     Step {
         what: "an unstorable one comes among good changes",
         on_remote: "insert into meter (id, tenant_id, name, port) values (7, 7, 'bad', 1234567), (8, 7, 'good', 1);
             update meter set name = 'also renamed' where id = 2",
-        outcome: Outcome::Partial,
+        outcome: RunOutcome::Partial,
         counts: Counts { inserted: 1, updated: 1, unchanged: 4, rejected: 1, ..NONE },
     },
     Step {
         what: "it is still there",
         on_remote: "",
-        outcome: Outcome::Partial,
+        outcome: RunOutcome::Partial,
         counts: Counts { unchanged: 6, rejected: 1, ..NONE },
     },
     Step {
         what: "one that is here becomes unstorable: it keeps its old values and stays active",
         on_remote: "update meter set name = repeat('x', 81) where id = 1",
-        outcome: Outcome::Partial,
+        outcome: RunOutcome::Partial,
         counts: Counts { unchanged: 5, rejected: 2, ..NONE },
     },
     Step {
         what: "both heal",
         on_remote: "update meter set port = 1 where id = 7; update meter set name = 'short' where id = 1",
-        outcome: Outcome::Succeeded,
+        outcome: RunOutcome::Succeeded,
         counts: Counts { inserted: 1, updated: 1, unchanged: 5, ..NONE },
     },
 ];

@@ -32,7 +32,7 @@ pub(super) struct AllowedValues {
 }
 
 /// The name of a field of a cron line, its range, and the names of its values, such as `january`.
-struct Unit {
+struct FieldDefinition {
     name: &'static str,
     low: u32,
     high: u32,
@@ -108,12 +108,13 @@ fn or_star(field: &str) -> &str {
     if field == "?" { "*" } else { field }
 }
 
-const SECOND: Unit = Unit::numbers("second", 0, 59);
-const MINUTE: Unit = Unit::numbers("minute", 0, 59);
-const HOUR: Unit = Unit::numbers("hour", 0, 23);
-const DAY_OF_MONTH: Unit = Unit::numbers("day of month", 1, 31);
-const YEAR: Unit = Unit::numbers("year", FIRST_YEAR.unsigned_abs(), LAST_YEAR.unsigned_abs());
-const MONTH: Unit = Unit {
+const SECOND: FieldDefinition = FieldDefinition::numbers("second", 0, 59);
+const MINUTE: FieldDefinition = FieldDefinition::numbers("minute", 0, 59);
+const HOUR: FieldDefinition = FieldDefinition::numbers("hour", 0, 23);
+const DAY_OF_MONTH: FieldDefinition = FieldDefinition::numbers("day of month", 1, 31);
+const YEAR: FieldDefinition =
+    FieldDefinition::numbers("year", FIRST_YEAR.unsigned_abs(), LAST_YEAR.unsigned_abs());
+const MONTH: FieldDefinition = FieldDefinition {
     names: &[
         "january",
         "february",
@@ -129,9 +130,9 @@ const MONTH: Unit = Unit {
         "december",
     ],
     names_offered: " or JAN to DEC",
-    ..Unit::numbers("month", 1, 12)
+    ..FieldDefinition::numbers("month", 1, 12)
 };
-const WEEKDAY: Unit = Unit {
+const WEEKDAY: FieldDefinition = FieldDefinition {
     names: &[
         "sunday",
         "monday",
@@ -143,10 +144,10 @@ const WEEKDAY: Unit = Unit {
     ],
     names_offered: " or SUN to SAT",
     seven_is_zero: true,
-    ..Unit::numbers("weekday", 0, 6)
+    ..FieldDefinition::numbers("weekday", 0, 6)
 };
 
-impl Unit {
+impl FieldDefinition {
     const fn numbers(name: &'static str, low: u32, high: u32) -> Self {
         Self {
             name,

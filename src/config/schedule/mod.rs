@@ -47,7 +47,7 @@ pub struct Schedule {
 
 /// If a clock change repeats a local time, which of the two instants is meant.
 #[derive(Clone, Copy)]
-enum Occurrence {
+enum RepeatedTimeChoice {
     First,
     Second,
 }
@@ -134,9 +134,9 @@ impl Schedule {
     /// Returns at which instants a slot fires that a clock change repeats: at both if the line fires by the hour,
     /// otherwise at the first. [`Schedule::next_after`] and [`Schedule::latest_at_or_before`] search for first and
     /// second instants separately, because only the instants of one kind are in the order of their slots.
-    fn occurrences(&self) -> impl Iterator<Item = Occurrence> + use<> {
+    fn occurrences(&self) -> impl Iterator<Item = RepeatedTimeChoice> + use<> {
         let both = self.fields.runs_by_the_hour();
-        [Occurrence::First, Occurrence::Second]
+        [RepeatedTimeChoice::First, RepeatedTimeChoice::Second]
             .into_iter()
             .take(if both { 2 } else { 1 })
     }
@@ -154,13 +154,17 @@ impl Schedule {
 
     /// Returns the instant at which `slot` fires; `occurrence` chooses one of two if a clock change repeats the slot.
     /// `None` if a clock change skips the slot and it does not fire.
-    fn fires_at(&self, slot: NaiveDateTime, occurrence: Occurrence) -> Option<DateTime<Utc>> {
+    fn fires_at(
+        &self,
+        slot: NaiveDateTime,
+        occurrence: RepeatedTimeChoice,
+    ) -> Option<DateTime<Utc>> {
         match (self.zone.from_local_datetime(&slot), occurrence) {
             (MappedLocalTime::Single(only), _) => Some(only.to_utc()),
-            (MappedLocalTime::Ambiguous(one, other), Occurrence::First) => {
+            (MappedLocalTime::Ambiguous(one, other), RepeatedTimeChoice::First) => {
                 Some(one.min(other).to_utc())
             }
-            (MappedLocalTime::Ambiguous(one, other), Occurrence::Second) => {
+            (MappedLocalTime::Ambiguous(one, other), RepeatedTimeChoice::Second) => {
                 Some(one.max(other).to_utc())
             }
             (MappedLocalTime::None, _) => self.skipped_slot_fires_at(slot),

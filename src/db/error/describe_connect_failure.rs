@@ -3,10 +3,10 @@
 use tokio_postgres::error::SqlState;
 
 use super::remedy::{auth, unreachable};
-use super::{describe_error, shorten_server_text, sqlstate_class};
-use crate::config::SessionAttrs;
+use super::{classify_server_error, describe_error, shorten_server_text};
+use crate::config::TargetSessionAttrs;
 use crate::db::SideName;
-use crate::db::connector::{AttemptFailure, FailedAttempt, NoServerReached, TIMED_OUT};
+use crate::db::connector::{ConnectFailure, FailedConnectAttempt, NoServerReached, TIMED_OUT};
 use crate::error::{ErrorCode, Failure};
 
 /// The driver's error text if TLS is required and the server does not offer it.
@@ -20,15 +20,15 @@ pub(super) fn of_dial(side: SideName, error: &NoServerReached) -> Failure {
         );
     };
     match &last.why {
-        AttemptFailure::Driver(source)
+        ConnectFailure::Driver(source)
             if let Some(decided) = of_driver(side, error, last, source) =>
         {
             decided
         }
-        AttemptFailure::Driver(_)
-        | AttemptFailure::Silent(_)
-        | AttemptFailure::NoAddress
-        | AttemptFailure::Unwanted(_) => {
+        ConnectFailure::Driver(_)
+        | ConnectFailure::Silent(_)
+        | ConnectFailure::NoAddress
+        | ConnectFailure::Unwanted(_) => {
             let tried: Vec<String> = earlier
                 .iter()
                 .chain([last])
@@ -40,25 +40,25 @@ pub(super) fn of_dial(side: SideName, error: &NoServerReached) -> Failure {
     }
 }
 
-fn server_and_reason(attempt: &FailedAttempt) -> String {
+fn server_and_reason(attempt: &FailedConnectAttempt) -> String {
     format!("{}: {}", attempt.server, reason(&attempt.why))
 }
 
-fn reason(why: &AttemptFailure) -> String {
+fn reason(why: &ConnectFailure) -> String {
     match why {
-        AttemptFailure::Driver(source) if source.to_string() == TIMED_OUT => {
+        ConnectFailure::Driver(source) if source.to_string() == TIMED_OUT => {
             "it did not answer in time".to_owned()
         }
-        AttemptFailure::Driver(source) => match source.as_db_error() {
+        ConnectFailure::Driver(source) => match source.as_db_error() {
             Some(said) => shorten_server_text::shortened(said.message()),
             None => describe_error::io_reason(source),
         },
-        AttemptFailure::Silent(waited) => format!("it did not answer within {waited:?}"),
-        AttemptFailure::NoAddress => "the host name is not known here".to_owned(),
-        AttemptFailure::Unwanted(SessionAttrs::ReadWrite) => {
+        ConnectFailure::Silent(waited) => format!("it did not answer within {waited:?}"),
+        ConnectFailure::NoAddress => "the host name is not known here".to_owned(),
+        ConnectFailure::Unwanted(TargetSessionAttrs::ReadWrite) => {
             "it takes no writes (target_session_attrs=read-write)".to_owned()
         }
-        AttemptFailure::Unwanted(wanted) => {
+        ConnectFailure::Unwanted(wanted) => {
             format!("it is not {0} (target_session_attrs={0})", wanted.as_str())
         }
     }
@@ -68,11 +68,11 @@ fn reason(why: &AttemptFailure) -> String {
 fn of_driver(
     side: SideName,
     error: &NoServerReached,
-    FailedAttempt { server, .. }: &FailedAttempt,
+    FailedConnectAttempt { server, .. }: &FailedConnectAttempt,
     source: &tokio_postgres::Error,
 ) -> Option<Failure> {
     if let Some(said) = source.as_db_error() {
-        let is_raised = sqlstate_class::is_raised(said);
+        let is_raised = classify_server_error::is_raised(said);
         // The server's message about a failed sign-in contains the user's name, so it is replaced.
         if said.code().code().starts_with("28") && !is_raised {
             let message = format!("The {side} database at {server} refused the user or password.");

@@ -2,9 +2,9 @@
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
+use super::classify_server_error;
 use super::remedy::{self, unreachable};
 use super::shorten_server_text::shortened;
-use super::sqlstate_class;
 use crate::db::fatal_errors::is_fatal;
 use crate::db::{OPEN, SideName};
 use crate::error::{ErrorCode, Failure};
@@ -39,7 +39,7 @@ pub(super) fn of_driver(side: SideName, doing: &str, source: &tokio_postgres::Er
 
 pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Failure {
     let state = error.code().code();
-    if sqlstate_class::is_of_connection_settings(error) {
+    if classify_server_error::is_of_connection_settings(error) {
         let message = format!(
             "The {side} server takes no connection with these settings: {} (SQLSTATE {state}).",
             shortened(error.message())
@@ -65,10 +65,10 @@ pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Fai
 /// raised the error, if the error names one.
 fn message(side: SideName, doing: &str, error: &ServerError) -> String {
     let state = error.code().code();
-    if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !sqlstate_class::is_raised(error) {
+    if *error.code() == SqlState::TOO_MANY_CONNECTIONS && !classify_server_error::is_raised(error) {
         return format!("The {side} server has no connection left for us (SQLSTATE {state}).");
     }
-    if sqlstate_class::is_of_a_lost_node(error) {
+    if classify_server_error::is_of_a_lost_node(error) {
         // The server's own message names the other server and the role there.
         return format!(
             "The {side} server could not {doing}: it has no connection to another server of its cluster (SQLSTATE {state})."
@@ -81,7 +81,7 @@ fn message(side: SideName, doing: &str, error: &ServerError) -> String {
     {
         message = format!("{message}: {}", shortened(detail).trim_end_matches('.'));
     }
-    let from = sqlstate_class::function(error)
+    let from = classify_server_error::function(error)
         .map_or_else(String::new, |line| format!(", in {}", shortened(line)));
     match is_fatal(error) {
         true => format!(

@@ -10,14 +10,14 @@ use super::fatal_errors::is_fatal;
 use super::{Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
+mod classify_server_error;
+mod denied_object;
 mod describe_connect_failure;
 mod describe_error;
-mod missing_privilege;
 mod remedy;
 mod shorten_server_text;
-mod sqlstate_class;
 
-pub(crate) use missing_privilege::MissingPrivilege;
+pub(crate) use denied_object::DeniedObject;
 pub(crate) use remedy::PUBLICATION_REMEDY;
 
 /// An error in the use of the remote or the local database. Its `Display` text contains no user name and no SQL; the
@@ -113,8 +113,8 @@ impl DbError {
     }
 
     /// Returns the object on which the role lacks a privilege; `None` if the server's message names no such object.
-    pub(crate) fn denied(&self) -> Option<MissingPrivilege<'_>> {
-        self.server_error().and_then(MissingPrivilege::of)
+    pub(crate) fn denied(&self) -> Option<DeniedObject<'_>> {
+        self.server_error().and_then(DeniedObject::of)
     }
 
     fn driver_error(&self) -> Option<&tokio_postgres::Error> {
@@ -134,7 +134,7 @@ impl DbError {
     /// constraint or cannot be cast, or a trigger or another user-defined function fails on the row.
     pub fn is_about_a_row(&self) -> bool {
         self.server_error()
-            .is_some_and(sqlstate_class::is_about_a_row)
+            .is_some_and(classify_server_error::is_about_a_row)
             && !self.is_of_an_event_trigger()
     }
 
@@ -211,7 +211,7 @@ impl DbError {
         ];
         let said = self.server_error();
         said.is_some_and(|error| lacking.contains(error.code()))
-            || self.denied().is_some_and(MissingPrivilege::is_on_function)
+            || self.denied().is_some_and(DeniedObject::is_on_function)
     }
 
     /// Whether the role lacks a privilege.

@@ -2,9 +2,9 @@
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
-use super::missing_privilege::MissingPrivilege;
+use super::classify_server_error::{self, class};
+use super::denied_object::DeniedObject;
 use super::shorten_server_text::shortened;
-use super::sqlstate_class::{self, class};
 use crate::db::SideName;
 use crate::db::fatal_errors::is_fatal;
 use crate::error::ErrorCode;
@@ -61,7 +61,7 @@ fn lacks_locks(doing: &str, error: &ServerError) -> bool {
 
 /// Whether an event trigger refused one of the statements in [`OF_TEMPORARY_TABLES`].
 pub(super) fn is_of_an_event_trigger(doing: &str, error: &ServerError) -> bool {
-    OF_TEMPORARY_TABLES.contains(&doing) && sqlstate_class::is_in_code_of_theirs(error)
+    OF_TEMPORARY_TABLES.contains(&doing) && classify_server_error::is_in_code_of_theirs(error)
 }
 
 /// The advice for the user if Postgres refuses updates of the local table because of the row filter or the column list
@@ -71,7 +71,7 @@ pub(crate) const PUBLICATION_REMEDY: &str = "As the owner of the publication: le
 /// The code for an error that a server sent. It is never `INTERNAL`, because that code tells the user to report a bug
 /// in this program.
 pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
-    if sqlstate_class::is_raised(error) {
+    if classify_server_error::is_raised(error) {
         return rows(side);
     }
     if *error.code() == SqlState::INSUFFICIENT_PRIVILEGE {
@@ -83,7 +83,7 @@ pub(super) fn code(side: SideName, error: &ServerError) -> ErrorCode {
     match error.code().code() {
         "57014" | "55P03" | "25P03" | "25P04" => return timeout(side),
         "HV00N" => return unreachable(side),
-        _ if sqlstate_class::is_of_a_lost_node(error) => return unreachable(side),
+        _ if classify_server_error::is_of_a_lost_node(error) => return unreachable(side),
         _ => {}
     }
     match class(error) {
@@ -129,7 +129,7 @@ pub(super) fn auth(side: SideName) -> ErrorCode {
 /// The specific remedy for this error, with the server's hint where the hint helps. `None` if there is no specific
 /// remedy; users then see the general one of the error code.
 pub(super) fn of(side: SideName, doing: &str, error: &ServerError) -> Option<String> {
-    let remedy = match sqlstate_class::is_raised(error) {
+    let remedy = match classify_server_error::is_raised(error) {
         true => Some(of_code_of_theirs(side, doing)),
         false if lacks_locks(doing, error) => Some(NO_LOCKS.to_owned()),
         false if side == SideName::Local && lacks_row_versions(error) => {
@@ -139,7 +139,7 @@ pub(super) fn of(side: SideName, doing: &str, error: &ServerError) -> Option<Str
     };
     let hint = error
         .hint()
-        .filter(|_| sqlstate_class::is_raised(error) || class(error) == "55");
+        .filter(|_| classify_server_error::is_raised(error) || class(error) == "55");
     match (remedy, hint) {
         (Some(remedy), Some(hint)) => {
             Some(format!("{remedy} The server's hint: {}.", shortened(hint)))
@@ -185,7 +185,7 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
         "42501" if error.file() == Some("rls.c") => format!(
             "Row security hides rows from the {side} role and row_security is off for it: give it a policy for the tenant's rows, or bypassrls."
         ),
-        "42501" if let Some(grant) = MissingPrivilege::of(error).and_then(|denied| denied.remedy(side)) => grant,
+        "42501" if let Some(grant) = DeniedObject::of(error).and_then(|denied| denied.remedy(side)) => grant,
         "42501" if side == SideName::Local && [Some("aclchk.c"), Some("sequence.c")].contains(&error.file()) => "The local role lacks a right on what the message names; it creates and writes schema meter_sync, and reads and writes the meter table. `meter-sync check` tells the grant that it needs."
             .to_owned(),
         "55000" if error.routine() == Some("CheckCmdReplicaIdentity") => "The local table is published for logical replication and has no replica identity: give it a primary key, or `alter table <table> replica identity using index <unique index>` (or `replica identity full`)."
@@ -207,7 +207,7 @@ fn of_state(side: SideName, error: &ServerError) -> Option<String> {
             "The {side} server finds damaged data: have its administrator look in its log and restore or reindex."
         ),
         "08000" | "08001" | "08003" | "08004" | "08006" if !is_fatal(error) => lost_node(side),
-        "XX000" if sqlstate_class::is_of_a_lost_node(error) => lost_node(side),
+        "XX000" if classify_server_error::is_of_a_lost_node(error) => lost_node(side),
         _ => return None,
     })
 }

@@ -12,7 +12,7 @@ use deadpool_postgres::Transaction;
 use futures_util::StreamExt;
 use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
-use super::connector::LastServerError;
+use super::connector::SharedLastServerError;
 use super::param::{Param, typed};
 use super::transaction_limits::{RoleLimits, TransactionLimits};
 use super::{DbError, Local, Side, Timeouts};
@@ -29,7 +29,7 @@ pub struct Tx<'c, S> {
     answer_due: &'c AtomicBool,
     waits: Timeouts,
     opened: Instant,
-    last_message: LastServerError,
+    last_message: SharedLastServerError,
     /// The time limits that the role, its database or the server sets.
     role_limits: RoleLimits,
     bounds: TransactionLimits,
@@ -62,7 +62,7 @@ impl<'c, S: Side> Tx<'c, S> {
         inner: Transaction<'c>,
         answer_due: &'c AtomicBool,
         waits: Timeouts,
-        last_message: LastServerError,
+        last_message: SharedLastServerError,
     ) -> Self {
         Self {
             inner,

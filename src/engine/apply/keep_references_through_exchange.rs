@@ -12,9 +12,8 @@ use crate::db::catalog::Column;
 use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 
-use crate::engine::apply::name_shard_faults::breaks;
-use crate::engine::try_rows::Bad;
-use crate::engine::try_rows::{self, WriteOutcome};
+use crate::engine::apply::name_shard_constraints::breaks;
+use crate::engine::write_by_halving::{self, RowFaults, WriteOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Prepares an exchange of unique values that changes some of `columns` in the rows of the temporary table
@@ -23,7 +22,7 @@ use crate::engine::{Relations, RunContext};
 pub(in crate::engine) async fn prepare(
     run: &RunContext<'_>,
     columns: &[&Column],
-) -> Result<Bad, DbError> {
+) -> Result<RowFaults, DbError> {
     let local = run.local;
     let refers = |reference: &IncomingForeignKey| {
         let mut pairs = reference.columns.iter();
@@ -31,10 +30,8 @@ pub(in crate::engine) async fn prepare(
     };
     let mut refused = Vec::new();
     let references = &run.relations.constraints.references;
-    if references
-        .iter()
-        .any(|one| refers(one) && one.clears_reference())
-    {
+    let mut all = references.iter();
+    if all.any(|one| refers(one) && one.clears_reference()) {
         lock_referenced_rows(run).await?;
     }
     for (position, reference) in references.iter().enumerate() {
@@ -103,7 +100,8 @@ pub(in crate::engine) async fn put_off(
                 outward.name
             );
             // A constraint of the same name in another schema may not be deferrable.
-            let deferred = try_rows::if_possible(run.local, run.local.batch(&defer)).await?;
+            let deferred =
+                write_by_halving::if_possible(run.local, run.local.batch(&defer)).await?;
             are_some |= deferred.is_some();
         }
     }
@@ -132,7 +130,7 @@ pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutco
         }
     }
     // Constraints are immediate again, as at the start of the plan.
-    local.batch(try_rows::CHECK).await?;
+    local.batch(write_by_halving::CHECK).await?;
     Ok(WriteOutcome::Written)
 }
 
@@ -345,24 +343,25 @@ fn lost(reference: &IncomingForeignKey) -> RowFault {
 }
 
 /// Returns the rows of `meter_sync_holder` to which other rows refer by this foreign key, as rows that cannot be
-/// changed: the others would lose their meter. If our role cannot read the referring table, returns all rows of
-/// `meter_sync_holder`.
-async fn referred_to(run: &RunContext<'_>, reference: &IncomingForeignKey) -> Result<Bad, DbError> {
-    let rows = match reference.is_readable {
-        true => format!("select distinct h.n from {}", referring(run, reference)),
+/// changed: the others would lose their meter. If our role cannot read the referring table, returns all rows.
+async fn referred_to(run: &RunContext<'_>, key: &IncomingForeignKey) -> Result<RowFaults, DbError> {
+    let rows = match key.is_readable {
+        true => format!("select distinct h.n from {}", referring(run, key)),
         false => HOLDERS.to_owned(),
     };
-    refused(run.local, &rows, &lost(reference)).await
+    refused(run, &rows, &lost(key)).await
 }
 
 const HOLDERS: &str = "select h.n from pg_temp.meter_sync_holder h";
 
 /// Returns the rows of `meter_sync_holder` that cannot be changed, because a chain of foreign keys that begins with
 /// `first` would make rows further along it lose their reference. Such a reference cannot be restored, because only
-/// rows that refer to a meter directly are noted. If our role cannot read a table of a chain, returns all rows of
-/// `meter_sync_holder`.
-async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result<Bad, DbError> {
-    let mut bad = Bad::new();
+/// rows that refer to a meter directly are noted. If our role cannot read a table of a chain, returns all rows.
+async fn lost_behind(
+    run: &RunContext<'_>,
+    first: &IncomingForeignKey,
+) -> Result<RowFaults, DbError> {
+    let mut bad = RowFaults::new();
     let paths = run.relations.constraints.losing.iter();
     for path in paths.filter(|path| path.first() == Some(first)) {
         let mut from = referring(run, first);
@@ -385,14 +384,14 @@ async fn lost_behind(run: &RunContext<'_>, first: &IncomingForeignKey) -> Result
             rule: Some(last.1.constraint.clone()),
             ..RowFault::default()
         };
-        bad.extend(refused(run.local, &rows, &fault).await?);
+        bad.extend(refused(run, &rows, &fault).await?);
     }
     Ok(bad)
 }
 
 /// Returns the numbers of the rows that the query `rows` finds, each with a copy of the fault.
-async fn refused(local: &Tx<'_, Local>, rows: &str, fault: &RowFault) -> Result<Bad, DbError> {
+async fn refused(run: &RunContext<'_>, rows: &str, fault: &RowFault) -> Result<RowFaults, DbError> {
     let sql = format!("-- find the rows that others refer to\n{rows}");
-    let rows = local.query(&sql, &[]).await?;
+    let rows = run.local.query(&sql, &[]).await?;
     Ok(rows.iter().map(|row| (row.get(0), fault.clone())).collect())
 }

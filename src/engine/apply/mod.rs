@@ -1,31 +1,32 @@
 //! Writes a plan, the changes that a run would make, to the local table, with one statement for each step. If the table
 //! refuses a row, the rows of the step are halved again and again, until each refused row is alone. If foreign keys act
-//! on updates (`on update cascade`, for instance), the updates are written as an exchange of unique values instead, see
-//! `exchange`.
+//! on updates (such as `on update cascade`), the updates are written as an exchange of unique values (`exchange`).
 
-use crate::db::constraints_between_rows::RowConstraints;
+use crate::db::constraints_between_rows::ConstraintsBetweenRows;
 use crate::db::{DbError, RowFault, param, quote, read_lossless_json};
-use crate::model::{Action, Rejection};
+use crate::model::{ChangeAction, Rejection};
 
-use super::plan::{self, BadRow, Plan, Step, count_of};
+use super::plan::{self, Plan, PlanStep, UnwrittenRow, count_of};
 use super::read::StagedRows;
-use super::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
-use super::{Job, Relations, RunContext, SyncError, SyncResult, record_changes, value_reasons};
+use super::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
+use super::{Relations, RunContext, SyncError, SyncJob, SyncResult};
+use super::{record_changes, why_value_refused};
 use exchange::exchange_rings;
+use keep_references_through_exchange::is_blocked_by_references;
 use release_inactive_values::ClearedValues;
 
-mod collisions;
-mod deferred_constraints;
+mod collision_queries;
+mod count_distributed_inserts;
+mod defer_constraints;
 mod exchange;
+mod insert_parents_first;
 mod keep_references_through_exchange;
-mod name_shard_faults;
-mod parents_first;
+mod name_shard_constraints;
 mod reasons;
-mod recount_inserted;
-mod reference_rings;
 mod release_inactive_values;
 mod verify_written;
 pub(in crate::engine) mod write_at_once;
+mod write_reference_rings;
 
 /// How many times rows that could not be written are retried at most. Each time, rows may be written that others wait
 /// for: rows that give up a unique value, or rows that others refer to.
@@ -44,7 +45,7 @@ pub(crate) async fn apply(
     staged: StagedRows,
 ) -> Result<SyncResult, SyncError> {
     // An error raised only at commit could not be traced to a row.
-    run.local.batch(try_rows::CHECK).await?;
+    run.local.batch(write_by_halving::CHECK).await?;
     let last = plan.steps.last().map_or(0, |(_, rows)| rows.last);
     let mut released = ClearedValues::after(last);
     let Some((relations, mut bad)) = steps(run, &plan, &mut released).await? else {
@@ -65,18 +66,18 @@ async fn steps(
     run: &RunContext<'_>,
     plan: &Plan,
     released: &mut ClearedValues,
-) -> Result<Option<(Relations, Vec<BadRow>)>, SyncError> {
+) -> Result<Option<(Relations, Vec<UnwrittenRow>)>, SyncError> {
     let mut constrained: Option<Relations> = None;
-    let mut bad: Vec<BadRow> = Vec::new();
+    let mut bad: Vec<UnwrittenRow> = Vec::new();
     let mut left_of_inserts = None;
     for (step, rows) in &plan.steps {
         let ranges = match step {
-            Step::Insert => left_of_inserts.take(),
-            Step::Deactivate | Step::Change => None,
+            PlanStep::Insert => left_of_inserts.take(),
+            PlanStep::Deactivate | PlanStep::Change => None,
         };
         let ranges = ranges.unwrap_or_else(|| vec![*rows]);
         let needs_exchange =
-            *step == Step::Change && run.relations.has_foreign_keys_acting_on_update;
+            *step == PlanStep::Change && run.relations.has_foreign_keys_acting_on_update;
         if !needs_exchange && write_all_or_none(run, *step, &ranges).await? {
             continue;
         }
@@ -87,11 +88,12 @@ async fn steps(
         if needs_exchange && Box::pin(exchanged(run, *rows, released)).await? {
             continue;
         }
-        let inserts = plan.steps.iter().find(|(step, _)| *step == Step::Insert);
-        if *step == Step::Change
+        let mut all = plan.steps.iter();
+        let inserts = all.find(|(step, _)| *step == PlanStep::Insert);
+        if *step == PlanStep::Change
             && let Some((_, inserts)) = inserts
         {
-            let left = reference_rings::insert_early(run, *inserts).await?;
+            let left = write_reference_rings::insert_early(run, *inserts).await?;
             let any_early = left != [*inserts];
             left_of_inserts = Some(left);
             if any_early && !needs_exchange && write_all_or_none(run, *step, &ranges).await? {
@@ -102,10 +104,10 @@ async fn steps(
             (run.job.limits.rejected_limit as usize * WAITING_FACTOR).saturating_sub(bad.len());
         match one_step(run, *step, ranges, limit, released).await? {
             Ok(found) => {
-                let found = name_shard_faults::name_all(run.relations, found);
-                bad.extend(BadRow::of_step(*step, found));
+                let found = name_shard_constraints::name_all(run.relations, found);
+                bad.extend(UnwrittenRow::of_step(*step, found));
             }
-            Err(fault) => return Err(too_many(run.job, value_reasons::plain(&fault))),
+            Err(fault) => return Err(too_many(run.job, why_value_refused::plain(&fault))),
         }
     }
     Ok(constrained.map(|relations| (relations, bad)))
@@ -136,11 +138,11 @@ async fn exchanged(
 /// were written.
 async fn write_all_or_none(
     run: &RunContext<'_>,
-    step: Step,
+    step: PlanStep,
     ranges: &[RowRange],
 ) -> Result<bool, DbError> {
     let write = write(run, step);
-    let tried = try_rows::attempt(run.local, async {
+    let tried = write_by_halving::attempt(run.local, async {
         for rows in ranges {
             if let WriteOutcome::NotWritten(fault) = write.run(run.local, *rows).await? {
                 return Ok(WriteOutcome::NotWritten(fault));
@@ -155,7 +157,7 @@ async fn write_all_or_none(
 async fn with_constraints(run: &RunContext<'_>) -> Result<Relations, DbError> {
     let (local, oid) = (run.local, run.relations.local_oid);
     local.pin_path().await?;
-    let constraints = RowConstraints::look_up(local, oid).await?;
+    let constraints = ConstraintsBetweenRows::look_up(local, oid).await?;
     local.use_role_path().await?;
     let constraints = match run.relations.distribution {
         Some(_) => constraints.of_distributed_table(local, oid).await?,
@@ -167,7 +169,7 @@ async fn with_constraints(run: &RunContext<'_>) -> Result<Relations, DbError> {
     })
 }
 
-fn too_many(job: &Job<'_>, reason: String) -> SyncError {
+fn too_many(job: &SyncJob<'_>, reason: String) -> SyncError {
     SyncError::TooManyRejected {
         tenant: job.tenant.clone(),
         limit: job.limits.rejected_limit as usize,
@@ -180,32 +182,34 @@ fn too_many(job: &Job<'_>, reason: String) -> SyncError {
 /// `left` of them.
 async fn one_step(
     run: &RunContext<'_>,
-    step: Step,
+    step: PlanStep,
     ranges: Vec<RowRange>,
     left: usize,
     released: &mut ClearedValues,
-) -> Result<Result<try_rows::Bad, Box<RowFault>>, DbError> {
-    let relations = run.relations;
+) -> Result<Result<RowFaults, Box<RowFault>>, DbError> {
+    let (local, relations) = (run.local, run.relations);
     let (write, index) = (write(run, step), plan::index(relations));
-    if step != Step::Deactivate {
+    if step != PlanStep::Deactivate {
         let given_up = release_inactive_values::release(run, step, released).await?;
-        let needs_exchange = step == Step::Change && relations.has_foreign_keys_acting_on_update;
+        let needs_exchange =
+            step == PlanStep::Change && relations.has_foreign_keys_acting_on_update;
         if given_up > 0 && !needs_exchange && write_all_or_none(run, step, &ranges).await? {
             return Ok(Ok(Vec::new()));
         }
     }
+    let has_parents = insert_parents_first::references(relations).next().is_some();
     match ranges.as_slice() {
-        [rows] if step == Step::Change => {
+        [rows] if step == PlanStep::Change => {
             Box::pin(exchange::write(run, *rows, left, released)).await
         }
-        _ if step == Step::Insert && parents_first::references(relations).next().is_some() => {
-            parents_first::insert_all_but_the_bad(run, ranges, left).await
+        _ if step == PlanStep::Insert && has_parents => {
+            insert_parents_first::insert_all_but_the_bad(run, ranges, left).await
         }
         [rows] => {
             let (low, high) = rows.halves();
-            try_rows::all_but_the_bad(run.local, vec![low, high], left, &index, &write).await
+            write_by_halving::all_but_the_bad(local, vec![low, high], left, &index, &write).await
         }
-        _ => try_rows::all_but_the_bad(run.local, ranges, left, &index, &write).await,
+        _ => write_by_halving::all_but_the_bad(local, ranges, left, &index, &write).await,
     }
 }
 
@@ -216,7 +220,7 @@ async fn settle(
     run: &RunContext<'_>,
     mut plan: Plan,
     staged: StagedRows,
-    bad: Vec<BadRow>,
+    bad: Vec<UnwrittenRow>,
     released: &ClearedValues,
 ) -> Result<SyncResult, SyncError> {
     let job = run.job;
@@ -225,10 +229,8 @@ async fn settle(
     if bad.len() + staged.rejected.len() > job.limits.rejected_limit as usize {
         let last = bad.get(bad.len().saturating_sub(1)..).unwrap_or_default();
         let reasons = reasons::explain(run, last).await?;
-        return Err(too_many(
-            job,
-            reasons.into_iter().next().unwrap_or_default(),
-        ));
+        let reason = reasons.into_iter().next().unwrap_or_default();
+        return Err(too_many(job, reason));
     }
     let reasons = reasons::explain(run, &bad).await?;
     let altered = verify_written::columns(run, &out).await?;
@@ -236,7 +238,7 @@ async fn settle(
     if plan.counts.changes() > i64::from(job.limits.change_limit) && !out.is_empty() {
         record_changes::refill(run, &out).await?;
     }
-    for (BadRow { n, .. }, reason) in bad.into_iter().zip(reasons) {
+    for (UnwrittenRow { n, .. }, reason) in bad.into_iter().zip(reasons) {
         let (action, rejection) = reject(run, n, reason).await?;
         if let Some(count) = count_of(&mut plan.counts, action) {
             *count -= 1;
@@ -255,7 +257,7 @@ async fn settle(
 /// passes.
 async fn try_again(
     run: &RunContext<'_>,
-    bad: &mut Vec<BadRow>,
+    bad: &mut Vec<UnwrittenRow>,
     released: &mut ClearedValues,
 ) -> Result<(), DbError> {
     for _ in 0..PASSES {
@@ -264,7 +266,7 @@ async fn try_again(
             retry(run, bad).await?;
         }
         let mut given_up = 0;
-        for step in [Step::Change, Step::Insert] {
+        for step in [PlanStep::Change, PlanStep::Insert] {
             let mut rows = bad.iter();
             if rows.any(|row| row.step == step && row.fault.is_collision()) {
                 given_up += release_inactive_values::release(run, step, released).await?;
@@ -277,20 +279,20 @@ async fn try_again(
     Ok(())
 }
 
-async fn retry(run: &RunContext<'_>, bad: &mut Vec<BadRow>) -> Result<(), DbError> {
+async fn retry(run: &RunContext<'_>, bad: &mut Vec<UnwrittenRow>) -> Result<(), DbError> {
     for _ in 0..PASSES {
         let before = bad.len();
-        reference_rings::write_together(run, bad).await?;
+        write_reference_rings::write_together(run, bad).await?;
         // If each row waits for the next one (all numbers move up by one, for instance), the last row must be written
         // first.
         bad.reverse();
         let mut still_bad = Vec::new();
-        for BadRow { step, n, fault } in bad.drain(..) {
+        for UnwrittenRow { step, n, fault } in bad.drain(..) {
             let row = RowRange { first: n, last: n };
             let write = write(run, step);
-            let tried = try_rows::attempt(run.local, write.run(run.local, row)).await?;
+            let tried = write_by_halving::attempt(run.local, write.run(run.local, row)).await?;
             let fault = fault_of(run.relations, fault, tried);
-            still_bad.extend(fault.map(|fault| BadRow { step, n, fault }));
+            still_bad.extend(fault.map(|fault| UnwrittenRow { step, n, fault }));
         }
         *bad = still_bad;
         if bad.is_empty() || bad.len() == before {
@@ -309,23 +311,21 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
         WriteOutcome::NotWritten(fault)
             if fault.is_collision()
                 && (known.is_refused_by_other_code()
-                    || keep_references_through_exchange::is_blocked_by_references(
-                        relations, &known,
-                    )) =>
+                    || is_blocked_by_references(relations, &known)) =>
         {
             Some(known)
         }
-        WriteOutcome::NotWritten(fault) => Some(name_shard_faults::name(relations, *fault)),
+        WriteOutcome::NotWritten(fault) => Some(name_shard_constraints::name(relations, *fault)),
     }
 }
 
 /// Returns the statement that writes those rows of a step that are numbered `$1` to `$2` in the plan.
-pub(super) fn write(run: &RunContext<'_>, step: Step) -> RowRangeStatement {
+pub(super) fn write(run: &RunContext<'_>, step: PlanStep) -> RowRangeStatement {
     RowRangeStatement {
         sql: writing(run, step, RANGE),
         has_gaps: false,
         checks: !run.relations.stores_rows_unchanged,
-        recount: recount_inserted::query(run, step, RANGE),
+        recount: count_distributed_inserts::query(run, step, RANGE),
     }
 }
 
@@ -334,25 +334,25 @@ const RANGE: &str = "p.n >= $1 and p.n <= $2";
 
 /// Returns the statement that writes those rows of the plan for which the SQL condition `picked` on the row `p` holds.
 /// All of them must belong to the step.
-pub(super) fn writing(run: &RunContext<'_>, step: Step, picked: &str) -> String {
+pub(super) fn writing(run: &RunContext<'_>, step: PlanStep, picked: &str) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let staged_row = relations.same_key("s", "p");
     let local_row = relations.same_key("l", "p");
     match step {
-        Step::Deactivate => format!(
+        PlanStep::Deactivate => format!(
             "-- deactivate meters
 update {local} l set {} = false from pg_temp.meter_sync_plan p
 where {local_row} and {local_filter} and {picked}",
             quote::identifier(&relations.active)
         ),
-        Step::Change => format!(
+        PlanStep::Change => format!(
             "-- update meters
 update {local} l set {} from pg_temp.meter_sync_plan p, pg_temp.meter_sync_stage s
 where {staged_row} and {local_row} and {local_filter} and {picked}",
             assignments(relations)
         ),
-        Step::Insert => format!(
+        PlanStep::Insert => format!(
             "-- insert meters
 insert into {local} ({}) overriding system value
 select {} from pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}
@@ -381,7 +381,7 @@ async fn reject(
     run: &RunContext<'_>,
     n: i64,
     reason: String,
-) -> Result<(Action, Rejection), DbError> {
+) -> Result<(ChangeAction, Rejection), DbError> {
     let key = run.relations.key_json("p");
     let sql = format!(
         "-- take a rejected row from the changes
@@ -394,7 +394,7 @@ from pg_temp.meter_sync_plan p where p.n = $2"
     let run_id = run.job.run_id.as_uuid();
     let params = [param::uuid(run_id), param::bigint(n)];
     let row = run.local.query_one(&sql, &params).await?;
-    let action = Action::read(row.get(0));
+    let action = ChangeAction::read(row.get(0));
     Ok((
         action,
         Rejection {

@@ -9,11 +9,11 @@ use crate::db::computed_expressions::InputColumn;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, param, quote, read_lossless_json};
 
-use super::collisions::{as_view, collide, entries, movable, wanted};
+use super::collision_queries::{as_view, collide, entries, movable, wanted};
 use super::keep_references_through_exchange;
-use crate::engine::plan::Step;
+use crate::engine::plan::PlanStep;
 use crate::engine::record_changes::{self, ValueForm};
-use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{Relations, RunContext, copy_distributed_rows, digest};
 
 /// The unique values that inactive meters have released (that were set to NULL) so far.
@@ -54,7 +54,7 @@ pub(in crate::engine) fn is_gone(run: &RunContext<'_>) -> String {
 /// Does nothing if the setting `release_unique` is off. Returns how many values were released.
 pub(in crate::engine) async fn release(
     run: &RunContext<'_>,
-    step: Step,
+    step: PlanStep,
     released: &mut ClearedValues,
 ) -> Result<i64, DbError> {
     let local = run.local;
@@ -73,7 +73,7 @@ pub(in crate::engine) async fn release(
                 continue;
             }
             let fill = fill(run.relations, &table);
-            let found = try_rows::if_possible(local, local.batch(&fill)).await?;
+            let found = write_by_halving::if_possible(local, local.batch(&fill)).await?;
             if found.is_none() {
                 continue;
             }
@@ -92,7 +92,7 @@ pub(in crate::engine) async fn release(
 /// Returns a query of the meters that can release a unique value which a planned row of the step needs. Such a meter is
 /// inactive and missing on the remote, and no row refers to it by the column. The query returns the key of the meter,
 /// the value as `old`, and the number `n` of the row that needs the value.
-fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step, column: &Column) -> String {
+fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: PlanStep, column: &Column) -> String {
     let relations = run.relations;
     let key = &relations.key;
     let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
@@ -193,7 +193,7 @@ where {} and {local_filter} and l.{} is not true and f.k >= $1 and f.k <= $2 and
     let last: i64 = local.query_one(&count, &[]).await?.get(0);
     let all = vec![RowRange { first: 1, last }];
     let limit = usize::try_from(last).unwrap_or(usize::MAX);
-    let kept = try_rows::all_but_the_bad(local, all, limit, "select", &clear).await?;
+    let kept = write_by_halving::all_but_the_bad(local, all, limit, "select", &clear).await?;
     let kept: Vec<i64> = kept.unwrap_or_default().iter().map(|(k, _)| *k).collect();
     // A trigger may have kept a value, too.
     copy_distributed_rows::copy(run).await?;
@@ -267,7 +267,7 @@ select pg_catalog.count(pg_catalog.convert_to(pg_catalog.concat({key}, f.old), '
     );
     Ok(match local.is_utf8() {
         false
-            if try_rows::if_possible(local, local.query(&show, &[]))
+            if write_by_halving::if_possible(local, local.query(&show, &[]))
                 .await?
                 .is_none() =>
         {
@@ -315,7 +315,7 @@ where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
             let k: i64 = row.get(0);
             let one = RowRange { first: k, last: k };
             if let WriteOutcome::Written =
-                try_rows::attempt(local, give_back.run(local, one)).await?
+                write_by_halving::attempt(local, give_back.run(local, one)).await?
             {
                 unrecord(run, table, column, k).await?;
             }

@@ -6,9 +6,9 @@
 //! the rows, and finds out which rows are refused.
 
 use crate::db::{DbError, quote};
-use crate::engine::digest::versions::{WrittenVersions, version_change};
-use crate::engine::plan::{Plan, Step};
-use crate::engine::try_rows::{self, CHECK, WriteOutcome};
+use crate::engine::digest::row_versions::{WrittenVersions, version_change};
+use crate::engine::plan::{Plan, PlanStep};
+use crate::engine::write_by_halving::{self, CHECK, WriteOutcome};
 use crate::engine::{RunContext, record_changes};
 
 /// Lets the planner fetch rows by their places. It would expect to read each page from disk, but the run has just read
@@ -27,7 +27,7 @@ pub(in crate::engine) async fn write(
     plan: &Plan,
 ) -> Result<Option<WrittenVersions>, DbError> {
     let (mut inserted, mut change) = (0, 0);
-    let tried = try_rows::attempt(run.local, async {
+    let tried = write_by_halving::attempt(run.local, async {
         let prepare = format!("{CHECK}; {PAGES_ARE_CACHED}");
         run.local.batch(&prepare).await?;
         record_changes::changes(run, plan).await?;
@@ -38,7 +38,7 @@ pub(in crate::engine) async fn write(
                 return Ok(WriteOutcome::skipped());
             }
             change ^= row.get::<_, i64>(1);
-            if *step == Step::Insert {
+            if *step == PlanStep::Insert {
                 inserted = count;
             }
         }
@@ -52,7 +52,7 @@ pub(in crate::engine) async fn write(
 }
 
 /// Returns the statement that writes all rows of a step. It returns their number and the change of the sum of versions.
-fn statement(run: &RunContext<'_>, step: Step) -> String {
+fn statement(run: &RunContext<'_>, step: PlanStep) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let local_row = format!(
@@ -63,7 +63,7 @@ fn statement(run: &RunContext<'_>, step: Step) -> String {
     let active = quote::identifier(&relations.active);
     let old = "p.place as old_place, p.version as old_version";
     let (name, write, old) = match step {
-        Step::Deactivate => (
+        PlanStep::Deactivate => (
             "deactivate meters",
             format!(
                 "update {local} l set {active} = false from pg_temp.meter_sync_plan p
@@ -71,7 +71,7 @@ fn statement(run: &RunContext<'_>, step: Step) -> String {
             ),
             old,
         ),
-        Step::Change => (
+        PlanStep::Change => (
             "update meters",
             format!(
                 "update {local} l set {} from pg_temp.meter_sync_plan p, pg_temp.meter_sync_stage s
@@ -80,7 +80,7 @@ fn statement(run: &RunContext<'_>, step: Step) -> String {
             ),
             old,
         ),
-        Step::Insert => (
+        PlanStep::Insert => (
             "insert meters",
             format!(
                 "insert into {local} as l ({}) overriding system value

@@ -4,7 +4,7 @@ use crate::db::quote;
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use super::{Drift, RecordedColumn};
+use super::{ColumnDrift, RecordedColumn};
 use crate::engine::Relations;
 
 /// The most columns that a warning or a failure names. `meter-sync check` names all.
@@ -37,8 +37,8 @@ fn changes<'a>(drifted: impl IntoIterator<Item = &'a RecordedColumn>) -> Option<
     let mut drifted: Vec<&RecordedColumn> = drifted.into_iter().collect();
     drifted.sort_by(|a, b| a.name.cmp(&b.name));
     let is_frozen = |column: &&RecordedColumn| match column.drift {
-        Some(Drift::Missing | Drift::Renamed(_)) => true,
-        Some(Drift::Retyped(_) | Drift::Replaced(_)) | None => false,
+        Some(ColumnDrift::Missing | ColumnDrift::Renamed(_)) => true,
+        Some(ColumnDrift::Retyped(_) | ColumnDrift::Replaced(_)) | None => false,
     };
     let frozen = match drifted.iter().any(is_frozen) {
         true => " A column that is gone there keeps its last values here.",
@@ -56,10 +56,10 @@ fn changes<'a>(drifted: impl IntoIterator<Item = &'a RecordedColumn>) -> Option<
 fn change(column: &RecordedColumn) -> Option<String> {
     let name = quote::where_needed(&column.name);
     Some(match column.drift.as_ref()? {
-        Drift::Missing => format!("{name} is gone (dropped or renamed)"),
-        Drift::Renamed(to) => format!("{name} is called {} now", quote::where_needed(to)),
-        Drift::Retyped(to) => format!("{name} is {to} now and was {}", column.remote_type),
-        Drift::Replaced(to) => format!(
+        ColumnDrift::Missing => format!("{name} is gone (dropped or renamed)"),
+        ColumnDrift::Renamed(to) => format!("{name} is called {} now", quote::where_needed(to)),
+        ColumnDrift::Retyped(to) => format!("{name} is {to} now and was {}", column.remote_type),
+        ColumnDrift::Replaced(to) => format!(
             "{name} is another column now, and the one before is called {}",
             quote::where_needed(to)
         ),
@@ -108,17 +108,17 @@ pub fn failure(drifted: &[&RecordedColumn], relations: &Relations) -> Failure {
 /// column has not drifted, or if it is not the active column and its new type is not built into Postgres.
 fn shortest(column: &RecordedColumn, relations: &Relations) -> Option<String> {
     match column.drift.as_ref()? {
-        Drift::Missing | Drift::Replaced(_) => Some(without(&[column], relations)),
-        Drift::Renamed(to) if has_local(relations, to) => Some(without(&[column], relations)),
-        Drift::Renamed(to) => Some(rename(column, to, relations)),
-        Drift::Retyped(_) if column.name == relations.active => Some(format!(
+        ColumnDrift::Missing | ColumnDrift::Replaced(_) => Some(without(&[column], relations)),
+        ColumnDrift::Renamed(to) if has_local(relations, to) => Some(without(&[column], relations)),
+        ColumnDrift::Renamed(to) => Some(rename(column, to, relations)),
+        ColumnDrift::Retyped(_) if column.name == relations.active => Some(format!(
             "let METER_SYNC_REMOTE_QUERY give {} as a boolean",
             quote::where_needed(&column.name)
         )),
-        Drift::Retyped(to) if has_type(relations, column) => {
+        ColumnDrift::Retyped(to) if has_type(relations, column) => {
             Some(retype(column, to, relations, TypeConversion::Cast))
         }
-        Drift::Retyped(_) => None,
+        ColumnDrift::Retyped(_) => None,
     }
 }
 
@@ -145,24 +145,24 @@ pub fn finding(
     let frozen = "the local column keeps its last values";
     let change = change(column)?;
     Some(match column.drift.as_ref()? {
-        Drift::Missing => format!(
+        ColumnDrift::Missing => format!(
             "{change} on the remote, and {frozen}. To keep it as the site's own: {}; or: {forget}. To drop it here: {drop}",
             without(&[column], relations)
         ),
-        Drift::Renamed(to) if has_local(relations, to) => format!(
+        ColumnDrift::Renamed(to) if has_local(relations, to) => format!(
             "{change} on the remote, which the local table has too, and {frozen}. To drop the old one here: {drop}. To keep it as the site's own: {}; or: {forget}",
             without(&[column], relations)
         ),
-        Drift::Renamed(to) => format!(
+        ColumnDrift::Renamed(to) => format!(
             "{change} on the remote, and {frozen}. To follow: {}. To keep it as the site's own: {}; or: {forget}",
             rename(column, to, relations),
             without(&[column], relations)
         ),
-        Drift::Replaced(_) => format!(
+        ColumnDrift::Replaced(_) => format!(
             "{change} on the remote. To take the values of the new column: {forget}. To keep what is here as the site's own: {}; or let METER_SYNC_REMOTE_QUERY give the old column the old name",
             without(&[column], relations)
         ),
-        Drift::Retyped(to) => {
+        ColumnDrift::Retyped(to) => {
             let here = &column.local_type;
             let begin = format!(
                 "{change} on the remote, and {here} here; a row with a value that does not fit is rejected."

@@ -12,20 +12,20 @@
 //! A change that somebody makes to the local table or to the settings is not drift. If a column is no longer synced
 //! because of such a change, the run reports this once, or never if `METER_SYNC_COLUMNS` leaves the column out.
 
-use crate::config::{Mapping, Source};
+use crate::config::{Mapping, SourceSetting};
 use crate::db::catalog::Column;
 use crate::hex_digest::hex_digest;
 
 use super::Relations;
 
-pub use crate::store::columns::{Drift, KnownColumns, RecordedColumn};
+pub use crate::store::columns::{ColumnDrift, KnownColumns, RecordedColumn};
 pub use drift_text::{TypeConversion, failure, finding, warning};
 
 mod drift_text;
 
 /// The result of comparing the columns that a run syncs with those that earlier runs recorded.
 #[derive(Clone, Debug)]
-pub struct ColumnReport {
+pub struct ColumnDriftReport {
     /// The columns to record for the next run, sorted by name.
     pub columns: Vec<RecordedColumn>,
     /// Whether `columns` differ from the columns that earlier runs recorded.
@@ -36,7 +36,7 @@ pub struct ColumnReport {
     pub no_longer_synced: Vec<String>,
 }
 
-impl ColumnReport {
+impl ColumnDriftReport {
     /// Returns the columns that have drifted, and whose drift is not settled yet.
     pub fn drifted(&self) -> Vec<&RecordedColumn> {
         let drifted = self.columns.iter();
@@ -56,8 +56,12 @@ impl ColumnReport {
 }
 
 /// Compares the columns that this run syncs with `known`, the columns that earlier runs recorded.
-pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -> ColumnReport {
-    let now = CurrentColumns {
+pub fn compare(
+    known: &KnownColumns,
+    relations: &Relations,
+    mapping: &Mapping,
+) -> ColumnDriftReport {
+    let now = CurrentTables {
         relations,
         mapping,
         is_unicode: known.is_unicode,
@@ -67,9 +71,9 @@ pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -
     let mut columns: Vec<RecordedColumn> = Vec::new();
     for column in &known.columns {
         match now.standing(column) {
-            Standing::Known(column) => columns.push(column),
-            Standing::NoLongerSynced => no_longer_synced.push(column.name.clone()),
-            Standing::Settled => {}
+            RecordedColumnVerdict::Known(column) => columns.push(column),
+            RecordedColumnVerdict::NoLongerSynced => no_longer_synced.push(column.name.clone()),
+            RecordedColumnVerdict::Settled => {}
         }
     }
     let is_new = |column: &RecordedColumn| !columns.iter().any(|known| known.name == column.name);
@@ -79,7 +83,7 @@ pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -
     columns.sort_by(|a, b| a.name.cmp(&b.name));
     let mut before = known.columns.clone();
     before.sort_by(|a, b| a.name.cmp(&b.name));
-    ColumnReport {
+    ColumnDriftReport {
         is_changed: columns != before,
         has_new,
         columns,
@@ -88,7 +92,7 @@ pub fn compare(known: &KnownColumns, relations: &Relations, mapping: &Mapping) -
 }
 
 /// What happens in this run to a column that earlier runs recorded.
-enum Standing {
+enum RecordedColumnVerdict {
     /// The column stays recorded, with the description that this holds.
     Known(RecordedColumn),
     /// The column is no longer synced because somebody changed the local table or the settings. The run reports that
@@ -100,14 +104,14 @@ enum Standing {
 }
 
 /// The tables and settings as this run finds them. The columns that earlier runs recorded are compared with them.
-struct CurrentColumns<'a> {
+struct CurrentTables<'a> {
     relations: &'a Relations,
     mapping: &'a Mapping,
     is_unicode: bool,
     source: String,
 }
 
-impl CurrentColumns<'_> {
+impl CurrentTables<'_> {
     /// Describes the columns that this run syncs, with `drift` set to `None`.
     fn synced(&self) -> impl Iterator<Item = RecordedColumn> {
         let both = self
@@ -130,9 +134,9 @@ impl CurrentColumns<'_> {
         })
     }
 
-    fn standing(&self, known: &RecordedColumn) -> Standing {
+    fn standing(&self, known: &RecordedColumn) -> RecordedColumnVerdict {
         match self.synced().find(|now| now.name == known.name) {
-            Some(now) => Standing::Known(match self.replaced(known, &now) {
+            Some(now) => RecordedColumnVerdict::Known(match self.replaced(known, &now) {
                 Some(replaced) => replaced,
                 None => self.retyped(known, now),
             }),
@@ -154,7 +158,7 @@ impl CurrentColumns<'_> {
         let mut remote = all_columns.remote.iter();
         let before = remote.find(|there| there.number == known.remote_number)?;
         Some(RecordedColumn {
-            drift: Some(Drift::Replaced(self.storable(&before.name))),
+            drift: Some(ColumnDrift::Replaced(self.storable(&before.name))),
             remote_number: known.remote_number,
             ..now.clone()
         })
@@ -169,7 +173,7 @@ impl CurrentColumns<'_> {
             return now;
         }
         RecordedColumn {
-            drift: Some(Drift::Retyped(now.remote_type)),
+            drift: Some(ColumnDrift::Retyped(now.remote_type)),
             remote_type: known.remote_type.clone(),
             ..now
         }
@@ -191,7 +195,7 @@ impl CurrentColumns<'_> {
     }
 
     /// Decides what happens to a recorded column that is no longer synced.
-    fn gone(&self, known: &RecordedColumn) -> Standing {
+    fn gone(&self, known: &RecordedColumn) -> RecordedColumnVerdict {
         let all_columns = &self.relations.all_columns;
         let mut here = all_columns.local.iter();
         let is_on_remote = all_columns
@@ -203,23 +207,23 @@ impl CurrentColumns<'_> {
         };
         if !here.any(may_be_synced) {
             return match is_on_remote {
-                true => Standing::NoLongerSynced,
-                false => Standing::Settled,
+                true => RecordedColumnVerdict::NoLongerSynced,
+                false => RecordedColumnVerdict::Settled,
             };
         }
         if self.mapping.columns.is_some() {
-            return Standing::Settled;
+            return RecordedColumnVerdict::Settled;
         }
         if is_on_remote || known.source != self.source {
-            return Standing::NoLongerSynced;
+            return RecordedColumnVerdict::NoLongerSynced;
         }
         let renamed = all_columns.remote.iter().find(|there| {
             all_columns.remote_relation == Some(known.remote_relation)
                 && there.number == known.remote_number
         });
-        let renamed = renamed.map(|there| Drift::Renamed(self.storable(&there.name)));
-        Standing::Known(RecordedColumn {
-            drift: Some(renamed.unwrap_or(Drift::Missing)),
+        let renamed = renamed.map(|there| ColumnDrift::Renamed(self.storable(&there.name)));
+        RecordedColumnVerdict::Known(RecordedColumn {
+            drift: Some(renamed.unwrap_or(ColumnDrift::Missing)),
             ..known.clone()
         })
     }
@@ -242,10 +246,10 @@ impl CurrentColumns<'_> {
 /// shows whether this setting has changed.
 const HASH_BYTES: usize = 8;
 
-pub(in crate::engine) fn hash(source: &Source) -> String {
+pub(in crate::engine) fn hash(source: &SourceSetting) -> String {
     let text = match source {
-        Source::Table(name) => format!("table {name}"),
-        Source::Query(query) => format!("query {query}"),
+        SourceSetting::Table(name) => format!("table {name}"),
+        SourceSetting::Query(query) => format!("query {query}"),
     };
     hex_digest(&text, HASH_BYTES)
 }

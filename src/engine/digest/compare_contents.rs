@@ -10,10 +10,10 @@ use tokio_postgres::SimpleQueryRow;
 use crate::db::{DbError, Remote, Side, Tx};
 use crate::engine::{Relations, RowsToCompare, RunContext, SyncError};
 
+use super::bucket_sum_cursor::SAVEPOINT;
 use super::find_differing_buckets;
 use super::row_hash::HashedColumns;
 use super::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
-use super::sum_cursor::SAVEPOINT;
 use super::{DigestVerdict, find_differing_rows};
 
 /// The result of a comparison of contents.

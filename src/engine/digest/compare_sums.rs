@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 /// Pairs of the number of a bucket or chunk and its sum, in ascending order.
-pub type Sums = Vec<(u32, i64)>;
+pub type NumberedSums = Vec<(u32, i64)>;
 
 /// How many buckets form a chunk.
 pub const CHUNK: u32 = 64;
@@ -16,8 +16,8 @@ pub(super) const ENTRY_DIGITS: usize = NUMBER_DIGITS + SUM_DIGITS;
 
 /// Reads pairs of a number and a sum from texts of hexadecimal digits, in which Postgres shows `int4send(number) ||
 /// int8send(sum)` after `\x`. Skips entries that do not have this form. Returns the pairs in ascending order.
-pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Sums {
-    let mut sums = Sums::new();
+pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> NumberedSums {
+    let mut sums = NumberedSums::new();
     for text in texts {
         let digits = text.trim_start_matches("\\x").as_bytes();
         for entry in digits.chunks_exact(ENTRY_DIGITS) {
@@ -95,7 +95,7 @@ mod tests {
 
     type Map = BTreeMap<u32, i64>;
 
-    fn sums(map: &Map) -> Sums {
+    fn sums(map: &Map) -> NumberedSums {
         map.iter().map(|(n, sum)| (*n, *sum)).collect()
     }
 
@@ -121,12 +121,12 @@ mod tests {
         fn entries_without_a_match_are_found_as_by_counting(a: Vec<(u8, i8)>, b: Vec<(u8, i8)>) -> bool {
             let entries = |of: &[(u8, i8)]| {
                 let few = of.iter().map(|(n, sum)| (u32::from(*n % 4), i64::from(*sum % 3)));
-                let mut entries: Sums = few.collect();
+                let mut entries: NumberedSums = few.collect();
                 entries.sort_unstable();
                 entries
             };
             let (a, b) = (entries(&a), entries(&b));
-            let often = |of: &Sums, entry: &(u32, i64)| of.iter().filter(|e| *e == entry).count();
+            let often = |of: &NumberedSums, entry: &(u32, i64)| of.iter().filter(|e| *e == entry).count();
             let is_single = |entry: &&(u32, i64)| often(&a, entry) != often(&b, entry);
             let singles = a.iter().chain(&b).filter(is_single).map(|(n, _)| *n);
             unmatched(&a, &b) == sorted(singles.collect())
@@ -135,6 +135,6 @@ mod tests {
 
     #[test]
     fn what_is_no_sum_is_left_out() {
-        assert_eq!(parse(["\\x00", "", "zz"]), Sums::new());
+        assert_eq!(parse(["\\x00", "", "zz"]), NumberedSums::new());
     }
 }

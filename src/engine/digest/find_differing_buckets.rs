@@ -6,11 +6,11 @@
 //! time to time (`compare_contents`).
 
 use crate::db::{DbError, Local, Remote, Tx, both};
-use crate::engine::{Job, Relations, RunContext, SyncError};
+use crate::engine::{Relations, RunContext, SyncError, SyncJob};
 
+use super::bucket_sum_cursor::{self, BucketSumCursor, BucketSumQuery, CHUNKS_AT_A_TIME};
 use super::buckets::{Bucketing, DifferingBuckets};
 use super::row_hash::{HashFunction, HashMode, HashedColumns, Hasher, RowSide};
-use super::sum_cursor::{self, CHUNKS_AT_A_TIME, SumCursor, SumQuery};
 use super::{DigestVerdict, compare_sums, is_remembered_as_gone};
 use crate::store::tombstones;
 
@@ -32,7 +32,7 @@ pub(super) async fn compare(
     loop {
         let hasher = hasher(run.job, mode);
         let buckets = Bucketing::of(rows, hasher);
-        let summed = |row, rows: &str| SumQuery {
+        let summed = |row, rows: &str| BucketSumQuery {
             bucket: buckets.number(relations, row),
             hash: what.hash(hasher, relations, row),
             // Two equal rows cancel each other out in the sum of hashes, but not in the number of rows.
@@ -41,9 +41,9 @@ pub(super) async fn compare(
         };
         let there = summed(RowSide::Remote, &there_rows);
         let here = summed(RowSide::Local, &here_rows);
-        let opened = sum_cursor::open_both(
-            SumCursor::open(remote, &there),
-            SumCursor::open(run.local, &here),
+        let opened = bucket_sum_cursor::open_both(
+            BucketSumCursor::open(remote, &there),
+            BucketSumCursor::open(run.local, &here),
         );
         match opened.await? {
             Some((there, here))
@@ -63,7 +63,7 @@ pub(super) async fn compare(
 }
 
 /// Returns the hasher for the run of this job. Its seed is the random half of the run's ID.
-pub(super) fn hasher(job: &Job<'_>, mode: HashMode) -> Hasher {
+pub(super) fn hasher(job: &SyncJob<'_>, mode: HashMode) -> Hasher {
     Hasher {
         // The second half of a UUIDv7 is random.
         seed: job.run_id.as_uuid().as_u64_pair().1,
@@ -76,8 +76,8 @@ async fn differing(
     buckets: Bucketing,
     what: HashedColumns,
     relations: &Relations,
-    mut there: SumCursor<'_, '_, Remote>,
-    mut here: SumCursor<'_, '_, Local>,
+    mut there: BucketSumCursor<'_, '_, Remote>,
+    mut here: BucketSumCursor<'_, '_, Local>,
 ) -> Result<DigestVerdict, DbError> {
     let remote_rows = there.total.rows;
     if there.total.is_of_same_rows(&here.total) {

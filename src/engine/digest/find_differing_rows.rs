@@ -10,11 +10,11 @@ use std::pin::pin;
 use crate::db::{DbError, Remote, Side, Tx, both};
 use crate::engine::{RowSelection, RunContext, SyncError};
 
+use super::bucket_sum_cursor::grouped_by_hash;
 use super::buckets::DifferingBuckets;
-use super::compare_sums::{self, Sums};
+use super::compare_sums::{self, NumberedSums};
 use super::find_differing_buckets;
 use super::row_hash::RowSide;
-use super::sum_cursor::grouped_by_hash;
 
 /// If the remote is distant and at most this many buckets differ, all rows of these buckets are read. Otherwise, the
 /// rows that differ are first found from a list of hashes, which takes another round trip. The number is small, because
@@ -105,14 +105,14 @@ copy (
 
 /// Runs a statement that lists the tags and hashes of rows, and returns them in ascending order. Returns `None` if the
 /// server cannot compute them (see [`grouped_by_hash`]) or an entry cannot be read.
-async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
+async fn list<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<NumberedSums>, DbError> {
     let listed = grouped_by_hash(tx, entries(tx, sql));
     Ok(listed.await?.flatten())
 }
 
-async fn entries<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<Sums>, DbError> {
+async fn entries<S: Side>(tx: &Tx<'_, S>, sql: &str) -> Result<Option<NumberedSums>, DbError> {
     let mut pieces = pin!(tx.copy_out(sql).await?);
-    let mut entries = Sums::new();
+    let mut entries = NumberedSums::new();
     let mut digits = 0;
     while let Some(piece) = tx.next(&mut pieces, "compare the rows").await? {
         let text = str::from_utf8(&piece).unwrap_or_default().trim_end();

@@ -1,7 +1,8 @@
 //! Finds which rows can differ between the sides, without fetching the rows.
 //!
 //! Rows are divided into buckets by their key (`buckets`), and each server sums hashes of its own rows by bucket
-//! (`sum_cursor`). The sums are fetched in steps. Each step fetches only the parts that differed in the step before:
+//! (`bucket_sum_cursor`). The sums are fetched in steps. Each step fetches only the parts that differed in the step
+//! before:
 //! - the sum of all rows;
 //! - the sums of chunks of buckets;
 //! - the sums of the buckets in a chunk;
@@ -12,10 +13,10 @@
 //! Two kinds of hashes are summed:
 //! - Hashes of what the rows contain (`find_differing_buckets`, `row_hash`). Their sums are compared between the two
 //!   sides.
-//! - Hashes of the row versions (`versions`). The sums of each side are compared with those that the last run stored
-//!   (`store::watermarks`), at a fifth of the cost. This may prove that nothing has changed, or show which remote rows
-//!   are new. In the second case, the new rows are read, and both sides are also compared by the hashes of their keys
-//!   alone.
+//! - Hashes of the row versions (`row_versions`). The sums of each side are compared with those that the last run
+//!   stored (`store::watermarks`), at a fifth of the cost. This may prove that nothing has changed, or show which
+//!   remote rows are new. In the second case, the new rows are read, and both sides are also compared by the hashes of
+//!   their keys alone.
 
 use crate::db::{DbError, Remote, Tx, param};
 
@@ -26,21 +27,21 @@ use crate::store::watermarks;
 use buckets::DifferingBuckets;
 pub use compare_contents::ContentsComparison;
 pub(super) use compare_contents::compare_contents;
-pub(super) use leave_out_missing_meters::condition as is_remembered_as_gone;
+pub(super) use keep_tombstones::condition as is_remembered_as_gone;
 use row_hash::HashedColumns;
-pub(super) use versions::VersionsOfBothSides;
-use versions::{VersionVerdict, WrittenVersions};
+pub(super) use row_versions::VersionsOfBothSides;
+use row_versions::{VersionVerdict, WrittenVersions};
 
-pub(super) mod leave_out_missing_meters;
+pub(super) mod keep_tombstones;
 pub(super) mod row_hash;
 
+pub(super) mod bucket_sum_cursor;
 mod buckets;
 mod compare_contents;
 pub mod compare_sums;
 mod find_differing_buckets;
 mod find_differing_rows;
-pub(super) mod sum_cursor;
-pub(super) mod versions;
+pub(super) mod row_versions;
 
 /// The rows that can differ between the sides.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ async fn find_usual(
             let remote = format!(
                 "({} or {})",
                 selection.remote,
-                versions::is_new(transaction)
+                row_versions::is_new(transaction)
             );
             (
                 Difference::Within(RowSelection {
@@ -187,7 +188,7 @@ pub(super) async fn remember(
     written: Option<WrittenVersions>,
 ) -> Result<(), SyncError> {
     if is_planned {
-        leave_out_missing_meters::remember(run).await?;
+        keep_tombstones::remember(run).await?;
     }
     // The sides are not equal if rows were rejected, or if the local table changed values as they were written.
     let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();

@@ -147,28 +147,34 @@ impl Hasher {
     }
 
     /// Returns a `bigint` expression in SQL for the hash of the value of the `n`th column. It is 0 for NULL.
-    fn term(self, n: u64, value: &Value) -> String {
+    fn term(self, n: u64, value: &HashedValue) -> String {
         let (sql, seed, number) = (&value.sql, self.seed(n), self.number(n));
         match value.kind {
-            Kind::Integer => format!("coalesce(pg_catalog.hashint4extended({number}, {sql}), 0)"),
-            Kind::Boolean => {
+            ValueHashKind::Integer => {
+                format!("coalesce(pg_catalog.hashint4extended({number}, {sql}), 0)")
+            }
+            ValueHashKind::Boolean => {
                 let of = |flag| format!("pg_catalog.hashint4extended({number}, {flag})");
                 let (yes, no) = (of(1), of(2));
                 format!("case when {sql} then {yes} when {sql} is null then 0 else {no} end")
             }
-            Kind::Text => format!(
+            ValueHashKind::Text => format!(
                 "coalesce(pg_catalog.hashtextextended({sql} collate pg_catalog.\"C\", {seed}), 0)"
             ),
-            Kind::Inet => format!("coalesce(pg_catalog.hashinetextended({sql}, {seed}), 0)"),
-            Kind::Uuid => format!("coalesce(pg_catalog.uuid_hash_extended({sql}, {seed}), 0)"),
-            Kind::Bytes => format!(
+            ValueHashKind::Inet => {
+                format!("coalesce(pg_catalog.hashinetextended({sql}, {seed}), 0)")
+            }
+            ValueHashKind::Uuid => {
+                format!("coalesce(pg_catalog.uuid_hash_extended({sql}, {seed}), 0)")
+            }
+            ValueHashKind::Bytes => format!(
                 "case when {sql} is null then 0 else pg_catalog.hash_array_extended(array[{sql}], {seed}) end"
             ),
-            Kind::Date => format!(
+            ValueHashKind::Date => format!(
                 "coalesce(pg_catalog.hashint4extended({number}, pg_catalog.daterange_subdiff({sql}, '2000-01-01')::bigint), 0)"
             ),
             // Between these years, the seconds since 1890 as a double distinguish microseconds and are not 0.
-            Kind::Time { range, send } => format!(
+            ValueHashKind::Time { range, send } => format!(
                 "case when {sql} >= '1900-01-01' and {sql} < '2150-01-01' \
                  then pg_catalog.hashfloat8extended({range}({sql}, '1890-01-01'), {seed}) \
                  when {sql} is null then 0 \
@@ -210,14 +216,14 @@ fn mixed(seed: u64, n: u64) -> u64 {
 }
 
 /// An SQL expression for a value, and how the value is hashed.
-struct Value {
+struct HashedValue {
     sql: String,
-    kind: Kind,
+    kind: ValueHashKind,
 }
 
 /// The kind of hash function that a value needs.
 #[derive(Clone, Copy)]
-enum Kind {
+enum ValueHashKind {
     Integer,
     Boolean,
     Text,
@@ -233,7 +239,7 @@ enum Kind {
     },
 }
 
-impl Kind {
+impl ValueHashKind {
     /// Returns how values of a built-in type are hashed, or `None` if their text is hashed instead.
     fn of(base_type: &str) -> Option<Self> {
         Some(match base_type {
@@ -262,7 +268,13 @@ impl Kind {
 /// - storing the value may take a cast, and `casts` is false;
 /// - the local type is not built in;
 /// - a cast would not give the value that COPY stores.
-fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, casts: bool) -> Value {
+fn value(
+    relations: &Relations,
+    row: RowSide,
+    there: &Column,
+    here: &Column,
+    casts: bool,
+) -> HashedValue {
     let name = quote::identifier(&here.name);
     let (plain, written) = match row {
         RowSide::Remote => {
@@ -282,9 +294,9 @@ fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, cas
     // In an interval with restricted fields, a cast does not read a bare number as the column's input does.
     let is_read = has_interval_fields(here) && there.base_type != here.base_type;
     if !here.is_builtin || is_read || is_cast && !casts {
-        return Value {
+        return HashedValue {
             sql: written,
-            kind: Kind::Text,
+            kind: ValueHashKind::Text,
         };
     }
     let to = match is_rounded {
@@ -297,9 +309,9 @@ fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, cas
         RowSide::Remote if is_rounded => format!("{plain}::{to}"),
         RowSide::Remote => plain,
     };
-    let kind = Kind::of(&here.base_type);
+    let kind = ValueHashKind::of(&here.base_type);
     let sql = match kind {
-        Some(Kind::Integer) => format!("{typed}::bigint"),
+        Some(ValueHashKind::Integer) => format!("{typed}::bigint"),
         // A `char(n)` is padded with blanks to its length, but the remote value may not be.
         None if here.base_type == "bpchar" && here.exact_type != "bpchar" => {
             format!("pg_catalog.rtrim({}, ' ')", text(&typed, here))
@@ -307,9 +319,9 @@ fn value(relations: &Relations, row: RowSide, there: &Column, here: &Column, cas
         None => text(&typed, here),
         Some(_) => typed,
     };
-    Value {
+    HashedValue {
         sql,
-        kind: kind.unwrap_or(Kind::Text),
+        kind: kind.unwrap_or(ValueHashKind::Text),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::engine::{Relations, RunContext};
 
 /// The COPY format that both servers use (<https://www.postgresql.org/docs/current/sql-copy.html>).
 #[derive(Clone, Debug)]
-pub(in crate::engine) enum Format {
+pub(in crate::engine) enum CopyFormat {
     /// The text format. The local server can convert a text to any type.
     Text {
         /// The encoding that the remote is told to write. If `None`, it writes the connection's encoding, UTF-8.
@@ -56,7 +56,7 @@ const NO_BYTES: &str = "'too many bytes to cross as text \\'::pg_catalog.text";
 const UTF8: &str = "UTF8";
 const NO_ENCODING: &str = "SQL_ASCII";
 
-impl Format {
+impl CopyFormat {
     /// Chooses the fastest format that both servers can use. On a near connection, this is the binary format, which
     /// takes the least work. A distant connection is assumed to have a low bandwidth, so the text format is used, which
     /// takes the fewest bytes.
@@ -232,12 +232,12 @@ pub(in crate::engine) fn cast(
 
 /// A function that builds the SQL condition under which the cast of a value does not fail. Its argument is SQL of the
 /// value.
-type Fits = fn(&str) -> String;
+type CastConditionSql = fn(&str) -> String;
 
 /// Some assignment casts give another value than reading the value's text does (see `pg_cast`; `money` to `integer`,
 /// for example). For these, returns the type to which the remote casts the value before it sends the text; otherwise
 /// `None`. If the cast can fail, also returns the condition under which it does not.
-fn assigned(from: &str, to: &str) -> Option<(&'static str, Option<Fits>)> {
+fn assigned(from: &str, to: &str) -> Option<(&'static str, Option<CastConditionSql>)> {
     let is_integer = INTEGERS.contains(&to);
     match from {
         "money" if is_integer || to == "numeric" => Some(("numeric", None)),

@@ -6,16 +6,16 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::db::{DbError, RowFault, param, quote, read_lossless_json};
-use crate::model::{Fields, Rejection, saturating_i64};
+use crate::model::{MeterFields, Rejection, saturating_i64};
 
-use super::choose_copy_format::Format;
+use super::choose_copy_format::CopyFormat;
 use super::conversion_sql::values;
 use super::copy_from_memory::{CopyTarget, copy_again};
-use super::long_rows::OversizedRow;
+use super::oversized_rows::OversizedRow;
 use super::{misfit_values, recode_rows, split_copy_data};
-use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
-use crate::engine::value_reasons;
-use crate::engine::{Job, Relations, RunContext, SyncError};
+use crate::engine::why_value_refused;
+use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::{Relations, RunContext, SyncError, SyncJob};
 
 /// Converts the rows of COPYs that failed, and collects those that it rejects. The rows pass through the temporary
 /// table `meter_sync_text`, the text table, which is created for the first of them. A row that even this table does not
@@ -23,7 +23,7 @@ use crate::engine::{Job, Relations, RunContext, SyncError};
 #[derive(Debug)]
 pub(in crate::engine) struct UncopiedRowConverter {
     to: CopyTarget,
-    format: Format,
+    format: CopyFormat,
     /// How many rows of failed COPYs there were so far, including the rejected ones.
     pub(in crate::engine) rows: i64,
     rejected: Vec<Rejection>,
@@ -40,7 +40,7 @@ pub(in crate::engine) struct RejectedRows {
 
 impl UncopiedRowConverter {
     /// Makes a converter that has got no rows yet. `to` is the table that the COPYs write to.
-    pub(in crate::engine) fn new(to: CopyTarget, format: Format) -> Self {
+    pub(in crate::engine) fn new(to: CopyTarget, format: CopyFormat) -> Self {
         Self {
             to,
             format,
@@ -108,7 +108,7 @@ impl UncopiedRowConverter {
                 relations.temp_columns(&relations.key),
                 key.collect::<Vec<_>>().join(", ")
             );
-            let tried = try_rows::attempt(run.local, async {
+            let tried = write_by_halving::attempt(run.local, async {
                 run.local
                     .batch(&insert)
                     .await
@@ -129,7 +129,7 @@ impl UncopiedRowConverter {
 
     /// Records the key of the last row of the text table as rejected, and deletes that row. Returns the key, and
     /// whether a local row could have it.
-    async fn named(&self, run: &RunContext<'_>) -> Result<(Fields, bool), DbError> {
+    async fn named(&self, run: &RunContext<'_>) -> Result<(MeterFields, bool), DbError> {
         let n: i64 = run.local.query_one(LAST, &[]).await?.get(0);
         let named = set_aside(run, n).await?;
         run.local.execute(TAKE_BACK, &[param::bigint(n)]).await?;
@@ -164,7 +164,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
             "-- stage the meters as text\ncopy pg_temp.meter_sync_text ({columns}) from stdin ({format})"
         );
         let copied = copy_again(run.local, &write, &self.format, rows);
-        try_rows::attempt(run.local, async {
+        write_by_halving::attempt(run.local, async {
             copied.await.map(|_rows| WriteOutcome::Written)
         })
         .await
@@ -211,7 +211,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
                 row,
                 &[index],
             )];
-            let tried = try_rows::attempt(run.local, async {
+            let tried = write_by_halving::attempt(run.local, async {
                 let outcome = self.copy(run, &alone).await?;
                 // The value was only tried, so undo it.
                 Ok::<_, DbError>(match outcome {
@@ -225,13 +225,13 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
                 let value = split_copy_data::shown(&self.format, row, index);
                 let lost = recode_rows::fault(run.local, &self.format, row, index).await?;
                 let fault = lost.unwrap_or(*fault);
-                return value_reasons::of_value(run, &fault, name, value.as_deref()).await;
+                return why_value_refused::of_value(run, &fault, name, value.as_deref()).await;
             }
         }
-        Ok(value_reasons::plain(&fault))
+        Ok(why_value_refused::plain(&fault))
     }
 
-    fn refuse_too_many(&self, job: &Job<'_>) -> Result<(), SyncError> {
+    fn refuse_too_many(&self, job: &SyncJob<'_>) -> Result<(), SyncError> {
         let limit = job.limits.rejected_limit as usize;
         match self.rejected.last() {
             Some(last) if self.rejected.len() > limit => Err(too_many(job, last.reason.clone())),
@@ -274,9 +274,9 @@ where t.n >= $1 and t.n <= $2",
         };
         let all = RowRange { first, last };
         let left = (run.job.limits.rejected_limit as usize).saturating_sub(self.rejected.len());
-        let bad = try_rows::all_but_the_bad(local, vec![all], left, INDEX, &convert);
+        let bad = write_by_halving::all_but_the_bad(local, vec![all], left, INDEX, &convert);
         let bad = bad.await?;
-        let bad = bad.map_err(|fault| too_many(run.job, value_reasons::plain(&fault)))?;
+        let bad = bad.map_err(|fault| too_many(run.job, why_value_refused::plain(&fault)))?;
         for (row, fault) in bad {
             let reason = misfit_values::reason(run, row, fault).await?;
             let (key, is_known) = set_aside(run, row).await?;
@@ -288,7 +288,7 @@ where t.n >= $1 and t.n <= $2",
     }
 }
 
-fn too_many(job: &Job<'_>, reason: String) -> SyncError {
+fn too_many(job: &SyncJob<'_>, reason: String) -> SyncError {
     SyncError::TooManyRejected {
         tenant: job.tenant.clone(),
         limit: job.limits.rejected_limit as usize,
@@ -318,7 +318,7 @@ analyze pg_temp.meter_sync_text (n)";
 
 /// Records the key of a row of the text table as rejected, so that its meter does not count as missing on the remote.
 /// `row` is the number of the row. Returns the key, and whether a local row could have it.
-async fn set_aside(run: &RunContext<'_>, row: i64) -> Result<(Fields, bool), DbError> {
+async fn set_aside(run: &RunContext<'_>, row: i64) -> Result<(MeterFields, bool), DbError> {
     let RunContext {
         local, relations, ..
     } = *run;
@@ -335,7 +335,7 @@ returning {}::text, {}",
         relations.has_key("a")
     );
     let mut found = None;
-    let tried = try_rows::attempt(local, async {
+    let tried = write_by_halving::attempt(local, async {
         found = Some(local.query_one(&remember, &[param::bigint(row)]).await?);
         Ok(WriteOutcome::Written)
     });

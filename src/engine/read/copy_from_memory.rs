@@ -8,7 +8,7 @@ use futures_util::SinkExt;
 use crate::db::{DbError, Local, Tx};
 use crate::model::saturating_i64;
 
-use super::choose_copy_format::Format;
+use super::choose_copy_format::CopyFormat;
 use super::split_copy_data;
 
 /// The table to which remote rows are copied.
@@ -27,7 +27,7 @@ pub(in crate::engine) const PIECE_BYTES: usize = 64 * 1024;
 pub(in crate::engine) async fn copy_again(
     local: &Tx<'_, Local>,
     write: &str,
-    format: &Format,
+    format: &CopyFormat,
     rows: &[Bytes],
 ) -> Result<i64, DbError> {
     let mut sink = pin!(local.copy_in(write).await?);

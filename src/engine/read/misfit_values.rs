@@ -5,8 +5,8 @@ use crate::db::{DbError, RowFault, param};
 
 use super::conversion_sql::values;
 use crate::engine::RunContext;
-use crate::engine::try_rows::{self, WriteOutcome};
-use crate::engine::value_reasons;
+use crate::engine::why_value_refused;
+use crate::engine::write_by_halving::{self, WriteOutcome};
 
 /// Returns the reason why row number `row` of the text table (`meter_sync_text`) does not convert. Halves the set of
 /// columns until only the column that does not convert is left. `fault` is the server's error for the whole row.
@@ -28,16 +28,16 @@ pub(in crate::engine) async fn reason(
         }
     }
     let Some(name) = names.first() else {
-        return Ok(value_reasons::plain(&fault));
+        return Ok(why_value_refused::plain(&fault));
     };
     let sql = format!(
         "-- look up the value that does not fit
 select pg_catalog.left({}::text, {} + 1) from pg_temp.meter_sync_text t where t.n = $1",
         run.relations.column("t", name),
-        value_reasons::SHOWN
+        why_value_refused::SHOWN
     );
     let value = run.local.query_one(&sql, &[param::bigint(row)]).await?;
-    value_reasons::of_value(run, &fault, name, value.get(0)).await
+    why_value_refused::of_value(run, &fault, name, value.get(0)).await
 }
 
 /// Converts the columns `names` of the row and undoes that. Returns the server's error, or `None` if the columns
@@ -56,7 +56,7 @@ async fn tried(
 insert into pg_temp.meter_sync_stage ({columns}) select {} from {} where t.n = $1",
         values.list, values.from
     );
-    let tried = try_rows::attempt(run.local, async {
+    let tried = write_by_halving::attempt(run.local, async {
         run.local.execute(&sql, &[param::bigint(row)]).await?;
         Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())))
     });

@@ -9,8 +9,8 @@ use crate::db::{DbError, Remote, Tx, both, quote, read_lossless_json};
 use crate::model::{Rejection, TenantId, saturating_i64};
 
 use super::relations::row_security::may_hide_rows;
-use super::{Job, RowSelection, RunContext, SyncError, stage_local_rows};
-use choose_copy_format::Format;
+use super::{RowSelection, RunContext, SyncError, SyncJob, stage_local_rows};
+use choose_copy_format::CopyFormat;
 use convert_uncopied_rows::RejectedRows;
 use copy_from_memory::CopyTarget;
 
@@ -19,8 +19,8 @@ pub(super) mod commit_unless_rewritten;
 pub(super) mod conversion_sql;
 pub(super) mod convert_uncopied_rows;
 pub(super) mod copy_from_memory;
-mod long_rows;
 mod misfit_values;
+mod oversized_rows;
 mod recode_rows;
 pub(super) mod relay_rows;
 mod split_copy_data;
@@ -50,7 +50,7 @@ pub(crate) async fn stage(
     keys: StagedKeys,
 ) -> Result<StagedRows, SyncError> {
     create_tables(run).await?;
-    let format = Format::quickest(&remote, run);
+    let format = CopyFormat::quickest(&remote, run);
     let reading = relay_rows::start(&remote, run, selection, CopyTarget::Stage, format);
     // If all rows are read, all local rows are candidates, so selecting them into a table would only cost time.
     let has_candidates = selection.remote_rows.is_some() && !selection.has_no_local_rows();
@@ -167,7 +167,7 @@ select 1 from pg_temp.meter_sync_stage s where ({value} {equals} {id}) is not tr
 }
 
 /// Returns the error for a remote that spells the tenant's id in another way than the job does.
-pub(super) fn other_spelling(job: &Job<'_>) -> SyncError {
+pub(super) fn other_spelling(job: &SyncJob<'_>) -> SyncError {
     let (table, column) = (&job.mapping.local_table, &job.mapping.tenant_column);
     SyncError::LocalSchema(format!(
         "column {column} of table {table} would hold the tenant's id as the remote writes it, which is another one here than \"{}\": \

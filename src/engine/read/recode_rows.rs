@@ -8,14 +8,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
-use super::choose_copy_format::Format;
+use super::choose_copy_format::CopyFormat;
 use super::split_copy_data;
-use crate::engine::try_rows::{self, WriteOutcome};
+use crate::engine::write_by_halving::{self, WriteOutcome};
 
 /// Converts rows from `encoding` to UTF-8. Each piece holds one or more whole rows, before and after.
 pub(in crate::engine) async fn to_utf8(
     local: &Tx<'_, Local>,
-    format: &Format,
+    format: &CopyFormat,
     encoding: &str,
     pieces: Vec<Bytes>,
 ) -> Result<Vec<Bytes>, DbError> {
@@ -56,7 +56,7 @@ async fn convert(
 -- convert rows to UTF-8
 select pg_catalog.convert($1, $2::pg_catalog.name, 'UTF8')";
     let mut converted = Bytes::new();
-    let tried = try_rows::attempt(local, async {
+    let tried = write_by_halving::attempt(local, async {
         let params = [param::bytea(bytes), param::text(encoding)];
         let row = local.query_one(CONVERT, &params).await?;
         converted = Bytes::from(row.get::<_, Vec<u8>>(0));
@@ -90,7 +90,7 @@ async fn marked(local: &Tx<'_, Local>, encoding: &str, row: &Bytes) -> Result<By
 /// Returns why the value at `index` was marked as not convertible to UTF-8; `None` if it was not.
 pub(in crate::engine) async fn fault(
     local: &Tx<'_, Local>,
-    format: &Format,
+    format: &CopyFormat,
     row: &Bytes,
     index: usize,
 ) -> Result<Option<RowFault>, DbError> {

@@ -15,11 +15,11 @@ use tokio_postgres::CopyOutStream;
 use crate::db::{DbError, Local, Remote, SideName, Tx, quote};
 use crate::model::saturating_i64;
 
-use super::choose_copy_format::Format;
+use super::choose_copy_format::CopyFormat;
 use super::convert_uncopied_rows::UncopiedRowConverter;
 use super::copy_from_memory::{CopyTarget, PIECE_BYTES, copy_again, patiently};
-use super::{long_rows, recode_rows, split_copy_data};
-use crate::engine::{Observer, Relations, RowSelection, RunContext, SyncError};
+use super::{oversized_rows, recode_rows, split_copy_data};
+use crate::engine::{ProgressSender, Relations, RowSelection, RunContext, SyncError};
 
 /// How many rows [`relay`] has read, and which of them it could not copy.
 pub(in crate::engine) struct RelayReport {
@@ -37,7 +37,7 @@ const COPY_BYTES: usize = 2 * 1024 * 1024;
 pub(in crate::engine) struct OpenRemoteCopy {
     rows: CopyOutStream,
     to: CopyTarget,
-    format: Format,
+    format: CopyFormat,
 }
 
 /// Starts the COPY of the selected rows on the remote. [`relay`] then copies the rows into the local table `to`.
@@ -46,7 +46,7 @@ pub(in crate::engine) async fn start(
     run: &RunContext<'_>,
     selection: &RowSelection,
     to: CopyTarget,
-    format: Format,
+    format: CopyFormat,
 ) -> Result<OpenRemoteCopy, DbError> {
     // A relay may take as long as the connection needs. Each row has a timeout of its own, which detects a stall.
     remote
@@ -67,7 +67,7 @@ pub(in crate::engine) async fn relay(
 ) -> Result<RelayReport, SyncError> {
     let RunContext { local, job, .. } = *run;
     local.allow_each_statement(job.limits.run_timeout).await?;
-    let mut from = RemoteRows {
+    let mut from = RemoteRowStream {
         remote,
         rows: pin!(rows),
         progress: ReadProgressReporter {
@@ -99,7 +99,7 @@ pub(in crate::engine) async fn relay(
     }
     from.progress.rows(rows);
     if job.earlier.leaves_long_rows {
-        let long = long_rows::find(remote, run, selection, &format).await?;
+        let long = oversized_rows::find(remote, run, selection, &format).await?;
         rows += Box::pin(left.take_long(run, &long)).await?;
     }
     local
@@ -108,8 +108,8 @@ pub(in crate::engine) async fn relay(
     Ok(RelayReport { rows, left })
 }
 
-fn read(run: &RunContext<'_>, selection: &RowSelection, format: &Format) -> String {
-    let long = long_rows::left_out(run, format);
+fn read(run: &RunContext<'_>, selection: &RowSelection, format: &CopyFormat) -> String {
+    let long = oversized_rows::left_out(run, format);
     let (from, filter, within) = (
         &run.relations.remote_from,
         &run.scope.remote_filter,
@@ -124,7 +124,7 @@ copy (select {} from {from} r where {filter} and {within}{long}) to stdout ({})"
     )
 }
 
-fn write(relations: &Relations, to: CopyTarget, format: &Format) -> String {
+fn write(relations: &Relations, to: CopyTarget, format: &CopyFormat) -> String {
     let (to, columns) = match to {
         CopyTarget::Meters => (
             relations.local.as_str(),
@@ -142,7 +142,7 @@ fn write(relations: &Relations, to: CopyTarget, format: &Format) -> String {
 /// Copies the next rows to the local server, as many as go into one COPY, and returns their number. Also puts these
 /// rows into `kept`, in pieces of whole rows, so that they are not lost if the COPY fails.
 async fn copy(
-    from: &mut RemoteRows<'_, '_>,
+    from: &mut RemoteRowStream<'_, '_>,
     local: &Tx<'_, Local>,
     write: &str,
     kept: &mut Vec<Bytes>,
@@ -171,17 +171,17 @@ async fn copy(
 }
 
 /// The stream of rows that the remote writes.
-struct RemoteRows<'t, 'c> {
+struct RemoteRowStream<'t, 'c> {
     remote: &'t Tx<'c, Remote>,
     rows: Pin<&'t mut CopyOutStream>,
     progress: ReadProgressReporter<'t, 'c>,
-    format: Format,
+    format: CopyFormat,
     /// The number of rows that have arrived so far.
     rows_arrived: i64,
     is_over: bool,
 }
 
-impl RemoteRows<'_, '_> {
+impl RemoteRowStream<'_, '_> {
     /// Returns the next rows, in pieces. Stops after about [`COPY_BYTES`], or after about the time `longest`.
     async fn next_pieces(&mut self, longest: Duration) -> Result<Vec<Bytes>, DbError> {
         let begun = Instant::now();
@@ -223,7 +223,7 @@ impl RemoteRows<'_, '_> {
 /// that a failed or cancelled read is counted, too.
 pub(in crate::engine) struct ReadProgressReporter<'t, 'c> {
     pub(in crate::engine) remote: &'t Tx<'c, Remote>,
-    pub(in crate::engine) observer: &'t Observer,
+    pub(in crate::engine) observer: &'t ProgressSender,
     /// How many bytes earlier attempts of the same run received.
     pub(in crate::engine) before: i64,
 }

@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::choose_copy_format::Format;
+use super::choose_copy_format::CopyFormat;
 
 /// The head of the binary format, before the rows: its signature, no flags and no extension.
 const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -18,25 +18,25 @@ const COUNT: usize = 2;
 const LENGTH: usize = 4;
 
 /// Returns the bytes that are sent to a server before the rows of a COPY; empty for the text format.
-pub(in crate::engine) fn head(format: &Format) -> &'static [u8] {
+pub(in crate::engine) fn head(format: &CopyFormat) -> &'static [u8] {
     match format {
-        Format::Text { .. } => &[],
-        Format::Binary => HEAD,
+        CopyFormat::Text { .. } => &[],
+        CopyFormat::Binary => HEAD,
     }
 }
 
 /// Returns the bytes that are sent to a server after the rows of a COPY; empty for the text format.
-pub(in crate::engine) fn tail(format: &Format) -> &'static [u8] {
+pub(in crate::engine) fn tail(format: &CopyFormat) -> &'static [u8] {
     match format {
-        Format::Text { .. } => &[],
-        Format::Binary => TAIL,
+        CopyFormat::Text { .. } => &[],
+        CopyFormat::Binary => TAIL,
     }
 }
 
 /// Removes the head and the tail of a COPY from a piece that the server sent. The server sends the head by itself or
 /// before a row, and the tail by itself.
-pub(in crate::engine) fn without_head_and_tail(format: &Format, mut piece: Bytes) -> Bytes {
-    if let Format::Binary = format {
+pub(in crate::engine) fn without_head_and_tail(format: &CopyFormat, mut piece: Bytes) -> Bytes {
+    if let CopyFormat::Binary = format {
         if piece.starts_with(HEAD) {
             piece = piece.slice(HEAD.len()..);
         }
@@ -48,7 +48,7 @@ pub(in crate::engine) fn without_head_and_tail(format: &Format, mut piece: Bytes
 }
 
 /// Splits pieces, each of which holds one or more whole rows, into single rows.
-pub(in crate::engine) fn split_rows(format: &Format, pieces: &[Bytes]) -> Vec<Bytes> {
+pub(in crate::engine) fn split_rows(format: &CopyFormat, pieces: &[Bytes]) -> Vec<Bytes> {
     let mut rows = Vec::new();
     for piece in pieces {
         let mut rest = piece.clone();
@@ -61,14 +61,14 @@ pub(in crate::engine) fn split_rows(format: &Format, pieces: &[Bytes]) -> Vec<By
 }
 
 /// Returns the length in bytes of the first row in `rows`.
-fn length(format: &Format, rows: &[u8]) -> usize {
+fn length(format: &CopyFormat, rows: &[u8]) -> usize {
     match format {
         // A line break in a value is written as `\n`.
-        Format::Text { .. } => rows
+        CopyFormat::Text { .. } => rows
             .iter()
             .position(|byte| *byte == b'\n')
             .map_or(rows.len(), |end| end + 1),
-        Format::Binary => {
+        CopyFormat::Binary => {
             let values = values(rows);
             let bytes: usize = values
                 .iter()
@@ -107,14 +107,14 @@ fn values(mut row: &[u8]) -> Vec<Option<&[u8]>> {
 
 /// Returns the row with NULL in place of every value, except for the values at `indexes`, counted from 0.
 pub(in crate::engine) fn with_nulls_except(
-    format: &Format,
+    format: &CopyFormat,
     row: &Bytes,
     indexes: &[usize],
 ) -> Bytes {
     let is_kept = |index: usize| indexes.contains(&index);
     let mut written = BytesMut::new();
     match format {
-        Format::Text { .. } => {
+        CopyFormat::Text { .. } => {
             for (index, value) in text_values(row).enumerate() {
                 if index > 0 {
                     written.put_u8(b'\t');
@@ -123,7 +123,7 @@ pub(in crate::engine) fn with_nulls_except(
             }
             written.put_u8(b'\n');
         }
-        Format::Binary => {
+        CopyFormat::Binary => {
             let values = values(row);
             written.put_u16(u16::try_from(values.len()).unwrap_or(u16::MAX));
             for (index, value) in values.into_iter().enumerate() {
@@ -149,10 +149,10 @@ pub(in crate::engine) fn text_values(row: &[u8]) -> impl Iterator<Item = &[u8]> 
 
 /// Returns the value at `index` as text to show to people, without [`MARK`]; `None` for NULL. Bytes that are not
 /// UTF-8 are replaced by U+FFFD.
-pub(in crate::engine) fn shown(format: &Format, row: &Bytes, index: usize) -> Option<String> {
+pub(in crate::engine) fn shown(format: &CopyFormat, row: &Bytes, index: usize) -> Option<String> {
     let value = match format {
-        Format::Text { .. } => text_values(row).nth(index).filter(|value| value != b"\\N"),
-        Format::Binary => values(row).get(index).copied().flatten(),
+        CopyFormat::Text { .. } => text_values(row).nth(index).filter(|value| value != b"\\N"),
+        CopyFormat::Binary => values(row).get(index).copied().flatten(),
     };
     let value = value.map(|value| match (format.recoded(), value) {
         (Some(_), [MARK, value @ ..]) => value,
@@ -186,14 +186,14 @@ mod fuzz {
     }
 
     impl Copied {
-        fn format(&self) -> Format {
+        fn format(&self) -> CopyFormat {
             match self.is_text {
-                true => Format::Text {
+                true => CopyFormat::Text {
                     written: None,
                     read: None,
                     recoded: None,
                 },
-                false => Format::Binary,
+                false => CopyFormat::Binary,
             }
         }
 

@@ -14,21 +14,21 @@
 
 use serde_json::Value;
 
-use crate::config::Source;
+use crate::config::SourceSetting;
 use crate::db::{Connection, DbError, Local, Remote, Tx, catalog, param, quote};
-use crate::engine::{Job, Relations};
+use crate::engine::{Relations, SyncJob};
 
 /// Returns the SQL names of the relations to lock for a source: the table or view itself, or the relations in the query
 /// plan of a query. If the source is a query or `await_foreign` is set, also waits for sessions that are rewriting
 /// foreign tables which the source reads.
 pub(crate) async fn of_source(
     connection: &mut Connection<Remote>,
-    source: &Source,
+    source: &SourceSetting,
     await_foreign: bool,
 ) -> Result<Vec<String>, DbError> {
     let table = match source {
-        Source::Table(name) => quote::relation(name),
-        Source::Query(_) => None,
+        SourceSetting::Table(name) => quote::relation(name),
+        SourceSetting::Query(_) => None,
     };
     if table.is_some() && !await_foreign {
         return Ok(table.into_iter().collect());
@@ -37,7 +37,7 @@ pub(crate) async fn of_source(
     tx.use_role_path().await?;
     let query = match (&table, source) {
         (Some(table), _) => format!("select * from {table}"),
-        (None, Source::Table(query) | Source::Query(query)) => query.clone(),
+        (None, SourceSetting::Table(query) | SourceSetting::Query(query)) => query.clone(),
     };
     let locks = named(&tx, &query).await?;
     if !tx.simple(FOREIGN).await?.is_empty() {
@@ -124,7 +124,7 @@ pub(in crate::engine) async fn stores_rows_unchanged(
 pub(in crate::engine) async fn hold_to_write(
     local: &Tx<'_, Local>,
     relations: &Relations,
-    job: &Job<'_>,
+    job: &SyncJob<'_>,
 ) -> Result<Relations, DbError> {
     let stores_rows_unchanged = match job.dry_run {
         true => relations.stores_rows_unchanged,

@@ -2,8 +2,8 @@
 
 use crate::config::Mapping;
 use crate::db::catalog::{Column, Relation};
-use crate::db::constraints_between_rows::RowConstraints;
-use crate::db::distribution::Distribution;
+use crate::db::citus_distribution::CitusDistribution;
+use crate::db::constraints_between_rows::ConstraintsBetweenRows;
 use crate::db::unique_indexes::{self, UniqueIndexes};
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::model::RunId;
@@ -11,21 +11,22 @@ use crate::model::RunId;
 use super::SyncError;
 use missing_names::{generates_values, lacks};
 use refuse_same_or_taken_table::{is_one_database, local_table};
-pub(super) use remote_side::RemoteSide;
-use suited_distribution::COPIED_ROWS;
+use refuse_unsuited_distribution::COPIED_ROWS;
+pub(super) use remote_source::RemoteSource;
 use version_basis::basis;
 
 mod exact_key_types;
 pub(super) mod locks;
 pub(super) mod missing_names;
 pub(super) mod refuse_same_or_taken_table;
-mod remote_side;
+pub(super) mod refuse_unsuited_distribution;
+mod remote_source;
 pub(super) mod row_security;
-pub(super) mod suited_distribution;
 mod version_basis;
 
-/// The tables, columns and key of a sync. They are the same for all tenants of the tables; a [`Scope`](super::Scope)
-/// selects the rows of one tenant. Names of relations are quoted for SQL, names of columns are not.
+/// The tables, columns and key of a sync. They are the same for all tenants of the tables;
+/// [`TenantFilters`](super::TenantFilters) selects the rows of one tenant. Names of relations are quoted for SQL, names
+/// of columns are not.
 #[derive(Clone, Debug)]
 pub struct Relations {
     /// The remote table, view or query, as SQL for use after `from`.
@@ -45,7 +46,7 @@ pub struct Relations {
     /// The local table's object id.
     pub local_oid: u32,
     /// Unique indexes, exclusion constraints and foreign keys of the local table; empty until looked up.
-    pub constraints: RowConstraints,
+    pub constraints: ConstraintsBetweenRows,
     /// Whether rows can be copied straight into the local table: it is plain ([`Relation::is_plain`]), and no key
     /// column can be NULL.
     pub takes_copies: bool,
@@ -69,7 +70,7 @@ pub struct Relations {
     /// `None` if row versions cannot show whether rows have changed.
     pub version_basis: Option<String>,
     /// How Citus distributes the rows of the local table; `None` if it does not.
-    pub distribution: Option<Distribution>,
+    pub distribution: Option<CitusDistribution>,
     /// The estimated number of rows in the local table; negative if it was never analyzed.
     pub estimated_rows: i64,
     /// Whether the remote source may read foreign tables. Always `false` for a query: the run has already waited for
@@ -89,7 +90,7 @@ impl Relations {
     /// it be updated.
     pub fn fields(&self) -> impl Iterator<Item = &String> {
         let distribution = self.distribution.as_ref();
-        let distribution = distribution.and_then(Distribution::column);
+        let distribution = distribution.and_then(CitusDistribution::column);
         let is_distribution = move |name: &String| distribution == Some(name.as_str());
         let is_field = move |name: &&String| !self.key.contains(name) && !is_distribution(name);
         self.names.iter().filter(is_field)
@@ -171,7 +172,7 @@ pub(crate) async fn look_up(
     mark: RunId,
 ) -> Result<(Relations, Relation), SyncError> {
     let (there, here) = both(
-        RemoteSide::find(remote, mapping),
+        RemoteSource::find(remote, mapping),
         local_table(local, &mapping.local_table),
     )
     .await?;
@@ -188,14 +189,14 @@ pub(crate) async fn look_up(
 /// Builds the relations from the catalog entries of both sides: `there` remote, `here` local. Fails if a column or key
 /// that the sync needs is missing or not suited.
 pub(in crate::engine) fn relate(
-    there: &RemoteSide,
+    there: &RemoteSource,
     here: &Relation,
     unique: &UniqueIndexes,
     mapping: &Mapping,
 ) -> Result<Relations, SyncError> {
-    suited_distribution::refuse_others(here, mapping)?;
+    refuse_unsuited_distribution::refuse_others(here, mapping)?;
     let key = key(mapping, here, unique)?;
-    let selected = Selected {
+    let selected = SelectedColumns {
         remote_tenant: there.tenant(mapping)?,
         columns: columns(mapping, here, there, &key)?,
         key,
@@ -216,20 +217,20 @@ pub struct AllColumns {
 
 /// The columns that the settings select: those to sync, as the local table has them, the names of the key columns, and
 /// the remote tenant column.
-struct Selected {
+struct SelectedColumns {
     columns: Vec<Column>,
     key: Vec<String>,
     remote_tenant: Column,
 }
 
 fn of_both(
-    there: &RemoteSide,
+    there: &RemoteSource,
     here: &Relation,
-    Selected {
+    SelectedColumns {
         columns,
         key,
         remote_tenant,
-    }: Selected,
+    }: SelectedColumns,
     mapping: &Mapping,
 ) -> Relations {
     let remote_columns: Vec<Column> = columns
@@ -252,7 +253,7 @@ fn of_both(
     Relations {
         all_columns,
         local_oid: here.oid,
-        constraints: RowConstraints::default(),
+        constraints: ConstraintsBetweenRows::default(),
         remote_tenant,
         local_tenant: here.column(&mapping.tenant_column).cloned(),
         version_basis,
@@ -322,7 +323,7 @@ fn key(
 fn columns(
     mapping: &Mapping,
     here: &Relation,
-    there: &RemoteSide,
+    there: &RemoteSource,
     key: &[String],
 ) -> Result<Vec<Column>, SyncError> {
     let table = format!("table {}", mapping.local_table);

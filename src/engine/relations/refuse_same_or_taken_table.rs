@@ -6,7 +6,7 @@ use crate::db::{Local, Remote, Tx, param};
 use crate::model::RunId;
 
 use super::missing_names::missing;
-use crate::engine::{Job, OtherTenant, SyncError};
+use crate::engine::{SyncError, SyncJob, TableHolder};
 
 /// Looks up the local table. Fails if it does not exist or is not a table.
 pub(in crate::engine) async fn local_table(
@@ -58,15 +58,18 @@ select exists (
 ///
 /// - It was last synced for another tenant, and no person has allowed the change.
 /// - It is being synced for another tenant right now. Nobody can allow this.
-pub(in crate::engine) fn refuse_occupied(here: &Relation, job: &Job<'_>) -> Result<(), SyncError> {
+pub(in crate::engine) fn refuse_occupied(
+    here: &Relation,
+    job: &SyncJob<'_>,
+) -> Result<(), SyncError> {
     let table = here.shown();
     match &job.table_holder {
-        OtherTenant::Running => Err(SyncError::TableBusy(table)),
-        OtherTenant::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {
+        TableHolder::Running => Err(SyncError::TableBusy(table)),
+        TableHolder::Tenant(found) if !job.allow_tenant_change => Err(SyncError::TenantMismatch {
             table,
             found: found.clone(),
             wanted: job.tenant.clone(),
         }),
-        OtherTenant::Tenant(_) | OtherTenant::Nobody => Ok(()),
+        TableHolder::Tenant(_) | TableHolder::Nobody => Ok(()),
     }
 }

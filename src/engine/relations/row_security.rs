@@ -1,16 +1,19 @@
 //! Finds out whether row security may hide remote rows from the role that reads them.
 
-use crate::config::Source;
+use crate::config::SourceSetting;
 use crate::db::{DbError, Remote, Tx, catalog, param};
 
 /// Returns whether row security may hide rows of a relation that the source reads: from the role of this connection, or
 /// from the role with whose rights a view reads. If the source is a query, it must already have been run or planned in
 /// this transaction.
-pub(crate) async fn may_hide_rows(tx: &Tx<'_, Remote>, source: &Source) -> Result<bool, DbError> {
+pub(crate) async fn may_hide_rows(
+    tx: &Tx<'_, Remote>,
+    source: &SourceSetting,
+) -> Result<bool, DbError> {
     tx.pin_path().await?;
     let found = match source {
-        Source::Query(_) => tx.query_one(OF_QUERY, &[]).await?,
-        Source::Table(name) => {
+        SourceSetting::Query(_) => tx.query_one(OF_QUERY, &[]).await?,
+        SourceSetting::Table(name) => {
             let Some(relation) = catalog::find(tx, name).await? else {
                 return Ok(false);
             };

@@ -1,6 +1,6 @@
 //! Decides whether the row versions of two runs can be compared.
 
-use super::RemoteSide;
+use super::RemoteSource;
 use crate::config::Mapping;
 use crate::db::catalog::{Column, Relation};
 use crate::hex_digest::{WHOLE, hex_digest};
@@ -10,7 +10,7 @@ use crate::hex_digest::{WHOLE, hex_digest};
 /// is a column of an enum or of `regclass`: renaming the label or the table changes the value without a new row
 /// version.
 pub(super) fn basis(
-    there: &RemoteSide,
+    there: &RemoteSource,
     here: &Relation,
     columns: &[Column],
     remote_columns: &[Column],

@@ -1,16 +1,17 @@
 //! Finds out, with a few statements on each side, which of many tenants need no run because both sides are equal.
 //!
 //! First, the sums of row versions are compared with the watermarks, the sums stored when both sides were last equal
-//! (`versions`). For the tenants without a usable watermark, hashes of the rows' contents are compared (`contents`). If
-//! there are only a few such tenants, they get runs instead, which cost less. Tenants whose contents are equal get a
-//! watermark, so that row versions are enough the next time.
+//! (`tenant_row_versions`). For the tenants without a usable watermark, hashes of the rows' contents are compared
+//! (`tenant_contents`). If there are only a few such tenants, they get runs instead, which cost less. Tenants whose
+//! contents are equal get a watermark, so that row versions are enough the next time.
 //!
 //! Row versions are first summed over all tenants together. Only if that sum differs, each server sums its rows by
 //! tenant, in one pass. Contents are always summed by tenant. The remote keeps its sums behind a cursor
 //! (`tenant_sum_cursor`). The sum over all tenants is fetched first. If it differs, the sums of groups of tenants are
 //! fetched, and then the sums of the tenants in the groups that differ. So almost nothing is sent if nothing changed.
 //!
-//! If each tenant has a local table of its own, `own_tables` does the same, but reads the local tables in batches.
+//! If each tenant has a local table of its own, `table_per_tenant` does the same, but reads the local tables in
+//! batches.
 //!
 //! The sum over the rows of a tenant is the exclusive or of their hashes. A change stays unseen with a probability of
 //! 2^-64.
@@ -25,15 +26,17 @@ use super::{Relations, SyncError, digest, read, relations, remote_identity};
 use crate::store::remote_identities::{self, RemoteIdentity};
 use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
-pub use own_tables::{BATCHES_AT_ONCE, LocalFinding, OwnTables, TABLES_AT_ONCE};
+pub use table_per_tenant::{
+    BATCHES_AT_ONCE, LocalTableFinding, TABLES_AT_ONCE, TablePerTenantSweep,
+};
+use tenant_row_versions::UnprovenTenant;
 use tenant_sum_cursor::GROUP;
-use versions::UnprovenTenant;
 
-mod contents;
-mod own_tables;
+mod table_per_tenant;
+mod tenant_contents;
+mod tenant_row_versions;
 mod tenant_sum_cursor;
 mod unchanged_columns;
-mod versions;
 
 /// A mirror, one tenant's meters in one local table, that a sweep checks.
 #[derive(Clone, Debug)]
@@ -146,7 +149,7 @@ pub async fn sweep(
     let watermarks: Vec<_> = found.proven.into_iter().filter_map(watermark).collect();
     let (mut horizon, mut identity) = (None, None);
     if !watermarks.is_empty() {
-        horizon = digest::versions::horizon(&remote).await?;
+        horizon = digest::row_versions::horizon(&remote).await?;
         let oid = relations.all_columns.remote_relation;
         let oid = oid.filter(|_| relations.is_remote_plain);
         identity = remote_identity::identity(&remote, oid, &mapping.source).await?;
@@ -165,7 +168,7 @@ pub async fn sweep(
 }
 
 /// What the comparison of row versions and contents has found.
-struct Found {
+struct SweepFindings {
     /// For each tenant, whether both sides are equal.
     is_equal: Vec<bool>,
     /// The tenants whose contents were found equal, with their indexes, and the row versions of the compared rows.
@@ -177,8 +180,8 @@ async fn look(
     local: &Tx<'_, Local>,
     relations: &Relations,
     tenants: &[TenantId],
-) -> Result<Found, SyncError> {
-    let mut found = Found {
+) -> Result<SweepFindings, SyncError> {
+    let mut found = SweepFindings {
         is_equal: vec![false; tenants.len()],
         proven: Vec::new(),
     };
@@ -186,24 +189,25 @@ async fn look(
     let Some(column) = &relations.local_tenant else {
         return Ok(found);
     };
-    let unproven = match versions::look(remote, local, relations, column, tenants).await? {
-        Some(looked) => {
-            found.is_equal = looked.is_equal;
-            // A few runs cost less than a comparison of the contents of all rows.
-            if looked.unproven.len() <= GROUP {
-                return Ok(found);
+    let unproven =
+        match tenant_row_versions::look(remote, local, relations, column, tenants).await? {
+            Some(looked) => {
+                found.is_equal = looked.is_equal;
+                // A few runs cost less than a comparison of the contents of all rows.
+                if looked.unproven.len() <= GROUP {
+                    return Ok(found);
+                }
+                looked.unproven
             }
-            looked.unproven
-        }
-        None => (0..tenants.len()).map(UnprovenTenant::unread).collect(),
-    };
+            None => (0..tenants.len()).map(UnprovenTenant::unread).collect(),
+        };
     if !relations.is_remote_plain {
         remote.use_role_path().await?;
     }
     local.use_role_path().await?;
     let ids = unproven.iter().filter_map(|one| tenants.get(one.index));
     let ids: Vec<TenantId> = ids.cloned().collect();
-    let looked = contents::look(remote, local, relations, column, &ids).await?;
+    let looked = tenant_contents::look(remote, local, relations, column, &ids).await?;
     local.pin_path().await?;
     let equal = unproven.into_iter().zip(ids).zip(looked);
     for ((one, id), verdict) in equal.filter(|(_, verdict)| verdict.is_equal) {

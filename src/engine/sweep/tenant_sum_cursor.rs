@@ -4,8 +4,8 @@
 use tokio_postgres::SimpleQueryRow;
 
 use crate::db::{DbError, Remote, Tx};
+use crate::engine::digest::bucket_sum_cursor::{GROUP_BY_HASH, SAVEPOINT};
 use crate::engine::digest::row_hash::PROBE;
-use crate::engine::digest::sum_cursor::{GROUP_BY_HASH, SAVEPOINT};
 
 /// How many tenants form a group, of which the cursor also holds the sum.
 pub(super) const GROUP: usize = 32;
@@ -13,7 +13,7 @@ pub(super) const GROUP: usize = 32;
 /// The number of rows of a tenant, and the exclusive or of their hashes. For a group of tenants, the row counts are
 /// added, and the hashes are added half by half ([`add`]), because an exclusive or would cancel equal tenants out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
+pub(super) struct TenantSum {
     pub(super) rows: i64,
     pub(super) hashes: i64,
 }
@@ -21,7 +21,7 @@ pub(super) struct Sum {
 /// An open cursor over the remote's sums. The total over all tenants is already fetched.
 pub(super) struct TenantSumCursor<'t, 'c> {
     remote: &'t Tx<'c, Remote>,
-    total: Sum,
+    total: TenantSum,
     /// The remote result of [`PROBE`]. It equals the local result if both servers hash alike.
     pub(super) probe: String,
 }
@@ -48,14 +48,17 @@ impl<'t, 'c> TenantSumCursor<'t, 'c> {
 
     /// Returns the sum of each tenant, and closes the cursor. Fetches only the groups that differ from the expected
     /// sums. For the other groups, returns the expected sums.
-    pub(super) async fn sums(self, expected: &[Option<Sum>]) -> Result<Vec<Option<Sum>>, DbError> {
+    pub(super) async fn sums(
+        self,
+        expected: &[Option<TenantSum>],
+    ) -> Result<Vec<Option<TenantSum>>, DbError> {
         let mut sums = expected.to_vec();
         if total(expected) == Some(self.total) {
             return self.close(sums).await;
         }
         let groups = "-- sweep the groups\nfetch 1 from meter_sync_sweep";
         let groups = sums_of(&self.remote.simple(groups).await?);
-        let differs = |(n, group): (usize, &[Option<Sum>])| {
+        let differs = |(n, group): (usize, &[Option<TenantSum>])| {
             (total(group) != groups.get(n).copied()).then_some(n)
         };
         let differing: Vec<usize> = expected
@@ -81,7 +84,7 @@ impl<'t, 'c> TenantSumCursor<'t, 'c> {
 
     /// Returns for each tenant whether it has the expected sum, and closes the cursor. A tenant whose expected sum is
     /// `None` counts as different.
-    pub(super) async fn agree(self, expected: &[Option<Sum>]) -> Result<Vec<bool>, DbError> {
+    pub(super) async fn agree(self, expected: &[Option<TenantSum>]) -> Result<Vec<bool>, DbError> {
         let sums = self.sums(expected).await?;
         let both = expected.iter().zip(&sums);
         Ok(both
@@ -90,7 +93,7 @@ impl<'t, 'c> TenantSumCursor<'t, 'c> {
     }
 
     /// Closes the cursor, so that another can be opened, and returns `sums`.
-    async fn close(self, sums: Vec<Option<Sum>>) -> Result<Vec<Option<Sum>>, DbError> {
+    async fn close(self, sums: Vec<Option<TenantSum>>) -> Result<Vec<Option<TenantSum>>, DbError> {
         let close = format!("close meter_sync_sweep; release savepoint {SAVEPOINT}");
         self.remote.batch(&close).await?;
         Ok(sums)
@@ -144,8 +147,8 @@ fn add(a: i64, b: i64) -> i64 {
 }
 
 /// Adds up the sums of tenants. Returns `None` if one of them is unknown.
-fn total(sums: &[Option<Sum>]) -> Option<Sum> {
-    let mut total = Sum::default();
+fn total(sums: &[Option<TenantSum>]) -> Option<TenantSum> {
+    let mut total = TenantSum::default();
     for sum in sums {
         let sum = (*sum)?;
         total.rows += sum.rows;
@@ -174,19 +177,19 @@ const DIGITS: usize = 16;
 
 /// Reads sums from the first column of these rows, a `bytea` of `int8send(rows) || int8send(sum)` for each sum, which
 /// Postgres writes as `\x` and hexadecimal digits.
-fn sums_of(rows: &[SimpleQueryRow]) -> Vec<Sum> {
+fn sums_of(rows: &[SimpleQueryRow]) -> Vec<TenantSum> {
     let texts = rows.iter().filter_map(|row| row.get(0));
     texts.flat_map(read).collect()
 }
 
-fn read(text: &str) -> Vec<Sum> {
+fn read(text: &str) -> Vec<TenantSum> {
     let number = |digits: &[u8]| {
         let number = u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
         Some(i64::from_ne_bytes(number.to_ne_bytes()))
     };
     let sum = |entry: &[u8]| {
         let (rows, hashes) = entry.split_at(DIGITS);
-        Some(Sum {
+        Some(TenantSum {
             rows: number(rows)?,
             hashes: number(hashes)?,
         })
@@ -204,19 +207,19 @@ mod tests {
     quickcheck! {
         fn what_postgres_writes_is_read(sums: Vec<(i64, i64)>) -> bool {
             let digits: String = sums.iter().map(|(rows, hashes)| format!("{rows:016x}{hashes:016x}")).collect();
-            let sums: Vec<Sum> = sums.into_iter().map(|(rows, hashes)| Sum { rows, hashes }).collect();
+            let sums: Vec<TenantSum> = sums.into_iter().map(|(rows, hashes)| TenantSum { rows, hashes }).collect();
             read(&format!("\\x{digits}")) == sums
         }
     }
 
     #[test]
     fn a_group_without_an_expected_sum_has_no_total() {
-        let one = Some(Sum {
+        let one = Some(TenantSum {
             rows: 2,
             hashes: -1,
         });
         let hashes = -2 - (1 << 32);
-        assert_eq!(total(&[one, one]), Some(Sum { rows: 4, hashes }));
+        assert_eq!(total(&[one, one]), Some(TenantSum { rows: 4, hashes }));
         assert_eq!(total(&[one, None]), None);
     }
 

@@ -20,11 +20,11 @@ use axum::response::{IntoResponse, Redirect, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tracing::Instrument;
 
-use super::hosts::Hosts;
-use super::oauth::OAuth;
+use super::host_allowlist::HostAllowlist;
+use super::oauth::OAuthVerifier;
 use super::problem_details::ProblemDetails;
 use super::request_error::RequestError;
-use super::{health, session_cookie};
+use super::{health_checks, session_cookie};
 use crate::clock;
 use crate::config::{Token, Tokens};
 use crate::mirrors::Mirrors;
@@ -39,7 +39,7 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The paths of MCP that take a POST. Whether such a POST changes something depends on the tool that it calls.
 const MCP_PATHS: [&str; 2] = ["/mcp", "/messages"];
 /// The paths of the health checks. They need no token, because orchestrators have none.
-const OPEN_PATHS: [&str; 2] = [health::LIVE_PATH, health::READY_PATH];
+const OPEN_PATHS: [&str; 2] = [health_checks::LIVE_PATH, health_checks::READY_PATH];
 /// The folder of well-known paths (RFC 8615). Requests below it need no token, because MCP clients read the OAuth
 /// metadata there before they have one.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/";
@@ -60,12 +60,12 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// What requests are checked against: the allowed hosts, the valid tokens and the paths of the web pages.
 #[derive(Debug)]
-pub(super) struct Guards {
+pub(super) struct RequestGuards {
     mirrors: Mirrors,
     pages: PagePaths,
-    hosts: Hosts,
+    hosts: HostAllowlist,
     tokens: Tokens,
-    oauth: Option<OAuth>,
+    oauth: Option<OAuthVerifier>,
     read_only: bool,
 }
 
@@ -81,7 +81,7 @@ enum Credentials {
 
 /// Returns the routes with the checks of this module before each handler. Routes that are added to the result later are
 /// not checked.
-pub(super) fn guard(routes: Router, guards: Guards) -> Router {
+pub(super) fn guard(routes: Router, guards: RequestGuards) -> Router {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::new(guards), check))
@@ -93,7 +93,11 @@ async fn in_its_trace(request: Request, next: Next) -> Response {
     next.run(request).instrument(span).await
 }
 
-async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Next) -> Response {
+async fn check(
+    State(guards): State<Arc<RequestGuards>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let needs_trigger = guards.needs_trigger(&request);
     let admitted = match guards.screen(&request) {
         Ok(credentials) => guards.admit(credentials, needs_trigger).await,
@@ -130,15 +134,15 @@ async fn check(State(guards): State<Arc<Guards>>, mut request: Request, next: Ne
     }
 }
 
-impl Guards {
+impl RequestGuards {
     pub(super) fn of(mirrors: Mirrors, pages: PagePaths, shutdown: &Shutdown) -> Self {
         let config = mirrors.config();
         let oauth = config.oauth.clone();
         Self {
             pages,
-            hosts: Hosts::new(config.listen, &config.allowed_hosts),
+            hosts: HostAllowlist::new(config.listen, &config.allowed_hosts),
             tokens: config.tokens.clone(),
-            oauth: oauth.map(|settings| OAuth::new(settings, shutdown)),
+            oauth: oauth.map(|settings| OAuthVerifier::new(settings, shutdown)),
             read_only: config.read_only,
             mirrors,
         }
@@ -282,7 +286,7 @@ impl Guards {
         if let Some(text) = bearer(headers) {
             return match session_cookie::find(&tokens, text.as_bytes()) {
                 Some(token) => Ok(Credentials::Token(token.clone())),
-                None if self.oauth.is_some() && OAuth::is_jwt(text) => {
+                None if self.oauth.is_some() && OAuthVerifier::is_jwt(text) => {
                     Ok(Credentials::AccessToken(text.to_owned()))
                 }
                 None => Err(RequestError::TokenUnknown),

@@ -48,10 +48,10 @@ fn routes(tokens: &[(&str, bool)]) -> Router {
     };
     let config = Config::load_from(&SettingFlags::default(), &Environment::default());
     let mirrors = Mirrors::new(config.expect("settings"), TaskTracker::new());
-    let guards = Guards {
+    let guards = RequestGuards {
         mirrors: mirrors.expect("no pools"),
         pages,
-        hosts: Hosts::new("127.0.0.1:8765".parse().expect("an address"), &[]),
+        hosts: HostAllowlist::new("127.0.0.1:8765".parse().expect("an address"), &[]),
         tokens: Tokens::new(tokens.collect()),
         oauth: None,
         read_only: false,

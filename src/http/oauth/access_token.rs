@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use serde::Deserialize;
 
 use super::key_cache::MissingKey;
-use super::{OAuth, READ, TRIGGER};
+use super::{OAuthVerifier, READ, TRIGGER};
 use crate::config::Token;
 use crate::http::request_error::RequestError;
 use crate::model::saturating_i64;
@@ -49,7 +49,7 @@ struct Claims {
     exp: f64,
 }
 
-impl OAuth {
+impl OAuthVerifier {
     /// Whether a bearer token has the form of a JWT: three parts, separated by dots.
     pub(in crate::http) fn is_jwt(token: &str) -> bool {
         token.split('.').count() == 3

@@ -18,9 +18,9 @@ use hyper::Uri;
 use jsonwebtoken::Algorithm;
 use tokio::sync::watch;
 
-use super::fetch::{MAX_BYTES, fetch};
+use super::fetch_document::{MAX_BYTES, fetch};
 use super::key_set::{Key, KeySet};
-use crate::config::{Jwks, WatchedFile};
+use crate::config::{JwksSource, WatchedFile};
 use crate::shutdown::Shutdown;
 
 /// How old fetched keys may become before they are fetched again.
@@ -34,19 +34,19 @@ const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(3);
 
 /// A handle to the cached keys. Clones share the cache.
 #[derive(Clone, Debug)]
-pub(super) struct KeyCache(Arc<Inner>);
+pub(super) struct KeyCache(Arc<KeyCacheInner>);
 
 #[derive(Debug)]
-struct Inner {
-    source: Jwks,
-    held: Mutex<Held>,
+struct KeyCacheInner {
+    source: JwksSource,
+    held: Mutex<CachedKeys>,
     /// Notifies the requests that wait for a fetch when the fetch has ended.
     ended: watch::Sender<()>,
     shutdown: Shutdown,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct CachedKeys {
     keys: Option<KeySet>,
     /// The path of the key file and its state when it was last read, to notice changes; `None` if the keys come from a
     /// URL.
@@ -71,12 +71,12 @@ pub(super) enum MissingKey {
 
 impl KeyCache {
     /// Creates the cache. If the keys are in a file, reads them at once; a URL is fetched when the first token arrives.
-    pub(super) fn new(source: Jwks, shutdown: &Shutdown) -> Self {
-        let mut held = Held::default();
-        if let Jwks::File(path) = &source {
+    pub(super) fn new(source: JwksSource, shutdown: &Shutdown) -> Self {
+        let mut held = CachedKeys::default();
+        if let JwksSource::File(path) = &source {
             held.read_file(path, Instant::now());
         }
-        Self(Arc::new(Inner {
+        Self(Arc::new(KeyCacheInner {
             source,
             held: Mutex::new(held),
             ended: watch::Sender::new(()),
@@ -106,8 +106,8 @@ impl KeyCache {
         let now = Instant::now();
         let mut held = self.held();
         match &self.0.source {
-            Jwks::File(path) => held.read_file_if_due(path, now),
-            Jwks::Url(url) => {
+            JwksSource::File(path) => held.read_file_if_due(path, now),
+            JwksSource::Url(url) => {
                 let is_unknown = held.find(id, algorithm).is_err();
                 if held.begin_fetch_if_due(is_unknown, now) {
                     let refreshed = self.clone().refresh(url.clone());
@@ -132,12 +132,12 @@ impl KeyCache {
         self.0.ended.send_replace(());
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, CachedKeys> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl CachedKeys {
     fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Arc<Key>, MissingKey> {
         let keys = self.keys.as_ref().ok_or(MissingKey::AllKeys)?;
         keys.find(id, algorithm).ok_or(MissingKey::Key)
@@ -213,7 +213,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Returns whether a fetch is due at `now`. If one is, treats it as ended at once.
-    fn fetches(held: &mut Held, is_unknown: bool, now: Instant) -> bool {
+    fn fetches(held: &mut CachedKeys, is_unknown: bool, now: Instant) -> bool {
         let begins = held.begin_fetch_if_due(is_unknown, now);
         held.is_fetching = false;
         begins
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn keys_are_fetched_each_hour_and_each_minute_at_most_for_unknown_ones() {
-        let (mut held, start) = (Held::default(), Instant::now());
+        let (mut held, start) = (CachedKeys::default(), Instant::now());
         assert!(held.begin_fetch_if_due(true, start));
         assert!(
             !held.begin_fetch_if_due(true, start + MAX_AGE),

@@ -21,7 +21,7 @@ pub(super) struct Key {
 }
 
 #[derive(Deserialize)]
-struct Document {
+struct KeySetDocument {
     keys: Vec<Value>,
 }
 
@@ -29,7 +29,7 @@ impl KeySet {
     /// Parses a key set. Skips keys of unknown types and keys for another use (RFC 7517, section 5). Returns the reason
     /// as an error if the text is not a key set, or has no usable key.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
-        let Ok(document) = serde_json::from_slice::<Document>(text) else {
+        let Ok(document) = serde_json::from_slice::<KeySetDocument>(text) else {
             return Err("it is no JSON Web Key Set: {\"keys\": [..]}".to_owned());
         };
         let keys: Vec<_> = document.keys.into_iter().filter_map(Key::read).collect();

@@ -14,10 +14,10 @@ use crate::shutdown::Shutdown;
 use key_cache::KeyCache;
 
 mod access_token;
-mod fetch;
+mod fetch_document;
 mod key_cache;
 mod key_set;
-mod metadata;
+mod resource_metadata;
 mod ring_provider;
 
 /// The scope that allows reading.
@@ -27,15 +27,15 @@ const TRIGGER: &str = "meter-sync:trigger";
 
 /// The settings and keys with which access tokens are verified.
 #[derive(Debug)]
-pub(super) struct OAuth {
-    settings: config::OAuth,
+pub(super) struct OAuthVerifier {
+    settings: config::OAuthSettings,
     keys: KeyCache,
 }
 
-impl OAuth {
+impl OAuthVerifier {
     /// Creates the verifier of access tokens. If the keys are in a file, reads them at once; a URL is fetched when the
     /// first token arrives.
-    pub(super) fn new(settings: config::OAuth, shutdown: &Shutdown) -> Self {
+    pub(super) fn new(settings: config::OAuthSettings, shutdown: &Shutdown) -> Self {
         ring_provider::install();
         Self {
             keys: KeyCache::new(settings.jwks.clone(), shutdown),
@@ -56,7 +56,7 @@ impl OAuth {
             true => &format!("{READ} {TRIGGER}"),
             false => READ,
         };
-        let metadata = metadata::url(&self.settings.audience);
+        let metadata = resource_metadata::url(&self.settings.audience);
         let text = format!(r#"{challenge}, scope="{scopes}", resource_metadata="{metadata}""#);
         HeaderValue::try_from(text).ok()
     }
@@ -64,7 +64,7 @@ impl OAuth {
 
 /// The routes of the protected resource metadata; no routes if OAuth is not configured.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>(
-    settings: Option<&config::OAuth>,
+    settings: Option<&config::OAuthSettings>,
 ) -> Router<S> {
-    settings.map_or_else(Router::new, metadata::routes)
+    settings.map_or_else(Router::new, resource_metadata::routes)
 }

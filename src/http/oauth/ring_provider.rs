@@ -27,13 +27,13 @@ pub(super) fn install() {
 
 /// A signature scheme, with the parameters that `ring` needs to verify it. RSA keys must have 2048 to 8192 bits.
 #[derive(Clone, Copy)]
-enum Scheme {
+enum RingScheme {
     Rsa(&'static RsaParameters),
     Ecdsa(&'static EcdsaVerificationAlgorithm),
     Ed25519(&'static EdDSAParameters),
 }
 
-impl Scheme {
+impl RingScheme {
     fn of(algorithm: Algorithm) -> Option<Self> {
         let known = [
             (
@@ -77,12 +77,12 @@ impl Scheme {
 
 struct RingVerifier {
     algorithm: Algorithm,
-    scheme: Scheme,
+    scheme: RingScheme,
     key: DecodingKey,
 }
 
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
-    let scheme = Scheme::of(*algorithm).filter(|_| key.family() == algorithm.family());
+    let scheme = RingScheme::of(*algorithm).filter(|_| key.family() == algorithm.family());
     Ok(Box::new(RingVerifier {
         algorithm: *algorithm,
         scheme: scheme.ok_or_else(|| new_error(ErrorKind::InvalidAlgorithm))?,
@@ -97,19 +97,20 @@ impl Verifier<Vec<u8>> for RingVerifier {
         signature: &Vec<u8>,
     ) -> std::result::Result<(), signature::Error> {
         let verified = match (self.scheme, self.key.kind()) {
-            (Scheme::Rsa(rsa), DecodingKeyKind::RsaModulusExponent { n, e }) => {
+            (RingScheme::Rsa(rsa), DecodingKeyKind::RsaModulusExponent { n, e }) => {
                 RsaPublicKeyComponents { n, e }.verify(rsa, message, signature)
             }
-            (Scheme::Ecdsa(ecdsa), DecodingKeyKind::SecretOrDer(key)) => {
+            (RingScheme::Ecdsa(ecdsa), DecodingKeyKind::SecretOrDer(key)) => {
                 UnparsedPublicKey::new(ecdsa, key).verify(message, signature)
             }
-            (Scheme::Ed25519(ed25519), DecodingKeyKind::SecretOrDer(key)) => {
+            (RingScheme::Ed25519(ed25519), DecodingKeyKind::SecretOrDer(key)) => {
                 UnparsedPublicKey::new(ed25519, key).verify(message, signature)
             }
-            (Scheme::Rsa(_), DecodingKeyKind::SecretOrDer(_))
-            | (Scheme::Ecdsa(_) | Scheme::Ed25519(_), DecodingKeyKind::RsaModulusExponent { .. }) => {
-                Err(ring::error::Unspecified)
-            }
+            (RingScheme::Rsa(_), DecodingKeyKind::SecretOrDer(_))
+            | (
+                RingScheme::Ecdsa(_) | RingScheme::Ed25519(_),
+                DecodingKeyKind::RsaModulusExponent { .. },
+            ) => Err(ring::error::Unspecified),
         };
         verified.map_err(|_unspecified| signature::Error::new())
     }

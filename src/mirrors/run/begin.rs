@@ -5,26 +5,26 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::db::{Connection, DbError, Local, Tx};
-use crate::engine::column_drift::{ColumnReport, KnownColumns};
-use crate::engine::{OtherTenant, RowsToCompare, SyncError};
+use crate::engine::column_drift::{ColumnDriftReport, KnownColumns};
+use crate::engine::{RowsToCompare, SyncError, TableHolder};
 use crate::error::Failure;
-use crate::model::{Outcome, RunId, RunRecord};
+use crate::model::{RunId, RunOutcome, RunRecord};
 
-use super::requested_run::RequestedRun;
-use crate::mirrors::RequestOutcome;
+use super::run_task::RunTask;
+use crate::mirrors::RunRequestOutcome;
 use crate::reports::run_report::{RunReport, SAMPLE};
-use crate::store::log::LogKey;
+use crate::store::log::LogFilter;
 use crate::store::{changes, columns, log, migrations, run_lock};
 use crate::tenants;
 use crate::tenants::local_table::LocalTable;
-use crate::tenants::tenant_and_table::RunScope;
+use crate::tenants::run_scope::RunScope;
 
 /// The result of an attempt to start a run.
 pub(crate) enum StartResult<'c> {
     StartedRun(Box<StartedRun<'c>>),
     /// The run did not start, and its request was answered. The table is given if the tenant cannot be determined: the
     /// log of this table then has the failed run.
-    Answered(RequestOutcome, Option<Box<LocalTable>>),
+    Answered(RunRequestOutcome, Option<Box<LocalTable>>),
 }
 
 /// A run that has started: it holds the run lock of its tenant and table, and the log has its row.
@@ -32,10 +32,10 @@ pub(crate) struct StartedRun<'c> {
     /// The transaction that holds the run lock.
     pub(crate) tx: Tx<'c, Local>,
     pub(crate) scope: RunScope,
-    pub(crate) other_tenant: OtherTenant,
+    pub(crate) other_tenant: TableHolder,
     pub(crate) known_columns: KnownColumns,
     /// How the synced columns differ from those of earlier runs. Set as soon as the run has compared them.
-    pub(crate) column_report: OnceLock<ColumnReport>,
+    pub(crate) column_report: OnceLock<ColumnDriftReport>,
     /// A warning that the remote was restored or swapped for another, or that a strict brake cannot find that out. Set
     /// as soon as the run has noticed it.
     pub(crate) remote_change: OnceLock<&'static str>,
@@ -49,7 +49,7 @@ impl StartedRun<'_> {
     pub(crate) fn column_warning(&self, error: Option<&SyncError>) -> Option<String> {
         let is_drift = matches!(error, Some(SyncError::Drift(_)));
         let report = self.column_report.get().filter(|_| !is_drift);
-        report.and_then(ColumnReport::warning)
+        report.and_then(ColumnDriftReport::warning)
     }
 
     /// Returns the warning that the remote was restored or swapped for another. `None` if it was not, or if the run was
@@ -62,13 +62,13 @@ impl StartedRun<'_> {
 }
 
 /// The result of one attempt to start a run.
-enum Attempt {
+enum StartAttemptOutcome {
     /// Another attempt is needed: another process is starting a run or takes a slot (scheduled time) over, or a run of
     /// this mirror is just ending.
     TryAgain,
     /// The run can start. The attempt holds the start lock.
     CanStart,
-    Answered(RequestOutcome),
+    Answered(RunRequestOutcome),
 }
 
 /// The pause between two attempts to start a run. Other processes hold the start lock for some milliseconds.
@@ -85,7 +85,7 @@ const BEYOND: Duration = Duration::from_secs(10);
 /// For how many hours a request with the same idempotency key is answered with the run of the first request.
 const IDEMPOTENCY_HOURS: i64 = 24;
 
-impl RequestedRun<'_> {
+impl RunTask<'_> {
     /// Starts the run, or returns why it does not start. Opens a connection for the run and stores it in `slot`, a
     /// variable of the caller. Fails if other processes prevent the start for [`PATIENCE`], because they hold the start
     /// lock (held while a run is being started).
@@ -112,11 +112,13 @@ impl RequestedRun<'_> {
                 }
             };
             match self.attempt(&tx, &scope).await? {
-                Attempt::TryAgain => {}
-                Attempt::CanStart => {
+                StartAttemptOutcome::TryAgain => {}
+                StartAttemptOutcome::CanStart => {
                     return Ok(self.take_run_lock_and_log(tx, scope, slot).await?);
                 }
-                Attempt::Answered(requested) => return Ok(StartResult::Answered(requested, None)),
+                StartAttemptOutcome::Answered(requested) => {
+                    return Ok(StartResult::Answered(requested, None));
+                }
             }
             drop(tx);
             drop(connection);
@@ -126,27 +128,31 @@ impl RequestedRun<'_> {
         Err(DbError::silence::<Local>("start a run", PATIENCE).failure())
     }
 
-    async fn attempt(&self, tx: &Tx<'_, Local>, scope: &RunScope) -> Result<Attempt, DbError> {
+    async fn attempt(
+        &self,
+        tx: &Tx<'_, Local>,
+        scope: &RunScope,
+    ) -> Result<StartAttemptOutcome, DbError> {
         if !run_lock::try_to_start(tx).await? {
-            return Ok(Attempt::TryAgain);
+            return Ok(StartAttemptOutcome::TryAgain);
         }
         let is_running = run_lock::is_held(tx, &scope.text()).await?;
         if let Some(requested) = self.same_request(tx, scope, is_running).await? {
-            return Ok(Attempt::Answered(requested));
+            return Ok(StartAttemptOutcome::Answered(requested));
         }
         if !is_running {
-            return Ok(Attempt::CanStart);
+            return Ok(StartAttemptOutcome::CanStart);
         }
         let limits = &self.mirror.config().limits;
         let longest = limits.run_timeout + limits.statement_timeout + BEYOND;
         if run_lock::end_frozen(tx, &scope.text(), longest).await? {
-            return Ok(Attempt::TryAgain);
+            return Ok(StartAttemptOutcome::TryAgain);
         }
         // If the run lock is held, but the log has no run in progress, a run has just ended and is about to release the
         // lock.
         let running = log::running(tx, scope.log()).await?;
-        Ok(running.map_or(Attempt::TryAgain, |running| {
-            Attempt::Answered(RequestOutcome::already_running(&running, self.now()))
+        Ok(running.map_or(StartAttemptOutcome::TryAgain, |running| {
+            StartAttemptOutcome::Answered(RunRequestOutcome::already_running(&running, self.now()))
         }))
     }
 
@@ -202,7 +208,7 @@ impl RequestedRun<'_> {
         tx: &Tx<'_, Local>,
         scope: &RunScope,
         is_running: bool,
-    ) -> Result<Option<RequestOutcome>, DbError> {
+    ) -> Result<Option<RunRequestOutcome>, DbError> {
         let Some(key) = &self.request.idempotency_key else {
             return Ok(None);
         };
@@ -213,18 +219,19 @@ impl RequestedRun<'_> {
         // approved the deactivations by now, or may do so after the new run.
         let is_open = |record: &RunRecord| {
             let mut error = record.error.iter();
-            record.outcome == Some(Outcome::Refused) || error.any(|error| error.code.is_transient())
+            record.outcome == Some(RunOutcome::Refused)
+                || error.any(|error| error.code.is_transient())
         };
         let Some(record) = found.filter(|record| !is_open(record)) else {
             return Ok(None);
         };
         if record.outcome.is_none() {
             // If nobody holds the run lock, the process of that run has died, and the request starts a new run.
-            return Ok(is_running.then(|| RequestOutcome::already_running(&record, self.now())));
+            return Ok(is_running.then(|| RunRequestOutcome::already_running(&record, self.now())));
         }
         let changes = changes::changes(tx, record.run_id, SAMPLE).await?;
         let report = RunReport::of(&record, changes, self.now());
-        Ok(Some(RequestOutcome::Finished(Box::new(report))))
+        Ok(Some(RunRequestOutcome::Finished(Box::new(report))))
     }
 
     async fn fail_without_tenant(
@@ -232,45 +239,45 @@ impl RequestedRun<'_> {
         tx: Tx<'_, Local>,
         table: &LocalTable,
         failure: Failure,
-    ) -> Result<RequestOutcome, DbError> {
+    ) -> Result<RunRequestOutcome, DbError> {
         // If the settings name an id that cannot be used, the run is logged under that id. Logged without an id, the
         // failure would be listed among the runs of every tenant of the table.
         let log = table.log(self.mirror.mapping().tenant.as_ref());
         self.log_start(&tx, log).await?;
-        let mut ending = self.failed(failure, Outcome::Failed, None);
+        let mut ending = self.failed(failure, RunOutcome::Failed, None);
         log::finish(&tx, &mut ending).await?;
         tx.commit().await?;
         Ok(self.ended_at_once(&ending.record))
     }
 
-    async fn log_start(&mut self, tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<(), DbError> {
+    async fn log_start(&mut self, tx: &Tx<'_, Local>, log: LogFilter<'_>) -> Result<(), DbError> {
         let key = self.request.idempotency_key.as_deref();
         log::start(tx, log, &mut self.record, key).await
     }
 
     /// Publishes the end of a run that failed before it could be logged, and returns the answer to its request. Only
     /// this process knows about such a run.
-    pub(crate) fn never_began(&self, failure: Failure) -> RequestOutcome {
-        let end = self.failed(failure, Outcome::Failed, None);
+    pub(crate) fn never_began(&self, failure: Failure) -> RunRequestOutcome {
+        let end = self.failed(failure, RunOutcome::Failed, None);
         self.ended_at_once(&end.record)
     }
 
-    fn ended_at_once(&self, record: &RunRecord) -> RequestOutcome {
+    fn ended_at_once(&self, record: &RunRecord) -> RunRequestOutcome {
         self.publish_ended(record);
         let report = RunReport::of(record, Vec::new(), self.now());
-        RequestOutcome::Finished(Box::new(report))
+        RunRequestOutcome::Finished(Box::new(report))
     }
 }
 
 /// Finds out whether the local table belongs to another tenant. Only a table without a tenant column can. Such a table
 /// is locked first, so the answer stays true until the transaction ends.
-async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<OtherTenant, DbError> {
+async fn other_tenant(tx: &Tx<'_, Local>, scope: &RunScope) -> Result<TableHolder, DbError> {
     if scope.table.tenant_type.is_some() {
-        return Ok(OtherTenant::Nobody);
+        return Ok(TableHolder::Nobody);
     }
     if !run_lock::try_table(tx, &scope.table.name).await? {
-        return Ok(OtherTenant::Running);
+        return Ok(TableHolder::Running);
     }
     let other = tenants::other(tx, scope).await?;
-    Ok(other.map_or(OtherTenant::Nobody, OtherTenant::Tenant))
+    Ok(other.map_or(TableHolder::Nobody, TableHolder::Tenant))
 }

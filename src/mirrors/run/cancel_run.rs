@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
-use crate::mirrors::open_run::{self, OpenRun};
-use crate::model::{Outcome, RunId};
+use crate::mirrors::open_run_fate::{self, OpenRunFate};
+use crate::model::{RunId, RunOutcome};
 use crate::store::{log, migrations};
 
 /// How often the process of a run looks whether another process has asked for its end.
@@ -20,12 +20,12 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// The answer to a request to cancel a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancellation {
+pub enum CancelOutcome {
     /// The run will end as `interrupted` and change no meter, unless it is already committing. A run of another process
     /// ends some seconds later.
     Accepted,
     /// The run has ended with this outcome.
-    Over(Outcome),
+    Over(RunOutcome),
     /// The run is not in progress: its process has died without logging an end. The next run marks it as `interrupted`.
     Dead,
     /// The log has no such run of this mirror.
@@ -35,42 +35,42 @@ pub enum Cancellation {
 impl Mirror {
     /// Cancels this mirror's run with this id. Fails with `READ_ONLY` if this process may start no runs. Also fails if
     /// the run is not one of this process and the local database does not answer.
-    pub async fn cancel(&self, id: RunId) -> Result<Cancellation, Failure> {
+    pub async fn cancel(&self, id: RunId) -> Result<CancelOutcome, Failure> {
         if self.is_read_only() {
             let message = "This meter-sync was started read-only and ends no sync.";
             return Err(Failure::new(ErrorCode::ReadOnly, message));
         }
         if self.cancel_here(id) {
-            return Ok(Cancellation::Accepted);
+            return Ok(CancelOutcome::Accepted);
         }
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
         let ask = async |tx: &Tx<'_, Local>| {
             let known = self.log_scope(tx).await?;
             let Some(run) = log::by_id(tx, known.log(), id).await? else {
-                return Ok(Cancellation::Unknown);
+                return Ok(CancelOutcome::Unknown);
             };
             if let Some(outcome) = run.outcome {
-                return Ok(Cancellation::Over(outcome));
+                return Ok(CancelOutcome::Over(outcome));
             }
             let Some(scope) = known.scope() else {
-                return Ok(Cancellation::Dead);
+                return Ok(CancelOutcome::Dead);
             };
-            match open_run::look_up(tx, &scope, id).await? {
-                OpenRun::InProgress => {}
-                OpenRun::Ended(run) => {
-                    return Ok(run.outcome.map_or(Cancellation::Dead, Cancellation::Over));
+            match open_run_fate::look_up(tx, &scope, id).await? {
+                OpenRunFate::InProgress => {}
+                OpenRunFate::Ended(run) => {
+                    return Ok(run.outcome.map_or(CancelOutcome::Dead, CancelOutcome::Over));
                 }
-                OpenRun::Dead => return Ok(Cancellation::Dead),
-                OpenRun::Deleted => return Ok(Cancellation::Unknown),
+                OpenRunFate::Dead => return Ok(CancelOutcome::Dead),
+                OpenRunFate::Deleted => return Ok(CancelOutcome::Unknown),
             }
             if log::ask_to_cancel(tx, id).await? {
-                return Ok::<_, Failure>(Cancellation::Accepted);
+                return Ok::<_, Failure>(CancelOutcome::Accepted);
             }
             // The run has ended since it was looked up.
             let run = log::by_id(tx, scope.log(), id).await?;
             let outcome = run.and_then(|run| run.outcome);
-            Ok(outcome.map_or(Cancellation::Unknown, Cancellation::Over))
+            Ok(outcome.map_or(CancelOutcome::Unknown, CancelOutcome::Over))
         };
         local.write("cancel a run", ask).await
     }

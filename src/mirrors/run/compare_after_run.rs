@@ -14,14 +14,14 @@ use uuid::Uuid;
 use crate::db::{Local, Tx};
 use crate::engine::column_drift::KnownColumns;
 use crate::engine::{
-    self, ContentsComparison, EarlierAttempts, Job, OtherTenant, RowsToCompare, SyncError,
+    self, ContentsComparison, EarlierAttempts, RowsToCompare, SyncError, SyncJob, TableHolder,
 };
 use crate::error::{ErrorCode, Failure};
 use crate::model::{DeactivationApproval, Progress, RunId};
 
 use super::execute::RunToCompare;
-use super::requested_run::RequestedRun;
-use crate::mirrors::{Allow, Request};
+use super::run_task::RunTask;
+use crate::mirrors::{RunApprovals, RunRequest};
 use crate::reports::join_warnings::joined;
 use crate::reports::run_report;
 use crate::store::log;
@@ -54,16 +54,19 @@ impl RunToCompare<'_> {
     }
 
     /// Compares the contents of both sides, and writes nothing. Adds the bytes that the remote sends to `read`.
-    async fn compare(&self, read: &engine::Observer) -> Result<ContentsComparison, SyncError> {
+    async fn compare(
+        &self,
+        read: &engine::ProgressSender,
+    ) -> Result<ContentsComparison, SyncError> {
         let mirror = self.context.mirror;
         let mapping = mirror.mapping();
-        let job = Job {
+        let job = SyncJob {
             // This id belongs to no run. Hashes are seeded with it, and the seed must be a new one.
             run_id: RunId::at(self.context.now()),
             tenant: &self.scope.tenant.given,
             mapping,
             limits: &mirror.config().limits,
-            table_holder: OtherTenant::Nobody,
+            table_holder: TableHolder::Nobody,
             compare: RowsToCompare::Differences,
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),
@@ -93,18 +96,18 @@ impl RunToCompare<'_> {
     /// add to the first run; `None` if the second run found nothing to change, or did not start.
     async fn start_correcting_run(&self, compare: RowsToCompare) -> Option<String> {
         let asked = self.context.request;
-        let request = Request {
+        let request = RunRequest {
             reason: Some(format!(
                 "Comparing contents found a difference after run {}.",
                 self.context.record.run_id
             )),
             dry_run: false,
-            allow: Allow::default(),
+            allow: RunApprovals::default(),
             idempotency_key: None,
             compare,
             ..asked.clone()
         };
-        let correcting = RequestedRun::new(self.context.mirror, &request)?;
+        let correcting = RunTask::new(self.context.mirror, &request)?;
         let (begun, _) = oneshot::channel();
         let record = Box::pin(correcting.run_once(begun)).await?.end.record;
         let is_settled = record.error.is_none() && record.counts.changes() == 0;

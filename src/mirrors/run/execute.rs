@@ -11,29 +11,29 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, Local, Remote, Tx};
-use crate::engine::{self, EarlierAttempts, Job, SyncEnd, SyncError};
+use crate::engine::{self, EarlierAttempts, FinishedSync, SyncError, SyncJob};
 use crate::error::{ErrorCode, FailedSide, Failure};
-use crate::model::{Outcome, Phase, Progress, RunId, RunRecord};
+use crate::model::{Phase, Progress, RunId, RunOutcome, RunRecord};
 
 use super::begin::{StartResult, StartedRun};
-use super::requested_run::RequestedRun;
-use super::settle::{SettledRun, UnloggedEnd};
-use crate::mirrors::live_state::LocalRun;
-use crate::mirrors::{Mirror, Request, RequestOutcome, Ticket};
+use super::run_task::RunTask;
+use super::settle::{SettledRun, UnloggedRunEnd};
+use crate::mirrors::live_state::OwnRun;
+use crate::mirrors::{Mirror, RunHandle, RunRequest, RunRequestOutcome};
 use crate::reports::connections;
 use crate::reports::run_report::RunReport;
-use crate::reports::status::TenantStatus;
-use crate::store::log::LogKey;
+use crate::reports::status::NamedTenant;
+use crate::store::log::LogFilter;
 use crate::store::retention;
-use crate::tenants::tenant_and_table::RunScope;
+use crate::tenants::run_scope::RunScope;
 
 /// Carries out a request for a run, and sends the answer to `begun` as soon as the run has started or cannot start. If
 /// it has started, also waits for its end, compares the contents of all rows if that is due, and deletes old runs from
 /// the log.
 pub(crate) async fn run(
     mirror: &Mirror,
-    request: &Request,
-    begun: oneshot::Sender<RequestOutcome>,
+    request: &RunRequest,
+    begun: oneshot::Sender<RunRequestOutcome>,
 ) {
     let limit = mirror.config().limits.connect_timeout;
     let free = mirror.runs.acquire();
@@ -41,7 +41,7 @@ pub(crate) async fn run(
         true => Ok(free.await),
         false => tokio::time::timeout(limit, free).await,
     };
-    let Some(requested) = RequestedRun::new(mirror, request) else {
+    let Some(requested) = RunTask::new(mirror, request) else {
         return;
     };
     if permit.is_err() {
@@ -58,7 +58,7 @@ pub(crate) async fn run(
 }
 
 /// Sends the answer to a request. Ignores it if nobody waits for the answer any more.
-fn answer(begun: oneshot::Sender<RequestOutcome>, requested: RequestOutcome) {
+fn answer(begun: oneshot::Sender<RunRequestOutcome>, requested: RunRequestOutcome) {
     drop(begun.send(requested));
 }
 
@@ -72,7 +72,7 @@ fn busy() -> Failure {
 
 /// A run that has ended, with what a comparison of contents after it needs.
 pub(crate) struct RunToCompare<'a> {
-    pub(crate) context: RequestedRun<'a>,
+    pub(crate) context: RunTask<'a>,
     pub(crate) scope: RunScope,
     pub(crate) end: SettledRun,
     told: watch::Sender<Option<Box<RunReport>>>,
@@ -97,12 +97,12 @@ impl Drop for RunningGuard<'_> {
     }
 }
 
-impl<'a> RequestedRun<'a> {
+impl<'a> RunTask<'a> {
     /// Carries out the request up to the end of its run, and sends the answer to `begun`. Does not compare the contents
     /// after the run. Returns `None` if no run was started.
     pub(crate) async fn run_once(
         mut self,
-        begun: oneshot::Sender<RequestOutcome>,
+        begun: oneshot::Sender<RunRequestOutcome>,
     ) -> Option<RunToCompare<'a>> {
         let mut connection = None;
         let started = self.start(&mut connection).await;
@@ -120,7 +120,7 @@ impl<'a> RequestedRun<'a> {
         };
         let observer = watch::Sender::new(Progress::start(Instant::now()));
         let told = watch::Sender::new(None);
-        let ticket = Ticket {
+        let ticket = RunHandle {
             begun: Box::new(self.record.clone()),
             progress: observer.subscribe(),
             end: told.subscribe(),
@@ -129,7 +129,7 @@ impl<'a> RequestedRun<'a> {
         let cancel = CancellationToken::new();
         self.publish_begun(&run, &ticket, &cancel);
         let _running = RunningGuard(self.mirror, self.record.run_id);
-        answer(begun, RequestOutcome::Started(ticket));
+        answer(begun, RunRequestOutcome::Started(ticket));
         let scope = run.scope.clone();
         let settling = self.sync_and_settle(run, &observer, &cancel);
         let end = match Box::pin(settling).await {
@@ -153,15 +153,15 @@ impl<'a> RequestedRun<'a> {
     }
 
     /// Deletes old runs from the log.
-    async fn prune(&self, log: LogKey<'_>) {
+    async fn prune(&self, log: LogFilter<'_>) {
         if let Some(keep) = self.mirror.config().limits.keep_runs {
             retention::prune(self.local, log, keep).await;
         }
     }
 
-    fn publish_begun(&self, run: &StartedRun<'_>, ticket: &Ticket, cancel: &CancellationToken) {
-        let tenant = TenantStatus::from(&run.scope.tenant);
-        let running = LocalRun {
+    fn publish_begun(&self, run: &StartedRun<'_>, ticket: &RunHandle, cancel: &CancellationToken) {
+        let tenant = NamedTenant::from(&run.scope.tenant);
+        let running = OwnRun {
             record: self.record.clone(),
             progress: ticket.progress(),
             cancel: cancel.clone(),
@@ -184,11 +184,11 @@ impl<'a> RequestedRun<'a> {
     async fn sync_and_settle(
         &self,
         run: StartedRun<'_>,
-        observer: &engine::Observer,
+        observer: &engine::ProgressSender,
         cancel: &CancellationToken,
-    ) -> Result<SettledRun, UnloggedEnd> {
+    ) -> Result<SettledRun, UnloggedRunEnd> {
         let limits = &self.mirror.config().limits;
-        let job = Job {
+        let job = SyncJob {
             run_id: self.record.run_id,
             tenant: &run.scope.tenant.given,
             mapping: self.mirror.mapping(),
@@ -217,13 +217,13 @@ impl<'a> RequestedRun<'a> {
             Some(Ok(Err(error))) => self.fail(run, &error, &reached).await,
             Some(Err(_elapsed)) => {
                 let overtime = overtime(limits.run_timeout, reached.phase);
-                let end = self.failed(overtime, Outcome::Failed, Some(&reached));
-                Err(UnloggedEnd::rolled_back(end))
+                let end = self.failed(overtime, RunOutcome::Failed, Some(&reached));
+                Err(UnloggedRunEnd::rolled_back(end))
             }
             // A cancelled run says nothing about the remote, so its state is not published.
             None => {
-                let end = self.failed(cancelled(), Outcome::Interrupted, Some(&reached));
-                return Err(UnloggedEnd::rolled_back(end));
+                let end = self.failed(cancelled(), RunOutcome::Interrupted, Some(&reached));
+                return Err(UnloggedRunEnd::rolled_back(end));
             }
         };
         self.publish_remote(match &settled {
@@ -235,13 +235,13 @@ impl<'a> RequestedRun<'a> {
 
     /// Publishes the state of the remote: failed if the run failed because of it, otherwise ok.
     fn publish_remote(&self, record: &RunRecord) {
-        let failed = record.outcome == Some(Outcome::Failed);
+        let failed = record.outcome == Some(RunOutcome::Failed);
         let error = record
             .error
             .clone()
             .filter(|error| failed && error.code.side() == Some(FailedSide::Remote));
         let at = record.finished_at.unwrap_or(record.started_at);
-        let remote = connections::Connection::used(error, at);
+        let remote = connections::ConnectionReport::used(error, at);
         self.mirror.remote_state.send_replace(remote.clone());
         self.mirror
             .change_live_state(|live_state| live_state.remote = remote);
@@ -251,9 +251,9 @@ impl<'a> RequestedRun<'a> {
     async fn work(
         &self,
         local: &Tx<'_, Local>,
-        job: &Job<'_>,
-        observer: &engine::Observer,
-    ) -> Result<SyncEnd, SyncError> {
+        job: &SyncJob<'_>,
+        observer: &engine::ProgressSender,
+    ) -> Result<FinishedSync, SyncError> {
         let mut connection = self.remote.connect().await?;
         let result = read_and_write(&mut connection, local, job, observer).await;
         // The only mirror's next run may be an hour away, so its connection to the remote is closed. In a sweep, runs
@@ -273,9 +273,9 @@ const MOST_RESTARTS: u32 = 3;
 async fn read_and_write(
     connection: &mut Connection<Remote>,
     local: &Tx<'_, Local>,
-    job: &Job<'_>,
-    observer: &engine::Observer,
-) -> Result<SyncEnd, SyncError> {
+    job: &SyncJob<'_>,
+    observer: &engine::ProgressSender,
+) -> Result<FinishedSync, SyncError> {
     let mut tries = 1..=MOST_RESTARTS;
     let mut job = job.clone();
     let done = loop {

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::error::{ErrorCode, Failure};
 
 use super::execute;
-use crate::mirrors::{Mirror, Request, RequestOutcome};
+use crate::mirrors::{Mirror, RunRequest, RunRequestOutcome};
 use crate::reports::run_report::RunReport;
 
 /// How long a single wait for the end of a run lasts, before it is repeated.
@@ -18,12 +18,12 @@ impl Mirror {
     /// contents (a check of all rows by hashes) that may follow the run.
     pub async fn run_to_end(
         &self,
-        request: Request,
+        request: RunRequest,
         and_comparison: bool,
     ) -> Result<RunReport, Failure> {
         let mut ticket = match self.request(request).await? {
-            RequestOutcome::Started(ticket) => ticket,
-            RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => {
+            RunRequestOutcome::Started(ticket) => ticket,
+            RunRequestOutcome::AlreadyRunning(report) | RunRequestOutcome::Finished(report) => {
                 return Ok(*report);
             }
         };
@@ -40,13 +40,13 @@ impl Mirror {
     ///
     /// Fails with `CONFIG_MISSING` or `READ_ONLY` if this process may start no runs, and with `INTERNAL` if a bug ends
     /// the run's task.
-    pub async fn request(&self, request: Request) -> Result<RequestOutcome, Failure> {
+    pub async fn request(&self, request: RunRequest) -> Result<RunRequestOutcome, Failure> {
         self.may_sync()?;
         // A request with an idempotency key may be answered with a run that has already ended, even if another run is
         // in progress.
         let running = self.shared.live_state.borrow().running_record().cloned();
         if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
-            return Ok(RequestOutcome::already_running(&running, self.now()));
+            return Ok(RunRequestOutcome::already_running(&running, self.now()));
         }
         let (begun, answer) = oneshot::channel();
         let mirror = self.clone();

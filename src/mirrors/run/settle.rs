@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use crate::db::DbError;
-use crate::engine::{self, SyncEnd, SyncError};
+use crate::engine::{self, FinishedSync, SyncError};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{Change, CompareMethod, HeldDeactivations, Outcome, Progress, RunRecord};
+use crate::model::{Change, CompareMethod, HeldDeactivations, Progress, RunOutcome, RunRecord};
 
 use super::begin::StartedRun;
-use super::requested_run::RequestedRun;
+use super::run_task::RunTask;
 use crate::reports::clock_warnings;
 use crate::reports::join_warnings::joined;
 use crate::reports::run_report::{RunReport, SAMPLE};
 use crate::store::log::RunEnd;
-use crate::store::{changes, columns, log, rejected, run_lock};
-use crate::tenants::tenant_and_table::RunScope;
+use crate::store::{changes, columns, log, rejected_rows, run_lock};
+use crate::tenants::run_scope::RunScope;
 
 /// How a run ended, for its report and for the comparison of contents that may follow it.
 #[derive(Clone)]
@@ -52,14 +52,14 @@ impl SettledRun {
 }
 
 /// The end of a run that its own transaction could not log. It is kept, to be logged through a new connection.
-pub(crate) struct UnloggedEnd {
+pub(crate) struct UnloggedRunEnd {
     /// How the run ended, unless its transaction was committed after all.
     pub(crate) end: RunEnd,
     /// Whether the transaction may have been committed, because the commit failed without a clear answer of the server.
     may_be_committed: bool,
 }
 
-impl UnloggedEnd {
+impl UnloggedRunEnd {
     /// Describes the end of a run whose transaction has certainly not been committed.
     pub(crate) fn rolled_back(end: RunEnd) -> Self {
         Self {
@@ -75,19 +75,19 @@ const SETTLE_ATTEMPTS: usize = 4;
 /// The pause after each failed attempt to log the end of a run.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
-impl RequestedRun<'_> {
+impl RunTask<'_> {
     /// Logs the end of a run that has carried out its plan, and commits its transaction. If that fails, the error has
     /// the end to log through a new connection.
     pub(crate) async fn succeed(
         &self,
         run: StartedRun<'_>,
-        done: SyncEnd,
+        done: FinishedSync,
         reached: &Progress,
-    ) -> Result<SettledRun, UnloggedEnd> {
+    ) -> Result<SettledRun, UnloggedRunEnd> {
         let is_comparison_due =
             run.is_comparison_due && done.compared == CompareMethod::Differences;
-        let unlogged = |error: DbError, may_be_committed| UnloggedEnd {
-            end: self.failed(error.failure(), Outcome::Failed, Some(reached)),
+        let unlogged = |error: DbError, may_be_committed| UnloggedRunEnd {
+            end: self.failed(error.failure(), RunOutcome::Failed, Some(reached)),
             may_be_committed,
         };
         let written = self.write_end(&run, done, reached).await;
@@ -95,7 +95,7 @@ impl RequestedRun<'_> {
         let committed = run.tx.commit().await;
         committed.map_err(|error| unlogged(error, true))?;
         // If rows were rejected, the sides differ, and the next run compares contents in any case.
-        let is_success = settled.record.outcome.is_some_and(Outcome::is_success);
+        let is_success = settled.record.outcome.is_some_and(RunOutcome::is_success);
         Ok(SettledRun {
             is_comparison_due: is_comparison_due && is_success,
             ..settled
@@ -105,20 +105,21 @@ impl RequestedRun<'_> {
     async fn write_end(
         &self,
         run: &StartedRun<'_>,
-        SyncEnd {
+        FinishedSync {
             synced,
             refusal,
             compared,
-        }: SyncEnd,
+        }: FinishedSync,
         reached: &Progress,
     ) -> Result<SettledRun, DbError> {
         let outcome = match &synced.counts {
-            _ if self.request.dry_run => Outcome::DryRun,
-            counts if counts.rejected > 0 => Outcome::Partial,
-            counts if counts.changes() > 0 => Outcome::Succeeded,
-            _ => Outcome::NoChange,
+            _ if self.request.dry_run => RunOutcome::DryRun,
+            counts if counts.rejected > 0 => RunOutcome::Partial,
+            counts if counts.changes() > 0 => RunOutcome::Succeeded,
+            _ => RunOutcome::NoChange,
         };
-        let partial = (outcome == Outcome::Partial).then(|| rejected_rows(synced.counts.rejected));
+        let partial =
+            (outcome == RunOutcome::Partial).then(|| rejected_rows(synced.counts.rejected));
         let mut end = RunEnd {
             compared: (!self.request.dry_run).then_some(compared),
             phases: reached.times(Instant::now()),
@@ -140,7 +141,7 @@ impl RequestedRun<'_> {
             },
         };
         let run_id = self.record.run_id;
-        rejected::write(&run.tx, run_id, &synced.rejected).await?;
+        rejected_rows::write(&run.tx, run_id, &synced.rejected).await?;
         self.keep_columns(run).await?;
         log::finish(&run.tx, &mut end).await?;
         Ok(SettledRun {
@@ -156,10 +157,10 @@ impl RequestedRun<'_> {
         run: StartedRun<'_>,
         error: &SyncError,
         reached: &Progress,
-    ) -> Result<SettledRun, UnloggedEnd> {
+    ) -> Result<SettledRun, UnloggedRunEnd> {
         let outcome = match error.is_refusal() {
-            true => Outcome::Refused,
-            false => Outcome::Failed,
+            true => RunOutcome::Refused,
+            false => RunOutcome::Failed,
         };
         let failure = engine::failure(error, &self.mirror.mapping().source);
         let mut end = self.failed(failure, outcome, Some(reached));
@@ -172,7 +173,7 @@ impl RequestedRun<'_> {
         match !run.tx.is_answer_due() && self.write_failure(run, &mut end).await.is_ok() {
             true => Ok(SettledRun::of(end)),
             // The list of the deactivations that the brake held back was rolled back, too.
-            false => Err(UnloggedEnd::rolled_back(RunEnd {
+            false => Err(UnloggedRunEnd::rolled_back(RunEnd {
                 held_back: None,
                 ..end
             })),
@@ -182,7 +183,7 @@ impl RequestedRun<'_> {
     /// Undoes what the run did, logs its end and commits. If the plan was refused, there is nothing to undo: the run
     /// has only stored why, and the list of deactivations that the brake held back.
     async fn write_failure(&self, run: StartedRun<'_>, end: &mut RunEnd) -> Result<(), DbError> {
-        if end.record.outcome != Some(Outcome::Refused) {
+        if end.record.outcome != Some(RunOutcome::Refused) {
             run.tx.back_to("work").await?;
         }
         self.keep_columns(&run).await?;
@@ -215,9 +216,9 @@ impl RequestedRun<'_> {
     pub(crate) async fn settle_on_new_connection(
         &self,
         scope: &RunScope,
-        unlogged: UnloggedEnd,
+        unlogged: UnloggedRunEnd,
     ) -> SettledRun {
-        let UnloggedEnd {
+        let UnloggedRunEnd {
             mut end,
             may_be_committed,
         } = unlogged;
@@ -275,7 +276,7 @@ impl RequestedRun<'_> {
 
 /// Sets the outcome to unknown, because the commit got no clear answer and the log could not be read since.
 fn doubt(run: &mut RunRecord) {
-    run.outcome = Some(Outcome::Unknown);
+    run.outcome = Some(RunOutcome::Unknown);
     if let Some(error) = &mut run.error {
         error.message += " It is not known whether the changes were committed; the log tells it when the local database answers again.";
     }

@@ -12,13 +12,13 @@ use crate::error::Failure;
 use crate::mirrors::Mirror;
 use crate::mirrors::live_state::LiveState;
 use crate::model::{ActivityState, RunRecord};
-use crate::reports::connections::{Connection, Connections};
+use crate::reports::connections::{ConnectionReport, ConnectionsReport};
 use crate::reports::derive_health::{HealthInputs, RecentSlots, derive};
 use crate::reports::status::{ScheduleStatus, Status, StatusQuery};
 use crate::reports::stored_state::StoredState;
 use crate::reports::{clock_warnings, status_text};
-use crate::store::log::LogKey;
-use crate::store::{changes, log, rejected};
+use crate::store::log::LogFilter;
+use crate::store::{changes, log, rejected_rows};
 
 impl Mirror {
     /// Returns the current status of the mirror, even if the local database is down. Fails only if the query names a
@@ -55,8 +55,8 @@ impl Mirror {
         let now = self.now();
         let live_state = self.shared.live_state.borrow().clone();
         let local = match self.local {
-            Some(_) => Connection::used(asked.as_ref().err().cloned(), now),
-            None => Connection::unused(false),
+            Some(_) => ConnectionReport::used(asked.as_ref().err().cloned(), now),
+            None => ConnectionReport::unused(false),
         };
         let found = match asked {
             Ok(found) => {
@@ -67,7 +67,7 @@ impl Mirror {
             }
             Err(failure) => fall_back(&live_state, &failure, query),
         };
-        let connections = Connections {
+        let connections = ConnectionsReport {
             remote: live_state.remote.clone(),
             local,
         };
@@ -97,7 +97,7 @@ impl Mirror {
     fn compose(
         &self,
         mut found: StoredState,
-        connections: Connections,
+        connections: ConnectionsReport,
         live_state: &LiveState,
         now: DateTime<Utc>,
     ) -> Status {
@@ -157,7 +157,7 @@ fn fall_back(live_state: &LiveState, failure: &Failure, query: &StatusQuery) -> 
 /// rejected rows of that run, or of the last run if none is named.
 async fn read_runs(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     query: &StatusQuery,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
@@ -170,7 +170,7 @@ async fn read_runs(
     if let Some(id) = shown.filter(|_| query.include_changes) {
         let limit = query.changes_limit;
         found.status.changes = Some(changes::changes(tx, id, limit).await?);
-        found.status.rejected = Some(rejected::read(tx, id, limit).await?);
+        found.status.rejected = Some(rejected_rows::read(tx, id, limit).await?);
     }
     Ok(())
 }

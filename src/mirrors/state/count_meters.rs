@@ -6,11 +6,11 @@ use crate::db::{DbError, Local, SideName, Tx, quote};
 use crate::error::Failure;
 
 use crate::mirrors::Mirror;
-use crate::mirrors::meter_count_cache::{Count, CountQuestion, LastCount, PATIENCE};
+use crate::mirrors::meter_count_cache::{LastMeterCount, MeterCountKey, PATIENCE, TimedMeterCount};
 use crate::reports::status::MeterCounts;
 use crate::reports::stored_state::StoredState;
 use crate::tenants::local_table;
-use crate::tenants::tenant_and_table::RunScope;
+use crate::tenants::run_scope::RunScope;
 
 impl Mirror {
     /// Sets the meters of `found` to the number of the tenant's meters in the local table, counted now or a short time
@@ -44,7 +44,7 @@ select pg_catalog.count(*) filter (where l.{active}), pg_catalog.count(*) filter
 from {} l where {filter}",
             table.name
         );
-        let question = CountQuestion {
+        let question = MeterCountKey {
             sql,
             needs_role_path: table.has_row_security,
             last_run: found.status.last_run.as_ref().map(|run| run.run_id),
@@ -63,10 +63,10 @@ from {} l where {filter}",
     async fn count_or_recall(
         &self,
         tx: &Tx<'_, Local>,
-        question: CountQuestion,
+        question: MeterCountKey,
     ) -> Result<Option<MeterCounts>, DbError> {
         let counter = &self.shared.meter_count_cache;
-        let LastCount { count, is_overdue } = counter.last();
+        let LastMeterCount { count, is_overdue } = counter.last();
         let now = Instant::now();
         if let Some(count) = count.as_ref().filter(|count| count.is_told(&question, now)) {
             if !count.holds(&question, now) {
@@ -75,7 +75,7 @@ from {} l where {filter}",
             return Ok(Some(count.again()));
         }
         if !is_overdue {
-            let counting = Count::make(tx, question.clone());
+            let counting = TimedMeterCount::make(tx, question.clone());
             if let Ok(counted) = tokio::time::timeout(PATIENCE, counting).await {
                 let count = counted?;
                 let counts = count.counts;
@@ -91,15 +91,16 @@ from {} l where {filter}",
 
     /// Starts a background task that counts the meters, unless one is running. If the count fails, the next read of the
     /// state starts another task.
-    fn start_counting(&self, question: CountQuestion) {
+    fn start_counting(&self, question: MeterCountKey) {
         let mirror = self.clone();
         let counting = async move {
             let counter = &mirror.shared.meter_count_cache;
             let Ok(_only) = counter.behind.try_lock() else {
                 return;
             };
-            let count =
-                async |tx: &Tx<'_, Local>| Ok::<_, Failure>(Count::make(tx, question).await?);
+            let count = async |tx: &Tx<'_, Local>| {
+                Ok::<_, Failure>(TimedMeterCount::make(tx, question).await?)
+            };
             let counted = async { mirror.local()?.read("count", count).await };
             match counted.await {
                 Ok(count) => counter.set(Some(count), false),

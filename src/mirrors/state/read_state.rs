@@ -1,9 +1,9 @@
 //! Reads the state of one mirror from the local database, and publishes it to all callers who wait for it.
 //!
 //! A state is used again for up to 10 s as long as nothing is committed, which a
-//! [`CommitMarker`](crate::db::CommitMarker) tells. Most answers to a client that asks every second then cost one short
-//! statement, and so do the answers to a thousand clients that ask at once. A state that can change without a commit is
-//! not used again (see [`StoredState::lasts`]).
+//! [`CommittedState`](crate::db::CommittedState) tells. Most answers to a client that asks every second then cost one
+//! short statement, and so do the answers to a thousand clients that ask at once. A state that can change without a
+//! commit is not used again (see [`StoredState::lasts`]).
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::observation::{Observation, ObservationResult};
-use crate::mirrors::open_run::{self, OpenRun};
-use crate::model::{Outcome, RunRecord, saturating_i64};
-use crate::reports::status::TenantStatus;
+use crate::mirrors::open_run_fate::{self, OpenRunFate};
+use crate::model::{RunOutcome, RunRecord, saturating_i64};
+use crate::reports::status::NamedTenant;
 use crate::reports::stored_state::StoredState;
-use crate::store::log::LogKey;
+use crate::store::log::LogFilter;
 use crate::store::read_mirror_states::latest;
 use crate::store::{columns, log, migrations};
-use crate::tenants::{self, tenant_and_table::RunScope};
+use crate::tenants::{self, run_scope::RunScope};
 
 /// How many of the newest runs are read from the log. A status lists at most as many.
 const RUNS: u32 = 50;
@@ -120,7 +120,7 @@ impl Mirror {
                 // The meters are counted last, because the transaction can do nothing more after an error.
                 let counted = self.count_meters(&tx, &scope, &mut found).await;
                 found.count_failure = counted.err().map(Failure::from);
-                found.status.tenant = Some(TenantStatus::from(&scope.tenant));
+                found.status.tenant = Some(NamedTenant::from(&scope.tenant));
             }
             Err(failure) => found.status.warnings.push(failure.in_words()),
         }
@@ -136,10 +136,10 @@ async fn read_running(
     let Some(run) = log::running(tx, scope.log()).await? else {
         return Ok(());
     };
-    match open_run::look_up(tx, scope, run.run_id).await? {
-        OpenRun::InProgress => found.running = Some(run),
-        OpenRun::Dead => found.interrupted = Some(run),
-        OpenRun::Ended(_) | OpenRun::Deleted => {}
+    match open_run_fate::look_up(tx, scope, run.run_id).await? {
+        OpenRunFate::InProgress => found.running = Some(run),
+        OpenRunFate::Dead => found.interrupted = Some(run),
+        OpenRunFate::Ended(_) | OpenRunFate::Deleted => {}
     }
     Ok(())
 }
@@ -148,7 +148,7 @@ async fn read_running(
 /// last success, the number of failures since, and warnings.
 async fn read_log(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     found: &mut StoredState,
 ) -> Result<(), DbError> {
     let runs = log::newest(tx, log, RUNS).await?;
@@ -162,12 +162,12 @@ async fn read_log(
         .status
         .last_run
         .as_ref()
-        .filter(|run| run.outcome == Some(Outcome::Refused))
+        .filter(|run| run.outcome == Some(RunOutcome::Refused))
     {
         found.status.held_back = log::details(tx, run.run_id).await?.held_back;
     }
     found.status.warnings.extend(found.own_warning());
-    let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(Outcome::is_success);
+    let has_succeeded = |run: &&RunRecord| run.outcome.is_some_and(RunOutcome::is_success);
     let success = match runs.iter().find(has_succeeded) {
         None if !is_all => log::last_success(tx, log).await?,
         run => run.cloned(),

@@ -15,7 +15,7 @@ use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::published_states::PublishedStates;
 use crate::mirrors::registry::{self, Mirrors};
-use crate::reports::connections::{Connection, Connections};
+use crate::reports::connections::{ConnectionReport, ConnectionsReport};
 use crate::reports::derive_health::{self, RecentSlots};
 use crate::reports::status::{ScheduleStatus, Status};
 use crate::reports::status_text;
@@ -113,19 +113,23 @@ impl Mirrors {
 
     /// Returns the states of both databases. Hides the remote's error from a caller who may see only some tenants,
     /// because the error may be about another tenant.
-    fn connections_of(&self, published: &PublishedStates, query: &TenantsQuery) -> Connections {
+    fn connections_of(
+        &self,
+        published: &PublishedStates,
+        query: &TenantsQuery,
+    ) -> ConnectionsReport {
         let mut remote = self.remote_state.borrow().clone();
         if query.visible.is_some() {
             remote.error = None;
         }
         let local = match self.local {
-            Some(_) => Connection::used(published.failure.clone(), self.now()),
-            None => Connection {
+            Some(_) => ConnectionReport::used(published.failure.clone(), self.now()),
+            None => ConnectionReport {
                 error: published.failure.clone(),
-                ..Connection::unused(false)
+                ..ConnectionReport::unused(false)
             },
         };
-        Connections { remote, local }
+        ConnectionsReport { remote, local }
     }
 }
 

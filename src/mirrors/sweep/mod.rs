@@ -23,21 +23,21 @@ use futures_util::StreamExt;
 use crate::config::Config;
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, FailedSide, Failure};
-use crate::model::{RunId, Trigger, saturating_i64};
+use crate::model::{RunId, RunTrigger, saturating_i64};
 use crate::store::read_mirror_states::MirrorState;
-use crate::store::sweeps::{self, SweepCounts, SweepRecord, Sweeper, SweptSet};
+use crate::store::sweeps::{self, SweepCounts, SweepOrigin, SweepRecord, SweptMirrorSet};
 use crate::store::{due_mirrors, log, migrations};
 
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
-use crate::mirrors::{Mirror, Request, error_of};
-use crate::reports::connections::Connection;
+use crate::mirrors::{Mirror, RunRequest, error_of};
+use crate::reports::connections::ConnectionReport;
 use crate::reports::run_report::RunReport;
 use crate::telemetry::run_metrics;
 use crate::tenants::local_table;
 
-mod look;
+mod find_unchanged_mirrors;
 mod shared_runs;
 
 /// The result of a sweep.
@@ -53,7 +53,7 @@ pub struct SweepReport {
 pub type FailedMirrors = Vec<(TenantMirror, ErrorCode)>;
 
 /// A mirror with its last known state.
-type KnownState = (TenantMirror, Arc<MirrorState>);
+type MirrorWithState = (TenantMirror, Arc<MirrorState>);
 
 impl SweepReport {
     /// Adds a run that has ended. `error` says why it did not succeed. `known` is its mirror, `None` if this process no
@@ -85,7 +85,7 @@ impl Mirrors {
     /// for which each run would fail, too.
     pub async fn sweep(
         &self,
-        request: &Request,
+        request: &RunRequest,
         on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
     ) -> Result<SweepReport, Failure> {
         let run_due = async |due, report: &mut SweepReport| {
@@ -97,10 +97,10 @@ impl Mirrors {
 
     /// Checks all mirrors at once, as [`Self::sweep`] does, and runs those that may differ together with all other
     /// processes that have the same settings (see `shared_runs`).
-    pub async fn sweep_with_others(&self, trigger: Trigger) -> Result<SweepReport, Failure> {
+    pub async fn sweep_with_others(&self, trigger: RunTrigger) -> Result<SweepReport, Failure> {
         let claimant = Some(self.claimant.as_str());
         let run_due = async |due, report: &mut SweepReport| self.run_with_others(due, report).await;
-        self.sweep_and(&Request::new(trigger), claimant, run_due)
+        self.sweep_and(&RunRequest::new(trigger), claimant, run_due)
             .await
     }
 
@@ -109,7 +109,7 @@ impl Mirrors {
     /// the schedule. `claimant` is the name of this process; `None` if no other process takes part.
     async fn sweep_and(
         &self,
-        request: &Request,
+        request: &RunRequest,
         claimant: Option<&str>,
         run_due: impl AsyncFnOnce(Vec<TenantMirror>, &mut SweepReport) -> Result<(), Failure>,
     ) -> Result<SweepReport, Failure> {
@@ -141,7 +141,7 @@ impl Mirrors {
     }
 
     /// Creates the report of a sweep that starts now and has no log row yet.
-    fn new_report(&self, trigger: Trigger) -> SweepReport {
+    fn new_report(&self, trigger: RunTrigger) -> SweepReport {
         let started_at = self.now();
         SweepReport {
             record: SweepRecord {
@@ -168,7 +168,7 @@ impl Mirrors {
     pub async fn run_again(
         &self,
         again: Vec<TenantMirror>,
-        request: &Request,
+        request: &RunRequest,
     ) -> Result<FailedMirrors, Failure> {
         self.may_sync()?;
         let _only = self.shared_runs.lock().await;
@@ -182,7 +182,7 @@ impl Mirrors {
     /// unchanged.
     async fn mirrors_to_run(
         &self,
-        request: &Request,
+        request: &RunRequest,
         counts: &mut SweepCounts,
     ) -> Result<Vec<TenantMirror>, Failure> {
         let states = self.states_now().await?;
@@ -210,10 +210,10 @@ impl Mirrors {
     /// records these. Returns the others. If the look failed but single runs may succeed, returns all.
     async fn changed<'s>(
         &self,
-        candidates: Vec<&'s KnownState>,
+        candidates: Vec<&'s MirrorWithState>,
         dry_run: bool,
         counts: &mut SweepCounts,
-    ) -> Result<Vec<&'s KnownState>, Failure> {
+    ) -> Result<Vec<&'s MirrorWithState>, Failure> {
         if candidates.is_empty() {
             return Ok(candidates);
         }
@@ -245,7 +245,7 @@ impl Mirrors {
     fn publish_remote(&self, failure: Option<&Failure>) {
         let of_remote = failure.filter(|failure| failure.code.side() == Some(FailedSide::Remote));
         if failure.is_none() || of_remote.is_some() {
-            let state = Connection::used(of_remote.cloned(), self.now());
+            let state = ConnectionReport::used(of_remote.cloned(), self.now());
             self.remote_state.send_replace(state);
         }
     }
@@ -254,7 +254,7 @@ impl Mirrors {
     async fn run_all(
         &self,
         due: Vec<TenantMirror>,
-        request: &Request,
+        request: &RunRequest,
         report: &mut SweepReport,
         mut on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
     ) {
@@ -284,14 +284,14 @@ impl Mirrors {
     async fn log_start(
         &self,
         record: &mut SweepRecord,
-        request: &Request,
+        request: &RunRequest,
         claimant: Option<&str>,
     ) -> Result<(), Failure> {
         let local = self.local()?;
         migrations::run(&mut local.connect().await?).await?;
         let start = async |tx: &Tx<'_, Local>| {
             let set = self.swept_set(tx).await?;
-            let who = Sweeper {
+            let who = SweepOrigin {
                 actor: request.actor.as_deref(),
                 reason: request.reason.as_deref(),
                 claimant,
@@ -320,7 +320,7 @@ impl Mirrors {
 
     /// Returns the value that identifies the mirrors of this process together, for their slots and for the log of
     /// sweeps.
-    pub(super) async fn swept_set(&self, tx: &Tx<'_, Local>) -> Result<SweptSet, DbError> {
+    pub(super) async fn swept_set(&self, tx: &Tx<'_, Local>) -> Result<SweptMirrorSet, DbError> {
         let Config {
             mapping, tenants, ..
         } = self.config();
@@ -332,7 +332,7 @@ impl Mirrors {
                 names.into_iter().next().unwrap_or_default()
             }
         };
-        Ok(SweptSet {
+        Ok(SweptMirrorSet {
             local_table,
             tenants: tenants.digest(),
         })
@@ -361,8 +361,8 @@ impl Mirrors {
 }
 
 /// Runs a mirror for a sweep, and waits for the end of the run and of the comparison of contents that may follow it.
-async fn run_swept(mirror: &Mirror, request: &Request) -> Result<RunReport, Failure> {
-    let request = Request {
+async fn run_swept(mirror: &Mirror, request: &RunRequest) -> Result<RunReport, Failure> {
+    let request = RunRequest {
         is_of_sweep: true,
         ..request.clone()
     };

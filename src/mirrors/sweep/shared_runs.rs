@@ -19,9 +19,9 @@ use crate::mirrors::claim_slots::{RENEWAL, renew_during};
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
-use crate::mirrors::{Request, error_of};
-use crate::model::{RunId, Trigger};
-use crate::store::due_mirrors::{self, EndedRun, OpenSweep, Standing};
+use crate::mirrors::{RunRequest, error_of};
+use crate::model::{RunId, RunTrigger};
+use crate::store::due_mirrors::{self, EndedDueRun, OpenSweep, SweepRunsProgress};
 use crate::store::unchanged_mirrors::MirrorKey;
 
 use super::{SweepReport, bytes_of, run_swept};
@@ -61,12 +61,12 @@ impl Mirrors {
         self.note_activity();
         loop {
             match retry_if_transient(|| self.standing(sweep.id)).await? {
-                Standing::HasDue => {
+                SweepRunsProgress::HasDue => {
                     let _only = self.shared_runs.lock().await;
                     self.take_runs(sweep).await?;
                 }
-                Standing::InProgress => tokio::time::sleep(PAUSE).await,
-                Standing::Ended => break,
+                SweepRunsProgress::InProgress => tokio::time::sleep(PAUSE).await,
+                SweepRunsProgress::Ended => break,
             }
         }
         let ended = async |tx: &Tx<'_, Local>| due_mirrors::take_ended(tx, sweep.id).await;
@@ -128,7 +128,7 @@ impl Mirrors {
     async fn next_due(
         &self,
         sweep: RunId,
-        ended: Option<&EndedRun>,
+        ended: Option<&EndedDueRun>,
     ) -> Result<Option<MirrorKey>, Failure> {
         let claimant = self.claimant.as_str();
         let next = async |tx: &Tx<'_, Local>| {
@@ -143,19 +143,19 @@ impl Mirrors {
         self.local()?.write("take a due mirror", next).await
     }
 
-    async fn standing(&self, sweep: RunId) -> Result<Standing, Failure> {
+    async fn standing(&self, sweep: RunId) -> Result<SweepRunsProgress, Failure> {
         let standing = async |tx: &Tx<'_, Local>| Ok(due_mirrors::standing(tx, sweep).await?);
         // A `read` would have to wait for slow requests.
         self.local()?.write("wait for runs", standing).await
     }
 
-    async fn run_due(&self, mirror: MirrorKey, trigger: Trigger) -> EndedRun {
+    async fn run_due(&self, mirror: MirrorKey, trigger: RunTrigger) -> EndedDueRun {
         let run = async {
             let found = self.find(Some(&mirror.tenant)).await?;
-            run_swept(&found, &Request::new(trigger)).await
+            run_swept(&found, &RunRequest::new(trigger)).await
         };
         let run = run.await;
-        EndedRun {
+        EndedDueRun {
             mirror,
             error: error_of(&run),
             remote_bytes: bytes_of(&run),

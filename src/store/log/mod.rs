@@ -3,24 +3,24 @@
 use crate::db::param::{self, Param};
 use crate::model::TenantId;
 
-pub use cancellation::{ask_to_cancel, is_asked_to_cancel};
-pub use comparisons::{
-    LastLooks, compared_after, compared_mirrors, last_looks, was_compared_since,
+pub use contents_comparisons::{
+    LastComparisonTimes, compared_after, compared_mirrors, last_looks, was_compared_since,
 };
 pub use read::{
-    LoggedDetails, by_id, by_idempotency_key, details, ended_after, last_finished, last_success,
+    LoggedRunDetails, by_id, by_idempotency_key, details, ended_after, last_finished, last_success,
     last_tenant, last_tenants, newest, page, running,
 };
+pub use request_cancellation::{ask_to_cancel, is_asked_to_cancel};
 pub use write::{RunEnd, finish, mark_interrupted, start};
 
-mod cancellation;
-mod comparisons;
+mod contents_comparisons;
 mod read;
+mod request_cancellation;
 mod write;
 
 /// Selects a part of the log: the runs of a table, and of one tenant if the tenant is known.
 #[derive(Clone, Copy, Debug)]
-pub struct LogKey<'a> {
+pub struct LogFilter<'a> {
     /// The local table, with its schema, quoted where needed.
     pub local_table: &'a str,
     /// The tenant's id, in its canonical spelling; `None` if the tenant is not known.
@@ -30,7 +30,7 @@ pub struct LogKey<'a> {
     pub has_run_numbers: bool,
 }
 
-impl LogKey<'_> {
+impl LogFilter<'_> {
     pub(super) fn params(&self) -> [Param<'_>; 2] {
         [
             param::text(self.local_table),

@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
-use super::LogKey;
+use super::LogFilter;
 use crate::clock;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure, OVERRIDE};
 use crate::model::{
-    Counts, HeldDeactivations, Outcome, PhaseTime, RunFilter, RunId, RunRecord, RunsQuery, Trigger,
+    Counts, HeldDeactivations, PhaseTime, RunFilter, RunId, RunOutcome, RunRecord, RunTrigger,
+    RunsQuery,
 };
 
 const COLUMNS: &str = "id, trigger, actor, reason, dry_run, started_at, finished_at, outcome,
@@ -17,7 +18,7 @@ const COLUMNS: &str = "id, trigger, actor, reason, dry_run, started_at, finished
        error_code, error_message, error_remedy, remote_bytes, changes_truncated, warning";
 
 /// Returns the `select .. from` part of a query for runs. `seq` is null if the log does not have that column yet.
-fn select(log: LogKey<'_>) -> String {
+fn select(log: LogFilter<'_>) -> String {
     let seq = match log.has_run_numbers {
         true => "seq",
         false => "null::bigint as seq",
@@ -27,7 +28,7 @@ fn select(log: LogKey<'_>) -> String {
 
 /// Returns the SQL condition that a run is newer (`is` is `>`) or older (`is` is `<`) than another run. `id` is the SQL
 /// parameter with the ID of that other run.
-fn beside(log: LogKey<'_>, is: &str, id: &str) -> String {
+fn beside(log: LogFilter<'_>, is: &str, id: &str) -> String {
     let of = |run: &str| match log.has_run_numbers {
         true => format!("{run}.seq"),
         false => format!("({run}.started_at, {run}.id)"),
@@ -44,7 +45,7 @@ fn beside(log: LogKey<'_>, is: &str, id: &str) -> String {
 /// Each of these two parts follows an index that begins with the tenant, so it reads no run of another tenant. That is
 /// why the query has `any (array[$2])`, and the tenant in `order by`. Otherwise, Postgres sometimes chooses the index
 /// of the whole table and reads the runs of all tenants.
-fn runs(log: LogKey<'_>, condition: &str) -> String {
+fn runs(log: LogFilter<'_>, condition: &str) -> String {
     let (select, newest_first) = (select(log), log.newest_first());
     let part = |whose: &str, first: &str| {
         format!(
@@ -80,7 +81,7 @@ from meter_sync.meter_sync_log g where g.id = $1";
 /// is returned.
 pub async fn by_id(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     id: RunId,
 ) -> Result<Option<RunRecord>, DbError> {
     let sql = format!(
@@ -95,7 +96,7 @@ pub async fn by_id(
 /// was known. If `log` names no tenant, returns the runs of all tenants.
 pub async fn newest(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     limit: u32,
 ) -> Result<Vec<RunRecord>, DbError> {
     let sql = format!("-- list runs\n{}", runs(log, ""));
@@ -106,7 +107,7 @@ pub async fn newest(
 /// Returns one page of the runs that [`newest`] lists. `query` selects the page and the kind of runs.
 pub async fn page(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     query: &RunsQuery,
 ) -> Result<Vec<RunRecord>, DbError> {
     let shown = match query.show {
@@ -126,7 +127,7 @@ pub async fn page(
 }
 
 /// What the log holds about a run beyond its [`RunRecord`].
-pub struct LoggedDetails {
+pub struct LoggedRunDetails {
     /// How long the run spent in each phase; empty while it runs.
     pub phases: Vec<PhaseTime>,
     /// The deactivations that the brake held back; `None` if it held none back.
@@ -136,14 +137,14 @@ pub struct LoggedDetails {
 }
 
 /// Reads what the log holds about a run beyond its [`RunRecord`].
-pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<LoggedDetails, DbError> {
+pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<LoggedRunDetails, DbError> {
     let row = tx.query_one(DETAILS, &[param::uuid(id.as_uuid())]).await?;
     let text = |column| row.get::<_, Option<&str>>(column);
     // A value that a newer version wrote in another format is left out.
     let phases = text(0).and_then(|text| serde_json::from_str(text).ok());
     let held_back = text(1).and_then(|text| serde_json::from_str(text).ok());
     let held_back = held_back.map(HeldDeactivations::completed);
-    Ok(LoggedDetails {
+    Ok(LoggedRunDetails {
         phases: phases.unwrap_or_default(),
         held_back,
         changes: row.get(2),
@@ -151,7 +152,7 @@ pub async fn details(tx: &Tx<'_, Local>, id: RunId) -> Result<LoggedDetails, DbE
 }
 
 /// Returns the tenant's newest run that has not ended; `None` if all have ended.
-pub async fn running(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<Option<RunRecord>, DbError> {
+pub async fn running(tx: &Tx<'_, Local>, log: LogFilter<'_>) -> Result<Option<RunRecord>, DbError> {
     let sql = format!(
         "-- read the running run\n{} where local_table = $1 and tenant = $2 and outcome is null order by {} limit 1",
         select(log),
@@ -164,7 +165,7 @@ pub async fn running(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<Option<RunRe
 /// none.
 pub async fn last_finished(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
 ) -> Result<Option<RunRecord>, DbError> {
     let sql = format!("-- read the last run\n{}", runs(log, ENDED));
     let params = log.with([param::bigint(1)]);
@@ -175,7 +176,7 @@ pub async fn last_finished(
 /// there is none. Ignores runs that start more than an hour in the future, because a wrong clock dated them.
 pub async fn by_idempotency_key(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     key: &str,
     dry_run: bool,
     since: DateTime<Utc>,
@@ -202,7 +203,7 @@ order by {} limit 1",
 /// run may be of any tenant.
 pub async fn last_success(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
 ) -> Result<Option<RunRecord>, DbError> {
     let sql = format!(
         "-- read the last success
@@ -222,7 +223,7 @@ const MAX_FAILURES: i64 = 1000;
 /// that have ended. Returns at most `MAX_FAILURES`.
 pub async fn ended_after(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     run: Option<RunId>,
 ) -> Result<i64, DbError> {
     let after = beside(log, ">", "$4");
@@ -249,14 +250,14 @@ fn record(row: &Row) -> RunRecord {
     let outcome: Option<String> = row.get("outcome");
     RunRecord {
         run_id: RunId::from(row.get::<_, uuid::Uuid>("id")),
-        trigger: Trigger::read(row.get("trigger")),
+        trigger: RunTrigger::read(row.get("trigger")),
         actor: row.get("actor"),
         reason: row.get("reason"),
         dry_run: row.get("dry_run"),
         seq: row.get("seq"),
         started_at: row.get("started_at"),
         finished_at: row.get("finished_at"),
-        outcome: outcome.map(|text| Outcome::read(&text)),
+        outcome: outcome.map(|text| RunOutcome::read(&text)),
         counts: Counts {
             inserted: row.get("inserted"),
             updated: row.get("updated"),

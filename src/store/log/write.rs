@@ -1,8 +1,8 @@
 //! Writes the start and the end of runs to the table `meter_sync_log`.
 
-use super::LogKey;
+use super::LogFilter;
 use crate::db::{DbError, Local, Tx, param};
-use crate::model::{CompareMethod, HeldDeactivations, Outcome, PhaseTime, RunRecord, TenantId};
+use crate::model::{CompareMethod, HeldDeactivations, PhaseTime, RunOutcome, RunRecord, TenantId};
 
 /// What is logged at the end of a run.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ returning seq, started_at";
 /// so that a repeated request can be recognized.
 pub async fn start(
     tx: &Tx<'_, Local>,
-    log: LogKey<'_>,
+    log: LogFilter<'_>,
     run: &mut RunRecord,
     idempotency_key: Option<&str>,
 ) -> Result<(), DbError> {
@@ -67,7 +67,7 @@ where tenant = $1 and local_table = $5 and outcome is null";
 ///
 /// - It holds the run lock, which every run holds.
 /// - It holds the start lock, without which no run can start, and has found that nobody holds the run lock.
-pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogKey<'_>) -> Result<(), DbError> {
+pub async fn mark_interrupted(tx: &Tx<'_, Local>, log: LogFilter<'_>) -> Result<(), DbError> {
     let failure = RunRecord::interruption();
     let message = tx.storable(&failure.message).await?;
     let remedy = tx.storable(&failure.remedy).await?;
@@ -112,7 +112,7 @@ pub async fn finish(tx: &Tx<'_, Local>, ending: &mut RunEnd) -> Result<(), DbErr
     let warning = tx.storable_if_any(run.warning.as_deref()).await?;
     let params = [
         param::uuid(run.run_id.as_uuid()),
-        param::text(run.outcome.map(Outcome::as_str)),
+        param::text(run.outcome.map(RunOutcome::as_str)),
         param::bigint(counts.inserted),
         param::bigint(counts.updated),
         param::bigint(counts.deactivated),

@@ -3,7 +3,7 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use super::TABLES;
 use super::feigned_citus::FeignedCitus;
@@ -58,7 +58,7 @@ async fn a_distribution_that_a_run_cannot_work_with_is_refused_with_what_to_do()
         let settings = citus.site.settings().with(Setting::TenantId, "7");
         citus.site.reconfigure(&settings);
         let run = citus.site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Failed), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Failed), "{run:#?}");
         let failure = run.error.expect("an error");
         assert_eq!(failure.code, ErrorCode::LocalSchema);
         for part in [
@@ -87,8 +87,8 @@ async fn a_distributed_table_with_a_constraint_that_is_checked_at_commit_is_refu
         .with(Setting::Key, "id");
     citus.site.reconfigure(&settings);
     for (deferred, outcome) in [
-        ("initially immediate", Outcome::Succeeded),
-        ("initially deferred", Outcome::Failed),
+        ("initially immediate", RunOutcome::Succeeded),
+        ("initially deferred", RunOutcome::Failed),
     ] {
         let constraint = format!(
             "alter table meter drop constraint if exists late; alter table meter add constraint late

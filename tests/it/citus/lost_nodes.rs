@@ -3,7 +3,7 @@
 //! Within a transaction, they have no SQLSTATE of their own if the other server dies. No test can end a server of a
 //! cluster that others may use, so a listener sends what Citus 13.2 sent then.
 
-use meter_sync::config::{Endpoint, Limits};
+use meter_sync::config::{DatabaseEndpoint, Limits};
 use meter_sync::db::{Database, DbError, Local};
 use meter_sync::error::ErrorCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +49,7 @@ pub(crate) async fn received(error: [&str; 3]) -> DbError {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let text = format!("host=127.0.0.1 port={port} user=u dbname=d sslmode=disable");
-    let endpoint = Endpoint::parse(&text, &Limits::default()).expect("a connection string");
+    let endpoint = DatabaseEndpoint::parse(&text, &Limits::default()).expect("a connection string");
     let database = Database::<Local>::new(&endpoint, &Limits::default()).expect("a pool");
     let serve = async {
         let (mut client, _) = listener.accept().await.expect("a client");

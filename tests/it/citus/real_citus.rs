@@ -5,8 +5,8 @@ use std::io::Write;
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 use serde_json::json;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
@@ -239,7 +239,7 @@ async fn the_schema_of_the_sync_tables_stays_on_the_coordinator_whatever_the_dat
             "do $$ begin execute format('alter database %I set citus.enable_schema_based_sharding = {sharding}', current_database()); end $$"
         ))
         .await;
-        let run = finish(&mirror, Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.error, None, "{run:#?}");
         let distributed = rows(&site.local, "select schema_name::text from citus_schemas").await;
         assert_eq!(distributed, json!([]));
@@ -250,7 +250,7 @@ async fn the_schema_of_the_sync_tables_stays_on_the_coordinator_whatever_the_dat
         "create schema meter_sync",
     ];
     each(&site.local, &distribute).await;
-    let run = finish(&mirror, Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror, RunRequest::new(RunTrigger::Cli)).await;
     let failure = run.error.expect("an error");
     let told = "distributes the schema meter_sync";
     assert!(failure.message.contains(told), "{failure:?}");

@@ -1,8 +1,8 @@
 //! Runs of every kind over a distributed table, each followed by a comparison of both sides by SQL.
 
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::mirrors::{Allow, Mirrors, Request};
-use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{Mirrors, RunApprovals, RunRequest};
+use meter_sync::model::{Counts, DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 
@@ -112,7 +112,7 @@ pub(super) async fn of_every_kind(site: &mut Site) {
         let preview = site.dry_run().await;
         assert_eq!(
             preview.outcome,
-            Some(Outcome::DryRun),
+            Some(RunOutcome::DryRun),
             "{}: {preview:#?}",
             change.what
         );
@@ -139,7 +139,7 @@ pub(super) async fn of_every_kind(site: &mut Site) {
 
 async fn assert_nothing_to_do(site: &Site) {
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
 }
 
 /// Versions of rows on other servers prove nothing, so each run has to look at the contents.
@@ -157,17 +157,17 @@ async fn the_brake_holds_until_a_person_approves(site: &Site) {
     site.on_remote("delete from meter where tenant_id = 7 and id > 20")
         .await;
     let refused = site.sync().await;
-    assert_eq!(refused.outcome, Some(Outcome::Refused), "{refused:#?}");
-    let allow = Allow {
+    assert_eq!(refused.outcome, Some(RunOutcome::Refused), "{refused:#?}");
+    let allow = RunApprovals {
         mass_deactivation: DeactivationApproval::OfRun(refused.run_id),
-        ..Allow::default()
+        ..RunApprovals::default()
     };
-    let request = Request {
+    let request = RunRequest {
         allow,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let run = finish(&site.mirror, request).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert!(run.counts.deactivated > 10, "{run:#?}");
     assert_is_equal(site, 7).await;
     site.on_remote("insert into meter select * from kept; drop table kept")
@@ -179,8 +179,8 @@ async fn the_brake_holds_until_a_person_approves(site: &Site) {
 
 async fn contents_are_compared(settings: &SettingFlags) {
     let each_time = settings.clone().with(Setting::FullCompare, "0s");
-    let run: RunReport = finish(&mirror(&each_time), Request::new(Trigger::Cli)).await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    let run: RunReport = finish(&mirror(&each_time), RunRequest::new(RunTrigger::Cli)).await;
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     assert_eq!(run.warning, None, "{run:#?}");
 }
 
@@ -212,7 +212,7 @@ const EDIT_OF_TENANT_8: &str =
 /// Sweeps. Returns how many mirrors were unchanged, and how many were synced.
 async fn swept(mirrors: &Mirrors) -> [i64; 2] {
     let report = mirrors
-        .sweep(&Request::new(Trigger::Cli), |_, _| {})
+        .sweep(&RunRequest::new(RunTrigger::Cli), |_, _| {})
         .await
         .expect("a sweep");
     let counts = report.record.counts;

@@ -1,7 +1,7 @@
 //! What a check advises for a column of another type: statements that run and leave a sync that works.
 
 use meter_sync::config::Setting;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::{quiet, told_by_check, warned};
@@ -14,7 +14,7 @@ async fn synced(columns: &str) -> Site {
         "insert into meter (id, tenant_id, active) select n, 7, true from generate_series(1, 20) n",
     )
     .await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
     site
 }
 

@@ -3,7 +3,7 @@
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Config, Environment, Setting};
 use meter_sync::error::{ErrorCode, Failure};
-use meter_sync::model::{Health, Outcome};
+use meter_sync::model::{Health, RunOutcome};
 use serde_json::json;
 
 use super::synced;
@@ -21,7 +21,7 @@ async fn a_run_fails_and_writes_no_meter_until_the_drift_is_settled() {
     .await;
     for _ in 0..2 {
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Failed), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Failed), "{run:#?}");
         let error = run.error.expect("an error");
         assert_eq!(error.code, ErrorCode::SchemaDrift);
         assert!(
@@ -56,7 +56,10 @@ async fn a_run_fails_and_writes_no_meter_until_the_drift_is_settled() {
     site.on_local("alter table meter rename column notes to remarks")
         .await;
     let run = site.sync().await;
-    assert_eq!((run.outcome, run.warning), (Some(Outcome::Succeeded), None));
+    assert_eq!(
+        (run.outcome, run.warning),
+        (Some(RunOutcome::Succeeded), None)
+    );
 }
 
 #[tokio::test]
@@ -67,11 +70,11 @@ async fn a_run_that_fails_for_another_reason_still_finds_the_drift() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Refused), "{run:#?}");
     assert!(run.warning.expect("a warning").contains("notes is gone"));
     site.on_remote("alter table meter rename to mislaid").await;
     let run = site.sync().await;
-    assert_eq!((run.outcome, run.warning), (Some(Outcome::Failed), None));
+    assert_eq!((run.outcome, run.warning), (Some(RunOutcome::Failed), None));
     let status = site.status().await;
     assert!(status.warnings[0].contains("notes is gone"), "{status:#?}");
     assert_eq!(status.next_step, run.error.expect("an error").remedy);

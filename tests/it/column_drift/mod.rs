@@ -4,7 +4,7 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ async fn synced() -> Site {
     )
     .await;
     let first = site.sync().await;
-    assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+    assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
     assert_eq!(first.warning, None);
     site
 }
@@ -85,7 +85,7 @@ async fn a_dropped_column_is_warned_of_until_it_is_back() {
     site.on_remote("alter table meter drop column notes").await;
     for _ in 0..2 {
         let run = warned(&site, &["notes is gone", "keeps its last values"]).await;
-        assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
         assert_eq!(site.status().await.warnings, [run.warning.unwrap()]);
     }
     let kept = rows(&site.local, "select notes from meter order by id").await;
@@ -149,7 +149,7 @@ async fn a_column_of_another_type_is_warned_of_until_the_local_type_follows() {
     site.on_remote("update meter set port = 3000000000 where id = 1")
         .await;
     let run = warned(&site, &["port is bigint now"]).await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let told = told_by_check(&site.settings()).await;
     let (_, statement) = told[0].split_once("To follow: ").expect("a statement");
     let (statement, _) = statement.split_once(". ").expect("its end");
@@ -243,9 +243,12 @@ async fn the_columns_of_one_mirror_are_nothing_to_another() {
     site.on_remote("alter table meter drop column notes").await;
     let other = site.settings().with(Setting::LocalTable, "other");
     let runs = crate::support::site::mirror(&other);
-    let request = meter_sync::mirrors::Request::new(meter_sync::model::Trigger::Cli);
+    let request = meter_sync::mirrors::RunRequest::new(meter_sync::model::RunTrigger::Cli);
     let run = crate::support::site::finish(&runs, request).await;
-    assert_eq!((run.outcome, run.warning), (Some(Outcome::Succeeded), None));
+    assert_eq!(
+        (run.outcome, run.warning),
+        (Some(RunOutcome::Succeeded), None)
+    );
     warned(&site, &["notes is gone"]).await;
     assert_eq!(told_by_check(&other).await, Vec::<String>::new());
 }

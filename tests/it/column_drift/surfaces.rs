@@ -1,6 +1,6 @@
 //! What every surface tells of a column that has drifted, in processes of their own.
 
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::Value;
 
 use super::{synced, warned};
@@ -74,7 +74,7 @@ async fn the_gauge_and_the_warning_stand_through_failures_until_it_is_settled() 
     warned(&site, &[TOLD]).await;
     assert_eq!(scrape(&address).await.value(GAUGE), 2.0);
     site.on_remote("alter table meter rename to mislaid").await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Failed));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Failed));
     assert_eq!(scrape(&address).await.value(GAUGE), 2.0);
     assert!(site.status().await.warnings[0].contains(TOLD));
     site.on_remote("alter table mislaid rename to meter").await;

@@ -1,8 +1,8 @@
 //! Drift where the remote is a view or a query, or is made anew.
 
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{RunOutcome, RunTrigger};
 
 use super::{quiet, same_schema, synced, told_by_check, warned};
 use crate::support::postgres::connect;
@@ -12,7 +12,7 @@ async fn reading(site: &mut Site, setting: Setting, value: &str) -> SettingFlags
     let settings = site.settings().with(setting, value);
     site.reconfigure(&settings);
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     assert_eq!(run.warning, None, "{run:#?}");
     settings
 }
@@ -115,13 +115,13 @@ async fn a_new_name_that_the_local_database_cannot_store_is_told_all_the_same() 
     let local = connect(&url).await;
     local.batch_execute(&same_schema()).await.expect("tables");
     let reader = mirror(&settings(&site.pair.remote_url, &url));
-    let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
     sync().await;
     site.on_remote("alter table meter rename column notes to \"\u{5099}\u{6ce8}\"")
         .await;
     for _ in 0..2 {
         let run = sync().await;
-        assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
         let warning = run.warning.expect("a warning");
         assert!(
             warning.contains("notes is called \"\\u{5099}\\u{6ce8}\" now"),

@@ -1,7 +1,7 @@
 //! The ways to settle drift, and what the site does to its own table.
 
 use meter_sync::config::Setting;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::{naming, quiet, synced, told_by_check, warned};
@@ -104,7 +104,7 @@ async fn what_the_site_does_to_its_own_table_is_no_drift_and_told_once() {
     .await;
     assert_eq!(told_by_check(&site.settings()).await, Vec::<String>::new());
     let run = warned(&site, &["No longer synced", "notes, protocol"]).await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     assert!(!run.warning.unwrap().contains("port"));
     quiet(&site, &site.settings()).await;
 }

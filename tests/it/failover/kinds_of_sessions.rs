@@ -1,8 +1,8 @@
 //! Two servers in both URLs, with each kind of session that `target_session_attrs` knows.
 
 use meter_sync::error::{ErrorCode, Failure};
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn urls(cluster: &Cluster, attrs: &str) -> [String; 2] {
 
 async fn sync(remote: &str, local: &str) -> RunReport {
     let mirror = site::mirror(&settings(remote, local));
-    finish(&mirror, Request::new(Trigger::Cli)).await
+    finish(&mirror, RunRequest::new(RunTrigger::Cli)).await
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The local primary dies or is demoted, and its standby is promoted.
 
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::{HERE, Site, THERE, of_program, outcomes, run};
@@ -85,14 +85,14 @@ async fn pooled_connections_to_a_demoted_primary_are_dropped() {
     let other = PgBouncer::between([&remote, &site.cluster.standby.url("postgres")], "").await;
     site.urls[1] = url_of([there.port, other.port], "local", "read-write");
     site.start_anew();
-    site.syncs(Outcome::Succeeded).await;
-    site.syncs(Outcome::NoChange).await;
+    site.syncs(RunOutcome::Succeeded).await;
+    site.syncs(RunOutcome::NoChange).await;
     site.cluster.catch_up().await;
 
     demote(&mut site.cluster.primary).await;
     site.cluster.promote().await;
     run(&site.remote, "update meter set name = 'new' where id = 3").await;
-    site.syncs(Outcome::Succeeded).await;
+    site.syncs(RunOutcome::Succeeded).await;
     let promoted = site.cluster.on_standby().await;
     assert_eq!(rows(&promoted, HERE).await, rows(&site.remote, THERE).await);
 }
@@ -101,7 +101,7 @@ async fn pooled_connections_to_a_demoted_primary_are_dropped() {
 #[tokio::test]
 async fn pooled_connections_to_a_primary_that_takes_no_writes_any_more_are_dropped() {
     let site = Site::with_local_standby().await;
-    site.syncs(Outcome::Succeeded).await;
+    site.syncs(RunOutcome::Succeeded).await;
     site.cluster.cut_the_stream().await;
     let fenced = site.cluster.on_primary().await;
     for sql in [
@@ -122,7 +122,7 @@ async fn pooled_connections_to_a_primary_that_takes_no_writes_any_more_are_dropp
     site.cluster.promote().await;
     let before = rows(&fenced, HERE).await;
     run(&site.remote, "update meter set name = 'new' where id = 3").await;
-    site.syncs(Outcome::Succeeded).await;
+    site.syncs(RunOutcome::Succeeded).await;
     assert_eq!(rows(&fenced, HERE).await, before, "it is left alone");
     let promoted = site.cluster.on_standby().await;
     assert_eq!(rows(&promoted, HERE).await, rows(&site.remote, THERE).await);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Mirrors, Request, RunEventListener};
-use meter_sync::model::{Outcome, RunId, RunRecord, Trigger};
+use meter_sync::mirrors::{Mirrors, RunEventListener, RunRequest};
+use meter_sync::model::{RunId, RunOutcome, RunRecord, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use meter_sync::reports::status::StatusQuery;
 use meter_sync::reports::tenant_list::{TenantSummary, TenantsQuery};
@@ -31,8 +31,8 @@ async fn is_told(events: &mut RunEventListener, run: &RunReport) {
 #[tokio::test]
 async fn commits_that_a_failover_loses_are_made_again() {
     let mut site = Site::with_local_standby().await;
-    let first = site.syncs(Outcome::Succeeded).await;
-    site.syncs(Outcome::NoChange).await;
+    let first = site.syncs(RunOutcome::Succeeded).await;
+    site.syncs(RunOutcome::NoChange).await;
     let status = async |mirror: &meter_sync::mirrors::Mirror| {
         let status = mirror.status(&StatusQuery::default()).await;
         status.expect("a status")
@@ -46,9 +46,9 @@ async fn commits_that_a_failover_loses_are_made_again() {
     )
     .await;
     let mut events = site.mirror.events();
-    let lost = site.syncs(Outcome::Succeeded).await;
+    let lost = site.syncs(RunOutcome::Succeeded).await;
     is_told(&mut events, &lost).await;
-    site.syncs(Outcome::NoChange).await;
+    site.syncs(RunOutcome::NoChange).await;
     let shown = status(&site.mirror).await;
     assert_eq!(shown.meters.expect("counts").active, 49);
     site.cluster.fail_over().await;
@@ -66,12 +66,12 @@ async fn commits_that_a_failover_loses_are_made_again() {
     assert_ne!(last, first.run_id);
 
     let another = site::mirror(&settings(&site.urls[0], &site.urls[1]));
-    let again = finish(&another, Request::new(Trigger::Cli)).await;
+    let again = finish(&another, RunRequest::new(RunTrigger::Cli)).await;
     is_told(&mut events, &again).await;
     assert_eq!(again.counts.updated, 5, "{again:#?}");
     assert_eq!(again.counts.deactivated, 1);
     assert_eq!(rows(&promoted, HERE).await, rows(&site.remote, THERE).await);
-    site.syncs(Outcome::NoChange).await;
+    site.syncs(RunOutcome::NoChange).await;
     let expected = ["succeeded", "no_change", "succeeded", "no_change"];
     assert_eq!(outcomes(&promoted).await, expected);
 }
@@ -103,7 +103,9 @@ async fn runs_that_a_failover_loses_are_forgotten_and_later_ones_are_seen() {
     let settings = settings.with(Setting::Tenants, "all");
     let mirrors = site::mirrors(&settings);
     let sweep = async || {
-        let report = mirrors.sweep(&Request::new(Trigger::Cli), |_, _| {}).await;
+        let report = mirrors
+            .sweep(&RunRequest::new(RunTrigger::Cli), |_, _| {})
+            .await;
         report.expect("a sweep").record.counts
     };
     assert_eq!(sweep().await.succeeded, 3);
@@ -128,8 +130,8 @@ async fn runs_that_a_failover_loses_are_forgotten_and_later_ones_are_seen() {
     }
     let of_another = site::mirrors(&settings);
     let seven = of_another.find(Some("7")).await.expect("a tenant");
-    let new = finish(&seven, Request::new(Trigger::Cli)).await;
-    assert_eq!(new.outcome, Some(Outcome::Succeeded), "{new:#?}");
+    let new = finish(&seven, RunRequest::new(RunTrigger::Cli)).await;
+    assert_eq!(new.outcome, Some(RunOutcome::Succeeded), "{new:#?}");
     let shown = states(&mirrors).await;
     assert_eq!(last_run(&shown[0]), new.run_id, "it is seen");
     let swept = sweep().await;

@@ -7,8 +7,8 @@ mod remote;
 
 use meter_sync::config::Setting;
 use meter_sync::mirrors::Mirror;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -62,11 +62,11 @@ impl Site {
     }
 
     async fn sync(&self) -> RunReport {
-        finish(&self.mirror, Request::new(Trigger::Cli)).await
+        finish(&self.mirror, RunRequest::new(RunTrigger::Cli)).await
     }
 
     /// A run that changes meters, or does not, as `expected` says.
-    async fn syncs(&self, expected: Outcome) -> RunReport {
+    async fn syncs(&self, expected: RunOutcome) -> RunReport {
         let run = self.sync().await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
         run

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Request, RequestOutcome};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunRequest, RunRequestOutcome};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use serde_json::json;
 
 use crate::support::breakable_site::BreakableSite;
@@ -105,7 +105,7 @@ async fn a_slow_line_is_no_fault() {
     broken.remote.set(Fault::Delay(Duration::from_millis(20)));
     broken.local.set(Fault::Delay(Duration::from_millis(5)));
     let run = broken.site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     broken.heals().await;
 }
 
@@ -115,7 +115,7 @@ async fn a_lost_commit_reply_is_found_out_and_does_not_duplicate_rows() {
     broken.local.set_once(Fault::LoseReply(COMMIT), Fault::None);
     let run = broken.site.sync().await;
     assert_eq!(broken.local.struck(), 1);
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(run.error, None);
     assert_eq!((run.changes_total, run.changes.len()), (4, 4), "{run:#?}");
     let logged = broken.logged(&run).await;
@@ -148,8 +148,8 @@ async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
         wait::until("the reply is lost", lost).await;
         let held = RunHold::new(&broken.site).await;
         let other = mirror(&broken.site.settings());
-        let begun = other.request(Request::new(Trigger::Cli)).await;
-        let Ok(RequestOutcome::Started(mut ticket)) = begun else {
+        let begun = other.request(RunRequest::new(RunTrigger::Cli)).await;
+        let Ok(RunRequestOutcome::Started(mut ticket)) = begun else {
             panic!("{begun:?}");
         };
         broken.local.set(Fault::None);
@@ -158,13 +158,13 @@ async fn a_lost_commit_reply_is_found_out_while_another_process_runs() {
         ticket.wait(Duration::from_secs(30)).await
     };
     let (run, other) = tokio::join!(first, second);
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         (run.error.as_ref(), run.changes_total),
         (None, 4),
         "{run:#?}"
     );
-    assert_eq!(other.outcome, Some(Outcome::NoChange), "{other:#?}");
+    assert_eq!(other.outcome, Some(RunOutcome::NoChange), "{other:#?}");
     broken.heals().await;
 }
 
@@ -175,7 +175,7 @@ async fn a_commit_that_nobody_can_tell_of_is_not_called_a_failure() {
         .local
         .set_once(Fault::LoseReply(COMMIT), Fault::Refuse);
     let run = broken.site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Unknown), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Unknown), "{run:#?}");
     let error = run.error.as_ref().expect("an error");
     assert_eq!(error.code, ErrorCode::LocalUnreachable);
     assert!(error.message.contains("not known whether"), "{error:?}");
@@ -184,7 +184,7 @@ async fn a_commit_that_nobody_can_tell_of_is_not_called_a_failure() {
     let last = status.last_run.expect("a last run");
     assert_eq!(
         (last.run_id, last.outcome),
-        (run.run_id, Some(Outcome::Succeeded))
+        (run.run_id, Some(RunOutcome::Succeeded))
     );
     broken.heals().await;
 }
@@ -203,7 +203,10 @@ async fn a_refusal_whose_commit_was_not_answered_can_be_approved() {
     let code = run.error.as_ref().map(|error| error.code);
     assert_eq!(
         (run.outcome, code),
-        (Some(Outcome::Refused), Some(ErrorCode::SourceEmptyRefused)),
+        (
+            Some(RunOutcome::Refused),
+            Some(ErrorCode::SourceEmptyRefused)
+        ),
         "{run:#?}"
     );
     assert!(run.held_back.is_some(), "{run:#?}");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use meter_sync::config::{ConfigError, Environment, Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use crate::support::breakable_site::{BreakableSite, SECRET};
 use crate::support::postgres::{binaries, connect, start_server};
@@ -194,7 +194,7 @@ async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
     ] {
         let settings = settings(&url("central", remote), &url("site", local));
         let runs = mirror(&settings.with(Setting::ConnectTimeout, "3s"));
-        let request = meter_sync::mirrors::Request::new(meter_sync::model::Trigger::Cli);
+        let request = meter_sync::mirrors::RunRequest::new(meter_sync::model::RunTrigger::Cli);
         let run = crate::support::site::finish(&runs, request).await;
         assert_eq!(run.error.as_ref().map(|error| error.code), code, "{run:#?}");
         let text = format!("{run:?} {runs:?}");
@@ -202,7 +202,7 @@ async fn a_wrong_password_is_told_by_its_side_and_shown_nowhere() {
             !text.contains(SECRET) && !text.contains("meter_sync_user"),
             "{text}"
         );
-        assert_eq!(run.outcome == Some(Outcome::Failed), code.is_some());
+        assert_eq!(run.outcome == Some(RunOutcome::Failed), code.is_some());
     }
     let site = connect(&server.url("site")).await;
     let logged = "select error_code from meter_sync.meter_sync_log order by started_at";
@@ -231,7 +231,7 @@ async fn a_rotated_password_heals_without_a_restart() {
             .with(Setting::Schedule, "off"),
     );
     let ends = async || {
-        let request = meter_sync::mirrors::Request::new(meter_sync::model::Trigger::Cli);
+        let request = meter_sync::mirrors::RunRequest::new(meter_sync::model::RunTrigger::Cli);
         let run = crate::support::site::finish(&runs, request).await;
         run.error.map(|error| error.code)
     };

@@ -4,7 +4,7 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::{ErrorCode, Failure};
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use super::schemas::with_role;
 use crate::support::breakable_site::BreakableSite;
@@ -157,7 +157,7 @@ async fn row_security_that_shows_nothing_is_named() {
     let given = format!("{url}?options=-c%20app.tenant%3D7");
     site.reconfigure(&site.settings().with(Setting::RemoteUrl, given));
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
 
     site.on_remote(
         "drop policy own on meter;
@@ -166,7 +166,7 @@ async fn row_security_that_shows_nothing_is_named() {
     .await;
     site.reconfigure(&settings);
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Refused), "{run:#?}");
     let error = run.error.expect("an error");
     assert!(error.remedy.contains("row security"), "{error:?}");
     let found = warning(finding(&settings, "remote meters").await);
@@ -180,7 +180,7 @@ async fn row_security_below_a_view_or_a_query_is_named() {
         "insert into meter (id, tenant_id, name) select n, 7, 'M' from generate_series(1, 9) n",
     )
     .await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
     let url = with_role(
         &site.pair.remote_url,
         &site.remote,
@@ -196,7 +196,7 @@ async fn row_security_below_a_view_or_a_query_is_named() {
     ] {
         site.reconfigure(&settings);
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Refused), "{run:#?}");
         let error = run.error.expect("an error");
         assert!(error.remedy.contains("row security"), "{error:?}");
     }
@@ -233,7 +233,7 @@ async fn a_query_that_reads_no_table_with_row_security_is_told_of_none() {
     let mut site = Site::new().await;
     site.on_remote("insert into meter (id, tenant_id) select n, 7 from generate_series(1, 9) n")
         .await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
     let url = with_role(
         &site.pair.remote_url,
         &site.remote,
@@ -258,7 +258,7 @@ async fn a_query_that_reads_no_table_with_row_security_is_told_of_none() {
         let settings = of_role.clone().with(Setting::RemoteQuery, &query);
         site.reconfigure(&settings);
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Refused), "{query}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Refused), "{query}: {run:#?}");
         let remedy = run.error.expect("an error").remedy;
         assert_eq!(
             remedy.contains("row security"),

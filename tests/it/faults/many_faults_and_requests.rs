@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Mirror, Request, RequestOutcome};
-use meter_sync::model::{ActivityState, Outcome, Trigger};
-use meter_sync::reports::run_report::{RunReport, RunStage};
+use meter_sync::mirrors::{Mirror, RunRequest, RunRequestOutcome};
+use meter_sync::model::{ActivityState, RunOutcome, RunTrigger};
+use meter_sync::reports::run_report::{RunReport, RunState};
 use serde_json::json;
 
 use crate::support::breakable_site::BreakableSite;
@@ -55,25 +55,25 @@ async fn hold(broken: &BreakableSite) -> tokio_postgres::Client {
     holder
 }
 
-async fn request(mirror: &Mirror) -> RequestOutcome {
+async fn request(mirror: &Mirror) -> RunRequestOutcome {
     mirror
-        .request(Request::new(Trigger::Rest))
+        .request(RunRequest::new(RunTrigger::Rest))
         .await
         .expect("an answer")
 }
 
-fn already_running(requested: &RequestOutcome) -> Option<&RunReport> {
+fn already_running(requested: &RunRequestOutcome) -> Option<&RunReport> {
     match requested {
-        RequestOutcome::AlreadyRunning(report) => Some(report),
-        RequestOutcome::Started(_) | RequestOutcome::Finished(_) => None,
+        RunRequestOutcome::AlreadyRunning(report) => Some(report),
+        RunRequestOutcome::Started(_) | RunRequestOutcome::Finished(_) => None,
     }
 }
 
 /// A run that was started must come to a good end.
-async fn follow(requested: RequestOutcome) {
-    if let RequestOutcome::Started(mut ticket) = requested {
+async fn follow(requested: RunRequestOutcome) {
+    if let RunRequestOutcome::Started(mut ticket) = requested {
         let run = ticket.wait(Duration::from_secs(30)).await;
-        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+        assert!(run.outcome.is_some_and(RunOutcome::is_success), "{run:#?}");
     }
 }
 
@@ -87,8 +87,8 @@ async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
         let answers =
             join_all((0..8).map(|n| request(all[if round % 2 == 0 { 0 } else { n % 4 }]))).await;
         let mut started = answers.iter().filter_map(|answer| match answer {
-            RequestOutcome::Started(ticket) => Some(ticket.run_id()),
-            RequestOutcome::AlreadyRunning(_) | RequestOutcome::Finished(_) => None,
+            RunRequestOutcome::Started(ticket) => Some(ticket.run_id()),
+            RunRequestOutcome::AlreadyRunning(_) | RunRequestOutcome::Finished(_) => None,
         });
         let id = started.next().expect("one started");
         assert_eq!(started.next(), None);
@@ -97,7 +97,7 @@ async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
         for report in told {
             assert_eq!(
                 (report.run_id, report.state),
-                (id, RunStage::AlreadyRunning)
+                (id, RunState::AlreadyRunning)
             );
         }
         holder.batch_execute("commit").await.unwrap();
@@ -116,8 +116,8 @@ async fn of_many_requests_at_once_one_runs_and_the_others_learn_its_id() {
 async fn whoever_asks_right_after_the_end_of_a_run_gets_a_run() {
     let broken = BreakableSite::with_changes().await;
     for _ in 0..50 {
-        let run = finish(&broken.site.mirror, Request::new(Trigger::Rest)).await;
-        assert_eq!(run.state, RunStage::Finished, "{run:#?}");
+        let run = finish(&broken.site.mirror, RunRequest::new(RunTrigger::Rest)).await;
+        assert_eq!(run.state, RunState::Finished, "{run:#?}");
     }
 }
 

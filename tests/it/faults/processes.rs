@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use meter_sync::config::Setting;
 use meter_sync::db::{Database, Local};
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use meter_sync::store::migrations;
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ async fn a_process_killed_in_the_middle_of_apply_leaves_an_interrupted_run_and_n
 
     let run = site.sync().await;
     assert!(begun.elapsed() < LOCK_FREE, "{begun:?}");
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let id = killed[0]["id"].as_str().unwrap();
     let log =
         format!("select outcome, error_code from meter_sync.meter_sync_log where id = '{id}'");
@@ -130,7 +130,7 @@ async fn eight_that_migrate_at_once_make_the_tables_once() {
     }
     let by_us = done
         .iter()
-        .filter(|made| **made != migrations::Migrated::Current)
+        .filter(|made| **made != migrations::MigrationResult::Current)
         .count();
     let by_them = ended
         .iter()

@@ -1,7 +1,7 @@
 //! Errors that the views, functions and triggers of either side raise, by any SQLSTATE, are reported as theirs.
 
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use crate::support::breakable_site::BreakableSite;
@@ -93,7 +93,7 @@ async fn whatever_a_local_trigger_raises_for_a_row_that_row_is_rejected_and_the_
         site.on_remote(&format!("update meter set notes = '{state}'"))
             .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Partial), "{state} {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Partial), "{state} {run:#?}");
         assert_eq!((run.counts.updated, run.counts.rejected), (2, 1), "{state}");
         let taken = format!("select id from meter where notes = '{state}' order by id");
         assert_eq!(
@@ -134,7 +134,7 @@ async fn a_statement_that_fails_inside_a_trigger_sets_the_row_aside() {
         site.on_remote("update meter set notes = coalesce(notes, '') || 'x'")
             .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Partial), "{fails} {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Partial), "{fails} {run:#?}");
         assert_eq!((run.counts.updated, run.counts.rejected), (2, 1), "{fails}");
     }
 }
@@ -158,7 +158,7 @@ async fn a_row_is_rejected_by_whatever_sqlstate_a_trigger_raises() {
         site.on_remote("update meter set notes = coalesce(notes, '') || 'x'")
             .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Partial), "{state} {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Partial), "{state} {run:#?}");
         assert_eq!((run.counts.updated, run.counts.rejected), (1, 1), "{state}");
     }
 }
@@ -181,7 +181,7 @@ async fn a_trigger_that_names_a_constraint_keeps_its_own_words() {
     .await;
     site.on_remote(METERS).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let reason = format!(
         "select reason ~ 'no notes on Sundays' as is_told, reason ~ 'length' as is_of_constraint
          from meter_sync.meter_sync_rejected where run_id = '{}'",

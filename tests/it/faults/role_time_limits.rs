@@ -4,8 +4,8 @@
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::embedded::{Binaries, Server};
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{RunOutcome, RunTrigger};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
@@ -93,8 +93,8 @@ impl Sides {
             .batch_execute("update plain set n = n + 1")
             .await
             .expect("a change");
-        let run = finish(&mirror(&self.settings), Request::new(Trigger::Cli)).await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+        let run = finish(&mirror(&self.settings), RunRequest::new(RunTrigger::Cli)).await;
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
         let noted = rows(local, "select remote_limits, local_limits from meter").await;
         let words = |name: &str| {
             let text = noted[0][name].as_str().expect("limits");
@@ -176,8 +176,12 @@ async fn sessions_that_the_role_lets_be_idle_for_a_moment_only_are_made_anew() {
             .batch_execute("update plain set n = n + 1")
             .await
             .expect("a change");
-        let run = finish(&runs, Request::new(Trigger::Cli)).await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{round}: {run:#?}");
+        let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
+        assert_eq!(
+            run.outcome,
+            Some(RunOutcome::Succeeded),
+            "{round}: {run:#?}"
+        );
         for client in &sides.clients {
             let ours = "select pid from pg_stat_activity where application_name like 'meter-sync%'";
             let are_gone = async || rows(client, ours).await == Value::from(Vec::<Value>::new());

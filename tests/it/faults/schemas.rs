@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use crate::support::breakable_site::BreakableSite;
@@ -251,7 +251,7 @@ async fn a_row_that_is_not_taken_is_rejected_and_the_others_go_on() {
         .on_remote("insert into meter (id, tenant_id, name, port) values (20, 7, 'bad', 1), (21, 7, 'x', 1234567), (22, 7, 'good', 5)")
         .await;
     let run = broken.site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         (run.counts.rejected, run.counts.inserted),
         (2, 3),

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -17,8 +17,8 @@ use crate::support::site::{
     LOCAL_SCHEMA, REMOTE_SCHEMA, Site, config, finish, mirror, rows, settings,
 };
 use crate::support::wait;
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 
 /// A view in place of the remote table that takes a while.
 const SLOW_VIEW: &str = "
@@ -141,8 +141,8 @@ async fn a_transaction_timeout_of_the_role_is_told_by_its_name() {
     let meters = "insert into meter (id, tenant_id, name) values (1, 7, 'One'), (2, 7, 'Two')";
     there.batch_execute(meters).await.unwrap();
     let usual = settings(&remote_url, &local_url);
-    let first = finish(&mirror(&usual), Request::new(Trigger::Cli)).await;
-    assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+    let first = finish(&mirror(&usual), RunRequest::new(RunTrigger::Cli)).await;
+    assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
     there
         .batch_execute("update meter set name = name || '!'")
         .await
@@ -154,7 +154,7 @@ async fn a_transaction_timeout_of_the_role_is_told_by_its_name() {
     ] {
         let limit = "alter role postgres set transaction_timeout = '700ms'";
         server.batch_execute(limit).await.unwrap();
-        let run = finish(&mirror(&usual), Request::new(Trigger::Cli)).await;
+        let run = finish(&mirror(&usual), RunRequest::new(RunTrigger::Cli)).await;
         let error = run.error.expect("an error");
         assert_eq!(error.code, code, "{error:?}");
         assert!(error.message.contains("25P04"), "{error:?}");
@@ -200,7 +200,7 @@ async fn a_frozen_process_lets_go_of_the_rows_and_the_lock() {
     site.on_local("drop trigger slow on meter; update meter set site_note = 'by the site'")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     frozen.kill().await.expect("end it");
 }
 
@@ -245,7 +245,7 @@ async fn a_process_that_is_frozen_while_it_relays_rows_is_ended_by_the_next_run(
     let goes_on = async || {
         let outcome = site.sync().await.outcome;
         assert!(
-            [None, Some(Outcome::Succeeded)].contains(&outcome),
+            [None, Some(RunOutcome::Succeeded)].contains(&outcome),
             "{outcome:?}"
         );
         outcome.is_some()

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use meter_sync::config::Setting;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use meter_sync::reports::connections::ConnectionState;
 use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
@@ -34,7 +34,7 @@ async fn statuses_behind_a_slow_count_starve_no_run() {
     let url = with_role(&site.pair.local_url, &site.local, &slow).await;
     site.reconfigure(&site.settings().with(Setting::LocalUrl, url));
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     site.on_remote("insert into meter (id, tenant_id, name) values (2, 7, 'Two')")
         .await;
     let query = StatusQuery::default();
@@ -53,7 +53,7 @@ async fn statuses_behind_a_slow_count_starve_no_run() {
         site.sync().await
     };
     let (statuses, run) = tokio::join!(statuses, run);
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     for status in statuses {
         let status = status.expect("a status");
         let local = status.connections.local;

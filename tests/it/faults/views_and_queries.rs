@@ -3,7 +3,7 @@
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::{ErrorCode, Failure};
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use super::schemas::with_role;
 use crate::support::site::{Site, config};
@@ -92,7 +92,7 @@ async fn a_function_that_the_role_may_not_execute_is_named_with_its_grant() {
     }
     site.on_remote("grant execute on function shown to public")
         .await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
 }
 
 #[tokio::test]

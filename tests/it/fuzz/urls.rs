@@ -4,7 +4,7 @@ use std::error::Error;
 use std::iter::successors;
 
 use bolero::{Driver, TypeGenerator, check};
-use meter_sync::config::{Endpoint, Limits};
+use meter_sync::config::{DatabaseEndpoint, Limits};
 use tokio_postgres::config::Host;
 
 use super::draw::{below, edited, odd, once_in, pick};
@@ -143,8 +143,8 @@ fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-fn parse(text: &str) -> Result<Endpoint, meter_sync::config::EndpointError> {
-    Endpoint::parse(text, &Limits::default())
+fn parse(text: &str) -> Result<DatabaseEndpoint, meter_sync::config::EndpointError> {
+    DatabaseEndpoint::parse(text, &Limits::default())
 }
 
 #[test]

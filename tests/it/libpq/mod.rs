@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use meter_sync::config::{Endpoint, Limits};
+use meter_sync::config::{DatabaseEndpoint, Limits};
 use meter_sync::db::{Database, DbError, Remote};
 use meter_sync::embedded::Binaries;
 
@@ -32,7 +32,8 @@ fn psql(binaries: &Binaries, text: &str) -> FoundPort {
 
 /// The port of the server that we are let in by.
 async fn ours(text: &str) -> FoundPort {
-    let endpoint = Endpoint::parse(text, &Limits::default()).map_err(|error| error.to_string())?;
+    let endpoint =
+        DatabaseEndpoint::parse(text, &Limits::default()).map_err(|error| error.to_string())?;
     let said = |error: DbError| error.failure().message;
     let database = Database::<Remote>::new(&endpoint, &Limits::default()).map_err(said)?;
     let mut connection = database.connect().await.map_err(said)?;

@@ -3,17 +3,17 @@
 mod checks;
 mod failed_sweeps;
 mod few_connections;
-mod own_tables;
-mod own_tables_in_trouble;
 mod replicas;
 mod schedule_slots;
 mod sweeps;
+mod table_per_tenant;
+mod table_per_tenant_in_trouble;
 mod watermarks;
 mod which_mirrors;
 
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::mirrors::{Mirrors, Request, SweepReport};
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::{Mirrors, RunRequest, SweepReport};
+use meter_sync::model::RunTrigger;
 
 use crate::support::site::{self, SHARED_LOCAL_SCHEMA as LOCAL, Site};
 
@@ -47,7 +47,9 @@ fn of_all(site: &Site) -> SettingFlags {
 }
 
 async fn sweep(mirrors: &Mirrors) -> SweepReport {
-    let report = mirrors.sweep(&Request::new(Trigger::Cli), |_, _| {}).await;
+    let report = mirrors
+        .sweep(&RunRequest::new(RunTrigger::Cli), |_, _| {})
+        .await;
     report.expect("a sweep")
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Claim;
-use meter_sync::mirrors::run::cancel_run::Cancellation;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::SlotClaimOutcome;
+use meter_sync::mirrors::run::cancel_run::CancelOutcome;
+use meter_sync::model::RunTrigger;
 use serde_json::{Value, json};
 
 use super::{of_all, three_tenants};
@@ -253,7 +253,7 @@ async fn a_run_of_a_sweep_that_is_cancelled_counts_as_failed_and_is_not_retried(
     let run = run.as_str().and_then(|id| id.parse().ok()).expect("an id");
     let another = site::mirrors(&of_all(&site));
     let mirror = another.find(Some("8")).await.expect("tenant 8");
-    assert_eq!(mirror.cancel(run).await, Ok(Cancellation::Accepted));
+    assert_eq!(mirror.cancel(run).await, Ok(CancelOutcome::Accepted));
     let ended = "meter_sync_log where tenant = '8' and outcome = 'interrupted'";
     let has_ended = async || count(&site, ended).await == 1;
     wait::until("the run has ended", has_ended).await;
@@ -293,16 +293,31 @@ async fn while_a_process_is_about_to_sweep_no_other_one_claims_the_next_slot() {
     let [one, other] = [(); 2].map(|()| site::mirrors(&of_all(&site)));
     let slot = meter_sync::clock::now();
     let next = slot + chrono::Duration::seconds(1);
-    assert_eq!(one.claim_sweep(slot, false).await, Ok(Claim::Ours));
-    assert_eq!(other.claim_sweep(next, false).await, Ok(Claim::Pending));
-    let swept = one.sweep_with_others(Trigger::Schedule).await;
+    assert_eq!(
+        one.claim_sweep(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
+    assert_eq!(
+        other.claim_sweep(next, false).await,
+        Ok(SlotClaimOutcome::Pending)
+    );
+    let swept = one.sweep_with_others(RunTrigger::Schedule).await;
     assert_eq!(swept.expect("a sweep").record.error, None);
-    assert_eq!(other.claim_sweep(next, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        other.claim_sweep(next, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     let dead = "update meter_sync.meter_sync_slot set claimed_at = now() - interval '1 minute'";
     let last = next + chrono::Duration::seconds(1);
-    assert_eq!(one.claim_sweep(last, false).await, Ok(Claim::Pending));
+    assert_eq!(
+        one.claim_sweep(last, false).await,
+        Ok(SlotClaimOutcome::Pending)
+    );
     site.on_local(dead).await;
-    assert_eq!(one.claim_sweep(last, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        one.claim_sweep(last, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
 }
 
 #[tokio::test]
@@ -310,7 +325,7 @@ async fn each_due_mirror_is_taken_by_itself_whatever_the_plan_of_the_statement()
     let site = three_tenants().await;
     let mirrors = site::mirrors(&of_all(&site));
     for turn in 0..2 {
-        let swept = mirrors.sweep_with_others(Trigger::Schedule).await;
+        let swept = mirrors.sweep_with_others(RunTrigger::Schedule).await;
         let record = swept.expect("a sweep").record;
         assert_eq!(record.error, None);
         assert_eq!((record.counts.succeeded, record.counts.failed), (3, 0));

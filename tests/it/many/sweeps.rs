@@ -2,8 +2,8 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Claim, Mirrors, Request};
-use meter_sync::model::{Health, Trigger};
+use meter_sync::mirrors::{Mirrors, RunRequest, SlotClaimOutcome};
+use meter_sync::model::{Health, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
 use meter_sync::reports::tenant_list::TenantsQuery;
 use serde_json::json;
@@ -230,19 +230,43 @@ async fn one_process_sweeps_a_slot_and_another_takes_it_over_when_the_first_is_g
     let site = three_tenants().await;
     let (one, other) = (site::mirrors(&of_all(&site)), site::mirrors(&of_all(&site)));
     let slot = one.now();
-    assert_eq!(one.claim_sweep(slot, false).await, Ok(Claim::Ours));
-    assert_eq!(other.claim_sweep(slot, false).await, Ok(Claim::Pending));
-    assert_eq!(one.claim_sweep(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        one.claim_sweep(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
+    assert_eq!(
+        other.claim_sweep(slot, false).await,
+        Ok(SlotClaimOutcome::Pending)
+    );
+    assert_eq!(
+        one.claim_sweep(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     site.on_local(
         "update meter_sync.meter_sync_slot set claimed_at = claimed_at - interval '31 seconds'",
     )
     .await;
-    assert_eq!(other.claim_sweep(slot, false).await, Ok(Claim::Ours));
-    assert_eq!(one.claim_sweep(slot, true).await, Ok(Claim::Pending));
+    assert_eq!(
+        other.claim_sweep(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
+    assert_eq!(
+        one.claim_sweep(slot, true).await,
+        Ok(SlotClaimOutcome::Pending)
+    );
     sweep(&other).await;
-    assert_eq!(one.claim_sweep(slot, false).await, Ok(Claim::Served));
-    assert_eq!(other.claim_sweep(slot, false).await, Ok(Claim::Served));
-    assert_eq!(other.claim_sweep(slot, true).await, Ok(Claim::Ours));
+    assert_eq!(
+        one.claim_sweep(slot, false).await,
+        Ok(SlotClaimOutcome::Served)
+    );
+    assert_eq!(
+        other.claim_sweep(slot, false).await,
+        Ok(SlotClaimOutcome::Served)
+    );
+    assert_eq!(
+        other.claim_sweep(slot, true).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
 }
 
 #[tokio::test]
@@ -250,9 +274,9 @@ async fn a_sweep_of_dry_runs_needs_no_tables_of_ours_and_notes_nothing() {
     let site = three_tenants().await;
     let mirrors = site::mirrors(&of_all(&site));
     let dry = async || {
-        let request = Request {
+        let request = RunRequest {
             dry_run: true,
-            ..Request::new(Trigger::Cli)
+            ..RunRequest::new(RunTrigger::Cli)
         };
         let swept = mirrors.sweep(&request, |_, _| {}).await.expect("a sweep");
         swept.record.counts
@@ -322,9 +346,15 @@ async fn processes_that_keep_other_tenants_sweep_apart() {
         site::mirrors(&settings("9")),
     );
     let slot = one.now();
-    assert_eq!(one.claim_sweep(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        one.claim_sweep(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     sweep(&one).await;
-    assert_eq!(other.claim_sweep(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        other.claim_sweep(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     assert_eq!(sweep(&other).await.record.counts.mirrors, 1);
     let last = async |mirrors: &Mirrors| {
         let status = mirrors.overview(&TenantsQuery::default()).await;

@@ -1,8 +1,8 @@
 //! Sweeps by row versions: what counts for which tenant, and watermarks that a look at contents renews.
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Mirrors, Request};
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::{Mirrors, RunRequest};
+use meter_sync::model::RunTrigger;
 use serde_json::json;
 
 use super::{LOCAL, REMOTE, many_tenants, of_all, sweep, three_tenants};
@@ -90,9 +90,9 @@ async fn after_a_rewrite_one_look_at_contents_is_enough() {
     assert_eq!(swept(&mirrors).await, (42, 1));
     rewrite(&site).await;
     let old = rows(&site.local, MARKS).await;
-    let dry = Request {
+    let dry = RunRequest {
         dry_run: true,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let report = mirrors.sweep(&dry, |_, _| {}).await.expect("a sweep");
     assert_eq!(report.record.counts.unchanged, 43);
@@ -110,7 +110,7 @@ async fn after_a_rewrite_one_look_at_contents_is_enough() {
     site.on_local("delete from meter_sync.meter_sync_seen")
         .await;
     for known in mirrors.all().await.expect("mirrors").iter() {
-        site::finish(&known.mirror, Request::new(Trigger::Cli)).await;
+        site::finish(&known.mirror, RunRequest::new(RunTrigger::Cli)).await;
     }
     assert_eq!(rows(&site.local, MARKS).await, before);
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Mirrors, Request};
-use meter_sync::model::{Health, Trigger};
+use meter_sync::mirrors::{Mirrors, RunRequest};
+use meter_sync::model::{Health, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
 use meter_sync::reports::tenant_list::TenantsQuery;
 use serde_json::json;
@@ -250,7 +250,7 @@ async fn a_sweep_waits_for_requested_runs_that_use_all_connections() {
     let mut tickets = Vec::new();
     for id in ["7", "8", "9"] {
         let mirror = mirrors.find(Some(id)).await.expect("a mirror");
-        let requested = mirror.request(Request::new(Trigger::Cli)).await;
+        let requested = mirror.request(RunRequest::new(RunTrigger::Cli)).await;
         tickets.push(requested.expect("a run"));
     }
     // Longer than a request waits.

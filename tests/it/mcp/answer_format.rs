@@ -202,6 +202,6 @@ async fn an_error_that_runs_share_is_told_once_among_them() {
     );
 }
 
-fn key(text: &str) -> meter_sync::history::parse_meter_key::KeyText {
-    meter_sync::history::parse_meter_key::KeyText::parse(text).expect("a key")
+fn key(text: &str) -> meter_sync::history::parse_meter_key::MeterKeyText {
+    meter_sync::history::parse_meter_key::MeterKeyText::parse(text).expect("a key")
 }

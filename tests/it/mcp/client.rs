@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
-use meter_sync::mcp::Server;
+use meter_sync::mcp::McpServer;
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest,
     ElicitRequestParams, ElicitResult, ElicitationCapability, Implementation,
@@ -198,7 +198,7 @@ impl Assistant {
                     .fold(site.settings(), |settings, (name, value)| {
                         settings.with(*name, *value)
                     });
-                Self::in_memory(Server::new(mirrors(&settings)), start).await
+                Self::in_memory(McpServer::new(mirrors(&settings)), start).await
             }
             Transport::Stdio => {
                 let command = program::over(site, &["stdio"], more);
@@ -221,7 +221,7 @@ impl Assistant {
     }
 
     /// A client of this server, over a pipe in memory.
-    pub(super) async fn in_memory(server: Server, start: ClientStart) -> Self {
+    pub(super) async fn in_memory(server: McpServer, start: ClientStart) -> Self {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         #[expect(clippy::disallowed_methods, reason = "it ends with its client")]
         tokio::spawn(async move {

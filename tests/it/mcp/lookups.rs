@@ -1,6 +1,6 @@
 //! One meter, and what changed since a time, each in one call of the status tool.
 
-use meter_sync::history::parse_meter_key::KeyText;
+use meter_sync::history::parse_meter_key::MeterKeyText;
 use serde_json::{Value, json};
 
 use super::STATUS;
@@ -77,7 +77,7 @@ async fn why_a_meter_is_inactive_is_told_in_words_whatever_made_it_so() {
         }
         assert_eq!(told["history"], json!([]), "not asked for");
         // The page, REST and the resource say the same.
-        let key = KeyText::parse(key).expect("a key");
+        let key = MeterKeyText::parse(key).expect("a key");
         let report = site.mirror.meter(&key).await.expect("an answer");
         let told = text(&told, "/meter/summary");
         assert_eq!(report.expect("a meter").summary, told);

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use meter_sync::config::Token;
-use meter_sync::mcp::{Server, http};
+use meter_sync::mcp::{McpServer, streamable_http};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -16,8 +16,8 @@ const MOST: usize = 1000;
 
 async fn routes() -> (Site, Router) {
     let site = Site::new().await;
-    let server = Server::new(mirrors(&site.settings()));
-    let routes = http::routes(move || server.for_new_client(), CancellationToken::new());
+    let server = McpServer::new(mirrors(&site.settings()));
+    let routes = streamable_http::routes(move || server.for_new_client(), CancellationToken::new());
     (site, routes)
 }
 

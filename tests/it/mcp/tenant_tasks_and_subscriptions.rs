@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use meter_sync::mcp::Server;
+use meter_sync::mcp::McpServer;
 use rmcp::model::{
     CallToolResponse, CancelTaskParams, ElicitResult, ElicitationAction, GetTaskParams,
     ServerNotification, SubscribeRequestParams, SubscriptionFilter, TaskPayload,
@@ -18,13 +18,13 @@ use crate::support::run_hold::RunHold;
 use crate::support::site::{Site, finish, mirror};
 use crate::support::wait;
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 
 /// A sync of one tenant by another process.
 async fn sync_elsewhere(site: &Site, tenant: &str) {
     let other = mirror(&site.settings().with(Setting::TenantId, tenant));
-    let run = finish(&other, Request::new(Trigger::Cli)).await;
+    let run = finish(&other, RunRequest::new(RunTrigger::Cli)).await;
     assert!(run.counts.changes() > 0, "{run:?}");
 }
 
@@ -33,7 +33,7 @@ async fn observed(site: &Site, start: ClientStart) -> Assistant {
     let mirrors = several(site);
     #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
     tokio::spawn(mirrors.clone().observe(CancellationToken::new()));
-    Assistant::in_memory(Server::new(mirrors), start).await
+    Assistant::in_memory(McpServer::new(mirrors), start).await
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::{Next, from_fn};
 use meter_sync::config::Token;
-use meter_sync::mcp::{Server, http};
+use meter_sync::mcp::{McpServer, streamable_http};
 use meter_sync::model::TenantId;
 use rmcp::model::{
     CancelTaskParams, GetPromptRequestParams, GetTaskParams, ReadResourceRequestParams, Reference,
@@ -25,8 +25,8 @@ const LIMITED: &str = "limited";
 const FREE: &str = "free";
 
 /// Serves MCP for the holders of both secrets, as the guards hand them on; gives the address.
-async fn serve(server: Server) -> String {
-    let routes = http::routes(move || server.for_new_client(), CancellationToken::new());
+async fn serve(server: McpServer) -> String {
+    let routes = streamable_http::routes(move || server.for_new_client(), CancellationToken::new());
     let routes: Router = routes.layer(from_fn(async |mut request: Request, next: Next| {
         let given = request.headers()[AUTHORIZATION].to_str().expect("text");
         let token = Token::new(given.to_owned(), true);
@@ -47,7 +47,7 @@ async fn serve(server: Server) -> String {
 
 async fn assistants() -> (Site, Assistant, Assistant) {
     let site = site().await;
-    let address = serve(Server::new(several(&site))).await;
+    let address = serve(McpServer::new(several(&site))).await;
     let limited = Assistant::at(&address, Some(LIMITED)).await;
     let free = Assistant::at(&address, Some(FREE)).await;
     (site, limited, free)
@@ -140,7 +140,7 @@ async fn resources_completions_and_prompts_do_neither() {
 #[tokio::test]
 async fn tasks_and_streams_do_neither() {
     let site = site().await;
-    let address = serve(Server::new(several(&site))).await;
+    let address = serve(McpServer::new(several(&site))).await;
     let start = || ClientStart {
         lifecycle: modern(),
         abilities: Abilities {
@@ -188,7 +188,7 @@ async fn a_process_of_one_mirror_is_closed_to_a_token_of_another_tenant() {
     for (tenant, is_open) in [("7", true), ("9", false)] {
         site.on_local(&format!("update tenant set id = {tenant}"))
             .await;
-        let address = serve(Server::new(mirrors(&settings))).await;
+        let address = serve(McpServer::new(mirrors(&settings))).await;
         let limited = Assistant::at(&address, Some(LIMITED)).await;
         for (tool, arguments) in [(STATUS, json!({})), (TRIGGER, json!({"dry_run": true}))] {
             let answer: Value = limited.call(tool, &arguments).await;

@@ -3,7 +3,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use serde_json::json;
 
 use crate::support::site::{Site, rows};
@@ -31,7 +31,7 @@ async fn a_text_too_long_for_a_domain_is_rejected_and_not_cut() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let names = rows(&site.local, "select id, name from meter").await;
     assert_eq!(names, json!([{"id": 2, "name": "abc"}]));
 }
@@ -47,7 +47,7 @@ async fn a_null_in_an_array_stays_null_whatever_the_database_has_set() {
     let settings = site.settings();
     site.reconfigure(&settings);
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let tags = rows(
         &site.local,
         "select tags[1] as a, tags[2] is null as b from meter",
@@ -69,7 +69,11 @@ async fn rows_without_a_usable_key_do_not_pass_for_meters_at_the_brake() {
         ))
         .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Refused), "{unusable}: {run:#?}");
+        assert_eq!(
+            run.outcome,
+            Some(RunOutcome::Refused),
+            "{unusable}: {run:#?}"
+        );
         assert_eq!(run.error.unwrap().code, ErrorCode::SourceEmptyRefused);
         let active = rows(&site.local, "select count(*) as n from meter where active").await;
         assert_eq!(active, json!([{"n": 5}]));
@@ -85,7 +89,7 @@ async fn a_value_that_a_change_row_cannot_hold_is_synced_all_the_same() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let here = rows(
         &site.local,
         "select id, cfg::text as cfg, length(name) as l from meter order by id",
@@ -97,7 +101,7 @@ async fn a_value_that_a_change_row_cannot_hold_is_synced_all_the_same() {
     );
     let recorded = "select max(length(after->>'name')) as l from meter_sync.meter_sync_change";
     assert_eq!(rows(&site.local, recorded).await, json!([{"l": 10_003}]));
-    assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::NoChange));
 }
 
 #[tokio::test]
@@ -137,7 +141,7 @@ async fn one_bad_row_does_not_count_those_that_only_wait_for_another_as_bad() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         run.counts,
         Counts {
@@ -214,7 +218,7 @@ async fn more_rows_without_a_key_than_may_be_set_aside_fail_the_run() {
     site.on_remote("insert into meter (id, tenant_id) select null, 7 from generate_series(1, 11)")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Failed), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Failed), "{run:#?}");
     assert_eq!(run.error.unwrap().code, ErrorCode::LocalConstraint);
 }
 

@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use serde_json::json;
 
 use super::site;
@@ -50,7 +50,7 @@ async fn one_bad_row_costs_no_second_read_of_the_others() {
         };
         assert_eq!(
             (first.outcome, first.counts),
-            (Some(Outcome::Partial), counts)
+            (Some(RunOutcome::Partial), counts)
         );
         assert!(
             first.remote_bytes < clean.remote_bytes * 11 / 10,
@@ -118,13 +118,13 @@ async fn meters_that_refer_to_meters_of_a_later_copy_are_loaded() {
     let run = site.sync().await;
     assert_eq!(
         run.outcome,
-        Some(Outcome::Succeeded),
+        Some(RunOutcome::Succeeded),
         "{:?} {:?}",
         run.counts,
         run.error
     );
     assert_eq!(run.counts.inserted, ROWS);
-    assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::NoChange));
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{DeactivationApproval, HeldDeactivations, Outcome, RunId, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{DeactivationApproval, HeldDeactivations, RunId, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 
@@ -32,14 +32,14 @@ pub(super) async fn active_meters(site: &Site) -> Value {
 
 /// A sync with what a run showed approved.
 pub(super) async fn approve(site: &Site, shown: RunId) -> RunReport {
-    let allow = Allow {
+    let allow = RunApprovals {
         mass_deactivation: DeactivationApproval::OfRun(shown),
         tenant_change: false,
         remote_change: false,
     };
-    let request = Request {
+    let request = RunRequest {
         allow,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     finish(&site.mirror, request).await
 }
@@ -58,7 +58,7 @@ pub(super) fn is_held(run: &RunReport, code: ErrorCode) {
     let found = run.error.as_ref().map(|error| error.code);
     assert_eq!(
         (run.outcome, found),
-        (Some(Outcome::Refused), Some(code)),
+        (Some(RunOutcome::Refused), Some(code)),
         "{run:#?}"
     );
 }
@@ -83,7 +83,11 @@ async fn a_remote_that_switches_all_meters_off_is_refused() {
         let message = run.error.expect("an error").message;
         assert!(message.starts_with("100 of 100 active meters of tenant 7 would be deactivated: 100 were switched off on the remote."), "{message}");
         let approved = approve(&site, run.run_id).await;
-        assert_eq!(approved.outcome, Some(Outcome::Succeeded), "{approved:#?}");
+        assert_eq!(
+            approved.outcome,
+            Some(RunOutcome::Succeeded),
+            "{approved:#?}"
+        );
         assert_eq!(
             (approved.counts.updated, approved.counts.deactivated),
             (100, 0)
@@ -128,7 +132,7 @@ async fn meters_gone_and_meters_switched_off_count_together() {
     let run = site.sync().await;
     assert_eq!(
         run.outcome,
-        Some(Outcome::Succeeded),
+        Some(RunOutcome::Succeeded),
         "a fifth passes: {run:#?}"
     );
     assert_eq!((run.counts.updated, run.counts.deactivated), (9, 11));
@@ -139,7 +143,7 @@ async fn a_few_meters_and_meters_that_were_inactive_pass() {
     let mut site = site("boolean").await;
     site.on_remote("update meter set active = false where id <= 20")
         .await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
     // Inactive ones change, go and come; none of it makes an active one inactive.
     site.on_remote(
         "update meter set active = null, name = 'x' where id <= 10; delete from meter where id between 11 and 20;
@@ -147,12 +151,12 @@ async fn a_few_meters_and_meters_that_were_inactive_pass() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let few = site.settings().with(Setting::MaxDeactivatedPercent, "0");
     site.reconfigure(&few);
     site.on_remote("update meter set active = false where id between 31 and 35")
         .await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
     site.on_remote("update meter set active = false where id between 41 and 46")
         .await;
     held(&site, ErrorCode::MassDeactivationRefused).await;
@@ -166,7 +170,7 @@ async fn a_null_that_the_table_does_not_take_switches_nothing_off() {
     let run = site.sync().await;
     assert_eq!(
         (run.outcome, run.counts.rejected),
-        (Some(Outcome::Partial), 50),
+        (Some(RunOutcome::Partial), 50),
         "{run:#?}"
     );
     assert_eq!(active_meters(&site).await, 100);
@@ -188,7 +192,7 @@ async fn rows_that_the_table_rejects_stay_as_they_are_after_an_approval() {
     let (run, held) = held(&site, ErrorCode::MassDeactivationRefused).await;
     assert_eq!(held.switched_off, 30);
     let approved = approve(&site, run.run_id).await;
-    assert_eq!(approved.outcome, Some(Outcome::Partial), "{approved:#?}");
+    assert_eq!(approved.outcome, Some(RunOutcome::Partial), "{approved:#?}");
     assert_eq!(
         (approved.counts.updated, approved.counts.rejected),
         (20, 10)
@@ -208,7 +212,11 @@ async fn an_approval_covers_the_meters_that_were_shown_and_fewer_whatever_else_c
     )
     .await;
     let approved = approve(&site, run.run_id).await;
-    assert_eq!(approved.outcome, Some(Outcome::Succeeded), "{approved:#?}");
+    assert_eq!(
+        approved.outcome,
+        Some(RunOutcome::Succeeded),
+        "{approved:#?}"
+    );
     assert_eq!(active_meters(&site).await, 100 - 40 + 2 + 1);
 }
 
@@ -238,7 +246,7 @@ async fn one_meter_more_than_was_approved_is_asked_about_again() {
         let approved = approve(&site, again.run_id).await;
         assert_eq!(
             approved.outcome,
-            Some(Outcome::Succeeded),
+            Some(RunOutcome::Succeeded),
             "{more}: {approved:#?}"
         );
     }
@@ -255,7 +263,7 @@ async fn an_approval_is_worth_nothing_once_a_sync_has_succeeded() {
         site.on_remote("insert into meter select n, 7, 'back', true from generate_series(1, 40) n")
             .await;
         let healed = site.sync().await.outcome;
-        assert!(healed.is_some_and(Outcome::is_success), "{healed:?}");
+        assert!(healed.is_some_and(RunOutcome::is_success), "{healed:?}");
         site.on_remote("delete from meter where id <= 40").await;
         let refused = approve(&site, shown).await;
         is_held(&refused, ErrorCode::ApprovalOutdated);
@@ -282,7 +290,7 @@ async fn a_dry_run_shows_what_can_be_approved() {
     let approved = approve(&site, dry.run_id).await;
     assert_eq!(
         (approved.outcome, approved.counts.deactivated),
-        (Some(Outcome::Succeeded), 40)
+        (Some(RunOutcome::Succeeded), 40)
     );
 }
 
@@ -344,6 +352,6 @@ async fn keys_of_several_columns_and_any_text_are_told_apart() {
     site.on_remote("update meter set active = id <> 'a'").await;
     assert_eq!(
         approve(&site, run.run_id).await.outcome,
-        Some(Outcome::Succeeded)
+        Some(RunOutcome::Succeeded)
     );
 }

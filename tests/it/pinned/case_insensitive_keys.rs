@@ -1,7 +1,7 @@
 //! Case-insensitive keys of the local table: `K1` and `k1` are one meter.
 
-use meter_sync::history::parse_meter_key::KeyText;
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::history::parse_meter_key::MeterKeyText;
+use meter_sync::model::{Counts, RunOutcome};
 use serde_json::json;
 
 use super::counts;
@@ -23,7 +23,7 @@ async fn site(schema: &str, there: &str) -> Site {
     );
     let site = Site::with_schemas(&remote, &local).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     site
 }
 
@@ -35,7 +35,11 @@ async fn synced(site: &Site, what: &str, expected: Counts) {
     };
     assert_eq!(found, expected, "{what}: {run:#?}");
     let again = site.sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{what}: {again:#?}");
+    assert_eq!(
+        again.outcome,
+        Some(RunOutcome::NoChange),
+        "{what}: {again:#?}"
+    );
 }
 
 #[tokio::test]
@@ -49,7 +53,11 @@ async fn a_key_that_changes_its_case_is_the_same_meter() {
         let what = format!("{there} to {schema}.citext");
         let site = site(schema, there).await;
         let again = site.sync().await;
-        assert_eq!(again.outcome, Some(Outcome::NoChange), "{what}: {again:#?}");
+        assert_eq!(
+            again.outcome,
+            Some(RunOutcome::NoChange),
+            "{what}: {again:#?}"
+        );
         site.on_remote("update meter set id = 'k1' where id = 'K1'; update meter set id = 'k2', name = 'new' where id = 'K2'")
             .await;
         let one = Counts {
@@ -87,7 +95,7 @@ async fn a_key_that_changes_its_case_is_the_same_meter() {
             ]),
             "{what}"
         );
-        let key = KeyText::parse("k1").expect("a key");
+        let key = MeterKeyText::parse("k1").expect("a key");
         let found = site.mirror.meter(&key).await.expect("an answer");
         assert!(
             found.is_some_and(|meter| !meter.changes.is_empty()),

@@ -2,7 +2,7 @@
 //! type and a key become what the cast of an assignment makes of them.
 
 use meter_sync::error::ErrorCode;
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use serde_json::{Value, json};
 
 use crate::support::site::{Site, rows};
@@ -37,7 +37,7 @@ async fn a_key_filled_up_with_blanks_is_the_key_without_them() {
         let run = site.sync().await;
         assert_eq!(
             run.outcome,
-            Some(Outcome::NoChange),
+            Some(RunOutcome::NoChange),
             "{there} {here}: {run:#?}"
         );
         site.on_remote("update meter set name = 'w' where id = 'K1'; delete from meter where id = 'K2'; insert into meter values ('L1', 7, 'new')")
@@ -51,7 +51,7 @@ async fn a_key_filled_up_with_blanks_is_the_key_without_them() {
             ..Counts::default()
         };
         assert_eq!(run.counts, counts, "{there} {here}: {run:#?}");
-        assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+        assert_eq!(site.sync().await.outcome, Some(RunOutcome::NoChange));
         let found = rows(
             &site.local,
             "select concat('[', format('%s', id), ']') as id from meter where name = 'w'",
@@ -261,7 +261,11 @@ async fn keys_that_become_one_key_here_are_told() {
         };
         site.on_remote(&insert(first)).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{there}: {run:#?}");
+        assert_eq!(
+            run.outcome,
+            Some(RunOutcome::Succeeded),
+            "{there}: {run:#?}"
+        );
         site.on_remote(&insert(keys)).await;
         let run = site.sync().await;
         let error = run.error.expect("an error");

@@ -1,8 +1,8 @@
 //! A clock that differs from the local database's: every surface warns of a run under it.
 
 use meter_sync::check::{self, Verdict};
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{RunOutcome, RunTrigger};
 use serde_json::{Value, json};
 
 use super::site;
@@ -47,18 +47,18 @@ async fn runs_of_every_outcome_warn_of_it() {
             assert!(warning.contains(&told), "{hours}: {report:#?}");
         };
         let dry = site.dry_run().await;
-        assert_eq!(dry.outcome, Some(Outcome::DryRun));
+        assert_eq!(dry.outcome, Some(RunOutcome::DryRun));
         warned(&dry);
         let first = site.sync().await;
-        assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+        assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
         warned(&first);
         site.on_remote("delete from meter").await;
         let refused = site.sync().await;
-        assert_eq!(refused.outcome, Some(Outcome::Refused), "{refused:#?}");
+        assert_eq!(refused.outcome, Some(RunOutcome::Refused), "{refused:#?}");
         warned(&refused);
         site.on_remote("alter table meter rename to mislaid").await;
         let failed = site.sync().await;
-        assert_eq!(failed.outcome, Some(Outcome::Failed), "{failed:#?}");
+        assert_eq!(failed.outcome, Some(RunOutcome::Failed), "{failed:#?}");
         warned(&failed);
     }
 }
@@ -112,7 +112,7 @@ async fn every_command_tells_it() {
 #[tokio::test]
 async fn the_page_the_api_the_assistant_and_the_metrics_tell_it() {
     let (site, told) = (with_a_clock_off_by(30).await, told(30));
-    let run = finish(&mirror(&site.settings()), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&site.settings()), RunRequest::new(RunTrigger::Cli)).await;
     let served = HttpServer::new(&site.settings()).await;
     let (_, status) = served.ask("GET /api/v1/status").await;
     assert!(status["warnings"].to_string().contains(&told), "{status:#}");

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{Counts, DeactivationApproval, RunOutcome, RunTrigger};
 use serde_json::{Value, json};
 
 use super::{alias_finder, counts};
@@ -151,7 +151,7 @@ async fn assert_what_is_changed_here_is_put_right(site: &mut Site) {
             ..Counts::default()
         };
         assert_eq!(counts(&run), expected, "{run:#?}");
-        assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+        assert_eq!(site.sync().await.outcome, Some(RunOutcome::NoChange));
     }
 }
 
@@ -208,16 +208,16 @@ async fn assert_history_is_true(site: &Site, type_: &str) {
 async fn assert_a_plan_is_held_back_and_let_go(site: &Site) {
     site.on_remote("delete from meter where id > 20").await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
-    let allowed = Request {
-        allow: Allow {
+    assert_eq!(run.outcome, Some(RunOutcome::Refused), "{run:#?}");
+    let allowed = RunRequest {
+        allow: RunApprovals {
             mass_deactivation: DeactivationApproval::Any,
-            ..Allow::default()
+            ..RunApprovals::default()
         },
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let run = finish(&site.mirror, allowed).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_equal(site).await;
 }
 
@@ -277,7 +277,7 @@ async fn obstacles_in_columns_of_any_name_are_overcome_or_told_truly() {
         assert!(reasons.contains(told), "{told}: {reasons}");
     }
     site.on_remote("delete from meter where id > 40").await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::NoChange));
     assert_equal(&site).await;
 }
 
@@ -328,7 +328,7 @@ async fn a_key_may_have_any_name() {
             ..Counts::default()
         };
         assert_eq!(counts(&run), expected, "{name}: {run:#?}");
-        assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+        assert_eq!(site.sync().await.outcome, Some(RunOutcome::NoChange));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Constraints and triggers of the local table.
 
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{Counts, DeactivationApproval, RunOutcome, RunTrigger};
 use serde_json::json;
 
 use super::{counts, names, site};
@@ -20,7 +20,7 @@ async fn two_meters_swap_their_unique_serial_numbers() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         counts(&run),
         Counts {
@@ -67,12 +67,12 @@ async fn a_serial_number_passes_from_a_meter_that_is_gone_to_a_new_one() {
         .await;
     let allowed = finish(
         &site.mirror,
-        Request {
-            allow: Allow {
+        RunRequest {
+            allow: RunApprovals {
                 mass_deactivation: DeactivationApproval::Any,
-                ..Allow::default()
+                ..RunApprovals::default()
             },
-            ..Request::new(Trigger::Page)
+            ..RunRequest::new(RunTrigger::Page)
         },
     )
     .await;
@@ -219,7 +219,7 @@ async fn a_trigger_that_defers_constraints_leaves_one_bad_row_one_bad_row() {
         ))
         .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Partial), "{kind}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Partial), "{kind}: {run:#?}");
         let expected = Counts {
             inserted: 1,
             updated: 3,

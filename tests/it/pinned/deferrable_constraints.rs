@@ -1,6 +1,6 @@
 //! Unique and exclusion constraints that are deferrable need no spare value: rows take their values in any order.
 
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::site;
@@ -22,7 +22,7 @@ async fn with_ports(ports: u32, rules: &str) -> Site {
     ))
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     site
 }
 
@@ -46,7 +46,7 @@ async fn assert_exchanged(rules: &str, change: &str) {
     let run = site.sync().await;
     assert_eq!(
         run.outcome,
-        Some(Outcome::Succeeded),
+        Some(RunOutcome::Succeeded),
         "{rules} {change}: {run:#?}"
     );
     let ports = "select id, serial, port from meter order by id";
@@ -137,7 +137,11 @@ async fn rings_that_share_a_spare_value_need_none_for_what_is_checked_later() {
         )
         .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{later}: {run:#?}");
+        assert_eq!(
+            run.outcome,
+            Some(RunOutcome::Succeeded),
+            "{later}: {run:#?}"
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -110,6 +110,6 @@ async fn a_key_that_an_inheriting_table_holds_again_is_named() {
         assert!(failure.message.contains(r#"{"id": 3}"#), "{failure:?}");
         site.on_local("delete from kid").await;
         let run = site.sync().await;
-        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+        assert!(run.outcome.is_some_and(RunOutcome::is_success), "{run:#?}");
     }
 }

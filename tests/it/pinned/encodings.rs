@@ -1,9 +1,9 @@
 //! Databases in encodings with characters or bytes that UTF-8, in which everything is shown, does not have.
 
 use meter_sync::config::Setting;
-use meter_sync::history::parse_meter_key::KeyText;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::history::parse_meter_key::MeterKeyText;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
@@ -66,7 +66,7 @@ async fn a_character_that_utf_8_lacks_is_set_aside_between_any_two_encodings() {
         );
         site.remote.batch_execute(&key).await.unwrap();
         let first = site.sync().await;
-        assert_eq!(first.outcome, Some(Outcome::Partial), "{first:#?}");
+        assert_eq!(first.outcome, Some(RunOutcome::Partial), "{first:#?}");
         assert_eq!(
             done(&first),
             partial(18, 0, 2),
@@ -105,7 +105,7 @@ async fn a_local_value_that_cannot_be_shown_is_recorded_in_ascii() {
             .await
             .unwrap();
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{here}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{here}: {run:#?}");
         let counts = (
             run.counts.inserted,
             run.counts.updated,
@@ -124,7 +124,11 @@ async fn a_local_value_that_cannot_be_shown_is_recorded_in_ascii() {
         let gone = "select count(*) as n from meter where not active";
         assert_eq!(rows(&site.local, gone).await, json!([{"n": 4}]));
         let again = site.sync().await;
-        assert_eq!(again.outcome, Some(Outcome::NoChange), "{here}: {again:#?}");
+        assert_eq!(
+            again.outcome,
+            Some(RunOutcome::NoChange),
+            "{here}: {again:#?}"
+        );
         site.end().await;
     }
 }
@@ -144,11 +148,11 @@ async fn meters_with_names_that_cannot_be_shown_are_held_back_and_read() {
         .await
         .unwrap();
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Refused), "{run:#?}");
     let held = run.held_back.expect("meters that were held back");
     assert_eq!(held.first[0]["name"], json!("a\\377\"b"), "{held:#?}");
     let runs = mirror(&settings(&site.urls[0], &site.urls[1]));
-    let key = KeyText::parse("K3").expect("a key");
+    let key = MeterKeyText::parse("K3").expect("a key");
     let meter = runs.meter(&key).await.unwrap().expect("the meter");
     let name = &meter.meter.expect("its row")["name"];
     assert_eq!(name, "a\\377\"b");
@@ -182,7 +186,7 @@ async fn a_column_whose_name_is_no_text_keeps_no_other_from_being_synced() {
         let run = site.sync().await;
         assert_eq!(
             run.outcome,
-            Some(Outcome::Succeeded),
+            Some(RunOutcome::Succeeded),
             "{there} {here}: {run:#?}"
         );
         let taken = "select count(*) as n from meter where \"\u{e4}\" = 'x'";
@@ -200,7 +204,7 @@ async fn a_tenant_whose_name_cannot_be_shown_is_synced() {
         .await
         .unwrap();
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let runs = mirror(&settings(&site.urls[0], &site.urls[1]));
     let status = runs
         .status(&StatusQuery::default())
@@ -221,8 +225,8 @@ async fn a_slow_line_between_two_encodings_does_not_run_into_our_own_limits() {
     let (line, url) = Proxy::before(&site.urls[0]).await;
     let settings = settings(&url, &site.urls[1]).with(Setting::StatementTimeout, "3s");
     line.set(Fault::Limit(30_000));
-    let run = finish(&mirror(&settings), Request::new(Trigger::Cli)).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    let run = finish(&mirror(&settings), RunRequest::new(RunTrigger::Cli)).await;
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(run.counts.inserted, 4000, "{run:#?}");
     let seconds = run.remote_bytes / 30_000;
     assert!(seconds > IDLE_SECONDS + 2, "{seconds} seconds are too few");
@@ -237,8 +241,8 @@ async fn a_remote_table_whose_name_the_local_encoding_lacks_is_synced() {
     site.remote.batch_execute(named).await.unwrap();
     let settings =
         settings(&site.urls[0], &site.urls[1]).with(Setting::RemoteTable, "\"z\u{2603}\"");
-    for outcome in [Outcome::Succeeded, Outcome::NoChange] {
-        let run = finish(&mirror(&settings), Request::new(Trigger::Cli)).await;
+    for outcome in [RunOutcome::Succeeded, RunOutcome::NoChange] {
+        let run = finish(&mirror(&settings), RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(outcome), "{run:#?}");
     }
     site.end().await;

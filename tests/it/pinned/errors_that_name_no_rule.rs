@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -38,7 +38,7 @@ async fn guarded(condition: &str, local: &str) -> (Site, RunReport) {
         .settings()
         .with(Setting::LocalUrl, url)
         .with(Setting::StatementTimeout, "1s");
-    let run = finish(&mirror(&settings), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&settings), RunRequest::new(RunTrigger::Cli)).await;
     (site, run)
 }
 
@@ -51,7 +51,7 @@ async fn a_rule_that_takes_too_long_to_evaluate_fails_no_run() {
          alter table meter add constraint a check (slow(name)), add constraint b check (slow(name + 1))",
     )
     .await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         rows(&site.local, REASONS).await,
         json!([{"reason": "division by zero"}])

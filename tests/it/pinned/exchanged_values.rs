@@ -1,6 +1,6 @@
 //! Meters that are to get each other's unique values.
 
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use serde_json::json;
 
 use super::{counts, site};
@@ -9,7 +9,7 @@ use crate::support::site::{Site, rows};
 /// A sync that updates so many meters, and one after it that finds nothing to do.
 async fn updates(site: &Site, updated: i64, what: &str) {
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{what}: {run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{what}: {run:#?}");
     let expected = Counts {
         updated,
         ..Counts::default()
@@ -20,7 +20,11 @@ async fn updates(site: &Site, updated: i64, what: &str) {
     };
     assert_eq!(changed, expected, "{what}");
     let again = site.sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{what}: {again:#?}");
+    assert_eq!(
+        again.outcome,
+        Some(RunOutcome::NoChange),
+        "{what}: {again:#?}"
+    );
 }
 
 const THREE: &str =
@@ -232,7 +236,7 @@ async fn values_that_others_hold_fast_are_rejected_with_the_table_that_refers_to
     site.on_remote("update meter set name = case id when 1 then 'b' else 'a' end where id < 3")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let rejected = "select key->>'id' as id, reason from meter_sync.meter_sync_rejected order by 1";
     let rejected = rows(&site.local, rejected).await;
     assert!(rejected.to_string().contains("table reading"), "{rejected}");
@@ -292,7 +296,7 @@ async fn meters_that_are_switched_off_and_on_exchange_what_only_active_ones_hold
     updates(&site, 2, "exchange").await;
     site.on_remote("update meter set active = id <> 2").await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         counts(&run),
         Counts {

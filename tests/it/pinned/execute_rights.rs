@@ -3,7 +3,7 @@
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use super::rights::{METERS, failure, verdict, with_roles};
 use super::site;
@@ -61,7 +61,7 @@ async fn what_the_table_calls_without_a_right_of_ours_is_told_with_the_grant() {
         ))
         .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{adds}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{adds}: {run:#?}");
         site.on_local(adds).await;
         let Verdict::Failed(told) = verdict(&site, &role, "local functions").await else {
             panic!("{adds}: a check should tell that a right is lacking")
@@ -80,7 +80,7 @@ async fn what_the_table_calls_without_a_right_of_ours_is_told_with_the_grant() {
         assert!(text.contains(&format!("grant {right}{name} to")), "{text}");
         site.on_local(&format!("{grant} {role}")).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{adds}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{adds}: {run:#?}");
     }
 }
 
@@ -110,7 +110,7 @@ async fn what_is_not_called_for_rows_of_ours_needs_no_right() {
         .any(|finding| finding.subject == "local functions");
     assert!(!is_told, "{findings:#?}");
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn what_the_policies_of_the_local_table_call_and_read_is_told_with_the_gra
         assert_eq!(code, ErrorCode::LocalAuth, "{policy}: {text}");
         site.on_local(&format!("{grant} {role}")).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{policy}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{policy}: {run:#?}");
         site.on_local("alter table meter disable row level security")
             .await;
     }

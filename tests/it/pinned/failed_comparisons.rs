@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meter_sync::config::Setting;
 use meter_sync::db::SideName;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::full_compare::{WaitingRun, always, last, settled_on};
@@ -47,7 +47,7 @@ async fn a_warning_that_the_local_encoding_cannot_hold_is_stored_in_ascii() {
     let named = always(&site).with(Setting::RemoteTable, "\"z\u{2603}\"");
     site.reconfigure(&named);
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     let waiting = WaitingRun::on(SideName::Remote, &site, &site.mirror).await;
     let (mut ticket, locker) = waiting.parts().await;
     locker

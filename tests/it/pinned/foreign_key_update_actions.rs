@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use meter_sync::mirrors::{Request, RequestOutcome, Ticket};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunHandle, RunRequest, RunRequestOutcome};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -21,7 +21,11 @@ async fn assert_in_sync(site: &Site, what: &str) {
     let (here, there) = (rows(&site.local, all).await, rows(&site.remote, all).await);
     assert_eq!(here, there, "{what}");
     let next = site.sync().await;
-    assert_eq!(next.outcome, Some(Outcome::NoChange), "{what}: {next:#?}");
+    assert_eq!(
+        next.outcome,
+        Some(RunOutcome::NoChange),
+        "{what}: {next:#?}"
+    );
 }
 
 #[tokio::test]
@@ -57,7 +61,7 @@ async fn meters_that_refer_to_meters_end_as_the_remote_has_them() {
             .await;
             let run = site.sync().await;
             let what = format!("{action}, {what}");
-            assert_eq!(run.outcome, Some(Outcome::Succeeded), "{what}: {run:#?}");
+            assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{what}: {run:#?}");
             assert_in_sync(&site, &what).await;
         }
     }
@@ -92,9 +96,9 @@ async fn what_a_trigger_of_a_referring_table_writes_is_found() {
     );
 }
 
-async fn start(site: &Site) -> Ticket {
-    match site.mirror.request(Request::new(Trigger::Cli)).await {
-        Ok(RequestOutcome::Started(ticket)) => ticket,
+async fn start(site: &Site) -> RunHandle {
+    match site.mirror.request(RunRequest::new(RunTrigger::Cli)).await {
+        Ok(RunRequestOutcome::Started(ticket)) => ticket,
         other => panic!("no run: {other:?}"),
     }
 }
@@ -199,7 +203,11 @@ async fn a_reading_that_comes_during_an_exchange_keeps_its_meter() {
         )
         .await;
         let run = while_one_is_entered(&site, "S1").await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{action}: {run:#?}");
+        assert_eq!(
+            run.outcome,
+            Some(RunOutcome::Succeeded),
+            "{action}: {run:#?}"
+        );
         assert_eq!(reading(&site, 100).await, "S2", "{action}");
         assert_eq!(reading(&site, 1).await, "S2", "{action}");
         assert_in_sync(&site, action).await;
@@ -217,7 +225,7 @@ async fn a_reading_that_comes_while_its_meter_gives_the_value_up_keeps_it() {
         .await;
         let run = while_one_is_entered(&site, "S1").await;
         assert_eq!(reading(&site, 100).await, "S1", "{action}: {run:#?}");
-        assert_eq!(run.outcome, Some(Outcome::Partial), "{action}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Partial), "{action}: {run:#?}");
     }
 }
 
@@ -238,7 +246,7 @@ async fn what_refers_to_a_chain_is_told_by_the_chain_and_not_by_the_order_of_its
             let site = with_readings(10, action).await;
             site.on_remote(change).await;
             let run = site.sync().await;
-            assert_eq!(run.outcome, Some(Outcome::Succeeded), "{what}: {run:#?}");
+            assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{what}: {run:#?}");
             let serials = column(&site, "select serial from meter order by id").await;
             let expected = (1..)
                 .zip(serials)

@@ -1,6 +1,6 @@
 //! Values of meters that are gone, which other meters refer to until the same run.
 
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::site;
@@ -20,21 +20,25 @@ async fn twelve(action: &str) -> Site {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     site
 }
 
 async fn assert_brought(site: &Site, change: &str, case: &str) {
     site.on_remote(change).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{case}: {run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{case}: {run:#?}");
     assert_eq!(
         rows(&site.local, METERS).await,
         rows(&site.remote, METERS).await,
         "{case}"
     );
     let again = site.sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{case}: {again:#?}");
+    assert_eq!(
+        again.outcome,
+        Some(RunOutcome::NoChange),
+        "{case}: {again:#?}"
+    );
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::db::SideName;
 use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Mirror, Request, RequestOutcome, Ticket};
-use meter_sync::model::{ActivityState, Counts, Health, Outcome, Trigger};
+use meter_sync::mirrors::{Mirror, RunHandle, RunRequest, RunRequestOutcome};
+use meter_sync::model::{ActivityState, Counts, Health, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -42,7 +42,7 @@ pub(super) fn always(site: &Site) -> SettingFlags {
 }
 
 async fn sync(mirror: &Mirror) -> RunReport {
-    finish(mirror, Request::new(Trigger::Cli)).await
+    finish(mirror, RunRequest::new(RunTrigger::Cli)).await
 }
 
 /// How the last run compared, and what it warns of.
@@ -69,7 +69,7 @@ async fn holds(client: &Client, condition: &str) -> bool {
 
 /// A run that has changed a meter, and whose comparison waits for a lock that somebody holds on the meters of a side.
 pub(super) struct WaitingRun {
-    pub(super) ticket: Ticket,
+    pub(super) ticket: RunHandle,
     locked: JoinHandle<Client>,
 }
 
@@ -83,7 +83,8 @@ impl WaitingRun {
         let holder = connect(&site.pair.local_url).await;
         let hold = "begin; select from meter where id = 5 for update";
         holder.batch_execute(hold).await.unwrap();
-        let Ok(RequestOutcome::Started(ticket)) = mirror.request(Request::new(Trigger::Cli)).await
+        let Ok(RunRequestOutcome::Started(ticket)) =
+            mirror.request(RunRequest::new(RunTrigger::Cli)).await
         else {
             panic!("no run");
         };
@@ -126,7 +127,7 @@ impl WaitingRun {
     }
 
     /// The run, and the holder of the lock.
-    pub(super) async fn parts(self) -> (Ticket, Client) {
+    pub(super) async fn parts(self) -> (RunHandle, Client) {
         (self.ticket, self.locked.await.expect("the lock"))
     }
 
@@ -134,7 +135,7 @@ impl WaitingRun {
     async fn assert_stands(mut self, site: &Site, named: &str) {
         let run = self.ticket.wait(Duration::from_secs(60)).await;
         assert!(self.ticket.is_over());
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
         assert_eq!(run.counts, updated(1, METERS), "{run:#?}");
         let last = last(site).await;
         assert_eq!(last["compared"], "differences");
@@ -154,7 +155,7 @@ impl WaitingRun {
 async fn assert_is_compared_later(site: &Site) {
     let before = site.status().await.verified_at;
     let run = sync(&mirror(&always(site))).await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     let expected = json!({"compared": "contents", "warning": null});
     assert_eq!(last(site).await, expected);
     let after = site.status().await.verified_at;
@@ -206,13 +207,13 @@ async fn who_waits_no_longer_is_told_of_a_run_while_its_contents_are_compared() 
     let site = settled().await;
     let mut waiting = WaitingRun::on(SideName::Remote, &site, &mirror(&always(&site))).await;
     let run = waiting.ticket.wait(Duration::ZERO).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert!(!waiting.ticket.is_over());
     let status = site.status().await;
     assert_eq!(status.activity, ActivityState::Idle);
     assert_eq!(
         status.last_run.map(|run| run.outcome),
-        Some(Some(Outcome::Succeeded))
+        Some(Some(RunOutcome::Succeeded))
     );
 }
 
@@ -230,9 +231,9 @@ async fn what_versions_do_not_show_is_put_right_when_contents_are_compared() {
     .await;
     site.on_local(REMEMBER_AS_EQUAL).await;
     let unseen = site.sync().await;
-    assert_eq!(unseen.outcome, Some(Outcome::NoChange), "{unseen:#?}");
+    assert_eq!(unseen.outcome, Some(RunOutcome::NoChange), "{unseen:#?}");
     let run = sync(&mirror(&always(&site))).await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     let log = "select compared, reason, inserted, updated, deactivated, unchanged from meter_sync.meter_sync_log
         order by started_at desc limit 1";
     let reason = format!(
@@ -249,7 +250,7 @@ async fn what_versions_do_not_show_is_put_right_when_contents_are_compared() {
         rows(&site.remote, of_ours).await
     );
     let again = sync(&mirror(&always(&site))).await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+    assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
     assert_eq!(
         last(&site).await,
         json!({"compared": "contents", "warning": null})
@@ -264,7 +265,7 @@ async fn the_brake_holds_for_what_a_comparison_finds() {
     let remember = format!("{REMEMBER_AS_EQUAL}, local_rows = 700");
     site.on_local(&remember).await;
     let run = sync(&mirror(&always(&site))).await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     let log = "select outcome, error_code from meter_sync.meter_sync_log order by started_at desc limit 1";
     let refused = json!([{"outcome": "refused", "error_code": "MASS_DEACTIVATION_REFUSED"}]);
     assert_eq!(rows(&site.local, log).await, refused);
@@ -295,12 +296,12 @@ async fn comparing_every_value_against_a_tight_limit_fails_and_harms_nothing() {
     let hold = "begin; lock table meter in access exclusive mode";
     holder.batch_execute(hold).await.unwrap();
     let hurried = mirror(&site.settings().with(Setting::StatementTimeout, "1s"));
-    let everything = || Request {
+    let everything = || RunRequest {
         compare: RowsToCompare::Everything,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let failed = finish(&hurried, everything()).await;
-    assert_eq!(failed.outcome, Some(Outcome::Failed), "{failed:#?}");
+    assert_eq!(failed.outcome, Some(RunOutcome::Failed), "{failed:#?}");
     let error = failed.error.unwrap();
     assert_eq!(error.code, ErrorCode::LocalTimeout);
     assert!(error.remedy.contains("METER_SYNC_STATEMENT_TIMEOUT"));
@@ -317,7 +318,7 @@ async fn a_column_that_few_rows_get_anew_is_read_at_once() {
         .await;
     site.on_local("alter table meter add floor integer").await;
     let run = sync(&site.mirror).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(last(&site).await["compared"], "everything");
     assert!(
         holds(
@@ -326,5 +327,5 @@ async fn a_column_that_few_rows_get_anew_is_read_at_once() {
         )
         .await
     );
-    assert_eq!(sync(&site.mirror).await.outcome, Some(Outcome::NoChange));
+    assert_eq!(sync(&site.mirror).await.outcome, Some(RunOutcome::NoChange));
 }

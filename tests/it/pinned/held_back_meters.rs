@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::{Outcome, RunId};
+use meter_sync::model::{RunId, RunOutcome};
 use serde_json::json;
 
 use super::brake::{active_meters, approve, held, is_held, site};
@@ -37,7 +37,7 @@ async fn meters_that_are_held_each_hour_are_kept_once_and_any_of_the_runs_can_be
             assert!(awaits_decision(&site, *run).await);
         }
         let run = approve(&site, runs[approved]).await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
         assert_eq!(active_meters(&site).await, json!(60));
         assert!(!awaits_decision(&site, runs[approved]).await);
     }
@@ -78,7 +78,11 @@ async fn of_sets_that_differ_the_last_ones_are_kept_and_an_older_one_is_asked_ab
     let message = refused.error.expect("an error").message;
     assert!(message.contains("does not cover 8 of them"), "{message}");
     let approved = approve(&site, refused.run_id).await;
-    assert_eq!(approved.outcome, Some(Outcome::Succeeded), "{approved:#?}");
+    assert_eq!(
+        approved.outcome,
+        Some(RunOutcome::Succeeded),
+        "{approved:#?}"
+    );
 }
 
 #[tokio::test]
@@ -89,7 +93,7 @@ async fn what_was_held_before_a_sync_is_not_approved_by_the_same_meters_held_aft
     let (before, _) = held(&site, ErrorCode::MassDeactivationRefused).await;
     site.on_remote("insert into meter select n, 7, 'back', true from generate_series(1, 40) n")
         .await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
     site.on_remote(delete).await;
     held(&site, ErrorCode::MassDeactivationRefused).await;
     assert!(!awaits_decision(&site, before.run_id).await);
@@ -119,7 +123,7 @@ async fn what_was_held_of_one_organisation_approves_nothing_of_another() {
             .with(Setting::Key, "id");
         site.reconfigure(&of_tenant);
         let first = site.sync().await;
-        assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+        assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
         let delete = format!("delete from meter where id <= 40 and tenant_id = {tenant}");
         site.on_remote(&delete).await;
         let run = site.sync().await;
@@ -130,6 +134,10 @@ async fn what_was_held_of_one_organisation_approves_nothing_of_another() {
     is_held(&refused, ErrorCode::ApprovalOutdated);
     assert_eq!(active_meters(&site).await, json!(200));
     let approved = approve(&site, held[1]).await;
-    assert_eq!(approved.outcome, Some(Outcome::Succeeded), "{approved:#?}");
+    assert_eq!(
+        approved.outcome,
+        Some(RunOutcome::Succeeded),
+        "{approved:#?}"
+    );
     assert_eq!(active_meters(&site).await, json!(160));
 }

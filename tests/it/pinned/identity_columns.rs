@@ -3,7 +3,7 @@
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use super::site;
 use crate::support::site::config;
@@ -36,10 +36,10 @@ async fn a_column_that_the_table_generates_is_refused_where_the_setting_names_it
         // Without the setting it is left alone.
         let settings = site.settings();
         site.reconfigure(&settings);
-        assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+        assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
         site.on_remote("update meter set n = 100, name = 'new' where id = 3")
             .await;
-        assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+        assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
     }
 }
 
@@ -52,7 +52,7 @@ async fn a_key_that_is_always_generated_may_be_named() {
         .await;
     let settings = site.settings().with(Setting::Columns, "id,name,active");
     site.reconfigure(&settings);
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
     site.on_remote("update meter set name = 'new'").await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
 }

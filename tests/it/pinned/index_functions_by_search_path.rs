@@ -1,6 +1,6 @@
 //! Unique indexes on functions that call other functions by the role's own path.
 
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::{names, site};
@@ -35,10 +35,14 @@ async fn values_are_exchanged_under_an_index_on_a_function_that_needs_the_path()
         site.on_remote("update meter set name = 'S' || 1 + id % 6")
             .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{rule}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{rule}: {run:#?}");
         assert_eq!(names(&site).await[5]["name"], "S1", "{rule}");
         let again = site.sync().await;
-        assert_eq!(again.outcome, Some(Outcome::NoChange), "{rule}: {again:#?}");
+        assert_eq!(
+            again.outcome,
+            Some(RunOutcome::NoChange),
+            "{rule}: {again:#?}"
+        );
     }
 }
 
@@ -48,7 +52,7 @@ async fn a_value_is_given_up_under_an_index_on_a_function_that_needs_the_path() 
         let site = indexed(rule).await;
         site.on_remote("update meter set id = 9 where id = 1").await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{rule}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{rule}: {run:#?}");
         assert_eq!(names(&site).await[0]["name"], json!(null), "{rule}");
     }
 }
@@ -59,7 +63,7 @@ async fn the_holder_is_named_under_an_index_on_a_function_that_needs_the_path() 
     site.on_remote("insert into meter values (7, 7, 's2', true)")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let reason = "select reason from meter_sync.meter_sync_rejected";
     assert_eq!(
         rows(&site.local, reason).await,

@@ -2,7 +2,7 @@
 //! of it.
 
 use meter_sync::config::Setting;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::site;
@@ -86,7 +86,7 @@ async fn a_row_too_long_to_be_sent_is_left_out_whatever_its_types() {
     }
     site.on_remote(OVERLOADS).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let left_out = "select array_agg((key->>'id')::integer order by (key->>'id')::integer) as ids from meter_sync.meter_sync_rejected
         where reason like 'the row may take 1_________ bytes%'";
     let all: Vec<usize> = (1..=count).collect();
@@ -109,7 +109,7 @@ async fn a_row_that_is_too_long_to_be_sent_keeps_only_itself_out() {
     site.on_remote("update meter set name = 'long' where id = 3")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         (run.counts.inserted, run.counts.rejected),
         (8, 1),
@@ -139,7 +139,7 @@ async fn an_array_of_long_numbers_that_is_too_long_to_be_sent_keeps_only_itself_
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         (run.counts.updated, run.counts.rejected),
         (3, 1),

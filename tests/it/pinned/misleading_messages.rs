@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::{Health, Outcome};
+use meter_sync::model::{Health, RunOutcome};
 use serde_json::json;
 
 use super::site;
@@ -48,14 +48,14 @@ async fn a_dry_run_says_that_the_brake_would_refuse_the_sync() {
     site.sync().await;
     site.on_remote("delete from meter").await;
     let dry = site.dry_run().await;
-    assert_eq!(dry.outcome, Some(Outcome::DryRun), "{dry:#?}");
+    assert_eq!(dry.outcome, Some(RunOutcome::DryRun), "{dry:#?}");
     assert_eq!(dry.counts.deactivated, 1);
     let code = dry.error.as_ref().map(|error| error.code);
     assert_eq!(code, Some(ErrorCode::SourceEmptyRefused));
     assert!(dry.summary.contains("would be refused"), "{dry:#?}");
     assert!(dry.next_step.contains("a person approves them"), "{dry:#?}");
     let refused = site.sync().await;
-    assert_eq!(refused.outcome, Some(Outcome::Refused), "{refused:#?}");
+    assert_eq!(refused.outcome, Some(RunOutcome::Refused), "{refused:#?}");
 }
 
 #[tokio::test]

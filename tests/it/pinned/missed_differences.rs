@@ -2,8 +2,8 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -92,14 +92,14 @@ async fn texts_whose_bytes_agree_in_different_encodings_are_told_apart() {
     )
     .await;
     let reader = mirror(&settings(&url, &site.pair.local_url));
-    let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
     let load = sync().await;
     assert_eq!(load.counts.inserted, 2000, "{load:#?}");
     on_remote("update meter_kept set name = 'Ã© 1' where id = 1").await;
     let run = sync().await;
     assert_eq!(run.counts.updated, 1, "{run:#?}");
     let again = sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+    assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
     for run in [run, again] {
         assert!(run.remote_bytes < load.remote_bytes / 4, "{run:#?}");
     }
@@ -119,8 +119,12 @@ async fn assert_syncs_as_reader(site: &Site, grants: &str) {
         .remote_url
         .replace("postgres@", &format!("{role}@"));
     let reader = mirror(&site.settings().with(Setting::RemoteUrl, url));
-    for expected in [Outcome::Succeeded, Outcome::NoChange, Outcome::NoChange] {
-        let run = finish(&reader, Request::new(Trigger::Cli)).await;
+    for expected in [
+        RunOutcome::Succeeded,
+        RunOutcome::NoChange,
+        RunOutcome::NoChange,
+    ] {
+        let run = finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.outcome, Some(expected), "{run:#?}");
     }
     site.on_remote(&format!("drop owned by {role}; drop role {role}"))
@@ -168,7 +172,7 @@ async fn a_value_that_a_local_trigger_changes_in_a_late_row_is_told_in_each_run(
     let site = triggered("if new.id = 290 then new.name = 'mine'; end if;").await;
     for _ in 0..2 {
         let run = site.sync().await;
-        assert_ne!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+        assert_ne!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
         assert_warns_of(&run, "name");
     }
     let name = rows(&site.local, "select name from meter where id = 290").await;
@@ -187,7 +191,7 @@ async fn meters_that_a_local_trigger_keeps_active_are_told_in_each_run() {
     assert_warns_of(&again, "active");
     let active = rows(&site.local, "select active from meter where id = 5").await;
     assert_eq!(active, json!([{"active": true}]));
-    assert_ne!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+    assert_ne!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
 }
 
 #[tokio::test]
@@ -268,11 +272,11 @@ async fn a_view_that_takes_longer_than_a_statement_may_is_read_all_the_same() {
         create table meter (id bigint primary key, name text, active boolean not null)";
     let site = Site::with_schemas(remote, local).await;
     let reader = mirror(&site.settings().with(Setting::StatementTimeout, "1s"));
-    let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
     let first = sync().await;
-    assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+    assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
     let second = sync().await;
-    assert_eq!(second.outcome, Some(Outcome::NoChange), "{second:#?}");
+    assert_eq!(second.outcome, Some(RunOutcome::NoChange), "{second:#?}");
 }
 
 #[tokio::test]
@@ -315,7 +319,7 @@ async fn a_virtual_column_that_is_computed_otherwise_is_noticed() {
         .await
         .unwrap();
     let runs = mirror(&settings(&urls[0], &urls[1]).with(Setting::TenantId, "7"));
-    let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
     sync().await;
     sync().await;
     remote

@@ -1,7 +1,7 @@
 //! The log of a newer version: what is unknown in it is not taken for something that this version knows.
 
 use meter_sync::error::ErrorCode;
-use meter_sync::model::{Action, Health, Outcome, RunId, Trigger};
+use meter_sync::model::{ChangeAction, Health, RunId, RunOutcome, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
 
 use super::site;
@@ -51,14 +51,17 @@ async fn an_outcome_an_action_a_trigger_and_a_code_of_a_newer_version_are_unknow
     let run = status.last_run.expect("a last run");
     assert_eq!(
         (run.run_id, run.outcome, run.trigger),
-        (id, Some(Outcome::Unknown), Trigger::Unknown)
+        (id, Some(RunOutcome::Unknown), RunTrigger::Unknown)
     );
     let error = run.error.expect("an error");
     assert_eq!(
         (error.code, error.message.as_str(), error.remedy.as_str()),
         (ErrorCode::Unknown, "No moon.", "Wait.")
     );
-    assert_eq!(status.changes.expect("changes")[0].action, Action::Unknown);
+    assert_eq!(
+        status.changes.expect("changes")[0].action,
+        ChangeAction::Unknown
+    );
 
     let detail = site
         .mirror
@@ -66,19 +69,19 @@ async fn an_outcome_an_action_a_trigger_and_a_code_of_a_newer_version_are_unknow
         .await
         .expect("an answer")
         .expect("a run");
-    assert_eq!(detail.run.outcome, Some(Outcome::Unknown));
+    assert_eq!(detail.run.outcome, Some(RunOutcome::Unknown));
     assert!(detail.summary.contains("unknown"), "{detail:#?}");
     let report = site.mirror.report(id).await.expect("a report");
-    assert_eq!(report.outcome, Some(Outcome::Unknown));
+    assert_eq!(report.outcome, Some(RunOutcome::Unknown));
     assert!(report.summary.contains("unknown"), "{report:#?}");
 
     // The next run leaves it as it is.
-    assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::NoChange));
     let detail = site
         .mirror
         .run(id)
         .await
         .expect("an answer")
         .expect("a run");
-    assert_eq!(detail.run.outcome, Some(Outcome::Unknown));
+    assert_eq!(detail.run.outcome, Some(RunOutcome::Unknown));
 }

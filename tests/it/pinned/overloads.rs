@@ -5,8 +5,8 @@
 
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use meter_sync::reports::status::StatusQuery;
 
@@ -15,7 +15,7 @@ use super::table_reloads::as_role;
 use crate::support::site::{LOCAL_SCHEMA, REMOTE_SCHEMA, Site, config, finish, rows};
 use crate::support::wait;
 
-fn assert_ended(run: &RunReport, expected: Outcome) {
+fn assert_ended(run: &RunReport, expected: RunOutcome) {
     let text = format!("{run:#?}");
     assert!(!text.contains(CALLED), "an overload was called: {text}");
     assert_eq!(run.outcome, Some(expected), "{text}");
@@ -67,56 +67,56 @@ async fn sync_in_many_ways(site: &Site) {
          select n, 7, 'name ' || n, 'S' || n, 'k', 'l', n, '{\"a\": 1}', true from generate_series(1, 40) n",
     )
     .await;
-    assert_ended(&site.dry_run().await, Outcome::DryRun);
-    assert_ended(&site.sync().await, Outcome::Succeeded);
-    assert_ended(&site.sync().await, Outcome::NoChange);
+    assert_ended(&site.dry_run().await, RunOutcome::DryRun);
+    assert_ended(&site.sync().await, RunOutcome::Succeeded);
+    assert_ended(&site.sync().await, RunOutcome::NoChange);
     site.on_remote(
         "update public.meter set name = 'new', label = 'new' where id < 4;
          update public.meter set serial_number = case id when 11 then 'S12' else 'S11' end where id in (11, 12);
          delete from public.meter where id = 5; insert into public.meter (id, tenant_id, name, active) values (50, 7, 'more', true)",
     )
     .await;
-    assert_ended(&site.dry_run().await, Outcome::DryRun);
-    assert_ended(&site.sync().await, Outcome::Succeeded);
+    assert_ended(&site.dry_run().await, RunOutcome::DryRun);
+    assert_ended(&site.sync().await, RunOutcome::Succeeded);
     // What is here no longer matches what was remembered, and a value does not fit.
     site.on_local("alter table public.meter disable trigger user")
         .await;
     site.on_local("update public.meter set notes = 'by hand' where port is not null")
         .await;
     site.on_remote("update public.meter set name = repeat('x', 100) where id = 7; update public.meter set port = 1234567 where id = 8").await;
-    assert_ended(&site.sync().await, Outcome::Partial);
+    assert_ended(&site.sync().await, RunOutcome::Partial);
     site.on_remote(
         "update public.meter set name = 'x', port = 1 where id in (7, 8); delete from public.meter where id > 20",
     )
     .await;
     let held = site.sync().await;
-    assert_ended(&held, Outcome::Refused);
-    let allowed = Request {
-        allow: Allow {
+    assert_ended(&held, RunOutcome::Refused);
+    let allowed = RunRequest {
+        allow: RunApprovals {
             mass_deactivation: DeactivationApproval::Any,
-            ..Allow::default()
+            ..RunApprovals::default()
         },
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
-    assert_ended(&finish(&site.mirror, allowed).await, Outcome::Succeeded);
+    assert_ended(&finish(&site.mirror, allowed).await, RunOutcome::Succeeded);
 }
 
 /// What only rows that stand in each other's way, or cannot be stored, take.
 async fn sync_past_obstacles(site: &Site) {
     site.on_remote("update public.meter set slot = id where id < 4")
         .await;
-    assert_ended(&site.sync().await, Outcome::Succeeded);
+    assert_ended(&site.sync().await, RunOutcome::Succeeded);
     // A ring with one value to spare in the table referred to, and a value of a meter that is gone.
     site.on_remote(
         "update public.meter set slot = 1 + id % 3 where id < 4; delete from public.meter where id = 6;
          insert into public.meter (id, tenant_id, name, serial_number, active) values (60, 7, 'anew', 'S6', true)",
     )
     .await;
-    assert_ended(&site.sync().await, Outcome::Succeeded);
+    assert_ended(&site.sync().await, RunOutcome::Succeeded);
     // A value that is taken, and one for which a rule cannot be evaluated.
     site.on_remote("update public.meter set serial_number = 'S10' where id = 13; update public.meter set rate = 0 where id = 14")
         .await;
-    assert_ended(&site.sync().await, Outcome::Partial);
+    assert_ended(&site.sync().await, RunOutcome::Partial);
     let reasons = "select string_agg(r.reason, ' ' order by r.reason) as all from meter_sync.meter_sync_rejected r
         join meter_sync.meter_sync_log g on g.id = r.run_id where g.seq = (select max(seq) from meter_sync.meter_sync_log)";
     let told = rows(&site.local, reasons).await.to_string();
@@ -125,7 +125,7 @@ async fn sync_past_obstacles(site: &Site) {
     }
     site.on_remote("update public.meter set serial_number = 'S13' where id = 13; update public.meter set rate = 1 where id = 14")
         .await;
-    assert_ended(&site.sync().await, Outcome::Succeeded);
+    assert_ended(&site.sync().await, RunOutcome::Succeeded);
 }
 
 /// A column that is gone from the remote is told of, and runs that are old are pruned.
@@ -138,7 +138,7 @@ async fn drift_and_prune(site: &Site) {
         .await;
     site.on_remote("update public.meter set notes = 'after that' where id = 1")
         .await;
-    assert_ended(&site.sync().await, Outcome::Succeeded);
+    assert_ended(&site.sync().await, RunOutcome::Succeeded);
     let pruned = "select count(*) > 0 as yes from meter_sync.meter_sync_log where is_pruned";
     wait::until("old runs are pruned", async || {
         rows(&site.local, pruned).await[0]["yes"] == true
@@ -208,8 +208,8 @@ async fn no_overload_of_a_function_or_operator_that_we_use_is_called() {
         site.reconfigure(&settings.clone().with(setting, source));
         let change = format!("update public.meter set notes = '{source}' where active");
         site.on_remote(&change).await;
-        assert_ended(&site.sync().await, Outcome::Succeeded);
-        assert_ended(&site.sync().await, Outcome::NoChange);
+        assert_ended(&site.sync().await, RunOutcome::Succeeded);
+        assert_ended(&site.sync().await, RunOutcome::NoChange);
     }
     for client in [&site.remote, &site.local] {
         let drop = format!("drop owned by {role}; drop role {role}");

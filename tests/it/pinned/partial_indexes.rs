@@ -1,7 +1,7 @@
 //! Meters that are to get each other's values under an index that holds for a part of the table: a meter that takes no part
 //! for a moment frees its value.
 
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::site;
@@ -20,7 +20,11 @@ async fn names_move_on(local: &str) -> Site {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{local}: {run:#?}");
+    assert_eq!(
+        run.outcome,
+        Some(RunOutcome::Succeeded),
+        "{local}: {run:#?}"
+    );
     site.on_remote(
         "update meter set name = case name when 'a' then 'b' when 'b' then 'c' else 'a' end where id < 4",
     )
@@ -30,7 +34,7 @@ async fn names_move_on(local: &str) -> Site {
 
 async fn assert_equal(site: &Site, case: &str) {
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{case}: {run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{case}: {run:#?}");
     let meters = "select id, name, state, active from meter order by id";
     assert_eq!(
         rows(&site.local, meters).await,
@@ -38,7 +42,11 @@ async fn assert_equal(site: &Site, case: &str) {
         "{case}"
     );
     let again = site.sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{case}: {again:#?}");
+    assert_eq!(
+        again.outcome,
+        Some(RunOutcome::NoChange),
+        "{case}: {again:#?}"
+    );
 }
 
 #[tokio::test]
@@ -118,7 +126,7 @@ async fn many_pairs_leave_the_index_at_once() {
     site.sync().await;
     site.on_remote("update meter set name = 1 - name").await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(run.counts.updated, 6000, "{:#?}", run.counts);
     let wrong = "select count(*) from meter where name = id % 2 or not active";
     assert_eq!(rows(&site.local, wrong).await, json!([{"count": 0}]));
@@ -132,33 +140,33 @@ async fn a_meter_does_not_leave_the_index_by_its_flag_where_a_trigger_looks_at_t
             "create function tells() returns trigger language plpgsql as
                  $$ begin if old.active and not new.active then raise 'deactivated'; end if; return new; end $$;
              create trigger tells before update on meter for each row execute function tells()",
-            Outcome::Partial,
+            RunOutcome::Partial,
         ),
         (
             "create table ended (id bigint);
              create function tells() returns trigger language plpgsql as
                  $$ begin insert into ended values (new.id); return new; end $$;
              create trigger tells after update of active on meter for each row execute function tells()",
-            Outcome::Partial,
+            RunOutcome::Partial,
         ),
         (
             "create table ended (id bigint);
              create function tells() returns trigger language plpgsql as
                  $$ begin insert into ended values (new.id); return new; end $$;
              create trigger tells after update on meter for each row when (not new.active) execute function tells()",
-            Outcome::Partial,
+            RunOutcome::Partial,
         ),
         (
             "create table ended (id bigint);
              create rule tells as on update to meter where not new.active do also insert into ended values (new.id)",
-            Outcome::Partial,
+            RunOutcome::Partial,
         ),
         (
             "alter table meter add changed_at timestamptz;
              create function stamps() returns trigger language plpgsql as
                  $$ begin new.changed_at = now(); return new; end $$;
              create trigger stamps before update on meter for each row execute function stamps()",
-            Outcome::Succeeded,
+            RunOutcome::Succeeded,
         ),
     ] {
         let local = format!("create unique index on meter (name) where active; {trigger}");

@@ -1,7 +1,7 @@
 //! Rules that only partitions, or tables that inherit, of the local table have.
 
 use meter_sync::config::Setting;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::{Value, json};
 
 use super::counts;
@@ -58,10 +58,10 @@ async fn meters_exchange_values_under_the_rules_of_their_partitions() {
         site.sync().await;
         site.on_remote(SWAP).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
         assert_eq!(counts(&run).updated, 4, "{run:#?}");
         let again = site.sync().await;
-        assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+        assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
     }
 }
 
@@ -79,7 +79,7 @@ async fn what_refers_to_a_partition_stays_with_its_meter() {
             .await;
         site.on_remote(SWAP).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
         let readings = "select r.id, m.id as meter from reading r left join meter m on m.name = r.meter order by 1";
         assert_eq!(
             rows(&site.local, readings).await,
@@ -110,7 +110,7 @@ async fn a_meter_entered_anew_takes_its_value_from_the_one_that_is_gone_from_its
     assert!(told.contains(&frees(101, "meter", "upper_name")), "{told}");
     site.reconfigure(&site.settings());
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         names(&site, "1, 9, 101, 109").await,
         json!([
@@ -134,7 +134,7 @@ async fn a_value_that_is_held_in_another_partition_is_not_given_up() {
         site.on_remote("delete from meter where id in (1, 102); insert into meter values (9, 7, 'S1', true), (10, 7, 'S102', true)")
             .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
         assert_eq!(
             names(&site, "1, 9, 10, 102").await,
             json!([
@@ -154,7 +154,7 @@ async fn meters_of_an_inheriting_table_exchange_values_under_its_rules() {
         .await;
     site.on_remote(SWAP).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         names(&site, "1, 2, 101, 102").await,
         json!([
@@ -191,7 +191,7 @@ async fn values_that_only_a_part_of_the_table_refers_by_are_exchanged() {
         .await;
         site.on_remote(SWAP).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{what}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{what}: {run:#?}");
         assert_eq!(counts(&run).updated, 4, "{what}: {run:#?}");
         // Beside a meter that is to refer to nothing.
         site.on_remote(

@@ -1,7 +1,7 @@
 //! How many changes of a run the log records, and whether it says if some are missing.
 
 use meter_sync::config::Setting;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ async fn what_is_recorded_in_place_of_a_rejected_row_tells_its_old_values() {
     let run = site.sync().await;
     assert_eq!(
         (run.outcome, run.counts.updated),
-        (Some(Outcome::Partial), 3),
+        (Some(RunOutcome::Partial), 3),
         "{run:#?}"
     );
     assert_eq!(kept(&site, &run).await, (json!([2, 3]), true));

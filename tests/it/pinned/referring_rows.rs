@@ -4,7 +4,7 @@
 use meter_sync::check::{self, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::{Value, json};
 
 use super::site;
@@ -46,14 +46,14 @@ async fn a_reference_that_is_blind_to_case_is_followed_as_it_compares() {
         .await;
     site.on_remote(EXCHANGE).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let moved = json!([{"id": 1, "meter": "B"}, {"id": 2, "meter": "A"}]);
     assert_eq!(readings(&site).await, moved);
     // Entered anew under another key, the meter does not get a value that a reading rests on.
     site.on_remote("update meter set id = 101 where id = 1")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(readings(&site).await, moved);
 }
 
@@ -67,7 +67,7 @@ async fn a_reference_of_another_collation_is_followed() {
     .await;
     site.on_remote(EXCHANGE).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(readings(&site).await, json!([{"id": 1, "meter": "B"}]));
 }
 
@@ -76,7 +76,7 @@ async fn assert_left_alone(site: &Site, what: &str) {
     let before = readings(site).await;
     site.on_remote(EXCHANGE).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{what}: {run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{what}: {run:#?}");
     assert_eq!(readings(site).await, before, "{what}");
     let names = "select id, name, active from meter order by id";
     assert_eq!(
@@ -153,7 +153,11 @@ async fn meters_that_refer_to_meters_say_what_the_remote_says() {
         )
         .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{action}: {run:#?}");
+        assert_eq!(
+            run.outcome,
+            Some(RunOutcome::Succeeded),
+            "{action}: {run:#?}"
+        );
         let here = rows(
             &site.local,
             "select id, name, parent from meter order by id",
@@ -168,7 +172,7 @@ async fn meters_that_refer_to_meters_say_what_the_remote_says() {
         let again = site.sync().await;
         assert_eq!(
             again.outcome,
-            Some(Outcome::NoChange),
+            Some(RunOutcome::NoChange),
             "{action}: {again:#?}"
         );
     }
@@ -178,11 +182,11 @@ async fn meters_that_refer_to_meters_say_what_the_remote_says() {
 #[tokio::test]
 async fn rows_behind_a_table_that_refers_to_meters_keep_what_they_refer_to() {
     for (reading, note, mark, expected) in [
-        ("cascade", "cascade", "cascade", Outcome::Succeeded),
-        ("cascade", "set null", "cascade", Outcome::Partial),
-        ("cascade", "cascade", "set null", Outcome::Partial),
-        ("set null", "cascade", "set null", Outcome::Partial),
-        ("set null", "set default", "cascade", Outcome::Partial),
+        ("cascade", "cascade", "cascade", RunOutcome::Succeeded),
+        ("cascade", "set null", "cascade", RunOutcome::Partial),
+        ("cascade", "cascade", "set null", RunOutcome::Partial),
+        ("set null", "cascade", "set null", RunOutcome::Partial),
+        ("set null", "set default", "cascade", RunOutcome::Partial),
     ] {
         let site = site("name text", "").await;
         site.on_local(&format!(
@@ -233,7 +237,7 @@ async fn an_empty_table_behind_another_one_keeps_nobody_out() {
         .await;
     site.on_remote(EXCHANGE).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
 }
 
 /// A partitioned table and its partition, and a table that another one inherits from.
@@ -278,7 +282,7 @@ async fn assert_readings_stay(made: &str, table: &str, referred: &str, action: &
     let run = site.sync().await;
     assert_eq!(
         run.outcome,
-        Some(Outcome::Succeeded),
+        Some(RunOutcome::Succeeded),
         "{table} {action}: {run:#?}"
     );
     let readings = "select id, meter from reading order by id";
@@ -290,8 +294,8 @@ async fn assert_readings_stay(made: &str, table: &str, referred: &str, action: &
     let run = site.sync().await;
     // No index covers both tables.
     let expected = match table {
-        "meter" => Outcome::Succeeded,
-        _ => Outcome::Partial,
+        "meter" => RunOutcome::Succeeded,
+        _ => RunOutcome::Partial,
     };
     assert_eq!(run.outcome, Some(expected), "{table} {action}: {run:#?}");
     assert_eq!(rows(&site.local, readings).await, moved, "{table} {action}");
@@ -314,7 +318,7 @@ async fn readings_follow_their_meter_for_a_role_that_fires_no_triggers() {
             .await;
         site.on_remote(EXCHANGE).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{rule}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{rule}: {run:#?}");
         let moved = match rule {
             "deferrable" => json!([{"id": 1, "meter": "A"}, {"id": 2, "meter": "B"}]),
             _ => json!([{"id": 1, "meter": "B"}, {"id": 2, "meter": "A"}]),

@@ -1,6 +1,6 @@
 //! Values that a local type refuses with an error of its own.
 
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::site;
@@ -45,7 +45,7 @@ async fn a_value_that_is_refused_as_wrong_sql_keeps_only_its_row_out() {
         ))
         .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Partial), "{type_}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Partial), "{type_}: {run:#?}");
         assert_eq!(
             (run.counts.updated, run.counts.rejected),
             (1, 2),
@@ -85,7 +85,7 @@ async fn a_meter_that_somebody_inserts_during_a_first_load_is_updated() {
         writer.batch_execute("commit").await.expect("commit");
     };
     let (run, ()) = tokio::join!(site.sync(), commit);
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         (run.counts.inserted, run.counts.updated),
         (8, 1),
@@ -168,5 +168,5 @@ async fn a_comparison_sees_an_interval_that_was_cast_instead_of_read() {
         .await;
     let run = site.sync().await;
     assert_eq!(run.counts.updated, 1, "{run:#?}");
-    assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::NoChange));
 }

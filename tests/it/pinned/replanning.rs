@@ -2,8 +2,8 @@
 
 use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Request, RequestOutcome, Ticket};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunHandle, RunRequest, RunRequestOutcome};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 use tokio_postgres::Client;
@@ -67,16 +67,16 @@ impl Writer {
 }
 
 /// A run that looks at all rows, so that each one that differs in the meantime is in its next plan.
-async fn start(site: &Site) -> Ticket {
+async fn start(site: &Site) -> RunHandle {
     start_to(site, RowsToCompare::Everything).await
 }
 
-async fn start_to(site: &Site, compare: RowsToCompare) -> Ticket {
-    let request = Request {
+async fn start_to(site: &Site, compare: RowsToCompare) -> RunHandle {
+    let request = RunRequest {
         compare,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
-    let Ok(RequestOutcome::Started(ticket)) = site.mirror.request(request).await else {
+    let Ok(RunRequestOutcome::Started(ticket)) = site.mirror.request(request).await else {
         panic!("no run");
     };
     ticket
@@ -111,7 +111,7 @@ async fn assert_is_equal(site: &Site) {
 async fn a_meter_that_is_written_between_plan_and_write_is_planned_anew() {
     let site = differing().await;
     let run = disturbed(&site, 1).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let change = &run.changes[0];
     assert_eq!(change.before["name"], "theirs", "{run:#?}");
     assert_eq!(change.after["name"], "new", "{run:#?}");
@@ -122,7 +122,7 @@ async fn a_meter_that_is_written_between_plan_and_write_is_planned_anew() {
 async fn a_plan_that_is_outdated_four_times_is_carried_out_at_the_fifth() {
     let site = differing().await;
     let run = disturbed(&site, 4).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(run.counts.updated, 4, "{run:#?}");
     assert_is_equal(&site).await;
 }
@@ -131,7 +131,7 @@ async fn a_plan_that_is_outdated_four_times_is_carried_out_at_the_fifth() {
 async fn a_run_whose_plans_are_outdated_five_times_gives_up_and_leaves_the_meters_alone() {
     let site = differing().await;
     let run = disturbed(&site, 5).await;
-    assert_eq!(run.outcome, Some(Outcome::Failed), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Failed), "{run:#?}");
     let error = run.error.unwrap();
     assert_eq!(error.code, ErrorCode::LocalTimeout);
     assert!(error.message.contains("kept changing"), "{error}");

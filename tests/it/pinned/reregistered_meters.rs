@@ -1,7 +1,7 @@
 //! Meters that were registered again on the remote, under another key and with their old serial number.
 
 use meter_sync::config::Setting;
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use serde_json::json;
 
 use super::{counts, site};
@@ -44,7 +44,7 @@ async fn history(site: &Site, id: i64) -> serde_json::Value {
 async fn a_meter_entered_anew_takes_its_serial_number_from_the_one_that_is_gone() {
     let site = entered_anew("name text", ", unique (name)").await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         counts(&run),
         Counts {
@@ -64,7 +64,7 @@ async fn a_meter_entered_anew_takes_its_serial_number_from_the_one_that_is_gone(
     );
     for _ in 0..2 {
         let again = site.sync().await;
-        assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+        assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
     }
 }
 
@@ -86,7 +86,7 @@ async fn a_meter_that_was_gone_before_gives_its_serial_number_up_and_its_history
         site.sync().await;
         enter_anew(&site).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
         assert_eq!(
             counts(&run),
             Counts {
@@ -101,7 +101,7 @@ async fn a_meter_that_was_gone_before_gives_its_serial_number_up_and_its_history
             json!({"action": "update", "before": {"name": "S1"}, "after": {"name": null}})
         );
         let again = site.sync().await;
-        assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+        assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
     }
 }
 
@@ -111,7 +111,7 @@ async fn an_update_takes_the_value_of_a_gone_meter_as_a_new_meter_does() {
     site.on_remote("delete from meter where id = 9; update meter set name = 'S1' where id = 2; update meter set name = 'S2' where id = 3")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         rows(&site.local, SERIALS).await.as_array().map(|all| all.iter().take(3).cloned().collect::<Vec<_>>()),
         json!([{"id": 1, "active": false, "name": null}, {"id": 2, "active": true, "name": "S1"}, {"id": 3, "active": true, "name": "S2"}]).as_array().cloned()
@@ -131,7 +131,7 @@ async fn where_values_are_kept_the_rejection_names_the_holder_and_what_frees_the
         site.sync().await;
         enter_anew(&site).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
         let reasons = rows(&site.local, REASONS).await;
         let reason = reasons[0]["reason"].as_str().expect("a reason");
         let (why, statement) = reason
@@ -143,7 +143,7 @@ async fn where_values_are_kept_the_rejection_names_the_holder_and_what_frees_the
         );
         site.on_local(statement).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
         assert_eq!(
             serials(&site).await[1],
             json!({"id": 9, "active": true, "name": "S1"})
@@ -158,20 +158,20 @@ async fn a_meter_that_comes_back_takes_its_own_value_again_or_is_told_who_has_it
     site.on_remote("insert into meter values (1, 7, 'S1', true)")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         rows(&site.local, REASONS).await,
         json!([{"reason": "name \"S1\" is taken by meter 9, which is active (unique index meter_name_key)"}])
     );
     site.on_remote("delete from meter where id = 9").await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         serials(&site).await,
         json!([{"id": 1, "active": true, "name": "S1"}, {"id": 9, "active": false, "name": null}])
     );
     let again = site.sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+    assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn an_inactive_meter_that_the_remote_still_has_keeps_its_value() {
     site.on_remote("insert into meter values (9, 7, 'S1', true)")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         rows(&site.local, REASONS).await,
         json!([{"reason": "name \"S1\" is taken by meter 1, which is inactive (unique index meter_name_key)"}])
@@ -203,7 +203,7 @@ async fn a_value_that_readings_refer_to_is_not_given_up() {
         ))
         .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Partial), "{action}: {run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Partial), "{action}: {run:#?}");
         assert_eq!(
             rows(&site.local, "select meter from reading").await,
             json!([{"meter": "S1"}]),
@@ -255,7 +255,7 @@ async fn a_value_that_a_local_trigger_keeps_is_not_recorded_as_given_up() {
     site.sync().await;
     enter_anew(&site).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let deactivated =
         json!([{"action": "deactivate", "before": {"active": true}, "after": {"active": false}}]);
     assert_eq!(history(&site, 1).await, deactivated);
@@ -289,7 +289,7 @@ async fn the_statement_that_is_to_free_a_value_frees_it() {
         site.sync().await;
         enter_anew(&site).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
         let reasons = rows(&site.local, REASONS).await;
         let reason = reasons[0]["reason"].as_str().expect("a reason");
         let (_, statement) = reason.split_once("frees the value: ").expect(reason);
@@ -299,7 +299,7 @@ async fn the_statement_that_is_to_free_a_value_frees_it() {
         );
         site.on_local(statement).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     }
 }
 
@@ -345,19 +345,14 @@ async fn a_value_that_is_unique_together_with_a_local_column_is_taken_by_its_def
         ("bigint not null default length('hall') + 1", true),
         ("uuid not null default gen_random_uuid()", false),
     ] {
-        let site = site(
-            "name text",
-            &format!(", place {place}, unique (place, name)"),
-        )
-        .await;
-        site.on_remote(
-            "insert into meter select n, 7, 'S' || n, true from generate_series(1, 6) n",
-        )
-        .await;
-        site.sync().await;
-        enter_anew(&site).await;
+        let rule = format!(", place {place}, unique (place, name)");
+        let site = entered_anew("name text", &rule).await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{place}: {run:#?}");
+        assert_eq!(
+            run.outcome,
+            Some(RunOutcome::Succeeded),
+            "{place}: {run:#?}"
+        );
         let old = if is_told { json!(null) } else { json!("S1") };
         assert_eq!(
             serials(&site).await,
@@ -390,7 +385,7 @@ async fn the_statement_that_frees_a_value_marks_the_value_of_its_own_column() {
     let local = ", place text not null default 'here', constraint serial unique (place, name)";
     let site = entered_anew("name text not null", local).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let reason = "place \"here\", name \"S1\" is taken by meter 1, which is inactive and gone from the remote (unique index serial); \
         this statement on the local database frees the value: update \"public\".\"meter\" set \"name\" = 'S1 (gone)' where \"id\" = 1";
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::{Value, json};
 
 use super::site;
@@ -46,7 +46,7 @@ async fn outcomes(site: &Site) -> Value {
 }
 
 /// A run; what is old is pruned behind it.
-async fn sync_and_prune(site: &Site, expected: Outcome, left: Value) {
+async fn sync_and_prune(site: &Site, expected: RunOutcome, left: Value) {
     let run = site.sync().await;
     assert_eq!(run.outcome, Some(expected), "{run:#?}");
     wait::until("the log is pruned", async || outcomes(site).await == left).await;
@@ -63,7 +63,7 @@ async fn old_runs_go_and_each_meters_last_change_stays() {
     age(&site, "11 days").await;
     // Of the first two runs something is kept.
     let left = json!(["succeeded", "succeeded", "no_change"]);
-    sync_and_prune(&site, Outcome::NoChange, left).await;
+    sync_and_prune(&site, RunOutcome::NoChange, left).await;
     assert_eq!(changes(&site).await, json!(["2 insert a", "1 update b"]));
     let truncated =
         "select array_agg(changes_truncated order by seq) as t from meter_sync.meter_sync_log";
@@ -77,7 +77,7 @@ async fn old_runs_go_and_each_meters_last_change_stays() {
     age(&site, "11 days").await;
     // What was kept is no meter's last change any longer.
     let left = json!(["succeeded", "no_change"]);
-    sync_and_prune(&site, Outcome::NoChange, left).await;
+    sync_and_prune(&site, RunOutcome::NoChange, left).await;
     assert_eq!(changes(&site).await, json!(["1 update c", "2 update c"]));
     let meter = site.meter("1").await;
     assert_eq!(meter.changes.len(), 1);
@@ -92,10 +92,10 @@ async fn runs_with_problems_are_kept_four_times_as_long_and_the_last_success_for
     site.sync().await;
     age(&site, "39 days").await;
     let left = json!(["succeeded", "no_change", "failed", "failed"]);
-    sync_and_prune(&site, Outcome::Failed, left).await;
+    sync_and_prune(&site, RunOutcome::Failed, left).await;
     age(&site, "2 days").await;
     let left = json!(["succeeded", "no_change", "failed", "failed"]);
-    sync_and_prune(&site, Outcome::Failed, left).await;
+    sync_and_prune(&site, RunOutcome::Failed, left).await;
     let status = site.status().await;
     assert!(status.last_success_at.is_some(), "{status:#?}");
 }
@@ -122,7 +122,7 @@ async fn rejected_rows_go_with_their_runs_and_other_tables_are_left_alone() {
     site.on_remote("insert into meter values (3, 7, 'bad', true)")
         .await;
     let partial = site.sync().await;
-    assert_eq!(partial.outcome, Some(Outcome::Partial), "{partial:#?}");
+    assert_eq!(partial.outcome, Some(RunOutcome::Partial), "{partial:#?}");
     site.on_remote("delete from meter where id = 3").await;
     site.sync().await;
     site.on_local(
@@ -199,7 +199,7 @@ async fn runs_that_fail_as_the_tenant_is_not_known_go_as_well() {
         assert_eq!(code, Some(ErrorCode::TenantNotConfigured));
     }
     age(&site, "41 days").await;
-    sync_and_prune(&site, Outcome::Failed, json!(["failed"])).await;
+    sync_and_prune(&site, RunOutcome::Failed, json!(["failed"])).await;
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ async fn the_last_run_that_compared_all_rows_is_kept() {
     site.sync().await;
     age(&site, "20 days").await;
     let left = json!(["succeeded", "no_change", "no_change"]);
-    sync_and_prune(&site, Outcome::NoChange, left).await;
+    sync_and_prune(&site, RunOutcome::NoChange, left).await;
     let kept = site.mirror.run(comparing.run_id).await.expect("an answer");
     assert!(kept.is_some());
 }

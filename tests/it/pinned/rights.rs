@@ -3,8 +3,8 @@
 use meter_sync::check::{self, Finding, Verdict};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Health, Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Health, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -79,11 +79,11 @@ async fn rights_on_columns_alone_are_told_by_a_check_and_select_on_the_table_is_
     let told = verdict(&site, &role, "local privileges").await;
     assert!(matches!(told, Verdict::Ok(_)), "{told:?}");
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     site.on_remote("update meter set name = 'new' where id < 3; delete from meter where id = 4; insert into meter values (11, 7, 'm', true)")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_type_in_a_schema_that_the_role_may_not_use_is_told_by_a_check() {
     site.on_remote("update meter set name = 'none of them' where id = 1")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn of_the_tenant_row_only_id_and_name_are_read() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let role = with_roles(&mut site).await;
     site.on_remote(&format!("grant select on meter to {role}"))
         .await;
@@ -182,7 +182,7 @@ async fn of_the_tenant_row_only_id_and_name_are_read() {
     ))
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     let Verdict::Ok(told) = verdict(&site, &role, "tenant").await else {
         panic!("the tenant should be known")
     };
@@ -216,7 +216,7 @@ async fn with_table_in_schema_site(local: &str) -> (Site, String) {
 async fn a_status_tells_of_a_schema_without_usage_and_of_the_runs_before() {
     let (site, role) = with_table_in_schema_site("").await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     site.on_local(&format!("revoke usage on schema site from {role}"))
         .await;
     let status = site.status().await;
@@ -272,7 +272,7 @@ async fn a_sweep_names_a_table_in_a_schema_without_usage_as_before() {
         .with(Setting::LocalUrl, as_role(&site.pair.local_url, &role))
         .with(Setting::Tenants, "7,8");
     let mirrors = mirrors(&settings);
-    let request = Request::new(Trigger::Cli);
+    let request = RunRequest::new(RunTrigger::Cli);
     for _ in 0..2 {
         let swept = mirrors.sweep(&request, |_, _| {}).await;
         assert!(swept.is_ok(), "{swept:?}");

@@ -2,15 +2,15 @@
 //! next one compares versions.
 
 use meter_sync::config::Setting;
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value as Json, json};
 use tokio_postgres::Client;
 
 use crate::support::postgres::{connect, start_pair};
 use crate::support::site::{Site, finish, mirror, rows, settings};
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 
 const METERS: i64 = 100;
 
@@ -25,7 +25,7 @@ async fn settled() -> Site {
     let runs = [site.sync().await, site.sync().await];
     assert!(
         runs.iter()
-            .all(|run| run.outcome == Some(Outcome::NoChange))
+            .all(|run| run.outcome == Some(RunOutcome::NoChange))
     );
     site
 }
@@ -49,7 +49,7 @@ async fn assert_arrives(site: &Site, counts: Counts) {
         rows(&site.remote, of_ours).await
     );
     let again = site.sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+    assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
 }
 
 fn updated(n: i64) -> Counts {
@@ -237,7 +237,7 @@ async fn rows_that_a_policy_shows_and_hides_come_and_go() {
         .remote_url
         .replace("postgres@", &format!("{role}@"));
     let reader = mirror(&site.settings().with(Setting::RemoteUrl, url));
-    let sync = async || finish(&reader, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&reader, RunRequest::new(RunTrigger::Cli)).await;
     let expected = [(1, 0), (0, 0), (0, 0)];
     for (deactivated, reactivated) in expected {
         let run = sync().await;
@@ -272,7 +272,7 @@ async fn after_a_crash_of_either_server_what_the_rows_hold_decides() {
     }
     let sync = async || -> RunReport {
         let settings = settings(&urls[0], &urls[1]).with(Setting::TenantId, "7");
-        finish(&mirror(&settings), Request::new(Trigger::Cli)).await
+        finish(&mirror(&settings), RunRequest::new(RunTrigger::Cli)).await
     };
     for _ in 0..3 {
         sync().await;

@@ -1,6 +1,6 @@
 //! Meters that refer to meters by a foreign key of the local table to itself.
 
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use serde_json::json;
 
 use super::counts;
@@ -102,7 +102,7 @@ async fn many_meters_move_to_a_parent_that_is_new() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(
         (run.counts.inserted, run.counts.updated),
         (1, 25_000),
@@ -148,7 +148,7 @@ async fn a_new_parent_that_takes_over_a_number_goes_in_once_it_is_free() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let all = "select id, parent, serial from meter order by id";
     assert_eq!(rows(&site.local, all).await, rows(&site.remote, all).await);
 }

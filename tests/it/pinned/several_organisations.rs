@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Claim, Request, RequestOutcome};
-use meter_sync::model::{Health, Outcome, Trigger};
+use meter_sync::mirrors::{RunRequest, RunRequestOutcome, SlotClaimOutcome};
+use meter_sync::model::{Health, RunOutcome, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
@@ -37,14 +37,14 @@ async fn of_two_organisations_that_start_at_once_one_gets_the_table() {
         };
         wait::until("the other organisation's run has begun", started).await;
         let ours = mirror(&of_tenant(&site, "7"));
-        let ours = finish(&ours, Request::new(Trigger::Cli)).await;
+        let ours = finish(&ours, RunRequest::new(RunTrigger::Cli)).await;
         remote.set(Fault::None);
         ours
     };
-    let (theirs, ours) = tokio::join!(finish(&slow, Request::new(Trigger::Cli)), others);
+    let (theirs, ours) = tokio::join!(finish(&slow, RunRequest::new(RunTrigger::Cli)), others);
     let code = ours.error.as_ref().map(|error| error.code);
     assert_eq!(code, Some(ErrorCode::TenantMismatch), "{ours:#?}");
-    assert_eq!(theirs.outcome, Some(Outcome::Succeeded), "{theirs:#?}");
+    assert_eq!(theirs.outcome, Some(RunOutcome::Succeeded), "{theirs:#?}");
     let meters = rows(&site.local, "select name from meter").await;
     assert_eq!(meters, json!([{"name": "theirs"}]));
 }
@@ -59,7 +59,7 @@ async fn two_organisations_of_a_table_remember_versions_under_the_same_basis() {
     .await;
     for tenant in ["7", "8"] {
         let runs = mirror(&of_tenant(&site, tenant));
-        let run = finish(&runs, Request::new(Trigger::Cli)).await;
+        let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
         assert_eq!(run.counts.inserted, 5, "{run:#?}");
     }
     let remembered =
@@ -77,8 +77,8 @@ async fn spellings_of_one_number_are_one_organisation() {
         .await;
     for tenant in ["7", "007", "+7"] {
         let runs = mirror(&of_tenant(&site, tenant));
-        let run = finish(&runs, Request::new(Trigger::Cli)).await;
-        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+        let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
+        assert!(run.outcome.is_some_and(RunOutcome::is_success), "{run:#?}");
         assert_eq!(run.counts.changes() + run.counts.unchanged, 1, "{run:#?}");
     }
     assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": "7"}]));
@@ -88,8 +88,14 @@ async fn spellings_of_one_number_are_one_organisation() {
         mirror(&of_tenant(&site, "07")),
         mirror(&of_tenant(&site, "7")),
     );
-    assert_eq!(one.claim_slot(slot, false).await, Ok(Claim::Ours));
-    assert_eq!(other.claim_slot(slot, false).await, Ok(Claim::Pending));
+    assert_eq!(
+        one.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
+    assert_eq!(
+        other.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Pending)
+    );
 }
 
 /// A run leaves the rows of others alone, so the row of a meter that moved to another organisation is in the way.
@@ -104,25 +110,25 @@ async fn a_meter_that_moved_to_another_organisation_is_rejected_with_what_gives_
     .await;
     let sync = async |tenant| {
         let runs = mirror(&of_tenant(&site, tenant));
-        finish(&runs, Request::new(Trigger::Cli)).await
+        finish(&runs, RunRequest::new(RunTrigger::Cli)).await
     };
     sync("7").await;
     site.on_remote("update meter set tenant_id = 8 where id = 2")
         .await;
     let reason = "select reason from meter_sync.meter_sync_rejected";
-    assert_eq!(sync("8").await.outcome, Some(Outcome::Partial));
+    assert_eq!(sync("8").await.outcome, Some(RunOutcome::Partial));
     let active = json!([{"reason": "id \"2\" is taken by a row of another tenant (unique index meter_pkey)"}]);
     assert_eq!(rows(&site.local, reason).await, active);
     sync("7").await;
     site.on_local("delete from meter_sync.meter_sync_rejected")
         .await;
-    assert_eq!(sync("8").await.outcome, Some(Outcome::Partial));
+    assert_eq!(sync("8").await.outcome, Some(RunOutcome::Partial));
     let told = rows(&site.local, reason).await;
     let told = told[0]["reason"].as_str().expect("a reason");
     let (_, statement) = told.split_once("gives the row to tenant 8: ").expect(told);
     site.on_local(statement).await;
     let run = sync("8").await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let meters = "select id, tenant_id, active from meter order by id";
     assert_eq!(
         rows(&site.local, meters).await,
@@ -159,7 +165,7 @@ async fn an_id_that_is_another_one_as_a_text_here_is_refused() {
         ] {
             let own = format!("'{id}'");
             site.on_local(&before.replace("$id", &own)).await;
-            let run = finish(&runs, Request::new(Trigger::Cli)).await;
+            let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
             let error = run.error.expect("an error");
             assert_eq!(
                 error.code,
@@ -191,8 +197,8 @@ async fn a_uuid_in_capitals_is_the_same_organisation() {
     .await;
     for tenant in [id, &id.to_uppercase()] {
         let runs = mirror(&of_tenant(&site, tenant));
-        let run = finish(&runs, Request::new(Trigger::Cli)).await;
-        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+        let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
+        assert!(run.outcome.is_some_and(RunOutcome::is_success), "{run:#?}");
     }
     assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": id}]));
 }
@@ -224,8 +230,14 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
     let copy = site.settings().with(Setting::LocalTable, "copy.meter");
     let copy = mirror(&copy);
     let slot = recently();
-    assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
-    assert_eq!(copy.claim_slot(slot, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        site.mirror.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
+    assert_eq!(
+        copy.claim_slot(slot, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     let first = site.sync().await;
     let before = copy
         .status(&StatusQuery::default())
@@ -234,13 +246,13 @@ async fn two_tables_of_one_organisation_have_a_lock_a_log_and_slots_each() {
     assert_eq!((before.health, before.history.len()), (Health::NeverRun, 0));
 
     let held = RunHold::new(&site).await;
-    let ticket = site.mirror.request(Request::new(Trigger::Cli)).await;
+    let ticket = site.mirror.request(RunRequest::new(RunTrigger::Cli)).await;
     assert!(
-        matches!(ticket, Ok(RequestOutcome::Started(_))),
+        matches!(ticket, Ok(RunRequestOutcome::Started(_))),
         "{ticket:?}"
     );
-    let both = copy.request(Request::new(Trigger::Cli)).await;
-    let Ok(RequestOutcome::Started(mut both)) = both else {
+    let both = copy.request(RunRequest::new(RunTrigger::Cli)).await;
+    let Ok(RunRequestOutcome::Started(mut both)) = both else {
         panic!("the other table's run should start: {both:?}");
     };
     held.release().await;
@@ -260,7 +272,7 @@ async fn the_log_of_a_table_goes_on_while_it_is_missing_and_however_it_is_spelle
     let first = site.sync().await;
     site.on_local("alter table meter rename to away").await;
     let failed = site.sync().await;
-    assert_eq!(failed.outcome, Some(Outcome::Failed), "{failed:#?}");
+    assert_eq!(failed.outcome, Some(RunOutcome::Failed), "{failed:#?}");
     site.on_local("alter table away rename to meter").await;
     site.reconfigure(&site.settings().with(Setting::LocalTable, "public.meter"));
     let status = site.status().await;
@@ -285,7 +297,7 @@ async fn a_statement_that_frees_a_value_names_the_tenant_where_ids_do_not_tell_m
     site.on_remote("delete from meter where id = 1; insert into meter values (9, 7, 'S1', true)")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let reasons = rows(
         &site.local,
         "select reason from meter_sync.meter_sync_rejected",
@@ -299,5 +311,5 @@ async fn a_statement_that_frees_a_value_names_the_tenant_where_ids_do_not_tell_m
         json!([{"name": "S1"}])
     );
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
 }

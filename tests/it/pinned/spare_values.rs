@@ -1,6 +1,6 @@
 //! Meters that are to get each other's unique values where few other values are allowed, or of types of few values.
 
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::site;
@@ -17,7 +17,11 @@ async fn move_on(type_: &str, values: &[&str], local: &str) -> Site {
     site.on_remote(&format!("insert into meter values {}", meters.join(", ")))
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{type_}: {run:#?}");
+    assert_eq!(
+        run.outcome,
+        Some(RunOutcome::Succeeded),
+        "{type_}: {run:#?}"
+    );
     site.on_remote(&format!(
         "update meter m set name = (select o.name from meter o where o.id = 1 + m.id % {})",
         values.len()
@@ -31,7 +35,7 @@ async fn assert_moves_on(type_: &str, values: &[&str], local: &str) {
     let run = site.sync().await;
     assert_eq!(
         run.outcome,
-        Some(Outcome::Succeeded),
+        Some(RunOutcome::Succeeded),
         "{type_} {local}: {run:#?}"
     );
     let names = "select id, name::text from meter order by id";
@@ -43,7 +47,7 @@ async fn assert_moves_on(type_: &str, values: &[&str], local: &str) {
     let again = site.sync().await;
     assert_eq!(
         again.outcome,
-        Some(Outcome::NoChange),
+        Some(RunOutcome::NoChange),
         "{type_} {local}: {again:#?}"
     );
 }
@@ -138,7 +142,11 @@ async fn rings_take_one_spare_value_in_turn_and_keep_what_refers_to_them() {
         site.on_local("insert into reading values (1, 'a'), (2, 'b'), (3, 'c')")
             .await;
         let run = site.sync().await;
-        assert_eq!(run.outcome, Some(Outcome::Succeeded), "{action}: {run:#?}");
+        assert_eq!(
+            run.outcome,
+            Some(RunOutcome::Succeeded),
+            "{action}: {run:#?}"
+        );
         let meters = "select r.id, m.id as meter from reading r left join meter m on m.name = r.meter order by 1";
         assert_eq!(
             rows(&site.local, meters).await,
@@ -146,7 +154,7 @@ async fn rings_take_one_spare_value_in_turn_and_keep_what_refers_to_them() {
             "{action}"
         );
         let again = site.sync().await;
-        assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+        assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
     }
 }
 
@@ -168,7 +176,7 @@ async fn a_ring_in_each_device_takes_a_value_that_is_free_in_this_device() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
 }
 
 #[tokio::test]
@@ -184,7 +192,7 @@ async fn a_ring_without_a_spare_value_is_rejected_and_left_as_it_is() {
     .await;
     site.on_local("insert into reading values (1, 'a')").await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         rows(
             &site.local,
@@ -298,7 +306,7 @@ async fn many_values_move_on_where_the_reference_can_wait_and_no_value_is_spare(
     site.on_remote("update meter set name = 1 + id % 5003")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(run.counts.updated, 5003, "{run:#?}");
     // The meter 5003 is to refer to nothing; the others form a ring beside it.
     site.on_remote(
@@ -356,7 +364,7 @@ async fn one_spare_value_is_enough_for_all_rules_that_read_it() {
             let run = site.sync().await;
             assert_eq!(
                 run.outcome,
-                Some(Outcome::Succeeded),
+                Some(RunOutcome::Succeeded),
                 "{rules} {change}: {run:#?}"
             );
             assert_eq!(run.counts.updated, 3, "{rules} {change}: {run:#?}");

@@ -1,8 +1,8 @@
 //! Shapes of tables, views and queries.
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Counts, Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Counts, RunOutcome, RunTrigger};
 use serde_json::json;
 
 use super::{counts, names, site};
@@ -164,7 +164,7 @@ async fn a_rename_in_case_alone_arrives_under_a_case_blind_collation() {
     site.on_remote("update meter set id = 'A'").await;
     let run = site.sync().await;
     // To the local table it is the same key.
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn columns_come_and_go_between_runs() {
     site.on_remote("alter table meter add extra text; update meter set extra = 'e'")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     site.on_local("alter table meter add extra text").await;
     let run = site.sync().await;
     assert_eq!(
@@ -189,10 +189,10 @@ async fn columns_come_and_go_between_runs() {
     );
     site.on_remote("alter table meter drop extra").await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
     site.on_local("alter table meter drop name").await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::NoChange), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");
 }
 
 #[tokio::test]
@@ -302,7 +302,7 @@ async fn a_run_without_changes_logs_itself_and_little_else() {
     local.batch_execute(LOCAL_SCHEMA).await.unwrap();
     remote.batch_execute("insert into meter (id, tenant_id, name) select n, 7, repeat('x', 70) from generate_series(1, 5000) n").await.unwrap();
     let runs = mirror(&settings(&urls[0], &urls[1]));
-    let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
     sync().await;
     sync().await;
     let written = "select md5(string_agg(ctid::text || xmin::text, ',' order by id)) from meter";

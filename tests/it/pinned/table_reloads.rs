@@ -1,7 +1,7 @@
 //! Remote tables that are truncated or rewritten while a run begins.
 
 use meter_sync::config::Setting;
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 use tokio_postgres::Client;
@@ -49,7 +49,7 @@ async fn is_waiting(database: &Client) -> bool {
         .get(0)
 }
 
-async fn assert_unharmed(site: &Site, run: &RunReport, expected: Outcome) {
+async fn assert_unharmed(site: &Site, run: &RunReport, expected: RunOutcome) {
     assert_eq!(run.outcome, Some(expected), "{run:#?}");
     let active = "select count(*) as n from meter where active and name is not null";
     assert_eq!(rows(&site.local, active).await, json!([{"n": 40}]));
@@ -59,9 +59,9 @@ async fn assert_unharmed(site: &Site, run: &RunReport, expected: Outcome) {
 async fn a_table_that_is_reloaded_as_a_run_begins_is_read_as_it_is_afterwards() {
     let site = Site::with_schemas(TABLES, LOCAL).await;
     let run = while_reloaded(&site, "meter").await;
-    assert_unharmed(&site, &run, Outcome::Succeeded).await;
+    assert_unharmed(&site, &run, RunOutcome::Succeeded).await;
     let again = while_reloaded(&site, "meter").await;
-    assert_unharmed(&site, &again, Outcome::NoChange).await;
+    assert_unharmed(&site, &again, RunOutcome::NoChange).await;
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_partition_that_is_reloaded_as_a_run_begins_keeps_its_meters() {
     let site = Site::with_schemas(&partitioned, LOCAL).await;
     site.sync().await;
     let run = while_reloaded(&site, "high").await;
-    assert_unharmed(&site, &run, Outcome::NoChange).await;
+    assert_unharmed(&site, &run, RunOutcome::NoChange).await;
 }
 
 const PLACES: &str = "
@@ -113,7 +113,7 @@ async fn a_view_whose_joined_table_is_reloaded_as_a_run_begins_loses_no_value() 
     site.reconfigure(&settings);
     site.sync().await;
     let run = while_reloaded(&site, "place").await;
-    assert_unharmed(&site, &run, Outcome::NoChange).await;
+    assert_unharmed(&site, &run, RunOutcome::NoChange).await;
     let placed = "select count(place) as n from meter";
     assert_eq!(rows(&site.local, placed).await, json!([{"n": 40}]));
 }
@@ -127,7 +127,7 @@ async fn a_query_over_a_table_that_is_reloaded_as_a_run_begins_reads_it_as_it_is
     site.sync().await;
     for table in ["meter", "place"] {
         let run = while_reloaded(&site, table).await;
-        assert_unharmed(&site, &run, Outcome::NoChange).await;
+        assert_unharmed(&site, &run, RunOutcome::NoChange).await;
     }
 }
 
@@ -149,7 +149,7 @@ async fn a_query_over_a_view_of_tables_that_the_role_may_not_read_waits_for_thei
     site.sync().await;
     for table in ["meter", "place"] {
         let run = while_reloaded(&site, table).await;
-        assert_unharmed(&site, &run, Outcome::NoChange).await;
+        assert_unharmed(&site, &run, RunOutcome::NoChange).await;
     }
     site.on_remote(&format!("drop owned by {role}; drop role {role}"))
         .await;
@@ -173,7 +173,7 @@ async fn a_local_table_that_is_reloaded_as_a_run_begins_is_compared_as_it_is_aft
     let site = Site::with_schemas(TABLES, LOCAL).await;
     site.sync().await;
     let run = while_altered(&site, &reload("meter")).await;
-    assert_unharmed(&site, &run, Outcome::NoChange).await;
+    assert_unharmed(&site, &run, RunOutcome::NoChange).await;
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn a_column_that_is_dropped_here_as_a_run_begins_is_synced_no_more() {
     site.sync().await;
     site.on_remote("update meter set active = false where id = 3; update meter set name = 'other' where id = 4").await;
     let run = while_altered(&site, "alter table meter drop column name").await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let active = "select count(*) as n from meter where active";
     assert_eq!(rows(&site.local, active).await, json!([{"n": 39}]));
 }
@@ -198,7 +198,7 @@ async fn a_local_table_that_is_replaced_as_a_run_begins_is_synced_by_the_rules_o
     let replace = "create table newer (like meter including all); insert into newer select * from meter;
         alter table newer add unique (name); alter table meter rename to older; alter table newer rename to meter";
     let run = while_altered(&site, replace).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     assert_eq!(counts(&run).updated, 2, "{run:#?}");
 }
 
@@ -210,7 +210,7 @@ async fn a_materialized_view_is_read_without_a_lock() {
     let settings = site.settings().with(Setting::RemoteTable, "kept");
     site.reconfigure(&settings);
     let run = site.sync().await;
-    assert_unharmed(&site, &run, Outcome::Succeeded).await;
+    assert_unharmed(&site, &run, RunOutcome::Succeeded).await;
 }
 
 /// The URL of the same database for another role.
@@ -252,9 +252,9 @@ async fn what_cannot_be_locked_before_is_read_anew_where_it_was_reloaded() {
         let settings = site.settings().with(Setting::RemoteUrl, &url);
         site.reconfigure(&settings.with(Setting::RemoteTable, source));
         let first = while_reloaded(&site, reloaded).await;
-        assert_unharmed(&site, &first, Outcome::Succeeded).await;
+        assert_unharmed(&site, &first, RunOutcome::Succeeded).await;
         let again = while_reloaded(&site, reloaded).await;
-        assert_unharmed(&site, &again, Outcome::NoChange).await;
+        assert_unharmed(&site, &again, RunOutcome::NoChange).await;
         site.on_remote(&format!("drop owned by {role}; drop role {role}")).await;
     }
 }
@@ -283,9 +283,9 @@ async fn foreign_tables_that_are_reloaded_as_a_run_begins_are_read_as_they_are_a
         let settings = site.settings().with(setting, source);
         site.reconfigure(&settings);
         let first = while_reloaded(&site, "meter").await;
-        assert_unharmed(&site, &first, Outcome::Succeeded).await;
+        assert_unharmed(&site, &first, RunOutcome::Succeeded).await;
         let again = while_reloaded(&site, "meter").await;
-        assert_unharmed(&site, &again, Outcome::NoChange).await;
+        assert_unharmed(&site, &again, RunOutcome::NoChange).await;
         site.on_remote("update meter set name = 'other' where id = 3")
             .await;
         let changed = while_reloaded(&site, "meter").await;
@@ -306,9 +306,9 @@ async fn a_run_that_begins_anew_twice_ends_well() {
     let settings = site.settings().with(Setting::RemoteTable, "given");
     site.reconfigure(&settings);
     let first = while_reloaded(&site, "meter").await;
-    assert_unharmed(&site, &first, Outcome::Succeeded).await;
+    assert_unharmed(&site, &first, RunOutcome::Succeeded).await;
     let again = while_reloaded(&site, "meter").await;
-    assert_unharmed(&site, &again, Outcome::NoChange).await;
+    assert_unharmed(&site, &again, RunOutcome::NoChange).await;
 }
 
 /// A view of a table that is locked before the snapshot, and of one that is not, as a function reads it.
@@ -330,7 +330,7 @@ async fn what_was_read_before_a_run_begins_anew_is_counted_too() {
     )
     .await;
     let twice = while_reloaded(&site, "extra").await;
-    assert_unharmed(&site, &twice, Outcome::Succeeded).await;
+    assert_unharmed(&site, &twice, RunOutcome::Succeeded).await;
     assert!(twice.remote_bytes > 2 * 100_000, "{twice:#?}");
     let logged = "select remote_bytes from meter_sync.meter_sync_log";
     assert_eq!(

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use meter_sync::mirrors::{Request, RequestOutcome};
-use meter_sync::model::{Counts, Outcome, Trigger};
+use meter_sync::mirrors::{RunRequest, RunRequestOutcome};
+use meter_sync::model::{Counts, RunOutcome, RunTrigger};
 use serde_json::json;
 
 use crate::support::postgres::connect;
@@ -72,7 +72,7 @@ async fn every_type_that_needs_no_text_arrives_as_it_was() {
     site.on_remote(&format!("insert into meter values (3, 7, {nulls}, true)"))
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let texts = fields(|n, _, _| format!("f{n}::text as f{n}"));
     let all = format!("select id, active, {texts} from meter order by id");
     assert_eq!(
@@ -81,11 +81,15 @@ async fn every_type_that_needs_no_text_arrives_as_it_was() {
     );
     // Nor do the two sides' values differ to the digests, or to a comparison of all of them.
     let again = site.sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+    assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
     site.on_local("delete from meter_sync.meter_sync_seen; update meter_sync.meter_sync_log set compared = 'nothing'")
         .await;
     let compared = site.sync().await;
-    assert_eq!(compared.outcome, Some(Outcome::NoChange), "{compared:#?}");
+    assert_eq!(
+        compared.outcome,
+        Some(RunOutcome::NoChange),
+        "{compared:#?}"
+    );
 }
 
 const TIMES: &str = "first timestamptz, second timestamptz, third timestamptz";
@@ -118,7 +122,7 @@ async fn a_value_that_a_shared_type_limits_here_is_set_aside_alone() {
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let counts = Counts {
         inserted: 1,
         rejected: 2,
@@ -139,8 +143,8 @@ async fn the_rows_told_of_are_those_that_were_read() {
         let site = site(columns, "").await;
         site.on_remote("insert into meter (id, tenant_id, active) select n, 7, true from generate_series(1, 1000) n")
             .await;
-        let requested = site.mirror.request(Request::new(Trigger::Cli)).await;
-        let Ok(RequestOutcome::Started(mut ticket)) = requested else {
+        let requested = site.mirror.request(RunRequest::new(RunTrigger::Cli)).await;
+        let Ok(RunRequestOutcome::Started(mut ticket)) = requested else {
             panic!("{requested:?}");
         };
         let run = ticket.wait(Duration::from_secs(60)).await;
@@ -171,11 +175,11 @@ async fn plain_meters_load_into_a_local_database_of_any_encoding() {
         )
         .await;
         let runs = mirror(&settings(&site.pair.remote_url, &url));
-        let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
+        let sync = async || finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
         let first = sync().await;
         assert_eq!(
             first.outcome,
-            Some(Outcome::Succeeded),
+            Some(RunOutcome::Succeeded),
             "{encoding}: {first:#?}"
         );
         site.on_remote("update meter set notes = notes || name where id = 1")

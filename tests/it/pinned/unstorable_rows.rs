@@ -1,7 +1,7 @@
 //! A row that the other side cannot store, or refuses, is rejected alone.
 
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Counts, Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{Counts, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -45,9 +45,9 @@ impl EncodedSite {
 
     pub(super) async fn sync(&self) -> RunReport {
         let runs = mirror(&settings(&self.urls[0], &self.urls[1]));
-        let request = Request {
+        let request = RunRequest {
             reason: Some("Zähler \u{1f600} \u{20ac}".to_owned()),
-            ..Request::new(Trigger::Cli)
+            ..RunRequest::new(RunTrigger::Cli)
         };
         finish(&runs, request).await
     }
@@ -127,7 +127,7 @@ async fn bytes_that_are_no_text_are_set_aside_and_the_others_go_on() {
         let run = site.sync().await;
         assert_eq!(
             run.outcome,
-            Some(Outcome::Partial),
+            Some(RunOutcome::Partial),
             "{there} {here}: {run:#?}"
         );
         assert_eq!(done(&run), partial(0, 1, 1), "{there} {here}: {run:#?}");
@@ -160,7 +160,11 @@ async fn characters_that_the_local_encoding_lacks_are_set_aside_and_the_others_g
         site.remote.batch_execute(METERS).await.unwrap();
         site.remote.batch_execute(more).await.unwrap();
         let first = site.sync().await;
-        assert_eq!(first.outcome, Some(Outcome::Partial), "{here}: {first:#?}");
+        assert_eq!(
+            first.outcome,
+            Some(RunOutcome::Partial),
+            "{here}: {first:#?}"
+        );
         assert_eq!(done(&first), partial(20, 0, 2), "{here}: {first:#?}");
         let aside = json!([{"key": {"id": "K21"}}, {"key": {"id": "K\\u{1f600}"}}]);
         assert_eq!(site.aside().await, aside, "{here}");
@@ -204,13 +208,13 @@ async fn a_row_that_row_security_or_a_trigger_forbids_is_set_aside_alone() {
         .local_url
         .replace("postgres@", &format!("{role}@"));
     let runs = mirror(&settings(&site.pair.remote_url, &url));
-    let sync = async || finish(&runs, Request::new(Trigger::Cli)).await;
+    let sync = async || finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
     site.on_remote(
         "insert into meter values (1, 7, 'a', true), (2, 7, 'forbidden', true), (3, 7, 'not yours', true), (4, 7, 'd', true), (5, 7, 'odd', true)",
     )
     .await;
     let run = sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(done(&run), partial(2, 0, 3), "{run:#?}");
     site.on_remote("update meter set name = 'forbidden' where id = 1; update meter set name = 'e' where id = 4")
         .await;
@@ -222,7 +226,7 @@ async fn a_row_that_row_security_or_a_trigger_forbids_is_set_aside_alone() {
     site.on_remote("update meter set name = 'f' where id = 4")
         .await;
     let run = sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Failed), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Failed), "{run:#?}");
 }
 
 /// Row security locks no row that may not be updated, so such a row looks as if somebody had changed it.
@@ -256,8 +260,8 @@ async fn rows_that_row_security_lets_nobody_update_are_set_aside_alone() {
     )
     .await;
     for expected in [(1, 2, 1, 3), (0, 0, 0, 3)] {
-        let run = finish(&runs, Request::new(Trigger::Cli)).await;
-        assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+        let run = finish(&runs, RunRequest::new(RunTrigger::Cli)).await;
+        assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
         let of = run.counts;
         assert_eq!(
             (of.inserted, of.updated, of.deactivated, of.rejected),
@@ -278,7 +282,7 @@ async fn of_binary_data_the_beginning_is_recorded() {
     site.on_remote("insert into meter values (1, 7, decode(repeat('ab', 20000), 'hex'), true), (2, 7, '\\xab', true)")
         .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let recorded =
         "select key->'id' as id, length(after->>'image') as l, left(after->>'image', 4) as a
         from meter_sync.meter_sync_change order by key";
@@ -286,7 +290,7 @@ async fn of_binary_data_the_beginning_is_recorded() {
         rows(&site.local, recorded).await,
         json!([{"id": 1, "l": 10_003, "a": "\\xab"}, {"id": 2, "l": 4, "a": "\\xab"}])
     );
-    assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::NoChange));
 }
 
 /// Rows cross as text where types differ, as those of the ports do here.
@@ -308,7 +312,7 @@ async fn binary_data_that_is_too_long_as_text_is_set_aside_and_the_others_go_on(
     )
     .await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let reasons = "select key, reason from meter_sync.meter_sync_rejected";
     let reasons = rows(&site.local, reasons).await;
     assert_eq!(reasons[0]["key"], json!({"id": 2}), "{reasons:#}");

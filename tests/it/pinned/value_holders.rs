@@ -2,8 +2,8 @@
 //! is gone.
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Request, RequestOutcome};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunRequest, RunRequestOutcome};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use serde_json::json;
 
 use super::site;
@@ -43,8 +43,8 @@ async fn a_meter_that_somebody_inserts_during_the_run_is_named() {
             .batch_execute(&insert)
             .await
             .expect("a row of theirs");
-        let request = Request::new(Trigger::Cli);
-        let Ok(RequestOutcome::Started(mut ticket)) = site.mirror.request(request).await else {
+        let request = RunRequest::new(RunTrigger::Cli);
+        let Ok(RunRequestOutcome::Started(mut ticket)) = site.mirror.request(request).await else {
             panic!("no run");
         };
         let waits = "select 1 as n from pg_stat_activity
@@ -62,7 +62,7 @@ async fn a_meter_that_somebody_inserts_during_the_run_is_named() {
         );
         let run = site.sync().await;
         if id == 33 {
-            assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+            assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
         }
     }
 }
@@ -171,7 +171,7 @@ async fn registered_anew(type_: &str, check: &str, values: [&str; 2]) -> Site {
 
 async fn assert_statement_frees(site: &Site, case: &str) {
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Partial), "{case}: {run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Partial), "{case}: {run:#?}");
     let reasons = rows(&site.local, REASONS).await;
     let reason = reasons[0]["reason"].as_str().expect("a reason");
     let (_, statement) = reason
@@ -179,7 +179,7 @@ async fn assert_statement_frees(site: &Site, case: &str) {
         .unwrap_or_else(|| panic!("{case}: {reason}"));
     site.on_local(statement).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{case}: {run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{case}: {run:#?}");
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn the_statement_for_a_value_that_is_referred_to_runs_once_nothing_refers_
     site.on_local("delete from reading").await;
     site.on_local(statement).await;
     let run = site.sync().await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
 }
 
 #[tokio::test]

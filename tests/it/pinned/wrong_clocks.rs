@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Claim, Request};
-use meter_sync::model::{Health, Outcome, RunFilter, RunRecord, RunsQuery, Trigger};
+use meter_sync::mirrors::{RunRequest, SlotClaimOutcome};
+use meter_sync::model::{Health, RunFilter, RunOutcome, RunRecord, RunTrigger, RunsQuery};
 use meter_sync::reports::status::StatusQuery;
 use serde_json::json;
 
@@ -30,7 +30,7 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
     for ahead in ["1 day", "5 years", "-1 day"] {
         let site = with_a_meter().await;
         let first = site.sync().await;
-        assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+        assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
         shift_the_past(&site, ahead).await;
         site.on_remote("alter table meter rename to elsewhere")
             .await;
@@ -38,7 +38,7 @@ async fn failures_after_a_run_under_a_clock_that_was_ahead_are_shown() {
         for _ in 0..2 {
             last = site.sync().await;
         }
-        assert_eq!(last.outcome, Some(Outcome::Failed), "{last:#?}");
+        assert_eq!(last.outcome, Some(RunOutcome::Failed), "{last:#?}");
         let status = site.status().await;
         assert_eq!(status.health, Health::Failing, "{ahead}: {status:#?}");
         assert_eq!(
@@ -134,16 +134,22 @@ async fn a_slot_that_was_run_is_not_run_again_after_the_clock_was_set_back() {
     let now = meter_sync::clock::now();
     let (earlier, later) = (now - TimeDelta::minutes(2), now - TimeDelta::minutes(1));
     for slot in [earlier, later] {
-        assert_eq!(site.mirror.claim_slot(slot, false).await, Ok(Claim::Ours));
+        assert_eq!(
+            site.mirror.claim_slot(slot, false).await,
+            Ok(SlotClaimOutcome::Ours)
+        );
         site.sync().await;
     }
     // The clock is set back: the earlier slot comes once more.
     assert_eq!(
         site.mirror.claim_slot(earlier, false).await,
-        Ok(Claim::Served)
+        Ok(SlotClaimOutcome::Served)
     );
     // A run that failed is tried again in its slot all the same.
-    assert_eq!(site.mirror.claim_slot(later, true).await, Ok(Claim::Ours));
+    assert_eq!(
+        site.mirror.claim_slot(later, true).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
 }
 
 #[tokio::test]
@@ -153,11 +159,14 @@ async fn slots_that_a_clock_a_day_ahead_claimed_are_free_when_they_come() {
     let tomorrow = now + TimeDelta::days(1);
     assert_eq!(
         site.mirror.claim_slot(tomorrow, false).await,
-        Ok(Claim::Ours)
+        Ok(SlotClaimOutcome::Ours)
     );
     site.sync().await;
     let other = mirror(&site.settings());
-    assert_eq!(other.claim_slot(now, false).await, Ok(Claim::Ours));
+    assert_eq!(
+        other.claim_slot(now, false).await,
+        Ok(SlotClaimOutcome::Ours)
+    );
     let left = "select count(*) as n from meter_sync.meter_sync_slot where slot > now() + interval '1 hour'";
     assert_eq!(rows(&site.local, left).await, json!([{"n": 0}]));
 }
@@ -205,9 +214,9 @@ async fn a_success_that_lies_in_the_future_is_not_taken_for_a_fresh_one() {
 #[tokio::test]
 async fn a_request_of_the_future_does_not_answer_the_same_one_of_today() {
     let site = with_a_meter().await;
-    let request = || Request {
+    let request = || RunRequest {
         idempotency_key: Some("once".to_owned()),
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let first = finish(&site.mirror, request()).await;
     let again = finish(&site.mirror, request()).await;

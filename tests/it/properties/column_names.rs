@@ -2,7 +2,7 @@
 //! `tenant`.
 
 use meter_sync::config::Setting;
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use quickcheck::{Arbitrary, Gen, quickcheck};
 use serde_json::json;
 
@@ -135,7 +135,7 @@ async fn assert_changes_arrive(site: &Site, [key, on]: [&String; 2], fields: &[(
         ..Counts::default()
     };
     assert_eq!(run.counts, expected, "{run:#?}");
-    assert_eq!(site.sync().await.outcome, Some(Outcome::NoChange));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::NoChange));
     let changed = format!("select to_json(m.{name})::text as v from meter m where m.{key} = 1");
     assert_eq!(
         rows(&site.local, &changed).await,

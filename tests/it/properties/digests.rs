@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use meter_sync::config::Setting;
 use meter_sync::engine::RowsToCompare;
-use meter_sync::mirrors::Request;
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value as Json, json};
 use tokio::sync::OnceCell;
@@ -48,14 +48,14 @@ impl FarSite {
             true => settings.with(Setting::RemoteUrl, &self.far_url),
             false => settings,
         };
-        finish(&mirror(&settings), request(Trigger::Cli)).await
+        finish(&mirror(&settings), request(RunTrigger::Cli)).await
     }
 
     /// A sync of another local table, with everything compared.
     async fn naive(&self) -> RunReport {
-        let request = Request {
+        let request = RunRequest {
             compare: RowsToCompare::Everything,
-            ..request(Trigger::Cli)
+            ..request(RunTrigger::Cli)
         };
         finish(&mirror(&Tables::settings(&self.site, NAIVE)), request).await
     }
@@ -123,7 +123,7 @@ fn the_digests_lead_to_what_comparing_everything_leads_to() {
             is_by_digest |= compared(site, &fast).await != "everything";
         }
         let again = lines.fast(tables).await;
-        let is_settled = again.outcome == Some(Outcome::NoChange) || again.counts.rejected > 0;
+        let is_settled = again.outcome == Some(RunOutcome::NoChange) || again.counts.rejected > 0;
         assert!(is_settled && again.counts.changes() == 0, "{again:#?}");
         if is_by_digest {
             Verdict::Held

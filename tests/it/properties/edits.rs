@@ -1,6 +1,6 @@
 //! What happens to the two tables between syncs.
 
-use meter_sync::model::Trigger;
+use meter_sync::model::RunTrigger;
 use quickcheck::{Arbitrary, Gen};
 
 use super::model::{Meter, Model, Row, TENANT};
@@ -61,7 +61,7 @@ impl Arbitrary for Edit {
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) shape: usize,
-    pub(crate) trigger: Trigger,
+    pub(crate) trigger: RunTrigger,
     pub(crate) rounds: Vec<Vec<Edit>>,
 }
 
@@ -97,7 +97,7 @@ impl Arbitrary for Case {
         let rounds = *g.choose(&[1, 2, 2, 3]).unwrap();
         Self {
             shape: *g.choose(&shapes).unwrap(),
-            trigger: *g.choose(Trigger::ALL).unwrap(),
+            trigger: *g.choose(RunTrigger::ALL).unwrap(),
             rounds: (0..rounds)
                 .map(|_| {
                     (0..*g.choose(&sizes).unwrap())

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use meter_sync::error::Failure;
-use meter_sync::model::{Outcome, RunId, RunRecord, Trigger};
+use meter_sync::model::{RunId, RunOutcome, RunRecord, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use quickcheck::{Arbitrary, Gen};
 use tokio_postgres::Client;
@@ -71,7 +71,7 @@ fn a_fault_leaves_old_or_new_and_the_next_run_converges() {
         let world = worlds.empty(broken.case.shape).await;
         let (last, before) = broken.case.rounds.split_last().unwrap();
         world.edit(&before.concat()).await;
-        world.sync(Trigger::Cli).await;
+        world.sync(RunTrigger::Cli).await;
         world.edit(last).await;
         let (old, old_model) = (world.expected_rows(), world.model.clone());
         let expected = world.model.sync(&world.shape);
@@ -83,9 +83,12 @@ fn a_fault_leaves_old_or_new_and_the_next_run_converges() {
         let report = run_and_break(world, broken, &[&old, &new]).await;
         mend(world, broken.fault).await;
         let is_new = match report.outcome {
-            Outcome::Succeeded | Outcome::Partial => true,
-            Outcome::Failed | Outcome::Interrupted => false,
-            other @ (Outcome::NoChange | Outcome::Refused | Outcome::DryRun | Outcome::Unknown) => {
+            RunOutcome::Succeeded | RunOutcome::Partial => true,
+            RunOutcome::Failed | RunOutcome::Interrupted => false,
+            other @ (RunOutcome::NoChange
+            | RunOutcome::Refused
+            | RunOutcome::DryRun
+            | RunOutcome::Unknown) => {
                 panic!("{other} {report:#?}")
             }
         };
@@ -109,7 +112,7 @@ fn a_fault_leaves_old_or_new_and_the_next_run_converges() {
 #[derive(Debug)]
 struct RunEnd {
     run_id: RunId,
-    outcome: Outcome,
+    outcome: RunOutcome,
     #[expect(dead_code, reason = "it is printed when an assertion fails")]
     error: Option<Failure>,
 }
@@ -246,16 +249,16 @@ async fn assert_logged(world: &World, report: &RunEnd, changes: usize) {
     let logged: Option<String> = logged.and_then(|row| row.get(0));
     let recorded = count(world, &format!("meter_sync_change where run_id = '{id}'")).await;
     match report.outcome {
-        Outcome::Succeeded | Outcome::Partial => {
+        RunOutcome::Succeeded | RunOutcome::Partial => {
             assert_eq!(logged.as_deref(), Some(report.outcome.as_str()));
             assert_eq!(usize::try_from(recorded).unwrap(), changes);
         }
-        Outcome::NoChange
-        | Outcome::Failed
-        | Outcome::Refused
-        | Outcome::Interrupted
-        | Outcome::DryRun
-        | Outcome::Unknown => {
+        RunOutcome::NoChange
+        | RunOutcome::Failed
+        | RunOutcome::Refused
+        | RunOutcome::Interrupted
+        | RunOutcome::DryRun
+        | RunOutcome::Unknown => {
             // A run that was hit before it could be logged is known to its process only.
             assert!(
                 logged.is_none_or(|outcome| outcome == "failed"),

@@ -6,12 +6,12 @@ use std::time::Instant;
 use meter_sync::clock;
 use meter_sync::config::{Config, Setting, SettingFlags};
 use meter_sync::db::{Connection, Database, Local, Remote, Tx};
-use meter_sync::engine::column_drift::{ColumnReport, KnownColumns};
+use meter_sync::engine::column_drift::{ColumnDriftReport, KnownColumns};
 use meter_sync::engine::{
-    self, ContentsComparison, EarlierAttempts, Job, OtherTenant, RowsToCompare, SyncEnd,
+    self, ContentsComparison, EarlierAttempts, FinishedSync, RowsToCompare, SyncJob, TableHolder,
 };
-use meter_sync::mirrors::Request;
-use meter_sync::model::{DeactivationApproval, Outcome, Progress, RunId, TenantId, Trigger};
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::{DeactivationApproval, Progress, RunId, RunOutcome, RunTrigger, TenantId};
 use quickcheck::{Arbitrary, Gen};
 use tokio::sync::{OnceCell, watch};
 use uuid::Uuid;
@@ -59,8 +59,12 @@ impl PlantedCollision {
         )
         .await;
         // The second run remembers what versions are equal.
-        for expected in [Outcome::Succeeded, Outcome::NoChange] {
-            let run = finish(&mirror(&self.settings(site)), Request::new(Trigger::Cli)).await;
+        for expected in [RunOutcome::Succeeded, RunOutcome::NoChange] {
+            let run = finish(
+                &mirror(&self.settings(site)),
+                RunRequest::new(RunTrigger::Cli),
+            )
+            .await;
             assert_eq!(run.outcome, Some(expected), "{run:#?}");
         }
         site.on_remote(&format!(
@@ -91,7 +95,11 @@ async fn connected(config: &Config) -> (Connection<Remote>, Connection<Local>) {
 }
 
 /// What is known of the columns and the remote, which are not looked at here.
-type Columns = (KnownColumns, OnceLock<ColumnReport>, OnceLock<&'static str>);
+type Columns = (
+    KnownColumns,
+    OnceLock<ColumnDriftReport>,
+    OnceLock<&'static str>,
+);
 
 fn tenant() -> (TenantId, Columns) {
     (TenantId::new("7").unwrap(), Columns::default())
@@ -103,13 +111,13 @@ fn job<'a>(
     planted: &PlantedCollision,
     (tenant, columns): &'a (TenantId, Columns),
     (run_id, compare): (RunId, RowsToCompare),
-) -> Job<'a> {
-    Job {
+) -> SyncJob<'a> {
+    SyncJob {
         run_id,
         tenant,
         mapping: &config.mapping,
         limits: &config.limits,
-        table_holder: OtherTenant::Nobody,
+        table_holder: TableHolder::Nobody,
         compare,
         hash_bits: planted.bits,
         earlier: EarlierAttempts::default(),
@@ -123,7 +131,7 @@ fn job<'a>(
     }
 }
 
-async fn sync(config: &Config, planted: &PlantedCollision, compare: RowsToCompare) -> SyncEnd {
+async fn sync(config: &Config, planted: &PlantedCollision, compare: RowsToCompare) -> FinishedSync {
     let (mut remote, mut local) = connected(config).await;
     let snapshot = remote.snapshot("sync", &[]).await.unwrap();
     let tx = local.begin("sync").await.unwrap();

@@ -1,6 +1,6 @@
 //! What a run says of itself: its counts, its log row, its change rows and its rejected rows.
 
-use meter_sync::model::{Counts, Fields, Outcome};
+use meter_sync::model::{Counts, MeterFields, RunOutcome};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value as Json, json};
 
@@ -47,15 +47,15 @@ const LOG: &str =
     finished_at >= started_at and finished_at - now() between '-1 minute' and '1 second' as is_timed
     from meter_sync.meter_sync_log order by started_at desc, id desc";
 
-fn outcome(counts: &Counts) -> Outcome {
+fn outcome(counts: &Counts) -> RunOutcome {
     match (counts.rejected, counts.changes()) {
-        (0, 0) => Outcome::NoChange,
-        (0, _) => Outcome::Succeeded,
-        _ => Outcome::Partial,
+        (0, 0) => RunOutcome::NoChange,
+        (0, _) => RunOutcome::Succeeded,
+        _ => RunOutcome::Partial,
     }
 }
 
-fn log_row(report: &RunReport, case: &Case, counts: &Counts, outcome: Outcome) -> Json {
+fn log_row(report: &RunReport, case: &Case, counts: &Counts, outcome: RunOutcome) -> Json {
     let error_code = (counts.rejected > 0).then_some("LOCAL_CONSTRAINT");
     json!({
         "id": report.run_id, "tenant": "7", "trigger": case.trigger, "outcome": outcome,
@@ -72,7 +72,7 @@ async fn assert_a_dry_run_tells_it(world: &World) {
     let before = world.local_rows().await;
     let expected = world.model.clone().sync(&world.shape);
     let report = world.site.dry_run().await;
-    assert_eq!(report.outcome, Some(Outcome::DryRun), "{report:#?}");
+    assert_eq!(report.outcome, Some(RunOutcome::DryRun), "{report:#?}");
     assert_eq!(world.local_rows().await, before);
     if expected.counts.rejected == 0 {
         assert_eq!(report.counts, expected.counts, "{report:#?}");
@@ -111,7 +111,7 @@ async fn rejected(world: &World, report: &RunReport) -> Json {
     )
 }
 
-fn key_json(world: &World, key: &Key) -> Fields {
+fn key_json(world: &World, key: &Key) -> MeterFields {
     let columns = world.shape.key.iter().zip(key);
     columns
         .map(|(column, text)| (column.column.name.to_owned(), column.json(text)))

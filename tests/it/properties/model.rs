@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meter_sync::model::{Action, Counts, Fields};
+use meter_sync::model::{ChangeAction, Counts, MeterFields};
 use serde_json::{Value as Json, json};
 
 use super::table_shapes::{Key, Shape, TenantPlace};
@@ -39,9 +39,9 @@ pub(crate) struct Row {
 /// A change as it is to be recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Recorded {
-    pub(crate) action: Action,
-    pub(crate) before: Fields,
-    pub(crate) after: Fields,
+    pub(crate) action: ChangeAction,
+    pub(crate) before: MeterFields,
+    pub(crate) after: MeterFields,
 }
 
 /// What a sync is to report.
@@ -78,9 +78,11 @@ impl Model {
                     counts.unchanged += 1;
                     continue;
                 }
-                None => Action::Insert,
-                Some(row) if !row.meter.is_active() && meter.is_active() => Action::Reactivate,
-                Some(_) => Action::Update,
+                None => ChangeAction::Insert,
+                Some(row) if !row.meter.is_active() && meter.is_active() => {
+                    ChangeAction::Reactivate
+                }
+                Some(_) => ChangeAction::Update,
             };
             count(counts, action);
             let change = recorded(shape, action, ours.as_ref(), meter);
@@ -97,9 +99,9 @@ impl Model {
         for (key, row) in &mut self.local {
             if row.tenant == TENANT && row.meter.is_active() && !kept.contains(key) {
                 row.meter.active = Some(false);
-                count(&mut expected.counts, Action::Deactivate);
+                count(&mut expected.counts, ChangeAction::Deactivate);
                 let change = Recorded {
-                    action: Action::Deactivate,
+                    action: ChangeAction::Deactivate,
                     before: object(&json!({"active": true})),
                     after: object(&json!({"active": false})),
                 };
@@ -120,18 +122,18 @@ impl Model {
     }
 }
 
-fn count(counts: &mut Counts, action: Action) {
+fn count(counts: &mut Counts, action: ChangeAction) {
     match action {
-        Action::Insert => counts.inserted += 1,
-        Action::Update => counts.updated += 1,
-        Action::Deactivate => counts.deactivated += 1,
-        Action::Reactivate => counts.reactivated += 1,
-        Action::Unknown => panic!("an action of no version"),
+        ChangeAction::Insert => counts.inserted += 1,
+        ChangeAction::Update => counts.updated += 1,
+        ChangeAction::Deactivate => counts.deactivated += 1,
+        ChangeAction::Reactivate => counts.reactivated += 1,
+        ChangeAction::Unknown => panic!("an action of no version"),
     }
 }
 
-fn recorded(shape: &Shape, action: Action, old: Option<&Row>, new: &Meter) -> Recorded {
-    let (mut before, mut after) = (Fields::new(), Fields::new());
+fn recorded(shape: &Shape, action: ChangeAction, old: Option<&Row>, new: &Meter) -> Recorded {
+    let (mut before, mut after) = (MeterFields::new(), MeterFields::new());
     let json = |value: &Option<Value>| value.as_ref().map_or(Json::Null, |v| v.json.clone());
     for (n, (column, _)) in shape.fields.iter().enumerate() {
         let was = old.and_then(|row| row.meter.fields[n].clone());
@@ -145,7 +147,7 @@ fn recorded(shape: &Shape, action: Action, old: Option<&Row>, new: &Meter) -> Re
         before.insert("active".to_owned(), json!(was));
         after.insert("active".to_owned(), json!(new.active));
     }
-    if action == Action::Insert {
+    if action == ChangeAction::Insert {
         before.clear();
         if shape.tenant == TenantPlace::Beside {
             after.insert("tenant_id".to_owned(), json!(TENANT));
@@ -158,6 +160,6 @@ fn recorded(shape: &Shape, action: Action, old: Option<&Row>, new: &Meter) -> Re
     }
 }
 
-fn object(value: &Json) -> Fields {
+fn object(value: &Json) -> MeterFields {
     value.as_object().cloned().unwrap()
 }

@@ -3,9 +3,9 @@
 use std::process::Output;
 use std::time::Duration;
 
-use meter_sync::mirrors::{Mirror, RequestOutcome, Ticket};
-use meter_sync::model::{Outcome, Trigger};
-use meter_sync::reports::run_report::RunStage;
+use meter_sync::mirrors::{Mirror, RunHandle, RunRequestOutcome};
+use meter_sync::model::{RunOutcome, RunTrigger};
+use meter_sync::reports::run_report::RunState;
 use quickcheck::{Arbitrary, Gen};
 use tokio::process::Command;
 use tokio_postgres::Client;
@@ -31,7 +31,7 @@ struct Rush {
     case: Case,
     hold: HoldPoint,
     /// Which of three processes' runs each request goes to.
-    askers: Vec<(usize, Trigger)>,
+    askers: Vec<(usize, RunTrigger)>,
 }
 
 impl Arbitrary for Rush {
@@ -40,7 +40,7 @@ impl Arbitrary for Rush {
         let asker = |g: &mut Gen| {
             (
                 *g.choose(&[0, 1, 2]).unwrap(),
-                *g.choose(Trigger::ALL).unwrap(),
+                *g.choose(RunTrigger::ALL).unwrap(),
             )
         };
         Self {
@@ -66,7 +66,7 @@ fn a_request_during_a_run_is_told_so_and_executes_nothing() {
         let mut ticket = start(&world.site.mirror, rush.case.trigger).await;
         for (asker, trigger) in &rush.askers {
             let answer = finish(&others[*asker], request(*trigger)).await;
-            assert_eq!(answer.state, RunStage::AlreadyRunning, "{answer:#?}");
+            assert_eq!(answer.state, RunState::AlreadyRunning, "{answer:#?}");
             assert_eq!(answer.run_id, ticket.run_id());
             assert_eq!(answer.outcome, None);
         }
@@ -80,7 +80,7 @@ fn a_request_during_a_run_is_told_so_and_executes_nothing() {
         // The next request runs again, wherever it comes from.
         let (asker, trigger) = rush.askers[0];
         let next = finish(&others[asker], request(trigger)).await;
-        assert_eq!(next.state, RunStage::Finished, "{next:#?}");
+        assert_eq!(next.state, RunState::Finished, "{next:#?}");
         assert_eq!(logged(world).await, 2);
         Verdict::Held
     });
@@ -97,14 +97,14 @@ fn requests_at_the_same_time_never_run_side_by_side() {
             other_process(world),
             other_process(world),
         ];
-        let all = [(0, Trigger::Cli)]
+        let all = [(0, RunTrigger::Cli)]
             .into_iter()
             .chain(rush.askers.iter().copied());
         let asked = all.map(|(asker, trigger)| finish(&others[asker], request(trigger)));
         let answers = futures_util::future::join_all(asked).await;
         let ran = answers
             .iter()
-            .filter(|answer| answer.state == RunStage::Finished);
+            .filter(|answer| answer.state == RunState::Finished);
         assert_eq!(logged(world).await, i64::try_from(ran.count()).unwrap());
         let changing = answers.iter().filter(|answer| answer.counts.changes() > 0);
         assert!(changing.count() <= 1, "{answers:#?}");
@@ -135,7 +135,7 @@ async fn a_second_process_is_told_so_with_exit_code_4() {
     for side in [HoldPoint::Remote, HoldPoint::Local] {
         // Another process asks while we run.
         let held = hold(world, side).await;
-        let mut ticket = start(&world.site.mirror, Trigger::Cli).await;
+        let mut ticket = start(&world.site.mirror, RunTrigger::Cli).await;
         assert_already_running(
             &binary(world).output().await.unwrap(),
             &ticket.run_id().to_string(),
@@ -143,17 +143,17 @@ async fn a_second_process_is_told_so_with_exit_code_4() {
         held.batch_execute("rollback").await.unwrap();
         let report = ticket.wait(Duration::from_secs(30)).await;
         assert!(
-            report.outcome.is_some_and(Outcome::is_success),
+            report.outcome.is_some_and(RunOutcome::is_success),
             "{report:#?}"
         );
         // We, and a third process, ask while another process runs.
         let held = hold(world, side).await;
         let running = binary(world).spawn().unwrap();
         let id = wait_for_a_run(world).await;
-        let answer = finish(&world.site.mirror, request(Trigger::Rest)).await;
+        let answer = finish(&world.site.mirror, request(RunTrigger::Rest)).await;
         assert_eq!(
             (answer.state, answer.run_id.to_string()),
-            (RunStage::AlreadyRunning, id.clone())
+            (RunState::AlreadyRunning, id.clone())
         );
         assert_already_running(&binary(world).output().await.unwrap(), &id);
         held.batch_execute("rollback").await.unwrap();
@@ -178,13 +178,16 @@ async fn a_killed_process_makes_room_for_the_next_run() {
         let id = wait_for_a_run(world).await;
         running.kill().await.unwrap();
         held.batch_execute("rollback").await.unwrap();
-        let mut next = world.run(Trigger::Cli).await;
+        let mut next = world.run(RunTrigger::Cli).await;
         let patience = tokio::time::Instant::now() + Duration::from_secs(10);
-        while next.state == RunStage::AlreadyRunning && tokio::time::Instant::now() < patience {
+        while next.state == RunState::AlreadyRunning && tokio::time::Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            next = world.run(Trigger::Cli).await;
+            next = world.run(RunTrigger::Cli).await;
         }
-        assert!(next.outcome.is_some_and(Outcome::is_success), "{next:#?}");
+        assert!(
+            next.outcome.is_some_and(RunOutcome::is_success),
+            "{next:#?}"
+        );
         let sql = format!("select outcome from meter_sync.meter_sync_log where id = '{id}'");
         let outcome: String = world.site.local.query_one(&sql, &[]).await.unwrap().get(0);
         assert_eq!(outcome, "interrupted");
@@ -207,10 +210,10 @@ async fn hold(world: &World, hold: HoldPoint) -> Client {
     client
 }
 
-async fn start(mirror: &Mirror, trigger: Trigger) -> Ticket {
+async fn start(mirror: &Mirror, trigger: RunTrigger) -> RunHandle {
     match mirror.request(request(trigger)).await.unwrap() {
-        RequestOutcome::Started(ticket) => ticket,
-        other @ (RequestOutcome::AlreadyRunning(_) | RequestOutcome::Finished(_)) => {
+        RunRequestOutcome::Started(ticket) => ticket,
+        other @ (RunRequestOutcome::AlreadyRunning(_) | RunRequestOutcome::Finished(_)) => {
             panic!("{other:#?}")
         }
     }

@@ -1,7 +1,7 @@
 //! Changes of the remote arrive: new meters, changed fields, and missing meters, which are kept and deactivated.
 //! Rows and columns that are not ours stay untouched.
 
-use meter_sync::model::{Action, Outcome};
+use meter_sync::model::{ChangeAction, RunOutcome};
 
 use super::edits::{Case, Edit};
 use super::harness::{Verdict, check};
@@ -10,7 +10,7 @@ use super::table_shapes::{Key, TenantPlace};
 use super::world::{Text, World, Worlds};
 use crate::support::site::rows;
 
-fn has(expected: &Expected, action: Action) -> bool {
+fn has(expected: &Expected, action: ChangeAction) -> bool {
     expected
         .changes
         .values()
@@ -26,7 +26,7 @@ fn new_meters_are_inserted_with_every_field() {
         for round in &case.rounds {
             world.edit(round).await;
             let (report, expected) = world.sync(case.trigger).await;
-            if has(&expected, Action::Insert) {
+            if has(&expected, ChangeAction::Insert) {
                 assert_eq!(report.counts.inserted, expected.counts.inserted);
                 verdict = Verdict::Held;
             }
@@ -49,7 +49,7 @@ fn any_changed_field_arrives() {
             world.edit(&[edit]).await;
             let (report, expected) = world.sync(case.trigger).await;
             assert_eq!(report.counts, expected.counts, "{edit:?} {report:#?}");
-            if has(&expected, Action::Update) {
+            if has(&expected, ChangeAction::Update) {
                 verdict = Verdict::Held;
             }
         }
@@ -120,7 +120,7 @@ fn meters_gone_remotely_are_kept_and_switched_off() {
             let gone = expected
                 .changes
                 .iter()
-                .filter(|(_, c)| c.action == Action::Deactivate);
+                .filter(|(_, c)| c.action == ChangeAction::Deactivate);
             for (gone, _) in gone {
                 let mut kept = row_of(&before, gone);
                 let active_at = kept.len() - 2;
@@ -232,9 +232,9 @@ fn a_second_run_changes_and_writes_nothing() {
         assert_eq!(report.counts, expected.counts);
         assert_eq!(report.counts.changes(), 0);
         let outcome = if report.counts.rejected == 0 {
-            Outcome::NoChange
+            RunOutcome::NoChange
         } else {
-            Outcome::Partial
+            RunOutcome::Partial
         };
         assert_eq!(report.outcome, Some(outcome));
         assert_eq!(report.changes, []);

@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Mirror, Request};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{Mirror, RunRequest};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use quickcheck::{Arbitrary, Gen};
 
@@ -56,7 +56,7 @@ enum Trouble {
 #[derive(Clone, Debug)]
 struct TroubledRuns {
     case: Case,
-    troubles: Vec<(Trouble, Trigger)>,
+    troubles: Vec<(Trouble, RunTrigger)>,
 }
 
 impl Arbitrary for TroubledRuns {
@@ -75,7 +75,7 @@ impl Arbitrary for TroubledRuns {
         let one = |g: &mut Gen| {
             (
                 *g.choose(&troubles).unwrap(),
-                *g.choose(Trigger::ALL).unwrap(),
+                *g.choose(RunTrigger::ALL).unwrap(),
             )
         };
         Self {
@@ -104,7 +104,7 @@ fn the_status_tells_when_the_last_run_ended_how_and_why() {
             let mirror = make(world, *trouble).await;
             let report = finish(&mirror, asked(*trouble, *trigger)).await;
             assert_ended_as(world, *trouble, &report);
-            if report.outcome.is_some_and(Outcome::is_success) {
+            if report.outcome.is_some_and(RunOutcome::is_success) {
                 last_success = report.finished_at;
             }
             assert_told(&mirror, &report, *trigger, last_success).await;
@@ -124,9 +124,9 @@ fn the_status_tells_when_the_last_run_ended_how_and_why() {
 }
 
 /// The brake is to hold back what empties the site.
-fn asked(trouble: Trouble, trigger: Trigger) -> Request {
+fn asked(trouble: Trouble, trigger: RunTrigger) -> RunRequest {
     if matches!(trouble, Trouble::NoRemoteMeters) {
-        return Request::new(trigger);
+        return RunRequest::new(trigger);
     }
     request(trigger)
 }
@@ -202,12 +202,14 @@ async fn mend(world: &World, trouble: Trouble) {
 
 /// Whether the run ended with the error code of the contract.
 fn assert_ended_as(world: &World, trouble: Trouble, report: &RunReport) {
-    let failed = |code| (Outcome::Failed, Some(code));
+    let failed = |code| (RunOutcome::Failed, Some(code));
     let (active, _) = world.model.active_here();
     let expected = match trouble {
-        Trouble::Nothing => return assert!(report.outcome != Some(Outcome::Failed), "{report:#?}"),
-        Trouble::NoRemoteMeters if active == 0 => (Outcome::NoChange, None),
-        Trouble::NoRemoteMeters => (Outcome::Refused, Some(ErrorCode::SourceEmptyRefused)),
+        Trouble::Nothing => {
+            return assert!(report.outcome != Some(RunOutcome::Failed), "{report:#?}");
+        }
+        Trouble::NoRemoteMeters if active == 0 => (RunOutcome::NoChange, None),
+        Trouble::NoRemoteMeters => (RunOutcome::Refused, Some(ErrorCode::SourceEmptyRefused)),
         Trouble::NoRemoteTable | Trouble::NoActiveColumn => failed(ErrorCode::RemoteSchema),
         Trouble::NoLocalTable => failed(ErrorCode::LocalSchema),
         Trouble::NoRemoteServer => failed(ErrorCode::RemoteUnreachable),
@@ -222,7 +224,7 @@ fn assert_ended_as(world: &World, trouble: Trouble, report: &RunReport) {
 async fn assert_told(
     mirror: &Mirror,
     report: &RunReport,
-    trigger: Trigger,
+    trigger: RunTrigger,
     last_success: Option<DateTime<Utc>>,
 ) {
     let status = mirror.status(&Default::default()).await.unwrap();

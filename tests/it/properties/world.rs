@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{DeactivationApproval, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{DeactivationApproval, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
@@ -222,12 +222,12 @@ impl World {
     }
 
     /// A sync of the site, mass deactivation allowed; the model is not synced.
-    pub(crate) async fn run(&self, trigger: Trigger) -> RunReport {
+    pub(crate) async fn run(&self, trigger: RunTrigger) -> RunReport {
         finish(&self.site.mirror, request(trigger)).await
     }
 
     /// A sync of both; the tables are equal to the model's after it.
-    pub(crate) async fn sync(&mut self, trigger: Trigger) -> (RunReport, Expected) {
+    pub(crate) async fn sync(&mut self, trigger: RunTrigger) -> (RunReport, Expected) {
         let expected = self.model.sync(&self.shape);
         let report = self.run(trigger).await;
         assert_eq!(self.local_rows().await, self.expected_rows(), "{report:#?}");
@@ -247,14 +247,14 @@ pub(crate) fn rows_of(world: &World, model: &Model) -> Vec<Text> {
 }
 
 /// A request that the brake does not hold back.
-pub(crate) fn request(trigger: Trigger) -> Request {
-    let allow = Allow {
+pub(crate) fn request(trigger: RunTrigger) -> RunRequest {
+    let allow = RunApprovals {
         mass_deactivation: DeactivationApproval::Any,
-        ..Allow::default()
+        ..RunApprovals::default()
     };
-    Request {
+    RunRequest {
         allow,
-        ..Request::new(trigger)
+        ..RunRequest::new(trigger)
     }
 }
 

@@ -8,11 +8,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::Setting;
 use meter_sync::db::{Database, DbError, Local, Tx};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Claim, Mirrors};
-use meter_sync::model::{RunId, Trigger};
-use meter_sync::store::due_mirrors::{self, EndedRun};
+use meter_sync::mirrors::{Mirrors, SlotClaimOutcome};
+use meter_sync::model::{RunId, RunTrigger};
+use meter_sync::store::due_mirrors::{self, EndedDueRun};
 use meter_sync::store::slots::{self, Slot};
-use meter_sync::store::sweeps::{self, SweepCounts, Sweeper, SweptSet};
+use meter_sync::store::sweeps::{self, SweepCounts, SweepOrigin, SweptMirrorSet};
 use meter_sync::store::unchanged_mirrors::MirrorKey;
 use quickcheck::{Gen, QuickCheck};
 use tokio::runtime::Runtime;
@@ -56,7 +56,7 @@ fn the_model_answers_as_the_tables_do() {
 struct RealTables {
     site: Site,
     local: Database<Local>,
-    set: SweptSet,
+    set: SweptMirrorSet,
     processes: Vec<(Mirrors, String)>,
 }
 
@@ -72,11 +72,14 @@ impl RealTables {
         for minute in 0..PROCESSES {
             let process = mirrors(&settings);
             let slot = DateTime::UNIX_EPOCH + TimeDelta::minutes(minute as i64);
-            assert_eq!(process.claim_sweep(slot, false).await, Ok(Claim::Ours));
+            assert_eq!(
+                process.claim_sweep(slot, false).await,
+                Ok(SlotClaimOutcome::Ours)
+            );
             let claim = "delete from meter_sync.meter_sync_slot returning claimed_by, local_table, substr(tenant, 3)";
             let row = site.local.query_one(claim, &[]).await.expect("a claim");
             processes.push((process, row.get(0)));
-            set = Some(SweptSet {
+            set = Some(SweptMirrorSet {
                 local_table: row.get(1),
                 tenants: row.get(2),
             });
@@ -195,9 +198,9 @@ impl<'r> Both<'r> {
         let process = &self.real.processes[who].0;
         let claim = process.claim_sweep(self.real_slot(), is_again).await;
         let expected = match answer {
-            Answer::Ours { .. } => Claim::Ours,
-            Answer::Pending => Claim::Pending,
-            Answer::Served => Claim::Served,
+            Answer::Ours { .. } => SlotClaimOutcome::Ours,
+            Answer::Pending => SlotClaimOutcome::Pending,
+            Answer::Served => SlotClaimOutcome::Served,
         };
         assert_eq!(claim, Ok(expected));
         let holder = "select claimed_by from meter_sync.meter_sync_slot where slot = $1";
@@ -244,14 +247,15 @@ impl<'r> Both<'r> {
         self.sweeps.push(id);
         self.processes[who].sweep = Some((sweep, false));
         self.processes[who].helps = Some(sweep);
-        let sweeper = Sweeper {
+        let sweeper = SweepOrigin {
             actor: None,
             reason: None,
             claimant: Some(self.name(who)),
         };
         let set = &self.real.set;
-        let start =
-            async |tx: &Tx<'_, Local>| sweeps::start(tx, id, set, Trigger::Schedule, sweeper).await;
+        let start = async |tx: &Tx<'_, Local>| {
+            sweeps::start(tx, id, set, RunTrigger::Schedule, sweeper).await
+        };
         self.real.write(start).await;
     }
 
@@ -291,7 +295,7 @@ impl<'r> Both<'r> {
             RunEnd::Failed => Some(ErrorCode::RemoteTimeout),
             RunEnd::AlreadyRunning => Some(ErrorCode::AlreadyRunning),
         };
-        let ended = EndedRun {
+        let ended = EndedDueRun {
             mirror,
             error,
             remote_bytes: 0,
@@ -317,9 +321,9 @@ impl<'r> Both<'r> {
             let id = self.sweeps[sweep];
             let standing = async |tx: &Tx<'_, Local>| due_mirrors::standing(tx, id).await;
             let expected = match self.model.standing(sweep, self.now) {
-                Standing::HasDue => due_mirrors::Standing::HasDue,
-                Standing::InProgress => due_mirrors::Standing::InProgress,
-                Standing::Ended => due_mirrors::Standing::Ended,
+                Standing::HasDue => due_mirrors::SweepRunsProgress::HasDue,
+                Standing::InProgress => due_mirrors::SweepRunsProgress::InProgress,
+                Standing::Ended => due_mirrors::SweepRunsProgress::Ended,
             };
             assert_eq!(self.real.write(standing).await, expected);
         }

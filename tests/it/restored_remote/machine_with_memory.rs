@@ -5,7 +5,7 @@ use std::process::Command;
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::embedded::Server;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use super::{fill, on, syncs};
 use crate::support::postgres::{Pair, binaries, connect, pair, start_server};
@@ -34,7 +34,7 @@ async fn what_was_lost_is_told_and_followed() {
     .await;
     let local = connect(&pair.local_url).await;
     on(&local, SHARED_LOCAL_SCHEMA).await;
-    for expected in [Outcome::Succeeded, Outcome::NoChange] {
+    for expected in [RunOutcome::Succeeded, RunOutcome::NoChange] {
         assert_eq!(syncs(&of(&server, &pair, "7"), expected).await, None);
     }
     let data = server.directory().join("data");
@@ -46,7 +46,7 @@ async fn what_was_lost_is_told_and_followed() {
     let newer = "update meter set name = 'newer' where id = 3";
     on(&connect(&server.url("postgres")).await, newer).await;
     let seven = of(&server, &pair, "7");
-    assert_eq!(syncs(&seven, Outcome::Succeeded).await, None);
+    assert_eq!(syncs(&seven, RunOutcome::Succeeded).await, None);
     server.stop_immediately().await.expect("stop it");
     std::fs::remove_dir_all(&data).expect("remove it");
     copy(&saved, &data);
@@ -55,16 +55,18 @@ async fn what_was_lost_is_told_and_followed() {
     for _ in 0..200 {
         on(&there, "select pg_current_xact_id()").await;
     }
-    syncs(&of(&server, &pair, "8"), Outcome::Succeeded).await;
+    syncs(&of(&server, &pair, "8"), RunOutcome::Succeeded).await;
     on(
         &local,
         "update meter_sync.meter_sync_seen s set basis = o.basis from meter_sync.meter_sync_seen o
          where s.tenant = '7' and o.tenant = '8'",
     )
     .await;
-    let warning = syncs(&seven, Outcome::Succeeded).await.unwrap_or_default();
+    let warning = syncs(&seven, RunOutcome::Succeeded)
+        .await
+        .unwrap_or_default();
     assert!(warning.contains("taken back"), "{warning}");
     let name = "select name from meter where id = 3";
     assert_eq!(rows(&local, name).await, rows(&there, name).await);
-    assert_eq!(syncs(&seven, Outcome::NoChange).await, None);
+    assert_eq!(syncs(&seven, RunOutcome::NoChange).await, None);
 }

@@ -4,8 +4,8 @@ use meter_sync::check::{self, Verdict};
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::embedded::{DataDirectory, Server, ServerOptions};
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 use tempfile::TempDir;
@@ -33,17 +33,17 @@ async fn on(client: &Client, sql: &str) {
 }
 
 /// A run that ends so, and its warning.
-async fn syncs(settings: &SettingFlags, expected: Outcome) -> Option<String> {
-    let run = finish(&mirror(settings), Request::new(Trigger::Cli)).await;
+async fn syncs(settings: &SettingFlags, expected: RunOutcome) -> Option<String> {
+    let run = finish(&mirror(settings), RunRequest::new(RunTrigger::Cli)).await;
     assert_eq!(run.outcome, Some(expected), "{run:#?}");
     run.warning
 }
 
-async fn warns(settings: &SettingFlags, expected: Outcome, text: &str) {
+async fn warns(settings: &SettingFlags, expected: RunOutcome, text: &str) {
     let warning = syncs(settings, expected).await.unwrap_or_default();
     assert!(warning.contains(text), "{text}: {warning}");
     // It is told once.
-    assert_eq!(syncs(settings, Outcome::NoChange).await, None);
+    assert_eq!(syncs(settings, RunOutcome::NoChange).await, None);
 }
 
 /// Fills an empty database as the remote of a site.
@@ -75,7 +75,7 @@ async fn another_database() -> Pair {
 async fn synced() -> Site {
     let site = Site::new().await;
     site.on_remote(METERS).await;
-    assert_eq!(site.sync().await.outcome, Some(Outcome::Succeeded));
+    assert_eq!(site.sync().await.outcome, Some(RunOutcome::Succeeded));
     site
 }
 
@@ -87,7 +87,7 @@ async fn another_database_of_the_same_server_is_told_though_its_meters_are_equal
     let swapped = settings(url, &site.pair.local_url);
     warns(
         &swapped,
-        Outcome::NoChange,
+        RunOutcome::NoChange,
         "another database than at the last sync, on the same server",
     )
     .await;
@@ -112,9 +112,9 @@ async fn another_server_is_told_and_a_strict_brake_waits_for_a_person() {
     );
     let before = rows(&site.local, NAMES_HERE).await;
 
-    let dry_run = Request {
+    let dry_run = RunRequest {
         dry_run: true,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let is_refused = |run: &RunReport| {
         let error = run.error.as_ref().expect("an error");
@@ -128,24 +128,24 @@ async fn another_server_is_told_and_a_strict_brake_waits_for_a_person() {
         assert_eq!(run.warning, None, "{run:#?}");
     };
     let run = finish(&mirror(&strict), dry_run).await;
-    assert_eq!(run.outcome, Some(Outcome::DryRun), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::DryRun), "{run:#?}");
     is_refused(&run);
     for _ in 0..2 {
-        let run = finish(&mirror(&strict), Request::new(Trigger::Cli)).await;
-        assert_eq!(run.outcome, Some(Outcome::Refused), "{run:#?}");
+        let run = finish(&mirror(&strict), RunRequest::new(RunTrigger::Cli)).await;
+        assert_eq!(run.outcome, Some(RunOutcome::Refused), "{run:#?}");
         is_refused(&run);
         assert_eq!(rows(&site.local, NAMES_HERE).await, before);
     }
 
-    let allowed = Request {
-        allow: Allow {
+    let allowed = RunRequest {
+        allow: RunApprovals {
             remote_change: true,
-            ..Allow::default()
+            ..RunApprovals::default()
         },
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
     let run = finish(&mirror(&strict), allowed).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let warning = run.warning.unwrap_or_default();
     assert!(
         warning.contains("another database server than at the last sync"),
@@ -154,7 +154,7 @@ async fn another_server_is_told_and_a_strict_brake_waits_for_a_person() {
     let there = rows(&swapped, NAMES_THERE).await;
     assert_eq!(rows(&site.local, NAMES_HERE).await, there);
     on(&swapped, "update meter set name = 'next' where id = 6").await;
-    assert_eq!(syncs(&strict, Outcome::Succeeded).await, None);
+    assert_eq!(syncs(&strict, RunOutcome::Succeeded).await, None);
     let told = told_by_check(&strict).await;
     assert!(matches!(told, Some(Verdict::Ok(_))), "{told:?}");
 }
@@ -202,7 +202,9 @@ async fn a_refusal_by_the_usual_brake_says_that_the_remote_is_another_one() {
     on(&connect(url).await, "delete from meter").await;
     let swapped = settings(url, &site.pair.local_url);
     for _ in 0..2 {
-        let warning = syncs(&swapped, Outcome::Refused).await.unwrap_or_default();
+        let warning = syncs(&swapped, RunOutcome::Refused)
+            .await
+            .unwrap_or_default();
         assert!(
             warning.contains("another database than at the last sync, on the same server"),
             "{warning}"
@@ -220,14 +222,14 @@ async fn a_table_that_is_made_anew_is_told_only_if_its_meters_differ() {
         )
     };
     site.on_remote(&make_anew("")).await;
-    assert_eq!(syncs(&site.settings(), Outcome::NoChange).await, None);
+    assert_eq!(syncs(&site.settings(), RunOutcome::NoChange).await, None);
     let insert = "insert into meter (id, tenant_id, name) values (31, 7, 'new')";
     site.on_remote(&make_anew(insert)).await;
-    assert_eq!(syncs(&site.settings(), Outcome::Succeeded).await, None);
+    assert_eq!(syncs(&site.settings(), RunOutcome::Succeeded).await, None);
     site.on_remote(&make_anew("update meter set name = 'older' where id = 2"))
         .await;
     let told = "table was dropped and created anew";
-    warns(&site.settings(), Outcome::Succeeded, told).await;
+    warns(&site.settings(), RunOutcome::Succeeded, told).await;
 }
 
 #[tokio::test]
@@ -236,7 +238,7 @@ async fn another_table_that_the_settings_name_is_not_told_as_a_change_of_the_rem
     site.on_remote("create table other (like meter including all); insert into other select * from meter; update other set name = 'x' where id = 1")
         .await;
     let other = site.settings().with(Setting::RemoteTable, "other");
-    assert_eq!(syncs(&other, Outcome::Succeeded).await, None);
+    assert_eq!(syncs(&other, RunOutcome::Succeeded).await, None);
 }
 
 #[tokio::test]
@@ -248,13 +250,13 @@ async fn a_view_is_compared_though_its_row_versions_prove_nothing() {
     site.on_remote(view).await;
     let first = of_view(&site.pair.remote_url);
     for _ in 0..2 {
-        assert_eq!(syncs(&first, Outcome::NoChange).await, None);
+        assert_eq!(syncs(&first, RunOutcome::NoChange).await, None);
     }
     let other = another_database().await;
     let url = &other.remote_url;
     on(&connect(url).await, view).await;
     let told = "another database than at the last sync, on the same server";
-    warns(&of_view(url), Outcome::NoChange, told).await;
+    warns(&of_view(url), RunOutcome::NoChange, told).await;
 }
 
 #[tokio::test]
@@ -269,10 +271,10 @@ async fn a_remote_that_does_not_tell_which_it_is_is_synced_without_a_warning() {
     let url = site.pair.remote_url.replace("postgres@", "unprivileged@");
     assert_ne!(url, site.pair.remote_url);
     let unprivileged = settings(&url, &site.pair.local_url);
-    assert_eq!(syncs(&unprivileged, Outcome::Succeeded).await, None);
+    assert_eq!(syncs(&unprivileged, RunOutcome::Succeeded).await, None);
     site.on_remote("update meter set name = 'new' where id = 2")
         .await;
-    assert_eq!(syncs(&unprivileged, Outcome::Succeeded).await, None);
+    assert_eq!(syncs(&unprivileged, RunOutcome::Succeeded).await, None);
     let known = rows(
         &site.local,
         "select count(*) from meter_sync.meter_sync_remote",
@@ -301,7 +303,7 @@ async fn each_of_many_mirrors_is_told_and_only_one_that_differs_is_refused() {
     };
     let sweep = async |url: &str| {
         let mut ends = Vec::new();
-        let request = Request::new(Trigger::Cli);
+        let request = RunRequest::new(RunTrigger::Cli);
         let mirrors = many(url);
         let swept = mirrors.sweep(&request, |one, run| {
             let run = run.expect("a run");
@@ -321,10 +323,10 @@ async fn each_of_many_mirrors_is_told_and_only_one_that_differs_is_refused() {
         "update meter set tenant_id = 7 + id % 3; update meter set name = 'other' where id = 10",
     )
     .await;
-    let equal = |id: &str| (id.to_owned(), Some(Outcome::NoChange), None);
+    let equal = |id: &str| (id.to_owned(), Some(RunOutcome::NoChange), None);
     let refused = (
         "8".to_owned(),
-        Some(Outcome::Refused),
+        Some(RunOutcome::Refused),
         Some(ErrorCode::RemoteChangedRefused),
     );
     for _ in 0..2 {

@@ -3,8 +3,8 @@
 use meter_sync::check::Verdict;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 
@@ -14,15 +14,15 @@ use crate::support::site::{
     REMOTE_SCHEMA, SHARED_LOCAL_SCHEMA, Site, finish, mirror, mirrors, rows, settings,
 };
 
-fn request() -> Request {
-    Request::new(Trigger::Cli)
+fn request() -> RunRequest {
+    RunRequest::new(RunTrigger::Cli)
 }
 
-fn allowing() -> Request {
-    Request {
-        allow: Allow {
+fn allowing() -> RunRequest {
+    RunRequest {
+        allow: RunApprovals {
             remote_change: true,
-            ..Allow::default()
+            ..RunApprovals::default()
         },
         ..request()
     }
@@ -43,10 +43,10 @@ async fn an_emptied_local_table_is_not_loaded_from_another_remote() {
     let run = finish(&mirror(&strict), request()).await;
     assert_eq!(code(&run), REFUSED, "{run:#?}");
     let run = finish(&mirror(&strict), allowing()).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
     let standard = settings(&site.pair.remote_url, &site.pair.local_url);
     site.on_local("truncate meter cascade").await;
-    let warning = syncs(&standard, Outcome::Succeeded)
+    let warning = syncs(&standard, RunOutcome::Succeeded)
         .await
         .unwrap_or_default();
     assert!(warning.contains("another database"), "{warning}");
@@ -58,7 +58,9 @@ async fn an_unchanged_run_does_not_make_another_remote_the_known_one() {
     let other = another_database().await;
     let strict = settings(&other.remote_url, &site.pair.local_url).with(Setting::Brake, "strict");
     for _ in 0..2 {
-        let warning = syncs(&strict, Outcome::NoChange).await.unwrap_or_default();
+        let warning = syncs(&strict, RunOutcome::NoChange)
+            .await
+            .unwrap_or_default();
         assert!(warning.contains("another database"), "{warning}");
     }
     let swapped = connect(&other.remote_url).await;
@@ -74,7 +76,7 @@ async fn a_sweep_does_not_make_another_remote_the_known_one() {
     site.on_remote(METERS).await;
     let ids = (100..=140).map(|n| n.to_string());
     let ids = ids.collect::<Vec<_>>().join(",");
-    let sweep = async |url: &str, request: Request| {
+    let sweep = async |url: &str, request: RunRequest| {
         let strict = settings(url, &site.pair.local_url).with(Setting::Tenants, ids.clone());
         let all = mirrors(&strict.with(Setting::Brake, "strict"));
         let mut ends = Vec::new();
@@ -109,7 +111,7 @@ async fn the_site_of_an_earlier_version_notices_another_remote() {
     // As the migration leaves it: watermarks, and no remote known.
     site.on_local("delete from meter_sync.meter_sync_remote")
         .await;
-    assert_eq!(syncs(&site.settings(), Outcome::NoChange).await, None);
+    assert_eq!(syncs(&site.settings(), RunOutcome::NoChange).await, None);
     let other = another_database().await;
     let swapped = connect(&other.remote_url).await;
     on(&swapped, "update meter set name = 'other' where id = 5").await;
@@ -133,15 +135,15 @@ async fn two_reasons_to_refuse_are_allowed_one_after_the_other() {
     assert_eq!(code(&run), REFUSED, "{run:#?}");
     let run = finish(&strict, allowing()).await;
     assert_eq!(code(&run), Some(ErrorCode::MassDeactivationRefused));
-    let approved = Request {
-        allow: Allow {
+    let approved = RunRequest {
+        allow: RunApprovals {
             mass_deactivation: DeactivationApproval::OfRun(run.run_id),
-            ..Allow::default()
+            ..RunApprovals::default()
         },
         ..request()
     };
     let run = finish(&strict, approved).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
 }
 
 #[tokio::test]
@@ -150,7 +152,7 @@ async fn a_person_allows_once_though_a_row_stays_rejected() {
     let strict = site.settings().with(Setting::Brake, "strict");
     site.on_remote("insert into meter (id, tenant_id, name) values (31, 7, 'new')")
         .await;
-    assert_eq!(syncs(&strict, Outcome::Succeeded).await, None);
+    assert_eq!(syncs(&strict, RunOutcome::Succeeded).await, None);
     site.on_remote("delete from meter where id = 31").await;
     site.on_local(
         "alter table meter add constraint c check (name <> 'Meter 3') not valid; delete from meter where id = '3'",
@@ -183,7 +185,7 @@ async fn a_run_fails_if_it_cannot_look_which_remote_it_is_in_time() {
     let site = synced().await;
     let strict = site.settings().with(Setting::Brake, "strict");
     let strict = strict.with(Setting::StatementTimeout, "1s");
-    assert_eq!(syncs(&strict, Outcome::NoChange).await, None);
+    assert_eq!(syncs(&strict, RunOutcome::NoChange).await, None);
     site.on_remote(SLOW_FUNCTION).await;
     site.on_remote("update meter set name = 'new' where id = 1")
         .await;
@@ -192,7 +194,7 @@ async fn a_run_fails_if_it_cannot_look_which_remote_it_is_in_time() {
     let known = "select count(*)::integer from meter_sync.meter_sync_remote";
     assert_eq!(rows(&site.local, known).await, json!([{"count": 1}]));
     site.on_remote(USUAL_FUNCTION).await;
-    assert_eq!(syncs(&strict, Outcome::Succeeded).await, None);
+    assert_eq!(syncs(&strict, RunOutcome::Succeeded).await, None);
 }
 
 #[tokio::test]
@@ -229,7 +231,9 @@ async fn a_remote_that_does_not_tell_which_it_is_is_warned_of() {
         panic!("a warning, not {told:?}");
     };
     assert!(text.contains("grant execute on function"), "{text}");
-    let warning = syncs(&strict, Outcome::Succeeded).await.unwrap_or_default();
+    let warning = syncs(&strict, RunOutcome::Succeeded)
+        .await
+        .unwrap_or_default();
     assert!(warning.contains("does not tell"), "{warning}");
     site.on_remote("drop owned by mute; drop role mute").await;
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::embedded::Server;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Allow, Request};
-use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{RunApprovals, RunRequest};
+use meter_sync::model::{DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use tokio_postgres::Client;
 
@@ -37,7 +37,7 @@ impl Volume {
         on(&volume.remote().await, REMOTE_SCHEMA).await;
         on(&volume.remote().await, METERS).await;
         let settings = volume.settings();
-        assert_eq!(syncs(&settings, Outcome::Succeeded).await, None);
+        assert_eq!(syncs(&settings, RunOutcome::Succeeded).await, None);
         volume.save().await;
         on(
             &volume.remote().await,
@@ -45,7 +45,7 @@ impl Volume {
         )
         .await;
         // A restart alone is nothing to tell of.
-        assert_eq!(syncs(&settings, Outcome::Succeeded).await, None);
+        assert_eq!(syncs(&settings, RunOutcome::Succeeded).await, None);
         volume
     }
 
@@ -96,7 +96,7 @@ async fn a_volume_that_is_taken_back_is_told_by_its_log() {
     let mut volume = Volume::changed_since_it_was_saved().await;
     volume.take_back().await;
     let told = "taken back to an earlier state";
-    warns(&volume.settings(), Outcome::Succeeded, told).await;
+    warns(&volume.settings(), RunOutcome::Succeeded, told).await;
     volume.is_equal().await;
 }
 
@@ -107,7 +107,7 @@ async fn a_volume_that_is_taken_back_and_used_since_is_told_by_its_row_versions(
     // As the programs of other tenants do.
     on(&volume.remote().await, MORE).await;
     let told = "as they were before the last sync";
-    warns(&volume.settings(), Outcome::Succeeded, told).await;
+    warns(&volume.settings(), RunOutcome::Succeeded, told).await;
     volume.is_equal().await;
 }
 
@@ -122,14 +122,14 @@ async fn what_a_server_wrote_since_the_first_look_does_not_hide_that_it_was_take
         "update meter set name = 'second' where id = 4",
     )
     .await;
-    assert_eq!(syncs(&settings, Outcome::Succeeded).await, None);
+    assert_eq!(syncs(&settings, RunOutcome::Succeeded).await, None);
     volume.save().await;
     on(
         &volume.remote().await,
         "truncate more; insert into more select generate_series(1, 300000); update meter set name = 'lost' where id = 5",
     )
     .await;
-    assert_eq!(syncs(&settings, Outcome::Succeeded).await, None);
+    assert_eq!(syncs(&settings, RunOutcome::Succeeded).await, None);
     volume.take_back().await;
     on(
         &volume.remote().await,
@@ -137,7 +137,7 @@ async fn what_a_server_wrote_since_the_first_look_does_not_hide_that_it_was_take
     )
     .await;
     let told = "its write-ahead log ends earlier";
-    warns(&settings, Outcome::Succeeded, told).await;
+    warns(&settings, RunOutcome::Succeeded, told).await;
     volume.is_equal().await;
 }
 
@@ -148,7 +148,7 @@ async fn a_strict_brake_waits_on_though_the_signs_of_a_restore_fade_and_then_let
     let strict = volume.settings().with(Setting::Brake, "strict");
     let code = |run: &RunReport| run.error.as_ref().map(|error| error.code);
     let refused = Some(ErrorCode::RemoteChangedRefused);
-    let run = finish(&mirror(&strict), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&strict), RunRequest::new(RunTrigger::Cli)).await;
     assert_eq!(code(&run), refused, "{run:#?}");
     on(&volume.remote().await, MORE).await;
     on(
@@ -156,23 +156,23 @@ async fn a_strict_brake_waits_on_though_the_signs_of_a_restore_fade_and_then_let
         "update meter set name = 'newest' where id = 6; delete from meter where id > 10",
     )
     .await;
-    let run = finish(&mirror(&strict), Request::new(Trigger::Cli)).await;
+    let run = finish(&mirror(&strict), RunRequest::new(RunTrigger::Cli)).await;
     assert_eq!(code(&run), refused, "{run:#?}");
-    let allowing = |allow| Request {
+    let allowing = |allow| RunRequest {
         allow,
-        ..Request::new(Trigger::Cli)
+        ..RunRequest::new(RunTrigger::Cli)
     };
-    let allow = Allow {
+    let allow = RunApprovals {
         remote_change: true,
-        ..Allow::default()
+        ..RunApprovals::default()
     };
     let run = finish(&mirror(&strict), allowing(allow)).await;
     assert_eq!(code(&run), Some(ErrorCode::MassDeactivationRefused));
-    let allow = Allow {
+    let allow = RunApprovals {
         mass_deactivation: DeactivationApproval::OfRun(run.run_id),
-        ..Allow::default()
+        ..RunApprovals::default()
     };
     let run = finish(&mirror(&strict), allowing(allow)).await;
-    assert_eq!(run.outcome, Some(Outcome::Succeeded), "{run:#?}");
-    assert_eq!(syncs(&strict, Outcome::NoChange).await, None);
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
+    assert_eq!(syncs(&strict, RunOutcome::NoChange).await, None);
 }

@@ -2,9 +2,9 @@
 
 use std::cell::Cell;
 
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
-use meter_sync::reports::run_report::RunStage;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
+use meter_sync::reports::run_report::RunState;
 use tokio_postgres::Client;
 
 use super::model::RemoteMeter;
@@ -17,20 +17,20 @@ use crate::support::wait::until;
 impl World {
     /// Two processes ask for a run at once: one gets it, and the other is told of it or comes after.
     pub(super) async fn two_at_once(&mut self) {
-        let request = || Request::new(Trigger::Rest);
+        let request = || RunRequest::new(RunTrigger::Rest);
         let (one, other) = tokio::join!(
             finish(&self.processes[0], request()),
             finish(&self.processes[1], request())
         );
         let (first, second) = match (one.state, other.state) {
-            (RunStage::AlreadyRunning, _) => (other, one),
-            (_, RunStage::AlreadyRunning) => (one, other),
+            (RunState::AlreadyRunning, _) => (other, one),
+            (_, RunState::AlreadyRunning) => (one, other),
             // which of them came first tells what they did
             _ if is_as(&one, &self.model.run(false, false)) => (one, other),
             _ => (other, one),
         };
         for run in [&first, &second] {
-            if run.state == RunStage::AlreadyRunning {
+            if run.state == RunState::AlreadyRunning {
                 assert_eq!(run.run_id, first.run_id);
             } else {
                 let expected = self.model.run(false, false);
@@ -49,7 +49,7 @@ impl World {
         let filled: (&[RemoteMeter], _) = (&[], self.model.remote.as_slice());
         write_model::remote(&self.late, &self.kind, filled).await;
         let process = self.next().clone();
-        let (run, ()) = tokio::join!(finish(&process, Request::new(Trigger::Rest)), async {
+        let (run, ()) = tokio::join!(finish(&process, RunRequest::new(RunTrigger::Rest)), async {
             let waits = async || waits_for(&self.late, &self.site.remote).await;
             until("a run waits for the remote's reload", waits).await;
             says(&self.late, "commit").await;
@@ -75,7 +75,7 @@ impl World {
         let (waited, is_over) = (Cell::new(false), Cell::new(false));
         let (run, other) = tokio::join!(
             async {
-                let run = finish(&process, Request::new(Trigger::Rest)).await;
+                let run = finish(&process, RunRequest::new(RunTrigger::Rest)).await;
                 is_over.set(true);
                 run
             },
@@ -86,7 +86,7 @@ impl World {
                 })
                 .await;
                 let other = match waited.get() {
-                    true => Some(finish(&other, Request::new(Trigger::Mcp)).await),
+                    true => Some(finish(&other, RunRequest::new(RunTrigger::Mcp)).await),
                     false => None,
                 };
                 says(&self.hand, "commit").await;
@@ -94,7 +94,7 @@ impl World {
             }
         );
         if let Some(other) = other {
-            assert_eq!(other.state, RunStage::AlreadyRunning, "{other:#?}");
+            assert_eq!(other.state, RunState::AlreadyRunning, "{other:#?}");
             assert_eq!(other.run_id, run.run_id, "{other:#?}");
             self.model = edited.clone();
         }

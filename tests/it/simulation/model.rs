@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meter_sync::error::ErrorCode;
-use meter_sync::model::{Counts, Outcome};
+use meter_sync::model::{Counts, RunOutcome};
 use serde_json::{Value, json};
 
 use super::op::{KEYS, Name, Op};
@@ -58,7 +58,7 @@ pub(super) struct Model {
 /// How a run should end.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Expected {
-    pub(super) outcome: Outcome,
+    pub(super) outcome: RunOutcome,
     pub(super) code: Option<ErrorCode>,
     pub(super) counts: Counts,
     /// How many numbers are given up by meters that were inactive before, which no count tells.
@@ -68,7 +68,7 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    fn without_effect(outcome: Outcome, code: ErrorCode, model: &Model) -> Self {
+    fn without_effect(outcome: RunOutcome, code: ErrorCode, model: &Model) -> Self {
         Self {
             outcome,
             code: Some(code),
@@ -237,13 +237,13 @@ impl Model {
         let inactive = gone.len() + ours.iter().filter(switched_off).count();
         if keys.iter().collect::<BTreeSet<_>>().len() < keys.len() {
             let code = ErrorCode::DuplicateSourceKey;
-            return Expected::without_effect(Outcome::Failed, code, self);
+            return Expected::without_effect(RunOutcome::Failed, code, self);
         }
         let refusal = (!allowed)
             .then(|| refusal(&keys, (inactive, active)))
             .flatten();
         if let Some(code) = refusal.filter(|_| !dry) {
-            return Expected::without_effect(Outcome::Refused, code, self);
+            return Expected::without_effect(RunOutcome::Refused, code, self);
         }
         let mut here = self.here.clone();
         let mut counts = Counts::default();
@@ -265,10 +265,10 @@ impl Model {
             counts.deactivated += 1;
         }
         let (outcome, code) = match &counts {
-            _ if dry => (Outcome::DryRun, refusal),
-            counts if counts.rejected > 0 => (Outcome::Partial, Some(ErrorCode::LocalConstraint)),
-            counts if counts.changes() > 0 => (Outcome::Succeeded, None),
-            _ => (Outcome::NoChange, None),
+            _ if dry => (RunOutcome::DryRun, refusal),
+            all if all.rejected > 0 => (RunOutcome::Partial, Some(ErrorCode::LocalConstraint)),
+            all if all.changes() > 0 => (RunOutcome::Succeeded, None),
+            _ => (RunOutcome::NoChange, None),
         };
         Expected {
             outcome,

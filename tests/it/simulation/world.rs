@@ -5,8 +5,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::config::SettingFlags;
 use meter_sync::error::ErrorCode;
-use meter_sync::mirrors::{Allow, Claim, Mirror, Request};
-use meter_sync::model::{DeactivationApproval, Outcome, Trigger};
+use meter_sync::mirrors::{Mirror, RunApprovals, RunRequest, SlotClaimOutcome};
+use meter_sync::model::{DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -112,13 +112,13 @@ impl World {
             self.end(true).await;
         }
         match *op {
-            Op::Sync => self.sync(Request::new(Trigger::Cli)).await,
+            Op::Sync => self.sync(RunRequest::new(RunTrigger::Cli)).await,
             Op::SyncAllowed => self.sync(allowed()).await,
             Op::DryRun => {
                 let dry_run = true;
-                self.sync(Request {
+                self.sync(RunRequest {
                     dry_run,
-                    ..Request::new(Trigger::Mcp)
+                    ..RunRequest::new(RunTrigger::Mcp)
                 })
                 .await;
             }
@@ -188,7 +188,7 @@ impl World {
         self.model.edit(&Op::End { is_commit });
     }
 
-    async fn sync(&mut self, request: Request) {
+    async fn sync(&mut self, request: RunRequest) {
         let expected = self.model.run(
             request.dry_run,
             request.allow.mass_deactivation == DeactivationApproval::Any,
@@ -207,7 +207,7 @@ impl World {
             run.run_id
         );
         let changes = rows(&self.site.local, &changes).await;
-        if run.outcome != Some(Outcome::DryRun) {
+        if run.outcome != Some(RunOutcome::DryRun) {
             let mut explained = self.model.rows();
             for change in changes.as_array().expect("rows") {
                 explain(&mut explained, change, &self.kind);
@@ -251,15 +251,15 @@ impl World {
             .expect("an answer");
         // Its run follows at once, so whoever comes later finds it served, the claimant too.
         let is_first = self.model.slots.insert(slot);
-        assert_eq!(claimed == Claim::Ours, is_first);
+        assert_eq!(claimed == SlotClaimOutcome::Ours, is_first);
         let again = self
             .next()
             .claim_slot(start, false)
             .await
             .expect("an answer");
-        assert_ne!(again, Claim::Ours, "a slot is claimed once");
-        if claimed == Claim::Ours {
-            self.sync(Request::new(Trigger::Schedule)).await;
+        assert_ne!(again, SlotClaimOutcome::Ours, "a slot is claimed once");
+        if claimed == SlotClaimOutcome::Ours {
+            self.sync(RunRequest::new(RunTrigger::Schedule)).await;
         }
     }
 
@@ -272,21 +272,21 @@ impl World {
         };
         let struck = proxy.struck();
         proxy.set_once(fault, Fault::None);
-        let run = finish(&process, Request::new(Trigger::Cli)).await;
+        let run = finish(&process, RunRequest::new(RunTrigger::Cli)).await;
         proxy.set(Fault::None);
         let struck = proxy.struck() > struck || fault == Fault::Refuse;
         let expected = self.model.run(false, false);
         let would_write = match expected.outcome {
-            Outcome::Succeeded | Outcome::NoChange | Outcome::Partial => true,
-            Outcome::Failed
-            | Outcome::Refused
-            | Outcome::Interrupted
-            | Outcome::DryRun
-            | Outcome::Unknown => false,
+            RunOutcome::Succeeded | RunOutcome::NoChange | RunOutcome::Partial => true,
+            RunOutcome::Failed
+            | RunOutcome::Refused
+            | RunOutcome::Interrupted
+            | RunOutcome::DryRun
+            | RunOutcome::Unknown => false,
         };
         let must_fail = struck && would_write && fault != Fault::LoseReply(COMMIT);
         let failed = Expected {
-            outcome: Outcome::Failed,
+            outcome: RunOutcome::Failed,
             code: Some(code),
             counts: meter_sync::model::Counts::default(),
             given_up: 0,
@@ -341,20 +341,20 @@ impl World {
         self.write_remote(&before).await;
         self.sync(allowed()).await;
         let expected = self.model.run(false, false);
-        assert_eq!(expected.outcome, Outcome::NoChange);
-        self.sync(Request::new(Trigger::Cli)).await;
+        assert_eq!(expected.outcome, RunOutcome::NoChange);
+        self.sync(RunRequest::new(RunTrigger::Cli)).await;
         self.check().await;
     }
 }
 
-fn allowed() -> Request {
-    let allow = Allow {
+fn allowed() -> RunRequest {
+    let allow = RunApprovals {
         mass_deactivation: DeactivationApproval::Any,
-        ..Allow::default()
+        ..RunApprovals::default()
     };
-    Request {
+    RunRequest {
         allow,
-        ..Request::new(Trigger::Page)
+        ..RunRequest::new(RunTrigger::Page)
     }
 }
 

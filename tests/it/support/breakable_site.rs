@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use meter_sync::config::{Setting, SettingFlags};
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 use tracing::subscriber::DefaultGuard;
@@ -68,7 +68,7 @@ impl BreakableSite {
         let broken = Self::new().await;
         broken.site.on_remote(METERS).await;
         let first = broken.site.sync().await;
-        assert_eq!(first.outcome, Some(Outcome::Succeeded), "{first:#?}");
+        assert_eq!(first.outcome, Some(RunOutcome::Succeeded), "{first:#?}");
         broken.change_the_remote().await;
         broken
     }
@@ -104,7 +104,7 @@ impl BreakableSite {
         let run = self.site.sync().await;
         let error = run.error.as_ref().unwrap_or_else(|| panic!("{run:#?}"));
         assert_eq!(error.code, code, "{run:#?}");
-        assert_eq!(run.outcome, Some(Outcome::Failed), "{run:#?}");
+        assert_eq!(run.outcome, Some(RunOutcome::Failed), "{run:#?}");
         assert!(
             error.message.len() > 20 && error.remedy.len() > 20,
             "{error:?}"
@@ -133,7 +133,7 @@ impl BreakableSite {
         self.remote.set(Fault::None);
         self.local.set(Fault::None);
         let run = self.site.sync().await;
-        assert!(run.outcome.is_some_and(Outcome::is_success), "{run:#?}");
+        assert!(run.outcome.is_some_and(RunOutcome::is_success), "{run:#?}");
         let remote = "select id::text, name, port::text from meter where tenant_id = 7";
         let local = "select id, name, port from meter where active";
         assert_eq!(
@@ -141,7 +141,7 @@ impl BreakableSite {
             rows(&self.site.remote, &format!("{remote} order by meter.id")).await
         );
         let again = self.site.sync().await;
-        assert_eq!(again.outcome, Some(Outcome::NoChange), "{again:#?}");
+        assert_eq!(again.outcome, Some(RunOutcome::NoChange), "{again:#?}");
         self.leaves_nothing_behind().await;
     }
 

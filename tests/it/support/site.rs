@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use meter_sync::config::{Config, Environment, Setting, SettingFlags};
-use meter_sync::history::parse_meter_key::KeyText;
-use meter_sync::mirrors::{Mirror, Mirrors, Request, RequestOutcome};
-use meter_sync::model::Trigger;
+use meter_sync::history::parse_meter_key::MeterKeyText;
+use meter_sync::mirrors::{Mirror, Mirrors, RunRequest, RunRequestOutcome};
+use meter_sync::model::RunTrigger;
 use meter_sync::reports::meter_report::MeterReport;
 use meter_sync::reports::run_report::RunReport;
 use meter_sync::reports::status::{Status, StatusQuery};
@@ -141,16 +141,16 @@ impl Site {
 
     /// A sync to its end.
     pub(crate) async fn sync(&self) -> RunReport {
-        finish(&self.mirror, Request::new(Trigger::Cli)).await
+        finish(&self.mirror, RunRequest::new(RunTrigger::Cli)).await
     }
 
     /// A dry run to its end.
     pub(crate) async fn dry_run(&self) -> RunReport {
         finish(
             &self.mirror,
-            Request {
+            RunRequest {
                 dry_run: true,
-                ..Request::new(Trigger::Cli)
+                ..RunRequest::new(RunTrigger::Cli)
             },
         )
         .await
@@ -158,7 +158,7 @@ impl Site {
 
     /// The meter of a key, which must be there.
     pub(crate) async fn meter(&self, key: &str) -> MeterReport {
-        let key = KeyText::parse(key).expect("a key");
+        let key = MeterKeyText::parse(key).expect("a key");
         let meter = self.mirror.meter(&key).await;
         meter.expect("an answer").expect("a meter")
     }
@@ -200,14 +200,14 @@ pub(crate) fn mirrors(settings: &SettingFlags) -> Mirrors {
 }
 
 /// A request to its end, whatever the answer.
-pub(crate) async fn finish(mirror: &Mirror, request: Request) -> RunReport {
+pub(crate) async fn finish(mirror: &Mirror, request: RunRequest) -> RunReport {
     match mirror
         .request(request)
         .await
         .expect("an answer to the request")
     {
-        RequestOutcome::Started(mut ticket) => ticket.wait(PATIENCE).await,
-        RequestOutcome::AlreadyRunning(report) | RequestOutcome::Finished(report) => *report,
+        RunRequestOutcome::Started(mut ticket) => ticket.wait(PATIENCE).await,
+        RunRequestOutcome::AlreadyRunning(report) | RunRequestOutcome::Finished(report) => *report,
     }
 }
 

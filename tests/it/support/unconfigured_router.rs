@@ -19,9 +19,9 @@ const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) fn router(settings: &SettingFlags) -> Router {
     let config = config(settings);
     let mirrors = Mirrors::new(config, TaskTracker::new()).expect("no pools");
-    let server = mcp::Server::new(mirrors.clone());
+    let server = mcp::McpServer::new(mirrors.clone());
     let shutdown = Shutdown::new();
-    let mounted = mcp::http::routes(move || server.for_new_client(), shutdown.token());
+    let mounted = mcp::streamable_http::routes(move || server.for_new_client(), shutdown.token());
     app::router(&mirrors, mounted, telemetry::recorder(), &shutdown)
 }
 

@@ -15,15 +15,15 @@ use crate::db::catalog::Column;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, RowFault, param, quote};
 
+use super::leave_partial_index::{self, BlockingRows};
 use super::narrow_column_values;
-use super::partial_index::{self, BlockingRows};
 use super::spare_table;
-use crate::engine::apply::collisions::{as_view, movable, waiting};
-use crate::engine::apply::deferred_constraints;
+use crate::engine::apply::collision_queries::{as_view, movable, waiting};
+use crate::engine::apply::defer_constraints;
 use crate::engine::apply::keep_references_through_exchange;
-use crate::engine::plan::BadRow;
-use crate::engine::plan::Step;
-use crate::engine::try_rows::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::plan::PlanStep;
+use crate::engine::plan::UnwrittenRow;
+use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 
 /// If more rows than this wait for a unique value of another row, no rings are looked for, because writing a ring takes
@@ -41,7 +41,7 @@ const MAX_STARTS: usize = 5;
 /// A pair of planned updates: row `n` needs a unique value that row `holder` still holds. Both are row numbers in the
 /// plan.
 #[derive(Debug)]
-struct Edge {
+struct NeededValueEdge {
     /// The position of the unique index or exclusion constraint in the list `constraints.exclusive`.
     rule: usize,
     n: i64,
@@ -52,11 +52,11 @@ struct Edge {
 /// so far. Returns whether any were written.
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
-    bad: &mut Vec<BadRow>,
+    bad: &mut Vec<UnwrittenRow>,
 ) -> Result<bool, DbError> {
     let waiting: Vec<i64> = bad
         .iter()
-        .filter(|row| row.step == Step::Change && row.fault.is_collision())
+        .filter(|row| row.step == PlanStep::Change && row.fault.is_collision())
         .map(|row| row.n)
         .collect();
     if waiting.len() < 2 || waiting.len() > ROWS {
@@ -78,7 +78,7 @@ pub(in crate::engine) async fn write(
 }
 
 /// Finds which of these planned updates need a unique value that another of them still holds.
-async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<Edge>, DbError> {
+async fn look_up(run: &RunContext<'_>, rows: &[i64]) -> Result<Vec<NeededValueEdge>, DbError> {
     let mut edges = Vec::new();
     for (position, rule) in run.relations.constraints.exclusive.iter().enumerate() {
         edges.extend(of_rule(run, position, rule, rows).await?);
@@ -93,7 +93,7 @@ async fn of_rule(
     position: usize,
     rule: &UniquenessRule,
     rows: &[i64],
-) -> Result<Vec<Edge>, DbError> {
+) -> Result<Vec<NeededValueEdge>, DbError> {
     let local = run.local;
     let pairs = format!(
         "-- find rings
@@ -105,8 +105,8 @@ where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {MAX_PAIRS}",
         return Ok(Vec::new());
     }
     let params = [param::bigints(rows)];
-    let found = try_rows::if_possible(local, local.query(&pairs, &params)).await?;
-    let edges = found.iter().flatten().map(|row| Edge {
+    let found = write_by_halving::if_possible(local, local.query(&pairs, &params)).await?;
+    let edges = found.iter().flatten().map(|row| NeededValueEdge {
         rule: position,
         n: row.get(0),
         holder: row.get(1),
@@ -116,7 +116,7 @@ where w.n {equals} any ($1) and w.holder {equals} any ($1) limit {MAX_PAIRS}",
 
 /// Returns rings, each as a list of rows in which each row waits for the next one, and the last row for the first. No
 /// row is in two rings.
-fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
+fn rings(edges: &[NeededValueEdge]) -> Vec<Vec<i64>> {
     let mut holders: HashMap<i64, Vec<i64>> = HashMap::new();
     for edge in edges {
         holders.entry(edge.n).or_default().push(edge.holder);
@@ -150,7 +150,11 @@ fn rings(edges: &[Edge]) -> Vec<Vec<i64>> {
 /// Tries to write the rows of a ring, with one of them first set to a spare value. Returns whether this worked. If an
 /// index reads more than one column, there may be a spare value for one row of the ring and none for another, so
 /// several rows are tried.
-async fn write_ring(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Result<bool, DbError> {
+async fn write_ring(
+    run: &RunContext<'_>,
+    ring: &[i64],
+    edges: &[NeededValueEdge],
+) -> Result<bool, DbError> {
     let mut rules = run.relations.constraints.exclusive.iter();
     let starts = match rules.any(|rule| rule.reads.len() > 1) {
         true => ring.len().min(MAX_STARTS),
@@ -159,7 +163,7 @@ async fn write_ring(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Resul
     let mut ring = ring.to_vec();
     for _ in 0..starts {
         let attempt = Box::pin(write_with_first_parked(run, &ring, edges));
-        if let WriteOutcome::Written = try_rows::attempt(run.local, attempt).await? {
+        if let WriteOutcome::Written = write_by_halving::attempt(run.local, attempt).await? {
             return Ok(true);
         }
         ring.rotate_left(1);
@@ -170,15 +174,15 @@ async fn write_ring(run: &RunContext<'_>, ring: &[i64], edges: &[Edge]) -> Resul
 async fn write_with_first_parked(
     run: &RunContext<'_>,
     ring: &[i64],
-    edges: &[Edge],
+    edges: &[NeededValueEdge],
 ) -> Result<WriteOutcome, DbError> {
     let local = run.local;
     let not_taken = || Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision())));
     let Some(&first) = ring.first() else {
         return not_taken();
     };
-    let is_inside = |edge: &&Edge| ring.contains(&edge.n) && ring.contains(&edge.holder);
-    let inside: Vec<&Edge> = edges.iter().filter(is_inside).collect();
+    let is_inside = |edge: &&NeededValueEdge| ring.contains(&edge.n) && ring.contains(&edge.holder);
+    let inside: Vec<&NeededValueEdge> = edges.iter().filter(is_inside).collect();
     let rules: BTreeSet<usize> = inside.iter().map(|edge| edge.rule).collect();
     let all = run.relations.constraints.exclusive.iter().enumerate();
     let mut rules: Vec<(usize, &UniquenessRule)> = all
@@ -202,7 +206,7 @@ async fn write_with_first_parked(
         return not_taken();
     }
     for (position, rule) in rules {
-        if deferred_constraints::put_off(local, rule).await? {
+        if defer_constraints::put_off(local, rule).await? {
             continue;
         }
         let edges = of_rule(run, position, rule, ring).await?;
@@ -221,7 +225,7 @@ async fn write_with_first_parked(
     }
     let write = RowRangeStatement {
         checks: false,
-        ..apply::write(run, Step::Change)
+        ..apply::write(run, PlanStep::Change)
     };
     for &n in ring.iter().rev() {
         if let WriteOutcome::NotWritten(fault) =
@@ -261,13 +265,14 @@ async fn park_row(
         let kind = spare_table::kind(local, column).await?;
         for spare in narrow_column_values::statements(run.relations, column, &kind, is_alone, &own)
         {
-            let filled = try_rows::if_possible(local, spare_table::fill(run, &spare)).await?;
+            let filled =
+                write_by_halving::if_possible(local, spare_table::fill(run, &spare)).await?;
             if filled.is_some() && park_on_first_accepted(run, column, blocking, row).await? {
                 return Ok(true);
             }
         }
     }
-    Box::pin(partial_index::leave(run, blocking, &columns)).await
+    Box::pin(leave_partial_index::leave(run, blocking, &columns)).await
 }
 
 /// Sets the row to each value of the temporary table `meter_sync_free` in turn, until the table accepts one and no
@@ -282,13 +287,13 @@ async fn park_on_first_accepted(
     let park = park_one(run, column);
     let values: i64 = local.query_one(VALUES, &[]).await?.get(0);
     for k in 1..=values {
-        let tried = try_rows::attempt(local, async {
+        let tried = write_by_halving::attempt(local, async {
             let params = [param::bigint(row), param::bigint(k)];
             if local.execute(&park, &params).await? != 1 {
                 return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
             }
             Ok(
-                match partial_index::are_out_of_the_way(run, blocking).await? {
+                match leave_partial_index::are_out_of_the_way(run, blocking).await? {
                     true => WriteOutcome::Written,
                     false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
                 },
@@ -322,7 +327,7 @@ where p.n {equals} $1 and f.k {equals} $2 and {} and {local_filter} and (l.{name
 
 #[cfg(test)]
 mod tests {
-    use super::{Edge, rings};
+    use super::{NeededValueEdge, rings};
 
     #[test]
     fn rings_are_found_among_chains() {
@@ -337,7 +342,7 @@ mod tests {
             (6, 5),
             (7, 8),
         ];
-        let edges = edges.map(|(n, holder)| Edge { rule: 0, n, holder });
+        let edges = edges.map(|(n, holder)| NeededValueEdge { rule: 0, n, holder });
         assert_eq!(rings(&edges), [vec![1, 2, 3], vec![6, 7]]);
     }
 }

@@ -11,19 +11,19 @@
 
 use crate::db::{DbError, Local, RowFault, Tx, param};
 
-use super::deferred_constraints;
+use super::defer_constraints;
 use super::keep_references_through_exchange;
 use super::release_inactive_values::{self, ClearedValues};
-use crate::engine::plan::{self, Step};
-use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::plan::{self, PlanStep};
+use crate::engine::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
 use crate::engine::{RunContext, apply};
 use park_rows::ParkOutcome;
 
 pub(super) mod exchange_rings;
 pub(super) mod narrow_column_values;
 
+mod leave_partial_index;
 pub(super) mod park_rows;
-mod partial_index;
 mod spare_foreign_key_values;
 pub(super) mod spare_table;
 mod spare_values;
@@ -40,8 +40,8 @@ pub(in crate::engine) async fn write(
     rows: RowRange,
     limit: usize,
     released: &mut ClearedValues,
-) -> Result<Result<Bad, Box<RowFault>>, DbError> {
-    let mut out: Bad = Vec::new();
+) -> Result<Result<RowFaults, Box<RowFault>>, DbError> {
+    let mut out: RowFaults = Vec::new();
     let prepare = plan::index(run.relations);
     run.local.batch(&prepare).await?;
     for _ in 0..ATTEMPTS {
@@ -53,9 +53,9 @@ pub(in crate::engine) async fn write(
                 out.extend(bad);
                 return Ok(Ok(out));
             }
-            Err(UndoReason::TooMany(fault)) => return Ok(Err(fault)),
-            Err(UndoReason::LeaveOut(bad)) => out.extend(bad),
-            Err(UndoReason::NoUse) => break,
+            Err(ExchangeUndoReason::TooMany(fault)) => return Ok(Err(fault)),
+            Err(ExchangeUndoReason::LeaveOut(bad)) => out.extend(bad),
+            Err(ExchangeUndoReason::NoUse) => break,
         }
         if out.len() > limit {
             let last = out.pop().map(|(_, fault)| fault);
@@ -69,8 +69,9 @@ pub(in crate::engine) async fn write(
         ranges = vec![low, high];
     }
     let left = limit.saturating_sub(out.len());
-    let write = apply::write(run, Step::Change);
-    let found = try_rows::all_but_the_bad(run.local, ranges, left, &prepare, &write).await?;
+    let write = apply::write(run, PlanStep::Change);
+    let found =
+        write_by_halving::all_but_the_bad(run.local, ranges, left, &prepare, &write).await?;
     Ok(found.map(|bad| {
         out.extend(bad);
         out
@@ -78,10 +79,10 @@ pub(in crate::engine) async fn write(
 }
 
 /// Why an attempt at an exchange is undone.
-enum UndoReason {
+enum ExchangeUndoReason {
     /// These rows cannot be written, or need a value of a row that cannot be written. The next attempt must leave them
     /// out.
-    LeaveOut(Bad),
+    LeaveOut(RowFaults),
     /// Another attempt would be useless: no row needs a value of another row, or it is not known which rows are at
     /// fault.
     NoUse,
@@ -96,13 +97,13 @@ async fn attempt(
     run: &RunContext<'_>,
     rows: RowRange,
     limit: usize,
-    out: &Bad,
+    out: &RowFaults,
     released: &mut ClearedValues,
-) -> Result<Result<Bad, UndoReason>, DbError> {
+) -> Result<Result<RowFaults, ExchangeUndoReason>, DbError> {
     let local = run.local;
     let left_out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
     match park_rows::park(run, &left_out).await? {
-        ParkOutcome::NothingToPark => return Ok(Err(UndoReason::NoUse)),
+        ParkOutcome::NothingToPark => return Ok(Err(ExchangeUndoReason::NoUse)),
         ParkOutcome::Refused(refused) => return leave_out(local, refused).await.map(Err),
         ParkOutcome::Parked => {}
     }
@@ -112,20 +113,23 @@ async fn attempt(
     // Constraints deferred for the exchange are checked at its end.
     let write = &RowRangeStatement {
         checks: false,
-        ..apply::write(run, Step::Change)
+        ..apply::write(run, PlanStep::Change)
     };
-    let mut bad = match try_rows::all_but_the_bad(local, ranges, left, &prepare, write).await? {
-        Ok(bad) => bad,
-        Err(fault) => return Ok(Err(UndoReason::TooMany(fault))),
-    };
+    let mut bad =
+        match write_by_halving::all_but_the_bad(local, ranges, left, &prepare, write).await? {
+            Ok(bad) => bad,
+            Err(fault) => return Ok(Err(ExchangeUndoReason::TooMany(fault))),
+        };
     retry_after_release(run, &mut bad, released, write).await?;
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     if !park_rows::are_any_parked(local, &numbers).await? {
-        match try_rows::attempt(local, keep_references_through_exchange::finish(run)).await? {
+        match write_by_halving::attempt(local, keep_references_through_exchange::finish(run))
+            .await?
+        {
             WriteOutcome::Written => return Ok(Ok(bad)),
             WriteOutcome::NotWritten(fault) => {
                 let found = match fault.is_collision() {
-                    true => deferred_constraints::colliding(run).await?,
+                    true => defer_constraints::colliding(run).await?,
                     false => spare_foreign_key_values::missing(run, &fault).await?,
                 };
                 bad.extend(found.into_iter().filter(|(n, _)| !numbers.contains(n)));
@@ -133,7 +137,7 @@ async fn attempt(
         }
     }
     if bad.is_empty() {
-        return Ok(Err(UndoReason::NoUse));
+        return Ok(Err(ExchangeUndoReason::NoUse));
     }
     leave_out(local, bad).await.map(Err)
 }
@@ -143,19 +147,19 @@ async fn attempt(
 /// the last row that referred to such a meter. Does nothing if no row in `bad` conflicts with another row.
 async fn retry_after_release(
     run: &RunContext<'_>,
-    bad: &mut Bad,
+    bad: &mut RowFaults,
     released: &mut ClearedValues,
     write: &RowRangeStatement,
 ) -> Result<(), DbError> {
     if !bad.iter().any(|(_, fault)| fault.is_collision())
-        || release_inactive_values::release(run, Step::Change, released).await? == 0
+        || release_inactive_values::release(run, PlanStep::Change, released).await? == 0
     {
         return Ok(());
     }
     for (n, fault) in std::mem::take(bad) {
         let row = RowRange { first: n, last: n };
         if let WriteOutcome::NotWritten(_) =
-            try_rows::attempt(run.local, write.run(run.local, row)).await?
+            write_by_halving::attempt(run.local, write.run(run.local, row)).await?
         {
             bad.push((n, fault));
         }
@@ -172,9 +176,9 @@ with recursive out (n) as (
 )
 select o.n from out o where o.n <> all ($1)";
 
-/// Returns [`UndoReason::LeaveOut`] with the rows in `bad` and all rows that need their unique values, directly or
-/// through other rows.
-async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<UndoReason, DbError> {
+/// Returns [`ExchangeUndoReason::LeaveOut`] with the rows in `bad` and all rows that need their unique values, directly
+/// or through other rows.
+async fn leave_out(local: &Tx<'_, Local>, bad: RowFaults) -> Result<ExchangeUndoReason, DbError> {
     let numbers: Vec<i64> = bad.iter().map(|(n, _)| *n).collect();
     local
         .batch("-- index who waits\ncreate index on pg_temp.meter_sync_wait (holder); analyze pg_temp.meter_sync_wait")
@@ -183,13 +187,13 @@ async fn leave_out(local: &Tx<'_, Local>, bad: Bad) -> Result<UndoReason, DbErro
     let waiting = waiting
         .iter()
         .map(|row| (row.get(0), RowFault::collision()));
-    Ok(UndoReason::LeaveOut(
+    Ok(ExchangeUndoReason::LeaveOut(
         bad.into_iter().chain(waiting).collect(),
     ))
 }
 
 /// Returns the ranges that remain of `rows` when the rows in `out` are removed. Some ranges may be empty.
-fn without(rows: RowRange, out: &Bad) -> Vec<RowRange> {
+fn without(rows: RowRange, out: &RowFaults) -> Vec<RowRange> {
     let mut out: Vec<i64> = out.iter().map(|(n, _)| *n).collect();
     out.sort_unstable();
     let mut ranges = Vec::with_capacity(out.len() + 1);

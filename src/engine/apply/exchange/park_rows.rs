@@ -10,16 +10,16 @@ use crate::db::catalog::Column;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::partial_index::{self, BlockingRows};
+use super::leave_partial_index::{self, BlockingRows};
 use super::spare_foreign_key_values;
 use super::spare_table::{fill, holders, kind};
 use super::spare_values;
 use crate::engine::RunContext;
-use crate::engine::apply::collisions::{as_view, is_costly, movable, waiting, wanted};
-use crate::engine::apply::deferred_constraints;
+use crate::engine::apply::collision_queries::{as_view, is_costly, movable, waiting, wanted};
+use crate::engine::apply::defer_constraints;
 use crate::engine::apply::keep_references_through_exchange;
-use crate::engine::plan::Step;
-use crate::engine::try_rows::{self, Bad, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::plan::PlanStep;
+use crate::engine::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
 
 /// The result of [`park`].
 pub(in crate::engine) enum ParkOutcome {
@@ -30,7 +30,7 @@ pub(in crate::engine) enum ParkOutcome {
     /// deferred.
     Parked,
     /// These rows cannot be parked. Other rows may already be parked, so the caller must undo the attempt.
-    Refused(Bad),
+    Refused(RowFaults),
 }
 
 /// Parks the rows that hold a unique value needed by another planned update, that is, sets them to spare values.
@@ -43,14 +43,14 @@ pub(in crate::engine) async fn park(
     local.batch(WAIT).await?;
     let mut parked = ParkOutcome::NothingToPark;
     for (position, rule) in run.relations.constraints.exclusive.iter().enumerate() {
-        if deferred_constraints::put_off(local, rule).await? {
+        if defer_constraints::put_off(local, rule).await? {
             if find(run, position, rule, left_out).await? > 0 {
                 parked = ParkOutcome::Parked;
             }
             continue;
         }
         let columns = movable(run, rule);
-        if columns.is_empty() && !partial_index::reads_active(run.relations, rule) {
+        if columns.is_empty() && !leave_partial_index::reads_active(run.relations, rule) {
             continue;
         }
         let rows = find(run, position, rule, left_out).await?;
@@ -103,7 +103,7 @@ async fn find(
         // Each row is treated as if it waited for itself.
         true => format!(
             "select a.v1 as n, a.v1 as holder from {} a",
-            wanted(run, rule, Step::Change)
+            wanted(run, rule, PlanStep::Change)
         ),
         false => waiting(run, rule),
     };
@@ -127,7 +127,7 @@ analyze pg_temp.meter_sync_holder",
         quote::EQUALS
     );
     let params = [param::bigints(left_out)];
-    let found = try_rows::if_possible(local, local.execute(&wait, &params)).await?;
+    let found = write_by_halving::if_possible(local, local.execute(&wait, &params)).await?;
     if found.unwrap_or_default() == 0 {
         return Ok(0);
     }
@@ -147,7 +147,7 @@ async fn park_all(
     blocking: &BlockingRows<'_>,
     columns: &[&Column],
     rows: i64,
-) -> Result<Bad, DbError> {
+) -> Result<RowFaults, DbError> {
     let RunContext {
         local, relations, ..
     } = *run;
@@ -176,7 +176,7 @@ async fn park_all(
         if column.is_nullable && !is_referred_to {
             let clear = clear(run, column);
             let cleared = park_and_check(run, blocking, &clear, all);
-            if let WriteOutcome::Written = try_rows::attempt(local, cleared).await? {
+            if let WriteOutcome::Written = write_by_halving::attempt(local, cleared).await? {
                 return Ok(Vec::new());
             }
         }
@@ -187,7 +187,7 @@ async fn park_all(
     {
         return Ok(Vec::new());
     }
-    if Box::pin(partial_index::leave(run, blocking, columns)).await? {
+    if Box::pin(leave_partial_index::leave(run, blocking, columns)).await? {
         return Ok(Vec::new());
     }
     one_by_one(run, &ways, all).await
@@ -204,8 +204,8 @@ async fn park_by_first_working(
 ) -> Result<bool, DbError> {
     let local = run.local;
     for (column, spare) in ways {
-        let tried = try_rows::attempt(local, async {
-            match try_rows::if_possible(local, fill(run, spare)).await? {
+        let tried = write_by_halving::attempt(local, async {
+            match write_by_halving::if_possible(local, fill(run, spare)).await? {
                 Some(()) => park_and_check(run, blocking, &move_to(run, column), all).await,
                 None => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
             }
@@ -227,7 +227,9 @@ async fn park_and_check(
     all: RowRange,
 ) -> Result<WriteOutcome, DbError> {
     Ok(match park.run(run.local, all).await? {
-        WriteOutcome::Written if !partial_index::are_out_of_the_way(run, blocking).await? => {
+        WriteOutcome::Written
+            if !leave_partial_index::are_out_of_the_way(run, blocking).await? =>
+        {
             WriteOutcome::NotWritten(Box::new(RowFault::collision()))
         }
         tried @ (WriteOutcome::Written | WriteOutcome::NotWritten(_)) => tried,
@@ -241,18 +243,19 @@ async fn one_by_one(
     run: &RunContext<'_>,
     ways: &[(&Column, String)],
     all: RowRange,
-) -> Result<Bad, DbError> {
+) -> Result<RowFaults, DbError> {
     let local = run.local;
-    let mut refused: Bad = Vec::new();
+    let mut refused: RowFaults = Vec::new();
     for (column, spare) in ways {
         let at_fault = local.rehearse("park", async {
-            let filled = try_rows::if_possible(local, fill(run, spare)).await?;
+            let filled = write_by_halving::if_possible(local, fill(run, spare)).await?;
             if filled.is_none() {
-                return Ok(Bad::new());
+                return Ok(RowFaults::new());
             }
             let write = move_to(run, column);
             let limit = usize::try_from(all.count()).unwrap_or(usize::MAX);
-            let found = try_rows::all_but_the_bad(local, vec![all], limit, "select", &write);
+            let found =
+                write_by_halving::all_but_the_bad(local, vec![all], limit, "select", &write);
             Ok::<_, DbError>(found.await?.unwrap_or_default())
         });
         let at_fault = at_fault.await?;

@@ -6,8 +6,8 @@ use crate::db::constraints_between_rows::OutgoingForeignKey;
 use crate::db::{DbError, RowFault, param, quote};
 
 use super::spare_values::{self, checked};
-use crate::engine::try_rows;
-use crate::engine::try_rows::Bad;
+use crate::engine::write_by_halving;
+use crate::engine::write_by_halving::RowFaults;
 use crate::engine::{Relations, RunContext};
 
 /// Returns one statement for each foreign key of the column to another table. Each fills the temporary table
@@ -40,7 +40,7 @@ pub(in crate::engine) fn statements(
 pub(in crate::engine) async fn missing(
     run: &RunContext<'_>,
     fault: &RowFault,
-) -> Result<Bad, DbError> {
+) -> Result<RowFaults, DbError> {
     let local = run.local;
     let mut outward = run.relations.constraints.outward.iter();
     let broken = outward.find(|outward| fault.rule.as_ref() == Some(&outward.constraint));
@@ -49,7 +49,7 @@ pub(in crate::engine) async fn missing(
     };
     let params = [&fault.schema, &fault.table].map(|name| param::text(name.as_deref()));
     local.pin_path().await?;
-    let found = try_rows::if_possible(local, local.query(&sql, &params)).await?;
+    let found = write_by_halving::if_possible(local, local.query(&sql, &params)).await?;
     local.use_role_path().await?;
     let rows = found.unwrap_or_default();
     Ok(rows.iter().map(|row| (row.get(0), fault.clone())).collect())

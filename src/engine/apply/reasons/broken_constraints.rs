@@ -6,13 +6,13 @@ use crate::db::{DbError, RowFault};
 
 use super::row_values;
 use crate::engine::RunContext;
-use crate::engine::plan::BadRow;
-use crate::engine::value_reasons::{Constraint, constraint};
+use crate::engine::plan::UnwrittenRow;
+use crate::engine::why_value_refused::{ViolatedConstraint, constraint};
 
 /// A constraint that rejected rows break. `values` has the values of each of these rows in the columns of the
 /// constraint, as text, by the row's number in the plan. It is empty if the constraint belongs to another table.
 pub(in crate::engine) struct BrokenConstraint {
-    pub(in crate::engine) constraint: Constraint,
+    pub(in crate::engine) constraint: ViolatedConstraint,
     pub(in crate::engine) values: HashMap<i64, String>,
 }
 
@@ -21,7 +21,7 @@ pub(in crate::engine) struct BrokenConstraint {
 pub(in crate::engine) async fn broken(
     run: &RunContext<'_>,
     fault: &RowFault,
-    bad: &[BadRow],
+    bad: &[UnwrittenRow],
 ) -> Result<Option<BrokenConstraint>, DbError> {
     let Some(constraint) = constraint(run, fault).await? else {
         return Ok(None);

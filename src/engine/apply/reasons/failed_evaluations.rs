@@ -15,10 +15,10 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::row_values;
 use crate::engine::RunContext;
-use crate::engine::apply::collisions::{as_view, wanted};
-use crate::engine::plan::{self, BadRow, Step};
-use crate::engine::try_rows::{self, WriteOutcome};
-use crate::engine::value_reasons::plain;
+use crate::engine::apply::collision_queries::{as_view, wanted};
+use crate::engine::plan::{self, PlanStep, UnwrittenRow};
+use crate::engine::why_value_refused::plain;
+use crate::engine::write_by_halving::{self, WriteOutcome};
 
 /// One search evaluates at most this many rules, each counted once for every step of the plan that it is tried on. A
 /// rule is a check, a generated column or an index. Each takes up to ten statements.
@@ -28,11 +28,11 @@ const MAX_EVALUATIONS: usize = 60;
 /// evaluated, by row number. Rows for which no such cause is found are missing from the result.
 pub(in crate::engine) async fn reasons(
     run: &RunContext<'_>,
-    bad: impl Iterator<Item = &BadRow>,
+    bad: impl Iterator<Item = &UnwrittenRow>,
 ) -> Result<HashMap<i64, String>, DbError> {
     let local = run.local;
     let mut found = HashMap::new();
-    let rows: Vec<&BadRow> = bad.collect();
+    let rows: Vec<&UnwrittenRow> = bad.collect();
     if rows.is_empty() {
         return Ok(found);
     }
@@ -53,7 +53,7 @@ pub(in crate::engine) async fn reasons(
 
 async fn find(
     run: &RunContext<'_>,
-    rows: &[&BadRow],
+    rows: &[&UnwrittenRow],
     found: &mut HashMap<i64, String>,
 ) -> Result<(), DbError> {
     let local = run.local;
@@ -66,11 +66,11 @@ async fn find(
     local.batch(EVALUATE_EACH).await?;
     let mut evaluations_left = MAX_EVALUATIONS;
     for rule in &rules {
-        for step in [Step::Deactivate, Step::Change, Step::Insert] {
+        for step in [PlanStep::Deactivate, PlanStep::Change, PlanStep::Insert] {
             let left = rows
                 .iter()
                 .filter(|row| row.step == step && !found.contains_key(&row.n));
-            let left: Vec<&BadRow> = left.copied().collect();
+            let left: Vec<&UnwrittenRow> = left.copied().collect();
             if left.is_empty() || evaluations_left == 0 {
                 continue;
             }
@@ -86,14 +86,14 @@ async fn find(
 async fn format_reasons(
     run: &RunContext<'_>,
     rule: &ComputedExpression,
-    failing: &[&BadRow],
+    failing: &[&UnwrittenRow],
 ) -> Result<HashMap<i64, String>, DbError> {
     if failing.is_empty() {
         return Ok(HashMap::new());
     }
     let numbers: Vec<i64> = failing.iter().map(|row| row.n).collect();
     let values = row_values::named(run, &numbers, &rule.columns).await?;
-    let reasons = failing.iter().filter_map(|BadRow { n, fault, .. }| {
+    let reasons = failing.iter().filter_map(|UnwrittenRow { n, fault, .. }| {
         let (values, owner, raised) = (values.get(n)?, &rule.owner, plain(fault));
         let shown = &rule.shown;
         let reason = format!("{values}: {owner} cannot be evaluated: {raised}: {shown}");
@@ -106,9 +106,9 @@ async fn format_reasons(
 async fn failing<'b>(
     run: &RunContext<'_>,
     rule: &ComputedExpression,
-    step: Step,
-    rows: &[&'b BadRow],
-) -> Result<Vec<&'b BadRow>, DbError> {
+    step: PlanStep,
+    rows: &[&'b UnwrittenRow],
+) -> Result<Vec<&'b UnwrittenRow>, DbError> {
     let local = run.local;
     let entries = wanted(run, &as_index(rule), step);
     let query = format!("select w.v1 as n, w.x1 as value from {entries} w");
@@ -117,7 +117,7 @@ async fn failing<'b>(
         return Ok(Vec::new());
     }
     let raised = raised(local, &all).await?;
-    let is_same = |BadRow { n, fault, .. }: &&&BadRow| {
+    let is_same = |UnwrittenRow { n, fault, .. }: &&&UnwrittenRow| {
         let raised = raised.get(n);
         raised.is_some_and(|(state, message)| (state, message) == (&fault.state, &fault.message))
     };
@@ -128,15 +128,17 @@ async fn failing<'b>(
 /// server cannot run the query at all.
 async fn is_evaluated(local: &Tx<'_, Local>, rows: &[i64]) -> Result<bool, DbError> {
     let params = [param::bigints(rows)];
-    let evaluated = try_rows::attempt(local, async {
+    let evaluated = write_by_halving::attempt(local, async {
         local.query_one(EVALUATE, &params).await?;
         // Anything that a function of the rule wrote is undone.
         Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())))
     });
-    Ok(match try_rows::if_possible(local, evaluated).await? {
-        Some(WriteOutcome::NotWritten(raised)) => raised.is_skip(),
-        Some(WriteOutcome::Written) | None => true,
-    })
+    Ok(
+        match write_by_halving::if_possible(local, evaluated).await? {
+            Some(WriteOutcome::NotWritten(raised)) => raised.is_skip(),
+            Some(WriteOutcome::Written) | None => true,
+        },
+    )
 }
 
 const EVALUATE: &str = "\

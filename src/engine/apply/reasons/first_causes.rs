@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 /// A meter that holds a unique value which another row needs, although the plan would have made the meter give it up.
 #[derive(Clone, Debug)]
-pub(in crate::engine) struct Holder {
+pub(in crate::engine) struct ValueHolder {
     /// The number of the meter's row in the plan.
     pub(in crate::engine) n: i64,
     /// The meter's key, as shown to people.
@@ -18,7 +18,7 @@ pub(in crate::engine) struct Holder {
 /// ring.
 pub(in crate::engine) fn first_cause(
     row: i64,
-    holders: &HashMap<i64, Holder>,
+    holders: &HashMap<i64, ValueHolder>,
     reasons: &HashMap<i64, String>,
 ) -> Option<String> {
     let holder = holders.get(&row)?;
@@ -47,16 +47,16 @@ pub(in crate::engine) fn first_cause(
 mod tests {
     use std::collections::HashMap;
 
-    use super::{Holder, first_cause};
+    use super::{ValueHolder, first_cause};
 
     #[test]
     fn rows_are_followed_to_the_one_that_waits_for_nobody() {
-        let holder = |n: i64| Holder {
+        let holder = |n: i64| ValueHolder {
             n,
             name: format!("M{n}"),
         };
         let holders = [(1, 2), (2, 3), (4, 5), (5, 4), (6, 7)];
-        let holders: HashMap<i64, Holder> = holders.map(|(row, n)| (row, holder(n))).into();
+        let holders: HashMap<i64, ValueHolder> = holders.map(|(row, n)| (row, holder(n))).into();
         let reasons = [1, 2, 3, 4, 5, 6].map(|n| (n, format!("reason {n}")));
         let reasons: HashMap<i64, String> = reasons.into();
         let cause = |row| first_cause(row, &holders, &reasons);

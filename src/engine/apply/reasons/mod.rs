@@ -9,38 +9,39 @@ use std::collections::HashMap;
 use crate::db::{DbError, RowFault, param};
 
 use crate::engine::RunContext;
-use crate::engine::plan::BadRow;
-use crate::engine::value_reasons::{LONGEST, cut, of_constraint, plain};
+use crate::engine::plan::UnwrittenRow;
+use crate::engine::why_value_refused::{LONGEST, cut, of_constraint, plain};
 use broken_constraints::{BrokenConstraint, broken};
-use first_causes::Holder;
-use trigger_conflicts::AlteringTrigger;
+use conflicts_caused_by_triggers::AlteringTrigger;
+use first_causes::ValueHolder;
 
-mod suggested_statement;
+mod suggest_freeing_statement;
 
 mod broken_constraints;
+mod conflicts_caused_by_triggers;
 mod failed_evaluations;
 mod first_causes;
 mod row_values;
 mod too_long_for_index;
-mod trigger_conflicts;
 mod value_holders;
 
 /// Returns the reason why each row of `bad` was rejected, in the same order. Before the call, `relations.constraints`
 /// must have been filled with the constraints of the local table.
 pub(in crate::engine) async fn explain(
     run: &RunContext<'_>,
-    bad: &[BadRow],
+    bad: &[UnwrittenRow],
 ) -> Result<Vec<String>, DbError> {
     let (mut found, holders) = collisions(run, bad).await?;
     let triggers = triggers(run, bad).await?;
-    found.extend(trigger_conflicts::reasons(run, bad, &found, &triggers.altering).await?);
+    found
+        .extend(conflicts_caused_by_triggers::reasons(run, bad, &found, &triggers.altering).await?);
     let unnamed = bad
         .iter()
         .filter(|row| row.fault.names_nothing() && of_trigger(&row.fault, &triggers).is_none());
     found.extend(Box::pin(failed_evaluations::reasons(run, unnamed)).await?);
     let mut rules: HashMap<String, Option<BrokenConstraint>> = HashMap::new();
     let mut reasons = HashMap::with_capacity(bad.len());
-    for BadRow { n, fault, .. } in bad {
+    for UnwrittenRow { n, fault, .. } in bad {
         let reason = match found.remove(n) {
             Some(reason) => reason,
             None => {
@@ -58,7 +59,7 @@ pub(in crate::engine) async fn explain(
         };
         reasons.insert(*n, reason);
     }
-    let reason = |BadRow { n, .. }: &BadRow| {
+    let reason = |UnwrittenRow { n, .. }: &UnwrittenRow| {
         let own = reasons.get(n).map(String::as_str).unwrap_or_default();
         let first = first_causes::first_cause(*n, &holders, &reasons);
         let added = first.map_or_else(String::new, |first| format!("; {first}"));
@@ -72,11 +73,11 @@ pub(in crate::engine) async fn explain(
 /// have made give up the value.
 async fn collisions(
     run: &RunContext<'_>,
-    bad: &[BadRow],
-) -> Result<(HashMap<i64, String>, HashMap<i64, Holder>), DbError> {
+    bad: &[UnwrittenRow],
+) -> Result<(HashMap<i64, String>, HashMap<i64, ValueHolder>), DbError> {
     let (mut found, mut holders) = (HashMap::new(), HashMap::new());
     let collided = bad.iter().filter(|row| row.fault.is_collision());
-    let mut left: Vec<&BadRow> = collided.collect();
+    let mut left: Vec<&UnwrittenRow> = collided.collect();
     for rule in &run.relations.constraints.exclusive {
         let of_rule = |fault: &RowFault| {
             // The index of a partition has another name than that of the table, so an unknown name may belong to any
@@ -110,7 +111,7 @@ async fn collisions(
 }
 
 /// A trigger, with the name of its function.
-struct Trigger {
+struct TableTrigger {
     name: String,
     function: String,
     /// The table that the trigger is on; `None` for the local table.
@@ -119,9 +120,9 @@ struct Trigger {
 
 /// The triggers, rewrite rules and row security that can change, skip or refuse a row that is written.
 #[derive(Default)]
-struct Triggers {
+struct TriggersRulesAndPolicies {
     /// The triggers of the local table, followed by the triggers of tables that refer to it.
-    triggers: Vec<Trigger>,
+    triggers: Vec<TableTrigger>,
     /// The names of the triggers and rewrite rules of the local table that may skip a row.
     skipping: Vec<String>,
     /// The triggers of the local table that may change the values of a row before the row is written. Rewrite rules are
@@ -151,9 +152,12 @@ where x.contype = 'f' and (x.confrelid = $1 or exists (
     select from pg_catalog.pg_inherits i where i.inhrelid = x.confrelid and i.inhparent = $1))
 order by 4 nulls first, 1";
 
-async fn triggers(run: &RunContext<'_>, bad: &[BadRow]) -> Result<Triggers, DbError> {
-    let mut found = Triggers::default();
-    if bad.iter().all(|BadRow { fault, .. }| {
+async fn triggers(
+    run: &RunContext<'_>,
+    bad: &[UnwrittenRow],
+) -> Result<TriggersRulesAndPolicies, DbError> {
+    let mut found = TriggersRulesAndPolicies::default();
+    if bad.iter().all(|UnwrittenRow { fault, .. }| {
         fault.context.is_none() && !fault.is_skip() && !fault.is_collision()
     }) {
         return Ok(found);
@@ -182,7 +186,7 @@ async fn triggers(run: &RunContext<'_>, bad: &[BadRow]) -> Result<Triggers, DbEr
             });
         }
         if !function.is_empty() {
-            found.triggers.push(Trigger {
+            found.triggers.push(TableTrigger {
                 name,
                 function,
                 of_other: row.get(3),
@@ -197,7 +201,7 @@ async fn of_row(
     n: i64,
     fault: &RowFault,
     broken: Option<&BrokenConstraint>,
-    triggers: &Triggers,
+    triggers: &TriggersRulesAndPolicies,
 ) -> Result<String, DbError> {
     if fault.is_skip() {
         return Ok(of_skip(triggers));
@@ -222,7 +226,7 @@ async fn of_row(
     if let Some(BrokenConstraint { constraint, values }) = broken {
         if constraint.is_ours
             && fault.is_collision()
-            && let Some(Trigger { name, function, .. }) = within(fault, triggers)
+            && let Some(TableTrigger { name, function, .. }) = within(fault, triggers)
         {
             let (rule, text) = (
                 fault.rule.as_deref().unwrap_or_default(),
@@ -238,7 +242,7 @@ async fn of_row(
     Ok(of_trigger(fault, triggers).unwrap_or_else(|| plain(fault)))
 }
 
-fn of_skip(triggers: &Triggers) -> String {
+fn of_skip(triggers: &TriggersRulesAndPolicies) -> String {
     let skipping = triggers.skipping.join(" or ");
     match (skipping.is_empty(), triggers.has_row_security) {
         (true, true) => {
@@ -263,15 +267,18 @@ fn is_within(context: &str, function: &str) -> bool {
 
 /// Returns the trigger whose function is in the call stack that Postgres reports with the error. `None` if there is
 /// none.
-fn within<'t>(fault: &RowFault, triggers: &'t Triggers) -> Option<&'t Trigger> {
+fn within<'t>(
+    fault: &RowFault,
+    triggers: &'t TriggersRulesAndPolicies,
+) -> Option<&'t TableTrigger> {
     let context = fault.context.as_ref()?;
     let mut known = triggers.triggers.iter();
     known.find(|trigger| is_within(context, &trigger.function))
 }
 
 /// Returns the reason if the error was raised in the function of a trigger, and `None` otherwise.
-fn of_trigger(fault: &RowFault, triggers: &Triggers) -> Option<String> {
-    let Trigger {
+fn of_trigger(fault: &RowFault, triggers: &TriggersRulesAndPolicies) -> Option<String> {
+    let TableTrigger {
         name,
         function,
         of_other,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::db::{DbError, param, quote};
 
-use crate::engine::value_reasons::{SHOWN, quoted};
+use crate::engine::why_value_refused::{SHOWN, quoted};
 use crate::engine::{RunContext, copy_distributed_rows};
 
 /// Returns a text for each of these planned rows: `name "value", ...`, with the values that the row was to get in these

@@ -7,7 +7,7 @@ use super::row_values;
 use crate::engine::RunContext;
 
 /// An index of the local table, with the columns that it reads.
-struct Index {
+struct LocalIndex {
     name: String,
     columns: Vec<String>,
 }
@@ -47,9 +47,9 @@ pub(in crate::engine) async fn reason(
             .flatten()
             .unwrap_or(0)
     };
-    let indexes: Vec<Index> = rows
+    let indexes: Vec<LocalIndex> = rows
         .iter()
-        .map(|row| Index {
+        .map(|row| LocalIndex {
             name: row.get(0),
             columns: row.get(1),
         })

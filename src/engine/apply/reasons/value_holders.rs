@@ -7,22 +7,24 @@ use tokio_postgres::Row;
 use crate::db::computed_expressions::InputColumn;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, param, quote, read_lossless_json};
-use crate::model::Fields;
+use crate::model::MeterFields;
 
-use super::first_causes::Holder;
-use super::suggested_statement;
+use super::first_causes::ValueHolder;
+use super::suggest_freeing_statement;
 use crate::engine::RunContext;
-use crate::engine::apply::collisions::{as_view, changed, collide, entries, movable, wanted};
-use crate::engine::apply::{release_inactive_values, try_rows};
-use crate::engine::plan::Step;
-use crate::engine::value_reasons::{LONGEST, SHOWN, quoted};
+use crate::engine::apply::collision_queries::{
+    as_view, changed, collide, entries, movable, wanted,
+};
+use crate::engine::apply::{release_inactive_values, write_by_halving};
+use crate::engine::plan::PlanStep;
+use crate::engine::why_value_refused::{LONGEST, SHOWN, quoted};
 
 /// Why another row keeps a planned row from being written.
 pub(in crate::engine) struct BlockingReason {
     /// The reason, as shown to people.
     pub(in crate::engine) reason: String,
     /// The meter that holds the needed value. `None` if the plan would not have made a meter give up this value.
-    pub(in crate::engine) holder: Option<Holder>,
+    pub(in crate::engine) holder: Option<ValueHolder>,
 }
 
 /// Returns which other row keeps each of the planned rows in `numbers` from being written, because both have the same
@@ -36,20 +38,20 @@ pub(in crate::engine) async fn reasons(
     let local = run.local;
     let mut holders = Vec::new();
     let first = first_of_each(rule);
-    for step in [Step::Change, Step::Insert] {
+    for step in [PlanStep::Change, PlanStep::Insert] {
         let find = find(run, rule, step);
         if as_view(run, &find).await?.is_none() {
             continue;
         }
         let params = [param::bigints(numbers)];
-        let rows = try_rows::if_possible(local, local.query(&first, &params)).await?;
+        let rows = write_by_halving::if_possible(local, local.query(&first, &params)).await?;
         holders.extend(rows.unwrap_or_default());
     }
     let mut found = HashMap::new();
     for row in &holders {
         let reason = reason(run, rule, row).await?;
         let holder: Option<i64> = row.get("holder");
-        let holder = holder.map(|n| Holder {
+        let holder = holder.map(|n| ValueHolder {
             n,
             name: named(&read_lossless_json::fields(row.get("named"))),
         });
@@ -91,7 +93,7 @@ const OF_HOLDER: [&str; 6] = [
 /// columns are the number `n` of the planned row, the values that it is to get, and the columns of [`OF_HOLDER`]. An
 /// update is not paired with its own local row. An insert may be paired with a local row of the same key, because
 /// another session may have inserted the meter during the run.
-fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
+fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: PlanStep) -> String {
     let relations = run.relations;
     let key = &relations.key;
     let local_filter = &run.scope.local_filter;
@@ -128,8 +130,8 @@ fn find(run: &RunContext<'_>, rule: &UniquenessRule, step: Step) -> String {
         .collect();
     let is_same = format!("({is_ours} and {})", same_key("p"));
     let others = match step {
-        Step::Insert => "true".to_owned(),
-        Step::Change | Step::Deactivate => format!("not {is_same}"),
+        PlanStep::Insert => "true".to_owned(),
+        PlanStep::Change | PlanStep::Deactivate => format!("not {is_same}"),
     };
     format!(
         "select a.v1 as n, {}, {}, {is_same} as is_same, case when {} then q.n end as holder
@@ -148,7 +150,7 @@ where {others}",
 
 /// Returns the SQL condition that the plan would make meter `q` of the plan give up the value that row `a` is to get.
 fn gives_up(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
-    let keeps = |step: Step| {
+    let keeps = |step: PlanStep| {
         format!(
             "exists (select 1 from {} k where k.v1 = q.n and {})",
             wanted(run, rule, step),
@@ -158,8 +160,8 @@ fn gives_up(run: &RunContext<'_>, rule: &UniquenessRule) -> String {
     format!(
         "(q.step = 1 and exists (select p.n from {} and p.n = q.n) and not {} or q.step = 0 and not {})",
         changed(run, rule),
-        keeps(Step::Change),
-        keeps(Step::Deactivate)
+        keeps(PlanStep::Change),
+        keeps(PlanStep::Deactivate)
     )
 }
 
@@ -221,7 +223,7 @@ async fn reason(run: &RunContext<'_>, rule: &UniquenessRule, row: &Row) -> Resul
 async fn freed(
     run: &RunContext<'_>,
     rule: &UniquenessRule,
-    key: &Fields,
+    key: &MeterFields,
     values: &[Option<String>],
 ) -> Result<FreeingOption, DbError> {
     let columns = movable(run, rule);
@@ -231,7 +233,7 @@ async fn freed(
     let mut parts = rule.parts.iter();
     let own = parts.position(|part| bare(&part.shown) == first.name);
     let value = values.get(own.unwrap_or(0)).and_then(Option::as_deref);
-    let statement = suggested_statement::statement(run, rule, &columns, key, value).await?;
+    let statement = suggest_freeing_statement::statement(run, rule, &columns, key, value).await?;
     Ok(statement.map_or(FreeingOption::NotByWhatWasTried, FreeingOption::By))
 }
 
@@ -278,7 +280,7 @@ fn bare(shown: &str) -> String {
     inside.map_or_else(|| shown.to_owned(), |name| name.replace("\"\"", "\""))
 }
 
-fn named(key: &Fields) -> String {
+fn named(key: &MeterFields) -> String {
     let text = |value: &serde_json::Value| {
         let text = value.as_str().map(str::to_owned);
         text.unwrap_or_else(|| value.to_string())
@@ -298,7 +300,7 @@ fn named(key: &Fields) -> String {
 /// Returns a statement that a person can run to give the local row with this key to the tenant of this run. If
 /// `has_no_tenant`, the statement changes the row only as long as it has no tenant, otherwise only as long as it is
 /// inactive.
-fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
+fn moved(run: &RunContext<'_>, key: &MeterFields, has_no_tenant: bool) -> String {
     let tenant = quote::identifier(&run.job.mapping.tenant_column);
     let is_free = match has_no_tenant {
         true => format!("{tenant} is null"),
@@ -308,7 +310,7 @@ fn moved(run: &RunContext<'_>, key: &Fields, has_no_tenant: bool) -> String {
         "update {} set {tenant} = {} where {} and {is_free}",
         run.relations.local,
         quote::literal(run.job.tenant.as_str()),
-        suggested_statement::condition(key, |_| "=".to_owned()),
+        suggest_freeing_statement::condition(key, |_| "=".to_owned()),
     )
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use futures_util::FutureExt;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 use tokio::runtime::Builder;
@@ -39,7 +39,7 @@ pub(super) const SOUND: Case = Case {
     before: &[],
     hold: HoldPoint::Nowhere,
     during: &[],
-    ends: Ends::With(Outcome::Succeeded),
+    ends: Ends::With(RunOutcome::Succeeded),
     mend: &[],
 };
 
@@ -82,7 +82,7 @@ pub(super) enum HoldPoint {
 /// How the run has to end.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ends {
-    With(Outcome),
+    With(RunOutcome),
     Failing(ErrorCode),
     Refused(ErrorCode),
     /// With an error of this side, whose code the contract leaves open.
@@ -266,7 +266,7 @@ async fn raise(trial: &Trial, state: &str) {
 impl Ends {
     pub(super) fn hold(self, name: &str, run: &RunReport) {
         let code = run.error.as_ref().map(|error| error.code);
-        let has_failed = run.outcome == Some(Outcome::Failed);
+        let has_failed = run.outcome == Some(RunOutcome::Failed);
         let fits = match self {
             Self::With(outcome) => run.outcome == Some(outcome),
             Self::Failing(expected) => has_failed && code == Some(expected),
@@ -274,7 +274,7 @@ impl Ends {
                 has_failed && code.is_some_and(|code| code.as_str().starts_with(side.prefix()))
             }
             Self::Refused(expected) => {
-                run.outcome == Some(Outcome::Refused) && code == Some(expected)
+                run.outcome == Some(RunOutcome::Refused) && code == Some(expected)
             }
         };
         assert!(fits, "{name}: is to end {self:?}: {run:#?}");

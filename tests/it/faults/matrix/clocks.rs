@@ -1,7 +1,7 @@
 //! Clocks of the machine that are set while our program runs. Its times are those of the local database.
 
 use meter_sync::config::Setting;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -67,7 +67,7 @@ async fn is_set_in_a_run(trial: &mut Trial, step: (Side, &'static [&'static str]
     let (ended, ()) = tokio::join!(program::run(sync), set);
     assert_eq!(ended.code, 0, "{name}: {ended:?}");
     let run: RunReport = serde_json::from_str(&ended.stdout).expect("a report");
-    Ends::With(Outcome::Succeeded).hold(&name, &run);
+    Ends::With(RunOutcome::Succeeded).hold(&name, &run);
     are_in_time(&name, trial, (before.last_run, &begun)).await;
     invariants::hold(&name, trial, &before, Some(&run)).await;
 }

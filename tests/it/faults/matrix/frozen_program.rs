@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use meter_sync::config::Setting;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 
 use super::case::{Ends, side_by_side};
@@ -59,7 +59,7 @@ async fn is_frozen((side, point): (Side, &'static [&'static str])) {
     assert_eq!(difference, [], "{name}");
 
     let run = trial.sync().await;
-    Ends::With(Outcome::Succeeded).hold(&name, &run);
+    Ends::With(RunOutcome::Succeeded).hold(&name, &run);
     let log = "select outcome from meter_sync.meter_sync_log order by seq desc limit 2";
     let expected = json!([{"outcome": "succeeded"}, {"outcome": "interrupted"}]);
     assert_eq!(trial.local.rows(log).await, expected, "{name}");

@@ -2,7 +2,7 @@
 
 use meter_sync::config::Setting;
 use meter_sync::db::{Local as LocalSide, Side as _};
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use meter_sync::reports::run_report::RunReport;
 use meter_sync::reports::status::{Status, StatusQuery};
 use serde_json::{Value, json};
@@ -30,10 +30,10 @@ pub(super) async fn hold(
     let logged = logged(trial, before, run).await;
     let is_over = history_tells(name, &logged, run);
     let state = trial.state().await;
-    let outcome = logged["outcome"].as_str().and_then(Outcome::parse);
+    let outcome = logged["outcome"].as_str().and_then(RunOutcome::parse);
     let has_landed = matches!(
         outcome,
-        Some(Outcome::Succeeded | Outcome::NoChange | Outcome::Partial)
+        Some(RunOutcome::Succeeded | RunOutcome::NoChange | RunOutcome::Partial)
     );
     let expected = match has_landed {
         true => landed(trial, before, &logged["id"]).await,
@@ -216,7 +216,7 @@ async fn converges(name: &str, trial: &Trial, before: &State) {
     let expected = trial.state_after_sync(before).await;
     let next = trial.sync().await;
     assert!(
-        next.outcome.is_some_and(Outcome::is_success),
+        next.outcome.is_some_and(RunOutcome::is_success),
         "{name}: {next:#?}"
     );
     let difference = expected.difference(&trial.state().await);
@@ -224,7 +224,11 @@ async fn converges(name: &str, trial: &Trial, before: &State) {
     let versions = "select id, xmin from meter order by id";
     let written = trial.local.rows(versions).await;
     let again = trial.sync().await;
-    assert_eq!(again.outcome, Some(Outcome::NoChange), "{name}: {again:#?}");
+    assert_eq!(
+        again.outcome,
+        Some(RunOutcome::NoChange),
+        "{name}: {again:#?}"
+    );
     assert_eq!(trial.local.rows(versions).await, written, "{name}");
 }
 

@@ -1,6 +1,6 @@
 //! Servers whose connections are all in use by others.
 
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
@@ -86,5 +86,5 @@ async fn a_server_without_connections_left_leaves_the_old_rows_and_the_next_run_
     let mut trial = Trial::over((&remote.url("postgres"), &local.url("postgres")), 40).await;
     Box::pin(is_crowded_out(&mut trial, Remote)).await;
     Box::pin(is_crowded_out(&mut trial, Local)).await;
-    Ends::With(Outcome::NoChange).hold("afterwards", &trial.sync().await);
+    Ends::With(RunOutcome::NoChange).hold("afterwards", &trial.sync().await);
 }

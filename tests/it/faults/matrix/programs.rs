@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use meter_sync::config::Setting;
-use meter_sync::reports::run_report::{RunReport, RunStage};
+use meter_sync::reports::run_report::{RunReport, RunState};
 
 use super::case::side_by_side;
 use super::invariants;
@@ -106,14 +106,14 @@ async fn crowd(trial: &mut Trial, count: usize) {
     let reports: Vec<_> = ended.iter().map(report).collect();
     for (ended, report) in ended.iter().zip(&reports) {
         let expected = match report.state {
-            RunStage::Finished => 0,
-            RunStage::AlreadyRunning | RunStage::Running => 4,
+            RunState::Finished => 0,
+            RunState::AlreadyRunning | RunState::Running => 4,
         };
         assert_eq!(ended.code, expected, "{name}: {ended:?}");
     }
     let finished = reports
         .iter()
-        .filter(|report| report.state == RunStage::Finished);
+        .filter(|report| report.state == RunState::Finished);
     let changing = finished.filter(|report| report.changes_total > 0);
     assert_eq!(changing.count(), 1, "{name}: {reports:#?}");
     invariants::hold(&name, trial, &before, None).await;

@@ -2,13 +2,13 @@
 
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use super::case::{Case, Ends, NO_TRIGGER, SOUND, Strike, all_hold};
 use super::trial_site::Side::Local;
 
 const PARTIAL: Case = Case {
-    ends: Ends::With(Outcome::Partial),
+    ends: Ends::With(RunOutcome::Partial),
     mend: NO_TRIGGER,
     ..SOUND
 };

@@ -3,7 +3,7 @@
 use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use super::case::{Case, Ends, SOUND, Strike};
 use super::invariants;
@@ -177,7 +177,7 @@ const CASES: &[Case] = &[
     Case {
         name: "the prepared transaction is committed late",
         before: &[Strike::Sql(Remote, "commit prepared 'late'")],
-        ends: Ends::With(Outcome::Succeeded),
+        ends: Ends::With(RunOutcome::Succeeded),
         ..SOUND
     },
     Case {

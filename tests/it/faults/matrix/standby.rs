@@ -3,7 +3,7 @@
 use meter_sync::config::Setting;
 use meter_sync::embedded::Server;
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 use serde_json::json;
 use tokio_postgres::Client;
 
@@ -81,7 +81,7 @@ impl Site {
         println!("{name}");
         let before = self.trial.state().await;
         let run = self.trial.sync().await;
-        Ends::With(Outcome::Succeeded).hold(name, &run);
+        Ends::With(RunOutcome::Succeeded).hold(name, &run);
         invariants::hold(name, &mut self.trial, &before, Some(&run)).await;
     }
 

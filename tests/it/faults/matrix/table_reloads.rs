@@ -2,7 +2,7 @@
 //! for it.
 
 use meter_sync::error::ErrorCode;
-use meter_sync::model::Outcome;
+use meter_sync::model::RunOutcome;
 
 use super::case::{Case, Ends, HoldPoint, SOUND, Strike, all_hold};
 use super::invariants;
@@ -71,7 +71,7 @@ async fn a_local_table_emptied_while_a_run_waits_gets_all_its_meters_back() {
     let run = EMPTY_HERE
         .run(name, &trial, trial.sync(), async |_| ())
         .await;
-    Ends::With(Outcome::Succeeded).hold(name, &run);
+    Ends::With(RunOutcome::Succeeded).hold(name, &run);
     invariants::hold(name, &mut trial, &before, Some(&run)).await;
 }
 

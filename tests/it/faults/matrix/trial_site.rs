@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::mirrors::{Allow, Mirror, Request};
-use meter_sync::model::{DeactivationApproval, Trigger};
+use meter_sync::mirrors::{Mirror, RunApprovals, RunRequest};
+use meter_sync::model::{DeactivationApproval, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
@@ -257,14 +257,14 @@ impl Trial {
             true => DeactivationApproval::Any,
             false => DeactivationApproval::None,
         };
-        let allow = Allow {
+        let allow = RunApprovals {
             mass_deactivation,
             tenant_change: false,
             remote_change: false,
         };
-        let request = Request {
+        let request = RunRequest {
             allow,
-            ..Request::new(Trigger::Cli)
+            ..RunRequest::new(RunTrigger::Cli)
         };
         finish(&self.mirror, request).await
     }

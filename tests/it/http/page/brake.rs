@@ -1,8 +1,8 @@
 //! The question that the brake leaves to a person, and what a yes to it is worth.
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 use serde_json::{Value, json};
 
 use super::{Browser, assert_says, served};
@@ -191,7 +191,7 @@ async fn what_was_allowed_for_one_table_is_not_for_another() {
     let other = site.settings().with(Setting::LocalTable, "meter_b");
     let (here, there) = (served(&site).await, HttpServer::new(&other).await);
     let (here, there) = (Browser::new(&here), Browser::new(&there));
-    finish(&mirror(&other), Request::new(Trigger::Cli)).await;
+    finish(&mirror(&other), RunRequest::new(RunTrigger::Cli)).await;
     let theirs = refused(&site).await;
     here.follow("/sync", "do=sync").await;
     run_hold::outcomes(&site).await;

@@ -3,7 +3,7 @@
 use chrono::{DurationRound, TimeDelta};
 use meter_sync::clock;
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Claim;
+use meter_sync::mirrors::SlotClaimOutcome;
 use serde_json::json;
 
 use super::{Browser, assert_says, served, words};
@@ -61,14 +61,14 @@ async fn missed_slots_and_who_holds_the_schedule_are_those_of_our_tenant() {
             - TimeDelta::hours(hours)
     };
     let claim = runs.claim_slot(hours_ago(5), false).await;
-    assert_eq!(claim.expect("a claim"), Claim::Ours);
+    assert_eq!(claim.expect("a claim"), SlotClaimOutcome::Ours);
     site.sync().await;
     site.on_local("update meter_sync.meter_sync_log set started_at = started_at - interval '5 h', finished_at = finished_at - interval '5 h'")
         .await;
     site.on_local("insert into meter_sync.meter_sync_slot (tenant, local_table, slot, claimed_by) values ('8', 'public.meter', now(), 'host-of-another 1 x')")
         .await;
     let claim = runs.claim_slot(hours_ago(2), false).await;
-    assert_eq!(claim.expect("a claim"), Claim::Ours);
+    assert_eq!(claim.expect("a claim"), SlotClaimOutcome::Ours);
     // A process that only shows takes no slot itself.
     let served = HttpServer::new(&settings.with(Setting::ReadOnly, "true")).await;
     let page = Browser::new(&served).read("/").await;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 
 use super::{
     Browser, OPERATE, READ, assert_says, attributes, header, served_for, shared_site, words,
@@ -24,7 +24,9 @@ async fn a_tenants_page_tells_when_a_sweep_found_nothing_changed() {
     let site = shared_site().await;
     let all = mirrors(&site.settings().with(Setting::Tenants, "7,8"));
     let sweep = async || {
-        let swept = all.sweep(&Request::new(Trigger::Schedule), |_, _| ()).await;
+        let swept = all
+            .sweep(&RunRequest::new(RunTrigger::Schedule), |_, _| ())
+            .await;
         swept.expect("a sweep");
     };
     let told = "(a sweep found nothing changed ";
@@ -44,7 +46,9 @@ async fn the_list_counts_by_health_and_has_the_worst_first() {
     let all = mirrors(&site.settings().with(Setting::Tenants, "7,8,9"));
     let sync = async |tenant| {
         let mirror = all.find(Some(tenant)).await.expect("a mirror");
-        finish(&mirror, Request::new(Trigger::Cli)).await.run_id
+        finish(&mirror, RunRequest::new(RunTrigger::Cli))
+            .await
+            .run_id
     };
     sync("7").await;
     sync("8").await;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use meter_sync::config::Setting;
-use meter_sync::mirrors::Request;
-use meter_sync::model::Trigger;
+use meter_sync::mirrors::RunRequest;
+use meter_sync::model::RunTrigger;
 use serde_json::{Value, json};
 
 use super::{of_three, site, sync};
@@ -94,7 +94,7 @@ async fn the_stream_of_a_tenant_tells_that_a_sweep_of_another_process_found_it_u
     let first = next(&mut of_seven, "status").await;
     assert!(first["last_run"].is_object(), "{first:#}");
     assert!(first["checked_at"].is_null(), "{first:#}");
-    let request = Request::new(Trigger::Cli);
+    let request = RunRequest::new(RunTrigger::Cli);
     let swept = mirrors(&of_three(&site)).sweep(&request, |_, _| {}).await;
     assert_eq!(swept.expect("a sweep").record.counts.unchanged, 1);
     while next(&mut of_seven, "status").await["checked_at"].is_null() {}

@@ -106,10 +106,10 @@ const UNKNOWN: Table = &[
 /// The files that mount routes, each with the table of its routes. Those of `rest` are in the description.
 const MOUNTED: [(&str, Table); 6] = [
     ("page/mod.rs", PAGE),
-    ("mcp/http.rs", MCP),
+    ("mcp/streamable_http.rs", MCP),
     ("mcp/legacy_sse.rs", SSE),
     ("http/mod.rs", METRICS),
-    ("http/oauth/metadata.rs", METADATA),
+    ("http/oauth/resource_metadata.rs", METADATA),
     // It mounts the table of the description.
     ("rest/mod.rs", &[("GET /api/v1/openapi.json", Public)]),
 ];

@@ -1,9 +1,9 @@
 //! One pair of tables, its edits and its syncs.
 
 use meter_sync::config::SettingFlags;
-use meter_sync::mirrors::{Allow, Mirror, Request};
-use meter_sync::model::{Counts, DeactivationApproval, Outcome, Trigger};
-use meter_sync::reports::run_report::{RunReport, RunStage};
+use meter_sync::mirrors::{Mirror, RunApprovals, RunRequest};
+use meter_sync::model::{Counts, DeactivationApproval, RunOutcome, RunTrigger};
+use meter_sync::reports::run_report::{RunReport, RunState};
 
 use super::edits::EditGenerator;
 use super::late_transaction::LateTransaction;
@@ -146,7 +146,7 @@ impl<'t> Trial<'t> {
                 vec![one, other]
             }
         };
-        runs.retain(|run| run.state != RunStage::AlreadyRunning);
+        runs.retain(|run| run.state != RunState::AlreadyRunning);
         runs.sort_by_key(|run| std::cmp::Reverse(run.counts.changes()));
         runs
     }
@@ -199,22 +199,22 @@ impl<'t> Trial<'t> {
     }
 }
 
-fn request() -> Request {
-    let allow = Allow {
+fn request() -> RunRequest {
+    let allow = RunApprovals {
         mass_deactivation: DeactivationApproval::Any,
-        ..Allow::default()
+        ..RunApprovals::default()
     };
-    Request {
+    RunRequest {
         allow,
-        ..Request::new(Trigger::Page)
+        ..RunRequest::new(RunTrigger::Page)
     }
 }
 
 fn is_as(run: &RunReport, counts: Counts) -> bool {
     let outcome = match () {
-        () if counts.rejected > 0 => Outcome::Partial,
-        () if counts.changes() > 0 => Outcome::Succeeded,
-        () => Outcome::NoChange,
+        () if counts.rejected > 0 => RunOutcome::Partial,
+        () if counts.changes() > 0 => RunOutcome::Succeeded,
+        () => RunOutcome::NoChange,
     };
     run.outcome == Some(outcome) && run.counts == counts
 }

@@ -1,0 +1,213 @@
+//! Reads the sums of the row hashes of one side through a cursor in the transaction of that side.
+//!
+//! One statement reads all rows and sums their hashes. The cursor then holds the total, the sums of all chunks of
+//! buckets, and the sums of the buckets in each chunk. Only the parts that are fetched are sent.
+
+use tokio_postgres::SimpleQueryRow;
+
+use crate::db::{DbError, Side, Tx};
+
+use super::compare_sums::{self, CHUNK, NumberedSums};
+use super::row_hash::PROBE;
+
+/// Opens a cursor on each side, both at the same time. If one of them cannot be opened, closes the other and returns
+/// `None`.
+pub(super) async fn open_both<'t, 'c, 'u, 'd, R: Side, L: Side>(
+    there: impl Future<Output = Result<Option<BucketSumCursor<'t, 'c, R>>, DbError>>,
+    here: impl Future<Output = Result<Option<BucketSumCursor<'u, 'd, L>>, DbError>>,
+) -> Result<Option<(BucketSumCursor<'t, 'c, R>, BucketSumCursor<'u, 'd, L>)>, DbError>
+where
+    'c: 't,
+    'd: 'u,
+{
+    let (there, here) = tokio::join!(there, here);
+    match (there?, here?) {
+        (Some(there), Some(here)) => return Ok(Some((there, here))),
+        (Some(there), None) => there.close().await?,
+        (None, Some(here)) => here.close().await?,
+        (None, None) => {}
+    }
+    Ok(None)
+}
+
+pub(in crate::engine) const SAVEPOINT: &str = "meter_sync_digest";
+/// Settings that make the server group rows by hashing instead of sorting. Without them, the planner may expect one
+/// group for each row and choose to sort, which costs more than all the hashing. The memory is enough for the largest
+/// number of buckets.
+pub(in crate::engine) const GROUP_BY_HASH: &str =
+    "set local enable_sort = off; set local work_mem = '16MB'";
+/// Lets the planner sort again after [`GROUP_BY_HASH`].
+pub(in crate::engine) const DEFAULT_GROUPING: &str = "set local enable_sort to default";
+
+/// Runs `work` with the settings [`GROUP_BY_HASH`]. If it cannot be computed ([`DbError::is_not_computable`]), undoes
+/// it and returns `None`. The settings are sent together with the savepoint, so they take no round trip of their own.
+pub(in crate::engine) fn grouped_by_hash<S: Side, T>(
+    tx: &Tx<'_, S>,
+    work: impl Future<Output = Result<T, DbError>>,
+) -> impl Future<Output = Result<Option<T>, DbError>> {
+    // Boxed before another future wraps it, as in `Tx::attempt`.
+    let work = Box::pin(work);
+    async move {
+        tx.batch(&format!(
+            "-- begin to compare the rows\nsavepoint {SAVEPOINT}; {GROUP_BY_HASH}"
+        ))
+        .await?;
+        let found = match work.await {
+            Err(error) if error.is_not_computable() => {
+                tx.back_to(SAVEPOINT).await?;
+                return Ok(None);
+            }
+            worked => worked?,
+        };
+        tx.batch(&format!(
+            "-- end comparing the rows\n{DEFAULT_GROUPING}; release savepoint {SAVEPOINT}"
+        ))
+        .await?;
+        Ok(Some(found))
+    }
+}
+
+/// The number of rows of one side, and the sum of their hashes.
+#[derive(Clone, Debug)]
+pub(super) struct RowHashTotal {
+    pub(super) rows: i64,
+    pub(super) sum: i64,
+    /// The hashes of [`PROBE`]. They are equal on both sides if both servers compute hashes in the same way.
+    pub(super) probe: String,
+}
+
+impl RowHashTotal {
+    fn of(row: &SimpleQueryRow) -> Option<Self> {
+        Some(Self {
+            rows: row.get(0)?.parse().ok()?,
+            sum: row.get(1)?.parse().ok()?,
+            probe: row.get(2)?.to_owned(),
+        })
+    }
+
+    /// Whether both sides have the same rows, if both servers compute hashes in the same way.
+    pub(super) fn is_of_same_rows(&self, other: &Self) -> bool {
+        (self.rows, self.sum) == (other.rows, other.sum)
+    }
+}
+
+/// The SQL from which the sums of row hashes of one side are computed.
+pub(super) struct BucketSumQuery {
+    /// The expression for the number of a row's bucket.
+    pub(super) bucket: String,
+    /// The expression for the hash of a row.
+    pub(super) hash: String,
+    /// The expression for a number that is combined with a bucket's sum, so that the sum also depends on how many rows
+    /// there are. It is computed from the bucket's number `b.n` and its number of rows `b.rows`.
+    pub(super) count_hash: String,
+    /// The rows with their filter, as SQL to follow the keyword `from`.
+    pub(super) rows: String,
+}
+
+/// An open cursor over the sums of the row hashes of one side.
+pub(super) struct BucketSumCursor<'t, 'c, S> {
+    pub(super) tx: &'t Tx<'c, S>,
+    pub(super) total: RowHashTotal,
+    /// The numbers of the chunks, in the order in which the cursor returns them.
+    order: Vec<u32>,
+    /// How many chunks the cursor has already fetched or skipped.
+    passed: usize,
+}
+
+/// The index of the column with the sums in the rows that the cursor returns.
+const SUMS: usize = 3;
+
+/// How many chunks are fetched in one request. The sums of their buckets take 200 kilobytes of text.
+pub(super) const CHUNKS_AT_A_TIME: usize = 128;
+
+impl<'t, 'c, S: Side> BucketSumCursor<'t, 'c, S> {
+    /// Sums the row hashes by bucket, opens a cursor over the sums and fetches the total. Returns `None`, with no
+    /// cursor open, if the sums cannot be computed ([`DbError::is_not_computable`]), or if the total cannot be read.
+    pub(super) async fn open(
+        tx: &'t Tx<'c, S>,
+        summed: &BucketSumQuery,
+    ) -> Result<Option<Self>, DbError> {
+        let total = |rows: &[SimpleQueryRow]| rows.first().and_then(RowHashTotal::of);
+        let sql = statement(summed);
+        let opened = tx.open_cursor(SAVEPOINT, "compare the meters", &sql, total);
+        Ok(opened.await?.map(|total| Self {
+            tx,
+            total,
+            order: Vec::new(),
+            passed: 0,
+        }))
+    }
+
+    /// Fetches the sum of each chunk, a group of buckets.
+    pub(super) async fn chunks(&mut self) -> Result<NumberedSums, DbError> {
+        let sql = "-- compare the chunks\nfetch 1 from meter_sync_digest";
+        let rows = self.tx.simple(sql).await?;
+        let chunks = compare_sums::parse(rows.iter().filter_map(|row| row.get(SUMS)));
+        self.order = chunks.iter().map(|(n, _)| *n).collect();
+        Ok(chunks)
+    }
+
+    /// Fetches the sums of the buckets in these chunks. The numbers of the chunks must be in ascending order and higher
+    /// than those of earlier calls.
+    pub(super) async fn buckets(&mut self, chunks: &[u32]) -> Result<NumberedSums, DbError> {
+        let mut sql = "-- compare the buckets\n".to_owned();
+        let mut is_any = false;
+        for (index, chunk) in self.order.iter().enumerate().skip(self.passed) {
+            if chunks.binary_search(chunk).is_err() {
+                continue;
+            }
+            if index > self.passed {
+                sql += &format!("move {} from meter_sync_digest; ", index - self.passed);
+            }
+            sql += "fetch 1 from meter_sync_digest; ";
+            self.passed = index + 1;
+            is_any = true;
+        }
+        if !is_any {
+            return Ok(NumberedSums::new());
+        }
+        let rows = self.tx.simple(&sql).await?;
+        Ok(compare_sums::parse(
+            rows.iter().filter_map(|row| row.get(SUMS)),
+        ))
+    }
+
+    /// Closes the cursor, and releases its savepoint without a rollback.
+    pub(super) async fn close(self) -> Result<(), DbError> {
+        let sql = format!(
+            "-- close the digest\nclose meter_sync_digest; {DEFAULT_GROUPING}; \
+             release savepoint {SAVEPOINT}"
+        );
+        self.tx.batch(&sql).await
+    }
+}
+
+// Without `offset 0` the planner would expect as many buckets as there are keys, and make a hash table many times too
+// large.
+fn statement(summed: &BucketSumQuery) -> String {
+    let BucketSumQuery {
+        bucket,
+        hash,
+        count_hash,
+        rows,
+    } = summed;
+    format!(
+        "{GROUP_BY_HASH};
+declare meter_sync_digest no scroll cursor for
+with buckets as materialized (
+    select b.n, b.rows, b.sum # {count_hash} as sum
+    from (select k.n, pg_catalog.count(*) as rows, pg_catalog.bit_xor(k.hash) as sum
+          from (select {bucket} as n, {hash} as hash from {rows} offset 0) k group by 1) b
+), chunks as materialized (
+    select n / {CHUNK} as n, pg_catalog.bit_xor(sum) as sum,
+           pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '') as sums
+    from buckets group by 1
+)
+select coalesce(pg_catalog.sum(b.rows), 0)::bigint, coalesce(pg_catalog.bit_xor(b.sum), 0), {PROBE}, null::bytea from buckets b
+union all
+select null, null, null, pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '' order by n) from chunks
+union all
+select null, null, null, sums from (select sums from chunks order by n) c;
+fetch 1 from meter_sync_digest"
+    )
+}
