@@ -27,15 +27,15 @@ use crate::model::{
     CompareMethod, Counts, DeactivationApproval, Phase, Progress, Rejection, RunId, TenantId,
 };
 
+use carry_out::StagedDifferences;
 use column_drift::{ColumnDriftReport, KnownColumns};
 pub use digest::{ContentsComparison, compare_sums};
 use digest::{Difference, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
 pub use error::SyncError;
-use plan::Plan;
 pub(crate) use plan::refuse_duplicate_local_keys;
+use read::StagedKeys;
 pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
-use read::{StagedKeys, StagedRows};
 pub use relations::Relations;
 pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look_up;
@@ -64,6 +64,7 @@ mod tenant_filters;
 
 mod apply;
 mod brake;
+mod carry_out;
 pub mod column_drift;
 mod copy_distributed_rows;
 mod differing_columns;
@@ -238,7 +239,7 @@ pub async fn run(
         compared,
         comparison,
     };
-    Box::pin(carry_out(run, versions, found)).await
+    Box::pin(carry_out::carry_out(run, versions, found)).await
 }
 
 /// Ends a sync that found no difference. `rows` is the number of remote meters.
@@ -256,99 +257,6 @@ async fn end_unchanged(
         digest::remember(run, versions, false, &synced, None).await?;
     }
     Ok(FinishedSync::of(synced, compared))
-}
-
-/// The rows that may differ, staged for the plan, and how they were found.
-struct StagedDifferences {
-    selection: RowSelection,
-    keys: StagedKeys,
-    staged: StagedRows,
-    compared: CompareMethod,
-    comparison: RemoteComparison,
-}
-
-/// Plans the changes that make the local table equal to the staged rows. Then applies the plan, unless the brake
-/// refuses it or this is a dry run.
-async fn carry_out(
-    run: &RunContext<'_>,
-    versions: Option<VersionsOfBothSides<'_>>,
-    StagedDifferences {
-        selection,
-        keys,
-        mut staged,
-        compared,
-        comparison,
-    }: StagedDifferences,
-) -> Result<FinishedSync, SyncError> {
-    enter(run.observer, Phase::Plan);
-    run.local.shorten_idle_limit().await?;
-    let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
-    let run = &run.with_relations(&relations);
-    let may_write_at_once =
-        !run.job.dry_run && relations.stores_rows_unchanged && relations.keeps_places;
-    if keys == StagedKeys::OfLocalRows {
-        let may_overwrite =
-            may_write_at_once && !comparison.has_changed() && staged.rejected.is_empty();
-        if may_overwrite && let Some((synced, written)) = overwrite::write(run, &staged).await? {
-            comparison.remember(run, versions.as_ref()).await?;
-            digest::remember(run, versions, false, &synced, Some(written)).await?;
-            return Ok(FinishedSync::of(synced, compared));
-        }
-        read::prepare_to_plan(run, &mut staged).await?;
-    }
-    let mut attempt = 1;
-    if may_write_at_once {
-        let draft = plan::draft(run, &selection, &staged).await?;
-        allow(run, &comparison, versions.as_ref(), &draft, &staged).await?;
-        enter(run.observer, Phase::Apply);
-        if let Some(written) = apply::write_at_once::write(run, &draft).await? {
-            let synced = draft.into_synced(run.job, staged.rejected);
-            comparison.remember(run, versions.as_ref()).await?;
-            digest::remember(run, versions, true, &synced, Some(written)).await?;
-            return Ok(FinishedSync::of(synced, compared));
-        }
-        enter(run.observer, Phase::Plan);
-        plan::discard(run.local).await?;
-        attempt += 1;
-    }
-    let plan = plan::make(run, &selection, &staged, attempt).await?;
-    if run.job.dry_run {
-        let refusal = match allow(run, &comparison, None, &plan, &staged).await {
-            Err(error) if !error.is_refusal() => return Err(error),
-            allowed => allowed.err(),
-        };
-        record_changes::changes(run, &plan).await?;
-        let done = FinishedSync::of(plan.into_synced(run.job, staged.rejected), compared);
-        return Ok(FinishedSync { refusal, ..done });
-    }
-    allow(run, &comparison, versions.as_ref(), &plan, &staged).await?;
-    record_changes::changes(run, &plan).await?;
-    enter(run.observer, Phase::Apply);
-    let synced = apply::apply(run, plan, staged).await?;
-    comparison.remember(run, versions.as_ref()).await?;
-    digest::remember(run, versions, true, &synced, None).await?;
-    Ok(FinishedSync::of(synced, compared))
-}
-
-/// Returns an error if the plan must not be carried out, because the remote was restored or swapped, or because of the
-/// brake. If a person has allowed the change of the remote, stores that.
-async fn allow(
-    run: &RunContext<'_>,
-    comparison: &RemoteComparison,
-    versions: Option<&VersionsOfBothSides<'_>>,
-    plan: &Plan,
-    staged: &StagedRows,
-) -> Result<(), SyncError> {
-    comparison.warn(run, Some(plan));
-    let allowed = match comparison.check(run, plan).await {
-        Ok(()) => brake::check(run, plan, staged).await,
-        refused => refused,
-    };
-    if run.job.allow_remote_change && !run.job.dry_run {
-        // Also if the deactivations still wait for a person: the remote is allowed from now on.
-        comparison.remember(run, versions).await?;
-    }
-    allowed
 }
 
 fn look_for_drift(relations: &Relations, job: &SyncJob<'_>) -> Result<(), SyncError> {

@@ -35,15 +35,17 @@ pub async fn update(
     back: &str,
     gone: &str,
 ) -> Result<(), DbError> {
-    // The array makes the server compute the hashes once, even if the planner expects otherwise for a table without
-    // statistics.
+    // Both tables may have many rows and no statistics. A nested loop, which the planner would choose for few rows, would
+    // compare each with each.
     let sql = format!(
-        "delete from meter_sync.meter_sync_gone g
-where {} and g.key_hash = any (array(
-    {back}));
+        "set local enable_nestloop = off;
+delete from meter_sync.meter_sync_gone g
+where {} and g.key_hash in (
+    {back});
 insert into meter_sync.meter_sync_gone (tenant, local_table, key_hash)
 select {}, {}, n.key_hash from ({gone}) n (key_hash)
-on conflict do nothing",
+on conflict do nothing;
+set local enable_nestloop to default",
         of(tenant, local_table),
         quote::literal(tenant.as_str()),
         quote::literal(local_table),

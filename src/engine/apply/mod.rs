@@ -3,17 +3,19 @@
 //! on updates (such as `on update cascade`), the updates are written as an exchange of unique values (`exchange`).
 
 use crate::db::constraints_between_rows::ConstraintsBetweenRows;
-use crate::db::{DbError, RowFault, param, quote, read_lossless_json};
+use crate::db::{DbError, RowFault, param, read_lossless_json};
 use crate::model::{ChangeAction, Rejection};
 
 use super::plan::{self, Plan, PlanStep, UnwrittenRow, count_of};
 use super::read::StagedRows;
-use super::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
+use super::write_by_halving::{self, RowFaults, RowRange, WriteOutcome};
 use super::{Relations, RunContext, SyncError, SyncJob, SyncResult};
 use super::{record_changes, why_value_refused};
 use exchange::exchange_rings;
 use keep_references_through_exchange::is_blocked_by_references;
 use release_inactive_values::ClearedValues;
+pub(super) use write_statements::assignments;
+use write_statements::{write, writing};
 
 mod collision_queries;
 mod count_distributed_inserts;
@@ -27,6 +29,7 @@ mod release_inactive_values;
 mod verify_written;
 pub(in crate::engine) mod write_at_once;
 mod write_reference_rings;
+mod write_statements;
 
 /// How many times rows that could not be written are retried at most. Each time, rows may be written that others wait
 /// for: rows that give up a unique value, or rows that others refer to.
@@ -317,62 +320,6 @@ fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Opti
         }
         WriteOutcome::NotWritten(fault) => Some(name_shard_constraints::name(relations, *fault)),
     }
-}
-
-/// Returns the statement that writes those rows of a step that are numbered `$1` to `$2` in the plan.
-pub(super) fn write(run: &RunContext<'_>, step: PlanStep) -> RowRangeStatement {
-    RowRangeStatement {
-        sql: writing(run, step, RANGE),
-        has_gaps: false,
-        checks: !run.relations.stores_rows_unchanged,
-        recount: count_distributed_inserts::query(run, step, RANGE),
-    }
-}
-
-/// The SQL condition that row `p` of the plan has a number from `$1` to `$2`.
-const RANGE: &str = "p.n >= $1 and p.n <= $2";
-
-/// Returns the statement that writes those rows of the plan for which the SQL condition `picked` on the row `p` holds.
-/// All of them must belong to the step.
-pub(super) fn writing(run: &RunContext<'_>, step: PlanStep, picked: &str) -> String {
-    let relations = run.relations;
-    let (local, local_filter) = (&relations.local, &run.scope.local_filter);
-    let staged_row = relations.same_key("s", "p");
-    let local_row = relations.same_key("l", "p");
-    match step {
-        PlanStep::Deactivate => format!(
-            "-- deactivate meters
-update {local} l set {} = false from pg_temp.meter_sync_plan p
-where {local_row} and {local_filter} and {picked}",
-            quote::identifier(&relations.active)
-        ),
-        PlanStep::Change => format!(
-            "-- update meters
-update {local} l set {} from pg_temp.meter_sync_plan p, pg_temp.meter_sync_stage s
-where {staged_row} and {local_row} and {local_filter} and {picked}",
-            assignments(relations)
-        ),
-        PlanStep::Insert => format!(
-            "-- insert meters
-insert into {local} ({}) overriding system value
-select {} from pg_temp.meter_sync_plan p join pg_temp.meter_sync_stage s on {staged_row}
-where {picked}
-order by p.n",
-            quote::columns("", &relations.names),
-            relations.list("s", &relations.names)
-        ),
-    }
-}
-
-/// SQL to follow the keyword `set`: gives a local row the values of the staged row `s`.
-pub(super) fn assignments(relations: &Relations) -> String {
-    quote::list(relations.fields(), ", ", |name| {
-        format!(
-            "{} = {}",
-            quote::identifier(name),
-            relations.column("s", name)
-        )
-    })
 }
 
 /// Removes row `n` of the plan from the recorded changes. Returns the action that was planned for it, and the rejection

@@ -23,7 +23,6 @@ const LOCAL_POINTS: &[&[&str]] = &[
     &["-- stage the meters"],
     &["-- analyze the staged rows"],
     &["-- plan the changes"],
-    &["-- lock the rows of the plan"],
     &["-- record the changes"],
     &["-- deactivate meters"],
     &["-- update meters"],

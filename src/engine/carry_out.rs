@@ -1,0 +1,138 @@
+//! Makes the local rows equal to the staged rows, in the quickest way that is safe.
+//!
+//! Three ways are tried in order. Each one undoes what it wrote if it cannot write all that differs:
+//!
+//! - If both sides have the same keys, one statement finds and writes the rows that differ (`overwrite`).
+//! - A plan is drafted without locking its rows, and each step is written in one statement (`write_at_once`).
+//! - A plan is made with its rows locked, and rows that the local table refuses are left out (`apply`).
+//!
+//! Only the third way is taken for a table that may store other values than those written, because of a trigger for
+//! instance, and for a dry run, which ends after the plan.
+
+use crate::model::{CompareMethod, Phase};
+
+use super::digest::VersionsOfBothSides;
+use super::digest::row_versions::WrittenVersions;
+use super::plan::{self, Plan};
+use super::read::{self, StagedKeys, StagedRows};
+use super::relations::locks;
+use super::remote_identity::RemoteComparison;
+use super::{FinishedSync, RowSelection, RunContext, SyncError, SyncResult};
+use super::{apply, brake, digest, enter, overwrite, record_changes};
+
+/// The rows that may differ, staged for the plan, and how they were found.
+pub(super) struct StagedDifferences {
+    pub(super) selection: RowSelection,
+    pub(super) keys: StagedKeys,
+    pub(super) staged: StagedRows,
+    pub(super) compared: CompareMethod,
+    pub(super) comparison: RemoteComparison,
+}
+
+/// Makes the local rows equal to the staged rows, unless the brake refuses it or this is a dry run.
+pub(super) async fn carry_out(
+    run: &RunContext<'_>,
+    versions: Option<VersionsOfBothSides<'_>>,
+    mut found: StagedDifferences,
+) -> Result<FinishedSync, SyncError> {
+    enter(run.observer, Phase::Plan);
+    run.local.shorten_idle_limit().await?;
+    let relations = locks::hold_to_write(run.local, run.relations, run.job).await?;
+    let run = &run.with_relations(&relations);
+    let keeps_rows = relations.stores_rows_unchanged && relations.keeps_places;
+    let may_write_at_once = keeps_rows && !run.job.dry_run;
+    let mut attempt = 1;
+    if may_write_at_once {
+        if let Some((synced, written)) = overwritten(run, &found).await? {
+            found.comparison.remember(run, versions.as_ref()).await?;
+            digest::remember(run, versions, false, &synced, Some(written)).await?;
+            return Ok(FinishedSync::of(synced, found.compared));
+        }
+        if found.keys == StagedKeys::OfLocalRows {
+            read::prepare_to_plan(run, &mut found.staged).await?;
+        }
+        if let Some((draft, written)) = written_at_once(run, versions.as_ref(), &found).await? {
+            let synced = draft.into_synced(run.job, found.staged.rejected);
+            found.comparison.remember(run, versions.as_ref()).await?;
+            digest::remember(run, versions, true, &synced, Some(written)).await?;
+            return Ok(FinishedSync::of(synced, found.compared));
+        }
+        attempt += 1;
+    } else if found.keys == StagedKeys::OfLocalRows {
+        read::prepare_to_plan(run, &mut found.staged).await?;
+    }
+    let plan = plan::make(run, &found.selection, &found.staged, attempt).await?;
+    let allowed = allow(run, versions.as_ref(), &plan, &found).await;
+    if run.job.dry_run {
+        let refusal = match allowed {
+            Err(error) if !error.is_refusal() => return Err(error),
+            allowed => allowed.err(),
+        };
+        record_changes::changes(run, &plan).await?;
+        let synced = plan.into_synced(run.job, found.staged.rejected);
+        let done = FinishedSync::of(synced, found.compared);
+        return Ok(FinishedSync { refusal, ..done });
+    }
+    allowed?;
+    record_changes::changes(run, &plan).await?;
+    enter(run.observer, Phase::Apply);
+    let synced = apply::apply(run, plan, found.staged).await?;
+    found.comparison.remember(run, versions.as_ref()).await?;
+    digest::remember(run, versions, true, &synced, None).await?;
+    Ok(FinishedSync::of(synced, found.compared))
+}
+
+/// Overwrites the rows that differ, if both sides have the same keys. Returns `None` if nothing was written.
+async fn overwritten(
+    run: &RunContext<'_>,
+    found: &StagedDifferences,
+) -> Result<Option<(SyncResult, WrittenVersions)>, SyncError> {
+    let may_overwrite = found.keys == StagedKeys::OfLocalRows
+        && found.staged.rejected.is_empty()
+        && !found.comparison.has_changed();
+    if !may_overwrite {
+        return Ok(None);
+    }
+    enter(run.observer, Phase::Apply);
+    let written = overwrite::write(run, &found.staged).await?;
+    enter(run.observer, Phase::Plan);
+    Ok(written)
+}
+
+/// Drafts a plan and writes all of it. Returns `None` if nothing was written.
+async fn written_at_once(
+    run: &RunContext<'_>,
+    versions: Option<&VersionsOfBothSides<'_>>,
+    found: &StagedDifferences,
+) -> Result<Option<(Plan, WrittenVersions)>, SyncError> {
+    let draft = plan::draft(run, &found.selection, &found.staged).await?;
+    allow(run, versions, &draft, found).await?;
+    enter(run.observer, Phase::Apply);
+    if let Some(written) = apply::write_at_once::write(run, &draft).await? {
+        return Ok(Some((draft, written)));
+    }
+    enter(run.observer, Phase::Plan);
+    plan::discard(run.local).await?;
+    Ok(None)
+}
+
+/// Returns an error if the plan must not be carried out, because the remote was restored or swapped, or because of the
+/// brake. If a person has allowed the change of the remote, stores that.
+async fn allow(
+    run: &RunContext<'_>,
+    versions: Option<&VersionsOfBothSides<'_>>,
+    plan: &Plan,
+    found: &StagedDifferences,
+) -> Result<(), SyncError> {
+    let comparison = &found.comparison;
+    comparison.warn(run, Some(plan));
+    let allowed = match comparison.check(run, plan).await {
+        Ok(()) => brake::check(run, plan, &found.staged).await,
+        refused => refused,
+    };
+    if run.job.allow_remote_change && !run.job.dry_run {
+        // Also if the deactivations still wait for a person: the remote is allowed from now on.
+        comparison.remember(run, versions).await?;
+    }
+    allowed
+}
