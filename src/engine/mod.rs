@@ -315,7 +315,8 @@ fn look_for_drift(relations: &Relations, job: &Job<'_>) -> Result<(), SyncError>
     }
 }
 
-/// Compares the contents of all rows of both sides, and writes nothing. Each row is hashed twice, once with each seed.
+/// Compares the contents of all rows of both sides, and writes nothing. The first seed is that of the hashes of the
+/// rows, the second one that of the hashes of these hashes.
 ///
 /// The seeds must be new for each comparison, so that different rows whose hashes are equal by chance do not stay
 /// unseen in the next comparison. The number of bytes that the remote sent is published to the observer, even if the
