@@ -2,7 +2,7 @@
 //!
 //! Three ways are tried in order. Each one undoes what it wrote if it cannot write all that differs:
 //!
-//! - If both sides have the same keys, one statement finds and writes the rows that differ (`overwrite`).
+//! - If both sides have the same keys and many rows are new, one statement finds and writes the rows that differ (`overwrite`).
 //! - A plan is drafted without locking its rows, and each step is written in one statement (`write_at_once`).
 //! - A plan is made with its rows locked, and rows that the local table refuses are left out (`apply`).
 //!
@@ -14,7 +14,7 @@ use crate::model::{CompareMethod, Phase};
 use super::digest::VersionsOfBothSides;
 use super::digest::row_versions::WrittenVersions;
 use super::plan::{self, Plan};
-use super::read::{self, StagedKeys, StagedRows};
+use super::read::{self, StagedRows};
 use super::relations::locks;
 use super::remote_identity::RemoteComparison;
 use super::{FinishedSync, RowSelection, RunContext, SyncError, SyncResult};
@@ -23,7 +23,6 @@ use super::{apply, brake, digest, enter, overwrite, record_changes};
 /// The rows that may differ, staged for the plan, and how they were found.
 pub(super) struct StagedDifferences {
     pub(super) selection: RowSelection,
-    pub(super) keys: StagedKeys,
     pub(super) staged: StagedRows,
     pub(super) compared: CompareMethod,
     pub(super) comparison: RemoteComparison,
@@ -42,15 +41,15 @@ pub(super) async fn carry_out(
     let keeps_rows = relations.stores_rows_unchanged && relations.keeps_places;
     let may_write_at_once = keeps_rows && !run.job.dry_run;
     let mut attempt = 1;
-    if may_write_at_once {
-        if let Some((synced, written)) = overwritten(run, &found).await? {
+    if found.staged.may_overwrite {
+        if may_write_at_once && let Some((synced, written)) = overwritten(run, &found).await? {
             found.comparison.remember(run, versions.as_ref()).await?;
             digest::remember(run, versions, false, &synced, Some(written)).await?;
             return Ok(FinishedSync::of(synced, found.compared));
         }
-        if found.keys == StagedKeys::OfLocalRows {
-            read::prepare_to_plan(run, &mut found.staged).await?;
-        }
+        read::prepare_to_plan(run, &mut found.staged).await?;
+    }
+    if may_write_at_once {
         if let Some((draft, written)) = written_at_once(run, versions.as_ref(), &found).await? {
             let synced = draft.into_synced(run.job, found.staged.rejected);
             found.comparison.remember(run, versions.as_ref()).await?;
@@ -58,8 +57,6 @@ pub(super) async fn carry_out(
             return Ok(FinishedSync::of(synced, found.compared));
         }
         attempt += 1;
-    } else if found.keys == StagedKeys::OfLocalRows {
-        read::prepare_to_plan(run, &mut found.staged).await?;
     }
     let plan = plan::make(run, &found.selection, &found.staged, attempt).await?;
     let allowed = allow(run, versions.as_ref(), &plan, &found).await;
@@ -82,15 +79,12 @@ pub(super) async fn carry_out(
     Ok(FinishedSync::of(synced, found.compared))
 }
 
-/// Overwrites the rows that differ, if both sides have the same keys. Returns `None` if nothing was written.
+/// Overwrites the rows that differ, if `overwrite` may be tried. Returns `None` if nothing was written.
 async fn overwritten(
     run: &RunContext<'_>,
     found: &StagedDifferences,
 ) -> Result<Option<(SyncResult, WrittenVersions)>, SyncError> {
-    let may_overwrite = found.keys == StagedKeys::OfLocalRows
-        && found.staged.rejected.is_empty()
-        && !found.comparison.has_changed();
-    if !may_overwrite {
+    if !found.staged.rejected.is_empty() || found.comparison.has_changed() {
         return Ok(None);
     }
     enter(run.observer, Phase::Apply);

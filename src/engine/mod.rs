@@ -34,7 +34,6 @@ use digest::{Difference, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
 pub use error::SyncError;
 pub(crate) use plan::refuse_duplicate_local_keys;
-use read::StagedKeys;
 pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
 pub use relations::Relations;
 pub(crate) use relations::locks::of_source as locks_of;
@@ -222,7 +221,6 @@ pub async fn run(
         };
         digest::find(&remote, run, versions.as_ref()).await?
     };
-    let mut keys = StagedKeys::Unknown;
     let selection = match difference {
         Difference::None(rows) => {
             read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
@@ -231,10 +229,9 @@ pub async fn run(
         Difference::Within(selection) => selection,
         Difference::Unclear => RowSelection::everything(),
     };
-    let staged = read::stage(remote, run, &selection, keys).await?;
+    let staged = read::stage(remote, run, &selection).await?;
     let found = StagedDifferences {
         selection,
-        keys,
         staged,
         compared,
         comparison,
@@ -270,7 +267,8 @@ fn look_for_drift(relations: &Relations, job: &SyncJob<'_>) -> Result<(), SyncEr
     }
 }
 
-/// Compares the contents of all rows of both sides, and writes nothing. Each row is hashed twice, once with each seed.
+/// Compares the contents of all rows of both sides, and writes nothing. The first seed is that of the hashes of the
+/// rows, the second one that of the hashes of these hashes.
 ///
 /// The seeds must be new for each comparison, so that different rows whose hashes are equal by chance do not stay
 /// unseen in the next comparison. The number of bytes that the remote sent is published to the observer, even if the

@@ -23,6 +23,10 @@ pub struct RowSelection {
     pub(crate) remote: String,
     /// The SQL condition that selects local rows, with the alias `l`.
     pub(crate) local: String,
+    /// Whether both sides have the same keys, except for inactive local rows with a tombstone (known to be gone from
+    /// the remote). No meter is then to be inserted or deactivated because the other side lacks it, and no remote key
+    /// occurs twice. If false, it is not known. Known from sums of hashes, so it is wrong with a probability of 2^-64.
+    pub(crate) has_same_keys: bool,
 }
 
 impl RowSelection {
@@ -31,6 +35,7 @@ impl RowSelection {
             remote_rows: None,
             remote: "true".to_owned(),
             local: "true".to_owned(),
+            has_same_keys: false,
         }
     }
 
@@ -44,6 +49,7 @@ impl RowSelection {
             remote_rows: Some(remote_rows),
             remote: "false".to_owned(),
             local: "false".to_owned(),
+            has_same_keys: false,
         }
     }
 
@@ -53,6 +59,7 @@ impl RowSelection {
             remote_rows: self.remote_rows,
             remote: format!("({} or {})", self.remote, other.remote),
             local: format!("({} or {})", self.local, other.local),
+            has_same_keys: self.has_same_keys,
         }
     }
 }

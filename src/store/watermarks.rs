@@ -35,19 +35,27 @@ pub struct Watermark {
 const READ: &str = "\
 -- look up the versions last seen
 select remote_rows, remote_sum, local_rows, local_sum, remote_horizon,
-       exists (select from meter_sync.meter_sync_remote m where m.tenant = $1 and m.local_table = $2)
+       exists (select from meter_sync.meter_sync_remote m where m.tenant = $1 and m.local_table = $2), basis = $3
 from meter_sync.meter_sync_seen
-where tenant = $1 and local_table = $2 and basis = $3";
+where tenant = $1 and local_table = $2";
+
+/// The stored watermark of a mirror.
+#[derive(Clone, Debug)]
+pub struct StoredWatermark {
+    /// The watermark; `None` if it was stored for another basis.
+    pub watermark: Option<Watermark>,
+    /// Whether it is known from which remote database the mirror was synced (see `remote_identities`).
+    pub is_remote_known: bool,
+}
 
 /// Reads the watermark of a mirror. `basis` is a hash of the table files and settings; row versions can be compared
-/// only while these stay the same. Returns `None` if there is no watermark, or if it was stored for another basis. Also
-/// returns whether it is known from which remote database the mirror was synced (see `remote_identities`).
+/// only while these stay the same. Returns `None` if there is no watermark.
 pub async fn read(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
     local_table: &str,
     basis: &str,
-) -> Result<Option<(Watermark, bool)>, DbError> {
+) -> Result<Option<StoredWatermark>, DbError> {
     let [tenant, table] = mirror_params(tenant.as_str(), local_table);
     let params = [tenant, table, param::text(basis)];
     let found = tx.query_opt(READ, &params).await?;
@@ -59,7 +67,10 @@ pub async fn read(
             },
             horizon: row.get(4),
         };
-        (watermark, row.get(5))
+        StoredWatermark {
+            watermark: row.get::<_, bool>(6).then_some(watermark),
+            is_remote_known: row.get(5),
+        }
     }))
 }
 

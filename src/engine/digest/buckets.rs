@@ -54,6 +54,7 @@ impl DifferingBuckets {
             remote_rows: Some(self.remote_rows),
             remote: condition(RowSide::Remote),
             local: condition(RowSide::Local),
+            has_same_keys: false,
         }
     }
 

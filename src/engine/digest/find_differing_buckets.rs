@@ -11,27 +11,31 @@ use crate::engine::{Relations, RunContext, SyncError, SyncJob};
 use super::bucket_sum_cursor::{self, BucketSumCursor, BucketSumQuery, CHUNKS_AT_A_TIME};
 use super::buckets::{Bucketing, DifferingBuckets};
 use super::row_hash::{HashFunction, HashMode, HashedColumns, Hasher, RowSide};
-use super::{DigestVerdict, compare_sums, is_remembered_as_gone};
-use crate::store::tombstones;
+use super::totals::RowsOfBothSides;
+use super::{DigestVerdict, compare_sums};
 
-/// Finds the buckets in which the columns `what` of the rows differ between the sides. `rows` is the approximate number
-/// of local rows, which decides how many buckets are used.
+/// What to compare by buckets, and how.
+pub(super) struct BucketQuery<'a> {
+    /// The columns to compare.
+    pub(super) what: HashedColumns,
+    pub(super) rows: &'a RowsOfBothSides,
+    /// The approximate number of local rows, which decides how many buckets are used.
+    pub(super) count: i64,
+    /// The way to hash that is tried first.
+    pub(super) mode: HashMode,
+}
+
+/// Finds the buckets in which the rows differ between the sides.
 pub(super) async fn compare(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    what: HashedColumns,
-    rows: i64,
+    query: &BucketQuery<'_>,
 ) -> Result<DigestVerdict, SyncError> {
     let relations = run.relations;
-    let there_rows = format!(
-        "{} r where {}",
-        relations.remote_from, run.scope.remote_filter
-    );
-    let here_rows = local_rows(run).await?;
-    let mut mode = HashMode::USUAL;
+    let (what, mut mode) = (query.what, query.mode);
     loop {
         let hasher = hasher(run.job, mode);
-        let buckets = Bucketing::of(rows, hasher);
+        let buckets = Bucketing::of(query.count, hasher);
         let summed = |row, rows: &str| BucketSumQuery {
             bucket: buckets.number(relations, row),
             hash: what.hash(hasher, relations, row),
@@ -39,8 +43,8 @@ pub(super) async fn compare(
             count_hash: hasher.pair("b.n", "b.rows"),
             rows: rows.to_owned(),
         };
-        let there = summed(RowSide::Remote, &there_rows);
-        let here = summed(RowSide::Local, &here_rows);
+        let there = summed(RowSide::Remote, &query.rows.there);
+        let here = summed(RowSide::Local, &query.rows.here);
         let opened = bucket_sum_cursor::open_both(
             BucketSumCursor::open(remote, &there),
             BucketSumCursor::open(run.local, &here),
@@ -102,21 +106,4 @@ async fn differing(
         numbers,
         remote_rows,
     }))
-}
-
-/// Returns SQL, to follow the keyword `from`, for the local rows to compare with the remote. These are the tenant's
-/// rows that have a key, without inactive rows that have a tombstone (known to be gone from the remote). Rows without a
-/// key are left out because no remote row can match them.
-pub(super) async fn local_rows(run: &RunContext<'_>) -> Result<String, DbError> {
-    let (table, filter, has_key) = (
-        &run.relations.local,
-        &run.scope.local_filter,
-        run.relations.has_key("l"),
-    );
-    let rows = format!("{table} l where {filter} and {has_key}");
-    let has_tombstones = tombstones::are_known(run.local, run.job.tenant, table).await?;
-    Ok(match has_tombstones {
-        true => format!("{rows} and not {}", is_remembered_as_gone(run)),
-        false => rows,
-    })
 }

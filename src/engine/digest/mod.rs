@@ -1,8 +1,8 @@
 //! Finds which rows can differ between the sides, without fetching the rows.
 //!
-//! Rows are divided into buckets by their key (`buckets`), and each server sums hashes of its own rows by bucket
-//! (`bucket_sum_cursor`). The sums are fetched in steps. Each step fetches only the parts that differed in the step
-//! before:
+//! Each server first sums the hashes of all its rows (`totals`). If the sums differ, rows are divided into buckets by
+//! their key (`buckets`), and each server sums the hashes of its rows by bucket (`bucket_sum_cursor`). The sums are fetched in
+//! steps. Each step fetches only the parts that differed in the step before:
 //! - the sum of all rows;
 //! - the sums of chunks of buckets;
 //! - the sums of the buckets in a chunk;
@@ -13,10 +13,12 @@
 //! Two kinds of hashes are summed:
 //! - Hashes of what the rows contain (`find_differing_buckets`, `row_hash`). Their sums are compared between the two
 //!   sides.
-//! - Hashes of the row versions (`row_versions`). The sums of each side are compared with those that the last run
-//!   stored (`store::watermarks`), at a fifth of the cost. This may prove that nothing has changed, or show which
-//!   remote rows are new. In the second case, the new rows are read, and both sides are also compared by the hashes of
-//!   their keys alone.
+//! - Hashes of the row versions (`row_versions`). The sums of each side are compared with those that the last run stored
+//!   (`store::watermarks`), at a fifth of the cost. This may prove that nothing has changed, or show which remote rows
+//!   are new. In the second case, the new rows are read, and both sides are also compared by the hashes of their keys
+//!   alone.
+//!
+//! The scan that sums the row versions also computes the total that may be needed next (`sum_with_versions`).
 
 use crate::db::{DbError, Remote, Tx, param};
 
@@ -27,10 +29,12 @@ use crate::store::watermarks;
 use buckets::DifferingBuckets;
 pub use compare_contents::ContentsComparison;
 pub(super) use compare_contents::compare_contents;
+use find_differing_buckets::BucketQuery;
 pub(super) use keep_tombstones::condition as is_remembered_as_gone;
-use row_hash::HashedColumns;
+use row_hash::{HashMode, HashedColumns};
 pub(super) use row_versions::VersionsOfBothSides;
 use row_versions::{VersionVerdict, WrittenVersions};
+use totals::{RowsOfBothSides, TotalsComparison, TotalsQuery, TotalsVerdict};
 
 pub(super) mod keep_tombstones;
 pub(super) mod row_hash;
@@ -42,6 +46,8 @@ pub mod compare_sums;
 mod find_differing_buckets;
 mod find_differing_rows;
 pub(super) mod row_versions;
+mod sum_with_versions;
+mod totals;
 
 /// The rows that can differ between the sides.
 #[derive(Debug)]
@@ -139,42 +145,143 @@ async fn find_usual(
     run: &RunContext<'_>,
     versions: Option<&VersionsOfBothSides<'_>>,
 ) -> Result<(Difference, CompareMethod), SyncError> {
-    let equal = |rows| Ok((Difference::None(rows), CompareMethod::Differences));
-    let (what, since) = match versions.and_then(VersionsOfBothSides::compare_with_watermark) {
-        Some(VersionVerdict::Same(rows)) => return equal(rows),
-        Some(VersionVerdict::Since(transaction)) => (HashedColumns::Keys, Some(transaction)),
-        None => (HashedColumns::Rows, None),
+    match versions.and_then(VersionsOfBothSides::compare_with_watermark) {
+        Some(VersionVerdict::Same(rows)) => Ok(equal(rows)),
+        Some(VersionVerdict::Since(transaction)) => {
+            find_since(remote, run, versions, transaction).await
+        }
+        None => find_by_contents(remote, run, versions).await,
+    }
+}
+
+fn equal(rows: i64) -> (Difference, CompareMethod) {
+    (Difference::None(rows), CompareMethod::Differences)
+}
+
+/// Finds which rows can differ if only the remote has changed, since the transaction `since`: the new remote rows, and
+/// the rows whose key only one side has.
+async fn find_since(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    versions: Option<&VersionsOfBothSides<'_>>,
+    since: i64,
+) -> Result<(Difference, CompareMethod), SyncError> {
+    let keys = versions.and_then(|versions| versions.totals_of(HashedColumns::Keys));
+    let selection = match keys {
+        Some(TotalsComparison::Equal(rows)) => Some(RowSelection {
+            has_same_keys: true,
+            ..RowSelection::nothing(rows)
+        }),
+        Some(TotalsComparison::HashedDifferently) => {
+            find_by_keys(remote, run, versions, HashMode::PORTABLE).await?
+        }
+        Some(TotalsComparison::Differing) | None => {
+            find_by_keys(remote, run, versions, HashMode::USUAL).await?
+        }
     };
-    let rows = versions.map_or(
-        run.relations.estimated_rows,
-        VersionsOfBothSides::local_rows,
-    );
-    let selection = match find_differing_buckets::compare(remote, run, what, rows).await? {
-        DigestVerdict::Equal(rows) if since.is_none() => return equal(rows),
-        DigestVerdict::Equal(rows) => Some(RowSelection::nothing(rows)),
+    let Some(selection) = selection else {
+        return Ok((Difference::Unclear, CompareMethod::Everything));
+    };
+    let with_new = RowSelection {
+        remote: format!("({} or {})", selection.remote, row_versions::is_new(since)),
+        ..selection
+    };
+    Ok((Difference::Within(with_new), CompareMethod::Differences))
+}
+
+/// Selects the rows whose key only one side has. Returns `None` if all rows must be read.
+async fn find_by_keys(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    versions: Option<&VersionsOfBothSides<'_>>,
+    mode: HashMode,
+) -> Result<Option<RowSelection>, SyncError> {
+    let query = BucketQuery {
+        what: HashedColumns::Keys,
+        rows: &RowsOfBothSides::of(run).await?,
+        count: local_rows(run, versions),
+        mode,
+    };
+    match find_differing_buckets::compare(remote, run, &query).await? {
+        DigestVerdict::Equal(rows) => Ok(Some(RowSelection::nothing(rows))),
+        DigestVerdict::DifferingBuckets(differing) => {
+            find_differing_rows::narrow(remote, run, &differing).await
+        }
+        DigestVerdict::Unclear | DigestVerdict::Unknown => Ok(None),
+    }
+}
+
+/// Finds which rows can differ if row versions do not show it. The totals are compared first, and buckets only if they
+/// differ.
+async fn find_by_contents(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    versions: Option<&VersionsOfBothSides<'_>>,
+) -> Result<(Difference, CompareMethod), SyncError> {
+    let what = HashedColumns::Rows;
+    let known = versions.and_then(|versions| versions.totals_of(what));
+    if let Some(TotalsComparison::Equal(rows)) = known {
+        return Ok(equal(rows));
+    }
+    let sides = &RowsOfBothSides::of(run).await?;
+    let is_known_to_differ = known == Some(TotalsComparison::Differing)
+        || versions.is_some_and(VersionsOfBothSides::is_without_watermark);
+    let totals = match is_known_to_differ {
+        true => TotalsVerdict::Differing {
+            mode: HashMode::USUAL,
+            rows: local_rows(run, versions),
+        },
+        false => compare_totals(remote, run, sides).await?,
+    };
+    let everything = (Difference::Unclear, CompareMethod::Everything);
+    let (mode, count) = match totals {
+        TotalsVerdict::Equal(rows) => return Ok(equal(rows)),
+        TotalsVerdict::Differing { mode, rows } => (mode, rows),
+        TotalsVerdict::Unknown => return Ok(everything),
+    };
+    let query = BucketQuery {
+        what,
+        rows: sides,
+        count,
+        mode,
+    };
+    let selection = match find_differing_buckets::compare(remote, run, &query).await? {
+        DigestVerdict::Equal(rows) => return Ok(equal(rows)),
         DigestVerdict::DifferingBuckets(differing) => {
             find_differing_rows::narrow(remote, run, &differing).await?
         }
         DigestVerdict::Unclear | DigestVerdict::Unknown => None,
     };
-    Ok(match (selection, since) {
-        (None, _) => (Difference::Unclear, CompareMethod::Everything),
-        (Some(selection), None) => (Difference::Within(selection), CompareMethod::Contents),
-        (Some(selection), Some(transaction)) => {
-            let remote = format!(
-                "({} or {})",
-                selection.remote,
-                row_versions::is_new(transaction)
-            );
-            (
-                Difference::Within(RowSelection {
-                    remote,
-                    ..selection
-                }),
-                CompareMethod::Differences,
-            )
-        }
-    })
+    Ok(selection.map_or(everything, |selection| {
+        (Difference::Within(selection), CompareMethod::Contents)
+    }))
+}
+
+/// Compares the sums of the hashes of all rows.
+async fn compare_totals(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    sides: &RowsOfBothSides,
+) -> Result<TotalsVerdict, DbError> {
+    let query = TotalsQuery {
+        doing: "sum up the contents",
+        rows: sides,
+        hash: |mode, row| {
+            let hasher = find_differing_buckets::hasher(run.job, mode);
+            HashedColumns::Rows.hash(hasher, run.relations, row)
+        },
+        second_seed: None,
+        is_unknown_after: DbError::is_not_computable,
+    };
+    totals::compare(remote, run, &query, HashMode::USUAL).await
+}
+
+/// How many meters of the tenant the local table has, or an estimate.
+fn local_rows(run: &RunContext<'_>, versions: Option<&VersionsOfBothSides<'_>>) -> i64 {
+    versions.map_or(
+        run.relations.estimated_rows,
+        VersionsOfBothSides::local_rows,
+    )
 }
 
 /// Stores what the next run needs: the watermark (the row versions at which both sides were equal) and, if the run made

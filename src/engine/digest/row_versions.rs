@@ -31,6 +31,9 @@
 use crate::db::{DbError, Remote, Side, Tx, both};
 
 use super::bucket_sum_cursor::SAVEPOINT;
+use super::row_hash::{HashFunction, HashedColumns, RowSide};
+use super::sum_with_versions;
+use super::totals::{Total, TotalsComparison};
 use crate::engine::RunContext;
 use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKey};
 
@@ -48,6 +51,10 @@ pub(in crate::engine) struct VersionsOfBothSides<'s> {
     known: Option<Watermark>,
     /// Whether it is known from which remote database the mirror was last synced.
     is_remote_known: bool,
+    /// Whether the last run left no watermark, usually because it rejected rows. Then the sides probably still differ.
+    is_without_watermark: bool,
+    /// What the hashes of rows or keys show that were summed together with the versions; `None` if none were summed.
+    totals: Option<(HashedColumns, TotalsComparison)>,
 }
 
 /// What the row versions tell about changes since both sides were last equal.
@@ -74,21 +81,30 @@ impl<'s> VersionsOfBothSides<'s> {
         let Some(basis) = &relations.version_basis else {
             return Ok(None);
         };
-        let known = watermarks::read(run.local, run.job.tenant, &relations.local, basis).await?;
-        let (known, is_remote_known) = known.unzip();
+        let stored = watermarks::read(run.local, run.job.tenant, &relations.local, basis).await?;
+        let (filters, summed) = (
+            run.scope,
+            sum_with_versions::columns_summed(run, stored.as_ref()),
+        );
+        let sum = |row| summed.map(|what| sum_with_versions::total(run, what, row));
         let (there, here) = both(
-            total(
+            total_with(
                 remote,
-                "r",
-                &relations.remote_from,
-                &run.scope.remote_filter,
+                &select("r", &relations.remote_from, &filters.remote_filter),
+                sum(RowSide::Remote),
             ),
-            total(run.local, "l", &relations.local, &run.scope.local_filter),
+            total_with(
+                run.local,
+                &select("l", &relations.local, &filters.local_filter),
+                sum(RowSide::Local),
+            ),
         )
         .await?;
-        let (Some(there), Some(here)) = (there, here) else {
+        let (Some((there, total_there)), Some((here, total_here))) = (there, here) else {
             return Ok(None);
         };
+        let totals = total_there.zip(total_here);
+        let compared = totals.map(|(there, here)| there.compare(&here, HashFunction::Server));
         Ok(Some(Self {
             basis,
             now: Watermark {
@@ -99,9 +115,22 @@ impl<'s> VersionsOfBothSides<'s> {
                 horizon: there.horizon,
             },
             next: there.next,
-            known,
-            is_remote_known: is_remote_known == Some(true),
+            is_remote_known: stored.as_ref().is_some_and(|stored| stored.is_remote_known),
+            is_without_watermark: stored.is_none(),
+            known: stored.and_then(|stored| stored.watermark),
+            totals: summed.zip(compared),
         }))
+    }
+
+    /// What the sums of the hashes of these columns show; `None` if they were not summed together with the versions.
+    pub(super) fn totals_of(&self, what: HashedColumns) -> Option<TotalsComparison> {
+        let totals = self.totals.filter(|(summed, _)| *summed == what);
+        totals.map(|(_, compared)| compared)
+    }
+
+    /// Whether the last run left no watermark, usually because it rejected rows. Then the sides probably still differ.
+    pub(super) fn is_without_watermark(&self) -> bool {
+        self.is_without_watermark
     }
 
     /// The sum of the row versions of the tenant's remote rows.
@@ -228,24 +257,69 @@ pub(in crate::engine) async fn total<S: Side>(
     from: &str,
     filter: &str,
 ) -> Result<Option<VersionTotal>, DbError> {
-    let version = row_version(row);
-    let sql = format!(
-        "select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({version}), 0),
-       pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
-from {from} {row} where {filter}"
-    );
-    let doing = "sum up the versions";
-    let found = tx.undo_simple_if(SAVEPOINT, DbError::is_not_computable, doing, &sql);
-    let found = found.await?.unwrap_or_default();
-    let number = |n| found.first()?.get(n)?.parse().ok();
-    let total = || {
-        Some(VersionTotal {
-            versions: (number(0)?, number(1)?),
-            horizon: number(2)?,
-            next: number(3)?,
-        })
-    };
-    Ok(total())
+    let found = total_with(tx, &select(row, from, filter), None).await?;
+    Ok(found.map(|(total, _)| total))
+}
+
+/// The parts of a statement that sums row versions.
+struct VersionSelect {
+    /// The columns, the last of which is the number of rows.
+    columns: String,
+    /// The rows, as SQL from the keyword `from` on.
+    from: String,
+}
+
+fn select(row: &str, from: &str, filter: &str) -> VersionSelect {
+    VersionSelect {
+        columns: format!(
+            "coalesce(pg_catalog.bit_xor({}), 0), \
+             pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), \
+             pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()), pg_catalog.count(*)",
+            row_version(row)
+        ),
+        from: format!("from {from} {row} where {filter}"),
+    }
+}
+
+/// The index of the first column after those of [`VersionSelect`].
+const AFTER_VERSIONS: usize = 4;
+
+/// Like [`total`]. If `also` has the columns of a [`Total`], that total is read in the same scan, unless it cannot be
+/// computed.
+fn total_with<'t, S: Side>(
+    tx: &'t Tx<'_, S>,
+    select: &'t VersionSelect,
+    also: Option<String>,
+) -> impl Future<Output = Result<Option<(VersionTotal, Option<Total>)>, DbError>> {
+    // Boxed, as in `Tx::attempt`.
+    Box::pin(async move {
+        let VersionSelect { columns, from } = select;
+        let sum = async |columns: &str| {
+            let sql = format!("select {columns}\n{from}");
+            let doing = "sum up the versions";
+            let found = tx.undo_simple_if(SAVEPOINT, DbError::is_not_computable, doing, &sql);
+            Ok::<_, DbError>(found.await?.unwrap_or_default())
+        };
+        let mut found = match also {
+            Some(also) => sum(&format!("{columns}, {also}")).await?,
+            None => Vec::new(),
+        };
+        if found.is_empty() {
+            found = sum(columns).await?;
+        }
+        let Some(row) = found.first() else {
+            return Ok(None);
+        };
+        let number = |n| row.get(n)?.parse().ok();
+        let total = || {
+            Some(VersionTotal {
+                versions: (number(3)?, number(0)?),
+                horizon: number(1)?,
+                next: number(2)?,
+            })
+        };
+        Ok(total().map(|total| (total, Total::read(row, AFTER_VERSIONS))))
+    })
 }
 
 /// Returns the oldest transaction that was still running on the remote when the snapshot was taken. `None` if the

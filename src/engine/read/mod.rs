@@ -39,7 +39,13 @@ pub(crate) struct StagedRows {
     pub(crate) has_candidates: bool,
     /// Whether the remote shows no row of the tenant at all, and row security may be the reason.
     pub(crate) may_be_hidden: bool,
+    /// Whether `overwrite` may be worth a try: both sides have the same keys, and a large part of all rows was read. The
+    /// rows are then not yet prepared for a plan ([`prepare_to_plan`]).
+    pub(crate) may_overwrite: bool,
 }
+
+/// If at least one row in so many was read, overwriting costs less than a plan.
+const MANY: i64 = 4;
 
 /// Reads the remote rows of the selection into the staging table, and ends the remote transaction, so that the remote
 /// keeps no snapshot while the run plans and writes.
@@ -47,7 +53,6 @@ pub(crate) async fn stage(
     remote: Tx<'_, Remote>,
     run: &RunContext<'_>,
     selection: &RowSelection,
-    keys: StagedKeys,
 ) -> Result<StagedRows, SyncError> {
     create_tables(run).await?;
     let format = CopyFormat::quickest(&remote, run);
@@ -72,21 +77,13 @@ pub(crate) async fn stage(
         unidentified: converted.unidentified,
         has_candidates,
         may_be_hidden,
+        may_overwrite: selection.has_same_keys && relayed.rows * MANY >= rows,
     };
-    match keys {
-        StagedKeys::Unknown => prepare_to_plan(run, &mut staged).await?,
-        StagedKeys::OfLocalRows => refuse_other_spelling(run).await?,
+    match staged.may_overwrite {
+        true => refuse_other_spelling(run).await?,
+        false => prepare_to_plan(run, &mut staged).await?,
     }
     Ok(staged)
-}
-
-/// What is known about the keys of the rows to stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StagedKeys {
-    /// Nothing.
-    Unknown,
-    /// They are the keys of the tenant's local rows. So none is NULL, and no two are the same.
-    OfLocalRows,
 }
 
 /// Prepares the staged rows for the plan: rejects rows without a key. Returns an error if two rows have the same key,
@@ -103,6 +100,7 @@ pub(super) async fn settle(
         unidentified: converted.unidentified,
         has_candidates: false,
         may_be_hidden: false,
+        may_overwrite: false,
     };
     prepare_to_plan(run, &mut staged).await?;
     Ok(staged)

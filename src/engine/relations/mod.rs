@@ -96,6 +96,14 @@ impl Relations {
         self.names.iter().filter(is_field)
     }
 
+    /// Whether the key columns have the same types on both sides, so that no remote key needs a cast.
+    pub fn has_key_of_same_types(&self) -> bool {
+        let mut both = self.remote_columns.iter().zip(&self.columns);
+        both.all(|(there, here)| {
+            !self.key.contains(&here.name) || there.exact_type == here.exact_type
+        })
+    }
+
     /// SQL for the local rows, with the alias `l`, for use after `from` or `join` in a statement that only reads. The
     /// caller adds the condition that selects the tenant's rows. If Citus distributes the rows, this is the temporary
     /// table that `copy_distributed_rows` fills.

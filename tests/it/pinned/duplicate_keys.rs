@@ -62,6 +62,40 @@ async fn a_known_row_and_one_of_the_same_key_that_differs_are_noticed() {
     assert_refused(&site, &site.sync().await).await;
 }
 
+/// The number of rows stays the same, and row versions tell which remote row is new.
+#[tokio::test]
+async fn a_duplicate_that_comes_as_another_meter_goes_is_noticed() {
+    let remote = "create table meter (id bigint, tenant_id bigint not null, name text, active boolean not null);
+        insert into meter select n, 7, 'meter ' || n, true from generate_series(1, 300) n";
+    let local = "create table tenant (id bigint primary key, name text);
+        insert into tenant values (7, 'Acme');
+        create table meter (id bigint primary key, name text, active boolean not null)";
+    let site = Site::with_schemas(remote, local).await;
+    for _ in 0..3 {
+        site.sync().await;
+    }
+    site.on_remote(
+        "insert into meter select * from meter where id = 5; delete from meter where id = 6",
+    )
+    .await;
+    assert_refused(&site, &site.sync().await).await;
+}
+
+/// An exclusive or of all rows is the same on both sides.
+#[tokio::test]
+async fn different_duplicates_on_both_sides_do_not_pass_for_equal_rows() {
+    let site = synced("bigint").await;
+    site.on_remote(
+        "insert into meter_kept select * from meter_kept where id = '5'; delete from meter_kept where id = '6'",
+    )
+    .await;
+    site.on_local(
+        "create table kid () inherits (meter); insert into kid select * from meter where id = 6; delete from meter where id = 5",
+    )
+    .await;
+    assert_refused(&site, &site.sync().await).await;
+}
+
 #[tokio::test]
 async fn keys_that_only_the_local_type_takes_for_one_are_noticed() {
     let site = synced("numeric").await;

@@ -98,6 +98,7 @@ pub(crate) struct Tables {
     unfit: u16,
     /// One in so many rows changes in each round.
     pub(crate) rounds: Vec<u32>,
+    change: Change,
     seed: u64,
 }
 
@@ -115,6 +116,14 @@ impl Arbitrary for Tables {
             rounds: (0..2)
                 .map(|_| *g.choose(&[1, 2, 4, 8, 30, 1000]).unwrap())
                 .collect(),
+            change: *g
+                .choose(&[
+                    Change::Both,
+                    Change::Both,
+                    Change::There,
+                    Change::ThereWithinKeys,
+                ])
+                .unwrap(),
             seed: u64::arbitrary(g),
         }
     }
@@ -133,6 +142,17 @@ impl Arbitrary for Tables {
         });
         Box::new(narrower.chain(shorter))
     }
+}
+
+/// What changes in a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// Rows of both sides.
+    Both,
+    /// Rows of the remote, so that row versions tell which.
+    There,
+    /// The same, but no row is inserted or deleted.
+    ThereWithinKeys,
 }
 
 /// A row: its key's number, its fields and whether it is active.
@@ -234,13 +254,22 @@ impl Tables {
     pub(crate) async fn change(&self, site: &Site, round: usize, local_tables: &[&str]) {
         let one_in = self.rounds[round];
         let of = |what: &str, kinds: &[u32]| -> Vec<Row> {
-            let known = 0..self.rows + self.rows / 4;
+            let more = match self.change {
+                Change::ThereWithinKeys => 0,
+                Change::Both | Change::There => self.rows / 4,
+            };
+            let known = 0..self.rows + more;
             let picked = known.filter(|n| self.number(what, round, *n, 0).is_multiple_of(one_in));
             let picked = picked.filter(|n| kinds.contains(&(self.number(what, round, *n, 1) % 8)));
             picked.map(|n| self.row(what, round, n)).collect()
         };
         self.put(site, None, &of("there", &[0, 1, 2, 3, 4])).await;
-        self.remove(site, None, &of("there", &[5])).await;
+        if self.change != Change::ThereWithinKeys {
+            self.remove(site, None, &of("there", &[5])).await;
+        }
+        if self.change != Change::Both {
+            return;
+        }
         for name in local_tables {
             self.put(site, Some(name), &of("here", &[0])).await;
             self.remove(site, Some(name), &of("here", &[1])).await;
