@@ -35,6 +35,7 @@ mod misleading_messages;
 mod missed_differences;
 mod newer_version_log;
 mod overloads;
+mod overwritten_rows;
 mod partial_indexes;
 mod partitions;
 mod plant_overloads;
