@@ -25,7 +25,7 @@ pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
 pub use server_clock::ServerClock;
 pub use side::{Local, Remote, Side, SideName};
-use transaction::{OPEN, Opening};
+use transaction::Opening;
 pub use transaction::{Tx, both};
 pub use transaction_limits::RoleLimits;
 use transaction_limits::TransactionLimits;
@@ -263,6 +263,9 @@ impl Database<Local> {
     }
 }
 
+/// The name of the step that opens a transaction, as error messages show it.
+const OPEN: &str = "begin a transaction";
+
 /// Settings that make both servers write and read values as the same text, whatever the role or the database has set
 /// (<https://www.postgresql.org/docs/current/runtime-config-client.html>).
 ///
@@ -304,7 +307,8 @@ impl<S: Side> Connection<S> {
             locks,
         };
         let mut tx = Tx::new(client, &self.answers, waits, self.last_message.clone());
-        tx.open(opening, &self.clock).await?;
+        // Boxed, because futures of all kinds contain this one.
+        Box::pin(tx.open(opening, &self.clock)).await?;
         Ok(tx)
     }
 

@@ -64,6 +64,7 @@ mod replica_simulation;
 #[cfg(test)]
 mod restored_remote;
 #[cfg(test)]
+mod round_trips;
 mod run_costs;
 #[cfg(test)]
 mod schedule;

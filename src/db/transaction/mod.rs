@@ -19,7 +19,7 @@ use super::{DbError, Local, Remote, Side, Timeouts};
 use crate::model::saturating_i64;
 
 use open_transaction::OpenTransaction;
-pub(super) use opening::{OPEN, Opening};
+pub(super) use opening::Opening;
 
 mod open_transaction;
 mod opening;
@@ -142,12 +142,14 @@ impl<'c, S: Side> Tx<'c, S> {
         self.waits.answer()
     }
 
-    async fn answer<T>(
+    /// Waits for the answer to a statement.
+    // This is no `async fn`, because its future would store the one that waits twice.
+    fn answer<T>(
         &self,
         sql: &str,
         wait: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, DbError> {
-        self.answer_at(statement_name(sql), wait).await
+    ) -> impl Future<Output = Result<T, DbError>> {
+        self.answer_at(statement_name(sql), wait)
     }
 
     /// Waits for the answer to a statement; `doing` is its name in error messages.

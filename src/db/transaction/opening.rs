@@ -9,10 +9,7 @@ use std::slice;
 use std::time::Duration;
 
 use super::{DbError, RoleLimits, TransactionLimits, Tx, first_values};
-use crate::db::{ServerClock, Side, SideName, quote};
-
-/// The name of the step that opens a transaction, as error messages show it.
-pub(in crate::db) const OPEN: &str = "begin a transaction";
+use crate::db::{OPEN, ServerClock, Side, SideName, quote};
 
 /// The name of the step that locks relations, as error messages show it.
 const LOCK: &str = "lock the tables to be read";
@@ -111,7 +108,7 @@ impl<S: Side> Tx<'_, S> {
         match self.first_values(OPEN, &sql).await {
             Err(error) if is_of_locks(&error) => {
                 let may_wait = !error.cannot_be_locked();
-                self.open_in_steps(&opening, may_wait, clock).await
+                Box::pin(self.open_in_steps(&opening, may_wait, clock)).await
             }
             opened => {
                 let mut values = opened?;

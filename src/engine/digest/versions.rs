@@ -74,18 +74,15 @@ impl<'s> VersionsOfBothSides<'s> {
         let Some(basis) = &relations.version_basis else {
             return Ok(None);
         };
-        let known = watermarks::read(run.local, run.job.tenant, &relations.local, basis).await?;
+        let (from, filter) = (&relations.remote_from, &run.scope.remote_filter);
+        let here = async {
+            let (tenant, table) = (run.job.tenant, &relations.local);
+            let known = watermarks::read(run.local, tenant, table, basis).await?;
+            let here = total(run.local, "l", table, &run.scope.local_filter).await?;
+            Ok((known, here))
+        };
+        let (there, (known, here)) = both(total(remote, "r", from, filter), here).await?;
         let (known, is_remote_known) = known.unzip();
-        let (there, here) = both(
-            total(
-                remote,
-                "r",
-                &relations.remote_from,
-                &run.scope.remote_filter,
-            ),
-            total(run.local, "l", &relations.local, &run.scope.local_filter),
-        )
-        .await?;
         let (Some(there), Some(here)) = (there, here) else {
             return Ok(None);
         };
