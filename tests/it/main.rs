@@ -65,6 +65,7 @@ mod replica_simulation;
 mod restored_remote;
 #[cfg(test)]
 mod round_trips;
+#[cfg(test)]
 mod run_costs;
 #[cfg(test)]
 mod schedule;
