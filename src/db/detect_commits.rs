@@ -1,8 +1,6 @@
 //! Reads markers of what is committed in the local database. If two markers are equal, nothing was committed between
 //! them.
 
-use std::sync::atomic::Ordering;
-
 use tokio_postgres::SimpleQueryMessage;
 
 use super::fatal_errors::refuses_only_the_statement;
@@ -33,10 +31,10 @@ impl Connection<Local> {
         let silence = || DbError::silence::<Local>(DOING, limit);
         let client = self.client.as_ref().ok_or_else(silence)?;
         // The statement runs outside a transaction, so that its error does not abort one.
-        self.answer_due.store(true, Ordering::Relaxed);
+        let number = self.answers.sent();
         let answer = tokio::time::timeout(limit, client.simple_query(NOW)).await;
         let answer = answer.map_err(|_elapsed| silence())?;
-        self.answer_due.store(false, Ordering::Relaxed);
+        self.answers.answered(number);
         match answer {
             Ok(messages) => Ok(messages.iter().find_map(marker)),
             Err(error) if refuses_only_the_statement(&error) => Ok(None),

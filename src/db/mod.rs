@@ -11,14 +11,13 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{Object, Pool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_postgres::IsolationLevel;
 
+use answers_due::AnswersDue;
 pub use connector::NoServerReached;
 use connector::{Connector, SharedLastServerError};
 pub use detect_commits::CommittedState;
@@ -26,6 +25,7 @@ pub use error::DbError;
 pub(crate) use error::PUBLICATION_REMEDY;
 pub use server_clock::ServerClock;
 pub use side::{Local, Remote, Side, SideName};
+use transaction::Opening;
 pub use transaction::{Tx, both};
 pub use transaction_limits::RoleLimits;
 use transaction_limits::TransactionLimits;
@@ -33,6 +33,7 @@ pub use why_row_refused::RowFault;
 
 use crate::config::{DatabaseEndpoint, Limits};
 
+mod answers_due;
 pub mod array_index;
 pub mod catalog;
 pub mod citus_distribution;
@@ -113,7 +114,7 @@ impl Timeouts {
 pub struct Connection<S> {
     /// The pooled connection; `None` only while this value is being dropped.
     client: Option<Object<Connector>>,
-    answer_due: AtomicBool,
+    answers: AnswersDue,
     waits: Timeouts,
     clock: ServerClock,
     last_message: SharedLastServerError,
@@ -124,7 +125,7 @@ pub struct Connection<S> {
 
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
-        if *self.answer_due.get_mut() {
+        if self.answers.are_due() {
             drop(self.client.take().map(Object::take));
         }
     }
@@ -227,7 +228,7 @@ impl<S: Side> Database<S> {
         })?;
         Ok(Connection {
             client: Some(client),
-            answer_due: AtomicBool::new(false),
+            answers: AnswersDue::default(),
             waits: self.waits,
             clock: self.clock.clone(),
             last_message: self.last_message.clone(),
@@ -288,10 +289,6 @@ const PLANNING: &str = "set local random_page_cost = 1.1; set local work_mem = '
 impl<S: Side> Connection<S> {
     /// Opens a transaction with these settings, time limits and locks; all other methods open transactions through this
     /// one. `pg_stat_activity` shows `name` in the application name.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the door the others are sent to"
-    )]
     async fn open(
         &mut self,
         name: &'static str,
@@ -303,34 +300,25 @@ impl<S: Side> Connection<S> {
         let Some(client) = self.client.as_mut() else {
             return Err(DbError::silence::<S>(name, Duration::ZERO));
         };
-        let builder = client.build_transaction();
-        let builder = match S::NAME {
-            SideName::Remote => builder
-                .isolation_level(IsolationLevel::RepeatableRead)
-                .read_only(true),
-            SideName::Local => builder
-                .isolation_level(IsolationLevel::ReadCommitted)
-                .read_only(false),
-        };
-        self.answer_due.store(true, Ordering::Relaxed);
-        let opening = tokio::time::timeout(waits.answer(), builder.start());
-        let inner = opening
-            .await
-            .map_err(|_elapsed| DbError::silence::<S>(name, waits.answer()))?
-            .map_err(|source| DbError::query::<S>(OPEN, source))?;
-        let mut tx = Tx::new(inner, &self.answer_due, waits, self.last_message.clone());
         let settings = format!(
             "{PINNED}{settings}set local application_name = {}; ",
             quote::literal(&format!("meter-sync {name}"))
         );
-        tx.set_bounds(name, &settings, bounds).await?;
-        tx.lock_and_pin(locks, &self.clock).await?;
+        let opening = Opening {
+            name,
+            settings: &settings,
+            bounds,
+            locks,
+        };
+        let mut tx = Tx::new(client, &self.answers, waits, self.last_message.clone());
+        // Boxed, because futures of all kinds contain this one.
+        Box::pin(tx.open(opening, &self.clock)).await?;
         Ok(tx)
     }
 
     /// Closes the connection instead of returning it to the pool, because a statement on it may still be running.
     pub fn discard(self) {
-        self.answer_due.store(true, Ordering::Relaxed);
+        self.answers.sent();
     }
 }
 

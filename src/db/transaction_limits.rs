@@ -95,6 +95,9 @@ impl RoleLimits {
     pub(super) const ASK: &str =
         "show statement_timeout; show lock_timeout; show idle_in_transaction_session_timeout; ";
 
+    /// How many values the statements in [`Self::ASK`] return.
+    pub(super) const ASKED: usize = 3;
+
     /// Reads the limits from the values that the statements in [`Self::ASK`] return.
     pub(super) fn read(values: &[String]) -> Self {
         let limit = |n: usize| values.get(n).and_then(|value| duration(value));

@@ -93,21 +93,30 @@ async fn overwritten(
     Ok(written)
 }
 
-/// Drafts a plan and writes all of it. Returns `None` if nothing was written.
+/// Drafts a plan and writes all of it. Returns `None` if nothing was written. The draft is then undone, and not dropped,
+/// because an event trigger may refuse to drop tables.
 async fn written_at_once(
     run: &RunContext<'_>,
     versions: Option<&VersionsOfBothSides<'_>>,
     found: &StagedDifferences,
 ) -> Result<Option<(Plan, WrittenVersions)>, SyncError> {
-    let draft = plan::draft(run, &found.selection, &found.staged).await?;
-    allow(run, versions, &draft, found).await?;
-    enter(run.observer, Phase::Apply);
-    if let Some(written) = apply::write_at_once::write(run, &draft).await? {
-        return Ok(Some((draft, written)));
+    let drafted = run.local.attempt("draft", async {
+        let draft = plan::draft(run, &found.selection, &found.staged).await?;
+        if let Err(error) = allow(run, versions, &draft, found).await {
+            // The meters that the brake holds back stay stored.
+            return Ok(Ok(Err(error)));
+        }
+        enter(run.observer, Phase::Apply);
+        let written = apply::write_at_once::write(run, &draft).await?;
+        Ok::<_, SyncError>(written.map(|written| Ok((draft, written))).ok_or(()))
+    });
+    match drafted.await? {
+        Ok(drafted) => drafted.map(Some),
+        Err(()) => {
+            enter(run.observer, Phase::Plan);
+            Ok(None)
+        }
     }
-    enter(run.observer, Phase::Plan);
-    plan::discard(run.local).await?;
-    Ok(None)
 }
 
 /// Returns an error if the plan must not be carried out, because the remote was restored or swapped, or because of the

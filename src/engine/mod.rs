@@ -21,12 +21,13 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::config::{Limits, Mapping, OnDrift};
+use crate::config::{Limits, Mapping};
 use crate::db::{Local, Remote, Tx};
 use crate::model::{
     CompareMethod, Counts, DeactivationApproval, Phase, Progress, Rejection, RunId, TenantId,
 };
 
+use begin_to_read::begin_to_read;
 use carry_out::StagedDifferences;
 use column_drift::{ColumnDriftReport, KnownColumns};
 pub use digest::{ContentsComparison, compare_sums};
@@ -39,6 +40,7 @@ pub use relations::Relations;
 pub(crate) use relations::locks::of_source as locks_of;
 pub(crate) use relations::look_up;
 pub(crate) use relations::missing_names::missing;
+use relations::refuse_same_or_taken_table::refuse_occupied;
 pub(crate) use relations::refuse_unsuited_distribution::{
     create_distributed_table, refuse_others as refuse_other_distributions,
 };
@@ -62,6 +64,7 @@ mod sweep;
 mod tenant_filters;
 
 mod apply;
+mod begin_to_read;
 mod brake;
 mod carry_out;
 pub mod column_drift;
@@ -189,11 +192,8 @@ pub async fn run(
     if local.is_replica() {
         return Err(SyncError::TriggersDisabled);
     }
-    let (relations, scope) = Box::pin(resolve_scope::resolve(&remote, local, job)).await?;
-    if relations.may_be_foreign && !job.earlier.is_foreign_awaited {
-        return Err(SyncError::Rewritten(relations.remote_from));
-    }
-    look_for_drift(&relations, job)?;
+    let resolved = Box::pin(resolve_scope::resolve(&remote, local, job));
+    let (relations, scope, here) = resolved.await?;
     let run = &RunContext {
         local,
         relations: &relations,
@@ -201,9 +201,8 @@ pub async fn run(
         job,
         observer,
     };
-    enter(observer, Phase::Read);
-    let mut versions = VersionsOfBothSides::read(&remote, run).await?;
-    let comparison = remote_identity::look(&remote, run, versions.as_mut()).await?;
+    let (mut versions, may_identify) = Box::pin(begin_to_read(&remote, run, &here)).await?;
+    let comparison = remote_identity::look(&remote, run, versions.as_mut(), may_identify).await?;
     if !job.dry_run
         && !comparison.has_changed()
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?
@@ -256,17 +255,6 @@ async fn end_unchanged(
     Ok(FinishedSync::of(synced, compared))
 }
 
-fn look_for_drift(relations: &Relations, job: &SyncJob<'_>) -> Result<(), SyncError> {
-    let report = column_drift::compare(job.known_columns, relations, job.mapping);
-    let report = job.column_report.get_or_init(|| report);
-    match (report.drifted(), job.mapping.on_drift) {
-        (drifted, OnDrift::Fail) if !drifted.is_empty() => {
-            Err(SyncError::Drift(column_drift::failure(&drifted, relations)))
-        }
-        (_, OnDrift::Fail | OnDrift::Warn) => Ok(()),
-    }
-}
-
 /// Compares the contents of all rows of both sides, and writes nothing. The first seed is that of the hashes of the
 /// rows, the second one that of the hashes of these hashes.
 ///
@@ -290,7 +278,12 @@ pub async fn compare(
             observer,
             before: 0,
         };
-        let (relations, scope) = Box::pin(resolve_scope::resolve(&remote, local, job)).await?;
+        let resolved = Box::pin(resolve_scope::resolve(&remote, local, job));
+        let (relations, scope, here) = resolved.await?;
+        resolve_scope::prepare_to_read(&remote, &relations, &scope).await?;
+        if relations.local_tenant.is_none() {
+            refuse_occupied(&here, job)?;
+        }
         let run = &RunContext {
             local,
             relations: &relations,

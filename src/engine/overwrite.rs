@@ -170,10 +170,7 @@ analyze pg_temp.meter_sync_plan (n)",
     record_changes::planned(run, limit).await?;
     let count =
         "-- count the first changes\nselect pg_catalog.count(*) from pg_temp.meter_sync_plan";
-    let recorded = run.local.query_one(count, &[]).await?.get(0);
-    let drop = "-- drop the first changes\ndrop table pg_temp.meter_sync_plan";
-    run.local.batch(drop).await?;
-    Ok(recorded)
+    Ok(run.local.query_one(count, &[]).await?.get(0))
 }
 
 /// Returns the statement that updates all local rows that differ from their staged row. It returns their number, how

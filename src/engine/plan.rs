@@ -76,13 +76,6 @@ pub(crate) async fn draft(
     Ok(sum_up(run.local, staged, UNLOCKED).await?.0)
 }
 
-/// Deletes a plan that was made by [`draft`].
-pub(crate) async fn discard(local: &Tx<'_, Local>) -> Result<(), DbError> {
-    let sql =
-        "-- discard the draft\ndrop table pg_temp.meter_sync_plan, pg_temp.meter_sync_unmatched";
-    local.batch(sql).await
-}
-
 /// Makes the plan. Unless this is a dry run, also locks the local rows of the plan, so that nobody can change them
 /// before the plan is applied. If one of them changed before it was locked, makes the plan again, up to [`ATTEMPTS`]
 /// times. `attempt` is the number of the first attempt: 2 if a draft could not be carried out.

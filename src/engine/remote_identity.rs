@@ -8,7 +8,7 @@
 //! Remotes that do not tell which database they are (for instance because they are not Postgres) are not compared.
 
 use crate::config::{BrakeMode, SourceSetting};
-use crate::db::{DbError, Local, Remote, Tx};
+use crate::db::{DbError, Local, Remote, Tx, both};
 use crate::model::TenantId;
 use crate::store::remote_identities::{self, KnownRemote, RemoteIdentity, RemotePosition};
 
@@ -46,11 +46,13 @@ not execute pg_control_system(), or the server has no such function. As a superu
 on function pg_control_system() to <role>, where <role> is the user of METER_SYNC_REMOTE_URL.";
 
 /// Looks up which remote database this is, unless it is surely the one of the last run. If the remote has lost commits
-/// since then (it was taken back to an earlier state), `versions` no longer trust their watermark.
+/// since then (it was taken back to an earlier state), `versions` no longer trust their watermark. `may_identify` is
+/// what [`may_identify`] returned.
 pub(super) async fn look(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     versions: Option<&mut VersionsOfBothSides<'_>>,
+    may_identify: Option<bool>,
 ) -> Result<RemoteComparison, DbError> {
     let same = |versions: &&mut VersionsOfBothSides<'_>| {
         versions.are_of_the_known_server() && versions.has_same_remote_rows()
@@ -59,8 +61,12 @@ pub(super) async fn look(
         return Ok(RemoteComparison::Same);
     }
     let (job, relations) = (run.job, run.relations);
-    let source = &job.mapping.source;
-    let Some(seen) = look_up(remote, run.local, job.tenant, relations, source).await? else {
+    let asked = RemoteQuestion {
+        relations,
+        source: &job.mapping.source,
+        may_identify,
+    };
+    let Some(seen) = asked.look_up(remote, run.local, job.tenant).await? else {
         if job.limits.brake == BrakeMode::Strict {
             job.remote_change.get_or_init(|| UNIDENTIFIED);
         }
@@ -87,17 +93,42 @@ pub(crate) async fn look_up(
     relations: &Relations,
     source: &SourceSetting,
 ) -> Result<Option<ComparedRemote>, DbError> {
-    let known = remote_identities::read(local, tenant, &relations.local).await?;
-    let oid = relations.all_columns.remote_relation;
-    let oid = oid.filter(|_| relations.is_remote_plain);
-    let Some(identity) = identity(remote, oid, source).await? else {
-        return Ok(None);
+    let asked = RemoteQuestion {
+        relations,
+        source,
+        may_identify: None,
     };
-    Ok(Some(ComparedRemote {
-        identity,
-        known,
-        version_sum: None,
-    }))
+    asked.look_up(remote, local, tenant).await
+}
+
+/// What is asked: which database the remote tables of a sync are in.
+struct RemoteQuestion<'q> {
+    relations: &'q Relations,
+    source: &'q SourceSetting,
+    /// What [`may_identify`] returned.
+    may_identify: Option<bool>,
+}
+
+impl RemoteQuestion<'_> {
+    async fn look_up(
+        self,
+        remote: &Tx<'_, Remote>,
+        local: &Tx<'_, Local>,
+        tenant: &TenantId,
+    ) -> Result<Option<ComparedRemote>, DbError> {
+        let oid = self.relations.all_columns.remote_relation;
+        let oid = oid.filter(|_| self.relations.is_remote_plain);
+        let (identity, known) = both(
+            identity(remote, oid, self.source, self.may_identify),
+            remote_identities::read(local, tenant, &self.relations.local),
+        )
+        .await?;
+        Ok(identity.map(|identity| ComparedRemote {
+            identity,
+            known,
+            version_sum: None,
+        }))
+    }
 }
 
 const MAY_ASK: &str = "\
@@ -112,24 +143,42 @@ select c.system_identifier, d.oid,
 from pg_catalog.pg_control_system() c, pg_catalog.pg_database d
 where d.datname operator(pg_catalog.=) pg_catalog.current_database()";
 
+/// The name of the savepoint of [`may_identify`].
+const MAY_ASK_SAVEPOINT: &str = "meter_sync_may_ask";
+
+/// Whether the remote tells which database it is. `None` if it did not say, because an earlier statement that was sent
+/// at the same time has failed.
+pub(super) async fn may_identify(remote: &Tx<'_, Remote>) -> Result<Option<bool>, DbError> {
+    let doing = "look whether the remote tells which it is";
+    let asked = remote.undo_simple_if(MAY_ASK_SAVEPOINT, DbError::lacks_a_function, doing, MAY_ASK);
+    match asked.await {
+        Ok(Ok(rows)) => Ok(Some(rows.first().and_then(|row| row.get(0)) == Some("t"))),
+        Ok(Err(_lacking)) => Ok(Some(false)),
+        Err(error) if error.follows_another() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads which remote database this is; `None` if it does not tell, or may not tell this role. `relation_oid` is the
-/// object id of the remote table, if it is a plain one.
+/// object id of the remote table, if it is a plain one. `may_identify` is what [`may_identify`] returned, or `None` to
+/// ask it here.
 pub(in crate::engine) async fn identity(
     remote: &Tx<'_, Remote>,
     relation_oid: Option<u32>,
     source: &SourceSetting,
+    may_identify: Option<bool>,
 ) -> Result<Option<RemoteIdentity>, DbError> {
-    let ask = async |doing, sql| {
-        let asked = remote.undo_simple_if(SAVEPOINT, DbError::lacks_a_function, doing, sql);
-        let asked = asked.await?;
-        Ok::<_, DbError>(asked.unwrap_or_default())
-    };
     // A refused statement would be an error in the log of the remote, at each run.
-    let may_ask = ask("look whether the remote tells which it is", MAY_ASK).await?;
-    if may_ask.first().and_then(|row| row.get(0)) != Some("t") {
+    let may_identify = match may_identify {
+        None => self::may_identify(remote).await?,
+        known => known,
+    };
+    if may_identify != Some(true) {
         return Ok(None);
     }
-    let found = ask("look which remote this is", WHICH).await?;
+    let doing = "look which remote this is";
+    let found = remote.undo_simple_if(SAVEPOINT, DbError::lacks_a_function, doing, WHICH);
+    let found = found.await?.unwrap_or_default();
     let text = |column: usize| found.first()?.get(column);
     let number = |column: usize| text(column)?.parse::<i64>().ok();
     let (Some(system_identifier), Some(database_oid)) = (number(0), number(1)) else {

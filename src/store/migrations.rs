@@ -1,11 +1,13 @@
 //! Creates and updates the tables of schema `meter_sync`, step by step.
 //!
 //! Steps are numbered from 1 and are never edited once released. All missing steps run in one transaction under an
-//! advisory lock, so if two processes start at the same time, each step is applied once.
+//! advisory lock, so if two processes start at the same time, each step is applied once. In a database without the
+//! tables, all steps are sent in one message. Where there are tables, each step is sent on its own, because it has a time
+//! limit of its own: it may have to change many rows.
 
 use super::needed_functions;
 use crate::db::citus_distribution;
-use crate::db::{Connection, DbError, Local, Tx, param};
+use crate::db::{Connection, DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 
 /// The SQL of each step, oldest first.
@@ -93,10 +95,6 @@ create table if not exists meter_sync.meter_sync_migration (
     applied_at timestamptz not null default now()
 )";
 
-const RECORD: &str = "\
--- record a migration
-insert into meter_sync.meter_sync_migration (version) values ($1)";
-
 /// Looks up which of the tables in schema `meter_sync` exist. Some may be missing until this version has run its
 /// migrations.
 pub async fn tables(tx: &Tx<'_, Local>) -> Result<ExistingTables, DbError> {
@@ -166,16 +164,33 @@ pub async fn refuse_distributed(tx: &Tx<'_, Local>) -> Result<(), Failure> {
 }
 
 async fn apply(tx: Tx<'_, Local>) -> Result<MigrationResult, DbError> {
-    tx.batch(FOUNDATION).await?;
     // Read again under the lock, because another process may have migrated meanwhile.
-    let found = version(&tx).await?;
-    for (number, step) in (1_i32..).zip(STEPS).skip(found) {
-        tx.batch(step).await?;
-        tx.execute(RECORD, &[param::integer(number)]).await?;
+    let found = tx.simple(&format!("{FOUNDATION};\n{VERSION}")).await?;
+    let found = found.last().and_then(|row| row.get(0)?.parse().ok());
+    let found: usize = found.unwrap_or_default();
+    let missing = (1_i32..).zip(STEPS).skip(found);
+    match found {
+        0 => {
+            let all: String = missing
+                .map(|(number, step)| numbered(number, step))
+                .collect();
+            tx.batch(&format!("-- create the sync tables\n{all}"))
+                .await?;
+        }
+        _ => {
+            for (number, step) in missing {
+                tx.batch(&numbered(number, step)).await?;
+            }
+        }
     }
     tx.commit().await?;
     Ok(match STEPS.len().saturating_sub(found) {
         0 => MigrationResult::Current,
         steps => MigrationResult::Applied(steps),
     })
+}
+
+/// SQL: applies the step and records its number.
+fn numbered(number: i32, step: &str) -> String {
+    format!("{step}\ninsert into meter_sync.meter_sync_migration (version) values ({number});\n")
 }

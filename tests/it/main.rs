@@ -64,6 +64,8 @@ mod replica_simulation;
 #[cfg(test)]
 mod restored_remote;
 #[cfg(test)]
+mod round_trips;
+#[cfg(test)]
 mod run_costs;
 #[cfg(test)]
 mod schedule;

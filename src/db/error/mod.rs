@@ -155,6 +155,12 @@ impl DbError {
         self.server_error().is_none_or(is_fatal)
     }
 
+    /// Whether the statement was refused only because an earlier statement of the transaction had failed.
+    pub fn follows_another(&self) -> bool {
+        self.server_error()
+            .is_some_and(|error| *error.code() == SqlState::IN_FAILED_SQL_TRANSACTION)
+    }
+
     /// Whether the server failed because a row or value, written as text, exceeds the limit of 1 GiB.
     pub fn exceeds_size_limit(&self) -> bool {
         self.server_error().is_some_and(|error| {

@@ -4,29 +4,33 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use deadpool_postgres::Transaction;
 use futures_util::StreamExt;
-use tokio_postgres::{CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, CopyInSink, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
+use super::answers_due::AnswersDue;
 use super::connector::SharedLastServerError;
 use super::param::{Param, typed};
 use super::transaction_limits::{RoleLimits, TransactionLimits};
-use super::{DbError, Local, Side, Timeouts};
+use super::{DbError, Local, Remote, Side, Timeouts};
 use crate::model::saturating_i64;
 
+use open_transaction::OpenTransaction;
+pub(super) use opening::Opening;
+
+mod open_transaction;
 mod opening;
 mod savepoints;
 
 /// An open transaction. It is rolled back if dropped without [`Tx::commit`].
 pub struct Tx<'c, S> {
-    inner: Transaction<'c>,
-    /// Whether the server still owes an answer to a statement. It stays `true` after this process has stopped waiting
-    /// for the answer.
-    answer_due: &'c AtomicBool,
+    inner: OpenTransaction<'c>,
+    /// The answers that the server still owes on the connection. One stays due after this process has stopped waiting
+    /// for it.
+    answers: &'c AnswersDue,
     waits: Timeouts,
     opened: Instant,
     last_message: SharedLastServerError,
@@ -59,14 +63,14 @@ const NEAR: Duration = Duration::from_millis(3);
 
 impl<'c, S: Side> Tx<'c, S> {
     pub(super) fn new(
-        inner: Transaction<'c>,
-        answer_due: &'c AtomicBool,
+        client: &'c mut Client,
+        answers: &'c AnswersDue,
         waits: Timeouts,
         last_message: SharedLastServerError,
     ) -> Self {
         Self {
-            inner,
-            answer_due,
+            inner: OpenTransaction::new(client),
+            answers,
             waits,
             opened: Instant::now(),
             last_message,
@@ -138,13 +142,23 @@ impl<'c, S: Side> Tx<'c, S> {
         self.waits.answer()
     }
 
-    async fn answer<T>(
+    /// Waits for the answer to a statement.
+    // This is no `async fn`, because its future would store the one that waits twice.
+    fn answer<T>(
         &self,
         sql: &str,
         wait: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> impl Future<Output = Result<T, DbError>> {
+        self.answer_at(statement_name(sql), wait)
+    }
+
+    /// Waits for the answer to a statement; `doing` is its name in error messages.
+    async fn answer_at<T>(
+        &self,
+        doing: String,
+        wait: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, DbError> {
-        let doing = statement_name(sql);
-        self.answer_due.store(true, Ordering::Relaxed);
+        let number = self.answers.sent();
         let asked = Instant::now();
         let answer = match tokio::time::timeout(self.waits.answer(), wait).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -153,7 +167,7 @@ impl<'c, S: Side> Tx<'c, S> {
         };
         let took_us = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.shortest_us.fetch_min(took_us, Ordering::Relaxed);
-        self.answer_due.store(false, Ordering::Relaxed);
+        self.answers.answered(number);
         answer
     }
 
@@ -166,7 +180,7 @@ impl<'c, S: Side> Tx<'c, S> {
     /// Whether the server still owes an answer: this process stopped waiting for it, or [`Tx::copy_out`] was called and
     /// no statement was answered since. After a timeout, the transaction can do nothing more.
     pub fn is_answer_due(&self) -> bool {
-        self.answer_due.load(Ordering::Relaxed)
+        self.answers.are_due()
     }
 
     /// Runs a statement; returns the number of rows that it affected.
@@ -233,7 +247,8 @@ impl<'c, S: Side> Tx<'c, S> {
     /// until another statement is answered.
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOutStream, DbError> {
         let rows = self.answer(sql, self.inner.copy_out(sql)).await?;
-        self.answer_due.store(true, Ordering::Relaxed);
+        // The rows.
+        self.answers.sent();
         Ok(rows)
     }
 
@@ -253,26 +268,23 @@ impl<'c, S: Side> Tx<'c, S> {
     }
 
     /// Commits the transaction. If this returns an error, the server may have committed nevertheless.
-    pub async fn commit(self) -> Result<(), DbError> {
-        let Self {
-            inner,
-            answer_due,
-            waits,
-            last_message,
-            opened,
-            ..
-        } = self;
-        answer_due.store(true, Ordering::Relaxed);
-        let committed = match tokio::time::timeout(waits.answer(), inner.commit()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => {
-                let source = last_message.explain(source, opened);
-                Err(DbError::query::<S>("commit", source))
-            }
-            Err(_elapsed) => return Err(DbError::silence::<S>("commit", waits.answer())),
-        };
-        answer_due.store(false, Ordering::Relaxed);
-        committed
+    pub async fn commit(mut self) -> Result<(), DbError> {
+        self.inner.has_ended();
+        let committed = self.answer_at(COMMIT.to_owned(), self.inner.batch_execute("COMMIT"));
+        committed.await
+    }
+}
+
+/// The name of the commit in error messages.
+const COMMIT: &str = "commit";
+
+impl Tx<'_, Remote> {
+    /// Runs queries without parameters and commits the transaction, in one message. Returns the rows of the queries.
+    /// The transaction has only read, so nothing is lost by a commit if the caller does not like these rows.
+    pub async fn simple_and_commit(mut self, sql: &str) -> Result<Vec<SimpleQueryRow>, DbError> {
+        let rows = self.simple(&format!("{sql};\nCOMMIT")).await?;
+        self.inner.has_ended();
+        Ok(rows)
     }
 }
 

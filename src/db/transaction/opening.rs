@@ -1,14 +1,21 @@
-//! Prepares a transaction before its first statement: sets its time limits, locks relations and pins the search path. A
-//! remote transaction takes its snapshot after it has the locks.
+//! Opens a transaction and prepares it for its first statement: sets its time limits, locks relations and pins the
+//! search path. A remote transaction takes its snapshot after it has the locks.
+//!
+//! All of this is one message, because a distant remote may take 50 ms for each round trip. In this message, locks are
+//! taken without waiting. If one cannot be had at once, the transaction is opened anew in several steps: the server
+//! must know the lower limits of the role before it waits for a lock.
 
 use std::slice;
 use std::time::Duration;
 
 use super::{DbError, RoleLimits, TransactionLimits, Tx, first_values};
-use crate::db::{ServerClock, Side, SideName, quote};
+use crate::db::{OPEN, ServerClock, Side, SideName, quote};
 
 /// The name of the step that locks relations, as error messages show it.
 const LOCK: &str = "lock the tables to be read";
+
+/// The name of the step that pins the search path, as error messages show it.
+const PIN: &str = "pin the path";
 
 /// SQL: pins the search path, so that names without a schema find only built-in objects and temporary tables. With the
 /// role's own search path, anyone who may create functions or operators in one of its schemas could have them run with
@@ -45,20 +52,103 @@ fn notice_a_frozen_client(limit: Duration) -> String {
 /// SQL: reads the server's clock, in microseconds since 1970.
 const NOW: &str = "select (extract(epoch from pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::bigint";
 
+/// How to open a transaction.
+pub(in crate::db) struct Opening<'a> {
+    /// What the transaction is for, as `pg_stat_activity` and error messages show it.
+    pub(in crate::db) name: &'static str,
+    /// SQL that sets the settings of the transaction.
+    pub(in crate::db) settings: &'a str,
+    /// The time limits. Of each of them and the role's own limit, the lower one applies.
+    pub(in crate::db) bounds: TransactionLimits,
+    /// The relations to lock against rewrites such as `truncate`, as SQL.
+    pub(in crate::db) locks: &'a [String],
+}
+
+impl Opening<'_> {
+    /// SQL: begins the transaction, asks for the limits of the role, and sets ours. Takes no snapshot.
+    fn begin<S: Side>(&self) -> String {
+        let mode = match S::NAME {
+            SideName::Remote => "isolation level repeatable read, read only",
+            SideName::Local => "isolation level read committed, read write",
+        };
+        let Self { name, settings, .. } = self;
+        format!(
+            "-- {name}\nstart transaction {mode}; {}{settings}{}",
+            RoleLimits::ASK,
+            self.bounds.sql()
+        )
+    }
+
+    /// SQL: locks the relations, and fails if one of the locks cannot be had at once.
+    fn lock_at_once(&self) -> String {
+        match self.locks {
+            [] => String::new(),
+            locks => format!(
+                "lock table {} in access share mode nowait; ",
+                locks.join(", ")
+            ),
+        }
+    }
+}
+
 impl<S: Side> Tx<'_, S> {
-    /// Applies the settings and the time limits of the transaction. Of each limit in `bounds` and the role's own limit,
-    /// the lower one applies. Takes no snapshot.
-    pub(in crate::db) async fn set_bounds(
+    /// Opens the transaction: sets its settings and limits, locks the relations, pins the search path and sets `clock`
+    /// to the server's time. On the local side, also turns triggers on if the role has turned them off. Takes no
+    /// snapshot before it holds the locks.
+    pub(in crate::db) async fn open(
         &mut self,
-        name: &str,
-        settings: &str,
-        bounds: TransactionLimits,
+        opening: Opening<'_>,
+        clock: &ServerClock,
     ) -> Result<(), DbError> {
-        let sql = format!("-- {name}\n{}{settings}{}", RoleLimits::ASK, bounds.sql());
-        let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
-        self.bounds = bounds;
-        self.role_limits = RoleLimits::read(&first_values(messages));
-        let lower = self.role_limits.lower_than(bounds);
+        self.bounds = opening.bounds;
+        let (begin, lock, pin) = (opening.begin::<S>(), opening.lock_at_once(), self.pin());
+        let is_of_locks =
+            |error: &DbError| !opening.locks.is_empty() && !error.ends_the_connection();
+        let sql = format!("{begin}{lock}{pin}");
+        match self.first_values(OPEN, &sql).await {
+            Err(error) if is_of_locks(&error) => {
+                let may_wait = !error.cannot_be_locked();
+                Box::pin(self.open_in_steps(&opening, may_wait, clock)).await
+            }
+            opened => {
+                let mut values = opened?;
+                let of_pin = values.split_off(values.len().min(RoleLimits::ASKED));
+                self.keep_lower_limits(&values).await?;
+                self.is_pinned(of_pin, clock).await
+            }
+        }
+    }
+
+    /// Opens the transaction as [`Tx::open`] does, but waits for the locks. Without `may_wait`, locks each relation on
+    /// its own, because they cannot all be locked.
+    async fn open_in_steps(
+        &mut self,
+        opening: &Opening<'_>,
+        may_wait: bool,
+        clock: &ServerClock,
+    ) -> Result<(), DbError> {
+        self.batch("-- begin anew\nROLLBACK").await?;
+        let limits = self.first_values(OPEN, &opening.begin::<S>()).await?;
+        self.keep_lower_limits(&limits).await?;
+        let locks = opening.locks;
+        if !may_wait || self.lock(locks).await?.is_err() {
+            self.lock_one_by_one(locks).await?;
+        }
+        let sql = format!("-- {PIN}\n{}", self.pin());
+        let values = self.first_values(PIN, &sql).await?;
+        self.is_pinned(values, clock).await
+    }
+
+    /// Runs statements without parameters; returns the first value of each row. `doing` is their name in errors.
+    async fn first_values(&self, doing: &str, sql: &str) -> Result<Vec<String>, DbError> {
+        let answer = self.answer_at(doing.to_owned(), self.inner.simple_query(sql));
+        Ok(first_values(answer.await?))
+    }
+
+    /// Sets the limits of the role again that are lower than ours. `limits` is what [`RoleLimits::ASK`] returned.
+    async fn keep_lower_limits(&mut self, limits: &[String]) -> Result<(), DbError> {
+        self.role_limits = RoleLimits::read(limits);
+        let lower = self.role_limits.lower_than(self.bounds);
         if lower.is_empty() {
             return Ok(());
         }
@@ -66,27 +156,21 @@ impl<S: Side> Tx<'_, S> {
             .await
     }
 
-    /// Locks the relations against rewrites such as `truncate`, then pins the search path and sets `clock` to the
-    /// server's time. On the local side, also turns triggers on if the role has turned them off. Takes no snapshot
-    /// before it holds the locks.
-    pub(in crate::db) async fn lock_and_pin(
-        &mut self,
-        locks: &[String],
-        clock: &ServerClock,
-    ) -> Result<(), DbError> {
-        if self.lock(locks).await?.is_err() {
-            self.lock_one_by_one(locks).await?;
-        }
+    /// SQL: asks for the server's clock and for settings of the role, then pins the search path.
+    fn pin(&self) -> String {
         let whole = self.bounds.whole_transaction_sql();
         let frozen = match S::NAME {
             SideName::Remote => notice_a_frozen_client(self.answer_limit()),
             SideName::Local => String::new(),
         };
-        let sql = format!(
-            "-- pin the path\n{NOW}; show search_path; show server_encoding; show session_replication_role; {whole}{PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}; {frozen}"
-        );
-        let messages = self.answer(&sql, self.inner.simple_query(&sql)).await?;
-        let mut values = first_values(messages).into_iter();
+        format!(
+            "{NOW}; show search_path; show server_encoding; show session_replication_role; {whole}{PINNED_PATH}; {NOTICE_A_DEAD_CLIENT}; {frozen}"
+        )
+    }
+
+    /// Takes the values that the statements of [`Tx::pin`] returned.
+    async fn is_pinned(&mut self, values: Vec<String>, clock: &ServerClock) -> Result<(), DbError> {
+        let mut values = values.into_iter();
         if let Some(micros) = values.next().and_then(|micros| micros.parse().ok()) {
             clock.showed(micros);
         }
@@ -173,6 +257,6 @@ impl<S: Side> Tx<'_, S> {
 
     /// Pins the search path again (sets it to `pg_catalog, pg_temp`), after [`Tx::use_role_path`].
     pub async fn pin_path(&self) -> Result<(), DbError> {
-        self.batch(&format!("-- pin the path\n{PINNED_PATH}")).await
+        self.batch(&format!("-- {PIN}\n{PINNED_PATH}")).await
     }
 }

@@ -27,10 +27,10 @@ limit 1";
 pub(in crate::engine) async fn commit_unless_rewritten(
     remote: Tx<'_, Remote>,
 ) -> Result<(), SyncError> {
-    let found = remote.simple(LOOK).await?;
+    let found = remote.simple_and_commit(LOOK).await?;
     if let Some(row) = found.first() {
         let table = row.get(0).unwrap_or_default().to_owned();
         return Err(SyncError::Rewritten(table));
     }
-    Ok(remote.commit().await?)
+    Ok(())
 }

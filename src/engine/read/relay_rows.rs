@@ -49,12 +49,16 @@ pub(in crate::engine) async fn start(
     format: CopyFormat,
 ) -> Result<OpenRemoteCopy, DbError> {
     // A relay may take as long as the connection needs. Each row has a timeout of its own, which detects a stall.
-    remote
-        .allow_each_statement(run.job.limits.run_timeout)
-        .await?;
+    let limit = remote.allow_each_statement(run.job.limits.run_timeout);
     let sql = read(run, selection, &format);
-    let rows = remote.copy_out(&sql).await?;
-    Ok(OpenRemoteCopy { rows, to, format })
+    // Both are sent at once, in this order.
+    let (limited, rows) = tokio::join!(limit, remote.copy_out(&sql));
+    limited?;
+    Ok(OpenRemoteCopy {
+        rows: rows?,
+        to,
+        format,
+    })
 }
 
 /// Copies the rows that [`start`] has requested from the remote into the local table. Rows that this table does not

@@ -152,7 +152,7 @@ pub async fn sweep(
         horizon = digest::row_versions::horizon(&remote).await?;
         let oid = relations.all_columns.remote_relation;
         let oid = oid.filter(|_| relations.is_remote_plain);
-        identity = remote_identity::identity(&remote, oid, &mapping.source).await?;
+        identity = remote_identity::identity(&remote, oid, &mapping.source, None).await?;
     }
     let remote_bytes = remote.bytes_read();
     read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;

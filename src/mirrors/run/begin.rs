@@ -4,7 +4,9 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::db::{Connection, DbError, Local, Tx};
+use tokio::sync::Notify;
+
+use crate::db::{Connection, DbError, Local, Tx, both};
 use crate::engine::column_drift::{ColumnDriftReport, KnownColumns};
 use crate::engine::{RowsToCompare, SyncError, TableHolder};
 use crate::error::Failure;
@@ -87,7 +89,7 @@ const IDEMPOTENCY_HOURS: i64 = 24;
 
 impl RunTask<'_> {
     /// Starts the run, or returns why it does not start. Opens a connection for the run and stores it in `slot`, a
-    /// variable of the caller. Fails if other processes prevent the start for [`PATIENCE`], because they hold the start
+    /// variable of the caller. Notifies `may_connect` as soon as it is sure that the run will need the remote. Fails if other processes prevent the start for [`PATIENCE`], because they hold the start
     /// lock (held while a run is being started).
     ///
     /// Between two attempts to take that lock, no connection is held, and only one run is started at a time in the
@@ -96,6 +98,7 @@ impl RunTask<'_> {
     pub(crate) async fn start<'c>(
         &mut self,
         slot: &'c mut Option<Connection<Local>>,
+        may_connect: &Notify,
     ) -> Result<StartResult<'c>, Failure> {
         let given_up = Instant::now() + PATIENCE;
         while Instant::now() < given_up {
@@ -114,6 +117,7 @@ impl RunTask<'_> {
             match self.attempt(&tx, &scope).await? {
                 StartAttemptOutcome::TryAgain => {}
                 StartAttemptOutcome::CanStart => {
+                    may_connect.notify_one();
                     return Ok(self.take_run_lock_and_log(tx, scope, slot).await?);
                 }
                 StartAttemptOutcome::Answered(requested) => {
@@ -170,11 +174,18 @@ impl RunTask<'_> {
         // The run gets a new id, because the wait may have been long. Ids should sort in the order of the runs, as far
         // as clocks allow.
         self.record.run_id = RunId::at(self.now());
-        log::mark_interrupted(&starting, scope.log()).await?;
-        let other_tenant = other_tenant(&tx, &scope).await?;
-        let known_columns = columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
-        self.log_start(&starting, scope.log()).await?;
-        let is_comparison_due = self.is_comparison_due(&starting, &scope).await?;
+        let log = async {
+            log::mark_interrupted(&starting, scope.log()).await?;
+            self.log_start(&starting, scope.log()).await?;
+            self.is_comparison_due(&starting, &scope).await
+        };
+        let read = async {
+            let other_tenant = other_tenant(&tx, &scope).await?;
+            let (tenant, table) = (&scope.tenant.id, &scope.table.name);
+            Ok((other_tenant, columns::known(&tx, tenant, table).await?))
+        };
+        // These are two connections, so both work at the same time.
+        let (is_comparison_due, (other_tenant, known_columns)) = both(log, read).await?;
         starting.commit().await?;
         tx.savepoint("work").await?;
         Ok(StartResult::StartedRun(Box::new(StartedRun {

@@ -5,12 +5,14 @@
 //! logged through a new connection, once the run lock shows that the old transaction has ended. Contents are compared
 //! only after that (`compare_after_run`), so a comparison that fails undoes nothing.
 
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use futures_util::future::{MaybeDone, maybe_done};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::db::{Connection, Local, Remote, Tx};
+use crate::db::{Connection, DbError, Local, Remote, Tx};
 use crate::engine::{self, EarlierAttempts, FinishedSync, SyncError, SyncJob};
 use crate::error::{ErrorCode, FailedSide, Failure};
 use crate::model::{Phase, Progress, RunId, RunOutcome, RunRecord};
@@ -99,13 +101,21 @@ impl Drop for RunningGuard<'_> {
 
 impl<'a> RunTask<'a> {
     /// Carries out the request up to the end of its run, and sends the answer to `begun`. Does not compare the contents
-    /// after the run. Returns `None` if no run was started.
+    /// after the run. Returns `None` if no run was started. Connects to the remote while the run is being started.
     pub(crate) async fn run_once(
         mut self,
         begun: oneshot::Sender<RunRequestOutcome>,
     ) -> Option<RunToCompare<'a>> {
         let mut connection = None;
-        let started = self.start(&mut connection).await;
+        let may_connect = Notify::new();
+        let remote = self.remote;
+        let connecting = async {
+            may_connect.notified().await;
+            remote.connect().await
+        };
+        let mut connecting = Box::pin(maybe_done(connecting));
+        let starting = Box::pin(self.start(&mut connection, &may_connect));
+        let started = while_driving(connecting.as_mut(), starting).await;
         let run = match started
             .unwrap_or_else(|failure| StartResult::Answered(self.never_began(failure), None))
         {
@@ -131,7 +141,7 @@ impl<'a> RunTask<'a> {
         let _running = RunningGuard(self.mirror, self.record.run_id);
         answer(begun, RunRequestOutcome::Started(ticket));
         let scope = run.scope.clone();
-        let settling = self.sync_and_settle(run, &observer, &cancel);
+        let settling = self.sync_and_settle(run, made(connecting.as_mut()), &observer, &cancel);
         let end = match Box::pin(settling).await {
             Ok(end) => end,
             Err(unlogged) => {
@@ -181,9 +191,11 @@ impl<'a> RunTask<'a> {
         );
     }
 
+    /// Syncs and logs the end of the run. `connected` opens the connection to the remote.
     async fn sync_and_settle(
         &self,
         run: StartedRun<'_>,
+        connected: impl Future<Output = Result<Connection<Remote>, DbError>>,
         observer: &engine::ProgressSender,
         cancel: &CancellationToken,
     ) -> Result<SettledRun, UnloggedRunEnd> {
@@ -205,7 +217,7 @@ impl<'a> RunTask<'a> {
             column_report: &run.column_report,
             remote_change: &run.remote_change,
         };
-        let work = self.work(&run.tx, &job, observer);
+        let work = self.work(connected, &run.tx, &job, observer);
         let work = tokio::time::timeout(limits.run_timeout, work);
         let worked = tokio::select! {
             worked = cancel.run_until_cancelled(Box::pin(work)) => worked,
@@ -250,11 +262,12 @@ impl<'a> RunTask<'a> {
     /// Syncs the mirror: reads from a snapshot of the remote, and writes in the local transaction of the run.
     async fn work(
         &self,
+        connected: impl Future<Output = Result<Connection<Remote>, DbError>>,
         local: &Tx<'_, Local>,
         job: &SyncJob<'_>,
         observer: &engine::ProgressSender,
     ) -> Result<FinishedSync, SyncError> {
-        let mut connection = self.remote.connect().await?;
+        let mut connection = connected.await?;
         let result = read_and_write(&mut connection, local, job, observer).await;
         // The only mirror's next run may be an hour away, so its connection to the remote is closed. In a sweep, runs
         // reuse each other's connections, and the sweep closes them at its end.
@@ -262,6 +275,29 @@ impl<'a> RunTask<'a> {
             connection.discard();
         }
         result
+    }
+}
+
+/// Waits for the connection that `connecting` makes, or has made already.
+async fn made<C>(mut connecting: Pin<&mut MaybeDone<C>>) -> Result<Connection<Remote>, DbError>
+where
+    C: Future<Output = Result<Connection<Remote>, DbError>>,
+{
+    connecting.as_mut().await;
+    let made = connecting.take_output();
+    made.unwrap_or_else(|| Err(DbError::silence::<Remote>("connect", Duration::ZERO)))
+}
+
+/// Waits for `main` and returns its result. Meanwhile, drives `other` as well, but does not wait for its end.
+async fn while_driving<T>(
+    mut other: Pin<&mut impl Future<Output = ()>>,
+    main: impl Future<Output = T>,
+) -> T {
+    let mut main = pin!(main);
+    tokio::select! {
+        biased;
+        done = &mut main => done,
+        () = &mut other => main.await,
     }
 }
 

@@ -264,7 +264,7 @@ async fn a_backend_ended_by_an_administrator_fails_the_run_and_no_more() {
     blocker.batch_execute(lock).await.unwrap();
     let waiting = async || {
         let end = "select pg_terminate_backend(pid) from pg_stat_activity
-             where datname = current_database() and query like '-- lock the rows%' and wait_event_type = 'Lock'";
+             where datname = current_database() and query like '-- update meters%' and wait_event_type = 'Lock'";
         rows(&broken.site.local, end).await != json!([])
     };
     let (run, ()) = tokio::join!(

@@ -19,7 +19,7 @@ use crate::support::wait;
 const LOCK_FREE: Duration = Duration::from_secs(10);
 
 const WAITING: &str = "select pid from pg_stat_activity
-     where datname = current_database() and wait_event_type = 'Lock' and query like '-- lock the rows%'";
+     where datname = current_database() and wait_event_type = 'Lock' and query like '-- update meters%'";
 
 #[tokio::test]
 async fn a_process_killed_in_the_middle_of_apply_leaves_an_interrupted_run_and_no_lock() {

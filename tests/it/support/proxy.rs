@@ -74,6 +74,8 @@ struct Line {
     fault: watch::Sender<Fault>,
     /// How often a cut or a stall at a point has struck.
     struck: Arc<AtomicUsize>,
+    /// How often a client has sent something after the server's last reply, or as the first thing.
+    round_trips: Arc<AtomicUsize>,
     /// What the fault turns into when it strikes; `None` leaves it as it is.
     then: watch::Sender<Option<Fault>>,
     /// How often connections were stranded.
@@ -92,6 +94,7 @@ impl Proxy {
         let line = Line {
             fault: watch::Sender::new(Fault::None),
             struck: Arc::default(),
+            round_trips: Arc::default(),
             then: watch::Sender::new(None),
             strandings: Arc::default(),
             closed: watch::Sender::new(0),
@@ -152,6 +155,12 @@ impl Proxy {
     /// How many tasks the line has: one that listens, and one for each connection, also a stranded one.
     pub(crate) fn tasks(&self) -> usize {
         self.line.tasks.len()
+    }
+
+    /// How many round trips there were so far on all connections. What is sent without waiting for the reply to what was
+    /// sent before counts once; for that, the line must have a delay.
+    pub(crate) fn round_trips(&self) -> usize {
+        self.line.round_trips.load(Ordering::SeqCst)
     }
 
     /// How often a fault at a point or after so many bytes has struck so far.
@@ -243,11 +252,14 @@ async fn serve(client: TcpStream, port: u16, line: Line) {
     }
     let (mut client_reads, client_writes) = client.into_split();
     let (server_reads, server_writes) = server.into_split();
-    let lose_reply = AtomicBool::new(false);
+    let said = Said {
+        lose_reply: AtomicBool::new(false),
+        has_replied: AtomicBool::new(true),
+    };
     let strandings = line.strandings.load(Ordering::SeqCst);
     tokio::select! {
-        () = ask(&mut client_reads, server_writes, &line, &lose_reply) => {}
-        () = reply(server_reads, client_writes, &line, &lose_reply) => {}
+        () = ask(&mut client_reads, server_writes, &line, &said) => {}
+        () = reply(server_reads, client_writes, &line, &said) => {}
         () = line.refused() => {}
         () = line.closed(strandings) => {}
     }
@@ -266,32 +278,42 @@ const LATE: Duration = Duration::from_millis(300);
 /// How much of what was sent is looked back at: a text may be split between two pieces.
 const LOOK_BACK: usize = 100;
 
+/// The kinds of messages for whose answer no client waits: those that end the connection or close a statement.
+const UNANSWERED: [u8; 2] = [b'X', b'C'];
+
+/// What the two directions of a connection know of each other.
+struct Said {
+    /// Whether the next reply of the server is to be lost.
+    lose_reply: AtomicBool,
+    /// Whether the server has replied to what the client sent last.
+    has_replied: AtomicBool,
+}
+
 /// Relays what the client sends. Ends when the connection is to be cut.
-async fn ask(
-    from: &mut OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    line: &Line,
-    lose_reply: &AtomicBool,
-) {
+async fn ask(from: &mut OwnedReadHalf, mut to: OwnedWriteHalf, line: &Line, said: &Said) {
     let mut piece = vec![0; 64 * 1024];
-    let mut said = PointProgress::default();
+    let mut progress = PointProgress::default();
     let mut sent = 0;
     let strandings = line.strandings.load(Ordering::SeqCst);
     while let Ok(length @ 1..) = from.read(&mut piece).await {
         sent += length;
+        if !UNANSWERED.contains(&piece[0]) && said.has_replied.swap(false, Ordering::SeqCst) {
+            line.round_trips.fetch_add(1, Ordering::SeqCst);
+        }
         let fault = line.now();
         if matches!(fault, Fault::CutRequest(most) if sent > most) {
             return line.strike();
         }
         let point = fault.point();
-        if point.is_some_and(|point| said.reaches(point, &piece[..length])) {
+        if point.is_some_and(|point| progress.reaches(point, &piece[..length])) {
             if matches!(fault, Fault::CutBefore(_)) {
                 return line.strike();
             }
             if matches!(fault, Fault::StallAt(_)) {
                 line.stall();
             }
-            lose_reply.store(matches!(fault, Fault::LoseReply(_)), Ordering::SeqCst);
+            said.lose_reply
+                .store(matches!(fault, Fault::LoseReply(_)), Ordering::SeqCst);
         }
         line.passable(strandings, length).await;
         if to.write_all(&piece[..length]).await.is_err() {
@@ -326,17 +348,12 @@ impl PointProgress {
 }
 
 /// Relays what the server sends. Ends when the connection is to be cut.
-async fn reply(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    line: &Line,
-    lose_reply: &AtomicBool,
-) {
+async fn reply(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: &Line, said: &Said) {
     let mut piece = vec![0; 64 * 1024];
     let mut sent = 0;
     let strandings = line.strandings.load(Ordering::SeqCst);
     while let Ok(length @ 1..) = from.read(&mut piece).await {
-        if lose_reply.load(Ordering::SeqCst) {
+        if said.lose_reply.load(Ordering::SeqCst) {
             return line.strike();
         }
         sent += length;
@@ -348,6 +365,7 @@ async fn reply(
             line.stall();
         }
         line.passable(strandings, length).await;
+        said.has_replied.store(true, Ordering::SeqCst);
         if to.write_all(&piece[..length]).await.is_err() {
             return;
         }

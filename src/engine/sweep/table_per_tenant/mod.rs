@@ -215,7 +215,7 @@ impl TablePerTenantSweep {
         if !result.watermarks.is_empty() {
             result.horizon = digest::row_versions::horizon(&remote).await?;
             let oid = self.there.oid.filter(|_| self.there.is_plain);
-            result.remote = remote_identity::identity(&remote, oid, &mapping.source).await?;
+            result.remote = remote_identity::identity(&remote, oid, &mapping.source, None).await?;
         }
         result.remote_bytes = remote.bytes_read();
         read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
