@@ -2,21 +2,35 @@
 //! Somebody else writes meanwhile, a row is refused, or the brake refuses the run.
 
 use meter_sync::config::Setting;
+use meter_sync::embedded::Server;
 use meter_sync::mirrors::{RunHandle, RunRequest, RunRequestOutcome};
-use meter_sync::model::{ChangeAction, Counts, RunOutcome, RunTrigger};
+use meter_sync::model::{Counts, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use serde_json::json;
 use tokio_postgres::Client;
 
-use crate::support::postgres::connect;
+use crate::support::postgres::{connect, pair_alone};
 use crate::support::site::{Site, rows};
 use crate::support::wait::until;
 
 const METERS: i64 = 100;
 
-/// Every tenth meter is inactive.
+const COLUMNS: &str = "name text, port integer";
+const CHECK: &str = ", check (port > 0)";
+
+/// A site in sync. Every tenth meter is inactive.
 async fn settled() -> Site {
-    let site = super::site("name text, port integer", ", check (port > 0)").await;
+    settle(super::site(COLUMNS, CHECK).await).await
+}
+
+/// The same on servers of its own. Where other transactions run for long, rows are not overwritten.
+async fn settled_alone() -> (Site, (Server, Server)) {
+    let (pair, servers) = pair_alone().await;
+    let site = super::site_on(pair, COLUMNS, CHECK).await;
+    (settle(site).await, servers)
+}
+
+async fn settle(site: Site) -> Site {
     site.on_remote(&format!(
         "insert into meter select n, 7, 'meter ' || n, n, n % 10 > 0 from generate_series(1, {METERS}) n;
          insert into meter select n, 8, 'other ' || n, n, true from generate_series(1001, 1010) n"
@@ -102,7 +116,7 @@ async fn assert_is_equal(site: &Site) {
 
 #[tokio::test]
 async fn all_rows_that_differ_are_written_and_told_as_by_a_plan() {
-    let site = settled().await;
+    let (site, _servers) = settled_alone().await;
     let run = sync_beside(
         &site,
         "select from meter where id = 50 for update",
@@ -152,22 +166,20 @@ async fn only_as_many_changes_are_recorded_as_the_log_keeps() {
 
 #[tokio::test]
 async fn a_row_that_somebody_changes_meanwhile_is_planned_anew() {
-    let site = settled().await;
+    let (site, _servers) = settled_alone().await;
     let write = "update meter set name = 'theirs' where id = 50";
     let run = sync_beside(&site, write, "commit").await;
     assert_eq!(run.counts, COUNTS, "{run:#?}");
-    let change = run.changes.iter().find(|change| change.key["id"] == 50);
-    let change = change.expect("a change of it");
-    assert_eq!(
-        (change.action, &change.before["name"]),
-        (ChangeAction::Update, &json!("theirs"))
-    );
+    let recorded = "select action, before->>'name' as before from meter_sync.meter_sync_change
+        where action <> 'insert' and key->>'id' = '50'";
+    let expected = json!([{"action": "update", "before": "theirs"}]);
+    assert_eq!(rows(&site.local, recorded).await, expected);
     assert_is_equal(&site).await;
 }
 
 #[tokio::test]
 async fn a_row_that_somebody_deletes_meanwhile_is_inserted_anew() {
-    let site = settled().await;
+    let (site, _servers) = settled_alone().await;
     let run = sync_beside(&site, "delete from meter where id = 50", "commit").await;
     assert_eq!(
         (run.counts.inserted, run.counts.updated),
@@ -179,7 +191,7 @@ async fn a_row_that_somebody_deletes_meanwhile_is_inserted_anew() {
 
 #[tokio::test]
 async fn a_row_that_somebody_inserts_meanwhile_is_left_to_the_next_run() {
-    let site = settled().await;
+    let (site, _servers) = settled_alone().await;
     let write = "update meter set name = name where id = 50; insert into meter values (999, 'theirs', 1, true)";
     let run = sync_beside(&site, write, "commit").await;
     assert_eq!(run.counts, COUNTS, "{run:#?}");

@@ -50,6 +50,22 @@ pub(crate) async fn pair_in(encodings: [&str; 2]) -> Pair {
     }
 }
 
+/// A pair of databases on servers of the test's own, where no other transaction runs.
+pub(crate) async fn pair_alone() -> (Pair, (Server, Server)) {
+    let (remote, local) = start_pair().await;
+    let database = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+    tokio::join!(
+        replace_databases(&remote, &[], &database, "UTF8"),
+        replace_databases(&local, &[], &database, "UTF8"),
+    );
+    let pair = Pair {
+        remote_url: remote.url(&database),
+        local_url: local.url(&database),
+        database,
+    };
+    (pair, (remote, local))
+}
+
 /// A remote and a local server of the test's own, to stop, freeze or fill.
 pub(crate) async fn start_pair() -> (Server, Server) {
     let binaries = binaries().await;
