@@ -8,7 +8,7 @@ use axum::http::HeaderValue;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::caller_text::shorten;
+use super::clean_caller_text::shorten;
 
 /// Whether the `Content-Type` header of a request says that its body is JSON (`application/json`).
 pub(crate) fn is_json(content_type: Option<&HeaderValue>) -> bool {

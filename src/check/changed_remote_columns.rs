@@ -9,7 +9,7 @@ use crate::engine::column_drift::{
     self, ColumnDrift, KnownColumns, RecordedColumn, TypeConversion,
 };
 use crate::error::{ErrorCode, Failure};
-use crate::store::{columns, migrations};
+use crate::store::{migrations, recorded_columns};
 use crate::tenants::{self, run_scope::RunScope};
 
 /// Returns findings for each column with drift (a change on the remote since the column was last synced), with the
@@ -40,7 +40,7 @@ async fn look(
         return Ok(None);
     }
     let scope = tenants::scope(&tx, mapping).await?;
-    let known = columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
+    let known = recorded_columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
     Ok((!known.columns.is_empty()).then_some((known, scope)))
 }
 

@@ -4,7 +4,7 @@
 
 use tokio_util::task::TaskTracker;
 
-use super::tenant_rows::RowsToRead;
+use super::remote_rows_and_tenant_indexes::RowsToRead;
 use super::{Finding, Verdict, look, tables_of_every_tenant};
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
@@ -90,7 +90,7 @@ async fn without_tenants(
 /// problems that `findings` does not have yet. The subject of each added finding names the tenant.
 fn add(findings: &mut Vec<Finding>, found: Vec<Finding>, known: &TenantMirror) {
     for finding in found {
-        let is_of_tenant = finding.subject == super::tenant_rows::SUBJECT;
+        let is_of_tenant = finding.subject == super::remote_rows_and_tenant_indexes::SUBJECT;
         let is_well = matches!(finding.verdict, Verdict::Ok(_));
         if is_of_tenant || !is_well && !findings.contains(&finding) {
             let subject = format!("tenant {}: {}", known.id, finding.subject);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Finding, Verdict, missing};
-use crate::clock;
 use crate::config::{CertificateCheck, DatabaseEndpoint, Limits, Setting, SourceSetting, Tls};
 use crate::db::{Connection, Database, DbError, Local, Remote, Side, SideName, Tx};
 use crate::engine;
 use crate::error::Failure;
+use crate::machine_clock;
 
 /// The largest difference between a server's clock and this machine's clock that gives no warning. With a larger one,
 /// times in the log do not match the schedule.
@@ -112,9 +112,9 @@ async fn connect<S: Side>(
 
 impl ServerReport {
     async fn ask<S: Side>(tx: &Tx<'_, S>) -> Result<Self, DbError> {
-        let asked = clock::now();
+        let asked = machine_clock::now();
         let row = tx.query_one(SERVER, &[]).await?;
-        let answered = clock::now();
+        let answered = machine_clock::now();
         let there: DateTime<Utc> = row.get(1);
         Ok(Self {
             version: row.get(0),

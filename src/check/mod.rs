@@ -8,19 +8,18 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::clock;
 use crate::config::{Config, ConfigError, Setting, SourceSetting};
 use crate::db::{Local, Remote};
 use crate::engine::{self, SyncError};
 use crate::error::Failure;
+use crate::machine_clock;
 use crate::model::TenantId;
 use crate::tenants;
 
 use connections::CheckedConnection;
+use remote_rows_and_tenant_indexes::RowsToRead;
 use synced_columns::CheckedTables;
-use tenant_rows::RowsToRead;
 
-mod changed_remote;
 mod changed_remote_columns;
 mod checks_of_first_tenants;
 mod citus_distribution;
@@ -29,14 +28,15 @@ mod connections;
 mod inherited_duplicate_keys;
 mod lacking_functions;
 mod meter_sync_schema;
-mod needed_object_privileges;
 mod privileges;
+mod privileges_on_used_objects;
 mod publications;
+mod remote_rows_and_tenant_indexes;
+mod replaced_remote;
 mod sequences;
 mod server_limits;
 mod synced_columns;
 mod tables_of_every_tenant;
-mod tenant_rows;
 mod triggers_and_policies;
 
 /// The result of one check.
@@ -155,7 +155,7 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
     }
     let (remote, local) = (remote.as_mut(), local.as_mut());
     findings.extend(tables_and_rows(config, remote, local, tenant.as_ref(), rows_to_read).await);
-    findings.push(schedule(config, clock::now()));
+    findings.push(schedule(config, machine_clock::now()));
     findings
 }
 
@@ -179,13 +179,20 @@ async fn tables_and_rows(
             findings.push(privileges::remote_table(remote, mapping, relations).await);
             findings.push(privileges::local_table(local, mapping, relations).await);
             if let Some(both @ CheckedTables { relations, scope }) = &both {
-                findings.extend(needed_object_privileges::finding(local, relations).await);
+                findings.extend(privileges_on_used_objects::finding(local, relations).await);
                 findings.extend(changed_remote_columns::findings(local, mapping, relations).await);
-                findings.extend(changed_remote::finding(remote, local, config, tenant, both).await);
+                findings
+                    .extend(replaced_remote::finding(remote, local, config, tenant, both).await);
                 findings.extend(sequences::findings(local, relations).await);
                 findings.extend(inherited_duplicate_keys::finding(local, relations, scope).await);
-                findings.push(tenant_rows::remote(remote, config, both, rows_to_read).await);
-                findings.extend(tenant_rows::tenant_indexes(remote, local, mapping, both).await);
+                findings.push(
+                    remote_rows_and_tenant_indexes::remote(remote, config, both, rows_to_read)
+                        .await,
+                );
+                findings.extend(
+                    remote_rows_and_tenant_indexes::tenant_indexes(remote, local, mapping, both)
+                        .await,
+                );
             }
         }
         (remote, local, _) => {

@@ -2,11 +2,11 @@
 
 use super::connections::CheckedConnection;
 use super::{Finding, Verdict};
-use crate::clock;
 use crate::config::{Mapping, SourceSetting};
 use crate::db::catalog::{self, Relation};
 use crate::db::{DbError, Local, Remote, Tx, param};
 use crate::engine::{self, Relations, SyncError, TenantFilters};
+use crate::machine_clock;
 use crate::model::{RunId, TenantId};
 
 /// The remote and the local meter table, after a check found that a sync can use them.
@@ -41,7 +41,7 @@ async fn look_at_both(
 ) -> Result<(Vec<Finding>, CheckedTables), SyncError> {
     let there = remote.begin_read_only().await?;
     let here = local.begin_read_only().await?;
-    let mark = RunId::at(clock::now());
+    let mark = RunId::at(machine_clock::now());
     let (relations, table) = engine::look_up(&there, &here, mapping, mark).await?;
     let scope = TenantFilters::of(&relations, tenant);
     engine::try_tenant(&there, &relations, &scope).await?;

@@ -1,15 +1,15 @@
 //! Checks all tenants of a process that syncs several tenants. Each check uses one statement for all of them.
 
 use super::connections::CheckedConnection;
-use super::tenant_rows::RowsToRead;
+use super::remote_rows_and_tenant_indexes::RowsToRead;
 use super::{Finding, Verdict};
-use crate::clock;
 use crate::config::Config;
-use crate::db::array_index::index;
+use crate::db::index_from_ordinality::index;
 use crate::db::look_up_table_names::oid_of_name;
 use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
 use crate::engine::{self, Relations, SyncError};
 use crate::error::{ErrorCode, Failure};
+use crate::machine_clock;
 use crate::mirrors::{Mirrors, TenantMirror};
 use crate::model::RunId;
 
@@ -117,7 +117,7 @@ async fn relations(
         remote.begin_read_only().await?,
         local.begin_read_only().await?,
     );
-    let mark = RunId::at(clock::now());
+    let mark = RunId::at(machine_clock::now());
     let (relations, _) = engine::look_up(&there, &here, first.mirror.mapping(), mark).await?;
     Ok(relations)
 }

@@ -3,8 +3,8 @@
 
 use crate::config::SettingFlags;
 use crate::error::ErrorCode;
+use crate::make_printable;
 use crate::model::RunId;
-use crate::printable;
 
 /// Builds the commands about the runs of one tenant.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +74,7 @@ impl NextCommands {
 /// Returns the text as one word of a shell command, in quotes if it needs them.
 fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_.:@+,".contains(c);
-    let text = printable::line(text, usize::MAX);
+    let text = make_printable::line(text, usize::MAX);
     match !text.is_empty() && text.chars().all(is_plain) {
         true => text,
         false => format!("'{}'", text.replace('\'', r"'\''")),

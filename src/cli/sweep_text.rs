@@ -6,8 +6,8 @@ use super::next_commands::NextCommands;
 use super::run_text::{more, rejection_line};
 use super::sync_of_many::{PrintedSweep, SweepRunVerdict, TenantRunReport};
 use crate::error::Failure;
+use crate::make_printable;
 use crate::model::Rejection;
-use crate::printable;
 use crate::reports::run_report::{RunReport, RunState};
 
 /// How many tenants that were not synced are described in full, and how many tenants that only have a warning: as many
@@ -51,14 +51,14 @@ pub(super) async fn in_words(sweep: &PrintedSweep) -> String {
 /// Formats the result of a tenant's run on one line.
 fn line(run: &TenantRunReport) -> String {
     let name = run.name.as_ref().map_or_else(String::new, |name| {
-        format!(" ({})", printable::line(name, LONGEST_NAME))
+        format!(" ({})", make_printable::line(name, LONGEST_NAME))
     });
     let code = error(run).map_or_else(String::new, |error| format!(" [{}]", error.code));
     let report = run.run.as_ref();
     let word = report.map_or("failed", word);
     let message = error(run).map_or("", |error| error.message.as_str());
     let text = report.map_or(message, |report| report.summary.as_str());
-    let text = printable::line(text, LONGEST_SUMMARY);
+    let text = make_printable::line(text, LONGEST_SUMMARY);
     format!("{word:<11} {}{name}: {text}{code}", run.tenant_id)
 }
 

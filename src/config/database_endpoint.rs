@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::Limits;
 use super::connection_hosts::{ConnectionHost, ConnectionHosts, TargetSessionAttrs};
 use super::connection_parameters::ConnectionParameters;
-use super::connection_string::{self, ParameterPairs};
 use super::database_endpoint_error::EndpointError;
 use super::database_tls::Tls;
+use super::parse_connection_string::{self, ParameterPairs};
 use super::watched_file::{self, WatchedFile};
 
 /// How to connect to one database: its servers, the authentication and TLS. The `Debug` output shows no secret.
@@ -43,7 +43,7 @@ impl DatabaseEndpoint {
     /// Parses a connection string: a libpq URL or a list of `key=value` pairs. `limits` gives the timeouts that the
     /// string does not set.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, EndpointError> {
-        Self::from_pairs(connection_string::parse(text)?, limits)
+        Self::from_pairs(parse_connection_string::parse(text)?, limits)
     }
 
     pub(super) fn from_pairs(

@@ -3,13 +3,13 @@
 
 use serde::Serialize;
 
-use super::connection_string;
+use super::bearer_tokens;
 use super::error::ConfigError;
-use super::replaced_program_variables::{self, LegacyPrefix};
+use super::legacy_environment_variables::{self, LegacyPrefix};
+use super::parse_connection_string;
 use super::setting_definitions::{Setting, SettingFlags};
 use super::setting_layers::{Environment, FoundSetting, Layers, SettingSource};
 use super::tenants::TENANT_SETTINGS;
-use super::tokens;
 use super::{Config, Token};
 use crate::model::TenantId;
 
@@ -158,9 +158,9 @@ impl Secret {
         let Some(prefix) = self.legacy else {
             return Ok(None);
         };
-        let pairs = replaced_program_variables::parameters(environment, prefix)?;
+        let pairs = legacy_environment_variables::parameters(environment, prefix)?;
         Ok(pairs.map(|pairs| ListedValue {
-            value: connection_string::show(&pairs),
+            value: parse_connection_string::show(&pairs),
             source: SettingSource::Variable,
             place: prefix.place(),
         }))
@@ -170,16 +170,16 @@ impl Secret {
 /// Returns a connection string without its password. [`list`] calls this only after the string was parsed without an
 /// error.
 fn without_password(found: &FoundSetting) -> String {
-    let pairs = connection_string::parse(&found.text());
+    let pairs = parse_connection_string::parse(&found.text());
     pairs.map_or_else(
         |_unread| String::new(),
-        |pairs| connection_string::show(&pairs),
+        |pairs| parse_connection_string::show(&pairs),
     )
 }
 
 /// Describes a list of tokens without the secrets: their number, and the scope, name and tenants of each.
 fn scopes(found: &FoundSetting) -> String {
-    let tokens = tokens::read(&found.value).unwrap_or_default();
+    let tokens = bearer_tokens::read(&found.value).unwrap_or_default();
     let scope = |token: &Token| {
         let scope = match token.may_trigger {
             true => "trigger",

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use super::database_endpoint::DatabaseEndpoint;
 use super::error::ConfigError;
+use super::legacy_environment_variables::{self, LegacyPrefix};
 use super::log_settings::LogSettings;
-use super::replaced_program_variables::{self, LegacyPrefix};
 use super::setting_definitions::{Setting, SettingFlags};
 use super::setting_layers::{Environment, FoundSetting, Layers};
 use super::{
     Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, SourceSetting, TenantSelection,
-    Tokens, oauth_settings, table_name, tenant_table_name, tenants, tokens, trim_sql,
-    value_parsers,
+    Tokens, bearer_tokens, oauth_settings, parse_table_name, table_name_per_tenant, tenants,
+    trim_sql, value_parsers,
 };
-use crate::clock;
+use crate::machine_clock;
 
 const DEFAULT_SCHEDULE: &str = "0 * * * *";
 const DEFAULT_JITTER: Duration = Duration::from_secs(30);
@@ -172,7 +172,7 @@ impl DatabaseSettings {
                 });
                 (found.place, endpoint)
             }
-            None => match replaced_program_variables::parameters(environment, self.legacy)? {
+            None => match legacy_environment_variables::parameters(environment, self.legacy)? {
                 Some(pairs) => (
                     self.legacy.place(),
                     DatabaseEndpoint::from_pairs(pairs, limits),
@@ -196,13 +196,13 @@ fn mapping(layers: &Layers, tenants: &TenantSelection) -> Result<Mapping, Config
         tenant: None,
         source: match layers.find_one_of(&[Setting::RemoteTable, Setting::RemoteQuery])? {
             Some((Setting::RemoteQuery, found)) => SourceSetting::Query(trim_sql::trim(&found)?),
-            Some((_, found)) => {
-                SourceSetting::Table(table(&found, |text| table_name::parts(text).map(drop))?)
-            }
+            Some((_, found)) => SourceSetting::Table(table(&found, |text| {
+                parse_table_name::parts(text).map(drop)
+            })?),
             None => SourceSetting::Table(DEFAULT_TABLE.to_owned()),
         },
         local_table: match layers.find(Setting::LocalTable) {
-            Some(found) => table(&found, tenant_table_name::check)?,
+            Some(found) => table(&found, table_name_per_tenant::check)?,
             None => DEFAULT_TABLE.to_owned(),
         },
         columns: list(layers, Setting::Columns, value_parsers::names)?,
@@ -248,7 +248,9 @@ fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
     if line.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
-    match Schedule::parse(&line, zone).and_then(|schedule| schedule.still_fires(clock::now())) {
+    match Schedule::parse(&line, zone)
+        .and_then(|schedule| schedule.still_fires(machine_clock::now()))
+    {
         Ok(schedule) => Ok(Some(schedule)),
         Err(error) => {
             let place = found.map_or_else(|| Setting::Schedule.env().to_owned(), |f| f.place);
@@ -261,7 +263,7 @@ fn tokens(layers: &Layers) -> Result<Tokens, ConfigError> {
     let Some(found) = layers.find_secret(Setting::Tokens, Setting::TokensFile)? else {
         return Ok(Tokens::default());
     };
-    let list = found.checked(tokens::read(&found.value))?;
+    let list = found.checked(bearer_tokens::read(&found.value))?;
     match found.file {
         _ if list.is_empty() => Err(found.error("holds no token")),
         Some(file) => Ok(Tokens::of_file(list, file)),
@@ -378,7 +380,7 @@ fn list(
 /// Splits the name of a table into its schema and table; `None` if it cannot be parsed. The schema is `public` if the
 /// name has none, so that `meter` and `public.meter` count as the same table.
 fn with_schema(table: &str) -> Option<Vec<String>> {
-    let mut parts = table_name::parts(table).ok()?;
+    let mut parts = parse_table_name::parts(table).ok()?;
     if parts.len() == 1 {
         parts.insert(0, "public".to_owned());
     }

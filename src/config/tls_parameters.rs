@@ -103,12 +103,12 @@ impl ConnectionParameters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Limits, connection_string};
+    use crate::config::{Limits, parse_connection_string};
 
     fn mode(text: &str) -> Option<(SslMode, CertificateCheck)> {
         let text = format!("dbname=m {text}");
         let parameters =
-            ConnectionParameters::new(connection_string::parse(&text).unwrap()).unwrap();
+            ConnectionParameters::new(parse_connection_string::parse(&text).unwrap()).unwrap();
         let (_, servers) = parameters.driver(&Limits::default()).unwrap();
         let root = parameters.get("sslrootcert");
         ConnectionParameters::checked(parameters.sslmode(&servers), root).unwrap()

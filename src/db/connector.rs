@@ -23,7 +23,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
 use super::SideName;
-use super::fatal_errors::refuses_only_the_statement;
+use super::connection_ending_errors::refuses_only_the_statement;
 use crate::config::{ConnectionHost, ConnectionHosts, DatabaseEndpoint, TargetSessionAttrs, Tls};
 
 /// The last error that the server sent on any connection of a pool.

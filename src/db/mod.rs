@@ -33,25 +33,25 @@ pub use why_row_refused::RowFault;
 
 use crate::config::{DatabaseEndpoint, Limits};
 
-pub mod array_index;
 pub mod catalog;
 pub mod citus_distribution;
 pub mod computed_expressions;
+mod connection_ending_errors;
 mod connector;
 pub mod constraints_between_rows;
 mod detect_commits;
 mod error;
-mod fatal_errors;
 pub mod incoming_foreign_key_chains;
 pub mod incoming_foreign_keys;
+pub mod index_from_ordinality;
 pub mod lacking_functions;
 pub mod look_up_table_names;
+mod non_utf8_database_text;
 pub mod param;
 pub mod quote;
 pub mod read_lossless_json;
 mod server_clock;
 mod side;
-mod storable_text;
 pub(crate) mod table_family_sql;
 mod transaction;
 mod transaction_limits;

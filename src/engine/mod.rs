@@ -28,6 +28,8 @@ use crate::model::{
 };
 
 use column_drift::{ColumnDriftReport, KnownColumns};
+use detect_replaced_remote::RemoteComparison;
+pub(crate) use detect_replaced_remote::{UNIDENTIFIED, look_up as look_up_remote};
 pub use digest::{ContentsComparison, compare_sums};
 use digest::{Difference, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
@@ -36,15 +38,13 @@ pub(crate) use plan::refuse_duplicate_local_keys;
 use read::StagedRows;
 pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
 pub use relations::Relations;
-pub(crate) use relations::locks::of_source as locks_of;
+pub(crate) use relations::detect_row_security::may_hide_rows;
+pub(crate) use relations::explain_missing_names::missing;
+pub(crate) use relations::lock_relations::of_source as locks_of;
 pub(crate) use relations::look_up;
-pub(crate) use relations::missing_names::missing;
 pub(crate) use relations::refuse_unsuited_distribution::{
     create_distributed_table, refuse_others as refuse_other_distributions,
 };
-pub(crate) use relations::row_security::may_hide_rows;
-use remote_identity::RemoteComparison;
-pub(crate) use remote_identity::{UNIDENTIFIED, look_up as look_up_remote};
 pub use rows_to_compare::{RowSelection, RowsToCompare};
 use run_context::RunContext;
 pub(crate) use source_remedy::failure;
@@ -65,6 +65,7 @@ mod apply;
 mod brake;
 pub mod column_drift;
 mod copy_distributed_rows;
+mod detect_replaced_remote;
 mod digest;
 mod error;
 mod first_load;
@@ -72,8 +73,7 @@ mod plan;
 mod planned_deactivations;
 mod read;
 mod record_changes;
-mod remote_change;
-mod remote_identity;
+mod remote_replacement;
 mod run_context;
 mod source_remedy;
 mod stage_local_rows;
@@ -200,7 +200,7 @@ pub async fn run(
     };
     enter(observer, Phase::Read);
     let mut versions = VersionsOfBothSides::read(&remote, run).await?;
-    let comparison = remote_identity::look(&remote, run, versions.as_mut()).await?;
+    let comparison = detect_replaced_remote::look(&remote, run, versions.as_mut()).await?;
     if !job.dry_run
         && !comparison.has_changed()
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?
@@ -275,7 +275,8 @@ async fn carry_out(
 ) -> Result<FinishedSync, SyncError> {
     enter(run.observer, Phase::Plan);
     run.local.shorten_idle_limit().await?;
-    let relations = relations::locks::hold_to_write(run.local, run.relations, run.job).await?;
+    let relations =
+        relations::lock_relations::hold_to_write(run.local, run.relations, run.job).await?;
     let run = &run.with_relations(&relations);
     let plan = plan::make(run, &selection, &staged).await?;
     comparison.warn(run, Some(&plan));

@@ -6,7 +6,7 @@ use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 
 use super::problem_details::ProblemDetails;
-use crate::arguments::read_body::BodyFault;
+use crate::arguments::read_body_bytes::BodyFault;
 
 /// The reason why a request cannot be handled. The response has [`ProblemDetails`] as its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

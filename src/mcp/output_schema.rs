@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::json_schema::{SharedJsonSchema, literal};
+use super::json_schema_helpers::{SharedJsonSchema, literal};
 
 /// Prefixes of number formats that JSON Schema does not define, such as `int64`.
 const NUMBER_FORMATS: [&str; 4] = ["int", "uint", "float", "double"];

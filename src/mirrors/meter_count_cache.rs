@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use crate::clock;
 use crate::db::{DbError, Local, Tx};
+use crate::machine_clock;
 use crate::model::RunId;
 
 use crate::reports::status::MeterCounts;
@@ -86,7 +86,7 @@ impl MeterCountCache {
 
 impl TimedMeterCount {
     pub(super) async fn make(tx: &Tx<'_, Local>, question: MeterCountKey) -> Result<Self, DbError> {
-        let (began, at) = (Instant::now(), clock::now());
+        let (began, at) = (Instant::now(), machine_clock::now());
         if question.needs_role_path {
             tx.use_role_path().await?;
         }
@@ -149,7 +149,7 @@ mod tests {
                 inactive: 1,
                 counted_at: None,
             },
-            at: clock::now(),
+            at: machine_clock::now(),
         }
     }
 

@@ -12,10 +12,10 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 use crate::model::{RunRecord, TenantId};
 
-use super::live_state::LiveState;
+use super::in_process_state::LiveState;
 use super::meter_count_cache::MeterCountCache;
-use super::observation::ObservationResult;
 use super::process_context::ProcessContext;
+use super::state_read::ObservationResult;
 use crate::reports::connections::ConnectionReport;
 use crate::reports::status::NamedTenant;
 use crate::shared_read::SharedRead;

@@ -4,7 +4,7 @@ use crate::db::{DbError, Local, Tx};
 use crate::store::unchanged_mirrors::MirrorKey;
 
 use super::mirror::TenantMirror;
-use crate::tenants::local_table;
+use crate::tenants::look_up_local_table;
 
 /// Returns the keys of the mirrors `known`, in the same order. A key is the tenant's id and the full name of the local
 /// table.
@@ -16,7 +16,7 @@ pub(super) async fn keys<'m>(
     let tables = known
         .iter()
         .map(|known| known.mirror.mapping().local_table.as_str());
-    let tables = local_table::names(tx, tables).await?;
+    let tables = look_up_local_table::names(tx, tables).await?;
     let keys = known
         .into_iter()
         .zip(tables)

@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use super::compute_timeline_bars::{Bar, HEIGHT, STEP};
-use super::format::counted;
+use super::format_values::counted;
 use crate::model::{Counts, RunRecord};
 
 /// Renders the chart. `bars` are the bars of the timeline above it. Each bar takes the width of a column, even without

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::format::number;
-use crate::clock;
+use super::format_values::number;
 use crate::config::Schedule;
+use crate::machine_clock;
 use crate::mirrors::ClaimedSlot;
 use crate::model::{RunRecord, saturating_i64};
 
@@ -89,8 +89,9 @@ pub(super) fn bars<'a>(
     gaps: &[Vec<DateTime<Utc>>],
     now: DateTime<Utc>,
 ) -> Vec<Bar<'a>> {
-    let is_by =
-        |run: &RunRecord, slot| run.started_at <= slot || clock::lies_ahead(run.started_at, now);
+    let is_by = |run: &RunRecord, slot| {
+        run.started_at <= slot || machine_clock::lies_ahead(run.started_at, now)
+    };
     let mut bars = Vec::new();
     let mut runs = history.iter().rev().peekable();
     for gap in gaps {

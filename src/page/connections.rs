@@ -11,16 +11,16 @@ use maud::{Markup, html};
 
 use super::PageState;
 use super::banner;
-use super::format::{prose, time_ago};
+use super::format_values::{prose, time_ago};
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
-use super::shell::Shell;
+use super::page_layout::Shell;
 use super::viewer_rights::ViewerRights;
 use crate::badges::Badge;
 use crate::badges::icons::Icon;
 use crate::check::{self as checks, Finding, Verdict};
-use crate::clock;
 use crate::config::{CertificateCheck, Config, DatabaseEndpoint, TenantSelection, Tls};
+use crate::machine_clock;
 use crate::mirrors::Mirror;
 use crate::model::TenantId;
 use crate::reports::connections::{ConnectionReport, ConnectionState};
@@ -62,7 +62,7 @@ impl ConnectionChecks {
     async fn check_if_due(&self, mirror: &Mirror) {
         let _lock = self.0.check_lock.lock().await;
         let last = self.last(mirror);
-        if last.is_some_and(|checked| clock::now() - checked.at < AGAIN) {
+        if last.is_some_and(|checked| machine_clock::now() - checked.at < AGAIN) {
             return;
         }
         // Check this mirror alone, even if the process keeps others.
@@ -73,7 +73,7 @@ impl ConnectionChecks {
         };
         let findings = Box::pin(checks::run_quick(&config)).await;
         let checked = ConnectionCheckResult {
-            at: clock::now(),
+            at: machine_clock::now(),
             findings,
         };
         self.set_last(mirror, checked);
@@ -121,7 +121,7 @@ pub(super) async fn show(
         h1 { "What a sync needs" }
         @match &checked {
             Some(checked) => {
-                p.soft { "Looked at " (time_ago(checked.at, clock::now())) "; nothing was written." }
+                p.soft { "Looked at " (time_ago(checked.at, machine_clock::now())) "; nothing was written." }
                 ul.findings { @for finding in &checked.findings { (line(finding)) } }
             }
             None => p.soft { "Nothing has been looked at since this server started." },

@@ -10,11 +10,11 @@ use serde::Deserialize;
 
 use super::PageState;
 use super::mirror_page_paths::MirrorBasePath;
-use super::shell::Shell;
+use super::page_layout::Shell;
 use super::{SIGN_IN, is_page};
 use crate::badges::icons::Icon;
-use crate::clock;
 use crate::http::session_cookie;
+use crate::machine_clock;
 
 /// The query parameters of the sign-in form's URL. `next` is the page to open after sign-in.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -75,7 +75,7 @@ pub(super) async fn sign_in(
     };
     let next = shown.next.as_deref().and_then(page);
     let next = next.as_ref().map_or("/", PathAndQuery::as_str);
-    let given = session_cookie::give(token, clock::now(), is_encrypted(&headers));
+    let given = session_cookie::give(token, machine_clock::now(), is_encrypted(&headers));
     ([(SET_COOKIE, given)], Redirect::to(next)).into_response()
 }
 

@@ -10,7 +10,7 @@ use maud::{Markup, html};
 
 use super::changes_chart;
 use super::compute_timeline_bars::{Bar, HEIGHT, STEP, bars, missed, missed_before};
-use super::format::{counted, duration};
+use super::format_values::{counted, duration};
 use super::mirror_page_paths::MirrorBasePath;
 use crate::badges;
 use crate::badges::icons::Icon;

@@ -8,7 +8,7 @@ use futures_util::{Stream, stream};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::clock;
+use crate::machine_clock;
 
 /// How long a client waits before it reconnects. Sent in the `retry` field of the first event.
 pub(super) const RETRY: Duration = Duration::from_secs(3);
@@ -26,7 +26,9 @@ pub(super) struct Heartbeat {
 pub(super) fn heartbeats(pause: Duration) -> impl Stream<Item = SentEvent> + Send {
     stream::unfold((), move |()| async move {
         tokio::time::sleep(pause).await;
-        let heartbeat = Heartbeat { at: clock::now() };
+        let heartbeat = Heartbeat {
+            at: machine_clock::now(),
+        };
         Some((event("heartbeat", &heartbeat), ()))
     })
 }

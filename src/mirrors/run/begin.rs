@@ -14,9 +14,9 @@ use super::run_task::RunTask;
 use crate::mirrors::RunRequestOutcome;
 use crate::reports::run_report::{RunReport, SAMPLE};
 use crate::store::log::LogFilter;
-use crate::store::{changes, columns, log, migrations, run_lock};
+use crate::store::{changes, log, migrations, recorded_columns, run_lock};
 use crate::tenants;
-use crate::tenants::local_table::LocalTable;
+use crate::tenants::look_up_local_table::LocalTable;
 use crate::tenants::run_scope::RunScope;
 
 /// The result of an attempt to start a run.
@@ -172,7 +172,8 @@ impl RunTask<'_> {
         self.record.run_id = RunId::at(self.now());
         log::mark_interrupted(&starting, scope.log()).await?;
         let other_tenant = other_tenant(&tx, &scope).await?;
-        let known_columns = columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
+        let known_columns =
+            recorded_columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
         self.log_start(&starting, scope.log()).await?;
         let is_comparison_due = self.is_comparison_due(&starting, &scope).await?;
         starting.commit().await?;

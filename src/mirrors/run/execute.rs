@@ -3,7 +3,7 @@
 //! The lock, the changed meters, the record of the changes and the run's outcome belong to one local transaction, so
 //! they take effect together. If the run fails, this is logged in the same transaction if possible. Otherwise it is
 //! logged through a new connection, once the run lock shows that the old transaction has ended. Contents are compared
-//! only after that (`compare_after_run`), so a comparison that fails undoes nothing.
+//! only after that (`compare_contents_after_run`), so a comparison that fails undoes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::model::{Phase, Progress, RunId, RunOutcome, RunRecord};
 use super::begin::{StartResult, StartedRun};
 use super::run_task::RunTask;
 use super::settle::{SettledRun, UnloggedRunEnd};
-use crate::mirrors::live_state::OwnRun;
+use crate::mirrors::in_process_state::OwnRun;
 use crate::mirrors::{Mirror, RunHandle, RunRequest, RunRequestOutcome};
 use crate::reports::connections;
 use crate::reports::run_report::RunReport;

@@ -5,7 +5,7 @@ use tokio::sync::watch;
 
 use crate::db::ServerClock;
 use crate::mirrors::Mirror;
-use crate::mirrors::live_state::{LiveState, OwnRun};
+use crate::mirrors::in_process_state::{LiveState, OwnRun};
 use crate::reports::run_progress::RunProgress;
 
 /// Reports the progress of one mirror's runs in this process, one run after the other. A slow reader gets only the

@@ -35,10 +35,10 @@ use crate::mirrors::{Mirror, RunRequest, error_of};
 use crate::reports::connections::ConnectionReport;
 use crate::reports::run_report::RunReport;
 use crate::telemetry::run_metrics;
-use crate::tenants::local_table;
+use crate::tenants::look_up_local_table;
 
 mod find_unchanged_mirrors;
-mod shared_runs;
+mod share_runs;
 
 /// The result of a sweep.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl Mirrors {
     }
 
     /// Checks all mirrors at once, as [`Self::sweep`] does, and runs those that may differ together with all other
-    /// processes that have the same settings (see `shared_runs`).
+    /// processes that have the same settings (see `share_runs`).
     pub async fn sweep_with_others(&self, trigger: RunTrigger) -> Result<SweepReport, Failure> {
         let claimant = Some(self.claimant.as_str());
         let run_due = async |due, report: &mut SweepReport| self.run_with_others(due, report).await;
@@ -328,7 +328,8 @@ impl Mirrors {
             true => mapping.local_table.clone(),
             false => {
                 let names =
-                    local_table::names(tx, iter::once(mapping.local_table.as_str())).await?;
+                    look_up_local_table::names(tx, iter::once(mapping.local_table.as_str()))
+                        .await?;
                 names.into_iter().next().unwrap_or_default()
             }
         };

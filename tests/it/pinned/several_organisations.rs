@@ -83,7 +83,7 @@ async fn spellings_of_one_number_are_one_organisation() {
     }
     assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": "7"}]));
     // A slot before the runs above would have been served by them.
-    let slot = meter_sync::clock::now() + chrono::Duration::hours(1);
+    let slot = meter_sync::machine_clock::now() + chrono::Duration::hours(1);
     let (one, other) = (
         mirror(&of_tenant(&site, "07")),
         mirror(&of_tenant(&site, "7")),

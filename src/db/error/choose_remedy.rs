@@ -6,7 +6,7 @@ use super::classify_server_error::{self, class};
 use super::denied_object::DeniedObject;
 use super::shorten_server_text::shortened;
 use crate::db::SideName;
-use crate::db::fatal_errors::is_fatal;
+use crate::db::connection_ending_errors::is_fatal;
 use crate::error::ErrorCode;
 
 /// The names of the statements of this program that create or drop temporary tables, views or indexes, or the program's

@@ -5,8 +5,8 @@
 //! customer's central database, here *remote*. The names are easily confused, and a mix-up would write to the central
 //! database. The tests below therefore fix their meaning.
 
-use super::connection_string::ParameterPairs;
 use super::error::ConfigError;
+use super::parse_connection_string::ParameterPairs;
 use super::setting_layers::Environment;
 
 /// The beginning of the names of the legacy variables for one database.

@@ -3,8 +3,8 @@
 
 use super::caller::Caller;
 use super::shorten_tool_result;
+use crate::make_printable;
 use crate::mirrors::Mirrors;
-use crate::printable;
 use crate::reports::status::Status;
 use crate::reports::tenant_list::TenantsQuery;
 
@@ -17,7 +17,7 @@ const NAME_ONE: &str = "To ask about one tenant, give its id as `tenant_id`.";
 pub(super) async fn read(mirrors: &Mirrors, caller: &Caller, query: TenantsQuery) -> Status {
     let is_more = query.limit > TenantsQuery::default().limit;
     let mut status = mirrors.overview(&caller.limit(query)).await;
-    status.summary = printable::lines(&status.summary);
+    status.summary = make_printable::lines(&status.summary);
     status.next_step = format!("{} {NAME_ONE}", status.next_step);
     let bytes = match is_more {
         true => shorten_tool_result::MORE_BYTES,

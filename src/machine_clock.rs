@@ -20,7 +20,7 @@ macro_rules! clock_tolerance {
     () => {
         concat!(
             "interval '",
-            $crate::clock::clock_tolerance_hours!(),
+            $crate::machine_clock::clock_tolerance_hours!(),
             " hours'"
         )
     };

@@ -1,5 +1,5 @@
 //! Compares the row versions of many tenants with their watermarks, the sums of versions stored when both sides were
-//! last equal (see `digest::versions` for what row versions can show).
+//! last equal (see `digest::row_versions` for what row versions can show).
 //!
 //! First, each server sums the versions of all tenants together. This needs no grouping and takes two thirds of the
 //! time of sums by tenant. If both results equal the sums of all watermarks, nothing has changed.
@@ -8,8 +8,8 @@
 //! sum that the remote should have. For the other tenants, contents are compared. If these are equal, the sums of
 //! versions become the tenant's new watermark.
 
-use crate::db::array_index::index;
 use crate::db::catalog::Column;
+use crate::db::index_from_ordinality::index;
 use crate::db::param::{self, Param};
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
 use crate::engine::digest::bucket_sum_cursor::grouped_by_hash;

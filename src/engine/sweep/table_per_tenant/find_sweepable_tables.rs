@@ -2,7 +2,7 @@
 
 use crate::db::{Local, Tx, catalog, look_up_table_names, unique_indexes};
 use crate::engine::relations::{self, RemoteSource};
-use crate::engine::sweep::{SweptMirror, unchanged_columns};
+use crate::engine::sweep::{SweptMirror, find_unchanged_columns};
 use crate::engine::{Relations, SyncError, TenantFilters};
 use crate::store::log;
 
@@ -35,7 +35,7 @@ pub(super) async fn look_up<'m>(
         readable.extend(mirrors.get(index).map(|mirror| (index, mirror)));
     }
     let names: Vec<String> = readable.iter().map(|(_, mirror)| name(mirror)).collect();
-    relations::locks::hold_local_tables(local, &names).await?;
+    relations::lock_relations::hold_local_tables(local, &names).await?;
     let found = catalog::find_all(local, &names).await?;
     let oids: Vec<u32> = found.iter().flatten().map(|table| table.oid).collect();
     let mut unique = unique_indexes::of_tables(local, &oids).await?;
@@ -60,7 +60,7 @@ pub(super) async fn look_up<'m>(
         let table = tables.iter().find(|table| table.index == index);
         table.map(|table| &table.relations)
     };
-    let settled = unchanged_columns::of_mirrors(local, mirrors, relations).await?;
+    let settled = find_unchanged_columns::of_mirrors(local, mirrors, relations).await?;
     tables.retain(|table| settled.get(table.index) == Some(&true));
     without_those_of_others(local, tables).await
 }

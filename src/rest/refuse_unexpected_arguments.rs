@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::query_arguments::bad_request;
 use super::route::RouteDescription;
-use crate::arguments::read_body::{self, BodyFault};
+use crate::arguments::read_body_bytes::{self, BodyFault};
 use crate::arguments::shorten;
 use crate::http::problem_details::ProblemDetails;
 
@@ -75,7 +75,7 @@ fn check_query(request: &Request, places: ArgumentPlaces) -> Result<(), ProblemD
 async fn without_body(request: Request) -> Result<Request, ProblemDetails> {
     let (parts, body) = request.into_parts();
     let says_nothing = |body: &[u8]| matches!(body.trim_ascii(), b"" | b"{}" | b"null");
-    match read_body::read(body, MAX_BODY_BYTES).await {
+    match read_body_bytes::read(body, MAX_BODY_BYTES).await {
         Ok(body) if says_nothing(&body) => Ok(Request::from_parts(parts, Body::empty())),
         Ok(_) | Err(BodyFault::TooLong) => Err(bad_request("This route takes no body.")),
         Err(fault @ (BodyFault::Late | BodyFault::Broken)) => Err(fault.into()),

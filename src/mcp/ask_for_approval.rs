@@ -23,8 +23,8 @@ use rmcp::{ErrorData, RoleServer, ServiceError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::make_printable;
 use crate::model::{HeldDeactivations, RunId};
-use crate::printable;
 
 use super::caller::{TargetMirror, caller_token};
 use super::tool_result;
@@ -103,7 +103,7 @@ impl ApprovalQuestion {
             .build_unchecked();
         Self(ElicitRequestParams::FormElicitationParams {
             meta: None,
-            message: printable::lines(&text),
+            message: make_printable::lines(&text),
             requested_schema: schema,
         })
     }

@@ -15,7 +15,7 @@ use crate::store::remote_identities::{self, KnownRemote, RemoteIdentity, RemoteP
 use super::digest::VersionsOfBothSides;
 use super::digest::bucket_sum_cursor::SAVEPOINT;
 use super::plan::Plan;
-use super::remote_change::RemoteChange;
+use super::remote_replacement::RemoteChange;
 use super::{Relations, RunContext, SyncError, column_drift};
 
 /// What a run finds out about the remote database.

@@ -10,7 +10,7 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 
 use crate::mirrors::Mirror;
-use crate::mirrors::live_state::LiveState;
+use crate::mirrors::in_process_state::LiveState;
 use crate::model::{ActivityState, RunRecord};
 use crate::reports::connections::{ConnectionReport, ConnectionsReport};
 use crate::reports::derive_health::{HealthInputs, RecentSlots, derive};

@@ -4,7 +4,7 @@
 use super::SweptMirror;
 use crate::db::{DbError, Local, Tx};
 use crate::engine::{Relations, column_drift};
-use crate::store::columns;
+use crate::store::recorded_columns;
 use crate::store::unchanged_mirrors::MirrorKey;
 
 /// Returns for each mirror whether its columns are settled. `relations` returns the relations of the mirror at an index
@@ -17,7 +17,7 @@ pub(super) async fn of_mirrors<'r>(
 ) -> Result<Vec<bool>, DbError> {
     let keys: Vec<&MirrorKey> = mirrors.iter().map(|one| one.key).collect();
     let mut settled = vec![false; mirrors.len()];
-    for group in columns::groups(local, &keys).await? {
+    for group in recorded_columns::groups(local, &keys).await? {
         // Mirrors that share their relations follow each other, and are compared once.
         let mut last: Option<(&Relations, bool)> = None;
         for index in group.places {

@@ -2,19 +2,19 @@
 
 use tokio_postgres::SimpleQueryRow;
 
-use super::sweepable_tables::SweepableTable;
+use super::find_sweepable_tables::SweepableTable;
 use crate::db::{DbError, Local, Tx, quote};
 use crate::engine::digest::bucket_sum_cursor::SAVEPOINT;
 use crate::engine::digest::keep_tombstones;
 use crate::engine::digest::row_hash::{Hasher, RowSide};
 use crate::engine::digest::row_versions::row_version;
-use crate::engine::sweep::tenant_contents;
+use crate::engine::sweep::compare_tenant_contents;
 use crate::store::watermarks::VersionSum;
 
 /// The sums over the row contents and the row versions of one table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LocalTableSums {
-    /// The number of local rows that can have a remote counterpart ([`tenant_contents::can_match`]), and the sum of the
+    /// The number of local rows that can have a remote counterpart ([`compare_tenant_contents::can_match`]), and the sum of the
     /// hashes of these local rows.
     pub(super) contents: VersionSum,
     /// The number of all rows, and the sum of their versions.
@@ -48,10 +48,12 @@ pub(super) async fn of_contents(
         // Citus refuses the first form in a `union all` of distributed tables. The second one is slow for very many
         // tombstones.
         let is_gone = match relations.distribution {
-            None => tenant_contents::has_tombstone(relations, &quote::literal(tenant.as_str())),
+            None => {
+                compare_tenant_contents::has_tombstone(relations, &quote::literal(tenant.as_str()))
+            }
             Some(_) => keep_tombstones::has_tombstone(relations, tenant),
         };
-        let can_match = tenant_contents::can_match(relations, &is_gone);
+        let can_match = compare_tenant_contents::can_match(relations, &is_gone);
         format!(
             "pg_catalog.count(*) filter (where {can_match}),
     coalesce(pg_catalog.bit_xor({hash}) filter (where {can_match}), 0),

@@ -9,7 +9,7 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 use crate::model::{ActivityState, Health, HealthCounts, WORST_FIRST, saturating_i64};
 use crate::store::read_mirror_states::MirrorState;
-use crate::store::{columns, migrations};
+use crate::store::{migrations, recorded_columns};
 
 use crate::mirrors::mirror::TenantMirror;
 use crate::mirrors::mirror_keys::keys;
@@ -53,7 +53,9 @@ impl Mirrors {
     async fn count_drifted(&self, states: &PublishedStates) -> Option<usize> {
         let known: Vec<&TenantMirror> = states.mirrors.iter().map(|(known, _)| known).collect();
         let count = async |tx: &Tx<'_, Local>| match migrations::tables(tx).await?.columns {
-            true => columns::count_drifted(tx, &keys(tx, known.iter().copied()).await?).await,
+            true => {
+                recorded_columns::count_drifted(tx, &keys(tx, known.iter().copied()).await?).await
+            }
             false => Ok::<_, DbError>(0),
         };
         let local = self.local().ok().filter(|_| states.failure.is_none())?;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
-use super::shell::ErrorPage;
+use super::page_layout::ErrorPage;
 use super::viewer_rights::ViewerRights;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};

@@ -11,8 +11,8 @@ use super::key_cache::MissingKey;
 use super::{OAuthVerifier, READ, TRIGGER};
 use crate::config::Token;
 use crate::http::request_error::RequestError;
+use crate::make_printable;
 use crate::model::saturating_i64;
-use crate::printable;
 
 /// The accepted signature algorithms. All use a public key. HMAC is left out, because an attacker could sign with the
 /// public key as the shared secret.
@@ -108,12 +108,12 @@ fn caller(claims: &Claims) -> Result<Token, RequestError> {
         return Err(RequestError::ScopeMissing);
     }
     let given = [&claims.sub, &claims.client_id].into_iter().flatten();
-    let Some(subject) = given.clone().find(|name| printable::is_seen(name)) else {
+    let Some(subject) = given.clone().find(|name| make_printable::is_seen(name)) else {
         let why = "The access token names neither a subject nor a client.";
         return Err(RequestError::AccessTokenInvalid(why));
     };
     let identity = serde_json::json!([claims.iss, claims.sub, claims.client_id]);
-    let name = printable::line(subject, NAME_CHARS);
+    let name = make_printable::line(subject, NAME_CHARS);
     Ok(Token::of_subject(&identity.to_string(), name, may_trigger).until(end(claims.exp)))
 }
 

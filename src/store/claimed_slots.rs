@@ -6,9 +6,9 @@ use tokio_postgres::Row;
 
 use super::has_expired;
 use super::sweeps::SweptMirrorSet;
-use crate::clock::clock_tolerance;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
+use crate::machine_clock::clock_tolerance;
 use crate::model::TenantId;
 
 /// A time at which the schedule starts a run of one mirror, or a sweep (a check of all mirrors).

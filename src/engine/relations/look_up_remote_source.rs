@@ -5,7 +5,7 @@ use crate::db::catalog::{self, Column};
 use crate::db::{Remote, Tx};
 use crate::engine::SyncError;
 
-use super::missing_names::{lacks, remote_source};
+use super::explain_missing_names::{lacks, remote_source};
 
 /// The remote source: a table, a view or a query. Fields that [`Relation`](catalog::Relation) also has mean the same
 /// here. `from` is the source as SQL for use after `from`, and `what` names it in messages. A query has no `oid` and no

@@ -9,7 +9,7 @@ use crate::mirrors::Mirror;
 use crate::mirrors::meter_count_cache::{LastMeterCount, MeterCountKey, PATIENCE, TimedMeterCount};
 use crate::reports::status::MeterCounts;
 use crate::reports::stored_state::StoredState;
-use crate::tenants::local_table;
+use crate::tenants::look_up_local_table;
 use crate::tenants::run_scope::RunScope;
 
 impl Mirror {
@@ -37,7 +37,7 @@ impl Mirror {
             return Ok(());
         }
         let active = quote::identifier(&self.mapping().active_column);
-        let filter = local_table::of_tenant(table, self.mapping(), &tenant.given);
+        let filter = look_up_local_table::of_tenant(table, self.mapping(), &tenant.given);
         let sql = format!(
             "-- count the meters
 select pg_catalog.count(*) filter (where l.{active}), pg_catalog.count(*) filter (where l.{active} is not true)

@@ -2,12 +2,12 @@
 //! many meters: what happened, which meters these are, and that a person decides. No text in this module says how to
 //! pass the brake without a person.
 
-use super::approval::CENTRAL;
+use super::ask_for_approval::CENTRAL;
 use super::page_address::PageAddress;
 use super::{CallToolResult, tool_result};
 use crate::error::{ErrorCode, Failure};
+use crate::make_printable;
 use crate::model::{HeldDeactivations, RunId};
-use crate::printable;
 
 /// Tells the model what to do after the brake has refused a sync.
 const TELL: &str = "Tell the user so, and do not ask for another sync.";
@@ -28,7 +28,7 @@ pub(super) fn undecided(
     page: &PageAddress,
 ) -> CallToolResult {
     let which = held.map_or_else(String::new, |held| {
-        format!(" {}", printable::lines(&held.in_words(CENTRAL)))
+        format!(" {}", make_printable::lines(&held.in_words(CENTRAL)))
     });
     let message = format!(
         "The sync was refused, as it would deactivate too many meters, and nobody has decided whether it may go on; no meter was changed.{which}"
@@ -46,7 +46,7 @@ pub(super) fn held_back(
     run: RunId,
     page: &PageAddress,
 ) -> CallToolResult {
-    let which = printable::lines(&held.first_in_words());
+    let which = make_printable::lines(&held.first_in_words());
     let message = format!("{}{which}", failure.message);
     let remedy = format!("{} {} {TELL}", failure.remedy, page.decision_sentence(run));
     let failure = Failure::new(failure.code, message).with_remedy(remedy);

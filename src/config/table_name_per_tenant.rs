@@ -4,7 +4,7 @@
 //! The name is parsed before the id is put into its parts, and the result is quoted. So an id can neither split the
 //! name nor change how Postgres reads it. Different ids give different names.
 
-use super::table_name;
+use super::parse_table_name;
 
 /// The text in the name of the local table that is replaced by the tenant's id.
 pub const TENANT_PLACEHOLDER: &str = "{tenant}";
@@ -40,13 +40,13 @@ pub(super) fn fill(name: &str, id: &str) -> Result<String, String> {
         Some(long) => Err(format!(
             "the name \"{long}\" for tenant {id} is longer than {LONGEST_NAME} bytes, the most that Postgres takes"
         )),
-        None => Ok(table_name::write(&filled)),
+        None => Ok(parse_table_name::write(&filled)),
     }
 }
 
 /// Parses the name of a table into its parts, with [`STAND_IN`] in place of the placeholder.
 fn parts(name: &str) -> Result<Vec<String>, String> {
-    let parsed = table_name::parts(&name.replace(TENANT_PLACEHOLDER, STAND_IN));
+    let parsed = parse_table_name::parts(&name.replace(TENANT_PLACEHOLDER, STAND_IN));
     parsed.map_err(|problem| problem.replace(STAND_IN, TENANT_PLACEHOLDER))
 }
 
@@ -112,7 +112,7 @@ mod tests {
     quickcheck! {
         fn an_id_is_read_back_from_the_name(id: String) -> bool {
             let id: String = id.chars().filter(|c| *c != '\0').take(15).collect();
-            let read = |pattern: &str| table_name::parts(&fill(pattern, &id).unwrap()).unwrap();
+            let read = |pattern: &str| parse_table_name::parts(&fill(pattern, &id).unwrap()).unwrap();
             read("S.Meter_{tenant}") == ["s".to_owned(), format!("meter_{id}")]
                 && read("\"M.{tenant}\"") == [format!("M.{id}")]
         }

@@ -6,9 +6,9 @@ use crate::model::{RunId, RunRecord, RunsQuery};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::open_run_fate::{self, OpenRunFate};
+use crate::reports::run_and_change_pages::{ChangesPage, RunsPage};
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_list_pages::{ChangesPage, RunsPage};
-use crate::store::{changes, held_sets, log, rejected_rows};
+use crate::store::{changes, held_deactivations, log, rejected_rows};
 use crate::tenants::run_scope::LogScope;
 
 /// The maximum number of a run's rejected rows (rows that could not be stored) that are returned.
@@ -71,7 +71,7 @@ impl Mirror {
         update(tx, log, &mut run).await?;
         let details = log::details(tx, id).await?;
         let awaits_decision =
-            details.held_back.is_some() && held_sets::can_be_approved(tx, id).await?;
+            details.held_back.is_some() && held_deactivations::can_be_approved(tx, id).await?;
         Ok(Some(RunDetail {
             phases: details.phases,
             changes_logged: details.changes,

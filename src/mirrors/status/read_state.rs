@@ -14,14 +14,14 @@ use crate::engine::column_drift;
 use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
-use crate::mirrors::observation::{Observation, ObservationResult};
 use crate::mirrors::open_run_fate::{self, OpenRunFate};
+use crate::mirrors::state_read::{Observation, ObservationResult};
 use crate::model::{RunOutcome, RunRecord, saturating_i64};
 use crate::reports::status::NamedTenant;
 use crate::reports::stored_state::StoredState;
 use crate::store::log::LogFilter;
 use crate::store::read_mirror_states::latest;
-use crate::store::{columns, log, migrations};
+use crate::store::{log, migrations, recorded_columns};
 use crate::tenants::{self, run_scope::RunScope};
 
 /// How many of the newest runs are read from the log. A status lists at most as many.
@@ -99,7 +99,7 @@ impl Mirror {
         found.status.consecutive_failures = Some(0);
         let tables = migrations::tables(&tx).await?;
         if let Some(id) = id.filter(|_| tables.columns) {
-            let drifted = columns::drifted(&tx, id, &table.name).await?;
+            let drifted = recorded_columns::drifted(&tx, id, &table.name).await?;
             found.drift_warning = column_drift::warning(&drifted);
             found.status.drifted_columns = Some(drifted.len());
         }

@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
-use super::format::{self, prose};
+use super::format_values::{self, prose};
 use super::mirror_page_paths::MirrorBasePath;
 use super::viewer_rights::ViewerRights;
-use crate::arguments::read_body::BodyFault;
+use crate::arguments::read_body_bytes::BodyFault;
 use crate::badges::icons::{Icon, sprite};
-use crate::clock;
 use crate::error::{ErrorCode, Failure};
+use crate::machine_clock;
 
 /// The values in the HTML around a page's content, which differ from page to page.
 pub(super) struct Shell<'a> {
@@ -35,7 +35,7 @@ pub(super) struct Shell<'a> {
 impl Shell<'_> {
     /// Renders the whole document, with `main` as its content.
     pub(super) fn around(&self, main: &Markup) -> Markup {
-        let now = clock::now();
+        let now = machine_clock::now();
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -87,7 +87,7 @@ fn footer(now: DateTime<Utc>) -> Markup {
     html! {
         footer {
             p #fresh {
-                "As of " (format::time(now)) ", "
+                "As of " (format_values::time(now)) ", "
                 span #freshness { "as it was when this page was loaded" }
                 "."
             }

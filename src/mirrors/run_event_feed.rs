@@ -1,7 +1,7 @@
 //! Tells listeners when a run of a mirror has begun or ended in any process, or a sweep (a check of all mirrors) has
 //! found the mirror unchanged.
 //!
-//! All listeners share each read of the mirror's state (`state::read_state`), so many listeners cost no more queries
+//! All listeners share each read of the mirror's state (`status::read_state`), so many listeners cost no more queries
 //! than one.
 
 use std::collections::HashMap;
@@ -11,12 +11,12 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::clock;
+use crate::machine_clock;
 use crate::model::{RunId, RunOutcome, RunRecord};
 
 use super::Mirror;
-use super::live_state::LiveState;
-use super::observation::Observation;
+use super::in_process_state::LiveState;
+use super::state_read::Observation;
 use crate::reports::connections::ConnectionState;
 use crate::reports::status::Status;
 
@@ -158,7 +158,7 @@ impl SeenRuns {
         match self {
             Self::Nothing { since } => {
                 let happened = run.finished_at.unwrap_or(run.started_at);
-                happened >= *since && !clock::lies_ahead(happened, now)
+                happened >= *since && !machine_clock::lies_ahead(happened, now)
             }
             Self::Latest { outcomes, oldest } => match outcomes.get(&run.run_id) {
                 Some(outcome) => *outcome != run.outcome,

@@ -4,8 +4,8 @@ use chrono::{DateTime, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta, Utc};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::clock;
-use crate::printable;
+use crate::machine_clock;
+use crate::make_printable;
 
 /// The longest value shown, in characters. Longer values are cut; the JSON of the REST API has them in full.
 const LONGEST: usize = 300;
@@ -34,7 +34,7 @@ fn minute(at: DateTime<Utc>) -> Markup {
 
 /// Renders a time and how long ago it was. The script keeps the age up to date.
 pub(super) fn time_ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
-    if clock::lies_ahead(at, now) {
+    if machine_clock::lies_ahead(at, now) {
         return html! { (time(at)) " " span.soft.whole { "(in the future)" } };
     }
     html! { (time(at)) " " span.soft.whole { "(" span data-since=(stamp(at)) { (span(now - at)) " ago" } ")" } }
@@ -94,7 +94,10 @@ fn moment_before(text: &str, end: usize) -> Option<(usize, Markup)> {
     let of_today = || {
         let (start, text) = written(MINUTE_LENGTH)?;
         let at = NaiveTime::parse_from_str(text, MINUTE).ok()?;
-        Some((start, clock::now().date_naive().and_time(at).and_utc()))
+        Some((
+            start,
+            machine_clock::now().date_naive().and_time(at).and_utc(),
+        ))
     };
     let to_the_second = with_its_day(MOMENT_LENGTH, MOMENT).map(|(start, at)| (start, time(at)));
     to_the_second.or_else(|| {
@@ -173,12 +176,12 @@ pub(super) fn value(value: &Value) -> Markup {
 
 /// Puts text from a database on one line, and cuts it after 300 characters.
 pub(super) fn shortened(text: &str) -> String {
-    printable::line(text, LONGEST)
+    make_printable::line(text, LONGEST)
 }
 
 /// Puts a name from a database on one line, and cuts it after 80 characters.
 pub(super) fn name(text: &str) -> String {
-    printable::line(text, LONGEST_NAME)
+    make_printable::line(text, LONGEST_NAME)
 }
 
 #[cfg(test)]
@@ -230,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_moment_to_the_minute_is_one_too() {
-        let today = clock::now().date_naive();
+        let today = machine_clock::now().date_naive();
         for (said, stamp) in [
             ("2026-11-25 01:47 UTC", "2026-11-25T01:47Z".to_owned()),
             ("03:38 UTC", format!("{today}T03:38Z")),

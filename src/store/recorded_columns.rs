@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use super::mirror_params;
 use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
-use crate::db::array_index::index;
+use crate::db::index_from_ordinality::index;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;

@@ -16,7 +16,7 @@ use crate::engine::{Relations, SyncError};
 use crate::model::TenantId;
 
 use super::tenant_sum_cursor::{TenantSum, TenantSumCursor};
-use super::{array, tenant_row_versions};
+use super::{array, compare_tenant_versions};
 use crate::store::watermarks::VersionSum;
 
 /// The result of comparing the contents of one tenant's rows.
@@ -47,10 +47,9 @@ pub(super) async fn look(
     tenants: &[TenantId],
 ) -> Result<Vec<ContentsVerdict>, SyncError> {
     let ids = array(tenants, "pg_catalog.text");
-    let versions = relations
-        .version_basis
-        .as_ref()
-        .map(|_basis| tenant_row_versions::by_tenant(&relations.local, "l", column, tenants, &ids));
+    let versions = relations.version_basis.as_ref().map(|_basis| {
+        compare_tenant_versions::by_tenant(&relations.local, "l", column, tenants, &ids)
+    });
     let mut mode = HashMode::USUAL;
     loop {
         let hasher = Hasher {
