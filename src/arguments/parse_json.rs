@@ -25,6 +25,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
+/// Deserializes a JSON value, and fails if an object in it has the same member name twice.
 struct UniqueNamesVisitor;
 
 impl<'de> DeserializeSeed<'de> for UniqueNamesVisitor {

@@ -1,4 +1,4 @@
-//! Reads the whole body of an HTTP request, for MCP, REST and the status page. If that fails, says why.
+//! Reads all bytes of the body of an HTTP request, for MCP, REST and the status page. If that fails, says why.
 
 use std::error::Error;
 use std::io;
@@ -10,7 +10,7 @@ use http_body_util::LengthLimitError;
 
 /// Why the body of a request could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyFault {
+pub(crate) enum ReadBodyError {
     /// The body is longer than the limit.
     TooLong,
     /// The body did not arrive completely within the time limit.
@@ -20,13 +20,13 @@ pub(crate) enum BodyFault {
 }
 
 /// Reads the body of a request. Error: it is longer than `limit` bytes, late or incomplete.
-pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, BodyFault> {
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, ReadBodyError> {
     to_bytes(body, limit)
         .await
-        .map_err(|error| BodyFault::of(&error))
+        .map_err(|error| ReadBodyError::of(&error))
 }
 
-impl BodyFault {
+impl ReadBodyError {
     /// Returns the fault that caused `error`, found in the error itself or in its chain of sources. Any other error
     /// counts as `Broken`.
     fn of(error: &(dyn Error + 'static)) -> Self {
@@ -75,10 +75,14 @@ mod tests {
     #[tokio::test]
     async fn why_a_body_could_not_be_read_is_told_apart() {
         for (body, fault, status) in [
-            (Body::from("x".repeat(11)), BodyFault::TooLong, 413),
-            (ending(io::ErrorKind::TimedOut), BodyFault::Late, 408),
-            (ending(io::ErrorKind::Other), BodyFault::Broken, 400),
-            (ending(io::ErrorKind::UnexpectedEof), BodyFault::Broken, 400),
+            (Body::from("x".repeat(11)), ReadBodyError::TooLong, 413),
+            (ending(io::ErrorKind::TimedOut), ReadBodyError::Late, 408),
+            (ending(io::ErrorKind::Other), ReadBodyError::Broken, 400),
+            (
+                ending(io::ErrorKind::UnexpectedEof),
+                ReadBodyError::Broken,
+                400,
+            ),
         ] {
             assert_eq!(read(body, 10).await, Err(fault));
             assert_eq!(fault.status(), status, "{fault:?}");

@@ -16,8 +16,8 @@ use crate::machine_clock;
 use crate::model::TenantId;
 use crate::tenants;
 
-use connections::CheckedConnection;
-use remote_rows_and_tenant_indexes::RowsToRead;
+use connections::ConnectionWithReport;
+use remote_rows_and_tenant_indexes::RemoteRowLimit;
 use synced_columns::CheckedTables;
 
 mod changed_remote_columns;
@@ -92,11 +92,11 @@ const TENANTS_CHECKED_IN_FULL: usize = 3;
 /// first sync. If the process syncs several tenants, only the first few are checked in full.
 pub async fn run(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
-        true => Box::pin(look(config, RowsToRead::All)).await,
+        true => Box::pin(look(config, RemoteRowLimit::All)).await,
         false => {
             Box::pin(checks_of_first_tenants::look_at_several(
                 config,
-                RowsToRead::All,
+                RemoteRowLimit::All,
                 TENANTS_CHECKED_IN_FULL,
             ))
             .await
@@ -109,11 +109,11 @@ pub async fn run(config: &Config) -> Vec<Finding> {
 /// the rows of the first are checked.
 pub async fn run_quick(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
-        true => Box::pin(look(config, RowsToRead::First)).await,
+        true => Box::pin(look(config, RemoteRowLimit::First)).await,
         false => {
             Box::pin(checks_of_first_tenants::look_at_several(
                 config,
-                RowsToRead::First,
+                RemoteRowLimit::First,
                 1,
             ))
             .await
@@ -121,11 +121,11 @@ pub async fn run_quick(config: &Config) -> Vec<Finding> {
     }
 }
 
-async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
+async fn look(config: &Config, rows_to_read: RemoteRowLimit) -> Vec<Finding> {
     let limits = &config.limits;
     let (remote, local) = tokio::join!(
-        CheckedConnection::<Remote>::new(config.remote.as_ref(), limits),
-        CheckedConnection::<Local>::new(config.local.as_ref(), limits),
+        ConnectionWithReport::<Remote>::new(config.remote.as_ref(), limits),
+        ConnectionWithReport::<Local>::new(config.local.as_ref(), limits),
     );
     let (mut findings, mut remote) = connections::findings(remote, config.remote.as_ref());
     let (more, mut local) = connections::findings(local, config.local.as_ref());
@@ -163,10 +163,10 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
 /// is missing, checks only the privileges on the tables that can be reached.
 async fn tables_and_rows(
     config: &Config,
-    remote: Option<&mut CheckedConnection<Remote>>,
-    local: Option<&mut CheckedConnection<Local>>,
+    remote: Option<&mut ConnectionWithReport<Remote>>,
+    local: Option<&mut ConnectionWithReport<Local>>,
     tenant: Option<&TenantId>,
-    rows_to_read: RowsToRead,
+    rows_to_read: RemoteRowLimit,
 ) -> Vec<Finding> {
     let mapping = &config.mapping;
     let mut findings = Vec::new();
@@ -208,7 +208,7 @@ async fn tables_and_rows(
 }
 
 async fn tenant_of(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     config: &Config,
 ) -> Result<(TenantId, Finding), Failure> {
     let tx = local.begin_read_only().await?;

@@ -4,7 +4,7 @@
 //! Objects that a policy of the remote table needs are not checked here. If our role may not use one, the check that
 //! counts the remote rows fails.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::db::table_family_sql::family;
 use crate::db::{DbError, Local, param};
@@ -14,7 +14,7 @@ use crate::error::{ErrorCode, Failure};
 /// Returns a failed finding that names the functions, sequences and tables that our role may not use. `None` if it may
 /// use all of them.
 pub(super) async fn finding(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     relations: &Relations,
 ) -> Option<Finding> {
     let looked = look(local, relations).await.transpose()?;
@@ -88,7 +88,7 @@ order by 1"
 );
 
 async fn look(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     relations: &Relations,
 ) -> Result<Option<Verdict>, DbError> {
     let tx = local.begin_read_only().await?;

@@ -1,6 +1,6 @@
 //! Checks the tenant's rows on the remote, and the indexes on the tenant column on both sides.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::synced_columns::CheckedTables;
 use super::{Finding, Verdict};
 use crate::config::{Config, Mapping, SourceSetting};
@@ -10,7 +10,7 @@ use crate::model::TenantId;
 
 /// How many of the tenant's remote rows a check reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RowsToRead {
+pub(super) enum RemoteRowLimit {
     /// The first 100 rows, for a web page that must not wait long.
     First,
     /// All rows, as a sync reads them.
@@ -20,16 +20,16 @@ pub(super) enum RowsToRead {
 /// The subject of the finding about the tenant's remote rows.
 pub(super) const SUBJECT: &str = "remote meters";
 
-/// How many rows a check reads with [`RowsToRead::First`].
+/// How many rows a check reads with [`RemoteRowLimit::First`].
 const FIRST: u32 = 100;
 
 /// Counts the tenant's remote rows, and makes the remote evaluate their synced columns without sending them. With
-/// [`RowsToRead::All`], this finds what would make every run fail: an error inside a view, or a duplicate key.
+/// [`RemoteRowLimit::All`], this finds what would make every run fail: an error inside a view, or a duplicate key.
 pub(super) async fn remote(
-    remote: &mut CheckedConnection<Remote>,
+    remote: &mut ConnectionWithReport<Remote>,
     config: &Config,
     tables: &CheckedTables,
-    rows_to_read: RowsToRead,
+    rows_to_read: RemoteRowLimit,
 ) -> Finding {
     let CheckedTables { relations, scope } = tables;
     let tenant = &scope.tenant;
@@ -37,11 +37,11 @@ pub(super) async fn remote(
     let looked = async {
         let tx = remote.begin_reading_rows(source).await?;
         let count: i64 = match rows_to_read {
-            RowsToRead::First => {
+            RemoteRowLimit::First => {
                 tx.batch(&compute(relations, scope, Some(FIRST))).await?;
                 tx.query_one(&count(relations, scope), &[]).await?.get(0)
             }
-            RowsToRead::All => {
+            RemoteRowLimit::All => {
                 // The statement may take as long as a whole run.
                 tx.allow_each_statement(config.limits.run_timeout).await?;
                 tx.query_one(&compute(relations, scope, None), &[])
@@ -52,7 +52,7 @@ pub(super) async fn remote(
         if count == 0 {
             return Ok(none(&tx, &config.mapping, tenant).await?);
         }
-        if rows_to_read == RowsToRead::All {
+        if rows_to_read == RemoteRowLimit::All {
             refuse_duplicates(&tx, relations, scope).await?;
         }
         let hidden = match engine::may_hide_rows(&tx, source).await? {
@@ -140,8 +140,8 @@ async fn none(
 
 /// Checks that tables shared by several tenants have an index on the tenant column.
 pub(super) async fn tenant_indexes(
-    remote: &mut CheckedConnection<Remote>,
-    local: &mut CheckedConnection<Local>,
+    remote: &mut ConnectionWithReport<Remote>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
     tables: &CheckedTables,
 ) -> Vec<Finding> {

@@ -1,6 +1,6 @@
-//! Reports that the remote was restored or swapped for another since the last run.
+//! Reports a replaced remote: one that was restored, or swapped for another, since the last run.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::synced_columns::CheckedTables;
 use super::{Finding, Verdict};
 use crate::config::{BrakeMode, Config};
@@ -15,8 +15,8 @@ const SUBJECT: &str = "remote identity";
 /// Returns a finding that says whether the remote is the database that the last run read. `None` if there was no run
 /// yet, or if the remote does not tell which database it is and the brake does not need to know.
 pub(super) async fn finding(
-    remote: &mut CheckedConnection<Remote>,
-    local: &mut CheckedConnection<Local>,
+    remote: &mut ConnectionWithReport<Remote>,
+    local: &mut ConnectionWithReport<Local>,
     config: &Config,
     tenant: &TenantId,
     CheckedTables { relations, .. }: &CheckedTables,

@@ -1,6 +1,6 @@
 //! Checks which columns of the two meter tables a sync uses.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::config::{Mapping, SourceSetting};
 use crate::db::catalog::{self, Relation};
@@ -19,8 +19,8 @@ pub(super) struct CheckedTables {
 /// Returns findings about the columns: which are synced, which are not, and which are converted to another type. Also
 /// returns both tables; `None` if they cannot be synced.
 pub(super) async fn findings(
-    remote: &mut CheckedConnection<Remote>,
-    local: &mut CheckedConnection<Local>,
+    remote: &mut ConnectionWithReport<Remote>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
 ) -> (Vec<Finding>, Option<CheckedTables>) {
@@ -34,8 +34,8 @@ pub(super) async fn findings(
 }
 
 async fn look_at_both(
-    remote: &mut CheckedConnection<Remote>,
-    local: &mut CheckedConnection<Local>,
+    remote: &mut ConnectionWithReport<Remote>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
 ) -> Result<(Vec<Finding>, CheckedTables), SyncError> {

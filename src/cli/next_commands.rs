@@ -1,7 +1,7 @@
 //! The commands that a text on the terminal names, for a person to enter next. In a process that syncs several tenants,
 //! they name the tenant.
 
-use crate::config::SettingFlags;
+use crate::config::CommandLineSettings;
 use crate::error::ErrorCode;
 use crate::make_printable;
 use crate::model::RunId;
@@ -16,7 +16,7 @@ pub(super) struct NextCommands {
 
 impl NextCommands {
     /// Builds commands that contain the flag `--tenant` if this command line does.
-    pub(super) fn repeating(settings: &SettingFlags) -> Self {
+    pub(super) fn repeating(settings: &CommandLineSettings) -> Self {
         let id = settings.only_tenant();
         id.map_or_else(Self::default, Self::of_tenant)
     }

@@ -102,6 +102,7 @@ impl std::fmt::Debug for Token {
 #[derive(Clone, Debug, Default)]
 pub struct Tokens(Arc<Mutex<TokensState>>);
 
+/// The tokens as last read, and the file that they came from; no file if they came from a setting.
 #[derive(Debug, Default)]
 struct TokensState {
     list: Arc<[Token]>,

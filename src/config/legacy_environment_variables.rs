@@ -11,14 +11,14 @@ use super::setting_layers::Environment;
 
 /// The beginning of the names of the legacy variables for one database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LegacyPrefix {
+pub(super) enum LegacyVariablePrefix {
     /// `POSTGRES_CLIENT_`, for the central database.
     Remote,
     /// `POSTGRES_SYNC_`, for the site's own database.
     Local,
 }
 
-impl LegacyPrefix {
+impl LegacyVariablePrefix {
     fn as_str(self) -> &'static str {
         match self {
             Self::Remote => "POSTGRES_CLIENT_",
@@ -52,7 +52,7 @@ const REQUIRED: &[&str] = &["HOST", "DB", "USER"];
 /// required variable is missing, or a variable is not UTF-8.
 pub(super) fn parameters(
     environment: &Environment,
-    prefix: LegacyPrefix,
+    prefix: LegacyVariablePrefix,
 ) -> Result<Option<ParameterPairs>, ConfigError> {
     let mut pairs = ParameterPairs::new();
     for &(name, parameter) in NAMES {
@@ -94,8 +94,8 @@ mod tests {
             ("POSTGRES_SYNC_USER", "site"),
         ]);
         for (prefix, host, database) in [
-            (LegacyPrefix::Remote, "central.example", "meters"),
-            (LegacyPrefix::Local, "localhost", "site"),
+            (LegacyVariablePrefix::Remote, "central.example", "meters"),
+            (LegacyVariablePrefix::Local, "localhost", "site"),
         ] {
             let pairs = parameters(&environment, prefix).unwrap().unwrap();
             assert!(pairs.contains(&("host".to_owned(), host.to_owned())));
@@ -106,9 +106,12 @@ mod tests {
     #[test]
     fn a_group_is_complete_or_absent() {
         let none = Environment::from([("POSTGRES_SYNC_HOST", "")]);
-        assert_eq!(parameters(&none, LegacyPrefix::Local).unwrap(), None);
+        assert_eq!(
+            parameters(&none, LegacyVariablePrefix::Local).unwrap(),
+            None
+        );
         let partial = Environment::from([("POSTGRES_SYNC_HOST", "h"), ("POSTGRES_SYNC_USER", "u")]);
-        let error = parameters(&partial, LegacyPrefix::Local)
+        let error = parameters(&partial, LegacyVariablePrefix::Local)
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("POSTGRES_SYNC_DB:"), "{error}");

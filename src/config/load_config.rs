@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::database_endpoint::DatabaseEndpoint;
 use super::error::ConfigError;
-use super::legacy_environment_variables::{self, LegacyPrefix};
+use super::legacy_environment_variables::{self, LegacyVariablePrefix};
 use super::log_settings::LogSettings;
-use super::setting_definitions::{Setting, SettingFlags};
-use super::setting_layers::{Environment, FoundSetting, Layers};
+use super::setting_definitions::{CommandLineSettings, Setting};
+use super::setting_layers::{Environment, FoundSetting, SettingLayers};
 use super::{
     Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, SourceSetting, TenantSelection,
     Tokens, bearer_tokens, oauth_settings, parse_table_name, table_name_per_tenant, tenants,
@@ -35,25 +35,25 @@ const REMOTE_UNACKNOWLEDGED: Duration = Duration::from_secs(6);
 impl Config {
     /// Reads the settings from flags, environment variables and the settings file. Checks each setting, and whether
     /// they fit together.
-    pub fn load(settings: &SettingFlags) -> Result<Self, ConfigError> {
+    pub fn load(settings: &CommandLineSettings) -> Result<Self, ConfigError> {
         Self::load_from(settings, &Environment::of_process())
     }
 
     /// Like [`Config::load`], but with the given environment variables in place of those of the process.
     pub fn load_from(
-        settings: &SettingFlags,
+        settings: &CommandLineSettings,
         environment: &Environment,
     ) -> Result<Self, ConfigError> {
-        let layers = Layers::read(settings, environment)?;
+        let layers = SettingLayers::read(settings, environment)?;
         LogSettings::from_layers(&layers)?;
         let limits = limits(&layers)?;
         let tenants = tenants::read(&layers)?;
         let mapping = mapping(&layers, &tenants)?;
         let config = Self {
-            remote: DatabaseSettings::REMOTE
+            remote: DatabaseSettingNames::REMOTE
                 .endpoint(&layers, environment, &limits)?
                 .map(|remote| remote.with_unacknowledged_limit(REMOTE_UNACKNOWLEDGED)),
-            local: DatabaseSettings::LOCAL.endpoint(&layers, environment, &limits)?,
+            local: DatabaseSettingNames::LOCAL.endpoint(&layers, environment, &limits)?,
             tenants,
             mapping,
             workers: number(&layers, Setting::Workers, DEFAULT_WORKERS, 1..=MOST_WORKERS)?,
@@ -82,7 +82,7 @@ impl Config {
         Ok(config)
     }
 
-    fn check_listen(&self, layers: &Layers) -> Result<(), ConfigError> {
+    fn check_listen(&self, layers: &SettingLayers) -> Result<(), ConfigError> {
         if self.listen.ip().to_canonical().is_loopback() || self.requires_token() {
             return Ok(());
         }
@@ -138,28 +138,29 @@ impl Config {
     }
 }
 
-/// The settings and legacy environment variables that say how to connect to one of the two databases.
-struct DatabaseSettings {
+/// The names of the settings and of the legacy environment variables that say how to connect to one of the two
+/// databases.
+struct DatabaseSettingNames {
     url: Setting,
     url_file: Setting,
-    legacy: LegacyPrefix,
+    legacy: LegacyVariablePrefix,
 }
 
-impl DatabaseSettings {
+impl DatabaseSettingNames {
     const REMOTE: Self = Self {
         url: Setting::RemoteUrl,
         url_file: Setting::RemoteUrlFile,
-        legacy: LegacyPrefix::Remote,
+        legacy: LegacyVariablePrefix::Remote,
     };
     const LOCAL: Self = Self {
         url: Setting::LocalUrl,
         url_file: Setting::LocalUrlFile,
-        legacy: LegacyPrefix::Local,
+        legacy: LegacyVariablePrefix::Local,
     };
 
     fn endpoint(
         &self,
-        layers: &Layers,
+        layers: &SettingLayers,
         environment: &Environment,
         limits: &Limits,
     ) -> Result<Option<DatabaseEndpoint>, ConfigError> {
@@ -187,7 +188,7 @@ impl DatabaseSettings {
     }
 }
 
-fn mapping(layers: &Layers, tenants: &TenantSelection) -> Result<Mapping, ConfigError> {
+fn mapping(layers: &SettingLayers, tenants: &TenantSelection) -> Result<Mapping, ConfigError> {
     let text = |setting, default: &str| {
         let found = layers.find(setting);
         found.map_or_else(|| default.to_owned(), |found: FoundSetting| found.text())
@@ -234,7 +235,7 @@ fn table(
     found.checked(check(&text)).map(|()| text)
 }
 
-fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
+fn schedule(layers: &SettingLayers) -> Result<Option<Schedule>, ConfigError> {
     let zone = parse(
         layers,
         Setting::Timezone,
@@ -259,7 +260,7 @@ fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
     }
 }
 
-fn tokens(layers: &Layers) -> Result<Tokens, ConfigError> {
+fn tokens(layers: &SettingLayers) -> Result<Tokens, ConfigError> {
     let Some(found) = layers.find_secret(Setting::Tokens, Setting::TokensFile)? else {
         return Ok(Tokens::default());
     };
@@ -278,7 +279,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Reads the timeouts and other limits, and checks their bounds. The lower bounds are small enough for tests. The upper
 /// bounds are the largest values that still limit something in practice.
-fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
+fn limits(layers: &SettingLayers) -> Result<Limits, ConfigError> {
     use Setting as S;
     let default = Limits::default();
     let wait = |setting, default, range| duration(layers, setting, default, range);
@@ -333,7 +334,7 @@ fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
 }
 
 fn duration(
-    layers: &Layers,
+    layers: &SettingLayers,
     setting: Setting,
     default: Duration,
     range: RangeInclusive<Duration>,
@@ -344,7 +345,7 @@ fn duration(
 }
 
 fn number(
-    layers: &Layers,
+    layers: &SettingLayers,
     setting: Setting,
     default: u32,
     range: RangeInclusive<u32>,
@@ -355,7 +356,7 @@ fn number(
 }
 
 fn parse<T>(
-    layers: &Layers,
+    layers: &SettingLayers,
     setting: Setting,
     default: T,
     read: impl FnOnce(&str) -> Result<T, String>,
@@ -367,7 +368,7 @@ fn parse<T>(
 }
 
 fn list(
-    layers: &Layers,
+    layers: &SettingLayers,
     setting: Setting,
     read: fn(&[String]) -> Result<Vec<String>, String>,
 ) -> Result<Option<Vec<String>>, ConfigError> {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::error::ConfigError;
 use super::setting_definitions::Setting;
-use super::setting_layers::{FoundSetting, Layers};
+use super::setting_layers::{FoundSetting, SettingLayers};
 use super::settings_file::SettingValue;
 use super::table_name_per_tenant::TENANT_PLACEHOLDER;
 use super::{Mapping, table_name_per_tenant, trim_sql};
@@ -72,7 +72,7 @@ const ALL: &str = "all";
 
 /// Reads which tenants to keep in sync: from the first source that has one of [`TENANT_SETTINGS`]. If none has, the
 /// tenant is read from the local database.
-pub(super) fn read(layers: &Layers) -> Result<TenantSelection, ConfigError> {
+pub(super) fn read(layers: &SettingLayers) -> Result<TenantSelection, ConfigError> {
     Ok(match layers.find_one_of(TENANT_SETTINGS)? {
         None => TenantSelection::One(None),
         Some((Setting::Tenants, found)) => several(&found)?,
@@ -136,13 +136,13 @@ mod tests {
 
     use super::*;
     use crate::config::tests::{LOCAL, file, load, refusal};
-    use crate::config::{Config, Environment, SettingFlags};
+    use crate::config::{CommandLineSettings, Config, Environment};
 
     fn with_flags(flags: &[&str], environment: &Environment) -> Result<Config, ConfigError> {
-        let command = SettingFlags::augment_args(clap::Command::new("meter-sync"));
+        let command = CommandLineSettings::augment_args(clap::Command::new("meter-sync"));
         let matches = command.no_binary_name(true).get_matches_from(flags);
         Config::load_from(
-            &SettingFlags::from_arg_matches(&matches).unwrap(),
+            &CommandLineSettings::from_arg_matches(&matches).unwrap(),
             environment,
         )
     }

@@ -1,4 +1,4 @@
-//! Notices a remote that was restored, rewound or swapped for another since the last run.
+//! Detects a replaced remote: one that was restored, rewound or swapped for another since the last run.
 //!
 //! A run that finds its watermark valid and the remote rows unchanged reads from the same server process as the run
 //! that stored the watermark. There is nothing to notice then, and nothing is looked up. Any restore, failover or swap
@@ -15,7 +15,7 @@ use crate::store::remote_identities::{self, KnownRemote, RemoteIdentity, RemoteP
 use super::digest::VersionsOfBothSides;
 use super::digest::bucket_sum_cursor::SAVEPOINT;
 use super::plan::Plan;
-use super::remote_replacement::RemoteChange;
+use super::remote_replacement::RemoteReplacement;
 use super::{Relations, RunContext, SyncError, column_drift};
 
 /// What a run finds out about the remote database.
@@ -71,7 +71,9 @@ pub(super) async fn look(
         ..seen
     };
     if let Some(versions) = versions
-        && seen.change().is_some_and(RemoteChange::has_lost_commits)
+        && seen
+            .change()
+            .is_some_and(RemoteReplacement::has_lost_commits)
     {
         versions.distrust();
     }
@@ -161,42 +163,46 @@ impl KnownRemote {
 
 /// Says what happened to the remote between `known` and `now`. `sum` is the sum of the row versions of the tenant's
 /// remote rows, if it is known.
-fn compare(known: &KnownRemote, now: &RemoteIdentity, sum: Option<i64>) -> Option<RemoteChange> {
+fn compare(
+    known: &KnownRemote,
+    now: &RemoteIdentity,
+    sum: Option<i64>,
+) -> Option<RemoteReplacement> {
     let before = &known.identity;
     if before.system_identifier != now.system_identifier {
-        return Some(RemoteChange::OtherServer);
+        return Some(RemoteReplacement::OtherServer);
     }
     if before.database_oid != now.database_oid {
-        return Some(RemoteChange::OtherDatabase);
+        return Some(RemoteReplacement::OtherDatabase);
     }
     // The signs of a restore fade as the remote goes on, but a person has not allowed it yet.
-    if let Some(refused) = known.refused.as_deref().and_then(RemoteChange::read) {
+    if let Some(refused) = known.refused.as_deref().and_then(RemoteReplacement::read) {
         return Some(refused);
     }
     let progress = before.progress.zip(now.progress);
     if progress.is_some_and(|(before, now)| now.flushed < before.flushed) {
-        return Some(RemoteChange::TakenBack);
+        return Some(RemoteReplacement::TakenBack);
     }
     if known.has_earlier_rows(sum) {
         return Some(match now.progress {
-            Some(_) => RemoteChange::EarlierRows,
-            None => RemoteChange::EarlierRowsOnStandby,
+            Some(_) => RemoteReplacement::EarlierRows,
+            None => RemoteReplacement::EarlierRowsOnStandby,
         });
     }
     let tables = before.relation_oid.zip(now.relation_oid);
     let has_other_table =
         before.source == now.source && tables.is_some_and(|(before, now)| before != now);
     if has_other_table {
-        return Some(RemoteChange::OtherTable);
+        return Some(RemoteReplacement::OtherTable);
     }
     progress
         .is_some_and(|(before, now)| now.timeline != before.timeline)
-        .then_some(RemoteChange::OtherTimeline)
+        .then_some(RemoteReplacement::OtherTimeline)
 }
 
 impl ComparedRemote {
     /// What happened to the remote since the last run; `None` if nothing did, or if there was no run.
-    fn change(&self) -> Option<RemoteChange> {
+    fn change(&self) -> Option<RemoteReplacement> {
         compare(self.known.as_ref()?, &self.identity, self.version_sum)
     }
 
@@ -221,7 +227,7 @@ impl ComparedRemote {
 impl RemoteComparison {
     /// What happened to the remote since the last run, if a run that carries out `plan` warns of it. `plan` is `None`
     /// if the sides do not differ.
-    fn notable(&self, plan: Option<&Plan>) -> Option<RemoteChange> {
+    fn notable(&self, plan: Option<&Plan>) -> Option<RemoteReplacement> {
         match self {
             Self::Same | Self::Unidentified => None,
             Self::Compared(seen) => seen.change().filter(|change| change.is_notable(plan)),
@@ -237,7 +243,7 @@ impl RemoteComparison {
 
     /// The change because of which a strict brake waits for a person; `None` if there is none, or if a person has
     /// allowed it.
-    fn held_back(&self, run: &RunContext<'_>, plan: Option<&Plan>) -> Option<RemoteChange> {
+    fn held_back(&self, run: &RunContext<'_>, plan: Option<&Plan>) -> Option<RemoteReplacement> {
         let is_open = run.job.limits.brake == BrakeMode::Standard || run.job.allow_remote_change;
         let notable = self.notable(plan).filter(|_| !is_open);
         notable.filter(|change| change.is_held_back())
@@ -274,7 +280,8 @@ impl RemoteComparison {
         }
     }
 
-    /// Stores which remote this is, for the next run, and the sum of the row versions of the tenant's rows.
+    /// Stores for the next run which remote this is, and the sum of the row versions of the tenant's remote rows (if
+    /// there are row versions). Stores nothing if this run did not look up which remote it is.
     pub(super) async fn remember(
         &self,
         run: &RunContext<'_>,
@@ -284,7 +291,9 @@ impl RemoteComparison {
             return Ok(());
         };
         let (tenant, table) = (run.job.tenant, &run.relations.local);
-        let forgets_progress = seen.change().is_some_and(RemoteChange::has_lost_commits);
+        let forgets_progress = seen
+            .change()
+            .is_some_and(RemoteReplacement::has_lost_commits);
         remote_identities::keep(run.local, tenant, table, &seen.identity, forgets_progress).await?;
         match versions {
             Some(versions) => {

@@ -1,10 +1,11 @@
-//! What may have happened to the remote since the last run, and what follows from each case.
+//! The ways in which the remote may have been replaced since the last run (restored, rewound, promoted or swapped for
+//! another), and what follows from each.
 
 use super::plan::Plan;
 
-/// What happened to the remote since the last run.
+/// How the remote was replaced since the last run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RemoteChange {
+pub(super) enum RemoteReplacement {
     /// It is another server: another `initdb` made it.
     OtherServer,
     /// It is another database of the same server.
@@ -21,7 +22,7 @@ pub(super) enum RemoteChange {
     OtherTimeline,
 }
 
-impl RemoteChange {
+impl RemoteReplacement {
     const ALL: &[Self] = &[
         Self::OtherServer,
         Self::OtherDatabase,
@@ -55,8 +56,8 @@ impl RemoteChange {
     /// Some changes also happen in normal operation:
     ///
     /// - A table is made anew, or a standby is promoted. This matters only if the plan has other changes than inserts.
-    /// - The rows have their earlier versions again, because a meter that was added since is gone. This matters only if
-    ///   the plan has other changes than deactivations.
+    /// - A meter that was added after the last run was removed again, so the remaining rows have the same versions as
+    ///   before. This matters only if the plan has other changes than deactivations.
     pub(super) fn is_notable(self, plan: Option<&Plan>) -> bool {
         let counts = plan.map(|plan| &plan.counts);
         match self {

@@ -20,17 +20,19 @@ const FOR_HEALTH: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct OpenConnections {
     limit: usize,
-    open: Arc<Mutex<ConnectionTable>>,
+    open: Arc<Mutex<OpenConnectionTable>>,
 }
 
+/// The open connections by a number that is counted up, and the number of the next one.
 #[derive(Debug, Default)]
-struct ConnectionTable {
-    known: BTreeMap<u64, ConnectionEntry>,
+struct OpenConnectionTable {
+    known: BTreeMap<u64, OpenConnection>,
     next: u64,
 }
 
+/// What is known of one open connection: its client, what it is doing, and the token that closes it.
 #[derive(Debug)]
-struct ConnectionEntry {
+struct OpenConnection {
     peer: IpAddr,
     is_for_health: bool,
     activity: ConnectionActivity,
@@ -41,6 +43,7 @@ struct ConnectionEntry {
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionActivity(Arc<Mutex<ConnectionActivityState>>);
 
+/// The data of a [`ConnectionActivity`], which its clones share.
 #[derive(Debug)]
 struct ConnectionActivityState {
     /// Whether the server waits for a request, or for the rest of one.
@@ -82,7 +85,7 @@ impl OpenConnections {
         let id = open.next;
         open.next += 1;
         let (activity, close) = (ConnectionActivity::new(), CancellationToken::new());
-        let known = ConnectionEntry {
+        let known = OpenConnection {
             peer,
             is_for_health,
             activity: activity.clone(),
@@ -106,12 +109,12 @@ impl OpenConnections {
         longest.is_some_and(|id| open.close(id))
     }
 
-    fn lock(&self) -> MutexGuard<'_, ConnectionTable> {
+    fn lock(&self) -> MutexGuard<'_, OpenConnectionTable> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl ConnectionTable {
+impl OpenConnectionTable {
     /// Makes room for one more connection from `peer`: if it would exceed `limit`, closes an idle connection. Returns
     /// `false` if it would exceed the limit and no connection can be closed.
     ///
@@ -140,14 +143,14 @@ impl ConnectionTable {
         }
     }
 
-    fn count(&self, counts: impl Fn(&ConnectionEntry) -> bool) -> usize {
+    fn count(&self, counts: impl Fn(&OpenConnection) -> bool) -> usize {
         let known = self.known.values();
         known
             .filter(|known| !known.is_for_health && counts(known))
             .count()
     }
 
-    fn longest_waiting(&self, may_go: impl Fn(&ConnectionEntry) -> bool) -> Option<u64> {
+    fn longest_waiting(&self, may_go: impl Fn(&OpenConnection) -> bool) -> Option<u64> {
         let ours = self
             .known
             .iter()

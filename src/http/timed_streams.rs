@@ -204,7 +204,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::arguments::read_body_bytes::{self, BodyFault};
+    use crate::arguments::read_body_bytes::{self, ReadBodyError};
     use crate::http::limit_connections::OpenConnections;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -221,7 +221,7 @@ mod tests {
         let body = AnyBody::new(TimedRequestBody::new(body, slot.activity.clone()));
         assert_eq!(
             read_body_bytes::read(body, 10_000).await,
-            Err(BodyFault::Late)
+            Err(ReadBodyError::Late)
         );
         assert_eq!(begun.elapsed().as_secs(), BODY.as_secs());
     }

@@ -1,4 +1,4 @@
-//! Builds the JSON Schemas of tools from JSON values.
+//! Helpers for the JSON Schemas of tools: a shared type, and functions that build it from JSON values.
 
 use std::sync::Arc;
 

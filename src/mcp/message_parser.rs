@@ -101,6 +101,7 @@ impl<'de> Deserialize<'de> for MessageHead {
     }
 }
 
+/// Reads a [`MessageHead`], and skips all other members of the message.
 struct MessageHeadVisitor;
 
 impl<'de> Visitor<'de> for MessageHeadVisitor {

@@ -47,7 +47,7 @@ mod tests {
     }
 
     fn page() -> PageAddress {
-        let settings = crate::config::SettingFlags::default();
+        let settings = crate::config::CommandLineSettings::default();
         let environment = crate::config::Environment::default();
         let config = crate::config::Config::load_from(&settings, &environment);
         PageAddress::configured(&config.expect("defaults"))

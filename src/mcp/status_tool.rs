@@ -193,7 +193,7 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<StatusCall,
     let since = since
         .map(|text| since_argument::since(&text, now))
         .transpose()?;
-    // Unless `history` asks for them, an answer about a meter or a time lists no past runs.
+    // An answer about a meter, or about the changes since a time, lists past runs only if the argument `history` is given.
     let history = match meter.is_some() || since.is_some() {
         true => 0,
         false => StatusQuery::default().history,

@@ -12,7 +12,7 @@ use crate::reports::status::{NamedTenant, RunningStatus};
 
 /// What this process itself knows about one mirror, without asking the local database.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LiveState {
+pub(crate) struct InProcessState {
     pub(crate) running: Option<OwnRun>,
     /// When the schedule retries a slot (scheduled time) whose run failed; `None` if no retry is pending.
     pub(crate) waiting_until: Option<DateTime<Utc>>,
@@ -32,7 +32,7 @@ pub(crate) struct OwnRun {
     pub(crate) cancel: CancellationToken,
 }
 
-impl LiveState {
+impl InProcessState {
     pub(crate) fn running_record(&self) -> Option<&RunRecord> {
         self.running.as_ref().map(|running| &running.record)
     }

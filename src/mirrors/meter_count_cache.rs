@@ -42,6 +42,7 @@ pub(crate) struct MeterCountCache {
     pub(super) behind: tokio::sync::Mutex<()>,
 }
 
+/// The last count of meters, and whether a newer count takes too long.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastMeterCount {
     /// The last count; `None` before the first.
@@ -63,6 +64,7 @@ pub(super) struct MeterCountKey {
     pub(super) last_run: Option<RunId>,
 }
 
+/// A count of meters, with what was counted, when, and how long that took.
 #[derive(Clone, Debug)]
 pub(super) struct TimedMeterCount {
     pub(super) question: MeterCountKey,

@@ -22,13 +22,13 @@ use crate::model::{DeactivationApproval, Progress, RunId, RunRecord, RunTrigger}
 use crate::trace_id::TraceId;
 
 pub use claim_slots::SlotClaimOutcome;
-pub use mirror::{Mirror, TenantMirror};
+pub use mirror::{Mirror, TenantAndMirror};
 pub use process_context::ProcessContext;
 pub(crate) use process_context::most_runs;
 pub use published_states::StateChangeListener;
 pub use registry::{Mirrors, visible_tenants};
 pub use run::follow_progress::RunProgressFollower;
-pub use run_event_feed::RunEventListener;
+pub use run_event_feed::RunEventFeed;
 pub use sweep::{FailedMirrors, SweepReport};
 
 pub use crate::store::claimed_slots::{ClaimedSlot, ClaimedSlotList};

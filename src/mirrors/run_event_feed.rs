@@ -1,7 +1,7 @@
-//! Tells listeners when a run of a mirror has begun or ended in any process, or a sweep (a check of all mirrors) has
+//! Tells its readers when a run of a mirror has begun or ended in any process, or a sweep (a check of all mirrors) has
 //! found the mirror unchanged.
 //!
-//! All listeners share each read of the mirror's state (`status::read_state`), so many listeners cost no more queries
+//! All feeds share each read of the mirror's state (`status::read_state`), so many feeds cost no more queries
 //! than one.
 
 use std::collections::HashMap;
@@ -15,31 +15,31 @@ use crate::machine_clock;
 use crate::model::{RunId, RunOutcome, RunRecord};
 
 use super::Mirror;
-use super::in_process_state::LiveState;
-use super::state_read::Observation;
+use super::in_process_state::InProcessState;
+use super::state_read::StateRead;
 use crate::reports::connections::ConnectionState;
 use crate::reports::status::Status;
 
-/// How long a listener waits for a change in this process before it reads the log anyway. Together with [`FRESH`] this
+/// How long a feed waits for a change in this process before it reads the log anyway. Together with [`FRESH`] this
 /// is less than 2 s, so that runs of other processes are found within 2 s.
 const PAUSE: Duration = Duration::from_millis(1500);
-/// How long a listener waits after a change before it reads the log. All listeners that wait at the same time share one
+/// How long a feed waits after a change before it reads the log. All feeds that wait at the same time share one
 /// read.
 const FRESH: Duration = Duration::from_millis(200);
 /// The age at which a status counts as out of date even if nothing has happened.
 const STATUS_AGE: Duration = Duration::from_secs(60);
 
-/// A listener for runs of one mirror that begin or end. It remembers which ones it has already returned.
+/// A stream of the runs of one mirror that begin or end, in any process. It remembers which ones it has already returned.
 #[derive(Debug)]
-pub struct RunEventListener {
+pub struct RunEventFeed {
     mirror: Mirror,
-    live_state: watch::Receiver<LiveState>,
-    /// What `live_state` showed when it last woke the listener. The listener wakes when this changes.
+    in_process_state: watch::Receiver<InProcessState>,
+    /// What `in_process_state` showed when it last woke the feed. The feed wakes when this changes.
     state: WatchedState,
     seen_runs: SeenRuns,
 }
 
-/// Which runs this listener has already seen in the log.
+/// Which runs this feed has already seen in the log.
 #[derive(Debug)]
 enum SeenRuns {
     /// The log has not been read yet. Runs that began or ended at `since` or later are new.
@@ -54,7 +54,7 @@ enum SeenRuns {
 
 /// What one read of the mirror's state found.
 #[derive(Default)]
-struct ListenerRead {
+struct FeedRead {
     /// Whether this process's own state of the mirror has changed since the last read.
     is_changed: bool,
     /// The runs that have begun or ended since the last read, the latest first.
@@ -65,20 +65,20 @@ struct ListenerRead {
 }
 
 impl Mirror {
-    /// Returns a listener for the runs of this mirror that begin or end from now on, in any process.
-    pub fn events(&self) -> RunEventListener {
-        let live_state = self.shared.live_state.subscribe();
-        let state = state(&live_state.borrow());
-        RunEventListener {
+    /// Returns a feed of the runs of this mirror that begin or end from now on, in any process.
+    pub fn events(&self) -> RunEventFeed {
+        let in_process_state = self.shared.in_process_state.subscribe();
+        let state = state(&in_process_state.borrow());
+        RunEventFeed {
             mirror: self.clone(),
-            live_state,
+            in_process_state,
             state,
             seen_runs: SeenRuns::Nothing { since: self.now() },
         }
     }
 }
 
-impl RunEventListener {
+impl RunEventFeed {
     /// Waits until runs have begun or ended since the last call, and returns them, the newest first.
     pub async fn next(&mut self) -> Vec<RunRecord> {
         loop {
@@ -114,17 +114,17 @@ impl RunEventListener {
 
     /// Waits for a change of this process's own state of the mirror, but at most for [`PAUSE`], and then for [`FRESH`].
     /// Returns what has changed in the mirror's state since the last read.
-    async fn look(&mut self) -> ListenerRead {
+    async fn look(&mut self) -> FeedRead {
         let due = Instant::now() + PAUSE;
         let is_changed = timeout_at(due, self.changed()).await.is_ok();
         // All listeners wake at the same time. The first read after this moment serves all of them.
         let woken = Instant::now();
         tokio::time::sleep(FRESH).await;
-        let mut look = ListenerRead {
+        let mut look = FeedRead {
             is_changed,
-            ..ListenerRead::default()
+            ..FeedRead::default()
         };
-        let Ok(Observation { state, runs, .. }) = self.mirror.observed_since(woken).await else {
+        let Ok(StateRead { state, runs, .. }) = self.mirror.observed_since(woken).await else {
             return look;
         };
         let now = self.mirror.now();
@@ -143,10 +143,10 @@ impl RunEventListener {
     /// the sender of the channel alive.
     async fn changed(&mut self) {
         let changed = self
-            .live_state
-            .wait_for(|live_state| state(live_state) != self.state);
-        if let Ok(live_state) = changed.await {
-            self.state = state(&live_state);
+            .in_process_state
+            .wait_for(|in_process_state| state(in_process_state) != self.state);
+        if let Ok(in_process_state) = changed.await {
+            self.state = state(&in_process_state);
         }
     }
 }
@@ -170,7 +170,7 @@ impl SeenRuns {
     }
 }
 
-/// The values of [`LiveState`] whose change wakes a listener.
+/// The values of [`InProcessState`] whose change wakes a listener.
 #[derive(Debug, PartialEq, Eq)]
 struct WatchedState {
     running: Option<RunId>,
@@ -179,12 +179,15 @@ struct WatchedState {
     remote: ConnectionState,
 }
 
-fn state(live_state: &LiveState) -> WatchedState {
+fn state(in_process_state: &InProcessState) -> WatchedState {
     WatchedState {
-        running: live_state.running.as_ref().map(|run| run.record.run_id),
-        last: live_state.last.as_ref().map(mark),
-        waiting_until: live_state.waiting_until,
-        remote: live_state.remote.state,
+        running: in_process_state
+            .running
+            .as_ref()
+            .map(|run| run.record.run_id),
+        last: in_process_state.last.as_ref().map(mark),
+        waiting_until: in_process_state.waiting_until,
+        remote: in_process_state.remote.state,
     }
 }
 

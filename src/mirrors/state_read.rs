@@ -16,7 +16,7 @@ const LASTS: Duration = Duration::from_secs(10);
 
 /// The result of one read of a mirror's state from the local database.
 #[derive(Clone, Debug)]
-pub(crate) struct Observation {
+pub(crate) struct StateRead {
     /// The state, with an empty `history`.
     pub(crate) state: Arc<StoredState>,
     /// The newest runs, newest first.
@@ -29,9 +29,9 @@ pub(crate) struct Observation {
 
 /// The last read of a mirror's state, or the error with which it failed. All waiting callers get the same error, so
 /// that not each of them waits for a database that does not answer.
-pub(crate) type ObservationResult = Result<Observation, Failure>;
+pub(crate) type StateReadResult = Result<StateRead, Failure>;
 
-impl Observation {
+impl StateRead {
     /// Returns the state, with the newest `history` runs as its history. Fails if the meters could not be counted.
     pub(super) fn with_history(&self, history: u32) -> Result<StoredState, Failure> {
         let mut state = StoredState::clone(&self.state);

@@ -18,9 +18,9 @@ use crate::mirrors::{Mirror, RunApprovals, RunRequest, RunRequestOutcome, approv
 use crate::model::{DeactivationApproval, RunId, RunTrigger};
 use crate::trace_id::TraceId;
 
-/// The fields of the form that starts a sync or a preview.
+/// The fields of a form that a browser has sent to start a sync or a preview.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct SyncForm {
+pub(super) struct SubmittedSyncForm {
     #[serde(rename = "do")]
     what: SyncFormAction,
     /// The run that held back the deactivations which the person now approves; `None` if the person approves nothing.
@@ -28,6 +28,7 @@ pub(super) struct SyncForm {
     sure: Option<TickedBox>,
 }
 
+/// The button of the form that was pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum SyncFormAction {
@@ -35,6 +36,7 @@ enum SyncFormAction {
     Preview,
 }
 
+/// The value of a check box that is ticked. A browser sends nothing for a box that is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum TickedBox {
@@ -53,7 +55,7 @@ pub(super) async fn sync(
     viewer: ViewerRights,
     token: Option<Extension<Token>>,
     headers: HeaderMap,
-    Form(wanted): Form<SyncForm>,
+    Form(wanted): Form<SubmittedSyncForm>,
 ) -> Result<Redirect, ErrorPage> {
     if !viewer.may_trigger {
         let message = "This page is read-only for you.";

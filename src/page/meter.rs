@@ -9,7 +9,7 @@ use super::action_and_phase_words;
 use super::format_values::{prose, shortened, time, value};
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
-use super::page_layout::{ErrorPage, Shell};
+use super::page_layout::{ErrorPage, PageLayout};
 use super::viewer_rights::ViewerRights;
 use super::{banner, run_changes};
 use crate::badges::icons::Icon;
@@ -37,7 +37,7 @@ pub(super) async fn show(
         .as_ref()
         .and_then(|meter| meter.get("name"))
         .and_then(serde_json::Value::as_str);
-    let shell = Shell {
+    let layout = PageLayout {
         base: base.clone(),
         title: name.map_or_else(|| "Meter".to_owned(), super::format_values::name),
         icon: Icon::List,
@@ -52,7 +52,7 @@ pub(super) async fn show(
         (row(&report))
         (history(&report, &base))
     };
-    Ok(shell.around(&main))
+    Ok(layout.around(&main))
 }
 
 fn row(report: &MeterReport) -> Markup {

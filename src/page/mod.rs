@@ -22,7 +22,7 @@ use crate::http::guards::WELL_KNOWN;
 use crate::http::guards::page_paths::{PagePaths, wants_page};
 use crate::http::request_error::RequestError;
 use crate::mirrors::Mirrors;
-use connections::ConnectionChecks;
+use connections::ConnectionCheckCache;
 use mirror_page_paths::MirrorBasePath;
 use page_layout::ErrorPage;
 
@@ -75,7 +75,7 @@ const MAX_FORM_BYTES: usize = 4096;
 struct PageState {
     mirrors: Mirrors,
     /// The results of the last checks of the connections.
-    checks: ConnectionChecks,
+    checks: ConnectionCheckCache,
 }
 
 /// Returns the routes of all pages. If the process syncs exactly one tenant, the pages of its mirror begin at `/`.
@@ -89,7 +89,7 @@ pub(crate) fn routes(mirrors: Mirrors) -> Router {
     };
     let shared = PageState {
         mirrors,
-        checks: ConnectionChecks::default(),
+        checks: ConnectionCheckCache::default(),
     };
     pages
         .route(SIGN_IN, get(sign_in::show).post(sign_in::sign_in))

@@ -10,13 +10,13 @@ use super::assets;
 use super::format_values::{self, prose};
 use super::mirror_page_paths::MirrorBasePath;
 use super::viewer_rights::ViewerRights;
-use crate::arguments::read_body_bytes::BodyFault;
+use crate::arguments::read_body_bytes::ReadBodyError;
 use crate::badges::icons::{Icon, sprite};
 use crate::error::{ErrorCode, Failure};
 use crate::machine_clock;
 
 /// The values in the HTML around a page's content, which differ from page to page.
-pub(super) struct Shell<'a> {
+pub(super) struct PageLayout<'a> {
     /// The base path of the tenant that the page is about; [`MirrorBasePath::root`] if it is not about one of several
     /// tenants.
     pub(super) base: MirrorBasePath,
@@ -32,7 +32,7 @@ pub(super) struct Shell<'a> {
     pub(super) refresh_seconds: Option<u32>,
 }
 
-impl Shell<'_> {
+impl PageLayout<'_> {
     /// Renders the whole document, with `main` as its content.
     pub(super) fn around(&self, main: &Markup) -> Markup {
         let now = machine_clock::now();
@@ -155,7 +155,7 @@ impl ErrorPage {
     }
 
     /// Returns a page that says that the submitted form could not be read completely, and why.
-    pub(super) fn unreadable_body(fault: BodyFault) -> Self {
+    pub(super) fn unreadable_body(fault: ReadBodyError) -> Self {
         let failure = Failure::new(ErrorCode::ConfigInvalid, fault.detail())
             .with_remedy("Go back to the status, and try again.");
         Self {
@@ -180,7 +180,7 @@ impl IntoResponse for ErrorPage {
             failure,
             base,
         } = self;
-        let shell = Shell {
+        let layout = PageLayout {
             base: base.clone(),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
             icon: Icon::Cross,
@@ -197,6 +197,6 @@ impl IntoResponse for ErrorPage {
             }
             p { a href=(base.page("/")) { "Back to the status" } }
         };
-        (status, shell.around(&body)).into_response()
+        (status, layout.around(&body)).into_response()
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::format_values::{bytes, counted, duration, number, prose, shortened, time};
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
-use super::page_layout::{ErrorPage, Shell};
+use super::page_layout::{ErrorPage, PageLayout};
 use super::viewer_rights::ViewerRights;
 use super::{action_and_phase_words, banner, run_changes, status_facts};
 use crate::badges;
@@ -58,7 +58,7 @@ pub(super) async fn show(
     let running = status.running.as_ref();
     let running = running.filter(|running| running.run_id == id);
     let badge = badges::outcome(detail.run.outcome);
-    let shell = Shell {
+    let layout = PageLayout {
         base: base.clone(),
         title: format!(
             "{} – run of {}",
@@ -84,7 +84,7 @@ pub(super) async fn show(
         (facts_of(&detail, &base))
         (body(&detail, &changes, ChangesPagePlace { is_later: asked.after.is_some(), next_after }, &base))
     };
-    Ok(shell.around(&main))
+    Ok(layout.around(&main))
 }
 
 fn head(detail: &RunDetail) -> Markup {

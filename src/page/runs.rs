@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::format_values::{duration, number, time};
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
-use super::page_layout::{ErrorPage, Shell};
+use super::page_layout::{ErrorPage, PageLayout};
 use super::viewer_rights::ViewerRights;
 use super::{action_and_phase_words, banner};
 use crate::badges;
@@ -44,7 +44,7 @@ pub(super) async fn show(
     let missing = || ErrorPage::not_found("There is no such run in the log.").of_mirror(&base);
     let page = mirror.list(&query).await?.ok_or_else(missing)?;
     let status = mirror.status(&StatusQuery::default()).await?;
-    let shell = Shell {
+    let layout = PageLayout {
         base: base.clone(),
         title: "Runs".to_owned(),
         icon: Icon::List,
@@ -53,7 +53,7 @@ pub(super) async fn show(
         viewer: Some(viewer),
         refresh_seconds: None,
     };
-    Ok(shell.around(&html! {
+    Ok(layout.around(&html! {
         h1 { "Runs" }
         (table(&page, &asked, &base, "/runs", machine_clock::now()))
         p { a href=(base.page("/")) { "Back to the status" } }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::PageState;
 use super::mirror_page_paths::MirrorBasePath;
-use super::page_layout::Shell;
+use super::page_layout::PageLayout;
 use super::{SIGN_IN, is_page};
 use crate::badges::icons::Icon;
 use crate::http::session_cookie;
@@ -35,7 +35,7 @@ pub(super) async fn show(Query(asked): Query<SignInQuery>) -> Markup {
 }
 
 fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
-    let shell = Shell {
+    let layout = PageLayout {
         base: MirrorBasePath::root(),
         title: "Sign in".to_owned(),
         icon: Icon::Dots,
@@ -44,7 +44,7 @@ fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
         viewer: None,
         refresh_seconds: None,
     };
-    shell.around(&html! {
+    layout.around(&html! {
         h1 { "Sign in" }
         @if let Some(wrong) = wrong { p.box.bad role="alert" { (wrong) } }
         form.stack method="post" action=(SIGN_IN) {

@@ -11,7 +11,7 @@ use super::connections::ConnectionsOverview;
 use super::format_values::{counted, duration, prose, time_ago};
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
-use super::page_layout::{ErrorPage, Shell};
+use super::page_layout::{ErrorPage, PageLayout};
 use super::runs::{self, RunsPageQuery};
 use super::viewer_rights::ViewerRights;
 use super::{action_and_phase_words, banner, run_changes, status_facts, timeline};
@@ -102,7 +102,7 @@ pub(super) async fn show(
         Some(_) => format!("{}, syncing", badge.word),
         None => badge.word.to_owned(),
     };
-    let shell = Shell {
+    let layout = PageLayout {
         base: base.clone(),
         title: match organisation {
             Some(name) => format!("{word} – {}", super::format_values::name(name)),
@@ -139,7 +139,7 @@ pub(super) async fn show(
         }
         (connections.show(now))
     };
-    Ok(shell.around(&main))
+    Ok(layout.around(&main))
 }
 
 /// Returns a sentence that says why past runs are unknown; `None` if they are known.

@@ -13,7 +13,7 @@ use super::PageState;
 use super::banner::{self, Banner};
 use super::format_values::{counted, name, number, prose, shortened, time_ago};
 use super::mirror_page_paths::MirrorBasePath;
-use super::page_layout::Shell;
+use super::page_layout::PageLayout;
 use super::viewer_rights::ViewerRights;
 use crate::arguments::bounds::TENANT_CHARS;
 use crate::badges;
@@ -96,7 +96,7 @@ pub(super) async fn show(
         || "Tenants".to_owned(),
         |tenants| counted(tenants.total, "tenant", "tenants"),
     );
-    let shell = Shell {
+    let layout = PageLayout {
         base: MirrorBasePath::root(),
         title: format!("{} – {total}", badge.word),
         icon: badge.icon,
@@ -114,7 +114,7 @@ pub(super) async fn show(
         (search(&asked))
         (list(tenants, status.next_before.as_deref(), &asked, machine_clock::now()))
     };
-    shell.around(&main)
+    layout.around(&main)
 }
 
 /// Returns the list of tenants; `None` if it could never be read because the local database does not answer.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::query_arguments::bad_request;
 use super::route::RouteDescription;
-use crate::arguments::read_body_bytes::{self, BodyFault};
+use crate::arguments::read_body_bytes::{self, ReadBodyError};
 use crate::arguments::shorten;
 use crate::http::problem_details::ProblemDetails;
 
@@ -77,7 +77,7 @@ async fn without_body(request: Request) -> Result<Request, ProblemDetails> {
     let says_nothing = |body: &[u8]| matches!(body.trim_ascii(), b"" | b"{}" | b"null");
     match read_body_bytes::read(body, MAX_BODY_BYTES).await {
         Ok(body) if says_nothing(&body) => Ok(Request::from_parts(parts, Body::empty())),
-        Ok(_) | Err(BodyFault::TooLong) => Err(bad_request("This route takes no body.")),
-        Err(fault @ (BodyFault::Late | BodyFault::Broken)) => Err(fault.into()),
+        Ok(_) | Err(ReadBodyError::TooLong) => Err(bad_request("This route takes no body.")),
+        Err(fault @ (ReadBodyError::Late | ReadBodyError::Broken)) => Err(fault.into()),
     }
 }

@@ -13,7 +13,8 @@ use crate::machine_clock;
 /// How long a client waits before it reconnects. Sent in the `retry` field of the first event.
 pub(super) const RETRY: Duration = Duration::from_secs(3);
 
-pub(super) type SentEvent = Result<Event, axum::Error>;
+/// One event for a stream of server-sent events, or the error if its data could not be written as JSON.
+pub(super) type EventResult = Result<Event, axum::Error>;
 
 /// The data of a `heartbeat` event, which shows that the stream still works.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -23,7 +24,7 @@ pub(super) struct Heartbeat {
     at: DateTime<Utc>,
 }
 
-pub(super) fn heartbeats(pause: Duration) -> impl Stream<Item = SentEvent> + Send {
+pub(super) fn heartbeats(pause: Duration) -> impl Stream<Item = EventResult> + Send {
     stream::unfold((), move |()| async move {
         tokio::time::sleep(pause).await;
         let heartbeat = Heartbeat {
@@ -33,6 +34,6 @@ pub(super) fn heartbeats(pause: Duration) -> impl Stream<Item = SentEvent> + Sen
     })
 }
 
-pub(super) fn event(name: &str, data: &impl Serialize) -> SentEvent {
+pub(super) fn event(name: &str, data: &impl Serialize) -> EventResult {
     Event::default().event(name).json_data(data)
 }

@@ -56,6 +56,7 @@ fn no_table(mapping: &Mapping) -> Mapping {
     }
 }
 
+/// The tenants in order, each with its name if one is known.
 type TenantIdsAndNames = Vec<(TenantId, Option<String>)>;
 
 /// Returns the tenants that the settings list, with their names from the table `tenant` where it has them.

@@ -7,7 +7,7 @@ use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use serde::Deserialize;
 
-use super::key_cache::MissingKey;
+use super::key_cache::NoKeyReason;
 use super::{OAuthVerifier, READ, TRIGGER};
 use crate::config::Token;
 use crate::http::request_error::RequestError;
@@ -64,10 +64,10 @@ impl OAuthVerifier {
         let header = header(token).ok_or(MALFORMED)?;
         let key = self.keys.find(header.kid.as_deref(), header.alg).await;
         let key = key.map_err(|missing| match missing {
-            MissingKey::Key => RequestError::AccessTokenInvalid(
+            NoKeyReason::Key => RequestError::AccessTokenInvalid(
                 "No key of the authorization server fits the access token.",
             ),
-            MissingKey::AllKeys => RequestError::KeysUnavailable,
+            NoKeyReason::AllKeys => RequestError::KeysUnavailable,
         })?;
         let checked = decode::<Claims>(token, key.public(), &self.validation(header.alg));
         let checked = checked.map_err(|error| RequestError::AccessTokenInvalid(reason(&error)))?;

@@ -93,7 +93,7 @@ struct RunningGuard<'a>(&'a Mirror, RunId);
 impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         let Self(mirror, id) = *self;
-        mirror.change_live_state(|live_state| live_state.no_longer_running(id));
+        mirror.change_in_process_state(|in_process_state| in_process_state.no_longer_running(id));
     }
 }
 
@@ -166,9 +166,9 @@ impl<'a> RunTask<'a> {
             progress: ticket.progress(),
             cancel: cancel.clone(),
         };
-        self.mirror.change_live_state(|live_state| {
-            live_state.running = Some(running);
-            live_state.tenant = Some(tenant);
+        self.mirror.change_in_process_state(|in_process_state| {
+            in_process_state.running = Some(running);
+            in_process_state.tenant = Some(tenant);
         });
         self.mirror.note_activity();
         tracing::info!(
@@ -244,7 +244,7 @@ impl<'a> RunTask<'a> {
         let remote = connections::ConnectionReport::used(error, at);
         self.mirror.remote_state.send_replace(remote.clone());
         self.mirror
-            .change_live_state(|live_state| live_state.remote = remote);
+            .change_in_process_state(|in_process_state| in_process_state.remote = remote);
     }
 
     /// Syncs the mirror: reads from a snapshot of the remote, and writes in the local transaction of the run.

@@ -10,7 +10,7 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 
 use crate::mirrors::Mirror;
-use crate::mirrors::in_process_state::LiveState;
+use crate::mirrors::in_process_state::InProcessState;
 use crate::model::{ActivityState, RunRecord};
 use crate::reports::connections::{ConnectionReport, ConnectionsReport};
 use crate::reports::derive_health::{HealthInputs, RecentSlots, derive};
@@ -53,7 +53,7 @@ impl Mirror {
         query: &StatusQuery,
     ) -> Result<Status, Failure> {
         let now = self.now();
-        let live_state = self.shared.live_state.borrow().clone();
+        let in_process_state = self.shared.in_process_state.borrow().clone();
         let local = match self.local {
             Some(_) => ConnectionReport::used(asked.as_ref().err().cloned(), now),
             None => ConnectionReport::unused(false),
@@ -63,15 +63,18 @@ impl Mirror {
                 if let Some(id) = query.run_id.filter(|_| found.status.history.is_empty()) {
                     return Err(status_text::no_such_run(id));
                 }
-                found.with_own_runs(live_state.running_record(), live_state.last.as_ref())
+                found.with_own_runs(
+                    in_process_state.running_record(),
+                    in_process_state.last.as_ref(),
+                )
             }
-            Err(failure) => fall_back(&live_state, &failure, query),
+            Err(failure) => fall_back(&in_process_state, &failure, query),
         };
         let connections = ConnectionsReport {
-            remote: live_state.remote.clone(),
+            remote: in_process_state.remote.clone(),
             local,
         };
-        Ok(self.compose(found, connections, &live_state, now))
+        Ok(self.compose(found, connections, &in_process_state, now))
     }
 
     /// Reads the state of the mirror, with the runs and changes that the query asks for. The history is empty if the
@@ -98,7 +101,7 @@ impl Mirror {
         &self,
         mut found: StoredState,
         connections: ConnectionsReport,
-        live_state: &LiveState,
+        in_process_state: &InProcessState,
         now: DateTime<Utc>,
     ) -> Status {
         let config = self.config();
@@ -107,7 +110,7 @@ impl Mirror {
         clock_warnings::warn(&mut found.status.warnings, self.clock.ahead());
         let dated_ahead = found.dated_ahead(now);
         found.status.warnings.extend(dated_ahead);
-        let running = live_state.running_status(found.running.as_ref(), now);
+        let running = in_process_state.running_status(found.running.as_ref(), now);
         let status = &found.status;
         let is_down = status.connections.local.error.is_some();
         let last = status.last_run.as_ref();
@@ -126,9 +129,12 @@ impl Mirror {
             summary,
             next_step,
             health,
-            activity: ActivityState::of(running.is_some(), live_state.waiting_until.is_some()),
+            activity: ActivityState::of(
+                running.is_some(),
+                in_process_state.waiting_until.is_some(),
+            ),
             now,
-            next_run_at: self.next_run_at(live_state.waiting_until, now),
+            next_run_at: self.next_run_at(in_process_state.waiting_until, now),
             schedule: ScheduleStatus::of(config.schedule.as_ref()),
             running,
             ..found.status
@@ -137,14 +143,18 @@ impl Mirror {
 }
 
 /// Returns what this process itself knows of the mirror, for a query to which the local database gave no answer.
-fn fall_back(live_state: &LiveState, failure: &Failure, query: &StatusQuery) -> StoredState {
+fn fall_back(
+    in_process_state: &InProcessState,
+    failure: &Failure,
+    query: &StatusQuery,
+) -> StoredState {
     let is_asked = |run: &&RunRecord| query.run_id.is_none_or(|id| run.run_id == id);
-    let last = live_state.last.as_ref();
+    let last = in_process_state.last.as_ref();
     StoredState {
         status: Status {
-            tenant: live_state.tenant.clone(),
+            tenant: in_process_state.tenant.clone(),
             last_run: last.cloned(),
-            last_success_at: live_state.last_success_at,
+            last_success_at: in_process_state.last_success_at,
             history: last.filter(is_asked).cloned().into_iter().collect(),
             warnings: vec![failure.in_words()],
             ..Status::default()

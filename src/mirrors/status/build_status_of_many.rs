@@ -11,7 +11,7 @@ use crate::model::{ActivityState, Health, HealthCounts, WORST_FIRST, saturating_
 use crate::store::read_mirror_states::MirrorState;
 use crate::store::{migrations, recorded_columns};
 
-use crate::mirrors::mirror::TenantMirror;
+use crate::mirrors::mirror::TenantAndMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::published_states::PublishedStates;
 use crate::mirrors::registry::{self, Mirrors};
@@ -23,7 +23,7 @@ use crate::reports::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 
 /// A mirror with its state and its health.
 struct RankedMirror<'a> {
-    known: &'a TenantMirror,
+    known: &'a TenantAndMirror,
     state: &'a MirrorState,
     health: Health,
 }
@@ -51,7 +51,7 @@ impl Mirrors {
     /// Counts the drifted columns (synced columns that the remote changed) of all mirrors. Returns `None` if they
     /// cannot be counted.
     async fn count_drifted(&self, states: &PublishedStates) -> Option<usize> {
-        let known: Vec<&TenantMirror> = states.mirrors.iter().map(|(known, _)| known).collect();
+        let known: Vec<&TenantAndMirror> = states.mirrors.iter().map(|(known, _)| known).collect();
         let count = async |tx: &Tx<'_, Local>| match migrations::tables(tx).await?.columns {
             true => {
                 recorded_columns::count_drifted(tx, &keys(tx, known.iter().copied()).await?).await
@@ -211,7 +211,7 @@ fn page(
 }
 
 /// Whether the tenant's id or name contains `text`, ignoring case. `text` must be in lower case.
-fn holds(known: &TenantMirror, text: &str) -> bool {
+fn holds(known: &TenantAndMirror, text: &str) -> bool {
     let id = known.id.as_str().to_lowercase();
     let name = known.name.as_ref().map(|name| name.to_lowercase());
     id.contains(text) || name.is_some_and(|name| name.contains(text))

@@ -15,7 +15,7 @@ use crate::error::{ErrorCode, Failure};
 
 use crate::mirrors::Mirror;
 use crate::mirrors::open_run_fate::{self, OpenRunFate};
-use crate::mirrors::state_read::{Observation, ObservationResult};
+use crate::mirrors::state_read::{StateRead, StateReadResult};
 use crate::model::{RunOutcome, RunRecord, saturating_i64};
 use crate::reports::status::NamedTenant;
 use crate::reports::stored_state::StoredState;
@@ -30,9 +30,9 @@ const RUNS: u32 = 50;
 impl Mirror {
     /// Returns the state of the mirror, read at `time` or later, or the error of that read. Reads it again only if the
     /// last read is older than `time`.
-    pub(crate) async fn observed_since(&self, time: Instant) -> ObservationResult {
+    pub(crate) async fn observed_since(&self, time: Instant) -> StateReadResult {
         let mirror = self.clone();
-        let read = async move |last: Option<ObservationResult>| {
+        let read = async move |last: Option<StateReadResult>| {
             mirror.read_state(last.and_then(Result::ok)).await
         };
         let observed = self.shared.observed.since(time, &self.tasks, read).await;
@@ -42,7 +42,7 @@ impl Mirror {
         })
     }
 
-    async fn read_state(&self, last: Option<Observation>) -> ObservationResult {
+    async fn read_state(&self, last: Option<StateRead>) -> StateReadResult {
         let mut connection = self.local()?.connect_to_read().await?;
         let read = self.read_unless_known(&mut connection, last).await;
         if read.is_err() {
@@ -54,8 +54,8 @@ impl Mirror {
     async fn read_unless_known(
         &self,
         connection: &mut Connection<Local>,
-        last: Option<Observation>,
-    ) -> ObservationResult {
+        last: Option<StateRead>,
+    ) -> StateReadResult {
         let before = connection.commit_marker().await?;
         if let Some(last) = last.filter(|last| last.is_still_true(before.as_ref())) {
             return Ok(last);
@@ -70,7 +70,7 @@ impl Mirror {
             }
             None => None,
         };
-        Ok(Observation {
+        Ok(StateRead {
             runs: std::mem::take(&mut state.status.history).into(),
             state: Arc::new(state),
             marker,

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::claim_slots::{RENEWAL, renew_during};
-use crate::mirrors::mirror::TenantMirror;
+use crate::mirrors::mirror::TenantAndMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::mirrors::{RunRequest, error_of};
@@ -40,7 +40,7 @@ impl Mirrors {
     /// Fails with `INTERRUPTED` if another process has taken over the sweep meanwhile.
     pub(super) async fn run_with_others(
         &self,
-        due: Vec<TenantMirror>,
+        due: Vec<TenantAndMirror>,
         report: &mut SweepReport,
     ) -> Result<(), Failure> {
         let local = self.local()?;
@@ -57,7 +57,7 @@ impl Mirrors {
             }
         };
         let keys = local.write("list the due mirrors", add).await?;
-        let mut listed: BTreeMap<MirrorKey, TenantMirror> = keys.into_iter().zip(due).collect();
+        let mut listed: BTreeMap<MirrorKey, TenantAndMirror> = keys.into_iter().zip(due).collect();
         self.note_activity();
         loop {
             match retry_if_transient(|| self.standing(sweep.id)).await? {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{RunRequest, RunRequestOutcome, SlotClaimOutcome};
 use meter_sync::model::{Health, RunOutcome, RunTrigger};
@@ -15,7 +15,7 @@ use crate::support::run_hold::RunHold;
 use crate::support::site::{Site, finish, mirror, rows, settings};
 use crate::support::wait::{self, recently};
 
-fn of_tenant(site: &Site, tenant: &str) -> SettingFlags {
+fn of_tenant(site: &Site, tenant: &str) -> CommandLineSettings {
     site.settings().with(Setting::TenantId, tenant)
 }
 

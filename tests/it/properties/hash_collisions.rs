@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use meter_sync::config::{Config, Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Config, Setting};
 use meter_sync::db::{Connection, Database, Local, Remote, Tx};
 use meter_sync::engine::column_drift::{ColumnDriftReport, KnownColumns};
 use meter_sync::engine::{
@@ -74,7 +74,7 @@ impl PlantedCollision {
         .await;
     }
 
-    fn settings(&self, site: &Site) -> SettingFlags {
+    fn settings(&self, site: &Site) -> CommandLineSettings {
         let table = if self.is_view {
             "meter_view"
         } else {

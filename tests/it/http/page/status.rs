@@ -86,7 +86,7 @@ async fn missed_slots_and_who_holds_the_schedule_are_those_of_our_tenant() {
 
 #[tokio::test]
 async fn without_databases_the_page_says_which_settings_are_missing() {
-    let served = HttpServer::new(&meter_sync::config::SettingFlags::default()).await;
+    let served = HttpServer::new(&meter_sync::config::CommandLineSettings::default()).await;
     let page = Browser::new(&served).read("/").await;
     assert_says(
         &page,
