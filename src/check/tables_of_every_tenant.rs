@@ -19,8 +19,8 @@ const NAMED: usize = 5;
 /// Returns findings about all tenants: whether the names of their local tables are valid, whether these tables exist,
 /// and whether the remote has meters of each tenant.
 ///
-/// The remote is read only with [`RemoteRowLimit::All`], because reading a view may take long. If a connection fails, the
-/// checks that need it are left out, because the checks of single tenants report that failure.
+/// The remote is read only with [`RemoteRowLimit::All`], because reading a view may take long. If a connection fails,
+/// the checks that need it are left out, because the checks of single tenants report that failure.
 pub(super) async fn findings(
     config: &Config,
     mirrors: &Mirrors,

@@ -94,7 +94,8 @@ async fn rejected(run: &TenantRunReport, is_readable: &mut bool) -> Vec<Rejectio
     }
 }
 
-/// Returns the lines below that of the tenant: its rejected rows, its warning, what to do, and the run's id.
+/// Returns the lines to print below the line of the tenant: its rejected rows, its warning, what to do, and the run's
+/// id.
 fn description(run: &TenantRunReport, rejected: &[Rejection]) -> Vec<String> {
     let commands = NextCommands::of_tenant(&run.tenant_id);
     let mut lines: Vec<String> = rejected.iter().map(rejection_line).collect();
@@ -121,7 +122,7 @@ fn description(run: &TenantRunReport, rejected: &[Rejection]) -> Vec<String> {
     lines
 }
 
-/// Returns the line below that of a tenant that is not described: the command that describes it.
+/// Returns the line to print below the line of a tenant that is not described: the command that describes it.
 fn pointer(run: &TenantRunReport) -> String {
     let commands = NextCommands::of_tenant(&run.tenant_id);
     match &run.run {

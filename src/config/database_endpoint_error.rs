@@ -25,7 +25,7 @@ pub enum EndpointError {
     },
     /// TLS cannot be set up as the string asks.
     #[error(transparent)]
-    DatabaseTls(#[from] TlsError),
+    Tls(#[from] TlsError),
     /// The file with the connection string has changed, and now cannot be read or is empty.
     #[error("its file cannot be read, or is empty")]
     FileUnread,

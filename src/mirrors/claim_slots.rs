@@ -173,7 +173,8 @@ async fn take(
     if claimed_slots::claim(tx, slot, claimant, schedule.as_deref()).await? {
         return Ok(SlotClaimOutcome::Ours);
     }
-    // While this transaction holds the start lock and nobody holds the run lock, no run of the scope can be in progress.
+    // While this transaction holds the start lock and nobody holds the run lock, no run of the scope can be in
+    // progress.
     let can_have_no_run = match scope {
         Some(scope) => {
             run_lock::try_to_start(tx).await? && !run_lock::is_held(tx, &scope.text()).await?

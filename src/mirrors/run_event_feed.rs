@@ -29,7 +29,8 @@ const FRESH: Duration = Duration::from_millis(200);
 /// The age at which a status counts as out of date even if nothing has happened.
 const STATUS_AGE: Duration = Duration::from_secs(60);
 
-/// A stream of the runs of one mirror that begin or end, in any process. It remembers which ones it has already returned.
+/// A stream of the runs of one mirror that begin or end, in any process. It remembers which ones it has already
+/// returned.
 #[derive(Debug)]
 pub struct RunEventFeed {
     mirror: Mirror,
@@ -117,7 +118,7 @@ impl RunEventFeed {
     async fn look(&mut self) -> FeedRead {
         let due = Instant::now() + PAUSE;
         let is_changed = timeout_at(due, self.changed()).await.is_ok();
-        // All listeners wake at the same time. The first read after this moment serves all of them.
+        // All feeds wake at the same time. The first read after this moment serves all of them.
         let woken = Instant::now();
         tokio::time::sleep(FRESH).await;
         let mut look = FeedRead {
@@ -170,7 +171,7 @@ impl SeenRuns {
     }
 }
 
-/// The values of [`InProcessState`] whose change wakes a listener.
+/// The values of [`InProcessState`] whose change wakes a feed.
 #[derive(Debug, PartialEq, Eq)]
 struct WatchedState {
     running: Option<RunId>,

@@ -137,7 +137,11 @@ fn phases(detail: &RunDetail) -> Markup {
     html! {
         @if !detail.phases.is_empty() {
             h2 { "Phases" }
-            dl.facts { @for one in &detail.phases { div { dt { (action_and_phase_words::phase(one.phase)) } dd { (duration(one.duration_ms)) } } } }
+            dl.facts {
+                @for one in &detail.phases {
+                    div { dt { (action_and_phase_words::phase(one.phase)) } dd { (duration(one.duration_ms)) } }
+                }
+            }
         }
     }
 }

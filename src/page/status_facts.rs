@@ -123,7 +123,9 @@ pub(super) fn running(running: Option<&RunningStatus>, now: DateTime<Utc>) -> Ma
                     @match run.phase {
                         Some(phase) => ol.phases {
                             @for one in PHASES {
-                                li aria-current=[(one == phase).then_some("step")] data-phase=(one.as_str()) { (action_and_phase_words::phase(one)) }
+                                li aria-current=[(one == phase).then_some("step")] data-phase=(one.as_str()) {
+                                    (action_and_phase_words::phase(one))
+                                }
                             }
                         },
                         None => p.soft { "Another process runs it, so its phase is not known here." },

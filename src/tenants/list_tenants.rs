@@ -47,8 +47,8 @@ pub(crate) async fn all(
     Ok(all.into_values().collect())
 }
 
-/// Returns the mapping with a local table that does not exist, so that [`look_up_local_table::find`] finds only the table
-/// `tenant`.
+/// Returns the mapping with a local table that does not exist, so that [`look_up_local_table::find`] finds only the
+/// table `tenant`.
 fn no_table(mapping: &Mapping) -> Mapping {
     Mapping {
         local_table: "pg_temp.meter_sync_none".to_owned(),

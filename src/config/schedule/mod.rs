@@ -17,8 +17,8 @@
 //!   fires each real hour. A skipped slot of such a line does not fire if the next slot follows soon after the change:
 //!   within the length of the skipped time.
 //!
-//! The `cron` crate finds the slots. The modules here add checks with helpful messages (`parse_cron_fields`), the translation into
-//! the notation of the crate (`zoneless_firing_times`), and the clock changes (this file).
+//! The `cron` crate finds the slots. The modules here add checks with helpful messages (`parse_cron_fields`), the
+//! translation into the notation of the crate (`zoneless_firing_times`), and the clock changes (this file).
 
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};

@@ -2,8 +2,8 @@
 //!
 //! First, the sums of row versions are compared with the watermarks, the sums stored when both sides were last equal
 //! (`compare_tenant_versions`). For the tenants without a usable watermark, hashes of the rows' contents are compared
-//! (`compare_tenant_contents`). If there are only a few such tenants, they get runs instead, which cost less. Tenants whose
-//! contents are equal get a watermark, so that row versions are enough the next time.
+//! (`compare_tenant_contents`). If there are only a few such tenants, they get runs instead, which cost less. Tenants
+//! whose contents are equal get a watermark, so that row versions are enough the next time.
 //!
 //! Row versions are first summed over all tenants together. Only if that sum differs, each server sums its rows by
 //! tenant, in one pass. Contents are always summed by tenant. The remote keeps its sums behind a cursor

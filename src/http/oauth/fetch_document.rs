@@ -36,7 +36,7 @@ pub(super) enum FetchError {
     Connect(#[from] std::io::Error),
     /// TLS could not be set up in this process.
     #[error("no TLS: {0}")]
-    DatabaseTls(#[from] rustls::Error),
+    Tls(#[from] rustls::Error),
     /// The URL has no host, or a host that no certificate can name.
     #[error("the address names no host")]
     NoHost,

@@ -79,8 +79,8 @@ impl RunToCompare<'_> {
             remote_change: &OnceLock::new(),
         };
         let (one, other) = Uuid::new_v4().as_u64_pair();
-        // The local transaction comes first, as in a run and a sweep. Otherwise, behind poolers with few connections, one
-        // of them could hold what the other waits for.
+        // The local transaction comes first, as in a run and a sweep. Otherwise, behind poolers with few connections,
+        // one of them could hold what the other waits for.
         let mut local = self.context.local.connect().await?;
         let tx = local.begin_for_run("compare contents").await?;
         let mut remote = self.context.remote.connect().await?;

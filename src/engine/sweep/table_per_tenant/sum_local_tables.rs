@@ -14,8 +14,8 @@ use crate::store::watermarks::VersionSum;
 /// The sums over the row contents and the row versions of one table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LocalTableSums {
-    /// The number of local rows that can have a remote counterpart ([`compare_tenant_contents::can_match`]), and the sum of the
-    /// hashes of these local rows.
+    /// The number of local rows that can have a remote counterpart ([`compare_tenant_contents::can_match`]), and the
+    /// sum of the hashes of these local rows.
     pub(super) contents: VersionSum,
     /// The number of all rows, and the sum of their versions.
     pub(super) versions: VersionSum,
