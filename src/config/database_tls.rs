@@ -127,14 +127,10 @@ impl CertificateVerifier {
     fn new(wanted: &RequestedTls, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let (roots, listed) = match (&wanted.roots, wanted.check) {
             (_, CertificateCheck::Nothing) => (RootCertStore::empty(), Vec::new()),
-            (
-                RootCertificates::System,
-                CertificateCheck::Issuer | CertificateCheck::IssuerAndName,
-            ) => (system_roots()?, Vec::new()),
-            (
-                RootCertificates::File(path),
-                CertificateCheck::Issuer | CertificateCheck::IssuerAndName,
-            ) => file_roots(path)?,
+            (roots, CertificateCheck::Issuer | CertificateCheck::IssuerAndName) => match roots {
+                RootCertificates::System => (system_roots()?, Vec::new()),
+                RootCertificates::File(path) => file_roots(path)?,
+            },
         };
         Ok(Self {
             check: wanted.check,
