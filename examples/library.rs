@@ -5,13 +5,13 @@
 //! ```
 //!
 //! It brings its own two databases. With yours, take the settings from where they are:
-//! `Config::load(&SettingFlags::default())` reads the environment and the file it names.
+//! `Config::load(&CommandLineSettings::default())` reads the environment and the file it names.
 
 use std::io::Write;
 use std::time::Duration;
 
-use meter_sync::config::{Config, Environment, Setting, SettingFlags};
-use meter_sync::demo::{Pair, sample_data};
+use meter_sync::config::{CommandLineSettings, Config, Environment, Setting};
+use meter_sync::demo::{ServerPair, sample_data};
 use meter_sync::error::Failure;
 use meter_sync::mirrors::{Mirror, Mirrors, RunRequest, RunRequestOutcome};
 use meter_sync::model::RunTrigger;
@@ -20,9 +20,9 @@ use tokio_util::task::TaskTracker;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let pair = Pair::temporary().await?;
+    let pair = ServerPair::temporary().await?;
     sample_data::fill(pair.remote_url(), pair.local_url()).await?;
-    let settings = SettingFlags::default()
+    let settings = CommandLineSettings::default()
         .with(Setting::RemoteUrl, pair.remote_url())
         .with(Setting::LocalUrl, pair.local_url());
 

@@ -9,8 +9,8 @@ use std::io::Write;
 
 use anyhow::Context;
 use meter_sync::app::App;
-use meter_sync::config::{Config, Environment, Setting, SettingFlags};
-use meter_sync::demo::{Pair, sample_data};
+use meter_sync::config::{CommandLineSettings, Config, Environment, Setting};
+use meter_sync::demo::{ServerPair, sample_data};
 use meter_sync::shutdown::Shutdown;
 use rmcp::ServiceExt;
 use rmcp::model::CallToolRequestParams;
@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(url) = std::env::args().nth(1) {
         return trigger(&url).await;
     }
-    let pair = Pair::temporary().await?;
+    let pair = ServerPair::temporary().await?;
     sample_data::fill(pair.remote_url(), pair.local_url()).await?;
     let served = serve_and_trigger(&pair).await;
     pair.stop().await?;
@@ -52,8 +52,8 @@ async fn trigger(url: &str) -> anyhow::Result<()> {
 }
 
 /// The server's part, in this process: what `meter-sync serve` does.
-async fn serve_and_trigger(pair: &Pair) -> anyhow::Result<()> {
-    let settings = SettingFlags::default()
+async fn serve_and_trigger(pair: &ServerPair) -> anyhow::Result<()> {
+    let settings = CommandLineSettings::default()
         .with(Setting::RemoteUrl, pair.remote_url())
         .with(Setting::LocalUrl, pair.local_url())
         .with(Setting::Schedule, "off");

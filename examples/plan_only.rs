@@ -11,8 +11,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context;
-use meter_sync::config::{Config, Environment, Setting, SettingFlags};
-use meter_sync::demo::{Pair, sample_data};
+use meter_sync::config::{CommandLineSettings, Config, Environment, Setting};
+use meter_sync::demo::{ServerPair, sample_data};
 use meter_sync::mirrors::{Mirrors, RunRequest, RunRequestOutcome};
 use meter_sync::model::{Change, RunTrigger};
 use meter_sync::reports::status::StatusQuery;
@@ -21,11 +21,11 @@ use tokio_util::task::TaskTracker;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     if std::env::var_os("METER_SYNC_REMOTE_URL").is_some() {
-        return print_plan(Config::load(&SettingFlags::default())?).await;
+        return print_plan(Config::load(&CommandLineSettings::default())?).await;
     }
-    let pair = Pair::temporary().await?;
+    let pair = ServerPair::temporary().await?;
     sample_data::fill(pair.remote_url(), pair.local_url()).await?;
-    let settings = SettingFlags::default()
+    let settings = CommandLineSettings::default()
         .with(Setting::RemoteUrl, pair.remote_url())
         .with(Setting::LocalUrl, pair.local_url());
     let config = Config::load_from(&settings, &Environment::default())?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use meter_sync::embedded::{Binaries, DataDirectory, Server, ServerOptions};
+use meter_sync::embedded::{DataDirectory, PostgresBinaries, Server, ServerOptions};
 use tokio_postgres::{Client, NoTls};
 
 use crate::line::{Line, THIN};
@@ -57,7 +57,7 @@ pub(crate) struct ServerUsage {
 
 impl Servers {
     pub(crate) async fn start() -> Result<Self> {
-        let binaries = Binaries::find_or_install(None).await?;
+        let binaries = PostgresBinaries::find_or_install(None).await?;
         let options = |name| ServerOptions {
             name,
             data: DataDirectory::Temporary,

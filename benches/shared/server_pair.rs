@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use meter_sync::config::{Config, Environment, Setting, SettingFlags};
-use meter_sync::embedded::{Binaries, DataDirectory, Server, ServerOptions};
+use meter_sync::config::{CommandLineSettings, Config, Environment, Setting};
+use meter_sync::embedded::{DataDirectory, PostgresBinaries, Server, ServerOptions};
 use meter_sync::mirrors::Mirrors;
 use tokio::process::Command;
 use tokio_postgres::{Client, NoTls};
@@ -25,7 +25,7 @@ pub(crate) struct ServerPair {
 impl ServerPair {
     /// Starts both servers with these settings.
     pub(crate) async fn start(settings: &[&str]) -> Result<Self> {
-        let binaries = Binaries::find_or_install(None).await?;
+        let binaries = PostgresBinaries::find_or_install(None).await?;
         let of = |name| ServerOptions {
             name,
             data: DataDirectory::Temporary,
@@ -77,7 +77,7 @@ pub(crate) fn command(
 /// The mirrors of the settings, in this process.
 pub(crate) fn mirrors(settings: impl IntoIterator<Item = (Setting, String)>) -> Result<Mirrors> {
     let all = settings.into_iter();
-    let all = all.fold(SettingFlags::default(), |all, (setting, value)| {
+    let all = all.fold(CommandLineSettings::default(), |all, (setting, value)| {
         all.with(setting, value)
     });
     let config = Config::load_from(&all, &Environment::default())?;

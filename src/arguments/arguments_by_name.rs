@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use super::caller_text::{nearest, one_line, shorten};
+use super::clean_caller_text::{nearest, one_line, shorten};
 use crate::model::RunId;
 
 /// 2^53: a 64-bit float holds every whole number up to this one exactly.

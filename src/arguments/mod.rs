@@ -1,11 +1,11 @@
 //! Reads and checks the arguments and the body of a request, for MCP and REST.
 
 pub(crate) use arguments_by_name::{Arguments, BadArgument, run_id};
-pub(crate) use caller_text::{actor, nearest, one_line, shorten};
+pub(crate) use clean_caller_text::{actor, nearest, one_line, shorten};
 
 mod arguments_by_name;
 pub(crate) mod bounds;
-mod caller_text;
+mod clean_caller_text;
 pub(crate) mod parse_json;
-pub(crate) mod read_body;
+pub(crate) mod read_body_bytes;
 pub(crate) mod read_status_arguments;

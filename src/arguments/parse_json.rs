@@ -8,7 +8,7 @@ use axum::http::HeaderValue;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::caller_text::shorten;
+use super::clean_caller_text::shorten;
 
 /// Whether the `Content-Type` header of a request says that its body is JSON (`application/json`).
 pub(crate) fn is_json(content_type: Option<&HeaderValue>) -> bool {
@@ -25,6 +25,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
+/// Deserializes a JSON value, and fails if an object in it has the same member name twice.
 struct UniqueNamesVisitor;
 
 impl<'de> DeserializeSeed<'de> for UniqueNamesVisitor {

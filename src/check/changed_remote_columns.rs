@@ -1,6 +1,6 @@
 //! Reports columns of the remote table that were dropped, renamed or given another type since earlier runs synced them.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::config::{Mapping, OnDrift};
 use crate::db::{DbError, Local, param};
@@ -9,14 +9,14 @@ use crate::engine::column_drift::{
     self, ColumnDrift, KnownColumns, RecordedColumn, TypeConversion,
 };
 use crate::error::{ErrorCode, Failure};
-use crate::store::{columns, migrations};
+use crate::store::{migrations, recorded_columns};
 use crate::tenants::{self, run_scope::RunScope};
 
 /// Returns findings for each column with drift (a change on the remote since the column was last synced), with the
 /// statements and settings that settle the drift. Returns one `Ok` finding if no column has drifted, and nothing if no
 /// run has recorded columns yet.
 pub(super) async fn findings(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
     relations: &Relations,
 ) -> Vec<Finding> {
@@ -32,7 +32,7 @@ pub(super) async fn findings(
 
 /// Reads the columns that the last run recorded; `None` if no run has recorded any.
 async fn look(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
 ) -> Result<Option<(KnownColumns, RunScope)>, Failure> {
     let tx = local.begin_read_only().await?;
@@ -40,12 +40,12 @@ async fn look(
         return Ok(None);
     }
     let scope = tenants::scope(&tx, mapping).await?;
-    let known = columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
+    let known = recorded_columns::known(&tx, &scope.tenant.id, &scope.table.name).await?;
     Ok((!known.columns.is_empty()).then_some((known, scope)))
 }
 
 async fn compared(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     known: &KnownColumns,
     scope: &RunScope,
     mapping: &Mapping,
@@ -87,10 +87,10 @@ select p.here = p.there or 'S' in (h.typcategory, t.typcategory)
        or exists (select from pg_catalog.pg_cast k where k.castsource = p.here and k.casttarget = p.there)
 from pair p join pg_catalog.pg_type h on h.oid = p.here join pg_catalog.pg_type t on t.oid = p.there";
 
-/// Returns how the values of the local column can be converted to the new type of the remote column. Returns `Cast` if
-/// the column has no new type.
+/// Returns how the values of the local column can be converted to the new type of the remote column. For a column whose
+/// type has not changed nothing is looked up, and the result, `Cast`, means nothing.
 async fn conversion_to_new_type(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     column: &RecordedColumn,
     relations: &Relations,
 ) -> Result<TypeConversion, DbError> {

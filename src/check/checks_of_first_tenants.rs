@@ -4,11 +4,11 @@
 
 use tokio_util::task::TaskTracker;
 
-use super::tenant_rows::RowsToRead;
+use super::remote_rows_and_tenant_indexes::RemoteRowLimit;
 use super::{Finding, Verdict, look, tables_of_every_tenant};
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Mirrors, TenantMirror};
+use crate::mirrors::{Mirrors, TenantAndMirror};
 
 /// The `subject` of the finding that says which tenant is checked.
 const TENANT: &str = "tenant";
@@ -17,7 +17,7 @@ const TENANT: &str = "tenant";
 /// finding says how many tenants were not checked in full.
 pub(super) async fn look_at_several(
     config: &Config,
-    rows_to_read: RowsToRead,
+    rows_to_read: RemoteRowLimit,
     limit: usize,
 ) -> Vec<Finding> {
     let (mirrors, all) = match all(config).await {
@@ -58,7 +58,7 @@ pub(super) async fn look_at_several(
     findings
 }
 
-async fn all(config: &Config) -> Result<(Mirrors, Vec<TenantMirror>), Failure> {
+async fn all(config: &Config) -> Result<(Mirrors, Vec<TenantAndMirror>), Failure> {
     let mirrors = Mirrors::new(config.clone(), TaskTracker::new())?;
     let all = mirrors.all().await?.to_vec();
     match all.is_empty() {
@@ -74,7 +74,7 @@ async fn all(config: &Config) -> Result<(Mirrors, Vec<TenantMirror>), Failure> {
 /// reports `failure`.
 async fn without_tenants(
     config: &Config,
-    rows_to_read: RowsToRead,
+    rows_to_read: RemoteRowLimit,
     failure: Failure,
 ) -> Vec<Finding> {
     let mut findings = look(config, rows_to_read).await;
@@ -88,9 +88,9 @@ async fn without_tenants(
 
 /// Adds the findings about one more tenant to `findings`: always the one about its remote rows, and otherwise only
 /// problems that `findings` does not have yet. The subject of each added finding names the tenant.
-fn add(findings: &mut Vec<Finding>, found: Vec<Finding>, known: &TenantMirror) {
+fn add(findings: &mut Vec<Finding>, found: Vec<Finding>, known: &TenantAndMirror) {
     for finding in found {
-        let is_of_tenant = finding.subject == super::tenant_rows::SUBJECT;
+        let is_of_tenant = finding.subject == super::remote_rows_and_tenant_indexes::SUBJECT;
         let is_well = matches!(finding.verdict, Verdict::Ok(_));
         if is_of_tenant || !is_well && !findings.contains(&finding) {
             let subject = format!("tenant {}: {}", known.id, finding.subject);

@@ -1,6 +1,6 @@
 //! Checks how Citus distributes the local table.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::config::Mapping;
 use crate::db::catalog::{self, Relation};
@@ -11,7 +11,7 @@ use crate::engine::{self, SyncError};
 /// Returns a finding that says how Citus distributes the local table. The finding fails if a run cannot work with the
 /// table. `None` if the local database does not have Citus, or if the table is missing.
 pub(super) async fn finding(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
 ) -> Option<Finding> {
     let looked = look(local, mapping).await.transpose()?;
@@ -19,7 +19,7 @@ pub(super) async fn finding(
 }
 
 async fn look(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
 ) -> Result<Option<Verdict>, SyncError> {
     let tx = local.begin_read_only().await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::config::{DatabaseEndpoint, Limits};
 use crate::db::{DbError, Local, Remote, Side, SideName, Tx};
@@ -27,7 +27,7 @@ pub(super) async fn of_remote(
     limits: &Limits,
 ) -> Option<Finding> {
     let ask = async |one: &DatabaseEndpoint| {
-        let mut reached = CheckedConnection::<Remote>::new(Some(one), limits).await?;
+        let mut reached = ConnectionWithReport::<Remote>::new(Some(one), limits).await?;
         let tx = reached.begin_read_only().await?;
         Ok(ask(&tx).await?)
     };
@@ -42,7 +42,7 @@ pub(super) async fn of_local(
     limits: &Limits,
 ) -> Option<Finding> {
     let ask = async |one: &DatabaseEndpoint| {
-        let mut reached = CheckedConnection::<Local>::new(Some(one), limits).await?;
+        let mut reached = ConnectionWithReport::<Local>::new(Some(one), limits).await?;
         let tx = reached.begin_read_only().await?;
         Ok(ask(&tx).await?)
     };

@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Finding, Verdict, missing};
-use crate::clock;
-use crate::config::{CertificateCheck, DatabaseEndpoint, Limits, Setting, SourceSetting, Tls};
+use crate::config::{
+    CertificateCheck, DatabaseEndpoint, DatabaseTls, Limits, Setting, SourceSetting,
+};
 use crate::db::{Connection, Database, DbError, Local, Remote, Side, SideName, Tx};
 use crate::engine;
 use crate::error::Failure;
+use crate::machine_clock;
 
 /// The largest difference between a server's clock and this machine's clock that gives no warning. With a larger one,
 /// times in the log do not match the schedule.
 const SKEW: TimeDelta = TimeDelta::seconds(5);
 
 /// An open connection to a database, and what its server reported.
-pub(super) struct CheckedConnection<S> {
+pub(super) struct ConnectionWithReport<S> {
     connection: Connection<S>,
     server: ServerReport,
     connected_in: Duration,
@@ -38,7 +40,7 @@ select current_setting('server_version'), clock_timestamp(), case when s.ssl the
        getdatabaseencoding()::text
 from (select pg_backend_pid() as pid) me left join pg_catalog.pg_stat_ssl s on s.pid = me.pid";
 
-impl CheckedConnection<Remote> {
+impl ConnectionWithReport<Remote> {
     /// Connects to the remote database. Returns a failure if its URL is not set or if it cannot be reached.
     pub(super) async fn new(
         endpoint: Option<&DatabaseEndpoint>,
@@ -74,7 +76,7 @@ impl CheckedConnection<Remote> {
     }
 }
 
-impl CheckedConnection<Local> {
+impl ConnectionWithReport<Local> {
     /// Connects to the local database. Returns a failure if its URL is not set or if it cannot be reached.
     pub(super) async fn new(
         endpoint: Option<&DatabaseEndpoint>,
@@ -112,9 +114,9 @@ async fn connect<S: Side>(
 
 impl ServerReport {
     async fn ask<S: Side>(tx: &Tx<'_, S>) -> Result<Self, DbError> {
-        let asked = clock::now();
+        let asked = machine_clock::now();
         let row = tx.query_one(SERVER, &[]).await?;
-        let answered = clock::now();
+        let answered = machine_clock::now();
         let there: DateTime<Utc> = row.get(1);
         Ok(Self {
             version: row.get(0),
@@ -128,9 +130,9 @@ impl ServerReport {
 /// Returns the findings about one connection, from the result of the attempt to connect, and the connection itself if
 /// it was made.
 pub(super) fn findings<S: Side>(
-    reached: Result<CheckedConnection<S>, Failure>,
+    reached: Result<ConnectionWithReport<S>, Failure>,
     endpoint: Option<&DatabaseEndpoint>,
-) -> (Vec<Finding>, Option<CheckedConnection<S>>) {
+) -> (Vec<Finding>, Option<ConnectionWithReport<S>>) {
     let side = S::NAME;
     let subject = format!("{side} connection");
     let (reached, endpoint) = match (reached, endpoint) {
@@ -158,8 +160,8 @@ fn tls(side: SideName, endpoint: &DatabaseEndpoint, used: Option<&str>) -> Verdi
         SideName::Local => Setting::LocalUrl.env(),
     };
     let checked = match endpoint.tls() {
-        Tls::Rustls(_, check) => *check,
-        Tls::Disable => CertificateCheck::Nothing,
+        DatabaseTls::Rustls(_, check) => *check,
+        DatabaseTls::Disable => CertificateCheck::Nothing,
     };
     match (used, checked) {
         (Some(version), CertificateCheck::IssuerAndName) => {
@@ -185,8 +187,8 @@ fn tls(side: SideName, endpoint: &DatabaseEndpoint, used: Option<&str>) -> Verdi
 
 /// Reports how far the servers' clocks differ from this machine's; `None` if neither server answered.
 pub(super) fn clocks(
-    remote: Option<&CheckedConnection<Remote>>,
-    local: Option<&CheckedConnection<Local>>,
+    remote: Option<&ConnectionWithReport<Remote>>,
+    local: Option<&ConnectionWithReport<Local>>,
 ) -> Option<Finding> {
     let ahead = [
         remote.map(|reached| (SideName::Remote, reached.server.clock_ahead)),
@@ -223,8 +225,8 @@ fn seconds(length: TimeDelta) -> String {
 /// Reports which rows are rejected because the encoding of the local database cannot store their text. `None` if it can
 /// store all text of the remote, or if a server did not answer.
 pub(super) fn encodings(
-    remote: Option<&CheckedConnection<Remote>>,
-    local: Option<&CheckedConnection<Local>>,
+    remote: Option<&ConnectionWithReport<Remote>>,
+    local: Option<&ConnectionWithReport<Local>>,
 ) -> Option<Finding> {
     let (there, here) = (&remote?.server.encoding, &local?.server.encoding);
     let rejected = match (there.as_str(), here.as_str()) {

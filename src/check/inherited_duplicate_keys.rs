@@ -1,7 +1,7 @@
 //! Checks for duplicate keys in tables that inherit from the local table. The unique indexes of the local table do not
 //! cover the rows of these tables.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::db::{Local, param};
 use crate::engine::{self, Relations, SyncError, TenantFilters};
@@ -9,7 +9,7 @@ use crate::engine::{self, Relations, SyncError, TenantFilters};
 /// Checks that no two rows of the local table, including tables that inherit from it, have the same key. `None` if no
 /// table inherits from it.
 pub(super) async fn finding(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     relations: &Relations,
     scope: &TenantFilters,
 ) -> Option<Finding> {
@@ -24,7 +24,7 @@ select exists (
     where i.inhparent = $1 and c.relkind = 'r')";
 
 async fn look(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     relations: &Relations,
     scope: &TenantFilters,
 ) -> Result<Option<Verdict>, SyncError> {

@@ -1,7 +1,7 @@
 //! Checks that both servers have the functions and system columns of Postgres that a sync uses, and let the role use
 //! them. Servers that only follow Postgres's protocol may lack some.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::db::lacking_functions::{XMIN, lacking};
 use crate::db::{DbError, Local, Remote, Side, Tx};
@@ -29,8 +29,8 @@ const USED: [&str; 15] = [
 
 /// Returns a finding for each server that lacks something.
 pub(super) async fn findings(
-    remote: Option<&mut CheckedConnection<Remote>>,
-    local: Option<&mut CheckedConnection<Local>>,
+    remote: Option<&mut ConnectionWithReport<Remote>>,
+    local: Option<&mut ConnectionWithReport<Local>>,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(remote) = remote {
@@ -46,11 +46,11 @@ fn finding<S: Side>(looked: Result<Verdict, Failure>) -> Finding {
     Finding::of(&format!("{} server functions", S::NAME), looked)
 }
 
-async fn of_remote(remote: &mut CheckedConnection<Remote>) -> Result<Option<Verdict>, Failure> {
+async fn of_remote(remote: &mut ConnectionWithReport<Remote>) -> Result<Option<Verdict>, Failure> {
     Ok(slower(&remote.begin_read_only().await?).await?)
 }
 
-async fn of_local(local: &mut CheckedConnection<Local>) -> Result<Option<Verdict>, Failure> {
+async fn of_local(local: &mut ConnectionWithReport<Local>) -> Result<Option<Verdict>, Failure> {
     let tx = local.begin_read_only().await?;
     needed_functions::require(&tx).await?;
     Ok(slower(&tx).await?)

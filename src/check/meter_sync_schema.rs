@@ -1,6 +1,6 @@
 //! Checks the tables in schema `meter_sync` of the local database, in which this program keeps its log and its state.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
@@ -8,7 +8,7 @@ use crate::store::migrations::{self, SchemaVersionState};
 
 /// Checks that the tables of schema `meter_sync` fit this version of the program and that the role may write them. If
 /// they are missing or older, checks that the role may create or change them, as the next sync does.
-pub(super) async fn finding(local: &mut CheckedConnection<Local>) -> Finding {
+pub(super) async fn finding(local: &mut ConnectionWithReport<Local>) -> Finding {
     let looked = async {
         let tx = local.begin_read_only().await?;
         migrations::refuse_distributed(&tx).await?;

@@ -8,19 +8,18 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::clock;
 use crate::config::{Config, ConfigError, Setting, SourceSetting};
 use crate::db::{Local, Remote};
 use crate::engine::{self, SyncError};
 use crate::error::Failure;
+use crate::machine_clock;
 use crate::model::TenantId;
 use crate::tenants;
 
-use connections::CheckedConnection;
+use connections::ConnectionWithReport;
+use remote_rows_and_tenant_indexes::RemoteRowLimit;
 use synced_columns::CheckedTables;
-use tenant_rows::RowsToRead;
 
-mod changed_remote;
 mod changed_remote_columns;
 mod checks_of_first_tenants;
 mod citus_distribution;
@@ -29,14 +28,15 @@ mod connections;
 mod inherited_duplicate_keys;
 mod lacking_functions;
 mod meter_sync_schema;
-mod needed_object_privileges;
 mod privileges;
+mod privileges_on_used_objects;
 mod publications;
+mod remote_rows_and_tenant_indexes;
+mod replaced_remote;
 mod sequences;
 mod server_limits;
 mod synced_columns;
 mod tables_of_every_tenant;
-mod tenant_rows;
 mod triggers_and_policies;
 
 /// The result of one check.
@@ -92,11 +92,11 @@ const TENANTS_CHECKED_IN_FULL: usize = 3;
 /// first sync. If the process syncs several tenants, only the first few are checked in full.
 pub async fn run(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
-        true => Box::pin(look(config, RowsToRead::All)).await,
+        true => Box::pin(look(config, RemoteRowLimit::All)).await,
         false => {
             Box::pin(checks_of_first_tenants::look_at_several(
                 config,
-                RowsToRead::All,
+                RemoteRowLimit::All,
                 TENANTS_CHECKED_IN_FULL,
             ))
             .await
@@ -109,11 +109,11 @@ pub async fn run(config: &Config) -> Vec<Finding> {
 /// the rows of the first are checked.
 pub async fn run_quick(config: &Config) -> Vec<Finding> {
     match config.tenants.is_one() {
-        true => Box::pin(look(config, RowsToRead::First)).await,
+        true => Box::pin(look(config, RemoteRowLimit::First)).await,
         false => {
             Box::pin(checks_of_first_tenants::look_at_several(
                 config,
-                RowsToRead::First,
+                RemoteRowLimit::First,
                 1,
             ))
             .await
@@ -121,11 +121,11 @@ pub async fn run_quick(config: &Config) -> Vec<Finding> {
     }
 }
 
-async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
+async fn look(config: &Config, rows_to_read: RemoteRowLimit) -> Vec<Finding> {
     let limits = &config.limits;
     let (remote, local) = tokio::join!(
-        CheckedConnection::<Remote>::new(config.remote.as_ref(), limits),
-        CheckedConnection::<Local>::new(config.local.as_ref(), limits),
+        ConnectionWithReport::<Remote>::new(config.remote.as_ref(), limits),
+        ConnectionWithReport::<Local>::new(config.local.as_ref(), limits),
     );
     let (mut findings, mut remote) = connections::findings(remote, config.remote.as_ref());
     let (more, mut local) = connections::findings(local, config.local.as_ref());
@@ -155,7 +155,7 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
     }
     let (remote, local) = (remote.as_mut(), local.as_mut());
     findings.extend(tables_and_rows(config, remote, local, tenant.as_ref(), rows_to_read).await);
-    findings.push(schedule(config, clock::now()));
+    findings.push(schedule(config, machine_clock::now()));
     findings
 }
 
@@ -163,10 +163,10 @@ async fn look(config: &Config, rows_to_read: RowsToRead) -> Vec<Finding> {
 /// is missing, checks only the privileges on the tables that can be reached.
 async fn tables_and_rows(
     config: &Config,
-    remote: Option<&mut CheckedConnection<Remote>>,
-    local: Option<&mut CheckedConnection<Local>>,
+    remote: Option<&mut ConnectionWithReport<Remote>>,
+    local: Option<&mut ConnectionWithReport<Local>>,
     tenant: Option<&TenantId>,
-    rows_to_read: RowsToRead,
+    rows_to_read: RemoteRowLimit,
 ) -> Vec<Finding> {
     let mapping = &config.mapping;
     let mut findings = Vec::new();
@@ -179,13 +179,20 @@ async fn tables_and_rows(
             findings.push(privileges::remote_table(remote, mapping, relations).await);
             findings.push(privileges::local_table(local, mapping, relations).await);
             if let Some(both @ CheckedTables { relations, scope }) = &both {
-                findings.extend(needed_object_privileges::finding(local, relations).await);
+                findings.extend(privileges_on_used_objects::finding(local, relations).await);
                 findings.extend(changed_remote_columns::findings(local, mapping, relations).await);
-                findings.extend(changed_remote::finding(remote, local, config, tenant, both).await);
+                findings
+                    .extend(replaced_remote::finding(remote, local, config, tenant, both).await);
                 findings.extend(sequences::findings(local, relations).await);
                 findings.extend(inherited_duplicate_keys::finding(local, relations, scope).await);
-                findings.push(tenant_rows::remote(remote, config, both, rows_to_read).await);
-                findings.extend(tenant_rows::tenant_indexes(remote, local, mapping, both).await);
+                findings.push(
+                    remote_rows_and_tenant_indexes::remote(remote, config, both, rows_to_read)
+                        .await,
+                );
+                findings.extend(
+                    remote_rows_and_tenant_indexes::tenant_indexes(remote, local, mapping, both)
+                        .await,
+                );
             }
         }
         (remote, local, _) => {
@@ -201,7 +208,7 @@ async fn tables_and_rows(
 }
 
 async fn tenant_of(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     config: &Config,
 ) -> Result<(TenantId, Finding), Failure> {
     let tx = local.begin_read_only().await?;

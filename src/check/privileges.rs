@@ -1,7 +1,7 @@
 //! Checks the privileges of the two database roles with which this program connects to the remote and the local
 //! database.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::config::{Mapping, SourceSetting};
 use crate::db::catalog::{self, Relation};
@@ -16,7 +16,7 @@ const REMOTE_READ_ONLY: &str = "\
 show transaction_read_only";
 
 /// Checks that our transactions on the remote are read-only, so that the remote refuses any write.
-pub(super) async fn remote_is_only_read(remote: &mut CheckedConnection<Remote>) -> Finding {
+pub(super) async fn remote_is_only_read(remote: &mut ConnectionWithReport<Remote>) -> Finding {
     let looked = async {
         let tx = remote.begin_read_only().await?;
         let read_only: String = tx.query_one(REMOTE_READ_ONLY, &[]).await?.get(0);
@@ -36,7 +36,7 @@ const TEMPORARY: &str = "\
 select has_database_privilege(current_database(), 'temporary')";
 
 /// Checks that the local role may create temporary tables, in which a run stages the remote rows.
-pub(super) async fn temporary_tables(local: &mut CheckedConnection<Local>) -> Finding {
+pub(super) async fn temporary_tables(local: &mut ConnectionWithReport<Local>) -> Finding {
     let looked = async {
         let tx = local.begin_read_only().await?;
         let may: bool = tx.query_one(TEMPORARY, &[]).await?.get(0);
@@ -76,7 +76,7 @@ async fn lacking<S: Side>(
 /// Checks that the role may read the remote rows. `relations` names the columns that a sync reads; if it is `None`,
 /// checks all columns.
 pub(super) async fn remote_table(
-    remote: &mut CheckedConnection<Remote>,
+    remote: &mut ConnectionWithReport<Remote>,
     mapping: &Mapping,
     relations: Option<&Relations>,
 ) -> Finding {
@@ -85,7 +85,7 @@ pub(super) async fn remote_table(
 }
 
 async fn look_at_remote(
-    remote: &mut CheckedConnection<Remote>,
+    remote: &mut ConnectionWithReport<Remote>,
     mapping: &Mapping,
     relations: Option<&Relations>,
 ) -> Result<Verdict, SyncError> {
@@ -128,7 +128,7 @@ async fn look_at_remote(
 /// Checks that the role may read, insert and update the local rows. `relations` names the columns that a sync uses; if
 /// it is `None`, checks all columns.
 pub(super) async fn local_table(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
     relations: Option<&Relations>,
 ) -> Finding {
@@ -137,7 +137,7 @@ pub(super) async fn local_table(
 }
 
 async fn look_at_local(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
     relations: Option<&Relations>,
 ) -> Result<Verdict, SyncError> {

@@ -1,7 +1,7 @@
 //! Checks the sequences that provide keys for the local table. If a sequence will next return a key that a sync has
 //! already inserted, inserts by other programs fail.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::db::catalog::{self, Column};
 use crate::db::{DbError, Local, Tx, param, quote};
@@ -10,7 +10,7 @@ use crate::engine::Relations;
 /// Returns a finding for each sequence that fills a synced number column, as an identity column or by a `nextval`
 /// default.
 pub(super) async fn findings(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     relations: &Relations,
 ) -> Vec<Finding> {
     match look(local, relations).await {
@@ -20,7 +20,7 @@ pub(super) async fn findings(
 }
 
 async fn look(
-    local: &mut CheckedConnection<Local>,
+    local: &mut ConnectionWithReport<Local>,
     relations: &Relations,
 ) -> Result<Vec<Finding>, DbError> {
     let tx = local.begin_read_only().await?;
@@ -33,6 +33,7 @@ async fn look(
     Ok(findings)
 }
 
+/// A sequence that gives a column of the local table its default values.
 struct Sequence {
     oid: u32,
     /// The column that takes its values from the sequence.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
 use crate::config::{Config, Limits, Setting};
 use crate::db::{DbError, Local, Remote, RoleLimits, Side, SideName, Tx};
@@ -13,8 +13,8 @@ use crate::model::saturating_i64;
 /// Returns findings about the limits of both databases: timeouts that are lower than our settings, limits on
 /// connections, and a remote standby that can cancel reads. A database without a connection is left out.
 pub(super) async fn of_both(
-    remote: Option<&mut CheckedConnection<Remote>>,
-    local: Option<&mut CheckedConnection<Local>>,
+    remote: Option<&mut ConnectionWithReport<Remote>>,
+    local: Option<&mut ConnectionWithReport<Local>>,
     config: &Config,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -136,7 +136,7 @@ where pg_is_in_recovery() and d.name = 'max_standby_streaming_delay' and f.name 
 
 /// Returns a finding if the remote is a standby, which may cancel a read so that recovery can go on; `None` for a
 /// primary.
-async fn standby(remote: &mut CheckedConnection<Remote>, limits: &Limits) -> Option<Finding> {
+async fn standby(remote: &mut ConnectionWithReport<Remote>, limits: &Limits) -> Option<Finding> {
     let looked = async {
         let tx = remote.begin_read_only().await?;
         tx.query_opt(STANDBY, &[]).await

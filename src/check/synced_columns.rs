@@ -1,12 +1,12 @@
 //! Checks which columns of the two meter tables a sync uses.
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict};
-use crate::clock;
 use crate::config::{Mapping, SourceSetting};
 use crate::db::catalog::{self, Relation};
 use crate::db::{DbError, Local, Remote, Tx, param};
 use crate::engine::{self, Relations, SyncError, TenantFilters};
+use crate::machine_clock;
 use crate::model::{RunId, TenantId};
 
 /// The remote and the local meter table, after a check found that a sync can use them.
@@ -19,8 +19,8 @@ pub(super) struct CheckedTables {
 /// Returns findings about the columns: which are synced, which are not, and which are converted to another type. Also
 /// returns both tables; `None` if they cannot be synced.
 pub(super) async fn findings(
-    remote: &mut CheckedConnection<Remote>,
-    local: &mut CheckedConnection<Local>,
+    remote: &mut ConnectionWithReport<Remote>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
 ) -> (Vec<Finding>, Option<CheckedTables>) {
@@ -34,14 +34,14 @@ pub(super) async fn findings(
 }
 
 async fn look_at_both(
-    remote: &mut CheckedConnection<Remote>,
-    local: &mut CheckedConnection<Local>,
+    remote: &mut ConnectionWithReport<Remote>,
+    local: &mut ConnectionWithReport<Local>,
     mapping: &Mapping,
     tenant: &TenantId,
 ) -> Result<(Vec<Finding>, CheckedTables), SyncError> {
     let there = remote.begin_read_only().await?;
     let here = local.begin_read_only().await?;
-    let mark = RunId::at(clock::now());
+    let mark = RunId::at(machine_clock::now());
     let (relations, table) = engine::look_up(&there, &here, mapping, mark).await?;
     let scope = TenantFilters::of(&relations, tenant);
     engine::try_tenant(&there, &relations, &scope).await?;

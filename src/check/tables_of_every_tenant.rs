@@ -1,16 +1,16 @@
 //! Checks all tenants of a process that syncs several tenants. Each check uses one statement for all of them.
 
-use super::connections::CheckedConnection;
-use super::tenant_rows::RowsToRead;
+use super::connections::ConnectionWithReport;
+use super::remote_rows_and_tenant_indexes::RemoteRowLimit;
 use super::{Finding, Verdict};
-use crate::clock;
 use crate::config::Config;
-use crate::db::array_index::index;
+use crate::db::index_from_ordinality::index;
 use crate::db::look_up_table_names::oid_of_name;
 use crate::db::{DbError, Local, Remote, Side, Tx, param, quote};
 use crate::engine::{self, Relations, SyncError};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Mirrors, TenantMirror};
+use crate::machine_clock;
+use crate::mirrors::{Mirrors, TenantAndMirror};
 use crate::model::RunId;
 
 /// How many tenants or tables a finding names. The others are only counted.
@@ -19,29 +19,30 @@ const NAMED: usize = 5;
 /// Returns findings about all tenants: whether the names of their local tables are valid, whether these tables exist,
 /// and whether the remote has meters of each tenant.
 ///
-/// The remote is read only with [`RowsToRead::All`], because reading a view may take long. If a connection fails, the
-/// checks that need it are left out, because the checks of single tenants report that failure.
+/// The remote is read only with [`RemoteRowLimit::All`], because reading a view may take long. If a connection fails,
+/// the checks that need it are left out, because the checks of single tenants report that failure.
 pub(super) async fn findings(
     config: &Config,
     mirrors: &Mirrors,
-    all: &[TenantMirror],
-    rows_to_read: RowsToRead,
+    all: &[TenantAndMirror],
+    rows_to_read: RemoteRowLimit,
 ) -> Vec<Finding> {
     let mut findings: Vec<Finding> = too_long_table_names(mirrors.refused(None))
         .into_iter()
         .collect();
     let (limits, mapping) = (&config.limits, &config.mapping);
-    let Ok(mut local) = CheckedConnection::<Local>::new(config.local.as_ref(), limits).await else {
+    let Ok(mut local) = ConnectionWithReport::<Local>::new(config.local.as_ref(), limits).await
+    else {
         return findings;
     };
     if mapping.has_table_per_tenant() {
         let looked = local_tables(&mut local, all).await;
         findings.push(Finding::of("local tables", looked));
     }
-    if rows_to_read == RowsToRead::First {
+    if rows_to_read == RemoteRowLimit::First {
         return findings;
     }
-    let remote = CheckedConnection::<Remote>::new(config.remote.as_ref(), limits).await;
+    let remote = ConnectionWithReport::<Remote>::new(config.remote.as_ref(), limits).await;
     let (Ok(mut remote), Some(first)) = (remote, all.first()) else {
         return findings;
     };
@@ -78,8 +79,8 @@ where (",
 
 /// Checks that the local table of each tenant exists.
 async fn local_tables(
-    local: &mut CheckedConnection<Local>,
-    all: &[TenantMirror],
+    local: &mut ConnectionWithReport<Local>,
+    all: &[TenantAndMirror],
 ) -> Result<Verdict, DbError> {
     let tx = local.begin_read_only().await?;
     tx.use_role_path().await?;
@@ -109,25 +110,25 @@ async fn local_tables(
 }
 
 async fn relations(
-    remote: &mut CheckedConnection<Remote>,
-    local: &mut CheckedConnection<Local>,
-    first: &TenantMirror,
+    remote: &mut ConnectionWithReport<Remote>,
+    local: &mut ConnectionWithReport<Local>,
+    first: &TenantAndMirror,
 ) -> Result<Relations, SyncError> {
     let (there, here) = (
         remote.begin_read_only().await?,
         local.begin_read_only().await?,
     );
-    let mark = RunId::at(clock::now());
+    let mark = RunId::at(machine_clock::now());
     let (relations, _) = engine::look_up(&there, &here, first.mirror.mapping(), mark).await?;
     Ok(relations)
 }
 
 /// Checks that each tenant has meters on the remote.
 async fn remote_tenants(
-    remote: &mut CheckedConnection<Remote>,
+    remote: &mut ConnectionWithReport<Remote>,
     config: &Config,
     relations: &Relations,
-    all: &[TenantMirror],
+    all: &[TenantAndMirror],
 ) -> Result<Verdict, SyncError> {
     let column = &relations.remote_tenant;
     let sql = format!(

@@ -3,7 +3,7 @@
 
 use tokio_postgres::Row;
 
-use super::connections::CheckedConnection;
+use super::connections::ConnectionWithReport;
 use super::{Finding, Verdict, publications};
 use crate::config::Mapping;
 use crate::db::catalog::{self, Relation};
@@ -13,7 +13,7 @@ use crate::engine::SyncError;
 
 /// Returns findings about what can affect the writes of a sync: `session_replication_role`, publications, row security,
 /// rules, triggers and event triggers. Empty if there is nothing of the kind.
-pub(super) async fn of(local: &mut CheckedConnection<Local>, mapping: &Mapping) -> Vec<Finding> {
+pub(super) async fn of(local: &mut ConnectionWithReport<Local>, mapping: &Mapping) -> Vec<Finding> {
     let looked = async {
         let tx = local.begin_read_only().await?;
         let mut found: Vec<Finding> = replication_role(&tx).await?.into_iter().collect();

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::CommandReport;
 use crate::config::Environment;
+use crate::make_printable;
 use crate::model::HeldDeactivations;
-use crate::printable;
 
 /// The text to print if there is no terminal to ask on, as in a script or in a program that an AI assistant starts.
 const NO_TERMINAL: &str = "--allow-mass-deactivation asks on the terminal, and there is none, so the sync stays refused. Use --allow-plan with the \
@@ -31,7 +31,7 @@ pub(super) async fn ask_for_approval(
         "{}\nThey keep their rows and readings, and become active again when the remote has them active.\nType {number} to deactivate them, or anything else to leave them as they are: ",
         held.in_words("the remote")
     );
-    CommandReport::write_to_stderr_now(&printable::lines(&question))?;
+    CommandReport::write_to_stderr_now(&make_printable::lines(&question))?;
     let mut typed = String::new();
     let mut input = BufReader::new(tokio::io::stdin());
     let read = stopped.run_until_cancelled(input.read_line(&mut typed));

@@ -63,6 +63,7 @@ struct FindingReport<'a> {
     remedy: Option<&'a str>,
 }
 
+/// A verdict as `check --json` prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum VerdictWord {

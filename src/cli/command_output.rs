@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::exit_codes;
 use crate::config::ConfigError;
 use crate::error::Failure;
-use crate::printable;
+use crate::make_printable;
 
 /// The longest tenant name that is printed, in characters; a longer one is cut.
 pub(super) const LONGEST_NAME: usize = 200;
@@ -28,7 +28,7 @@ impl CommandReport {
     /// Returns a report with this text for standard output and exit code 0.
     pub(super) fn text(stdout: &str) -> Self {
         Self {
-            stdout: printable::lines(stdout),
+            stdout: make_printable::lines(stdout),
             ..Self::default()
         }
     }
@@ -38,7 +38,7 @@ impl CommandReport {
     pub(super) fn json(value: &impl Serialize) -> Self {
         match serde_json::to_string_pretty(value) {
             Ok(text) => Self {
-                stdout: printable::json(&text) + "\n",
+                stdout: make_printable::json(&text) + "\n",
                 ..Self::default()
             },
             Err(error) => Self::of_error(error.into()),
@@ -60,7 +60,7 @@ impl CommandReport {
     /// Returns the report if clap found no command to run: a usage error (exit code 2), or the text of `--help` or
     /// `--version` (exit code 0).
     pub fn of_usage(error: &clap::Error) -> Self {
-        let text = printable::lines(&error.render().to_string());
+        let text = make_printable::lines(&error.render().to_string());
         if error.use_stderr() {
             Self {
                 stderr: text,
@@ -81,7 +81,7 @@ impl CommandReport {
             Err(error) => (format!("{error:#}"), exit_codes::FAILED),
         };
         Self {
-            stderr: printable::lines(&format!("error: {text}\n")),
+            stderr: make_printable::lines(&format!("error: {text}\n")),
             code,
             ..Self::default()
         }
@@ -118,5 +118,5 @@ pub(super) fn describe(failure: &Failure) -> String {
 /// Puts a text on one line, so that names from a database cannot add lines to the report. Line breaks and other control
 /// characters become visible characters.
 pub(super) fn on_one_line(text: &str) -> String {
-    printable::line(text, usize::MAX)
+    make_printable::line(text, usize::MAX)
 }

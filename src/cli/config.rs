@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::CommandReport;
 use super::command_output::on_one_line;
-use crate::config::{EffectiveSetting, Environment, SettingFlags, list};
+use crate::config::{CommandLineSettings, EffectiveSetting, Environment, list};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigArgs {
@@ -21,7 +21,7 @@ struct ConfigReport {
 
 impl ConfigArgs {
     /// Returns a report with every setting, its value and where the value came from.
-    pub(super) fn run(self, settings: &SettingFlags) -> anyhow::Result<CommandReport> {
+    pub(super) fn run(self, settings: &CommandLineSettings) -> anyhow::Result<CommandReport> {
         let settings = list(settings, &Environment::of_process())?;
         Ok(match self.json {
             true => CommandReport::json(&ConfigReport { settings }),

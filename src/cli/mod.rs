@@ -8,7 +8,7 @@ use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::app::App;
-use crate::config::{Config, Environment, LogSettings, SettingFlags};
+use crate::config::{CommandLineSettings, Config, Environment, LogSettings};
 use crate::db::Database;
 use crate::mcp::bundle_manifest::manifest;
 use crate::mirrors::RUN_ENDED;
@@ -42,7 +42,7 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    settings: SettingFlags,
+    settings: CommandLineSettings,
 }
 
 const DEMO_STEP: &str = match cfg!(feature = "demo") {

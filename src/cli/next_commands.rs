@@ -1,10 +1,10 @@
 //! The commands that a text on the terminal names, for a person to enter next. In a process that syncs several tenants,
 //! they name the tenant.
 
-use crate::config::SettingFlags;
+use crate::config::CommandLineSettings;
 use crate::error::ErrorCode;
+use crate::make_printable;
 use crate::model::RunId;
-use crate::printable;
 
 /// Builds the commands about the runs of one tenant.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct NextCommands {
 
 impl NextCommands {
     /// Builds commands that contain the flag `--tenant` if this command line does.
-    pub(super) fn repeating(settings: &SettingFlags) -> Self {
+    pub(super) fn repeating(settings: &CommandLineSettings) -> Self {
         let id = settings.only_tenant();
         id.map_or_else(Self::default, Self::of_tenant)
     }
@@ -74,7 +74,7 @@ impl NextCommands {
 /// Returns the text as one word of a shell command, in quotes if it needs them.
 fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_.:@+,".contains(c);
-    let text = printable::line(text, usize::MAX);
+    let text = make_printable::line(text, usize::MAX);
     match !text.is_empty() && text.chars().all(is_plain) {
         true => text,
         false => format!("'{}'", text.replace('\'', r"'\''")),

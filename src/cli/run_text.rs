@@ -4,9 +4,9 @@ use std::fmt::{self, Display, Formatter};
 
 use super::next_commands::NextCommands;
 use crate::error::Failure;
+use crate::make_printable;
 use crate::mirrors::Mirror;
 use crate::model::{Change, MeterFields, Rejection, RunId, saturating_i64};
-use crate::printable;
 use crate::reports::run_detail::RunDetail;
 use crate::reports::run_report::RunReport;
 
@@ -163,14 +163,14 @@ fn change_line(change: &Change) -> String {
     let meter = match change
         .name
         .as_deref()
-        .filter(|name| printable::is_seen(name))
+        .filter(|name| make_printable::is_seen(name))
     {
-        Some(name) => format!("{} ({key})", printable::line(name, LONGEST_VALUE)),
+        Some(name) => format!("{} ({key})", make_printable::line(name, LONGEST_VALUE)),
         None => key,
     };
     let moved = change.before.iter().map(|(column, before)| {
         let after = change.after.get(column).unwrap_or(&serde_json::Value::Null);
-        let column = printable::line(column, LONGEST_VALUE);
+        let column = make_printable::line(column, LONGEST_VALUE);
         format!("{column}: {} -> {}", value(before), value(after))
     });
     let moved = moved.collect::<Vec<_>>().join(", ");
@@ -182,18 +182,18 @@ fn change_line(change: &Change) -> String {
 
 /// Formats a rejected row on one line, such as `rejected id="2": value too long`.
 pub(super) fn rejection_line(Rejection { key, reason }: &Rejection) -> String {
-    let reason = printable::line(reason, LONGEST_REASON);
+    let reason = make_printable::line(reason, LONGEST_REASON);
     format!("rejected {}: {reason}", key_text(key))
 }
 
 fn key_text(key: &MeterFields) -> String {
     let pairs = key.iter().map(|(column, part)| {
-        let column = printable::line(column, LONGEST_VALUE);
+        let column = make_printable::line(column, LONGEST_VALUE);
         format!("{column}={}", value(part))
     });
     pairs.collect::<Vec<_>>().join(" ")
 }
 
 fn value(value: &serde_json::Value) -> String {
-    printable::line(&value.to_string(), LONGEST_VALUE)
+    make_printable::line(&value.to_string(), LONGEST_VALUE)
 }

@@ -9,9 +9,9 @@ use super::{CommandReport, exit_codes};
 use crate::app::App;
 use crate::arguments::bounds::HISTORY;
 use crate::error::{ErrorCode, Failure};
+use crate::make_printable;
 use crate::mirrors::Mirror;
 use crate::model::{RunId, RunRecord};
-use crate::printable;
 use crate::reports::run_report::summary;
 use crate::reports::status::{Status, StatusQuery};
 
@@ -143,7 +143,7 @@ fn in_words(status: &Status, let_pass: &[String]) -> String {
     }
     if let Some(tenant) = &status.tenant {
         let name = tenant.name.as_ref().map_or_else(String::new, |name| {
-            format!(" ({})", printable::line(name, LONGEST_NAME))
+            format!(" ({})", make_printable::line(name, LONGEST_NAME))
         });
         text += &format!("tenant     {}{name}\n", tenant.id);
     }

@@ -5,9 +5,9 @@ use super::CommandReport;
 use super::command_output::LONGEST_NAME;
 use super::exit_codes;
 use crate::arguments::bounds::TENANTS_LIMIT;
+use crate::make_printable;
 use crate::mirrors::Mirrors;
 use crate::model::{Health, saturating_i64};
-use crate::printable;
 use crate::reports::run_report::counted;
 use crate::reports::status::Status;
 use crate::reports::tenant_list::{TenantList, TenantSummary, TenantsQuery};
@@ -72,14 +72,14 @@ fn line(tenant: &TenantSummary) -> String {
         |at| at.format("%Y-%m-%d %H:%M:%S").to_string(),
     );
     let name = tenant.name.as_ref().map_or_else(String::new, |name| {
-        format!(" ({})", printable::line(name, LONGEST_NAME))
+        format!(" ({})", make_printable::line(name, LONGEST_NAME))
     });
     let error = tenant.last_run.as_ref().and_then(|run| {
         let code = run.error_code?;
         let message = run.error_message.as_deref().unwrap_or_default();
         Some(format!(
             "  {} [{code}]",
-            printable::line(message, LONGEST_ERROR)
+            make_printable::line(message, LONGEST_ERROR)
         ))
     });
     format!(

@@ -6,8 +6,8 @@ use super::next_commands::NextCommands;
 use super::run_text::{more, rejection_line};
 use super::sync_of_many::{PrintedSweep, SweepRunVerdict, TenantRunReport};
 use crate::error::Failure;
+use crate::make_printable;
 use crate::model::Rejection;
-use crate::printable;
 use crate::reports::run_report::{RunReport, RunState};
 
 /// How many tenants that were not synced are described in full, and how many tenants that only have a warning: as many
@@ -51,14 +51,14 @@ pub(super) async fn in_words(sweep: &PrintedSweep) -> String {
 /// Formats the result of a tenant's run on one line.
 fn line(run: &TenantRunReport) -> String {
     let name = run.name.as_ref().map_or_else(String::new, |name| {
-        format!(" ({})", printable::line(name, LONGEST_NAME))
+        format!(" ({})", make_printable::line(name, LONGEST_NAME))
     });
     let code = error(run).map_or_else(String::new, |error| format!(" [{}]", error.code));
     let report = run.run.as_ref();
     let word = report.map_or("failed", word);
     let message = error(run).map_or("", |error| error.message.as_str());
     let text = report.map_or(message, |report| report.summary.as_str());
-    let text = printable::line(text, LONGEST_SUMMARY);
+    let text = make_printable::line(text, LONGEST_SUMMARY);
     format!("{word:<11} {}{name}: {text}{code}", run.tenant_id)
 }
 
@@ -94,7 +94,8 @@ async fn rejected(run: &TenantRunReport, is_readable: &mut bool) -> Vec<Rejectio
     }
 }
 
-/// Returns the lines below that of the tenant: its rejected rows, its warning, what to do, and the run's id.
+/// Returns the lines to print below the line of the tenant: its rejected rows, its warning, what to do, and the run's
+/// id.
 fn description(run: &TenantRunReport, rejected: &[Rejection]) -> Vec<String> {
     let commands = NextCommands::of_tenant(&run.tenant_id);
     let mut lines: Vec<String> = rejected.iter().map(rejection_line).collect();
@@ -121,7 +122,7 @@ fn description(run: &TenantRunReport, rejected: &[Rejection]) -> Vec<String> {
     lines
 }
 
-/// Returns the line below that of a tenant that is not described: the command that describes it.
+/// Returns the line to print below the line of a tenant that is not described: the command that describes it.
 fn pointer(run: &TenantRunReport) -> String {
     let commands = NextCommands::of_tenant(&run.tenant_id);
     match &run.run {

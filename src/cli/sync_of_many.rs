@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::exit_codes;
 use super::progress_bar::{STOP, progress_bar, stopped_by_signal};
 use crate::error::{ErrorCode, Failure};
-use crate::mirrors::{Mirror, Mirrors, RunRequest, TenantMirror};
+use crate::mirrors::{Mirror, Mirrors, RunRequest, TenantAndMirror};
 use crate::model::RunOutcome;
 use crate::reports::run_report::RunReport;
 use crate::shutdown::Shutdown;
@@ -127,7 +127,7 @@ impl PrintedSweep {
 }
 
 impl TenantRunReport {
-    fn of(known: &TenantMirror, run: Result<RunReport, Failure>) -> Self {
+    fn of(known: &TenantAndMirror, run: Result<RunReport, Failure>) -> Self {
         let (run, error) = match run {
             Ok(run) => (Some(run), None),
             Err(failure) => (None, Some(failure)),

@@ -7,9 +7,9 @@ use tokio_postgres::config::{Host, LoadBalanceHosts};
 
 use super::Limits;
 use super::connection_hosts::{ConnectionHost, ConnectionHosts, TargetSessionAttrs};
-use super::connection_string::{self, ParameterPairs};
 use super::database_endpoint_error::EndpointError;
 use super::libpq_parameters;
+use super::parse_connection_string::{self, ParameterPairs};
 
 /// How long a connection is silent before the first keepalive probe, by default. Together with the next two constants,
 /// a dead peer is noticed after about nine seconds: 3 s of silence, then three probes 2 s apart.
@@ -161,7 +161,7 @@ const OF_SERVERS: &[&str] = &["host", "hostaddr", "port", "load_balance_hosts"];
 fn read_by_driver(
     pairs: &[(String, String)],
 ) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
-    connection_string::write(pairs).parse()
+    parse_connection_string::write(pairs).parse()
 }
 
 pub(super) fn bad(parameter: &'static str, problem: &'static str) -> EndpointError {
@@ -204,11 +204,11 @@ mod tests {
     use super::*;
 
     fn parameters(text: &str) -> ConnectionParameters {
-        ConnectionParameters::new(connection_string::parse(text).unwrap()).unwrap()
+        ConnectionParameters::new(parse_connection_string::parse(text).unwrap()).unwrap()
     }
 
     fn refusal(text: &str) -> String {
-        let refused = connection_string::parse(text)
+        let refused = parse_connection_string::parse(text)
             .map_err(EndpointError::from)
             .and_then(ConnectionParameters::new)
             .and_then(|parameters| {

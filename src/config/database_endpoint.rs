@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::Limits;
 use super::connection_hosts::{ConnectionHost, ConnectionHosts, TargetSessionAttrs};
 use super::connection_parameters::ConnectionParameters;
-use super::connection_string::{self, ParameterPairs};
 use super::database_endpoint_error::EndpointError;
-use super::database_tls::Tls;
+use super::database_tls::DatabaseTls;
+use super::parse_connection_string::{self, ParameterPairs};
 use super::watched_file::{self, WatchedFile};
 
 /// How to connect to one database: its servers, the authentication and TLS. The `Debug` output shows no secret.
@@ -19,11 +19,12 @@ pub struct DatabaseEndpoint {
     driver: tokio_postgres::Config,
     servers: ConnectionHosts,
     sslmode: String,
-    tls: Tls,
+    tls: DatabaseTls,
     /// The input that this endpoint was built from, so that it can be built again when one of its files changes.
     source: Arc<EndpointSource>,
 }
 
+/// The connection string and settings that an endpoint is made from, and made from again after a file has changed.
 #[derive(Clone)]
 struct EndpointSource {
     /// The parameters of the connection string, with the password.
@@ -43,7 +44,7 @@ impl DatabaseEndpoint {
     /// Parses a connection string: a libpq URL or a list of `key=value` pairs. `limits` gives the timeouts that the
     /// string does not set.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, EndpointError> {
-        Self::from_pairs(connection_string::parse(text)?, limits)
+        Self::from_pairs(parse_connection_string::parse(text)?, limits)
     }
 
     pub(super) fn from_pairs(
@@ -157,7 +158,7 @@ impl DatabaseEndpoint {
     }
 
     /// Whether connections use TLS, and how they check the server's certificate.
-    pub fn tls(&self) -> &Tls {
+    pub fn tls(&self) -> &DatabaseTls {
         &self.tls
     }
 
@@ -269,7 +270,7 @@ mod tests {
     fn a_socket_never_uses_tls() {
         let socket = endpoint("host=/run/pg dbname=m sslmode=verify-full sslrootcert=/nowhere");
         assert_eq!(socket.driver().get_ssl_mode(), SslMode::Disable);
-        assert!(matches!(socket.tls(), Tls::Disable));
+        assert!(matches!(socket.tls(), DatabaseTls::Disable));
     }
 
     quickcheck! {

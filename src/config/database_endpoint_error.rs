@@ -1,7 +1,7 @@
 //! The errors of connection strings. No error contains a secret.
 
-use super::connection_string::ConninfoError;
 use super::database_tls::TlsError;
+use super::parse_connection_string::ConninfoError;
 
 /// Why a connection string cannot be used. The error quotes no part of the string, which may contain a password.
 #[derive(Debug, thiserror::Error)]

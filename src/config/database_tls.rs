@@ -30,7 +30,7 @@ use x509_cert::der::{Decode, Encode};
 
 /// Whether connections to a database use TLS, and how the server's certificate is checked.
 #[derive(Clone)]
-pub enum Tls {
+pub enum DatabaseTls {
     /// TLS is never used.
     Disable,
     /// TLS is used with this client configuration, which checks as much of the server's certificate as
@@ -41,7 +41,7 @@ pub enum Tls {
 /// The TLS settings that a connection string asks for.
 pub(super) struct RequestedTls {
     pub(super) check: CertificateCheck,
-    pub(super) roots: Roots,
+    pub(super) roots: RootCertificates,
     /// The files with the client certificate (`sslcert`) and its key (`sslkey`); `None` without a client certificate.
     pub(super) identity: Option<(PathBuf, PathBuf)>,
     /// Whether TLS starts at once, without a request to the server in clear text (`sslnegotiation=direct`). Postgres
@@ -61,7 +61,7 @@ pub enum CertificateCheck {
 }
 
 /// The root certificates that may have issued the server's certificate.
-pub(super) enum Roots {
+pub(super) enum RootCertificates {
     /// The certificates that the operating system trusts.
     System,
     /// The certificates in the file that `sslrootcert` names.
@@ -127,12 +127,10 @@ impl CertificateVerifier {
     fn new(wanted: &RequestedTls, provider: Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let (roots, listed) = match (&wanted.roots, wanted.check) {
             (_, CertificateCheck::Nothing) => (RootCertStore::empty(), Vec::new()),
-            (Roots::System, CertificateCheck::Issuer | CertificateCheck::IssuerAndName) => {
-                (system_roots()?, Vec::new())
-            }
-            (Roots::File(path), CertificateCheck::Issuer | CertificateCheck::IssuerAndName) => {
-                file_roots(path)?
-            }
+            (roots, CertificateCheck::Issuer | CertificateCheck::IssuerAndName) => match roots {
+                RootCertificates::System => (system_roots()?, Vec::new()),
+                RootCertificates::File(path) => file_roots(path)?,
+            },
         };
         Ok(Self {
             check: wanted.check,
@@ -310,7 +308,7 @@ mod tests {
     fn is_accepted(check: CertificateCheck, root: &str, server: &str, name: &'static str) -> bool {
         let wanted = RequestedTls {
             check,
-            roots: Roots::File(data(root)),
+            roots: RootCertificates::File(data(root)),
             identity: None,
             direct: false,
         };

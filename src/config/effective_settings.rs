@@ -3,13 +3,13 @@
 
 use serde::Serialize;
 
-use super::connection_string;
+use super::bearer_tokens;
 use super::error::ConfigError;
-use super::replaced_program_variables::{self, LegacyPrefix};
-use super::setting_definitions::{Setting, SettingFlags};
-use super::setting_layers::{Environment, FoundSetting, Layers, SettingSource};
+use super::legacy_environment_variables::{self, LegacyVariablePrefix};
+use super::parse_connection_string;
+use super::setting_definitions::{CommandLineSettings, Setting};
+use super::setting_layers::{Environment, FoundSetting, SettingLayers, SettingSource};
 use super::tenants::TENANT_SETTINGS;
-use super::tokens;
 use super::{Config, Token};
 use crate::model::TenantId;
 
@@ -32,11 +32,11 @@ pub struct EffectiveSetting {
 /// Lists every setting, in the order of `--help`. Error: a setting cannot be used. Then nothing is listed, because a
 /// secret can only be left out of a value that can be parsed.
 pub fn list(
-    settings: &SettingFlags,
+    settings: &CommandLineSettings,
     environment: &Environment,
 ) -> Result<Vec<EffectiveSetting>, ConfigError> {
     Config::load_from(settings, environment)?;
-    let layers = Layers::read(settings, environment)?;
+    let layers = SettingLayers::read(settings, environment)?;
     let listed = Setting::ALL.iter().copied();
     listed
         .map(|setting| one(setting, &layers, environment))
@@ -45,7 +45,7 @@ pub fn list(
 
 fn one(
     setting: Setting,
-    layers: &Layers,
+    layers: &SettingLayers,
     environment: &Environment,
 ) -> Result<EffectiveSetting, ConfigError> {
     let secret = SECRETS.iter().find(|secret| secret.setting == setting);
@@ -94,7 +94,7 @@ const EXCLUSIVE: &[&[Setting]] = &[
 /// none of them is set.
 fn used_setting(
     setting: Setting,
-    layers: &Layers,
+    layers: &SettingLayers,
 ) -> Result<Option<(Setting, FoundSetting)>, ConfigError> {
     match EXCLUSIVE.iter().find(|group| group.contains(&setting)) {
         Some(group) => layers.find_one_of(group),
@@ -110,31 +110,31 @@ struct ListedValue {
 }
 
 /// A setting whose value holds a secret, and how to show the value without the secret.
-struct Secret {
+struct SecretSetting {
     setting: Setting,
     /// The setting that names a file with the value, such as `tokens_file` for `tokens`.
     by_file: Setting,
     /// The environment variables of the replaced (legacy) program that are used if both settings are missing; `None` if
     /// there are no such variables.
-    legacy: Option<LegacyPrefix>,
+    legacy: Option<LegacyVariablePrefix>,
     /// Returns the value without the secret.
     show: fn(&FoundSetting) -> String,
 }
 
-const SECRETS: &[Secret] = &[
-    Secret {
+const SECRETS: &[SecretSetting] = &[
+    SecretSetting {
         setting: Setting::RemoteUrl,
         by_file: Setting::RemoteUrlFile,
-        legacy: Some(LegacyPrefix::Remote),
+        legacy: Some(LegacyVariablePrefix::Remote),
         show: without_password,
     },
-    Secret {
+    SecretSetting {
         setting: Setting::LocalUrl,
         by_file: Setting::LocalUrlFile,
-        legacy: Some(LegacyPrefix::Local),
+        legacy: Some(LegacyVariablePrefix::Local),
         show: without_password,
     },
-    Secret {
+    SecretSetting {
         setting: Setting::Tokens,
         by_file: Setting::TokensFile,
         legacy: None,
@@ -142,10 +142,10 @@ const SECRETS: &[Secret] = &[
     },
 ];
 
-impl Secret {
+impl SecretSetting {
     fn given(
         &self,
-        layers: &Layers,
+        layers: &SettingLayers,
         environment: &Environment,
     ) -> Result<Option<ListedValue>, ConfigError> {
         if let Some(found) = layers.find_secret(self.setting, self.by_file)? {
@@ -158,9 +158,9 @@ impl Secret {
         let Some(prefix) = self.legacy else {
             return Ok(None);
         };
-        let pairs = replaced_program_variables::parameters(environment, prefix)?;
+        let pairs = legacy_environment_variables::parameters(environment, prefix)?;
         Ok(pairs.map(|pairs| ListedValue {
-            value: connection_string::show(&pairs),
+            value: parse_connection_string::show(&pairs),
             source: SettingSource::Variable,
             place: prefix.place(),
         }))
@@ -170,16 +170,16 @@ impl Secret {
 /// Returns a connection string without its password. [`list`] calls this only after the string was parsed without an
 /// error.
 fn without_password(found: &FoundSetting) -> String {
-    let pairs = connection_string::parse(&found.text());
+    let pairs = parse_connection_string::parse(&found.text());
     pairs.map_or_else(
         |_unread| String::new(),
-        |pairs| connection_string::show(&pairs),
+        |pairs| parse_connection_string::show(&pairs),
     )
 }
 
 /// Describes a list of tokens without the secrets: their number, and the scope, name and tenants of each.
 fn scopes(found: &FoundSetting) -> String {
-    let tokens = tokens::read(&found.value).unwrap_or_default();
+    let tokens = bearer_tokens::read(&found.value).unwrap_or_default();
     let scope = |token: &Token| {
         let scope = match token.may_trigger {
             true => "trigger",
@@ -216,17 +216,17 @@ mod tests {
     #[test]
     fn a_default_that_is_shown_is_the_one_that_counts() {
         let nothing = Environment::default();
-        let load = |settings: &SettingFlags| {
+        let load = |settings: &CommandLineSettings| {
             let config = Config::load_from(settings, &nothing).expect("settings");
             format!("{config:?}")
         };
-        let unset = load(&SettingFlags::default());
+        let unset = load(&CommandLineSettings::default());
         for setting in Setting::ALL {
             let Some(default) = setting.default_text() else {
                 continue;
             };
             if !DESCRIBED.contains(setting) {
-                let set = load(&SettingFlags::default().with(*setting, default));
+                let set = load(&CommandLineSettings::default().with(*setting, default));
                 assert_eq!(set, unset, "{}", setting.key());
             }
         }

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use super::database_endpoint::DatabaseEndpoint;
 use super::error::ConfigError;
+use super::legacy_environment_variables::{self, LegacyVariablePrefix};
 use super::log_settings::LogSettings;
-use super::replaced_program_variables::{self, LegacyPrefix};
-use super::setting_definitions::{Setting, SettingFlags};
-use super::setting_layers::{Environment, FoundSetting, Layers};
+use super::setting_definitions::{CommandLineSettings, Setting};
+use super::setting_layers::{Environment, FoundSetting, SettingLayers};
 use super::{
     Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, SourceSetting, TenantSelection,
-    Tokens, oauth_settings, table_name, tenant_table_name, tenants, tokens, trim_sql,
-    value_parsers,
+    Tokens, bearer_tokens, oauth_settings, parse_table_name, table_name_per_tenant, tenants,
+    trim_sql, value_parsers,
 };
-use crate::clock;
+use crate::machine_clock;
 
 const DEFAULT_SCHEDULE: &str = "0 * * * *";
 const DEFAULT_JITTER: Duration = Duration::from_secs(30);
@@ -35,25 +35,25 @@ const REMOTE_UNACKNOWLEDGED: Duration = Duration::from_secs(6);
 impl Config {
     /// Reads the settings from flags, environment variables and the settings file. Checks each setting, and whether
     /// they fit together.
-    pub fn load(settings: &SettingFlags) -> Result<Self, ConfigError> {
+    pub fn load(settings: &CommandLineSettings) -> Result<Self, ConfigError> {
         Self::load_from(settings, &Environment::of_process())
     }
 
     /// Like [`Config::load`], but with the given environment variables in place of those of the process.
     pub fn load_from(
-        settings: &SettingFlags,
+        settings: &CommandLineSettings,
         environment: &Environment,
     ) -> Result<Self, ConfigError> {
-        let layers = Layers::read(settings, environment)?;
+        let layers = SettingLayers::read(settings, environment)?;
         LogSettings::from_layers(&layers)?;
         let limits = limits(&layers)?;
         let tenants = tenants::read(&layers)?;
         let mapping = mapping(&layers, &tenants)?;
         let config = Self {
-            remote: DatabaseSettings::REMOTE
+            remote: DatabaseSettingNames::REMOTE
                 .endpoint(&layers, environment, &limits)?
                 .map(|remote| remote.with_unacknowledged_limit(REMOTE_UNACKNOWLEDGED)),
-            local: DatabaseSettings::LOCAL.endpoint(&layers, environment, &limits)?,
+            local: DatabaseSettingNames::LOCAL.endpoint(&layers, environment, &limits)?,
             tenants,
             mapping,
             workers: number(&layers, Setting::Workers, DEFAULT_WORKERS, 1..=MOST_WORKERS)?,
@@ -82,7 +82,7 @@ impl Config {
         Ok(config)
     }
 
-    fn check_listen(&self, layers: &Layers) -> Result<(), ConfigError> {
+    fn check_listen(&self, layers: &SettingLayers) -> Result<(), ConfigError> {
         if self.listen.ip().to_canonical().is_loopback() || self.requires_token() {
             return Ok(());
         }
@@ -138,28 +138,29 @@ impl Config {
     }
 }
 
-/// The settings and legacy environment variables that say how to connect to one of the two databases.
-struct DatabaseSettings {
+/// The names of the settings and of the legacy environment variables that say how to connect to one of the two
+/// databases.
+struct DatabaseSettingNames {
     url: Setting,
     url_file: Setting,
-    legacy: LegacyPrefix,
+    legacy: LegacyVariablePrefix,
 }
 
-impl DatabaseSettings {
+impl DatabaseSettingNames {
     const REMOTE: Self = Self {
         url: Setting::RemoteUrl,
         url_file: Setting::RemoteUrlFile,
-        legacy: LegacyPrefix::Remote,
+        legacy: LegacyVariablePrefix::Remote,
     };
     const LOCAL: Self = Self {
         url: Setting::LocalUrl,
         url_file: Setting::LocalUrlFile,
-        legacy: LegacyPrefix::Local,
+        legacy: LegacyVariablePrefix::Local,
     };
 
     fn endpoint(
         &self,
-        layers: &Layers,
+        layers: &SettingLayers,
         environment: &Environment,
         limits: &Limits,
     ) -> Result<Option<DatabaseEndpoint>, ConfigError> {
@@ -172,7 +173,7 @@ impl DatabaseSettings {
                 });
                 (found.place, endpoint)
             }
-            None => match replaced_program_variables::parameters(environment, self.legacy)? {
+            None => match legacy_environment_variables::parameters(environment, self.legacy)? {
                 Some(pairs) => (
                     self.legacy.place(),
                     DatabaseEndpoint::from_pairs(pairs, limits),
@@ -187,7 +188,7 @@ impl DatabaseSettings {
     }
 }
 
-fn mapping(layers: &Layers, tenants: &TenantSelection) -> Result<Mapping, ConfigError> {
+fn mapping(layers: &SettingLayers, tenants: &TenantSelection) -> Result<Mapping, ConfigError> {
     let text = |setting, default: &str| {
         let found = layers.find(setting);
         found.map_or_else(|| default.to_owned(), |found: FoundSetting| found.text())
@@ -196,13 +197,13 @@ fn mapping(layers: &Layers, tenants: &TenantSelection) -> Result<Mapping, Config
         tenant: None,
         source: match layers.find_one_of(&[Setting::RemoteTable, Setting::RemoteQuery])? {
             Some((Setting::RemoteQuery, found)) => SourceSetting::Query(trim_sql::trim(&found)?),
-            Some((_, found)) => {
-                SourceSetting::Table(table(&found, |text| table_name::parts(text).map(drop))?)
-            }
+            Some((_, found)) => SourceSetting::Table(table(&found, |text| {
+                parse_table_name::parts(text).map(drop)
+            })?),
             None => SourceSetting::Table(DEFAULT_TABLE.to_owned()),
         },
         local_table: match layers.find(Setting::LocalTable) {
-            Some(found) => table(&found, tenant_table_name::check)?,
+            Some(found) => table(&found, table_name_per_tenant::check)?,
             None => DEFAULT_TABLE.to_owned(),
         },
         columns: list(layers, Setting::Columns, value_parsers::names)?,
@@ -234,7 +235,7 @@ fn table(
     found.checked(check(&text)).map(|()| text)
 }
 
-fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
+fn schedule(layers: &SettingLayers) -> Result<Option<Schedule>, ConfigError> {
     let zone = parse(
         layers,
         Setting::Timezone,
@@ -248,7 +249,9 @@ fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
     if line.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
-    match Schedule::parse(&line, zone).and_then(|schedule| schedule.still_fires(clock::now())) {
+    match Schedule::parse(&line, zone)
+        .and_then(|schedule| schedule.still_fires(machine_clock::now()))
+    {
         Ok(schedule) => Ok(Some(schedule)),
         Err(error) => {
             let place = found.map_or_else(|| Setting::Schedule.env().to_owned(), |f| f.place);
@@ -257,11 +260,11 @@ fn schedule(layers: &Layers) -> Result<Option<Schedule>, ConfigError> {
     }
 }
 
-fn tokens(layers: &Layers) -> Result<Tokens, ConfigError> {
+fn tokens(layers: &SettingLayers) -> Result<Tokens, ConfigError> {
     let Some(found) = layers.find_secret(Setting::Tokens, Setting::TokensFile)? else {
         return Ok(Tokens::default());
     };
-    let list = found.checked(tokens::read(&found.value))?;
+    let list = found.checked(bearer_tokens::read(&found.value))?;
     match found.file {
         _ if list.is_empty() => Err(found.error("holds no token")),
         Some(file) => Ok(Tokens::of_file(list, file)),
@@ -276,7 +279,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Reads the timeouts and other limits, and checks their bounds. The lower bounds are small enough for tests. The upper
 /// bounds are the largest values that still limit something in practice.
-fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
+fn limits(layers: &SettingLayers) -> Result<Limits, ConfigError> {
     use Setting as S;
     let default = Limits::default();
     let wait = |setting, default, range| duration(layers, setting, default, range);
@@ -331,7 +334,7 @@ fn limits(layers: &Layers) -> Result<Limits, ConfigError> {
 }
 
 fn duration(
-    layers: &Layers,
+    layers: &SettingLayers,
     setting: Setting,
     default: Duration,
     range: RangeInclusive<Duration>,
@@ -342,7 +345,7 @@ fn duration(
 }
 
 fn number(
-    layers: &Layers,
+    layers: &SettingLayers,
     setting: Setting,
     default: u32,
     range: RangeInclusive<u32>,
@@ -353,7 +356,7 @@ fn number(
 }
 
 fn parse<T>(
-    layers: &Layers,
+    layers: &SettingLayers,
     setting: Setting,
     default: T,
     read: impl FnOnce(&str) -> Result<T, String>,
@@ -365,7 +368,7 @@ fn parse<T>(
 }
 
 fn list(
-    layers: &Layers,
+    layers: &SettingLayers,
     setting: Setting,
     read: fn(&[String]) -> Result<Vec<String>, String>,
 ) -> Result<Option<Vec<String>>, ConfigError> {
@@ -378,7 +381,7 @@ fn list(
 /// Splits the name of a table into its schema and table; `None` if it cannot be parsed. The schema is `public` if the
 /// name has none, so that `meter` and `public.meter` count as the same table.
 fn with_schema(table: &str) -> Option<Vec<String>> {
-    let mut parts = table_name::parts(table).ok()?;
+    let mut parts = parse_table_name::parts(table).ok()?;
     if parts.len() == 1 {
         parts.insert(0, "public".to_owned());
     }

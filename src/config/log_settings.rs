@@ -4,8 +4,8 @@
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::error::ConfigError;
-use super::setting_definitions::{Setting, SettingFlags};
-use super::setting_layers::{Environment, FoundSetting, Layers};
+use super::setting_definitions::{CommandLineSettings, Setting};
+use super::setting_layers::{Environment, FoundSetting, SettingLayers};
 
 /// What is logged and in which format. Logs always go to stderr.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,19 +33,19 @@ impl LogSettings {
     /// - If one log setting cannot be used, all of them keep their defaults.
     ///
     /// [`Config::load`](super::Config::load) reports the error later.
-    pub fn load(settings: &SettingFlags) -> Self {
+    pub fn load(settings: &CommandLineSettings) -> Self {
         Self::load_from(settings, &Environment::of_process())
     }
 
     /// Like [`LogSettings::load`], but with the given environment variables in place of those of the process.
-    pub fn load_from(settings: &SettingFlags, environment: &Environment) -> Self {
-        Layers::read(settings, environment)
-            .or_else(|_| Layers::without_file(settings, environment))
+    pub fn load_from(settings: &CommandLineSettings, environment: &Environment) -> Self {
+        SettingLayers::read(settings, environment)
+            .or_else(|_| SettingLayers::without_file(settings, environment))
             .and_then(|layers| Self::from_layers(&layers))
             .unwrap_or_default()
     }
 
-    pub(super) fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
+    pub(super) fn from_layers(layers: &SettingLayers) -> Result<Self, ConfigError> {
         let mut log = Self::default();
         if let Some(found) = layers.find(Setting::Log) {
             log.filter = Some(filter(&found)?);
@@ -128,7 +128,7 @@ mod tests {
             ("METER_SYNC_CONFIG", "/nowhere/meter-sync.toml"),
         ] {
             let environment = Environment::from([(variable, value)]);
-            let log = LogSettings::load_from(&SettingFlags::default(), &environment);
+            let log = LogSettings::load_from(&CommandLineSettings::default(), &environment);
             assert_eq!(log, LogSettings::default(), "{variable}");
         }
     }
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn flags_go_before_the_environment() {
-        let settings = SettingFlags::default().with(Setting::Log, "debug");
+        let settings = CommandLineSettings::default().with(Setting::Log, "debug");
         let environment = Environment::from([
             ("METER_SYNC_LOG", "warn"),
             ("METER_SYNC_LOG_FORMAT", "json"),

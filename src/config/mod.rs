@@ -11,20 +11,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use bearer_tokens::{Token, Tokens};
 pub use connection_hosts::{ConnectionHost, ConnectionHosts, TargetSessionAttrs};
 pub use database_endpoint::DatabaseEndpoint;
 pub use database_endpoint_error::EndpointError;
-pub use database_tls::{CertificateCheck, Tls};
+pub use database_tls::{CertificateCheck, DatabaseTls};
 pub use effective_settings::{EffectiveSetting, list};
 pub use error::ConfigError;
 pub use log_settings::{LogFormat, LogSettings};
 pub use oauth_settings::{JwksSource, OAuthSettings};
 pub use schedule::{Schedule, ScheduleError};
-pub use setting_definitions::{Setting, SettingFlags};
+pub use setting_definitions::{CommandLineSettings, Setting};
 pub use setting_layers::{Environment, SettingSource};
-pub use tenant_table_name::TENANT_PLACEHOLDER;
+pub use table_name_per_tenant::TENANT_PLACEHOLDER;
 pub use tenants::{DEFAULT_WORKERS, TenantSelection};
-pub use tokens::{Token, Tokens};
 pub(crate) use watched_file::WatchedFile;
 
 use crate::model::TenantId;
@@ -33,10 +33,10 @@ mod connection_hosts;
 
 mod watched_file;
 
-mod replaced_program_variables;
+mod legacy_environment_variables;
 
+mod bearer_tokens;
 mod connection_parameters;
-mod connection_string;
 mod database_endpoint;
 mod database_endpoint_error;
 mod database_tls;
@@ -46,17 +46,17 @@ mod libpq_parameters;
 mod load_config;
 mod log_settings;
 mod oauth_settings;
+mod parse_connection_string;
+pub mod parse_table_name;
 mod schedule;
 mod setting_definitions;
 mod setting_layers;
 mod settings_file;
-pub mod table_name;
-mod tenant_table_name;
+mod table_name_per_tenant;
 mod tenants;
 #[cfg(test)]
 mod tests;
 mod tls_parameters;
-mod tokens;
 mod trim_sql;
 mod value_parsers;
 

@@ -8,7 +8,7 @@ use hyper::Uri;
 
 use super::error::ConfigError;
 use super::setting_definitions::Setting;
-use super::setting_layers::{FoundSetting, Layers};
+use super::setting_layers::{FoundSetting, SettingLayers};
 
 const TOGETHER: &str = "Set METER_SYNC_OAUTH_ISSUER (such as https://login.example.com), METER_SYNC_OAUTH_AUDIENCE (such as https://meters.example.com/mcp) and METER_SYNC_OAUTH_JWKS (such as https://login.example.com/jwks.json, or a file) together, or none of them.";
 
@@ -36,7 +36,7 @@ pub enum JwksSource {
 
 /// Reads the settings `oauth_issuer`, `oauth_audience` and `oauth_jwks`; `None` if none of them is set. Error: only
 /// some of them are set, or one cannot be used.
-pub(super) fn read(layers: &Layers) -> Result<Option<OAuthSettings>, ConfigError> {
+pub(super) fn read(layers: &SettingLayers) -> Result<Option<OAuthSettings>, ConfigError> {
     let settings = [
         Setting::OauthIssuer,
         Setting::OauthAudience,
@@ -118,7 +118,7 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Environment, SettingFlags};
+    use crate::config::{CommandLineSettings, Config, Environment};
     use crate::error::Failure;
 
     const ISSUER: (&str, &str) = ("METER_SYNC_OAUTH_ISSUER", "https://login.example.com");
@@ -132,7 +132,7 @@ mod tests {
         variables: [(&str, &str); N],
     ) -> Result<Option<OAuthSettings>, Failure> {
         let environment = Environment::from(variables);
-        let config = Config::load_from(&SettingFlags::default(), &environment);
+        let config = Config::load_from(&CommandLineSettings::default(), &environment);
         Ok(config?.oauth)
     }
 

@@ -176,16 +176,16 @@ settings! {
 }
 
 /// The settings given as command-line flags, which override all other sources. The command line contains this type (see
-/// `clap::Args`). Other code starts from the default and adds settings with [`SettingFlags::with`].
+/// `clap::Args`). Other code starts from the default and adds settings with [`CommandLineSettings::with`].
 #[derive(Clone, Default)]
-pub struct SettingFlags {
+pub struct CommandLineSettings {
     given: BTreeMap<Setting, String>,
     /// The ids of tenants given with `--tenant`, one for each use of the flag.
     tenants: Vec<String>,
     defaults: BTreeMap<Setting, String>,
 }
 
-impl SettingFlags {
+impl CommandLineSettings {
     /// Sets a setting as its flag would, so that it overrides the environment and the settings file. The items of a
     /// list are separated by commas. An empty value counts as not set.
     #[must_use]
@@ -227,13 +227,13 @@ impl SettingFlags {
 }
 
 /// Shows only the names of the settings, because values may be secrets.
-impl std::fmt::Debug for SettingFlags {
+impl std::fmt::Debug for CommandLineSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.given.keys()).finish()
     }
 }
 
-impl clap::Args for SettingFlags {
+impl clap::Args for CommandLineSettings {
     fn augment_args(command: Command) -> Command {
         let arguments = Setting::ALL.iter().copied().map(argument);
         command.args(arguments).arg(tenant_flag())
@@ -244,7 +244,7 @@ impl clap::Args for SettingFlags {
     }
 }
 
-impl clap::FromArgMatches for SettingFlags {
+impl clap::FromArgMatches for CommandLineSettings {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut settings = Self::default();
         settings.update_from_arg_matches(matches)?;
@@ -314,7 +314,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
-        settings: SettingFlags,
+        settings: CommandLineSettings,
         #[command(subcommand)]
         command: Option<Sub>,
     }
@@ -362,7 +362,8 @@ mod tests {
 
     #[test]
     fn debug_shows_no_value() {
-        let settings = SettingFlags::default().with(Setting::RemoteUrl, "postgres://u:hunter2@h/m");
+        let settings =
+            CommandLineSettings::default().with(Setting::RemoteUrl, "postgres://u:hunter2@h/m");
         assert_eq!(format!("{settings:?}"), "{RemoteUrl}");
     }
 

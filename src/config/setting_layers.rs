@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::error::ConfigError;
-use super::setting_definitions::{Setting, SettingFlags, TENANT_FLAG};
+use super::setting_definitions::{CommandLineSettings, Setting, TENANT_FLAG};
 use super::settings_file::{self, SettingValue, place_in_file};
 use super::watched_file::{self, WatchedFile};
 
@@ -98,15 +98,17 @@ impl std::fmt::Debug for Environment {
 }
 
 /// All sources of settings (*layers*) with their values, in order of precedence, the highest first.
-pub(super) struct Layers(Vec<Layer>);
+pub(super) struct SettingLayers(Vec<SettingLayer>);
 
-struct Layer {
-    origin: Origin,
+/// One source of settings, with the values that it gives.
+struct SettingLayer {
+    origin: SettingOrigin,
     values: BTreeMap<Setting, SettingValue>,
 }
 
+/// Where the values of a layer come from.
 #[derive(Clone)]
-enum Origin {
+enum SettingOrigin {
     /// The flag `--tenant`, which sets the setting `tenant_id` or `tenants` (see [`TENANT_FLAG`]).
     TenantFlag,
     Flags,
@@ -147,25 +149,25 @@ pub(super) struct FoundSetting {
     pub(super) file: Option<WatchedFile>,
 }
 
-impl Layers {
+impl SettingLayers {
     /// Reads all layers: the flags, the environment variables, the settings file that one of these names (if any), and
     /// the defaults of the command.
     pub(super) fn read(
-        settings: &SettingFlags,
+        settings: &CommandLineSettings,
         environment: &Environment,
     ) -> Result<Self, ConfigError> {
         let mut layers = Self::without_file(settings, environment)?;
         if let Some(found) = layers.find(Setting::Config) {
             let path = PathBuf::from(found.text());
             let values = settings_file::read(&path, &found.place)?;
-            layers.0.push(Layer {
-                origin: Origin::File(path),
+            layers.0.push(SettingLayer {
+                origin: SettingOrigin::File(path),
                 values,
             });
         }
         let texts = settings.defaults().iter();
-        layers.0.push(Layer {
-            origin: Origin::Defaults,
+        layers.0.push(SettingLayer {
+            origin: SettingOrigin::Defaults,
             values: texts
                 .map(|(setting, text)| (*setting, SettingValue::Text(text.clone())))
                 .collect(),
@@ -174,7 +176,7 @@ impl Layers {
     }
 
     pub(super) fn without_file(
-        settings: &SettingFlags,
+        settings: &CommandLineSettings,
         environment: &Environment,
     ) -> Result<Self, ConfigError> {
         let tenant = match settings.tenants().as_slice() {
@@ -192,11 +194,11 @@ impl Layers {
                 variables.insert(setting, SettingValue::Text(text.to_owned()));
             }
         }
-        let layer = |origin, values| Layer { origin, values };
+        let layer = |origin, values| SettingLayer { origin, values };
         Ok(Self(vec![
-            layer(Origin::TenantFlag, tenant.into_iter().collect()),
-            layer(Origin::Flags, flags),
-            layer(Origin::Environment, variables),
+            layer(SettingOrigin::TenantFlag, tenant.into_iter().collect()),
+            layer(SettingOrigin::Flags, flags),
+            layer(SettingOrigin::Environment, variables),
         ]))
     }
 
@@ -235,7 +237,8 @@ impl Layers {
         settings: &[Setting],
     ) -> Result<Option<(Setting, FoundSetting)>, ConfigError> {
         let of_layer = |layer| {
-            let found = move |setting: &Setting| Some((*setting, Layer::find(layer, *setting)?));
+            let found =
+                move |setting: &Setting| Some((*setting, SettingLayer::find(layer, *setting)?));
             settings.iter().filter_map(found)
         };
         let mut found = self.0.iter().flat_map(of_layer);
@@ -250,15 +253,15 @@ impl Layers {
     }
 }
 
-impl Layer {
+impl SettingLayer {
     fn find(&self, setting: Setting) -> Option<FoundSetting> {
         let value = self.values.get(&setting)?.clone();
         let (source, place) = match &self.origin {
-            Origin::TenantFlag => (SettingSource::Flag, format!("--{TENANT_FLAG}")),
-            Origin::Flags => (SettingSource::Flag, format!("--{}", setting.flag())),
-            Origin::Environment => (SettingSource::Variable, setting.env().to_owned()),
-            Origin::File(path) => (SettingSource::File, place_in_file(setting.key(), path)),
-            Origin::Defaults => (
+            SettingOrigin::TenantFlag => (SettingSource::Flag, format!("--{TENANT_FLAG}")),
+            SettingOrigin::Flags => (SettingSource::Flag, format!("--{}", setting.flag())),
+            SettingOrigin::Environment => (SettingSource::Variable, setting.env().to_owned()),
+            SettingOrigin::File(path) => (SettingSource::File, place_in_file(setting.key(), path)),
+            SettingOrigin::Defaults => (
                 SettingSource::Default,
                 format!("the default of --{}", setting.flag()),
             ),

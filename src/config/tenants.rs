@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::error::ConfigError;
 use super::setting_definitions::Setting;
-use super::setting_layers::{FoundSetting, Layers};
+use super::setting_layers::{FoundSetting, SettingLayers};
 use super::settings_file::SettingValue;
-use super::tenant_table_name::TENANT_PLACEHOLDER;
-use super::{Mapping, tenant_table_name, trim_sql};
+use super::table_name_per_tenant::TENANT_PLACEHOLDER;
+use super::{Mapping, table_name_per_tenant, trim_sql};
 use crate::hex_digest::hex_digest;
 use crate::model::TenantId;
 
@@ -72,7 +72,7 @@ const ALL: &str = "all";
 
 /// Reads which tenants to keep in sync: from the first source that has one of [`TENANT_SETTINGS`]. If none has, the
 /// tenant is read from the local database.
-pub(super) fn read(layers: &Layers) -> Result<TenantSelection, ConfigError> {
+pub(super) fn read(layers: &SettingLayers) -> Result<TenantSelection, ConfigError> {
     Ok(match layers.find_one_of(TENANT_SETTINGS)? {
         None => TenantSelection::One(None),
         Some((Setting::Tenants, found)) => several(&found)?,
@@ -103,7 +103,7 @@ impl Mapping {
     pub fn for_tenant(&self, id: &TenantId) -> Result<Self, ConfigError> {
         let refused = |problem| ConfigError::invalid(Setting::LocalTable.env(), problem);
         let local_table =
-            tenant_table_name::fill(&self.local_table, id.as_str()).map_err(refused)?;
+            table_name_per_tenant::fill(&self.local_table, id.as_str()).map_err(refused)?;
         Ok(Self {
             tenant: Some(id.clone()),
             local_table,
@@ -113,13 +113,13 @@ impl Mapping {
 
     /// Whether each tenant has a local table of its own: the name of the local table contains [`TENANT_PLACEHOLDER`].
     pub fn has_table_per_tenant(&self) -> bool {
-        tenant_table_name::is_pattern(&self.local_table)
+        table_name_per_tenant::is_pattern(&self.local_table)
     }
 
     /// Returns this mapping unchanged. Error: the name of the local table contains [`TENANT_PLACEHOLDER`]. This is used
     /// if no setting names a tenant, so that nothing could replace the placeholder.
     pub(super) fn without_placeholder(self) -> Result<Self, ConfigError> {
-        if !tenant_table_name::is_pattern(&self.local_table) {
+        if !table_name_per_tenant::is_pattern(&self.local_table) {
             return Ok(self);
         }
         Err(ConfigError::Invalid {
@@ -136,13 +136,13 @@ mod tests {
 
     use super::*;
     use crate::config::tests::{LOCAL, file, load, refusal};
-    use crate::config::{Config, Environment, SettingFlags};
+    use crate::config::{CommandLineSettings, Config, Environment};
 
     fn with_flags(flags: &[&str], environment: &Environment) -> Result<Config, ConfigError> {
-        let command = SettingFlags::augment_args(clap::Command::new("meter-sync"));
+        let command = CommandLineSettings::augment_args(clap::Command::new("meter-sync"));
         let matches = command.no_binary_name(true).get_matches_from(flags);
         Config::load_from(
-            &SettingFlags::from_arg_matches(&matches).unwrap(),
+            &CommandLineSettings::from_arg_matches(&matches).unwrap(),
             environment,
         )
     }

@@ -13,7 +13,10 @@ const REMOTE: &str = "postgres://u:hunter2@central.example/meters";
 pub(super) const LOCAL: &str = "postgres://u:hunter2@localhost/site";
 
 pub(super) fn load<const N: usize>(variables: [(&str, &str); N]) -> Result<Config, ConfigError> {
-    Config::load_from(&SettingFlags::default(), &Environment::from(variables))
+    Config::load_from(
+        &CommandLineSettings::default(),
+        &Environment::from(variables),
+    )
 }
 
 pub(super) fn refusal<const N: usize>(variables: [(&str, &str); N]) -> Failure {
@@ -51,7 +54,7 @@ fn flags_go_before_variables_and_those_before_the_file() {
     let file =
         file("lock_timeout = '1s'\nrun_timeout = '1m'\nconnect_timeout = '1s'\ntenant_id = 7");
     let path = file.path().to_str().unwrap();
-    let settings = SettingFlags::default().with(Setting::LockTimeout, "3s");
+    let settings = CommandLineSettings::default().with(Setting::LockTimeout, "3s");
     let variables = [
         ("METER_SYNC_CONFIG", path),
         ("METER_SYNC_LOCK_TIMEOUT", "2s"),
@@ -99,7 +102,7 @@ fn a_secret_may_come_from_a_file_but_not_twice() {
         "{twice}"
     );
 
-    let settings = SettingFlags::default().with(Setting::RemoteUrl, "host=flag dbname=m");
+    let settings = CommandLineSettings::default().with(Setting::RemoteUrl, "host=flag dbname=m");
     let variables = Environment::from([("METER_SYNC_REMOTE_URL_FILE", path)]);
     let flag_wins = Config::load_from(&settings, &variables).unwrap();
     assert_eq!(flag_wins.remote.unwrap().address(), "flag:5432/m");
@@ -320,7 +323,7 @@ fn a_mark_at_the_beginning_of_a_file_is_no_part_of_it() {
 fn of_two_settings_that_exclude_each_other_the_one_given_nearer_wins() {
     let file = file("remote_query = 'select 1'");
     let path = file.path().to_str().unwrap();
-    let table = SettingFlags::default().with(Setting::RemoteTable, "meters");
+    let table = CommandLineSettings::default().with(Setting::RemoteTable, "meters");
     let variables = Environment::from([("METER_SYNC_CONFIG", path)]);
     let config = Config::load_from(&table, &variables).unwrap();
     assert_eq!(

@@ -8,7 +8,7 @@ use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use super::connection_hosts::{ConnectionHost, ConnectionHosts};
 use super::connection_parameters::{ConnectionParameters, bad};
 use super::database_endpoint_error::EndpointError;
-use super::database_tls::{self, CertificateCheck, RequestedTls, Roots, Tls};
+use super::database_tls::{self, CertificateCheck, DatabaseTls, RequestedTls, RootCertificates};
 
 impl ConnectionParameters {
     /// Returns whether and how connections to `servers` use TLS. Also sets in `driver` whether a connection without TLS
@@ -17,7 +17,7 @@ impl ConnectionParameters {
         &self,
         driver: &mut tokio_postgres::Config,
         servers: &ConnectionHosts,
-    ) -> Result<Tls, EndpointError> {
+    ) -> Result<DatabaseTls, EndpointError> {
         let mode = Self::checked(self.sslmode(servers), self.get("sslrootcert"))?;
         // A connection by Unix socket never leaves this machine, so TLS is not used. libpq also ignores sslmode there.
         let mut hosts = servers.list.iter().map(|server| &server.host);
@@ -25,7 +25,7 @@ impl ConnectionParameters {
         let Some((ssl_mode, check)) = mode.filter(|_| !sockets_only) else {
             driver.ssl_mode(SslMode::Disable);
             driver.ssl_negotiation(SslNegotiation::Postgres);
-            return Ok(Tls::Disable);
+            return Ok(DatabaseTls::Disable);
         };
         driver.ssl_mode(ssl_mode);
         let direct = driver.get_ssl_negotiation() == SslNegotiation::Direct;
@@ -38,13 +38,13 @@ impl ConnectionParameters {
         let wanted = RequestedTls {
             check,
             roots: match self.get("sslrootcert") {
-                None | Some("system") => Roots::System,
-                Some(path) => Roots::File(PathBuf::from(path)),
+                None | Some("system") => RootCertificates::System,
+                Some(path) => RootCertificates::File(PathBuf::from(path)),
             },
             identity: self.identity()?,
             direct,
         };
-        Ok(Tls::Rustls(
+        Ok(DatabaseTls::Rustls(
             Arc::new(database_tls::client_config(&wanted)?),
             wanted.check,
         ))
@@ -103,12 +103,12 @@ impl ConnectionParameters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Limits, connection_string};
+    use crate::config::{Limits, parse_connection_string};
 
     fn mode(text: &str) -> Option<(SslMode, CertificateCheck)> {
         let text = format!("dbname=m {text}");
         let parameters =
-            ConnectionParameters::new(connection_string::parse(&text).unwrap()).unwrap();
+            ConnectionParameters::new(parse_connection_string::parse(&text).unwrap()).unwrap();
         let (_, servers) = parameters.driver(&Limits::default()).unwrap();
         let root = parameters.get("sslrootcert");
         ConnectionParameters::checked(parameters.sslmode(&servers), root).unwrap()

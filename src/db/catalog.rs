@@ -3,8 +3,8 @@
 
 use tokio_postgres::Row;
 
-use super::array_index::index;
 use super::citus_distribution::{self, CitusDistribution, has_citus};
+use super::index_from_ordinality::index;
 use super::look_up_table_names::oids_of_names;
 use super::{DbError, Side, Tx, param, quote};
 

@@ -23,8 +23,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
 
 use super::SideName;
-use super::fatal_errors::refuses_only_the_statement;
-use crate::config::{ConnectionHost, ConnectionHosts, DatabaseEndpoint, TargetSessionAttrs, Tls};
+use super::connection_ending_errors::refuses_only_the_statement;
+use crate::config::{
+    ConnectionHost, ConnectionHosts, DatabaseEndpoint, DatabaseTls, TargetSessionAttrs,
+};
 
 /// The last error that the server sent on any connection of a pool.
 #[derive(Clone, Debug, Default)]
@@ -211,8 +213,8 @@ impl ConnectRequest {
         let limit = self.endpoint.servers().connect_timeout;
         let connecting = async {
             let client = match self.endpoint.tls() {
-                Tls::Disable => self.connected(driver.connect(NoTls).await?),
-                Tls::Rustls(config, _) => {
+                DatabaseTls::Disable => self.connected(driver.connect(NoTls).await?),
+                DatabaseTls::Rustls(config, _) => {
                     let tls = MakeRustlsConnect::new((**config).clone());
                     self.connected(driver.connect(tls).await?)
                 }

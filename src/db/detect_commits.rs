@@ -3,7 +3,7 @@
 
 use tokio_postgres::SimpleQueryMessage;
 
-use super::fatal_errors::refuses_only_the_statement;
+use super::connection_ending_errors::refuses_only_the_statement;
 use super::{Connection, DbError, Local};
 
 /// Identifies what is committed in a database at one moment. If two markers are equal, nothing was committed between

@@ -1,6 +1,6 @@
 //! Looks up tables by their names, and finds out which of them a role can read.
 
-use super::array_index::index;
+use super::index_from_ordinality::index;
 use super::{DbError, Side, Tx, param};
 
 /// SQL expression for the object ID of the relation whose name is the text `u.name`; null if there is no such relation.

@@ -2,7 +2,7 @@
 
 use postgres_protocol::escape;
 
-use crate::config::table_name;
+use crate::config::parse_table_name;
 
 /// The equality operator of built-in types, with its schema, so that the search path does not matter.
 pub const EQUALS: &str = "operator(pg_catalog.=)";
@@ -42,7 +42,7 @@ pub fn literal(value: &str) -> String {
 /// Quotes the name of a relation for use in a statement. `name` comes from a setting: `name` or `schema.name`, with or
 /// without quotes. Returns `None` if it is not such a name.
 pub fn relation(name: &str) -> Option<String> {
-    let parts = table_name::parts(name).ok()?;
+    let parts = parse_table_name::parts(name).ok()?;
     Some(list(&parts, ".", identifier))
 }
 

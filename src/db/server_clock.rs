@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::clock;
+use crate::machine_clock;
 
 /// The clock of a database server. Until a transaction has read the server's time once, it shows this machine's time.
 /// Clones share one clock.
@@ -17,7 +17,7 @@ pub struct ServerClock {
 impl ServerClock {
     /// The current time on the server.
     pub fn now(&self) -> DateTime<Utc> {
-        let now = clock::now();
+        let now = machine_clock::now();
         now.checked_add_signed(self.ahead()).unwrap_or(now)
     }
 
@@ -28,7 +28,7 @@ impl ServerClock {
 
     /// Sets this clock to the time that the server has just reported, in microseconds since 1970.
     pub(super) fn showed(&self, micros: i64) {
-        let ahead = micros.saturating_sub(clock::now().timestamp_micros());
+        let ahead = micros.saturating_sub(machine_clock::now().timestamp_micros());
         self.ahead_us.store(ahead, Ordering::Relaxed);
     }
 }

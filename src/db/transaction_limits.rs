@@ -109,8 +109,8 @@ impl RoleLimits {
         }
     }
 
-    /// Returns the SQL that sets the role's own limits again where they are lower than `ours`, which have replaced
-    /// them. Empty if none is lower.
+    /// Returns SQL for a transaction in which `ours` are set. For each limit, if the role's own limit is lower than
+    /// ours, the SQL sets the role's again. Empty if none of the role's limits is lower.
     pub(super) fn lower_than(self, ours: TransactionLimits) -> String {
         let pairs = [
             ("statement_timeout", self.statement, Some(ours.statement)),

@@ -1,7 +1,7 @@
 //! Finds tables in schemas that a role may not use. If a name has no schema, Postgres looks it up only in those schemas
 //! of the search path that the role may use. So its error does not tell such a table from one that does not exist.
 
-use super::array_index::index;
+use super::index_from_ordinality::index;
 use super::{DbError, Side, SideName, Tx, param, quote};
 use crate::error::{ErrorCode, Failure};
 

@@ -5,7 +5,7 @@
 //! leaves no process running, and the next start continues with the same data. It makes the same changes on the remote,
 //! at the same pace, on every machine.
 //!
-//! [`Pair`] and [`sample_data`] are public for the programs in `examples/`, which need two databases to work on.
+//! [`ServerPair`] and [`sample_data`] are public for the programs in `examples/`, which need two databases to work on.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -18,21 +18,21 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-pub use server_pair::Pair;
+pub use server_pair::ServerPair;
 
 use crate::app::{App, cannot_listen};
 use crate::config::{
-    Config, DatabaseEndpoint, Mapping, OnDrift, Setting, SettingFlags, SourceSetting,
+    CommandLineSettings, Config, DatabaseEndpoint, Mapping, OnDrift, Setting, SourceSetting,
     TenantSelection,
 };
-use crate::embedded::{self, Binaries, EmbeddedError};
+use crate::embedded::{self, EmbeddedError, PostgresBinaries};
 use crate::error::Failure;
 use crate::mirrors::{RunRequest, RunRequestOutcome};
 use crate::model::RunTrigger;
 use crate::reports::run_report::RunReport;
 use crate::shutdown::Shutdown;
-use server_pair::PairDirectories;
-use welcome_text::Welcome;
+use server_pair::ServerPairDirectories;
+use welcome_text::WelcomeData;
 
 mod owner_connection;
 mod sample_changes;
@@ -57,9 +57,9 @@ pub struct DemoArgs {
 impl DemoArgs {
     /// Finds the Postgres binaries, or installs them if there are none. Dropping this future does not stop a package
     /// manager that is already running.
-    async fn binaries(&self) -> Result<Binaries, EmbeddedError> {
+    async fn binaries(&self) -> Result<PostgresBinaries, EmbeddedError> {
         let named = given(self.postgres_bin.as_ref());
-        let mut finding = pin!(Binaries::find_or_install(named));
+        let mut finding = pin!(PostgresBinaries::find_or_install(named));
         if let Ok(found) = timeout(INSTALL_WARNING_DELAY, &mut finding).await {
             return found;
         }
@@ -67,10 +67,10 @@ impl DemoArgs {
         finding.await
     }
 
-    fn directories(&self) -> anyhow::Result<PairDirectories> {
+    fn directories(&self) -> anyhow::Result<ServerPairDirectories> {
         let named = given(self.data_dir.as_ref());
         let directory = named.map(std::path::absolute).transpose()?;
-        Ok(PairDirectories::kept(directory.as_deref())?)
+        Ok(ServerPairDirectories::kept(directory.as_deref())?)
     }
 }
 
@@ -98,7 +98,7 @@ const STOPPED_EARLY: &str = "\nStopped before the two servers were up; nothing o
 /// Runs the demo until a stop is requested.
 pub async fn run(
     args: DemoArgs,
-    settings: &SettingFlags,
+    settings: &CommandLineSettings,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let mut config = config(settings)?;
@@ -115,7 +115,7 @@ pub async fn run(
     tracing::info!("starting two servers of Postgres {}", binaries.version());
     // The start takes a second or two and has a time limit. If a stop is requested meanwhile, the start still finishes,
     // so that the started servers are shut down in order.
-    let pair = match Pair::start(&binaries, directories, args.fresh).await {
+    let pair = match ServerPair::start(&binaries, directories, args.fresh).await {
         // Ctrl-C also reaches `initdb`, which may then fail before this process handles the signal.
         Err(_) if timeout(SIGNAL_WAIT, stop.cancelled()).await.is_ok() => {
             say(STOPPED_EARLY);
@@ -142,7 +142,7 @@ fn say(text: &str) {
 async fn serve(
     mut config: Config,
     listener: TcpListener,
-    pair: &Pair,
+    pair: &ServerPair,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let stop = shutdown.token();
@@ -157,7 +157,7 @@ async fn serve(
     let Some(first) = stop.run_until_cancelled(first_sync(&app)).await else {
         return Ok(());
     };
-    let welcome = Welcome {
+    let welcome = WelcomeData {
         config: app.mirrors().config(),
         pair,
         first_sync: match &first {
@@ -187,7 +187,7 @@ async fn first_sync(app: &App) -> Result<RunReport, Failure> {
 
 /// Loads the settings, with the demo's values for those that are not given. Always replaces the settings for databases,
 /// tenants and tables, because the demo must never write to a database of the user.
-fn config(settings: &SettingFlags) -> Result<Config, Failure> {
+fn config(settings: &CommandLineSettings) -> Result<Config, Failure> {
     let settings = settings
         .clone()
         .with(Setting::RemoteUrl, "host=127.0.0.1 dbname=remote")
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn no_setting_leads_the_demo_to_a_database_of_the_users() {
-        let settings = SettingFlags::default()
+        let settings = CommandLineSettings::default()
             .with(Setting::RemoteUrlFile, "/nowhere")
             .with(Setting::LocalUrl, "postgres://elsewhere/site")
             .with(Setting::Tenants, "8,9")

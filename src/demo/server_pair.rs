@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::embedded::{Binaries, DataDirectory, EmbeddedError, Server, ServerOptions};
+use crate::embedded::{DataDirectory, EmbeddedError, PostgresBinaries, Server, ServerOptions};
 
 /// The name of the database that holds the sample data, on each of the two servers.
 const DATABASE: &str = "postgres";
 
 /// A remote and a local Postgres server on this machine.
 #[derive(Debug)]
-pub struct Pair {
+pub struct ServerPair {
     remote: Server,
     local: Server,
     remote_url: String,
@@ -19,12 +19,12 @@ pub struct Pair {
 
 /// Where the two servers keep their data.
 #[derive(Clone, Debug)]
-pub(super) struct PairDirectories {
+pub(super) struct ServerPairDirectories {
     remote: DataDirectory,
     local: DataDirectory,
 }
 
-impl PairDirectories {
+impl ServerPairDirectories {
     /// Returns directories whose data is kept for the next start. They are inside `directory`; if that is `None`,
     /// inside the user's data directory, such as `~/.local/share/meter-sync`.
     pub(super) fn kept(directory: Option<&Path>) -> Result<Self, EmbeddedError> {
@@ -39,21 +39,21 @@ impl PairDirectories {
     }
 }
 
-impl Pair {
+impl ServerPair {
     /// Starts two empty servers whose data is removed when they stop.
     pub async fn temporary() -> anyhow::Result<Self> {
-        let directories = PairDirectories {
+        let directories = ServerPairDirectories {
             remote: DataDirectory::Temporary,
             local: DataDirectory::Temporary,
         };
-        let binaries = Binaries::find_or_install(None).await?;
+        let binaries = PostgresBinaries::find_or_install(None).await?;
         Self::start(&binaries, directories, false).await
     }
 
     /// Starts both servers at the same time. If `fresh` is true, first removes their old data.
     pub(super) async fn start(
-        binaries: &Binaries,
-        directories: PairDirectories,
+        binaries: &PostgresBinaries,
+        directories: ServerPairDirectories,
         fresh: bool,
     ) -> anyhow::Result<Self> {
         // Both are checked before data of either is removed.
@@ -111,7 +111,7 @@ impl Pair {
 }
 
 async fn start(
-    binaries: &Binaries,
+    binaries: &PostgresBinaries,
     name: &'static str,
     data: DataDirectory,
     fresh: bool,

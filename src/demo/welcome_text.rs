@@ -6,19 +6,19 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::server_pair::Pair;
+use super::server_pair::ServerPair;
 use crate::config::Config;
 
 /// The data that the welcome text shows.
 #[derive(Debug)]
-pub(super) struct Welcome<'a> {
+pub(super) struct WelcomeData<'a> {
     pub(super) config: &'a Config,
-    pub(super) pair: &'a Pair,
+    pub(super) pair: &'a ServerPair,
     /// How the first sync ended, in a sentence.
     pub(super) first_sync: &'a str,
 }
 
-impl Welcome<'_> {
+impl WelcomeData<'_> {
     pub(super) fn text(&self) -> String {
         let base = format!("http://{}", reachable(self.config.listen));
         let version = self.pair.version();

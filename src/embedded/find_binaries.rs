@@ -20,14 +20,14 @@ const VERSIONED: [(&str, &str); 6] = [
 
 /// A directory with the programs `initdb` and `postgres`, which the account under which servers run can execute.
 #[derive(Clone, Debug)]
-pub struct Binaries {
+pub struct PostgresBinaries {
     directory: PathBuf,
     /// The version in the output of `postgres --version`, such as `15.14`.
     version: String,
     major: u32,
 }
 
-impl Binaries {
+impl PostgresBinaries {
     /// Finds installed binaries; `None` if there are none. Looks in this order: on the `PATH`, in `pg_config --bindir`,
     /// in the usual directories of operating systems (newest version first), in the directory of our own earlier
     /// download.
@@ -53,8 +53,8 @@ impl Binaries {
         self.directory.join(name)
     }
 
-    /// Finds installed binaries that the account can run, in the order that [`Binaries::find`] describes; `None` if
-    /// there are none.
+    /// Finds installed binaries that the account can run, in the order that [`PostgresBinaries::find`] describes;
+    /// `None` if there are none.
     pub(super) fn installed(account: &ServerAccount) -> Option<Self> {
         let places = on_path().into_iter().chain(pg_config()).chain(versioned());
         let downloads = download_directories::wheel_places(account);
@@ -85,14 +85,14 @@ impl Binaries {
 pub(super) fn look(
     account: &ServerAccount,
     explicit: Option<PathBuf>,
-) -> Result<Option<Binaries>, EmbeddedError> {
+) -> Result<Option<PostgresBinaries>, EmbeddedError> {
     if let Some(directory) = explicit {
-        return match Binaries::probe(account, &directory) {
+        return match PostgresBinaries::probe(account, &directory) {
             None => Err(EmbeddedError::NotThere { directory }),
             found => Ok(found),
         };
     }
-    Ok(Binaries::installed(account))
+    Ok(PostgresBinaries::installed(account))
 }
 
 /// Returns the directories of the `postgres` programs on the `PATH`. Follows symbolic links, because only the directory

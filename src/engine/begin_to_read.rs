@@ -8,7 +8,8 @@ use crate::model::Phase;
 use super::digest::VersionsOfBothSides;
 use super::relations::refuse_same_or_taken_table::refuse_occupied;
 use super::{
-    Relations, RunContext, SyncError, SyncJob, column_drift, enter, remote_identity, resolve_scope,
+    Relations, RunContext, SyncError, SyncJob, column_drift, detect_replaced_remote, enter,
+    resolve_scope,
 };
 
 /// Looks for what forbids the sync, and reads the row versions of both sides. Also returns whether the remote tells
@@ -37,7 +38,7 @@ pub(super) async fn begin_to_read<'s>(
     let (checked, versions, may_identify) = tokio::join!(
         check,
         VersionsOfBothSides::read(remote, run),
-        remote_identity::may_identify(remote)
+        detect_replaced_remote::may_identify(remote)
     );
     checked?;
     Ok((versions?, may_identify?))

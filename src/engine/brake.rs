@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::planned_deactivations::{self, DeactivationCause};
 use super::read::StagedRows;
 use super::{RunContext, SyncError};
-use crate::store::held_sets::ApprovalCoverage;
+use crate::store::held_deactivations::ApprovalCoverage;
 
 /// Returns an error that refuses the plan in these cases, unless a person has approved all its deactivations:
 ///

@@ -11,12 +11,12 @@
 
 use crate::model::{CompareMethod, Phase};
 
+use super::detect_replaced_remote::RemoteComparison;
 use super::digest::VersionsOfBothSides;
 use super::digest::row_versions::WrittenVersions;
 use super::plan::{self, Plan};
 use super::read::{self, StagedRows};
-use super::relations::locks;
-use super::remote_identity::RemoteComparison;
+use super::relations::lock_relations;
 use super::{FinishedSync, RowSelection, RunContext, SyncError, SyncResult};
 use super::{apply, brake, digest, enter, overwrite, record_changes};
 
@@ -36,7 +36,7 @@ pub(super) async fn carry_out(
 ) -> Result<FinishedSync, SyncError> {
     enter(run.observer, Phase::Plan);
     run.local.shorten_idle_limit().await?;
-    let relations = locks::hold_to_write(run.local, run.relations, run.job).await?;
+    let relations = lock_relations::hold_to_write(run.local, run.relations, run.job).await?;
     let run = &run.with_relations(&relations);
     let keeps_rows = relations.stores_rows_unchanged && relations.keeps_places;
     let may_write_at_once = keeps_rows && !run.job.dry_run;

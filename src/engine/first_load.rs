@@ -12,7 +12,7 @@ use super::read::choose_copy_format::CopyFormat;
 use super::read::convert_uncopied_rows::UncopiedRowConverter;
 use super::read::copy_from_memory::CopyTarget;
 use super::read::relay_rows;
-use super::relations::locks;
+use super::relations::lock_relations;
 use super::write_by_halving::{self, RowRange};
 use super::{
     RowSelection, RunContext, SyncError, SyncResult, apply, enter, plan, read, record_changes,
@@ -47,7 +47,7 @@ async fn relay_all(
     } = *run;
     local.shorten_idle_limit().await?;
     let may_load = match relations.stores_rows_unchanged {
-        true => locks::stores_rows_unchanged(local, relations).await?,
+        true => lock_relations::stores_rows_unchanged(local, relations).await?,
         // Foreign keys that act on updates do not matter here, because a load updates nothing.
         false => relations.has_foreign_keys_acting_on_update,
     };

@@ -30,6 +30,8 @@ use crate::model::{
 use begin_to_read::begin_to_read;
 use carry_out::StagedDifferences;
 use column_drift::{ColumnDriftReport, KnownColumns};
+use detect_replaced_remote::RemoteComparison;
+pub(crate) use detect_replaced_remote::{UNIDENTIFIED, look_up as look_up_remote};
 pub use digest::{ContentsComparison, compare_sums};
 use digest::{Difference, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
@@ -37,16 +39,14 @@ pub use error::SyncError;
 pub(crate) use plan::refuse_duplicate_local_keys;
 pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
 pub use relations::Relations;
-pub(crate) use relations::locks::of_source as locks_of;
+pub(crate) use relations::detect_row_security::may_hide_rows;
+pub(crate) use relations::explain_missing_names::missing;
+pub(crate) use relations::lock_relations::of_source as locks_of;
 pub(crate) use relations::look_up;
-pub(crate) use relations::missing_names::missing;
 use relations::refuse_same_or_taken_table::refuse_occupied;
 pub(crate) use relations::refuse_unsuited_distribution::{
     create_distributed_table, refuse_others as refuse_other_distributions,
 };
-pub(crate) use relations::row_security::may_hide_rows;
-use remote_identity::RemoteComparison;
-pub(crate) use remote_identity::{UNIDENTIFIED, look_up as look_up_remote};
 pub use rows_to_compare::{RowSelection, RowsToCompare};
 use run_context::RunContext;
 pub(crate) use source_remedy::failure;
@@ -69,6 +69,7 @@ mod brake;
 mod carry_out;
 pub mod column_drift;
 mod copy_distributed_rows;
+mod detect_replaced_remote;
 mod differing_columns;
 mod digest;
 mod error;
@@ -78,8 +79,7 @@ mod plan;
 mod planned_deactivations;
 mod read;
 mod record_changes;
-mod remote_change;
-mod remote_identity;
+mod remote_replacement;
 mod run_context;
 mod source_remedy;
 mod stage_local_rows;
@@ -202,7 +202,8 @@ pub async fn run(
         observer,
     };
     let (mut versions, may_identify) = Box::pin(begin_to_read(&remote, run, &here)).await?;
-    let comparison = remote_identity::look(&remote, run, versions.as_mut(), may_identify).await?;
+    let comparison =
+        detect_replaced_remote::look(&remote, run, versions.as_mut(), may_identify).await?;
     if !job.dry_run
         && !comparison.has_changed()
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?

@@ -1,12 +1,12 @@
 //! Finds the meters that a plan would deactivate, and compares them with the deactivations that a person approved.
-//! `store::held_sets` stores the meters that the brake refused to deactivate.
+//! `store::held_deactivations` stores the meters that the brake refused to deactivate.
 
 use tokio_postgres::Row;
 
 use super::RunContext;
 use crate::db::{DbError, read_lossless_json};
 use crate::model::{MeterFields, RunId};
-use crate::store::held_sets::{self, ApprovalCoverage};
+use crate::store::held_deactivations::{self, ApprovalCoverage};
 
 /// SQL that selects the meters that the plan deactivates. Column `key` is the key of the local row as JSON, and `n` is
 /// the meter's number in the plan.
@@ -27,13 +27,13 @@ fn keys(run: &RunContext<'_>) -> String {
 pub(super) async fn keep(run: &RunContext<'_>) -> Result<String, DbError> {
     let job = run.job;
     let whose = format!("{} {} ", run.relations.local, job.tenant);
-    held_sets::keep(run.local, job.run_id, &keys(run), &whose).await
+    held_deactivations::keep(run.local, job.run_id, &keys(run), &whose).await
 }
 
 /// Compares the meters that the plan deactivates with those that the brake held back in the run `shown` and that a
 /// person has approved. Returns how many of them the approval does not cover.
 pub(super) async fn cover(run: &RunContext<'_>, shown: RunId) -> Result<ApprovalCoverage, DbError> {
-    held_sets::cover(run.local, run.job.run_id, shown, &keys(run)).await
+    held_deactivations::cover(run.local, run.job.run_id, shown, &keys(run)).await
 }
 
 /// The most meters that [`first`] returns for one cause.

@@ -3,7 +3,7 @@
 use crate::db::catalog::Relation;
 use crate::db::{Local, Remote, Tx};
 
-use super::relations::{Relations, locks, look_up};
+use super::relations::{Relations, lock_relations, look_up};
 use super::tenant_filters::{TenantFilters, try_tenant};
 use super::{SyncError, SyncJob};
 
@@ -16,7 +16,7 @@ pub(super) async fn resolve(
     local: &Tx<'_, Local>,
     job: &SyncJob<'_>,
 ) -> Result<(Relations, TenantFilters, Relation), SyncError> {
-    locks::hold_local_table(local, &job.mapping.local_table).await?;
+    lock_relations::hold_local_table(local, &job.mapping.local_table).await?;
     let (relations, here) = look_up(remote, local, job.mapping, job.run_id).await?;
     let scope = TenantFilters::of(&relations, job.tenant);
     local.use_role_path().await?;

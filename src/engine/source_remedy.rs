@@ -1,6 +1,6 @@
 //! Remedies that depend on the kind of remote source: a table, a view or a query.
 
-use crate::config::{SourceSetting, table_name};
+use crate::config::{SourceSetting, parse_table_name};
 use crate::db::{SideName, quote};
 use crate::error::{ErrorCode, Failure};
 
@@ -42,7 +42,7 @@ fn behind(error: &SyncError, source: &SourceSetting) -> Option<String> {
 
 /// Returns a table's name without its schema, as the server's errors name tables.
 fn last_part(table: &str) -> String {
-    let parts = table_name::parts(table).unwrap_or_default();
+    let parts = parse_table_name::parts(table).unwrap_or_default();
     parts.last().cloned().unwrap_or_default()
 }
 

@@ -29,8 +29,8 @@ pub(in crate::engine) fn cut(text: &str, limit: usize) -> String {
 /// The most characters of a server's message that are shown. A message may contain a whole value.
 const LONGEST_MESSAGE: usize = 300;
 
-/// Returns the server's message and its detail, as a text for people. Returns a fixed text for a row that the local
-/// table skipped without an error, and for a row that collides with another one if there is no message.
+/// Returns the server's message and its detail, as a text for people. In two cases there is no message, and the text is
+/// a fixed one: the local table skipped the row without an error, or the row needs a unique value of another row.
 pub(in crate::engine) fn plain(fault: &RowFault) -> String {
     let message = cut(&fault.message, LONGEST_MESSAGE);
     match &fault.detail {

@@ -7,8 +7,8 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{ChangeCursor, RunFilter, RunId, RunsQuery};
 
-use super::meter_search::MATCHES;
 use super::parse_meter_key::MeterKeyText;
+use super::search_meters::MATCHES;
 use crate::mirrors::Mirror;
 use crate::reports::meter_report::{MeterMatch, MeterReport};
 use crate::reports::run_report::counted;

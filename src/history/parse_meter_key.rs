@@ -1,4 +1,4 @@
-//! A meter's key as text, from a URL or from a person.
+//! Parses a meter's key that is given as text, in a URL or by a person.
 
 use std::collections::BTreeMap;
 

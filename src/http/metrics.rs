@@ -41,6 +41,7 @@ struct Gauge {
     samples: Vec<Sample>,
 }
 
+/// One value of a metric, with the labels that tell it from the other values of the metric.
 struct Sample {
     labels: Vec<(&'static str, Cow<'static, str>)>,
     value: f64,

@@ -23,7 +23,7 @@ pub(crate) mod run_page_redirect_reason;
 pub(crate) mod health_checks;
 mod metrics;
 
-mod connection_limit;
+mod limit_connections;
 mod serve;
 mod timed_streams;
 

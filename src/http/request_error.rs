@@ -6,7 +6,7 @@ use axum::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 
 use super::problem_details::ProblemDetails;
-use crate::arguments::read_body::BodyFault;
+use crate::arguments::read_body_bytes::ReadBodyError;
 
 /// The reason why a request cannot be handled. The response has [`ProblemDetails`] as its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +63,9 @@ impl RequestError {
             Self::TokenMissing | Self::TokenUnknown | Self::AccessTokenInvalid(_) => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::BodyTooLarge => BodyFault::TooLong.status(),
-            Self::BodyLate => BodyFault::Late.status(),
-            Self::BodyBroken => BodyFault::Broken.status(),
+            Self::BodyTooLarge => ReadBodyError::TooLong.status(),
+            Self::BodyLate => ReadBodyError::Late.status(),
+            Self::BodyBroken => ReadBodyError::Broken.status(),
             Self::TooManyConnections | Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -111,9 +111,9 @@ impl RequestError {
             Self::TokenLimited => {
                 "The bearer token counts for some tenants only, and this route is about all of them."
             }
-            Self::BodyTooLarge => BodyFault::TooLong.detail(),
-            Self::BodyLate => BodyFault::Late.detail(),
-            Self::BodyBroken => BodyFault::Broken.detail(),
+            Self::BodyTooLarge => ReadBodyError::TooLong.detail(),
+            Self::BodyLate => ReadBodyError::Late.detail(),
+            Self::BodyBroken => ReadBodyError::Broken.detail(),
             Self::TooManyConnections => {
                 "As many connections are at work as this server takes, or as many of this client."
             }
@@ -196,18 +196,18 @@ impl RequestError {
     }
 }
 
-impl From<BodyFault> for RequestError {
-    fn from(fault: BodyFault) -> Self {
+impl From<ReadBodyError> for RequestError {
+    fn from(fault: ReadBodyError) -> Self {
         match fault {
-            BodyFault::TooLong => Self::BodyTooLarge,
-            BodyFault::Late => Self::BodyLate,
-            BodyFault::Broken => Self::BodyBroken,
+            ReadBodyError::TooLong => Self::BodyTooLarge,
+            ReadBodyError::Late => Self::BodyLate,
+            ReadBodyError::Broken => Self::BodyBroken,
         }
     }
 }
 
-impl From<BodyFault> for ProblemDetails {
-    fn from(fault: BodyFault) -> Self {
+impl From<ReadBodyError> for ProblemDetails {
+    fn from(fault: ReadBodyError) -> Self {
         RequestError::from(fault).details()
     }
 }

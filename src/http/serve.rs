@@ -25,8 +25,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection_limit::{ConnectionSlot, OpenConnections};
 use super::health_checks;
+use super::limit_connections::{ConnectionSlot, OpenConnections};
 use super::request_error::RequestError;
 use super::timed_streams::{TimedRequestBody, TimedStream, TrackedResponseBody};
 

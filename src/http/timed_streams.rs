@@ -11,7 +11,7 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::connection_limit::ConnectionActivity;
+use super::limit_connections::ConnectionActivity;
 
 /// How long the body of a request may take to arrive completely. It is enough for 1 MiB at 0.3 Mbit/s.
 const BODY: Duration = Duration::from_secs(30);
@@ -204,8 +204,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::arguments::read_body::{self, BodyFault};
-    use crate::http::connection_limit::OpenConnections;
+    use crate::arguments::read_body_bytes::{self, ReadBodyError};
+    use crate::http::limit_connections::OpenConnections;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -219,7 +219,10 @@ mod tests {
         let body = AnyBody::from_stream(byte_a_second);
         let begun = Instant::now();
         let body = AnyBody::new(TimedRequestBody::new(body, slot.activity.clone()));
-        assert_eq!(read_body::read(body, 10_000).await, Err(BodyFault::Late));
+        assert_eq!(
+            read_body_bytes::read(body, 10_000).await,
+            Err(ReadBodyError::Late)
+        );
         assert_eq!(begun.elapsed().as_secs(), BODY.as_secs());
     }
 

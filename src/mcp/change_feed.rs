@@ -3,7 +3,7 @@
 
 use super::caller::Caller;
 use super::resources::{ResourceAddress, ResourceError, ResourceKind};
-use crate::mirrors::{Mirrors, RunEventListener, StateChangeListener};
+use crate::mirrors::{Mirrors, RunEventFeed, StateChangeListener};
 use crate::model::{ActivityState, Health, RunOutcome, RunRecord};
 use crate::reports::status::Status;
 use crate::reports::tenant_list::{TenantList, TenantsQuery};
@@ -12,7 +12,7 @@ use crate::reports::tenant_list::{TenantList, TenantsQuery};
 #[derive(Debug)]
 pub(super) enum ChangeFeed {
     /// Reports the runs of one mirror that begin or end.
-    Runs(RunEventListener),
+    Runs(RunEventFeed),
     /// Reports changes in the status of all mirrors that the caller may see.
     States(Box<MirrorStatesFeed>),
 }

@@ -157,6 +157,7 @@ async fn open(
     ([("x-accel-buffering", "no")], events).into_response()
 }
 
+/// The query of the address to which a client sends its messages: the id of its conversation.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SessionQuery {

@@ -13,7 +13,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 
 use crate::arguments::parse_json::parse;
-use crate::arguments::read_body;
+use crate::arguments::read_body_bytes;
 
 /// The longest body of a request in bytes. A typical message, a tool call, has a few hundred bytes.
 pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -21,7 +21,7 @@ pub(super) const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Reads the body of a request with one message. If it is too long, late or incomplete, returns the answer to the
 /// client.
 pub(super) async fn read_body(body: Body) -> Result<Bytes, Response> {
-    let read = read_body::read(body, MAX_BODY_BYTES).await;
+    let read = read_body_bytes::read(body, MAX_BODY_BYTES).await;
     read.map_err(|fault| (fault.status(), fault.detail()).into_response())
 }
 
@@ -101,6 +101,7 @@ impl<'de> Deserialize<'de> for MessageHead {
     }
 }
 
+/// Reads a [`MessageHead`], and skips all other members of the message.
 struct MessageHeadVisitor;
 
 impl<'de> Visitor<'de> for MessageHeadVisitor {

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::json_schema::{SharedJsonSchema, literal};
+use super::json_schema_helpers::{SharedJsonSchema, literal};
 
 /// Prefixes of number formats that JSON Schema does not define, such as `int64`.
 const NUMBER_FORMATS: [&str; 4] = ["int", "uint", "float", "double"];
@@ -71,7 +71,8 @@ fn sketch(member: &Value, whole: &SharedJsonSchema) -> Value {
     Value::Object(sketch)
 }
 
-/// Rewrites a schema, and every schema within it, to the form that all hosts accept.
+/// Removes from a schema, and from every schema nested in it, what some MCP hosts refuse: `null` as a type or a
+/// default, a `oneOf` of constants, and formats of numbers.
 fn tidy(schema: &mut Value) {
     let Value::Object(object) = schema else {
         return;

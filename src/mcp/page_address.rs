@@ -75,7 +75,7 @@ impl PageAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Environment, Setting, SettingFlags};
+    use crate::config::{CommandLineSettings, Environment, Setting};
 
     #[test]
     fn without_http_the_page_is_where_serve_would_listen() {
@@ -85,7 +85,7 @@ mod tests {
             ("[::]:80", "http://127.0.0.1:80"),
             ("[::1]:80", "http://[::1]:80"),
         ] {
-            let settings = SettingFlags::default()
+            let settings = CommandLineSettings::default()
                 .with(Setting::Listen, listen)
                 .with(Setting::Tokens, "trigger:0123456789abcdef");
             let config = Config::load_from(&settings, &Environment::default()).expect(listen);

@@ -14,7 +14,7 @@ use crate::reports::status::StatusQuery;
 use crate::reports::tenant_list::TenantsQuery;
 
 use super::caller::{Caller, TargetMirror};
-use super::{status_card, status_of_many, status_tool, tool_result};
+use super::{build_status_of_many, status_card, status_tool, tool_result};
 use crate::arguments::bounds::CHANGES_LIMIT;
 use crate::arguments::shorten;
 
@@ -203,7 +203,7 @@ pub(super) async fn read(
     };
     let is_of_all = tenant.is_none() && mirrors.only().is_none();
     let json = if is_of_all && subject == ResourceKind::Status {
-        let status = status_of_many::read(mirrors, caller, TenantsQuery::default()).await;
+        let status = build_status_of_many::read(mirrors, caller, TenantsQuery::default()).await;
         serde_json::to_string(&status)?
     } else {
         let target = caller.find(mirrors, tenant.as_deref()).await?;

@@ -3,7 +3,7 @@
 use crate::reports::run_report::RunReport;
 
 use super::page_address::PageAddress;
-use super::{CallToolResult, brake_refusal, shorten_tool_result, tool_result};
+use super::{CallToolResult, brake_refusal_result, shorten_tool_result, tool_result};
 
 /// How many changes a language model is shown. Further changes are only counted.
 const SAMPLE_CHANGES: usize = 20;
@@ -13,7 +13,7 @@ const SAMPLE_CHANGES: usize = 20;
 pub(super) fn report(mut report: RunReport, page: &PageAddress) -> CallToolResult {
     if let Some(failure) = report.failure() {
         return match &report.held_back {
-            Some(held) => brake_refusal::held_back(failure, held, report.run_id, page),
+            Some(held) => brake_refusal_result::held_back(failure, held, report.run_id, page),
             None => tool_result::failure(failure, Some(report.run_id)),
         };
     }
@@ -47,7 +47,7 @@ mod tests {
     }
 
     fn page() -> PageAddress {
-        let settings = crate::config::SettingFlags::default();
+        let settings = crate::config::CommandLineSettings::default();
         let environment = crate::config::Environment::default();
         let config = crate::config::Config::load_from(&settings, &environment);
         PageAddress::configured(&config.expect("defaults"))

@@ -103,6 +103,7 @@ fn session(headers: &HeaderMap) -> Option<&str> {
     headers.get(SESSION_HEADER)?.to_str().ok()
 }
 
+/// The method of a JSON-RPC message; all other members are ignored. `None` if the message is a response.
 #[derive(Deserialize)]
 struct MessageMethod {
     method: Option<String>,

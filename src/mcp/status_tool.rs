@@ -6,19 +6,19 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::json;
 
 use super::caller::{Caller, TargetMirror};
-use super::json_schema::{SharedJsonSchema, described, literal};
+use super::json_schema_helpers::{SharedJsonSchema, described, literal};
 use super::page_address::PageAddress;
 use super::{
-    CallToolResult, output_schema, shorten_tool_result, since_argument, status_card,
-    status_of_many, tool_result,
+    CallToolResult, build_status_of_many, output_schema, shorten_tool_result, since_argument,
+    status_card, tool_result,
 };
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
 use crate::arguments::{Arguments, BadArgument, read_status_arguments, shorten};
 use crate::error::Failure;
 use crate::history::answer_history_question::HistoryQuestion;
+use crate::make_printable;
 use crate::mirrors::Mirrors;
 use crate::model::{ChangeCursor, RunId};
-use crate::printable;
 use crate::reports::status::{Status, StatusQuery};
 use crate::reports::tenant_list::TenantsQuery;
 
@@ -114,7 +114,7 @@ pub(super) async fn call(
             before: call.before,
             ..TenantsQuery::default()
         };
-        return tool_result::structured(&status_of_many::read(mirrors, caller, query).await);
+        return tool_result::structured(&build_status_of_many::read(mirrors, caller, query).await);
     }
     let target = match caller.find(mirrors, call.tenant.take().as_deref()).await {
         Ok(target) => target,
@@ -152,7 +152,7 @@ pub(super) async fn plain(
 /// Prepares a status for a language model: adds the address at which a person decides about a refused run, replaces a
 /// repeated error by the id of the run that has it, and shortens the result.
 fn for_model(mut status: Status, asked: &StatusQuery, page: &PageAddress) -> Status {
-    status.summary = printable::lines(&status.summary);
+    status.summary = make_printable::lines(&status.summary);
     if let (Some(_), Some(run), None) = (&status.held_back, &status.last_run, &status.running) {
         status.next_step = format!(
             "{} {}",
@@ -193,7 +193,8 @@ fn read(arguments: Option<JsonObject>, now: DateTime<Utc>) -> Result<StatusCall,
     let since = since
         .map(|text| since_argument::since(&text, now))
         .transpose()?;
-    // Unless `history` asks for them, an answer about a meter or a time lists no past runs.
+    // An answer about a meter, or about the changes since a time, lists past runs only if the argument `history` is
+    // given.
     let history = match meter.is_some() || since.is_some() {
         true => 0,
         false => StatusQuery::default().history,

@@ -10,14 +10,14 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::json;
 
-use super::approval::{
+use super::ask_for_approval::{
     self, ApprovalAnswer, ApprovalMethod, ApprovalQuestion, QuestionSigner, ReturnedAnswer,
 };
 use super::caller::{Caller, TargetMirror, caller_name, caller_trace};
-use super::json_schema::{SharedJsonSchema, described, literal};
+use super::json_schema_helpers::{SharedJsonSchema, described, literal};
 use super::run_tool_result::report;
 use super::{
-    brake_refusal, output_schema, progress_notifications, status_card, tasks, tool_result,
+    brake_refusal_result, output_schema, progress_notifications, status_card, tasks, tool_result,
 };
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, TENANT_CHARS, WAIT_SECONDS};
 use crate::arguments::{Arguments, BadArgument};
@@ -99,9 +99,9 @@ pub(super) async fn call(
     match signer.returned(context, call)? {
         ReturnedAnswer::Nothing => {}
         ReturnedAnswer::Yes(shown) => asked.request = approved(asked.request, shown),
-        ReturnedAnswer::No => return Ok(brake_refusal::declined().into()),
+        ReturnedAnswer::No => return Ok(brake_refusal_result::declined().into()),
         ReturnedAnswer::Undecided(run) => {
-            return Ok(brake_refusal::undecided(run, None, &target.page).into());
+            return Ok(brake_refusal_result::undecided(run, None, &target.page).into());
         }
     }
     sync(&target, asked, signer, call, context).await
@@ -138,17 +138,19 @@ async fn sync(
             }
             (Some(held), ApprovalMethod::DuringCall) => {
                 let question = ApprovalQuestion::new(held, target).await;
-                match approval::ask(context, question, end).await {
+                match ask_for_approval::ask(context, question, end).await {
                     ApprovalAnswer::Yes => request = approved(request, run.run_id),
-                    ApprovalAnswer::No => return Ok(brake_refusal::declined().into()),
+                    ApprovalAnswer::No => return Ok(brake_refusal_result::declined().into()),
                     ApprovalAnswer::Nothing => {
-                        return Ok(brake_refusal::undecided(run.run_id, Some(held), page).into());
+                        return Ok(
+                            brake_refusal_result::undecided(run.run_id, Some(held), page).into(),
+                        );
                     }
                 }
             }
         }
     }
-    Ok(brake_refusal::unsettled().into())
+    Ok(brake_refusal_result::unsettled().into())
 }
 
 async fn run(

@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::store::slots::{self, ClaimedSlotList, Slot};
+use crate::store::claimed_slots::{self, ClaimedSlotList, Slot};
 use crate::store::{log, migrations, run_lock, sweeps};
 
 use super::process_context::most_runs;
@@ -73,7 +73,7 @@ impl Mirror {
             return Ok(ClaimedSlotList::default());
         };
         let slot = Slot::of_run(known.tenant_id(), &known.table.name, since);
-        Ok(slots::claimed_since(&tx, &slot).await?)
+        Ok(claimed_slots::claimed_since(&tx, &slot).await?)
     }
 }
 
@@ -115,7 +115,7 @@ impl Mirrors {
         let give_up = async |tx: &Tx<'_, Local>| {
             let slot = Slot::of_sweep(self.swept_set(tx).await?, self.now());
             sweeps::give_up(tx, &self.claimant).await?;
-            Ok::<_, Failure>(slots::give_up(tx, &slot, &self.claimant).await?)
+            Ok::<_, Failure>(claimed_slots::give_up(tx, &slot, &self.claimant).await?)
         };
         let given_up = async { self.local()?.write("give up claims", give_up).await };
         if let Err(failure) = given_up.await {
@@ -129,7 +129,7 @@ impl Mirrors {
             let claimant = self.claimant.as_str();
             let slot = Slot::of_sweep(self.swept_set(tx).await?, slot);
             sweeps::renew(tx, claimant).await?;
-            Ok(slots::renew(tx, &slot, claimant).await?)
+            Ok(claimed_slots::renew(tx, &slot, claimant).await?)
         };
         self.local()?.write("renew a claim", renew).await
     }
@@ -170,17 +170,18 @@ async fn take(
 ) -> Result<SlotClaimOutcome, DbError> {
     let claimant = process.claimant.as_str();
     let schedule = process.config.schedule.as_ref().map(ToString::to_string);
-    if slots::claim(tx, slot, claimant, schedule.as_deref()).await? {
+    if claimed_slots::claim(tx, slot, claimant, schedule.as_deref()).await? {
         return Ok(SlotClaimOutcome::Ours);
     }
-    // While this transaction holds the start lock and nobody holds the run lock, no run of the scope can be in progress.
+    // While this transaction holds the start lock and nobody holds the run lock, no run of the scope can be in
+    // progress.
     let can_have_no_run = match scope {
         Some(scope) => {
             run_lock::try_to_start(tx).await? && !run_lock::is_held(tx, &scope.text()).await?
         }
         None => true,
     };
-    let standing = slots::standing(tx, slot).await?;
+    let standing = claimed_slots::standing(tx, slot).await?;
     let is_ours = standing.holder == claimant;
     if standing.is_served && !(is_ours && is_again) {
         return Ok(SlotClaimOutcome::Served);
@@ -195,7 +196,7 @@ async fn take(
     if let Some(scope) = scope {
         log::mark_interrupted(tx, scope.log()).await?;
     }
-    let is_taken = slots::take_over(tx, slot, claimant, &standing).await?;
+    let is_taken = claimed_slots::take_over(tx, slot, claimant, &standing).await?;
     Ok(match is_taken {
         true => SlotClaimOutcome::Ours,
         false => SlotClaimOutcome::Pending,

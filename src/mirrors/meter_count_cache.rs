@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use crate::clock;
 use crate::db::{DbError, Local, Tx};
+use crate::machine_clock;
 use crate::model::RunId;
 
 use crate::reports::status::MeterCounts;
@@ -42,6 +42,7 @@ pub(crate) struct MeterCountCache {
     pub(super) behind: tokio::sync::Mutex<()>,
 }
 
+/// The last count of meters, and whether a newer count takes too long.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastMeterCount {
     /// The last count; `None` before the first.
@@ -63,6 +64,7 @@ pub(super) struct MeterCountKey {
     pub(super) last_run: Option<RunId>,
 }
 
+/// A count of meters, with what was counted, when, and how long that took.
 #[derive(Clone, Debug)]
 pub(super) struct TimedMeterCount {
     pub(super) question: MeterCountKey,
@@ -86,7 +88,7 @@ impl MeterCountCache {
 
 impl TimedMeterCount {
     pub(super) async fn make(tx: &Tx<'_, Local>, question: MeterCountKey) -> Result<Self, DbError> {
-        let (began, at) = (Instant::now(), clock::now());
+        let (began, at) = (Instant::now(), machine_clock::now());
         if question.needs_role_path {
             tx.use_role_path().await?;
         }
@@ -149,7 +151,7 @@ mod tests {
                 inactive: 1,
                 counted_at: None,
             },
-            at: clock::now(),
+            at: machine_clock::now(),
         }
     }
 

@@ -12,10 +12,10 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
 use crate::model::{RunRecord, TenantId};
 
-use super::live_state::LiveState;
+use super::in_process_state::InProcessState;
 use super::meter_count_cache::MeterCountCache;
-use super::observation::ObservationResult;
 use super::process_context::ProcessContext;
+use super::state_read::StateReadResult;
 use crate::reports::connections::ConnectionReport;
 use crate::reports::status::NamedTenant;
 use crate::shared_read::SharedRead;
@@ -37,15 +37,15 @@ pub(super) struct MirrorInner {
     pub(super) process: Arc<ProcessContext>,
     /// The settings that say which remote rows are mirrored, and into which local table.
     pub(super) mapping: Mapping,
-    pub(super) live_state: watch::Sender<LiveState>,
+    pub(super) in_process_state: watch::Sender<InProcessState>,
     /// The state of the mirror as last read from the local database, for all callers who ask at the same time.
-    pub(super) observed: Arc<SharedRead<ObservationResult>>,
+    pub(super) observed: Arc<SharedRead<StateReadResult>>,
     pub(super) meter_count_cache: MeterCountCache,
 }
 
-/// A tenant and its mirror.
+/// A tenant (its id and its name) and its mirror.
 #[derive(Clone, Debug)]
-pub struct TenantMirror {
+pub struct TenantAndMirror {
     /// The tenant's id, in the spelling that the log of runs uses.
     pub id: TenantId,
     /// The tenant's name; `None` if the local database does not hold it.
@@ -77,9 +77,9 @@ impl Deref for Mirror {
 
 impl Mirror {
     pub(super) fn new(process: Arc<ProcessContext>, mapping: Mapping) -> Self {
-        let live_state = LiveState {
+        let in_process_state = InProcessState {
             remote: ConnectionReport::unused(process.remote.is_some()),
-            ..LiveState::default()
+            ..InProcessState::default()
         };
         // In a process that keeps many mirrors, the state of a mirror is kept only while somebody waits for it.
         let observed = Arc::new(SharedRead::new(!process.config.tenants.is_one()));
@@ -87,7 +87,7 @@ impl Mirror {
             shared: Arc::new(MirrorInner {
                 process,
                 mapping,
-                live_state: watch::Sender::new(live_state),
+                in_process_state: watch::Sender::new(in_process_state),
                 observed,
                 meter_count_cache: MeterCountCache::default(),
             }),
@@ -120,17 +120,17 @@ impl Mirror {
 
     /// The last run that ended in this process, dry runs excluded.
     pub(crate) fn last_run_here(&self) -> Option<RunRecord> {
-        self.shared.live_state.borrow().last.clone()
+        self.shared.in_process_state.borrow().last.clone()
     }
 
     /// Publishes in the status when the schedule retries a slot (scheduled time) whose run failed; `None` if no retry
     /// is pending.
     pub fn set_waiting(&self, until: Option<DateTime<Utc>>) {
-        self.change_live_state(|live_state| live_state.waiting_until = until);
+        self.change_in_process_state(|in_process_state| in_process_state.waiting_until = until);
     }
 
     /// Changes what this process knows about the mirror, and publishes it.
-    pub(super) fn change_live_state(&self, change: impl FnOnce(&mut LiveState)) {
-        self.shared.live_state.send_modify(change);
+    pub(super) fn change_in_process_state(&self, change: impl FnOnce(&mut InProcessState)) {
+        self.shared.in_process_state.send_modify(change);
     }
 }

@@ -3,20 +3,20 @@
 use crate::db::{DbError, Local, Tx};
 use crate::store::unchanged_mirrors::MirrorKey;
 
-use super::mirror::TenantMirror;
-use crate::tenants::local_table;
+use super::mirror::TenantAndMirror;
+use crate::tenants::look_up_local_table;
 
 /// Returns the keys of the mirrors `known`, in the same order. A key is the tenant's id and the full name of the local
 /// table.
 pub(super) async fn keys<'m>(
     tx: &Tx<'_, Local>,
-    known: impl IntoIterator<Item = &'m TenantMirror>,
+    known: impl IntoIterator<Item = &'m TenantAndMirror>,
 ) -> Result<Vec<MirrorKey>, DbError> {
-    let known: Vec<&TenantMirror> = known.into_iter().collect();
+    let known: Vec<&TenantAndMirror> = known.into_iter().collect();
     let tables = known
         .iter()
         .map(|known| known.mirror.mapping().local_table.as_str());
-    let tables = local_table::names(tx, tables).await?;
+    let tables = look_up_local_table::names(tx, tables).await?;
     let keys = known
         .into_iter()
         .zip(tables)

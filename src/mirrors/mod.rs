@@ -8,7 +8,7 @@
 //!
 //! State flows one way: a run writes the log, one caller at a time reads the log and publishes the result
 //! (`shared_read`), and all callers use what was published. What only this process knows is published in one `watch`
-//! channel for each mirror (`live_state`).
+//! channel for each mirror (`in_process_state`).
 
 use std::time::Duration;
 
@@ -22,34 +22,34 @@ use crate::model::{DeactivationApproval, Progress, RunId, RunRecord, RunTrigger}
 use crate::trace_id::TraceId;
 
 pub use claim_slots::SlotClaimOutcome;
-pub use mirror::{Mirror, TenantMirror};
+pub use mirror::{Mirror, TenantAndMirror};
 pub use process_context::ProcessContext;
 pub(crate) use process_context::most_runs;
 pub use published_states::StateChangeListener;
 pub use registry::{Mirrors, visible_tenants};
 pub use run::follow_progress::RunProgressFollower;
-pub use run_event_listener::RunEventListener;
+pub use run_event_feed::RunEventFeed;
 pub use sweep::{FailedMirrors, SweepReport};
 
-pub use crate::store::slots::{ClaimedSlot, ClaimedSlotList};
+pub use crate::store::claimed_slots::{ClaimedSlot, ClaimedSlotList};
 
 use crate::reports::run_report::{RunReport, RunState};
 
 mod add_meter_names;
 mod claim_slots;
-mod live_state;
+mod in_process_state;
 mod meter_count_cache;
 mod mirror;
 mod mirror_keys;
-mod observation;
 pub(crate) mod open_run_fate;
 mod process_context;
 mod publish_states;
 mod published_states;
 mod registry;
 pub mod run;
-mod run_event_listener;
-pub(crate) mod state;
+mod run_event_feed;
+mod state_read;
+pub(crate) mod status;
 mod sweep;
 
 /// The target of the `tracing` event that says how a run ended.

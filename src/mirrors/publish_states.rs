@@ -23,7 +23,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::store::read_mirror_states::MirrorState;
 use crate::store::{due_mirrors, migrations, sweeps};
 
-use super::mirror::TenantMirror;
+use super::mirror::TenantAndMirror;
 use super::mirror_keys::keys;
 use super::published_states::{LastStatesRead, PublishedStates, StateChangeListener};
 use super::registry::Mirrors;
@@ -69,7 +69,7 @@ impl Mirrors {
     /// Reads the states of all mirrors now. Fails if they cannot be read.
     pub(crate) async fn states_now(
         &self,
-    ) -> Result<Arc<[(TenantMirror, Arc<MirrorState>)]>, Failure> {
+    ) -> Result<Arc<[(TenantAndMirror, Arc<MirrorState>)]>, Failure> {
         let published = self.states_since(Instant::now()).await;
         match published.failure {
             Some(failure) => Err(failure),

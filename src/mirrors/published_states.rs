@@ -13,7 +13,7 @@ use crate::store::read_mirror_states::{self, MirrorState};
 use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
 
-use super::mirror::TenantMirror;
+use super::mirror::TenantAndMirror;
 use crate::shared_read::PublishedValue;
 
 /// The states of all mirrors as one read of the local database found them.
@@ -24,7 +24,7 @@ pub(crate) struct PublishedStates {
     pub(super) changed_at: Option<Instant>,
     /// The mirrors with their states, in the order of the tenants' ids. If `failure` is set, these are the last known
     /// states.
-    pub(crate) mirrors: Arc<[(TenantMirror, Arc<MirrorState>)]>,
+    pub(crate) mirrors: Arc<[(TenantAndMirror, Arc<MirrorState>)]>,
     /// The last sweep (check of all mirrors) that ended; `None` before the first.
     pub(crate) last_sweep: Option<SweepRecord>,
     /// The sweep, of this or another process, that has mirrors whose run no process has taken; `None` if there is no

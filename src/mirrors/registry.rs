@@ -12,7 +12,7 @@ use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use super::mirror::{Mirror, TenantMirror};
+use super::mirror::{Mirror, TenantAndMirror};
 use super::process_context::ProcessContext;
 use super::published_states::PublishedStates;
 use crate::shared_read::SharedRead;
@@ -38,7 +38,7 @@ enum MirrorSet {
 /// The mirrors of the tenants, and the tenants that could get no mirror, as last read.
 #[derive(Debug, Default)]
 struct LastReadTenants {
-    mirrors: Arc<[TenantMirror]>,
+    mirrors: Arc<[TenantAndMirror]>,
     /// The tenants that could not get a mirror, and why.
     refused: Vec<(TenantId, Failure)>,
 }
@@ -147,17 +147,20 @@ impl Mirrors {
 
     /// Reads the tenants from the settings and the local database, and returns the mirrors of all of them, in the order
     /// of the tenants' ids. Fails if the process keeps exactly one mirror and its tenant cannot be determined.
-    pub async fn all(&self) -> Result<Arc<[TenantMirror]>, Failure> {
+    pub async fn all(&self) -> Result<Arc<[TenantAndMirror]>, Failure> {
         let read = async |tx: &Tx<'_, Local>| self.known(tx).await;
         self.local()?.read("tenants", read).await
     }
 
     /// Returns all mirrors as [`Self::all`] does, but reads in a transaction that is already open.
-    pub(super) async fn known(&self, tx: &Tx<'_, Local>) -> Result<Arc<[TenantMirror]>, Failure> {
+    pub(super) async fn known(
+        &self,
+        tx: &Tx<'_, Local>,
+    ) -> Result<Arc<[TenantAndMirror]>, Failure> {
         match &*self.kept {
             MirrorSet::One(mirror) => {
                 let tenant = tenants::scope(tx, mirror.mapping()).await?.tenant;
-                Ok(Arc::new([TenantMirror {
+                Ok(Arc::new([TenantAndMirror {
                     id: tenant.id,
                     name: tenant.name,
                     mirror: mirror.clone(),
@@ -172,7 +175,7 @@ impl Mirrors {
         &self,
         tx: &Tx<'_, Local>,
         kept: &RwLock<LastReadTenants>,
-    ) -> Result<Arc<[TenantMirror]>, Failure> {
+    ) -> Result<Arc<[TenantAndMirror]>, Failure> {
         let config = &self.config;
         let rows = tenants::all(tx, &config.tenants, &config.mapping).await?;
         let mut known = kept.write().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +203,7 @@ impl Mirrors {
                     }
                 },
             };
-            Some(TenantMirror {
+            Some(TenantAndMirror {
                 id: tenant.id,
                 name: tenant.name,
                 mirror,
@@ -215,7 +218,7 @@ impl Mirrors {
 
     /// Returns the mirrors as they were last read, without asking the local database. Empty in a process that keeps
     /// exactly one mirror.
-    pub(super) fn last_known(&self) -> Arc<[TenantMirror]> {
+    pub(super) fn last_known(&self) -> Arc<[TenantAndMirror]> {
         match &*self.kept {
             MirrorSet::One(_) => Arc::default(),
             MirrorSet::Many(kept) => {
@@ -271,7 +274,7 @@ pub(super) fn visibility(visible: Option<&[String]>) -> impl Fn(&TenantId) -> bo
     move |id| ids.as_ref().is_none_or(|ids| ids.contains(id.as_str()))
 }
 
-fn seen<'a>(all: &'a [TenantMirror], visible: Option<&[String]>) -> Vec<&'a TenantMirror> {
+fn seen<'a>(all: &'a [TenantAndMirror], visible: Option<&[String]>) -> Vec<&'a TenantAndMirror> {
     let is_visible = visibility(visible);
     let seen = all.iter().filter(|known| is_visible(&known.id));
     seen.collect()
@@ -279,9 +282,9 @@ fn seen<'a>(all: &'a [TenantMirror], visible: Option<&[String]>) -> Vec<&'a Tena
 
 /// Returns the mirror of the tenant with this id; `seen` has the mirrors that the caller may see. An id with exactly
 /// this spelling comes first, then another spelling of the same value.
-fn pick(seen: &[&TenantMirror], id: &str) -> Option<Mirror> {
+fn pick(seen: &[&TenantAndMirror], id: &str) -> Option<Mirror> {
     let is_same =
-        |known: &&&TenantMirror| !known.is_text && tenants::is_same(known.id.as_str(), id);
+        |known: &&&TenantAndMirror| !known.is_text && tenants::is_same(known.id.as_str(), id);
     let exact = seen.iter().find(|known| known.id.as_str() == id);
     let found = exact.or_else(|| seen.iter().find(is_same))?;
     Some(found.mirror.clone())
@@ -293,7 +296,7 @@ const NAMED: usize = 3;
 /// How many characters of an unknown tenant's id an error message repeats at most.
 const REPEATED_CHARS: usize = 60;
 
-fn unknown(asked: &str, seen: &[&TenantMirror]) -> Failure {
+fn unknown(asked: &str, seen: &[&TenantAndMirror]) -> Failure {
     let asked = asked.chars().filter(|c| !c.is_control());
     let asked: String = asked.take(REPEATED_CHARS).collect();
     let mut message = format!("The meters of tenant {asked} are not kept in sync here");
@@ -313,9 +316,9 @@ fn not_of_the_token() -> Failure {
 }
 
 /// Lists the tenants whose id or name is most similar to `asked`, at most `NAMED`, as in `7 (Northgate Hospitals), 8`.
-fn nearest(asked: &str, seen: &[&TenantMirror]) -> String {
+fn nearest(asked: &str, seen: &[&TenantAndMirror]) -> String {
     let asked = asked.to_lowercase();
-    let distance = |known: &&TenantMirror| {
+    let distance = |known: &&TenantAndMirror| {
         let of = |text: &str| strsim::damerau_levenshtein(&text.to_lowercase(), &asked);
         let id = of(known.id.as_str());
         known.name.as_deref().map_or(id, |name| id.min(of(name)))

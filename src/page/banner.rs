@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::format::{name, prose};
+use super::format_values::{name, prose};
 use super::viewer_rights::ViewerRights;
 use crate::badges::{self, Badge};
 use crate::model::{ActivityState, Health};

@@ -3,16 +3,16 @@
 
 use maud::{Markup, html};
 
-use super::compute_timeline_bars::{Bar, HEIGHT, STEP};
-use super::format::counted;
+use super::compute_timeline_bars::{HEIGHT, STEP, TimelineBar};
+use super::format_values::counted;
 use crate::model::{Counts, RunRecord};
 
 /// Renders the chart. `bars` are the bars of the timeline above it. Each bar takes the width of a column, even without
 /// a column, so that columns and bars line up. Empty if no run changed a meter.
-pub(super) fn show(bars: &[Bar<'_>]) -> Markup {
-    let changes = |bar: &Bar<'_>| match bar {
-        Bar::Run(run) if !run.dry_run => run.counts.changes(),
-        Bar::Run(_) | Bar::Missed(..) => 0,
+pub(super) fn show(bars: &[TimelineBar<'_>]) -> Markup {
+    let changes = |bar: &TimelineBar<'_>| match bar {
+        TimelineBar::Run(run) if !run.dry_run => run.counts.changes(),
+        TimelineBar::Run(_) | TimelineBar::Missed(..) => 0,
     };
     let most = bars.iter().map(changes).max().unwrap_or(0);
     let width = i64::try_from(bars.len()).unwrap_or(0) * STEP;
@@ -28,7 +28,7 @@ pub(super) fn show(bars: &[Bar<'_>]) -> Markup {
                 viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" {
                 title { (title) }
                 @for (index, bar) in (0_i64..).zip(bars) {
-                    @if let Bar::Run(run) = bar { @if !run.dry_run { (stack(run, index * STEP, most)) } }
+                    @if let TimelineBar::Run(run) = bar { @if !run.dry_run { (stack(run, index * STEP, most)) } }
                 }
             }
             p.legend {

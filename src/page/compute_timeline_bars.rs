@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::format::number;
-use crate::clock;
+use super::format_values::number;
 use crate::config::Schedule;
+use crate::machine_clock;
 use crate::mirrors::ClaimedSlot;
 use crate::model::{RunRecord, saturating_i64};
 
@@ -23,7 +23,7 @@ const MOST_MISSED: usize = 100;
 const GRACE: TimeDelta = TimeDelta::minutes(10);
 
 /// A bar of the timeline: a run, or missed slots.
-pub(super) enum Bar<'a> {
+pub(super) enum TimelineBar<'a> {
     Run(&'a RunRecord),
     Missed(MissedSlots),
 }
@@ -59,9 +59,9 @@ pub(super) fn missed_before(now: DateTime<Utc>, jitter: Duration) -> DateTime<Ut
     now - GRACE - TimeDelta::from_std(jitter).unwrap_or_default()
 }
 
-/// Returns the missed slots between `from` and `to`, those that no process claimed, oldest first. A group has the slots
-/// after one claimed slot and before the next, but at most one more than [`MOST_MISSED`]. Leaves out a group next to a
-/// slot that was claimed under another schedule, because it is unknown when that schedule was due.
+/// Returns the slots between `from` and `to` that no process claimed, in groups, oldest first. Each group has the slots
+/// between two claimed ones, but at most one more than [`MOST_MISSED`]. Leaves out a group next to a slot that was
+/// claimed under another schedule, because it is unknown when that schedule was due.
 pub(super) fn missed(
     schedule: &Schedule,
     claimed: &[ClaimedSlot],
@@ -88,21 +88,22 @@ pub(super) fn bars<'a>(
     history: &'a [RunRecord],
     gaps: &[Vec<DateTime<Utc>>],
     now: DateTime<Utc>,
-) -> Vec<Bar<'a>> {
-    let is_by =
-        |run: &RunRecord, slot| run.started_at <= slot || clock::lies_ahead(run.started_at, now);
+) -> Vec<TimelineBar<'a>> {
+    let is_by = |run: &RunRecord, slot| {
+        run.started_at <= slot || machine_clock::lies_ahead(run.started_at, now)
+    };
     let mut bars = Vec::new();
     let mut runs = history.iter().rev().peekable();
     for gap in gaps {
         let mut rest = gap.as_slice();
         while let Some(first) = rest.first() {
             while let Some(run) = runs.next_if(|run| is_by(run, *first)) {
-                bars.push(Bar::Run(run));
+                bars.push(TimelineBar::Run(run));
             }
             let next = runs.peek().map(|run| run.started_at);
             let count = rest.partition_point(|slot| next.is_none_or(|next| *slot < next));
             let (here, later) = rest.split_at(count);
-            bars.push(Bar::Missed(MissedSlots {
+            bars.push(TimelineBar::Missed(MissedSlots {
                 first: *first,
                 count: here.len().min(MOST_MISSED),
                 and_more: later.is_empty() && gap.len() > MOST_MISSED,
@@ -110,7 +111,7 @@ pub(super) fn bars<'a>(
             rest = later;
         }
     }
-    bars.extend(runs.map(Bar::Run));
+    bars.extend(runs.map(TimelineBar::Run));
     bars
 }
 
@@ -154,8 +155,8 @@ mod tests {
         let missed = missed(&hourly(), &claimed, from, to);
         let bars = bars(history, &missed, at(now));
         let seen = bars.iter().map(|bar| match bar {
-            Bar::Run(run) => run.started_at.format("%H:%M").to_string(),
-            Bar::Missed(missed) => {
+            TimelineBar::Run(run) => run.started_at.format("%H:%M").to_string(),
+            TimelineBar::Missed(missed) => {
                 format!("{} from {}", missed.count, missed.first.format("%H:%M"))
             }
         });
@@ -249,7 +250,7 @@ mod tests {
         let missed = missed(&schedule, &claimed, at("10:00:00"), at("20:00:00"));
         let history = [run("schedule", "10:00:01")];
         let bars = bars(&history, &missed, at("14:30:00"));
-        let Some(Bar::Missed(missed)) = bars.last() else {
+        let Some(TimelineBar::Missed(missed)) = bars.last() else {
             panic!("nothing missed");
         };
         assert_eq!(

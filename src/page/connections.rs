@@ -11,16 +11,16 @@ use maud::{Markup, html};
 
 use super::PageState;
 use super::banner;
-use super::format::{prose, time_ago};
+use super::format_values::{prose, time_ago};
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
-use super::shell::Shell;
+use super::page_layout::PageLayout;
 use super::viewer_rights::ViewerRights;
 use crate::badges::Badge;
 use crate::badges::icons::Icon;
 use crate::check::{self as checks, Finding, Verdict};
-use crate::clock;
-use crate::config::{CertificateCheck, Config, DatabaseEndpoint, TenantSelection, Tls};
+use crate::config::{CertificateCheck, Config, DatabaseEndpoint, DatabaseTls, TenantSelection};
+use crate::machine_clock;
 use crate::mirrors::Mirror;
 use crate::model::TenantId;
 use crate::reports::connections::{ConnectionReport, ConnectionState};
@@ -28,10 +28,11 @@ use crate::reports::status::{Status, StatusQuery};
 
 /// The results of the last connection check of each mirror (the meters of one tenant). All viewers share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ConnectionChecks(Arc<SharedChecks>);
+pub(super) struct ConnectionCheckCache(Arc<ConnectionCheckCacheInner>);
 
+/// What the clones of a [`ConnectionCheckCache`] share.
 #[derive(Debug, Default)]
-struct SharedChecks {
+struct ConnectionCheckCacheInner {
     /// The result of the last check by tenant. The key is `None` for a mirror whose settings name no tenant.
     last: Mutex<HashMap<Option<TenantId>, ConnectionCheckResult>>,
     /// Held by the request that runs a check, so that only one check runs at a time. Other requests wait; those for the
@@ -46,7 +47,7 @@ pub(super) struct ConnectionCheckResult {
     findings: Vec<Finding>,
 }
 
-impl ConnectionChecks {
+impl ConnectionCheckCache {
     /// Returns the result of the last check of this mirror's connections; `None` if they were never checked.
     pub(super) fn last(&self, mirror: &Mirror) -> Option<ConnectionCheckResult> {
         let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,7 +63,7 @@ impl ConnectionChecks {
     async fn check_if_due(&self, mirror: &Mirror) {
         let _lock = self.0.check_lock.lock().await;
         let last = self.last(mirror);
-        if last.is_some_and(|checked| clock::now() - checked.at < AGAIN) {
+        if last.is_some_and(|checked| machine_clock::now() - checked.at < AGAIN) {
             return;
         }
         // Check this mirror alone, even if the process keeps others.
@@ -73,7 +74,7 @@ impl ConnectionChecks {
         };
         let findings = Box::pin(checks::run_quick(&config)).await;
         let checked = ConnectionCheckResult {
-            at: clock::now(),
+            at: machine_clock::now(),
             findings,
         };
         self.set_last(mirror, checked);
@@ -105,7 +106,7 @@ pub(super) async fn show(
     let query = StatusQuery::default();
     let status = mirror.status(&query).await;
     let checked = shared.checks.last(&mirror);
-    let shell = Shell {
+    let layout = PageLayout {
         base: base.clone(),
         title: "Connections".to_owned(),
         icon: Icon::List,
@@ -116,12 +117,12 @@ pub(super) async fn show(
         viewer: Some(viewer),
         refresh_seconds: None,
     };
-    shell.around(&html! {
+    layout.around(&html! {
         p { a href=(base.page("/")) { "Back to the status" } }
         h1 { "What a sync needs" }
         @match &checked {
             Some(checked) => {
-                p.soft { "Looked at " (time_ago(checked.at, clock::now())) "; nothing was written." }
+                p.soft { "Looked at " (time_ago(checked.at, machine_clock::now())) "; nothing was written." }
                 ul.findings { @for finding in &checked.findings { (line(finding)) } }
             }
             None => p.soft { "Nothing has been looked at since this server started." },
@@ -241,8 +242,8 @@ fn side(
 
 fn protection(endpoint: &DatabaseEndpoint) -> &'static str {
     let checked = match endpoint.tls() {
-        Tls::Rustls(_, check) => Some(*check),
-        Tls::Disable => None,
+        DatabaseTls::Rustls(_, check) => Some(*check),
+        DatabaseTls::Disable => None,
     };
     match checked {
         Some(CertificateCheck::IssuerAndName) => "TLS; certificate and host name are verified",

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use axum::extract::Query;
 use maud::{Markup, html};
 
-use super::format::{prose, shortened, time, value};
+use super::action_and_phase_words;
+use super::format_values::{prose, shortened, time, value};
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
-use super::shell::{ErrorPage, Shell};
+use super::page_layout::{ErrorPage, PageLayout};
 use super::viewer_rights::ViewerRights;
-use super::words;
 use super::{banner, run_changes};
 use crate::badges::icons::Icon;
 use crate::history::parse_meter_key::MeterKeyText;
@@ -37,9 +37,9 @@ pub(super) async fn show(
         .as_ref()
         .and_then(|meter| meter.get("name"))
         .and_then(serde_json::Value::as_str);
-    let shell = Shell {
+    let layout = PageLayout {
         base: base.clone(),
-        title: name.map_or_else(|| "Meter".to_owned(), super::format::name),
+        title: name.map_or_else(|| "Meter".to_owned(), super::format_values::name),
         icon: Icon::List,
         tone: "calm",
         place: Some(banner::place(&status, &mirror.site())),
@@ -52,7 +52,7 @@ pub(super) async fn show(
         (row(&report))
         (history(&report, &base))
     };
-    Ok(shell.around(&main))
+    Ok(layout.around(&main))
 }
 
 fn row(report: &MeterReport) -> Markup {
@@ -77,7 +77,7 @@ fn history(report: &MeterReport, base: &MirrorBasePath) -> Markup {
             @if report.changes.is_empty() { p.soft { "No sync in the log has changed this meter." } }
             ul.changes { @for change in &report.changes {
                 li {
-                    p { span.tag .(change.action.as_str()) { (words::action(change.action, false)) }
+                    p { span.tag .(change.action.as_str()) { (action_and_phase_words::action(change.action, false)) }
                         " " a href=(base.run(change.run_id)) { (time(change.at)) } }
                     (run_changes::fields(&Change {
                         action: change.action,

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 
 use super::PageState;
 use super::mirror_page_paths::MirrorBasePath;
-use super::shell::ErrorPage;
+use super::page_layout::ErrorPage;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::mirrors::{Mirror, Mirrors};

@@ -17,36 +17,36 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use crate::arguments::read_body;
+use crate::arguments::read_body_bytes;
 use crate::http::guards::WELL_KNOWN;
 use crate::http::guards::page_paths::{PagePaths, wants_page};
 use crate::http::request_error::RequestError;
 use crate::mirrors::Mirrors;
-use connections::ConnectionChecks;
+use connections::ConnectionCheckCache;
 use mirror_page_paths::MirrorBasePath;
-use shell::ErrorPage;
+use page_layout::ErrorPage;
 
+mod action_and_phase_words;
 mod assets;
 mod banner;
 mod changes_chart;
 mod compute_timeline_bars;
 mod connections;
-mod format;
+mod format_values;
+mod handle_sync_form;
 mod meter;
 mod mirror_in_url;
 mod mirror_page_paths;
+mod page_layout;
 mod run;
 mod run_changes;
 mod runs;
-mod shell;
 mod sign_in;
 mod status_facts;
 mod status_page;
-mod sync_form;
 mod tenants;
 mod timeline;
 mod viewer_rights;
-mod words;
 
 /// The path of the sign-in form, where a person enters a token.
 const SIGN_IN: &str = "/sign-in";
@@ -75,7 +75,7 @@ const MAX_FORM_BYTES: usize = 4096;
 struct PageState {
     mirrors: Mirrors,
     /// The results of the last checks of the connections.
-    checks: ConnectionChecks,
+    checks: ConnectionCheckCache,
 }
 
 /// Returns the routes of all pages. If the process syncs exactly one tenant, the pages of its mirror begin at `/`.
@@ -89,7 +89,7 @@ pub(crate) fn routes(mirrors: Mirrors) -> Router {
     };
     let shared = PageState {
         mirrors,
-        checks: ConnectionChecks::default(),
+        checks: ConnectionCheckCache::default(),
     };
     pages
         .route(SIGN_IN, get(sign_in::show).post(sign_in::sign_in))
@@ -111,7 +111,7 @@ fn mirror_routes(base: &str) -> Router<PageState> {
             &at(connections::PATH),
             get(connections::show).post(connections::check),
         )
-        .route(&at("/sync"), post(sync_form::sync))
+        .route(&at("/sync"), post(handle_sync_form::sync))
 }
 
 /// Whether the path is that of a page. A browser without a valid token is redirected from a page to the sign-in form.
@@ -159,7 +159,7 @@ fn error_response(request: &Request, problem: RequestError) -> Response {
 
 async fn protect(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let response = match read_body::read(body, MAX_FORM_BYTES).await {
+    let response = match read_body_bytes::read(body, MAX_FORM_BYTES).await {
         Ok(body) => next.run(Request::from_parts(parts, Body::from(body))).await,
         Err(fault) => ErrorPage::unreadable_body(fault).into_response(),
     };

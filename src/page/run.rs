@@ -4,18 +4,18 @@ use axum::extract::{Path, Query};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::format::{bytes, counted, duration, number, prose, shortened, time};
+use super::format_values::{bytes, counted, duration, number, prose, shortened, time};
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
-use super::shell::{ErrorPage, Shell};
+use super::page_layout::{ErrorPage, PageLayout};
 use super::viewer_rights::ViewerRights;
-use super::{banner, run_changes, status_facts, words};
+use super::{action_and_phase_words, banner, run_changes, status_facts};
 use crate::badges;
-use crate::clock;
 use crate::http::run_page_redirect_reason::RunPageRedirectReason;
+use crate::machine_clock;
 use crate::model::{Change, HeldDeactivations, RunId, RunOutcome};
+use crate::reports::run_and_change_pages::ChangesPage;
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_list_pages::ChangesPage;
 use crate::reports::status::StatusQuery;
 
 /// How many changes one page shows at most.
@@ -58,7 +58,7 @@ pub(super) async fn show(
     let running = status.running.as_ref();
     let running = running.filter(|running| running.run_id == id);
     let badge = badges::outcome(detail.run.outcome);
-    let shell = Shell {
+    let layout = PageLayout {
         base: base.clone(),
         title: format!(
             "{} – run of {}",
@@ -79,12 +79,12 @@ pub(super) async fn show(
             Some(RunPageRedirectReason::NothingHeld) => p.box.warn { "Nothing was started: this run held no meters back." },
         }
         (head(&detail))
-        (status_facts::running(running, clock::now()))
+        (status_facts::running(running, machine_clock::now()))
         div #decision data-live { (decision(&detail, &base, viewer)) (carry_out(&detail, &base, viewer)) }
         (facts_of(&detail, &base))
         (body(&detail, &changes, ChangesPagePlace { is_later: asked.after.is_some(), next_after }, &base))
     };
-    Ok(shell.around(&main))
+    Ok(layout.around(&main))
 }
 
 fn head(detail: &RunDetail) -> Markup {
@@ -117,7 +117,7 @@ fn facts_of(detail: &RunDetail, base: &MirrorBasePath) -> Markup {
             div { dt { "Started" } dd { (time(run.started_at)) } }
             div { dt { "Ended" } dd { @match run.finished_at { Some(at) => (time(at)), None => "not yet" } } }
             @if let Some(took) = took { div { dt { "Took" } dd { (duration(took)) } } }
-            div { dt { "Asked for by" } dd { (words::trigger(run.trigger))
+            div { dt { "Asked for by" } dd { (action_and_phase_words::trigger(run.trigger))
                 @if let Some(actor) = &run.actor { ", " bdi { (shortened(actor)) } } } }
             @if let Some(reason) = &run.reason { div { dt { "Reason" } dd { bdi { (shortened(reason)) } } } }
             // The log has this number only once a run has ended. For a run in progress or interrupted, 0 means unknown.
@@ -137,7 +137,11 @@ fn phases(detail: &RunDetail) -> Markup {
     html! {
         @if !detail.phases.is_empty() {
             h2 { "Phases" }
-            dl.facts { @for one in &detail.phases { div { dt { (words::phase(one.phase)) } dd { (duration(one.duration_ms)) } } } }
+            dl.facts {
+                @for one in &detail.phases {
+                    div { dt { (action_and_phase_words::phase(one.phase)) } dd { (duration(one.duration_ms)) } }
+                }
+            }
         }
     }
 }

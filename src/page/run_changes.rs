@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::format::{self, number, shortened, value};
+use super::action_and_phase_words;
+use super::format_values::{self, number, shortened, value};
 use super::mirror_page_paths::MirrorBasePath;
-use super::words;
+use crate::make_printable;
 use crate::model::{
     Change, ChangeAction, Counts, HeldDeactivations, MeterFields, Rejection, saturating_i64,
 };
-use crate::printable;
 use crate::url_path;
 
 /// The maximum number of changed columns that are shown for one meter. The meter's key and name are shown above them.
@@ -21,16 +21,19 @@ const FIELDS: usize = 24;
 pub(super) fn counts(counts: &Counts, planned: bool) -> Markup {
     let named = [
         (
-            words::action(ChangeAction::Insert, planned),
+            action_and_phase_words::action(ChangeAction::Insert, planned),
             counts.inserted,
         ),
-        (words::action(ChangeAction::Update, planned), counts.updated),
         (
-            words::action(ChangeAction::Deactivate, planned),
+            action_and_phase_words::action(ChangeAction::Update, planned),
+            counts.updated,
+        ),
+        (
+            action_and_phase_words::action(ChangeAction::Deactivate, planned),
             counts.deactivated,
         ),
         (
-            words::action(ChangeAction::Reactivate, planned),
+            action_and_phase_words::action(ChangeAction::Reactivate, planned),
             counts.reactivated,
         ),
         ("Unchanged", counts.unchanged),
@@ -52,7 +55,7 @@ pub(super) fn list(changes: &[Change], planned: bool, base: &MirrorBasePath) -> 
         ul.changes {
             @for change in changes {
                 li {
-                    p { span.tag .(change.action.as_str()) { (words::action(change.action, planned)) }
+                    p { span.tag .(change.action.as_str()) { (action_and_phase_words::action(change.action, planned)) }
                         " " (meter(&change.key, change.name.as_deref(), base)) }
                     (fields(change))
                 }
@@ -92,8 +95,8 @@ pub(super) fn meter(key: &MeterFields, name: Option<&str>, base: &MirrorBasePath
 /// Renders a meter's name, if it has visible characters, and its key.
 pub(super) fn named(key: &MeterFields, name: Option<&str>) -> Markup {
     html! {
-        @match name.filter(|name| printable::is_seen(name)) {
-            Some(name) => { bdi { (format::name(name)) } " (" (key_text(key)) ")" }
+        @match name.filter(|name| make_printable::is_seen(name)) {
+            Some(name) => { bdi { (format_values::name(name)) } " (" (key_text(key)) ")" }
             None => (key_text(key)),
         }
     }
@@ -103,7 +106,7 @@ fn key_text(key: &MeterFields) -> Markup {
     html! {
         @for (index, (column, value)) in key.iter().enumerate() {
             @if index > 0 { ", " }
-            bdi { (format::name(column)) } " " bdi { (format::name(&text(value))) }
+            bdi { (format_values::name(column)) } " " bdi { (format_values::name(&text(value))) }
         }
     }
 }

@@ -5,17 +5,17 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::format::{duration, number, time};
+use super::format_values::{duration, number, time};
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
-use super::shell::{ErrorPage, Shell};
+use super::page_layout::{ErrorPage, PageLayout};
 use super::viewer_rights::ViewerRights;
-use super::{banner, words};
+use super::{action_and_phase_words, banner};
 use crate::badges;
 use crate::badges::icons::Icon;
-use crate::clock;
+use crate::machine_clock;
 use crate::model::{RunFilter, RunId, RunRecord, RunsQuery};
-use crate::reports::run_list_pages::RunsPage;
+use crate::reports::run_and_change_pages::RunsPage;
 use crate::reports::status::StatusQuery;
 
 /// How many runs one page of the table holds.
@@ -44,7 +44,7 @@ pub(super) async fn show(
     let missing = || ErrorPage::not_found("There is no such run in the log.").of_mirror(&base);
     let page = mirror.list(&query).await?.ok_or_else(missing)?;
     let status = mirror.status(&StatusQuery::default()).await?;
-    let shell = Shell {
+    let layout = PageLayout {
         base: base.clone(),
         title: "Runs".to_owned(),
         icon: Icon::List,
@@ -53,9 +53,9 @@ pub(super) async fn show(
         viewer: Some(viewer),
         refresh_seconds: None,
     };
-    Ok(shell.around(&html! {
+    Ok(layout.around(&html! {
         h1 { "Runs" }
-        (table(&page, &asked, &base, "/runs", clock::now()))
+        (table(&page, &asked, &base, "/runs", machine_clock::now()))
         p { a href=(base.page("/")) { "Back to the status" } }
     }))
 }
@@ -125,7 +125,7 @@ fn row(run: &RunRecord, base: &MirrorBasePath, now: DateTime<Utc>) -> Markup {
             th scope="row" { a href=(base.run(run.run_id)) { (time(run.started_at)) } }
             td { span.badge .(badge.tone) { (badge.icon.markup()) " " (badge.word) } }
             td { (duration(took.num_milliseconds())) }
-            td { (words::trigger(run.trigger)) }
+            td { (action_and_phase_words::trigger(run.trigger)) }
             @for count in [counts.inserted, counts.updated, counts.deactivated, counts.reactivated, counts.rejected] {
                 td.n .soft[count == 0] { (number(count)) }
             }

@@ -10,11 +10,11 @@ use serde::Deserialize;
 
 use super::PageState;
 use super::mirror_page_paths::MirrorBasePath;
-use super::shell::Shell;
+use super::page_layout::PageLayout;
 use super::{SIGN_IN, is_page};
 use crate::badges::icons::Icon;
-use crate::clock;
 use crate::http::session_cookie;
+use crate::machine_clock;
 
 /// The query parameters of the sign-in form's URL. `next` is the page to open after sign-in.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -35,7 +35,7 @@ pub(super) async fn show(Query(asked): Query<SignInQuery>) -> Markup {
 }
 
 fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
-    let shell = Shell {
+    let layout = PageLayout {
         base: MirrorBasePath::root(),
         title: "Sign in".to_owned(),
         icon: Icon::Dots,
@@ -44,7 +44,7 @@ fn form(next: Option<&str>, wrong: Option<&str>) -> Markup {
         viewer: None,
         refresh_seconds: None,
     };
-    shell.around(&html! {
+    layout.around(&html! {
         h1 { "Sign in" }
         @if let Some(wrong) = wrong { p.box.bad role="alert" { (wrong) } }
         form.stack method="post" action=(SIGN_IN) {
@@ -75,7 +75,7 @@ pub(super) async fn sign_in(
     };
     let next = shown.next.as_deref().and_then(page);
     let next = next.as_ref().map_or("/", PathAndQuery::as_str);
-    let given = session_cookie::give(token, clock::now(), is_encrypted(&headers));
+    let given = session_cookie::give(token, machine_clock::now(), is_encrypted(&headers));
     ([(SET_COOKIE, given)], Redirect::to(next)).into_response()
 }
 

@@ -4,10 +4,10 @@
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::format::{number, span, stamp, time_ago, time_until};
+use super::action_and_phase_words;
+use super::format_values::{number, span, stamp, time_ago, time_until};
 use super::mirror_page_paths::MirrorBasePath;
 use super::viewer_rights::ViewerRights;
-use super::words;
 use crate::badges;
 use crate::config::Schedule;
 use crate::model::{ActivityState, Health, Phase};
@@ -123,7 +123,9 @@ pub(super) fn running(running: Option<&RunningStatus>, now: DateTime<Utc>) -> Ma
                     @match run.phase {
                         Some(phase) => ol.phases {
                             @for one in PHASES {
-                                li aria-current=[(one == phase).then_some("step")] data-phase=(one.as_str()) { (words::phase(one)) }
+                                li aria-current=[(one == phase).then_some("step")] data-phase=(one.as_str()) {
+                                    (action_and_phase_words::phase(one))
+                                }
                             }
                         },
                         None => p.soft { "Another process runs it, so its phase is not known here." },

@@ -8,22 +8,22 @@ use maud::{Markup, html};
 
 use super::PageState;
 use super::connections::ConnectionsOverview;
-use super::format::{counted, duration, prose, time_ago};
+use super::format_values::{counted, duration, prose, time_ago};
 use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
+use super::page_layout::{ErrorPage, PageLayout};
 use super::runs::{self, RunsPageQuery};
-use super::shell::{ErrorPage, Shell};
 use super::viewer_rights::ViewerRights;
-use super::{banner, run_changes, status_facts, timeline, words};
+use super::{action_and_phase_words, banner, run_changes, status_facts, timeline};
 use crate::badges;
-use crate::clock;
+use crate::machine_clock;
 use crate::mirrors::{ClaimedSlotList, Mirror};
 use crate::model::{
     ActivityState, Change, Counts, RunFilter, RunOutcome, RunRecord, RunsQuery, saturating_i64,
 };
 use crate::reports::connections::ConnectionState;
+use crate::reports::run_and_change_pages::RunsPage;
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_list_pages::RunsPage;
 use crate::reports::status::{Status, StatusQuery};
 
 /// How many runs the timeline shows, one bar for each.
@@ -88,7 +88,7 @@ pub(super) async fn show(
 ) -> Result<Markup, ErrorPage> {
     let found = look(&mirror, &asked).await?;
     let StatusPageData { status, .. } = &found;
-    let now = clock::now();
+    let now = machine_clock::now();
     let badge = banner::badge(status);
     let refresh = match status.running {
         Some(_) => REFRESH_RUNNING,
@@ -102,10 +102,10 @@ pub(super) async fn show(
         Some(_) => format!("{}, syncing", badge.word),
         None => badge.word.to_owned(),
     };
-    let shell = Shell {
+    let layout = PageLayout {
         base: base.clone(),
         title: match organisation {
-            Some(name) => format!("{word} – {}", super::format::name(name)),
+            Some(name) => format!("{word} – {}", super::format_values::name(name)),
             None => word,
         },
         icon: badge.icon,
@@ -139,7 +139,7 @@ pub(super) async fn show(
         }
         (connections.show(now))
     };
-    Ok(shell.around(&main))
+    Ok(layout.around(&main))
 }
 
 /// Returns a sentence that says why past runs are unknown; `None` if they are known.
@@ -264,7 +264,7 @@ fn ended(run: &RunRecord, now: DateTime<Utc>) -> Markup {
             @if let Some(finished) = run.finished_at {
                 ", took " (duration((finished - run.started_at).num_milliseconds()))
             }
-            ", asked for by " (words::trigger(run.trigger)) }
+            ", asked for by " (action_and_phase_words::trigger(run.trigger)) }
     }
 }
 

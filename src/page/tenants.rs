@@ -11,18 +11,18 @@ use serde::Deserialize;
 
 use super::PageState;
 use super::banner::{self, Banner};
-use super::format::{counted, name, number, prose, shortened, time_ago};
+use super::format_values::{counted, name, number, prose, shortened, time_ago};
 use super::mirror_page_paths::MirrorBasePath;
-use super::shell::Shell;
+use super::page_layout::PageLayout;
 use super::viewer_rights::ViewerRights;
 use crate::arguments::bounds::TENANT_CHARS;
 use crate::badges;
 use crate::badges::icons::Icon;
-use crate::clock;
 use crate::config::Token;
+use crate::machine_clock;
+use crate::make_printable;
 use crate::mirrors::visible_tenants;
 use crate::model::{ActivityState, Health, HealthCounts, LastRunSummary, WORST_FIRST};
-use crate::printable;
 use crate::reports::status::Status;
 use crate::reports::tenant_list::{TenantList, TenantSummary, TenantsQuery};
 use crate::url_path;
@@ -96,7 +96,7 @@ pub(super) async fn show(
         || "Tenants".to_owned(),
         |tenants| counted(tenants.total, "tenant", "tenants"),
     );
-    let shell = Shell {
+    let layout = PageLayout {
         base: MirrorBasePath::root(),
         title: format!("{} – {total}", badge.word),
         icon: badge.icon,
@@ -112,9 +112,9 @@ pub(super) async fn show(
         @if status.health == Health::NotConfigured { (banner::help(&status, viewer)) }
         (health_counts(tenants, &asked))
         (search(&asked))
-        (list(tenants, status.next_before.as_deref(), &asked, clock::now()))
+        (list(tenants, status.next_before.as_deref(), &asked, machine_clock::now()))
     };
-    shell.around(&main)
+    layout.around(&main)
 }
 
 /// Returns the list of tenants; `None` if it could never be read because the local database does not answer.
@@ -269,7 +269,7 @@ fn row(tenant: &TenantSummary, now: DateTime<Utc>) -> Markup {
     html! {
         tr {
             th scope="row" {
-                @match named.filter(|name| printable::is_seen(name)) {
+                @match named.filter(|name| make_printable::is_seen(name)) {
                     Some(named) => {
                         a href=(base.page("/")) { bdi { (name(named)) } }
                         " " span.soft { "(" bdi { (name(&tenant.tenant_id)) } ")" }

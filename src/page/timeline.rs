@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
 use super::changes_chart;
-use super::compute_timeline_bars::{Bar, HEIGHT, STEP, bars, missed, missed_before};
-use super::format::{counted, duration};
+use super::compute_timeline_bars::{HEIGHT, STEP, TimelineBar, bars, missed, missed_before};
+use super::format_values::{counted, duration};
 use super::mirror_page_paths::MirrorBasePath;
 use crate::badges;
 use crate::badges::icons::Icon;
@@ -53,20 +53,20 @@ pub(super) fn show(
     }
 }
 
-fn strip(bars: &[Bar<'_>], base: &MirrorBasePath, now: DateTime<Utc>) -> Markup {
+fn strip(bars: &[TimelineBar<'_>], base: &MirrorBasePath, now: DateTime<Utc>) -> Markup {
     let last = bars
         .iter()
-        .rposition(|bar| matches!(bar, Bar::Run(_)))
+        .rposition(|bar| matches!(bar, TimelineBar::Run(_)))
         .unwrap_or(0);
     html! {
         ol #strip .strip aria-label="Runs, oldest first; arrow keys go from one to the next" {
             @for (index, bar) in bars.iter().enumerate() {
                 @match bar {
-                    Bar::Run(run) => li {
+                    TimelineBar::Run(run) => li {
                         a href=(base.run(run.run_id)) tabindex=(if index == last { "0" } else { "-1" })
                             aria-label=(summary(run, now)) title=(summary(run, now)) { (drawn(run, now)) }
                     },
-                    Bar::Missed(missed) => {
+                    TimelineBar::Missed(missed) => {
                         @let text = missed.summary();
                         li { span.missed id=(missed.name()) role="img" tabindex="-1" aria-label=(text) title=(text) {
                             svg width=(STEP) height=(HEIGHT + STEP) aria-hidden="true" {

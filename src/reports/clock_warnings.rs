@@ -5,7 +5,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::join_warnings;
-use crate::clock;
+use crate::machine_clock;
 
 /// The largest difference between this machine's clock and the local database's that causes no warning. Network delay
 /// cannot explain a larger one.
@@ -46,7 +46,7 @@ pub(crate) fn warn(known: &mut Vec<String>, ahead: TimeDelta) {
 /// Returns a warning if the last sync, at `synced_at`, is dated more than an hour after `now`. Its date then does not
 /// show how old the meters are. Returns `None` otherwise.
 pub(crate) fn dated_ahead(synced_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
-    clock::lies_ahead(synced_at, now).then(|| {
+    machine_clock::lies_ahead(synced_at, now).then(|| {
         format!(
             "The last sync is dated {}, ahead of the local database's clock, so nothing tells how old the meters are. \
              Check that clock, then ask the user whether to sync.",

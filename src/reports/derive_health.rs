@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, Duration, Utc};
 
-use crate::clock;
 use crate::config::Schedule;
+use crate::machine_clock;
 
 use crate::model::{Health, RunOutcome};
 use crate::store::read_mirror_states::MirrorState;
@@ -102,7 +102,9 @@ pub(crate) fn derive(signs: &HealthInputs<'_>) -> Health {
         return Health::Paused;
     };
     // The date of a success that lies in the future does not show how old the meters are.
-    let synced_at = signs.synced_at.filter(|at| !clock::lies_ahead(*at, *now));
+    let synced_at = signs
+        .synced_at
+        .filter(|at| !machine_clock::lies_ahead(*at, *now));
     let Some(synced_at) = synced_at else {
         return Health::Stale;
     };

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::clock;
 use crate::error::{ErrorCode, Failure};
+use crate::machine_clock;
 use crate::model::{Health, HealthCounts, RunId, RunOutcome, TenantId, WORST_FIRST};
 
 use super::run_report::{self, counted};
@@ -81,7 +81,7 @@ pub(crate) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
         true => at.format("%H:%M UTC"),
         false => at.format("%Y-%m-%d %H:%M UTC"),
     };
-    match clock::lies_ahead(at, now) {
+    match machine_clock::lies_ahead(at, now) {
         true => format!("{time}, in the future"),
         false => format!("{time} ({} ago)", span(now - at)),
     }

@@ -144,6 +144,6 @@ mod tests {
             ..StoredState::default()
         };
         assert!(counted(None).lasts());
-        assert!(!counted(Some(crate::clock::now())).lasts());
+        assert!(!counted(Some(crate::machine_clock::now())).lasts());
     }
 }

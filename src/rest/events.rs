@@ -20,7 +20,7 @@ use super::RestState;
 use super::events_of_many::events_of_all;
 use super::requested_mirror::MirrorPathAndToken;
 use super::route::{Route, RouteDescription};
-use super::server_sent_event::{Heartbeat, RETRY, SentEvent, event, heartbeats};
+use super::server_sent_event::{EventResult, Heartbeat, RETRY, event, heartbeats};
 use crate::http::problem_details::ProblemDetails;
 use crate::mirrors::Mirror;
 use crate::reports::run_progress::RunProgress;
@@ -109,14 +109,14 @@ fn no_room() -> Response {
     (later, problem).into_response()
 }
 
-fn events(mirror: Mirror, heartbeat: Duration) -> impl Stream<Item = SentEvent> + Send {
+fn events(mirror: Mirror, heartbeat: Duration) -> impl Stream<Item = EventResult> + Send {
     let begun = async move {
         let events = mirror.events(); // subscribe before reading the status, so that no change is missed in between
         let status = ask(&mirror).await;
         let first = status
             .iter()
             .map(|status| Ok(event("status", status)?.retry(RETRY)));
-        let first: Vec<SentEvent> = first.collect();
+        let first: Vec<EventResult> = first.collect();
         let further = stream::unfold(
             (mirror.clone(), events, status),
             |(mirror, mut events, last)| async move {
@@ -139,7 +139,7 @@ async fn ask(mirror: &Mirror) -> Option<Status> {
     Box::pin(mirror.status(&query)).await.ok()
 }
 
-fn progress(mirror: &Mirror) -> impl Stream<Item = SentEvent> + Send + use<> {
+fn progress(mirror: &Mirror) -> impl Stream<Item = EventResult> + Send + use<> {
     let pauses =
         stream::iter(std::iter::once(Duration::ZERO).chain(std::iter::repeat(PROGRESS_PAUSE)));
     stream::unfold((mirror.follow(), pauses), |(mut run, mut pauses)| async {
@@ -155,11 +155,11 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::config::{Config, Environment, SettingFlags};
+    use crate::config::{CommandLineSettings, Config, Environment};
 
     #[tokio::test]
     async fn a_quiet_stream_begins_with_the_status_and_shows_that_it_is_alive() {
-        let config = Config::load_from(&SettingFlags::default(), &Environment::default());
+        let config = Config::load_from(&CommandLineSettings::default(), &Environment::default());
         let mirrors =
             crate::mirrors::Mirrors::new(config.expect("no databases"), TaskTracker::new());
         let mirror = mirrors.expect("no pools").only().cloned();

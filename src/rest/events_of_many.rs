@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::server_sent_event::{RETRY, SentEvent, event, heartbeats};
+use super::server_sent_event::{EventResult, RETRY, event, heartbeats};
 use crate::mirrors::{Mirrors, StateChangeListener};
 use crate::reports::connections::ConnectionReport;
 use crate::reports::status::Status;
@@ -36,7 +36,7 @@ pub(super) fn events_of_all(
     mirrors: Mirrors,
     visible: Option<Vec<String>>,
     heartbeat: Duration,
-) -> impl Stream<Item = SentEvent> + Send {
+) -> impl Stream<Item = EventResult> + Send {
     let watched = StatusStreamState {
         changes: mirrors.state_changes(),
         mirrors,

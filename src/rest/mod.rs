@@ -32,6 +32,7 @@ mod legacy_endpoints;
 mod meter;
 mod openapi;
 mod query_arguments;
+mod refuse_unexpected_arguments;
 mod requested_mirror;
 mod route;
 mod run_changes;
@@ -40,7 +41,6 @@ mod server_sent_event;
 mod status;
 mod sync;
 mod tenants;
-mod unexpected_arguments;
 
 /// The path of the `OpenAPI` description.
 const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
@@ -79,8 +79,8 @@ pub(crate) fn routes(config: &Config, mirrors: Mirrors, shutdown: &Shutdown) -> 
         description: openapi::describe(&table, config.requires_token()),
     };
     let add = |router: Router<RestState>, route: Route| {
-        let places = unexpected_arguments::ArgumentPlaces::of(&route.operation);
-        let refuse = middleware::from_fn_with_state(places, unexpected_arguments::refuse);
+        let places = refuse_unexpected_arguments::ArgumentPlaces::of(&route.operation);
+        let refuse = middleware::from_fn_with_state(places, refuse_unexpected_arguments::refuse);
         router.route(&route.path, route.handler.layer(refuse))
     };
     table

@@ -9,7 +9,7 @@ use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::IntegerArgument;
 use crate::http::problem_details::ProblemDetails;
-use crate::reports::run_list_pages::ChangesPage;
+use crate::reports::run_and_change_pages::ChangesPage;
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=1000);
 const LIMIT_DEFAULT: u32 = 100;

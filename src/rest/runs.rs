@@ -13,8 +13,8 @@ use crate::arguments::{Arguments, BadArgument};
 use crate::http::problem_details::ProblemDetails;
 use crate::http::run_page_redirect_reason::RunPageRedirectReason;
 use crate::model::{RunFilter, RunsQuery};
+use crate::reports::run_and_change_pages::RunsPage;
 use crate::reports::run_detail::RunDetail;
-use crate::reports::run_list_pages::RunsPage;
 
 const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=100);
 const LIMIT_DEFAULT: u32 = 20;

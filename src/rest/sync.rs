@@ -20,7 +20,7 @@ use super::route::{Route, RouteDescription};
 use crate::arguments::Arguments;
 use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, WAIT_SECONDS};
 use crate::arguments::parse_json::{is_json, parse};
-use crate::arguments::read_body;
+use crate::arguments::read_body_bytes;
 use crate::config::Token;
 use crate::error::ErrorCode;
 use crate::http::problem_details::{ProblemDetails, http_status};
@@ -73,7 +73,7 @@ async fn start(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ProblemDetails> {
-    let body = read_body::read(body, MAX_BODY_BYTES).await?;
+    let body = read_body_bytes::read(body, MAX_BODY_BYTES).await?;
     let mut request = read(&headers, &body)?;
     request.actor = actor(token.as_deref(), &headers);
     let preferred = wait(&headers);

@@ -60,8 +60,8 @@ pub struct StartAndRetryDelays {
 }
 
 impl StartAndRetryDelays {
-    /// Returns the delays that a server process uses. The first retry comes after half a minute or more, because a
-    /// restart of a database takes about that long.
+    /// Returns delays with the given jitter, for a server process. The first retry comes after 30 s to 60 s, because
+    /// a database may need that long to restart.
     pub fn new(jitter: Duration) -> Self {
         Self {
             jitter,

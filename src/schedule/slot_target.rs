@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::{
-    Mirror, Mirrors, ProcessContext, RunRequest, SlotClaimOutcome, TenantMirror, error_of,
+    Mirror, Mirrors, ProcessContext, RunRequest, SlotClaimOutcome, TenantAndMirror, error_of,
 };
 use crate::model::RunTrigger;
 
@@ -14,7 +14,7 @@ pub(super) enum SlotTarget {
     Run(Mirror),
     /// A sweep, which checks all mirrors and runs those that may differ. The list has the mirrors whose run failed in
     /// the sweep and is to be retried in the same slot.
-    Sweep(Mirrors, Vec<TenantMirror>),
+    Sweep(Mirrors, Vec<TenantAndMirror>),
 }
 
 impl SlotTarget {
@@ -96,7 +96,7 @@ impl SlotTarget {
 
 async fn sweep(
     mirrors: &Mirrors,
-    again: &mut Vec<TenantMirror>,
+    again: &mut Vec<TenantAndMirror>,
     trigger: RunTrigger,
 ) -> Option<ErrorCode> {
     let failed = match again.is_empty() {

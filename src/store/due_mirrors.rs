@@ -13,7 +13,7 @@ use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
 use crate::model::{RunId, RunTrigger};
 
-/// A sweep whose runs are shared.
+/// A sweep that has mirrors left in the table `meter_sync_due`, whose runs processes share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenSweep {
     /// The id of the sweep.
@@ -22,7 +22,7 @@ pub struct OpenSweep {
     pub trigger: RunTrigger,
 }
 
-/// The end of a run that was taken from this table.
+/// How the run of a mirror ended that a process had taken from the table `meter_sync_due`.
 #[derive(Clone, Debug)]
 pub struct EndedDueRun {
     /// The mirror of the run.

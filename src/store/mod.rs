@@ -3,10 +3,10 @@
 //!
 //! - `log` has one row for each run. `changes` and `rejected_rows` have what each run changed and rejected. `retention`
 //!   deletes old runs.
-//! - `held_sets` has the sets of meters that a run may deactivate only after a person's approval.
-//! - `columns`, `watermarks`, `tombstones` and `remote_identities` have what a run stores for the next run.
+//! - `held_deactivations` has the sets of meters that a run may deactivate only after a person's approval.
+//! - `recorded_columns`, `watermarks`, `tombstones` and `remote_identities` have what a run stores for the next run.
 //! - `run_lock` has the locks that allow one run of a mirror at a time. They are advisory locks and no table.
-//! - `slots` has the times of the schedule, and the process that claimed each of them.
+//! - `claimed_slots` has the times of the schedule, and the process that claimed each of them.
 //! - `sweeps` has one row for each sweep (a check of all mirrors). `unchanged_mirrors` has the time at which a sweep
 //!   last found each mirror unchanged. `due_mirrors` has the mirrors to which a sweep gives a run.
 //! - `read_mirror_states` reads the states of many mirrors in one statement.
@@ -18,18 +18,18 @@
 use crate::db::param::{self, Param};
 
 pub mod changes;
-pub mod columns;
+pub mod claimed_slots;
 pub mod due_mirrors;
-pub mod held_sets;
+pub mod held_deactivations;
 pub mod log;
 pub mod migrations;
 pub mod needed_functions;
 pub mod read_mirror_states;
+pub mod recorded_columns;
 pub mod rejected_rows;
 pub mod remote_identities;
 pub mod retention;
 pub mod run_lock;
-pub mod slots;
 pub mod sweeps;
 pub mod tombstones;
 pub mod unchanged_mirrors;

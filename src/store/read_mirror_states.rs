@@ -6,9 +6,9 @@ use tokio_postgres::Row;
 
 use super::run_lock_key;
 use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
-use crate::clock;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
+use crate::machine_clock;
 use crate::model::{LastRunSummary, RunId, RunOutcome};
 
 /// What the local database tells about one mirror.
@@ -186,8 +186,8 @@ pub fn latest(
     success: Option<DateTime<Utc>>,
     checked: Option<DateTime<Utc>>,
 ) -> Option<DateTime<Utc>> {
-    let now = clock::now();
+    let now = machine_clock::now();
     checked
-        .filter(|at| !clock::lies_ahead(*at, now))
+        .filter(|at| !machine_clock::lies_ahead(*at, now))
         .max(success)
 }

@@ -3,7 +3,7 @@
 
 use super::mirror_params;
 use super::watermarks::WatermarkKey;
-use crate::db::array_index::index;
+use crate::db::index_from_ordinality::index;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;

@@ -5,7 +5,7 @@
 //! A watermark is written in the local transaction that makes the sides equal, or that finds them equal.
 
 use super::mirror_params;
-use crate::db::array_index::index;
+use crate::db::index_from_ordinality::index;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
 

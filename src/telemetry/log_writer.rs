@@ -20,6 +20,7 @@ pub(super) struct LogWriter {
     lost: Arc<AtomicU64>,
 }
 
+/// What is sent to the thread that writes log lines.
 #[derive(Debug)]
 enum LogMessage {
     Line(Vec<u8>),

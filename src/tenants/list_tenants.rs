@@ -9,7 +9,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
 use super::Tenant;
-use super::local_table::{self, TenantNamesTable};
+use super::look_up_local_table::{self, TenantNamesTable};
 use super::read_local_tenants::{TenantRow, rows, texts_of};
 use super::tenant_id_spelling::{LocalIdTypes, normalize_by_form};
 
@@ -23,8 +23,8 @@ pub(crate) async fn all(
     // If each tenant has its own local table, the column types of those tables are not looked up here. The runs do
     // that.
     let table = match mapping.has_table_per_tenant() {
-        true => local_table::find(tx, &no_table(mapping)).await?,
-        false => local_table::find(tx, mapping).await?,
+        true => look_up_local_table::find(tx, &no_table(mapping)).await?,
+        false => look_up_local_table::find(tx, mapping).await?,
     };
     let types = LocalIdTypes::of(&table);
     let is_text = types.are_texts();
@@ -47,8 +47,8 @@ pub(crate) async fn all(
     Ok(all.into_values().collect())
 }
 
-/// Returns the mapping with a local table that does not exist, so that [`local_table::find`] finds only the table
-/// `tenant`.
+/// Returns the mapping with a local table that does not exist, so that [`look_up_local_table::find`] finds only the
+/// table `tenant`.
 fn no_table(mapping: &Mapping) -> Mapping {
     Mapping {
         local_table: "pg_temp.meter_sync_none".to_owned(),
@@ -56,6 +56,7 @@ fn no_table(mapping: &Mapping) -> Mapping {
     }
 }
 
+/// The tenants in order, each with its name if one is known.
 type TenantIdsAndNames = Vec<(TenantId, Option<String>)>;
 
 /// Returns the tenants that the settings list, with their names from the table `tenant` where it has them.

@@ -6,7 +6,7 @@ use crate::db::{DbError, Local, SideName, Tx, param, quote, unique_indexes};
 use crate::error::{ErrorCode, Failure};
 use crate::model::MeterFields;
 
-use super::local_table;
+use super::look_up_local_table;
 use super::run_scope::RunScope;
 
 /// The name of the column that holds the meter's name. The table may lack this column.
@@ -46,7 +46,7 @@ impl MeterTable {
         let column = |name: &String| relation.column(name).cloned();
         let key: Option<Vec<_>> = key.and_then(|key| key.iter().map(column).collect());
         let key = key.ok_or_else(|| missing("has no key"))?;
-        let filter = local_table::of_tenant(&scope.table, mapping, &scope.tenant.given);
+        let filter = look_up_local_table::of_tenant(&scope.table, mapping, &scope.tenant.given);
         let active = match relation.column(&mapping.active_column) {
             Some(_) => format!("l.{} is true", quote::identifier(&mapping.active_column)),
             None => "null::pg_catalog.bool".to_owned(),

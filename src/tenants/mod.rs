@@ -6,7 +6,7 @@ use crate::db::{DbError, Local, SideName, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use local_table::LocalTable;
+use look_up_local_table::LocalTable;
 use read_local_tenants::{TenantRow, rows};
 use run_scope::{LogScope, RunScope};
 use tenant_id_spelling::LocalIdTypes;
@@ -17,7 +17,7 @@ pub(crate) use list_tenants::all;
 pub(crate) use tenant_id_spelling::is_same;
 
 mod list_tenants;
-pub(crate) mod local_table;
+pub(crate) mod look_up_local_table;
 pub(crate) mod meter_table;
 mod read_local_tenants;
 pub(crate) mod run_scope;
@@ -81,7 +81,7 @@ pub(crate) async fn find(
     tx: &Tx<'_, Local>,
     mapping: &Mapping,
 ) -> Result<(LocalTable, Result<Tenant, Failure>), DbError> {
-    let table = local_table::find(tx, mapping).await?;
+    let table = look_up_local_table::find(tx, mapping).await?;
     let tenant = find_in(tx, mapping, &table).await?;
     Ok((table, tenant))
 }

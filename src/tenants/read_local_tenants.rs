@@ -3,7 +3,7 @@
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
 
-use super::local_table::TenantNamesTable;
+use super::look_up_local_table::TenantNamesTable;
 
 /// The id and the name in a row, each as text; `None` for NULL.
 pub(super) type TenantRow = (Option<String>, Option<String>);

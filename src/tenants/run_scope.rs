@@ -6,7 +6,7 @@ use crate::model::TenantId;
 use crate::store::log::LogFilter;
 
 use super::Tenant;
-use super::local_table::LocalTable;
+use super::look_up_local_table::LocalTable;
 
 /// What one run syncs: a tenant's meters in a local table.
 #[derive(Clone, Debug, PartialEq, Eq)]

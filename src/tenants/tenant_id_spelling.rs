@@ -11,7 +11,7 @@ use crate::db::{DbError, Local, Tx, param, quote};
 use crate::error::{ErrorCode, Failure};
 use crate::model::TenantId;
 
-use super::local_table::LocalTable;
+use super::look_up_local_table::LocalTable;
 
 /// The SQL types of tenant ids in the local database. They decide which spellings are the same id.
 pub(super) struct LocalIdTypes<'a> {

@@ -7,23 +7,26 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("model", &["error"]),
-    ("clock", &[]),
+    ("machine_clock", &[]),
     ("shutdown", &[]),
     ("trace_id", &[]),
-    ("printable", &[]),
+    ("make_printable", &[]),
     ("url_path", &[]),
     ("hex_digest", &[]),
     ("shared_read", &[]),
-    ("config", &["error", "model", "clock", "hex_digest"]),
-    ("db", &["config", "error", "model", "clock"]),
-    ("store", &["db", "error", "model", "clock"]),
+    ("config", &["error", "model", "machine_clock", "hex_digest"]),
+    ("db", &["config", "error", "model", "machine_clock"]),
+    ("store", &["db", "error", "model", "machine_clock"]),
     (
         "engine",
         &["store", "db", "config", "error", "model", "hex_digest"],
     ),
     ("tenants", &["store", "db", "config", "error", "model"]),
     ("telemetry", &["config", "model"]),
-    ("reports", &["store", "config", "error", "model", "clock"]),
+    (
+        "reports",
+        &["store", "config", "error", "model", "machine_clock"],
+    ),
     (
         "mirrors",
         &[
@@ -35,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
             "error",
             "model",
-            "clock",
+            "machine_clock",
             "trace_id",
             "telemetry",
             "shared_read",
@@ -63,13 +66,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "model",
             "arguments",
             "trace_id",
-            "printable",
+            "make_printable",
         ],
     ),
     (
         "check",
         &[
-            "mirrors", "tenants", "engine", "store", "db", "config", "error", "model", "clock",
+            "mirrors",
+            "tenants",
+            "engine",
+            "store",
+            "db",
+            "config",
+            "error",
+            "model",
+            "machine_clock",
         ],
     ),
     (
@@ -81,10 +92,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "error",
             "model",
             "arguments",
-            "clock",
+            "machine_clock",
             "shutdown",
             "trace_id",
-            "printable",
+            "make_printable",
         ],
     ),
     (
@@ -99,7 +110,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "error",
             "model",
             "arguments",
-            "clock",
+            "machine_clock",
             "shutdown",
             "trace_id",
         ],
@@ -118,10 +129,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "error",
             "model",
             "arguments",
-            "clock",
+            "machine_clock",
             "hex_digest",
             "trace_id",
-            "printable",
+            "make_printable",
         ],
     ),
     ("embedded", &[]),
@@ -163,7 +174,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
             "error",
             "model",
-            "printable",
+            "make_printable",
         ],
     ),
 ];
@@ -290,7 +301,7 @@ fn surfaces_and_reports_hold_no_sql_and_no_pool() {
     }
 }
 
-/// `tenants::local_table` looks in the catalog whether the log has a column; that is no statement on the log.
+/// `tenants::look_up_local_table` looks in the catalog whether the log has a column; that is no statement on the log.
 #[test]
 fn sql_on_our_tables_stands_in_the_store() {
     let mut files = Vec::new();

@@ -2,7 +2,7 @@
 //! nothing.
 
 use meter_sync::check::{self, Finding, Verdict};
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::RunRequest;
 use meter_sync::model::RunTrigger;
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::postgres::pair_in;
 use crate::support::site::{Site, config, finish, mirror, rows, settings};
 
-async fn check(settings: &SettingFlags) -> Vec<Finding> {
+async fn check(settings: &CommandLineSettings) -> Vec<Finding> {
     check::run(&config(settings)).await
 }
 

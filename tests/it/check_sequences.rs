@@ -1,14 +1,14 @@
 //! What a check says of sequences that trail behind synced keys, and of times that only one side keeps with a zone.
 
 use meter_sync::check::{self, Finding, Verdict};
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::model::RunOutcome;
 
 use crate::support::site::{REMOTE_SCHEMA, Site, config};
 
 const TENANT: &str = "create table tenant (id bigint primary key, name text); insert into tenant values (7, 'Acme');";
 
-async fn found(settings: &SettingFlags, subject: &str) -> Finding {
+async fn found(settings: &CommandLineSettings, subject: &str) -> Finding {
     let findings = check::run(&config(settings)).await;
     let found = findings.iter().find(|finding| finding.subject == subject);
     found
@@ -75,7 +75,7 @@ async fn a_sequence_that_is_ahead_or_gives_no_synced_number_is_well() {
 }
 
 /// The settings of a role with the rights that a sync needs, and the role.
-async fn as_role(site: &Site, name: &str) -> (SettingFlags, String) {
+async fn as_role(site: &Site, name: &str) -> (CommandLineSettings, String) {
     let role = format!("{name}_{}", std::process::id());
     let make = format!(
         "drop role if exists {role}; create role {role} login; grant select, insert, update on meter to {role};

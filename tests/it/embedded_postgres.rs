@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use meter_sync::embedded::{Binaries, DataDirectory, EmbeddedError, Server, ServerOptions};
+use meter_sync::embedded::{DataDirectory, EmbeddedError, PostgresBinaries, Server, ServerOptions};
 
 use crate::support::postgres::{
     binaries, connect, freeze, pair, postgres_18, resume, start_pair, start_server,
@@ -225,7 +225,7 @@ async fn a_setting_the_server_refuses_is_reported_with_its_log() {
 #[tokio::test]
 async fn a_directory_without_binaries_is_refused_by_name() {
     let empty = tempfile::tempdir().unwrap();
-    let error = Binaries::find(Some(empty.path()))
+    let error = PostgresBinaries::find(Some(empty.path()))
         .await
         .unwrap_err()
         .to_string();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use meter_sync::check::{self, Verdict};
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::mirrors::RunRequest;
 use meter_sync::model::{DeactivationApproval, RunOutcome, RunTrigger};
 use serde_json::json;
@@ -74,7 +74,7 @@ impl GrantedSite {
         Self { site, roles: own }
     }
 
-    fn settings(&self) -> SettingFlags {
+    fn settings(&self) -> CommandLineSettings {
         let url = |url: &str, role: &str| url.replace("postgres@", &format!("{role}@"));
         self.site
             .settings()

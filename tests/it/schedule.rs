@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use meter_sync::config::{Schedule, Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Schedule, Setting};
 use meter_sync::embedded::Server;
 use meter_sync::mirrors::{Mirror, RunRequest, RunRequestOutcome, SlotClaimOutcome};
 use meter_sync::model::{ActivityState, RunTrigger};
@@ -28,7 +28,7 @@ const QUICK: StartAndRetryDelays = StartAndRetryDelays {
 };
 
 /// A process's loop; it ends when the guard is dropped.
-fn start(line: &str, settings: &SettingFlags) -> (Mirror, DropGuard) {
+fn start(line: &str, settings: &CommandLineSettings) -> (Mirror, DropGuard) {
     let mirrors = mirrors(settings);
     let mirror = mirrors.only().cloned().expect("settings of one mirror");
     let stop = CancellationToken::new();
@@ -298,7 +298,7 @@ async fn a_read_only_or_unconfigured_process_has_no_schedule() {
     let site = Site::new().await;
     for settings in [
         site.settings().with(Setting::ReadOnly, "true"),
-        SettingFlags::default(),
+        CommandLineSettings::default(),
     ] {
         let line = Schedule::parse(EACH_SECOND, Tz::UTC).expect("a schedule");
         let slots = schedule::run(line, QUICK, mirrors(&settings), CancellationToken::new());
@@ -313,7 +313,7 @@ async fn a_read_only_or_unconfigured_process_has_no_schedule() {
 }
 
 /// Two servers of the test's own with the usual schemas, and the settings for them.
-async fn servers() -> (Server, Server, SettingFlags) {
+async fn servers() -> (Server, Server, CommandLineSettings) {
     let (remote, local) = start_pair().await;
     let (remote_url, local_url) = (remote.url("postgres"), local.url("postgres"));
     for (url, schema) in [(&remote_url, REMOTE_SCHEMA), (&local_url, LOCAL_SCHEMA)] {

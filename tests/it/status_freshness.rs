@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use meter_sync::clock;
 use meter_sync::config::Setting;
 use meter_sync::error::ErrorCode;
+use meter_sync::machine_clock;
 use meter_sync::mirrors::RunRequest;
 use meter_sync::model::{ActivityState, RunOutcome, RunTrigger};
 use meter_sync::reports::status::{MeterCounts, Status, StatusQuery};
@@ -165,7 +165,7 @@ async fn many_meters_are_not_counted_for_each_status_though_others_write() {
         .await;
         assert_eq!(told(&status(&site).await), Some((2, MANY)));
     }
-    let before = clock::now();
+    let before = machine_clock::now();
     let counted_at = status(&site).await.meters.and_then(|m| m.counted_at);
     assert!(counted_at.is_none_or(|at| at < before), "{counted_at:?}");
     let Site {

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use meter_sync::embedded::{Binaries, DataDirectory, Server, ServerOptions};
+use meter_sync::embedded::{DataDirectory, PostgresBinaries, Server, ServerOptions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -44,7 +44,7 @@ enum Line {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let binaries = Binaries::find_or_install(None).await?;
+    let binaries = PostgresBinaries::find_or_install(None).await?;
     let (remote, local) =
         tokio::try_join!(server(&binaries, "remote"), server(&binaries, "local"),)?;
     let urls = [&remote, &local].map(|server| server.url(DATABASE));
@@ -64,7 +64,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn server(binaries: &Binaries, name: &'static str) -> anyhow::Result<Server> {
+async fn server(binaries: &PostgresBinaries, name: &'static str) -> anyhow::Result<Server> {
     let options = ServerOptions {
         name,
         data: DataDirectory::Temporary,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono_tz::Tz;
 
-use super::fields::{AllowedValues, CronFields};
+use super::parse_cron_fields::{AllowedValues, CronFields};
 
 /// Returns the schedule in words, such as `every day at 06:00 (UTC)`; `None` if it is too unusual. The time zone is
 /// named only together with a time of day.

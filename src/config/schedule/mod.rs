@@ -17,13 +17,13 @@
 //!   fires each real hour. A skipped slot of such a line does not fire if the next slot follows soon after the change:
 //!   within the length of the skipped time.
 //!
-//! The `cron` crate finds the slots. The modules here add checks with helpful messages (`fields`), the translation into
-//! the notation of the crate (`zoneless_firing_times`), and the clock changes (this file).
+//! The `cron` crate finds the slots. The modules here add checks with helpful messages (`parse_cron_fields`), the
+//! translation into the notation of the crate (`zoneless_firing_times`), and the clock changes (this file).
 
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
-use fields::CronFields;
+use parse_cron_fields::CronFields;
 use zoneless_firing_times::FiringTimes;
 
 pub use error::ScheduleError;
@@ -32,7 +32,7 @@ mod zoneless_firing_times;
 
 mod describe;
 mod error;
-mod fields;
+mod parse_cron_fields;
 #[cfg(test)]
 mod tests;
 

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta};
 use cron::TimeUnitSpec;
 
-use super::fields::CronFields;
+use super::parse_cron_fields::CronFields;
 
 /// The local times (*slots*) at which a cron line fires. They are stored as one line in the notation of Quartz, or as
 /// two lines whose firing times are merged.

@@ -5,7 +5,7 @@
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
-use crate::db::fatal_errors::is_fatal;
+use crate::db::connection_ending_errors::is_fatal;
 
 /// The classes of SQLSTATE that Postgres itself uses. An error of any other class comes from a user-defined function,
 /// which chose the SQLSTATE.

@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::remedy::{auth, unreachable};
+use super::choose_remedy::{auth, unreachable};
 use super::{classify_server_error, describe_error, shorten_server_text};
 use crate::config::TargetSessionAttrs;
 use crate::db::SideName;

@@ -2,10 +2,10 @@
 
 use tokio_postgres::error::{DbError as ServerError, SqlState};
 
+use super::choose_remedy::{self, unreachable};
 use super::classify_server_error;
-use super::remedy::{self, unreachable};
 use super::shorten_server_text::shortened;
-use crate::db::fatal_errors::is_fatal;
+use crate::db::connection_ending_errors::is_fatal;
 use crate::db::{OPEN, SideName};
 use crate::error::{ErrorCode, Failure};
 
@@ -54,8 +54,11 @@ pub(super) fn of_server(side: SideName, doing: &str, error: &ServerError) -> Fai
         return Failure::new(ErrorCode::LocalUnreachable, message)
             .with_remedy("Lead METER_SYNC_LOCAL_URL to the primary server. If it names several servers, add target_session_attrs=read-write to it.");
     }
-    let failure = Failure::new(remedy::code(side, error), message(side, doing, error));
-    match remedy::of(side, doing, error) {
+    let failure = Failure::new(
+        choose_remedy::code(side, error),
+        message(side, doing, error),
+    );
+    match choose_remedy::of(side, doing, error) {
         Some(remedy) => failure.with_remedy(remedy),
         None => failure,
     }

@@ -5,20 +5,20 @@ use std::time::Duration;
 use deadpool::managed::{BuildError, PoolError};
 use tokio_postgres::error::SqlState;
 
+use super::connection_ending_errors::is_fatal;
 use super::connector::NoServerReached;
-use super::fatal_errors::is_fatal;
 use super::{Side, SideName};
 use crate::error::{ErrorCode, Failure};
 
+mod choose_remedy;
 mod classify_server_error;
 mod denied_object;
 mod describe_connect_failure;
 mod describe_error;
-mod remedy;
 mod shorten_server_text;
 
+pub(crate) use choose_remedy::PUBLICATION_REMEDY;
 pub(crate) use denied_object::DeniedObject;
-pub(crate) use remedy::PUBLICATION_REMEDY;
 
 /// An error in the use of the remote or the local database. Its `Display` text contains no user name and no SQL; the
 /// cause, if there is one, is its `source()`.
@@ -143,7 +143,7 @@ impl DbError {
         match self {
             Self::Query { doing, source, .. } => source
                 .as_db_error()
-                .is_some_and(|error| remedy::is_of_an_event_trigger(doing, error)),
+                .is_some_and(|error| choose_remedy::is_of_an_event_trigger(doing, error)),
             Self::Pool { .. } | Self::Connect { .. } | Self::Busy { .. } | Self::Silence { .. } => {
                 false
             }
@@ -232,14 +232,14 @@ impl DbError {
         match self {
             Self::Pool { .. } => Failure::new(ErrorCode::Internal, self.to_string()),
             Self::Silence { doing, waited, .. } => Failure::new(
-                remedy::timeout(side),
+                choose_remedy::timeout(side),
                 format!(
                     "The {side} database gave no answer within {} s; it was to {doing}.",
                     waited.as_secs()
                 ),
             ),
             Self::Busy { waited, .. } => Failure::new(
-                remedy::timeout(side),
+                choose_remedy::timeout(side),
                 format!(
                     "The {side} connections that reading may use were all busy for {waited:?}."
                 ),
@@ -249,7 +249,7 @@ impl DbError {
                 source: PoolError::Timeout(_),
                 ..
             } => Failure::new(
-                remedy::unreachable(side),
+                choose_remedy::unreachable(side),
                 format!("The {side} database did not answer within {waited:?}."),
             ),
             Self::Connect {
@@ -257,7 +257,7 @@ impl DbError {
                 ..
             } => describe_connect_failure::of_dial(side, source),
             Self::Connect { .. } => Failure::new(
-                remedy::unreachable(side),
+                choose_remedy::unreachable(side),
                 format!("No connection to the {side} database could be had."),
             ),
             Self::Query { doing, source, .. } => describe_error::of_driver(side, doing, source),

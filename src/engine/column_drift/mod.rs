@@ -18,7 +18,7 @@ use crate::hex_digest::hex_digest;
 
 use super::Relations;
 
-pub use crate::store::columns::{ColumnDrift, KnownColumns, RecordedColumn};
+pub use crate::store::recorded_columns::{ColumnDrift, KnownColumns, RecordedColumn};
 pub use drift_text::{TypeConversion, failure, finding, warning};
 
 mod drift_text;

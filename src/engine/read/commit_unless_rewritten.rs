@@ -2,11 +2,12 @@
 //! first read of the table.
 //!
 //! Some tables cannot be locked before the snapshot is taken: those that are read only inside a view, policy or
-//! function, and those of which the role may read only some columns (see `relations::locks`). If such a table was
-//! truncated or rewritten meanwhile, it looks empty in the snapshot
+//! function, and those of which the role may read only some columns (see `relations::lock_relations`). If such a table
+//! was truncated or rewritten meanwhile, it looks empty in the snapshot
 //! (<https://www.postgresql.org/docs/current/mvcc-caveats.html>). A rewrite is recognised because it gives the table a
 //! new file: the catalog shows the file as of the snapshot, and `pg_relation_filenode` shows the current file. A
-//! foreign table has no file, so the run waits before its snapshot until nobody rewrites it (see `relations::locks`).
+//! foreign table has no file, so the run waits before its snapshot until nobody rewrites it (see
+//! `relations::lock_relations`).
 
 use crate::db::{Remote, Tx};
 

@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use crate::db::{DbError, Remote, Tx, both, quote, read_lossless_json};
 use crate::model::{Rejection, TenantId, saturating_i64};
 
-use super::relations::row_security::may_hide_rows;
+use super::relations::detect_row_security::may_hide_rows;
 use super::{RowSelection, RunContext, SyncError, SyncJob, stage_local_rows};
 use choose_copy_format::CopyFormat;
 use convert_uncopied_rows::RejectedRows;

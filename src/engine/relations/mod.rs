@@ -9,20 +9,20 @@ use crate::db::{Local, Remote, Tx, both, quote};
 use crate::model::RunId;
 
 use super::SyncError;
-use missing_names::{generates_values, lacks};
+use can_compare_row_versions::basis;
+use explain_missing_names::{generates_values, lacks};
+pub(super) use look_up_remote_source::RemoteSource;
 use refuse_same_or_taken_table::{is_one_database, local_table};
 use refuse_unsuited_distribution::COPIED_ROWS;
-pub(super) use remote_source::RemoteSource;
-use version_basis::basis;
 
+mod can_compare_row_versions;
+pub(super) mod detect_row_security;
 mod exact_key_types;
-pub(super) mod locks;
-pub(super) mod missing_names;
+pub(super) mod explain_missing_names;
+pub(super) mod lock_relations;
+mod look_up_remote_source;
 pub(super) mod refuse_same_or_taken_table;
 pub(super) mod refuse_unsuited_distribution;
-mod remote_source;
-pub(super) mod row_security;
-mod version_basis;
 
 /// The tables, columns and key of a sync. They are the same for all tenants of the tables;
 /// [`TenantFilters`](super::TenantFilters) selects the rows of one tenant. Names of relations are quoted for SQL, names

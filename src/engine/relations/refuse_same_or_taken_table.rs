@@ -5,7 +5,7 @@ use crate::db::catalog::{self, Relation};
 use crate::db::{Local, Remote, Tx, param};
 use crate::model::RunId;
 
-use super::missing_names::missing;
+use super::explain_missing_names::missing;
 use crate::engine::{SyncError, SyncJob, TableHolder};
 
 /// Looks up the local table. Fails if it does not exist or is not a table.

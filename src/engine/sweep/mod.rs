@@ -1,9 +1,9 @@
 //! Finds out, with a few statements on each side, which of many tenants need no run because both sides are equal.
 //!
 //! First, the sums of row versions are compared with the watermarks, the sums stored when both sides were last equal
-//! (`tenant_row_versions`). For the tenants without a usable watermark, hashes of the rows' contents are compared
-//! (`tenant_contents`). If there are only a few such tenants, they get runs instead, which cost less. Tenants whose
-//! contents are equal get a watermark, so that row versions are enough the next time.
+//! (`compare_tenant_versions`). For the tenants without a usable watermark, hashes of the rows' contents are compared
+//! (`compare_tenant_contents`). If there are only a few such tenants, they get runs instead, which cost less. Tenants
+//! whose contents are equal get a watermark, so that row versions are enough the next time.
 //!
 //! Row versions are first summed over all tenants together. Only if that sum differs, each server sums its rows by
 //! tenant, in one pass. Contents are always summed by tenant. The remote keeps its sums behind a cursor
@@ -22,21 +22,21 @@ use crate::config::Mapping;
 use crate::db::{Local, Remote, Tx, quote};
 use crate::model::{RunId, TenantId};
 
-use super::{Relations, SyncError, digest, read, relations, remote_identity};
+use super::{Relations, SyncError, detect_replaced_remote, digest, read, relations};
 use crate::store::remote_identities::{self, RemoteIdentity};
 use crate::store::unchanged_mirrors::MirrorKey;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
+use compare_tenant_versions::UnprovenTenant;
 pub use table_per_tenant::{
     BATCHES_AT_ONCE, LocalTableFinding, TABLES_AT_ONCE, TablePerTenantSweep,
 };
-use tenant_row_versions::UnprovenTenant;
 use tenant_sum_cursor::GROUP;
 
+mod compare_tenant_contents;
+mod compare_tenant_versions;
+mod find_unchanged_columns;
 mod table_per_tenant;
-mod tenant_contents;
-mod tenant_row_versions;
 mod tenant_sum_cursor;
-mod unchanged_columns;
 
 /// A mirror, one tenant's meters in one local table, that a sweep checks.
 #[derive(Clone, Debug)]
@@ -133,10 +133,10 @@ pub async fn sweep(
 ) -> Result<SweepResult, SyncError> {
     let tenants: Vec<TenantId> = mirrors.iter().map(|one| one.tenant.clone()).collect();
     let mark = RunId::from(Uuid::new_v4());
-    relations::locks::hold_local_table(local, &mapping.local_table).await?;
+    relations::lock_relations::hold_local_table(local, &mapping.local_table).await?;
     let (relations, _) = relations::look_up(&remote, local, mapping, mark).await?;
     let found = look(&remote, local, &relations, &tenants).await?;
-    let settled = unchanged_columns::of_mirrors(local, mirrors, |_| Some(&relations)).await?;
+    let settled = find_unchanged_columns::of_mirrors(local, mirrors, |_| Some(&relations)).await?;
     let is_equal = found.is_equal.iter().zip(settled);
     let watermark = |(index, tenant, totals)| {
         let key = WatermarkKey {
@@ -152,7 +152,7 @@ pub async fn sweep(
         horizon = digest::row_versions::horizon(&remote).await?;
         let oid = relations.all_columns.remote_relation;
         let oid = oid.filter(|_| relations.is_remote_plain);
-        identity = remote_identity::identity(&remote, oid, &mapping.source, None).await?;
+        identity = detect_replaced_remote::identity(&remote, oid, &mapping.source, None).await?;
     }
     let remote_bytes = remote.bytes_read();
     read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
@@ -190,7 +190,7 @@ async fn look(
         return Ok(found);
     };
     let unproven =
-        match tenant_row_versions::look(remote, local, relations, column, tenants).await? {
+        match compare_tenant_versions::look(remote, local, relations, column, tenants).await? {
             Some(looked) => {
                 found.is_equal = looked.is_equal;
                 // A few runs cost less than a comparison of the contents of all rows.
@@ -207,7 +207,7 @@ async fn look(
     local.use_role_path().await?;
     let ids = unproven.iter().filter_map(|one| tenants.get(one.index));
     let ids: Vec<TenantId> = ids.cloned().collect();
-    let looked = tenant_contents::look(remote, local, relations, column, &ids).await?;
+    let looked = compare_tenant_contents::look(remote, local, relations, column, &ids).await?;
     local.pin_path().await?;
     let equal = unproven.into_iter().zip(ids).zip(looked);
     for ((one, id), verdict) in equal.filter(|(_, verdict)| verdict.is_equal) {

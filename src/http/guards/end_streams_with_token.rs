@@ -12,8 +12,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use futures_util::StreamExt;
 
-use crate::clock;
 use crate::config::{Token, Tokens};
+use crate::machine_clock;
 
 /// How often the token of an open stream is checked.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ async fn until_it_stops_counting(token: Token, tokens: Tokens) {
 
 fn counts(token: &Token, tokens: &Tokens) -> bool {
     match token.expires_at {
-        Some(end) => clock::now() < end,
+        Some(end) => machine_clock::now() < end,
         None => tokens.holds(token),
     }
 }

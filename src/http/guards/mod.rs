@@ -25,8 +25,8 @@ use super::oauth::OAuthVerifier;
 use super::problem_details::ProblemDetails;
 use super::request_error::RequestError;
 use super::{health_checks, session_cookie};
-use crate::clock;
 use crate::config::{Token, Tokens};
+use crate::machine_clock;
 use crate::mirrors::Mirrors;
 use crate::shutdown::Shutdown;
 use crate::trace_id::{self, TraceId};
@@ -294,7 +294,7 @@ impl RequestGuards {
         }
         let is_taken = !NO_COOKIE_PATHS.contains(&request.uri().path());
         let mut cookies = headers.get_all(COOKIE).iter().filter(|_| is_taken);
-        let now = clock::now();
+        let now = machine_clock::now();
         // Other programs on this host may set cookies that are not ASCII.
         let token = |header: &HeaderValue| {
             let header = String::from_utf8_lossy(header.as_bytes());

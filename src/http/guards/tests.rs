@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::{Config, Environment, SettingFlags};
+use crate::config::{CommandLineSettings, Config, Environment};
 
 const EVERY_ROUTE: [&str; 5] = [
     "GET /livez",
@@ -46,7 +46,7 @@ fn routes(tokens: &[(&str, bool)]) -> Router {
         is_form: |path| ["/sync", "/sign-in"].contains(&path),
         is_read_only_form: |_| false,
     };
-    let config = Config::load_from(&SettingFlags::default(), &Environment::default());
+    let config = Config::load_from(&CommandLineSettings::default(), &Environment::default());
     let mirrors = Mirrors::new(config.expect("settings"), TaskTracker::new());
     let guards = RequestGuards {
         mirrors: mirrors.expect("no pools"),

@@ -19,7 +19,7 @@ use jsonwebtoken::Algorithm;
 use tokio::sync::watch;
 
 use super::fetch_document::{MAX_BYTES, fetch};
-use super::key_set::{Key, KeySet};
+use super::key_set::{KeySet, PublicKey};
 use crate::config::{JwksSource, WatchedFile};
 use crate::shutdown::Shutdown;
 
@@ -36,6 +36,7 @@ const PAUSE_WITHOUT_KEYS: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub(super) struct KeyCache(Arc<KeyCacheInner>);
 
+/// What the clones of a [`KeyCache`] share.
 #[derive(Debug)]
 struct KeyCacheInner {
     source: JwksSource,
@@ -45,6 +46,7 @@ struct KeyCacheInner {
     shutdown: Shutdown,
 }
 
+/// The keys as last read, and what decides when they are read again.
 #[derive(Debug, Default)]
 struct CachedKeys {
     keys: Option<KeySet>,
@@ -62,7 +64,7 @@ struct CachedKeys {
 
 /// Why there is no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MissingKey {
+pub(super) enum NoKeyReason {
     /// The cache has keys, but none for this token.
     Key,
     /// The cache has no keys: none could be read so far.
@@ -90,7 +92,7 @@ impl KeyCache {
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
-    ) -> Result<Arc<Key>, MissingKey> {
+    ) -> Result<Arc<PublicKey>, NoKeyReason> {
         // Subscribe before reading the cache, so that the end of a fetch is not missed.
         let mut ended = self.0.ended.subscribe();
         let (found, is_fetching) = self.look(id, algorithm);
@@ -102,7 +104,11 @@ impl KeyCache {
 
     /// Reads the key file again, or begins a fetch of the URL, if that is due. Returns the key as the cache has it now,
     /// and whether a fetch is running.
-    fn look(&self, id: Option<&str>, algorithm: Algorithm) -> (Result<Arc<Key>, MissingKey>, bool) {
+    fn look(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> (Result<Arc<PublicKey>, NoKeyReason>, bool) {
         let now = Instant::now();
         let mut held = self.held();
         match &self.0.source {
@@ -138,9 +144,9 @@ impl KeyCache {
 }
 
 impl CachedKeys {
-    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Arc<Key>, MissingKey> {
-        let keys = self.keys.as_ref().ok_or(MissingKey::AllKeys)?;
-        keys.find(id, algorithm).ok_or(MissingKey::Key)
+    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Arc<PublicKey>, NoKeyReason> {
+        let keys = self.keys.as_ref().ok_or(NoKeyReason::AllKeys)?;
+        keys.find(id, algorithm).ok_or(NoKeyReason::Key)
     }
 
     /// Returns whether a fetch is due. If it is, the caller must begin it; it is marked as running. `is_unknown` says

@@ -9,17 +9,18 @@ use serde_json::Value;
 
 /// The keys of a key set that can verify signatures.
 #[derive(Debug)]
-pub(super) struct KeySet(Vec<Arc<Key>>);
+pub(super) struct KeySet(Vec<Arc<PublicKey>>);
 
 /// One public key of a key set.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct PublicKey {
     id: Option<String>,
     /// The only algorithm that the key may be used with; `None` if the key set names none.
     algorithm: Option<Algorithm>,
     public: DecodingKey,
 }
 
+/// A key set as JSON, before its keys are checked.
 #[derive(Deserialize)]
 struct KeySetDocument {
     keys: Vec<Value>,
@@ -32,7 +33,11 @@ impl KeySet {
         let Ok(document) = serde_json::from_slice::<KeySetDocument>(text) else {
             return Err("it is no JSON Web Key Set: {\"keys\": [..]}".to_owned());
         };
-        let keys: Vec<_> = document.keys.into_iter().filter_map(Key::read).collect();
+        let keys: Vec<_> = document
+            .keys
+            .into_iter()
+            .filter_map(PublicKey::read)
+            .collect();
         match keys.is_empty() {
             true => Err("it holds no public key that can verify an access token".to_owned()),
             false => Ok(Self(keys.into_iter().map(Arc::new).collect())),
@@ -46,7 +51,7 @@ impl KeySet {
 
     /// Returns the key with this id for this algorithm. If `id` is `None`, returns the key for this algorithm if there
     /// is exactly one.
-    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
+    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Arc<PublicKey>> {
         let mut fitting = self.0.iter().filter(|key| key.is_for(algorithm));
         let found = match id {
             Some(_) => fitting.find(|key| key.id.as_deref() == id),
@@ -56,7 +61,7 @@ impl KeySet {
     }
 }
 
-impl Key {
+impl PublicKey {
     fn read(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
         let common = &jwk.common;

@@ -13,12 +13,12 @@ use crate::config;
 use crate::shutdown::Shutdown;
 use key_cache::KeyCache;
 
-mod access_token;
 mod fetch_document;
 mod key_cache;
 mod key_set;
 mod resource_metadata;
 mod ring_provider;
+mod verify_access_token;
 
 /// The scope that allows reading.
 const READ: &str = "meter-sync:read";

@@ -75,6 +75,7 @@ impl RingScheme {
     }
 }
 
+/// Verifies signatures of one algorithm with one key.
 struct RingVerifier {
     algorithm: Algorithm,
     scheme: RingScheme,

@@ -16,9 +16,9 @@ use super::run_task::RunTask;
 use crate::mirrors::RunRequestOutcome;
 use crate::reports::run_report::{RunReport, SAMPLE};
 use crate::store::log::LogFilter;
-use crate::store::{changes, columns, log, migrations, run_lock};
+use crate::store::{changes, log, migrations, recorded_columns, run_lock};
 use crate::tenants;
-use crate::tenants::local_table::LocalTable;
+use crate::tenants::look_up_local_table::LocalTable;
 use crate::tenants::run_scope::RunScope;
 
 /// The result of an attempt to start a run.
@@ -182,7 +182,10 @@ impl RunTask<'_> {
         let read = async {
             let other_tenant = other_tenant(&tx, &scope).await?;
             let (tenant, table) = (&scope.tenant.id, &scope.table.name);
-            Ok((other_tenant, columns::known(&tx, tenant, table).await?))
+            Ok((
+                other_tenant,
+                recorded_columns::known(&tx, tenant, table).await?,
+            ))
         };
         // These are two connections, so both work at the same time.
         let (is_comparison_due, (other_tenant, known_columns)) = both(log, read).await?;

@@ -77,8 +77,8 @@ impl Mirror {
 
     /// Cancels the run with this id. Returns `false` if it is not in progress in this process.
     pub fn cancel_here(&self, id: RunId) -> bool {
-        let live_state = self.shared.live_state.borrow();
-        let running = live_state.running.as_ref();
+        let in_process_state = self.shared.in_process_state.borrow();
+        let running = in_process_state.running.as_ref();
         let running = running.filter(|running| running.record.run_id == id);
         running.inspect(|running| running.cancel.cancel()).is_some()
     }

@@ -3,7 +3,7 @@
 //! The lock, the changed meters, the record of the changes and the run's outcome belong to one local transaction, so
 //! they take effect together. If the run fails, this is logged in the same transaction if possible. Otherwise it is
 //! logged through a new connection, once the run lock shows that the old transaction has ended. Contents are compared
-//! only after that (`compare_after_run`), so a comparison that fails undoes nothing.
+//! only after that (`compare_contents_after_run`), so a comparison that fails undoes nothing.
 
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::model::{Phase, Progress, RunId, RunOutcome, RunRecord};
 use super::begin::{StartResult, StartedRun};
 use super::run_task::RunTask;
 use super::settle::{SettledRun, UnloggedRunEnd};
-use crate::mirrors::live_state::OwnRun;
+use crate::mirrors::in_process_state::OwnRun;
 use crate::mirrors::{Mirror, RunHandle, RunRequest, RunRequestOutcome};
 use crate::reports::connections;
 use crate::reports::run_report::RunReport;
@@ -95,7 +95,7 @@ struct RunningGuard<'a>(&'a Mirror, RunId);
 impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         let Self(mirror, id) = *self;
-        mirror.change_live_state(|live_state| live_state.no_longer_running(id));
+        mirror.change_in_process_state(|in_process_state| in_process_state.no_longer_running(id));
     }
 }
 
@@ -176,9 +176,9 @@ impl<'a> RunTask<'a> {
             progress: ticket.progress(),
             cancel: cancel.clone(),
         };
-        self.mirror.change_live_state(|live_state| {
-            live_state.running = Some(running);
-            live_state.tenant = Some(tenant);
+        self.mirror.change_in_process_state(|in_process_state| {
+            in_process_state.running = Some(running);
+            in_process_state.tenant = Some(tenant);
         });
         self.mirror.note_activity();
         tracing::info!(
@@ -256,7 +256,7 @@ impl<'a> RunTask<'a> {
         let remote = connections::ConnectionReport::used(error, at);
         self.mirror.remote_state.send_replace(remote.clone());
         self.mirror
-            .change_live_state(|live_state| live_state.remote = remote);
+            .change_in_process_state(|in_process_state| in_process_state.remote = remote);
     }
 
     /// Syncs the mirror: reads from a snapshot of the remote, and writes in the local transaction of the run.

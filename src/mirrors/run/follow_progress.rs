@@ -5,14 +5,14 @@ use tokio::sync::watch;
 
 use crate::db::ServerClock;
 use crate::mirrors::Mirror;
-use crate::mirrors::live_state::{LiveState, OwnRun};
+use crate::mirrors::in_process_state::{InProcessState, OwnRun};
 use crate::reports::run_progress::RunProgress;
 
 /// Reports the progress of one mirror's runs in this process, one run after the other. A slow reader gets only the
 /// latest progress, and may miss a whole run.
 #[derive(Debug)]
 pub struct RunProgressFollower {
-    live_state: watch::Receiver<LiveState>,
+    in_process_state: watch::Receiver<InProcessState>,
     clock: ServerClock,
     followed: Option<OwnRun>,
 }
@@ -22,7 +22,7 @@ impl Mirror {
     /// progress already.
     pub fn follow(&self) -> RunProgressFollower {
         RunProgressFollower {
-            live_state: self.shared.live_state.subscribe(),
+            in_process_state: self.shared.in_process_state.subscribe(),
             clock: self.clock.clone(),
             followed: None,
         }
@@ -39,12 +39,12 @@ impl RunProgressFollower {
         {
             return Some(progress_of(followed, self.clock.now()));
         }
-        let is_another = |live_state: &LiveState| {
-            let running = live_state.running.as_ref();
+        let is_another = |in_process_state: &InProcessState| {
+            let running = in_process_state.running.as_ref();
             running.is_some_and(|run| Some(run.record.run_id) != last)
         };
         let running = self
-            .live_state
+            .in_process_state
             .wait_for(is_another)
             .await
             .ok()?

@@ -3,7 +3,7 @@
 
 mod begin;
 pub mod cancel_run;
-pub(super) mod compare_after_run;
+pub(super) mod compare_contents_after_run;
 pub(super) mod execute;
 pub(super) mod follow_progress;
 mod request_run;

@@ -44,7 +44,12 @@ impl Mirror {
         self.may_sync()?;
         // A request with an idempotency key may be answered with a run that has already ended, even if another run is
         // in progress.
-        let running = self.shared.live_state.borrow().running_record().cloned();
+        let running = self
+            .shared
+            .in_process_state
+            .borrow()
+            .running_record()
+            .cloned();
         if let Some(running) = running.filter(|_| request.idempotency_key.is_none()) {
             return Ok(RunRequestOutcome::already_running(&running, self.now()));
         }

@@ -130,6 +130,6 @@ impl<'a> RunTask<'a> {
         run_metrics::ended(record);
         self.mirror.note_activity();
         self.mirror
-            .change_live_state(|live_state| live_state.ended(record));
+            .change_in_process_state(|in_process_state| in_process_state.ended(record));
     }
 }

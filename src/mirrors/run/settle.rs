@@ -16,7 +16,7 @@ use crate::reports::clock_warnings;
 use crate::reports::join_warnings::joined;
 use crate::reports::run_report::{RunReport, SAMPLE};
 use crate::store::log::RunEnd;
-use crate::store::{changes, columns, log, rejected_rows, run_lock};
+use crate::store::{changes, log, recorded_columns, rejected_rows, run_lock};
 use crate::tenants::run_scope::RunScope;
 
 /// How a run ended, for its report and for the comparison of contents that may follow it.
@@ -196,7 +196,7 @@ impl RunTask<'_> {
         match run.column_report.get() {
             Some(report) if report.is_changed && !self.request.dry_run => {
                 let RunScope { tenant, table } = &run.scope;
-                columns::keep(&run.tx, &tenant.id, &table.name, &report.columns).await
+                recorded_columns::keep(&run.tx, &tenant.id, &table.name, &report.columns).await
             }
             Some(_) | None => Ok(()),
         }

@@ -14,7 +14,7 @@ use crate::engine::{
     TablePerTenantSweep,
 };
 use crate::error::Failure;
-use crate::mirrors::mirror::TenantMirror;
+use crate::mirrors::mirror::TenantAndMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::model::TenantId;
@@ -25,7 +25,7 @@ impl Mirrors {
     /// run, records in the local database when they were found unchanged.
     pub(super) async fn look(
         &self,
-        mirrors: &[&TenantMirror],
+        mirrors: &[&TenantAndMirror],
         dry_run: bool,
     ) -> Result<SweepResult, Failure> {
         let (Some(remote), Some(local)) = (&self.remote, &self.local) else {
@@ -41,7 +41,7 @@ async fn look(
     remote: &Database<Remote>,
     local: &Database<Local>,
     mapping: &Mapping,
-    mirrors: &[&TenantMirror],
+    mirrors: &[&TenantAndMirror],
     dry_run: bool,
 ) -> Result<SweepResult, SyncError> {
     let read = async |tx: &Tx<'_, Local>| {
@@ -134,7 +134,7 @@ async fn read_own_tables(
 }
 
 /// Combines the mirrors and their keys to the input of the engine's sweep functions.
-fn swept<'m>(mirrors: &[&'m TenantMirror], keys: &'m [MirrorKey]) -> Vec<SweptMirror<'m>> {
+fn swept<'m>(mirrors: &[&'m TenantAndMirror], keys: &'m [MirrorKey]) -> Vec<SweptMirror<'m>> {
     let swept = mirrors.iter().zip(keys).map(|(known, key)| {
         let mapping = known.mirror.mapping();
         SweptMirror {

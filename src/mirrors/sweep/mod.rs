@@ -28,17 +28,17 @@ use crate::store::read_mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepOrigin, SweepRecord, SweptMirrorSet};
 use crate::store::{due_mirrors, log, migrations};
 
-use crate::mirrors::mirror::TenantMirror;
+use crate::mirrors::mirror::TenantAndMirror;
 use crate::mirrors::mirror_keys::keys;
 use crate::mirrors::registry::Mirrors;
 use crate::mirrors::{Mirror, RunRequest, error_of};
 use crate::reports::connections::ConnectionReport;
 use crate::reports::run_report::RunReport;
 use crate::telemetry::run_metrics;
-use crate::tenants::local_table;
+use crate::tenants::look_up_local_table;
 
 mod find_unchanged_mirrors;
-mod shared_runs;
+mod share_runs;
 
 /// The result of a sweep.
 #[derive(Debug)]
@@ -50,17 +50,17 @@ pub struct SweepReport {
 }
 
 /// The mirrors whose run did not succeed, with the errors.
-pub type FailedMirrors = Vec<(TenantMirror, ErrorCode)>;
+pub type FailedMirrors = Vec<(TenantAndMirror, ErrorCode)>;
 
 /// A mirror with its last known state.
-type MirrorWithState = (TenantMirror, Arc<MirrorState>);
+type MirrorWithState = (TenantAndMirror, Arc<MirrorState>);
 
 impl SweepReport {
     /// Adds a run that has ended. `error` says why it did not succeed. `known` is its mirror, `None` if this process no
     /// longer keeps it.
     fn add_run(
         &mut self,
-        known: Option<TenantMirror>,
+        known: Option<TenantAndMirror>,
         error: Option<ErrorCode>,
         remote_bytes: i64,
     ) {
@@ -86,7 +86,7 @@ impl Mirrors {
     pub async fn sweep(
         &self,
         request: &RunRequest,
-        on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
+        on_run: impl FnMut(&TenantAndMirror, Result<RunReport, Failure>),
     ) -> Result<SweepReport, Failure> {
         let run_due = async |due, report: &mut SweepReport| {
             self.run_all(due, request, report, on_run).await;
@@ -95,8 +95,8 @@ impl Mirrors {
         self.sweep_and(request, None, run_due).await
     }
 
-    /// Checks all mirrors at once, as [`Self::sweep`] does, and runs those that may differ together with all other
-    /// processes that have the same settings (see `shared_runs`).
+    /// Checks all mirrors at once, as [`Self::sweep`] does. The runs of the mirrors that may differ are shared among
+    /// all processes that have the same settings (see `share_runs`).
     pub async fn sweep_with_others(&self, trigger: RunTrigger) -> Result<SweepReport, Failure> {
         let claimant = Some(self.claimant.as_str());
         let run_due = async |due, report: &mut SweepReport| self.run_with_others(due, report).await;
@@ -111,7 +111,7 @@ impl Mirrors {
         &self,
         request: &RunRequest,
         claimant: Option<&str>,
-        run_due: impl AsyncFnOnce(Vec<TenantMirror>, &mut SweepReport) -> Result<(), Failure>,
+        run_due: impl AsyncFnOnce(Vec<TenantAndMirror>, &mut SweepReport) -> Result<(), Failure>,
     ) -> Result<SweepReport, Failure> {
         self.may_sync()?;
         let mut report = self.new_report(request.trigger);
@@ -167,7 +167,7 @@ impl Mirrors {
     /// with the errors.
     pub async fn run_again(
         &self,
-        again: Vec<TenantMirror>,
+        again: Vec<TenantAndMirror>,
         request: &RunRequest,
     ) -> Result<FailedMirrors, Failure> {
         self.may_sync()?;
@@ -184,11 +184,11 @@ impl Mirrors {
         &self,
         request: &RunRequest,
         counts: &mut SweepCounts,
-    ) -> Result<Vec<TenantMirror>, Failure> {
+    ) -> Result<Vec<TenantAndMirror>, Failure> {
         let states = self.states_now().await?;
         counts.mirrors = saturating_i64(states.len());
         let was_equal = states.iter().filter(|(_, state)| state.was_equal());
-        let was_equal: Vec<&TenantMirror> = was_equal.map(|(known, _)| known).collect();
+        let was_equal: Vec<&TenantAndMirror> = was_equal.map(|(known, _)| known).collect();
         // A changed remote that a person allows must become known to each mirror, also to an unchanged one.
         let compared = match request.allow.remote_change {
             true => BTreeSet::new(),
@@ -206,8 +206,8 @@ impl Mirrors {
         Ok(due.into_iter().map(|(known, _)| known.clone()).collect())
     }
 
-    /// Finds out by a look (the check of all at once) which candidates are unchanged and, unless this is a dry run,
-    /// records these. Returns the others. If the look failed but single runs may succeed, returns all.
+    /// Compares all candidates at once. Records those that are unchanged, except in a dry run, and returns the others.
+    /// If the comparison fails for a reason that single runs may not meet, returns all.
     async fn changed<'s>(
         &self,
         candidates: Vec<&'s MirrorWithState>,
@@ -217,7 +217,7 @@ impl Mirrors {
         if candidates.is_empty() {
             return Ok(candidates);
         }
-        let looked_at: Vec<&TenantMirror> = candidates.iter().map(|(known, _)| known).collect();
+        let looked_at: Vec<&TenantAndMirror> = candidates.iter().map(|(known, _)| known).collect();
         match self.look(&looked_at, dry_run).await {
             Ok(look) => {
                 self.publish_remote(None);
@@ -253,13 +253,13 @@ impl Mirrors {
     /// Runs these mirrors, a few at a time, and adds their runs to the report.
     async fn run_all(
         &self,
-        due: Vec<TenantMirror>,
+        due: Vec<TenantAndMirror>,
         request: &RunRequest,
         report: &mut SweepReport,
-        mut on_run: impl FnMut(&TenantMirror, Result<RunReport, Failure>),
+        mut on_run: impl FnMut(&TenantAndMirror, Result<RunReport, Failure>),
     ) {
         let workers = self.config().workers as usize;
-        let run = async |known: TenantMirror| (run_swept(&known.mirror, request).await, known);
+        let run = async |known: TenantAndMirror| (run_swept(&known.mirror, request).await, known);
         let mut runs = futures_util::stream::iter(due)
             .map(run)
             .buffer_unordered(workers);
@@ -274,7 +274,7 @@ impl Mirrors {
     /// nothing in a process that keeps exactly one mirror.
     pub fn cancel_all(&self) {
         for known in self.last_known().iter() {
-            if let Some(running) = &known.mirror.shared.live_state.borrow().running {
+            if let Some(running) = &known.mirror.shared.in_process_state.borrow().running {
                 running.cancel.cancel();
             }
         }
@@ -328,7 +328,8 @@ impl Mirrors {
             true => mapping.local_table.clone(),
             false => {
                 let names =
-                    local_table::names(tx, iter::once(mapping.local_table.as_str())).await?;
+                    look_up_local_table::names(tx, iter::once(mapping.local_table.as_str()))
+                        .await?;
                 names.into_iter().next().unwrap_or_default()
             }
         };
@@ -341,7 +342,7 @@ impl Mirrors {
     /// Returns the ids of the tenants whose contents (all rows) were compared so recently that no comparison is due.
     async fn recently_compared(
         &self,
-        mirrors: &[&TenantMirror],
+        mirrors: &[&TenantAndMirror],
     ) -> Result<BTreeSet<String>, Failure> {
         // Without mirrors, the log is not read. It may not exist yet.
         if mirrors.is_empty() {

@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use super::LogFilter;
-use crate::clock;
 use crate::db::param::Param;
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::{ErrorCode, Failure, OVERRIDE};
+use crate::machine_clock;
 use crate::model::{
     Counts, HeldDeactivations, PhaseTime, RunFilter, RunId, RunOutcome, RunRecord, RunTrigger,
     RunsQuery,
@@ -187,7 +187,7 @@ pub async fn by_idempotency_key(
   and started_at < clock_timestamp() + {}
 order by {} limit 1",
         select(log),
-        clock::clock_tolerance!(),
+        machine_clock::clock_tolerance!(),
         log.newest_first()
     );
     let key = tx.storable(key).await?;

@@ -1,6 +1,6 @@
 //! Runs of every kind over a distributed table, each followed by a comparison of both sides by SQL.
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::mirrors::{Mirrors, RunApprovals, RunRequest};
 use meter_sync::model::{Counts, DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
@@ -177,7 +177,7 @@ async fn the_brake_holds_until_a_person_approves(site: &Site) {
     assert_is_equal(site, 7).await;
 }
 
-async fn contents_are_compared(settings: &SettingFlags) {
+async fn contents_are_compared(settings: &CommandLineSettings) {
     let each_time = settings.clone().with(Setting::FullCompare, "0s");
     let run: RunReport = finish(&mirror(&each_time), RunRequest::new(RunTrigger::Cli)).await;
     assert_eq!(run.outcome, Some(RunOutcome::NoChange), "{run:#?}");

@@ -2,7 +2,7 @@
 //! that is settled, and a run fails where that is asked for.
 
 use meter_sync::check::{self, Finding, Verdict};
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::error::ErrorCode;
 use meter_sync::model::RunOutcome;
 use meter_sync::reports::run_report::RunReport;
@@ -37,7 +37,7 @@ async fn synced() -> Site {
 }
 
 /// What a check says of drift, a text each.
-async fn told_by_check(settings: &SettingFlags) -> Vec<String> {
+async fn told_by_check(settings: &CommandLineSettings) -> Vec<String> {
     let findings = check::run(&config(settings)).await;
     let is_drift = |finding: &&Finding| finding.subject == "drift";
     let told = findings.iter().filter(is_drift);
@@ -60,7 +60,7 @@ async fn warned(site: &Site, texts: &[&str]) -> RunReport {
 }
 
 /// A sync after which no surface tells of drift any more.
-async fn quiet(site: &Site, settings: &SettingFlags) {
+async fn quiet(site: &Site, settings: &CommandLineSettings) {
     let run = site.sync().await;
     assert_eq!(run.warning, None, "{run:#?}");
     assert_eq!(site.status().await.warnings, Vec::<String>::new());
@@ -75,7 +75,7 @@ async fn known(site: &Site) -> Value {
 }
 
 /// The settings of a site that name some columns.
-fn naming(site: &Site, columns: &str) -> SettingFlags {
+fn naming(site: &Site, columns: &str) -> CommandLineSettings {
     site.settings().with(Setting::Columns, columns)
 }
 

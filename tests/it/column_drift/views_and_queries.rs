@@ -1,6 +1,6 @@
 //! Drift where the remote is a view or a query, or is made anew.
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::mirrors::RunRequest;
 use meter_sync::model::{RunOutcome, RunTrigger};
 
@@ -8,7 +8,7 @@ use super::{quiet, same_schema, synced, told_by_check, warned};
 use crate::support::postgres::connect;
 use crate::support::site::{Site, finish, mirror, settings};
 
-async fn reading(site: &mut Site, setting: Setting, value: &str) -> SettingFlags {
+async fn reading(site: &mut Site, setting: Setting, value: &str) -> CommandLineSettings {
     let settings = site.settings().with(setting, value);
     site.reconfigure(&settings);
     let run = site.sync().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meter_sync::config::Setting;
-use meter_sync::mirrors::{Mirrors, RunEventListener, RunRequest};
+use meter_sync::mirrors::{Mirrors, RunEventFeed, RunRequest};
 use meter_sync::model::{RunId, RunOutcome, RunRecord, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
 use meter_sync::reports::status::StatusQuery;
@@ -19,7 +19,7 @@ use crate::support::standby::Cluster;
 const NUMBERS: &str = "select nextval(pg_get_serial_sequence('meter_sync.meter_sync_log', 'seq')) from generate_series(1, 100)";
 
 /// Waits until the end of the run is told.
-async fn is_told(events: &mut RunEventListener, run: &RunReport) {
+async fn is_told(events: &mut RunEventFeed, run: &RunReport) {
     let told = async {
         let is_end = |event: &RunRecord| event.run_id == run.run_id && event.outcome == run.outcome;
         while !events.next().await.iter().any(is_end) {}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use meter_sync::config::{ConfigError, Environment, Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, ConfigError, Environment, Setting};
 use meter_sync::error::ErrorCode;
 use meter_sync::model::RunOutcome;
 
@@ -225,7 +225,7 @@ async fn a_rotated_password_heals_without_a_restart() {
     };
     write(SECRET);
     let runs = mirror(
-        &SettingFlags::default()
+        &CommandLineSettings::default()
             .with(Setting::RemoteUrlFile, file.display().to_string())
             .with(Setting::LocalUrl, server.url("site"))
             .with(Setting::Schedule, "off"),

@@ -2,7 +2,7 @@
 //! beforehand.
 
 use meter_sync::check::{self, Finding, Verdict};
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::error::{ErrorCode, Failure};
 use meter_sync::model::RunOutcome;
 
@@ -10,7 +10,7 @@ use super::schemas::with_role;
 use crate::support::breakable_site::BreakableSite;
 use crate::support::site::{Site, config};
 
-pub(super) async fn finding(settings: &SettingFlags, subject: &str) -> Verdict {
+pub(super) async fn finding(settings: &CommandLineSettings, subject: &str) -> Verdict {
     let findings = check::run(&config(settings)).await;
     let found = findings.iter().find(|finding| finding.subject == subject);
     let Some(Finding { verdict, .. }) = found else {

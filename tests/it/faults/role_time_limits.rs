@@ -2,8 +2,8 @@
 //!
 //! A view on the remote and a trigger on the local table note the limits that are in force while a run reads and writes.
 
-use meter_sync::config::{Setting, SettingFlags};
-use meter_sync::embedded::{Binaries, Server};
+use meter_sync::config::{CommandLineSettings, Setting};
+use meter_sync::embedded::{PostgresBinaries, Server};
 use meter_sync::mirrors::RunRequest;
 use meter_sync::model::{RunOutcome, RunTrigger};
 use serde_json::{Value, json};
@@ -39,11 +39,11 @@ struct Sides {
     _servers: [Server; 2],
     clients: [Client; 2],
     limits: Vec<&'static str>,
-    settings: SettingFlags,
+    settings: CommandLineSettings,
 }
 
 impl Sides {
-    async fn start(binaries: &Binaries, limits: Vec<&'static str>) -> Self {
+    async fn start(binaries: &PostgresBinaries, limits: Vec<&'static str>) -> Self {
         let remote = start_server(binaries, "remote").await;
         let local = start_server(binaries, "local").await;
         let (remote_url, local_url) = (remote.url("postgres"), local.url("postgres"));

@@ -31,7 +31,7 @@ const WRITE: &str = "
     grant select, insert, update, delete on all tables in schema meter_sync to $role;
     alter role $role set";
 
-async fn limits(settings: &meter_sync::config::SettingFlags, subject: &str) -> String {
+async fn limits(settings: &meter_sync::config::CommandLineSettings, subject: &str) -> String {
     let findings = check::run(&config(settings)).await;
     let found = findings.iter().find(|finding| finding.subject == subject);
     match found.map(|finding| &finding.verdict) {

@@ -1,7 +1,7 @@
 //! Errors behind a view or in a query of the settings: the remedy names the query, or the missing grant.
 
 use meter_sync::check::{self, Verdict};
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::error::{ErrorCode, Failure};
 use meter_sync::model::RunOutcome;
 
@@ -9,7 +9,7 @@ use super::schemas::with_role;
 use crate::support::site::{Site, config};
 
 /// What a run and a check say, the check's first failure.
-async fn both(site: &mut Site, settings: &SettingFlags) -> [Failure; 2] {
+async fn both(site: &mut Site, settings: &CommandLineSettings) -> [Failure; 2] {
     site.reconfigure(settings);
     let run = site.sync().await;
     let found = check::run(&config(settings)).await;

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::Request;
 use bolero::{Driver, TypeGenerator, check};
 use jsonschema::Validator;
-use meter_sync::config::SettingFlags;
+use meter_sync::config::CommandLineSettings;
 use meter_sync::mcp;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
@@ -163,7 +163,7 @@ fn is_whole(value: &Value) -> bool {
 #[test]
 fn a_tool_takes_what_its_schema_allows_and_nothing_else() {
     let runtime = Runtime::new().expect("a runtime");
-    let router = router(&SettingFlags::default());
+    let router = router(&CommandLineSettings::default());
     let call_tool = |call: &Call| runtime.block_on(called(&router, call));
     let call_tool = std::panic::AssertUnwindSafe(call_tool);
     check!()

@@ -8,7 +8,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::http::Request;
 use bolero::{Driver, TypeGenerator, check};
 use futures_util::StreamExt;
-use meter_sync::config::SettingFlags;
+use meter_sync::config::CommandLineSettings;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
@@ -149,7 +149,7 @@ impl TypeGenerator for EchoedText {
 #[test]
 fn what_a_client_says_comes_back_in_one_event_as_it_was() {
     let runtime = Runtime::new().expect("a runtime");
-    let client = runtime.block_on(Client::hello(router(&SettingFlags::default())));
+    let client = runtime.block_on(Client::hello(router(&CommandLineSettings::default())));
     let client = AssertUnwindSafe(Mutex::new(client));
     check!()
         .with_iterations(inputs(300))
@@ -234,7 +234,7 @@ fn object<D: Driver>(driver: &mut D, depth: usize, is_twice: &mut bool) -> Optio
 #[test]
 fn a_body_that_is_no_message_is_refused_and_the_conversation_goes_on() {
     let runtime = Runtime::new().expect("a runtime");
-    let router = router(&SettingFlags::default());
+    let router = router(&CommandLineSettings::default());
     let mcp = AssertUnwindSafe(async |body: &str| {
         let request = Request::post("/mcp")
             .header("host", "localhost")

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
 use bolero::{Driver, TypeGenerator, check};
-use meter_sync::config::SettingFlags;
+use meter_sync::config::CommandLineSettings;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -102,7 +102,7 @@ static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| {
     let request = request.body(Body::empty()).expect("a request");
     let runtime = Runtime::new().expect("a runtime");
     let text = runtime.block_on(async {
-        read(send(&router(&SettingFlags::default()), request).await)
+        read(send(&router(&CommandLineSettings::default()), request).await)
             .await
             .1
     });
@@ -236,7 +236,7 @@ async fn answer(router: &Router, request: Request<Body>) -> (u16, String, String
 #[test]
 fn a_request_is_answered_as_it_is_described_whatever_it_says() {
     let runtime = Runtime::new().expect("a runtime");
-    let router = router(&SettingFlags::default());
+    let router = router(&CommandLineSettings::default());
     let ask = AssertUnwindSafe(|request| runtime.block_on(answer(&router, request)));
     check!()
         .with_iterations(inputs(3000))

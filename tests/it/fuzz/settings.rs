@@ -1,11 +1,11 @@
-//! SettingFlags: a value means the same as a flag, as a variable and in the file, and no error shows a secret.
+//! CommandLineSettings: a value means the same as a flag, as a variable and in the file, and no error shows a secret.
 
 use std::fmt::Debug;
 use std::io::Write;
 use std::sync::LazyLock;
 
 use bolero::{Driver, TypeGenerator, check};
-use meter_sync::config::{Config, ConfigError, Environment, Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Config, ConfigError, Environment, Setting};
 use tempfile::NamedTempFile;
 
 use super::draw::{below, edited, odd, once_in, pick};
@@ -85,7 +85,7 @@ fn load_file(text: &str) -> Result<Config, ConfigError> {
     let mut file = NamedTempFile::new().expect("a file");
     file.write_all(text.as_bytes()).expect("written");
     let path = file.path().to_str().expect("UTF-8");
-    let settings = SettingFlags::default().with(Setting::Config, path);
+    let settings = CommandLineSettings::default().with(Setting::Config, path);
     Config::load_from(&settings, &Environment::default())
 }
 
@@ -129,12 +129,10 @@ impl TypeGenerator for GivenSettings {
 
 impl GivenSettings {
     fn as_flags(&self) -> Result<Config, ConfigError> {
-        let settings = self
-            .0
-            .iter()
-            .fold(SettingFlags::default(), |settings, (setting, value)| {
-                settings.with(*setting, value)
-            });
+        let settings = self.0.iter().fold(
+            CommandLineSettings::default(),
+            |settings, (setting, value)| settings.with(*setting, value),
+        );
         Config::load_from(&settings, &Environment::default())
     }
 
@@ -143,7 +141,10 @@ impl GivenSettings {
         for (variable, (setting, value)) in variables.iter_mut().zip(&self.0) {
             *variable = (setting.env(), value);
         }
-        Config::load_from(&SettingFlags::default(), &Environment::from(variables))
+        Config::load_from(
+            &CommandLineSettings::default(),
+            &Environment::from(variables),
+        )
     }
 
     /// As the file has them; `None` where it has no such value.

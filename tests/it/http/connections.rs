@@ -200,7 +200,7 @@ async fn clients_that_say_nothing_leave_the_databases_theirs() {
         client
     });
     let silent: Vec<TcpStream> = silent.collect();
-    let since = meter_sync::clock::now().to_rfc3339();
+    let since = meter_sync::machine_clock::now().to_rfc3339();
     let later = format!(
         "select outcome from meter_sync.meter_sync_log where started_at > '{since}' and outcome is not null"
     );

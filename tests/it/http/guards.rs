@@ -1,6 +1,6 @@
 //! Who is let in: Host, Origin, tokens, methods and sizes, on every route there is and on none.
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use serde_json::json;
 
 use super::{STATUS, TRIGGER};
@@ -273,7 +273,7 @@ impl TokenFile {
     }
 
     /// The settings of a site with these tokens.
-    fn settings(&self, site: &Site) -> SettingFlags {
+    fn settings(&self, site: &Site) -> CommandLineSettings {
         let path = self.0.path().join("tokens");
         let settings = site.settings();
         settings.with(Setting::TokensFile, path.display().to_string())

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use axum::body::{Body, Bytes};
 use axum::http::Request;
 use futures_util::stream;
-use meter_sync::config::SettingFlags;
+use meter_sync::config::CommandLineSettings;
 
 use crate::support::program::{self, RunningProgram};
 use crate::support::unconfigured_router::{read, router, send};
@@ -39,7 +39,7 @@ fn ending(kind: ErrorKind) -> Body {
 
 #[tokio::test]
 async fn a_body_that_broke_off_or_came_too_late_is_not_called_too_long() {
-    let router = router(&SettingFlags::default());
+    let router = router(&CommandLineSettings::default());
     for (path, media_type) in ROUTES {
         for (kind, status, cause) in [
             (ErrorKind::TimedOut, 408, "in the time"),
@@ -55,7 +55,7 @@ async fn a_body_that_broke_off_or_came_too_late_is_not_called_too_long() {
 
 #[tokio::test]
 async fn a_body_that_is_too_long_without_a_length_is_called_so() {
-    let router = router(&SettingFlags::default());
+    let router = router(&CommandLineSettings::default());
     for (path, media_type) in ROUTES {
         let pieces = stream::iter(
             (0..40).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 64 * 1024]))),

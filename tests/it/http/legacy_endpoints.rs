@@ -1,7 +1,7 @@
 //! The two endpoints of the earlier program, exact to the byte of their JSON, in every state; and the health
 //! checks.
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use serde_json::{Value, json};
 
 use super::{STATUS, TRIGGER};
@@ -92,7 +92,7 @@ async fn a_second_sync_is_refused_while_one_is_in_progress() {
 }
 
 /// The trigger fails with this status and code; the status then shows the same message.
-async fn assert_fails(site: &Site, settings: &SettingFlags, status: u16, code: &str) {
+async fn assert_fails(site: &Site, settings: &CommandLineSettings, status: u16, code: &str) {
     let served = HttpServer::new(settings).await;
     let (answered, body) = served.ask(TRIGGER).await;
     assert_eq!(answered, status, "{body:#}");
@@ -148,7 +148,8 @@ async fn a_sync_that_the_brake_refuses_is_502() {
 
 #[tokio::test]
 async fn before_it_is_configured_a_sync_is_503_and_the_status_answers() {
-    let served = HttpServer::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
+    let served =
+        HttpServer::new(&CommandLineSettings::default().with(Setting::Schedule, "off")).await;
     let (status, body) = served.ask(TRIGGER).await;
     assert_eq!(
         (status, &body["error"]["code"]),
@@ -221,7 +222,7 @@ async fn a_sync_goes_on_when_its_client_goes_away() {
 #[tokio::test]
 async fn the_server_is_alive_always_and_ready_when_the_local_database_answers() {
     let site = Site::new().await;
-    let unconfigured = SettingFlags::default().with(Setting::Schedule, "off");
+    let unconfigured = CommandLineSettings::default().with(Setting::Schedule, "off");
     let local_down = site.settings().with(Setting::LocalUrl, NOWHERE);
     let remote_down = site.settings().with(Setting::RemoteUrl, NOWHERE);
     for (settings, status, code) in [

@@ -67,7 +67,7 @@ fn expired(mut parameters: CertificateParams) -> CertificateParams {
 struct Site {
     server: Server,
     files: TempDir,
-    binaries: meter_sync::embedded::Binaries,
+    binaries: meter_sync::embedded::PostgresBinaries,
 }
 
 impl Site {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use meter_sync::check::{self, Verdict};
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 
 use super::at;
 use crate::support::postgres::{binaries, start_server};
@@ -12,10 +12,12 @@ use crate::support::standby::standby_of;
 
 /// What is said of the servers of the remote, if anything.
 async fn told(url: &str) -> Option<Verdict> {
-    let settings = SettingFlags::default().with(Setting::RemoteUrl, url).with(
-        Setting::LocalUrl,
-        "host=127.0.0.1 port=1 dbname=site user=site",
-    );
+    let settings = CommandLineSettings::default()
+        .with(Setting::RemoteUrl, url)
+        .with(
+            Setting::LocalUrl,
+            "host=127.0.0.1 port=1 dbname=site user=site",
+        );
     let findings = check::run(&config(&settings)).await;
     let found = findings.into_iter().find(|f| f.subject == "remote servers");
     found.map(|finding| finding.verdict)

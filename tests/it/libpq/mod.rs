@@ -5,7 +5,7 @@ use std::process::Command;
 
 use meter_sync::config::{DatabaseEndpoint, Limits};
 use meter_sync::db::{Database, DbError, Remote};
-use meter_sync::embedded::Binaries;
+use meter_sync::embedded::PostgresBinaries;
 
 use crate::support::postgres::{binaries, connect, freeze, resume, start_server};
 use crate::support::standby::standby_of;
@@ -18,7 +18,7 @@ mod check_of_several_servers;
 type FoundPort = Result<String, String>;
 
 /// The port of the server that psql is let in by.
-fn psql(binaries: &Binaries, text: &str) -> FoundPort {
+fn psql(binaries: &PostgresBinaries, text: &str) -> FoundPort {
     let output = Command::new(binaries.program("psql"))
         .args(["-XAtw", "-c", "select inet_server_port()", text])
         .env_clear()
@@ -43,7 +43,7 @@ async fn ours(text: &str) -> FoundPort {
 }
 
 /// Both are let in by one server, or neither is let in.
-async fn agree(binaries: &Binaries, text: &str) -> FoundPort {
+async fn agree(binaries: &PostgresBinaries, text: &str) -> FoundPort {
     let (theirs, ours) = (psql(binaries, text), ours(text).await);
     println!("{text}\n  psql: {theirs:?}\n  ours: {ours:?}");
     assert_eq!(theirs.as_ref().ok(), ours.as_ref().ok(), "{text}");

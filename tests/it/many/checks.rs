@@ -1,13 +1,13 @@
 //! `meter-sync check` of many tenants: what it looks at for all of them.
 
 use meter_sync::check::{self, Finding, Verdict};
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::error::ErrorCode;
 
 use super::{of_all, three_tenants};
 use crate::support::site::{Site, config};
 
-async fn check(settings: &SettingFlags) -> Vec<Finding> {
+async fn check(settings: &CommandLineSettings) -> Vec<Finding> {
     check::run(&config(settings)).await
 }
 

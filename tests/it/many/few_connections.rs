@@ -60,7 +60,7 @@ async fn become_equal(site: &Site, pooler: &PgBouncer) {
 
 /// The schedule of every hour whose next slot is that far away, so that no sweep is still under way when it comes.
 fn schedule_in(wait: chrono::Duration) -> String {
-    let slot = meter_sync::clock::now() + wait;
+    let slot = meter_sync::machine_clock::now() + wait;
     slot.format("%-S %-M * * * *").to_string()
 }
 

@@ -11,7 +11,7 @@ mod table_per_tenant_in_trouble;
 mod watermarks;
 mod which_mirrors;
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::mirrors::{Mirrors, RunRequest, SweepReport};
 use meter_sync::model::RunTrigger;
 
@@ -42,7 +42,7 @@ async fn many_tenants() -> Site {
     site
 }
 
-fn of_all(site: &Site) -> SettingFlags {
+fn of_all(site: &Site) -> CommandLineSettings {
     site.settings().with(Setting::Tenants, "all")
 }
 

@@ -291,7 +291,7 @@ async fn a_sweep_that_takes_longer_than_its_slot_is_left_in_peace_by_other_proce
 async fn while_a_process_is_about_to_sweep_no_other_one_claims_the_next_slot() {
     let site = three_tenants().await;
     let [one, other] = [(); 2].map(|()| site::mirrors(&of_all(&site)));
-    let slot = meter_sync::clock::now();
+    let slot = meter_sync::machine_clock::now();
     let next = slot + chrono::Duration::seconds(1);
     assert_eq!(
         one.claim_sweep(slot, false).await,

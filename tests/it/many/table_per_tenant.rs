@@ -1,6 +1,6 @@
 //! Sweeps over tenants of which each has a local table of its own.
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::mirrors::{Mirrors, RunRequest};
 use meter_sync::model::RunTrigger;
 use serde_json::json;
@@ -36,7 +36,7 @@ pub(super) async fn site_of(tenants: u32) -> Site {
     site
 }
 
-pub(super) fn of_all(site: &Site) -> SettingFlags {
+pub(super) fn of_all(site: &Site) -> CommandLineSettings {
     site.settings()
         .with(Setting::Tenants, "all")
         .with(Setting::LocalTable, "site_{tenant}.meter")

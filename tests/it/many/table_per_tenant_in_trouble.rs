@@ -1,6 +1,6 @@
 //! Sweeps over tenants with local tables of their own, some of which are locked, broken, or not theirs any more.
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::mirrors::{RunApprovals, RunRequest};
 use meter_sync::model::{RunOutcome, RunTrigger};
 
@@ -50,7 +50,7 @@ async fn a_table_that_somebody_locks_holds_no_other_back() {
 }
 
 /// The settings of a site where a role of its own writes to the local database. Policies and grants count for it.
-async fn as_plain_role(site: &Site, tenants: u32) -> SettingFlags {
+async fn as_plain_role(site: &Site, tenants: u32) -> CommandLineSettings {
     let database = site.pair.local_url.rsplit('/').next().expect("a name");
     let role = format!("sync_of_{database}");
     let mut grants = format!(

@@ -171,7 +171,7 @@ async fn a_stream_ends_when_its_access_token_expires() {
     let file = key_file(&[("1", &signer)]);
     let served = HttpServer::new(&settings(&site, file.path().to_str().expect("a path"))).await;
     // It counts for 5 seconds more, as clocks may be 30 seconds apart.
-    let end = meter_sync::clock::now().timestamp() - 25;
+    let end = meter_sync::machine_clock::now().timestamp() - 25;
     let token = signer.token("1", &claims_but(&json!({"exp": end})));
     let mut stream = ask(&served, "GET /api/v1/events", &token).await;
     assert_eq!(stream.status(), 200);

@@ -117,7 +117,7 @@ impl Signer {
 
 /// Claims that count, with these scopes.
 pub(super) fn claims(scope: &str) -> Value {
-    let now = meter_sync::clock::now().timestamp();
+    let now = meter_sync::machine_clock::now().timestamp();
     json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "ann@example.com", "client_id": "assistant", "jti": "1",
         "iat": now, "exp": now + 300, "scope": scope})
 }

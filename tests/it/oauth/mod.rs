@@ -10,7 +10,7 @@ mod mcp;
 mod metadata;
 mod refused_tokens;
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use reqwest::Response;
 
 use crate::support::http_server::{HttpServer, send};
@@ -23,7 +23,7 @@ const SYNC: &str = "POST /api/v1/sync";
 const METADATA: &str = "https://meters.example.com/.well-known/oauth-protected-resource/mcp";
 
 /// The settings of a site that takes access tokens, checked with the keys at this path or URL.
-fn settings(site: &Site, jwks: &str) -> SettingFlags {
+fn settings(site: &Site, jwks: &str) -> CommandLineSettings {
     let settings = site.settings().with(Setting::OauthIssuer, ISSUER);
     let settings = settings.with(Setting::OauthAudience, AUDIENCE);
     settings.with(Setting::OauthJwks, jwks)

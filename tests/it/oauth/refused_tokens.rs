@@ -32,7 +32,7 @@ async fn claims_that_are_not_for_here_and_now_are_refused() {
     let site = Site::new().await;
     let signer = Signer::ed25519();
     let (served, _file) = served(&site, &[("1", &signer)]).await;
-    let now = meter_sync::clock::now().timestamp();
+    let now = meter_sync::machine_clock::now().timestamp();
     for refused in [
         json!({"iss": "https://login.example.com"}),
         json!({"iss": format!("{ISSUER}/")}),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::db::SideName;
 use meter_sync::engine::RowsToCompare;
 use meter_sync::error::ErrorCode;
@@ -37,7 +37,7 @@ pub(super) async fn settled_on(site: Site) -> Site {
 }
 
 /// Each run is followed by a comparison.
-pub(super) fn always(site: &Site) -> SettingFlags {
+pub(super) fn always(site: &Site) -> CommandLineSettings {
     site.settings().with(Setting::FullCompare, "0s")
 }
 

@@ -167,7 +167,7 @@ async fn look_in_many_ways(site: &Site) {
             .is_empty()
     );
     site.mirror
-        .claim_slot(meter_sync::clock::now(), false)
+        .claim_slot(meter_sync::machine_clock::now(), false)
         .await
         .expect("a slot");
 }

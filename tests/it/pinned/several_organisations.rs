@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{RunRequest, RunRequestOutcome, SlotClaimOutcome};
 use meter_sync::model::{Health, RunOutcome, RunTrigger};
@@ -15,7 +15,7 @@ use crate::support::run_hold::RunHold;
 use crate::support::site::{Site, finish, mirror, rows, settings};
 use crate::support::wait::{self, recently};
 
-fn of_tenant(site: &Site, tenant: &str) -> SettingFlags {
+fn of_tenant(site: &Site, tenant: &str) -> CommandLineSettings {
     site.settings().with(Setting::TenantId, tenant)
 }
 
@@ -83,7 +83,7 @@ async fn spellings_of_one_number_are_one_organisation() {
     }
     assert_eq!(rows(&site.local, TENANTS).await, json!([{"tenant": "7"}]));
     // A slot before the runs above would have been served by them.
-    let slot = meter_sync::clock::now() + chrono::Duration::hours(1);
+    let slot = meter_sync::machine_clock::now() + chrono::Duration::hours(1);
     let (one, other) = (
         mirror(&of_tenant(&site, "07")),
         mirror(&of_tenant(&site, "7")),

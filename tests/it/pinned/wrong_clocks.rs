@@ -131,7 +131,7 @@ async fn a_log_that_an_earlier_version_made_is_read_before_a_run_brings_it_up_to
 #[tokio::test]
 async fn a_slot_that_was_run_is_not_run_again_after_the_clock_was_set_back() {
     let site = with_a_meter().await;
-    let now = meter_sync::clock::now();
+    let now = meter_sync::machine_clock::now();
     let (earlier, later) = (now - TimeDelta::minutes(2), now - TimeDelta::minutes(1));
     for slot in [earlier, later] {
         assert_eq!(
@@ -155,7 +155,7 @@ async fn a_slot_that_was_run_is_not_run_again_after_the_clock_was_set_back() {
 #[tokio::test]
 async fn slots_that_a_clock_a_day_ahead_claimed_are_free_when_they_come() {
     let site = with_a_meter().await;
-    let now = meter_sync::clock::now();
+    let now = meter_sync::machine_clock::now();
     let tomorrow = now + TimeDelta::days(1);
     assert_eq!(
         site.mirror.claim_slot(tomorrow, false).await,

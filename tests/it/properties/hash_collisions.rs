@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use meter_sync::clock;
-use meter_sync::config::{Config, Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Config, Setting};
 use meter_sync::db::{Connection, Database, Local, Remote, Tx};
 use meter_sync::engine::column_drift::{ColumnDriftReport, KnownColumns};
 use meter_sync::engine::{
     self, ContentsComparison, EarlierAttempts, FinishedSync, RowsToCompare, SyncJob, TableHolder,
 };
+use meter_sync::machine_clock;
 use meter_sync::mirrors::RunRequest;
 use meter_sync::model::{DeactivationApproval, Progress, RunId, RunOutcome, RunTrigger, TenantId};
 use quickcheck::{Arbitrary, Gen};
@@ -80,7 +80,7 @@ impl PlantedCollision {
         .await;
     }
 
-    fn settings(&self, site: &Site) -> SettingFlags {
+    fn settings(&self, site: &Site) -> CommandLineSettings {
         let table = if self.is_view {
             "meter_view"
         } else {
@@ -161,7 +161,7 @@ async fn compare(config: &Config, planted: &PlantedCollision) -> ContentsCompari
     let snapshot = remote.snapshot("compare", &[]).await.unwrap();
     let tx = local.begin("compare").await.unwrap();
     let tenant = tenant();
-    let fresh = (RunId::at(clock::now()), RowsToCompare::Differences);
+    let fresh = (RunId::at(machine_clock::now()), RowsToCompare::Differences);
     let (one, other) = Uuid::new_v4().as_u64_pair();
     let job = job(config, planted, &tenant, fresh);
     let observer = watch::Sender::new(Progress::start(Instant::now()));
@@ -171,7 +171,7 @@ async fn compare(config: &Config, planted: &PlantedCollision) -> ContentsCompari
 
 /// A run of its own in the log, which changes are recorded under; its random half seeds the hashes.
 async fn logged(tx: &Tx<'_, Local>) -> RunId {
-    let id = RunId::at(clock::now());
+    let id = RunId::at(machine_clock::now());
     let uuid: Uuid = id.as_uuid();
     let insert = format!(
         "insert into meter_sync.meter_sync_log (id, tenant, local_table, trigger, started_at)

@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use quickcheck::{Arbitrary, Gen};
 use tokio_postgres::Client;
 
@@ -214,7 +214,7 @@ impl Tables {
     }
 
     /// The settings of a site whose local table has this name.
-    pub(crate) fn settings(site: &Site, local_table: &str) -> SettingFlags {
+    pub(crate) fn settings(site: &Site, local_table: &str) -> CommandLineSettings {
         site.settings().with(Setting::LocalTable, local_table)
     }
 

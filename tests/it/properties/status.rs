@@ -239,7 +239,7 @@ async fn assert_told(
     assert_eq!(last.counts, report.counts);
     assert_eq!(micros(last.finished_at), micros(report.finished_at));
     assert_eq!(micros(status.last_success_at), micros(last_success));
-    let age = meter_sync::clock::now() - last.finished_at.unwrap();
+    let age = meter_sync::machine_clock::now() - last.finished_at.unwrap();
     assert!(
         age >= TimeDelta::zero() && age < TimeDelta::minutes(1),
         "{age}"

@@ -10,8 +10,8 @@ use meter_sync::db::{Database, DbError, Local, Tx};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{Mirrors, SlotClaimOutcome};
 use meter_sync::model::{RunId, RunTrigger};
+use meter_sync::store::claimed_slots::{self, Slot};
 use meter_sync::store::due_mirrors::{self, EndedDueRun};
-use meter_sync::store::slots::{self, Slot};
 use meter_sync::store::sweeps::{self, SweepCounts, SweepOrigin, SweptMirrorSet};
 use meter_sync::store::unchanged_mirrors::MirrorKey;
 use quickcheck::{Gen, QuickCheck};
@@ -146,7 +146,7 @@ impl<'r> Both<'r> {
             model: ClaimTables::default(),
             real,
             begun: Instant::now(),
-            base: meter_sync::clock::now(),
+            base: meter_sync::machine_clock::now(),
             now: 0,
             aged: 0,
             sweeps: Vec::new(),
@@ -224,7 +224,7 @@ impl<'r> Both<'r> {
         let slot = Slot::of_sweep(self.real.set.clone(), self.real_slot());
         let renew = async |tx: &Tx<'_, Local>| {
             sweeps::renew(tx, name).await?;
-            slots::renew(tx, &slot, name).await
+            claimed_slots::renew(tx, &slot, name).await
         };
         self.real.write(renew).await;
     }
@@ -235,14 +235,14 @@ impl<'r> Both<'r> {
         let slot = Slot::of_sweep(self.real.set.clone(), self.real_slot());
         let give_up = async |tx: &Tx<'_, Local>| {
             sweeps::give_up(tx, name).await?;
-            slots::give_up(tx, &slot, name).await
+            claimed_slots::give_up(tx, &slot, name).await
         };
         self.real.write(give_up).await;
     }
 
     async fn start_sweep(&mut self, who: usize) {
         let sweep = self.model.start_sweep(claimant(who), self.now);
-        let id = RunId::at(meter_sync::clock::now());
+        let id = RunId::at(meter_sync::machine_clock::now());
         assert_eq!(self.sweeps.len(), sweep);
         self.sweeps.push(id);
         self.processes[who].sweep = Some((sweep, false));

@@ -1,6 +1,6 @@
 //! A model of the tables by which processes share sweeps: `meter_sync_slot`, `meter_sync_sweep` and `meter_sync_due`.
-//! It answers as the statements of `store::slots`, `store::sweeps` and `store::due_mirrors` do, for one set of mirrors.
-//! `against_postgres` compares the two. Times are milliseconds of the database's clock.
+//! It answers as the statements of `store::claimed_slots`, `store::sweeps` and `store::due_mirrors` do, for one set of
+//! mirrors. `against_postgres` compares the two. Times are milliseconds of the database's clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 

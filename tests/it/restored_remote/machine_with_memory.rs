@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::embedded::Server;
 use meter_sync::model::RunOutcome;
 
@@ -11,7 +11,7 @@ use super::{fill, on, syncs};
 use crate::support::postgres::{Pair, binaries, connect, pair, start_server};
 use crate::support::site::{SHARED_LOCAL_SCHEMA, rows, settings};
 
-fn of(server: &Server, local: &Pair, tenant: &str) -> SettingFlags {
+fn of(server: &Server, local: &Pair, tenant: &str) -> CommandLineSettings {
     settings(&server.url("postgres"), &local.local_url).with(Setting::TenantId, tenant)
 }
 

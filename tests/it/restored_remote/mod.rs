@@ -1,7 +1,7 @@
 //! A remote that is restored, taken back or swapped for another is noticed; a strict brake waits for a person.
 
 use meter_sync::check::{self, Verdict};
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::embedded::{DataDirectory, Server, ServerOptions};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{RunApprovals, RunRequest};
@@ -33,13 +33,13 @@ async fn on(client: &Client, sql: &str) {
 }
 
 /// A run that ends so, and its warning.
-async fn syncs(settings: &SettingFlags, expected: RunOutcome) -> Option<String> {
+async fn syncs(settings: &CommandLineSettings, expected: RunOutcome) -> Option<String> {
     let run = finish(&mirror(settings), RunRequest::new(RunTrigger::Cli)).await;
     assert_eq!(run.outcome, Some(expected), "{run:#?}");
     run.warning
 }
 
-async fn warns(settings: &SettingFlags, expected: RunOutcome, text: &str) {
+async fn warns(settings: &CommandLineSettings, expected: RunOutcome, text: &str) {
     let warning = syncs(settings, expected).await.unwrap_or_default();
     assert!(warning.contains(text), "{text}: {warning}");
     // It is told once.
@@ -160,7 +160,7 @@ async fn another_server_is_told_and_a_strict_brake_waits_for_a_person() {
 }
 
 /// What a check says of the remote's identity.
-async fn told_by_check(settings: &SettingFlags) -> Option<Verdict> {
+async fn told_by_check(settings: &CommandLineSettings) -> Option<Verdict> {
     let findings = check::run(&config(settings)).await;
     let mut told = findings.into_iter();
     let told = told.find(|finding| finding.subject == "remote identity");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::embedded::Server;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{RunApprovals, RunRequest};
@@ -49,7 +49,7 @@ impl Volume {
         volume
     }
 
-    fn settings(&self) -> SettingFlags {
+    fn settings(&self) -> CommandLineSettings {
         settings(&self.server.url("postgres"), &self.local.local_url)
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use meter_sync::config::SettingFlags;
+use meter_sync::config::CommandLineSettings;
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{Mirror, RunApprovals, RunRequest, SlotClaimOutcome};
 use meter_sync::model::{DeactivationApproval, RunOutcome, RunTrigger};
@@ -29,7 +29,7 @@ const EMPTY_HERE: &str = "
 pub(super) struct World {
     pub(super) kind: Kind,
     pub(super) site: Site,
-    settings: SettingFlags,
+    settings: CommandLineSettings,
     /// Two processes, which take turns.
     pub(super) processes: [Mirror; 2],
     turn: usize,

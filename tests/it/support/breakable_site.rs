@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::error::ErrorCode;
 use meter_sync::model::RunOutcome;
 use meter_sync::reports::run_report::RunReport;
@@ -79,13 +79,13 @@ impl BreakableSite {
     }
 
     /// Its settings, with short waits.
-    pub(crate) fn settings(&self) -> SettingFlags {
+    pub(crate) fn settings(&self) -> CommandLineSettings {
         settings(&self.remote_url, &self.local_url)
     }
 
     /// The same with one more setting.
     pub(crate) fn reconfigure(&mut self, more: &[(Setting, &str)]) {
-        let add = |settings: SettingFlags, (setting, value): &(Setting, &str)| {
+        let add = |settings: CommandLineSettings, (setting, value): &(Setting, &str)| {
             settings.with(*setting, *value)
         };
         let settings = more.iter().fold(self.settings(), add);
@@ -177,7 +177,7 @@ impl BreakableSite {
     }
 }
 
-fn settings(remote_url: &str, local_url: &str) -> SettingFlags {
+fn settings(remote_url: &str, local_url: &str) -> CommandLineSettings {
     super::site::settings(remote_url, local_url)
         .with(Setting::ConnectTimeout, "3s")
         .with(Setting::StatementTimeout, "3s")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meter_sync::app::App;
-use meter_sync::config::SettingFlags;
+use meter_sync::config::CommandLineSettings;
 use meter_sync::shutdown::Shutdown;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub(crate) struct HttpServer {
 }
 
 impl HttpServer {
-    pub(crate) async fn new(settings: &SettingFlags) -> Self {
+    pub(crate) async fn new(settings: &CommandLineSettings) -> Self {
         let shutdown = Shutdown::new();
         let app = App::build(config(settings), shutdown.clone()).expect("an app");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

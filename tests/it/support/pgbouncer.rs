@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use meter_sync::config::SettingFlags;
+use meter_sync::config::CommandLineSettings;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -69,7 +69,7 @@ impl PgBouncer {
     }
 
     /// The settings of a site whose two sides are behind it.
-    pub(crate) fn settings(&self) -> SettingFlags {
+    pub(crate) fn settings(&self) -> CommandLineSettings {
         settings(&self.remote_url, &self.local_url)
     }
 }

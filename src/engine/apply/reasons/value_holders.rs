@@ -241,7 +241,7 @@ async fn freed(
 enum FreeingOption {
     /// The value cannot be freed: the index reads no column that a run may change.
     Never,
-    /// The local table refused all values that were tried.
+    /// Other values were tried in its place, and the local table refused all of them.
     NotByWhatWasTried,
     /// This SQL statement frees the value.
     By(String),

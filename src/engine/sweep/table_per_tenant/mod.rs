@@ -17,21 +17,21 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::tenant_contents::TenantSumQuery;
+use super::compare_tenant_contents::TenantSumQuery;
 use super::tenant_sum_cursor::{GROUP, TenantSum, TenantSumCursor};
-use super::{SweepResult, SweptMirror, array, tenant_row_versions};
+use super::{SweepResult, SweptMirror, array, compare_tenant_versions};
 use crate::config::Mapping;
 use crate::db::catalog::Column;
 use crate::db::{Local, Remote, Side, Tx};
 use crate::engine::digest::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
 use crate::engine::relations::RemoteSource;
-use crate::engine::{SyncError, digest, read, remote_identity};
+use crate::engine::{SyncError, detect_replaced_remote, digest, read};
 use crate::model::TenantId;
 use crate::store::watermarks::{self, NewWatermark, PerSide, VersionSum, WatermarkKey};
-use sweepable_tables::SweepableTable;
+use find_sweepable_tables::SweepableTable;
 
-mod local_sums;
-mod sweepable_tables;
+mod find_sweepable_tables;
+mod sum_local_tables;
 
 /// How many local tables one transaction reads. With a few indexes each, they take a tenth of the locks of a server
 /// with default settings.
@@ -106,7 +106,7 @@ impl TablePerTenantSweep {
         mirrors: &[SweptMirror<'_>],
     ) -> Result<Vec<LocalTableFinding>, SyncError> {
         let mut findings = vec![LocalTableFinding::Nothing; mirrors.len()];
-        let tables = sweepable_tables::look_up(&self.there, local, mirrors).await?;
+        let tables = find_sweepable_tables::look_up(&self.there, local, mirrors).await?;
         let unproven = look_at_versions(local, &tables, &mut findings).await?;
         // A few runs cost less than a comparison of the contents of all rows, and they store watermarks. A run of a
         // table whose versions never prove anything stores no watermark.
@@ -125,7 +125,7 @@ impl TablePerTenantSweep {
         findings: &mut [LocalTableFinding],
     ) -> Result<(), SyncError> {
         let hasher = self.hasher(local).await?;
-        let sums = local_sums::of_contents(local, tables, hasher).await?;
+        let sums = sum_local_tables::of_contents(local, tables, hasher).await?;
         for (table, sums) in tables.iter().zip(sums) {
             let (Some(sums), Some(finding)) = (sums, findings.get_mut(table.index)) else {
                 continue;
@@ -215,7 +215,8 @@ impl TablePerTenantSweep {
         if !result.watermarks.is_empty() {
             result.horizon = digest::row_versions::horizon(&remote).await?;
             let oid = self.there.oid.filter(|_| self.there.is_plain);
-            result.remote = remote_identity::identity(&remote, oid, &mapping.source, None).await?;
+            result.remote =
+                detect_replaced_remote::identity(&remote, oid, &mapping.source, None).await?;
         }
         result.remote_bytes = remote.bytes_read();
         read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
@@ -235,7 +236,7 @@ impl TablePerTenantSweep {
             return Ok(nothing);
         }
         let ids = array(tenants, "pg_catalog.text");
-        let sums = tenant_row_versions::by_tenant(
+        let sums = compare_tenant_versions::by_tenant(
             &self.there.from,
             "r",
             &self.tenant_column,
@@ -322,7 +323,7 @@ async fn look_at_versions<'t, 'm>(
         }
     }
     let watched: Vec<&SweepableTable<'_>> = proven.iter().map(|(table, _)| *table).collect();
-    let held = local_sums::of_versions(local, &watched).await?;
+    let held = sum_local_tables::of_versions(local, &watched).await?;
     for ((table, known), held) in proven.into_iter().zip(held) {
         if held == Some(known.local)
             && let Some(finding) = findings.get_mut(table.index)

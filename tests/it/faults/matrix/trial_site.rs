@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use meter_sync::mirrors::{Mirror, RunApprovals, RunRequest};
 use meter_sync::model::{DeactivationApproval, RunTrigger};
 use meter_sync::reports::run_report::RunReport;
@@ -169,7 +169,7 @@ pub(super) struct Trial {
     pub(super) local: TrialDatabase,
     pub(super) mirror: Mirror,
     /// What the runs are made of.
-    settings: SettingFlags,
+    settings: CommandLineSettings,
     /// How many tasks this test has beside the sync and the two lines.
     pub(super) other_tasks: usize,
     /// Whether each run may deactivate as many meters as it likes.
@@ -222,7 +222,7 @@ impl Trial {
 
     /// Starts anew, as a process of its own would, with more settings.
     pub(super) fn start_anew(&mut self, more: &[(Setting, &str)]) {
-        let add = |settings: SettingFlags, (setting, value): &(Setting, &str)| {
+        let add = |settings: CommandLineSettings, (setting, value): &(Setting, &str)| {
             settings.with(*setting, *value)
         };
         let settings = settings(&self.remote.url, &self.local.url);
@@ -327,7 +327,7 @@ async fn meters(database: &TrialDatabase, which: &str) -> BTreeMap<String, Meter
     texts.map(meter).collect()
 }
 
-fn settings(remote_url: &str, local_url: &str) -> SettingFlags {
+fn settings(remote_url: &str, local_url: &str) -> CommandLineSettings {
     site::settings(remote_url, local_url)
         .with(Setting::ConnectTimeout, "3s")
         .with(Setting::StatementTimeout, "5s")

@@ -1,8 +1,8 @@
 //! What the page at `/` says in every state.
 
 use chrono::{DurationRound, TimeDelta};
-use meter_sync::clock;
 use meter_sync::config::Setting;
+use meter_sync::machine_clock;
 use meter_sync::mirrors::SlotClaimOutcome;
 use serde_json::json;
 
@@ -55,7 +55,7 @@ async fn missed_slots_and_who_holds_the_schedule_are_those_of_our_tenant() {
     let settings = site.settings().with(Setting::Schedule, "0 * * * *");
     let runs = mirror(&settings);
     let hours_ago = |hours| {
-        clock::now()
+        machine_clock::now()
             .duration_trunc(TimeDelta::hours(1))
             .expect("an hour")
             - TimeDelta::hours(hours)
@@ -86,7 +86,7 @@ async fn missed_slots_and_who_holds_the_schedule_are_those_of_our_tenant() {
 
 #[tokio::test]
 async fn without_databases_the_page_says_which_settings_are_missing() {
-    let served = HttpServer::new(&meter_sync::config::SettingFlags::default()).await;
+    let served = HttpServer::new(&meter_sync::config::CommandLineSettings::default()).await;
     let page = Browser::new(&served).read("/").await;
     assert_says(
         &page,

@@ -1,6 +1,6 @@
 //! What the routes answer of one tenant and of all.
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use serde_json::{Value, json};
 
 use super::{of_three, site, sync};
@@ -206,7 +206,7 @@ async fn what_cannot_be_listed_is_a_problem_and_no_empty_list() {
         let answer = api.ask(line).await;
         assert_eq!(answer.problem(), (503, "TENANT_NOT_CONFIGURED"), "{line}");
     }
-    let nowhere = SettingFlags::default()
+    let nowhere = CommandLineSettings::default()
         .with(Setting::Schedule, "off")
         .with(Setting::Tenants, "7,8");
     let api = ApiClient::new(&nowhere).await;

@@ -6,7 +6,7 @@ mod metrics;
 mod route_decisions;
 mod scopes;
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 
 use super::v1::api_client::ApiClient;
 use crate::support::site::Site;
@@ -22,7 +22,7 @@ async fn site() -> Site {
 }
 
 /// The settings of a process that keeps all three.
-fn of_three(site: &Site) -> SettingFlags {
+fn of_three(site: &Site) -> CommandLineSettings {
     site.settings().with(Setting::Tenants, "7,8,9")
 }
 

@@ -1,6 +1,6 @@
 //! Tokens that count for some tenants: what each route there is answers them, whether they may trigger or only read.
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use reqwest::{RequestBuilder, Response};
 use serde_json::json;
 
@@ -23,7 +23,7 @@ const BOB: &str = "2123456789abcdef";
 /// Of tenant 7, and may only read.
 const EVE: &str = "3123456789abcdef";
 
-fn with_tokens(settings: &SettingFlags) -> SettingFlags {
+fn with_tokens(settings: &CommandLineSettings) -> CommandLineSettings {
     let tokens =
         format!("trigger:root:{ROOT},trigger:ann@7:{ANN},trigger:bob@8:{BOB},read:eve@7:{EVE}");
     settings.clone().with(Setting::Tokens, tokens)

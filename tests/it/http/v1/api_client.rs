@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub(in crate::http) struct Answer {
 }
 
 impl ApiClient {
-    pub(in crate::http) async fn new(settings: &SettingFlags) -> Self {
+    pub(in crate::http) async fn new(settings: &CommandLineSettings) -> Self {
         let served = HttpServer::new(settings).await;
         let description = send(served.request("GET /api/v1/openapi.json")).await;
         let description = description.json().await.expect("JSON");
@@ -42,7 +42,7 @@ impl ApiClient {
     }
 
     /// With tokens of the test's own, of which each request shows this one.
-    pub(in crate::http) async fn with(settings: &SettingFlags, token: &str) -> Self {
+    pub(in crate::http) async fn with(settings: &CommandLineSettings, token: &str) -> Self {
         let served = HttpServer::new(settings).await;
         let described = served
             .request("GET /api/v1/openapi.json")
@@ -56,7 +56,7 @@ impl ApiClient {
     }
 
     /// With both tokens set.
-    pub(in crate::http) async fn with_tokens(settings: &SettingFlags) -> Self {
+    pub(in crate::http) async fn with_tokens(settings: &CommandLineSettings) -> Self {
         let tokens = format!("read:{READ},trigger:{TRIGGER}");
         let served = HttpServer::new(&settings.clone().with(Setting::Tokens, tokens)).await;
         let described = served.request("GET /api/v1/openapi.json").bearer_auth(READ);

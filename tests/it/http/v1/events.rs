@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use serde_json::{Value, json};
 
 use super::api_client::ApiClient;
@@ -152,7 +152,8 @@ async fn streams_end_at_once_when_the_server_stops() {
 
 #[tokio::test]
 async fn there_are_so_many_streams_and_room_again_when_one_ends() {
-    let served = HttpServer::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
+    let served =
+        HttpServer::new(&CommandLineSettings::default().with(Setting::Schedule, "off")).await;
     let mut open = Vec::new();
     for _ in 0..100 {
         let response = send(served.request(EVENTS)).await;

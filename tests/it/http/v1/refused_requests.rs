@@ -1,6 +1,6 @@
 //! Requests that are refused: wrong arguments, bodies and tokens, and a process that is read-only.
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use reqwest::RequestBuilder;
 use serde_json::json;
 
@@ -270,7 +270,7 @@ async fn a_process_that_may_only_show_starts_and_ends_nothing() {
 
 #[tokio::test]
 async fn without_its_databases_it_says_what_is_missing() {
-    let api = ApiClient::new(&SettingFlags::default().with(Setting::Schedule, "off")).await;
+    let api = ApiClient::new(&CommandLineSettings::default().with(Setting::Schedule, "off")).await;
     let run = format!("GET /api/v1/runs/{RUN}");
     for line in [
         "POST /api/v1/sync",

@@ -1,6 +1,6 @@
 //! A random pair of tables.
 
-use meter_sync::config::{Setting, SettingFlags};
+use meter_sync::config::{CommandLineSettings, Setting};
 use quickcheck::{Arbitrary, Gen};
 
 use super::keys::{ENCODINGS, KEYS, Key, TAKES_ALL};
@@ -206,7 +206,7 @@ impl Table {
         Site::on_pair(pair, &self.remote_schema(), &self.local_schema()).await
     }
 
-    pub(super) fn settings(&self, site: &Site) -> SettingFlags {
+    pub(super) fn settings(&self, site: &Site) -> CommandLineSettings {
         site.settings()
             .with(Setting::TenantColumn, plain(&self.tenant))
             .with(Setting::ActiveColumn, plain(&self.active))

@@ -1,6 +1,6 @@
 //! One pair of tables, its edits and its syncs.
 
-use meter_sync::config::SettingFlags;
+use meter_sync::config::CommandLineSettings;
 use meter_sync::mirrors::{Mirror, RunApprovals, RunRequest};
 use meter_sync::model::{Counts, DeactivationApproval, RunOutcome, RunTrigger};
 use meter_sync::reports::run_report::{RunReport, RunState};
@@ -15,7 +15,7 @@ pub(super) struct Trial<'t> {
     table: &'t Table,
     edits: EditGenerator<'t>,
     site: Site,
-    settings: SettingFlags,
+    settings: CommandLineSettings,
     /// Two processes.
     processes: [Mirror; 2],
     late: LateTransaction,
