@@ -13,7 +13,7 @@ use crate::model::{CompareMethod, Phase};
 
 use super::detect_replaced_remote::RemoteComparison;
 use super::digest::VersionsOfBothSides;
-use super::digest::row_versions::WrittenVersions;
+use super::digest::WrittenVersions;
 use super::plan::{self, Plan};
 use super::read::{self, StagedRows};
 use super::relations::lock_relations;

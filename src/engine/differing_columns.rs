@@ -21,11 +21,17 @@ pub(super) fn compared(relations: &Relations) -> impl Iterator<Item = &Column> {
 ///
 /// The key is left out because keys that are equal in the local type (such as `a` and `A` in a case-insensitive type)
 /// are the same meter, and the local key is not changed.
+///
+/// Columns of time come first, because one of them usually says when a row was changed, and then no other is compared.
 pub(super) fn differ(relations: &Relations) -> String {
     let mut conditions = Vec::new();
     let mut by_image = Vec::new();
     let fields: Vec<&String> = relations.fields().collect();
-    for column in compared(relations).filter(|column| fields.contains(&&column.name)) {
+    let mut columns: Vec<&Column> = compared(relations)
+        .filter(|column| fields.contains(&&column.name))
+        .collect();
+    columns.sort_by_key(|column| !column.base_type.starts_with("timestamp"));
+    for column in columns {
         let [there, here] = ["s", "l"].map(|row| relations.column(row, &column.name));
         match comparable(column) {
             Some(cast) => conditions.push(format!(

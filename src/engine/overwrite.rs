@@ -13,23 +13,22 @@ use crate::db::{DbError, quote};
 use crate::model::{Counts, DeactivationApproval};
 use crate::store::watermarks::VersionSum;
 
-use super::digest::row_versions::{self, WrittenVersions};
+use super::digest::{WrittenVersions, row_versions};
 use super::read::StagedRows;
 use super::write_by_halving::{self, CHECK, WriteOutcome};
 use super::{RunContext, SyncResult, apply, differing_columns, record_changes};
 use apply::write_at_once::PAGES_ARE_CACHED;
 
 /// Settings for joins of the staging table, of which the server has no statistics: both tables have about the same
-/// number of rows, so each join is best made by hashing. The memory keeps the joins of smaller sites off the disk.
+/// number of rows, so each join is best made by hashing, and the whole tables are read. The memory keeps the joins of smaller sites off the disk.
 const JOIN_BY_HASH: &str = "\
-set local enable_nestloop = off; set local enable_mergejoin = off;
+set local enable_nestloop = off; set local enable_mergejoin = off; set local random_page_cost to default;
 select pg_catalog.set_config('work_mem', m.least, true) from (values ('32MB')) m (least)
 where pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) operator(pg_catalog.<) pg_catalog.pg_size_bytes(m.least)";
-/// Sets the settings of [`JOIN_BY_HASH`] and [`PAGES_ARE_CACHED`] back.
+/// Sets the settings of [`JOIN_BY_HASH`] back.
 const DEFAULT_JOINS: &str = "\
 -- end overwriting
-set local enable_nestloop to default; set local enable_mergejoin to default; set local work_mem to default;
-set local random_page_cost to default";
+set local enable_nestloop to default; set local enable_mergejoin to default; set local work_mem to default";
 
 /// Records and writes all changes, or does neither. Returns the result of the sync and the row versions that the local
 /// table has now, or `None` if nothing was written. `staged` has all remote rows, none of which was rejected.
@@ -134,7 +133,7 @@ from {} l where {}",
 }
 
 /// Records the first changes, in the order of their keys, as many as the log keeps. Returns their number. Looks only at
-/// twice as many rows, most of which have changed.
+/// somewhat more rows, as most have changed.
 async fn record_first(run: &RunContext<'_>, limit: i64) -> Result<i64, DbError> {
     if limit == 0 {
         return Ok(0);
@@ -162,7 +161,7 @@ analyze pg_temp.meter_sync_plan (n)",
         relations.list("d", &relations.key),
         quote::identifier(&relations.active),
         relations.column("s", &relations.active),
-        limit.saturating_mul(2),
+        limit.saturating_add(limit / 4).saturating_add(100),
         relations.same_key("l", "s"),
         differing_columns::differ(relations)
     );

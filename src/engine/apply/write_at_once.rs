@@ -6,7 +6,7 @@
 //! the rows, and finds out which rows are refused.
 
 use crate::db::{DbError, quote};
-use crate::engine::digest::row_versions::{WrittenVersions, version_change};
+use crate::engine::digest::{WrittenVersions, version_change};
 use crate::engine::plan::{Plan, PlanStep};
 use crate::engine::write_by_halving::{self, CHECK, WriteOutcome};
 use crate::engine::{RunContext, record_changes};

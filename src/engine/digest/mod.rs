@@ -32,9 +32,10 @@ pub(super) use compare_contents::compare_contents;
 use find_differing_buckets::BucketQuery;
 pub(super) use keep_tombstones::condition as is_remembered_as_gone;
 use row_hash::{HashMode, HashedColumns};
-pub(super) use row_versions::VersionsOfBothSides;
-use row_versions::{VersionVerdict, WrittenVersions};
+use row_versions::VersionVerdict;
+pub(super) use row_versions::{VersionsOfBothSides, WrittenVersions};
 use totals::{RowsOfBothSides, TotalsComparison, TotalsQuery, TotalsVerdict};
+pub(super) use written_versions::version_change;
 
 pub(super) mod keep_tombstones;
 pub(super) mod row_hash;
@@ -48,6 +49,7 @@ mod find_differing_rows;
 pub(super) mod row_versions;
 mod sum_with_versions;
 mod totals;
+mod written_versions;
 
 /// The rows that can differ between the sides.
 #[derive(Debug)]
@@ -286,7 +288,8 @@ fn local_rows(run: &RunContext<'_>, versions: Option<&VersionsOfBothSides<'_>>) 
 
 /// Stores what the next run needs: the watermark (the row versions at which both sides were equal) and, if the run made
 /// a plan (`is_planned`), tombstones (keys of meters gone from the remote). Deletes the watermark if the sides are not
-/// equal after this run, or if `versions` is `None`. `written` has the versions that the run wrote, if it knows them.
+/// equal after this run, or if `versions` is `None`. `written` has the versions that the
+/// run wrote; `None` if they are still to be looked up.
 pub(super) async fn remember(
     run: &RunContext<'_>,
     versions: Option<VersionsOfBothSides<'_>>,
@@ -301,9 +304,14 @@ pub(super) async fn remember(
     let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();
     match versions {
         Some(versions) if are_equal => {
-            versions
-                .remember(run, synced.counts.changes(), written)
-                .await?;
+            let changes = synced.counts.changes();
+            let written = match written {
+                None if changes > 0 && run.relations.stores_rows_unchanged => {
+                    Some(written_versions::look_up(run).await?)
+                }
+                written => written,
+            };
+            versions.remember(run, changes, written).await?;
         }
         _ => watermarks::forget(run.local, run.job.tenant, &run.relations.local).await?,
     }

@@ -173,37 +173,33 @@ impl<'s> VersionsOfBothSides<'s> {
         (is_ours_alone && is_near).then_some(VersionVerdict::Since(known.horizon))
     }
 
-    /// Stores the row versions as the watermark for the next run, after the sides were made equal. `written` is the
-    /// number of rows that the plan changed, and `known` has their versions, if they need not be looked up. In these
-    /// cases, deletes the watermark instead:
-    /// - the local table may have changed the values that were written to it, so the sides may not be equal;
+    /// Stores the row versions as the watermark for the next run, after the sides were made equal. `changes` is the
+    /// number of rows that the run changed, and `written` has their versions. In these cases, deletes the watermark
+    /// instead:
+    /// - rows were changed and `written` is `None`: the local table may have changed the values that were written to it,
+    ///   so the sides may not be equal;
     /// - rows were changed although the versions showed no change, so versions prove nothing.
     pub(super) async fn remember(
         mut self,
         run: &RunContext<'_>,
-        written: i64,
-        known: Option<WrittenVersions>,
+        changes: i64,
+        written: Option<WrittenVersions>,
     ) -> Result<(), DbError> {
         let is_same = matches!(self.compare_with_watermark(), Some(VersionVerdict::Same(_)));
         // If a full comparison changed rows although the versions showed no change, the versions are no proof.
-        if written > 0 && (is_same || !run.relations.stores_rows_unchanged) {
+        if changes > 0 && (is_same || written.is_none()) {
             return watermarks::forget(run.local, run.job.tenant, &run.relations.local).await;
         }
         if is_same {
             return Ok(());
         }
-        if written > 0 {
-            let written = match known {
-                Some(known) => known,
-                None => written_since(run).await?,
-            };
-            match written {
-                WrittenVersions::Change { inserted, change } => {
-                    self.now.totals.local.0 += inserted;
-                    self.now.totals.local.1 ^= change;
-                }
-                WrittenVersions::Total(total) => self.now.totals.local = total,
+        match written {
+            Some(WrittenVersions::Change { inserted, change }) => {
+                self.now.totals.local.0 += inserted;
+                self.now.totals.local.1 ^= change;
             }
+            Some(WrittenVersions::Total(total)) => self.now.totals.local = total,
+            None => {}
         }
         self.keep(run).await
     }
@@ -348,34 +344,6 @@ pub(in crate::engine) enum WrittenVersions {
     Total(VersionSum),
 }
 
-/// Returns a `bigint` expression in SQL for the exclusive or of the old and the new version of a written row. The row
-/// `row` has the columns `place` and `version`, and `old_place` and `old_version`, which are NULL if it was inserted.
-pub(in crate::engine) fn version_change(row: &str) -> String {
-    let new = version(&format!("{row}.place"), &format!("{row}.version"));
-    let old = version(&format!("{row}.old_place"), &format!("{row}.old_version"));
-    format!("({new} operator(pg_catalog.#) coalesce({old}, 0))")
-}
-
-/// Looks up the row versions that the plan wrote. The whole table is not summed again, because that would include rows
-/// that other sessions wrote meanwhile and that were not compared.
-async fn written_since(run: &RunContext<'_>) -> Result<WrittenVersions, DbError> {
-    let (table, local_filter) = (&run.relations.local, &run.scope.local_filter);
-    let same_key = run.relations.same_key("l", "p");
-    let new = version("l.ctid", "l.xmin");
-    let old = version("p.place", "p.version");
-    let sql = format!(
-        "-- look up the versions written
-select pg_catalog.count(*) filter (where p.place is null), coalesce(pg_catalog.bit_xor({new} # coalesce({old}, 0)), 0)
-from pg_temp.meter_sync_plan p
-join {table} l on {same_key} and {local_filter}"
-    );
-    let found = run.local.query_one(&sql, &[]).await?;
-    Ok(WrittenVersions::Change {
-        inserted: found.get(0),
-        change: found.get(1),
-    })
-}
-
 /// Returns a `bigint` expression in SQL for the hash of the version of a row with the alias `row`. It is NULL if there
 /// is no row.
 pub(in crate::engine) fn row_version(row: &str) -> String {
@@ -385,7 +353,7 @@ pub(in crate::engine) fn row_version(row: &str) -> String {
 /// Returns a `bigint` expression in SQL for the hash of a row's place (`ctid`) and transaction (`xmin`). The
 /// transaction is hashed as its distance from the first one (number 3), and not as its age, which grows with each new
 /// transaction. All names have their schema, because this SQL also runs with the role's own search path.
-fn version(place: &str, transaction: &str) -> String {
+pub(super) fn version(place: &str, transaction: &str) -> String {
     format!(
         "pg_catalog.hashtidextended({place}, ((select pg_catalog.age('3'::pg_catalog.xid)::bigint) operator(pg_catalog.-) \
          pg_catalog.age({transaction})) operator(pg_catalog.&) 4294967295)"
