@@ -4,9 +4,9 @@
 //! inserted or gone, and the statement that finds the rows which differ can also write them. It takes half the time of a
 //! plan and its application.
 //!
-//! Without a plan it is not known which rows another session changes meanwhile, and the statement may skip them. So the
-//! tenant's local rows are counted before and after, with the number of those that were written since the first count.
-//! If these are not exactly the rows that the statement wrote, or if a row was refused, all is undone, and the caller
+//! Without a plan it is not known which rows another session changes meanwhile. The statement leaves such rows out, as
+//! their versions are new. So the tenant's local rows are counted before and after, and those with new versions. If the
+//! new ones are not exactly the rows that the statement wrote, or if a row was refused, all is undone, and the caller
 //! makes a plan.
 
 use crate::db::{DbError, quote};
@@ -59,7 +59,10 @@ async fn try_to_write(
 ) -> Result<Option<(SyncResult, WrittenVersions)>, DbError> {
     let RunContext { local, job, .. } = *run;
     local.batch(&format!("{CHECK}; {PAGES_ARE_CACHED}")).await?;
-    let before = count_new(run, None).await?;
+    let Some(horizon) = row_versions::horizon(local).await? else {
+        return Ok(None);
+    };
+    let before = count_new(run, horizon).await?;
     // A transaction that runs for long may hide when these rows were written.
     if before.new > 0 {
         return Ok(None);
@@ -67,11 +70,11 @@ async fn try_to_write(
     let limit = i64::from(job.limits.change_limit);
     let recorded = record_first(run, limit).await?;
     local.batch(JOIN_BY_HASH).await?;
-    let row = local.query_one(&statement(run), &[]).await?;
+    let row = local.query_one(&statement(run, horizon), &[]).await?;
     let (changed, reactivated, switched_off): (i64, i64, i64) =
         (row.get(0), row.get(1), row.get(2));
     local.batch(DEFAULT_JOINS).await?;
-    let after = count_new(run, Some(before.horizon)).await?;
+    let after = count_new(run, horizon).await?;
     let is_braked = switched_off > i64::from(job.limits.max_deactivated_rows)
         && *job.mass_deactivation != DeactivationApproval::Any;
     let is_alone = after.new == changed && after.versions.0 == before.versions.0;
@@ -95,32 +98,18 @@ async fn try_to_write(
 /// The tenant's local rows.
 struct LocalRows {
     versions: VersionSum,
-    /// How many of them were written by a transaction that had not ended at the first count.
+    /// How many of them are new, see [`row_versions::is_new`].
     new: i64,
-    /// The oldest transaction that was running.
-    horizon: i64,
 }
 
-/// Counts the tenant's local rows, and those that were written by the transaction `since` or a later one. Without
-/// `since`, the oldest running transaction is taken.
-async fn count_new(run: &RunContext<'_>, since: Option<i64>) -> Result<LocalRows, DbError> {
-    let horizon = match since {
-        Some(since) => format!("'{since}'::pg_catalog.int8"),
-        None => {
-            "pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8"
-                .to_owned()
-        }
-    };
+/// Counts the tenant's local rows, and those that were written by the transaction `horizon` or a later one.
+async fn count_new(run: &RunContext<'_>, horizon: i64) -> Result<LocalRows, DbError> {
     let sql = format!(
         "-- count the rows written since
-with horizon as (
-    select x.n, (x.n operator(pg_catalog.&) 4294967295)::pg_catalog.text::pg_catalog.xid as short from (select {horizon} as n) x
-)
-select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({}), 0),
-       pg_catalog.count(*) filter (where pg_catalog.age(l.xmin) operator(pg_catalog.<=) (select pg_catalog.age(h.short) from horizon h)),
-       (select h.n from horizon h)
+select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({}), 0), pg_catalog.count(*) filter (where {})
 from {} l where {}",
         row_versions::row_version("l"),
+        row_versions::is_new("l", horizon),
         run.relations.local,
         run.scope.local_filter
     );
@@ -128,7 +117,6 @@ from {} l where {}",
     Ok(LocalRows {
         versions: (row.get(0), row.get(1)),
         new: row.get(2),
-        horizon: row.get(3),
     })
 }
 
@@ -173,8 +161,9 @@ analyze pg_temp.meter_sync_plan (n)",
 }
 
 /// Returns the statement that updates all local rows that differ from their staged row. It returns their number, how
-/// many of them were inactive and become active, and how many were active and become inactive.
-fn statement(run: &RunContext<'_>) -> String {
+/// many of them were inactive and become active, and how many were active and become inactive. Leaves out rows that
+/// another session has written since `horizon`, also if it commits while this statement waits for it.
+fn statement(run: &RunContext<'_>, horizon: i64) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let active = quote::identifier(&relations.active);
@@ -199,7 +188,7 @@ with written as (
         from pg_temp.meter_sync_stage s
         left join (select {inactive_key} from {local} l where {local_filter} and l.{active} is not true) i on {}
     ) s
-    where {} and {local_filter} and {}
+    where {} and {local_filter} and not {} and {}
     returning s.was_inactive, {} as is_active
 )
 select pg_catalog.count(*), pg_catalog.count(*) filter (where w.was_inactive and w.is_active),
@@ -208,6 +197,7 @@ from written w",
         apply::assignments(relations),
         relations.same_key("i", "s"),
         relations.same_key("l", "s"),
+        row_versions::is_new("l", horizon),
         differing_columns::differ(relations),
         relations.column("s", &relations.active)
     )

@@ -185,7 +185,11 @@ async fn find_since(
         return Ok((Difference::Unclear, CompareMethod::Everything));
     };
     let with_new = RowSelection {
-        remote: format!("({} or {})", selection.remote, row_versions::is_new(since)),
+        remote: format!(
+            "({} or {})",
+            selection.remote,
+            row_versions::is_new("r", since)
+        ),
         ..selection
     };
     Ok((Difference::Within(with_new), CompareMethod::Differences))

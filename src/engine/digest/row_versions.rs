@@ -318,10 +318,10 @@ fn total_with<'t, S: Side>(
     })
 }
 
-/// Returns the oldest transaction that was still running on the remote when the snapshot was taken. `None` if the
-/// server's answer cannot be read.
-pub(in crate::engine) async fn horizon(remote: &Tx<'_, Remote>) -> Result<Option<i64>, DbError> {
-    let row = remote.simple(HORIZON).await?;
+/// Returns the oldest transaction that was still running on the server when the statement's snapshot was taken. `None`
+/// if the server's answer cannot be read.
+pub(in crate::engine) async fn horizon<S: Side>(tx: &Tx<'_, S>) -> Result<Option<i64>, DbError> {
+    let row = tx.simple(HORIZON).await?;
     Ok(row.first().and_then(|row| row.get(0)?.parse().ok()))
 }
 
@@ -360,10 +360,12 @@ pub(super) fn version(place: &str, transaction: &str) -> String {
     )
 }
 
-/// Returns the SQL condition that the version of the remote row `r` was made by the transaction `since` or a later one.
-/// It also holds for some very old versions, because transaction IDs wrap around. To compare these rows as well does no
-/// harm.
-pub(super) fn is_new(since: i64) -> String {
+/// Returns the SQL condition that the version of the row with the alias `row` was made by the transaction `since` or a
+/// later one. It also holds for some very old versions, because transaction IDs wrap around. To take these rows for new
+/// ones does no harm.
+pub(in crate::engine) fn is_new(row: &str, since: i64) -> String {
     let number = since & 0xffff_ffff;
-    format!("pg_catalog.age(r.xmin) <= (select pg_catalog.age('{number}'::xid))")
+    format!(
+        "pg_catalog.age({row}.xmin) operator(pg_catalog.<=) (select pg_catalog.age('{number}'::pg_catalog.xid))"
+    )
 }

@@ -125,7 +125,7 @@ pub(crate) async fn connect(url: &str) -> Client {
 async fn replace_databases(server: &Server, finished: &[String], database: &str, encoding: &str) {
     let admin = connect(&server.url("postgres")).await;
     for old in finished {
-        let drop = format!("drop database \"{old}\" with (force)");
+        let drop = format!("drop database if exists \"{old}\" with (force)");
         admin.batch_execute(&drop).await.expect("drop a database");
     }
     let create = format!(
