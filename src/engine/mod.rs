@@ -11,10 +11,12 @@
 //!   then ends.
 //! - `digest` compares row versions and hashes of rows, to find which rows may differ.
 //! - `read` copies these rows by COPY into a local staging table, without decoding them.
-//! - `plan` finds the differences by set operations.
-//! - `brake` may refuse the plan.
-//! - `apply` carries the plan out in sets of rows. It writes rows one by one only to find those that the local table
-//!   refuses.
+//! - `carry_out` makes the local rows equal to the staged ones, by `overwrite` if both sides have the same keys, and
+//!   otherwise by a plan:
+//!   - `plan` finds the differences by set operations.
+//!   - `brake` may refuse the plan.
+//!   - `apply` carries the plan out in sets of rows. It writes rows one by one only to find those that the local table
+//!     refuses.
 
 use std::sync::OnceLock;
 use std::time::Instant;
