@@ -284,7 +284,7 @@ const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle 
 /// Settings of the planner for local transactions. The low `random_page_cost` favours index scans, because a run
 /// usually needs few rows of many. The higher `work_mem` lets a first comparison, which needs many rows, join them in
 /// memory.
-const PLANNING: &str = "set local random_page_cost = 1.1; set local work_mem = '16MB'; ";
+pub(crate) const PLANNING: &str = "set local random_page_cost = 1.1; set local work_mem = '16MB'; ";
 
 impl<S: Side> Connection<S> {
     /// Opens a transaction with these settings, time limits and locks; all other methods open transactions through this

@@ -39,10 +39,16 @@ pub(super) async fn carry_out(
     let relations = lock_relations::hold_to_write(run.local, run.relations, run.job).await?;
     let run = &run.with_relations(&relations);
     let keeps_rows = relations.stores_rows_unchanged && relations.keeps_places;
-    let may_write_at_once = keeps_rows && !run.job.dry_run;
+    // If the last run rejected rows, the local table probably refuses them again.
+    let may_refuse = versions
+        .as_ref()
+        .is_some_and(VersionsOfBothSides::is_without_watermark);
+    let may_write_at_once = keeps_rows && !may_refuse && !run.job.dry_run;
     let mut attempt = 1;
     if found.staged.may_overwrite {
-        if may_write_at_once && let Some((synced, written)) = overwritten(run, &found).await? {
+        if may_write_at_once
+            && let Some((synced, written)) = overwritten(run, versions.as_ref(), &found).await?
+        {
             found.comparison.remember(run, versions.as_ref()).await?;
             digest::remember(run, versions, false, &synced, Some(written)).await?;
             return Ok(FinishedSync::of(synced, found.compared));
@@ -82,14 +88,18 @@ pub(super) async fn carry_out(
 /// Overwrites the rows that differ, if `overwrite` may be tried. Returns `None` if nothing was written.
 async fn overwritten(
     run: &RunContext<'_>,
+    versions: Option<&VersionsOfBothSides<'_>>,
     found: &StagedDifferences,
 ) -> Result<Option<(SyncResult, WrittenVersions)>, SyncError> {
-    if !found.staged.rejected.is_empty() || found.comparison.has_changed() {
+    let is_sure = found.staged.rejected.is_empty() && !found.comparison.has_changed();
+    let Some(versions) = versions.filter(|_| is_sure) else {
         return Ok(None);
-    }
+    };
     enter(run.observer, Phase::Apply);
-    let written = overwrite::write(run, &found.staged).await?;
-    enter(run.observer, Phase::Plan);
+    let written = overwrite::write(run, &found.staged, versions.local_sum()).await?;
+    if written.is_none() {
+        enter(run.observer, Phase::Plan);
+    }
     Ok(written)
 }
 
@@ -102,9 +112,10 @@ async fn written_at_once(
 ) -> Result<Option<(Plan, WrittenVersions)>, SyncError> {
     let drafted = run.local.attempt("draft", async {
         let draft = plan::draft(run, &found.selection, &found.staged).await?;
-        if let Err(error) = allow(run, versions, &draft, found).await {
+        match allow(run, versions, &draft, found).await {
             // The meters that the brake holds back stay stored.
-            return Ok(Ok(Err(error)));
+            Err(error) if error.is_refusal() => return Ok(Ok(Err(error))),
+            allowed => allowed?,
         }
         enter(run.observer, Phase::Apply);
         let written = apply::write_at_once::write(run, &draft).await?;

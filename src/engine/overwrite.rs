@@ -9,7 +9,7 @@
 //! new ones are not exactly the rows that the statement wrote, or if a row was refused, all is undone, and the caller
 //! makes a plan.
 
-use crate::db::{DbError, quote};
+use crate::db::{DbError, PLANNING, quote};
 use crate::model::{Counts, DeactivationApproval};
 use crate::store::watermarks::VersionSum;
 
@@ -20,28 +20,26 @@ use super::{RunContext, SyncResult, apply, differing_columns, record_changes};
 use apply::write_at_once::PAGES_ARE_CACHED;
 
 /// Settings for joins of the staging table, of which the server has no statistics: both tables have about the same
-/// number of rows, so each join is best made by hashing, and the whole tables are read. The memory keeps the joins of smaller sites off the disk.
-const JOIN_BY_HASH: &str = "\
-set local enable_nestloop = off; set local enable_mergejoin = off; set local random_page_cost to default;
-select pg_catalog.set_config('work_mem', m.least, true) from (values ('32MB')) m (least)
-where pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) operator(pg_catalog.<) pg_catalog.pg_size_bytes(m.least)";
+/// number of rows, so each join is best made by hashing. The memory keeps the joins of smaller sites off the disk.
+const JOIN_BY_HASH: &str = "set local enable_nestloop = off; set local enable_mergejoin = off; set local work_mem = '32MB'";
 /// Sets the settings of [`JOIN_BY_HASH`] back.
-const DEFAULT_JOINS: &str = "\
--- end overwriting
-set local enable_nestloop to default; set local enable_mergejoin to default; set local work_mem to default";
+const DEFAULT_JOINS: &str =
+    "set local enable_nestloop to default; set local enable_mergejoin to default";
 
 /// Records and writes all changes, or does neither. Returns the result of the sync and the row versions that the local
-/// table has now, or `None` if nothing was written. `staged` has all remote rows, none of which was rejected.
+/// table has now, or `None` if nothing was written. `compared` are the row versions of the local table when the sides
+/// were compared: if another session has written to it since then, nothing is written.
 ///
-/// Both sides must have the same keys. The local table must store rows as they are written
+/// Both sides must have the same keys, and no row was rejected. The local table must store rows as they are written
 /// (`Relations::stores_rows_unchanged`), and rows must keep their places (`Relations::keeps_places`).
 pub(super) async fn write(
     run: &RunContext<'_>,
     staged: &StagedRows,
+    compared: VersionSum,
 ) -> Result<Option<(SyncResult, WrittenVersions)>, DbError> {
     let mut written = None;
     let tried = write_by_halving::attempt(run.local, async {
-        written = try_to_write(run, staged).await?;
+        written = try_to_write(run, staged, compared).await?;
         Ok(match written {
             Some(_) => WriteOutcome::Written,
             None => WriteOutcome::skipped(),
@@ -56,6 +54,7 @@ pub(super) async fn write(
 async fn try_to_write(
     run: &RunContext<'_>,
     staged: &StagedRows,
+    compared: VersionSum,
 ) -> Result<Option<(SyncResult, WrittenVersions)>, DbError> {
     let RunContext { local, job, .. } = *run;
     local.batch(&format!("{CHECK}; {PAGES_ARE_CACHED}")).await?;
@@ -63,17 +62,21 @@ async fn try_to_write(
         return Ok(None);
     };
     let before = count_new(run, horizon).await?;
-    // A transaction that runs for long may hide when these rows were written.
-    if before.new > 0 {
+    // A transaction that runs for long may hide when new rows were written.
+    if before.new > 0 || before.versions != compared {
         return Ok(None);
     }
     let limit = i64::from(job.limits.change_limit);
-    let recorded = record_first(run, limit).await?;
-    local.batch(JOIN_BY_HASH).await?;
+    let (recorded, looked_at) = record_first(run, limit).await?;
+    if recorded < limit && looked_at < staged.read {
+        return Ok(None);
+    }
+    local.batch(&format!("{PLANNING}{JOIN_BY_HASH}")).await?;
     let row = local.query_one(&statement(run, horizon), &[]).await?;
     let (changed, reactivated, switched_off): (i64, i64, i64) =
         (row.get(0), row.get(1), row.get(2));
-    local.batch(DEFAULT_JOINS).await?;
+    let end = format!("-- end overwriting\n{PLANNING}{DEFAULT_JOINS}");
+    local.batch(&end).await?;
     let after = count_new(run, horizon).await?;
     let is_braked = switched_off > i64::from(job.limits.max_deactivated_rows)
         && *job.mass_deactivation != DeactivationApproval::Any;
@@ -120,11 +123,12 @@ from {} l where {}",
     })
 }
 
-/// Records the first changes, in the order of their keys, as many as the log keeps. Returns their number. Looks only at
-/// somewhat more rows, as most have changed.
-async fn record_first(run: &RunContext<'_>, limit: i64) -> Result<i64, DbError> {
+/// Records the first changes, in the order of their keys, as many as the log keeps. Looks only at somewhat more rows, as
+/// most have changed. Returns how many changes were recorded, and at how many rows it looked at most.
+async fn record_first(run: &RunContext<'_>, limit: i64) -> Result<(i64, i64), DbError> {
+    let most = limit.saturating_add(limit / 4).saturating_add(100);
     if limit == 0 {
-        return Ok(0);
+        return Ok((0, most));
     }
     let relations = run.relations;
     let (table, local_filter) = (&relations.local, &run.scope.local_filter);
@@ -149,7 +153,7 @@ analyze pg_temp.meter_sync_plan (n)",
         relations.list("d", &relations.key),
         quote::identifier(&relations.active),
         relations.column("s", &relations.active),
-        limit.saturating_add(limit / 4).saturating_add(100),
+        most,
         relations.same_key("l", "s"),
         differing_columns::differ(relations)
     );
@@ -157,7 +161,7 @@ analyze pg_temp.meter_sync_plan (n)",
     record_changes::planned(run, limit).await?;
     let count =
         "-- count the first changes\nselect pg_catalog.count(*) from pg_temp.meter_sync_plan";
-    Ok(run.local.query_one(count, &[]).await?.get(0))
+    Ok((run.local.query_one(count, &[]).await?.get(0), most))
 }
 
 /// Returns the statement that updates all local rows that differ from their staged row. It returns their number, how

@@ -5,7 +5,7 @@
 //! rows need not be locked first. All is also undone if the local table refuses a row. The caller then plans anew, locks
 //! the rows, and finds out which rows are refused.
 
-use crate::db::{DbError, quote};
+use crate::db::{DbError, PLANNING, quote};
 use crate::engine::digest::{WrittenVersions, version_change};
 use crate::engine::plan::{Plan, PlanStep};
 use crate::engine::write_by_halving::{self, CHECK, WriteOutcome};
@@ -14,8 +14,6 @@ use crate::engine::{RunContext, record_changes};
 /// Lets the planner fetch rows by their places. It would expect to read each page from disk, but the run has just read
 /// the whole table.
 pub(in crate::engine) const PAGES_ARE_CACHED: &str = "set local random_page_cost = 0.01";
-/// Lets the planner expect pages on disk again.
-const DEFAULT_COSTS: &str = "-- end writing at once\nset local random_page_cost to default";
 
 /// Records the changes of the plan and writes them, or does neither. Returns the row versions that were written, or
 /// `None` if nothing was written: a row was refused, or was changed by another session since it was planned.
@@ -30,7 +28,10 @@ pub(in crate::engine) async fn write(
     let tried = write_by_halving::attempt(run.local, async {
         let prepare = format!("{CHECK}; {PAGES_ARE_CACHED}");
         run.local.batch(&prepare).await?;
-        record_changes::changes(run, plan).await?;
+        if plan.counts.changes() > 0 {
+            let kept = i64::from(run.job.limits.change_limit);
+            record_changes::planned(run, kept).await?;
+        }
         for (step, rows) in &plan.steps {
             let row = run.local.query_one(&statement(run, *step), &[]).await?;
             let count: i64 = row.get(0);
@@ -42,7 +43,8 @@ pub(in crate::engine) async fn write(
                 inserted = count;
             }
         }
-        run.local.batch(DEFAULT_COSTS).await?;
+        let end = format!("-- end writing at once\n{PLANNING}");
+        run.local.batch(&end).await?;
         Ok(WriteOutcome::Written)
     });
     Ok(match tried.await? {

@@ -129,7 +129,7 @@ impl<'s> VersionsOfBothSides<'s> {
     }
 
     /// Whether the last run left no watermark, usually because it rejected rows. Then the sides probably still differ.
-    pub(super) fn is_without_watermark(&self) -> bool {
+    pub(in crate::engine) fn is_without_watermark(&self) -> bool {
         self.is_without_watermark
     }
 
@@ -154,6 +154,11 @@ impl<'s> VersionsOfBothSides<'s> {
     /// Leaves the watermark unused, because the remote was taken back: rows that are new may have old versions.
     pub(in crate::engine) fn distrust(&mut self) {
         self.known = None;
+    }
+
+    /// The sum of the row versions of the tenant's local rows, with their number.
+    pub(in crate::engine) fn local_sum(&self) -> VersionSum {
+        self.now.totals.local
     }
 
     /// How many meters of the tenant the local table has.

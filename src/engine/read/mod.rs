@@ -39,12 +39,15 @@ pub(crate) struct StagedRows {
     pub(crate) has_candidates: bool,
     /// Whether the remote shows no row of the tenant at all, and row security may be the reason.
     pub(crate) may_be_hidden: bool,
-    /// Whether `overwrite` may be worth a try: both sides have the same keys, and a large part of all rows was read. The
-    /// rows are then not yet prepared for a plan ([`prepare_to_plan`]).
+    /// How many rows were read.
+    pub(crate) read: i64,
+    /// Whether `overwrite` may be worth a try: both sides have the same keys, a large part of the tenant's rows was read,
+    /// and these are a large part of the local table. The rows are then not yet prepared for a plan
+    /// ([`prepare_to_plan`]).
     pub(crate) may_overwrite: bool,
 }
 
-/// If at least one row in so many was read, overwriting costs less than a plan.
+/// If at least one row in so many is written, overwriting costs less than a plan.
 const MANY: i64 = 4;
 
 /// Reads the remote rows of the selection into the staging table, and ends the remote transaction, so that the remote
@@ -77,7 +80,10 @@ pub(crate) async fn stage(
         unidentified: converted.unidentified,
         has_candidates,
         may_be_hidden,
-        may_overwrite: selection.has_same_keys && relayed.rows * MANY >= rows,
+        read: relayed.rows,
+        may_overwrite: selection.has_same_keys
+            && relayed.rows * MANY >= rows
+            && rows * MANY >= run.relations.estimated_rows,
     };
     match staged.may_overwrite {
         true => refuse_other_spelling(run).await?,
@@ -100,6 +106,7 @@ pub(super) async fn settle(
         unidentified: converted.unidentified,
         has_candidates: false,
         may_be_hidden: false,
+        read: rows,
         may_overwrite: false,
     };
     prepare_to_plan(run, &mut staged).await?;

@@ -252,3 +252,28 @@ async fn a_transaction_that_runs_for_long_does_no_harm() {
     drop(old);
     assert_is_equal(&site).await;
 }
+
+/// The run has compared the sides before that, and has read no row of that meter.
+#[tokio::test]
+async fn a_row_that_somebody_changes_before_the_statement_is_found_by_the_next_run() {
+    let (site, _servers) = settled_alone().await;
+    site.on_remote("update meter set name = name || '!' where id > 20")
+        .await;
+    let write = "lock table meter in share row exclusive mode; update meter set active = false where id = 9";
+    let writer = Writer::of(&site, write).await;
+    let request = RunRequest::new(RunTrigger::Cli);
+    let Ok(RunRequestOutcome::Started(mut run)) = site.mirror.request(request).await else {
+        panic!("no run");
+    };
+    let waits = "select pid from pg_stat_activity
+        where wait_event_type = 'Lock' and query like '-- hold the table to write to it%'";
+    until("the run has read the remote", async || {
+        rows(&site.local, waits).await != json!([])
+    })
+    .await;
+    let run = writer.end("commit", &mut run).await;
+    assert_eq!(run.outcome, Some(RunOutcome::Succeeded), "{run:#?}");
+    let next = site.sync().await;
+    assert_eq!(next.counts.reactivated, 1, "{next:#?}");
+    assert_is_equal(&site).await;
+}
