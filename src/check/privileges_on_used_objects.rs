@@ -11,8 +11,8 @@ use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
 use crate::error::{ErrorCode, Failure};
 
-/// Returns a failed finding that names the functions, sequences and tables that our role may not use. `None` if it may
-/// use all of them.
+/// Returns a failed finding that names those functions, sequences and tables which the local table's defaults, checks,
+/// indexes, generated columns and policies use, but our role may not. `None` if it may use all of them.
 pub(super) async fn finding(
     local: &mut ConnectionWithReport<Local>,
     relations: &Relations,

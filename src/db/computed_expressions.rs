@@ -17,9 +17,9 @@ pub struct InputColumn {
     pub default: Option<String>,
 }
 
-/// An expression that Postgres evaluates for each row that is written. Its SQL names columns without a prefix, and
-/// objects that are not built in with their schema. So it is valid where only the columns of one row are in scope, and
-/// only while the search path is pinned (set to `pg_catalog, pg_temp`).
+/// An expression that Postgres evaluates for each row that is written. Its SQL names columns without a prefix. It
+/// qualifies objects with their schema, except built-in ones. So it is valid where only the columns of one row are in
+/// scope, and only while the search path is pinned (set to `pg_catalog, pg_temp`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComputedExpression {
     /// The object that the expression belongs to: `constraint c`, `generated column g` or `index i`.

@@ -71,9 +71,9 @@ const CHECKS: &str = "\
 -- look up the check constraints
 select x.conname::text from pg_catalog.pg_constraint x where x.conrelid = $1 and x.contype = 'c'";
 
-/// A unique index or an exclusion constraint. Its expressions name columns without a prefix, and objects that are not
-/// built in with their schema. So they are valid where only the columns of one row are in scope, and only while the
-/// search path is pinned (set to `pg_catalog, pg_temp`).
+/// A unique index or an exclusion constraint. Its expressions name columns without a prefix. They qualify objects with
+/// their schema, except built-in ones. So they are valid where only the columns of one row are in scope, and only while
+/// the search path is pinned (set to `pg_catalog, pg_temp`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UniquenessRule {
     /// The name of the index, unquoted.

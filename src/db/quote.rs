@@ -34,7 +34,7 @@ const RESERVED: &str = "all analyse analyze and any array as asc asymmetric auth
     overlaps placing primary references returning right select session_user similar some symmetric system_user table \
     tablesample then to trailing true union unique user using variadic verbose when where window with";
 
-/// Quotes a value as an SQL literal, for the few statements that take no parameters (`copy`, `set`).
+/// Quotes a value as an SQL literal, for SQL that is built from pieces and for statements that take no parameters.
 pub fn literal(value: &str) -> String {
     escape::escape_literal(value)
 }

@@ -149,10 +149,9 @@ impl RowFault {
         }
     }
 
-    /// Whether the row of a table that Citus distributes broke the copy of the constraint or index that a shard has.
-    /// Citus stores the rows of a distributed table `meter` in tables such as `meter_102008`, whose indexes and foreign
-    /// keys also have the number at the end of their names. If the shard is on another server, the error has the name
-    /// in its message only.
+    /// Whether the row broke a shard's copy of the constraint or index `rule`. Citus stores the rows of a distributed
+    /// table `meter` in tables such as `meter_102008`, whose indexes and foreign keys also have the number at the end
+    /// of their names. If the shard is on another server, the error has the name in its message only.
     pub fn breaks_in_shard(&self, rule: &str) -> bool {
         let text = self.rule.as_deref().unwrap_or(&self.message);
         has_shard_name(text, rule, |after| after.strip_prefix('_'))

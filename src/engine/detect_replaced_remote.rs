@@ -283,7 +283,8 @@ impl RemoteComparison {
         }
     }
 
-    /// Tells in the run's warning what happened to the remote. `plan` is `None` if the sides do not differ.
+    /// Tells in the run's warning what happened to the remote, if it matters for this plan. `plan` is `None` if the
+    /// sides do not differ.
     pub(super) fn warn(&self, run: &RunContext<'_>, plan: Option<&Plan>) {
         if let Some(change) = self.notable(plan) {
             run.job.remote_change.get_or_init(|| change.message());

@@ -35,7 +35,7 @@ pub(crate) struct ProblemDetails {
     /// The id of the run that the error is about; absent if it is about none.
     #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<RunId>,
-    /// The path of that run, for the `Location` header; `None` if the error is about no run.
+    /// The path of the run that the error is about, for the `Location` header; `None` if it is about none.
     #[serde(skip)]
     location: Option<Box<str>>,
 }

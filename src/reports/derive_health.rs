@@ -38,8 +38,8 @@ pub(crate) struct RecentSlots {
 }
 
 impl RecentSlots {
-    /// Returns the latest slots (scheduled times) as of `now`. `jitter` is the longest random delay between a slot and
-    /// its run.
+    /// Returns the latest slots (scheduled times) whose runs should have ended by `now`. `jitter` is the longest random
+    /// delay between a slot and its run.
     pub(crate) fn at(
         now: DateTime<Utc>,
         schedule: Option<&Schedule>,

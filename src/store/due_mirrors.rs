@@ -22,7 +22,7 @@ pub struct OpenSweep {
     pub trigger: RunTrigger,
 }
 
-/// How the run of a mirror ended that a process had taken from the table `meter_sync_due`.
+/// The end of a run whose mirror a process had taken from the table `meter_sync_due`.
 #[derive(Clone, Debug)]
 pub struct EndedDueRun {
     /// The mirror of the run.

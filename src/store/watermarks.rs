@@ -22,7 +22,7 @@ pub struct PerSide<T> {
 /// `xmin`. The order of the rows does not matter.
 pub type VersionSum = (i64, i64);
 
-/// The sums of the row versions of both sides at one moment.
+/// The sums of the row versions of both sides at a moment when both were equal.
 #[derive(Clone, Debug)]
 pub struct Watermark {
     /// The number of rows and the sum of versions on each side.
@@ -98,7 +98,7 @@ pub struct WatermarkKey {
 /// A watermark to be stored by [`keep_all`], which takes its horizon separately.
 #[derive(Clone, Debug)]
 pub struct NewWatermark {
-    /// The mirror and the basis of the watermark.
+    /// The mirror, and a hash of the table files and settings under which the versions can be compared.
     pub key: WatermarkKey,
     /// The number of rows and the sum of versions on each side.
     pub totals: PerSide<VersionSum>,

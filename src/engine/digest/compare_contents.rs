@@ -31,8 +31,8 @@ pub enum ContentsComparison {
     Unfound,
 }
 
-/// Compares the rows of both sides by two sums. The seeds are those of the hashes of the rows, and of the hashes of
-/// these hashes.
+/// Compares the rows of both sides by their number and two sums, and if they differ, finds the rows that do. The seeds
+/// are those of the hashes of the rows, and of the hashes of these hashes.
 pub(in crate::engine) async fn compare_contents(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,

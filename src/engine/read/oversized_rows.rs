@@ -32,8 +32,8 @@ impl OversizedRow {
         )
     }
 
-    /// Returns the row's key as the remote sent it. Used if the key cannot be converted, so that no local row can have
-    /// it.
+    /// Returns the row's key as the remote sent it. Used if the key cannot be converted to the local types; no local
+    /// row can have such a key.
     pub(in crate::engine) fn named(&self, relations: &Relations) -> MeterFields {
         let values = self.key.iter().map(|value| match value {
             Some(text) => serde_json::Value::String(text.clone()),

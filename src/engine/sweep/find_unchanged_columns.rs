@@ -7,9 +7,9 @@ use crate::engine::{Relations, column_drift};
 use crate::store::recorded_columns;
 use crate::store::unchanged_mirrors::MirrorKey;
 
-/// Returns for each mirror whether its columns are settled. `relations` returns the relations of the mirror at an index
-/// in `mirrors`. A mirror without relations or without recorded columns is not settled. Most mirrors share the same
-/// recorded columns, which are read only once.
+/// Returns for each mirror whether its columns are settled: a run would record nothing new about them. `relations`
+/// returns the relations of the mirror at an index in `mirrors`. A mirror without relations or without recorded columns
+/// is not settled. Most mirrors share the same recorded columns, which are read only once.
 pub(super) async fn of_mirrors<'r>(
     local: &Tx<'_, Local>,
     mirrors: &[SweptMirror<'_>],

@@ -50,8 +50,8 @@ pub(in crate::engine) fn statements(
 }
 
 /// Returns a statement that fills the temporary table `meter_sync_free` with the literals in the expressions and the
-/// predicate of an index. With such a value, a row may be outside of a partial index. Other rows may hold the same
-/// value.
+/// predicate of an index. A row that gets one of them may no longer meet the predicate, and so leave a partial index.
+/// Values that other rows hold are not left out.
 pub(in crate::engine) fn named_in_rule(
     relations: &Relations,
     column: &Column,
