@@ -6,7 +6,7 @@ use crate::config::{Mapping, OnDrift};
 use crate::db::{DbError, Local, param};
 use crate::engine::Relations;
 use crate::engine::column_drift::{
-    self, ColumnDrift, KnownColumns, RecordedColumn, TypeConversion,
+    self, ColumnDrift, ColumnRetypeMethod, KnownColumns, RecordedColumn,
 };
 use crate::error::{ErrorCode, Failure};
 use crate::store::{migrations, recorded_columns};
@@ -93,11 +93,11 @@ async fn conversion_to_new_type(
     local: &mut ConnectionWithReport<Local>,
     column: &RecordedColumn,
     relations: &Relations,
-) -> Result<TypeConversion, DbError> {
+) -> Result<ColumnRetypeMethod, DbError> {
     let mut columns = relations.columns.iter();
     let here = columns.find(|here| here.name == column.name);
     let (Some(here), Some(ColumnDrift::Retyped(to))) = (here, &column.drift) else {
-        return Ok(TypeConversion::Cast);
+        return Ok(ColumnRetypeMethod::Cast);
     };
     let tx = local.begin_read_only().await?;
     let params = [
@@ -105,12 +105,12 @@ async fn conversion_to_new_type(
         param::text(to.as_str()),
     ];
     match tx.query_opt(CAST, &params).await {
-        Ok(Some(row)) if row.get(0) => Ok(TypeConversion::Cast),
-        Ok(Some(_)) => Ok(TypeConversion::Text),
-        Ok(None) => Ok(TypeConversion::NoType),
+        Ok(Some(row)) if row.get(0) => Ok(ColumnRetypeMethod::Cast),
+        Ok(Some(_)) => Ok(ColumnRetypeMethod::Text),
+        Ok(None) => Ok(ColumnRetypeMethod::NoType),
         // The name of the type contains characters that the encoding of the local database lacks. They were escaped,
         // so this is not a valid type name.
-        Err(error) if error.server_error().is_some() => Ok(TypeConversion::NoType),
+        Err(error) if error.server_error().is_some() => Ok(ColumnRetypeMethod::NoType),
         Err(error) => Err(error),
     }
 }

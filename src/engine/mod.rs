@@ -29,13 +29,13 @@ use crate::model::{
     CompareMethod, Counts, DeactivationApproval, Phase, Progress, Rejection, RunId, TenantId,
 };
 
-use begin_to_read::begin_to_read;
 use carry_out::StagedDifferences;
+use check_and_read_versions::check_and_read_versions;
 use column_drift::{ColumnDriftReport, KnownColumns};
 use detect_replaced_remote::RemoteComparison;
 pub(crate) use detect_replaced_remote::{UNIDENTIFIED, look_up as look_up_remote};
 pub use digest::{ContentsComparison, compare_sums};
-use digest::{Difference, VersionsOfBothSides};
+use digest::{RowsThatMayDiffer, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
 pub use error::SyncError;
 pub(crate) use plan::refuse_duplicate_local_keys;
@@ -66,13 +66,12 @@ mod sweep;
 mod tenant_filters;
 
 mod apply;
-mod begin_to_read;
 mod brake;
 mod carry_out;
+mod check_and_read_versions;
 pub mod column_drift;
 mod copy_distributed_rows;
 mod detect_replaced_remote;
-mod differing_columns;
 mod digest;
 mod error;
 mod first_load;
@@ -82,6 +81,7 @@ mod planned_deactivations;
 mod read;
 mod record_changes;
 mod remote_replacement;
+mod row_difference_sql;
 mod run_context;
 mod source_remedy;
 mod stage_local_rows;
@@ -203,7 +203,8 @@ pub async fn run(
         job,
         observer,
     };
-    let (mut versions, may_identify) = Box::pin(begin_to_read(&remote, run, &here)).await?;
+    let (mut versions, may_identify) =
+        Box::pin(check_and_read_versions(&remote, run, &here)).await?;
     let comparison =
         detect_replaced_remote::look(&remote, run, versions.as_mut(), may_identify).await?;
     if !job.dry_run
@@ -224,12 +225,12 @@ pub async fn run(
         digest::find(&remote, run, versions.as_ref()).await?
     };
     let selection = match difference {
-        Difference::None(rows) => {
+        RowsThatMayDiffer::None(rows) => {
             read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
             return end_unchanged(run, versions, &comparison, rows, compared).await;
         }
-        Difference::Within(selection) => selection,
-        Difference::Unclear => RowSelection::everything(),
+        RowsThatMayDiffer::Within(selection) => selection,
+        RowsThatMayDiffer::Unclear => RowSelection::everything(),
     };
     let staged = read::stage(remote, run, &selection).await?;
     let found = StagedDifferences {

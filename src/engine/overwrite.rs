@@ -15,8 +15,8 @@ use crate::store::watermarks::VersionSum;
 
 use super::digest::{WrittenVersions, row_versions};
 use super::read::StagedRows;
-use super::write_by_halving::{self, CHECK, WriteOutcome};
-use super::{RunContext, SyncResult, apply, differing_columns, record_changes};
+use super::write_by_halving::{self, CHECK, WriteAttemptOutcome};
+use super::{RunContext, SyncResult, apply, record_changes, row_difference_sql};
 use apply::write_at_once::PAGES_ARE_CACHED;
 
 /// Settings for joins of the staging table, of which the server has no statistics: both tables have about the same
@@ -41,13 +41,13 @@ pub(super) async fn write(
     let tried = write_by_halving::attempt(run.local, async {
         written = try_to_write(run, staged, compared).await?;
         Ok(match written {
-            Some(_) => WriteOutcome::Written,
-            None => WriteOutcome::skipped(),
+            Some(_) => WriteAttemptOutcome::Written,
+            None => WriteAttemptOutcome::skipped(),
         })
     });
     Ok(match tried.await? {
-        WriteOutcome::Written => written,
-        WriteOutcome::NotWritten(_) => None,
+        WriteAttemptOutcome::Written => written,
+        WriteAttemptOutcome::NotWritten(_) => None,
     })
 }
 
@@ -155,7 +155,7 @@ analyze pg_temp.meter_sync_plan (n)",
         relations.column("s", &relations.active),
         most,
         relations.same_key("l", "s"),
-        differing_columns::differ(relations)
+        row_difference_sql::differ(relations)
     );
     run.local.batch(&sql).await?;
     record_changes::planned(run, limit).await?;
@@ -202,7 +202,7 @@ from written w",
         relations.same_key("i", "s"),
         relations.same_key("l", "s"),
         row_versions::is_new("l", horizon),
-        differing_columns::differ(relations),
+        row_difference_sql::differ(relations),
         relations.column("s", &relations.active)
     )
 }

@@ -1,6 +1,6 @@
 //! Makes the plan: finds the differences between the staged rows and the local table by set operations.
 //!
-//! Which rows differ is decided by [`differing_columns`]. A staged value was already converted to the local type, so once
+//! Which rows differ is decided by [`row_difference_sql`]. A staged value was already converted to the local type, so once
 //! it is written, it compares equal in later runs.
 
 use crate::db::{DbError, Local, RowFault, Tx, quote};
@@ -10,7 +10,7 @@ use super::read::{self, StagedRows};
 use super::write_by_halving::{RowFaults, RowRange};
 use super::{
     Relations, RowSelection, RunContext, SyncError, SyncJob, SyncResult, TenantFilters,
-    differing_columns, stage_local_rows,
+    row_difference_sql, stage_local_rows,
 };
 
 /// The changes that a sync would make. The rows are in two temporary tables:
@@ -129,7 +129,7 @@ fn plan_sql(run: &RunContext<'_>, candidates: &str) -> String {
     let is_new = is_first_key_null("l");
     let (is_staged, is_aside) = (relations.same_key("u", "s"), relations.same_key("u", "a"));
     let (not_staged, not_aside) = (is_first_key_null("s"), is_first_key_null("a"));
-    let differ = differing_columns::differ(relations);
+    let differ = row_difference_sql::differ(relations);
     // Citus reads the staging table by a subquery that lacks `ctid`.
     let staged_place = match relations.keeps_places {
         true => "s.ctid",

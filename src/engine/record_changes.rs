@@ -8,9 +8,9 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::model::saturating_i64;
 
-use super::differing_columns::{compared, is_same};
 use super::plan::{self, Plan};
-use super::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
+use super::row_difference_sql::{compared, is_same};
+use super::write_by_halving::{self, RowRange, RowRangeStatement, WriteAttemptOutcome};
 use super::{Relations, RunContext, copy_distributed_rows};
 
 /// Records the changes of the plan, with old and new values, up to the number that the log keeps for a run. If there
@@ -34,14 +34,14 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
         first: limit + 1,
         last: limit + i64::from(job.limits.rejected_limit),
     };
-    let spare = ChangeTable::new(run, SPARE);
+    let spare = ChangeDestination::new(run, SPARE);
     let index = plan::index(run.relations);
     record(local, further, &index, |form| of_plan(run, &spare, form)).await
 }
 
 /// Records the changes of the plan that are numbered from 1 to `last`.
 pub(super) async fn planned(run: &RunContext<'_>, last: i64) -> Result<(), DbError> {
-    let log = ChangeTable::new(run, LOG);
+    let log = ChangeDestination::new(run, LOG);
     let index = plan::index(run.relations);
     let rows = RowRange { first: 1, last };
     record(run.local, rows, &index, |form| of_plan(run, &log, form)).await
@@ -81,18 +81,18 @@ pub(super) async fn refill(run: &RunContext<'_>, rejected: &[i64]) -> Result<(),
 /// Records the meters of a first load as inserts, numbered in the order of their keys. Records only the numbers in
 /// `rows`.
 pub(super) async fn load(run: &RunContext<'_>, rows: RowRange) -> Result<(), DbError> {
-    let log = ChangeTable::new(run, LOG);
+    let log = ChangeDestination::new(run, LOG);
     record(run.local, rows, "", |form| of_load(run, &log, form)).await
 }
 
 /// The table in which changes are recorded, and the run to which the changes belong.
-struct ChangeTable<'t> {
+struct ChangeDestination<'t> {
     into: &'t str,
     run_id: Uuid,
     is_utf8: bool,
 }
 
-impl<'t> ChangeTable<'t> {
+impl<'t> ChangeDestination<'t> {
     fn new(run: &RunContext<'_>, into: &'t str) -> Self {
         Self {
             into,
@@ -140,9 +140,9 @@ async fn record(
     let (sql, range) = (statement(ValueForm::Json), params(rows));
     let recorded = local.execute(&sql, &range);
     let tried = write_by_halving::attempt(local, async {
-        recorded.await.map(|_rows| WriteOutcome::Written)
+        recorded.await.map(|_rows| WriteAttemptOutcome::Written)
     });
-    if let WriteOutcome::Written = tried.await? {
+    if let WriteAttemptOutcome::Written = tried.await? {
         return Ok(());
     }
     let as_text = RowRangeStatement {
@@ -163,7 +163,7 @@ async fn record(
                 recount: None,
             };
             let tried = write_by_halving::attempt(local, escaped.run(local, row));
-            if let WriteOutcome::Written = tried.await? {
+            if let WriteAttemptOutcome::Written = tried.await? {
                 continue;
             }
         }
@@ -187,7 +187,7 @@ pub(super) enum ValueForm {
     Size,
 }
 
-fn of_plan(run: &RunContext<'_>, log: &ChangeTable<'_>, form: ValueForm) -> String {
+fn of_plan(run: &RunContext<'_>, log: &ChangeDestination<'_>, form: ValueForm) -> String {
     let relations = run.relations;
     let (rows, local_filter) = (run.relations.local_rows(), &run.scope.local_filter);
     let active = quote::literal(&relations.active);
@@ -229,7 +229,7 @@ fn rows_of_plan(relations: &Relations) -> (String, String) {
     }
 }
 
-fn of_load(run: &RunContext<'_>, log: &ChangeTable<'_>, form: ValueForm) -> String {
+fn of_load(run: &RunContext<'_>, log: &ChangeDestination<'_>, form: ValueForm) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let run_id = log.run_id;

@@ -60,7 +60,7 @@ impl RowRangeStatement {
         &self,
         local: &Tx<'_, Local>,
         rows: RowRange,
-    ) -> Result<WriteOutcome, DbError> {
+    ) -> Result<WriteAttemptOutcome, DbError> {
         let params = [param::bigint(rows.first), param::bigint(rows.last)];
         let mut touched = local.execute(&self.sql, &params).await?;
         if let Some(recount) = &self.recount {
@@ -68,50 +68,50 @@ impl RowRangeStatement {
             touched = counted.unsigned_abs();
         }
         if !self.has_gaps && i64::try_from(touched) != Ok(rows.count()) {
-            return Ok(WriteOutcome::skipped());
+            return Ok(WriteAttemptOutcome::skipped());
         }
         if self.checks {
             local.batch(CHECK).await?;
         }
-        Ok(WriteOutcome::Written)
+        Ok(WriteAttemptOutcome::Written)
     }
 }
 
 /// The result of trying to write a set of rows, of which either all or none are written.
-pub(crate) enum WriteOutcome {
+pub(crate) enum WriteAttemptOutcome {
     /// All rows were written.
     Written,
     /// No row was written, for this reason.
     NotWritten(Box<RowFault>),
 }
 
-impl WriteOutcome {
+impl WriteAttemptOutcome {
     /// The outcome if the server wrote fewer rows than it was told to, without an error.
     pub(crate) fn skipped() -> Self {
         Self::NotWritten(Box::new(RowFault::skipped()))
     }
 }
 
-/// Runs `attempt` under a savepoint, and undoes it if it returns [`WriteOutcome::NotWritten`] or fails with an error
-/// about a row, such as a violated constraint. Such an error is returned as [`WriteOutcome::NotWritten`], any other as
+/// Runs `attempt` under a savepoint, and undoes it if it returns [`WriteAttemptOutcome::NotWritten`] or fails with an error
+/// about a row, such as a violated constraint. Such an error is returned as [`WriteAttemptOutcome::NotWritten`], any other as
 /// an error.
 pub(crate) async fn attempt(
     local: &Tx<'_, Local>,
-    attempt: impl Future<Output = Result<WriteOutcome, DbError>>,
-) -> Result<WriteOutcome, DbError> {
+    attempt: impl Future<Output = Result<WriteAttemptOutcome, DbError>>,
+) -> Result<WriteAttemptOutcome, DbError> {
     // Boxed before another future wraps it, as in `Tx::attempt`.
     let attempt = Box::pin(attempt);
     let tried = local.attempt("attempt", async {
         match attempt.await {
-            Ok(WriteOutcome::Written) => Ok(Ok(())),
-            Ok(WriteOutcome::NotWritten(fault)) => Ok(Err(fault)),
+            Ok(WriteAttemptOutcome::Written) => Ok(Ok(())),
+            Ok(WriteAttemptOutcome::NotWritten(fault)) => Ok(Err(fault)),
             Err(error) if error.is_about_a_row() => Ok(Err(Box::new(error.fault()))),
             Err(error) => Err(error),
         }
     });
     Ok(match tried.await? {
-        Ok(()) => WriteOutcome::Written,
-        Err(fault) => WriteOutcome::NotWritten(fault),
+        Ok(()) => WriteAttemptOutcome::Written,
+        Err(fault) => WriteAttemptOutcome::NotWritten(fault),
     })
 }
 
@@ -157,7 +157,8 @@ pub(crate) async fn all_but_the_bad(
         if rows.count() <= 0 {
             continue;
         }
-        let WriteOutcome::NotWritten(fault) = attempt(local, bring_in.run(local, rows)).await?
+        let WriteAttemptOutcome::NotWritten(fault) =
+            attempt(local, bring_in.run(local, rows)).await?
         else {
             continue;
         };

@@ -13,7 +13,7 @@ use crate::db::incoming_foreign_keys::IncomingForeignKey;
 use crate::db::{DbError, Local, RowFault, Tx, quote};
 
 use crate::engine::apply::name_shard_constraints::breaks;
-use crate::engine::write_by_halving::{self, RowFaults, WriteOutcome};
+use crate::engine::write_by_halving::{self, RowFaults, WriteAttemptOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Prepares an exchange of unique values that changes some of `columns` in the rows of the temporary table
@@ -115,7 +115,9 @@ pub(in crate::engine) async fn put_off(
 /// - The deferred constraints are checked.
 ///
 /// Returns `NotWritten` if a noted row does not refer to its meter again.
-pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutcome, DbError> {
+pub(in crate::engine) async fn finish(
+    run: &RunContext<'_>,
+) -> Result<WriteAttemptOutcome, DbError> {
     let local = run.local;
     for (position, reference) in run.relations.constraints.references.iter().enumerate() {
         if changes_others(reference) && is_noted(local, position).await? {
@@ -125,13 +127,13 @@ pub(in crate::engine) async fn finish(run: &RunContext<'_>) -> Result<WriteOutco
                 .execute(&follow(run, position, reference), &[])
                 .await?;
             if !do_all_follow(run, position, reference).await? {
-                return Ok(WriteOutcome::NotWritten(Box::new(lost(reference))));
+                return Ok(WriteAttemptOutcome::NotWritten(Box::new(lost(reference))));
             }
         }
     }
     // Constraints are immediate again, as at the start of the plan.
     local.batch(write_by_halving::CHECK).await?;
-    Ok(WriteOutcome::Written)
+    Ok(WriteAttemptOutcome::Written)
 }
 
 /// Whether a foreign key of the local table to itself would change other meters if one of these columns is updated.

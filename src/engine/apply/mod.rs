@@ -8,7 +8,7 @@ use crate::model::{ChangeAction, Rejection};
 
 use super::plan::{self, Plan, PlanStep, UnwrittenRow, count_of};
 use super::read::StagedRows;
-use super::write_by_halving::{self, RowFaults, RowRange, WriteOutcome};
+use super::write_by_halving::{self, RowFaults, RowRange, WriteAttemptOutcome};
 use super::{Relations, RunContext, SyncError, SyncJob, SyncResult};
 use super::{record_changes, why_value_refused};
 use exchange::exchange_rings;
@@ -147,13 +147,13 @@ async fn write_all_or_none(
     let write = write(run, step);
     let tried = write_by_halving::attempt(run.local, async {
         for rows in ranges {
-            if let WriteOutcome::NotWritten(fault) = write.run(run.local, *rows).await? {
-                return Ok(WriteOutcome::NotWritten(fault));
+            if let WriteAttemptOutcome::NotWritten(fault) = write.run(run.local, *rows).await? {
+                return Ok(WriteAttemptOutcome::NotWritten(fault));
             }
         }
-        Ok(WriteOutcome::Written)
+        Ok(WriteAttemptOutcome::Written)
     });
-    Ok(matches!(tried.await?, WriteOutcome::Written))
+    Ok(matches!(tried.await?, WriteAttemptOutcome::Written))
 }
 
 /// Looks up the constraints of the local table. Returns a copy of `run.relations` that has them.
@@ -308,17 +308,23 @@ async fn retry(run: &RunContext<'_>, bad: &mut Vec<UnwrittenRow>) -> Result<(), 
 /// Returns why a retried row still cannot be written; `None` if it was written. `known` is the reason from before the
 /// retry. Returns `known` again if a trigger or a foreign key had refused the row and the retry ended in a conflict
 /// with another row, because that conflict only follows from the first refusal.
-fn fault_of(relations: &Relations, known: RowFault, tried: WriteOutcome) -> Option<RowFault> {
+fn fault_of(
+    relations: &Relations,
+    known: RowFault,
+    tried: WriteAttemptOutcome,
+) -> Option<RowFault> {
     match tried {
-        WriteOutcome::Written => None,
-        WriteOutcome::NotWritten(fault)
+        WriteAttemptOutcome::Written => None,
+        WriteAttemptOutcome::NotWritten(fault)
             if fault.is_collision()
                 && (known.is_refused_by_other_code()
                     || is_blocked_by_references(relations, &known)) =>
         {
             Some(known)
         }
-        WriteOutcome::NotWritten(fault) => Some(name_shard_constraints::name(relations, *fault)),
+        WriteAttemptOutcome::NotWritten(fault) => {
+            Some(name_shard_constraints::name(relations, *fault))
+        }
     }
 }
 

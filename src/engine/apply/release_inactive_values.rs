@@ -13,7 +13,7 @@ use super::collision_queries::{as_view, collide, entries, movable, wanted};
 use super::keep_references_through_exchange;
 use crate::engine::plan::PlanStep;
 use crate::engine::record_changes::{self, ValueForm};
-use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteAttemptOutcome};
 use crate::engine::{Relations, RunContext, copy_distributed_rows, digest};
 
 /// The unique values that inactive meters have released (that were set to NULL) so far.
@@ -314,7 +314,7 @@ where {} and {local_filter} and l.{name} is null and f.k >= $1 and f.k <= $2",
         for row in local.query(&list, &[param::bigints(rejected)]).await? {
             let k: i64 = row.get(0);
             let one = RowRange { first: k, last: k };
-            if let WriteOutcome::Written =
+            if let WriteAttemptOutcome::Written =
                 write_by_halving::attempt(local, give_back.run(local, one)).await?
             {
                 unrecord(run, table, column, k).await?;

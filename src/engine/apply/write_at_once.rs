@@ -8,7 +8,7 @@
 use crate::db::{DbError, PLANNING, quote};
 use crate::engine::digest::{WrittenVersions, version_change};
 use crate::engine::plan::{Plan, PlanStep};
-use crate::engine::write_by_halving::{self, CHECK, WriteOutcome};
+use crate::engine::write_by_halving::{self, CHECK, WriteAttemptOutcome};
 use crate::engine::{RunContext, record_changes};
 
 /// Lets the planner fetch rows by their places. It would expect to read each page from disk, but the run has just read
@@ -36,7 +36,7 @@ pub(in crate::engine) async fn write(
             let row = run.local.query_one(&statement(run, *step), &[]).await?;
             let count: i64 = row.get(0);
             if count != rows.count() {
-                return Ok(WriteOutcome::skipped());
+                return Ok(WriteAttemptOutcome::skipped());
             }
             change ^= row.get::<_, i64>(1);
             if *step == PlanStep::Insert {
@@ -45,11 +45,11 @@ pub(in crate::engine) async fn write(
         }
         let end = format!("-- end writing at once\n{PLANNING}");
         run.local.batch(&end).await?;
-        Ok(WriteOutcome::Written)
+        Ok(WriteAttemptOutcome::Written)
     });
     Ok(match tried.await? {
-        WriteOutcome::Written => Some(WrittenVersions::Change { inserted, change }),
-        WriteOutcome::NotWritten(_) => None,
+        WriteAttemptOutcome::Written => Some(WrittenVersions::Change { inserted, change }),
+        WriteAttemptOutcome::NotWritten(_) => None,
     })
 }
 

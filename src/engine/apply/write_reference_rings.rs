@@ -15,7 +15,7 @@ use super::name_shard_constraints::breaks;
 use super::{count_distributed_inserts, writing};
 use crate::engine::plan::PlanStep;
 use crate::engine::plan::UnwrittenRow;
-use crate::engine::write_by_halving::{self, RowRange, WriteOutcome};
+use crate::engine::write_by_halving::{self, RowRange, WriteAttemptOutcome};
 use crate::engine::{RunContext, copy_distributed_rows};
 
 /// The SQL condition that the number of row `p` of the plan is in the array `$1`.
@@ -116,14 +116,16 @@ async fn write_all_or_none(
             touched = counted.get::<_, i64>(0).unsigned_abs();
         }
         if usize::try_from(touched) != Ok(rows.len()) {
-            return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
+            return Ok(WriteAttemptOutcome::NotWritten(Box::new(
+                RowFault::skipped(),
+            )));
         }
         if !run.relations.stores_rows_unchanged {
             local.batch(write_by_halving::CHECK).await?;
         }
-        Ok(WriteOutcome::Written)
+        Ok(WriteAttemptOutcome::Written)
     });
-    Ok(matches!(tried.await?, WriteOutcome::Written))
+    Ok(matches!(tried.await?, WriteAttemptOutcome::Written))
 }
 
 /// A reference from a planned row to another row.

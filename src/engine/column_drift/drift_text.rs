@@ -14,7 +14,7 @@ const IN_REMEDY: usize = 3;
 
 /// How a local column can be changed to the new type of the remote column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TypeConversion {
+pub enum ColumnRetypeMethod {
     /// Postgres casts the values.
     Cast,
     /// Postgres has no cast, but can convert each value to text, and the text to the new type.
@@ -116,7 +116,7 @@ fn shortest(column: &RecordedColumn, relations: &Relations) -> Option<String> {
             quote::where_needed(&column.name)
         )),
         ColumnDrift::Retyped(to) if has_type(relations, column) => {
-            Some(retype(column, to, relations, TypeConversion::Cast))
+            Some(retype(column, to, relations, ColumnRetypeMethod::Cast))
         }
         ColumnDrift::Retyped(_) => None,
     }
@@ -129,7 +129,7 @@ pub fn finding(
     relations: &Relations,
     tenant: &TenantId,
     local_table: &str,
-    conversion: TypeConversion,
+    conversion: ColumnRetypeMethod,
 ) -> Option<String> {
     let forget = format!(
         "delete from meter_sync.meter_sync_column where tenant = {} and local_table = {} and column_name = {}",
@@ -171,10 +171,10 @@ pub fn finding(
                 _ if column.name == relations.active => format!(
                     "{begin} The active column has to stay boolean. To keep the local type: {forget}; or let METER_SYNC_REMOTE_QUERY give it as a boolean"
                 ),
-                TypeConversion::NoType => format!(
+                ColumnRetypeMethod::NoType => format!(
                     "{begin} The local database has no type {to}. To keep the local type: {forget}. To follow, make the type here as the remote has it: a check then prints the statement for the column"
                 ),
-                TypeConversion::Cast | TypeConversion::Text => format!(
+                ColumnRetypeMethod::Cast | ColumnRetypeMethod::Text => format!(
                     "{begin} To follow: {}. To keep the local type: {forget}",
                     retype(column, to, relations, conversion)
                 ),
@@ -210,12 +210,12 @@ fn retype(
     column: &RecordedColumn,
     to: &str,
     relations: &Relations,
-    conversion: TypeConversion,
+    conversion: ColumnRetypeMethod,
 ) -> String {
     let name = quote::where_needed(&column.name);
     let value = match conversion {
-        TypeConversion::Text => format!("{name}::text"),
-        TypeConversion::Cast | TypeConversion::NoType => name.clone(),
+        ColumnRetypeMethod::Text => format!("{name}::text"),
+        ColumnRetypeMethod::Cast | ColumnRetypeMethod::NoType => name.clone(),
     };
     format!(
         "alter table {} alter column {name} type {to} using {value}::{to}",

@@ -19,7 +19,7 @@ use crate::hex_digest::hex_digest;
 use super::Relations;
 
 pub use crate::store::recorded_columns::{ColumnDrift, KnownColumns, RecordedColumn};
-pub use drift_text::{TypeConversion, failure, finding, warning};
+pub use drift_text::{ColumnRetypeMethod, failure, finding, warning};
 
 mod drift_text;
 

@@ -12,7 +12,7 @@ use crate::engine::{RowsToCompare, RunContext, SyncError};
 
 use super::find_differing_buckets::{self, BucketQuery};
 use super::row_hash::{HashMode, HashedColumns, Hasher};
-use super::totals::{self, RowsOfBothSides, TotalsQuery, TotalsVerdict};
+use super::totals::{self, FromClausesOfBothSides, TotalsQuery, TotalsVerdict};
 use super::{DigestVerdict, find_differing_rows};
 
 /// The result of a comparison of contents.
@@ -39,7 +39,7 @@ pub(in crate::engine) async fn compare_contents(
     [seed, second_seed]: [u64; 2],
 ) -> Result<ContentsComparison, SyncError> {
     let relations = run.relations;
-    let sides = &RowsOfBothSides::of(run).await?;
+    let sides = &FromClausesOfBothSides::of(run).await?;
     let bits = run.job.hash_bits;
     let query = TotalsQuery {
         doing: "compare the contents",

@@ -11,14 +11,14 @@ use crate::engine::{Relations, RunContext, SyncError, SyncJob};
 use super::bucket_sum_cursor::{self, BucketSumCursor, BucketSumQuery, CHUNKS_AT_A_TIME};
 use super::buckets::{Bucketing, DifferingBuckets};
 use super::row_hash::{HashFunction, HashMode, HashedColumns, Hasher, RowSide};
-use super::totals::RowsOfBothSides;
+use super::totals::FromClausesOfBothSides;
 use super::{DigestVerdict, compare_sums};
 
 /// What to compare by buckets, and how.
 pub(super) struct BucketQuery<'a> {
     /// The columns to compare.
     pub(super) what: HashedColumns,
-    pub(super) rows: &'a RowsOfBothSides,
+    pub(super) rows: &'a FromClausesOfBothSides,
     /// The approximate number of local rows, which decides how many buckets are used.
     pub(super) count: i64,
     /// The way to hash that is tried first.

@@ -34,7 +34,7 @@ pub(super) use keep_tombstones::condition as is_remembered_as_gone;
 use row_hash::{HashMode, HashedColumns};
 use row_versions::VersionVerdict;
 pub(super) use row_versions::{VersionsOfBothSides, WrittenVersions};
-use totals::{RowsOfBothSides, TotalsComparison, TotalsQuery, TotalsVerdict};
+use totals::{FromClausesOfBothSides, TotalsComparison, TotalsQuery, TotalsVerdict};
 pub(super) use written_versions::version_change;
 
 pub(super) mod keep_tombstones;
@@ -53,7 +53,7 @@ mod written_versions;
 
 /// The rows that can differ between the sides.
 #[derive(Debug)]
-pub(super) enum Difference {
+pub(super) enum RowsThatMayDiffer {
     /// No rows: the sides do not differ. Holds the number of remote meters.
     None(i64),
     /// Only these rows can differ.
@@ -82,8 +82,8 @@ pub(super) async fn find(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     versions: Option<&VersionsOfBothSides<'_>>,
-) -> Result<(Difference, CompareMethod), SyncError> {
-    let everything = (Difference::Unclear, CompareMethod::Everything);
+) -> Result<(RowsThatMayDiffer, CompareMethod), SyncError> {
+    let everything = (RowsThatMayDiffer::Unclear, CompareMethod::Everything);
     let suspects = match &run.job.compare {
         RowsToCompare::Everything => return Ok(everything),
         RowsToCompare::Also(selection) => Some(selection),
@@ -97,15 +97,15 @@ pub(super) async fn find(
         return Ok((difference, compared));
     };
     Ok(match difference {
-        Difference::None(rows) => (
-            Difference::Within(RowSelection::nothing(rows).or(suspects)),
+        RowsThatMayDiffer::None(rows) => (
+            RowsThatMayDiffer::Within(RowSelection::nothing(rows).or(suspects)),
             CompareMethod::Contents,
         ),
-        Difference::Within(selection) => (
-            Difference::Within(selection.or(suspects)),
+        RowsThatMayDiffer::Within(selection) => (
+            RowsThatMayDiffer::Within(selection.or(suspects)),
             CompareMethod::Contents,
         ),
-        Difference::Unclear => everything,
+        RowsThatMayDiffer::Unclear => everything,
     })
 }
 
@@ -146,7 +146,7 @@ async fn find_usual(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     versions: Option<&VersionsOfBothSides<'_>>,
-) -> Result<(Difference, CompareMethod), SyncError> {
+) -> Result<(RowsThatMayDiffer, CompareMethod), SyncError> {
     match versions.and_then(VersionsOfBothSides::compare_with_watermark) {
         Some(VersionVerdict::Same(rows)) => Ok(equal(rows)),
         Some(VersionVerdict::Since(transaction)) => {
@@ -156,8 +156,8 @@ async fn find_usual(
     }
 }
 
-fn equal(rows: i64) -> (Difference, CompareMethod) {
-    (Difference::None(rows), CompareMethod::Differences)
+fn equal(rows: i64) -> (RowsThatMayDiffer, CompareMethod) {
+    (RowsThatMayDiffer::None(rows), CompareMethod::Differences)
 }
 
 /// Finds which rows can differ if only the remote has changed, since the transaction `since`: the new remote rows, and
@@ -167,7 +167,7 @@ async fn find_since(
     run: &RunContext<'_>,
     versions: Option<&VersionsOfBothSides<'_>>,
     since: i64,
-) -> Result<(Difference, CompareMethod), SyncError> {
+) -> Result<(RowsThatMayDiffer, CompareMethod), SyncError> {
     let keys = versions.and_then(|versions| versions.totals_of(HashedColumns::Keys));
     let selection = match keys {
         Some(TotalsComparison::Equal(rows)) => Some(RowSelection {
@@ -182,7 +182,7 @@ async fn find_since(
         }
     };
     let Some(selection) = selection else {
-        return Ok((Difference::Unclear, CompareMethod::Everything));
+        return Ok((RowsThatMayDiffer::Unclear, CompareMethod::Everything));
     };
     let with_new = RowSelection {
         remote: format!(
@@ -192,7 +192,10 @@ async fn find_since(
         ),
         ..selection
     };
-    Ok((Difference::Within(with_new), CompareMethod::Differences))
+    Ok((
+        RowsThatMayDiffer::Within(with_new),
+        CompareMethod::Differences,
+    ))
 }
 
 /// Selects the rows whose key only one side has. Returns `None` if all rows must be read.
@@ -204,7 +207,7 @@ async fn find_by_keys(
 ) -> Result<Option<RowSelection>, SyncError> {
     let query = BucketQuery {
         what: HashedColumns::Keys,
-        rows: &RowsOfBothSides::of(run).await?,
+        rows: &FromClausesOfBothSides::of(run).await?,
         count: local_rows(run, versions),
         mode,
     };
@@ -223,13 +226,13 @@ async fn find_by_contents(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     versions: Option<&VersionsOfBothSides<'_>>,
-) -> Result<(Difference, CompareMethod), SyncError> {
+) -> Result<(RowsThatMayDiffer, CompareMethod), SyncError> {
     let what = HashedColumns::Rows;
     let known = versions.and_then(|versions| versions.totals_of(what));
     if let Some(TotalsComparison::Equal(rows)) = known {
         return Ok(equal(rows));
     }
-    let sides = &RowsOfBothSides::of(run).await?;
+    let sides = &FromClausesOfBothSides::of(run).await?;
     let is_known_to_differ = known == Some(TotalsComparison::Differing)
         || versions.is_some_and(VersionsOfBothSides::is_without_watermark);
     let totals = match is_known_to_differ {
@@ -239,7 +242,7 @@ async fn find_by_contents(
         },
         false => compare_totals(remote, run, sides).await?,
     };
-    let everything = (Difference::Unclear, CompareMethod::Everything);
+    let everything = (RowsThatMayDiffer::Unclear, CompareMethod::Everything);
     let (mode, count) = match totals {
         TotalsVerdict::Equal(rows) => return Ok(equal(rows)),
         TotalsVerdict::Differing { mode, rows } => (mode, rows),
@@ -259,7 +262,10 @@ async fn find_by_contents(
         DigestVerdict::Unclear | DigestVerdict::Unknown => None,
     };
     Ok(selection.map_or(everything, |selection| {
-        (Difference::Within(selection), CompareMethod::Contents)
+        (
+            RowsThatMayDiffer::Within(selection),
+            CompareMethod::Contents,
+        )
     }))
 }
 
@@ -267,7 +273,7 @@ async fn find_by_contents(
 async fn compare_totals(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    sides: &RowsOfBothSides,
+    sides: &FromClausesOfBothSides,
 ) -> Result<TotalsVerdict, DbError> {
     let query = TotalsQuery {
         doing: "sum up the contents",

@@ -15,7 +15,7 @@ use super::is_remembered_as_gone;
 use super::row_hash::{HashFunction, HashMode, Hasher, PROBE, RowSide};
 
 /// The rows of both sides to be compared, each as SQL to follow the keyword `from`.
-pub(super) struct RowsOfBothSides {
+pub(super) struct FromClausesOfBothSides {
     /// The tenant's remote rows.
     pub(super) there: String,
     /// The tenant's rows that have a key, without inactive rows that have a tombstone (known to be gone from the
@@ -23,7 +23,7 @@ pub(super) struct RowsOfBothSides {
     pub(super) here: String,
 }
 
-impl RowsOfBothSides {
+impl FromClausesOfBothSides {
     pub(super) async fn of(run: &RunContext<'_>) -> Result<Self, DbError> {
         let (relations, scope) = (run.relations, run.scope);
         let (table, filter) = (&relations.local, &scope.local_filter);
@@ -97,7 +97,7 @@ impl Total {
 pub(super) struct TotalsQuery<'a, F> {
     /// The name of the statements in errors and on the server.
     pub(super) doing: &'static str,
-    pub(super) rows: &'a RowsOfBothSides,
+    pub(super) rows: &'a FromClausesOfBothSides,
     /// Returns the hash of a row of the given side, as SQL.
     pub(super) hash: F,
     /// If there is a seed, a second sum is computed, of the hashes of the hashes with this seed.

@@ -14,7 +14,7 @@ use super::copy_from_memory::{CopyTarget, copy_again};
 use super::oversized_rows::OversizedRow;
 use super::{misfit_values, recode_rows, split_copy_data};
 use crate::engine::why_value_refused;
-use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteAttemptOutcome};
 use crate::engine::{Relations, RunContext, SyncError, SyncJob};
 
 /// Converts the rows of COPYs that failed, and collects those that it rejects. The rows pass through the temporary
@@ -62,7 +62,7 @@ impl UncopiedRowConverter {
         let split = split_copy_data::split_rows(&self.format, pieces);
         let mut waiting = vec![split.as_slice()];
         while let Some(rows) = waiting.pop() {
-            let WriteOutcome::NotWritten(fault) = self.copy(run, rows).await? else {
+            let WriteAttemptOutcome::NotWritten(fault) = self.copy(run, rows).await? else {
                 continue;
             };
             if let [row] = rows {
@@ -112,11 +112,11 @@ impl UncopiedRowConverter {
                 run.local
                     .batch(&insert)
                     .await
-                    .map(|()| WriteOutcome::Written)
+                    .map(|()| WriteAttemptOutcome::Written)
             });
             let (key, is_known) = match tried.await? {
-                WriteOutcome::Written => self.named(run).await?,
-                WriteOutcome::NotWritten(_) => (row.named(relations), false),
+                WriteAttemptOutcome::Written => self.named(run).await?,
+                WriteAttemptOutcome::NotWritten(_) => (row.named(relations), false),
             };
             let reason = row.reason();
             self.rejected.push(Rejection { key, reason });
@@ -155,7 +155,11 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         )
     }
 
-    async fn copy(&self, run: &RunContext<'_>, rows: &[Bytes]) -> Result<WriteOutcome, DbError> {
+    async fn copy(
+        &self,
+        run: &RunContext<'_>,
+        rows: &[Bytes],
+    ) -> Result<WriteAttemptOutcome, DbError> {
         let (columns, format) = (
             run.relations.temp_columns(&run.relations.names),
             self.format.to_read(),
@@ -165,7 +169,7 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         );
         let copied = copy_again(run.local, &write, &self.format, rows);
         write_by_halving::attempt(run.local, async {
-            copied.await.map(|_rows| WriteOutcome::Written)
+            copied.await.map(|_rows| WriteAttemptOutcome::Written)
         })
         .await
     }
@@ -183,8 +187,8 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
         let key: Vec<usize> = relations.key.iter().filter_map(index).collect();
         let only_key = [split_copy_data::with_nulls_except(&self.format, row, &key)];
         let (key, is_known) = match self.copy(run, &only_key).await? {
-            WriteOutcome::Written => self.named(run).await?,
-            WriteOutcome::NotWritten(_) => {
+            WriteAttemptOutcome::Written => self.named(run).await?,
+            WriteAttemptOutcome::NotWritten(_) => {
                 let shown = |name: &String| {
                     let index = relations.names.iter().position(|known| known == name)?;
                     let value = split_copy_data::shown(&self.format, row, index);
@@ -215,11 +219,11 @@ create temp table meter_sync_text ({}, n bigint generated always as identity) on
                 let outcome = self.copy(run, &alone).await?;
                 // The value was only tried, so undo it.
                 Ok::<_, DbError>(match outcome {
-                    WriteOutcome::Written => not_written(RowFault::skipped()),
-                    WriteOutcome::NotWritten(fault) => not_written(*fault),
+                    WriteAttemptOutcome::Written => not_written(RowFault::skipped()),
+                    WriteAttemptOutcome::NotWritten(fault) => not_written(*fault),
                 })
             });
-            if let WriteOutcome::NotWritten(fault) = Box::pin(tried).await?
+            if let WriteAttemptOutcome::NotWritten(fault) = Box::pin(tried).await?
                 && !fault.is_skip()
             {
                 let value = split_copy_data::shown(&self.format, row, index);
@@ -337,9 +341,9 @@ returning {}::text, {}",
     let mut found = None;
     let tried = write_by_halving::attempt(local, async {
         found = Some(local.query_one(&remember, &[param::bigint(row)]).await?);
-        Ok(WriteOutcome::Written)
+        Ok(WriteAttemptOutcome::Written)
     });
-    if let (WriteOutcome::Written, Some(key)) = (tried.await?, found) {
+    if let (WriteAttemptOutcome::Written, Some(key)) = (tried.await?, found) {
         return Ok((read_lossless_json::stored_fields(key.get(0)), key.get(1)));
     }
     // No local row can have a key that does not convert. The key is reported as the remote sent it.
@@ -352,6 +356,6 @@ select {}::text from pg_temp.meter_sync_text t where t.n = $1",
     Ok((read_lossless_json::stored_fields(named.get(0)), false))
 }
 
-fn not_written(fault: RowFault) -> WriteOutcome {
-    WriteOutcome::NotWritten(Box::new(fault))
+fn not_written(fault: RowFault) -> WriteAttemptOutcome {
+    WriteAttemptOutcome::NotWritten(Box::new(fault))
 }

@@ -6,7 +6,7 @@ use crate::db::{DbError, RowFault, param};
 use super::conversion_sql::values;
 use crate::engine::RunContext;
 use crate::engine::why_value_refused;
-use crate::engine::write_by_halving::{self, WriteOutcome};
+use crate::engine::write_by_halving::{self, WriteAttemptOutcome};
 
 /// Returns the reason why row number `row` of the text table (`meter_sync_text`) does not convert. Halves the set of
 /// columns until only the column that does not convert is left. `fault` is the server's error for the whole row.
@@ -58,10 +58,12 @@ insert into pg_temp.meter_sync_stage ({columns}) select {} from {} where t.n = $
     );
     let tried = write_by_halving::attempt(run.local, async {
         run.local.execute(&sql, &[param::bigint(row)]).await?;
-        Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())))
+        Ok(WriteAttemptOutcome::NotWritten(Box::new(
+            RowFault::skipped(),
+        )))
     });
     Ok(match tried.await? {
-        WriteOutcome::NotWritten(fault) if !fault.is_skip() => Some(*fault),
-        WriteOutcome::NotWritten(_) | WriteOutcome::Written => None,
+        WriteAttemptOutcome::NotWritten(fault) if !fault.is_skip() => Some(*fault),
+        WriteAttemptOutcome::NotWritten(_) | WriteAttemptOutcome::Written => None,
     })
 }

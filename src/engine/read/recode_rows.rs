@@ -10,7 +10,7 @@ use crate::db::{DbError, Local, RowFault, Tx, param};
 
 use super::choose_copy_format::CopyFormat;
 use super::split_copy_data;
-use crate::engine::write_by_halving::{self, WriteOutcome};
+use crate::engine::write_by_halving::{self, WriteAttemptOutcome};
 
 /// Converts rows from `encoding` to UTF-8. Each piece holds one or more whole rows, before and after.
 pub(in crate::engine) async fn to_utf8(
@@ -60,11 +60,11 @@ select pg_catalog.convert($1, $2::pg_catalog.name, 'UTF8')";
         let params = [param::bytea(bytes), param::text(encoding)];
         let row = local.query_one(CONVERT, &params).await?;
         converted = Bytes::from(row.get::<_, Vec<u8>>(0));
-        Ok(WriteOutcome::Written)
+        Ok(WriteAttemptOutcome::Written)
     });
     Ok(match tried.await? {
-        WriteOutcome::Written => Ok(converted),
-        WriteOutcome::NotWritten(fault) => Err(*fault),
+        WriteAttemptOutcome::Written => Ok(converted),
+        WriteAttemptOutcome::NotWritten(fault) => Err(*fault),
     })
 }
 

@@ -15,15 +15,15 @@ use crate::db::catalog::Column;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, RowFault, param, quote};
 
-use super::leave_partial_index::{self, BlockingRows};
+use super::leave_partial_index::{self, BlockingUpdates};
 use super::narrow_column_values;
-use super::spare_table;
+use super::spare_values_table;
 use crate::engine::apply::collision_queries::{as_view, movable, waiting};
 use crate::engine::apply::defer_constraints;
 use crate::engine::apply::keep_references_through_exchange;
 use crate::engine::plan::PlanStep;
 use crate::engine::plan::UnwrittenRow;
-use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{self, RowRange, RowRangeStatement, WriteAttemptOutcome};
 use crate::engine::{RunContext, apply};
 
 /// If more rows than this wait for a unique value of another row, no rings are looked for, because writing a ring takes
@@ -163,7 +163,7 @@ async fn write_ring(
     let mut ring = ring.to_vec();
     for _ in 0..starts {
         let attempt = Box::pin(write_with_first_parked(run, &ring, edges));
-        if let WriteOutcome::Written = write_by_halving::attempt(run.local, attempt).await? {
+        if let WriteAttemptOutcome::Written = write_by_halving::attempt(run.local, attempt).await? {
             return Ok(true);
         }
         ring.rotate_left(1);
@@ -175,9 +175,13 @@ async fn write_with_first_parked(
     run: &RunContext<'_>,
     ring: &[i64],
     edges: &[NeededValueEdge],
-) -> Result<WriteOutcome, DbError> {
+) -> Result<WriteAttemptOutcome, DbError> {
     let local = run.local;
-    let not_taken = || Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision())));
+    let not_taken = || {
+        Ok(WriteAttemptOutcome::NotWritten(Box::new(
+            RowFault::collision(),
+        )))
+    };
     let Some(&first) = ring.first() else {
         return not_taken();
     };
@@ -213,7 +217,7 @@ async fn write_with_first_parked(
         if !edges.iter().any(|edge| edge.holder == first) {
             continue;
         }
-        let blocking = BlockingRows {
+        let blocking = BlockingUpdates {
             rule,
             waiting: Some(waiting(run, rule)),
             waits: "true".to_owned(),
@@ -228,10 +232,10 @@ async fn write_with_first_parked(
         ..apply::write(run, PlanStep::Change)
     };
     for &n in ring.iter().rev() {
-        if let WriteOutcome::NotWritten(fault) =
+        if let WriteAttemptOutcome::NotWritten(fault) =
             write.run(local, RowRange { first: n, last: n }).await?
         {
-            return Ok(WriteOutcome::NotWritten(fault));
+            return Ok(WriteAttemptOutcome::NotWritten(fault));
         }
     }
     keep_references_through_exchange::finish(run).await
@@ -254,19 +258,19 @@ select v.k, v.n from (values {}) v (k, n)",
 /// is no such value, tries to move the row out of the index, which may be partial. Returns whether either worked.
 async fn park_row(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
     row: i64,
 ) -> Result<bool, DbError> {
     let local = run.local;
     let is_alone = blocking.rule.reads.len() == 1;
     let columns = movable(run, blocking.rule);
-    let own = spare_table::holders(run, &blocking.holds);
+    let own = spare_values_table::holders(run, &blocking.holds);
     for &column in &columns {
-        let kind = spare_table::kind(local, column).await?;
+        let kind = spare_values_table::kind(local, column).await?;
         for spare in narrow_column_values::statements(run.relations, column, &kind, is_alone, &own)
         {
             let filled =
-                write_by_halving::if_possible(local, spare_table::fill(run, &spare)).await?;
+                write_by_halving::if_possible(local, spare_values_table::fill(run, &spare)).await?;
             if filled.is_some() && park_on_first_accepted(run, column, blocking, row).await? {
                 return Ok(true);
             }
@@ -280,7 +284,7 @@ async fn park_row(
 async fn park_on_first_accepted(
     run: &RunContext<'_>,
     column: &Column,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
     row: i64,
 ) -> Result<bool, DbError> {
     let local = run.local;
@@ -290,16 +294,18 @@ async fn park_on_first_accepted(
         let tried = write_by_halving::attempt(local, async {
             let params = [param::bigint(row), param::bigint(k)];
             if local.execute(&park, &params).await? != 1 {
-                return Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())));
+                return Ok(WriteAttemptOutcome::NotWritten(Box::new(
+                    RowFault::skipped(),
+                )));
             }
             Ok(
                 match leave_partial_index::are_out_of_the_way(run, blocking).await? {
-                    true => WriteOutcome::Written,
-                    false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
+                    true => WriteAttemptOutcome::Written,
+                    false => WriteAttemptOutcome::NotWritten(Box::new(RowFault::collision())),
                 },
             )
         });
-        if let WriteOutcome::Written = tried.await? {
+        if let WriteAttemptOutcome::Written = tried.await? {
             return Ok(true);
         }
     }

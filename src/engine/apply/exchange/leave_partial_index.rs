@@ -12,15 +12,15 @@ use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::table_family_sql::family;
 use crate::db::{DbError, RowFault, param, quote};
 
-use super::{narrow_column_values, spare_table};
+use super::{narrow_column_values, spare_values_table};
 use crate::engine::apply::collision_queries::{as_view, collide, entries};
 use crate::engine::apply::keep_references_through_exchange;
-use crate::engine::write_by_halving::{self, WriteOutcome};
+use crate::engine::write_by_halving::{self, WriteAttemptOutcome};
 use crate::engine::{Relations, RunContext, copy_distributed_rows};
 
 /// Planned updates that block others: in one unique index or exclusion constraint, they hold values that the others
 /// need. The functions of this module expect that the view `meter_sync_found` is defined by the query `waiting`.
-pub(in crate::engine) struct BlockingRows<'r> {
+pub(in crate::engine) struct BlockingUpdates<'r> {
     /// The unique index or exclusion constraint.
     pub(in crate::engine) rule: &'r UniquenessRule,
     /// A query of pairs of a waiting row (`n`) and the row that holds the value it needs (`holder`). `None` if it would
@@ -53,7 +53,7 @@ pub(in crate::engine) fn reads_active(relations: &Relations, rule: &UniquenessRu
 /// expression, or if the check would cost too much, returns true without a check.
 pub(in crate::engine) async fn are_out_of_the_way(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
 ) -> Result<bool, DbError> {
     if blocking.waiting.is_none() || !is_conditional(blocking.rule) {
         return Ok(true);
@@ -77,15 +77,15 @@ select not exists (
 /// active column. Returns whether this worked.
 pub(in crate::engine) async fn leave(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
     columns: &[&Column],
 ) -> Result<bool, DbError> {
-    let own = spare_table::holders(run, &blocking.holds);
+    let own = spare_values_table::holders(run, &blocking.holds);
     let deciding = columns
         .iter()
         .filter(|column| decides(blocking.rule, column));
     for &column in deciding {
-        let kind = spare_table::kind(run.local, column).await?;
+        let kind = spare_values_table::kind(run.local, column).await?;
         let mut ways = vec![narrow_column_values::named_in_rule(
             run.relations,
             column,
@@ -127,7 +127,7 @@ fn decides(rule: &UniquenessRule, column: &Column) -> bool {
 /// statement that makes the values to try. Returns whether this worked.
 async fn leave_by(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
     column: &Column,
     spare: &str,
 ) -> Result<bool, DbError> {
@@ -135,7 +135,7 @@ async fn leave_by(
     let Some(waiting) = &blocking.waiting else {
         return Ok(false);
     };
-    let filled = write_by_halving::if_possible(local, spare_table::fill(run, spare)).await?;
+    let filled = write_by_halving::if_possible(local, spare_values_table::fill(run, spare)).await?;
     if filled.is_none() {
         return Ok(false);
     }
@@ -146,7 +146,7 @@ async fn leave_by(
         let one = format!("f.k {} {k}", quote::EQUALS);
         let sql = moving(run, blocking, &set, ", pg_temp.meter_sync_free f", &one);
         let tried = write_by_halving::attempt(local, is_moved(run, blocking, &sql));
-        if let WriteOutcome::Written = tried.await? {
+        if let WriteAttemptOutcome::Written = tried.await? {
             return Ok(true);
         }
     }
@@ -155,7 +155,7 @@ async fn leave_by(
 
 async fn leave_by_active(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
 ) -> Result<bool, DbError> {
     let relations = run.relations;
     let mut columns = relations.columns.iter();
@@ -177,10 +177,12 @@ async fn leave_by_active(
                 .is_empty()
             {
                 true => is_moved(run, blocking, &sql).await,
-                false => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
+                false => Ok(WriteAttemptOutcome::NotWritten(Box::new(
+                    RowFault::collision(),
+                ))),
             }
         });
-        if let WriteOutcome::Written = tried.await? {
+        if let WriteAttemptOutcome::Written = tried.await? {
             return Ok(true);
         }
     }
@@ -191,7 +193,7 @@ async fn leave_by_active(
 /// Returns the numbers of these values.
 async fn outside(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
     column: &Column,
 ) -> Result<Vec<i64>, DbError> {
     let local = run.local;
@@ -201,7 +203,7 @@ async fn outside(
     };
     let from = format!(
         "pg_temp.meter_sync_free f cross join ({})",
-        spare_table::holders(run, &blocking.holds)
+        spare_values_table::holders(run, &blocking.holds)
     );
     let inside = entries(blocking.rule, &["f.k".to_owned()], row, &from);
     let query = format!(
@@ -223,7 +225,7 @@ select w.k from pg_temp.meter_sync_found w order by w.k limit 5";
 
 fn moving(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
     set: &str,
     from: &str,
     condition: &str,
@@ -242,13 +244,13 @@ where p.n {} h.n and {} and {local_filter} and {} and {condition}",
 
 async fn is_moved(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
     sql: &str,
-) -> Result<WriteOutcome, DbError> {
+) -> Result<WriteAttemptOutcome, DbError> {
     run.local.execute(sql, &[]).await?;
     Ok(match are_out_of_the_way(run, blocking).await? {
-        true => WriteOutcome::Written,
-        false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
+        true => WriteAttemptOutcome::Written,
+        false => WriteAttemptOutcome::NotWritten(Box::new(RowFault::collision())),
     })
 }
 

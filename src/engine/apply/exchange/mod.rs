@@ -15,7 +15,9 @@ use super::defer_constraints;
 use super::keep_references_through_exchange;
 use super::release_inactive_values::{self, ClearedValues};
 use crate::engine::plan::{self, PlanStep};
-use crate::engine::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{
+    self, RowFaults, RowRange, RowRangeStatement, WriteAttemptOutcome,
+};
 use crate::engine::{RunContext, apply};
 use park_rows::ParkOutcome;
 
@@ -25,8 +27,8 @@ pub(super) mod narrow_column_values;
 mod leave_partial_index;
 pub(super) mod park_rows;
 mod spare_foreign_key_values;
-pub(super) mod spare_table;
 mod spare_values;
+pub(super) mod spare_values_table;
 
 /// The most attempts at an exchange. Each attempt leaves out the rows that could not be written in an earlier one.
 const ATTEMPTS: usize = 10;
@@ -126,8 +128,8 @@ async fn attempt(
         match write_by_halving::attempt(local, keep_references_through_exchange::finish(run))
             .await?
         {
-            WriteOutcome::Written => return Ok(Ok(bad)),
-            WriteOutcome::NotWritten(fault) => {
+            WriteAttemptOutcome::Written => return Ok(Ok(bad)),
+            WriteAttemptOutcome::NotWritten(fault) => {
                 let found = match fault.is_collision() {
                     true => defer_constraints::colliding(run).await?,
                     false => spare_foreign_key_values::missing(run, &fault).await?,
@@ -158,7 +160,7 @@ async fn retry_after_release(
     }
     for (n, fault) in std::mem::take(bad) {
         let row = RowRange { first: n, last: n };
-        if let WriteOutcome::NotWritten(_) =
+        if let WriteAttemptOutcome::NotWritten(_) =
             write_by_halving::attempt(run.local, write.run(run.local, row)).await?
         {
             bad.push((n, fault));

@@ -10,16 +10,18 @@ use crate::db::catalog::Column;
 use crate::db::constraints_between_rows::UniquenessRule;
 use crate::db::{DbError, Local, RowFault, Tx, param, quote};
 
-use super::leave_partial_index::{self, BlockingRows};
+use super::leave_partial_index::{self, BlockingUpdates};
 use super::spare_foreign_key_values;
-use super::spare_table::{fill, holders, kind};
 use super::spare_values;
+use super::spare_values_table::{fill, holders, kind};
 use crate::engine::RunContext;
 use crate::engine::apply::collision_queries::{as_view, is_costly, movable, waiting, wanted};
 use crate::engine::apply::defer_constraints;
 use crate::engine::apply::keep_references_through_exchange;
 use crate::engine::plan::PlanStep;
-use crate::engine::write_by_halving::{self, RowFaults, RowRange, RowRangeStatement, WriteOutcome};
+use crate::engine::write_by_halving::{
+    self, RowFaults, RowRange, RowRangeStatement, WriteAttemptOutcome,
+};
 
 /// The result of [`park`].
 pub(in crate::engine) enum ParkOutcome {
@@ -61,7 +63,7 @@ pub(in crate::engine) async fn park(
         if !refused.is_empty() {
             return Ok(ParkOutcome::Refused(refused));
         }
-        let blocking = BlockingRows {
+        let blocking = BlockingUpdates {
             rule,
             waiting: match is_costly(local, rule).await? {
                 true => None,
@@ -144,7 +146,7 @@ select pg_catalog.count(*) from pg_temp.meter_sync_holder";
 /// in the table.
 async fn park_all(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
     columns: &[&Column],
     rows: i64,
 ) -> Result<RowFaults, DbError> {
@@ -176,7 +178,7 @@ async fn park_all(
         if column.is_nullable && !is_referred_to {
             let clear = clear(run, column);
             let cleared = park_and_check(run, blocking, &clear, all);
-            if let WriteOutcome::Written = write_by_halving::attempt(local, cleared).await? {
+            if let WriteAttemptOutcome::Written = write_by_halving::attempt(local, cleared).await? {
                 return Ok(Vec::new());
             }
         }
@@ -198,7 +200,7 @@ async fn park_all(
 /// more. Returns whether one worked.
 async fn park_by_first_working(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
     ways: &[(&Column, String)],
     all: RowRange,
 ) -> Result<bool, DbError> {
@@ -207,10 +209,12 @@ async fn park_by_first_working(
         let tried = write_by_halving::attempt(local, async {
             match write_by_halving::if_possible(local, fill(run, spare)).await? {
                 Some(()) => park_and_check(run, blocking, &move_to(run, column), all).await,
-                None => Ok(WriteOutcome::NotWritten(Box::new(RowFault::collision()))),
+                None => Ok(WriteAttemptOutcome::NotWritten(Box::new(
+                    RowFault::collision(),
+                ))),
             }
         });
-        if let WriteOutcome::Written = tried.await? {
+        if let WriteAttemptOutcome::Written = tried.await? {
             drop_spare_values(local).await?;
             return Ok(true);
         }
@@ -222,17 +226,17 @@ async fn park_by_first_working(
 /// it misses a row, or if other rows still wait for these rows afterwards.
 async fn park_and_check(
     run: &RunContext<'_>,
-    blocking: &BlockingRows<'_>,
+    blocking: &BlockingUpdates<'_>,
     park: &RowRangeStatement,
     all: RowRange,
-) -> Result<WriteOutcome, DbError> {
+) -> Result<WriteAttemptOutcome, DbError> {
     Ok(match park.run(run.local, all).await? {
-        WriteOutcome::Written
+        WriteAttemptOutcome::Written
             if !leave_partial_index::are_out_of_the_way(run, blocking).await? =>
         {
-            WriteOutcome::NotWritten(Box::new(RowFault::collision()))
+            WriteAttemptOutcome::NotWritten(Box::new(RowFault::collision()))
         }
-        tried @ (WriteOutcome::Written | WriteOutcome::NotWritten(_)) => tried,
+        tried @ (WriteAttemptOutcome::Written | WriteAttemptOutcome::NotWritten(_)) => tried,
     })
 }
 

@@ -18,7 +18,7 @@ use crate::engine::RunContext;
 use crate::engine::apply::collision_queries::{as_view, wanted};
 use crate::engine::plan::{self, PlanStep, UnwrittenRow};
 use crate::engine::why_value_refused::plain;
-use crate::engine::write_by_halving::{self, WriteOutcome};
+use crate::engine::write_by_halving::{self, WriteAttemptOutcome};
 
 /// One search evaluates at most this many rules, each counted once for every step of the plan that it is tried on. A
 /// rule is a check, a generated column or an index. Each takes up to ten statements.
@@ -131,12 +131,14 @@ async fn is_evaluated(local: &Tx<'_, Local>, rows: &[i64]) -> Result<bool, DbErr
     let evaluated = write_by_halving::attempt(local, async {
         local.query_one(EVALUATE, &params).await?;
         // Anything that a function of the rule wrote is undone.
-        Ok(WriteOutcome::NotWritten(Box::new(RowFault::skipped())))
+        Ok(WriteAttemptOutcome::NotWritten(Box::new(
+            RowFault::skipped(),
+        )))
     });
     Ok(
         match write_by_halving::if_possible(local, evaluated).await? {
-            Some(WriteOutcome::NotWritten(raised)) => raised.is_skip(),
-            Some(WriteOutcome::Written) | None => true,
+            Some(WriteAttemptOutcome::NotWritten(raised)) => raised.is_skip(),
+            Some(WriteAttemptOutcome::Written) | None => true,
         },
     )
 }

@@ -12,9 +12,9 @@ use crate::model::MeterFields;
 
 use crate::engine::apply::collision_queries::{as_view, entries};
 use crate::engine::apply::exchange::narrow_column_values;
-use crate::engine::apply::exchange::spare_table;
+use crate::engine::apply::exchange::spare_values_table;
 use crate::engine::apply::name_shard_constraints::breaks;
-use crate::engine::write_by_halving::{self, WriteOutcome};
+use crate::engine::write_by_halving::{self, WriteAttemptOutcome};
 use crate::engine::{Relations, RunContext};
 
 /// Returns a statement that frees a unique value: it gives the meter with this key another value in the first of
@@ -62,7 +62,7 @@ async fn free_value(
             return Ok(Some(free));
         }
     }
-    let kind = spare_table::kind(run.local, column).await?;
+    let kind = spare_values_table::kind(run.local, column).await?;
     let own = format!("{} l where {is_it}", relations.local);
     for free in narrow_column_values::statements(relations, column, &kind, false, &own) {
         for free in made(run, &free).await? {
@@ -84,7 +84,8 @@ fn marked(column: &Column, value: Option<&str>) -> Option<String> {
 /// Runs the statement `free`, which makes values that the column might accept. Returns up to five of them as SQL
 /// literals, or none if the statement fails.
 async fn made(run: &RunContext<'_>, free: &str) -> Result<Vec<String>, DbError> {
-    let filled = write_by_halving::if_possible(run.local, spare_table::fill(run, free)).await?;
+    let filled =
+        write_by_halving::if_possible(run.local, spare_values_table::fill(run, free)).await?;
     if filled.is_none() {
         return Ok(Vec::new());
     }
@@ -117,13 +118,13 @@ async fn try_and_undo(run: &RunContext<'_>, is_seen: bool, set: &str) -> Result<
         let after = held(local, is_seen).await?;
         Ok(match is_set && (before.is_none() || before != after) {
             // The statement worked. This result undoes it.
-            true => WriteOutcome::NotWritten(Box::new(RowFault::skipped())),
-            false => WriteOutcome::NotWritten(Box::new(RowFault::collision())),
+            true => WriteAttemptOutcome::NotWritten(Box::new(RowFault::skipped())),
+            false => WriteAttemptOutcome::NotWritten(Box::new(RowFault::collision())),
         })
     });
     Ok(match tried.await? {
-        WriteOutcome::Written => true,
-        WriteOutcome::NotWritten(fault) => {
+        WriteAttemptOutcome::Written => true,
+        WriteAttemptOutcome::NotWritten(fault) => {
             let mut references = run.relations.constraints.references.iter();
             let is_referred_to =
                 references.any(|reference| breaks(run.relations, &fault, &reference.constraint));

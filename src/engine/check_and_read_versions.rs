@@ -16,7 +16,7 @@ use super::{
 /// which database it is; `None` if that is still to be asked.
 ///
 /// To a distant remote, these statements are sent together, because each round trip may take 50 ms.
-pub(super) async fn begin_to_read<'s>(
+pub(super) async fn check_and_read_versions<'s>(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'s>,
     here: &Relation,
