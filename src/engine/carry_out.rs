@@ -118,7 +118,7 @@ async fn written_at_once(
             allowed => allowed?,
         }
         enter(run.observer, Phase::Apply);
-        let written = apply::write_at_once::write(run, &draft).await?;
+        let written = apply::write_at_once::write(run, &draft, versions.is_some()).await?;
         Ok::<_, SyncError>(written.map(|written| Ok((draft, written))).ok_or(()))
     });
     match drafted.await? {

@@ -5,7 +5,7 @@ use crate::db::catalog::Relation;
 use crate::db::{Remote, Tx};
 use crate::model::Phase;
 
-use super::digest::VersionsOfBothSides;
+use super::digest::{VersionsOfBothSides, row_versions};
 use super::relations::refuse_same_or_taken_table::refuse_occupied;
 use super::{
     Relations, RunContext, SyncError, SyncJob, column_drift, detect_replaced_remote, enter,
@@ -34,10 +34,11 @@ pub(super) async fn check_and_read_versions<'s>(
         enter(run.observer, Phase::Read);
         Ok(())
     };
+    let stored = row_versions::stored(run).await?;
     // The order matters: if the versions cannot be read, they undo only what comes after them.
     let (checked, versions, may_identify) = tokio::join!(
         check,
-        VersionsOfBothSides::read(remote, run),
+        VersionsOfBothSides::read(remote, run, stored),
         detect_replaced_remote::may_identify(remote)
     );
     checked?;

@@ -15,14 +15,15 @@ use crate::engine::{RunContext, record_changes};
 /// the whole table.
 pub(in crate::engine) const PAGES_ARE_CACHED: &str = "set local random_page_cost = 0.01";
 
-/// Records the changes of the plan and writes them, or does neither. Returns the row versions that were written, or
-/// `None` if nothing was written: a row was refused, or was changed by another session since it was planned.
+/// Records the changes of the plan and writes them, or does neither. Returns the row versions that were written, 0 unless
+/// `sums_versions`, or `None` if nothing was written: a row was refused, or was changed by another session since it was planned.
 ///
 /// The local table must store rows as they are written (`Relations::stores_rows_unchanged`) and rows must keep their
 /// places (`Relations::keeps_places`).
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
     plan: &Plan,
+    sums_versions: bool,
 ) -> Result<Option<WrittenVersions>, DbError> {
     let (mut inserted, mut change) = (0, 0);
     let tried = write_by_halving::attempt(run.local, async {
@@ -33,7 +34,10 @@ pub(in crate::engine) async fn write(
             record_changes::planned(run, kept).await?;
         }
         for (step, rows) in &plan.steps {
-            let row = run.local.query_one(&statement(run, *step), &[]).await?;
+            let row = run
+                .local
+                .query_one(&statement(run, *step, sums_versions), &[])
+                .await?;
             let count: i64 = row.get(0);
             if count != rows.count() {
                 return Ok(WriteAttemptOutcome::skipped());
@@ -53,8 +57,9 @@ pub(in crate::engine) async fn write(
     })
 }
 
-/// Returns the statement that writes all rows of a step. It returns their number and the change of the sum of versions.
-fn statement(run: &RunContext<'_>, step: PlanStep) -> String {
+/// Returns the statement that writes all rows of a step. It returns their number and the change of the sum of versions,
+/// or 0. A server may lack the functions that sum versions.
+fn statement(run: &RunContext<'_>, step: PlanStep, sums_versions: bool) -> String {
     let relations = run.relations;
     let (local, local_filter) = (&relations.local, &run.scope.local_filter);
     let local_row = format!(
@@ -94,13 +99,16 @@ fn statement(run: &RunContext<'_>, step: PlanStep) -> String {
             "null::pg_catalog.tid as old_place, null::pg_catalog.xid as old_version",
         ),
     };
+    let change = match sums_versions {
+        true => format!("coalesce(pg_catalog.bit_xor({}), 0)", version_change("w")),
+        false => "0::pg_catalog.int8".to_owned(),
+    };
     format!(
         "-- {name}
 with written as (
     {write}
     returning l.ctid as place, l.xmin as version, {old}
 )
-select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({}), 0) from written w",
-        version_change("w")
+select pg_catalog.count(*), {change} from written w"
     )
 }

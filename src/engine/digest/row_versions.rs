@@ -35,7 +35,9 @@ use super::row_hash::{HashFunction, HashedColumns, RowSide};
 use super::sum_with_versions;
 use super::totals::{Total, TotalsComparison};
 use crate::engine::RunContext;
-use crate::store::watermarks::{self, PerSide, VersionSum, Watermark, WatermarkKey};
+use crate::store::watermarks::{
+    self, PerSide, StoredWatermark, VersionSum, Watermark, WatermarkKey,
+};
 
 /// The row versions of both sides, read before the rows were compared.
 #[derive(Debug)]
@@ -70,18 +72,29 @@ pub(super) enum VersionVerdict {
 /// Two transaction IDs must be closer together than this to tell which is older, because IDs wrap around at 2^32.
 const FARTHEST: i64 = 1 << 31;
 
+/// Reads the watermark of the last run; `None` if there is none, or if row versions cannot show changes of these tables.
+pub(in crate::engine) async fn stored(
+    run: &RunContext<'_>,
+) -> Result<Option<StoredWatermark>, DbError> {
+    let relations = run.relations;
+    match &relations.version_basis {
+        Some(basis) => watermarks::read(run.local, run.job.tenant, &relations.local, basis).await,
+        None => Ok(None),
+    }
+}
+
 impl<'s> VersionsOfBothSides<'s> {
-    /// Reads the row versions of both sides. Returns `None` if they cannot be read, or if they cannot show changes of
-    /// these tables (of a view, for instance).
+    /// Reads the row versions of both sides. `stored` is the watermark of the last run, see [`stored`]. Returns `None` if
+    /// they cannot be read, or if they cannot show changes of these tables (of a view, for instance).
     pub(in crate::engine) async fn read(
         remote: &Tx<'_, Remote>,
         run: &RunContext<'s>,
+        stored: Option<StoredWatermark>,
     ) -> Result<Option<Self>, DbError> {
         let relations = run.relations;
         let Some(basis) = &relations.version_basis else {
             return Ok(None);
         };
-        let stored = watermarks::read(run.local, run.job.tenant, &relations.local, basis).await?;
         let (filters, summed) = (
             run.scope,
             sum_with_versions::columns_summed(run, stored.as_ref()),

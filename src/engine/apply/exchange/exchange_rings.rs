@@ -177,11 +177,8 @@ async fn write_with_first_parked(
     edges: &[NeededValueEdge],
 ) -> Result<WriteAttemptOutcome, DbError> {
     let local = run.local;
-    let not_taken = || {
-        Ok(WriteAttemptOutcome::NotWritten(Box::new(
-            RowFault::collision(),
-        )))
-    };
+    let collision = || Box::new(RowFault::collision());
+    let not_taken = || Ok(WriteAttemptOutcome::NotWritten(collision()));
     let Some(&first) = ring.first() else {
         return not_taken();
     };
