@@ -1,8 +1,8 @@
 //! Writes all differing rows in one statement, straight from the staging table and without a plan.
 //!
-//! Used if the row versions say that most remote rows are new, and both sides have the same keys. Then no meter is
-//! inserted or gone, and the statement that finds the rows which differ can also write them. It takes half the time of a
-//! plan and its application.
+//! Used if the row versions say that many remote rows are new, and both sides have the same keys. Then no meter is
+//! inserted or gone, and the statement that finds the rows which differ can also write them. It costs less than a plan
+//! and its application.
 //!
 //! Without a plan it is not known which rows another session changes meanwhile. The statement leaves such rows out, as
 //! their versions are new. So the tenant's local rows are counted before and after, and those with new versions. If the

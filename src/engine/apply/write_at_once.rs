@@ -15,8 +15,9 @@ use crate::engine::{RunContext, record_changes};
 /// the whole table.
 pub(in crate::engine) const PAGES_ARE_CACHED: &str = "set local random_page_cost = 0.01";
 
-/// Records the changes of the plan and writes them, or does neither. Returns the row versions that were written, 0 unless
-/// `sums_versions`, or `None` if nothing was written: a row was refused, or was changed by another session since it was planned.
+/// Records the changes of the plan and writes them, or does neither. Returns the row versions that were written, whose
+/// sum is 0 unless `sums_versions`. Returns `None` if nothing was written, because a row was refused, or was changed by
+/// another session since it was planned.
 ///
 /// The local table must store rows as they are written (`Relations::stores_rows_unchanged`) and rows must keep their
 /// places (`Relations::keeps_places`).
