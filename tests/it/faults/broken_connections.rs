@@ -44,15 +44,33 @@ const MANY: &str = "
 async fn a_local_connection_cut_at_any_statement_leaves_the_meters_as_they_were() {
     let broken = BreakableSite::with_changes().await;
     for point in LOCAL_POINTS {
-        for fault in [Fault::CutBefore(point), Fault::LoseReply(point)] {
-            let struck = broken.local.struck();
-            broken.local.set_once(fault, Fault::None);
-            broken.fails_with(ErrorCode::LocalUnreachable).await;
-            assert_eq!(broken.local.struck(), struck + 1, "{fault:?}");
-        }
-        broken.heals().await;
-        broken.change_the_remote().await;
+        cut_local_at(&broken, point).await;
     }
+}
+
+/// Rows are locked only if the table may store other values than those written.
+#[tokio::test]
+async fn a_local_connection_cut_while_rows_are_locked_leaves_the_meters_as_they_were() {
+    let broken = BreakableSite::with_changes().await;
+    broken
+        .site
+        .on_local(
+            "create function keep() returns trigger language plpgsql as 'begin return new; end';
+             create trigger keep before insert on meter for each row execute function keep()",
+        )
+        .await;
+    cut_local_at(&broken, &["-- lock the rows of the plan"]).await;
+}
+
+async fn cut_local_at(broken: &BreakableSite, point: &'static [&'static str]) {
+    for fault in [Fault::CutBefore(point), Fault::LoseReply(point)] {
+        let struck = broken.local.struck();
+        broken.local.set_once(fault, Fault::None);
+        broken.fails_with(ErrorCode::LocalUnreachable).await;
+        assert_eq!(broken.local.struck(), struck + 1, "{fault:?}");
+    }
+    broken.heals().await;
+    broken.change_the_remote().await;
 }
 
 #[tokio::test]
