@@ -48,8 +48,8 @@ impl Case {
     ];
     /// Those that only ours tells apart.
     pub(crate) const OURS: [Self; 3] = [Self::AfterLoad, Self::FullCompare, Self::AfterRestart];
-    /// Those that the targets are about; a slow peer runs no others.
-    pub(crate) const TARGETS: [Self; 3] = [Self::First, Self::Unchanged, Self::Hundredth];
+    /// The main ones; a slow peer runs no others.
+    pub(crate) const MAIN: [Self; 3] = [Self::First, Self::Unchanged, Self::Hundredth];
 
     /// The cases of a round, in order: the first load is there in any case.
     pub(crate) fn of_round(chosen: &[Self], line: LineKind) -> Vec<Self> {
@@ -58,7 +58,7 @@ impl Case {
             (Self::FullCompare | Self::AfterRestart, LineKind::Lan) => true,
             (Self::FullCompare | Self::AfterRestart, LineKind::Thin) => false,
             (_, LineKind::Lan) => chosen.contains(case),
-            (_, LineKind::Thin) => chosen.contains(case) && Self::TARGETS.contains(case),
+            (_, LineKind::Thin) => chosen.contains(case) && Self::MAIN.contains(case),
         };
         let mut cases = [&Self::SHARED[..], &Self::OURS].concat();
         cases.sort_unstable();

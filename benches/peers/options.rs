@@ -67,7 +67,7 @@ pub(crate) enum LineKind {
     Thin,
 }
 
-/// The size that the thin line is measured with, and the one that the targets are about.
+/// The size that the thin line is measured with, and the one that most targets are about.
 const THIN_SIZE: u64 = 100_000;
 pub(crate) const TARGET_SIZE: u64 = 200_000;
 /// The thin line takes the same time in each round, and half a minute for each first load.

@@ -37,6 +37,17 @@ pub(crate) struct Key {
     pub(crate) case: Case,
 }
 
+impl Key {
+    pub(crate) fn over_lan(size: u64, peer: Peer, case: Case) -> Self {
+        Self {
+            line: LineKind::Lan,
+            size,
+            peer,
+            case,
+        }
+    }
+}
+
 /// Bare statements, whose times are a lower bound for any way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum BareStatement {
@@ -85,6 +96,13 @@ impl Results {
         )
     }
 
+    /// What the sum of all rows takes on the slower server.
+    pub(crate) fn slower_sum(&self, size: u64) -> Option<f64> {
+        let remote = self.bare_statement(size, BareStatement::DigestRemote)?;
+        let local = self.bare_statement(size, BareStatement::DigestLocal)?;
+        Some(remote.max(local))
+    }
+
     /// What was ever wrong in a cell.
     pub(crate) fn wrong(&self, key: Key) -> Option<WrongRows> {
         let samples = self.samples.get(&key)?.iter();
@@ -97,12 +115,11 @@ impl Results {
         of_peer.all(|(_, samples)| samples.iter().all(|sample| sample.wrong.is_right()))
     }
 
-    /// The longest run of a peer at a size over a line, among the cases that every peer runs.
+    /// The longest run of a peer at a size over a line, among the main cases.
     pub(crate) fn longest(&self, line: LineKind, size: u64, peer: Peer) -> Option<f64> {
         let cells = self.samples.iter();
         let of_peer = cells.filter(|(key, _)| {
-            (key.line, key.size, key.peer) == (line, size, peer)
-                && Case::TARGETS.contains(&key.case)
+            (key.line, key.size, key.peer) == (line, size, peer) && Case::MAIN.contains(&key.case)
         });
         let walls = of_peer.flat_map(|(_, samples)| samples.iter().map(|sample| sample.wall));
         walls.max_by(f64::total_cmp)

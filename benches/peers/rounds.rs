@@ -17,7 +17,7 @@ use crate::{logical, say};
 
 /// A peer of which a longer run is to be expected is not run.
 const TOO_LONG: f64 = 60.0;
-/// A peer of which a longer run is to be expected runs the cases of the targets only, and not in
+/// A peer of which a longer run is to be expected runs the main cases only, and not in
 /// every round.
 const LONG: f64 = 6.0;
 const ROUNDS_OF_LONG: u32 = 2;
@@ -57,7 +57,7 @@ impl Series<'_> {
                 continue;
             }
             if self.line == LineKind::Thin && !peer.is_on_the_thin_line() {
-                self.leave_out(peer, &Case::TARGETS, "to save time");
+                self.leave_out(peer, &Case::MAIN, "to save time");
                 continue;
             }
             if let Some(size) = self.failed_at(peer) {
@@ -79,7 +79,7 @@ impl Series<'_> {
                 }
                 Some((seconds, _)) if seconds > LONG && !peer.is_principal() => {
                     let mut others = self.options.cases.clone();
-                    others.retain(|case| !Case::TARGETS.contains(case));
+                    others.retain(|case| !Case::MAIN.contains(case));
                     self.leave_out(peer, &others, "to save time");
                     taking_part.push((peer, true));
                 }
@@ -172,7 +172,7 @@ impl Series<'_> {
         let case = expected.case;
         for (peer, is_long) in peers.iter().copied() {
             let key = self.key(peer, case);
-            let is_skipped = is_long && !Case::TARGETS.contains(&case);
+            let is_skipped = is_long && !Case::MAIN.contains(&case);
             let has_failed = self
                 .results
                 .left_out

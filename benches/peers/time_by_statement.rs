@@ -41,7 +41,7 @@ pub(crate) async fn all(
     let place = PeerRunner::of(servers, Peer::Ours, LineKind::Lan)?;
     place.empty(servers).await?;
     let mut truth = Truth::default();
-    for case in Case::TARGETS {
+    for case in Case::MAIN {
         let changed = if case.thousandths() > 0 {
             data::change(servers, case.thousandths(), turn + 1).await?
         } else {

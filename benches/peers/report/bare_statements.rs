@@ -51,17 +51,9 @@ fn remains(results: &Results) -> String {
         return String::new();
     };
     let ours = |case| {
-        let key = Key {
-            line: LineKind::Lan,
-            size,
-            peer: Peer::Ours,
-            case,
-        };
+        let key = Key::over_lan(size, Peer::Ours, case);
         results.median(key, |sample| sample.wall)
     };
-    let bare = |statement| results.bare_statement(size, statement);
-    let slower = bare(BareStatement::DigestRemote).zip(bare(BareStatement::DigestLocal));
-    let slower = slower.map(|(remote, local)| remote.max(local));
     let mut text = String::new();
     let mut tell = |what: &str, ours: Option<f64>, limit: Option<f64>| {
         if let Some((ours, limit)) = ours.zip(limit) {
@@ -80,18 +72,18 @@ fn remains(results: &Results) -> String {
     tell(
         "First load, against the write with a key",
         ours(Case::First),
-        bare(BareStatement::WriteWithKey),
+        results.bare_statement(size, BareStatement::WriteWithKey),
     );
+    let sum = results.slower_sum(size);
     tell(
         "Unchanged, against the sum on the slower server",
         ours(Case::Unchanged),
-        slower,
+        sum,
     );
-    tell(
-        "First run after a load, against the same sum",
-        ours(Case::AfterLoad),
-        slower,
-    );
+    for case in Case::OURS {
+        let what = format!("{}, against the same sum", sentence(case));
+        tell(&what, ours(case), sum);
+    }
     text
 }
 

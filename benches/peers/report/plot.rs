@@ -53,7 +53,7 @@ impl Scale {
 
 /// The plot as SVG.
 pub(super) fn svg(results: &Results) -> String {
-    let panels = Case::TARGETS.map(|case| (case, curves(results, case)));
+    let panels = Case::MAIN.map(|case| (case, curves(results, case)));
     let all = || panels.iter().flat_map(|(_, curves)| curves.iter());
     let points = || all().flat_map(|curve| curve.points.iter());
     let range = |take: fn(&(f64, f64)) -> f64| {
@@ -96,12 +96,7 @@ pub(super) fn svg(results: &Results) -> String {
 fn curves(results: &Results, case: Case) -> Vec<Curve> {
     let curve = |peer| {
         let point = |size| {
-            let key = Key {
-                line: LineKind::Lan,
-                size,
-                peer,
-                case,
-            };
+            let key = Key::over_lan(size, peer, case);
             Some((size as f64, results.median(key, |sample| sample.wall)?))
         };
         let sizes = results.sizes(LineKind::Lan).into_iter();

@@ -91,6 +91,9 @@ fn wall(results: &Results, key: Key) -> String {
     }
 }
 
+/// The cases whose costs are shown.
+const COSTS: [Case; 4] = [Case::First, Case::Unchanged, Case::Hundredth, Case::All];
+
 fn costs(results: &Results, of: LineKind, size: u64) -> String {
     let mut table = Table::new([
         "",
@@ -102,7 +105,7 @@ fn costs(results: &Results, of: LineKind, size: u64) -> String {
         "local",
         "peak memory",
     ]);
-    for case in Case::TARGETS {
+    for case in COSTS {
         for peer in Peer::ALL {
             let key = Key {
                 line: of,
