@@ -32,6 +32,7 @@ mod oracle;
 mod ours;
 mod peer;
 mod peer_run;
+mod prepare_case;
 mod process;
 mod psql_relay;
 mod python;

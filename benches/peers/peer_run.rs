@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use tokio::time::sleep;
 
 use crate::case::Case;
@@ -79,9 +79,11 @@ impl PeerRunner {
         self.peer.prepare(self.site()).await
     }
 
-    /// One run, measured and looked at. What it leaves is vacuumed, so that no peer pays in its next run
-    /// for what it is spared by autovacuum elsewhere.
+    /// One run, measured and looked at. It begins after a checkpoint, so that it pays for none of what earlier runs wrote.
+    /// What it leaves is vacuumed, so that no peer pays in its next run for what it is spared by autovacuum elsewhere.
     pub(crate) async fn run(&self, servers: &Servers, expected: Expected<'_>) -> Result<Sample> {
+        let database = self.peer.database();
+        servers.batch(Side::Local, database, "checkpoint").await?;
         let before = servers.usage(self.line).await?;
         let ran = self.start(expected.case).await?;
         sleep(SETTLE).await;
@@ -99,11 +101,9 @@ impl PeerRunner {
         } else {
             0
         };
-        self.vacuum(servers).await?;
-        let wrong = expected
-            .truth
-            .compare(servers, self.peer.database())
-            .await?;
+        let vacuum = "vacuum (analyze) meter";
+        servers.batch(Side::Local, database, vacuum).await?;
+        let wrong = expected.truth.compare(servers, database).await?;
         ensure!(
             self.peer != Peer::Ours || wrong.is_right(),
             "meter-sync is not right after {}: {wrong:?}",
@@ -114,13 +114,6 @@ impl PeerRunner {
             wrong,
             ..sample(&ran, before, after)
         })
-    }
-
-    async fn vacuum(&self, servers: &Servers) -> Result<()> {
-        let database = self.peer.database();
-        servers
-            .batch(Side::Local, database, "vacuum (analyze) meter")
-            .await
     }
 
     async fn start(&self, case: Case) -> Result<FinishedProcess> {
@@ -169,13 +162,4 @@ fn sample(ran: &FinishedProcess, before: ServerUsage, after: ServerUsage) -> Sam
         reported: 0.0,
         wrong: Default::default(),
     }
-}
-
-/// Warms the server up after a restart: reads all of the peer's table.
-pub(crate) async fn restart(servers: &mut Servers, peer: Peer) -> Result<()> {
-    let database = peer.database();
-    servers.batch(Side::Local, database, "checkpoint").await?;
-    servers.local.restart().await.context("the local server")?;
-    let sql = "select count(*) from meter where notes is null";
-    servers.batch(Side::Local, database, sql).await
 }

@@ -5,11 +5,12 @@ use anyhow::{Context, Result};
 
 use crate::bare_statements;
 use crate::case::Case;
-use crate::data::{self, ChangedMeters};
+use crate::data;
 use crate::options::{LineKind, Options};
 use crate::oracle::Truth;
 use crate::peer::Peer;
-use crate::peer_run::{self, Expected, PeerRunner};
+use crate::peer_run::{Expected, PeerRunner};
+use crate::prepare_case::prepare;
 use crate::report::count;
 use crate::results::{Key, Results, Sample};
 use crate::servers::{REMOTE_DATABASE, Servers, Side};
@@ -132,19 +133,8 @@ impl Series<'_> {
                 self.size,
                 round + 1
             ));
-            let changed = match case.thousandths() {
-                0 => ChangedMeters::default(),
-                thousandths => {
-                    self.turn += 1;
-                    data::change(self.servers, thousandths, self.turn).await?
-                }
-            };
-            if case.thousandths() > 0 || case == Case::First {
-                truth = truth.read(self.servers).await?;
-            }
-            if case == Case::AfterRestart {
-                peer_run::restart(self.servers, Peer::Ours).await?;
-            }
+            let changed;
+            (changed, truth) = prepare(self.servers, case, &mut self.turn, truth).await?;
             if !peers.is_empty() {
                 peers.rotate_left(1);
             }
@@ -198,9 +188,6 @@ impl Series<'_> {
         if expected.case == Case::First {
             place.empty(self.servers).await.context("preparing")?;
         }
-        self.servers
-            .batch(Side::Local, peer.database(), "checkpoint")
-            .await?;
         let sample = place.run(self.servers, expected).await?;
         say(&format!(
             "  {:<20} {:>8.3} s{}",

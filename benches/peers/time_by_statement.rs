@@ -8,11 +8,12 @@ use anyhow::Result;
 use chrono::NaiveDateTime;
 
 use crate::case::Case;
-use crate::data::{self, ChangedMeters};
+use crate::data;
 use crate::options::LineKind;
 use crate::oracle::Truth;
 use crate::peer::Peer;
 use crate::peer_run::{Expected, PeerRunner};
+use crate::prepare_case::prepare;
 use crate::results::Results;
 use crate::say;
 use crate::servers::{MAINTENANCE, Servers, Side};
@@ -28,26 +29,24 @@ pub(crate) struct Profile {
     pub(crate) busy_ms: f64,
 }
 
-/// One run each of a first load, unchanged, and 1 % changed.
+/// One run of each case, in the order of a round, without the first run after a load.
 pub(crate) async fn all(
-    servers: &Servers,
+    servers: &mut Servers,
     results: &mut Results,
     size: u64,
-    turn: u64,
+    mut turn: u64,
 ) -> Result<()> {
-    say(&format!("{size} meters: profile"));
     data::fill(servers, size).await?;
     results.profile_size = size;
     let place = PeerRunner::of(servers, Peer::Ours, LineKind::Lan)?;
     place.empty(servers).await?;
     let mut truth = Truth::default();
-    for case in Case::MAIN {
-        let changed = if case.thousandths() > 0 {
-            data::change(servers, case.thousandths(), turn + 1).await?
-        } else {
-            ChangedMeters::default()
-        };
-        truth = truth.read(servers).await?;
+    let mut cases = Case::of_round(&Case::SHARED, LineKind::Lan);
+    cases.retain(|case| *case != Case::AfterLoad);
+    for case in cases {
+        say(&format!("{size} meters, profile: {case}"));
+        let changed;
+        (changed, truth) = prepare(servers, case, &mut turn, truth).await?;
         let expected = Expected {
             case,
             changed,
