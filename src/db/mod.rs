@@ -40,6 +40,7 @@ pub mod computed_expressions;
 mod connection_ending_errors;
 mod connector;
 pub mod constraints_between_rows;
+pub mod count_writes;
 mod detect_commits;
 mod error;
 pub mod incoming_foreign_key_chains;

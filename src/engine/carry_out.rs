@@ -14,11 +14,13 @@ use crate::model::{CompareMethod, Phase};
 use super::detect_replaced_remote::RemoteComparison;
 use super::digest::VersionsOfBothSides;
 use super::digest::WrittenVersions;
+use super::overwrite::ComparedVersions;
 use super::plan::{self, Plan};
 use super::read::{self, StagedRows};
 use super::relations::lock_relations;
 use super::{FinishedSync, RowSelection, RunContext, SyncError, SyncResult};
 use super::{apply, brake, digest, enter, overwrite, record_changes};
+use apply::write_at_once::PAGES_ARE_CACHED;
 
 /// The rows that may differ, staged for the plan, and how they were found.
 pub(super) struct StagedDifferences {
@@ -96,7 +98,11 @@ async fn overwritten(
         return Ok(None);
     };
     enter(run.observer, Phase::Apply);
-    let written = overwrite::write(run, &found.staged, versions.local_sum()).await?;
+    let compared = ComparedVersions {
+        sum: versions.local_sum(),
+        quiet_since: versions.quiet_since(),
+    };
+    let written = overwrite::write(run, &found.staged, &compared).await?;
     if written.is_none() {
         enter(run.observer, Phase::Plan);
     }
@@ -111,6 +117,7 @@ async fn written_at_once(
     found: &StagedDifferences,
 ) -> Result<Option<(Plan, WrittenVersions)>, SyncError> {
     let drafted = run.local.attempt("draft", async {
+        run.local.batch(PAGES_ARE_CACHED).await?;
         let draft = plan::draft(run, &found.selection, &found.staged).await?;
         match allow(run, versions, &draft, found).await {
             // The meters that the brake holds back stay stored.

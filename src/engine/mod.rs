@@ -10,7 +10,8 @@
 //! - `first_load` copies the remote rows straight into the local table if the tenant has no local rows yet. The sync
 //!   then ends.
 //! - `digest` compares row versions and hashes of rows, to find which rows may differ.
-//! - `read` copies these rows by COPY into a local staging table, without decoding them.
+//! - `read` copies these rows by COPY into a local staging table, without decoding them. `stage_new_rows` does so if only
+//!   the remote has changed, and finds out which rows are missing.
 //! - `carry_out` makes the local rows equal to the staged ones, by `overwrite` if both sides have the same keys, and
 //!   otherwise by a plan:
 //!   - `plan` finds the differences by set operations.
@@ -74,6 +75,7 @@ mod copy_distributed_rows;
 mod detect_replaced_remote;
 mod digest;
 mod error;
+mod find_missing_rows;
 mod first_load;
 mod overwrite;
 mod plan;
@@ -85,6 +87,7 @@ mod row_difference_sql;
 mod run_context;
 mod source_remedy;
 mod stage_local_rows;
+mod stage_new_rows;
 mod why_value_refused;
 mod write_by_halving;
 
@@ -224,15 +227,17 @@ pub async fn run(
         };
         digest::find(&remote, run, versions.as_ref()).await?
     };
-    let selection = match difference {
+    let (selection, staged) = match difference {
         RowsThatMayDiffer::None(rows) => {
             read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
             return end_unchanged(run, versions, &comparison, rows, compared).await;
         }
-        RowsThatMayDiffer::Within(selection) => selection,
-        RowsThatMayDiffer::Unclear => RowSelection::everything(),
+        RowsThatMayDiffer::NewOrMissing(found) => {
+            Box::pin(stage_new_rows::stage(remote, run, &found)).await?
+        }
+        RowsThatMayDiffer::Within(selection) => read::stage(remote, run, selection).await?,
+        RowsThatMayDiffer::Unclear => read::stage(remote, run, RowSelection::everything()).await?,
     };
-    let staged = read::stage(remote, run, &selection).await?;
     let found = StagedDifferences {
         selection,
         staged,

@@ -5,15 +5,15 @@
 //! and its application.
 //!
 //! Without a plan it is not known which rows another session changes meanwhile. The statement leaves such rows out, as
-//! their versions are new. So the tenant's local rows are counted before and after, and those with new versions. If the
-//! new ones are not exactly the rows that the statement wrote, or if a row was refused, all is undone, and the caller
-//! makes a plan.
+//! their versions are new. So the tenant's local rows are counted afterwards, and those with new versions. If the new
+//! ones are not exactly the rows that the statement wrote, or if a row was refused, all is undone, and the caller makes a
+//! plan.
 
 use crate::db::{DbError, PLANNING, quote};
 use crate::model::{Counts, DeactivationApproval};
 use crate::store::watermarks::VersionSum;
 
-use super::digest::{WrittenVersions, row_versions};
+use super::digest::{WrittenVersions, version_hash, version_sums};
 use super::read::StagedRows;
 use super::write_by_halving::{self, CHECK, WriteAttemptOutcome};
 use super::{RunContext, SyncResult, apply, record_changes, row_difference_sql};
@@ -26,16 +26,23 @@ const JOIN_BY_HASH: &str = "set local enable_nestloop = off; set local enable_me
 const DEFAULT_JOINS: &str =
     "set local enable_nestloop to default; set local enable_mergejoin to default";
 
+/// The row versions of the local table when the sides were compared.
+pub(super) struct ComparedVersions {
+    pub(super) sum: VersionSum,
+    /// The number of the next transaction at that moment, if no other was running.
+    pub(super) quiet_since: Option<i64>,
+}
+
 /// Records and writes all changes, or does neither. Returns the result of the sync and the row versions that the local
-/// table has now, or `None` if nothing was written. `compared` are the row versions of the local table when the sides
-/// were compared: if another session has written to it since then, nothing is written.
+/// table has now, or `None` if nothing was written. If another session has written to the local table since the sides
+/// were compared, nothing is written.
 ///
 /// Both sides must have the same keys, and no row was rejected. The local table must store rows as they are written
 /// (`Relations::stores_rows_unchanged`), and rows must keep their places (`Relations::keeps_places`).
 pub(super) async fn write(
     run: &RunContext<'_>,
     staged: &StagedRows,
-    compared: VersionSum,
+    compared: &ComparedVersions,
 ) -> Result<Option<(SyncResult, WrittenVersions)>, DbError> {
     let mut written = None;
     let tried = write_by_halving::attempt(run.local, async {
@@ -54,18 +61,13 @@ pub(super) async fn write(
 async fn try_to_write(
     run: &RunContext<'_>,
     staged: &StagedRows,
-    compared: VersionSum,
+    compared: &ComparedVersions,
 ) -> Result<Option<(SyncResult, WrittenVersions)>, DbError> {
     let RunContext { local, job, .. } = *run;
     local.batch(&format!("{CHECK}; {PAGES_ARE_CACHED}")).await?;
-    let Some(horizon) = row_versions::horizon(local).await? else {
+    let Some(horizon) = find_horizon(run, compared).await? else {
         return Ok(None);
     };
-    let before = count_new(run, horizon).await?;
-    // A transaction that runs for long may hide when new rows were written.
-    if before.new > 0 || before.versions != compared {
-        return Ok(None);
-    }
     let limit = i64::from(job.limits.change_limit);
     let (recorded, looked_at) = record_first(run, limit).await?;
     if recorded < limit && looked_at < staged.read {
@@ -80,7 +82,7 @@ async fn try_to_write(
     let after = count_new(run, horizon).await?;
     let is_braked = switched_off > i64::from(job.limits.max_deactivated_rows)
         && *job.mass_deactivation != DeactivationApproval::Any;
-    let is_alone = after.new == changed && after.versions.0 == before.versions.0;
+    let is_alone = after.new == changed && after.versions.0 == compared.sum.0;
     if is_braked || !is_alone || recorded != changed.min(limit) {
         return Ok(None);
     }
@@ -98,10 +100,27 @@ async fn try_to_write(
     Ok(Some((synced, WrittenVersions::Total(after.versions))))
 }
 
+/// Returns the number of a transaction: all that was written to the tenant's local rows since they were compared was
+/// written by this transaction or a later one. `None` if there is no such number.
+async fn find_horizon(
+    run: &RunContext<'_>,
+    compared: &ComparedVersions,
+) -> Result<Option<i64>, DbError> {
+    if compared.quiet_since.is_some() {
+        return Ok(compared.quiet_since);
+    }
+    let Some(horizon) = version_sums::horizon(run.local).await? else {
+        return Ok(None);
+    };
+    let now = count_new(run, horizon).await?;
+    // A transaction that runs for long may hide when new rows were written.
+    Ok((now.new == 0 && now.versions == compared.sum).then_some(horizon))
+}
+
 /// The tenant's local rows.
 struct LocalRows {
     versions: VersionSum,
-    /// How many of them are new, see [`row_versions::is_new`].
+    /// How many of them are new, see [`version_hash::is_new`].
     new: i64,
 }
 
@@ -111,8 +130,8 @@ async fn count_new(run: &RunContext<'_>, horizon: i64) -> Result<LocalRows, DbEr
         "-- count the rows written since
 select pg_catalog.count(*), coalesce(pg_catalog.bit_xor({}), 0), pg_catalog.count(*) filter (where {})
 from {} l where {}",
-        row_versions::row_version("l"),
-        row_versions::is_new("l", horizon),
+        version_hash::row_version("l"),
+        version_hash::is_new("l", horizon),
         run.relations.local,
         run.scope.local_filter
     );
@@ -123,8 +142,8 @@ from {} l where {}",
     })
 }
 
-/// Records the first changes, in the order of their keys, as many as the log keeps. Looks only at somewhat more rows, as
-/// most have changed. Returns how many changes were recorded, and at how many rows it looked at most.
+/// Records the first changes among the staged rows, as many as the log keeps. Looks only at somewhat more rows, as most
+/// have changed. Returns how many changes were recorded, and at how many rows it looked at most.
 async fn record_first(run: &RunContext<'_>, limit: i64) -> Result<(i64, i64), DbError> {
     let most = limit.saturating_add(limit / 4).saturating_add(100);
     if limit == 0 {
@@ -142,12 +161,11 @@ from (
            case when l.{} is not true and {} then 'reactivate' else 'update' end as action,
            l.ctid as place, s.ctid as staged_place, {key}
     from (
-        select s.ctid as place from pg_temp.meter_sync_stage s order by {key} limit {}
-    ) f
-    join pg_temp.meter_sync_stage s on s.ctid operator(pg_catalog.=) f.place
+        select s.ctid, s.* from pg_temp.meter_sync_stage s limit {}
+    ) s
     join {table} l on {} and {local_filter}
     where {}
-    order by {key} limit {limit}
+    limit {limit}
 ) d;
 analyze pg_temp.meter_sync_plan (n)",
         relations.list("d", &relations.key),
@@ -201,7 +219,7 @@ from written w",
         apply::assignments(relations),
         relations.same_key("i", "s"),
         relations.same_key("l", "s"),
-        row_versions::is_new("l", horizon),
+        version_hash::is_new("l", horizon),
         row_difference_sql::differ(relations),
         relations.column("s", &relations.active)
     )

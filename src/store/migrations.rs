@@ -28,6 +28,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0014_sweeps.sql"),
     include_str!("migrations/0015_due_mirrors.sql"),
     include_str!("migrations/0016_remote_identities.sql"),
+    include_str!("migrations/0017_remote_writes.sql"),
 ];
 
 /// The result of running the migrations.

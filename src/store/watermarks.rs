@@ -30,11 +30,14 @@ pub struct Watermark {
     /// The ID of the oldest transaction that was still running on the remote at that moment. Row versions that appear
     /// later were written by it or by a newer transaction.
     pub horizon: i64,
+    /// How often rows of the remote table, of any tenant, were written until then; `None` if it is not known
+    /// (see [`count_writes`](crate::db::count_writes)).
+    pub remote_writes: Option<i64>,
 }
 
 const READ: &str = "\
 -- look up the versions last seen
-select remote_rows, remote_sum, local_rows, local_sum, remote_horizon,
+select remote_rows, remote_sum, local_rows, local_sum, remote_horizon, remote_writes,
        exists (select from meter_sync.meter_sync_remote m where m.tenant = $1 and m.local_table = $2), basis = $3
 from meter_sync.meter_sync_seen
 where tenant = $1 and local_table = $2";
@@ -66,10 +69,11 @@ pub async fn read(
                 local: (row.get(2), row.get(3)),
             },
             horizon: row.get(4),
+            remote_writes: row.get(5),
         };
         StoredWatermark {
-            watermark: row.get::<_, bool>(6).then_some(watermark),
-            is_remote_known: row.get(5),
+            watermark: row.get::<_, bool>(7).then_some(watermark),
+            is_remote_known: row.get(6),
         }
     }))
 }
@@ -81,7 +85,8 @@ pub async fn keep(
     watermark: &Watermark,
 ) -> Result<(), DbError> {
     let totals = watermark.totals.clone();
-    keep_all(tx, &[NewWatermark { key, totals }], watermark.horizon).await
+    let new = [NewWatermark { key, totals }];
+    keep_all(tx, &new, watermark.horizon, watermark.remote_writes).await
 }
 
 /// Identifies a watermark: its mirror and its basis.
@@ -108,16 +113,16 @@ pub struct NewWatermark {
 const KEEP: &str = "\
 -- remember the versions
 insert into meter_sync.meter_sync_seen
-    (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon)
-select u.tenant, u.local_table, u.basis, u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8
+    (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon, remote_writes)
+select u.tenant, u.local_table, u.basis, u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8, $9
 from unnest($1, $2, $3, $4, $5, $6, $7) u (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum)
 order by u.tenant
 on conflict (tenant, local_table) do update set
     basis = excluded.basis, remote_rows = excluded.remote_rows, remote_sum = excluded.remote_sum,
     local_rows = excluded.local_rows, local_sum = excluded.local_sum,
-    remote_horizon = excluded.remote_horizon";
+    remote_horizon = excluded.remote_horizon, remote_writes = excluded.remote_writes";
 
-/// Stores watermarks, all with the same `horizon` (see [`Watermark::horizon`]). The caller must be sure of two things:
+/// Stores watermarks, all with the same `horizon` and `remote_writes` (see [`Watermark`]). The caller must be sure of two things:
 ///
 /// - Both sides were equal in the remote snapshot in which the remote versions and the horizon were read.
 /// - The local versions were read before the local rows were compared.
@@ -128,6 +133,7 @@ pub async fn keep_all(
     local: &Tx<'_, Local>,
     watermarks: &[NewWatermark],
     horizon: i64,
+    remote_writes: Option<i64>,
 ) -> Result<(), DbError> {
     let texts = |text: fn(&WatermarkKey) -> &str| -> Vec<String> {
         let keys = watermarks.iter().map(|one| &one.key);
@@ -151,6 +157,7 @@ pub async fn keep_all(
         param::bigints(&local_rows),
         param::bigints(&local_sums),
         param::bigint(horizon),
+        param::bigint(remote_writes),
     ];
     local.execute(KEEP, &params).await.map(drop)
 }

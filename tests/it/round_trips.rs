@@ -18,8 +18,11 @@ const UNCHANGED: usize = CONNECT + 5;
 /// Also one to look which remote it is, and two to read the rows.
 const FIRST_LOAD: usize = UNCHANGED + 3;
 
-/// Also one to look which remote it is, two to find the rows that changed, and two to read them.
-const CHANGED: usize = UNCHANGED + 5;
+/// Also two to read the rows that changed.
+const CHANGED: usize = UNCHANGED + 2;
+
+/// Also two to find out in which buckets of keys some are missing, and two to ask for those that may be.
+const MISSING: usize = CHANGED + 4;
 
 const METERS: &str = "
     insert into meter (id, tenant_id, name, port)
@@ -41,6 +44,12 @@ async fn a_run_waits_for_a_distant_remote_a_few_times_only() {
             "update meter set name = name || '!' where id % 100 = 0",
             RunOutcome::Succeeded,
             CHANGED,
+        ),
+        ("select", RunOutcome::NoChange, UNCHANGED),
+        (
+            "delete from meter where id % 100 = 1; update meter set name = name || '!' where id % 100 = 0",
+            RunOutcome::Succeeded,
+            MISSING,
         ),
         ("select", RunOutcome::NoChange, UNCHANGED),
     ];

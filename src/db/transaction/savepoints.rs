@@ -95,7 +95,7 @@ impl<S: Side> Tx<'_, S> {
         name: &'static str,
         doing: &str,
         sql: &str,
-        read: impl FnOnce(&[SimpleQueryRow]) -> Option<T>,
+        read: impl FnOnce(Vec<SimpleQueryRow>) -> Option<T>,
     ) -> Result<Option<T>, DbError> {
         let sql = format!("-- {doing}\nsavepoint {name};\n{sql}");
         let found = match self.simple(&sql).await {
@@ -103,7 +103,7 @@ impl<S: Side> Tx<'_, S> {
                 note_undone(&error);
                 None
             }
-            answered => read(&answered?),
+            answered => read(answered?),
         };
         if found.is_none() {
             self.back_to(name).await?;

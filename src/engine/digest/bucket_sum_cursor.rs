@@ -8,7 +8,8 @@ use tokio_postgres::SimpleQueryRow;
 use crate::db::{DbError, Side, Tx};
 
 use super::compare_sums::{self, CHUNK, NumberedSums};
-use super::row_hash::PROBE;
+use super::row_hash::{Hasher, PROBE};
+use super::version_hash::VersionTotal;
 
 /// Opens a cursor on each side, both at the same time. If one of them cannot be opened, closes the other and returns
 /// `None`.
@@ -93,15 +94,35 @@ impl RowHashTotal {
 
 /// The SQL from which the sums of row hashes of one side are computed.
 pub(super) struct BucketSumQuery {
-    /// The expression for the number of a row's bucket.
-    pub(super) bucket: String,
-    /// The expression for the hash of a row.
-    pub(super) hash: String,
-    /// The expression for a number that is combined with a bucket's sum, so that the sum also depends on how many rows
-    /// there are. It is computed from the bucket's number `b.n` and its number of rows `b.rows`.
-    pub(super) count_hash: String,
-    /// The rows with their filter, as SQL to follow the keyword `from`.
-    pub(super) rows: String,
+    /// A query that returns a row for each bucket:
+    ///
+    /// - `n`: the number of the bucket. Negative numbers are only for rows that are not compared.
+    /// - `rows`: how many rows are in the bucket.
+    /// - `sum`: a sum of their hashes that also depends on `rows`, because two equal rows cancel each other out in an
+    ///   exclusive or.
+    /// - `entry`: the sum that is returned for this bucket.
+    pub(super) buckets: String,
+    /// Further columns of the total, computed from the rows `b` of `buckets`.
+    pub(super) also: Vec<String>,
+}
+
+impl BucketSumQuery {
+    /// Sums the rows of the SQL `rows`, to follow the keyword `from`. The other arguments are the expressions for the
+    /// number of a row's bucket, and for its hash.
+    pub(super) fn new(bucket: &str, hash: &str, rows: &str, hasher: Hasher) -> Self {
+        let sum = format!("b.hashes # {}", hasher.pair("b.n", "b.rows"));
+        // Without `offset 0` the planner would expect as many buckets as there are keys, and make a hash table many times
+        // too large.
+        let buckets = format!(
+            "select b.n, b.rows, {sum} as sum, {sum} as entry
+    from (select k.n, pg_catalog.count(*) as rows, pg_catalog.bit_xor(k.hash) as hashes
+          from (select {bucket} as n, {hash} as hash from {rows} offset 0) k group by 1) b"
+        );
+        Self {
+            buckets,
+            also: Vec::new(),
+        }
+    }
 }
 
 /// An open cursor over the sums of the row hashes of one side.
@@ -127,15 +148,20 @@ impl<'t, 'c, S: Side> BucketSumCursor<'t, 'c, S> {
         tx: &'t Tx<'c, S>,
         summed: &BucketSumQuery,
     ) -> Result<Option<Self>, DbError> {
-        let total = |rows: &[SimpleQueryRow]| rows.first().and_then(RowHashTotal::of);
+        let total = |rows: Vec<SimpleQueryRow>| rows.first().and_then(RowHashTotal::of);
         let sql = statement(summed);
         let opened = tx.open_cursor(SAVEPOINT, "compare the meters", &sql, total);
-        Ok(opened.await?.map(|total| Self {
+        Ok(opened.await?.map(|total| Self::opened(tx, total)))
+    }
+
+    /// Takes over a cursor that is open, and of which only the total was fetched.
+    pub(super) fn opened(tx: &'t Tx<'c, S>, total: RowHashTotal) -> Self {
+        Self {
             tx,
             total,
             order: Vec::new(),
             passed: 0,
-        }))
+        }
     }
 
     /// Fetches the sum of each chunk, a group of buckets.
@@ -174,40 +200,57 @@ impl<'t, 'c, S: Side> BucketSumCursor<'t, 'c, S> {
 
     /// Closes the cursor, and releases its savepoint without a rollback.
     pub(super) async fn close(self) -> Result<(), DbError> {
-        let sql = format!(
-            "-- close the digest\nclose meter_sync_digest; {DEFAULT_GROUPING}; \
-             release savepoint {SAVEPOINT}"
-        );
-        self.tx.batch(&sql).await
+        close(self.tx).await
     }
 }
 
-// Without `offset 0` the planner would expect as many buckets as there are keys, and make a hash table many times too
-// large.
-fn statement(summed: &BucketSumQuery) -> String {
-    let BucketSumQuery {
-        bucket,
-        hash,
-        count_hash,
-        rows,
-    } = summed;
+/// Closes the cursor that is open in the transaction, and releases its savepoint without a rollback.
+pub(super) async fn close<S: Side>(tx: &Tx<'_, S>) -> Result<(), DbError> {
+    let sql = format!(
+        "-- close the digest\nclose meter_sync_digest; {DEFAULT_GROUPING}; release savepoint {SAVEPOINT}"
+    );
+    tx.batch(&sql).await
+}
+
+/// The index of the first further column in the first row of the cursor.
+pub(super) const AFTER_SUMS: usize = SUMS + 1;
+
+/// Like [`BucketSumCursor::open`], for a query whose further columns begin with those of a [`VersionTotal`]. Also returns
+/// the whole first row. The cursor is later taken over by [`BucketSumCursor::opened`].
+pub(super) async fn open_with_versions<S: Side>(
+    tx: &Tx<'_, S>,
+    summed: &BucketSumQuery,
+) -> Result<Option<(RowHashTotal, VersionTotal, SimpleQueryRow)>, DbError> {
+    let total = |rows: Vec<SimpleQueryRow>| {
+        let first = rows.into_iter().next()?;
+        let versions = VersionTotal::read(&first, AFTER_SUMS)?;
+        Some((RowHashTotal::of(&first)?, versions, first))
+    };
+    tx.open_cursor(SAVEPOINT, "sum up the versions", &statement(summed), total)
+        .await
+}
+
+fn statement(BucketSumQuery { buckets, also }: &BucketSumQuery) -> String {
+    let total: String = also.iter().map(|column| format!(", {column}")).collect();
+    let nulls = ", null".repeat(also.len());
     format!(
         "{GROUP_BY_HASH};
 declare meter_sync_digest no scroll cursor for
 with buckets as materialized (
-    select b.n, b.rows, b.sum # {count_hash} as sum
-    from (select k.n, pg_catalog.count(*) as rows, pg_catalog.bit_xor(k.hash) as sum
-          from (select {bucket} as n, {hash} as hash from {rows} offset 0) k group by 1) b
+    {buckets}
 ), chunks as materialized (
     select n / {CHUNK} as n, pg_catalog.bit_xor(sum) as sum,
-           pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '') as sums
-    from buckets group by 1
+           pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(entry), '') as sums
+    from buckets where n >= 0 group by 1
 )
-select coalesce(pg_catalog.sum(b.rows), 0)::bigint, coalesce(pg_catalog.bit_xor(b.sum), 0), {PROBE}, null::bytea from buckets b
+select coalesce(pg_catalog.sum(b.rows) filter (where b.n >= 0), 0)::bigint,
+       coalesce(pg_catalog.bit_xor(b.sum) filter (where b.n >= 0), 0), {PROBE}, null::bytea{total}
+from buckets b
 union all
-select null, null, null, pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '' order by n) from chunks
+select null, null, null, pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '' order by n){nulls}
+from chunks
 union all
-select null, null, null, sums from (select sums from chunks order by n) c;
+select null, null, null, sums{nulls} from (select sums from chunks order by n) c;
 fetch 1 from meter_sync_digest"
     )
 }

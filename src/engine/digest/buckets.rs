@@ -1,8 +1,6 @@
 //! Divides rows into buckets by a hash of their key, so that both sides can be compared bucket by bucket. A key is in
 //! the same bucket on both sides, unless equal keys may be spelt differently (see `Relations::has_exact_key`).
 
-use crate::db::catalog::Column;
-
 use super::RowSelection;
 use super::row_hash::{HashMode, HashedColumns, Hasher, RowSide};
 use crate::engine::Relations;
@@ -30,21 +28,11 @@ impl DifferingBuckets {
     /// Selects the rows in the differing buckets. Returns `None` if more than half of all buckets differ, because
     /// reading all rows is cheaper then.
     pub(super) fn selection(&self, relations: &Relations) -> Option<RowSelection> {
-        let Bucketing { count, .. } = self.buckets;
-        if self.numbers.len() > count as usize / 2 {
+        if self.numbers.len() > self.buckets.count as usize / 2 {
             return None;
         }
-        let mut bits = vec![0_u8; count as usize / 8];
-        for number in &self.numbers {
-            if let Some(byte) = bits.get_mut(*number as usize / 8) {
-                *byte |= 1 << (number % 8);
-            }
-        }
-        let bits: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(self.pick(|row| {
-            let number = self.buckets.number(relations, row);
-            format!("pg_catalog.get_bit('\\x{bits}'::bytea, {number}) = 1")
-        }))
+        let is_in = self.buckets.is_in(&self.numbers);
+        Some(self.pick(|row| is_in(&self.buckets.number(relations, row))))
     }
 
     /// Selects the rows that meet a condition. `condition` returns the condition in SQL, for the rows of the given
@@ -75,7 +63,13 @@ pub(super) struct Bucketing {
 impl Bucketing {
     /// Chooses the number of buckets, a power of two, for a table of about `rows` rows.
     pub(super) fn of(rows: i64, hasher: Hasher) -> Self {
-        let wanted = rows / BUCKET_ROWS;
+        Self::for_differences(rows, rows, hasher)
+    }
+
+    /// Chooses the number of buckets for a table of about `rows` rows of which at most about `most` differ. If few
+    /// differ, few buckets are enough, and cost less.
+    pub(super) fn for_differences(most: i64, rows: i64, hasher: Hasher) -> Self {
+        let wanted = most.min(rows / BUCKET_ROWS);
         let mut count = LEAST_BUCKETS;
         while count < MOST_BUCKETS && i64::from(count) * 2 <= wanted {
             count *= 2;
@@ -84,11 +78,32 @@ impl Bucketing {
         Self { count, hasher }
     }
 
+    /// Returns a function that makes the SQL condition that a bucket number, which is given as SQL, is one of `numbers`.
+    pub(super) fn is_in(self, numbers: &[u32]) -> impl Fn(&str) -> String {
+        let mut bits = vec![0_u8; self.count as usize / 8];
+        for number in numbers {
+            if let Some(byte) = bits.get_mut(*number as usize / 8) {
+                *byte |= 1 << (number % 8);
+            }
+        }
+        let bits: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+        move |number| format!("pg_catalog.get_bit('\\x{bits}'::bytea, {number}) = 1")
+    }
+
     /// Returns an `integer` expression in SQL for the number of a row's bucket.
     pub(super) fn number(self, relations: &Relations, row: RowSide) -> String {
         format!(
             "({} & '{}'::bigint)::integer",
             self.key_hash(relations, row),
+            self.count - 1
+        )
+    }
+
+    /// Returns an `integer` expression in SQL for the number of the bucket of a key, whose fingerprint is given as SQL.
+    /// It comes from the upper half, which is always a hash.
+    pub(super) fn number_of_fingerprint(self, fingerprint: &str) -> String {
+        format!(
+            "(({fingerprint} >> 32) & '{}'::bigint)::integer",
             self.count - 1
         )
     }
@@ -105,7 +120,6 @@ impl Bucketing {
     }
 
     fn key_hash(self, relations: &Relations, row: RowSide) -> String {
-        let is_key = |column: &Column| relations.key.contains(&column.name);
-        self.hasher.hash(relations, row, is_key)
+        self.hasher.key(relations, row)
     }
 }

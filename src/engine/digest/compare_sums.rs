@@ -36,11 +36,17 @@ pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> NumberedSums {
 /// Returns the numbers whose sums differ between the lists. Both lists must be in ascending order. A number that is not
 /// listed has the sum 0.
 pub fn unequal(a: &[(u32, i64)], b: &[(u32, i64)]) -> Vec<u32> {
+    let differences = differences(a, b);
+    differences.iter().map(|(n, _)| *n).collect()
+}
+
+/// Like [`unequal`], and also returns the exclusive or of both sums for each number.
+pub fn differences(a: &[(u32, i64)], b: &[(u32, i64)]) -> NumberedSums {
     let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
-    let mut unequal = Vec::new();
+    let mut differences = NumberedSums::new();
     loop {
         let (n, here, there) = match (a.peek(), b.peek()) {
-            (None, None) => return unequal,
+            (None, None) => return differences,
             (Some(&&(n, sum)), None) => (n, sum, 0),
             (None, Some(&&(n, sum))) => (n, 0, sum),
             (Some(&&(n, here)), Some(&&(m, there))) => match n.cmp(&m) {
@@ -52,7 +58,7 @@ pub fn unequal(a: &[(u32, i64)], b: &[(u32, i64)]) -> Vec<u32> {
         a.next_if(|&&(m, _)| m == n);
         b.next_if(|&&(m, _)| m == n);
         if here != there {
-            unequal.push(n);
+            differences.push((n, here ^ there));
         }
     }
 }
@@ -115,7 +121,9 @@ mod tests {
             let of = |map: &Map, n: &u32| map.get(n).copied().unwrap_or(0);
             let mut expected = sorted(a.keys().chain(b.keys()).copied().collect());
             expected.retain(|n| of(&a, n) != of(&b, n));
-            unequal(&sums(&a), &sums(&b)) == expected
+            let differing = expected.iter().map(|n| (*n, of(&a, n) ^ of(&b, n)));
+            differences(&sums(&a), &sums(&b)) == differing.collect::<NumberedSums>()
+                && unequal(&sums(&a), &sums(&b)) == expected
         }
 
         fn entries_without_a_match_are_found_as_by_counting(a: Vec<(u8, i8)>, b: Vec<(u8, i8)>) -> bool {

@@ -36,12 +36,10 @@ pub(super) async fn compare(
     loop {
         let hasher = hasher(run.job, mode);
         let buckets = Bucketing::of(query.count, hasher);
-        let summed = |row, rows: &str| BucketSumQuery {
-            bucket: buckets.number(relations, row),
-            hash: what.hash(hasher, relations, row),
-            // Two equal rows cancel each other out in the sum of hashes, but not in the number of rows.
-            count_hash: hasher.pair("b.n", "b.rows"),
-            rows: rows.to_owned(),
+        let summed = |row, rows| {
+            let bucket = buckets.number(relations, row);
+            let hash = what.hash(hasher, relations, row);
+            BucketSumQuery::new(&bucket, &hash, rows, hasher)
         };
         let there = summed(RowSide::Remote, &query.rows.there);
         let here = summed(RowSide::Local, &query.rows.here);

@@ -15,10 +15,9 @@
 //!   sides.
 //! - Hashes of the row versions (`row_versions`). The sums of each side are compared with those that the last run stored
 //!   (`store::watermarks`), at a fifth of the cost. This may prove that nothing has changed, or show which remote rows
-//!   are new. In the second case, the new rows are read, and both sides are also compared by the hashes of their keys
-//!   alone.
+//!   are new. In the second case, the new rows are read, and both sides are also compared by their keys alone.
 //!
-//! The scan that sums the row versions also computes the total that may be needed next (`sum_with_versions`).
+//! The scan that sums the row versions also computes the sums that may be needed next (`sum_with_versions`).
 
 use crate::db::{DbError, Remote, Tx, param};
 
@@ -31,7 +30,10 @@ pub use compare_contents::ContentsComparison;
 pub(super) use compare_contents::compare_contents;
 use find_differing_buckets::BucketQuery;
 pub(super) use keep_tombstones::condition as is_remembered_as_gone;
-use row_hash::{HashMode, HashedColumns};
+pub(super) use key_buckets::KeyDifferences;
+pub(super) use key_fingerprint::KeyFingerprint;
+pub(super) use row_hash::HashMode;
+use row_hash::HashedColumns;
 use row_versions::VersionVerdict;
 pub(super) use row_versions::{VersionsOfBothSides, WrittenVersions};
 use totals::{FromClausesOfBothSides, TotalsComparison, TotalsQuery, TotalsVerdict};
@@ -46,9 +48,13 @@ mod compare_contents;
 pub mod compare_sums;
 mod find_differing_buckets;
 mod find_differing_rows;
+mod key_buckets;
+mod key_fingerprint;
 pub(super) mod row_versions;
 mod sum_with_versions;
 mod totals;
+pub(super) mod version_hash;
+pub(super) mod version_sums;
 mod written_versions;
 
 /// The rows that can differ between the sides.
@@ -58,9 +64,22 @@ pub(super) enum RowsThatMayDiffer {
     None(i64),
     /// Only these rows can differ.
     Within(RowSelection),
+    /// Only new remote rows, and local rows that the remote no longer has, can differ.
+    NewOrMissing(NewOrMissingRows),
     /// It is not known which rows can differ, so all must be compared. For example, a full comparison was requested, a
     /// remote value cannot be converted to the local type, or most of the buckets differ.
     Unclear,
+}
+
+/// How to find the remote rows that are new since the last run, and those that are missing since then.
+#[derive(Debug)]
+pub(super) struct NewOrMissingRows {
+    /// All new rows were written by this transaction or a later one.
+    pub(super) since: i64,
+    /// SQL condition: whether the remote row `r` is new.
+    pub(super) is_new: String,
+    /// The buckets in which rows are new or missing.
+    pub(super) keys: KeyDifferences,
 }
 
 /// The result of comparing the sums of row hashes of both sides.
@@ -105,7 +124,7 @@ pub(super) async fn find(
             RowsThatMayDiffer::Within(selection.or(suspects)),
             CompareMethod::Contents,
         ),
-        RowsThatMayDiffer::Unclear => everything,
+        RowsThatMayDiffer::NewOrMissing(_) | RowsThatMayDiffer::Unclear => everything,
     })
 }
 
@@ -152,7 +171,12 @@ async fn find_usual(
         Some(VersionVerdict::Since(transaction)) => {
             find_since(remote, run, versions, transaction).await
         }
-        None => find_by_contents(remote, run, versions).await,
+        None => {
+            if versions.and_then(VersionsOfBothSides::keys).is_some() {
+                key_buckets::close(remote, run.local).await?;
+            }
+            find_by_contents(remote, run, versions).await
+        }
     }
 }
 
@@ -168,56 +192,80 @@ async fn find_since(
     versions: Option<&VersionsOfBothSides<'_>>,
     since: i64,
 ) -> Result<(RowsThatMayDiffer, CompareMethod), SyncError> {
-    let keys = versions.and_then(|versions| versions.totals_of(HashedColumns::Keys));
-    let selection = match keys {
-        Some(TotalsComparison::Equal(rows)) => Some(RowSelection {
-            has_same_keys: true,
-            ..RowSelection::nothing(rows)
-        }),
-        Some(TotalsComparison::HashedDifferently) => {
-            find_by_keys(remote, run, versions, HashMode::PORTABLE).await?
+    let keys = versions.and_then(VersionsOfBothSides::keys);
+    let mut mode = HashMode::USUAL;
+    if let Some(keys) = keys {
+        let compared = keys.compare();
+        if let TotalsComparison::Differing = compared {
+            let found = NewOrMissingRows {
+                since,
+                is_new: keys.is_new().to_owned(),
+                keys: keys.differences(remote, run.local).await?,
+            };
+            return Ok((
+                RowsThatMayDiffer::NewOrMissing(found),
+                CompareMethod::Differences,
+            ));
         }
-        Some(TotalsComparison::Differing) | None => {
-            find_by_keys(remote, run, versions, HashMode::USUAL).await?
+        if let TotalsComparison::Equal(rows) = compared {
+            // The remote cursor is left open, because to close it would take a round trip.
+            bucket_sum_cursor::close(run.local).await?;
+            let selection = RowSelection {
+                remote: keys.is_new().to_owned(),
+                has_same_keys: true,
+                ..RowSelection::nothing(rows)
+            };
+            return Ok((
+                RowsThatMayDiffer::Within(selection),
+                CompareMethod::Differences,
+            ));
         }
-    };
-    let Some(selection) = selection else {
-        return Ok((RowsThatMayDiffer::Unclear, CompareMethod::Everything));
-    };
-    let with_new = RowSelection {
-        remote: format!(
-            "({} or {})",
-            selection.remote,
-            row_versions::is_new("r", since)
+        key_buckets::close(remote, run.local).await?;
+        mode = HashMode::PORTABLE;
+    }
+    let selection = find_by_keys(remote, run, local_rows(run, versions), since, mode).await?;
+    Ok(match selection {
+        Some(selection) => (
+            RowsThatMayDiffer::Within(selection),
+            CompareMethod::Differences,
         ),
-        ..selection
-    };
-    Ok((
-        RowsThatMayDiffer::Within(with_new),
-        CompareMethod::Differences,
-    ))
+        None => (RowsThatMayDiffer::Unclear, CompareMethod::Everything),
+    })
 }
 
-/// Selects the rows whose key only one side has. Returns `None` if all rows must be read.
-async fn find_by_keys(
+/// Selects the rows whose key only one side has, and the remote rows that were written by the transaction `since` or a
+/// later one. `count` is the approximate number of local rows. Returns `None` if all rows must be read.
+pub(super) async fn find_by_keys(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
-    versions: Option<&VersionsOfBothSides<'_>>,
+    count: i64,
+    since: i64,
     mode: HashMode,
 ) -> Result<Option<RowSelection>, SyncError> {
     let query = BucketQuery {
         what: HashedColumns::Keys,
         rows: &FromClausesOfBothSides::of(run).await?,
-        count: local_rows(run, versions),
+        count,
         mode,
     };
-    match find_differing_buckets::compare(remote, run, &query).await? {
-        DigestVerdict::Equal(rows) => Ok(Some(RowSelection::nothing(rows))),
+    let selection = match find_differing_buckets::compare(remote, run, &query).await? {
+        DigestVerdict::Equal(rows) => Some(RowSelection {
+            has_same_keys: true,
+            ..RowSelection::nothing(rows)
+        }),
         DigestVerdict::DifferingBuckets(differing) => {
-            find_differing_rows::narrow(remote, run, &differing).await
+            find_differing_rows::narrow(remote, run, &differing).await?
         }
-        DigestVerdict::Unclear | DigestVerdict::Unknown => Ok(None),
-    }
+        DigestVerdict::Unclear | DigestVerdict::Unknown => None,
+    };
+    Ok(selection.map(|selection| RowSelection {
+        remote: format!(
+            "({} or {})",
+            selection.remote,
+            version_hash::is_new("r", since)
+        ),
+        ..selection
+    }))
 }
 
 /// Finds which rows can differ if row versions do not show it. The totals are compared first, and buckets only if they
@@ -228,7 +276,7 @@ async fn find_by_contents(
     versions: Option<&VersionsOfBothSides<'_>>,
 ) -> Result<(RowsThatMayDiffer, CompareMethod), SyncError> {
     let what = HashedColumns::Rows;
-    let known = versions.and_then(|versions| versions.totals_of(what));
+    let known = versions.and_then(VersionsOfBothSides::contents);
     if let Some(TotalsComparison::Equal(rows)) = known {
         return Ok(equal(rows));
     }

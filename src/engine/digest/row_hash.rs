@@ -50,11 +50,10 @@ pub(super) enum HashedColumns {
 impl HashedColumns {
     /// Returns a `bigint` expression in SQL for the hash of these columns of a row.
     pub(super) fn hash(self, hasher: Hasher, relations: &Relations, row: RowSide) -> String {
-        let is_in = |column: &Column| match self {
-            Self::Rows => true,
-            Self::Keys => relations.key.contains(&column.name),
-        };
-        hasher.hash(relations, row, is_in)
+        match self {
+            Self::Rows => hasher.hash(relations, row, |_| true),
+            Self::Keys => hasher.key(relations, row),
+        }
     }
 }
 
@@ -148,9 +147,9 @@ impl Hasher {
         }
     }
 
-    /// Returns a `bigint` expression in SQL for a hash of a row's key that is good enough for the total of all keys. It
-    /// is cheaper than [`Self::hash`] if the key has one column: then no values can be swapped between rows.
-    pub(in crate::engine) fn key(self, relations: &Relations, row: RowSide) -> String {
+    /// Returns a `bigint` expression in SQL for a hash of a row's key. It is cheaper than [`Self::hash`] if the key has
+    /// one column: then no values can be swapped between rows.
+    pub(super) fn key(self, relations: &Relations, row: RowSide) -> String {
         let is_key = |column: &Column| relations.key.contains(&column.name);
         match (relations.key.as_slice(), self.mode.function) {
             ([_], HashFunction::Server) => {

@@ -28,12 +28,12 @@
 //! The stored versions are those that were read before the rows were compared, plus those that the plan wrote. Anything
 //! else that was written later shows up as a difference in the next run, which then compares it.
 
-use crate::db::{DbError, Remote, Side, Tx, both};
+use crate::db::{DbError, Remote, Tx};
 
-use super::bucket_sum_cursor::SAVEPOINT;
-use super::row_hash::{HashFunction, HashedColumns, RowSide};
-use super::sum_with_versions;
-use super::totals::{Total, TotalsComparison};
+use super::key_buckets::KeyBuckets;
+use super::sum_with_versions::{self, SummedVersions};
+use super::totals::TotalsComparison;
+use super::version_sums::total;
 use crate::engine::RunContext;
 use crate::store::watermarks::{
     self, PerSide, StoredWatermark, VersionSum, Watermark, WatermarkKey,
@@ -48,6 +48,8 @@ pub(in crate::engine) struct VersionsOfBothSides<'s> {
     now: Watermark,
     /// One more than the number of the newest transaction that had ended on the remote (`pg_snapshot_xmax`).
     next: i64,
+    /// The number of the next transaction on the local side, if no other was running there when the rows were read.
+    quiet_since: Option<i64>,
     /// The watermark: the versions stored when a run last found or made both sides equal. `None` if there is none with
     /// this `basis`.
     known: Option<Watermark>,
@@ -55,8 +57,11 @@ pub(in crate::engine) struct VersionsOfBothSides<'s> {
     is_remote_known: bool,
     /// Whether the last run left no watermark, usually because it rejected rows. Then the sides probably still differ.
     is_without_watermark: bool,
-    /// What the hashes of rows or keys show that were summed together with the versions; `None` if none were summed.
-    totals: Option<(HashedColumns, TotalsComparison)>,
+    /// What the contents show that were summed together with the versions; `None` if they were not summed.
+    contents: Option<TotalsComparison>,
+    /// The keys that were summed together with the versions, with an open cursor on each side; `None` if they were not
+    /// summed.
+    keys: Option<KeyBuckets>,
 }
 
 /// What the row versions tell about changes since both sides were last equal.
@@ -91,33 +96,13 @@ impl<'s> VersionsOfBothSides<'s> {
         run: &RunContext<'s>,
         stored: Option<StoredWatermark>,
     ) -> Result<Option<Self>, DbError> {
-        let relations = run.relations;
-        let Some(basis) = &relations.version_basis else {
+        let Some(basis) = &run.relations.version_basis else {
             return Ok(None);
         };
-        let (filters, summed) = (
-            run.scope,
-            sum_with_versions::columns_summed(run, stored.as_ref()),
-        );
-        let sum = |row| summed.map(|what| sum_with_versions::total(run, what, row));
-        let (there, here) = both(
-            total_with(
-                remote,
-                &select("r", &relations.remote_from, &filters.remote_filter),
-                sum(RowSide::Remote),
-            ),
-            total_with(
-                run.local,
-                &select("l", &relations.local, &filters.local_filter),
-                sum(RowSide::Local),
-            ),
-        )
-        .await?;
-        let (Some((there, total_there)), Some((here, total_here))) = (there, here) else {
+        let Some(summed) = sum_with_versions::sum(remote, run, stored.as_ref()).await? else {
             return Ok(None);
         };
-        let totals = total_there.zip(total_here);
-        let compared = totals.map(|(there, here)| there.compare(&here, HashFunction::Server));
+        let SummedVersions { there, here, .. } = summed;
         Ok(Some(Self {
             basis,
             now: Watermark {
@@ -126,19 +111,27 @@ impl<'s> VersionsOfBothSides<'s> {
                     local: here.versions,
                 },
                 horizon: there.horizon,
+                remote_writes: run.relations.remote_writes,
             },
             next: there.next,
+            quiet_since: (here.horizon == here.next).then_some(here.next),
             is_remote_known: stored.as_ref().is_some_and(|stored| stored.is_remote_known),
             is_without_watermark: stored.is_none(),
             known: stored.and_then(|stored| stored.watermark),
-            totals: summed.zip(compared),
+            contents: summed.contents,
+            keys: summed.keys,
         }))
     }
 
-    /// What the sums of the hashes of these columns show; `None` if they were not summed together with the versions.
-    pub(super) fn totals_of(&self, what: HashedColumns) -> Option<TotalsComparison> {
-        let totals = self.totals.filter(|(summed, _)| *summed == what);
-        totals.map(|(_, compared)| compared)
+    /// What the contents show that were summed together with the versions; `None` if they were not summed.
+    pub(super) fn contents(&self) -> Option<TotalsComparison> {
+        self.contents
+    }
+
+    /// The keys that were summed together with the versions, with an open cursor on each side; `None` if they were not
+    /// summed.
+    pub(super) fn keys(&self) -> Option<&KeyBuckets> {
+        self.keys.as_ref()
     }
 
     /// Whether the last run left no watermark, usually because it rejected rows. Then the sides probably still differ.
@@ -172,6 +165,12 @@ impl<'s> VersionsOfBothSides<'s> {
     /// The sum of the row versions of the tenant's local rows, with their number.
     pub(in crate::engine) fn local_sum(&self) -> VersionSum {
         self.now.totals.local
+    }
+
+    /// If no transaction was running on the local side when the rows were read, the number of the next one: whoever has
+    /// written since then has this number or a later one. `None` if one was running.
+    pub(in crate::engine) fn quiet_since(&self) -> Option<i64> {
+        self.quiet_since
     }
 
     /// How many meters of the tenant the local table has.
@@ -208,7 +207,8 @@ impl<'s> VersionsOfBothSides<'s> {
         if changes > 0 && (is_same || written.is_none()) {
             return watermarks::forget(run.local, run.job.tenant, &run.relations.local).await;
         }
-        if is_same {
+        let knows_writes = |known: &Watermark| known.remote_writes == self.now.remote_writes;
+        if is_same && self.known.as_ref().is_some_and(knows_writes) {
             return Ok(());
         }
         match written {
@@ -255,98 +255,6 @@ impl<'s> VersionsOfBothSides<'s> {
     }
 }
 
-/// The number of rows and the sum of row versions of one side. `horizon` and `next` are the limits of the snapshot in
-/// which they were read: the oldest transaction still running, and one more than the newest that had ended.
-pub(in crate::engine) struct VersionTotal {
-    pub(in crate::engine) versions: VersionSum,
-    horizon: i64,
-    next: i64,
-}
-
-/// Sums the versions of the rows of `from`, with the alias `row`, that match the filter. Returns `None` if they cannot
-/// be summed.
-pub(in crate::engine) async fn total<S: Side>(
-    tx: &Tx<'_, S>,
-    row: &str,
-    from: &str,
-    filter: &str,
-) -> Result<Option<VersionTotal>, DbError> {
-    let found = total_with(tx, &select(row, from, filter), None).await?;
-    Ok(found.map(|(total, _)| total))
-}
-
-/// The parts of a statement that sums row versions.
-struct VersionSelect {
-    /// The columns, the last of which is the number of rows.
-    columns: String,
-    /// The rows, as SQL from the keyword `from` on.
-    from: String,
-}
-
-fn select(row: &str, from: &str, filter: &str) -> VersionSelect {
-    VersionSelect {
-        columns: format!(
-            "coalesce(pg_catalog.bit_xor({}), 0), \
-             pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), \
-             pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()), pg_catalog.count(*)",
-            row_version(row)
-        ),
-        from: format!("from {from} {row} where {filter}"),
-    }
-}
-
-/// The index of the first column after those of [`VersionSelect`].
-const AFTER_VERSIONS: usize = 4;
-
-/// Like [`total`]. If `also` has the columns of a [`Total`], that total is read in the same scan, unless it cannot be
-/// computed.
-fn total_with<'t, S: Side>(
-    tx: &'t Tx<'_, S>,
-    select: &'t VersionSelect,
-    also: Option<String>,
-) -> impl Future<Output = Result<Option<(VersionTotal, Option<Total>)>, DbError>> {
-    // Boxed, as in `Tx::attempt`.
-    Box::pin(async move {
-        let VersionSelect { columns, from } = select;
-        let sum = async |columns: &str| {
-            let sql = format!("select {columns}\n{from}");
-            let doing = "sum up the versions";
-            let found = tx.undo_simple_if(SAVEPOINT, DbError::is_not_computable, doing, &sql);
-            Ok::<_, DbError>(found.await?.unwrap_or_default())
-        };
-        let mut found = match also {
-            Some(also) => sum(&format!("{columns}, {also}")).await?,
-            None => Vec::new(),
-        };
-        if found.is_empty() {
-            found = sum(columns).await?;
-        }
-        let Some(row) = found.first() else {
-            return Ok(None);
-        };
-        let number = |n| row.get(n)?.parse().ok();
-        let total = || {
-            Some(VersionTotal {
-                versions: (number(3)?, number(0)?),
-                horizon: number(1)?,
-                next: number(2)?,
-            })
-        };
-        Ok(total().map(|total| (total, Total::read(row, AFTER_VERSIONS))))
-    })
-}
-
-/// Returns the oldest transaction that was still running on the server when the statement's snapshot was taken. `None`
-/// if the server's answer cannot be read.
-pub(in crate::engine) async fn horizon<S: Side>(tx: &Tx<'_, S>) -> Result<Option<i64>, DbError> {
-    let row = tx.simple(HORIZON).await?;
-    Ok(row.first().and_then(|row| row.get(0)?.parse().ok()))
-}
-
-const HORIZON: &str = "\
--- look which transactions were running
-select pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
-
 /// What the row versions of the local table are after a run has written to it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) enum WrittenVersions {
@@ -360,30 +268,4 @@ pub(in crate::engine) enum WrittenVersions {
     },
     /// All versions, if it is sure that nobody else has written to the tenant's rows meanwhile.
     Total(VersionSum),
-}
-
-/// Returns a `bigint` expression in SQL for the hash of the version of a row with the alias `row`. It is NULL if there
-/// is no row.
-pub(in crate::engine) fn row_version(row: &str) -> String {
-    version(&format!("{row}.ctid"), &format!("{row}.xmin"))
-}
-
-/// Returns a `bigint` expression in SQL for the hash of a row's place (`ctid`) and transaction (`xmin`). The
-/// transaction is hashed as its distance from the first one (number 3), and not as its age, which grows with each new
-/// transaction. All names have their schema, because this SQL also runs with the role's own search path.
-pub(super) fn version(place: &str, transaction: &str) -> String {
-    format!(
-        "pg_catalog.hashtidextended({place}, ((select pg_catalog.age('3'::pg_catalog.xid)::bigint) operator(pg_catalog.-) \
-         pg_catalog.age({transaction})) operator(pg_catalog.&) 4294967295)"
-    )
-}
-
-/// Returns the SQL condition that the version of the row with the alias `row` was made by the transaction `since` or a
-/// later one. It also holds for some very old versions, because transaction IDs wrap around. To take these rows for new
-/// ones does no harm.
-pub(in crate::engine) fn is_new(row: &str, since: i64) -> String {
-    let number = since & 0xffff_ffff;
-    format!(
-        "pg_catalog.age({row}.xmin) operator(pg_catalog.<=) (select pg_catalog.age('{number}'::pg_catalog.xid))"
-    )
 }

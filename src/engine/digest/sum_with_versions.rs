@@ -1,41 +1,82 @@
-//! Sums hashes of rows or keys in the same scan that sums the row versions, so that they need no scan of their own.
+//! Sums the row versions of both sides, and in the same scan what may be needed next:
+//!
+//! - the keys, by bucket, if the remote table was written to since the watermark: they show which meters are gone
+//!   (`key_buckets`). They cost half of what the versions cost, so they are not summed for nothing;
+//! - the contents of all rows, if the watermark cannot be used, usually because a server was restarted.
 
+use crate::db::{DbError, Remote, Tx, both};
 use crate::engine::{RowsToCompare, RunContext};
-use crate::store::watermarks::StoredWatermark;
+use crate::store::watermarks::{StoredWatermark, Watermark};
 
-use super::row_hash::{HashMode, HashedColumns, RowSide};
-use super::totals::Total;
+use super::key_buckets::{self, KeyBuckets};
+use super::row_hash::{HashFunction, HashMode, HashedColumns, RowSide};
+use super::totals::{Total, TotalsComparison};
+use super::version_hash::VersionTotal;
+use super::version_sums::total_with;
 use super::{find_differing_buckets, is_remembered_as_gone};
 
-/// Which hashes to sum in the scan that sums the versions:
-///
-/// - the keys, if there is a watermark: if only the remote rows have changed, these sums may show that no meter is gone.
-///   They cost little, as long as no key needs a cast;
-/// - the whole rows, if the watermark cannot be used, usually because a server was restarted.
-pub(super) fn columns_summed(
-    run: &RunContext<'_>,
-    stored: Option<&StoredWatermark>,
-) -> Option<HashedColumns> {
-    let is_watermark_known = match (&run.job.compare, stored) {
-        (RowsToCompare::Everything, _) | (_, None) => return None,
-        (_, Some(stored)) => stored.watermark.is_some(),
-    };
-    match is_watermark_known {
-        true => run
-            .relations
-            .has_key_of_same_types()
-            .then_some(HashedColumns::Keys),
-        false => Some(HashedColumns::Rows),
-    }
+/// The versions of both sides, and what was summed with them.
+pub(super) struct SummedVersions {
+    pub(super) there: VersionTotal,
+    pub(super) here: VersionTotal,
+    /// What the contents of all rows show; `None` if they were not summed.
+    pub(super) contents: Option<TotalsComparison>,
+    /// The keys by bucket, with an open cursor on each side; `None` if they were not summed.
+    pub(super) keys: Option<KeyBuckets>,
 }
 
-/// SQL for the columns of the [`Total`] of one side, as part of the statement that sums its versions.
-pub(super) fn total(run: &RunContext<'_>, what: HashedColumns, row: RowSide) -> String {
-    let hasher = find_differing_buckets::hasher(run.job, HashMode::USUAL);
-    let hash = match what {
-        HashedColumns::Rows => what.hash(hasher, run.relations, row),
-        HashedColumns::Keys => hasher.key(run.relations, row),
+/// Sums the versions. `stored` is the watermark of the last run. Returns `None` if they cannot be summed.
+pub(super) async fn sum(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    stored: Option<&StoredWatermark>,
+) -> Result<Option<SummedVersions>, DbError> {
+    let stored = stored.filter(|_| matches!(run.job.compare, RowsToCompare::Differences));
+    let known = stored.and_then(|stored| stored.watermark.as_ref());
+    if let Some(known) = known.filter(|_| run.relations.has_key_of_same_types())
+        && let Some(writes) = writes_since(run, known)
+        && let Some(([there, here], keys)) = key_buckets::sum(remote, run, known, writes).await?
+    {
+        return Ok(Some(SummedVersions {
+            there,
+            here,
+            contents: None,
+            keys: Some(keys),
+        }));
+    }
+    let has_contents = stored.is_some() && known.is_none();
+    let (relations, scope) = (run.relations, run.scope);
+    let also = |row| has_contents.then(|| contents(run, row));
+    let there = format!("{} r where {}", relations.remote_from, scope.remote_filter);
+    let here = format!("{} l where {}", relations.local, scope.local_filter);
+    let (there, here) = both(
+        total_with(remote, "r", there, also(RowSide::Remote)),
+        total_with(run.local, "l", here, also(RowSide::Local)),
+    )
+    .await?;
+    let (Some((there, contents_there)), Some((here, contents_here))) = (there, here) else {
+        return Ok(None);
     };
+    let contents = contents_there.zip(contents_here);
+    Ok(Some(SummedVersions {
+        there,
+        here,
+        contents: contents.map(|(there, here)| there.compare(&here, HashFunction::Server)),
+        keys: None,
+    }))
+}
+
+/// How many rows of the remote table, of any tenant, were written since the watermark; `None` if none were, or if it is
+/// not known.
+fn writes_since(run: &RunContext<'_>, known: &Watermark) -> Option<i64> {
+    let writes = run.relations.remote_writes? - known.remote_writes?;
+    (writes != 0).then_some(writes)
+}
+
+/// SQL for the columns of the [`Total`] of the contents of one side.
+fn contents(run: &RunContext<'_>, row: RowSide) -> String {
+    let hasher = find_differing_buckets::hasher(run.job, HashMode::USUAL);
+    let hash = HashedColumns::Rows.hash(hasher, run.relations, row);
     let condition = match row {
         RowSide::Remote => None,
         RowSide::Local => Some(format!(

@@ -3,7 +3,8 @@
 use crate::db::DbError;
 use crate::engine::RunContext;
 
-use super::row_versions::{WrittenVersions, version};
+use super::row_versions::WrittenVersions;
+use super::version_hash::version;
 
 /// Returns a `bigint` expression in SQL for the exclusive or of the old and the new version of a written row. The row
 /// `row` has the columns `place` and `version`, and `old_place` and `old_version`, which are NULL if it was inserted.

@@ -13,6 +13,7 @@ use super::{RowSelection, RunContext, SyncError, SyncJob, stage_local_rows};
 use choose_copy_format::CopyFormat;
 use convert_uncopied_rows::RejectedRows;
 use copy_from_memory::CopyTarget;
+use relay_rows::RelayReport;
 
 pub(super) mod choose_copy_format;
 pub(super) mod commit_unless_rewritten;
@@ -50,26 +51,48 @@ pub(crate) struct StagedRows {
 /// If at least one row in so many is written, overwriting costs less than a plan.
 const MANY: i64 = 4;
 
-/// Reads the remote rows of the selection into the staging table, and ends the remote transaction, so that the remote
-/// keeps no snapshot while the run plans and writes.
+/// Creates the staging table and reads the remote rows of the selection into it, see [`read_selected`].
 pub(crate) async fn stage(
     remote: Tx<'_, Remote>,
     run: &RunContext<'_>,
-    selection: &RowSelection,
-) -> Result<StagedRows, SyncError> {
+    selection: RowSelection,
+) -> Result<(RowSelection, StagedRows), SyncError> {
     create_tables(run).await?;
+    read_selected(remote, run, selection).await
+}
+
+/// Reads the remote rows of the selection into the staging table, and ends the remote transaction, so that the remote
+/// keeps no snapshot while the run plans and writes.
+pub(super) async fn read_selected(
+    remote: Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    selection: RowSelection,
+) -> Result<(RowSelection, StagedRows), SyncError> {
     let format = CopyFormat::quickest(&remote, run);
-    let reading = relay_rows::start(&remote, run, selection, CopyTarget::Stage, format);
+    let reading = relay_rows::start(&remote, run, &selection, CopyTarget::Stage, format);
     // If all rows are read, all local rows are candidates, so selecting them into a table would only cost time.
     let has_candidates = selection.remote_rows.is_some() && !selection.has_no_local_rows();
     let selecting = async {
         match has_candidates {
-            true => stage_local_rows::select(run, selection).await,
+            true => stage_local_rows::select(run, &selection).await,
             false => Ok(()),
         }
     };
     let (reading, ()) = both(reading, selecting).await?;
-    let relayed = relay_rows::relay(&remote, run, selection, reading).await?;
+    let relayed = relay_rows::relay(&remote, run, &selection, reading).await?;
+    let staged = finish(remote, run, &selection, relayed, has_candidates).await?;
+    Ok((selection, staged))
+}
+
+/// Ends the remote transaction after the rows of the selection were staged, and prepares these for the plan or for being
+/// overwritten. `has_candidates` is whether [`stage_local_rows::select`] has listed the local rows.
+pub(super) async fn finish(
+    remote: Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    selection: &RowSelection,
+    relayed: RelayReport,
+    has_candidates: bool,
+) -> Result<StagedRows, SyncError> {
     let rows = selection.remote_rows.unwrap_or(relayed.rows);
     let may_be_hidden = rows == 0 && may_hide_rows(&remote, &run.job.mapping.source).await?;
     commit_unless_rewritten::commit_unless_rewritten(remote).await?;

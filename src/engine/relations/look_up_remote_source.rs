@@ -2,14 +2,14 @@
 
 use crate::config::{Mapping, SourceSetting};
 use crate::db::catalog::{self, Column};
-use crate::db::{Remote, Tx};
+use crate::db::{Remote, Tx, count_writes};
 use crate::engine::SyncError;
 
 use super::explain_missing_names::{lacks, remote_source};
 
 /// The remote source: a table, a view or a query. Fields that [`Relation`](catalog::Relation) also has mean the same
-/// here. `from` is the source as SQL for use after `from`, and `what` names it in messages. A query has no `oid` and no
-/// `file`.
+/// here. `from` is the source as SQL for use after `from`, and `what` names it in messages. A query has no `oid`, no
+/// `file` and no `writes`.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::engine) struct RemoteSource {
     pub(in crate::engine) from: String,
@@ -18,6 +18,8 @@ pub(in crate::engine) struct RemoteSource {
     pub(super) columns: Vec<Column>,
     pub(in crate::engine) oid: Option<u32>,
     pub(in crate::engine) file: Option<String>,
+    /// How often its rows were written so far; `None` if it is not known.
+    pub(super) writes: Option<i64>,
     pub(super) what: String,
 }
 
@@ -29,13 +31,19 @@ impl RemoteSource {
     ) -> Result<Self, SyncError> {
         match &mapping.source {
             SourceSetting::Table(name) => {
-                let relation = remote_source(remote, name).await?;
+                // Both are sent at once.
+                let (relation, writes) = tokio::join!(
+                    remote_source(remote, name),
+                    count_writes::of_table(remote, name)
+                );
+                let relation = relation?;
                 Ok(Self {
                     from: relation.quoted(),
                     is_plain: relation.is_plain,
                     may_be_foreign: relation.may_be_foreign,
                     oid: Some(relation.oid),
                     file: relation.file,
+                    writes: writes?,
                     columns: relation.columns,
                     what: format!("table {name}"),
                 })
@@ -49,6 +57,7 @@ impl RemoteSource {
                     columns: catalog::of_query(remote, query).await?,
                     oid: None,
                     file: None,
+                    writes: None,
                     what: "query".to_owned(),
                 })
             }

@@ -73,6 +73,8 @@ pub struct Relations {
     pub distribution: Option<CitusDistribution>,
     /// The estimated number of rows in the local table; negative if it was never analyzed.
     pub estimated_rows: i64,
+    /// How often rows of the remote table, of any tenant, were written so far; `None` if it is not known.
+    pub remote_writes: Option<i64>,
     /// Whether the remote source may read foreign tables. Always `false` for a query: the run has already waited for
     /// sessions that rewrite its foreign tables.
     pub may_be_foreign: bool,
@@ -275,6 +277,7 @@ fn of_both(
         takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),
         distribution: here.distribution.clone(),
         estimated_rows: here.estimated_rows,
+        remote_writes: there.writes,
         remote_from: there.from.clone(),
         local: here.quoted(),
         names: columns.iter().map(|column| column.name.clone()).collect(),

@@ -13,7 +13,8 @@ use crate::db::index_from_ordinality::index;
 use crate::db::param::{self, Param};
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
 use crate::engine::digest::bucket_sum_cursor::grouped_by_hash;
-use crate::engine::digest::row_versions::{self, row_version};
+use crate::engine::digest::version_hash::{VersionTotal, row_version};
+use crate::engine::digest::version_sums;
 use crate::engine::{Relations, SyncError};
 use crate::model::{TenantId, saturating_i64};
 use crate::store::watermarks::{self, PerSide, VersionSum};
@@ -132,13 +133,12 @@ async fn are_all_unchanged(
     watermarks: &PerSide<VersionSum>,
 ) -> Result<bool, DbError> {
     let (there, here) = both(
-        row_versions::total(remote, "r", &relations.remote_from, &filters.remote),
-        row_versions::total(local, "l", &relations.local, &filters.local),
+        version_sums::total(remote, "r", &relations.remote_from, &filters.remote),
+        version_sums::total(local, "l", &relations.local, &filters.local),
     )
     .await?;
-    let is = |total: Option<row_versions::VersionTotal>, known| {
-        total.is_some_and(|total| total.versions == known)
-    };
+    let is =
+        |total: Option<VersionTotal>, known| total.is_some_and(|total| total.versions == known);
     Ok(is(there, watermarks.remote) && is(here, watermarks.local))
 }
 

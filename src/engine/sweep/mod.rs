@@ -85,7 +85,7 @@ impl SweepResult {
         let keys: Vec<WatermarkKey> = watermarks.iter().map(|new| new.key.clone()).collect();
         let store = async {
             let stored = async {
-                watermarks::keep_all(local, &watermarks, horizon).await?;
+                watermarks::keep_all(local, &watermarks, horizon, None).await?;
                 match &self.remote {
                     Some(remote) => remote_identities::keep_if_unknown(local, &keys, remote).await,
                     None => Ok(()),
@@ -149,7 +149,7 @@ pub async fn sweep(
     let watermarks: Vec<_> = found.proven.into_iter().filter_map(watermark).collect();
     let (mut horizon, mut identity) = (None, None);
     if !watermarks.is_empty() {
-        horizon = digest::row_versions::horizon(&remote).await?;
+        horizon = digest::version_sums::horizon(&remote).await?;
         let oid = relations.all_columns.remote_relation;
         let oid = oid.filter(|_| relations.is_remote_plain);
         identity = detect_replaced_remote::identity(&remote, oid, &mapping.source, None).await?;

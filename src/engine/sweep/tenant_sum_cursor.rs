@@ -33,9 +33,9 @@ impl<'t, 'c> TenantSumCursor<'t, 'c> {
         remote: &'t Tx<'c, Remote>,
         sums: &str,
     ) -> Result<Option<Self>, DbError> {
-        let read = |rows: &[SimpleQueryRow]| {
+        let read = |rows: Vec<SimpleQueryRow>| {
             let probe = rows.first()?.get(1).unwrap_or_default();
-            Some((*sums_of(rows).first()?, probe.to_owned()))
+            Some((*sums_of(&rows).first()?, probe.to_owned()))
         };
         let sql = statement(sums);
         let opened = remote.open_cursor(SAVEPOINT, "sweep the remote rows", &sql, read);

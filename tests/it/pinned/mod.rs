@@ -33,6 +33,7 @@ mod index_functions_by_search_path;
 mod long_rows;
 mod misleading_messages;
 mod missed_differences;
+mod missing_meters;
 mod newer_version_log;
 mod overloads;
 mod overwritten_rows;

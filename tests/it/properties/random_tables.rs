@@ -12,7 +12,7 @@ use super::value_pools::{
     ADDRESSES, BIGINTS_AS_TEXT, BYTES, DATES, FLOATS, INSTANTS, INTEGERS, JSON_TEXTS, LISTS,
     NUMERICS, OBJECTS, PADDED, PORTS, ROUNDED, SPANS, UUIDS,
 };
-use crate::support::site::Site;
+use crate::support::site::{COUNT_WRITES, Site};
 
 /// The types of a field on the remote and here, and its values.
 const FIELDS: &[(&str, &str, Kind)] = &[
@@ -266,6 +266,10 @@ impl Tables {
         self.put(site, None, &of("there", &[0, 1, 2, 3, 4])).await;
         if self.change != Change::ThereWithinKeys {
             self.remove(site, None, &of("there", &[5])).await;
+        }
+        if self.number("counted", round, 0, 0).is_multiple_of(2) {
+            // The server counts what was written sooner or later. A run finds it in another way then.
+            site.remote.batch_execute(COUNT_WRITES).await.unwrap();
         }
         if self.change != Change::Both {
             return;

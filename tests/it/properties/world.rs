@@ -13,7 +13,7 @@ use super::edits::Edit;
 use super::model::{Expected, Model, Row};
 use super::table_shapes::{Column, Key, KeyColumn, Shape, TenantPlace, shape};
 use super::value_kinds::Value;
-use crate::support::site::{Site, finish};
+use crate::support::site::{COUNT_WRITES, Site, finish};
 
 /// A site of one shape and what it should hold.
 pub(crate) struct World {
@@ -104,6 +104,7 @@ impl World {
             execute(client, &upsert, &self.text(side, key, row)).await;
         }
         client.batch_execute("commit").await.unwrap();
+        client.batch_execute(COUNT_WRITES).await.unwrap();
     }
 
     /// The columns of a side, in the order of [`Text`].

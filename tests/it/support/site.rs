@@ -64,6 +64,15 @@ pub(crate) struct Site {
     pub(crate) mirror: Mirror,
 }
 
+/// Makes the server count what this session has written. It would do so within some seconds, and before Postgres 15 it
+/// has no such function.
+pub(crate) const COUNT_WRITES: &str = "
+    do $$ begin
+        if to_regproc('pg_stat_force_next_flush') is not null then
+            perform pg_stat_force_next_flush();
+        end if;
+    end $$";
+
 impl Site {
     /// A site with the usual schemas and no meters.
     pub(crate) async fn new() -> Self {
@@ -123,12 +132,14 @@ impl Site {
         self.mirror = mirror(settings);
     }
 
-    /// Changes the remote.
+    /// Changes the remote, which counts at once what was written.
     pub(crate) async fn on_remote(&self, sql: &str) {
-        self.remote
-            .batch_execute(sql)
-            .await
-            .unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        for sql in [sql, COUNT_WRITES] {
+            self.remote
+                .batch_execute(sql)
+                .await
+                .unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        }
     }
 
     /// Changes the local database behind the sync's back.

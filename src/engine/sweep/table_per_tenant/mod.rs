@@ -213,7 +213,7 @@ impl TablePerTenantSweep {
             }
         }
         if !result.watermarks.is_empty() {
-            result.horizon = digest::row_versions::horizon(&remote).await?;
+            result.horizon = digest::version_sums::horizon(&remote).await?;
             let oid = self.there.oid.filter(|_| self.there.is_plain);
             result.remote =
                 detect_replaced_remote::identity(&remote, oid, &mapping.source, None).await?;

@@ -7,7 +7,7 @@ use crate::db::{DbError, Local, Tx, quote};
 use crate::engine::digest::bucket_sum_cursor::SAVEPOINT;
 use crate::engine::digest::keep_tombstones;
 use crate::engine::digest::row_hash::{Hasher, RowSide};
-use crate::engine::digest::row_versions::row_version;
+use crate::engine::digest::version_hash::row_version;
 use crate::engine::sweep::compare_tenant_contents;
 use crate::store::watermarks::VersionSum;
 
