@@ -95,15 +95,12 @@ async fn all(options: &Options, servers: &mut Servers, results: &mut Results) ->
         Box::pin(series.run()).await?;
         turn = series.turn;
     }
-    match options
-        .series()
-        .into_iter()
-        .rfind(|(line, _)| *line == LineKind::Lan)
-    {
-        Some((_, size)) if options.peers.contains(&Peer::Ours) => {
-            Box::pin(time_by_statement::all(servers, results, size, turn)).await
-        }
-        _ => Ok(()),
+    let series = options.series();
+    let near = series.iter().filter(|(line, _)| *line == LineKind::Lan);
+    let sizes: Vec<u64> = near.map(|(_, size)| *size).collect();
+    match options.peers.contains(&Peer::Ours) {
+        true => Box::pin(time_by_statement::all(servers, results, &sizes, turn)).await,
+        false => Ok(()),
     }
 }
 

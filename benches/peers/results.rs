@@ -73,8 +73,6 @@ pub(crate) struct Results {
     /// Peers that could not be had at all.
     pub(crate) absent: BTreeMap<Peer, String>,
     pub(crate) profiles: Vec<Profile>,
-    /// The size of the profiles.
-    pub(crate) profile_size: u64,
 }
 
 impl Results {

@@ -22,6 +22,8 @@ use crate::servers::{MAINTENANCE, Servers, Side};
 #[derive(Debug)]
 pub(crate) struct Profile {
     pub(crate) case: Case,
+    /// How many meters there were.
+    pub(crate) size: u64,
     pub(crate) wall_ms: f64,
     /// By name and side: how often, and how many milliseconds in all.
     pub(crate) statements: BTreeMap<(Side, String), (u32, f64)>,
@@ -29,20 +31,35 @@ pub(crate) struct Profile {
     pub(crate) busy_ms: f64,
 }
 
-/// One run of each case, in the order of a round, without the first run after a load.
+/// One first load of the smallest size, and one run of each case with the largest, without the first run after a load.
 pub(crate) async fn all(
     servers: &mut Servers,
     results: &mut Results,
+    sizes: &[u64],
+    turn: u64,
+) -> Result<()> {
+    let (Some(least), Some(most)) = (sizes.iter().min(), sizes.iter().max()) else {
+        return Ok(());
+    };
+    if least < most {
+        of_cases(servers, results, *least, (vec![Case::First], turn)).await?;
+    }
+    let mut cases = Case::of_round(&Case::SHARED, LineKind::Lan);
+    cases.retain(|case| *case != Case::AfterLoad);
+    of_cases(servers, results, *most, (cases, turn)).await
+}
+
+/// One run of each of these cases, in order.
+async fn of_cases(
+    servers: &mut Servers,
+    results: &mut Results,
     size: u64,
-    mut turn: u64,
+    (cases, mut turn): (Vec<Case>, u64),
 ) -> Result<()> {
     data::fill(servers, size).await?;
-    results.profile_size = size;
     let place = PeerRunner::of(servers, Peer::Ours, LineKind::Lan)?;
     place.empty(servers).await?;
     let mut truth = Truth::default();
-    let mut cases = Case::of_round(&Case::SHARED, LineKind::Lan);
-    cases.retain(|case| *case != Case::AfterLoad);
     for case in cases {
         say(&format!("{size} meters, profile: {case}"));
         let changed;
@@ -52,21 +69,26 @@ pub(crate) async fn all(
             changed,
             truth: &truth,
         };
-        results
-            .profiles
-            .push(take(servers, &place, expected).await?);
+        let profile = take(servers, &place, expected, size).await?;
+        results.profiles.push(profile);
     }
     Ok(())
 }
 
 /// Runs ours once with every statement logged.
-async fn take(servers: &Servers, place: &PeerRunner, expected: Expected<'_>) -> Result<Profile> {
+async fn take(
+    servers: &Servers,
+    place: &PeerRunner,
+    expected: Expected<'_>,
+    size: u64,
+) -> Result<Profile> {
     log_statements(servers, true).await?;
     let from = [Side::Remote, Side::Local].map(|side| (side, length(servers, side)));
     let sample = place.run(servers, expected).await;
     log_statements(servers, false).await?;
     let mut profile = Profile {
         case: expected.case,
+        size,
         wall_ms: sample?.wall * 1000.0,
         statements: BTreeMap::new(),
         busy_ms: 0.0,

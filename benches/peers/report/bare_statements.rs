@@ -96,7 +96,11 @@ pub(super) fn profiles(results: &Results) -> String {
 
 fn profile(profile: &Profile) -> String {
     let mut text = String::new();
-    line(&mut text, format!("### {}\n", sentence(profile.case)));
+    let size = count(profile.size);
+    line(
+        &mut text,
+        format!("### {}, {size} meters\n", sentence(profile.case)),
+    );
     let mut statements: Vec<_> = profile.statements.iter().collect();
     statements.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
     let mut table = Table::new(["statement", "server", "times", "ms"]);

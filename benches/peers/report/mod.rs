@@ -153,9 +153,8 @@ fn profiles(results: &Results) -> String {
         return String::new();
     }
     format!(
-        "One run each at {} meters with every statement logged by both servers. The servers work at the same time, so the sum of \
-         the lines may exceed the whole.\n\n{}",
-        count(results.profile_size),
+        "One run each with every statement logged by both servers. The servers work at the same time, so the sum of the lines may \
+         exceed the whole.\n\n{}",
         bare_statements::profiles(results)
     )
 }
