@@ -287,6 +287,10 @@ const PINNED: &str = "set local datestyle = 'ISO, YMD'; set local intervalstyle 
 /// memory.
 pub(crate) const PLANNING: &str = "set local random_page_cost = 1.1; set local work_mem = '16MB'; ";
 
+/// Lets the planner look up rows by their places or by an index. It would expect to read each page from disk, but the
+/// run has just read the whole table. [`PLANNING`] takes it back.
+pub(crate) const PAGES_ARE_CACHED: &str = "set local random_page_cost = 0.01";
+
 impl<S: Side> Connection<S> {
     /// Opens a transaction with these settings, time limits and locks; all other methods open transactions through this
     /// one. `pg_stat_activity` shows `name` in the application name.

@@ -2,13 +2,15 @@
 //!
 //! Three ways are tried in order. Each one undoes what it wrote if it cannot write all that differs:
 //!
-//! - If both sides have the same keys and many rows are new, one statement finds and writes the rows that differ (`overwrite`).
+//! - If both sides have the same keys and many rows are new, one statement finds and writes the rows that differ
+//!   (`overwrite`).
 //! - A plan is drafted without locking its rows, and each step is written in one statement (`write_at_once`).
 //! - A plan is made with its rows locked, and rows that the local table refuses are left out (`apply`).
 //!
 //! Only the third way is taken for a table that may store other values than those written, because of a trigger for
 //! instance, and for a dry run, which ends after the plan.
 
+use crate::db::{PAGES_ARE_CACHED, PLANNING};
 use crate::model::{CompareMethod, Phase};
 
 use super::detect_replaced_remote::RemoteComparison;
@@ -20,7 +22,6 @@ use super::read::{self, StagedRows};
 use super::relations::lock_relations;
 use super::{FinishedSync, RowSelection, RunContext, SyncError, SyncResult};
 use super::{apply, brake, digest, enter, overwrite, record_changes};
-use apply::write_at_once::PAGES_ARE_CACHED;
 
 /// The rows that may differ, staged for the plan, and how they were found.
 pub(super) struct StagedDifferences {
@@ -109,8 +110,8 @@ async fn overwritten(
     Ok(written)
 }
 
-/// Drafts a plan and writes all of it. Returns `None` if nothing was written. The draft is then undone, and not dropped,
-/// because an event trigger may refuse to drop tables.
+/// Drafts a plan and writes all of it. Returns `None` if nothing was written. The draft is then undone, and not
+/// dropped, because an event trigger may refuse to drop tables.
 async fn written_at_once(
     run: &RunContext<'_>,
     versions: Option<&VersionsOfBothSides<'_>>,
@@ -121,7 +122,10 @@ async fn written_at_once(
         let draft = plan::draft(run, &found.selection, &found.staged).await?;
         match allow(run, versions, &draft, found).await {
             // The meters that the brake holds back stay stored.
-            Err(error) if error.is_refusal() => return Ok(Ok(Err(error))),
+            Err(error) if error.is_refusal() => {
+                run.local.batch(PLANNING).await?;
+                return Ok(Ok(Err(error)));
+            }
             allowed => allowed?,
         }
         enter(run.observer, Phase::Apply);

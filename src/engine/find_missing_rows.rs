@@ -1,33 +1,53 @@
-//! Finds the local rows that the remote may no longer have, from the sums of keys by bucket. The new remote rows must be
-//! staged.
+//! Finds the local rows that the remote may no longer have, from the sums of keys by bucket. The new remote rows must
+//! be staged.
 //!
-//! What the sums of a bucket differ by are keys that were added or are missing. The added ones are among the staged rows.
-//! If one key of a bucket is missing, what is left of the difference is its fingerprint. The row is looked up by its key
-//! if the fingerprint shows it, and else found by a scan. If several keys are missing, all local rows of the bucket are
-//! suspects.
+//! What the sums of a bucket differ by are keys that were added or are missing. The added ones are among the staged
+//! rows. If one key of a bucket is missing, what is left of the difference is its hash, and the key itself if keys are
+//! integers. An index then finds the row; for other keys, a scan does. If several keys are missing, all local rows of
+//! the bucket are suspects.
 
-use crate::db::{DbError, PLANNING, param, quote};
+use crate::db::{DbError, PAGES_ARE_CACHED, PLANNING, param, quote};
 
 use super::RunContext;
-use super::apply::write_at_once::PAGES_ARE_CACHED;
-use super::digest::{self, KeyDifferences, KeyFingerprint};
+use super::digest::{self, HashedKey, KeyDifference, KeyDifferences, RowSide};
 
-/// The most suspects that the remote is asked for. Their keys are part of a statement.
+/// The most suspects that the remote is asked for, and the most bytes that their keys take. They are part of a
+/// statement.
 const MOST_SUSPECTS: usize = 50_000;
+const MOST_BYTES: usize = 2 * 1024 * 1024;
 
 /// Local rows that the remote may no longer have.
 pub(super) struct Suspects {
-    /// The keys of the rows as text, if they are of a type that [`list_type`] returns, and else their fingerprints.
+    /// The keys of the rows as text, if they are of a type that [`list_type`] returns, and else the hashes of the keys.
     keys: Vec<String>,
     /// How many of the staged rows have a key that the local table does not have.
     pub(super) added: i64,
 }
 
-/// Buckets in which rows are missing: their numbers, and the exclusive or of the fingerprints of the missing rows.
+/// What is left of differing buckets without the added rows: their numbers, and the exclusive or of the hashes and of
+/// the integer keys of the missing rows.
 #[derive(Default)]
 struct MissingByBucket {
     numbers: Vec<i64>,
-    fingerprints: Vec<i64>,
+    hashes: Vec<i64>,
+    keys: Vec<i64>,
+}
+
+impl MissingByBucket {
+    fn of(differing: &[KeyDifference]) -> Self {
+        Self {
+            numbers: differing.iter().map(|bucket| bucket.n.into()).collect(),
+            hashes: differing.iter().map(|bucket| bucket.hash).collect(),
+            keys: differing.iter().map(|bucket| bucket.key).collect(),
+        }
+    }
+
+    fn params(&self) -> [param::Param<'_>; 3] {
+        [&self.numbers, &self.hashes, &self.keys].map(|values| param::bigints(values))
+    }
+
+    /// SQL for a subquery of these buckets, which are the parameters of the statement.
+    const ROWS: &str = "(select pg_catalog.unnest($1) as n, pg_catalog.unnest($2) as hash, pg_catalog.unnest($3) as key)";
 }
 
 /// Finds the suspects; `None` if there are too many.
@@ -40,16 +60,17 @@ pub(super) async fn find(
     run.local.batch(&cached).await?;
     let (added, mut missing) = without_added(run, keys).await?;
     let mut found = Vec::new();
-    if let Some(key) = KeyFingerprint::new(run).key_of("m.fingerprint") {
-        missing = look_up(run, &key, missing, &mut found).await?;
+    if HashedKey::new(run).integer(RowSide::Local).is_some() {
+        missing = look_up(run, missing, &mut found).await?;
     }
     if !missing.numbers.is_empty() {
         found.extend(list(run, keys, missing).await?);
     }
     let end = format!("-- end looking for them\n{PLANNING}");
     run.local.batch(&end).await?;
-    let suspects = Suspects { keys: found, added };
-    Ok((suspects.keys.len() <= MOST_SUSPECTS).then_some(suspects))
+    let bytes: usize = found.iter().map(String::len).sum();
+    let is_few = found.len() <= MOST_SUSPECTS && bytes <= MOST_BYTES;
+    Ok(is_few.then_some(Suspects { keys: found, added }))
 }
 
 /// Returns the number of staged rows whose key the local table does not have, and what is left of the differences
@@ -66,30 +87,29 @@ async fn without_added(
             quote::identifier(name)
         )
     });
-    let numbers: Vec<i64> = keys.differing().iter().map(|(n, _)| (*n).into()).collect();
-    let sums: Vec<i64> = keys.differing().iter().map(|(_, sum)| *sum).collect();
+    let key = HashedKey::new(run);
     let sql = format!(
         "-- look for added meters
 with added as materialized (
-    select k.n, pg_catalog.count(*) as rows, pg_catalog.bit_xor(k.fingerprint) as fingerprint
+    select k.n, pg_catalog.count(*) as rows, pg_catalog.bit_xor(k.hash) as hash, pg_catalog.bit_xor(k.key) as key
     from (
         select {} as n, l.* from (
-            select {} as fingerprint, {}
+            select {} as hash, {} as key, {}
             from (select {staged_key} from pg_temp.meter_sync_stage s) l offset 0
         ) l
     ) k
     left join {} l on {} and {} and not {}
     where {} and {} is null group by k.n
 ), missing as (
-    select d.n, d.sum # coalesce(a.fingerprint, 0) as fingerprint
-    from (select pg_catalog.unnest($1) as n, pg_catalog.unnest($2) as sum) d
-    left join added a on a.n = d.n
+    select d.n, d.hash # coalesce(a.hash, 0) as hash, d.key # coalesce(a.key, 0) as key
+    from {} d left join added a on a.n = d.n
 )
-select (select coalesce(pg_catalog.sum(a.rows), 0)::bigint from added a),
-       coalesce(pg_catalog.array_agg(m.n), '{{}}'), coalesce(pg_catalog.array_agg(m.fingerprint), '{{}}')
-from missing m where m.fingerprint <> 0",
-        keys.bucket("l.fingerprint"),
-        KeyFingerprint::new(run).of_local(),
+select (select coalesce(pg_catalog.sum(a.rows), 0)::bigint from added a), coalesce(pg_catalog.array_agg(m.n), '{{}}'),
+       coalesce(pg_catalog.array_agg(m.hash), '{{}}'), coalesce(pg_catalog.array_agg(m.key), '{{}}')
+from missing m where m.hash <> 0",
+        keys.bucket("l.hash"),
+        key.hash(RowSide::Local),
+        key.integer(RowSide::Local).as_deref().unwrap_or("0::bigint"),
         key_columns(run),
         relations.local,
         relations.same_key("l", "k"),
@@ -97,12 +117,14 @@ from missing m where m.fingerprint <> 0",
         digest::is_remembered_as_gone(run),
         keys.is_differing("k.n"),
         first_key(run, "l"),
+        MissingByBucket::ROWS,
     );
-    let params = [param::bigints(&numbers), param::bigints(&sums)];
-    let row = run.local.query_one(&sql, &params).await?;
+    let differing = MissingByBucket::of(&keys.differing);
+    let row = run.local.query_one(&sql, &differing.params()).await?;
     let missing = MissingByBucket {
         numbers: row.get(1),
-        fingerprints: row.get(2),
+        hashes: row.get(2),
+        keys: row.get(3),
     };
     Ok((row.get(0), missing))
 }
@@ -124,43 +146,44 @@ fn first_key(run: &RunContext<'_>, row: &str) -> String {
     first.map_or_else(String::new, |name| run.relations.column(row, name))
 }
 
-/// Looks up the rows whose key is what is left of a bucket's difference, and adds them to `found`. `key` is SQL for that
-/// key. Returns the buckets without such a row.
+/// Looks up the rows whose integer key is what is left of a bucket's difference, and adds them to `found`. Returns the
+/// buckets without such a row.
 async fn look_up(
     run: &RunContext<'_>,
-    key: &str,
     missing: MissingByBucket,
     found: &mut Vec<String>,
 ) -> Result<MissingByBucket, DbError> {
     let relations = run.relations;
-    let local_key = first_key(run, "l");
+    let key = first_key(run, "l");
     let sql = format!(
         "-- look up missing meters
-select m.n, m.fingerprint, case when {} is null then {local_key}::text end
-from (select pg_catalog.unnest($1) as n, pg_catalog.unnest($2) as fingerprint) m
-left join {} l on {local_key} operator(pg_catalog.=) {key} and {} and not {}
+select m.n, m.hash, m.key, case when {} is null then {key}::text end
+from {} m
+left join {} l on {key} operator(pg_catalog.=) m.key and {} operator(pg_catalog.=) m.hash and {} and not {}
 left join pg_temp.meter_sync_stage s on {}",
         first_key(run, "s"),
+        MissingByBucket::ROWS,
         relations.local,
+        HashedKey::new(run).hash(RowSide::Local),
         run.scope.local_filter,
         digest::is_remembered_as_gone(run),
         relations.same_key("l", "s"),
     );
-    let params = missing.params();
     let mut left = MissingByBucket::default();
-    for row in run.local.query(&sql, &params).await? {
-        match row.get(2) {
+    for row in run.local.query(&sql, &missing.params()).await? {
+        match row.get(3) {
             Some(key) => found.push(key),
             None => {
                 left.numbers.push(row.get(0));
-                left.fingerprints.push(row.get(1));
+                left.hashes.push(row.get(1));
+                left.keys.push(row.get(2));
             }
         }
     }
     Ok(left)
 }
 
-/// Lists the local rows of the buckets that are not staged. Of a bucket that has a row with the fingerprint that is left,
+/// Lists the local rows of the buckets that are not staged. Of a bucket that has a row with the hash that is left,
 /// lists only this row.
 async fn list(
     run: &RunContext<'_>,
@@ -173,67 +196,54 @@ async fn list(
         .iter()
         .filter_map(|n| u32::try_from(*n).ok());
     let numbers: Vec<u32> = numbers.collect();
-    let fingerprint = KeyFingerprint::new(run).of_local();
+    let hash = HashedKey::new(run).hash(RowSide::Local);
     let listed = match list_type(run) {
         Some(_) => first_key(run, "k"),
-        None => "k.fingerprint".to_owned(),
+        None => "k.hash".to_owned(),
     };
     // The first part needs no other column than the key, so that an index may be enough.
     let sql = format!(
         "-- list the rows of buckets
 with picked as materialized (
-    select {} as fingerprint, {} from {} l where {} and {}
+    select {} as hash, {} from {} l where {} and {}
 ), listed as materialized (
-    select {} as n, k.fingerprint, ({listed})::text as key
+    select {} as n, k.hash, ({listed})::text as key
     from picked k join {} l on {} and {} and not {}
     left join pg_temp.meter_sync_stage s on {} where {} is null
-), missing as (
-    select pg_catalog.unnest($1) as n, pg_catalog.unnest($2) as fingerprint
+), missing as materialized (
+    select m.* from {} m
 ), found as materialized (
-    select distinct m.n from missing m join listed k on k.n = m.n and k.fingerprint = m.fingerprint
+    select distinct m.n from missing m join listed k on k.n = m.n and k.hash = m.hash
 )
 select k.key from missing m join listed k on k.n = m.n
 left join found f on f.n = m.n
-where k.fingerprint = m.fingerprint or f.n is null limit {MOST_SUSPECTS} + 1",
-        fingerprint,
+where k.hash = m.hash or f.n is null limit {MOST_SUSPECTS} + 1",
+        hash,
         key_columns(run),
         relations.local,
         run.scope.local_filter,
-        keys.is_in(&numbers, &keys.bucket(&fingerprint)),
-        keys.bucket("k.fingerprint"),
+        keys.is_in(&numbers, &keys.bucket(&hash)),
+        keys.bucket("k.hash"),
         relations.local,
         relations.same_key("l", "k"),
         run.scope.local_filter,
         digest::is_remembered_as_gone(run),
         relations.same_key("k", "s"),
         first_key(run, "s"),
+        MissingByBucket::ROWS,
     );
     let rows = run.local.query(&sql, &missing.params()).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The type of an array of keys in which rows are looked for by their keys, so that an index can be used. `None` if the
-/// key has several columns or another type; then rows are looked for by fingerprints.
+/// key has several columns or another type; then rows are looked for by the hashes of their keys.
 fn list_type(run: &RunContext<'_>) -> Option<&'static str> {
-    let [name] = run.relations.key.as_slice() else {
-        return None;
-    };
-    let columns = &run.relations.columns;
-    let column = columns.iter().find(|column| column.name == *name)?;
-    match column.base_type.as_str() {
+    match run.relations.only_key()?.base_type.as_str() {
         "smallint" | "integer" | "bigint" => Some("int8"),
         "uuid" => Some("uuid"),
         "text" | "character varying" => Some("text"),
         _ => None,
-    }
-}
-
-impl MissingByBucket {
-    fn params(&self) -> [param::Param<'_>; 2] {
-        [
-            param::bigints(&self.numbers),
-            param::bigints(&self.fingerprints),
-        ]
     }
 }
 
@@ -244,15 +254,15 @@ impl Suspects {
 
     /// SQL condition: whether the local row `l` is a suspect.
     pub(super) fn is_local(&self, run: &RunContext<'_>) -> String {
-        self.is_listed(run, "l", &KeyFingerprint::new(run).of_local())
+        self.is_listed(run, "l", RowSide::Local)
     }
 
     /// SQL condition: whether the remote row `r` has the key of a suspect.
     pub(super) fn is_remote(&self, run: &RunContext<'_>) -> String {
-        self.is_listed(run, "r", &KeyFingerprint::new(run).of_remote())
+        self.is_listed(run, "r", RowSide::Remote)
     }
 
-    fn is_listed(&self, run: &RunContext<'_>, row: &str, fingerprint: &str) -> String {
+    fn is_listed(&self, run: &RunContext<'_>, row: &str, side: RowSide) -> String {
         let escaped = |key: &String| {
             let key = key.replace('\\', "\\\\").replace('"', "\\\"");
             format!("\"{key}\"")
@@ -265,7 +275,8 @@ impl Suspects {
                 first_key(run, row)
             ),
             None => format!(
-                "{fingerprint} operator(pg_catalog.=) any (select pg_catalog.unnest({keys}::pg_catalog.int8[]))"
+                "{} operator(pg_catalog.=) any (select pg_catalog.unnest({keys}::pg_catalog.int8[]))",
+                HashedKey::new(run).hash(side)
             ),
         }
     }

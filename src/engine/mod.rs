@@ -10,8 +10,8 @@
 //! - `first_load` copies the remote rows straight into the local table if the tenant has no local rows yet. The sync
 //!   then ends.
 //! - `digest` compares row versions and hashes of rows, to find which rows may differ.
-//! - `read` copies these rows by COPY into a local staging table, without decoding them. `stage_new_rows` does so if only
-//!   the remote has changed, and finds out which rows are missing.
+//! - `read` copies these rows by COPY into a local staging table, without decoding them. `stage_new_rows` does so if
+//!   only the remote has changed, and finds out which rows are missing.
 //! - `carry_out` makes the local rows equal to the staged ones, by `overwrite` if both sides have the same keys, and
 //!   otherwise by a plan:
 //!   - `plan` finds the differences by set operations.
@@ -210,6 +210,9 @@ pub async fn run(
         Box::pin(check_and_read_versions(&remote, run, &here)).await?;
     let comparison =
         detect_replaced_remote::look(&remote, run, versions.as_mut(), may_identify).await?;
+    if let Some(versions) = versions.as_mut() {
+        versions.close_unneeded_keys(&remote, local).await?;
+    }
     if !job.dry_run
         && !comparison.has_changed()
         && let Some(loaded) = Box::pin(first_load::load(&remote, run)).await?

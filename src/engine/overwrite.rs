@@ -6,10 +6,10 @@
 //!
 //! Without a plan it is not known which rows another session changes meanwhile. The statement leaves such rows out, as
 //! their versions are new. So the tenant's local rows are counted afterwards, and those with new versions. If the new
-//! ones are not exactly the rows that the statement wrote, or if a row was refused, all is undone, and the caller makes a
-//! plan.
+//! ones are not exactly the rows that the statement wrote, or if a row was refused, all is undone, and the caller makes
+//! a plan.
 
-use crate::db::{DbError, PLANNING, quote};
+use crate::db::{DbError, PAGES_ARE_CACHED, PLANNING, quote};
 use crate::model::{Counts, DeactivationApproval};
 use crate::store::watermarks::VersionSum;
 
@@ -17,7 +17,6 @@ use super::digest::{WrittenVersions, version_hash, version_sums};
 use super::read::StagedRows;
 use super::write_by_halving::{self, CHECK, WriteAttemptOutcome};
 use super::{RunContext, SyncResult, apply, record_changes, row_difference_sql};
-use apply::write_at_once::PAGES_ARE_CACHED;
 
 /// Settings for joins of the staging table, of which the server has no statistics: both tables have about the same
 /// number of rows, so each join is best made by hashing. The memory keeps the joins of smaller sites off the disk.

@@ -25,7 +25,7 @@ pub struct RowSelection {
     pub(crate) local: String,
     /// Whether both sides have the same keys, except for inactive local rows with a tombstone (known to be gone from
     /// the remote). No meter is then to be inserted or deactivated because the other side lacks it, and no remote key
-    /// occurs twice. If false, it is not known. Known from sums of hashes, so it is wrong with a probability of about 2^-60.
+    /// occurs twice. If false, it is not known. Known from sums of hashes, so it is wrong with a probability of 2^-64.
     pub(crate) has_same_keys: bool,
 }
 

@@ -1,10 +1,10 @@
 //! Stages the remote rows that are new since the last run, and finds out which local meters the remote no longer has.
 //!
-//! The new rows are known by their versions, and read first. Then `find_missing_rows` finds suspects: local rows that the
-//! remote may no longer have. The remote is asked for them, and the rows that it still has are staged, too.
+//! The new rows are known by their versions, and read first. Then `find_missing_rows` finds suspects: local rows that
+//! the remote may no longer have. The remote is asked for them, and the rows that it still has are staged, too.
 //!
-//! As the number of missing rows is known, the result does not depend on hashes: if so many suspects are gone, these are
-//! the missing rows. Otherwise, all is undone, and the keys are compared in the usual way.
+//! How many rows are missing follows from the numbers of rows. If another number of suspects is gone, all is undone,
+//! and the keys are compared in the usual way.
 
 use crate::db::{Remote, Tx};
 use crate::model::saturating_i64;
@@ -16,8 +16,8 @@ use super::read::relay_rows::{self, RelayReport};
 use super::read::{self, StagedRows};
 use super::{RowSelection, RunContext, SyncError, find_missing_rows};
 
-/// Stages the new rows and ends the remote transaction. Also returns the selection of the staged and missing rows, which
-/// has all rows if it could not be found out which are missing.
+/// Stages the new rows and ends the remote transaction. Also returns the selection of the staged and missing rows,
+/// which has all rows if it could not be found out which are missing.
 pub(super) async fn stage(
     remote: Tx<'_, Remote>,
     run: &RunContext<'_>,
@@ -32,6 +32,9 @@ pub(super) async fn stage(
             return Ok((selection, staged));
         }
     }
+    remote
+        .allow_each_statement(run.job.limits.statement_timeout)
+        .await?;
     let rows = found.keys.local_rows;
     let by_keys = digest::find_by_keys(&remote, run, rows, found.since, HashMode::USUAL);
     let selection = by_keys.await?.unwrap_or_else(RowSelection::everything);

@@ -2,8 +2,8 @@
 //!
 //! Steps are numbered from 1 and are never edited once released. All missing steps run in one transaction under an
 //! advisory lock, so if two processes start at the same time, each step is applied once. In a database without the
-//! tables, all steps are sent in one message. Where there are tables, each step is sent on its own, because it has a time
-//! limit of its own: it may have to change many rows.
+//! tables, all steps are sent in one message. Where there are tables, each step is sent on its own, because it has a
+//! time limit of its own: it may have to change many rows.
 
 use super::needed_functions;
 use crate::db::citus_distribution;

@@ -122,7 +122,8 @@ on conflict (tenant, local_table) do update set
     local_rows = excluded.local_rows, local_sum = excluded.local_sum,
     remote_horizon = excluded.remote_horizon, remote_writes = excluded.remote_writes";
 
-/// Stores watermarks, all with the same `horizon` and `remote_writes` (see [`Watermark`]). The caller must be sure of two things:
+/// Stores watermarks, all with the same `horizon` and `remote_writes` (see [`Watermark`]). The caller must be sure of
+/// two things:
 ///
 /// - Both sides were equal in the remote snapshot in which the remote versions and the horizon were read.
 /// - The local versions were read before the local rows were compared.

@@ -1,19 +1,15 @@
 //! Writes a plan whose rows were not locked: each step in one statement, which finds the rows by their places.
 //!
-//! A row is written only if it still has the place (`ctid`) and the version (`xmin`) that it had when it was planned. If
-//! another session has changed a row meanwhile, the statement writes fewer rows than planned, and all is undone. So the
-//! rows need not be locked first. All is also undone if the local table refuses a row. The caller then plans anew, locks
-//! the rows, and finds out which rows are refused.
+//! A row is written only if it still has the place (`ctid`) and the version (`xmin`) that it had when it was planned.
+//! If another session has changed a row meanwhile, the statement writes fewer rows than planned, and all is undone. So
+//! the rows need not be locked first. All is also undone if the local table refuses a row. The caller then plans anew,
+//! locks the rows, and finds out which rows are refused.
 
-use crate::db::{DbError, PLANNING, quote};
+use crate::db::{DbError, PAGES_ARE_CACHED, PLANNING, quote};
 use crate::engine::digest::{WrittenVersions, version_change};
 use crate::engine::plan::{Plan, PlanStep};
 use crate::engine::write_by_halving::{self, CHECK, WriteAttemptOutcome};
 use crate::engine::{RunContext, record_changes};
-
-/// Lets the planner fetch rows by their places. It would expect to read each page from disk, but the run has just read
-/// the whole table.
-pub(in crate::engine) const PAGES_ARE_CACHED: &str = "set local random_page_cost = 0.01";
 
 /// Records the changes of the plan and writes them, or does neither. Returns the row versions that were written, whose
 /// sum is 0 unless `sums_versions`. Returns `None` if nothing was written, because a row was refused, or was changed by

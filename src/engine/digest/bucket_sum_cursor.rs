@@ -101,7 +101,10 @@ pub(super) struct BucketSumQuery {
     /// - `sum`: a sum of their hashes that also depends on `rows`, because two equal rows cancel each other out in an
     ///   exclusive or.
     /// - `entry`: the sum that is returned for this bucket.
+    /// - `key`: the exclusive or of the keys, if they are integers and are to be returned for this bucket, too.
     pub(super) buckets: String,
+    /// Whether `buckets` has the column `key`.
+    pub(super) has_keys: bool,
     /// Further columns of the total, computed from the rows `b` of `buckets`.
     pub(super) also: Vec<String>,
 }
@@ -111,8 +114,8 @@ impl BucketSumQuery {
     /// number of a row's bucket, and for its hash.
     pub(super) fn new(bucket: &str, hash: &str, rows: &str, hasher: Hasher) -> Self {
         let sum = format!("b.hashes # {}", hasher.pair("b.n", "b.rows"));
-        // Without `offset 0` the planner would expect as many buckets as there are keys, and make a hash table many times
-        // too large.
+        // Without `offset 0` the planner would expect as many buckets as there are keys, and make a hash table that is
+        // many times too large.
         let buckets = format!(
             "select b.n, b.rows, {sum} as sum, {sum} as entry
     from (select k.n, pg_catalog.count(*) as rows, pg_catalog.bit_xor(k.hash) as hashes
@@ -120,6 +123,7 @@ impl BucketSumQuery {
         );
         Self {
             buckets,
+            has_keys: false,
             also: Vec::new(),
         }
     }
@@ -135,8 +139,17 @@ pub(super) struct BucketSumCursor<'t, 'c, S> {
     passed: usize,
 }
 
+/// The sums of buckets that were fetched.
+pub(super) struct FetchedBuckets {
+    pub(super) sums: NumberedSums,
+    /// The exclusive or of the keys of each bucket, if the query has them.
+    pub(super) keys: NumberedSums,
+}
+
 /// The index of the column with the sums in the rows that the cursor returns.
 const SUMS: usize = 3;
+/// The index of the column with the keys.
+const KEYS: usize = SUMS + 1;
 
 /// How many chunks are fetched in one request. The sums of their buckets take 200 kilobytes of text.
 pub(super) const CHUNKS_AT_A_TIME: usize = 128;
@@ -175,9 +188,8 @@ impl<'t, 'c, S: Side> BucketSumCursor<'t, 'c, S> {
 
     /// Fetches the sums of the buckets in these chunks. The numbers of the chunks must be in ascending order and higher
     /// than those of earlier calls.
-    pub(super) async fn buckets(&mut self, chunks: &[u32]) -> Result<NumberedSums, DbError> {
+    pub(super) async fn buckets(&mut self, chunks: &[u32]) -> Result<FetchedBuckets, DbError> {
         let mut sql = "-- compare the buckets\n".to_owned();
-        let mut is_any = false;
         for (index, chunk) in self.order.iter().enumerate().skip(self.passed) {
             if chunks.binary_search(chunk).is_err() {
                 continue;
@@ -187,15 +199,13 @@ impl<'t, 'c, S: Side> BucketSumCursor<'t, 'c, S> {
             }
             sql += "fetch 1 from meter_sync_digest; ";
             self.passed = index + 1;
-            is_any = true;
-        }
-        if !is_any {
-            return Ok(NumberedSums::new());
         }
         let rows = self.tx.simple(&sql).await?;
-        Ok(compare_sums::parse(
-            rows.iter().filter_map(|row| row.get(SUMS)),
-        ))
+        let column = |n| compare_sums::parse(rows.iter().filter_map(|row| row.get(n)));
+        Ok(FetchedBuckets {
+            sums: column(SUMS),
+            keys: column(KEYS),
+        })
     }
 
     /// Closes the cursor, and releases its savepoint without a rollback.
@@ -213,10 +223,10 @@ pub(super) async fn close<S: Side>(tx: &Tx<'_, S>) -> Result<(), DbError> {
 }
 
 /// The index of the first further column in the first row of the cursor.
-pub(super) const AFTER_SUMS: usize = SUMS + 1;
+pub(super) const AFTER_SUMS: usize = KEYS + 1;
 
-/// Like [`BucketSumCursor::open`], for a query whose further columns begin with those of a [`VersionTotal`]. Also returns
-/// the whole first row. The cursor is later taken over by [`BucketSumCursor::opened`].
+/// Like [`BucketSumCursor::open`], for a query whose further columns begin with those of a [`VersionTotal`]. Also
+/// returns the whole first row. The cursor is later taken over by [`BucketSumCursor::opened`].
 pub(super) async fn open_with_versions<S: Side>(
     tx: &Tx<'_, S>,
     summed: &BucketSumQuery,
@@ -230,7 +240,16 @@ pub(super) async fn open_with_versions<S: Side>(
         .await
 }
 
-fn statement(BucketSumQuery { buckets, also }: &BucketSumQuery) -> String {
+fn statement(query: &BucketSumQuery) -> String {
+    let BucketSumQuery {
+        buckets,
+        has_keys,
+        also,
+    } = query;
+    let keys = match has_keys {
+        true => "pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(key), '')",
+        false => "null::bytea",
+    };
     let total: String = also.iter().map(|column| format!(", {column}")).collect();
     let nulls = ", null".repeat(also.len());
     format!(
@@ -240,17 +259,17 @@ with buckets as materialized (
     {buckets}
 ), chunks as materialized (
     select n / {CHUNK} as n, pg_catalog.bit_xor(sum) as sum,
-           pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(entry), '') as sums
+           pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(entry), '') as sums, {keys} as keys
     from buckets where n >= 0 group by 1
 )
 select coalesce(pg_catalog.sum(b.rows) filter (where b.n >= 0), 0)::bigint,
-       coalesce(pg_catalog.bit_xor(b.sum) filter (where b.n >= 0), 0), {PROBE}, null::bytea{total}
+       coalesce(pg_catalog.bit_xor(b.sum) filter (where b.n >= 0), 0), {PROBE}, null::bytea, null::bytea{total}
 from buckets b
 union all
-select null, null, null, pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '' order by n){nulls}
+select null, null, null, pg_catalog.string_agg(pg_catalog.int4send(n) || pg_catalog.int8send(sum), '' order by n), null{nulls}
 from chunks
 union all
-select null, null, null, sums{nulls} from (select sums from chunks order by n) c;
+select null, null, null, sums, keys{nulls} from (select sums, keys from chunks order by n) c;
 fetch 1 from meter_sync_digest"
     )
 }

@@ -78,7 +78,8 @@ impl Bucketing {
         Self { count, hasher }
     }
 
-    /// Returns a function that makes the SQL condition that a bucket number, which is given as SQL, is one of `numbers`.
+    /// Returns a function that makes the SQL condition that a bucket number, which is given as SQL, is one of
+    /// `numbers`.
     pub(super) fn is_in(self, numbers: &[u32]) -> impl Fn(&str) -> String {
         let mut bits = vec![0_u8; self.count as usize / 8];
         for number in numbers {
@@ -99,13 +100,9 @@ impl Bucketing {
         )
     }
 
-    /// Returns an `integer` expression in SQL for the number of the bucket of a key, whose fingerprint is given as SQL.
-    /// It comes from the upper half, which is always a hash.
-    pub(super) fn number_of_fingerprint(self, fingerprint: &str) -> String {
-        format!(
-            "(({fingerprint} >> 32) & '{}'::bigint)::integer",
-            self.count - 1
-        )
+    /// Returns an `integer` expression in SQL for the number of the bucket of a key, whose hash is given as SQL.
+    pub(super) fn number_of_hash(self, hash: &str) -> String {
+        format!("({hash} & '{}'::bigint)::integer", self.count - 1)
     }
 
     /// Returns an `integer` expression in SQL for a row's tag, which tells the rows of a bucket apart: the upper half

@@ -90,7 +90,7 @@ async fn differing(
     let mut numbers = Vec::new();
     for chunks in compare_sums::unequal(&chunks_there, &chunks_here).chunks(CHUNKS_AT_A_TIME) {
         let (there, here) = both(there.buckets(chunks), here.buckets(chunks)).await?;
-        numbers.extend(compare_sums::unequal(&there, &here));
+        numbers.extend(compare_sums::unequal(&there.sums, &here.sums));
     }
     both(there.close(), here.close()).await?;
     // If equal keys may be spelt differently, one meter may lie in different buckets on the two sides. If the totals

@@ -1,8 +1,8 @@
-//! Sums the fingerprints of keys by bucket, in the same scan that sums the row versions.
+//! Sums the hashes of keys by bucket, in the same scan that sums the row versions.
 //!
 //! If only remote rows have changed since the last run, the new versions are read. What they do not show is which local
-//! meters the remote no longer has. The sums of the buckets show it (`find_missing_rows`). If few rows are new, the scan
-//! also lists their places, so that they are read without another scan.
+//! meters the remote no longer has. The sums of the buckets show it (`find_missing_rows`). If few rows are new, the
+//! scan also lists their places, so that they are read without another scan.
 //!
 //! The sums cost half of what the versions cost, because reading the rows takes most of the time.
 
@@ -13,12 +13,12 @@ use crate::engine::RunContext;
 use crate::store::watermarks::Watermark;
 
 use super::bucket_sum_cursor::{
-    self, BucketSumCursor, BucketSumQuery, CHUNKS_AT_A_TIME, RowHashTotal,
+    self, BucketSumCursor, BucketSumQuery, CHUNKS_AT_A_TIME, FetchedBuckets, RowHashTotal,
 };
 use super::buckets::Bucketing;
-use super::compare_sums::{self, NumberedSums};
-use super::key_fingerprint::KeyFingerprint;
-use super::row_hash::HashMode;
+use super::compare_sums;
+use super::hashed_key::HashedKey;
+use super::row_hash::{HashMode, RowSide};
 use super::totals::TotalsComparison;
 use super::version_hash::{self, VersionTotal, row_version};
 use super::{find_differing_buckets, is_remembered_as_gone};
@@ -44,13 +44,23 @@ pub(super) struct KeyBuckets {
 #[derive(Debug)]
 pub(in crate::engine) struct KeyDifferences {
     buckets: Bucketing,
-    /// The numbers of these buckets, in ascending order. With each, the exclusive or of the fingerprints of those keys
-    /// that only one side has.
-    differing: NumberedSums,
-    /// How many rows with a key the tenant has on the remote.
+    /// These buckets, in ascending order.
+    pub(in crate::engine) differing: Vec<KeyDifference>,
+    /// How many rows the tenant has on the remote.
     pub(in crate::engine) remote_rows: i64,
     /// How many rows with a key the tenant has in the local table, without those remembered as gone.
     pub(in crate::engine) local_rows: i64,
+}
+
+/// A bucket in which the keys of both sides differ.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct KeyDifference {
+    /// The number of the bucket.
+    pub(in crate::engine) n: u32,
+    /// The exclusive or of the hashes of those keys that only one side has.
+    pub(in crate::engine) hash: i64,
+    /// The exclusive or of these keys if they are integers, and else 0.
+    pub(in crate::engine) key: i64,
 }
 
 /// Sums the versions and the keys of both sides. `writes` is how many rows of the remote table were written since the
@@ -63,7 +73,7 @@ pub(super) async fn sum(
 ) -> Result<Option<([VersionTotal; 2], KeyBuckets)>, DbError> {
     let hasher = find_differing_buckets::hasher(run.job, HashMode::USUAL);
     let rows = known.totals.local.0;
-    // If most rows were written, hardly any is missing: somebody has updated them all.
+    // So many writes are those of other tenants, or an update of all rows, which leaves no row missing.
     let most = match writes > rows / 2 {
         true => 0,
         false => writes.saturating_mul(SPREAD),
@@ -107,13 +117,16 @@ fn places(row: &SimpleQueryRow) -> Option<String> {
 
 /// Sums the remote rows. If `new` is given, also lists the places of those that meet this condition.
 fn there(run: &RunContext<'_>, buckets: Bucketing, new: Option<&String>) -> BucketSumQuery {
-    let fingerprint = KeyFingerprint::new(run).of_remote();
     let (from, filter) = (&run.relations.remote_from, &run.scope.remote_filter);
     let place = new.map_or_else(String::new, |new| {
         format!(", case when {new} then r.ctid end as place")
     });
+    let key = HashedKey::new(run);
+    let integer = key.integer(RowSide::Remote);
     let rows = format!(
-        "select {fingerprint} as fingerprint, {} as version{place} from {from} r where {filter}",
+        "select {} as hash, {} as key, {} as version{place} from {from} r where {filter}",
+        key.hash(RowSide::Remote),
+        integer.as_deref().unwrap_or("0"),
         row_version("r")
     );
     let mut query = by_bucket(run, buckets, &rows, new.is_some());
@@ -130,11 +143,13 @@ fn there(run: &RunContext<'_>, buckets: Bucketing, new: Option<&String>) -> Buck
 /// Sums the local rows. Only the versions of rows without a key and of those remembered as gone are summed.
 fn here(run: &RunContext<'_>, buckets: Bucketing) -> BucketSumQuery {
     let relations = run.relations;
+    let key = HashedKey::new(run);
     let rows = format!(
-        "select case when {} and not {} then {} end as fingerprint, {} as version from {} l where {}",
+        "select case when {} and not {} then {} end as hash, {} as key, {} as version from {} l where {}",
         relations.has_key("l"),
         is_remembered_as_gone(run),
-        KeyFingerprint::new(run).of_local(),
+        key.hash(RowSide::Local),
+        key.integer(RowSide::Local).as_deref().unwrap_or("0"),
         row_version("l"),
         relations.local,
         run.scope.local_filter
@@ -142,7 +157,7 @@ fn here(run: &RunContext<'_>, buckets: Bucketing) -> BucketSumQuery {
     by_bucket(run, buckets, &rows, false)
 }
 
-/// Groups rows by their fingerprints. Those without one are in the bucket with the number -1.
+/// Groups rows by the hashes of their keys. Those without a hash are in the bucket with the number -1.
 fn by_bucket(
     run: &RunContext<'_>,
     buckets: Bucketing,
@@ -150,17 +165,22 @@ fn by_bucket(
     lists_places: bool,
 ) -> BucketSumQuery {
     let hasher = find_differing_buckets::hasher(run.job, HashMode::USUAL);
+    let has_keys = HashedKey::new(run).integer(RowSide::Local).is_some();
+    let key = match has_keys {
+        true => ", pg_catalog.bit_xor(k.key) as key",
+        false => "",
+    };
     let places = match lists_places {
         true => ", pg_catalog.array_agg(k.place) filter (where k.place is not null) as places",
         false => "",
     };
     let buckets = format!(
         "select b.*, b.entry # {} as sum
-    from (select coalesce({}, -1) as n, pg_catalog.count(*) as rows, coalesce(pg_catalog.bit_xor(k.fingerprint), 0) as entry,
-                 pg_catalog.bit_xor(k.version) as versions{places}
+    from (select coalesce({}, -1) as n, pg_catalog.count(*) as rows, coalesce(pg_catalog.bit_xor(k.hash), 0) as entry,
+                 pg_catalog.bit_xor(k.version) as versions{key}{places}
           from ({rows} offset 0) k group by 1) b",
         hasher.pair("b.n", "b.rows"),
-        buckets.number_of_fingerprint("k.fingerprint"),
+        buckets.number_of_hash("k.hash"),
     );
     let (sum, rows) = (
         "pg_catalog.bit_xor(b.versions)",
@@ -168,6 +188,7 @@ fn by_bucket(
     );
     BucketSumQuery {
         buckets,
+        has_keys,
         also: VersionTotal::columns(sum, rows).to_vec(),
     }
 }
@@ -199,7 +220,7 @@ impl KeyBuckets {
         let mut there = BucketSumCursor::opened(remote, self.there.clone());
         let mut here = BucketSumCursor::opened(local, self.here.clone());
         let (chunks_there, chunks_here) = both(there.chunks(), here.chunks()).await?;
-        let mut differing = NumberedSums::new();
+        let mut differing = Vec::new();
         let chunks = compare_sums::unequal(&chunks_there, &chunks_here);
         let mut parts = chunks.chunks(CHUNKS_AT_A_TIME).peekable();
         while let Some(chunks) = parts.next() {
@@ -209,11 +230,12 @@ impl KeyBuckets {
                 // The cursors are closed in the same round trip that fetches the last part.
                 None => {
                     let (fetched, closed) = tokio::join!(fetched, close(remote, local));
+                    let fetched = fetched?;
                     closed?;
-                    fetched?
+                    fetched
                 }
             };
-            differing.extend(compare_sums::differences(&there, &here));
+            differing.extend(differences(&there, &here));
         }
         if chunks.is_empty() {
             close(remote, local).await?;
@@ -227,6 +249,22 @@ impl KeyBuckets {
     }
 }
 
+/// Returns the buckets that differ.
+fn differences(there: &FetchedBuckets, here: &FetchedBuckets) -> Vec<KeyDifference> {
+    let keys = compare_sums::differences(&there.keys, &here.keys);
+    let key = |n| {
+        let found = keys.binary_search_by_key(&n, |(n, _)| *n).ok()?;
+        keys.get(found).map(|(_, key)| *key)
+    };
+    let hashes = compare_sums::differences(&there.sums, &here.sums);
+    let of = |(n, hash)| KeyDifference {
+        n,
+        hash,
+        key: key(n).unwrap_or_default(),
+    };
+    hashes.into_iter().map(of).collect()
+}
+
 /// Closes the cursors of both sides.
 pub(super) async fn close(remote: &Tx<'_, Remote>, local: &Tx<'_, Local>) -> Result<(), DbError> {
     both(
@@ -238,24 +276,19 @@ pub(super) async fn close(remote: &Tx<'_, Remote>, local: &Tx<'_, Local>) -> Res
 }
 
 impl KeyDifferences {
-    /// Returns an `integer` expression in SQL for the number of the bucket of a key, whose fingerprint is given as SQL.
-    pub(in crate::engine) fn bucket(&self, fingerprint: &str) -> String {
-        self.buckets.number_of_fingerprint(fingerprint)
+    /// Returns an `integer` expression in SQL for the number of the bucket of a key, whose hash is given as SQL.
+    pub(in crate::engine) fn bucket(&self, hash: &str) -> String {
+        self.buckets.number_of_hash(hash)
     }
 
     /// SQL condition: whether the bucket whose number is given as SQL is one of those that differ.
     pub(in crate::engine) fn is_differing(&self, number: &str) -> String {
-        let numbers: Vec<u32> = self.differing.iter().map(|(n, _)| *n).collect();
+        let numbers: Vec<u32> = self.differing.iter().map(|bucket| bucket.n).collect();
         self.is_in(&numbers, number)
     }
 
     /// SQL condition: whether the bucket whose number is given as SQL is one of `numbers`.
     pub(in crate::engine) fn is_in(&self, numbers: &[u32], number: &str) -> String {
         self.buckets.is_in(numbers)(number)
-    }
-
-    /// The numbers of the differing buckets, and what their sums differ by.
-    pub(in crate::engine) fn differing(&self) -> &[(u32, i64)] {
-        &self.differing
     }
 }

@@ -1,8 +1,8 @@
 //! Finds which rows can differ between the sides, without fetching the rows.
 //!
 //! Each server first sums the hashes of all its rows (`totals`). If the sums differ, rows are divided into buckets by
-//! their key (`buckets`), and each server sums the hashes of its rows by bucket (`bucket_sum_cursor`). The sums are fetched in
-//! steps. Each step fetches only the parts that differed in the step before:
+//! their key (`buckets`), and each server sums the hashes of its rows by bucket (`bucket_sum_cursor`). The sums are
+//! fetched in steps. Each step fetches only the parts that differed in the step before:
 //! - the sum of all rows;
 //! - the sums of chunks of buckets;
 //! - the sums of the buckets in a chunk;
@@ -13,9 +13,10 @@
 //! Two kinds of hashes are summed:
 //! - Hashes of what the rows contain (`find_differing_buckets`, `row_hash`). Their sums are compared between the two
 //!   sides.
-//! - Hashes of the row versions (`row_versions`). The sums of each side are compared with those that the last run stored
-//!   (`store::watermarks`), at a fifth of the cost. This may prove that nothing has changed, or show which remote rows
-//!   are new. In the second case, the new rows are read, and both sides are also compared by their keys alone.
+//! - Hashes of the row versions (`row_versions`). The sums of each side are compared with those that the last run
+//!   stored (`store::watermarks`), at a fifth of the cost. This may prove that nothing has changed, or show which
+//!   remote rows are new. In the second case, the new rows are read, and both sides are also compared by their keys
+//!   alone.
 //!
 //! The scan that sums the row versions also computes the sums that may be needed next (`sum_with_versions`).
 
@@ -29,11 +30,13 @@ use buckets::DifferingBuckets;
 pub use compare_contents::ContentsComparison;
 pub(super) use compare_contents::compare_contents;
 use find_differing_buckets::BucketQuery;
+use find_since::find_since;
+pub(super) use find_since::{NewOrMissingRows, find_by_keys};
+pub(super) use hashed_key::HashedKey;
 pub(super) use keep_tombstones::condition as is_remembered_as_gone;
-pub(super) use key_buckets::KeyDifferences;
-pub(super) use key_fingerprint::KeyFingerprint;
-pub(super) use row_hash::HashMode;
+pub(super) use key_buckets::{KeyDifference, KeyDifferences};
 use row_hash::HashedColumns;
+pub(super) use row_hash::{HashMode, RowSide};
 use row_versions::VersionVerdict;
 pub(super) use row_versions::{VersionsOfBothSides, WrittenVersions};
 use totals::{FromClausesOfBothSides, TotalsComparison, TotalsQuery, TotalsVerdict};
@@ -48,8 +51,9 @@ mod compare_contents;
 pub mod compare_sums;
 mod find_differing_buckets;
 mod find_differing_rows;
+mod find_since;
+mod hashed_key;
 mod key_buckets;
-mod key_fingerprint;
 pub(super) mod row_versions;
 mod sum_with_versions;
 mod totals;
@@ -69,17 +73,6 @@ pub(super) enum RowsThatMayDiffer {
     /// It is not known which rows can differ, so all must be compared. For example, a full comparison was requested, a
     /// remote value cannot be converted to the local type, or most of the buckets differ.
     Unclear,
-}
-
-/// How to find the remote rows that are new since the last run, and those that are missing since then.
-#[derive(Debug)]
-pub(super) struct NewOrMissingRows {
-    /// All new rows were written by this transaction or a later one.
-    pub(super) since: i64,
-    /// SQL condition: whether the remote row `r` is new.
-    pub(super) is_new: String,
-    /// The buckets in which rows are new or missing.
-    pub(super) keys: KeyDifferences,
 }
 
 /// The result of comparing the sums of row hashes of both sides.
@@ -107,6 +100,9 @@ pub(super) async fn find(
         RowsToCompare::Everything => return Ok(everything),
         RowsToCompare::Also(selection) => Some(selection),
         RowsToCompare::Differences if has_few_rows_with_a_new_column(run).await? => {
+            if versions.and_then(VersionsOfBothSides::keys).is_some() {
+                key_buckets::close(remote, run.local).await?;
+            }
             return Ok(everything);
         }
         RowsToCompare::Differences => None,
@@ -171,101 +167,12 @@ async fn find_usual(
         Some(VersionVerdict::Since(transaction)) => {
             find_since(remote, run, versions, transaction).await
         }
-        None => {
-            if versions.and_then(VersionsOfBothSides::keys).is_some() {
-                key_buckets::close(remote, run.local).await?;
-            }
-            find_by_contents(remote, run, versions).await
-        }
+        None => find_by_contents(remote, run, versions).await,
     }
 }
 
 fn equal(rows: i64) -> (RowsThatMayDiffer, CompareMethod) {
     (RowsThatMayDiffer::None(rows), CompareMethod::Differences)
-}
-
-/// Finds which rows can differ if only the remote has changed, since the transaction `since`: the new remote rows, and
-/// the rows whose key only one side has.
-async fn find_since(
-    remote: &Tx<'_, Remote>,
-    run: &RunContext<'_>,
-    versions: Option<&VersionsOfBothSides<'_>>,
-    since: i64,
-) -> Result<(RowsThatMayDiffer, CompareMethod), SyncError> {
-    let keys = versions.and_then(VersionsOfBothSides::keys);
-    let mut mode = HashMode::USUAL;
-    if let Some(keys) = keys {
-        let compared = keys.compare();
-        if let TotalsComparison::Differing = compared {
-            let found = NewOrMissingRows {
-                since,
-                is_new: keys.is_new().to_owned(),
-                keys: keys.differences(remote, run.local).await?,
-            };
-            return Ok((
-                RowsThatMayDiffer::NewOrMissing(found),
-                CompareMethod::Differences,
-            ));
-        }
-        if let TotalsComparison::Equal(rows) = compared {
-            // The remote cursor is left open, because to close it would take a round trip.
-            bucket_sum_cursor::close(run.local).await?;
-            let selection = RowSelection {
-                remote: keys.is_new().to_owned(),
-                has_same_keys: true,
-                ..RowSelection::nothing(rows)
-            };
-            return Ok((
-                RowsThatMayDiffer::Within(selection),
-                CompareMethod::Differences,
-            ));
-        }
-        key_buckets::close(remote, run.local).await?;
-        mode = HashMode::PORTABLE;
-    }
-    let selection = find_by_keys(remote, run, local_rows(run, versions), since, mode).await?;
-    Ok(match selection {
-        Some(selection) => (
-            RowsThatMayDiffer::Within(selection),
-            CompareMethod::Differences,
-        ),
-        None => (RowsThatMayDiffer::Unclear, CompareMethod::Everything),
-    })
-}
-
-/// Selects the rows whose key only one side has, and the remote rows that were written by the transaction `since` or a
-/// later one. `count` is the approximate number of local rows. Returns `None` if all rows must be read.
-pub(super) async fn find_by_keys(
-    remote: &Tx<'_, Remote>,
-    run: &RunContext<'_>,
-    count: i64,
-    since: i64,
-    mode: HashMode,
-) -> Result<Option<RowSelection>, SyncError> {
-    let query = BucketQuery {
-        what: HashedColumns::Keys,
-        rows: &FromClausesOfBothSides::of(run).await?,
-        count,
-        mode,
-    };
-    let selection = match find_differing_buckets::compare(remote, run, &query).await? {
-        DigestVerdict::Equal(rows) => Some(RowSelection {
-            has_same_keys: true,
-            ..RowSelection::nothing(rows)
-        }),
-        DigestVerdict::DifferingBuckets(differing) => {
-            find_differing_rows::narrow(remote, run, &differing).await?
-        }
-        DigestVerdict::Unclear | DigestVerdict::Unknown => None,
-    };
-    Ok(selection.map(|selection| RowSelection {
-        remote: format!(
-            "({} or {})",
-            selection.remote,
-            version_hash::is_new("r", since)
-        ),
-        ..selection
-    }))
 }
 
 /// Finds which rows can differ if row versions do not show it. The totals are compared first, and buckets only if they
@@ -276,7 +183,7 @@ async fn find_by_contents(
     versions: Option<&VersionsOfBothSides<'_>>,
 ) -> Result<(RowsThatMayDiffer, CompareMethod), SyncError> {
     let what = HashedColumns::Rows;
-    let known = versions.and_then(VersionsOfBothSides::contents);
+    let known = versions.and_then(|versions| versions.totals_of(what));
     if let Some(TotalsComparison::Equal(rows)) = known {
         return Ok(equal(rows));
     }

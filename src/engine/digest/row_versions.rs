@@ -28,9 +28,11 @@
 //! The stored versions are those that were read before the rows were compared, plus those that the plan wrote. Anything
 //! else that was written later shows up as a difference in the next run, which then compares it.
 
-use crate::db::{DbError, Remote, Tx};
+use crate::db::{DbError, Local, Remote, Tx};
 
-use super::key_buckets::KeyBuckets;
+use super::bucket_sum_cursor;
+use super::key_buckets::{self, KeyBuckets};
+use super::row_hash::HashedColumns;
 use super::sum_with_versions::{self, SummedVersions};
 use super::totals::TotalsComparison;
 use super::version_sums::total;
@@ -57,8 +59,9 @@ pub(in crate::engine) struct VersionsOfBothSides<'s> {
     is_remote_known: bool,
     /// Whether the last run left no watermark, usually because it rejected rows. Then the sides probably still differ.
     is_without_watermark: bool,
-    /// What the contents show that were summed together with the versions; `None` if they were not summed.
-    contents: Option<TotalsComparison>,
+    /// What the totals of keys or contents show that were summed together with the versions; `None` if none were
+    /// summed.
+    totals: Option<(HashedColumns, TotalsComparison)>,
     /// The keys that were summed together with the versions, with an open cursor on each side; `None` if they were not
     /// summed.
     keys: Option<KeyBuckets>,
@@ -77,7 +80,8 @@ pub(super) enum VersionVerdict {
 /// Two transaction IDs must be closer together than this to tell which is older, because IDs wrap around at 2^32.
 const FARTHEST: i64 = 1 << 31;
 
-/// Reads the watermark of the last run; `None` if there is none, or if row versions cannot show changes of these tables.
+/// Reads the watermark of the last run; `None` if there is none, or if row versions cannot show changes of these
+/// tables.
 pub(in crate::engine) async fn stored(
     run: &RunContext<'_>,
 ) -> Result<Option<StoredWatermark>, DbError> {
@@ -89,8 +93,8 @@ pub(in crate::engine) async fn stored(
 }
 
 impl<'s> VersionsOfBothSides<'s> {
-    /// Reads the row versions of both sides. `stored` is the watermark of the last run, see [`stored`]. Returns `None` if
-    /// they cannot be read, or if they cannot show changes of these tables (of a view, for instance).
+    /// Reads the row versions of both sides. `stored` is the watermark of the last run, see [`stored`]. Returns `None`
+    /// if they cannot be read, or if they cannot show changes of these tables (of a view, for instance).
     pub(in crate::engine) async fn read(
         remote: &Tx<'_, Remote>,
         run: &RunContext<'s>,
@@ -118,20 +122,40 @@ impl<'s> VersionsOfBothSides<'s> {
             is_remote_known: stored.as_ref().is_some_and(|stored| stored.is_remote_known),
             is_without_watermark: stored.is_none(),
             known: stored.and_then(|stored| stored.watermark),
-            contents: summed.contents,
+            totals: summed.totals,
             keys: summed.keys,
         }))
     }
 
-    /// What the contents show that were summed together with the versions; `None` if they were not summed.
-    pub(super) fn contents(&self) -> Option<TotalsComparison> {
-        self.contents
+    /// What the totals of these columns show; `None` if they were not summed together with the versions.
+    pub(super) fn totals_of(&self, what: HashedColumns) -> Option<TotalsComparison> {
+        let totals = self.totals.filter(|(summed, _)| *summed == what);
+        totals.map(|(_, compared)| compared)
     }
 
     /// The keys that were summed together with the versions, with an open cursor on each side; `None` if they were not
-    /// summed.
+    /// summed, or are not needed.
     pub(super) fn keys(&self) -> Option<&KeyBuckets> {
         self.keys.as_ref()
+    }
+
+    /// Closes the cursors over the keys, unless these are needed to find what is missing.
+    pub(in crate::engine) async fn close_unneeded_keys(
+        &mut self,
+        remote: &Tx<'_, Remote>,
+        local: &Tx<'_, Local>,
+    ) -> Result<(), DbError> {
+        if self.keys.is_none() {
+            return Ok(());
+        }
+        match self.compare_with_watermark() {
+            Some(VersionVerdict::Since(_)) if self.local_rows() > 0 => return Ok(()),
+            // The run ends. To close the remote cursor would take a round trip.
+            Some(VersionVerdict::Same(_)) => bucket_sum_cursor::close(local).await?,
+            Some(VersionVerdict::Since(_)) | None => key_buckets::close(remote, local).await?,
+        }
+        self.keys = None;
+        Ok(())
     }
 
     /// Whether the last run left no watermark, usually because it rejected rows. Then the sides probably still differ.
@@ -193,8 +217,8 @@ impl<'s> VersionsOfBothSides<'s> {
     /// Stores the row versions as the watermark for the next run, after the sides were made equal. `changes` is the
     /// number of rows that the run changed, and `written` has their versions. In these cases, deletes the watermark
     /// instead:
-    /// - rows were changed and `written` is `None`: the local table may have changed the values that were written to it,
-    ///   so the sides may not be equal;
+    /// - rows were changed and `written` is `None`: the local table may have changed the values that were written to
+    ///   it, so the sides may not be equal;
     /// - rows were changed although the versions showed no change, so versions prove nothing.
     pub(super) async fn remember(
         mut self,

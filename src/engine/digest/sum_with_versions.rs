@@ -2,6 +2,7 @@
 //!
 //! - the keys, by bucket, if the remote table was written to since the watermark: they show which meters are gone
 //!   (`key_buckets`). They cost half of what the versions cost, so they are not summed for nothing;
+//! - one total of the keys, if it is not known whether the table was written to: it shows whether any meter is gone;
 //! - the contents of all rows, if the watermark cannot be used, usually because a server was restarted.
 
 use crate::db::{DbError, Remote, Tx, both};
@@ -19,8 +20,8 @@ use super::{find_differing_buckets, is_remembered_as_gone};
 pub(super) struct SummedVersions {
     pub(super) there: VersionTotal,
     pub(super) here: VersionTotal,
-    /// What the contents of all rows show; `None` if they were not summed.
-    pub(super) contents: Option<TotalsComparison>,
+    /// What the totals of keys or of contents show; `None` if they were not summed.
+    pub(super) totals: Option<(HashedColumns, TotalsComparison)>,
     /// The keys by bucket, with an open cursor on each side; `None` if they were not summed.
     pub(super) keys: Option<KeyBuckets>,
 }
@@ -33,35 +34,41 @@ pub(super) async fn sum(
 ) -> Result<Option<SummedVersions>, DbError> {
     let stored = stored.filter(|_| matches!(run.job.compare, RowsToCompare::Differences));
     let known = stored.and_then(|stored| stored.watermark.as_ref());
-    if let Some(known) = known.filter(|_| run.relations.has_key_of_same_types())
+    let may_sum_keys = run.relations.has_key_of_same_types();
+    if let Some(known) = known.filter(|_| may_sum_keys)
         && let Some(writes) = writes_since(run, known)
         && let Some(([there, here], keys)) = key_buckets::sum(remote, run, known, writes).await?
     {
         return Ok(Some(SummedVersions {
             there,
             here,
-            contents: None,
+            totals: None,
             keys: Some(keys),
         }));
     }
-    let has_contents = stored.is_some() && known.is_none();
+    let also = match (known, run.relations.remote_writes) {
+        (None, _) => stored.map(|_| HashedColumns::Rows),
+        (Some(known), Some(_)) if known.remote_writes.is_some() => None,
+        (Some(_), _) => may_sum_keys.then_some(HashedColumns::Keys),
+    };
     let (relations, scope) = (run.relations, run.scope);
-    let also = |row| has_contents.then(|| contents(run, row));
+    let total = |row| also.map(|what| total(run, what, row));
     let there = format!("{} r where {}", relations.remote_from, scope.remote_filter);
     let here = format!("{} l where {}", relations.local, scope.local_filter);
     let (there, here) = both(
-        total_with(remote, "r", there, also(RowSide::Remote)),
-        total_with(run.local, "l", here, also(RowSide::Local)),
+        total_with(remote, "r", there, total(RowSide::Remote)),
+        total_with(run.local, "l", here, total(RowSide::Local)),
     )
     .await?;
-    let (Some((there, contents_there)), Some((here, contents_here))) = (there, here) else {
+    let (Some((there, total_there)), Some((here, total_here))) = (there, here) else {
         return Ok(None);
     };
-    let contents = contents_there.zip(contents_here);
+    let totals = total_there.zip(total_here);
+    let compared = totals.map(|(there, here)| there.compare(&here, HashFunction::Server));
     Ok(Some(SummedVersions {
         there,
         here,
-        contents: contents.map(|(there, here)| there.compare(&here, HashFunction::Server)),
+        totals: also.zip(compared),
         keys: None,
     }))
 }
@@ -70,13 +77,13 @@ pub(super) async fn sum(
 /// not known.
 fn writes_since(run: &RunContext<'_>, known: &Watermark) -> Option<i64> {
     let writes = run.relations.remote_writes? - known.remote_writes?;
-    (writes != 0).then_some(writes)
+    (writes > 0).then_some(writes)
 }
 
-/// SQL for the columns of the [`Total`] of the contents of one side.
-fn contents(run: &RunContext<'_>, row: RowSide) -> String {
+/// SQL for the columns of the [`Total`] of these columns of one side.
+fn total(run: &RunContext<'_>, what: HashedColumns, row: RowSide) -> String {
     let hasher = find_differing_buckets::hasher(run.job, HashMode::USUAL);
-    let hash = HashedColumns::Rows.hash(hasher, run.relations, row);
+    let hash = what.hash(hasher, run.relations, row);
     let condition = match row {
         RowSide::Remote => None,
         RowSide::Local => Some(format!(

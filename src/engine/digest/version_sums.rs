@@ -19,8 +19,8 @@ pub(in crate::engine) async fn total<S: Side>(
     Ok(found.map(|(total, _)| total))
 }
 
-/// Like [`total`], for the rows that `from` selects. If `also` has the columns of a [`Total`], that total is read in the
-/// same scan, unless it cannot be computed.
+/// Like [`total`], for the rows that `from` selects. If `also` has the columns of a [`Total`], that total is read in
+/// the same scan, unless it cannot be computed.
 pub(super) fn total_with<S: Side>(
     tx: &Tx<'_, S>,
     row: &str,

@@ -42,8 +42,8 @@ pub(crate) struct StagedRows {
     pub(crate) may_be_hidden: bool,
     /// How many rows were read.
     pub(crate) read: i64,
-    /// Whether `overwrite` may be worth a try: both sides have the same keys, a large part of the tenant's rows was read,
-    /// and these are a large part of the local table. The rows are then not yet prepared for a plan
+    /// Whether `overwrite` may be worth a try: both sides have the same keys, a large part of the tenant's rows was
+    /// read, and these are a large part of the local table. The rows are then not yet prepared for a plan
     /// ([`prepare_to_plan`]).
     pub(crate) may_overwrite: bool,
 }
@@ -84,8 +84,8 @@ pub(super) async fn read_selected(
     Ok((selection, staged))
 }
 
-/// Ends the remote transaction after the rows of the selection were staged, and prepares these for the plan or for being
-/// overwritten. `has_candidates` is whether [`stage_local_rows::select`] has listed the local rows.
+/// Ends the remote transaction after the rows of the selection were staged, and prepares these for the plan or for
+/// being overwritten. `has_candidates` is whether [`stage_local_rows::select`] has listed the local rows.
 pub(super) async fn finish(
     remote: Tx<'_, Remote>,
     run: &RunContext<'_>,

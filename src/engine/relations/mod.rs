@@ -58,8 +58,8 @@ pub struct Relations {
     /// Whether the local table stores rows as they are written: it has no triggers, rules or row security, and no
     /// foreign keys that act on updates.
     pub stores_rows_unchanged: bool,
-    /// Whether a local row is identified by its place (`ctid`) as long as nobody changes it: the local table is one file
-    /// in Postgres's own format.
+    /// Whether a local row is identified by its place (`ctid`) as long as nobody changes it: the local table is one
+    /// file in Postgres's own format.
     pub keeps_places: bool,
     /// Whether an update of a local row may, through foreign keys, do more than copy its new values to the rows that
     /// refer to it (see [`Relation::has_foreign_keys_acting_on_update`]).
@@ -104,6 +104,14 @@ impl Relations {
         both.all(|(there, here)| {
             !self.key.contains(&here.name) || there.exact_type == here.exact_type
         })
+    }
+
+    /// The local key column, if the key is one column.
+    pub fn only_key(&self) -> Option<&Column> {
+        let [name] = self.key.as_slice() else {
+            return None;
+        };
+        self.columns.iter().find(|column| column.name == *name)
     }
 
     /// SQL for the local rows, with the alias `l`, for use after `from` or `join` in a statement that only reads. The

@@ -8,8 +8,8 @@ use crate::support::site::{Site, rows};
 
 const METERS: i64 = 3000;
 
-/// A site in sync. `key` is SQL for the keys, made from a number `n`, `declared` declares its columns, and `names` lists
-/// them.
+/// A site in sync. `key` is SQL for the keys, made from a number `n`, `declared` declares its columns, and `names`
+/// lists them.
 async fn settled(declared: &str, names: &str, key: &str) -> Site {
     let table = |tenant: &str| {
         format!(
@@ -252,4 +252,78 @@ async fn a_server_that_does_not_tell_what_was_written_is_synced_all_the_same() {
     )
     .await;
     assert_told(&site, MIXED, MIXED_COUNTS).await;
+    let all = Counts {
+        updated: METERS - METERS / 100,
+        ..CHANGES
+    };
+    assert_told(&site, "update meter set name = name || '?'", all).await;
+}
+
+/// The upper halves of the keys change, and in many buckets the keys that go and those that come cancel each other out.
+#[tokio::test]
+async fn keys_that_move_by_their_upper_halves_are_missing_and_new() {
+    let site = settled("id bigint", "id", "(1::bigint << 44) | n").await;
+    let moved = "update meter set id = (2::bigint << 44) | (id & 65535) where (id & 65535) <= 301";
+    let expected = Counts {
+        inserted: 301,
+        deactivated: 271,
+        unchanged: METERS - 301,
+        ..CHANGES
+    };
+    assert_told(&site, moved, expected).await;
+    let site = settled("id bigint", "id", "((n % 3 + 1)::bigint << 44) | (n / 3)").await;
+    let moved =
+        "update meter set id = id + (4::bigint << 44) where name in ('meter 27', 'meter 28');
+                 delete from meter where name = 'meter 31'";
+    let expected = Counts {
+        inserted: 2,
+        deactivated: 3,
+        unchanged: METERS - 3,
+        ..CHANGES
+    };
+    assert_told(&site, moved, expected).await;
+}
+
+#[tokio::test]
+async fn a_new_row_without_a_key_is_rejected_and_counts_for_nothing_else() {
+    for (changes, expected) in [
+        (
+            "update meter set name = name || '!'",
+            Counts {
+                updated: METERS,
+                ..CHANGES
+            },
+        ),
+        (
+            "update meter set name = name || '!' where id <= 9",
+            Counts {
+                updated: 9,
+                unchanged: METERS - 9,
+                ..CHANGES
+            },
+        ),
+        (
+            "delete from meter where id <= 9",
+            Counts {
+                deactivated: 9,
+                unchanged: METERS - 9,
+                ..CHANGES
+            },
+        ),
+    ] {
+        let site = of_numbers().await;
+        site.on_remote("alter table meter drop constraint meter_pkey, alter id drop not null")
+            .await;
+        site.sync().await;
+        site.sync().await;
+        let keyless = "insert into meter values (null, 7, 'keyless', true)";
+        site.on_remote(&format!("{keyless}; {changes}")).await;
+        let run = site.sync().await;
+        let expected = Counts {
+            rejected: 1,
+            ..expected
+        };
+        assert_eq!(run.counts, expected, "{changes}: {run:#?}");
+        assert_eq!(site.sync().await.counts.rejected, 1, "{changes}");
+    }
 }
