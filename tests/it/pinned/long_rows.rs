@@ -85,7 +85,7 @@ async fn a_row_too_long_to_be_sent_is_left_out_whatever_its_types() {
         site.on_remote(&short).await;
     }
     site.on_remote(OVERLOADS).await;
-    let run = site.sync().await;
+    let run = site.sync_gigabytes().await;
     assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     let left_out = "select array_agg((key->>'id')::integer order by (key->>'id')::integer) as ids from meter_sync.meter_sync_rejected
         where reason like 'the row may take 1_________ bytes%'";
@@ -108,7 +108,7 @@ async fn a_row_that_is_too_long_to_be_sent_keeps_only_itself_out() {
     site.reconfigure(&settings);
     site.on_remote("update meter set name = 'long' where id = 3")
         .await;
-    let run = site.sync().await;
+    let run = site.sync_gigabytes().await;
     assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         (run.counts.inserted, run.counts.rejected),
@@ -131,14 +131,14 @@ async fn an_array_of_long_numbers_that_is_too_long_to_be_sent_keeps_only_itself_
         "insert into meter select n, 7, 'old', '{1,2}', true from generate_series(1, 9) n",
     )
     .await;
-    site.sync().await;
+    site.sync_gigabytes().await;
     site.on_remote(
         "update meter set sizes = (select array_agg('1e131071'::numeric) from generate_series(1, 8500)) where id = 3;
          update meter set sizes = (select array_agg(n) from generate_series(1, 100000) n) where id = 4;
          update meter set sizes = null where id = 5; update meter set name = 'new' where id = 6",
     )
     .await;
-    let run = site.sync().await;
+    let run = site.sync_gigabytes().await;
     assert_eq!(run.outcome, Some(RunOutcome::Partial), "{run:#?}");
     assert_eq!(
         (run.counts.updated, run.counts.rejected),

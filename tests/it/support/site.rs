@@ -155,6 +155,12 @@ impl Site {
         finish(&self.mirror, RunRequest::new(RunTrigger::Cli)).await
     }
 
+    /// A run that reads gigabytes, to its end.
+    pub(crate) async fn sync_gigabytes(&self) -> RunReport {
+        let request = RunRequest::new(RunTrigger::Cli);
+        finish_within(&self.mirror, request, 5 * PATIENCE).await
+    }
+
     /// A dry run to its end.
     pub(crate) async fn dry_run(&self) -> RunReport {
         finish(
@@ -212,12 +218,16 @@ pub(crate) fn mirrors(settings: &CommandLineSettings) -> Mirrors {
 
 /// A request to its end, whatever the answer.
 pub(crate) async fn finish(mirror: &Mirror, request: RunRequest) -> RunReport {
+    finish_within(mirror, request, PATIENCE).await
+}
+
+async fn finish_within(mirror: &Mirror, request: RunRequest, patience: Duration) -> RunReport {
     match mirror
         .request(request)
         .await
         .expect("an answer to the request")
     {
-        RunRequestOutcome::Started(mut ticket) => ticket.wait(PATIENCE).await,
+        RunRequestOutcome::Started(mut ticket) => ticket.wait(patience).await,
         RunRequestOutcome::AlreadyRunning(report) | RunRequestOutcome::Finished(report) => *report,
     }
 }
