@@ -204,15 +204,15 @@ async fn list(
         Some(_) => first_key(run, "k"),
         None => "k.hash".to_owned(),
     };
-    // The first part needs no other column than the key, so that an index may be enough.
+    // The first part needs no other column than the key, so that an index may be enough. Rows with a tombstone are left
+    // out even if they are active: they then fail to add up, and the keys are compared in the usual way.
     let sql = format!(
         "-- list the rows of buckets
 with picked as materialized (
-    select {} as hash, {} from {} l where {} and {}
+    select {} as hash, {} from {} l where {} and {} and not {}
 ), listed as materialized (
     select {} as n, k.hash, ({listed})::text as key
-    from picked k join {} l on {} and {} and not {}
-    left join pg_temp.meter_sync_stage s on {} where {} is null
+    from picked k left join pg_temp.meter_sync_stage s on {} where {} is null
 ), missing as materialized (
     select m.* from {} m
 ), found as materialized (
@@ -226,11 +226,8 @@ where k.hash = m.hash or f.n is null limit {MOST_SUSPECTS} + 1",
         relations.local,
         run.scope.local_filter,
         keys.is_in(&numbers, &keys.bucket(&hash)),
+        digest::keep_tombstones::has_tombstone(relations, run.job.tenant),
         keys.bucket("k.hash"),
-        relations.local,
-        relations.same_key("l", "k"),
-        run.scope.local_filter,
-        digest::is_remembered_as_gone(run),
         relations.same_key("k", "s"),
         first_key(run, "s"),
         MissingByBucket::ROWS,

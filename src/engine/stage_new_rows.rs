@@ -63,8 +63,11 @@ async fn read_new(
     if relayed.left.rows > 0 {
         return Ok(Err(NotFound));
     }
-    let Some(suspects) = find_missing_rows::find(run, keys).await? else {
-        return Ok(Err(NotFound));
+    let suspects = match find_missing_rows::find(run, keys).await {
+        Ok(Some(suspects)) => suspects,
+        Ok(None) => return Ok(Err(NotFound)),
+        Err(error) if error.is_not_computable() => return Ok(Err(NotFound)),
+        Err(error) => return Err(error.into()),
     };
     let mut gone = saturating_i64(suspects.count());
     let mut selection = new;

@@ -6,14 +6,11 @@ use crate::engine::{RowSelection, RunContext, SyncError};
 use crate::model::CompareMethod;
 
 use super::find_differing_buckets::{self, BucketQuery};
-use super::key_buckets::{self, KeyDifferences};
+use super::key_buckets::KeyDifferences;
 use super::row_hash::{HashMode, HashedColumns};
 use super::row_versions::VersionsOfBothSides;
 use super::totals::{FromClausesOfBothSides, TotalsComparison};
-use super::{
-    DigestVerdict, RowsThatMayDiffer, bucket_sum_cursor, find_differing_rows, local_rows,
-    version_hash,
-};
+use super::{DigestVerdict, RowsThatMayDiffer, find_differing_rows, local_rows, version_hash};
 
 /// How to find the remote rows that are new since the last run, and those that are missing since then.
 #[derive(Debug)]
@@ -44,11 +41,7 @@ pub(super) async fn find_since(
         |keys| keys.is_new().to_owned(),
     );
     let mode = match (compared, keys) {
-        (Some(TotalsComparison::Equal(rows)), keys) => {
-            if keys.is_some() {
-                // The remote cursor is left open, because to close it would take a round trip.
-                bucket_sum_cursor::close(run.local).await?;
-            }
+        (Some(TotalsComparison::Equal(rows)), _) => {
             let selection = RowSelection {
                 remote: is_new,
                 has_same_keys: true,
@@ -71,12 +64,7 @@ pub(super) async fn find_since(
                 CompareMethod::Differences,
             ));
         }
-        (Some(TotalsComparison::HashedDifferently), keys) => {
-            if keys.is_some() {
-                key_buckets::close(remote, run.local).await?;
-            }
-            HashMode::PORTABLE
-        }
+        (Some(TotalsComparison::HashedDifferently), _) => HashMode::PORTABLE,
         (Some(TotalsComparison::Differing) | None, _) => HashMode::USUAL,
     };
     let selection = find_by_keys(remote, run, local_rows(run, versions), since, mode).await?;

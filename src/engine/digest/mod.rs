@@ -100,9 +100,6 @@ pub(super) async fn find(
         RowsToCompare::Everything => return Ok(everything),
         RowsToCompare::Also(selection) => Some(selection),
         RowsToCompare::Differences if has_few_rows_with_a_new_column(run).await? => {
-            if versions.and_then(VersionsOfBothSides::keys).is_some() {
-                key_buckets::close(remote, run.local).await?;
-            }
             return Ok(everything);
         }
         RowsToCompare::Differences => None,

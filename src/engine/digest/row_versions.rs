@@ -133,8 +133,8 @@ impl<'s> VersionsOfBothSides<'s> {
         totals.map(|(_, compared)| compared)
     }
 
-    /// The keys that were summed together with the versions, with an open cursor on each side; `None` if they were not
-    /// summed, or are not needed.
+    /// The keys that were summed together with the versions; `None` if they were not summed, or are not needed. Their
+    /// cursors are open if the keys of both sides differ.
     pub(super) fn keys(&self) -> Option<&KeyBuckets> {
         self.keys.as_ref()
     }
@@ -145,17 +145,27 @@ impl<'s> VersionsOfBothSides<'s> {
         remote: &Tx<'_, Remote>,
         local: &Tx<'_, Local>,
     ) -> Result<(), DbError> {
-        if self.keys.is_none() {
+        let Some(keys) = &self.keys else {
             return Ok(());
+        };
+        match (self.compare_with_watermark(), keys.compare()) {
+            (Some(VersionVerdict::Since(_)), TotalsComparison::Differing)
+                if self.local_rows() > 0 =>
+            {
+                Ok(())
+            }
+            // No other cursor is opened on the remote, and to close this one would take a round trip.
+            (Some(VersionVerdict::Same(_)), _)
+            | (Some(VersionVerdict::Since(_)), TotalsComparison::Equal(_)) => {
+                bucket_sum_cursor::close(local).await
+            }
+            (Some(VersionVerdict::Since(_)) | None, _) => {
+                if self.local_rows() == 0 {
+                    self.keys = None;
+                }
+                key_buckets::close(remote, local).await
+            }
         }
-        match self.compare_with_watermark() {
-            Some(VersionVerdict::Since(_)) if self.local_rows() > 0 => return Ok(()),
-            // The run ends. To close the remote cursor would take a round trip.
-            Some(VersionVerdict::Same(_)) => bucket_sum_cursor::close(local).await?,
-            Some(VersionVerdict::Since(_)) | None => key_buckets::close(remote, local).await?,
-        }
-        self.keys = None;
-        Ok(())
     }
 
     /// Whether the last run left no watermark, usually because it rejected rows. Then the sides probably still differ.

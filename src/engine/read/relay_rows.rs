@@ -71,6 +71,7 @@ pub(in crate::engine) async fn relay(
 ) -> Result<RelayReport, SyncError> {
     let RunContext { local, job, .. } = *run;
     local.allow_each_statement(job.limits.run_timeout).await?;
+    let rows_before = run.observer.borrow().rows;
     let mut from = RemoteRowStream {
         remote,
         rows: pin!(rows),
@@ -80,7 +81,7 @@ pub(in crate::engine) async fn relay(
             before: job.earlier.bytes,
         },
         format: format.clone(),
-        rows_arrived: 0,
+        rows_arrived: rows_before,
         is_over: false,
     };
     let write = write(run.relations, to, &format);
@@ -101,7 +102,7 @@ pub(in crate::engine) async fn relay(
             Err(_refused) => Box::pin(left.take(run, &kept)).await?,
         };
     }
-    from.progress.rows(rows);
+    from.progress.rows(rows_before + rows);
     if job.earlier.leaves_long_rows {
         let long = oversized_rows::find(remote, run, selection, &format).await?;
         rows += Box::pin(left.take_long(run, &long)).await?;
@@ -180,7 +181,7 @@ struct RemoteRowStream<'t, 'c> {
     rows: Pin<&'t mut CopyOutStream>,
     progress: ReadProgressReporter<'t, 'c>,
     format: CopyFormat,
-    /// The number of rows that have arrived so far.
+    /// The number of rows of this run that have arrived so far.
     rows_arrived: i64,
     is_over: bool,
 }
