@@ -6,6 +6,10 @@
 //! integers. An index then finds the row; for other keys, a scan does. If several keys are missing, all local rows of
 //! the bucket are suspects.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio_postgres::Row;
+
 use crate::db::{DbError, PAGES_ARE_CACHED, PLANNING, param, quote};
 
 use super::RunContext;
@@ -18,10 +22,21 @@ const MOST_BYTES: usize = 2 * 1024 * 1024;
 
 /// Local rows that the remote may no longer have.
 pub(super) struct Suspects {
-    /// The keys of the rows as text, if they are of a type that [`list_type`] returns, and else the hashes of the keys.
-    keys: Vec<String>,
+    rows: Vec<Suspect>,
     /// How many of the staged rows have a key that the local table does not have.
     pub(super) added: i64,
+    /// What the differing buckets differ by without the added rows: their numbers, each with the exclusive or of the
+    /// hashes of the missing rows' keys.
+    differences: Vec<(i64, i64)>,
+}
+
+/// A local row that the remote may no longer have.
+struct Suspect {
+    bucket: i64,
+    /// The hash of the key.
+    hash: i64,
+    /// The key as text, if it is of a type that [`list_type`] returns, and else its hash.
+    key: String,
 }
 
 /// What is left of differing buckets without the added rows: their numbers, and the exclusive or of the hashes and of
@@ -59,6 +74,8 @@ pub(super) async fn find(
     let cached = format!("-- look for missing meters\n{PAGES_ARE_CACHED}");
     run.local.batch(&cached).await?;
     let (added, mut missing) = without_added(run, keys).await?;
+    let differences = missing.numbers.iter().zip(&missing.hashes);
+    let differences = differences.map(|(n, hash)| (*n, *hash)).collect();
     let mut found = Vec::new();
     if HashedKey::new(run).integer(RowSide::Local).is_some() {
         missing = look_up(run, missing, &mut found).await?;
@@ -71,9 +88,13 @@ pub(super) async fn find(
     }
     let end = format!("-- end looking for them\n{PLANNING}set local enable_nestloop to default");
     run.local.batch(&end).await?;
-    let bytes: usize = found.iter().map(String::len).sum();
+    let bytes: usize = found.iter().map(|suspect| suspect.key.len()).sum();
     let is_few = found.len() <= MOST_SUSPECTS && bytes <= MOST_BYTES;
-    Ok(is_few.then_some(Suspects { keys: found, added }))
+    Ok(is_few.then_some(Suspects {
+        rows: found,
+        added,
+        differences,
+    }))
 }
 
 /// Returns the number of staged rows whose key the local table does not have, and what is left of the differences
@@ -83,13 +104,6 @@ async fn without_added(
     keys: &KeyDifferences,
 ) -> Result<(i64, MissingByBucket), DbError> {
     let relations = run.relations;
-    let staged_key = quote::list(&relations.key, ", ", |name| {
-        format!(
-            "{} as {}",
-            relations.column("s", name),
-            quote::identifier(name)
-        )
-    });
     let key = HashedKey::new(run);
     let sql = format!(
         "-- look for added meters
@@ -98,7 +112,7 @@ with added as materialized (
     from (
         select {} as n, l.* from (
             select {} as hash, {} as key, {}
-            from (select {staged_key} from pg_temp.meter_sync_stage s) l offset 0
+            from (select {} from pg_temp.meter_sync_stage s) l offset 0
         ) l
     ) k
     left join {} l on {} and {} and not {}
@@ -114,6 +128,7 @@ from missing m where m.hash <> 0",
         key.hash(RowSide::Local),
         key.integer(RowSide::Local).as_deref().unwrap_or("0::bigint"),
         key_columns(run),
+        staged_key(run),
         relations.local,
         relations.same_key("l", "k"),
         run.scope.local_filter,
@@ -144,6 +159,15 @@ fn key_columns(run: &RunContext<'_>) -> String {
     })
 }
 
+/// SQL for the key columns of a staged row `s`, under the names of the local columns.
+fn staged_key(run: &RunContext<'_>) -> String {
+    let relations = run.relations;
+    quote::list(&relations.key, ", ", |name| {
+        let column = relations.column("s", name);
+        format!("{column} as {}", quote::identifier(name))
+    })
+}
+
 fn first_key(run: &RunContext<'_>, row: &str) -> String {
     let first = run.relations.key.first();
     first.map_or_else(String::new, |name| run.relations.column(row, name))
@@ -154,7 +178,7 @@ fn first_key(run: &RunContext<'_>, row: &str) -> String {
 async fn look_up(
     run: &RunContext<'_>,
     missing: MissingByBucket,
-    found: &mut Vec<String>,
+    found: &mut Vec<Suspect>,
 ) -> Result<MissingByBucket, DbError> {
     let relations = run.relations;
     let key = first_key(run, "l");
@@ -174,11 +198,12 @@ left join pg_temp.meter_sync_stage s on {}",
     );
     let mut left = MissingByBucket::default();
     for row in run.local.query(&sql, &missing.params()).await? {
+        let (bucket, hash) = (row.get(0), row.get(1));
         match row.get(3) {
-            Some(key) => found.push(key),
+            Some(key) => found.push(Suspect { bucket, hash, key }),
             None => {
-                left.numbers.push(row.get(0));
-                left.hashes.push(row.get(1));
+                left.numbers.push(bucket);
+                left.hashes.push(hash);
                 left.keys.push(row.get(2));
             }
         }
@@ -192,7 +217,7 @@ async fn list(
     run: &RunContext<'_>,
     keys: &KeyDifferences,
     missing: MissingByBucket,
-) -> Result<Vec<String>, DbError> {
+) -> Result<Vec<Suspect>, DbError> {
     let relations = run.relations;
     let numbers = missing
         .numbers
@@ -218,7 +243,7 @@ with picked as materialized (
 ), found as materialized (
     select distinct m.n from missing m join listed k on k.n = m.n and k.hash = m.hash
 )
-select k.key from missing m join listed k on k.n = m.n
+select m.n, k.hash, k.key from missing m join listed k on k.n = m.n
 left join found f on f.n = m.n
 where k.hash = m.hash or f.n is null limit {MOST_SUSPECTS} + 1",
         hash,
@@ -233,7 +258,12 @@ where k.hash = m.hash or f.n is null limit {MOST_SUSPECTS} + 1",
         MissingByBucket::ROWS,
     );
     let rows = run.local.query(&sql, &missing.params()).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let suspect = |row: &Row| Suspect {
+        bucket: row.get(0),
+        hash: row.get(1),
+        key: row.get(2),
+    };
+    Ok(rows.iter().map(suspect).collect())
 }
 
 /// The type of an array of keys in which rows are looked for by their keys, so that an index can be used. `None` if the
@@ -248,8 +278,44 @@ fn list_type(run: &RunContext<'_>) -> Option<&'static str> {
 }
 
 impl Suspects {
-    pub(super) fn count(&self) -> usize {
-        self.keys.len()
+    /// Counts those that the remote no longer has. `kept` of them are staged, because the remote has them. Returns
+    /// `None` if the buckets differ by other rows, too. A wrong tombstone can be the reason.
+    pub(super) async fn count_missing(
+        &self,
+        run: &RunContext<'_>,
+        kept: i64,
+    ) -> Result<Option<i64>, DbError> {
+        let staged = match kept {
+            0 => BTreeSet::new(),
+            _ => self.staged(run).await?,
+        };
+        let mut left: BTreeMap<i64, i64> = self.differences.iter().copied().collect();
+        let mut missing = 0;
+        for Suspect { bucket, hash, .. } in &self.rows {
+            if !staged.contains(hash) {
+                *left.entry(*bucket).or_default() ^= hash;
+                missing += 1;
+            }
+        }
+        Ok(left.values().all(|hash| *hash == 0).then_some(missing))
+    }
+
+    /// Returns the hashes of the keys of those that are staged.
+    async fn staged(&self, run: &RunContext<'_>) -> Result<BTreeSet<i64>, DbError> {
+        let hashes: Vec<i64> = self.rows.iter().map(|suspect| suspect.hash).collect();
+        let sql = format!(
+            "-- look which suspects are staged
+select h.hash from (select {} as hash from (select {} from pg_temp.meter_sync_stage s) l) h
+where h.hash operator(pg_catalog.=) any ($1)",
+            HashedKey::new(run).hash(RowSide::Local),
+            staged_key(run)
+        );
+        let staged = run.local.query(&sql, &[param::bigints(&hashes)]).await?;
+        Ok(staged.iter().map(|row| row.get(0)).collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// SQL condition: whether the local row `l` is a suspect.
@@ -267,7 +333,8 @@ impl Suspects {
             let key = key.replace('\\', "\\\\").replace('"', "\\\"");
             format!("\"{key}\"")
         };
-        let keys: Vec<String> = self.keys.iter().map(escaped).collect();
+        let keys = self.rows.iter().map(|suspect| escaped(&suspect.key));
+        let keys: Vec<String> = keys.collect();
         let keys = quote::literal(&format!("{{{}}}", keys.join(",")));
         match list_type(run) {
             Some(name) => format!(

@@ -3,11 +3,10 @@
 //! The new rows are known by their versions, and read first. Then `find_missing_rows` finds suspects: local rows that
 //! the remote may no longer have. The remote is asked for them, and the rows that it still has are staged, too.
 //!
-//! How many rows are missing follows from the numbers of rows. If another number of suspects is gone, all is undone,
-//! and the keys are compared in the usual way.
+//! The rows that are then found to be missing must be all that the sums of the keys differ by, and as many as follow
+//! from the numbers of rows. Otherwise all is undone, and the keys are compared in the usual way.
 
 use crate::db::{Remote, Tx};
-use crate::model::saturating_i64;
 
 use super::digest::{self, HashMode, NewOrMissingRows, version_hash};
 use super::read::choose_copy_format::CopyFormat;
@@ -69,9 +68,9 @@ async fn read_new(
         Err(error) if error.is_not_computable() => return Ok(Err(NotFound)),
         Err(error) => return Err(error.into()),
     };
-    let mut gone = saturating_i64(suspects.count());
     let mut selection = new;
-    if gone > 0 {
+    let mut kept_rows = 0;
+    if !suspects.is_empty() {
         selection.local = suspects.is_local(run);
         let kept = RowSelection {
             remote: format!(
@@ -86,11 +85,11 @@ async fn read_new(
         if kept.left.rows > 0 {
             return Ok(Err(NotFound));
         }
-        relayed.rows += kept.rows;
-        gone -= kept.rows;
+        kept_rows = kept.rows;
+        relayed.rows += kept_rows;
     }
     let missing = keys.local_rows + suspects.added - keys.remote_rows;
-    Ok(match gone == missing {
+    Ok(match suspects.count_missing(run, kept_rows).await? == Some(missing) {
         true => Ok((selection, relayed)),
         false => Err(NotFound),
     })

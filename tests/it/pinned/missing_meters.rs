@@ -353,3 +353,32 @@ async fn many_missing_meters_are_found_within_the_time_limit_of_a_statement() {
     assert_eq!(told, (5000, 5000), "{run:#?}");
     assert_is_equal(&site).await;
 }
+
+/// Keys remembered as gone can be wrong after somebody has emptied the table here. A wrong one of an inactive meter and
+/// one of an active meter must not cancel each other out.
+#[tokio::test]
+async fn a_meter_is_missed_though_it_and_an_inactive_one_are_remembered_as_gone() {
+    for (declared, names, key) in [
+        ("id bigint", "id", "n"),
+        ("id text", "id", "'meter ' || n"),
+        ("site integer, id text", "site,id", "n % 7, 'meter ' || n"),
+    ] {
+        let site = settled(declared, names, key).await;
+        let active_and_inactive = "name in ('meter 9', 'meter 10')";
+        let back = format!(
+            "insert into meter select {names}, tenant_id, name, active from number where {active_and_inactive}"
+        );
+        site.on_remote(&format!("delete from meter where {active_and_inactive}"))
+            .await;
+        site.sync().await;
+        site.on_remote(&back).await;
+        site.on_local("delete from meter").await;
+        site.sync().await;
+        let expected = Counts {
+            deactivated: 1,
+            unchanged: METERS - 1,
+            ..CHANGES
+        };
+        assert_told(&site, "delete from meter where name = 'meter 9'", expected).await;
+    }
+}
