@@ -14,6 +14,10 @@ pub(crate) const HISTORY: IntegerArgument = IntegerArgument::new("history", 0..=
 pub(crate) const CHANGES_LIMIT: IntegerArgument = IntegerArgument::new("changes_limit", 1..=200);
 /// The argument `limit` of a request for the list of tenants: how many tenants one answer lists at most.
 pub(crate) const TENANTS_LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=200);
+/// The argument `limit` of a request for changes: how many one answer lists at most. [`LISTED_CHANGES`] is its default.
+pub(crate) const LISTED_CHANGES_LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=1000);
+/// How many changes one answer lists, if the request names no limit.
+pub(crate) const LISTED_CHANGES: u32 = 100;
 /// The argument `wait_seconds` of a request for a run: how many seconds the answer waits at most for the end of the
 /// run. The maximum is below 60 seconds, after which proxies and MCP hosts commonly give up.
 pub(crate) const WAIT_SECONDS: IntegerArgument = IntegerArgument::new("wait_seconds", 0..=50);

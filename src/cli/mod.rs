@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use clap::builder::Resettable;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::app::App;
+use crate::arguments::past_time;
 use crate::config::{CommandLineSettings, Config, Environment, LogSettings};
 use crate::db::Database;
+use crate::error::{ErrorCode, Failure};
+use crate::machine_clock;
 use crate::mcp::bundle_manifest::manifest;
-use crate::mirrors::RUN_ENDED;
+use crate::mirrors::{Mirror, Mirrors, RUN_ENDED};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
@@ -23,10 +27,13 @@ mod approval_prompt;
 mod next_commands;
 mod run_text;
 
+mod changes;
 mod check;
 mod command_output;
 mod config;
+mod diff;
 mod exit_codes;
+mod meter;
 mod progress_bar;
 mod status;
 mod status_of_many;
@@ -79,6 +86,14 @@ enum Command {
     /// is that of the run, or 4 while the run is in progress. With several tenants, this command counts them by health
     /// and lists the worst; --tenant shows one.
     Status(status::StatusArgs),
+    /// Show one meter: whether and why it is inactive, what syncs have changed of it, and how it was at a time
+    ///
+    /// The exit code is 1 if no meter is found, or several.
+    Meter(meter::MeterArgs),
+    /// Show what all syncs have changed since a time
+    Changes(changes::ChangesArgs),
+    /// Show how the meters differ between the ends of two runs
+    Diff(diff::DiffArgs),
     /// Check connections, privileges, tables, TLS and clocks, and say what to do about each problem
     Check(check::CheckArgs),
     /// Show every setting, its value (without secrets) and where the value came from
@@ -111,9 +126,14 @@ impl Command {
             Self::Sync(_) => Targets::new()
                 .with_default(Level::WARN)
                 .with_target(RUN_ENDED, LevelFilter::OFF),
-            Self::Status(_) | Self::Check(_) | Self::Config(_) | Self::Migrate | Self::Manifest => {
-                Targets::new().with_default(Level::WARN)
-            }
+            Self::Status(_)
+            | Self::Meter(_)
+            | Self::Changes(_)
+            | Self::Diff(_)
+            | Self::Check(_)
+            | Self::Config(_)
+            | Self::Migrate
+            | Self::Manifest => Targets::new().with_default(Level::WARN),
         }
     }
 }
@@ -196,9 +216,26 @@ impl Cli {
             Command::Status(args) => {
                 return args.run(&App::build(load()?, shutdown)?, commands).await;
             }
+            Command::Meter(args) => return args.run(&App::build(load()?, shutdown)?).await,
+            Command::Changes(args) => return args.run(&App::build(load()?, shutdown)?).await,
+            Command::Diff(args) => return args.run(&App::build(load()?, shutdown)?).await,
         }
         Ok(CommandReport::default())
     }
+}
+
+/// Finds the mirror that a command is about: that of `--tenant`, or the only one of the process.
+async fn find_mirror(mirrors: &Mirrors) -> Result<Mirror, Failure> {
+    let found = mirrors.find(None).await;
+    found.map_err(|failure| match failure.code == ErrorCode::TenantRequired {
+        true => failure.with_remedy("Name the tenant with --tenant."),
+        false => failure,
+    })
+}
+
+/// Parses a time in the past that a flag gives.
+fn parse_past_time(text: &str) -> Result<DateTime<Utc>, String> {
+    past_time::parse("the time", text, machine_clock::now()).map_err(|refused| refused.0)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -158,7 +158,7 @@ pub(super) fn more(total: i64, listed: usize) -> i64 {
 }
 
 /// Formats a change on one line, such as `update Main (id="1"): port: null -> "502"`.
-fn change_line(change: &Change) -> String {
+pub(super) fn change_line(change: &Change) -> String {
     let key = key_text(&change.key);
     let meter = match change
         .name
@@ -168,16 +168,21 @@ fn change_line(change: &Change) -> String {
         Some(name) => format!("{} ({key})", make_printable::line(name, LONGEST_VALUE)),
         None => key,
     };
-    let moved = change.before.iter().map(|(column, before)| {
-        let after = change.after.get(column).unwrap_or(&serde_json::Value::Null);
-        let column = make_printable::line(column, LONGEST_VALUE);
-        format!("{column}: {} -> {}", value(before), value(after))
-    });
-    let moved = moved.collect::<Vec<_>>().join(", ");
-    match moved.as_str() {
+    match moved(&change.before, &change.after).as_str() {
         "" => format!("{} {meter}", change.action),
         moved => format!("{} {meter}: {moved}", change.action),
     }
+}
+
+/// Formats the old and new values of changed fields, such as `port: null -> "502"`. Returns an empty text for an insert,
+/// which has no old values.
+pub(super) fn moved(before: &MeterFields, after: &MeterFields) -> String {
+    let moved = before.iter().map(|(column, before)| {
+        let after = after.get(column).unwrap_or(&serde_json::Value::Null);
+        let column = make_printable::line(column, LONGEST_VALUE);
+        format!("{column}: {} -> {}", value(before), value(after))
+    });
+    moved.collect::<Vec<_>>().join(", ")
 }
 
 /// Formats a rejected row on one line, such as `rejected id="2": value too long`.
@@ -186,7 +191,7 @@ pub(super) fn rejection_line(Rejection { key, reason }: &Rejection) -> String {
     format!("rejected {}: {reason}", key_text(key))
 }
 
-fn key_text(key: &MeterFields) -> String {
+pub(super) fn key_text(key: &MeterFields) -> String {
     let pairs = key.iter().map(|(column, part)| {
         let column = make_printable::line(column, LONGEST_VALUE);
         format!("{column}={}", value(part))
@@ -194,6 +199,6 @@ fn key_text(key: &MeterFields) -> String {
     pairs.collect::<Vec<_>>().join(" ")
 }
 
-fn value(value: &serde_json::Value) -> String {
+pub(super) fn value(value: &serde_json::Value) -> String {
     make_printable::line(&value.to_string(), LONGEST_VALUE)
 }

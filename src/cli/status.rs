@@ -5,7 +5,7 @@ use super::command_output::LONGEST_NAME;
 use super::next_commands::NextCommands;
 use super::run_text::{RunText, SHOWN};
 use super::status_of_many::of_all;
-use super::{CommandReport, exit_codes};
+use super::{CommandReport, exit_codes, find_mirror};
 use crate::app::App;
 use crate::arguments::bounds::HISTORY;
 use crate::error::{ErrorCode, Failure};
@@ -45,12 +45,7 @@ impl StatusArgs {
         if !query.is_about_runs() && mirrors.only().is_none() {
             return Ok(of_all(mirrors, self.json).await);
         }
-        let found = mirrors.find(None).await;
-        let mirror = found.map_err(|failure| match failure.code == ErrorCode::TenantRequired {
-            true => failure.with_remedy("Name the tenant with --tenant."),
-            false => failure,
-        })?;
-        let mirror = &mirror;
+        let mirror = &find_mirror(mirrors).await?;
         match (self.run, self.json) {
             (Some(id), true) => run_as_json(mirror, id).await,
             (Some(id), false) => run_in_words(mirror, id, commands).await,

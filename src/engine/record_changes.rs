@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
-use crate::model::saturating_i64;
+use crate::model::{LONGEST_RECORDED, saturating_i64};
 
 use super::plan::{self, Plan};
 use super::row_difference_sql::{compared, is_same};
@@ -252,8 +252,6 @@ from (select l.* from {rows} order by {order} offset $1 - 1 limit $2 - $1 + 1) l
     format!("-- record the load\n{}", log.insert(&rows, form))
 }
 
-/// The most characters of a value that are recorded. A longer value is cut in the log, but not in the meter.
-const LONGEST_RECORDED: u32 = 10_000;
 /// A value stored in at most this many bytes has no more than `LONGEST_RECORDED` characters, even if it is compressed.
 const SURELY_SHORT: u32 = 100;
 /// The types whose values always have fewer characters than `LONGEST_RECORDED`.

@@ -89,8 +89,10 @@ async fn read_new(
         relayed.rows += kept_rows;
     }
     let missing = keys.local_rows + suspects.added - keys.remote_rows;
-    Ok(match suspects.count_missing(run, kept_rows).await? == Some(missing) {
-        true => Ok((selection, relayed)),
-        false => Err(NotFound),
-    })
+    Ok(
+        match suspects.count_missing(run, kept_rows).await? == Some(missing) {
+            true => Ok((selection, relayed)),
+            false => Err(NotFound),
+        },
+    )
 }

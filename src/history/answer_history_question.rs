@@ -3,20 +3,13 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{ChangeCursor, RunFilter, RunId, RunsQuery};
-
-use super::parse_meter_key::MeterKeyText;
-use super::search_meters::MATCHES;
 use crate::mirrors::Mirror;
-use crate::reports::meter_report::{MeterMatch, MeterReport};
-use crate::reports::run_report::counted;
+use crate::model::{ChangeAction, ChangeCursor, ChangesSinceQuery, RunFilter, RunId, RunsQuery};
 use crate::reports::status::{Status, StatusQuery};
-use crate::reports::status_text::{moment, no_such_run};
-use crate::store::changes::{self, ChangesSinceReport, MeterChangesQuery};
-use crate::store::migrations;
-use crate::tenants::meter_table::MeterTable;
+use crate::reports::status_text::no_such_run;
+
+use super::find_meter::{FindMeterQuery, FoundMeters};
 
 /// A question about one meter, about the changes since a time, or for earlier runs. The status alone does not answer
 /// these.
@@ -28,18 +21,21 @@ pub struct HistoryQuestion {
     pub meter: Option<String>,
     /// The time since which to list changes, of `meter` or of all meters; `None` for no limit.
     pub since: Option<DateTime<Utc>>,
+    /// The time in the past for which to say how `meter` was; `None` for no such time.
+    pub at: Option<DateTime<Utc>>,
+    /// The kinds of changes to list since `since`; empty lists all.
+    pub kinds: Vec<ChangeAction>,
+    /// A run; the answer says how the meters differ between its end and that of the run `status.run_id`. `None` to
+    /// compare no runs.
+    pub compare_with: Option<RunId>,
     /// The cursor (`next_before`) of the previous page; `None` for the first page.
     pub before: Option<ChangeCursor>,
 }
 
-/// The result of looking for a meter by its key or by a part of its name: the meter if one was found, otherwise all
-/// meters whose names contain the text (none or several).
-type MeterLookup = Result<Box<MeterReport>, Vec<MeterMatch>>;
-
 impl Mirror {
     /// Returns the status together with the answer to the question. Fails only if the question names a run that the log
-    /// does not have. If the local database cannot be read, the answer is missing, and a warning in the status says
-    /// why.
+    /// does not have, or if two runs cannot be compared. If the local database cannot be read, any other answer is
+    /// missing, and a warning in the status says why.
     pub async fn answer(&self, question: &HistoryQuestion) -> Result<Status, Failure> {
         let mut status = self.status(&question.status).await?;
         if let Some(before) = question.before {
@@ -50,7 +46,12 @@ impl Mirror {
             (None, Some(since)) => self.answer_since(&mut status, since, question).await,
             (None, None) => self.page_history(&mut status, question).await,
         };
-        if let Err(failure) = answered {
+        let compared = match self.answer_difference(&mut status, question).await {
+            // The caller named a run that cannot be compared.
+            Err(failure) if failure.code == ErrorCode::ConfigInvalid => return Err(failure),
+            compared => compared,
+        };
+        if let Err(failure) = answered.and(compared) {
             let warning = failure.in_words();
             if !status.warnings.contains(&warning) {
                 status.warnings.push(warning);
@@ -91,37 +92,35 @@ impl Mirror {
         Ok(())
     }
 
+    async fn answer_difference(
+        &self,
+        status: &mut Status,
+        question: &HistoryQuestion,
+    ) -> Result<(), Failure> {
+        let limit = question.status.changes_limit;
+        if let (Some(one), Some(other)) = (question.status.run_id, question.compare_with) {
+            let difference = self.compare_runs(one, other, limit).await?;
+            status.summary = format!("{} {}", difference.summary, status.summary);
+            status.difference = Some(difference);
+        }
+        Ok(())
+    }
+
     async fn answer_since(
         &self,
         status: &mut Status,
         since: DateTime<Utc>,
         question: &HistoryQuestion,
     ) -> Result<(), Failure> {
-        let read = async |tx: &Tx<'_, Local>| {
-            let scope = self.meters(tx).await?.scope;
-            tx.pin_path().await?;
-            let (before, limit) = (question.before, question.status.changes_limit);
-            Ok::<_, Failure>(match migrations::exist(tx).await? {
-                true => changes::since(tx, scope.log(), since, before, limit).await?,
-                false => ChangesSinceReport {
-                    since,
-                    is_complete: true,
-                    ..ChangesSinceReport::default()
-                },
-            })
+        let query = ChangesSinceQuery {
+            since,
+            kinds: &question.kinds,
+            before: question.before,
+            limit: question.status.changes_limit,
         };
-        let mut found = self.local()?.read("changes since", read).await?;
-        let changes = found.changes.iter().map(|dated| dated.change.clone());
-        let named = self.with_names(changes.collect()).await;
-        for (dated, named) in found.changes.iter_mut().zip(named) {
-            dated.change = named;
-        }
-        status.summary = format!(
-            "{} {}",
-            changes_in_words(&found, status.now),
-            status.summary
-        );
-        status.changes_since = Some(found);
+        let page = self.changes_since(&query).await?;
+        status.summary = format!("{} {}", page.summary, status.summary);
+        status.changes_since = Some(page.changes_since);
         Ok(())
     }
 
@@ -131,124 +130,19 @@ impl Mirror {
         meter: &str,
         question: &HistoryQuestion,
     ) -> Result<(), Failure> {
-        let read = async |tx: &Tx<'_, Local>| {
-            let meters = self.meters(tx).await?;
-            let looked = self.look(tx, &meters, meter, question).await;
-            looked.map_err(|error| match error.is_too_much_to_compute() {
-                true => too_long(),
-                false => error.into(),
-            })
+        let query = FindMeterQuery {
+            at: question.at,
+            since: question.since,
+            before: question.before,
+            limit: question.status.changes_limit,
         };
-        let summary = match self.local()?.read("meter", read).await? {
-            Ok(report) => {
-                let said = report.in_words();
-                status.meter = Some(*report);
-                said
-            }
-            Err(mut matches) => {
-                let more = match matches.len() > MATCHES {
-                    true => "More than ",
-                    false => "",
-                };
-                matches.truncate(MATCHES);
-                let said = match matches.len() {
-                    0 => format!(
-                        "There is no meter here with the key `{meter}` or with that in its name."
-                    ),
-                    count => format!(
-                        "{more}{count} meters have `{meter}` in their name; ask again with the key of one."
-                    ),
-                };
-                status.matches = Some(matches);
-                said
-            }
-        };
+        let found = self.find_meter(meter, query).await?;
+        let summary = found.in_words(meter);
+        match found {
+            FoundMeters::One(report) => status.meter = Some(*report),
+            FoundMeters::Others { matches, .. } => status.matches = Some(matches),
+        }
         status.summary = format!("{summary} {}", status.summary);
         Ok(())
     }
-
-    async fn look(
-        &self,
-        tx: &Tx<'_, Local>,
-        meters: &MeterTable,
-        meter: &str,
-        question: &HistoryQuestion,
-    ) -> Result<MeterLookup, DbError> {
-        let parts = meter.split(',').map(|part| part.trim().to_owned());
-        for key in [vec![meter.to_owned()], parts.collect()] {
-            let found = self.found(tx, meters, key, question).await?;
-            if let Some(found) = found {
-                return Ok(Ok(found));
-            }
-            tx.use_role_path().await?;
-        }
-        let matches = meters.named(tx, meter).await?;
-        let [only] = matches.as_slice() else {
-            return Ok(Err(matches));
-        };
-        let key = only.key_texts.clone();
-        let found = self.found(tx, meters, key, question).await?;
-        Ok(found.ok_or_else(Vec::new))
-    }
-
-    /// Returns the meter with this key, with one page of its changes as the question asks for; `None` if there is no
-    /// such meter.
-    async fn found(
-        &self,
-        tx: &Tx<'_, Local>,
-        meters: &MeterTable,
-        key: Vec<String>,
-        question: &HistoryQuestion,
-    ) -> Result<Option<Box<MeterReport>>, DbError> {
-        let (key, active) = (MeterKeyText::Ordered(key), &self.mapping().active_column);
-        let Some(mut report) = meters.find(tx, &key, active).await? else {
-            return Ok(None);
-        };
-        let limit = question.status.changes_limit;
-        if migrations::exist(tx).await? {
-            let query = MeterChangesQuery {
-                since: question.since,
-                before: question.before,
-                limit: i64::from(limit) + 1,
-            };
-            let log = meters.scope.log();
-            report.changes = changes::of_meter(tx, log, &report.key_json, &query).await?;
-        }
-        report.has_more = report.changes.len() > limit as usize;
-        report.changes.truncate(limit as usize);
-        Ok(Some(Box::new(report)))
-    }
-}
-
-fn too_long() -> Failure {
-    let message = "The meters were too many to look through their names in a second.";
-    Failure::new(ErrorCode::LocalTimeout, message)
-        .with_remedy("Give the key of the meter as `meter`.")
-}
-
-/// Describes how many meters the syncs since a time have changed, and whether the log still has all of these changes.
-fn changes_in_words(changes: &ChangesSinceReport, now: DateTime<Utc>) -> String {
-    let since = moment(changes.since, now);
-    let counted = counted([
-        (changes.inserted, "inserted"),
-        (changes.updated, "updated"),
-        (changes.deactivated, "deactivated"),
-        (changes.reactivated, "reactivated"),
-    ])
-    .join(", ");
-    let said = match (changes.runs, counted.is_empty()) {
-        (_, true) => format!("No sync has changed a meter since {since}."),
-        (1, false) => format!("Since {since} one sync changed meters: {counted}."),
-        (runs, false) => format!("Since {since} {runs} syncs changed meters: {counted}."),
-    };
-    let begins = changes.begins.map_or_else(String::new, |begins| {
-        format!(" The log begins at {}.", moment(begins, now))
-    });
-    let gaps = match changes.is_complete {
-        true => "",
-        false => {
-            " The log no longer has each change (METER_SYNC_CHANGE_LIMIT, METER_SYNC_KEEP_RUNS)."
-        }
-    };
-    format!("{said}{begins}{gaps}")
 }

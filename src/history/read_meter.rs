@@ -1,29 +1,62 @@
 //! Reads one meter from the local table, together with the changes that runs made to it.
 
+use chrono::{DateTime, Utc};
+
 use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::error::Failure;
 use crate::model::MeterFields;
 
 use super::parse_meter_key::MeterKeyText;
+use super::rewind_meter::{self, DividedChanges};
 use super::why_inactive;
 use crate::mirrors::Mirror;
-use crate::reports::meter_report::MeterReport;
+use crate::reports::meter_report::{MeterReport, PastMeter};
 use crate::store::changes::{self, MeterChangesQuery};
-use crate::store::migrations;
+use crate::store::{migrations, rejected_rows};
 use crate::tenants::meter_table::{MeterTable, NAME, is};
 
 /// The maximum number of changes of a meter in a report, unless the caller sets another limit.
 const CHANGES: i64 = 100;
 
+/// The maximum number of changes of a meter from which its state at a time in the past is worked out. Hourly runs that
+/// each change the meter make so many in eleven years.
+const REWOUND: i64 = 100_000;
+
+/// What a report of a meter contains besides the meter itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MeterReportOptions<'a> {
+    /// The name of the active column.
+    pub(super) active_column: &'a str,
+    /// The time in the past for which the report says how the meter was; `None` for no such time.
+    pub(super) at: Option<DateTime<Utc>>,
+    /// The time since which the log has all runs; `None` if no run is ever deleted.
+    pub(super) kept_since: Option<DateTime<Utc>>,
+    /// The current time.
+    pub(super) now: DateTime<Utc>,
+}
+
 impl Mirror {
-    /// Returns the meter with this key; `None` if neither the local table nor the log has it.
-    pub async fn meter(&self, key: &MeterKeyText) -> Result<Option<MeterReport>, Failure> {
+    /// Returns the meter with this key; `None` if neither the local table nor the log has it. With `at`, a time in the
+    /// past, also returns how the meter was then.
+    pub async fn meter(
+        &self,
+        key: &MeterKeyText,
+        at: Option<DateTime<Utc>>,
+    ) -> Result<Option<MeterReport>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
-            let active = &self.mapping().active_column;
-            Ok(meters.find(tx, key, active).await?)
+            Ok(meters.find(tx, key, self.report_options(at)).await?)
         };
         self.local()?.read("meter", read).await
+    }
+
+    pub(super) fn report_options(&self, at: Option<DateTime<Utc>>) -> MeterReportOptions<'_> {
+        MeterReportOptions {
+            active_column: &self.mapping().active_column,
+            at,
+            kept_since: self.kept_since(),
+            now: self.now(),
+        }
     }
 }
 
@@ -32,7 +65,7 @@ impl MeterTable {
         &self,
         tx: &Tx<'_, Local>,
         key: &MeterKeyText,
-        active_column: &str,
+        options: MeterReportOptions<'_>,
     ) -> Result<Option<MeterReport>, DbError> {
         let Some(key) = key.values(&self.key) else {
             return Ok(None);
@@ -48,31 +81,75 @@ impl MeterTable {
         };
         // The log is our own table, so the pinned `search_path` is used again to read it.
         tx.pin_path().await?;
-        let changes = match migrations::exist(tx).await? {
-            true => {
-                let newest = MeterChangesQuery {
-                    limit: CHANGES,
-                    ..MeterChangesQuery::default()
-                };
-                changes::of_meter(tx, self.scope.log(), &key_json, &newest).await?
-            }
-            false => Vec::new(),
+        let has_log = migrations::exist(tx).await?;
+        let newest = MeterChangesQuery {
+            limit: CHANGES,
+            ..MeterChangesQuery::default()
         };
-        if meter.is_none() && changes.is_empty() {
+        let log = self.scope.log();
+        let (changes, rejected) = match has_log {
+            true => (
+                changes::of_meter(tx, log, &key_json, &newest).await?,
+                rejected_rows::open(tx, log, &key_json).await?,
+            ),
+            false => (Vec::new(), None),
+        };
+        if meter.is_none() && changes.is_empty() && rejected.is_none() {
             return Ok(None);
         }
         let name = meter.as_ref().and_then(|meter| meter.get(NAME)?.as_str());
         let name = name.map(str::to_owned);
-        Ok(Some(MeterReport {
-            summary: why_inactive::in_words(active, meter.is_some(), &changes, active_column),
+        let mut report = MeterReport {
+            summary: why_inactive::in_words(
+                active,
+                meter.is_some(),
+                &changes,
+                rejected.as_ref(),
+                options.active_column,
+            ),
             key: read_lossless_json::fields(&key_json),
             name,
             active,
             meter,
+            rejected,
             changes,
+            past: None,
             key_json,
             has_more: false,
-        }))
+        };
+        if let Some(at) = options.at {
+            let past = match has_log {
+                true => self.rewound(tx, &report, at, options).await?,
+                false => rewind_meter::without_log(&report, at, options.active_column, options.now),
+            };
+            report.past = Some(past);
+        }
+        Ok(Some(report))
+    }
+
+    /// Works out how a meter was at the time `at`.
+    async fn rewound(
+        &self,
+        tx: &Tx<'_, Local>,
+        report: &MeterReport,
+        at: DateTime<Utc>,
+        options: MeterReportOptions<'_>,
+    ) -> Result<PastMeter, DbError> {
+        let log = self.scope.log();
+        let known = changes::count_since(tx, log, at, options.kept_since).await?;
+        // The earlier changes tell whether somebody has deleted the row here since.
+        let query = MeterChangesQuery {
+            limit: REWOUND,
+            ..MeterChangesQuery::default()
+        };
+        let changes = changes::of_meter(tx, log, &report.key_json, &query).await?;
+        let (later, earlier) = changes.into_iter().partition(|change| change.at > at);
+        let changes = DividedChanges { later, earlier };
+        let MeterReportOptions {
+            active_column, now, ..
+        } = options;
+        let past = rewind_meter::rewind(report, &changes, &known, active_column, now);
+        Ok(past)
     }
 
     /// Returns the key as JSON, in the form in which the log stores keys; `None` if a value does not fit the type of

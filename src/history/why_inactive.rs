@@ -2,19 +2,43 @@
 
 use serde_json::Value;
 
+use crate::make_printable;
 use crate::model::ChangeAction;
 
 use crate::store::changes::MeterChange;
+use crate::store::rejected_rows::RejectedSince;
 
-/// Says in one or two sentences whether a meter is active and, if it is not, why. `active` is `None` if the local table
-/// does not say; `has_row` is whether the table has the meter. `changes` are the meter's changes, newest first, and
-/// `column` is the name of the active column.
+/// Says whether a meter is active and, if it is not, why. `active` is `None` if the local table does not say; `has_row`
+/// is whether the table has the meter. `changes` are the meter's changes, newest first, `rejected` is why its row could
+/// not be stored, and `column` is the name of the active column.
 pub(super) fn in_words(
     active: Option<bool>,
     has_row: bool,
     changes: &[MeterChange],
+    rejected: Option<&RejectedSince>,
     column: &str,
 ) -> String {
+    let Some(rejected) = rejected else {
+        return state(active, has_row, changes, column);
+    };
+    let since = format!(
+        "since {}: {}",
+        rejected.since.format("%Y-%m-%d %H:%M UTC"),
+        make_printable::line(&rejected.reason, LONGEST_REASON)
+    );
+    match has_row || !changes.is_empty() {
+        true => {
+            let state = state(active, has_row, changes, column);
+            format!("{state} What the remote has cannot be stored {since}")
+        }
+        false => format!("The meter is not here, because its row cannot be stored {since}"),
+    }
+}
+
+/// The longest reason that a sentence holds, in characters.
+const LONGEST_REASON: usize = 300;
+
+fn state(active: Option<bool>, has_row: bool, changes: &[MeterChange], column: &str) -> String {
     if !has_row {
         return "The local table has no such meter any more; the log knows it. A sync never deletes a row, so somebody else did.".to_owned();
     }

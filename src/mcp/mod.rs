@@ -52,7 +52,7 @@ mod resources;
 mod run_tool_result;
 mod sessions;
 mod shorten_tool_result;
-mod since_argument;
+mod status_arguments;
 mod status_card;
 mod status_tool;
 pub mod stdio;

@@ -229,7 +229,7 @@ async fn read_of(
             run.as_ref().map(serde_json::to_string).transpose()?
         }
         ResourceKind::Meter(key) => {
-            let meter = target.mirror.meter(&key).await?;
+            let meter = target.mirror.meter(&key, None).await?;
             meter.as_ref().map(serde_json::to_string).transpose()?
         }
     };

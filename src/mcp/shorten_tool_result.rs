@@ -27,6 +27,9 @@ pub(super) fn status(mut status: Status, bytes: usize) -> Status {
     let since = status.changes_since.iter_mut();
     let since = since.flat_map(|since| &mut since.changes);
     let changes = status.changes.iter_mut().flatten();
+    let difference = status.difference.iter_mut();
+    let difference = difference.flat_map(|difference| &mut difference.changes);
+    let changes = changes.chain(difference);
     for change in changes.chain(since.map(|dated| &mut dated.change)) {
         cut.change(change);
     }
@@ -34,7 +37,10 @@ pub(super) fn status(mut status: Status, bytes: usize) -> Status {
         cut.text(&mut rejected.reason);
     }
     if let Some(meter) = &mut status.meter {
-        meter.meter.iter_mut().for_each(|row| cut.values(row));
+        let past = meter.past.iter_mut();
+        let past = past.filter_map(|past| past.meter.as_mut());
+        let rows = meter.meter.iter_mut().chain(past);
+        rows.for_each(|row| cut.values(row));
         for change in &mut meter.changes {
             cut.values(&mut change.before);
             cut.values(&mut change.after);
@@ -51,6 +57,9 @@ pub(super) fn status(mut status: Status, bytes: usize) -> Status {
     if let Some(changes) = &mut status.changes {
         cut.list("changes", changes);
     }
+    if let Some(difference) = &mut status.difference {
+        cut.list("differing meters", &mut difference.changes);
+    }
     if let Some(matches) = &mut status.matches {
         cut.list("meters", matches);
     }
@@ -60,6 +69,9 @@ pub(super) fn status(mut status: Status, bytes: usize) -> Status {
     if let Some(meter) = &mut status.meter {
         meter.has_more |= cut.list("changes", &mut meter.changes) > 0;
         if let Some(row) = &mut meter.meter {
+            cut.fields(row);
+        }
+        if let Some(row) = meter.past.as_mut().and_then(|past| past.meter.as_mut()) {
             cut.fields(row);
         }
     }

@@ -36,8 +36,7 @@ const DESCRIPTION: &str = "Syncs this site's local meters from the central datab
     whose meters this site mirrors, and only its rows are touched. Use it when someone wants fresh \
     meters before the next scheduled sync, or with `dry_run` to see what a sync would change. Do not \
     use it to learn the state (meter_sync_status does), nor again while the tenant's sync runs, \
-    which starts nothing. Cost: one read of the tenant's meters in the central database, mostly \
-    seconds. With `state` `running`, follow it with meter_sync_status. A sync that would deactivate \
+    which starts nothing. With `state` `running`, follow it with meter_sync_status. A sync that would deactivate \
     very many meters is refused until a person allows it; tell the user, do not retry. Act on \
     `next_step`.";
 
@@ -237,7 +236,7 @@ fn input_schema() -> SharedJsonSchema {
             "idempotency_key": {
                 "type": "string",
                 "maxLength": IDEMPOTENCY_KEY_CHARS,
-                "description": "A text of your own: a second call with it and the same `dry_run` within a day gets the first call's run, unless that failed for a passing reason.",
+                "description": "A text of your own: a second call with it and the same `dry_run` within a day gets the first call's run, unless that may be tried again.",
             },
         },
     }))

@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use change_cursor::ChangeCursor;
+pub use changes_since_query::ChangesSinceQuery;
 pub use health::{ActivityState, Health, HealthCounts, WORST_FIRST};
 pub use held_deactivations::{DeactivationApproval, HeldDeactivations};
 pub use run_record::{LastRunSummary, RunRecord};
 pub use runs_query::{RunFilter, RunsQuery};
 
 mod change_cursor;
+mod changes_since_query;
 mod health;
 pub(crate) mod held_deactivations;
 mod run_record;
@@ -26,6 +28,9 @@ mod runs_query;
 pub(crate) fn saturating_i64(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
+
+/// The most characters of a value that the log keeps. A longer value is cut there, and ends with `...`.
+pub const LONGEST_RECORDED: u32 = 10_000;
 
 /// Some columns of a meter with their values, as a JSON object: its key, or the fields that a run changes.
 pub type MeterFields = serde_json::Map<String, serde_json::Value>;

@@ -1,5 +1,7 @@
 //! The paths of the pages of one mirror (the meters of one tenant).
 
+use serde::Deserialize;
+
 use crate::model::RunId;
 use crate::url_path::{self, TENANT_PAGES};
 
@@ -51,6 +53,12 @@ impl MirrorBasePath {
     pub(super) fn api(&self, path: &str) -> String {
         format!("/api/v1{}{path}", self.0)
     }
+}
+
+/// The parameter of the path `/runs/{id}`, and of the paths below it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct RunPath {
+    pub(super) id: String,
 }
 
 #[cfg(test)]

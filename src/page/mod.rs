@@ -29,6 +29,7 @@ use page_layout::ErrorPage;
 mod action_and_phase_words;
 mod assets;
 mod banner;
+mod changes;
 mod changes_chart;
 mod compute_timeline_bars;
 mod connections;
@@ -40,6 +41,7 @@ mod mirror_page_paths;
 mod page_layout;
 mod run;
 mod run_changes;
+mod run_difference;
 mod runs;
 mod sign_in;
 mod status_facts;
@@ -106,6 +108,8 @@ fn mirror_routes(base: &str) -> Router<PageState> {
         .route(&at("/"), get(status_page::show))
         .route(&at("/runs"), get(runs::show))
         .route(&at("/runs/{id}"), get(run::show))
+        .route(&at("/runs/{id}/difference"), get(run_difference::show))
+        .route(&at(changes::PATH), get(changes::show))
         .route(&at("/meters"), get(meter::show))
         .route(
             &at(connections::PATH),
@@ -117,7 +121,15 @@ fn mirror_routes(base: &str) -> Router<PageState> {
 /// Whether the path is that of a page. A browser without a valid token is redirected from a page to the sign-in form.
 fn is_page(path: &str) -> bool {
     let path = below_base(path);
-    ["", "/", connections::PATH, "/meters", "/runs"].contains(&path) || path.starts_with("/runs/")
+    let pages = [
+        "",
+        "/",
+        connections::PATH,
+        changes::PATH,
+        "/meters",
+        "/runs",
+    ];
+    pages.contains(&path) || path.starts_with("/runs/")
 }
 
 /// Whether a browser can send a form to this path with POST.

@@ -33,6 +33,24 @@ pub(super) struct PageLayout<'a> {
 }
 
 impl PageLayout<'_> {
+    /// Returns the layout of a page of a mirror that lists something and does not tell its health.
+    pub(super) fn of_list(
+        base: &MirrorBasePath,
+        title: &str,
+        place: Markup,
+        viewer: ViewerRights,
+    ) -> Self {
+        Self {
+            base: base.clone(),
+            title: title.to_owned(),
+            icon: Icon::List,
+            tone: "calm",
+            place: Some(place),
+            viewer: Some(viewer),
+            refresh_seconds: None,
+        }
+    }
+
     /// Renders the whole document, with `main` as its content.
     pub(super) fn around(&self, main: &Markup) -> Markup {
         let now = machine_clock::now();

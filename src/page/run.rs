@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use super::format_values::{bytes, counted, duration, number, prose, shortened, time};
 use super::mirror_in_url::MirrorInUrl;
-use super::mirror_page_paths::MirrorBasePath;
+use super::mirror_page_paths::{MirrorBasePath, RunPath};
 use super::page_layout::{ErrorPage, PageLayout};
 use super::viewer_rights::ViewerRights;
-use super::{action_and_phase_words, banner, run_changes, status_facts};
+use super::{action_and_phase_words, banner, run_changes, run_difference, status_facts};
 use crate::badges;
 use crate::http::run_page_redirect_reason::RunPageRedirectReason;
 use crate::machine_clock;
@@ -22,12 +22,6 @@ use crate::reports::status::StatusQuery;
 const CHANGES: u32 = 200;
 /// After how many seconds a browser without scripts reloads the page of a run in progress.
 const REFRESH_RUNNING: u32 = 5;
-
-/// The parameter of the path `/runs/{id}`.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct RunPath {
-    id: String,
-}
 
 /// The query parameters of the run page's URL.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -83,6 +77,7 @@ pub(super) async fn show(
         div #decision data-live { (decision(&detail, &base, viewer)) (carry_out(&detail, &base, viewer)) }
         (facts_of(&detail, &base))
         (body(&detail, &changes, ChangesPagePlace { is_later: asked.after.is_some(), next_after }, &base))
+        (run_difference::form(&mirror, &detail.run, &base).await)
     };
     Ok(layout.around(&main))
 }

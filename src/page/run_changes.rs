@@ -120,7 +120,8 @@ fn address(key: &MeterFields) -> String {
     format!("/meters?{query}")
 }
 
-fn text(value: &serde_json::Value) -> String {
+/// Returns the value of a key column as text, as the path of a meter has it.
+pub(super) fn text(value: &serde_json::Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)

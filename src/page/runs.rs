@@ -10,9 +10,8 @@ use super::mirror_in_url::MirrorInUrl;
 use super::mirror_page_paths::MirrorBasePath;
 use super::page_layout::{ErrorPage, PageLayout};
 use super::viewer_rights::ViewerRights;
-use super::{action_and_phase_words, banner};
+use super::{action_and_phase_words, banner, changes};
 use crate::badges;
-use crate::badges::icons::Icon;
 use crate::machine_clock;
 use crate::model::{RunFilter, RunId, RunRecord, RunsQuery};
 use crate::reports::run_and_change_pages::RunsPage;
@@ -44,15 +43,8 @@ pub(super) async fn show(
     let missing = || ErrorPage::not_found("There is no such run in the log.").of_mirror(&base);
     let page = mirror.list(&query).await?.ok_or_else(missing)?;
     let status = mirror.status(&StatusQuery::default()).await?;
-    let layout = PageLayout {
-        base: base.clone(),
-        title: "Runs".to_owned(),
-        icon: Icon::List,
-        tone: "calm",
-        place: Some(banner::place(&status, &mirror.site())),
-        viewer: Some(viewer),
-        refresh_seconds: None,
-    };
+    let place = banner::place(&status, &mirror.site());
+    let layout = PageLayout::of_list(&base, "Runs", place, viewer);
     Ok(layout.around(&html! {
         h1 { "Runs" }
         (table(&page, &asked, &base, "/runs", machine_clock::now()))
@@ -92,6 +84,7 @@ pub(super) fn table(
             } @else {
                 (rows(page, base, now))
             }
+            p { a href=(base.page(changes::PATH)) { "What all runs have changed" } }
             @if let Some(before) = page.next_before {
                 p { a href=(base.page(&format!("/runs?show={}&before={before}", current.as_str()))) { "Older runs" } }
             }

@@ -4,6 +4,7 @@
 //! The reports are built in `mirrors` and `history`, which read the databases. This module holds no SQL and no
 //! connection to a database, so everything that it decides can be tested without a database.
 
+pub(crate) mod changes_csv;
 pub(crate) mod clock_warnings;
 pub mod connections;
 pub(crate) mod derive_health;
@@ -11,6 +12,7 @@ pub(crate) mod join_warnings;
 pub mod meter_report;
 pub mod run_and_change_pages;
 pub mod run_detail;
+pub mod run_difference;
 pub mod run_progress;
 pub mod run_report;
 pub mod status;

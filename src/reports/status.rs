@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::connections::ConnectionsReport;
 use super::meter_report::{MeterMatch, MeterReport};
+use super::run_difference::RunDifference;
 use super::tenant_list::TenantList;
 use crate::config::Schedule;
 use crate::model::{
@@ -71,6 +72,9 @@ pub struct Status {
     /// What runs changed since the time asked for (status tool only); absent without `since`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes_since: Option<ChangesSinceReport>,
+    /// How the meters differ between the ends of two runs (status tool only); absent without `compare_with`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<RunDifference>,
     /// The value of `before` for the next page of what was asked for; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_before: Option<String>,
@@ -146,8 +150,7 @@ impl Status {
             let last = meter.changes.last().filter(|_| meter.has_more);
             last.map(|change| (change.run_id, Some(change.n)))
         } else if let Some(found) = &self.changes_since {
-            let last = found.changes.last().filter(|_| found.has_more);
-            last.map(|change| (change.run_id, Some(change.n)))
+            found.next_before().map(|cursor| (cursor.run, cursor.n))
         } else {
             let last = self.history.last().filter(|_| self.has_more_runs);
             last.map(|run| (run.run_id, None))

@@ -25,6 +25,7 @@ use events::EventStreams;
 use route::{Route, RouteDescription};
 
 mod cancel;
+mod changes;
 mod events;
 mod events_of_many;
 mod legacy_and_health_routes;
@@ -36,6 +37,7 @@ mod refuse_unexpected_arguments;
 mod requested_mirror;
 mod route;
 mod run_changes;
+mod run_difference;
 mod runs;
 mod server_sent_event;
 mod status;
@@ -115,6 +117,8 @@ fn of_mirror() -> impl Iterator<Item = Route> {
         runs::list_route(),
         runs::route(),
         run_changes::route(),
+        run_difference::route(),
+        changes::route(),
         cancel::route(),
         meter::route(),
         events::route(),

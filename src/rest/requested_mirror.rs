@@ -51,6 +51,11 @@ impl MirrorPathPrefix {
         format!("{}/runs", self.0)
     }
 
+    /// The path of the list of changes.
+    pub(super) fn changes(&self) -> String {
+        format!("{}/changes", self.0)
+    }
+
     /// The path of a run.
     pub(super) fn run(&self, id: RunId) -> String {
         format!("{}/runs/{id}", self.0)

@@ -7,12 +7,10 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use super::query_arguments::{self, QueryArguments, RunIdInPath};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
-use crate::arguments::bounds::IntegerArgument;
+use crate::arguments::bounds::{IntegerArgument, LISTED_CHANGES, LISTED_CHANGES_LIMIT};
 use crate::http::problem_details::ProblemDetails;
 use crate::reports::run_and_change_pages::ChangesPage;
 
-const LIMIT: IntegerArgument = IntegerArgument::new("limit", 1..=1000);
-const LIMIT_DEFAULT: u32 = 100;
 /// The query argument `after` and its bounds. The page begins after the change with this number; 0 begins at the first
 /// change.
 const AFTER: IntegerArgument = IntegerArgument::new("after", 0..=u32::MAX);
@@ -25,7 +23,7 @@ pub(super) fn route() -> Route {
     .run()
     .query(
         "limit",
-        LIMIT.schema(LIMIT_DEFAULT),
+        LISTED_CHANGES_LIMIT.schema(LISTED_CHANGES),
         "How many changes to list at most.",
     )
     .query(
@@ -48,7 +46,7 @@ async fn list(
     RunIdInPath(id): RunIdInPath,
     QueryArguments(mut given): QueryArguments,
 ) -> Result<Response, ProblemDetails> {
-    let limit = LIMIT.read(&mut given, LIMIT_DEFAULT)?;
+    let limit = LISTED_CHANGES_LIMIT.read(&mut given, LISTED_CHANGES)?;
     let after = AFTER.read(&mut given, AFTER.min())?;
     given.refuse_unknown()?;
     let page = mirror.changes(id, limit, after.into()).await?;

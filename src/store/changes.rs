@@ -8,7 +8,9 @@ use tokio_postgres::Row;
 
 use super::log::LogFilter;
 use crate::db::{DbError, Local, Tx, param, read_lossless_json};
-use crate::model::{Change, ChangeAction, ChangeCursor, MeterFields, RunId};
+use crate::model::{
+    Change, ChangeAction, ChangeCursor, ChangesSinceQuery, MeterFields, RunId, RunTrigger,
+};
 
 /// What runs changed since a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +41,17 @@ pub struct ChangesSinceReport {
     pub begins: Option<DateTime<Utc>>,
 }
 
+impl ChangesSinceReport {
+    /// Returns the cursor for the next page; `None` on the last page.
+    pub(crate) fn next_before(&self) -> Option<ChangeCursor> {
+        let last = self.changes.last().filter(|_| self.has_more)?;
+        Some(ChangeCursor {
+            run: last.run_id,
+            n: Some(last.n),
+        })
+    }
+}
+
 /// A change of a meter, with its run and time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DatedChange {
@@ -65,6 +78,11 @@ pub struct MeterChange {
     pub n: i64,
     /// When the change became visible: at the end of the run.
     pub at: DateTime<Utc>,
+    /// What requested the run.
+    pub trigger: RunTrigger,
+    /// The person or program that requested the run; absent if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
     /// What the run did to the meter.
     pub action: ChangeAction,
     /// The old values of the changed fields; empty for an insert.
@@ -75,7 +93,7 @@ pub struct MeterChange {
 
 /// Returns the list of columns that a query selects for a change (the row `c`), in the order in which [`change`] reads
 /// them. `text` turns an SQL expression for a JSON value into one for its text.
-fn changed(text: fn(&str) -> String) -> String {
+pub(super) fn changed(text: fn(&str) -> String) -> String {
     let [key, before, after] = ["c.key", "c.before", "c.after"].map(text);
     format!("c.action, {key}, {before}, {after}")
 }
@@ -95,7 +113,7 @@ select {} from meter_sync.meter_sync_change c where c.run_id = $1 order by c.n l
     Ok(rows.iter().map(change).collect())
 }
 
-fn change(row: &Row) -> Change {
+pub(super) fn change(row: &Row) -> Change {
     Change {
         action: ChangeAction::read(row.get(0)),
         key: read_lossless_json::fields(row.get(1)),
@@ -135,31 +153,30 @@ const RUNS: &str = "g.local_table = $1 and g.tenant = $2 and not g.dry_run and g
     and g.inserted + g.updated + g.deactivated + g.reactivated > 0
     and g.started_at >= $3::timestamptz - interval '1 day' and g.finished_at >= $3";
 
-/// Counts the changes that runs have made since a time, and lists one page of them, those of newer runs first. The page
-/// has at most `limit` changes; `before` is the last change of the page before it, or `None` for the first page. `log`
-/// must name a tenant.
+/// Counts the changes that runs have made since a time, and lists one page of them, those of newer runs first. `log`
+/// must name a tenant. See [`count_since`] for `kept_since`.
 pub async fn since(
     tx: &Tx<'_, Local>,
     log: LogFilter<'_>,
-    since: DateTime<Utc>,
-    before: Option<ChangeCursor>,
-    limit: u32,
+    query: &ChangesSinceQuery<'_>,
+    kept_since: Option<DateTime<Utc>>,
 ) -> Result<ChangesSinceReport, DbError> {
-    let counted = count_since(tx, log, since).await?;
-    let mut changes = list_since(tx, log, since, before, i64::from(limit) + 1).await?;
-    let has_more = changes.len() > limit as usize;
-    changes.truncate(limit as usize);
+    let counted = count_since(tx, log, query.since, kept_since).await?;
+    let listed = list_since(tx, log, query).await?;
     Ok(ChangesSinceReport {
-        changes,
-        has_more,
+        changes: listed.changes,
+        has_more: listed.has_more,
         ..counted
     })
 }
 
-async fn count_since(
+/// Counts the changes that runs have made since a time, and lists none of them. `log` must name a tenant. The log has
+/// all runs since `kept_since`, and may have lost earlier ones; `None` if it loses none.
+pub async fn count_since(
     tx: &Tx<'_, Local>,
     log: LogFilter<'_>,
     since: DateTime<Utc>,
+    kept_since: Option<DateTime<Utc>>,
 ) -> Result<ChangesSinceReport, DbError> {
     let params = log.with([param::timestamptz(since)]);
     // `is_pruned` is read through JSON, because the log table of an earlier version does not have that column.
@@ -173,6 +190,11 @@ from meter_sync.meter_sync_log g where {RUNS}"
     );
     let row = tx.query_one(&tally, &params).await?;
     let begins: Option<DateTime<Utc>> = row.get(6);
+    // Runs of before that time are kept only if they have the last change of a meter, or had a problem.
+    let may_lack_runs = kept_since
+        .filter(|kept| *kept > since)
+        .is_some_and(|kept| begins.is_some_and(|begins| begins < kept));
+    let are_whole: bool = row.get(5);
     Ok(ChangesSinceReport {
         since,
         runs: row.get(0),
@@ -180,26 +202,37 @@ from meter_sync.meter_sync_log g where {RUNS}"
         updated: row.get(2),
         deactivated: row.get(3),
         reactivated: row.get(4),
-        is_complete: row.get(5),
+        is_complete: are_whole && !may_lack_runs,
         begins: begins.filter(|begins| *begins > since),
         changes: Vec::new(),
         has_more: false,
     })
 }
 
-async fn list_since(
+/// A page of changes.
+#[derive(Debug, Default)]
+pub struct ListedChanges {
+    /// The changes, those of the newest run first.
+    pub changes: Vec<DatedChange>,
+    /// Whether there are older ones.
+    pub has_more: bool,
+}
+
+/// Lists one page of the changes that [`since`] lists, and counts nothing.
+pub async fn list_since(
     tx: &Tx<'_, Local>,
     log: LogFilter<'_>,
-    since: DateTime<Utc>,
-    before: Option<ChangeCursor>,
-    limit: i64,
-) -> Result<Vec<DatedChange>, DbError> {
-    let (run, n) = place(before);
+    query: &ChangesSinceQuery<'_>,
+) -> Result<ListedChanges, DbError> {
+    let (run, n) = place(query.before);
+    let kinds = query.kinds.iter().map(|kind| kind.as_str().to_owned());
+    let kinds: Vec<String> = kinds.collect();
     let params = log.with([
-        param::timestamptz(since),
-        param::bigint(limit),
+        param::timestamptz(query.since),
+        param::bigint(i64::from(query.limit) + 1),
         param::uuid(run),
         param::bigint(n),
+        param::texts(&kinds),
     ]);
     let (order, is_before) = (order(log), is_before(log, "$5", "$6"));
     let sql = |text: fn(&str) -> String| {
@@ -207,13 +240,16 @@ async fn list_since(
             "-- list changes since a time
 select {}, g.id, g.finished_at, c.n
 from meter_sync.meter_sync_log g join meter_sync.meter_sync_change c on c.run_id = g.id
-where {RUNS} and {is_before}
+where {RUNS} and {is_before} and ($7 = '{{}}' or c.action = any ($7))
 order by {order} desc, c.n limit $4",
             changed(text)
         )
     };
     let rows = tx.query_json(sql, &params).await?;
-    Ok(rows.iter().map(dated).collect())
+    let mut changes: Vec<DatedChange> = rows.iter().map(dated).collect();
+    let has_more = changes.len() > query.limit as usize;
+    changes.truncate(query.limit as usize);
+    Ok(ListedChanges { changes, has_more })
 }
 
 fn dated(row: &Row) -> DatedChange {
@@ -257,7 +293,7 @@ pub async fn of_meter(
     let (order, is_before) = (order(log), is_before(log, "$5", "$6"));
     let sql = format!(
         "-- list a meter's changes
-select c.run_id, g.finished_at, c.action, c.before::text, c.after::text, c.n
+select c.run_id, g.finished_at, c.action, c.before::text, c.after::text, c.n, g.trigger, g.actor
 from meter_sync.meter_sync_change c
 join meter_sync.meter_sync_log g on g.id = c.run_id
 where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
@@ -271,6 +307,8 @@ order by {order} desc, c.n limit $4"
         before: read_lossless_json::fields(row.get(3)),
         after: read_lossless_json::fields(row.get(4)),
         n: row.get(5),
+        trigger: RunTrigger::read(row.get(6)),
+        actor: row.get(7),
     };
     let rows = tx.query(&sql, &params).await?;
     Ok(rows.iter().map(change).collect())
@@ -287,10 +325,18 @@ fn place(before: Option<ChangeCursor>) -> (Option<uuid::Uuid>, i64) {
 }
 
 /// Returns the SQL expression by which runs `g` are ordered. Newer runs have higher values.
-fn order(log: LogFilter<'_>) -> &'static str {
+pub(super) fn order(log: LogFilter<'_>) -> &'static str {
     match log.has_run_numbers {
         true => "g.seq",
         false => "g.id",
+    }
+}
+
+/// Returns the SQL expression for the value of [`order`] of a run. `run` is the SQL parameter with its ID.
+pub(super) fn order_of(log: LogFilter<'_>, run: &str) -> String {
+    match log.has_run_numbers {
+        true => format!("(select b.seq from meter_sync.meter_sync_log b where b.id = {run})"),
+        false => run.to_owned(),
     }
 }
 
@@ -299,10 +345,6 @@ fn order(log: LogFilter<'_>) -> &'static str {
 /// change has a higher number. `run` and `n` are the SQL parameters of the cursor. If `run` is null, the condition is
 /// true for every change.
 fn is_before(log: LogFilter<'_>, run: &str, n: &str) -> String {
-    let order = order(log);
-    let of_run = match log.has_run_numbers {
-        true => format!("(select b.seq from meter_sync.meter_sync_log b where b.id = {run})"),
-        false => run.to_owned(),
-    };
+    let (order, of_run) = (order(log), order_of(log, run));
     format!("({run}::uuid is null or {order} < {of_run} or (g.id = {run} and c.n > {n}))")
 }

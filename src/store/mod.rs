@@ -1,7 +1,8 @@
 //! The program's own tables, in schema `meter_sync` of the local database: their migrations, the SQL on them, and the
 //! types that their rows are read into. A *mirror* is one tenant's meters in one local table; a *run* syncs one mirror.
 //!
-//! - `log` has one row for each run. `changes` and `rejected_rows` have what each run changed and rejected. `retention`
+//! - `log` has one row for each run. `changes` and `rejected_rows` have what each run changed and rejected;
+//!   `changes_between_runs` reads the changes of several runs. `retention`
 //!   deletes old runs.
 //! - `held_deactivations` has the sets of meters that a run may deactivate only after a person's approval.
 //! - `recorded_columns`, `watermarks`, `tombstones` and `remote_identities` have what a run stores for the next run.
@@ -18,6 +19,7 @@
 use crate::db::param::{self, Param};
 
 pub mod changes;
+pub mod changes_between_runs;
 pub mod claimed_slots;
 pub mod due_mirrors;
 pub mod held_deactivations;

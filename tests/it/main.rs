@@ -48,6 +48,8 @@ mod many;
 #[cfg(test)]
 mod mcp;
 #[cfg(test)]
+mod meter_history;
+#[cfg(test)]
 mod metrics;
 #[cfg(test)]
 mod monitoring;

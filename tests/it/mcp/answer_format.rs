@@ -47,7 +47,7 @@ async fn an_integer_beyond_2_to_the_53_is_a_text_and_any_other_a_number() {
         "select pg_catalog.jsonb_typeof(key->'id') as type from meter_sync.meter_sync_rejected";
     assert_eq!(rows(&site.local, logged).await, json!([{"type": "number"}]));
     let held = Value::from("2047948614742839297");
-    let found = site.mirror.meter(&key("2047948614742839297")).await;
+    let found = site.mirror.meter(&key("2047948614742839297"), None).await;
     let report = found.expect("an answer").expect("a meter");
     assert_eq!(report.key["id"], held);
     assert_eq!(report.meter.expect("a row")["id"], held);

@@ -78,7 +78,7 @@ async fn why_a_meter_is_inactive_is_told_in_words_whatever_made_it_so() {
         assert_eq!(told["history"], json!([]), "not asked for");
         // The page, REST and the resource say the same.
         let key = MeterKeyText::parse(key).expect("a key");
-        let report = site.mirror.meter(&key).await.expect("an answer");
+        let report = site.mirror.meter(&key, None).await.expect("an answer");
         let told = text(&told, "/meter/summary");
         assert_eq!(report.expect("a meter").summary, told);
     }

@@ -96,7 +96,7 @@ async fn a_key_that_changes_its_case_is_the_same_meter() {
             "{what}"
         );
         let key = MeterKeyText::parse("k1").expect("a key");
-        let found = site.mirror.meter(&key).await.expect("an answer");
+        let found = site.mirror.meter(&key, None).await.expect("an answer");
         assert!(
             found.is_some_and(|meter| !meter.changes.is_empty()),
             "{what}"

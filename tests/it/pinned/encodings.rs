@@ -153,7 +153,7 @@ async fn meters_with_names_that_cannot_be_shown_are_held_back_and_read() {
     assert_eq!(held.first[0]["name"], json!("a\\377\"b"), "{held:#?}");
     let runs = mirror(&settings(&site.urls[0], &site.urls[1]));
     let key = MeterKeyText::parse("K3").expect("a key");
-    let meter = runs.meter(&key).await.unwrap().expect("the meter");
+    let meter = runs.meter(&key, None).await.unwrap().expect("the meter");
     let name = &meter.meter.expect("its row")["name"];
     assert_eq!(name, "a\\377\"b");
     drop(runs);

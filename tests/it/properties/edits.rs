@@ -66,6 +66,25 @@ pub(crate) struct Case {
 }
 
 impl Case {
+    /// The same without what somebody else does here, which is in no log.
+    pub(crate) fn without_edits_here(&self) -> Self {
+        let is_there = |edit: &&Edit| {
+            !matches!(
+                edit,
+                Edit::PutHere { .. }
+                    | Edit::ChangeHere { .. }
+                    | Edit::SwitchHere { .. }
+                    | Edit::DeleteHere { .. }
+            )
+        };
+        let rounds = self.rounds.iter();
+        let rounds = rounds.map(|round| round.iter().filter(is_there).copied().collect());
+        Self {
+            rounds: rounds.collect(),
+            ..self.clone()
+        }
+    }
+
     /// Two rounds, the second of which mostly takes rows from the remote; none is deleted here.
     pub(crate) fn of_deletions_there(&self) -> Self {
         let gone = |edit: &Edit| {

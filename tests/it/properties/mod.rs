@@ -23,3 +23,4 @@ mod log;
 mod one_run_at_a_time;
 mod remote_changes_are_applied;
 mod status;
+mod time_travel;

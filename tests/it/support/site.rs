@@ -176,7 +176,7 @@ impl Site {
     /// The meter of a key, which must be there.
     pub(crate) async fn meter(&self, key: &str) -> MeterReport {
         let key = MeterKeyText::parse(key).expect("a key");
-        let meter = self.mirror.meter(&key).await;
+        let meter = self.mirror.meter(&key, None).await;
         meter.expect("an answer").expect("a meter")
     }
 

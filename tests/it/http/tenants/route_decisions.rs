@@ -37,6 +37,8 @@ pub(super) const DESCRIBED: Table = &[
     ("GET /api/v1/runs", TenantRequired),
     ("GET /api/v1/runs/{id}", TenantRequired),
     ("GET /api/v1/runs/{id}/changes", TenantRequired),
+    ("GET /api/v1/runs/{id}/difference", TenantRequired),
+    ("GET /api/v1/changes", TenantRequired),
     ("POST /api/v1/runs/{id}/cancel", TenantRequired),
     ("GET /api/v1/status", Filtered),
     ("POST /api/v1/sync", TenantRequired),
@@ -49,6 +51,11 @@ pub(super) const DESCRIBED: Table = &[
         "GET /api/v1/tenants/{tenant_id}/runs/{id}/changes",
         OfTenant,
     ),
+    (
+        "GET /api/v1/tenants/{tenant_id}/runs/{id}/difference",
+        OfTenant,
+    ),
+    ("GET /api/v1/tenants/{tenant_id}/changes", OfTenant),
     (
         "POST /api/v1/tenants/{tenant_id}/runs/{id}/cancel",
         OfTenant,
@@ -67,6 +74,11 @@ const PAGE: Table = &[
     ("GET /tenants/{tenant_id}/", OfTenant),
     ("GET /tenants/{tenant_id}/runs", OfTenant),
     ("GET /tenants/{tenant_id}/runs/{id}", OfTenant),
+    (
+        "GET /tenants/{tenant_id}/runs/{id}/difference?compare_with={id}",
+        OfTenant,
+    ),
+    ("GET /tenants/{tenant_id}/changes", OfTenant),
     ("GET /tenants/{tenant_id}/meters?id={key}", OfTenant),
     ("GET /tenants/{tenant_id}/connections", OfTenant),
     ("POST /tenants/{tenant_id}/connections", OfTenant),

@@ -88,6 +88,7 @@ impl ApiClient {
         let text = response.text().await.expect("a body");
         let body = match text.as_str() {
             "" => Value::Null,
+            csv if headers["content-type"].as_bytes().starts_with(b"text/csv") => csv.into(),
             json => serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}")),
         };
         let answer = Answer {

@@ -142,7 +142,7 @@ async fn a_body_that_cannot_be_used_starts_nothing() {
 }
 
 /// How many of the first of [`ROUTES`] are there for each tenant, too.
-const OF_MIRROR: usize = 8;
+const OF_MIRROR: usize = 10;
 
 /// Every route, and whether it has arguments in the query and in the body. Proxies ask `/livez` and `/readyz`, and add
 /// what they like.
@@ -152,8 +152,10 @@ const ROUTES: &[(&str, bool, bool)] = &[
     ("GET /api/v1/runs", true, false),
     ("GET /api/v1/runs/RUN", true, false),
     ("GET /api/v1/runs/RUN/changes", true, false),
+    ("GET /api/v1/runs/RUN/difference", true, false),
+    ("GET /api/v1/changes", true, false),
     ("POST /api/v1/runs/RUN/cancel", false, false),
-    ("GET /api/v1/meters/1", false, false),
+    ("GET /api/v1/meters/1", true, false),
     ("GET /api/v1/events", false, false),
     ("GET /api/v1/tenants", true, false),
     ("GET /api/v1/openapi.json", false, false),

@@ -104,7 +104,7 @@ async fn the_examples_of_the_document_succeed() {
         .lines()
         .filter(|line| line.starts_with("curl "))
         .collect();
-    assert_eq!(examples.len(), 13);
+    assert_eq!(examples.len(), 15);
     for text in examples {
         let example = Example::read(text, &run);
         let line = example.line.clone();

@@ -1,25 +1,43 @@
-//! Parses the argument `since`: a time in the past, as people and language models write it.
+//! Parses an argument that is a time in the past, as people and language models write it.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
-use crate::arguments::{BadArgument, shorten};
+use super::arguments_by_name::{Arguments, BadArgument};
+use super::clean_caller_text::shorten;
 
 /// The longest length of time before now that is used. A longer one is shortened to this; no log is older.
 const LONGEST: TimeDelta = TimeDelta::days(100 * 366);
 
-/// Parses a time in the past: a length of time before `now` (`90m`, `24h`, `7d`, `2w`), or a date with or without a
-/// time. Without a time zone, it is in UTC. A time in the future is an error.
-pub(super) fn since(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, BadArgument> {
+/// The longest text of a time, in characters.
+pub(crate) const TIME_CHARS: usize = 40;
+
+/// Reads the argument `name`, which must be a time in the past (see [`parse`]). Returns `None` if it is absent.
+pub(crate) fn read(
+    given: &mut Arguments,
+    name: &'static str,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, BadArgument> {
+    let text = given.text(name, TIME_CHARS)?;
+    text.map(|text| parse(name, &text, now)).transpose()
+}
+
+/// Parses the argument `name`, a time in the past: a length of time before `now` (`90m`, `24h`, `7d`, `2w`), or a date
+/// with or without a time. Without a time zone, it is in UTC. A time in the future is an error.
+pub(crate) fn parse(
+    name: &str,
+    text: &str,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>, BadArgument> {
     let at = length(text).and_then(|length| now.checked_sub_signed(length));
     let at = at.or_else(|| moment(text)).ok_or_else(|| {
         BadArgument(format!(
-            "`since` must be a time such as 24h, 7d, 2026-01-31 or 2026-01-31T08:00:00Z, not {}.",
+            "`{name}` must be a time such as 24h, 7d, 2026-01-31 or 2026-01-31T08:00:00Z, not {}.",
             shorten(text)
         ))
     })?;
     match at > now {
         true => Err(BadArgument(format!(
-            "`since` must be a time in the past, not {}; now is {}.",
+            "`{name}` must be a time in the past, not {}; now is {}.",
             shorten(text),
             now.format("%Y-%m-%dT%H:%M:%SZ")
         ))),
@@ -88,7 +106,7 @@ mod tests {
             ("2026-11-27 08:30:15 UTC", "2026-11-27T08:30:15Z"),
             ("0001-01-01", "0001-01-01T00:00:00Z"),
         ] {
-            assert_eq!(since(text, now), Ok(at(expected)), "{text}");
+            assert_eq!(parse("since", text, now), Ok(at(expected)), "{text}");
         }
         for text in [
             "",
@@ -101,10 +119,10 @@ mod tests {
             "99999999999999999999d",
             "12:00",
         ] {
-            let refused = since(text, now).expect_err(text);
+            let refused = parse("since", text, now).expect_err(text);
             assert!(refused.0.contains("such as 24h"), "{}", refused.0);
         }
-        let ahead = since("2026-12-01", now).expect_err("ahead");
+        let ahead = parse("since", "2026-12-01", now).expect_err("ahead");
         assert!(ahead.0.contains("in the past"), "{}", ahead.0);
     }
 }
