@@ -5,6 +5,7 @@
 //! A watermark is written in the local transaction that makes the sides equal, or that finds them equal.
 
 use super::mirror_params;
+use crate::db::count_writes::WriteCounts;
 use crate::db::index_from_ordinality::index;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::TenantId;
@@ -32,12 +33,12 @@ pub struct Watermark {
     pub horizon: i64,
     /// How often rows of the remote table, of any tenant, were written until then; `None` if it is not known
     /// (see [`count_writes`](crate::db::count_writes)).
-    pub remote_writes: Option<i64>,
+    pub remote_writes: Option<WriteCounts>,
 }
 
 const READ: &str = "\
 -- look up the versions last seen
-select remote_rows, remote_sum, local_rows, local_sum, remote_horizon, remote_writes,
+select remote_rows, remote_sum, local_rows, local_sum, remote_horizon, remote_writes, remote_deletes,
        exists (select from meter_sync.meter_sync_remote m where m.tenant = $1 and m.local_table = $2), basis = $3
 from meter_sync.meter_sync_seen
 where tenant = $1 and local_table = $2";
@@ -69,13 +70,18 @@ pub async fn read(
                 local: (row.get(2), row.get(3)),
             },
             horizon: row.get(4),
-            remote_writes: row.get(5),
+            remote_writes: writes(row.get(5), row.get(6)),
         };
         StoredWatermark {
-            watermark: row.get::<_, bool>(7).then_some(watermark),
-            is_remote_known: row.get(6),
+            watermark: row.get::<_, bool>(8).then_some(watermark),
+            is_remote_known: row.get(7),
         }
     }))
+}
+
+fn writes(written: Option<i64>, deleted: Option<i64>) -> Option<WriteCounts> {
+    let (written, deleted) = written.zip(deleted)?;
+    Some(WriteCounts { written, deleted })
 }
 
 /// Stores a watermark, and replaces the mirror's last one.
@@ -113,14 +119,16 @@ pub struct NewWatermark {
 const KEEP: &str = "\
 -- remember the versions
 insert into meter_sync.meter_sync_seen
-    (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon, remote_writes)
-select u.tenant, u.local_table, u.basis, u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8, $9
+    (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum, remote_horizon,
+     remote_writes, remote_deletes)
+select u.tenant, u.local_table, u.basis, u.remote_rows, u.remote_sum, u.local_rows, u.local_sum, $8, $9, $10
 from unnest($1, $2, $3, $4, $5, $6, $7) u (tenant, local_table, basis, remote_rows, remote_sum, local_rows, local_sum)
 order by u.tenant
 on conflict (tenant, local_table) do update set
     basis = excluded.basis, remote_rows = excluded.remote_rows, remote_sum = excluded.remote_sum,
     local_rows = excluded.local_rows, local_sum = excluded.local_sum,
-    remote_horizon = excluded.remote_horizon, remote_writes = excluded.remote_writes";
+    remote_horizon = excluded.remote_horizon, remote_writes = excluded.remote_writes,
+    remote_deletes = excluded.remote_deletes";
 
 /// Stores watermarks, all with the same `horizon` and `remote_writes` (see [`Watermark`]). The caller must be sure of
 /// two things:
@@ -134,7 +142,7 @@ pub async fn keep_all(
     local: &Tx<'_, Local>,
     watermarks: &[NewWatermark],
     horizon: i64,
-    remote_writes: Option<i64>,
+    remote_writes: Option<WriteCounts>,
 ) -> Result<(), DbError> {
     let texts = |text: fn(&WatermarkKey) -> &str| -> Vec<String> {
         let keys = watermarks.iter().map(|one| &one.key);
@@ -158,7 +166,8 @@ pub async fn keep_all(
         param::bigints(&local_rows),
         param::bigints(&local_sums),
         param::bigint(horizon),
-        param::bigint(remote_writes),
+        param::bigint(remote_writes.map(|writes| writes.written)),
+        param::bigint(remote_writes.map(|writes| writes.deleted)),
     ];
     local.execute(KEEP, &params).await.map(drop)
 }

@@ -8,6 +8,7 @@
 
 use tokio_postgres::SimpleQueryRow;
 
+use crate::db::count_writes::WriteCounts;
 use crate::db::{DbError, Local, Remote, Tx, both, quote};
 use crate::engine::RunContext;
 use crate::store::watermarks::Watermark;
@@ -26,9 +27,9 @@ use super::{find_differing_buckets, is_remembered_as_gone};
 /// How many places of new rows are listed at most. Each is sent to this process and back, in about 12 bytes.
 const MOST_PLACES: i64 = 10_000;
 
-/// How many times as many buckets as changed rows there are, if the table is large. Two missing rows are then seldom in
-/// one bucket. More buckets would take longer to sum than the rows of these few take to find.
-const SPREAD: i64 = 4;
+/// About how many local rows are in the buckets with several missing rows, if all rows that were deleted are missing.
+/// The remote is asked for all of them. More buckets would have fewer of these rows, but take longer to sum.
+const ROWS_TO_ASK_FOR: i64 = 300;
 
 /// The totals of the sums by bucket, which an open cursor holds on each side.
 #[derive(Debug)]
@@ -63,24 +64,26 @@ pub(in crate::engine) struct KeyDifference {
     pub(in crate::engine) key: i64,
 }
 
-/// Sums the versions and the keys of both sides. `writes` is how many rows of the remote table were written since the
-/// watermark `known`. Returns `None`, with no cursor open, if they cannot be summed.
+/// Sums the versions and the keys of both sides. `writes` is how often rows of the remote table were written since
+/// the watermark `known`. Returns `None`, with no cursor open, if they cannot be summed.
 pub(super) async fn sum(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     known: &Watermark,
-    writes: i64,
+    writes: WriteCounts,
 ) -> Result<Option<([VersionTotal; 2], KeyBuckets)>, DbError> {
     let hasher = find_differing_buckets::hasher(run.job, HashMode::USUAL);
     let rows = known.totals.local.0;
-    // So many writes are those of other tenants, or an update of all rows, which leaves no row missing.
-    let most = match writes > rows / 2 {
+    // Of `d` missing rows, about `d * d / (2 * b)` of `b` buckets have two. Such a bucket has `rows / b` rows.
+    let spread = (rows / (2 * ROWS_TO_ASK_FOR)).isqrt().max(1);
+    let most = match writes.written > rows / 2 {
+        // The writes are those of other tenants, or so many that all rows are read.
         true => 0,
-        false => writes.saturating_mul(SPREAD),
+        false => writes.deleted.max(0).saturating_mul(spread),
     };
     let buckets = Bucketing::for_differences(most, rows, hasher);
     let new = version_hash::is_new("r", known.horizon);
-    let lists_places = writes <= MOST_PLACES;
+    let lists_places = writes.written <= MOST_PLACES;
     let there = there(run, buckets, lists_places.then_some(&new));
     let here = here(run, buckets);
     let (there, here) = tokio::join!(

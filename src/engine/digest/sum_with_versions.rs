@@ -5,6 +5,7 @@
 //! - one total of the keys, if it is not known whether the table was written to: it shows whether any meter is gone;
 //! - the contents of all rows, if the watermark cannot be used, usually because a server was restarted.
 
+use crate::db::count_writes::WriteCounts;
 use crate::db::{DbError, Remote, Tx, both};
 use crate::engine::{RowsToCompare, RunContext};
 use crate::store::watermarks::{StoredWatermark, Watermark};
@@ -73,11 +74,15 @@ pub(super) async fn sum(
     }))
 }
 
-/// How many rows of the remote table, of any tenant, were written since the watermark; `None` if none were, or if it is
+/// How often rows of the remote table, of any tenant, were written since the watermark; `None` if none were, or if it is
 /// not known.
-fn writes_since(run: &RunContext<'_>, known: &Watermark) -> Option<i64> {
-    let writes = run.relations.remote_writes? - known.remote_writes?;
-    (writes > 0).then_some(writes)
+fn writes_since(run: &RunContext<'_>, known: &Watermark) -> Option<WriteCounts> {
+    let (now, known) = (run.relations.remote_writes?, known.remote_writes?);
+    let writes = WriteCounts {
+        written: now.written - known.written,
+        deleted: now.deleted - known.deleted,
+    };
+    (writes.written > 0).then_some(writes)
 }
 
 /// SQL for the columns of the [`Total`] of these columns of one side.

@@ -2,7 +2,8 @@
 
 use crate::config::{Mapping, SourceSetting};
 use crate::db::catalog::{self, Column};
-use crate::db::{Remote, Tx, count_writes};
+use crate::db::count_writes::{self, WriteCounts};
+use crate::db::{Remote, Tx};
 use crate::engine::SyncError;
 
 use super::explain_missing_names::{lacks, remote_source};
@@ -19,7 +20,7 @@ pub(in crate::engine) struct RemoteSource {
     pub(in crate::engine) oid: Option<u32>,
     pub(in crate::engine) file: Option<String>,
     /// How often its rows were written so far; `None` if it is not known.
-    pub(super) writes: Option<i64>,
+    pub(super) writes: Option<WriteCounts>,
     pub(super) what: String,
 }
 

@@ -4,6 +4,7 @@ use crate::config::Mapping;
 use crate::db::catalog::{Column, Relation};
 use crate::db::citus_distribution::CitusDistribution;
 use crate::db::constraints_between_rows::ConstraintsBetweenRows;
+use crate::db::count_writes::WriteCounts;
 use crate::db::unique_indexes::{self, UniqueIndexes};
 use crate::db::{Local, Remote, Tx, both, quote};
 use crate::model::RunId;
@@ -74,7 +75,7 @@ pub struct Relations {
     /// The estimated number of rows in the local table; negative if it was never analyzed.
     pub estimated_rows: i64,
     /// How often rows of the remote table, of any tenant, were written so far; `None` if it is not known.
-    pub remote_writes: Option<i64>,
+    pub remote_writes: Option<WriteCounts>,
     /// Whether the remote source may read foreign tables. Always `false` for a query: the run has already waited for
     /// sessions that rewrite its foreign tables.
     pub may_be_foreign: bool,
