@@ -18,10 +18,11 @@ pub(crate) fn read(
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>, BadArgument> {
     let text = given.text(name, TIME_CHARS)?;
-    text.map(|text| parse(name, &text, now)).transpose()
+    text.map(|text| parse(&format!("`{name}`"), &text, now))
+        .transpose()
 }
 
-/// Parses the argument `name`, a time in the past: a length of time before `now` (`90m`, `24h`, `7d`, `2w`), or a date
+/// Parses a time in the past, which an error calls `name`: a length of time before `now` (`90m`, `24h`, `7d`, `2w`), or a date
 /// with or without a time. Without a time zone, it is in UTC. A time in the future is an error.
 pub(crate) fn parse(
     name: &str,
@@ -31,13 +32,13 @@ pub(crate) fn parse(
     let at = length(text).and_then(|length| now.checked_sub_signed(length));
     let at = at.or_else(|| moment(text)).ok_or_else(|| {
         BadArgument(format!(
-            "`{name}` must be a time such as 24h, 7d, 2026-01-31 or 2026-01-31T08:00:00Z, not {}.",
+            "{name} must be a time such as 24h, 7d, 2026-01-31 or 2026-01-31T08:00:00Z, not {}.",
             shorten(text)
         ))
     })?;
     match at > now {
         true => Err(BadArgument(format!(
-            "`{name}` must be a time in the past, not {}; now is {}.",
+            "{name} must be a time in the past, not {}; now is {}.",
             shorten(text),
             now.format("%Y-%m-%dT%H:%M:%SZ")
         ))),

@@ -235,7 +235,7 @@ async fn find_mirror(mirrors: &Mirrors) -> Result<Mirror, Failure> {
 
 /// Parses a time in the past that a flag gives.
 fn parse_past_time(text: &str) -> Result<DateTime<Utc>, String> {
-    past_time::parse("the time", text, machine_clock::now()).map_err(|refused| refused.0)
+    past_time::parse("it", text, machine_clock::now()).map_err(|refused| refused.0)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::json_schema_helpers::{SharedJsonSchema, described, literal};
 use crate::arguments::bounds::{CHANGES_LIMIT, HISTORY, TENANT_CHARS};
-use crate::arguments::past_time;
-use crate::arguments::{Arguments, BadArgument, change_kinds, read_status_arguments, shorten};
+use crate::arguments::past_time::{self, TIME_CHARS};
+use crate::arguments::{Arguments, BadArgument, read_status_arguments, shorten};
 use crate::history::answer_history_question::HistoryQuestion;
-use crate::model::ChangeCursor;
+use crate::model::{ChangeAction, ChangeCursor};
 use crate::reports::status::StatusQuery;
 
 /// The longest `meter` argument in characters. No key or name that a person types is longer.
@@ -67,7 +67,8 @@ pub(super) fn read(
     let meter = given.text("meter", METER_CHARS)?;
     let since = past_time::read(&mut given, "since", now)?;
     let at = past_time::read(&mut given, "at", now)?;
-    let kinds = change_kinds::read(&mut given)?;
+    let kind = given.choice("kind", &kinds())?;
+    let kinds = kind.and_then(ChangeAction::parse).into_iter().collect();
     let compare_with = given.run_id("compare_with")?;
     // An answer about a meter, or about the changes since a time, lists past runs only if the argument `history` is
     // given.
@@ -134,6 +135,11 @@ fn place(text: &str) -> Result<ChangeCursor, BadArgument> {
     })
 }
 
+/// Returns the words for kinds of changes.
+fn kinds() -> Vec<&'static str> {
+    ChangeAction::ALL.iter().map(|kind| kind.as_str()).collect()
+}
+
 /// Returns the schema of the arguments.
 pub(super) fn input_schema() -> SharedJsonSchema {
     let default = StatusQuery::default();
@@ -147,29 +153,34 @@ pub(super) fn input_schema() -> SharedJsonSchema {
             },
             "meter": {
                 "type": "string",
+                "maxLength": METER_CHARS,
                 "description": "A meter's key or part of its name: its row, why it is inactive or rejected, its history.",
             },
             "since": {
                 "type": "string",
+                "maxLength": TIME_CHARS,
                 "description": "A time (`24h`, `7d`, `2026-01-31T08:00Z`): counts and lists what all syncs changed since.",
             },
             "at": {
                 "type": "string",
+                "maxLength": TIME_CHARS,
                 "description": "With `meter`: a time; how it was then.",
             },
             "kind": {
                 "type": "string",
-                "description": "With `since`: only `insert`, `update`, `deactivate` or `reactivate`.",
+                "enum": kinds(),
+                "description": "With `since`: lists only these changes.",
             },
             "compare_with": {
                 "type": "string",
+                "format": "uuid",
                 "description": "With `run_id`: another run; how the meters differ between both.",
             },
             "before": {
                 "type": "string",
                 "description": "`next_before` of an answer: its next page.",
             },
-            "history": described(HISTORY.schema(default.history), "How many past runs to list, newest first."),
+            "history": described(HISTORY.schema(default.history), "How many past runs to list."),
             "run_id": {
                 "type": "string",
                 "format": "uuid",
@@ -188,7 +199,6 @@ pub(super) fn input_schema() -> SharedJsonSchema {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ChangeAction;
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
@@ -258,15 +268,12 @@ mod tests {
             let error = read(given(&alone), NOW).expect_err("alone");
             assert_eq!(error.0, refusal);
         }
-        let kinds = json!({"since": "1d", "kind": "insert, update"});
-        let kinds = read(given(&kinds), NOW).expect("kinds").question.kinds;
-        assert_eq!(kinds, [ChangeAction::Insert, ChangeAction::Update]);
+        let kind = json!({"since": "1d", "kind": "update"});
+        let kinds = read(given(&kind), NOW).expect("a kind").question.kinds;
+        assert_eq!(kinds, [ChangeAction::Update]);
         let error = read(given(&json!({"since": "1d", "kind": "x"})), NOW).expect_err("unknown");
-        assert!(
-            error.0.contains("insert, update, deactivate, reactivate"),
-            "{}",
-            error.0
-        );
+        let known = "insert, update, deactivate, reactivate";
+        assert!(error.0.contains(known), "{}", error.0);
     }
 
     #[test]

@@ -26,9 +26,9 @@ const TITLE: &str = "Meter sync status";
 const DESCRIPTION: &str = "Says whether this site's local copy of its meters can be relied on, when \
     it was last synced from the central database, what failed and what to do. One call answers why a \
     meter is inactive (`meter`), what changed since a time (`since`), and what one run changed \
-    (`include_changes`, with a `run_id` from `history`). Use it before and after meter_sync_trigger, \
-    and when anything seems wrong: it answers with both databases down. Do \
-    not use it to start a sync or to read what meters measure. It changes nothing. Act on `next_step`.";
+    (`run_id`, `include_changes`). Use it before and after meter_sync_trigger, and when anything seems \
+    wrong: it answers with both databases down. It starts no sync, changes nothing, and knows nothing \
+    of what meters measure. Act on `next_step`.";
 
 /// Returns the complete schema of the tool's results.
 pub(super) fn output() -> SharedJsonSchema {

@@ -236,7 +236,7 @@ fn input_schema() -> SharedJsonSchema {
             "idempotency_key": {
                 "type": "string",
                 "maxLength": IDEMPOTENCY_KEY_CHARS,
-                "description": "A text of your own: a second call with it and the same `dry_run` within a day gets the first call's run, unless that may be tried again.",
+                "description": "A text of your own: a second call with it within a day gets the first call's run, unless that may be tried again.",
             },
         },
     }))

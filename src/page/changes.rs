@@ -69,7 +69,7 @@ pub(super) async fn show(
     Query(asked): Query<ChangesPageQuery>,
 ) -> Result<Markup, ErrorPage> {
     let missing = |why: &str| ErrorPage::not_found(why).of_mirror(&base);
-    let since = past_time::parse("since", asked.since(), mirror.now());
+    let since = past_time::parse("The time", asked.since(), mirror.now());
     let since = since.map_err(|refused| missing(&refused.0))?;
     let before = asked.before.as_deref().map(str::parse).transpose();
     let before = before.map_err(|()| missing("There is no such page of changes."))?;

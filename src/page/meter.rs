@@ -32,7 +32,7 @@ pub(super) async fn show(
     Query(mut pairs): Query<BTreeMap<String, String>>,
 ) -> Result<Markup, ErrorPage> {
     let at = pairs.remove(AT).filter(|text| !text.is_empty());
-    let at = at.map(|text| past_time::parse("the time", &text, mirror.now()));
+    let at = at.map(|text| past_time::parse("The time", &text, mirror.now()));
     let at = at
         .transpose()
         .map_err(|refused| ErrorPage::not_found(&refused.0).of_mirror(&base))?;

@@ -120,7 +120,7 @@ fn read(mut given: Arguments, now: DateTime<Utc>) -> Result<ChangesRequest, BadA
     Ok(ChangesRequest {
         since: match since {
             Some(since) => since,
-            None => past_time::parse("since", DEFAULT_SINCE, now)?,
+            None => past_time::parse("`since`", DEFAULT_SINCE, now)?,
         },
         kinds,
         before: before.transpose()?,

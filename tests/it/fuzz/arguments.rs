@@ -43,6 +43,9 @@ const MEANT: &[(&str, &[&str])] = &[
         "since",
         &["24h", "7d", "2026-01-31", "2026-01-31T08:00Z", "90 min"],
     ),
+    ("at", &["24h", "2026-01-31"]),
+    ("kind", &["insert", "deactivate", "delete"]),
+    ("compare_with", &["0190c2f1-7a00-7000-8000-000000000001"]),
     ("before", &["0190c2f1-7a00-7000-8000-000000000001"]),
     ("run_id", &["0190c2f1-7a00-7000-8000-000000000001"]),
 ];
@@ -148,8 +151,12 @@ fn is_blank(text: &str) -> bool {
 }
 
 /// What only the meaning of a text says, and no schema can.
-const BY_MEANING: [&str; 5] = [
+const BY_MEANING: [&str; 9] = [
     "`since` must be a time",
+    "`at` must be a time",
+    "`at` goes with",
+    "`kind` goes with",
+    "`compare_with` goes with",
     "`before` must be `next_before`",
     "`run_id` asks for one run",
     "There is no run ",

@@ -130,9 +130,12 @@ async fn changes_since_a_time_are_told_by_kind() {
             (status, &by_rest["changes_since"]["changes"]),
             (200, changes)
         );
-        let asked = json!({"since": "1h", "kind": kind, "changes_limit": 50});
-        let by_tool = assistant.ask(STATUS, asked).await;
-        assert_eq!(&by_tool["changes_since"]["changes"], changes);
+        // The tool takes one kind.
+        if !kind.contains(',') {
+            let asked = json!({"since": "1h", "kind": kind, "changes_limit": 50});
+            let by_tool = assistant.ask(STATUS, asked).await;
+            assert_eq!(&by_tool["changes_since"]["changes"], changes);
+        }
     }
     let words = run(site, &["changes"]).await;
     words.assert_says(&["3 syncs changed meters", "deactivate Attic (id=\"3\")"]);
