@@ -68,6 +68,9 @@ async fn rows(world: &World, at: Option<DateTime<Utc>>) -> Rows {
             NOT_LOGGED
                 .iter()
                 .for_each(|column| drop(row.remove(*column)));
+            // The log has numbers as `jsonb`, which knows no negative zero.
+            let zeros = row.values_mut().filter(|value| value.as_f64() == Some(0.0));
+            zeros.for_each(|zero| *zero = 0.into());
             row
         });
         rows.push((key.clone(), logged));
