@@ -11,6 +11,10 @@ const LONGEST: TimeDelta = TimeDelta::days(100 * 366);
 /// The longest text of a time, in characters.
 pub(crate) const TIME_CHARS: usize = 40;
 
+/// A pattern of lengths of time that [`parse`] takes. It takes other spellings and dates, too, but no pattern tells which
+/// dates are past.
+pub(crate) const PAST_TIME: &str = "^[1-9][0-9]{0,3}[smhdw]$";
+
 /// Reads the argument `name`, which must be a time in the past (see [`parse`]). Returns `None` if it is absent.
 pub(crate) fn read(
     given: &mut Arguments,

@@ -8,11 +8,11 @@ use chrono::{DateTime, Utc};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde_json::json;
 
-use super::query_arguments::{QueryArguments, bad_request};
+use super::query_arguments::{self, QueryArguments};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{LISTED_CHANGES, LISTED_CHANGES_LIMIT, TENANT_CHARS};
-use crate::arguments::past_time::{self, TIME_CHARS};
+use crate::arguments::past_time::{self, PAST_TIME};
 use crate::arguments::{Arguments, BadArgument, change_kinds, shorten};
 use crate::error::{ErrorCode, Failure};
 use crate::history::changes_since::DEFAULT_SINCE;
@@ -23,27 +23,26 @@ use crate::reports::changes_csv;
 use crate::reports::run_and_change_pages::{ChangesSincePage, ChangesSinceReport};
 use crate::url_path;
 
+/// A pattern of the argument `before`: the ID of a run, and the number of a change.
+const CURSOR: &str = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/[0-9]{1,9})?$";
 const CSV: &str = "text/csv; charset=utf-8";
 
 pub(super) fn route() -> Route {
     let kinds = ChangeAction::ALL.iter().map(|kind| kind.as_str());
-    let kinds: Vec<_> = kinds.collect();
+    let kinds = kinds.collect::<Vec<_>>().join("|");
     let operation = RouteDescription::new(
         "listChangesSince",
         "What all runs have changed since a time, those of the newest run first",
     )
     .query(
         "since",
-        json!({"type": "string", "maxLength": TIME_CHARS, "default": DEFAULT_SINCE}),
-        "The time, such as `24h`, `7d` or `2026-01-31T08:00:00Z`.",
+        json!({"type": "string", "pattern": PAST_TIME, "default": DEFAULT_SINCE}),
+        "How long ago, such as `24h` or `7d`. A past time such as `2026-01-31T08:00:00Z` is taken, too.",
     )
     .query(
         "kind",
-        json!({"type": "string"}),
-        &format!(
-            "Lists only changes of these kinds, with commas between: {}.",
-            kinds.join(", ")
-        ),
+        json!({"type": "string", "pattern": format!("^({kinds})(,({kinds}))*$")}),
+        "Lists only changes of these kinds, with commas between.",
     )
     .query(
         "limit",
@@ -52,7 +51,7 @@ pub(super) fn route() -> Route {
     )
     .query(
         "before",
-        json!({"type": "string"}),
+        json!({"type": "string", "pattern": CURSOR}),
         "The change that the page before ended with: `next_before` of that page.",
     )
     .query(
@@ -140,10 +139,11 @@ async fn list(
     let asked = read(given, mirror.now())?;
     let page = match mirror.changes_since(&asked.query()).await {
         Err(failure) if failure.code == ErrorCode::ConfigInvalid => {
-            return Err(bad_request(format!(
-                "{} {}",
-                failure.message, failure.remedy
-            )));
+            let run = asked.before.map(|before| before.run.to_string());
+            return Err(query_arguments::no_such_run(
+                &prefix,
+                run.unwrap_or_default(),
+            ));
         }
         page => page?,
     };

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::query_arguments::QueryArguments;
 use super::requested_mirror::{MirrorPathPrefix, RequestedMirror};
 use super::route::{Route, RouteDescription};
-use crate::arguments::past_time::{self, TIME_CHARS};
+use crate::arguments::past_time::{self, PAST_TIME};
 use crate::arguments::shorten;
 use crate::history::parse_meter_key::MeterKeyText;
 use crate::http::problem_details::ProblemDetails;
@@ -22,7 +22,7 @@ const METERS: &str = "/meters/";
 pub(super) fn route() -> Route {
     let key = json!({"type": "string", "minLength": 1});
     let operation = RouteDescription::new("getMeter", "A meter's local row, and what each run changed of it")
-        .query("at", json!({"type": "string", "maxLength": TIME_CHARS}), "A time in the past, such as `24h`, `7d` or `2026-01-31T08:00:00Z`: also says how the meter was then.")
+        .query("at", json!({"type": "string", "pattern": PAST_TIME}), "How long ago, such as `24h` or `7d`, or a past time such as `2026-01-31T08:00:00Z`: also says how the meter was then.")
         .path("key", key, "The meter's key. The values of a key of several columns stand in the order of the key with commas between; a comma within a value is written `%2C`.")
         .answer(200, "The meter", |generator| generator.subschema_for::<MeterReport>())
         .problem(400, "An argument cannot be used.")

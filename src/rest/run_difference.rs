@@ -1,9 +1,10 @@
 //! `GET /api/v1/runs/{id}/difference`: how the meters differ between the ends of two runs.
 
 use axum::Json;
+use axum::http::StatusCode;
 use serde_json::json;
 
-use super::query_arguments::{self, QueryArguments, RunIdInPath, bad_request};
+use super::query_arguments::{self, QueryArguments, RunIdInPath};
 use super::requested_mirror::RequestedMirror;
 use super::route::{Route, RouteDescription};
 use crate::arguments::bounds::{LISTED_CHANGES, LISTED_CHANGES_LIMIT};
@@ -32,7 +33,8 @@ pub(super) fn route() -> Route {
     .answer(200, "The difference", |generator| {
         generator.subschema_for::<RunDifference>()
     })
-    .problem(400, "An argument cannot be used, or a run has not ended.")
+    .problem(400, "An argument cannot be used.")
+    .problem(409, "One of the runs has not ended.")
     .problem(500, "The local database cannot be asked.")
     .problem(503, "The databases are not configured.");
     Route::get("/api/v1/runs/{id}/difference", compare, operation)
@@ -68,7 +70,13 @@ async fn compare(
     }
     match mirror.compare_runs(id, other, limit).await {
         Err(failure) if failure.code == ErrorCode::ConfigInvalid => {
-            Err(bad_request(failure.message))
+            let remedy = failure.remedy;
+            Err(ProblemDetails::new(
+                StatusCode::CONFLICT,
+                "RUN_NOT_ENDED",
+                failure.message,
+                remedy,
+            ))
         }
         compared => Ok(Json(compared?)),
     }
