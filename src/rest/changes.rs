@@ -41,7 +41,7 @@ pub(super) fn route() -> Route {
     )
     .query(
         "kind",
-        json!({"type": "string", "pattern": format!("^({kinds})(,({kinds}))*$")}),
+        json!({"type": "string", "pattern": format!("^({kinds})(,({kinds})){{0,3}}$")}),
         "Lists only changes of these kinds, with commas between.",
     )
     .query(
