@@ -22,7 +22,7 @@ pub(super) struct MeterArgs {
     /// part of its name
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     meter: String,
-    /// Also show how the meter was at this time: `24h` or `7d` ago, 2026-01-31, or 2026-01-31T08:00Z
+    /// Show how the meter was at this time, in place of how it is: `24h` or `7d` ago, 2026-01-31, or 2026-01-31T08:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_past_time)]
     at: Option<DateTime<Utc>>,
     /// How many changes to list, newest first
