@@ -50,6 +50,8 @@ pub(crate) async fn measure(servers: &Servers, size: u64, results: &mut Results)
     );
     if let Ok(ours) = servers.connect(Side::Local, Peer::Ours.database()).await {
         add(BareStatement::DigestLocal, seconds(&ours, &digest).await?);
+        let both = tokio::try_join!(seconds(&remote, &of_tenant), seconds(&ours, &digest))?;
+        add(BareStatement::DigestBoth, both.0.max(both.1));
     }
     std::fs::remove_file(servers.local.directory().join("meter.copy"))?;
     Ok(())

@@ -61,6 +61,8 @@ pub(crate) enum BareStatement {
     DigestRemote,
     /// The same here.
     DigestLocal,
+    /// Both sums at the same time, until the slower one has ended.
+    DigestBoth,
 }
 
 /// All that was measured, and what was not.

@@ -8,8 +8,9 @@ use crate::servers::Side;
 use crate::time_by_statement::Profile;
 
 use super::format::{Table, count, line, seconds, times};
+use super::unavoidable;
 
-const STATEMENTS: [(BareStatement, &str); 5] = [
+const STATEMENTS: [(BareStatement, &str); 6] = [
     (
         BareStatement::Read,
         "read: `copy (select ..) to '/dev/null'` on the remote",
@@ -24,6 +25,10 @@ const STATEMENTS: [(BareStatement, &str); 5] = [
         "sum: `select count(*), bit_xor(hash_record_extended(row(..), 0))` on the remote",
     ),
     (BareStatement::DigestLocal, "the same on the local server"),
+    (
+        BareStatement::DigestBoth,
+        "the same on both servers at once, until both are done",
+    ),
 ];
 
 pub(super) fn table(results: &Results) -> String {
@@ -42,7 +47,7 @@ pub(super) fn table(results: &Results) -> String {
         let cells: Vec<String> = cells.collect();
         table.row(std::iter::once(text.to_owned()).chain(cells));
     }
-    table.finish() + &remains(results)
+    table.finish() + &remains(results) + &unavoidable::told(results)
 }
 
 /// How far ours is from them at the largest size.

@@ -22,6 +22,7 @@ mod machine;
 mod plot;
 mod targets;
 mod times_and_costs;
+mod unavoidable;
 
 /// Writes both files.
 pub(crate) fn write(results: &Results, machine: &Machine, folder: &Path) -> Result<()> {
