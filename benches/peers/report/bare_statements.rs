@@ -132,7 +132,7 @@ fn profile(profile: &Profile) -> String {
     text + &table.finish()
 }
 
-fn sentence(case: Case) -> String {
+pub(super) fn sentence(case: Case) -> String {
     let text = case.to_string();
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());

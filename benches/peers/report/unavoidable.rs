@@ -7,6 +7,7 @@ use crate::results::{BareStatement, Key, Results};
 use crate::servers::Side;
 use crate::time_by_statement::Profile;
 
+use super::bare_statements::sentence;
 use super::format::{count, line, seconds, times};
 
 /// One line for each case whose time is mostly that of such statements.
@@ -52,8 +53,9 @@ fn some_changed(results: &Results, case: Case) -> Option<String> {
     let sums = [Side::Remote, Side::Local].map(|side| ms(profile, side, "sum up the versions"));
     let record = local_ms(profile, "record the changes");
     Some(format!(
-        "{case} of {} meters: of {:.0} ms, the slower server needs {:.0} to sum the versions of all rows, since no query tells \
+        "{} of {} meters: of {:.0} ms, the slower server needs {:.0} to sum the versions of all rows, since no query tells \
          which rows are new without reading all of them, and {record:.0} record the changes.",
+        sentence(case),
         count(profile.size),
         profile.wall_ms,
         sums.into_iter().fold(0.0, f64::max)
@@ -83,8 +85,9 @@ fn contents(results: &Results, case: Case) -> Option<String> {
     let ours = results.median(Key::over_lan(size, Peer::Ours, case), |sample| sample.wall)?;
     let both = results.bare_statement(size, BareStatement::DigestBoth)?;
     Some(format!(
-        "{case} of {} meters: both servers must hash their rows, at the same time and on the same cores. For the sum above \
+        "{} of {} meters: both servers must hash their rows, at the same time and on the same cores. For the sum above \
          both take {} s so; ours takes {} times that. Its hash also tells 1.0 from 1.00 in JSON, which the sum does not.",
+        sentence(case),
         count(size),
         seconds(both),
         times(ours / both)
