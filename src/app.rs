@@ -113,7 +113,7 @@ impl App {
             }
             let slots = schedule::run(
                 line,
-                StartAndRetryDelays::new(config.jitter),
+                StartAndRetryDelays::new(config.jitter, config.catch_up),
                 self.mirrors.clone(),
                 self.shutdown.token(),
             );

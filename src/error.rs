@@ -97,6 +97,8 @@ pub enum ErrorCode {
     AlreadyRunning,
     /// This process is read-only: it neither starts nor cancels runs.
     ReadOnly,
+    /// A person has paused the mirror.
+    Paused,
     /// The run was cancelled or its process died, before the run ended.
     Interrupted,
     /// An unexpected error: a bug in meter-sync.
@@ -106,6 +108,10 @@ pub enum ErrorCode {
 }
 
 const APPROVAL: &str = "Check the remote rows of this tenant first. If the deactivations are meant, a person approves them on the page of `meter-sync serve`, or by answering the question of their assistant.";
+
+const PAUSED: &str = "A dry run tells what a sync would change. A person ends the pause on the page or with `meter-sync resume`.";
+
+const ALREADY_RUNNING: &str = "Wait for the running run to end; ask for the status to follow it.";
 
 const ANOTHER_REMOTE: &str = "Find out what happened to the remote. If it is meant, a person lets one sync pass at the command line, as the handbook (docs/operating.md) says.";
 
@@ -145,6 +151,7 @@ impl ErrorCode {
             Self::LocalTimeout => "LOCAL_TIMEOUT",
             Self::AlreadyRunning => "ALREADY_RUNNING",
             Self::ReadOnly => "READ_ONLY",
+            Self::Paused => "PAUSED",
             Self::Interrupted => "INTERRUPTED",
             Self::Internal => "INTERNAL",
             Self::Unknown => "UNKNOWN",
@@ -212,10 +219,9 @@ impl ErrorCode {
             Self::LocalTimeout => {
                 "Find what holds the lock or the load on the local database (pg_stat_activity, pg_locks); METER_SYNC_STATEMENT_TIMEOUT and METER_SYNC_LOCK_TIMEOUT set how long is waited, unless the role's own limits are lower."
             }
-            Self::AlreadyRunning => {
-                "Wait for the running run to end; ask for the status to follow it."
-            }
+            Self::AlreadyRunning => ALREADY_RUNNING,
             Self::ReadOnly => "Start meter-sync without METER_SYNC_READ_ONLY to allow syncs.",
+            Self::Paused => PAUSED,
             Self::Interrupted => "It was rolled back; ask the user whether to sync again now.",
             Self::Internal => "Report this with the log lines of the run (its run id is in each).",
             Self::Unknown => "Read this with the newest meter-sync that uses this database.",
@@ -251,6 +257,7 @@ impl ErrorCode {
             | Self::LocalSchema
             | Self::LocalConstraint
             | Self::ReadOnly
+            | Self::Paused
             | Self::Internal
             | Self::Unknown => false,
         }
@@ -286,6 +293,7 @@ impl ErrorCode {
             | Self::DuplicateSourceKey
             | Self::AlreadyRunning
             | Self::ReadOnly
+            | Self::Paused
             | Self::Interrupted
             | Self::Internal
             | Self::Unknown => None,
@@ -323,6 +331,7 @@ impl ErrorCode {
             | Self::LocalTimeout
             | Self::AlreadyRunning
             | Self::ReadOnly
+            | Self::Paused
             | Self::Interrupted
             | Self::Internal
             | Self::Unknown => false,
@@ -359,6 +368,7 @@ impl ErrorCode {
             | Self::LocalConstraint
             | Self::AlreadyRunning
             | Self::ReadOnly
+            | Self::Paused
             | Self::Interrupted
             | Self::Internal
             | Self::Unknown => false,

@@ -8,6 +8,7 @@ mod arguments_by_name;
 pub(crate) mod bounds;
 pub(crate) mod change_kinds;
 mod clean_caller_text;
+pub(crate) mod future_time;
 pub(crate) mod parse_json;
 pub(crate) mod past_time;
 pub(crate) mod read_body_bytes;

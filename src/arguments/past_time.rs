@@ -13,7 +13,10 @@ pub(crate) const TIME_CHARS: usize = 40;
 
 /// A pattern of lengths of time that [`parse`] takes. It takes other spellings and dates, too, but no pattern tells which
 /// dates are past.
-pub(crate) const PAST_TIME: &str = "^[1-9][0-9]{0,3}[smhdw]$";
+pub(crate) const PAST_TIME: &str = LENGTH;
+
+/// A pattern of lengths of time.
+pub(super) const LENGTH: &str = "^[1-9][0-9]{0,3}[smhdw]$";
 
 /// Reads the argument `name`, which must be a time in the past (see [`parse`]). Returns `None` if it is absent.
 pub(crate) fn read(
@@ -50,7 +53,8 @@ pub(crate) fn parse(
     }
 }
 
-fn length(text: &str) -> Option<TimeDelta> {
+/// Parses a length of time, such as `90m`.
+pub(super) fn length(text: &str) -> Option<TimeDelta> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(end)?;
@@ -66,7 +70,8 @@ fn length(text: &str) -> Option<TimeDelta> {
     length.map(|length| length.min(LONGEST))
 }
 
-fn moment(text: &str) -> Option<DateTime<Utc>> {
+/// Parses a date, with or without a time.
+pub(super) fn moment(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim().replacen(' ', "T", 1);
     let with_zone = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
     let mut zoned = with_zone.iter();

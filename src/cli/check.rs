@@ -37,7 +37,7 @@ impl CheckArgs {
 
 /// What `check --json` prints: all findings and the overall verdict.
 #[derive(Debug, Serialize)]
-struct CheckReport<'a> {
+pub(super) struct CheckReport<'a> {
     /// The worst verdict among the findings.
     verdict: VerdictWord,
     /// Whether a sync can run, in one sentence.
@@ -73,7 +73,7 @@ enum VerdictWord {
 }
 
 impl<'a> CheckReport<'a> {
-    fn of(findings: &'a [Finding]) -> Self {
+    pub(super) fn of(findings: &'a [Finding]) -> Self {
         let findings: Vec<_> = findings.iter().map(FindingReport::of).collect();
         let count = |word| {
             let found = findings.iter().filter(|finding| finding.verdict == word);

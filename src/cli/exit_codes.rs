@@ -66,7 +66,8 @@ pub(super) fn of_error(code: ErrorCode) -> u8 {
         | ErrorCode::MassDeactivationRefused
         | ErrorCode::RemoteChangedRefused
         | ErrorCode::ApprovalOutdated
-        | ErrorCode::TenantMismatch => REFUSED,
+        | ErrorCode::TenantMismatch
+        | ErrorCode::Paused => REFUSED,
         ErrorCode::AlreadyRunning => ALREADY_RUNNING,
         ErrorCode::RemoteUnreachable
         | ErrorCode::RemoteTls

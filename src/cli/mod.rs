@@ -34,9 +34,12 @@ mod config;
 mod diff;
 mod exit_codes;
 mod meter;
+mod pause;
 mod progress_bar;
+mod schedule;
 mod status;
 mod status_of_many;
+mod support;
 mod sweep_text;
 mod sync;
 mod sync_of_many;
@@ -67,7 +70,7 @@ Exit codes:
   0  ok
   1  failed
   2  usage or configuration
-  3  refused by the brake
+  3  refused by the brake, or paused
   4  already running
   5  partial: some rows were rejected
 Of several tenants, the first of 1, 2, 3, 5 and 4 that any of them gives.";
@@ -94,10 +97,18 @@ enum Command {
     Changes(changes::ChangesArgs),
     /// Show how the meters differ between the ends of two runs
     Diff(diff::DiffArgs),
+    /// Pause the syncs: until the pause ends, no sync changes the meters, and scheduled runs are dry runs
+    Pause(pause::PauseArgs),
+    /// End the pause of the syncs
+    Resume,
     /// Check connections, privileges, tables, TLS and clocks, and say what to do about each problem
     Check(check::CheckArgs),
     /// Show every setting, its value (without secrets) and where the value came from
     Config(config::ConfigArgs),
+    /// Show the next ten times at which a sync starts by itself, in UTC and in the zone of the schedule
+    Schedule(schedule::ScheduleArgs),
+    /// Write one file for somebody who is asked for help: settings without secrets, checks, state and last runs
+    Support(support::SupportArgs),
     /// Create or update the tables of schema meter_sync in the local database
     Migrate,
     /// Start two Postgres servers with sample meters, and serve a sync between them
@@ -130,8 +141,12 @@ impl Command {
             | Self::Meter(_)
             | Self::Changes(_)
             | Self::Diff(_)
+            | Self::Pause(_)
+            | Self::Resume
             | Self::Check(_)
             | Self::Config(_)
+            | Self::Schedule(_)
+            | Self::Support(_)
             | Self::Migrate
             | Self::Manifest => Targets::new().with_default(Level::WARN),
         }
@@ -197,6 +212,12 @@ impl Cli {
             }
             Command::Check(args) => return Ok(args.run(&load()?).await),
             Command::Config(args) => return args.run(&self.settings),
+            Command::Schedule(args) => return Ok(args.run(&load()?)),
+            Command::Support(args) => {
+                return args
+                    .run(&self.settings, &App::build(load()?, shutdown)?)
+                    .await;
+            }
             Command::Migrate => return migrate(&load()?).await,
             Command::Serve => {
                 shutdown.on_signal()?;
@@ -219,6 +240,8 @@ impl Cli {
             Command::Meter(args) => return args.run(&App::build(load()?, shutdown)?).await,
             Command::Changes(args) => return args.run(&App::build(load()?, shutdown)?).await,
             Command::Diff(args) => return args.run(&App::build(load()?, shutdown)?).await,
+            Command::Pause(args) => return args.run(&App::build(load()?, shutdown)?).await,
+            Command::Resume => return pause::resume(&App::build(load()?, shutdown)?).await,
         }
         Ok(CommandReport::default())
     }

@@ -155,6 +155,13 @@ fn in_words(status: &Status, let_pass: &[String]) -> String {
     if let Some(next) = status.next_run_at {
         text += &format!("next run   {}\n", next.format("%Y-%m-%d %H:%M:%S UTC"));
     }
+    if let Some(pause) = &status.paused {
+        let until = pause.until.map_or_else(String::new, |at| {
+            format!(" until {}", at.format("%Y-%m-%d %H:%M:%S UTC"))
+        });
+        let since = pause.since.format("%Y-%m-%d %H:%M:%S UTC");
+        text += &format!("paused     since {since}{until}\n");
+    }
     if let Some(at) = status.checked_at {
         text += &format!("checked    {}\n", at.format("%Y-%m-%d %H:%M:%S UTC"));
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::bearer_tokens;
 use super::error::ConfigError;
+use super::heartbeat_url;
 use super::legacy_environment_variables::{self, LegacyVariablePrefix};
 use super::parse_connection_string;
 use super::setting_definitions::{CommandLineSettings, Setting};
@@ -86,6 +87,7 @@ const EXCLUSIVE: &[&[Setting]] = &[
     &[Setting::RemoteUrl, Setting::RemoteUrlFile],
     &[Setting::LocalUrl, Setting::LocalUrlFile],
     &[Setting::Tokens, Setting::TokensFile],
+    &[Setting::HeartbeatUrl, Setting::HeartbeatUrlFile],
     &[Setting::RemoteTable, Setting::RemoteQuery],
     TENANT_SETTINGS,
 ];
@@ -139,6 +141,12 @@ const SECRETS: &[SecretSetting] = &[
         by_file: Setting::TokensFile,
         legacy: None,
         show: scopes,
+    },
+    SecretSetting {
+        setting: Setting::HeartbeatUrl,
+        by_file: Setting::HeartbeatUrlFile,
+        legacy: None,
+        show: heartbeat_url::without_path,
     },
 ];
 

@@ -13,8 +13,8 @@ use super::setting_definitions::{CommandLineSettings, Setting};
 use super::setting_layers::{Environment, FoundSetting, SettingLayers};
 use super::{
     Config, DEFAULT_WORKERS, Limits, Mapping, OnDrift, Schedule, SourceSetting, TenantSelection,
-    Tokens, bearer_tokens, oauth_settings, parse_table_name, table_name_per_tenant, tenants,
-    trim_sql, value_parsers,
+    Tokens, bearer_tokens, heartbeat_url, oauth_settings, parse_table_name, table_name_per_tenant,
+    tenants, trim_sql, value_parsers,
 };
 use crate::machine_clock;
 
@@ -64,6 +64,8 @@ impl Config {
                 DEFAULT_JITTER,
                 Duration::ZERO..=HOUR,
             )?,
+            catch_up: parse(&layers, Setting::CatchUp, None, value_parsers::catch_up)?,
+            heartbeat_url: heartbeat_url::read(&layers)?,
             listen: parse(
                 &layers,
                 Setting::Listen,

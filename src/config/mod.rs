@@ -18,6 +18,7 @@ pub use database_endpoint_error::EndpointError;
 pub use database_tls::{CertificateCheck, DatabaseTls};
 pub use effective_settings::{EffectiveSetting, list};
 pub use error::ConfigError;
+pub use heartbeat_url::HeartbeatUrl;
 pub use log_settings::{LogFormat, LogSettings};
 pub use oauth_settings::{JwksSource, OAuthSettings};
 pub use schedule::{Schedule, ScheduleError};
@@ -42,6 +43,8 @@ mod database_endpoint_error;
 mod database_tls;
 mod effective_settings;
 mod error;
+mod heartbeat_url;
+mod http_url;
 mod libpq_parameters;
 mod load_config;
 mod log_settings;
@@ -81,6 +84,11 @@ pub struct Config {
     /// The longest random delay before a scheduled run. The delay keeps many sites from querying the remote at the same
     /// time.
     pub jitter: Duration,
+    /// How late a scheduled time that passed while no process ran is made up at the start of one; `None` for any time until
+    /// the next scheduled time.
+    pub catch_up: Option<Duration>,
+    /// The URL that is called when a sync begins and ends; `None` if none is to be called.
+    pub heartbeat_url: Option<HeartbeatUrl>,
     /// The address and port on which the command `serve` listens.
     pub listen: SocketAddr,
     /// The bearer tokens accepted over HTTP. Without tokens and OAuth, no caller needs a token, and the listen address

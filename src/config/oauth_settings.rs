@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use hyper::Uri;
 
 use super::error::ConfigError;
+use super::http_url;
 use super::setting_definitions::Setting;
 use super::setting_layers::{FoundSetting, SettingLayers};
 
@@ -85,21 +86,10 @@ fn source(found: &FoundSetting) -> Result<JwksSource, ConfigError> {
 /// Parses an absolute URL, which must begin with https, or with http if the host is this machine. The error does not
 /// quote the text, which may contain a password.
 fn url(text: &str) -> Result<Uri, String> {
-    let shape = || "is no URL; write https://host/path".to_owned();
-    let is_odd = |c: char| !c.is_ascii_graphic() || r#""\<>{}"#.contains(c);
-    if text.contains(is_odd) {
-        return Err(shape());
-    }
-    let url: Uri = text.parse().or(Err(shape()))?;
-    let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else {
-        return Err(shape());
-    };
-    if authority.as_str().contains('@') || text.contains('#') {
-        return Err("holds a user or a fragment; write https://host/path".to_owned());
-    }
-    match scheme {
-        "https" => Ok(url),
-        "http" if is_loopback(authority.host()) => Ok(url),
+    let url = http_url::parse(text)?;
+    match url.scheme_str() {
+        Some("https") => Ok(url),
+        Some("http") if url.host().is_some_and(is_loopback) => Ok(url),
         _ => Err(
             "does not begin with https://, which only a server of this machine may leave out"
                 .to_owned(),

@@ -118,6 +118,12 @@ settings! {
         Timezone = "timezone" "timezone" "METER_SYNC_TIMEZONE" Text "ZONE";
         /// The longest random delay of a scheduled run, so that many sites do not ask at once [default: 30s].
         Jitter = "jitter" "jitter" "METER_SYNC_JITTER" Text "DURATION";
+        /// How late a slot that passed while no process ran is still made up when one starts; without it, any time until the next slot.
+        CatchUp = "catch_up" "catch-up" "METER_SYNC_CATCH_UP" Text "DURATION";
+        /// A URL to call after each success, as healthchecks.io gives one; with /start and /fail after it also when a sync begins and when one does not succeed.
+        HeartbeatUrl = "heartbeat_url" "heartbeat-url" "METER_SYNC_HEARTBEAT_URL" Text "URL";
+        /// A file that holds the heartbeat URL, for secrets.
+        HeartbeatUrlFile = "heartbeat_url_file" "heartbeat-url-file" "METER_SYNC_HEARTBEAT_URL_FILE" Text "PATH";
     }
     "HTTP server" {
         /// The address serve listens on; anything but loopback needs tokens [default: 127.0.0.1:8765].

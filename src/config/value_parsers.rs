@@ -148,6 +148,12 @@ pub(super) fn hosts(list: &[String]) -> Result<Vec<String>, String> {
     }
 }
 
+/// Parses how late a missed scheduled time is made up: from 1 minute to 366 days.
+pub(super) fn catch_up(text: &str) -> Result<Option<Duration>, String> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    duration(text, &(Duration::from_secs(60)..=366 * DAY)).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use quickcheck::quickcheck;

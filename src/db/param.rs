@@ -83,8 +83,8 @@ pub fn uuids(values: &[Uuid]) -> Param<'_> {
 }
 
 /// Creates a `timestamptz` parameter.
-pub fn timestamptz<'a>(value: DateTime<Utc>) -> Param<'a> {
-    param(value, Type::TIMESTAMPTZ)
+pub fn timestamptz<'a>(value: impl Into<Option<DateTime<Utc>>>) -> Param<'a> {
+    param(value.into(), Type::TIMESTAMPTZ)
 }
 
 /// Creates a `jsonb` parameter from a value that can be serialized.

@@ -31,12 +31,14 @@ use crate::mirrors::{RunRequest, RunRequestOutcome};
 use crate::model::RunTrigger;
 use crate::reports::run_report::RunReport;
 use crate::shutdown::Shutdown;
+use scene::DemoScene;
 use server_pair::ServerPairDirectories;
 use welcome_text::WelcomeData;
 
 mod owner_connection;
 mod sample_changes;
 pub mod sample_data;
+mod scene;
 mod server_pair;
 mod welcome_text;
 
@@ -46,6 +48,9 @@ pub struct DemoArgs {
     /// Delete the data of an earlier demo and start anew
     #[arg(long, env = "METER_SYNC_DEMO_FRESH", value_parser = clap::builder::BoolishValueParser::new())]
     fresh: bool,
+    /// Start anew and show a state that an operator should have seen once
+    #[arg(long, value_name = "SCENE", env = "METER_SYNC_DEMO_SCENE")]
+    scene: Option<DemoScene>,
     /// The directory of the demo's two databases [default: meter-sync in the user's data directory]
     #[arg(long, value_name = "DIR", env = "METER_SYNC_DEMO_DATA_DIR")]
     data_dir: Option<OsString>,
@@ -65,6 +70,11 @@ impl DemoArgs {
         }
         tracing::warn!("{}", embedded::still_installing());
         finding.await
+    }
+
+    /// Whether to delete the data of an earlier demo. A scene would spoil that data.
+    fn is_fresh(&self) -> bool {
+        self.fresh || self.scene.is_some()
     }
 
     fn directories(&self) -> anyhow::Result<ServerPairDirectories> {
@@ -115,7 +125,7 @@ pub async fn run(
     tracing::info!("starting two servers of Postgres {}", binaries.version());
     // The start takes a second or two and has a time limit. If a stop is requested meanwhile, the start still finishes,
     // so that the started servers are shut down in order.
-    let pair = match ServerPair::start(&binaries, directories, args.fresh).await {
+    let pair = match ServerPair::start(&binaries, directories, args.is_fresh()).await {
         // Ctrl-C also reaches `initdb`, which may then fail before this process handles the signal.
         Err(_) if timeout(SIGNAL_WAIT, stop.cancelled()).await.is_ok() => {
             say(STOPPED_EARLY);
@@ -123,7 +133,8 @@ pub async fn run(
         }
         started => started?,
     };
-    let served = Box::pin(serve(config, listener, &pair, shutdown.clone())).await;
+    let served = serve(config, listener, &pair, args.scene, shutdown.clone());
+    let served = Box::pin(served).await;
     shutdown.finish().await;
     let directory = pair.directory().to_owned();
     let stopped = pair.stop().await;
@@ -143,6 +154,7 @@ async fn serve(
     mut config: Config,
     listener: TcpListener,
     pair: &ServerPair,
+    scene: Option<DemoScene>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let stop = shutdown.token();
@@ -154,7 +166,18 @@ async fn serve(
     config.remote = Some(DatabaseEndpoint::parse(pair.remote_url(), &config.limits)?);
     config.local = Some(DatabaseEndpoint::parse(pair.local_url(), &config.limits)?);
     let app = App::build(config, shutdown.clone())?;
-    let Some(first) = stop.run_until_cancelled(first_sync(&app)).await else {
+    let begin = async {
+        let first = sync(&app).await;
+        match scene {
+            Some(scene) => {
+                let mirror = app.mirrors().find(None).await?;
+                scene.set(pair.remote_url(), &mirror).await?;
+                anyhow::Ok(sync(&app).await)
+            }
+            None => Ok(first),
+        }
+    };
+    let Some(first) = stop.run_until_cancelled(begin).await.transpose()? else {
         return Ok(());
     };
     let welcome = WelcomeData {
@@ -171,7 +194,7 @@ async fn serve(
     app.serve_on(listener).await
 }
 
-async fn first_sync(app: &App) -> Result<RunReport, Failure> {
+async fn sync(app: &App) -> Result<RunReport, Failure> {
     let request = RunRequest {
         actor: Some("demo".to_owned()),
         ..RunRequest::new(RunTrigger::Startup)

@@ -8,9 +8,10 @@ use crate::db::{Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirror;
 use crate::model::{Change, ChangeAction, MeterFields, RunId, RunRecord, saturating_i64};
+use crate::reports::moment::moment;
 use crate::reports::run_difference::RunDifference;
 use crate::reports::run_report::counted;
-use crate::reports::status_text::{moment, no_such_run};
+use crate::reports::status_text::no_such_run;
 use crate::store::changes_between_runs::{self, ChangeBetweenRuns, RunsBetween};
 use crate::store::log;
 

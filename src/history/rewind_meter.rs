@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::log_limits;
 use crate::model::{ChangeAction, MeterFields};
 use crate::reports::meter_report::{MeterReport, PastMeter};
-use crate::reports::status_text::moment;
+use crate::reports::moment::moment;
 use crate::store::changes::{ChangesSinceReport, MeterChange};
 
 /// The changes that runs made to a meter, newest first, divided at a time.

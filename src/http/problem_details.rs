@@ -106,7 +106,7 @@ impl IntoResponse for ProblemDetails {
 ///   meters;
 /// - 503 if the configuration is missing or wrong;
 /// - 404 if the tenant is unknown, 400 if the request must name a tenant but does not;
-/// - 409 if another run is in progress;
+/// - 409 if another run is in progress, or if the mirror is paused;
 /// - 403 if the server is read-only;
 /// - 500 for all others: the local database, a local table that belongs to another tenant, an interrupted run, a bug.
 pub(crate) fn http_status(code: ErrorCode) -> StatusCode {
@@ -128,7 +128,7 @@ pub(crate) fn http_status(code: ErrorCode) -> StatusCode {
         | ErrorCode::DuplicateSourceKey => StatusCode::BAD_GATEWAY,
         ErrorCode::TenantUnknown => StatusCode::NOT_FOUND,
         ErrorCode::TenantRequired => StatusCode::BAD_REQUEST,
-        ErrorCode::AlreadyRunning => StatusCode::CONFLICT,
+        ErrorCode::AlreadyRunning | ErrorCode::Paused => StatusCode::CONFLICT,
         ErrorCode::ReadOnly => StatusCode::FORBIDDEN,
         ErrorCode::TenantMismatch
         | ErrorCode::LocalUnreachable

@@ -23,12 +23,12 @@ use crate::reports::tenant_list::TenantsQuery;
 pub(super) const NAME: &str = "meter_sync_status";
 
 const TITLE: &str = "Meter sync status";
-const DESCRIPTION: &str = "Says whether this site's local copy of its meters can be relied on, when \
-    it was last synced from the central database, what failed and what to do. One call answers why a \
-    meter is inactive (`meter`), what changed since a time (`since`), and what one run changed \
-    (`run_id`, `include_changes`). Use it before and after meter_sync_trigger, and when anything seems \
-    wrong: it answers with both databases down. It starts no sync, changes nothing, and knows nothing \
-    of what meters measure. Act on `next_step`.";
+const DESCRIPTION: &str = "Says whether this site's local copy of its meters can be relied on, \
+    when it was last synced from the central database, what failed and what to do. One call \
+    answers why a meter is inactive (`meter`), what changed since a time (`since`), and what one \
+    run changed (`run_id`, `include_changes`). Use it before and after meter_sync_trigger, and \
+    when anything seems wrong: it answers with both databases down. It changes nothing, and \
+    knows nothing of what meters measure. Act on `next_step`.";
 
 /// Returns the complete schema of the tool's results.
 pub(super) fn output() -> SharedJsonSchema {

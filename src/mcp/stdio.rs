@@ -27,7 +27,8 @@ pub enum StdioError {
 /// error.
 pub async fn serve(server: McpServer, shutdown: CancellationToken) -> Result<(), StdioError> {
     let (input, output) = transport::stdio_pipes();
-    serve_on(server, LineTransport::new(input, output), shutdown).await
+    let served = serve_on(server, LineTransport::new(input, output), shutdown);
+    Box::pin(served).await
 }
 
 async fn serve_on<T>(

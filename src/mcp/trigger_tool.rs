@@ -30,15 +30,14 @@ use crate::reports::run_report::{RunReport, RunState};
 pub(super) const NAME: &str = "meter_sync_trigger";
 
 const TITLE: &str = "Sync meters now";
-const DESCRIPTION: &str = "Syncs this site's local meters from the central database now: inserts new \
-    meters, updates changed ones, and sets `active = false` on those gone there; no row is ever \
-    deleted and nothing is written to the central database. The tenant is the customer organisation \
-    whose meters this site mirrors, and only its rows are touched. Use it when someone wants fresh \
-    meters before the next scheduled sync, or with `dry_run` to see what a sync would change. Do not \
-    use it to learn the state (meter_sync_status does), nor again while the tenant's sync runs, \
-    which starts nothing. With `state` `running`, follow it with meter_sync_status. A sync that would deactivate \
-    very many meters is refused until a person allows it; tell the user, do not retry. Act on \
-    `next_step`.";
+const DESCRIPTION: &str = "Syncs this site's local meters from the central database now: inserts \
+    new meters, updates changed ones, and sets `active = false` on those gone there; no row is \
+    ever deleted and nothing is written to the central database. The tenant is the customer \
+    organisation whose meters this site mirrors. Use it when someone wants fresh meters before \
+    the next scheduled sync, or with `dry_run` to see what a sync would change. Do not use it to \
+    learn the state (meter_sync_status does), nor again while a sync runs. With `state` \
+    `running`, follow it with meter_sync_status. A sync that would deactivate very many meters \
+    is refused until a person allows it; tell the user, do not retry. Act on `next_step`.";
 
 const WAIT_SECONDS_DEFAULT: u32 = 20;
 /// The parsed arguments of a call.

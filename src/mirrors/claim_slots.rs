@@ -40,8 +40,8 @@ pub(super) const RENEWAL: Duration = Duration::from_secs(5);
 
 impl Mirror {
     /// Claims a slot (scheduled time) for a run of this process, unless another process holds it or a run has already
-    /// served it. Any run that started since the slot began and has ended serves the slot, whoever claimed it, except a
-    /// dry run or an interrupted run. So no slot is served twice after a clock was set back.
+    /// served it. Any run that started since the slot began and has ended serves the slot, whoever claimed it, except an
+    /// interrupted run and a dry run that somebody requested. So no slot is served twice after a clock was set back.
     ///
     /// With `is_again`, returns [`SlotClaimOutcome::Ours`] for a slot that this process holds even if a run has served
     /// it. This is needed if the answer to the first claim was lost, or if the run of this process failed and is to be

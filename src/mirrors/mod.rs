@@ -42,6 +42,7 @@ mod meter_count_cache;
 mod mirror;
 mod mirror_keys;
 pub(crate) mod open_run_fate;
+mod pause;
 mod process_context;
 mod publish_states;
 mod published_states;

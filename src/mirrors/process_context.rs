@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::db::{Database, DbError, Local, PoolUsage, Remote, ServerClock};
 use crate::error::{ErrorCode, Failure};
+use crate::heartbeat::Heartbeat;
 
 use crate::reports::connections::ConnectionReport;
 
@@ -56,6 +57,8 @@ pub struct ProcessContext {
     pub(super) waiting_until: watch::Sender<Option<DateTime<Utc>>>,
     /// Whether the remote database answered when it was last used.
     pub(super) remote_state: watch::Sender<ConnectionReport>,
+    /// Tells a monitoring service how syncs end; `None` if the settings name none.
+    pub(super) heartbeat: Option<Heartbeat>,
 }
 
 impl ProcessContext {
@@ -81,6 +84,10 @@ impl ProcessContext {
             activity: watch::Sender::new(Instant::now()),
             remote_state: watch::Sender::new(unused),
             waiting_until: watch::Sender::new(None),
+            heartbeat: config
+                .heartbeat_url
+                .clone()
+                .map(|url| Heartbeat::new(url, tasks.clone())),
             config,
             remote,
             clock: local.as_ref().map(Database::clock).unwrap_or_default(),

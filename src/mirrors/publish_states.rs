@@ -141,6 +141,9 @@ impl Mirrors {
         if tables.sweeps {
             memory = LastStatesRead::clone(&last.memory);
             memory.update(&tx, &keys).await?;
+            if tables.pauses {
+                memory.update_pauses(&tx, &keys).await?;
+            }
             let set = self.swept_set(&tx).await?;
             last_sweep = sweeps::last(&tx, &set).await?;
             if tables.due {

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use crate::db::{CommittedState, Local, Tx};
 use crate::error::Failure;
+use crate::model::Pause;
 use crate::store::due_mirrors::OpenSweep;
+use crate::store::pauses;
 use crate::store::read_mirror_states::{self, MirrorState};
 use crate::store::sweeps::SweepRecord;
 use crate::store::unchanged_mirrors::{self, MirrorKey};
@@ -120,6 +122,25 @@ impl LastStatesRead {
             }
         }
         self.seq = seq;
+        Ok(())
+    }
+
+    /// Reads which mirrors are paused.
+    pub(super) async fn update_pauses(
+        &mut self,
+        tx: &Tx<'_, Local>,
+        keys: &[MirrorKey],
+    ) -> Result<(), Failure> {
+        let tables: BTreeSet<&String> = keys.iter().map(|key| &key.local_table).collect();
+        let tables: Vec<String> = tables.into_iter().cloned().collect();
+        let mut pauses: BTreeMap<MirrorKey, Pause> =
+            pauses::of_tables(tx, &tables).await?.into_iter().collect();
+        for (key, state) in &mut self.states {
+            let pause = pauses.remove(&**key);
+            if state.pause != pause {
+                Arc::make_mut(state).pause = pause;
+            }
+        }
         Ok(())
     }
 }

@@ -52,6 +52,9 @@ fn advice(status: &Status, asks: bool, viewer: ViewerRights) -> Option<Markup> {
         }
         Health::Failing | Health::Late | Health::Stale => Some(html! { "Sync now." }),
         Health::Paused if !viewer.may_trigger => None,
+        Health::Paused if status.paused.is_some() => Some(
+            html! { "Resume syncs when the reason for the pause is gone. " strong { "Preview changes" } " shows what a sync would do now." },
+        ),
         Health::Paused => Some(
             html! { "Sync now when the central database has changed, or set " code { "METER_SYNC_SCHEDULE" } "." },
         ),

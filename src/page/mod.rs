@@ -34,6 +34,7 @@ mod changes_chart;
 mod compute_timeline_bars;
 mod connections;
 mod format_values;
+mod handle_pause_form;
 mod handle_sync_form;
 mod meter;
 mod mirror_in_url;
@@ -116,6 +117,14 @@ fn mirror_routes(base: &str) -> Router<PageState> {
             get(connections::show).post(connections::check),
         )
         .route(&at("/sync"), post(handle_sync_form::sync))
+        .route(
+            &at(handle_pause_form::PAUSE),
+            post(handle_pause_form::pause),
+        )
+        .route(
+            &at(handle_pause_form::RESUME),
+            post(handle_pause_form::resume),
+        )
 }
 
 /// Whether the path is that of a page. A browser without a valid token is redirected from a page to the sign-in form.
@@ -134,7 +143,8 @@ fn is_page(path: &str) -> bool {
 
 /// Whether a browser can send a form to this path with POST.
 fn is_form(path: &str) -> bool {
-    is_read_only_form(path) || below_base(path) == "/sync" || path == SIGN_IN
+    let forms = ["/sync", handle_pause_form::PAUSE, handle_pause_form::RESUME];
+    is_read_only_form(path) || forms.contains(&below_base(path)) || path == SIGN_IN
 }
 
 /// Whether a browser can send a form to this path that changes only what the viewer sees. A read-only token is enough

@@ -125,8 +125,12 @@ pub(super) struct ErrorPage {
 
 impl From<Failure> for ErrorPage {
     fn from(failure: Failure) -> Self {
+        let status = match failure.code == ErrorCode::Paused {
+            true => StatusCode::CONFLICT,
+            false => StatusCode::SERVICE_UNAVAILABLE,
+        };
         Self {
-            status: StatusCode::SERVICE_UNAVAILABLE,
+            status,
             failure,
             base: MirrorBasePath::root(),
         }

@@ -4,10 +4,10 @@
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::action_and_phase_words;
 use super::format_values::{number, span, stamp, time_ago, time_until};
 use super::mirror_page_paths::MirrorBasePath;
 use super::viewer_rights::ViewerRights;
+use super::{action_and_phase_words, handle_pause_form};
 use crate::badges;
 use crate::config::Schedule;
 use crate::model::{ActivityState, Health, Phase};
@@ -56,6 +56,7 @@ pub(super) fn show(
                     None if status.health == Health::NotConfigured => "none before it is configured",
                     None => "none scheduled",
                 }
+                @if status.paused.is_some() { " " span.soft { "(a dry run)" } }
                 " " span.soft { @match status.activity {
                     ActivityState::Waiting => "(the retry)",
                     ActivityState::Idle | ActivityState::Running if status.health == Health::NotConfigured => "",
@@ -95,11 +96,14 @@ pub(super) fn actions(status: &Status, base: &MirrorBasePath, viewer: ViewerRigh
     html! {
         div #actions data-live {
             @if viewer.may_trigger {
-                form.row method="post" action=(base.page("/sync")) {
-                    button #sync .main name="do" value="sync" disabled[is_off] {
-                        @if is_running { "Syncing…" } @else { "Sync now" }
+                div.row {
+                    @if status.paused.is_some() { (handle_pause_form::resume_form(base)) }
+                    form.row method="post" action=(base.page("/sync")) {
+                        @if status.paused.is_none() { button #sync .main name="do" value="sync" disabled[is_off] {
+                            @if is_running { "Syncing…" } @else { "Sync now" }
+                        } }
+                        button #preview name="do" value="preview" disabled[is_off] { "Preview changes" }
                     }
-                    button #preview name="do" value="preview" disabled[is_off] { "Preview changes" }
                 }
             } @else {
                 p.soft { "Read-only: you can look but not start a sync." }

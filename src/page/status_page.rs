@@ -14,7 +14,9 @@ use super::mirror_page_paths::MirrorBasePath;
 use super::page_layout::{ErrorPage, PageLayout};
 use super::runs::{self, RunsPageQuery};
 use super::viewer_rights::ViewerRights;
-use super::{action_and_phase_words, banner, run_changes, status_facts, timeline};
+use super::{
+    action_and_phase_words, banner, handle_pause_form, run_changes, status_facts, timeline,
+};
 use crate::badges;
 use crate::machine_clock;
 use crate::mirrors::{ClaimedSlotList, Mirror};
@@ -127,6 +129,7 @@ pub(super) async fn show(
         (banner::help(status, viewer))
         (status_facts::running(status.running.as_ref(), now))
         (status_facts::actions(status, &base, viewer))
+        (handle_pause_form::form(status, &base, viewer))
         (status_facts::show(status, mirror.config().schedule.as_ref(), &base, now))
         (warnings(status))
         (last_run(&found, &base, viewer, now))

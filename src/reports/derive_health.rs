@@ -17,6 +17,8 @@ pub(crate) struct HealthInputs<'a> {
     pub(crate) is_configured: bool,
     /// Whether the local database did not answer this request.
     pub(crate) is_local_down: bool,
+    /// Whether a person has paused the mirror.
+    pub(crate) is_paused: bool,
     /// Whether the process of a run has died before the run ended, and no later run has ended since.
     pub(crate) is_interrupted: bool,
     /// How the last run ended, dry runs excluded; `None` before the first.
@@ -74,6 +76,7 @@ pub(crate) fn of_mirror(state: &MirrorState, slots: &RecentSlots, is_local_down:
     derive(&HealthInputs {
         is_configured: true,
         is_local_down,
+        is_paused: state.pause_at(slots.now).is_some(),
         is_interrupted,
         last_outcome: last.and_then(|run| run.outcome),
         synced_at: state.equal_at().or(last.map(|run| run.started_at)),
@@ -89,7 +92,13 @@ pub(crate) fn derive(signs: &HealthInputs<'_>) -> Health {
     }
     // If the local database is down, or the process of the newest run has died, the outcome of the last run does not
     // matter.
-    if signs.is_local_down || signs.is_interrupted {
+    if signs.is_local_down {
+        return Health::Failing;
+    }
+    if signs.is_paused {
+        return Health::Paused;
+    }
+    if signs.is_interrupted {
         return Health::Failing;
     }
     let Some(outcome) = signs.last_outcome else {
@@ -139,6 +148,7 @@ mod tests {
         let mut signs = HealthInputs {
             is_configured: true,
             is_local_down: false,
+            is_paused: false,
             is_interrupted: false,
             last_outcome: last_run.map(|(outcome, _)| outcome),
             synced_at: last_run.map(|(_, time)| at(time)),
@@ -221,6 +231,18 @@ mod tests {
                 signs.is_interrupted = true;
             });
             assert_eq!(health, Health::Failing);
+        }
+    }
+
+    #[test]
+    fn a_pause_hides_a_failure_but_not_a_database_that_is_down() {
+        let last = Some((RunOutcome::Failed, "10:00:00"));
+        for (is_local_down, health) in [(false, Health::Paused), (true, Health::Failing)] {
+            let told = health_at("10:00:01", last, Some(&hourly()), |signs| {
+                signs.is_paused = true;
+                signs.is_local_down = is_local_down;
+            });
+            assert_eq!(told, health);
         }
     }
 

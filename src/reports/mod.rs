@@ -10,6 +10,8 @@ pub mod connections;
 pub(crate) mod derive_health;
 pub(crate) mod join_warnings;
 pub mod meter_report;
+pub(crate) mod moment;
+pub(crate) mod pause_text;
 pub mod run_and_change_pages;
 pub mod run_detail;
 pub mod run_difference;

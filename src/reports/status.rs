@@ -10,7 +10,7 @@ use super::run_difference::RunDifference;
 use super::tenant_list::TenantList;
 use crate::config::Schedule;
 use crate::model::{
-    ActivityState, Change, ChangeCursor, Health, HeldDeactivations, Phase, Rejection, RunId,
+    ActivityState, Change, ChangeCursor, Health, HeldDeactivations, Pause, Phase, Rejection, RunId,
     RunRecord,
 };
 use crate::store::changes::ChangesSinceReport;
@@ -105,6 +105,9 @@ pub struct Status {
     /// The deactivations because of which the last run was refused, for a person to approve; absent if none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_back: Option<HeldDeactivations>,
+    /// The pause, while which no run changes the meters; absent if the syncs are not paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
     /// When the next scheduled run or retry is due; absent if the schedule is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_run_at: Option<DateTime<Utc>>,

@@ -1,11 +1,12 @@
 //! Writes the sentences of a status: a summary, and what to do next.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::error::{ErrorCode, Failure};
-use crate::machine_clock;
 use crate::model::{Health, HealthCounts, RunId, RunOutcome, TenantId, WORST_FIRST};
 
+use super::moment::moment;
+use super::pause_text;
 use super::run_report::{self, counted};
 use super::status::RunningStatus;
 use super::stored_state::StoredState;
@@ -51,7 +52,10 @@ pub(crate) fn summary(
         Health::Stale => format!(
             "The meters are stale, last in sync {in_sync}: no sync is known to have succeeded for several slots."
         ),
-        Health::Paused => format!("In sync {in_sync}{but}; the schedule is off. {said}"),
+        Health::Paused => match &status.paused {
+            Some(pause) => pause_text::summary(pause, found.last_check.as_ref(), now),
+            None => format!("In sync {in_sync}{but}; the schedule is off. {said}"),
+        },
         Health::Failing if found.is_interrupted() => format!(
             "The last sync was interrupted; the meters are as they were before it, last in sync {in_sync}."
         ),
@@ -72,29 +76,6 @@ pub(crate) fn summary(
                 "The last sync{ended} did not succeed; the meters were last in sync {in_sync}. {said}"
             ),
         },
-    }
-}
-
-/// Formats a time in UTC with how long ago it was, as in `03:38 UTC (9 min ago)`. Adds the date if it is not today's.
-pub(crate) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    let time = match at.date_naive() == now.date_naive() {
-        true => at.format("%H:%M UTC"),
-        false => at.format("%Y-%m-%d %H:%M UTC"),
-    };
-    match machine_clock::lies_ahead(at, now) {
-        true => format!("{time}, in the future"),
-        false => format!("{time} ({} ago)", span(now - at)),
-    }
-}
-
-/// Formats a duration in days and hours, in hours and minutes, in minutes, or in seconds, as its length allows.
-fn span(length: TimeDelta) -> String {
-    let minutes = length.num_minutes();
-    match minutes {
-        ..1 => format!("{} s", length.num_seconds().max(0)),
-        1..60 => format!("{minutes} min"),
-        60..1440 => format!("{} h {} min", minutes / 60, minutes % 60),
-        _ => format!("{} d {} h", minutes / 1440, minutes / 60 % 24),
     }
 }
 
@@ -130,6 +111,9 @@ pub(crate) fn next_step(
             "Ask the user whether to sync; a dry run shows before what it would do.".to_owned()
         }
         (Health::Failing, Some(remedy)) => remedy.clone(),
+        (Health::Paused, _) if found.status.paused.is_some() => {
+            "Leave it to a person to end the pause: on the page, or with `meter-sync resume`.".to_owned()
+        }
         (Health::Paused, _) => {
             "If the remote has changed since, ask the user whether to sync; or set METER_SYNC_SCHEDULE.".to_owned()
         }
@@ -160,7 +144,8 @@ pub(crate) fn summary_of_many(
         return format!("The last sweep did not succeed; {at}. {}", failure.message);
     }
     let HealthCounts { ok, paused, .. } = tenants.by_health;
-    let (total, in_sync) = (tenants.total, ok + paused);
+    // Without a schedule, all mirrors that are in sync have the health `Paused`.
+    let (total, in_sync) = (tenants.total, ok + paused - tenants.paused_by_people);
     if total == 0 {
         return "No tenant is known whose meters are to be kept in sync.".to_owned();
     }
@@ -182,6 +167,7 @@ pub(crate) fn summary_of_many(
         };
         Some((tenants.by_health.of(*health), said))
     });
+    let others = others.chain([(tenants.paused_by_people, "paused")]);
     let others = counted(others).join(", ");
     format!("{in_sync} of {total} tenants are in sync; {others}.")
 }
@@ -211,29 +197,4 @@ pub(crate) fn no_such_run(id: RunId) -> Failure {
     let message = format!("There is no run {id} of this tenant and table in the log.");
     Failure::new(ErrorCode::ConfigInvalid, message)
         .with_remedy("Leave run_id out to list the latest runs with their ids.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_tells_its_age_and_its_day_where_that_is_another() {
-        let at = |text: &str| -> DateTime<Utc> { text.parse().expect("a time") };
-        let now = at("2026-11-28T03:47:30Z");
-        for (time, said) in [
-            ("2026-11-28T03:47:20Z", "03:47 UTC (10 s ago)"),
-            ("2026-11-28T03:38:07Z", "03:38 UTC (9 min ago)"),
-            ("2026-11-28T01:03:07Z", "01:03 UTC (2 h 44 min ago)"),
-            (
-                "2026-11-27T23:59:00Z",
-                "2026-11-27 23:59 UTC (3 h 48 min ago)",
-            ),
-            ("2026-11-25T01:47:00Z", "2026-11-25 01:47 UTC (3 d 2 h ago)"),
-            ("2026-11-28T03:47:31Z", "03:47 UTC (0 s ago)"),
-            ("2026-11-28T05:47:31Z", "05:47 UTC, in the future"),
-        ] {
-            assert_eq!(moment(at(time), now), said);
-        }
-    }
 }

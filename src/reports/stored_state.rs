@@ -17,6 +17,8 @@ pub(crate) struct StoredState {
     pub(crate) running: Option<RunRecord>,
     /// The newest run without an end in the log, if its process has died; `None` otherwise.
     pub(crate) interrupted: Option<RunRecord>,
+    /// The last dry run that has ended since the pause began; `None` if there is none, or if the mirror is not paused.
+    pub(crate) last_check: Option<RunRecord>,
     /// Whether the number of meters is not known because they are still being counted.
     pub(crate) is_being_counted: bool,
     /// Why the meters could not be counted; `None` if they could.
@@ -35,6 +37,22 @@ impl StoredState {
         };
         self.running.take_if(has_ended);
         self.interrupted.take_if(has_ended);
+    }
+
+    /// Sets the last check to the newest dry run in the history that has ended since the pause began.
+    pub(crate) fn note_last_check(&mut self) {
+        let history = self.status.history.iter();
+        self.last_check = self.status.paused.as_ref().and_then(|pause| {
+            let is_check = |run: &&RunRecord| {
+                run.outcome == Some(RunOutcome::DryRun) && run.started_at >= pause.since
+            };
+            history.clone().find(is_check).cloned()
+        });
+    }
+
+    /// Forgets a pause that has ended by itself at `now`.
+    pub(crate) fn forget_ended_pause(&mut self, now: DateTime<Utc>) {
+        self.status.paused.take_if(|pause| !pause.holds_at(now));
     }
 
     /// Adds what only this process knows of its own runs: `running` is in progress, and `last` ended last.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ActivityState, Health, HealthCounts, LastRunSummary};
+use crate::model::{ActivityState, Health, HealthCounts, LastRunSummary, Pause};
 use crate::store::sweeps::SweepRecord;
 
 /// The parameters of a request for the status of many mirrors.
@@ -43,6 +43,9 @@ pub struct TenantList {
     pub total: i64,
     /// How many tenants have each health.
     pub by_health: HealthCounts,
+    /// How many tenants a person has paused; they count as paused in `by_health`, too.
+    #[serde(skip)]
+    pub paused_by_people: i64,
     /// One page of the tenants that match the request, the worst health first.
     pub list: Vec<TenantSummary>,
     /// How many tenants match the request, on all pages together.
@@ -71,6 +74,9 @@ pub struct TenantSummary {
     /// When a sweep (check of all tenants) last found the meters unchanged; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<DateTime<Utc>>,
+    /// The pause of the tenant's syncs; absent if they are not paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
     /// The last run that ended, dry runs excluded; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRunSummary>,

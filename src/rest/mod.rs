@@ -32,6 +32,7 @@ mod legacy_and_health_routes;
 mod legacy_endpoints;
 mod meter;
 mod openapi;
+mod pause;
 mod query_arguments;
 mod refuse_unexpected_arguments;
 mod requested_mirror;
@@ -120,6 +121,8 @@ fn of_mirror() -> impl Iterator<Item = Route> {
         run_difference::route(),
         changes::route(),
         cancel::route(),
+        pause::route(),
+        pause::resume_route(),
         meter::route(),
         events::route(),
     ];

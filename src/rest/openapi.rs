@@ -78,7 +78,10 @@ fn operation(said: &RouteDescription, method: &str, generator: &mut SchemaGenera
     }
     if let Some(body) = &said.body {
         let content = json!({"application/json": {"schema": body}});
-        say("requestBody", json!({"content": content}));
+        say(
+            "requestBody",
+            json!({"content": content, "required": said.is_body_required}),
+        );
     }
     if said.is_open {
         say("security", json!([]));

@@ -79,8 +79,9 @@ pub(super) struct RouteDescription {
     pub(super) description: Option<&'static str>,
     /// The parameters of the path, query and header, as parameter objects of `OpenAPI`.
     pub(super) parameters: Vec<Value>,
-    /// The schema of the request body, which is always optional; `None` if the route takes no body.
+    /// The schema of the request body; `None` if the route takes no body.
     pub(super) body: Option<Value>,
+    pub(super) is_body_required: bool,
     pub(super) answers: Vec<ResponseDescription>,
     /// Whether the route needs no token, even if tokens are configured.
     pub(super) is_open: bool,
@@ -108,6 +109,7 @@ impl RouteDescription {
             description: None,
             parameters: Vec::new(),
             body: None,
+            is_body_required: false,
             answers: Vec::new(),
             is_open: false,
             is_of_tenant: false,
@@ -195,6 +197,11 @@ impl RouteDescription {
     pub(super) fn body(mut self, schema: Value) -> Self {
         self.body = Some(schema);
         self
+    }
+
+    pub(super) fn required_body(mut self, schema: Value) -> Self {
+        self.is_body_required = true;
+        self.body(schema)
     }
 
     /// Adds a response with a JSON body.

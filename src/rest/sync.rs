@@ -100,7 +100,8 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, ProblemDetails> 
     Ok(request)
 }
 
-fn arguments(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, ProblemDetails> {
+/// Parses the arguments in the body of a request. Returns none if the body is empty.
+pub(super) fn arguments(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, ProblemDetails> {
     if body.trim_ascii().is_empty() {
         return Ok(Arguments::new(None));
     }

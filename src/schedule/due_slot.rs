@@ -75,6 +75,12 @@ impl DueSlot {
         self.starts - CORRECTION <= now && self.ends.is_none_or(|ends| now < ends)
     }
 
+    /// Whether the slot began more than `limit` before `now`. Without a limit, it did not.
+    pub(super) fn is_later_than(&self, limit: Option<Duration>, now: DateTime<Utc>) -> bool {
+        let late = (now - self.starts).to_std().unwrap_or_default();
+        limit.is_some_and(|limit| late > limit)
+    }
+
     /// Returns the time of the next attempt to run the slot, `delay` after `now`. Returns `None` if that time is in the
     /// next slot, which has a run of its own.
     pub(super) fn next_try(&self, now: DateTime<Utc>, delay: Duration) -> Option<DateTime<Utc>> {
@@ -195,6 +201,24 @@ mod tests {
             "{delays:?}"
         );
         assert_eq!(delays.len(), 50);
+    }
+
+    #[test]
+    fn a_slot_is_made_up_within_the_limit_only() {
+        let hour = Duration::from_secs(3600);
+        for (now, limit, is_late) in [
+            ("2026-11-23T10:59:59Z", None, false),
+            ("2026-11-23T10:59:59Z", Some(hour), false),
+            ("2026-11-23T10:20:00Z", Some(hour / 3), false),
+            ("2026-11-23T10:20:01Z", Some(hour / 3), true),
+            ("2026-11-23T09:59:59Z", Some(hour / 3), false),
+        ] {
+            assert_eq!(
+                slot_of_ten().is_later_than(limit, at(now)),
+                is_late,
+                "{now}"
+            );
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! with the shortest delay claims the slot.
 //!
 //! When a process starts, it runs the latest slot at once if no process has claimed it, and skips the earlier slots.
+//! METER_SYNC_CATCH_UP limits how late that is done.
 //! After the machine was suspended or its clock has jumped, it also skips to the latest slot. While a process runs a
 //! slot, the other processes check again and again whether that run has ended. If the process dies before that, one of
 //! the others claims the slot instead.
@@ -57,15 +58,19 @@ pub struct StartAndRetryDelays {
     /// The base of the delays before retries. The first delay is a random time between this value and twice this value.
     /// Each further delay doubles, up to a limit.
     pub first_retry: Duration,
+    /// How late a scheduled time that passed while no process ran is made up when this process starts; `None` for any time
+    /// until the next scheduled time.
+    pub catch_up: Option<Duration>,
 }
 
 impl StartAndRetryDelays {
-    /// Returns delays with the given jitter, for a server process. The first retry comes after 30 s to 60 s, because
-    /// a database may need that long to restart.
-    pub fn new(jitter: Duration) -> Self {
+    /// Returns the delays of a server process, with these settings. The first retry comes after 30 s to 60 s, because a
+    /// database may need that long to restart.
+    pub fn new(jitter: Duration, catch_up: Option<Duration>) -> Self {
         Self {
             jitter,
             first_retry: Duration::from_secs(30),
+            catch_up,
         }
     }
 }
@@ -111,8 +116,15 @@ async fn follow(schedule: &Schedule, slot_delays: StartAndRetryDelays, target: &
             } else {
                 slot.delayed_start(slot_delays.jitter, &seed)
             };
-            serve(&slot, start, trigger, slot_delays, target).await;
-            target.end_slot();
+            let limit = slot_delays
+                .catch_up
+                .filter(|_| trigger == RunTrigger::Startup);
+            if slot.is_later_than(limit, now) {
+                info!(slot = %slot.starts, "the slot passed too long ago to be made up (METER_SYNC_CATCH_UP)");
+            } else {
+                serve(&slot, start, trigger, slot_delays, target).await;
+                target.end_slot();
+            }
             handled = Some(slot.starts);
         } else {
             let next = schedule.next_after(now);

@@ -65,7 +65,7 @@ pub struct ClaimedSlotState {
     /// The name of the process that holds the slot.
     pub holder: String,
     /// Whether any process has served the slot. A run serves it if the run started at the slot's time or later, has
-    /// ended, and was neither a dry run nor interrupted. A sweep serves it if the sweep started at the slot's time or
+    /// ended, and was neither interrupted nor a dry run, unless the schedule started that dry run because of a pause. A sweep serves it if the sweep started at the slot's time or
     /// later and has ended without an error.
     pub is_served: bool,
     /// Whether the log has a run that started at the slot's time or later and has not ended. Always `false` for a
@@ -142,7 +142,7 @@ select s.claimed_by,
              and l.started_at < clock_timestamp() + ",
     clock_tolerance!(),
     "
-             and l.outcome <> 'interrupted' and not l.dry_run
+             and l.outcome <> 'interrupted' and (not l.dry_run or l.trigger in ('schedule', 'startup'))
        ),
        exists (
            select from meter_sync.meter_sync_log l

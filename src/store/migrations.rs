@@ -29,6 +29,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0015_due_mirrors.sql"),
     include_str!("migrations/0016_remote_identities.sql"),
     include_str!("migrations/0017_remote_writes.sql"),
+    include_str!("migrations/0018_pauses.sql"),
 ];
 
 /// The result of running the migrations.
@@ -66,13 +67,15 @@ pub struct ExistingTables {
     pub due: bool,
     /// Whether the table `meter_sync_remote` exists. Migration 16 creates it.
     pub remote: bool,
+    /// Whether the table `meter_sync_pause` exists. Migration 18 creates it.
+    pub pauses: bool,
 }
 
 const EXISTS: &str = "\
 -- look for the sync tables
 select to_regclass('meter_sync.meter_sync_migration') is not null, to_regclass('meter_sync.meter_sync_column') is not null,
        to_regclass('meter_sync.meter_sync_mirror') is not null, to_regclass('meter_sync.meter_sync_due') is not null,
-       to_regclass('meter_sync.meter_sync_remote') is not null";
+       to_regclass('meter_sync.meter_sync_remote') is not null, to_regclass('meter_sync.meter_sync_pause') is not null";
 
 const VERSION: &str = "\
 -- read the version of the sync tables
@@ -106,6 +109,7 @@ pub async fn tables(tx: &Tx<'_, Local>) -> Result<ExistingTables, DbError> {
         sweeps: row.get(2),
         due: row.get(3),
         remote: row.get(4),
+        pauses: row.get(5),
     })
 }
 

@@ -4,6 +4,7 @@
 //! - `log` has one row for each run. `changes` and `rejected_rows` have what each run changed and rejected;
 //!   `changes_between_runs` reads the changes of several runs. `retention`
 //!   deletes old runs.
+//! - `pauses` has the mirrors that a person has paused.
 //! - `held_deactivations` has the sets of meters that a run may deactivate only after a person's approval.
 //! - `recorded_columns`, `watermarks`, `tombstones` and `remote_identities` have what a run stores for the next run.
 //! - `run_lock` has the locks that allow one run of a mirror at a time. They are advisory locks and no table.
@@ -26,6 +27,7 @@ pub mod held_deactivations;
 pub mod log;
 pub mod migrations;
 pub mod needed_functions;
+pub mod pauses;
 pub mod read_mirror_states;
 pub mod recorded_columns;
 pub mod rejected_rows;

@@ -9,7 +9,7 @@ use super::unchanged_mirrors::{MirrorKey, MirrorKeys};
 use crate::db::{DbError, Local, Tx, param};
 use crate::error::ErrorCode;
 use crate::machine_clock;
-use crate::model::{LastRunSummary, RunId, RunOutcome};
+use crate::model::{LastRunSummary, Pause, RunId, RunOutcome};
 
 /// What the local database tells about one mirror.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,8 @@ pub struct MirrorState {
     pub open_run: Option<OpenRun>,
     /// The number (`seq` in the log) of the newest run; 0 before the first.
     pub newest: i64,
+    /// The pause; `None` if nobody has paused the mirror. It may have ended by itself.
+    pub pause: Option<Pause>,
 }
 
 /// A run that has no end in the log.
@@ -40,6 +42,11 @@ impl MirrorState {
     /// unchanged. `None` if neither has happened yet.
     pub fn equal_at(&self) -> Option<DateTime<Utc>> {
         latest(self.last_success_at, self.checked_at)
+    }
+
+    /// Returns the pause if it has not ended by itself at `now`.
+    pub fn pause_at(&self, now: DateTime<Utc>) -> Option<&Pause> {
+        self.pause.as_ref().filter(|pause| pause.holds_at(now))
     }
 
     /// Whether a run is in progress.
@@ -176,6 +183,8 @@ fn state(row: &Row) -> MirrorState {
             is_dry_run,
         }),
         newest: row.get(11),
+        // The table of pauses is read on its own.
+        pause: None,
     }
 }
 

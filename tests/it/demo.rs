@@ -262,3 +262,32 @@ async fn ctrl_c_before_the_servers_are_up_says_that_it_stopped() {
     assert!(printed.contains("\nStopped"), "{printed:?}");
     assert_eq!(processes_in(&place), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn each_scene_shows_its_state() {
+    for (scene, health, fact) in [
+        (
+            "brake",
+            "failing",
+            ("/last_run/error/code", "MASS_DEACTIVATION_REFUSED"),
+        ),
+        ("drift", "ok", ("/last_run/warning", "notes")),
+        ("rejected", "failing", ("/last_run/outcome", "partial")),
+        ("restore", "ok", ("/last_run/warning", "remote")),
+        ("paused", "paused", ("/paused/by", "demo")),
+    ] {
+        let directory = directory();
+        let demo = Demo::start(directory.path(), &["--scene", scene]);
+        let status = demo.get("/api/v1/status").await;
+        // The schedule is off here, so what is in sync is paused, too.
+        let health = if health == "ok" { "paused" } else { health };
+        assert_eq!(status["health"], health, "{scene}: {status:#}");
+        let (place, expected) = fact;
+        let told = status.pointer(place).and_then(Value::as_str);
+        assert!(
+            told.is_some_and(|told| told.contains(expected)),
+            "{scene}: {status:#}"
+        );
+        assert!(demo.interrupt().success(), "{scene}");
+    }
+}

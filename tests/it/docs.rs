@@ -11,10 +11,11 @@ use meter_sync::error::ErrorCode;
 use serde_json::{Value, json};
 
 /// Variables of one command alone; every other one is a setting.
-const COMMAND_VARIABLES: [&str; 8] = [
+const COMMAND_VARIABLES: [&str; 9] = [
     "METER_SYNC_POSTGRES_BIN",
     "METER_SYNC_DEMO_DATA_DIR",
     "METER_SYNC_DEMO_FRESH",
+    "METER_SYNC_DEMO_SCENE",
     "METER_SYNC_DRY_RUN",
     "METER_SYNC_JSON",
     "METER_SYNC_REASON",

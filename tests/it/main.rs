@@ -32,6 +32,8 @@ mod fuzz;
 #[cfg(test)]
 mod grants;
 #[cfg(test)]
+mod heartbeat;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod import_circles;
@@ -56,6 +58,8 @@ mod monitoring;
 #[cfg(test)]
 mod oauth;
 #[cfg(test)]
+mod pause;
+#[cfg(test)]
 mod pinned;
 #[cfg(test)]
 mod pooler;
@@ -71,6 +75,8 @@ mod round_trips;
 mod run_costs;
 #[cfg(test)]
 mod schedule;
+#[cfg(test)]
+mod schedule_catch_up;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -25,6 +25,7 @@ const EACH_SECOND: &str = "* * * * * *";
 const QUICK: StartAndRetryDelays = StartAndRetryDelays {
     jitter: Duration::ZERO,
     first_retry: Duration::from_millis(50),
+    catch_up: None,
 };
 
 /// A process's loop; it ends when the guard is dropped.

@@ -18,9 +18,9 @@ use hyper::Uri;
 use jsonwebtoken::Algorithm;
 use tokio::sync::watch;
 
-use super::fetch_document::{MAX_BYTES, fetch};
 use super::key_set::{KeySet, PublicKey};
 use crate::config::{JwksSource, WatchedFile};
+use crate::http_client::{MAX_BYTES, fetch};
 use crate::shutdown::Shutdown;
 
 /// How old fetched keys may become before they are fetched again.

@@ -13,7 +13,6 @@ use crate::config;
 use crate::shutdown::Shutdown;
 use key_cache::KeyCache;
 
-mod fetch_document;
 mod key_cache;
 mod key_set;
 mod resource_metadata;

@@ -10,13 +10,14 @@ use crate::db::{Connection, DbError, Local, Tx, both};
 use crate::engine::column_drift::{ColumnDriftReport, KnownColumns};
 use crate::engine::{RowsToCompare, SyncError, TableHolder};
 use crate::error::Failure;
-use crate::model::{RunId, RunOutcome, RunRecord};
+use crate::model::{Pause, RunId, RunOutcome, RunRecord};
 
 use super::run_task::RunTask;
 use crate::mirrors::RunRequestOutcome;
+use crate::reports::pause_text;
 use crate::reports::run_report::{RunReport, SAMPLE};
 use crate::store::log::LogFilter;
-use crate::store::{changes, log, migrations, recorded_columns, run_lock};
+use crate::store::{changes, log, migrations, pauses, recorded_columns, run_lock};
 use crate::tenants;
 use crate::tenants::look_up_local_table::LocalTable;
 use crate::tenants::run_scope::RunScope;
@@ -27,6 +28,8 @@ pub(crate) enum StartResult<'c> {
     /// The run did not start, and its request was answered. The table is given if the tenant cannot be determined: the
     /// log of this table then has the failed run.
     Answered(RunRequestOutcome, Option<Box<LocalTable>>),
+    /// The run did not start, because the mirror is paused. The log has no run.
+    Paused(Failure),
 }
 
 /// A run that has started: it holds the run lock of its tenant and table, and the log has its row.
@@ -71,6 +74,8 @@ enum StartAttemptOutcome {
     /// The run can start. The attempt holds the start lock.
     CanStart,
     Answered(RunRequestOutcome),
+    /// The mirror is paused.
+    Paused(Pause),
 }
 
 /// The pause between two attempts to start a run. Other processes hold the start lock for some milliseconds.
@@ -123,6 +128,9 @@ impl RunTask<'_> {
                 StartAttemptOutcome::Answered(requested) => {
                     return Ok(StartResult::Answered(requested, None));
                 }
+                StartAttemptOutcome::Paused(pause) => {
+                    return Ok(StartResult::Paused(pause_text::refusal(&pause)));
+                }
             }
             drop(tx);
             drop(connection);
@@ -133,7 +141,7 @@ impl RunTask<'_> {
     }
 
     async fn attempt(
-        &self,
+        &mut self,
         tx: &Tx<'_, Local>,
         scope: &RunScope,
     ) -> Result<StartAttemptOutcome, DbError> {
@@ -145,7 +153,7 @@ impl RunTask<'_> {
             return Ok(StartAttemptOutcome::Answered(requested));
         }
         if !is_running {
-            return Ok(StartAttemptOutcome::CanStart);
+            return self.start_unless_paused(tx, scope).await;
         }
         let limits = &self.mirror.config().limits;
         let longest = limits.run_timeout + limits.statement_timeout + BEYOND;
@@ -158,6 +166,28 @@ impl RunTask<'_> {
         Ok(running.map_or(StartAttemptOutcome::TryAgain, |running| {
             StartAttemptOutcome::Answered(RunRequestOutcome::already_running(&running, self.now()))
         }))
+    }
+
+    /// Finds out whether the mirror is paused. If so, a run of the schedule becomes a dry run, which tells what a sync
+    /// would change. Other runs, except dry runs, do not start.
+    async fn start_unless_paused(
+        &mut self,
+        tx: &Tx<'_, Local>,
+        scope: &RunScope,
+    ) -> Result<StartAttemptOutcome, DbError> {
+        if self.record.dry_run {
+            return Ok(StartAttemptOutcome::CanStart);
+        }
+        let pause = pauses::of_mirror(tx, &scope.tenant.id, &scope.table.name).await?;
+        let Some(pause) = pause else {
+            return Ok(StartAttemptOutcome::CanStart);
+        };
+        if !self.record.trigger.is_schedule() {
+            return Ok(StartAttemptOutcome::Paused(pause));
+        }
+        self.record.dry_run = true;
+        self.record.reason = Some(pause_text::why_dry_run(&pause));
+        Ok(StartAttemptOutcome::CanStart)
     }
 
     /// Takes the run lock on a second connection and logs the start of the run. `starting` is the transaction that
@@ -210,7 +240,7 @@ impl RunTask<'_> {
         tx: &Tx<'_, Local>,
         scope: &RunScope,
     ) -> Result<bool, DbError> {
-        if self.request.dry_run || !matches!(self.request.compare, RowsToCompare::Differences) {
+        if self.record.dry_run || !matches!(self.request.compare, RowsToCompare::Differences) {
             return Ok(false);
         }
         let since = self.record.started_at - self.mirror.config().limits.full_compare;
@@ -226,7 +256,7 @@ impl RunTask<'_> {
         let Some(key) = &self.request.idempotency_key else {
             return Ok(None);
         };
-        let dry_run = self.request.dry_run;
+        let dry_run = self.record.dry_run;
         let since = self.record.started_at - chrono::Duration::hours(IDEMPOTENCY_HOURS);
         let found = log::by_idempotency_key(tx, scope.log(), key, dry_run, since).await?;
         // A run that failed for a transient reason is tried again. So is a run that was refused: a person may have

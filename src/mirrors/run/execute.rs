@@ -29,14 +29,13 @@ use crate::store::log::LogFilter;
 use crate::store::retention;
 use crate::tenants::run_scope::RunScope;
 
+/// Sends the answer to a request for a run: what became of it, or why no run may start.
+pub(crate) type RunAnswerSender = oneshot::Sender<Result<RunRequestOutcome, Failure>>;
+
 /// Carries out a request for a run, and sends the answer to `begun` as soon as the run has started or cannot start. If
 /// it has started, also waits for its end, compares the contents of all rows if that is due, and deletes old runs from
 /// the log.
-pub(crate) async fn run(
-    mirror: &Mirror,
-    request: &RunRequest,
-    begun: oneshot::Sender<RunRequestOutcome>,
-) {
+pub(crate) async fn run(mirror: &Mirror, request: &RunRequest, begun: RunAnswerSender) {
     let limit = mirror.config().limits.connect_timeout;
     let free = mirror.runs.acquire();
     let permit = match request.is_of_sweep {
@@ -47,7 +46,7 @@ pub(crate) async fn run(
         return;
     };
     if permit.is_err() {
-        return answer(begun, requested.never_began(busy()));
+        return answer(begun, Ok(requested.never_began(busy())));
     }
     let Some(mut ended) = requested.run_once(begun).await else {
         return;
@@ -60,7 +59,7 @@ pub(crate) async fn run(
 }
 
 /// Sends the answer to a request. Ignores it if nobody waits for the answer any more.
-fn answer(begun: oneshot::Sender<RunRequestOutcome>, requested: RunRequestOutcome) {
+fn answer(begun: RunAnswerSender, requested: Result<RunRequestOutcome, Failure>) {
     drop(begun.send(requested));
 }
 
@@ -102,10 +101,7 @@ impl Drop for RunningGuard<'_> {
 impl<'a> RunTask<'a> {
     /// Carries out the request up to the end of its run, and sends the answer to `begun`. Does not compare the contents
     /// after the run. Returns `None` if no run was started. Connects to the remote while the run is being started.
-    pub(crate) async fn run_once(
-        mut self,
-        begun: oneshot::Sender<RunRequestOutcome>,
-    ) -> Option<RunToCompare<'a>> {
+    pub(crate) async fn run_once(mut self, begun: RunAnswerSender) -> Option<RunToCompare<'a>> {
         let mut connection = None;
         let may_connect = Notify::new();
         let remote = self.remote;
@@ -120,8 +116,12 @@ impl<'a> RunTask<'a> {
             .unwrap_or_else(|failure| StartResult::Answered(self.never_began(failure), None))
         {
             StartResult::StartedRun(run) => *run,
+            StartResult::Paused(refusal) => {
+                answer(begun, Err(refusal));
+                return None;
+            }
             StartResult::Answered(requested, table) => {
-                answer(begun, requested);
+                answer(begun, Ok(requested));
                 if let Some(table) = table {
                     self.prune(table.log(None)).await;
                 }
@@ -139,7 +139,7 @@ impl<'a> RunTask<'a> {
         let cancel = CancellationToken::new();
         self.publish_begun(&run, &ticket, &cancel);
         let _running = RunningGuard(self.mirror, self.record.run_id);
-        answer(begun, RunRequestOutcome::Started(ticket));
+        answer(begun, Ok(RunRequestOutcome::Started(ticket)));
         let scope = run.scope.clone();
         let settling = self.sync_and_settle(run, made(connecting.as_mut()), &observer, &cancel);
         let end = match Box::pin(settling).await {
@@ -181,12 +181,15 @@ impl<'a> RunTask<'a> {
             in_process_state.tenant = Some(tenant);
         });
         self.mirror.note_activity();
+        if let Some(heartbeat) = self.heartbeat() {
+            heartbeat.begun();
+        }
         tracing::info!(
             run.id = %self.record.run_id,
             run.trigger = %self.request.trigger,
             trace.id = self.request.trace.map(tracing::field::display),
             tenant.id = %run.scope.tenant.id,
-            dry_run = self.request.dry_run,
+            dry_run = self.record.dry_run,
             "sync started"
         );
     }
@@ -209,7 +212,7 @@ impl<'a> RunTask<'a> {
             compare: self.request.compare.clone(),
             hash_bits: u64::BITS,
             earlier: EarlierAttempts::default(),
-            dry_run: self.request.dry_run,
+            dry_run: self.record.dry_run,
             mass_deactivation: &self.request.allow.mass_deactivation,
             allow_tenant_change: self.request.allow.tenant_change,
             allow_remote_change: self.request.allow.remote_change,

@@ -38,7 +38,8 @@ impl Mirror {
     /// Starts a run and returns without waiting for its end. Starts none if one is in progress, or if an earlier run
     /// answers the request by its idempotency key. If the caller stops waiting for the answer, the run still starts.
     ///
-    /// Fails with `CONFIG_MISSING` or `READ_ONLY` if this process may start no runs, and with `INTERNAL` if a bug ends
+    /// Fails with `CONFIG_MISSING` or `READ_ONLY` if this process may start no runs, with `PAUSED` if the mirror is paused
+    /// and the run is neither a dry run nor one of the schedule, and with `INTERNAL` if a bug ends
     /// the run's task.
     pub async fn request(&self, request: RunRequest) -> Result<RunRequestOutcome, Failure> {
         self.may_sync()?;
@@ -57,8 +58,9 @@ impl Mirror {
         let mirror = self.clone();
         self.tasks
             .spawn(async move { execute::run(&mirror, &request, begun).await });
-        answer.await.map_err(|_closed| {
-            Failure::new(ErrorCode::Internal, "The run ended without an answer.")
+        answer.await.unwrap_or_else(|_closed| {
+            let message = "The run ended without an answer.";
+            Err(Failure::new(ErrorCode::Internal, message))
         })
     }
 }

@@ -7,6 +7,7 @@ use tracing::Level;
 
 use crate::db::{Database, Local, Remote};
 use crate::error::Failure;
+use crate::heartbeat::Heartbeat;
 use crate::model::{Counts, Progress, RunId, RunOutcome, RunRecord};
 
 use crate::mirrors::{Mirror, RUN_ENDED, RunRequest};
@@ -60,6 +61,13 @@ impl<'a> RunTask<'a> {
     /// Returns the current time by the local database's clock.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.mirror.now()
+    }
+
+    /// Returns what tells a monitoring service of this run; `None` if it is not to know: the run is a dry run, or the process
+    /// keeps many mirrors, whose sweeps it is told of.
+    pub(crate) fn heartbeat(&self) -> Option<&Heartbeat> {
+        let is_told = !self.record.dry_run && self.mirror.config().tenants.is_one();
+        self.mirror.heartbeat.as_ref().filter(|_| is_told)
     }
 
     /// Builds the logged end of a run that did not succeed. `reached` is the progress that the run had made; `None` if
@@ -128,6 +136,10 @@ impl<'a> RunTask<'a> {
             }
         }
         run_metrics::ended(record);
+        if let Some(heartbeat) = self.heartbeat() {
+            let is_success = record.outcome.is_some_and(RunOutcome::is_success);
+            heartbeat.ended(is_success, run_report::summary(record));
+        }
         self.mirror.note_activity();
         self.mirror
             .change_in_process_state(|in_process_state| in_process_state.ended(record));

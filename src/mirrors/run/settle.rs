@@ -113,7 +113,7 @@ impl RunTask<'_> {
         reached: &Progress,
     ) -> Result<SettledRun, DbError> {
         let outcome = match &synced.counts {
-            _ if self.request.dry_run => RunOutcome::DryRun,
+            _ if self.record.dry_run => RunOutcome::DryRun,
             counts if counts.rejected > 0 => RunOutcome::Partial,
             counts if counts.changes() > 0 => RunOutcome::Succeeded,
             _ => RunOutcome::NoChange,
@@ -121,7 +121,7 @@ impl RunTask<'_> {
         let partial =
             (outcome == RunOutcome::Partial).then(|| rejected_rows(synced.counts.rejected));
         let mut end = RunEnd {
-            compared: (!self.request.dry_run).then_some(compared),
+            compared: (!self.record.dry_run).then_some(compared),
             phases: reached.times(Instant::now()),
             held_back: refusal.as_ref().and_then(SyncError::held_back).cloned(),
             record: RunRecord {
@@ -194,7 +194,7 @@ impl RunTask<'_> {
     /// Stores the columns that the run found, for the next run, whatever the run's outcome. A dry run stores nothing.
     async fn keep_columns(&self, run: &StartedRun<'_>) -> Result<(), DbError> {
         match run.column_report.get() {
-            Some(report) if report.is_changed && !self.request.dry_run => {
+            Some(report) if report.is_changed && !self.record.dry_run => {
                 let RunScope { tenant, table } = &run.scope;
                 recorded_columns::keep(&run.tx, &tenant.id, &table.name, &report.columns).await
             }

@@ -110,6 +110,7 @@ impl Mirror {
         clock_warnings::warn(&mut found.status.warnings, self.clock.ahead());
         let dated_ahead = found.dated_ahead(now);
         found.status.warnings.extend(dated_ahead);
+        found.forget_ended_pause(now);
         let running = in_process_state.running_status(found.running.as_ref(), now);
         let status = &found.status;
         let is_down = status.connections.local.error.is_some();
@@ -117,6 +118,7 @@ impl Mirror {
         let health = derive(&HealthInputs {
             is_configured: self.is_configured() && (is_down || status.tenant.is_some()),
             is_local_down: is_down,
+            is_paused: status.paused.is_some(),
             is_interrupted: found.is_interrupted(),
             last_outcome: last.and_then(|run| run.outcome),
             synced_at: status.last_success_at.or(last.map(|run| run.started_at)),

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{ActivityState, Health, HealthCounts, WORST_FIRST, saturating_i64};
+use crate::model::{ActivityState, Health, HealthCounts, Pause, WORST_FIRST, saturating_i64};
 use crate::store::read_mirror_states::MirrorState;
 use crate::store::{migrations, recorded_columns};
 
@@ -26,6 +26,7 @@ struct RankedMirror<'a> {
     known: &'a TenantAndMirror,
     state: &'a MirrorState,
     health: Health,
+    paused: Option<&'a Pause>,
 }
 
 impl Mirrors {
@@ -67,14 +68,18 @@ impl Mirrors {
         let now = self.now();
         let config = self.config();
         let slots = RecentSlots::at(now, config.schedule.as_ref(), config.jitter);
-        let all = rank(published, query, &slots);
+        let all = rank(published, query, &slots, now);
         let mut by_health = HealthCounts::default();
         all.iter().for_each(|mirror| by_health.add(mirror.health));
+        let is_paused =
+            |mirror: &&RankedMirror<'_>| mirror.health == Health::Paused && mirror.paused.is_some();
+        let paused = all.iter().filter(is_paused);
         let (list, matching, next_before) = page(&all, query);
         let last_sweep = published.last_sweep.as_ref();
         let tenants = TenantList {
             total: saturating_i64(all.len()),
             by_health,
+            paused_by_people: saturating_i64(paused.count()),
             list,
             matching,
             last_sweep: last_sweep.filter(|_| query.visible.is_none()).cloned(),
@@ -141,6 +146,7 @@ fn rank<'a>(
     published: &'a PublishedStates,
     query: &TenantsQuery,
     slots: &RecentSlots,
+    now: DateTime<Utc>,
 ) -> Vec<RankedMirror<'a>> {
     let is_visible = registry::visibility(query.visible.as_deref());
     let seen = published.mirrors.iter();
@@ -150,6 +156,7 @@ fn rank<'a>(
             known,
             state,
             health: derive_health::of_mirror(state, slots, published.failure.is_some()),
+            paused: state.pause_at(now),
         })
         .collect();
     // The sort is stable, so mirrors that compare as equal stay in the order of their ids.
@@ -222,6 +229,7 @@ fn summary(mirror: &RankedMirror<'_>) -> TenantSummary {
         known,
         state,
         health,
+        paused,
     } = mirror;
     TenantSummary {
         tenant_id: known.id.as_str().to_owned(),
@@ -230,6 +238,7 @@ fn summary(mirror: &RankedMirror<'_>) -> TenantSummary {
         activity: ActivityState::of(state.is_running(), false),
         last_success_at: state.equal_at(),
         checked_at: state.checked_at,
+        paused: paused.cloned(),
         last_run: state.last_run.clone(),
     }
 }

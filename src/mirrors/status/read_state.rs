@@ -21,7 +21,7 @@ use crate::reports::status::NamedTenant;
 use crate::reports::stored_state::StoredState;
 use crate::store::log::LogFilter;
 use crate::store::read_mirror_states::latest;
-use crate::store::{log, migrations, recorded_columns};
+use crate::store::{log, migrations, pauses, recorded_columns};
 use crate::tenants::{self, run_scope::RunScope};
 
 /// How many of the newest runs are read from the log. A status lists at most as many.
@@ -108,7 +108,11 @@ impl Mirror {
             if let Ok(scope) = &scope {
                 read_running(&tx, scope, &mut found).await?;
             }
+            if let Some(id) = id.filter(|_| tables.pauses) {
+                found.status.paused = pauses::of_mirror(&tx, id, &table.name).await?;
+            }
             read_log(&tx, table.log(id), &mut found).await?;
+            found.note_last_check();
             found.leave_out_ended();
             let looks = log::last_looks(&tx, table.log(id), tables.sweeps).await?;
             found.status.verified_at = looks.verified_at;

@@ -22,11 +22,13 @@ use futures_util::StreamExt;
 
 use crate::config::Config;
 use crate::db::{DbError, Local, Tx};
-use crate::error::{ErrorCode, FailedSide, Failure};
+use crate::error::{FailedSide, Failure};
 use crate::model::{RunId, RunTrigger, saturating_i64};
 use crate::store::read_mirror_states::MirrorState;
 use crate::store::sweeps::{self, SweepCounts, SweepOrigin, SweepRecord, SweptMirrorSet};
 use crate::store::{due_mirrors, log, migrations};
+
+pub use sweep_report::{FailedMirrors, SweepReport};
 
 use crate::mirrors::mirror::TenantAndMirror;
 use crate::mirrors::mirror_keys::keys;
@@ -39,42 +41,10 @@ use crate::tenants::look_up_local_table;
 
 mod find_unchanged_mirrors;
 mod share_runs;
-
-/// The result of a sweep.
-#[derive(Debug)]
-pub struct SweepReport {
-    /// The record of the sweep, as in the log.
-    pub record: SweepRecord,
-    /// The mirrors whose run did not succeed, with the errors.
-    pub failed: FailedMirrors,
-}
-
-/// The mirrors whose run did not succeed, with the errors.
-pub type FailedMirrors = Vec<(TenantAndMirror, ErrorCode)>;
+mod sweep_report;
 
 /// A mirror with its last known state.
 type MirrorWithState = (TenantAndMirror, Arc<MirrorState>);
-
-impl SweepReport {
-    /// Adds a run that has ended. `error` says why it did not succeed. `known` is its mirror, `None` if this process no
-    /// longer keeps it.
-    fn add_run(
-        &mut self,
-        known: Option<TenantAndMirror>,
-        error: Option<ErrorCode>,
-        remote_bytes: i64,
-    ) {
-        let counts = &mut self.record.counts;
-        counts.remote_bytes += remote_bytes;
-        match error {
-            Some(code) => {
-                counts.failed += 1;
-                self.failed.extend(known.map(|known| (known, code)));
-            }
-            None => counts.succeeded += 1,
-        }
-    }
-}
 
 impl Mirrors {
     /// Checks all mirrors at once, and runs those that may differ, each with a copy of `request`. Calls `on_run` after
@@ -115,9 +85,13 @@ impl Mirrors {
     ) -> Result<SweepReport, Failure> {
         self.may_sync()?;
         let mut report = self.new_report(request.trigger);
+        let heartbeat = self.heartbeat.as_ref().filter(|_| !request.dry_run);
         if !request.dry_run {
             self.log_start(&mut report.record, request, claimant)
                 .await?;
+        }
+        if let Some(heartbeat) = heartbeat {
+            heartbeat.begun();
         }
         let swept = async {
             let due = self
@@ -135,6 +109,9 @@ impl Mirrors {
         };
         if let Some(remote) = &self.remote {
             remote.close_idle();
+        }
+        if let Some(heartbeat) = heartbeat {
+            heartbeat.ended(report.is_success(), report.summary());
         }
         self.note_activity();
         Ok(report)

@@ -112,3 +112,55 @@ async fn help_names_every_command_setting_and_exit_code() {
     let help = program::run(program::bare(&["--help"], &secret)).await;
     assert!(!help.stdout.contains("hunter2"), "{}", help.stdout);
 }
+
+#[tokio::test]
+async fn the_next_slots_are_listed_in_both_zones() {
+    let daily = [
+        (Setting::Schedule, "30 8 * * *"),
+        (Setting::Timezone, "Asia/Tokyo"),
+    ];
+    let words = program::run(program::bare(&["schedule"], &daily)).await;
+    assert_eq!(words.code, 0, "{words:?}");
+    let listed = |line: &&str| line.contains("08:30:00 JST   ") && line.ends_with("23:30:00 UTC");
+    let count = words.stdout.lines().filter(listed).count();
+    assert_eq!(count, 10, "{}", words.stdout);
+    let json = program::run(program::bare(&["schedule", "--json"], &daily)).await;
+    let told = object(&json);
+    let slots = told["slots"].as_array().expect("slots");
+    assert_eq!((slots.len(), &told["timezone"]), (10, &json!("Asia/Tokyo")));
+    let local = slots[9]["local"].as_str().expect("a time");
+    assert!(local.ends_with("T08:30:00+09:00"), "{local}");
+    let off = [(Setting::Schedule, "off")];
+    let words = program::run(program::bare(&["schedule"], &off)).await;
+    words.assert_says(&["The schedule is off"]);
+}
+
+#[tokio::test]
+async fn a_file_for_support_has_everything_but_secrets_and_meters() {
+    let site = Site::new().await;
+    site.on_remote("insert into meter (id, tenant_id, name) values (1, 7, 'Boiler')")
+        .await;
+    site.sync().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("support.json");
+    let output = path.to_str().expect("a path");
+    let more = [(Setting::Tokens, "trigger:ann:sync-this-now-1234567890")];
+    let written = run(&site, &["support", "--output", output], &more).await;
+    assert_eq!(written.code, 0, "{written:?}");
+    written.assert_says(&["Written to ", "Read it before you send it."]);
+    let text = std::fs::read_to_string(&path).expect("a file");
+    let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(told["status"]["history"][0]["outcome"], "succeeded");
+    assert_eq!(told["check"]["failed"], 0);
+    let settings = told["settings"].as_array().expect("settings");
+    assert!(
+        settings
+            .iter()
+            .any(|setting| setting["setting"] == "local_url")
+    );
+    for hidden in ["sync-this-now", "Boiler"] {
+        assert!(!text.contains(hidden), "{hidden} in {text}");
+    }
+    let again = run(&site, &["support", "--output", output], &more).await;
+    assert_eq!(again.code, 1, "an existing file is kept");
+}

@@ -28,6 +28,7 @@ struct Question {
 #[serde(rename_all = "snake_case")]
 enum Precondition {
     Remote(String),
+    Local(String),
     Sync,
     /// Every run from here on is held in progress.
     Hold,
@@ -121,6 +122,7 @@ async fn bring_about(
     for given in given {
         match given {
             Precondition::Remote(sql) => site.on_remote(sql).await,
+            Precondition::Local(sql) => site.on_local(sql).await,
             Precondition::Sync => {
                 site.sync().await;
             }
@@ -136,7 +138,7 @@ async fn bring_about(
 #[tokio::test]
 async fn each_question_is_answered_by_its_calls_and_by_no_fewer() {
     let questions = questions();
-    assert_eq!(questions.len(), 19);
+    assert_eq!(questions.len(), 20);
     for question in questions {
         let site = Site::new().await;
         let hourly = [(Setting::Schedule, "0 * * * *")];

@@ -2,6 +2,7 @@
 //! lets in. What needs a browser is for `tests/judges/page`.
 
 mod brake;
+mod pause;
 mod run_and_meter_pages;
 mod security;
 mod status;

@@ -34,8 +34,12 @@ async fn every_route_of_the_api_and_beside_it_is_described() {
         "GET /livez",
         "GET /readyz",
         "POST /api/local/meter-sync-trigger",
+        "POST /api/v1/pause",
+        "POST /api/v1/resume",
         "POST /api/v1/runs/{id}/cancel",
         "POST /api/v1/sync",
+        "POST /api/v1/tenants/{tenant_id}/pause",
+        "POST /api/v1/tenants/{tenant_id}/resume",
         "POST /api/v1/tenants/{tenant_id}/runs/{id}/cancel",
         "POST /api/v1/tenants/{tenant_id}/sync",
     ];

@@ -142,7 +142,7 @@ async fn a_body_that_cannot_be_used_starts_nothing() {
 }
 
 /// How many of the first of [`ROUTES`] are there for each tenant, too.
-const OF_MIRROR: usize = 10;
+const OF_MIRROR: usize = 12;
 
 /// Every route, and whether it has arguments in the query and in the body. Proxies ask `/livez` and `/readyz`, and add
 /// what they like.
@@ -157,6 +157,8 @@ const ROUTES: &[(&str, bool, bool)] = &[
     ("POST /api/v1/runs/RUN/cancel", false, false),
     ("GET /api/v1/meters/1", true, false),
     ("GET /api/v1/events", false, false),
+    ("POST /api/v1/pause", false, true),
+    ("POST /api/v1/resume", false, false),
     ("GET /api/v1/tenants", true, false),
     ("GET /api/v1/openapi.json", false, false),
     ("GET /api/local/meter-sync-status", false, false),
@@ -245,6 +247,8 @@ async fn a_read_token_reads_everything_and_changes_nothing() {
         ("GET /api/v1/openapi.json", 401, 200, 200),
         ("POST /api/v1/sync", 401, 403, 202),
         (cancel.as_str(), 401, 403, 409),
+        ("POST /api/v1/pause", 401, 403, 400),
+        ("POST /api/v1/resume", 401, 403, 204),
     ] {
         assert_eq!(api.ask(line).await.status, bare, "{line}");
         for (token, status) in [(READ, read), (TRIGGER, trigger)] {
@@ -264,6 +268,7 @@ async fn a_process_that_may_only_show_starts_and_ends_nothing() {
     for line in [
         "POST /api/v1/sync".to_owned(),
         format!("POST /api/v1/runs/{run}/cancel"),
+        "POST /api/v1/resume".to_owned(),
     ] {
         assert_eq!(api.ask(&line).await.problem(), (403, "READ_ONLY"), "{line}");
     }

@@ -1,16 +1,16 @@
-//! Fetches a small document, such as a key set, over https. The settings allow plain http only for URLs on this
-//! machine.
+//! An HTTP client for small documents: fetches one, or sends a short text. Which URLs may be used is for the settings to
+//! say.
 //!
-//! The fetch follows no redirect, because a redirect could lead to another host or to http. It uses no proxy.
+//! It follows no redirect, because a redirect could lead to another host or to http. It uses no proxy.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, HOST, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -19,16 +19,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// How long a fetch may take, from resolving the host name to the last byte.
+/// How long a request may take, from resolving the host name to the last byte.
 const LIMIT: Duration = Duration::from_secs(5);
 /// The longest document in bytes. A key set has a few kilobytes.
-pub(super) const MAX_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
+/// The name of this program and its version, as servers see it.
+const NAME: &str = concat!("meter-sync/", env!("CARGO_PKG_VERSION"));
 
-/// The reason why a document could not be fetched. The messages leave out the URL, because an operator finds it in the
-/// settings.
+/// The reason why a request got no answer that can be used. The messages leave out the URL, because an operator finds it in
+/// the settings, and it may hold a secret.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
-    /// The fetch took longer than 5 s.
+pub(crate) enum HttpClientError {
+    /// The request took longer than 5 s.
     #[error("no whole answer came within {} s", LIMIT.as_secs())]
     Slow,
     /// The connection or the TLS handshake failed: the host is unknown or refuses, or its certificate is not trusted.
@@ -46,7 +48,7 @@ pub(super) enum FetchError {
     /// No request could be built from the URL.
     #[error("the address cannot be asked for: {0}")]
     Address(#[from] hyper::http::Error),
-    /// The status of the response is not 200.
+    /// The response says that the request did not succeed.
     #[error("the answer is {0}")]
     Status(StatusCode),
     /// The body is longer than [`MAX_BYTES`].
@@ -55,13 +57,47 @@ pub(super) enum FetchError {
 }
 
 /// Fetches a document and returns its whole body: at most [`MAX_BYTES`], within 5 s.
-pub(super) async fn fetch(url: &Uri) -> Result<Bytes, FetchError> {
-    let fetched = tokio::time::timeout(LIMIT, get(url)).await;
-    fetched.unwrap_or(Err(FetchError::Slow))
+pub(crate) async fn fetch(url: &Uri) -> Result<Bytes, HttpClientError> {
+    let request = Request::get(path(url))
+        .header(ACCEPT, "application/json, application/jwk-set+json")
+        .body(Full::default())?;
+    let (status, body) = send(url, request).await?;
+    match status {
+        StatusCode::OK => Ok(body),
+        other => Err(HttpClientError::Status(other)),
+    }
 }
 
-async fn get(url: &Uri) -> Result<Bytes, FetchError> {
-    let host = url.host().ok_or(FetchError::NoHost)?;
+/// Sends a text by POST, and ignores the body of the answer. Error: no answer came within 5 s, or its status is not one of
+/// success (2xx).
+pub(crate) async fn post(url: &Uri, text: String) -> Result<(), HttpClientError> {
+    let request = Request::post(path(url))
+        .header(CONTENT_TYPE, "text/plain; charset=utf-8")
+        .body(Full::from(text))?;
+    let (status, _body) = send(url, request).await?;
+    match status.is_success() {
+        true => Ok(()),
+        false => Err(HttpClientError::Status(status)),
+    }
+}
+
+fn path(url: &Uri) -> &str {
+    url.path_and_query().map_or("/", |path| path.as_str())
+}
+
+async fn send(
+    url: &Uri,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), HttpClientError> {
+    let answered = tokio::time::timeout(LIMIT, connect_and_send(url, request)).await;
+    answered.unwrap_or(Err(HttpClientError::Slow))
+}
+
+async fn connect_and_send(
+    url: &Uri,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), HttpClientError> {
+    let host = url.host().ok_or(HttpClientError::NoHost)?;
     let host = host
         .trim_start_matches('[')
         .trim_end_matches(']')
@@ -72,11 +108,11 @@ async fn get(url: &Uri) -> Result<Bytes, FetchError> {
         .unwrap_or(if is_encrypted { 443 } else { 80 });
     let stream = TcpStream::connect((host.as_str(), port)).await?;
     if !is_encrypted {
-        return exchange(stream, url).await;
+        return exchange(stream, url, request).await;
     }
-    let name = ServerName::try_from(host).map_err(|_odd| FetchError::NoHost)?;
+    let name = ServerName::try_from(host).map_err(|_odd| HttpClientError::NoHost)?;
     let tls = TlsConnector::from(Arc::new(tls()?));
-    exchange(tls.connect(name, stream).await?, url).await
+    exchange(tls.connect(name, stream).await?, url, request).await
 }
 
 /// Returns the TLS settings of a client that trusts the certificate authorities that the operating system trusts.
@@ -89,32 +125,29 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-async fn exchange<S>(stream: S, url: &Uri) -> Result<Bytes, FetchError>
+async fn exchange<S>(
+    stream: S,
+    url: &Uri,
+    mut request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), HttpClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let path = url.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::get(path)
-        .header(
-            HOST,
-            url.authority().map_or("", |authority| authority.as_str()),
-        )
-        .header(ACCEPT, "application/json, application/jwk-set+json")
-        .header(
-            USER_AGENT,
-            concat!("meter-sync/", env!("CARGO_PKG_VERSION")),
-        )
-        .body(Empty::<Bytes>::new())?;
+    let host = url.authority().map_or("", |authority| authority.as_str());
+    let headers = request.headers_mut();
+    headers.insert(
+        HOST,
+        HeaderValue::from_str(host).or(Err(HttpClientError::NoHost))?,
+    );
+    headers.insert(USER_AGENT, HeaderValue::from_static(NAME));
     let answer = async {
         let response = sender.send_request(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status()));
-        }
+        let status = response.status();
         let body = Limited::new(response.into_body(), MAX_BYTES)
             .collect()
             .await;
-        body.map(|body| body.to_bytes()).map_err(broken)
+        body.map(|body| (status, body.to_bytes())).map_err(broken)
     };
     // The connection may end before the last bytes of the response are read, so only the response ends the `select!`.
     let driven = async {
@@ -129,13 +162,13 @@ where
     }
 }
 
-fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> FetchError {
+fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> HttpClientError {
     if error.is::<LengthLimitError>() {
-        return FetchError::TooLong;
+        return HttpClientError::TooLong;
     }
     match error.downcast::<hyper::Error>() {
-        Ok(error) => FetchError::Http(*error),
-        Err(other) => FetchError::Connect(std::io::Error::other(other)),
+        Ok(error) => HttpClientError::Http(*error),
+        Err(other) => HttpClientError::Connect(std::io::Error::other(other)),
     }
 }
 
@@ -147,7 +180,7 @@ mod tests {
     use super::*;
 
     /// Fetches from a server that sends `answer` and then, if `is_endless`, spaces without end.
-    async fn fetched(answer: &str, is_endless: bool) -> Result<Bytes, FetchError> {
+    async fn fetched(answer: &str, is_endless: bool) -> Result<Bytes, HttpClientError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let serve = async {
@@ -171,11 +204,17 @@ mod tests {
         let whole = fetched("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab", false).await;
         assert_eq!(whole.expect("a document"), "ab");
         let endless = fetched("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n", true).await;
-        assert!(matches!(endless, Err(FetchError::TooLong)), "{endless:?}");
+        assert!(
+            matches!(endless, Err(HttpClientError::TooLong)),
+            "{endless:?}"
+        );
         let moved = "HTTP/1.1 307 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n";
         let moved = fetched(moved, false).await;
-        assert!(matches!(moved, Err(FetchError::Status(_))), "{moved:?}");
+        assert!(
+            matches!(moved, Err(HttpClientError::Status(_))),
+            "{moved:?}"
+        );
         let other = fetched("220 mail.example ready\r\n", false).await;
-        assert!(matches!(other, Err(FetchError::Http(_))), "{other:?}");
+        assert!(matches!(other, Err(HttpClientError::Http(_))), "{other:?}");
     }
 }

@@ -1,0 +1,56 @@
+//! Pauses and resumes a mirror. While a mirror is paused, the schedule only makes dry runs of it, and no other run that
+//! would change its meters starts, in whatever process.
+
+use super::Mirror;
+use crate::db::{Local, Tx};
+use crate::error::{ErrorCode, Failure};
+use crate::model::{Pause, PauseRequest};
+use crate::store::{migrations, pauses};
+use crate::tenants;
+
+impl Mirror {
+    /// Pauses the mirror, or replaces the pause that it has. A run in progress goes on to its end.
+    ///
+    /// Fails with `READ_ONLY` if this process may change nothing, and if the tenant is not known or the local database
+    /// does not answer.
+    pub async fn pause(&self, request: &PauseRequest) -> Result<Pause, Failure> {
+        self.prepare_to_pause().await?;
+        let begin = async |tx: &Tx<'_, Local>| {
+            let scope = tenants::scope(tx, self.mapping()).await?;
+            let pause = pauses::begin(tx, &scope.tenant.id, &scope.table.name, request).await?;
+            Ok::<_, Failure>((scope.tenant.id, pause))
+        };
+        let (tenant, pause) = self.local()?.write("pause", begin).await?;
+        self.note_activity();
+        tracing::warn!(tenant.id = %tenant, by = pause.by, until = pause.until.map(tracing::field::display), "syncs are paused: {}", pause.reason);
+        Ok(pause)
+    }
+
+    /// Ends the pause of the mirror. Returns the pause; `None` if the mirror was not paused. `by` is who ends it, for the
+    /// process's own log.
+    ///
+    /// Fails as [`Self::pause`] does.
+    pub async fn resume(&self, by: Option<&str>) -> Result<Option<Pause>, Failure> {
+        self.prepare_to_pause().await?;
+        let end = async |tx: &Tx<'_, Local>| {
+            let scope = tenants::scope(tx, self.mapping()).await?;
+            let pause = pauses::end(tx, &scope.tenant.id, &scope.table.name).await?;
+            Ok::<_, Failure>((scope.tenant.id, pause))
+        };
+        let (tenant, pause) = self.local()?.write("resume", end).await?;
+        self.note_activity();
+        if pause.is_some() {
+            tracing::warn!(tenant.id = %tenant, by, "syncs are no longer paused");
+        }
+        Ok(pause)
+    }
+
+    async fn prepare_to_pause(&self) -> Result<(), Failure> {
+        if self.is_read_only() {
+            let message = "This meter-sync was started read-only and pauses no sync.";
+            return Err(Failure::new(ErrorCode::ReadOnly, message));
+        }
+        migrations::run(&mut self.local()?.connect().await?).await?;
+        Ok(())
+    }
+}
