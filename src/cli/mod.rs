@@ -43,6 +43,7 @@ mod support;
 mod sweep_text;
 mod sync;
 mod sync_of_many;
+mod verify;
 
 /// Keeps a site's local Postgres copy of its meters equal to its organisation's rows in a central
 /// Postgres, and lets assistants, people and programs see and run that sync.
@@ -101,6 +102,11 @@ enum Command {
     Pause(pause::PauseArgs),
     /// End the pause of the syncs
     Resume,
+    /// Compare all meters of both sides, and change none
+    ///
+    /// The exit code is 0 if both sides hold the same meters, and 1 if they differ. Changes that the remote has made since
+    /// the last sync are a difference, too.
+    Verify(verify::VerifyArgs),
     /// Check connections, privileges, tables, TLS and clocks, and say what to do about each problem
     Check(check::CheckArgs),
     /// Show every setting, its value (without secrets) and where the value came from
@@ -143,6 +149,7 @@ impl Command {
             | Self::Diff(_)
             | Self::Pause(_)
             | Self::Resume
+            | Self::Verify(_)
             | Self::Check(_)
             | Self::Config(_)
             | Self::Schedule(_)
@@ -225,7 +232,7 @@ impl Cli {
             }
             Command::Stdio => {
                 shutdown.on_signal()?;
-                App::build(load()?, shutdown)?.stdio().await?;
+                Box::pin(App::build(load()?, shutdown)?.stdio()).await?;
             }
             Command::Sync(args) => {
                 let config = load()?;
@@ -242,6 +249,7 @@ impl Cli {
             Command::Diff(args) => return args.run(&App::build(load()?, shutdown)?).await,
             Command::Pause(args) => return args.run(&App::build(load()?, shutdown)?).await,
             Command::Resume => return pause::resume(&App::build(load()?, shutdown)?).await,
+            Command::Verify(args) => return args.run(&App::build(load()?, shutdown)?).await,
         }
         Ok(CommandReport::default())
     }

@@ -168,6 +168,14 @@ fn in_words(status: &Status, let_pass: &[String]) -> String {
     if let Some(at) = status.verified_at {
         text += &format!("compared   {}\n", at.format("%Y-%m-%d %H:%M:%S UTC"));
     }
+    if let Some(proof) = &status.verified {
+        let at = proof.at.format("%Y-%m-%d %H:%M:%S UTC");
+        text += &format!("verified   {at} by {}", proof.by.in_words());
+        if let Some(digest) = &proof.digest {
+            text += &format!(", {} meters with digest {digest}", proof.meters);
+        }
+        text += "\n";
+    }
     for warning in &status.warnings {
         text += &format!("warning    {warning}\n");
     }

@@ -27,15 +27,20 @@ use tokio::sync::watch;
 use crate::config::{Limits, Mapping};
 use crate::db::{Local, Remote, Tx};
 use crate::model::{
-    CompareMethod, Counts, DeactivationApproval, Phase, Progress, Rejection, RunId, TenantId,
+    CompareMethod, Counts, DeactivationApproval, Phase, Progress, ProofMethod, Rejection, RunId,
+    TenantId,
 };
 
 use carry_out::StagedDifferences;
 use check_and_read_versions::check_and_read_versions;
 use column_drift::{ColumnDriftReport, KnownColumns};
+pub use compare_both_sides::{compare, verification_sql};
 use detect_replaced_remote::RemoteComparison;
 pub(crate) use detect_replaced_remote::{UNIDENTIFIED, look_up as look_up_remote};
-pub use digest::{ContentsComparison, compare_sums};
+pub use digest::{
+    ContentsComparison, ContentsDifference, ContentsDigests, ContentsVerdict, DigestHashing,
+    SideDigest, VerificationSql, compare_sums,
+};
 use digest::{RowsThatMayDiffer, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
 pub use error::SyncError;
@@ -46,7 +51,6 @@ pub(crate) use relations::detect_row_security::may_hide_rows;
 pub(crate) use relations::explain_missing_names::missing;
 pub(crate) use relations::lock_relations::of_source as locks_of;
 pub(crate) use relations::look_up;
-use relations::refuse_same_or_taken_table::refuse_occupied;
 pub(crate) use relations::refuse_unsuited_distribution::{
     create_distributed_table, refuse_others as refuse_other_distributions,
 };
@@ -71,6 +75,7 @@ mod brake;
 mod carry_out;
 mod check_and_read_versions;
 pub mod column_drift;
+mod compare_both_sides;
 mod copy_distributed_rows;
 mod detect_replaced_remote;
 mod digest;
@@ -178,6 +183,9 @@ pub struct FinishedSync {
     pub refusal: Option<SyncError>,
     /// How the rows that differ were found.
     pub compared: CompareMethod,
+    /// How it is known that both sides are equal after the sync; `None` if rows were rejected, or if the local table
+    /// changed values as they were written.
+    pub proved: Option<ProofMethod>,
 }
 
 /// The channel on which a sync publishes its progress.
@@ -259,62 +267,38 @@ async fn end_unchanged(
     compared: CompareMethod,
 ) -> Result<FinishedSync, SyncError> {
     let synced = SyncResult::unchanged(rows);
+    // Otherwise, one digest a side of the contents of all rows was equal.
+    let proved = match versions
+        .as_ref()
+        .is_some_and(VersionsOfBothSides::show_no_change)
+    {
+        true => ProofMethod::Versions,
+        false => ProofMethod::Contents,
+    };
     comparison.warn(run, None);
     if !run.job.dry_run && !comparison.waits_for_a_person(run) {
         comparison.remember(run, versions.as_ref()).await?;
         digest::remember(run, versions, false, &synced, None).await?;
     }
-    Ok(FinishedSync::of(synced, compared))
-}
-
-/// Compares the contents of all rows of both sides, and writes nothing. The first seed is that of the hashes of the
-/// rows, the second one that of the hashes of these hashes.
-///
-/// The seeds must be new for each comparison, so that different rows whose hashes are equal by chance do not stay
-/// unseen in the next comparison. The number of bytes that the remote sent is published to the observer, even if the
-/// comparison fails or is cancelled.
-///
-/// A sync may run at the same time, because each side is read in one snapshot. The local table is only locked against
-/// being altered. Changes of a running sync may be reported as a difference. A later sync of the reported rows then
-/// finds nothing to do.
-pub async fn compare(
-    remote: Tx<'_, Remote>,
-    local: &Tx<'_, Local>,
-    job: &SyncJob<'_>,
-    seeds: [u64; 2],
-    observer: &ProgressSender,
-) -> Result<ContentsComparison, SyncError> {
-    let contents = {
-        let _told = read::relay_rows::ReadProgressReporter {
-            remote: &remote,
-            observer,
-            before: 0,
-        };
-        let resolved = Box::pin(resolve_scope::resolve(&remote, local, job));
-        let (relations, scope, here) = resolved.await?;
-        resolve_scope::prepare_to_read(&remote, &relations, &scope).await?;
-        if relations.local_tenant.is_none() {
-            refuse_occupied(&here, job)?;
-        }
-        let run = &RunContext {
-            local,
-            relations: &relations,
-            scope: &scope,
-            job,
-            observer,
-        };
-        digest::compare_contents(&remote, run, seeds).await?
-    };
-    read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
-    Ok(contents)
+    Ok(FinishedSync {
+        proved: Some(proved),
+        ..FinishedSync::of(synced, compared)
+    })
 }
 
 impl FinishedSync {
     fn of(synced: SyncResult, compared: CompareMethod) -> Self {
+        let are_equal = synced.rejected.is_empty() && synced.altered.is_empty();
+        let proved = match compared {
+            CompareMethod::Differences => ProofMethod::Versions,
+            CompareMethod::Contents => ProofMethod::Contents,
+            CompareMethod::Everything => ProofMethod::EveryValue,
+        };
         Self {
             synced,
             refusal: None,
             compared,
+            proved: are_equal.then_some(proved),
         }
     }
 }

@@ -98,6 +98,11 @@ fn gauges(status: &Status, process: &ProcessContext) -> Vec<Gauge> {
             status.drifted_columns.map(count),
         ),
         gauge(
+            "meter_sync_unexplained_difference",
+            "Whether the last comparison found that both sides differ although no row had changed since the last run.",
+            status.is_difference_unexplained.map(truth),
+        ),
+        gauge(
             "meter_sync_local_clock_offset_seconds",
             "How far the clock of the local database, which tells the time of runs, is ahead of this machine's.",
             clock_ahead,
@@ -180,6 +185,11 @@ fn time_gauges(status: &Status) -> Vec<Gauge> {
             "meter_sync_last_comparison_timestamp_seconds",
             "When the last run ended that compared what all rows hold.",
             status.verified_at.map(seconds),
+        ),
+        gauge(
+            "meter_sync_last_proof_timestamp_seconds",
+            "When both sides were last shown to be equal, by versions, contents or every value.",
+            status.verified.as_ref().map(|proof| seconds(proof.at)),
         ),
         gauge(
             "meter_sync_last_run_timestamp_seconds",

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx};
@@ -41,6 +41,8 @@ pub(super) struct MirrorInner {
     /// The state of the mirror as last read from the local database, for all callers who ask at the same time.
     pub(super) observed: Arc<SharedRead<StateReadResult>>,
     pub(super) meter_count_cache: MeterCountCache,
+    /// Held while this process verifies the mirror, so that one verification runs at a time.
+    pub(super) verifying: Mutex<()>,
 }
 
 /// A tenant (its id and its name) and its mirror.
@@ -90,6 +92,7 @@ impl Mirror {
                 in_process_state: watch::Sender::new(in_process_state),
                 observed,
                 meter_count_cache: MeterCountCache::default(),
+                verifying: Mutex::default(),
             }),
         }
     }

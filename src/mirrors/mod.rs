@@ -30,6 +30,7 @@ pub use registry::{Mirrors, visible_tenants};
 pub use run::follow_progress::RunProgressFollower;
 pub use run_event_feed::RunEventFeed;
 pub use sweep::{FailedMirrors, SweepReport};
+pub use verify::VerifyRequest;
 
 pub use crate::store::claimed_slots::{ClaimedSlot, ClaimedSlotList};
 
@@ -52,6 +53,7 @@ mod run_event_feed;
 mod state_read;
 pub(crate) mod status;
 mod sweep;
+mod verify;
 
 /// The target of the `tracing` event that says how a run ended.
 pub const RUN_ENDED: &str = "meter_sync::mirrors::ended";

@@ -1,4 +1,4 @@
-//! Handles the form that starts a sync or a preview (a dry run), or approves deactivations that an earlier run held
+//! Handles the form that starts a sync, a preview (a dry run) or a verification, or approves deactivations that an earlier run held
 //! back. The answer is a redirect, so that reloading the page does not send the form again.
 
 use axum::Extension;
@@ -14,11 +14,13 @@ use super::viewer_rights::ViewerRights;
 use crate::config::Token;
 use crate::error::{ErrorCode, Failure};
 use crate::http::run_page_redirect_reason::RunPageRedirectReason;
-use crate::mirrors::{Mirror, RunApprovals, RunRequest, RunRequestOutcome, approval_of};
+use crate::mirrors::{
+    Mirror, RunApprovals, RunRequest, RunRequestOutcome, VerifyRequest, approval_of,
+};
 use crate::model::{DeactivationApproval, RunId, RunTrigger};
 use crate::trace_id::TraceId;
 
-/// The fields of a form that a browser has sent to start a sync or a preview.
+/// The fields of a form that a browser has sent to start a sync, a preview or a verification.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct SubmittedSyncForm {
     #[serde(rename = "do")]
@@ -34,6 +36,7 @@ pub(super) struct SubmittedSyncForm {
 enum SyncFormAction {
     Sync,
     Preview,
+    Verify,
 }
 
 /// The value of a check box that is ticked. A browser sends nothing for a box that is not.
@@ -43,7 +46,7 @@ enum TickedBox {
     Yes,
 }
 
-/// `POST /sync`: starts a run and redirects the browser. Answers 403 if the viewer may not start a run, or if the
+/// `POST /sync`: starts a run or a verification, and redirects the browser. Answers 403 if the viewer may not start a run, or if the
 /// approval in the form is not valid. The redirect leads to the page of one run, or to the status page:
 ///
 /// - to the new run, if it is a preview or carries out approved deactivations;
@@ -64,6 +67,14 @@ pub(super) async fn sync(
     }
     let mut request = RunRequest::new(RunTrigger::Page);
     request.actor = token.and_then(|Extension(token)| token.name);
+    if wanted.what == SyncFormAction::Verify {
+        mirror.start_to_verify(VerifyRequest {
+            every_value: false,
+            trigger: request.trigger,
+            actor: request.actor,
+        })?;
+        return Ok(Redirect::to(&base.page("/")));
+    }
     request.trace = TraceId::of_headers(&headers);
     request.dry_run = wanted.what == SyncFormAction::Preview;
     let allowed = wanted.allow.filter(|_| !request.dry_run);

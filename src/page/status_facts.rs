@@ -36,10 +36,17 @@ pub(super) fn show(
                 @if let Some(at) = status.checked_at {
                     " " span.soft { "(a sweep found nothing changed " (time_ago(at, now)) ")" }
                 }
-                @if let Some(at) = status.verified_at {
-                    " " span.soft { "(all rows compared " (time_ago(at, now)) ")" }
-                }
             } }
+            @if let Some(proof) = &status.verified {
+                div { dt { "Verified" } dd #verified {
+                    (time_ago(proof.at, now)) " by " (proof.by.in_words())
+                    @if let Some(digest) = &proof.digest {
+                        " " span.soft { "(digest " (digest) ")" }
+                    } @else if let Some(at) = status.verified_at {
+                        " " span.soft { "(all rows compared " (time_ago(at, now)) ")" }
+                    }
+                } }
+            }
             div { dt { "Last run" } dd {
                 @match ended {
                     Some(run) => {
@@ -103,6 +110,7 @@ pub(super) fn actions(status: &Status, base: &MirrorBasePath, viewer: ViewerRigh
                             @if is_running { "Syncing…" } @else { "Sync now" }
                         } }
                         button #preview name="do" value="preview" disabled[is_off] { "Preview changes" }
+                        button #verify name="do" value="verify" disabled[is_off] title="Compares all meters of both sides and changes none" { "Verify" }
                     }
                 }
             } @else {

@@ -21,3 +21,5 @@ pub mod status;
 pub(crate) mod status_text;
 pub(crate) mod stored_state;
 pub mod tenant_list;
+pub mod verified_status;
+pub mod verify_report;

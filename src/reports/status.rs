@@ -8,6 +8,7 @@ use super::connections::ConnectionsReport;
 use super::meter_report::{MeterMatch, MeterReport};
 use super::run_difference::RunDifference;
 use super::tenant_list::TenantList;
+use super::verified_status::VerifiedStatus;
 use crate::config::Schedule;
 use crate::model::{
     ActivityState, Change, ChangeCursor, Health, HeldDeactivations, Pause, Phase, Rejection, RunId,
@@ -96,9 +97,12 @@ pub struct Status {
     /// When a sweep (check of all tenants) last found the meters unchanged; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checked_at: Option<DateTime<Utc>>,
-    /// End of the last run that compared the contents of all rows or was followed by that; absent if never.
+    /// When the contents of all rows were last compared after a run or found equal; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<DateTime<Utc>>,
+    /// The last proof that both sides are equal; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifiedStatus>,
     /// The last run that ended, dry runs excluded; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_run: Option<RunRecord>,
@@ -139,6 +143,10 @@ pub struct Status {
     /// not known. Only the metrics show it.
     #[serde(skip)]
     pub drifted_columns: Option<usize>,
+    /// Whether the last comparison of all rows found that both sides differ although no row had changed since the last
+    /// run; `None` while that is not known. Only the metrics show it.
+    #[serde(skip)]
+    pub is_difference_unexplained: Option<bool>,
     /// How many of several tenants have a run in progress, in this or another process; `None` while that is not known.
     /// Only the metrics show it.
     #[serde(skip)]

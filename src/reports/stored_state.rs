@@ -3,9 +3,12 @@
 use chrono::{DateTime, Utc};
 
 use super::status::Status;
+use super::verified_status::VerifiedStatus;
+use super::verify_report::UNEXPLAINED;
 use super::{clock_warnings, join_warnings};
 use crate::error::Failure;
 use crate::model::{RunOutcome, RunRecord};
+use crate::store::proofs::{LatestProofs, StoredComparison};
 
 /// The state of the mirror as read from the local database, or what this process knows of it if that is down.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +95,25 @@ impl StoredState {
         self
     }
 
+    /// Adds the last proof that both sides are equal, and a warning if the last comparison found a difference and no sync
+    /// has succeeded since, or no change explains the difference.
+    pub(crate) fn add_proofs(&mut self, proofs: &LatestProofs) {
+        let status = &mut self.status;
+        status.verified = VerifiedStatus::newest(proofs, status.checked_at);
+        status.is_difference_unexplained = Some(false);
+        let Some((at, comparison)) = &proofs.comparison else {
+            return;
+        };
+        if comparison.are_equal {
+            status.verified_at = status.verified_at.max(Some(*at));
+        } else if comparison.is_unexplained {
+            status.is_difference_unexplained = Some(true);
+            status.warnings.push(UNEXPLAINED.to_owned());
+        } else if Some(*at) > status.last_success_at {
+            status.warnings.push(difference(comparison));
+        }
+    }
+
     /// Returns the warning of the last run, without its part about columns that have changed on the remote, which
     /// `drift_warning` has as long as it applies. Returns `None` if nothing is left.
     pub(crate) fn own_warning(&self) -> Option<String> {
@@ -134,6 +156,13 @@ impl StoredState {
         let run = self.interrupted.as_ref().filter(|run| !run.dry_run);
         run.is_some_and(is_newer)
     }
+}
+
+fn difference(comparison: &StoredComparison) -> String {
+    let (there, here) = (comparison.remote.0, comparison.local.0);
+    format!(
+        "Both sides differed when all meters were last compared: the remote had {there} and the local side {here}. What has changed since the last sync may explain it: ask the user whether to sync."
+    )
 }
 
 fn interruption(run: &RunRecord) -> String {

@@ -44,6 +44,7 @@ mod server_sent_event;
 mod status;
 mod sync;
 mod tenants;
+mod verify;
 
 /// The path of the `OpenAPI` description.
 const DESCRIPTION_PATH: &str = "/api/v1/openapi.json";
@@ -115,6 +116,7 @@ fn of_mirror() -> impl Iterator<Item = Route> {
     let routes = [
         status::route(),
         sync::route(),
+        verify::route(),
         runs::list_route(),
         runs::route(),
         run_changes::route(),

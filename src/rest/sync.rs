@@ -100,7 +100,7 @@ fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, ProblemDetails> 
     Ok(request)
 }
 
-/// Parses the arguments in the body of a request. Returns none if the body is empty.
+/// Reads the arguments of a request from its body: a JSON object, or nothing.
 pub(super) fn arguments(headers: &HeaderMap, body: &[u8]) -> Result<Arguments, ProblemDetails> {
     if body.trim_ascii().is_empty() {
         return Ok(Arguments::new(None));

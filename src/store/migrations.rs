@@ -29,7 +29,8 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0015_due_mirrors.sql"),
     include_str!("migrations/0016_remote_identities.sql"),
     include_str!("migrations/0017_remote_writes.sql"),
-    include_str!("migrations/0018_pauses.sql"),
+    include_str!("migrations/0018_proofs.sql"),
+    include_str!("migrations/0020_pauses.sql"),
 ];
 
 /// The result of running the migrations.
@@ -67,15 +68,18 @@ pub struct ExistingTables {
     pub due: bool,
     /// Whether the table `meter_sync_remote` exists. Migration 16 creates it.
     pub remote: bool,
-    /// Whether the table `meter_sync_pause` exists. Migration 18 creates it.
+    /// Whether the table `meter_sync_pause` exists. Migration 20 creates it.
     pub pauses: bool,
+    /// Whether the table `meter_sync_proof` exists. Migration 18 creates it.
+    pub proofs: bool,
 }
 
 const EXISTS: &str = "\
 -- look for the sync tables
 select to_regclass('meter_sync.meter_sync_migration') is not null, to_regclass('meter_sync.meter_sync_column') is not null,
        to_regclass('meter_sync.meter_sync_mirror') is not null, to_regclass('meter_sync.meter_sync_due') is not null,
-       to_regclass('meter_sync.meter_sync_remote') is not null, to_regclass('meter_sync.meter_sync_pause') is not null";
+       to_regclass('meter_sync.meter_sync_remote') is not null, to_regclass('meter_sync.meter_sync_pause') is not null,
+       to_regclass('meter_sync.meter_sync_proof') is not null";
 
 const VERSION: &str = "\
 -- read the version of the sync tables
@@ -110,6 +114,7 @@ pub async fn tables(tx: &Tx<'_, Local>) -> Result<ExistingTables, DbError> {
         due: row.get(3),
         remote: row.get(4),
         pauses: row.get(5),
+        proofs: row.get(6),
     })
 }
 

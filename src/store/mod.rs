@@ -7,6 +7,7 @@
 //! - `pauses` has the mirrors that a person has paused.
 //! - `held_deactivations` has the sets of meters that a run may deactivate only after a person's approval.
 //! - `recorded_columns`, `watermarks`, `tombstones` and `remote_identities` have what a run stores for the next run.
+//! - `proofs` has the last comparison of all meters of each mirror.
 //! - `run_lock` has the locks that allow one run of a mirror at a time. They are advisory locks and no table.
 //! - `claimed_slots` has the times of the schedule, and the process that claimed each of them.
 //! - `sweeps` has one row for each sweep (a check of all mirrors). `unchanged_mirrors` has the time at which a sweep
@@ -28,6 +29,7 @@ pub mod log;
 pub mod migrations;
 pub mod needed_functions;
 pub mod pauses;
+pub mod proofs;
 pub mod read_mirror_states;
 pub mod recorded_columns;
 pub mod rejected_rows;

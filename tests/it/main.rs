@@ -85,3 +85,5 @@ mod soak;
 mod status_freshness;
 #[cfg(test)]
 mod sync;
+#[cfg(test)]
+mod verification;

@@ -9,6 +9,7 @@ use std::pin::pin;
 
 use crate::db::{DbError, Remote, Side, Tx, both};
 use crate::engine::{RowSelection, RunContext, SyncError};
+use crate::model::saturating_i64;
 
 use super::bucket_sum_cursor::grouped_by_hash;
 use super::buckets::DifferingBuckets;
@@ -47,13 +48,9 @@ pub(super) async fn narrow(
     if differing.numbers.len() <= few || differing.rows() > MOST_LISTED {
         return Ok(Some(selection));
     }
-    let sql = |row| statement(run, differing, &selection, row);
-    let (there, here) = (sql(RowSide::Remote), sql(RowSide::Local));
-    let (there, here) = both(list(remote, &there), list(run.local, &here)).await?;
-    let (Some(there), Some(here)) = (there, here) else {
+    let Some(tags) = list_differing(remote, run, differing, &selection).await? else {
         return Ok(Some(selection));
     };
-    let tags = compare_sums::unmatched(&there, &here);
     let tags: Vec<String> = tags
         .iter()
         .map(|tag| tag.cast_signed().to_string())
@@ -65,6 +62,36 @@ pub(super) async fn narrow(
             "{tag} operator(pg_catalog.=) any (select pg_catalog.unnest('{{{tags}}}'::integer[]))"
         )
     })))
+}
+
+/// Counts the meters that differ within the differing buckets. Returns `None` if they are too many, or if a server
+/// cannot list them. Two meters count as one if their keys have the same tag by chance.
+pub(super) async fn count(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    differing: &DifferingBuckets,
+) -> Result<Option<i64>, SyncError> {
+    let selection = differing.selection(run.relations);
+    let Some(selection) = selection.filter(|_| differing.rows() <= MOST_LISTED) else {
+        return Ok(None);
+    };
+    let tags = list_differing(remote, run, differing, &selection).await?;
+    Ok(tags.map(|tags| saturating_i64(tags.len())))
+}
+
+/// Lists the tags of the rows that differ among those that `selection` selects. Returns `None` if a server cannot list
+/// them.
+async fn list_differing(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    differing: &DifferingBuckets,
+    selection: &RowSelection,
+) -> Result<Option<Vec<u32>>, SyncError> {
+    let sql = |row| statement(run, differing, selection, row);
+    let (there, here) = (sql(RowSide::Remote), sql(RowSide::Local));
+    let (there, here) = both(list(remote, &there), list(run.local, &here)).await?;
+    let listed = there.zip(here);
+    Ok(listed.map(|(there, here)| compare_sums::unmatched(&there, &here)))
 }
 
 /// In how many rows COPY sends the list of row hashes. Each of these rows takes some kilobytes.

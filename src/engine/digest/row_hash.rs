@@ -127,7 +127,7 @@ impl Hasher {
                 format!(
                     "pg_catalog.hashint4extended({}, {})",
                     self.number(0),
-                    terms.join(" # ")
+                    terms.join(" #\n")
                 )
             }
             HashFunction::Portable => {
@@ -204,10 +204,11 @@ impl Hasher {
             ValueHashKind::Date => format!(
                 "coalesce(pg_catalog.hashint4extended({number}, pg_catalog.daterange_subdiff({sql}, '2000-01-01')::bigint), 0)"
             ),
+            // The zone is for sessions of another time zone (see `verification_sql`); a type without a zone ignores it.
             // Between these years, the seconds since 1890 as a double distinguish microseconds and are not 0.
             ValueHashKind::Time { range, send } => format!(
-                "case when {sql} >= '1900-01-01' and {sql} < '2150-01-01' \
-                 then pg_catalog.hashfloat8extended({range}({sql}, '1890-01-01'), {seed}) \
+                "case when {sql} >= '1900-01-01 00:00+00' and {sql} < '2150-01-01 00:00+00' \
+                 then pg_catalog.hashfloat8extended({range}({sql}, '1890-01-01 00:00+00'), {seed}) \
                  when {sql} is null then 0 \
                  else pg_catalog.hash_array_extended(array[{send}({sql})], {seed}) end"
             ),

@@ -185,6 +185,11 @@ impl<'s> VersionsOfBothSides<'s> {
         self.is_remote_known && known.is_some_and(|known| known.horizon <= self.next)
     }
 
+    /// Whether the rows of both sides have the versions that the watermark has, so that nothing has changed.
+    pub(in crate::engine) fn show_no_change(&self) -> bool {
+        matches!(self.compare_with_watermark(), Some(VersionVerdict::Same(_)))
+    }
+
     /// Whether the remote rows have the versions that the watermark has.
     pub(in crate::engine) fn has_same_remote_rows(&self) -> bool {
         let known = self.known.as_ref();
@@ -236,7 +241,7 @@ impl<'s> VersionsOfBothSides<'s> {
         changes: i64,
         written: Option<WrittenVersions>,
     ) -> Result<(), DbError> {
-        let is_same = matches!(self.compare_with_watermark(), Some(VersionVerdict::Same(_)));
+        let is_same = self.show_no_change();
         // If a full comparison changed rows although the versions showed no change, the versions are no proof.
         if changes > 0 && (is_same || written.is_none()) {
             return watermarks::forget(run.local, run.job.tenant, &run.relations.local).await;

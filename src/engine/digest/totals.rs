@@ -69,6 +69,16 @@ impl Total {
         format!("{sums}{PROBE}, pg_catalog.count(*){filter}")
     }
 
+    /// The number of rows.
+    pub(super) fn rows(&self) -> i64 {
+        self.rows
+    }
+
+    /// The sums of the hashes.
+    pub(super) fn sums(&self) -> &[i128] {
+        &self.sums
+    }
+
     /// Reads the total from the columns of `row` from the number `first` on, to the last one.
     pub(super) fn read(row: &SimpleQueryRow, first: usize) -> Option<Self> {
         let last = row.len().checked_sub(1)?;
@@ -121,13 +131,50 @@ pub(super) enum TotalsVerdict {
     Unknown,
 }
 
+/// The totals of both sides, whose rows were hashed in the same way.
+pub(super) struct TotalsOfBothSides {
+    pub(super) mode: HashMode,
+    pub(super) there: Total,
+    pub(super) here: Total,
+}
+
+impl TotalsOfBothSides {
+    /// The number of rows of each side if the totals are equal; `None` if they differ.
+    pub(super) fn equal_rows(&self) -> Option<i64> {
+        match self.there.compare(&self.here, self.mode.function) {
+            TotalsComparison::Equal(rows) => Some(rows),
+            TotalsComparison::Differing | TotalsComparison::HashedDifferently => None,
+        }
+    }
+}
+
 /// Compares the totals of both sides. Tries the ways to hash in the order of their cost, starting with `mode`.
 pub(super) async fn compare<F: Fn(HashMode, RowSide) -> String>(
     remote: &Tx<'_, Remote>,
     run: &RunContext<'_>,
     query: &TotalsQuery<'_, F>,
-    mut mode: HashMode,
+    mode: HashMode,
 ) -> Result<TotalsVerdict, DbError> {
+    let Some(totals) = sum(remote, run, query, mode).await? else {
+        return Ok(TotalsVerdict::Unknown);
+    };
+    Ok(match totals.equal_rows() {
+        Some(rows) => TotalsVerdict::Equal(rows),
+        None => TotalsVerdict::Differing {
+            mode: totals.mode,
+            rows: totals.here.rows,
+        },
+    })
+}
+
+/// Computes the totals of both sides. Tries the ways to hash as [`compare`] does. Returns `None` if one side could not
+/// compute its total.
+pub(super) async fn sum<F: Fn(HashMode, RowSide) -> String>(
+    remote: &Tx<'_, Remote>,
+    run: &RunContext<'_>,
+    query: &TotalsQuery<'_, F>,
+    mut mode: HashMode,
+) -> Result<Option<TotalsOfBothSides>, DbError> {
     loop {
         let sql = |row, rows| statement((query.hash)(mode, row), query.second_seed, mode, rows);
         let there = sql(RowSide::Remote, &query.rows.there);
@@ -138,14 +185,12 @@ pub(super) async fn compare<F: Fn(HashMode, RowSide) -> String>(
                 mode.casts = false;
                 continue;
             }
-            return Ok(TotalsVerdict::Unknown);
+            return Ok(None);
         };
         match there.compare(&here, mode.function) {
             TotalsComparison::HashedDifferently => mode.function = HashFunction::Portable,
-            TotalsComparison::Equal(rows) => return Ok(TotalsVerdict::Equal(rows)),
-            TotalsComparison::Differing => {
-                let rows = here.rows;
-                return Ok(TotalsVerdict::Differing { mode, rows });
+            TotalsComparison::Equal(_) | TotalsComparison::Differing => {
+                return Ok(Some(TotalsOfBothSides { mode, there, here }));
             }
         }
     }

@@ -5,27 +5,26 @@
 //! a warning, and the comparison is tried again after a later run. If contents differ, a second run corrects them. The
 //! second run compares the differing rows value by value, under the same rules as any other run.
 
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
-use uuid::Uuid;
 
 use crate::db::{Local, Tx};
-use crate::engine::column_drift::KnownColumns;
-use crate::engine::{
-    self, ContentsComparison, EarlierAttempts, RowsToCompare, SyncError, SyncJob, TableHolder,
-};
+use crate::engine::{ContentsComparison, ContentsVerdict, RowsToCompare};
 use crate::error::{ErrorCode, Failure};
-use crate::model::{DeactivationApproval, Progress, RunId};
+use crate::model::Progress;
 
+use super::compare_both_sides::{NewestRuns, to_store};
 use super::execute::RunToCompare;
 use super::run_task::RunTask;
 use crate::mirrors::{RunApprovals, RunRequest};
 use crate::reports::join_warnings::joined;
 use crate::reports::run_report;
-use crate::store::log;
+use crate::reports::verify_report::{INCOMPARABLE, UNEXPLAINED, UNFOUND};
+use crate::store::log::{self, ComparisonAfterRun};
+use crate::store::proofs::{self, StoredComparison};
 use crate::telemetry::run_metrics;
+use crate::tenants::run_scope::RunScope;
 
 impl RunToCompare<'_> {
     /// Compares the contents of both sides and, if they differ, does a second run that corrects them. Adds the result
@@ -33,8 +32,10 @@ impl RunToCompare<'_> {
     pub(crate) async fn compare_contents(&mut self) {
         let limit = self.context.mirror.config().limits.run_timeout;
         let read = watch::Sender::new(Progress::start(Instant::now()));
-        let contents = match tokio::time::timeout(limit, self.compare(&read)).await {
-            Ok(compared) => compared.map_err(Failure::from),
+        let (mirror, tenant) = (self.context.mirror, &self.scope.tenant.given);
+        let comparing = mirror.compare_both_sides(tenant, &read);
+        let contents = match tokio::time::timeout(limit, comparing).await {
+            Ok(compared) => compared,
             Err(_elapsed) => Err(Failure::new(
                 ErrorCode::RemoteTimeout,
                 format!("The comparison did not end within {limit:?}."),
@@ -42,54 +43,44 @@ impl RunToCompare<'_> {
             .with_remedy("Raise METER_SYNC_RUN_TIMEOUT.")),
         };
         let bytes = read.borrow().remote_bytes;
-        let is_equal = matches!(contents, Ok(ContentsComparison::Equal));
-        let warning = match contents {
-            Ok(ContentsComparison::Equal | ContentsComparison::Unsettled) => None,
-            Ok(ContentsComparison::Differing(compare)) => self.start_correcting_run(compare).await,
-            Ok(ContentsComparison::Incomparable) => Some(INCOMPARABLE.to_owned()),
-            Ok(ContentsComparison::Unfound) => Some(UNFOUND.to_owned()),
+        let mut is_unexplained = match &contents {
+            Ok(compared) => compared.is_unexplained() && self.is_last_run().await,
+            Err(_) => false,
+        };
+        let proof = contents.as_ref().ok().and_then(to_store);
+        let are_equal = contents.as_ref().is_ok_and(ContentsComparison::are_equal);
+        let warning = match contents.map(|compared| compared.verdict) {
+            Ok(ContentsVerdict::Equal | ContentsVerdict::Unsettled) => None,
+            Ok(ContentsVerdict::Differing(found)) => self.start_correcting_run(found.rows).await,
+            Ok(ContentsVerdict::Incomparable) => Some(INCOMPARABLE.to_owned()),
+            Ok(ContentsVerdict::Unfound) => Some(UNFOUND.to_owned()),
             Err(failure) => Some(not_compared(&failure)),
         };
-        self.note(is_equal, warning, bytes).await;
+        // If the second run found every value equal, only the digests differed.
+        is_unexplained &= warning.is_some();
+        let proof = proof.map(|proof| StoredComparison {
+            is_unexplained,
+            ..proof
+        });
+        let result = ComparisonAfterRun {
+            are_equal,
+            is_unexplained,
+            warning,
+            remote_bytes: bytes,
+        };
+        self.note(result, proof).await;
     }
 
-    /// Compares the contents of both sides, and writes nothing. Adds the bytes that the remote sends to `read`.
-    async fn compare(
-        &self,
-        read: &engine::ProgressSender,
-    ) -> Result<ContentsComparison, SyncError> {
-        let mirror = self.context.mirror;
-        let mapping = mirror.mapping();
-        let job = SyncJob {
-            // This id belongs to no run. Hashes are seeded with it, and the seed must be a new one.
-            run_id: RunId::at(self.context.now()),
-            tenant: &self.scope.tenant.given,
-            mapping,
-            limits: &mirror.config().limits,
-            table_holder: TableHolder::Nobody,
-            compare: RowsToCompare::Differences,
-            hash_bits: u64::BITS,
-            earlier: EarlierAttempts::default(),
-            dry_run: true,
-            mass_deactivation: &DeactivationApproval::None,
-            allow_tenant_change: false,
-            allow_remote_change: false,
-            known_columns: &KnownColumns::default(),
-            column_report: &OnceLock::new(),
-            remote_change: &OnceLock::new(),
+    /// Whether the run is still the mirror's last one, and no other is in progress. If that cannot be read, it counts
+    /// as if another run had ended.
+    async fn is_last_run(&self) -> bool {
+        let read = async |tx: &Tx<'_, Local>| NewestRuns::read(tx, &self.scope).await;
+        let newest = self.context.local.read("look for later runs", read).await;
+        let this = NewestRuns {
+            ended: Some(self.context.record.run_id),
+            is_running: false,
         };
-        let (one, other) = Uuid::new_v4().as_u64_pair();
-        // The local transaction comes first, as in a run and a sweep. Otherwise, behind poolers with few connections,
-        // one of them could hold what the other waits for.
-        let mut local = self.context.local.connect().await?;
-        let tx = local.begin_for_run("compare contents").await?;
-        let mut remote = self.context.remote.connect().await?;
-        let locks = engine::locks_of(&mut remote, &mapping.source, false).await?;
-        let snapshot = remote.snapshot("compare contents", &locks).await?;
-        let compared = engine::compare(snapshot, &tx, &job, [one, other], read).await;
-        drop(tx);
-        remote.discard();
-        compared
+        newest.is_ok_and(|newest: NewestRuns| newest.is_undisturbed_since(this))
     }
 
     /// Does a second run that compares the differing rows value by value, and waits for its end. Returns a warning to
@@ -120,16 +111,24 @@ impl RunToCompare<'_> {
         })
     }
 
-    /// Adds the result of the comparison to the log row and the report of the run that ended before it. `bytes` is what
-    /// the remote sent.
-    async fn note(&mut self, is_equal: bool, warning: Option<String>, bytes: i64) {
+    /// Stores the proof, and adds the result of the comparison to the log row and the report of the run that ended before
+    /// it.
+    async fn note(&mut self, result: ComparisonAfterRun, proof: Option<StoredComparison>) {
         let run_id = self.context.record.run_id;
-        if let Some(warning) = &warning {
+        if let Some(warning) = &result.warning {
             tracing::warn!(run.id = %run_id, "{warning}");
         }
-        run_metrics::read(bytes);
+        if result.is_unexplained {
+            tracing::error!(run.id = %run_id, "{UNEXPLAINED}");
+        }
+        run_metrics::read(result.remote_bytes);
+        let RunScope { tenant, table } = &self.scope;
+        let ended = self.end.record.finished_at;
         let log = async |tx: &Tx<'_, Local>| {
-            log::compared_after(tx, run_id, is_equal, warning.as_deref(), bytes).await
+            if let Some(proof) = &proof {
+                proofs::keep(tx, &tenant.id, &table.name, ended, proof).await?;
+            }
+            log::compared_after(tx, run_id, &result).await
         };
         let logged = self.context.local.write("log a comparison", log).await;
         if let Err(error) = logged {
@@ -137,8 +136,8 @@ impl RunToCompare<'_> {
             tracing::warn!(run.id = %run_id, error = %failure, error.code = %failure.code, "the comparison of contents could not be logged");
         }
         let record = &mut self.end.record;
-        record.remote_bytes += bytes;
-        record.warning = joined([record.warning.take(), warning]);
+        record.remote_bytes += result.remote_bytes;
+        record.warning = joined([record.warning.take(), result.warning]);
     }
 }
 
@@ -148,11 +147,3 @@ fn not_compared(failure: &Failure) -> String {
         failure.message, failure.remedy
     )
 }
-
-const INCOMPARABLE: &str = "\
-The contents of both sides cannot be compared by digests: a remote value does not become a value of its local column's \
-type. Mend the remote row or the type, or leave the column out of METER_SYNC_COLUMNS.";
-
-const UNFOUND: &str = "\
-The contents of both sides differ, and in which rows could not be found out in time. Raise METER_SYNC_STATEMENT_TIMEOUT; \
-a later run tries again.";

@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{MaybeDone, maybe_done};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, SemaphorePermit, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::db::{Connection, DbError, Local, Remote, Tx};
@@ -36,18 +36,17 @@ pub(crate) type RunAnswerSender = oneshot::Sender<Result<RunRequestOutcome, Fail
 /// it has started, also waits for its end, compares the contents of all rows if that is due, and deletes old runs from
 /// the log.
 pub(crate) async fn run(mirror: &Mirror, request: &RunRequest, begun: RunAnswerSender) {
-    let limit = mirror.config().limits.connect_timeout;
-    let free = mirror.runs.acquire();
     let permit = match request.is_of_sweep {
-        true => Ok(free.await),
-        false => tokio::time::timeout(limit, free).await,
+        true => mirror.runs.acquire().await.map_err(|_closed| busy()),
+        false => permit_soon(mirror).await,
     };
     let Some(requested) = RunTask::new(mirror, request) else {
         return;
     };
-    if permit.is_err() {
-        return answer(begun, Ok(requested.never_began(busy())));
-    }
+    let _permit = match permit {
+        Ok(permit) => permit,
+        Err(busy) => return answer(begun, Ok(requested.never_began(busy))),
+    };
     let Some(mut ended) = requested.run_once(begun).await else {
         return;
     };
@@ -56,6 +55,13 @@ pub(crate) async fn run(mirror: &Mirror, request: &RunRequest, begun: RunAnswerS
         ended.tell();
     }
     ended.context.prune(ended.scope.log()).await;
+}
+
+/// Waits until the database connections of a run are free, but at most for the connect timeout.
+pub(crate) async fn permit_soon(mirror: &Mirror) -> Result<SemaphorePermit<'_>, Failure> {
+    let limit = mirror.config().limits.connect_timeout;
+    let free = tokio::time::timeout(limit, mirror.runs.acquire()).await;
+    free.map_err(|_elapsed| busy())?.map_err(|_closed| busy())
 }
 
 /// Sends the answer to a request. Ignores it if nobody waits for the answer any more.

@@ -3,6 +3,7 @@
 
 mod begin;
 pub mod cancel_run;
+pub(super) mod compare_both_sides;
 pub(super) mod compare_contents_after_run;
 pub(super) mod execute;
 pub(super) mod follow_progress;

@@ -88,6 +88,7 @@ impl<'a> RunTask<'a> {
                 ..self.record.clone()
             },
             compared: None,
+            proved: None,
             phases: reached.map_or_else(Vec::new, |progress| progress.times(Instant::now())),
             held_back: None,
         }

@@ -109,6 +109,7 @@ impl RunTask<'_> {
             synced,
             refusal,
             compared,
+            proved,
         }: FinishedSync,
         reached: &Progress,
     ) -> Result<SettledRun, DbError> {
@@ -122,6 +123,7 @@ impl RunTask<'_> {
             (outcome == RunOutcome::Partial).then(|| rejected_rows(synced.counts.rejected));
         let mut end = RunEnd {
             compared: (!self.record.dry_run).then_some(compared),
+            proved: proved.filter(|_| !self.record.dry_run),
             phases: reached.times(Instant::now()),
             held_back: refusal.as_ref().and_then(SyncError::held_back).cloned(),
             record: RunRecord {

@@ -21,7 +21,7 @@ use crate::reports::status::NamedTenant;
 use crate::reports::stored_state::StoredState;
 use crate::store::log::LogFilter;
 use crate::store::read_mirror_states::latest;
-use crate::store::{log, migrations, pauses, recorded_columns};
+use crate::store::{log, migrations, pauses, proofs, recorded_columns};
 use crate::tenants::{self, run_scope::RunScope};
 
 /// How many of the newest runs are read from the log. A status lists at most as many.
@@ -118,6 +118,10 @@ impl Mirror {
             found.status.verified_at = looks.verified_at;
             found.status.checked_at = looks.checked_at;
             found.status.last_success_at = latest(found.status.last_success_at, looks.checked_at);
+            if tables.proofs {
+                let proofs = proofs::latest(&tx, table.log(id)).await?;
+                found.add_proofs(&proofs);
+            }
         }
         match scope {
             Ok(scope) => {

@@ -15,25 +15,38 @@ const COMPARED: &str = "\
 -- log a comparison of contents
 update meter_sync.meter_sync_log
 set compared = case when $2 then 'contents' else compared end,
+    proved = case when $2 then 'contents' when not $5 then proved end,
     warning = nullif(concat_ws(' ', warning, $3), ''), remote_bytes = remote_bytes + $4
 where id = $1";
 
+/// The result of a comparison of contents after a run.
+#[derive(Clone, Debug, Default)]
+pub struct ComparisonAfterRun {
+    /// Whether both sides were equal.
+    pub are_equal: bool,
+    /// Whether the sides differed although row versions showed no change since the run.
+    pub is_unexplained: bool,
+    /// A warning about the comparison; `None` if there is none.
+    pub warning: Option<String>,
+    /// The bytes that the remote sent.
+    pub remote_bytes: i64,
+}
+
 /// Adds the result of a comparison of contents to the log row of the run before the comparison: a warning, if there is
 /// one, and the bytes read from the remote. If both sides were equal, that run counts as one that compared the contents
-/// of all rows.
+/// of all rows. If the difference was unexplained, the run no longer counts as one after which both sides were equal.
 pub async fn compared_after(
     tx: &Tx<'_, Local>,
     run_id: RunId,
-    are_equal: bool,
-    warning: Option<&str>,
-    remote_bytes: i64,
+    result: &ComparisonAfterRun,
 ) -> Result<(), DbError> {
-    let warning = tx.storable_if_any(warning).await?;
+    let warning = tx.storable_if_any(result.warning.as_deref()).await?;
     let params = [
         param::uuid(run_id.as_uuid()),
-        param::boolean(are_equal),
+        param::boolean(result.are_equal),
         param::text(warning.as_deref()),
-        param::bigint(remote_bytes),
+        param::bigint(result.remote_bytes),
+        param::boolean(result.is_unexplained),
     ];
     tx.execute(COMPARED, &params).await.map(drop)
 }

@@ -4,7 +4,8 @@ use crate::db::param::{self, Param};
 use crate::model::TenantId;
 
 pub use contents_comparisons::{
-    LastComparisonTimes, compared_after, compared_mirrors, last_looks, was_compared_since,
+    ComparisonAfterRun, LastComparisonTimes, compared_after, compared_mirrors, last_looks,
+    was_compared_since,
 };
 pub use read::{
     LoggedRunDetails, by_id, by_idempotency_key, details, ended_after, last_finished, last_success,

@@ -2,7 +2,9 @@
 
 use super::LogFilter;
 use crate::db::{DbError, Local, Tx, param};
-use crate::model::{CompareMethod, HeldDeactivations, PhaseTime, RunOutcome, RunRecord, TenantId};
+use crate::model::{
+    CompareMethod, HeldDeactivations, PhaseTime, ProofMethod, RunOutcome, RunRecord, TenantId,
+};
 
 /// What is logged at the end of a run.
 #[derive(Clone, Debug)]
@@ -12,6 +14,9 @@ pub struct RunEnd {
     /// How the run found the rows that differ. `None` for a run that failed or was refused, and for a dry run, which
     /// does not carry out its plan.
     pub compared: Option<CompareMethod>,
+    /// How it is known that both sides are equal after the run. `None` if they are not, for a run that failed or was
+    /// refused, and for a dry run.
+    pub proved: Option<ProofMethod>,
     /// How long the run spent in each phase.
     pub phases: Vec<PhaseTime>,
     /// The deactivations that the brake refused because they were too many; `None` if it refused none.
@@ -93,7 +98,7 @@ set outcome = $2, finished_at = greatest(clock_timestamp(), started_at),
     inserted = $3, updated = $4, deactivated = $5, reactivated = $6, unchanged = $7, rejected = $8,
     error_code = $9, error_message = $10, error_remedy = $11,
     remote_bytes = $12, changes_truncated = $13, warning = $14, compared = $15,
-    phases = $16, held_back = nullif($17, 'null')
+    phases = $16, held_back = nullif($17, 'null'), proved = $18
 where id = $1 and outcome is null
 returning finished_at";
 
@@ -128,6 +133,7 @@ pub async fn finish(tx: &Tx<'_, Local>, ending: &mut RunEnd) -> Result<(), DbErr
         param::text(ending.compared.map_or("nothing", CompareMethod::as_str)),
         param::jsonb(&ending.phases),
         param::jsonb(&ending.held_back),
+        param::text(ending.proved.map(ProofMethod::as_str)),
     ];
     if let Some(row) = tx.query_opt(FINISH, &params).await? {
         run.finished_at = row.get(0);

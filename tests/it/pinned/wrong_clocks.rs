@@ -107,9 +107,9 @@ async fn a_log_that_an_earlier_version_made_is_read_before_a_run_brings_it_up_to
     let first = site.sync().await;
     let second = site.sync().await;
     site.on_local(
-        "alter table meter_sync.meter_sync_log drop column seq, drop column is_pruned, drop column cancel_asked_at;
+        "alter table meter_sync.meter_sync_log drop column seq, drop column is_pruned, drop column cancel_asked_at, drop column proved;
          alter table meter_sync.meter_sync_seen drop column remote_writes, drop column remote_deletes;
-         drop table meter_sync.meter_sync_pause, meter_sync.meter_sync_remote, meter_sync.meter_sync_due, meter_sync.meter_sync_held, meter_sync.meter_sync_sweep, meter_sync.meter_sync_mirror;
+         drop table meter_sync.meter_sync_pause, meter_sync.meter_sync_proof, meter_sync.meter_sync_remote, meter_sync.meter_sync_due, meter_sync.meter_sync_held, meter_sync.meter_sync_sweep, meter_sync.meter_sync_mirror;
          drop index if exists meter_sync.meter_sync_log_compared;
          delete from meter_sync.meter_sync_migration where version >= 9;
          create index meter_sync_log_by_table on meter_sync.meter_sync_log (local_table);

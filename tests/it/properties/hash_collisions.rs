@@ -8,7 +8,8 @@ use meter_sync::config::{CommandLineSettings, Config, Setting};
 use meter_sync::db::{Connection, Database, Local, Remote, Tx};
 use meter_sync::engine::column_drift::{ColumnDriftReport, KnownColumns};
 use meter_sync::engine::{
-    self, ContentsComparison, EarlierAttempts, FinishedSync, RowsToCompare, SyncJob, TableHolder,
+    self, ContentsComparison, ContentsVerdict, EarlierAttempts, FinishedSync, RowsToCompare,
+    SyncJob, TableHolder,
 };
 use meter_sync::machine_clock;
 use meter_sync::mirrors::RunRequest;
@@ -151,8 +152,8 @@ async fn sync(config: &Config, planted: &PlantedCollision, compare: RowsToCompar
 
 /// Compares contents, and syncs what differs.
 async fn put_right(config: &Config, planted: &PlantedCollision) {
-    if let ContentsComparison::Differing(found) = compare(config, planted).await {
-        sync(config, planted, found).await;
+    if let ContentsVerdict::Differing(found) = compare(config, planted).await.verdict {
+        sync(config, planted, found.rows).await;
     }
 }
 

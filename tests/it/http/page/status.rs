@@ -97,7 +97,7 @@ async fn without_databases_the_page_says_which_settings_are_missing() {
             "meter-sync check",
         ],
     );
-    assert_eq!(page.matches("disabled").count(), 2, "both buttons: {page}");
+    assert_eq!(page.matches("disabled").count(), 3, "all buttons: {page}");
 }
 
 #[tokio::test]

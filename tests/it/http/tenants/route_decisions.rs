@@ -44,6 +44,7 @@ pub(super) const DESCRIBED: Table = &[
     ("POST /api/v1/resume", TenantRequired),
     ("GET /api/v1/status", Filtered),
     ("POST /api/v1/sync", TenantRequired),
+    ("POST /api/v1/verify", TenantRequired),
     ("GET /api/v1/tenants", Filtered),
     ("GET /api/v1/tenants/{tenant_id}/events", OfTenant),
     ("GET /api/v1/tenants/{tenant_id}/meters/{key}", OfTenant),
@@ -66,6 +67,7 @@ pub(super) const DESCRIBED: Table = &[
     ("POST /api/v1/tenants/{tenant_id}/resume", OfTenant),
     ("GET /api/v1/tenants/{tenant_id}/status", OfTenant),
     ("POST /api/v1/tenants/{tenant_id}/sync", OfTenant),
+    ("POST /api/v1/tenants/{tenant_id}/verify", OfTenant),
 ];
 
 /// The folder of a tenant's pages. In a process of one tenant its pages are at the root.

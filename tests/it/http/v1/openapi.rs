@@ -42,6 +42,8 @@ async fn every_route_of_the_api_and_beside_it_is_described() {
         "POST /api/v1/tenants/{tenant_id}/resume",
         "POST /api/v1/tenants/{tenant_id}/runs/{id}/cancel",
         "POST /api/v1/tenants/{tenant_id}/sync",
+        "POST /api/v1/tenants/{tenant_id}/verify",
+        "POST /api/v1/verify",
     ];
     assert_eq!(api.routes(), expected);
 }

@@ -142,13 +142,14 @@ async fn a_body_that_cannot_be_used_starts_nothing() {
 }
 
 /// How many of the first of [`ROUTES`] are there for each tenant, too.
-const OF_MIRROR: usize = 12;
+const OF_MIRROR: usize = 13;
 
 /// Every route, and whether it has arguments in the query and in the body. Proxies ask `/livez` and `/readyz`, and add
 /// what they like.
 const ROUTES: &[(&str, bool, bool)] = &[
     ("GET /api/v1/status", true, false),
     ("POST /api/v1/sync", false, true),
+    ("POST /api/v1/verify", false, true),
     ("GET /api/v1/runs", true, false),
     ("GET /api/v1/runs/RUN", true, false),
     ("GET /api/v1/runs/RUN/changes", true, false),
@@ -246,6 +247,7 @@ async fn a_read_token_reads_everything_and_changes_nothing() {
         ("GET /api/v1/meters/1", 401, 404, 404),
         ("GET /api/v1/openapi.json", 401, 200, 200),
         ("POST /api/v1/sync", 401, 403, 202),
+        ("POST /api/v1/verify", 401, 403, 200),
         (cancel.as_str(), 401, 403, 409),
         ("POST /api/v1/pause", 401, 403, 400),
         ("POST /api/v1/resume", 401, 403, 204),
@@ -267,6 +269,7 @@ async fn a_process_that_may_only_show_starts_and_ends_nothing() {
     let api = ApiClient::new(&site.settings().with(Setting::ReadOnly, "true")).await;
     for line in [
         "POST /api/v1/sync".to_owned(),
+        "POST /api/v1/verify".to_owned(),
         format!("POST /api/v1/runs/{run}/cancel"),
         "POST /api/v1/resume".to_owned(),
     ] {
