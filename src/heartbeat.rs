@@ -1,7 +1,7 @@
 //! Tells a monitoring service (healthchecks.io and alike) that a sync has begun or ended, by calling a URL of it. The service
 //! raises an alarm if a sync does not succeed, or if no call comes in time, for instance because this machine is down.
 //!
-//! A call never delays a sync: it is made by a background task, at most three times if it fails, and given up then.
+//! A call never delays a sync: it is made by a background task, and given up if it fails a few times.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::HeartbeatUrl;
 use crate::http_client;
 
-/// How often a call is tried.
+/// How often the call about the end of a sync is tried.
 const TRIES: u32 = 3;
 /// The pause between two tries of a call.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -29,9 +29,18 @@ pub(crate) struct Heartbeat {
 #[derive(Debug, Default)]
 struct PendingCalls {
     /// The URL to call next, and the text to send. A later call takes its place, because only the latest state matters.
-    next: Option<(Uri, String)>,
+    next: Option<Call>,
     /// Whether a task makes the calls.
     is_calling: bool,
+}
+
+/// One call.
+#[derive(Debug)]
+struct Call {
+    url: Uri,
+    text: String,
+    /// How often it is tried.
+    tries: u32,
 }
 
 impl Heartbeat {
@@ -44,25 +53,32 @@ impl Heartbeat {
         }
     }
 
-    /// Tells that a sync has begun. This is left out while an earlier call is being made.
+    /// Tells that a sync has begun, in one try. This is left out while an earlier call is being made.
     pub(crate) fn begun(&self) {
         if !lock(&self.calls).is_calling {
-            self.call(self.url.with("start"), String::new());
+            self.call(Call {
+                url: self.url.with("start"),
+                text: String::new(),
+                tries: 1,
+            });
         }
     }
 
     /// Tells how a sync has ended, with a sentence about it.
     pub(crate) fn ended(&self, is_success: bool, summary: String) {
-        let url = match is_success {
-            true => self.url.success(),
-            false => self.url.with("fail"),
-        };
-        self.call(url, summary);
+        self.call(Call {
+            url: match is_success {
+                true => self.url.success(),
+                false => self.url.with("fail"),
+            },
+            text: summary,
+            tries: TRIES,
+        });
     }
 
-    fn call(&self, url: Uri, text: String) {
+    fn call(&self, call: Call) {
         let mut calls = lock(&self.calls);
-        calls.next = Some((url, text));
+        calls.next = Some(call);
         if !std::mem::replace(&mut calls.is_calling, true) {
             self.tasks.spawn(make_calls(Arc::clone(&self.calls)));
         }
@@ -81,18 +97,18 @@ async fn make_calls(calls: Arc<Mutex<PendingCalls>>) {
             calls.is_calling = calls.next.is_some();
             calls.next.take()
         };
-        let Some((url, text)) = next else {
+        let Some(call) = next else {
             return;
         };
-        try_to_call(&url, &text).await;
+        make(&call).await;
     }
 }
 
-async fn try_to_call(url: &Uri, text: &str) {
-    for attempt in 1..=TRIES {
-        match http_client::post(url, text.to_owned()).await {
+async fn make(call: &Call) {
+    for attempt in 1..=call.tries {
+        match http_client::post(&call.url, call.text.clone()).await {
             Ok(()) => return,
-            Err(error) if attempt == TRIES => {
+            Err(error) if attempt == call.tries => {
                 tracing::warn!(%error, "METER_SYNC_HEARTBEAT_URL could not be called");
             }
             Err(_error) => tokio::time::sleep(PAUSE).await,

@@ -4,8 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use super::arguments_by_name::{Arguments, BadArgument};
-use super::clean_caller_text::shorten;
-use super::past_time::{LENGTH, TIME_CHARS, length, moment};
+use super::past_time::{LENGTH, TIME_CHARS, no_time, not_in, time};
 
 /// A pattern of lengths of time that [`parse`] takes. It takes other spellings and dates, too, but no pattern tells which
 /// dates lie in the future.
@@ -29,20 +28,12 @@ pub(crate) fn parse(
     text: &str,
     now: DateTime<Utc>,
 ) -> Result<DateTime<Utc>, BadArgument> {
-    let at = length(text).and_then(|length| now.checked_add_signed(length));
-    let at = at.or_else(|| moment(text)).ok_or_else(|| {
-        BadArgument(format!(
-            "{name} must be a time such as 4h, 7d, 2036-01-31 or 2036-01-31T08:00:00Z, not {}.",
-            shorten(text)
-        ))
-    })?;
+    let from_now = |length| now.checked_add_signed(length);
+    let at = time(text, from_now)
+        .ok_or_else(|| no_time(name, text, "4h, 7d, 2036-01-31 or 2036-01-31T08:00:00Z"))?;
     match at > now {
         true => Ok(at),
-        false => Err(BadArgument(format!(
-            "{name} must be a time in the future, not {}; now is {}.",
-            shorten(text),
-            now.format("%Y-%m-%dT%H:%M:%SZ")
-        ))),
+        false => Err(not_in(name, text, "future", now)),
     }
 }
 

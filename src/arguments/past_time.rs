@@ -36,25 +36,41 @@ pub(crate) fn parse(
     text: &str,
     now: DateTime<Utc>,
 ) -> Result<DateTime<Utc>, BadArgument> {
-    let at = length(text).and_then(|length| now.checked_sub_signed(length));
-    let at = at.or_else(|| moment(text)).ok_or_else(|| {
-        BadArgument(format!(
-            "{name} must be a time such as 24h, 7d, 2026-01-31 or 2026-01-31T08:00:00Z, not {}.",
-            shorten(text)
-        ))
-    })?;
+    let before_now = |length| now.checked_sub_signed(length);
+    let at = time(text, before_now)
+        .ok_or_else(|| no_time(name, text, "24h, 7d, 2026-01-31 or 2026-01-31T08:00:00Z"))?;
     match at > now {
-        true => Err(BadArgument(format!(
-            "{name} must be a time in the past, not {}; now is {}.",
-            shorten(text),
-            now.format("%Y-%m-%dT%H:%M:%SZ")
-        ))),
+        true => Err(not_in(name, text, "past", now)),
         false => Ok(at),
     }
 }
 
-/// Parses a length of time, such as `90m`.
-pub(super) fn length(text: &str) -> Option<TimeDelta> {
+/// Parses a length of time, from which `at` makes a time, or a date.
+pub(super) fn time(
+    text: &str,
+    at: impl Fn(TimeDelta) -> Option<DateTime<Utc>>,
+) -> Option<DateTime<Utc>> {
+    length(text).and_then(at).or_else(|| moment(text))
+}
+
+/// Returns the error for a text that is no time.
+pub(super) fn no_time(name: &str, text: &str, examples: &str) -> BadArgument {
+    let text = shorten(text);
+    BadArgument(format!(
+        "{name} must be a time such as {examples}, not {text}."
+    ))
+}
+
+/// Returns the error for a time that is not in the `past` or in the `future`.
+pub(super) fn not_in(name: &str, text: &str, side: &str, now: DateTime<Utc>) -> BadArgument {
+    BadArgument(format!(
+        "{name} must be a time in the {side}, not {}; now is {}.",
+        shorten(text),
+        now.format("%Y-%m-%dT%H:%M:%SZ")
+    ))
+}
+
+fn length(text: &str) -> Option<TimeDelta> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(end)?;
@@ -70,8 +86,7 @@ pub(super) fn length(text: &str) -> Option<TimeDelta> {
     length.map(|length| length.min(LONGEST))
 }
 
-/// Parses a date, with or without a time.
-pub(super) fn moment(text: &str) -> Option<DateTime<Utc>> {
+fn moment(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim().replacen(' ', "T", 1);
     let with_zone = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
     let mut zoned = with_zone.iter();

@@ -5,7 +5,7 @@ use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
 use super::command_output::on_one_line;
-use super::run_text::{key_text, moved, value};
+use super::run_text::{destination, key_text, moved, value};
 use super::{CommandReport, exit_codes, find_mirror, parse_past_time};
 use crate::app::App;
 use crate::arguments::bounds::CHANGES_LIMIT;
@@ -100,8 +100,10 @@ fn in_words(meter: &MeterReport, summary: &str) -> String {
         let moved = moved(&change.before, &change.after);
         let end = if moved.is_empty() { "" } else { ": " };
         text += &format!(
-            "{at}  {}  {} ({who}){end}{moved}\n",
-            change.run_id, change.action
+            "{at}  {}  {} ({who}){end}{moved}{}\n",
+            change.run_id,
+            change.action,
+            destination(change.gone_to.as_ref())
         );
     }
     if meter.has_more {

@@ -7,7 +7,7 @@ use super::{CommandReport, find_mirror};
 use crate::app::App;
 use crate::arguments::bounds::REASON_CHARS;
 use crate::arguments::{future_time, one_line};
-use crate::machine_clock;
+use crate::error::{ErrorCode, Failure};
 use crate::make_printable;
 use crate::model::PauseRequest;
 use crate::reports::pause_text;
@@ -18,18 +18,21 @@ pub(super) struct PauseArgs {
     #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
     reason: String,
     /// When the pause ends by itself: how long from now (90m, 4h, 7d), or a time (2036-01-31T08:00:00Z)
-    #[arg(long, value_name = "TIME", value_parser = parse_end)]
-    until: Option<DateTime<Utc>>,
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
 }
 
 impl PauseArgs {
     /// Pauses the syncs, or replaces the pause that there is.
     pub(super) async fn run(self, app: &App) -> anyhow::Result<CommandReport> {
         let mirror = find_mirror(app.mirrors()).await?;
+        // The pause ends by the database's clock.
+        mirror.look_at_the_clock().await?;
+        let until = self.until.map(|text| parse_end(&text, mirror.now()));
         let request = PauseRequest {
             by: Some(account(&mirror.site())),
             reason: self.reason,
-            until: self.until,
+            until: until.transpose()?,
         };
         let pause = mirror.pause(&request).await?;
         let said = pause_text::summary(&pause, None, mirror.now());
@@ -64,6 +67,10 @@ fn parse_reason(text: &str) -> Result<String, String> {
     }
 }
 
-fn parse_end(text: &str) -> Result<DateTime<Utc>, String> {
-    future_time::parse("it", text, machine_clock::now()).map_err(|refused| refused.0)
+fn parse_end(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure> {
+    let end = future_time::parse("--until", text, now);
+    end.map_err(|refused| {
+        Failure::new(ErrorCode::ConfigInvalid, refused.0)
+            .with_remedy("Leave it out to pause until somebody resumes.")
+    })
 }

@@ -6,7 +6,7 @@ use super::next_commands::NextCommands;
 use crate::error::Failure;
 use crate::make_printable;
 use crate::mirrors::Mirror;
-use crate::model::{Change, MeterFields, Rejection, RunId, saturating_i64};
+use crate::model::{Change, MeterDestination, MeterFields, Rejection, RunId, saturating_i64};
 use crate::reports::run_detail::RunDetail;
 use crate::reports::run_report::RunReport;
 
@@ -157,7 +157,8 @@ pub(super) fn more(total: i64, listed: usize) -> i64 {
     total.saturating_sub(saturating_i64(listed))
 }
 
-/// Formats a change on one line, such as `update Main (id="1"): port: null -> "502"`.
+/// Formats a change on one line, such as `update Main (id="1"): port: null -> "502"`. Says where the meter went if it is
+/// gone.
 pub(super) fn change_line(change: &Change) -> String {
     let key = key_text(&change.key);
     let meter = match change
@@ -168,10 +169,20 @@ pub(super) fn change_line(change: &Change) -> String {
         Some(name) => format!("{} ({key})", make_printable::line(name, LONGEST_VALUE)),
         None => key,
     };
-    match moved(&change.before, &change.after).as_str() {
-        "" => format!("{} {meter}", change.action),
-        moved => format!("{} {meter}: {moved}", change.action),
-    }
+    let moved = match moved(&change.before, &change.after).as_str() {
+        "" => String::new(),
+        moved => format!(": {moved}"),
+    };
+    let gone_to = destination(change.gone_to.as_ref());
+    format!("{} {meter}{moved}{gone_to}", change.action)
+}
+
+/// Formats where a meter went, such as ` (moved to tenant 9)`; empty if it is not known.
+pub(super) fn destination(gone_to: Option<&MeterDestination>) -> String {
+    gone_to.map_or_else(String::new, |gone_to| {
+        let words = make_printable::line(&gone_to.in_words(), LONGEST_VALUE);
+        format!(" ({words})")
+    })
 }
 
 /// Formats the old and new values of changed fields, such as `port: null -> "502"`. Returns an empty text for an insert,

@@ -11,7 +11,7 @@ use crate::arguments::bounds::HISTORY;
 use crate::error::{ErrorCode, Failure};
 use crate::make_printable;
 use crate::mirrors::Mirror;
-use crate::model::{RunId, RunRecord};
+use crate::model::{HeldDeactivations, RunId, RunRecord};
 use crate::reports::run_report::summary;
 use crate::reports::status::{Status, StatusQuery};
 
@@ -133,6 +133,10 @@ async fn let_pass(mirror: &Mirror, status: &Status, commands: &NextCommands) -> 
 /// Describes the status. `let_pass` are the lines about how a person lets the last sync pass.
 fn in_words(status: &Status, let_pass: &[String]) -> String {
     let mut text = format!("{}\n{}\n", status.summary, status.next_step);
+    let held = status.held_back.as_ref();
+    if let Some(gone_to) = held.and_then(HeldDeactivations::gone_to_in_words) {
+        text += &format!("{gone_to}\n");
+    }
     for line in let_pass {
         text += &format!("{line}\n");
     }

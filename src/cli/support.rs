@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -64,12 +65,13 @@ impl SupportArgs {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(&path)
             .with_context(|| format!("{} cannot be written", path.display()))?;
         file.write_all(serde_json::to_string_pretty(&content)?.as_bytes())
             .with_context(|| format!("{} cannot be written", path.display()))?;
         Ok(CommandReport::text(&format!(
-            "Written to {}. It holds no password, token or meter; it names hosts, tables, columns, tenants and who started runs, and quotes errors. \
+            "Written to {}. It holds no password, token or meter; it names hosts, tables, columns, tenants and who started runs, and quotes errors, which may hold a value of a row. \
              Read it before you send it.\n",
             path.display()
         )))

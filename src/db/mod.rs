@@ -26,7 +26,7 @@ pub(crate) use error::PUBLICATION_REMEDY;
 pub use server_clock::ServerClock;
 pub use side::{Local, Remote, Side, SideName};
 use transaction::Opening;
-pub use transaction::{Tx, both};
+pub use transaction::{EndedTx, Tx, both};
 pub use transaction_limits::RoleLimits;
 use transaction_limits::TransactionLimits;
 pub use why_row_refused::RowFault;

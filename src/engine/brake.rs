@@ -6,6 +6,7 @@
 use crate::db::{DbError, quote};
 use crate::model::{DeactivationApproval, HeldDeactivations};
 
+use super::find_gone_meters::MissingMeters;
 use super::plan::Plan;
 use super::planned_deactivations::{self, DeactivationCause};
 use super::read::StagedRows;
@@ -19,11 +20,13 @@ use crate::store::held_deactivations::ApprovalCoverage;
 ///   active ones.
 ///
 /// Other changes of the plan do not count. If the plan is refused, the meters that it would deactivate are stored under
-/// the run, so that a person can approve them. No meter has been changed yet.
+/// the run, so that a person can approve them. `missing` says where those went that are missing. No meter has been
+/// changed yet.
 pub(super) async fn check(
     run: &RunContext<'_>,
     plan: &Plan,
     staged: &StagedRows,
+    missing: &MissingMeters,
 ) -> Result<(), SyncError> {
     let job = run.job;
     // A row with a key that no local row can have stands for no meter.
@@ -55,7 +58,7 @@ pub(super) async fn check(
         }
         DeactivationApproval::None | DeactivationApproval::Any => None,
     };
-    let held = || hold(run, plan, active);
+    let held = || hold(run, plan, missing, active);
     let tenant = job.tenant.clone();
     Err(match approved {
         Some((_, ApprovalCoverage::All)) => return Ok(()),
@@ -88,6 +91,7 @@ pub(super) async fn check(
 async fn hold(
     run: &RunContext<'_>,
     plan: &Plan,
+    missing: &MissingMeters,
     active: i64,
 ) -> Result<Box<HeldDeactivations>, DbError> {
     let (gone, switched_off) = (plan.counts.deactivated, plan.switched_off);
@@ -97,6 +101,7 @@ async fn hold(
         gone,
         switched_off,
         active,
+        gone_to: missing.count(),
         first: planned_deactivations::first(run, DeactivationCause::Gone).await?,
         first_switched_off: planned_deactivations::first(run, DeactivationCause::SwitchedOff)
             .await?,

@@ -10,12 +10,13 @@
 //! Only the third way is taken for a table that may store other values than those written, because of a trigger for
 //! instance, and for a dry run, which ends after the plan.
 
-use crate::db::{PAGES_ARE_CACHED, PLANNING};
+use crate::db::{EndedTx, PAGES_ARE_CACHED, PLANNING};
 use crate::model::{CompareMethod, Phase};
 
 use super::detect_replaced_remote::RemoteComparison;
 use super::digest::VersionsOfBothSides;
 use super::digest::WrittenVersions;
+use super::find_gone_meters::{self, MissingMeters};
 use super::overwrite::ComparedVersions;
 use super::plan::{self, Plan};
 use super::read::{self, StagedRows};
@@ -24,9 +25,13 @@ use super::{FinishedSync, RowSelection, RunContext, SyncError, SyncResult};
 use super::{apply, brake, digest, enter, overwrite, record_changes};
 
 /// The rows that may differ, staged for the plan, and how they were found.
-pub(super) struct StagedDifferences {
+pub(super) struct StagedDifferences<'r> {
     pub(super) selection: RowSelection,
     pub(super) staged: StagedRows,
+    /// The remote, to ask it where missing meters went; `None` once it was asked.
+    pub(super) remote: Option<EndedTx<'r>>,
+    /// Where missing meters went, as far as the remote was asked.
+    pub(super) gone: MissingMeters,
     pub(super) compared: CompareMethod,
     pub(super) comparison: RemoteComparison,
 }
@@ -35,7 +40,7 @@ pub(super) struct StagedDifferences {
 pub(super) async fn carry_out(
     run: &RunContext<'_>,
     versions: Option<VersionsOfBothSides<'_>>,
-    mut found: StagedDifferences,
+    mut found: StagedDifferences<'_>,
 ) -> Result<FinishedSync, SyncError> {
     enter(run.observer, Phase::Plan);
     run.local.shorten_idle_limit().await?;
@@ -59,7 +64,7 @@ pub(super) async fn carry_out(
         read::prepare_to_plan(run, &mut found.staged).await?;
     }
     if may_write_at_once {
-        if let Some((draft, written)) = written_at_once(run, versions.as_ref(), &found).await? {
+        if let Some((draft, written)) = written_at_once(run, versions.as_ref(), &mut found).await? {
             let synced = draft.into_synced(run.job, found.staged.rejected);
             found.comparison.remember(run, versions.as_ref()).await?;
             digest::remember(run, versions, true, &synced, Some(written)).await?;
@@ -68,19 +73,20 @@ pub(super) async fn carry_out(
         attempt += 1;
     }
     let plan = plan::make(run, &found.selection, &found.staged, attempt).await?;
+    ask_about_missing(run, &plan, &mut found).await?;
     let allowed = allow(run, versions.as_ref(), &plan, &found).await;
     if run.job.dry_run {
         let refusal = match allowed {
             Err(error) if !error.is_refusal() => return Err(error),
             allowed => allowed.err(),
         };
-        record_changes::changes(run, &plan).await?;
+        record_changes::changes(run, &plan, &found.gone).await?;
         let synced = plan.into_synced(run.job, found.staged.rejected);
         let done = FinishedSync::of(synced, found.compared);
         return Ok(FinishedSync { refusal, ..done });
     }
     allowed?;
-    record_changes::changes(run, &plan).await?;
+    record_changes::changes(run, &plan, &found.gone).await?;
     enter(run.observer, Phase::Apply);
     let synced = apply::apply(run, plan, found.staged).await?;
     found.comparison.remember(run, versions.as_ref()).await?;
@@ -92,7 +98,7 @@ pub(super) async fn carry_out(
 async fn overwritten(
     run: &RunContext<'_>,
     versions: Option<&VersionsOfBothSides<'_>>,
-    found: &StagedDifferences,
+    found: &StagedDifferences<'_>,
 ) -> Result<Option<(SyncResult, WrittenVersions)>, SyncError> {
     let is_sure = found.staged.rejected.is_empty() && !found.comparison.has_changed();
     let Some(versions) = versions.filter(|_| is_sure) else {
@@ -115,11 +121,12 @@ async fn overwritten(
 async fn written_at_once(
     run: &RunContext<'_>,
     versions: Option<&VersionsOfBothSides<'_>>,
-    found: &StagedDifferences,
+    found: &mut StagedDifferences<'_>,
 ) -> Result<Option<(Plan, WrittenVersions)>, SyncError> {
     let drafted = run.local.attempt("draft", async {
         run.local.batch(PAGES_ARE_CACHED).await?;
         let draft = plan::draft(run, &found.selection, &found.staged).await?;
+        ask_about_missing(run, &draft, found).await?;
         match allow(run, versions, &draft, found).await {
             // The meters that the brake holds back stay stored.
             Err(error) if error.is_refusal() => {
@@ -129,7 +136,8 @@ async fn written_at_once(
             allowed => allowed?,
         }
         enter(run.observer, Phase::Apply);
-        let written = apply::write_at_once::write(run, &draft, versions.is_some()).await?;
+        let written =
+            apply::write_at_once::write(run, &draft, &found.gone, versions.is_some()).await?;
         Ok::<_, SyncError>(written.map(|written| Ok((draft, written))).ok_or(()))
     });
     match drafted.await? {
@@ -141,18 +149,33 @@ async fn written_at_once(
     }
 }
 
+/// Asks the remote where the meters went that the plan deactivates because they are missing. Asks once in a run, even if
+/// several plans are made.
+async fn ask_about_missing(
+    run: &RunContext<'_>,
+    plan: &Plan,
+    found: &mut StagedDifferences<'_>,
+) -> Result<(), SyncError> {
+    if plan.counts.deactivated > 0
+        && let Some(remote) = found.remote.take()
+    {
+        found.gone = find_gone_meters::find(run, remote).await?;
+    }
+    Ok(())
+}
+
 /// Returns an error if the plan must not be carried out, because the remote was restored or swapped, or because of the
 /// brake. If a person has allowed the change of the remote, stores that.
 async fn allow(
     run: &RunContext<'_>,
     versions: Option<&VersionsOfBothSides<'_>>,
     plan: &Plan,
-    found: &StagedDifferences,
+    found: &StagedDifferences<'_>,
 ) -> Result<(), SyncError> {
     let comparison = &found.comparison;
     comparison.warn(run, Some(plan));
     let allowed = match comparison.check(run, plan).await {
-        Ok(()) => brake::check(run, plan, &found.staged).await,
+        Ok(()) => brake::check(run, plan, &found.staged, &found.gone).await,
         refused => refused,
     };
     if run.job.allow_remote_change && !run.job.dry_run {

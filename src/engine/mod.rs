@@ -44,6 +44,7 @@ pub use digest::{
 use digest::{RowsThatMayDiffer, VersionsOfBothSides};
 pub(crate) use error::ROW_SECURITY_REMEDY;
 pub use error::SyncError;
+use find_gone_meters::MissingMeters;
 pub(crate) use plan::refuse_duplicate_local_keys;
 pub(crate) use read::{DUPLICATES_NAMED, refuse_keys};
 pub use relations::Relations;
@@ -80,6 +81,7 @@ mod copy_distributed_rows;
 mod detect_replaced_remote;
 mod digest;
 mod error;
+mod find_gone_meters;
 mod find_missing_rows;
 mod first_load;
 mod overwrite;
@@ -193,8 +195,10 @@ pub type ProgressSender = watch::Sender<Progress>;
 
 /// Makes the local meters of the job's tenant equal to the tenant's remote rows, inside the two transactions.
 ///
-/// The remote transaction ends as soon as everything is read; the caller commits the local one. Changes are recorded
-/// under the job's run. Rejected rows are only returned: the caller logs them.
+/// The remote transaction ends as soon as everything is read; the caller commits the local one. If the plan deactivates
+/// meters that the remote no longer has, the remote is then asked once where they went (`find_gone_meters`).
+///
+/// Changes are recorded under the job's run. Rejected rows are only returned: the caller logs them.
 pub async fn run(
     remote: Tx<'_, Remote>,
     local: &Tx<'_, Local>,
@@ -238,7 +242,7 @@ pub async fn run(
         };
         digest::find(&remote, run, versions.as_ref()).await?
     };
-    let (selection, staged) = match difference {
+    let (selection, staged, remote) = match difference {
         RowsThatMayDiffer::None(rows) => {
             read::commit_unless_rewritten::commit_unless_rewritten(remote).await?;
             return end_unchanged(run, versions, &comparison, rows, compared).await;
@@ -252,8 +256,10 @@ pub async fn run(
     let found = StagedDifferences {
         selection,
         staged,
+        remote: Some(remote),
         compared,
         comparison,
+        gone: MissingMeters::default(),
     };
     Box::pin(carry_out::carry_out(run, versions, found)).await
 }

@@ -14,6 +14,7 @@ use crate::model::{Counts, DeactivationApproval};
 use crate::store::watermarks::VersionSum;
 
 use super::digest::{WrittenVersions, version_hash, version_sums};
+use super::find_gone_meters::MissingMeters;
 use super::read::StagedRows;
 use super::write_by_halving::{self, CHECK, WriteAttemptOutcome};
 use super::{RunContext, SyncResult, apply, record_changes, row_difference_sql};
@@ -175,7 +176,7 @@ analyze pg_temp.meter_sync_plan (n)",
         row_difference_sql::differ(relations)
     );
     run.local.batch(&sql).await?;
-    record_changes::planned(run, limit).await?;
+    record_changes::planned(run, limit, &MissingMeters::default()).await?;
     let count =
         "-- count the first changes\nselect pg_catalog.count(*) from pg_temp.meter_sync_plan";
     Ok((run.local.query_one(count, &[]).await?.get(0), most))

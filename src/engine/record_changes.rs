@@ -8,6 +8,7 @@ use crate::db::catalog::Column;
 use crate::db::{DbError, Local, Tx, param, quote, read_lossless_json};
 use crate::model::{LONGEST_RECORDED, saturating_i64};
 
+use super::find_gone_meters::MissingMeters;
 use super::plan::{self, Plan};
 use super::row_difference_sql::{compared, is_same};
 use super::write_by_halving::{self, RowRange, RowRangeStatement, WriteAttemptOutcome};
@@ -17,7 +18,11 @@ use super::{Relations, RunContext, copy_distributed_rows};
 /// are more changes, stores some of the others in a temporary table. [`refill`] later takes changes from there in place
 /// of those whose rows were rejected. All this is done before the plan is applied, because that overwrites the old
 /// values.
-pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbError> {
+pub(super) async fn changes(
+    run: &RunContext<'_>,
+    plan: &Plan,
+    gone: &MissingMeters,
+) -> Result<(), DbError> {
     let RunContext { local, job, .. } = *run;
     let changes = plan.counts.changes();
     if changes == 0 {
@@ -25,7 +30,7 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
     }
     let limit = i64::from(job.limits.change_limit);
     copy_distributed_rows::copy_planned(run).await?;
-    planned(run, limit).await?;
+    planned(run, limit, gone).await?;
     if changes <= limit || job.dry_run {
         return Ok(());
     }
@@ -34,14 +39,25 @@ pub(super) async fn changes(run: &RunContext<'_>, plan: &Plan) -> Result<(), DbE
         first: limit + 1,
         last: limit + i64::from(job.limits.rejected_limit),
     };
-    let spare = ChangeDestination::new(run, SPARE);
+    let spare = ChangeDestination {
+        has_gone: gone.is_known(),
+        ..ChangeDestination::new(run, SPARE)
+    };
     let index = plan::index(run.relations);
     record(local, further, &index, |form| of_plan(run, &spare, form)).await
 }
 
-/// Records the changes of the plan that are numbered from 1 to `last`.
-pub(super) async fn planned(run: &RunContext<'_>, last: i64) -> Result<(), DbError> {
-    let log = ChangeDestination::new(run, LOG);
+/// Records the changes of the plan that are numbered from 1 to `last`. `gone` says where missing meters went.
+pub(super) async fn planned(
+    run: &RunContext<'_>,
+    last: i64,
+    gone: &MissingMeters,
+) -> Result<(), DbError> {
+    gone.keep(run).await?;
+    let log = ChangeDestination {
+        has_gone: gone.is_known(),
+        ..ChangeDestination::new(run, LOG)
+    };
     let index = plan::index(run.relations);
     let rows = RowRange { first: 1, last };
     record(run.local, rows, &index, |form| of_plan(run, &log, form)).await
@@ -63,8 +79,8 @@ select g.* from meter_sync.meter_sync_change g with no data";
 
 const REFILL: &str = "\
 -- record further changes
-insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after)
-select g.run_id, g.n, g.action, g.key, g.before, g.after
+insert into meter_sync.meter_sync_change (run_id, n, action, key, before, after, gone_to)
+select g.run_id, g.n, g.action, g.key, g.before, g.after, g.gone_to
 from pg_temp.meter_sync_spare g where g.n <> all ($1) order by g.n limit $2";
 
 /// Records further changes in place of those whose rows were rejected. `rejected` holds the numbers of the rejected
@@ -90,6 +106,8 @@ struct ChangeDestination<'t> {
     into: &'t str,
     run_id: Uuid,
     is_utf8: bool,
+    /// Whether the temporary table `meter_sync_gone` says where missing meters went.
+    has_gone: bool,
 }
 
 impl<'t> ChangeDestination<'t> {
@@ -98,6 +116,7 @@ impl<'t> ChangeDestination<'t> {
             into,
             run_id: run.job.run_id.as_uuid(),
             is_utf8: run.local.is_utf8(),
+            has_gone: false,
         }
     }
 
@@ -106,7 +125,7 @@ impl<'t> ChangeDestination<'t> {
     /// fails if there is such a value. With the other forms, it writes all values as escaped ASCII, unless the local
     /// encoding is UTF-8.
     fn insert(&self, rows: &str, form: ValueForm) -> String {
-        const COLUMNS: &str = "run_id, n, action, key, before, after";
+        const COLUMNS: &str = "run_id, n, action, key, before, after, gone_to";
         let into = self.into;
         let from = format!("from (\n{rows}\noffset 0) x({COLUMNS})");
         let chosen = match form {
@@ -119,7 +138,7 @@ where pg_catalog.convert_to(pg_catalog.concat(x.key, x.before, x.after), 'UTF8')
                 let [key, before, after] =
                     ["x.key", "x.before", "x.after"].map(read_lossless_json::in_ascii);
                 format!(
-                    "select x.run_id, x.n, x.action, {key}::jsonb, {before}::jsonb, {after}::jsonb {from}"
+                    "select x.run_id, x.n, x.action, {key}::jsonb, {before}::jsonb, {after}::jsonb, x.gone_to {from}"
                 )
             }
         };
@@ -200,6 +219,13 @@ fn of_plan(run: &RunContext<'_>, log: &ChangeDestination<'_>, form: ValueForm) -
     let differ = differ.join(", ");
     let (before, after) = (changed(relations, "l", form), changed(relations, "s", form));
     let inserted = fields(relations, "s", form);
+    let (gone_to, gone) = match log.has_gone {
+        true => (
+            "w.gone_to",
+            "left join pg_temp.meter_sync_gone w on w.n operator(pg_catalog.=) p.n",
+        ),
+        false => ("null::pg_catalog.text", ""),
+    };
     let rows = format!(
         "select '{run_id}'::uuid, p.n, p.action, {key},
     case when p.action = 'insert' then '{{}}'::jsonb
@@ -207,8 +233,9 @@ fn of_plan(run: &RunContext<'_>, log: &ChangeDestination<'_>, form: ValueForm) -
         else {before} end,
     case when p.action = 'insert' then {inserted}
         when p.action = 'deactivate' then pg_catalog.jsonb_build_object({active}, false)
-        else {after} end
+        else {after} end, {gone_to}
 from pg_temp.meter_sync_plan p
+{gone}
 left join pg_temp.meter_sync_stage s on {staged_row}
 left join {rows} on {local_row} and {local_filter}
 cross join lateral (select {differ} offset 0) o
@@ -246,7 +273,7 @@ fn of_load(run: &RunContext<'_>, log: &ChangeDestination<'_>, form: ValueForm) -
         None => format!("{local} l where {local_filter}"),
     };
     let rows = format!(
-        "select '{run_id}'::uuid, $1 - 1 + pg_catalog.row_number() over (order by {order}), 'insert', {key}, '{{}}'::jsonb, {after}
+        "select '{run_id}'::uuid, $1 - 1 + pg_catalog.row_number() over (order by {order}), 'insert', {key}, '{{}}'::jsonb, {after}, null::pg_catalog.text
 from (select l.* from {rows} order by {order} offset $1 - 1 limit $2 - $1 + 1) l"
     );
     format!("-- record the load\n{}", log.insert(&rows, form))

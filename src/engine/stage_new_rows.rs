@@ -12,23 +12,23 @@ use super::digest::{self, HashMode, NewOrMissingRows, version_hash};
 use super::read::choose_copy_format::CopyFormat;
 use super::read::copy_from_memory::CopyTarget;
 use super::read::relay_rows::{self, RelayReport};
-use super::read::{self, StagedRows};
+use super::read::{self, StagedSelection};
 use super::{RowSelection, RunContext, SyncError, find_missing_rows};
 
 /// Stages the new rows and ends the remote transaction. Also returns the selection of the staged and missing rows,
 /// which has all rows if it could not be found out which are missing.
-pub(super) async fn stage(
-    remote: Tx<'_, Remote>,
+pub(super) async fn stage<'r>(
+    remote: Tx<'r, Remote>,
     run: &RunContext<'_>,
     found: &NewOrMissingRows,
-) -> Result<(RowSelection, StagedRows), SyncError> {
+) -> Result<StagedSelection<'r>, SyncError> {
     read::create_tables(run).await?;
     // Rows that are too long to be sent cannot be asked for.
     if !run.job.earlier.leaves_long_rows {
         let reading = run.local.attempt("new_rows", read_new(&remote, run, found));
         if let Ok((selection, relayed)) = reading.await? {
-            let staged = read::finish(remote, run, &selection, relayed, false).await?;
-            return Ok((selection, staged));
+            let (staged, ended) = read::finish(remote, run, &selection, relayed, false).await?;
+            return Ok((selection, staged, ended));
         }
     }
     remote

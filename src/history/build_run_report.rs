@@ -36,6 +36,7 @@ impl Mirror {
         if report.outcome == Some(RunOutcome::Refused) {
             let detail = self.run(id).await?;
             report.held_back = detail.and_then(|detail| detail.held_back);
+            self.fit_to_caller(&mut report);
         }
         Ok(report)
     }

@@ -6,7 +6,7 @@ use super::log_limits;
 use crate::db::{Local, Tx};
 use crate::error::Failure;
 use crate::mirrors::Mirror;
-use crate::model::ChangesSinceQuery;
+use crate::model::{Change, ChangesSinceQuery};
 use crate::reports::moment::moment;
 use crate::reports::run_and_change_pages::ChangesSincePage;
 use crate::reports::run_report::counted;
@@ -66,9 +66,12 @@ impl Mirror {
         })
     }
 
+    /// Adds the names of the meters, and removes the ids of tenants that the caller may not see.
     async fn name(&self, dated: &mut [DatedChange]) {
         let changes = dated.iter().map(|dated| dated.change.clone());
-        let named = self.with_names(changes.collect()).await;
+        let mut changes: Vec<Change> = changes.collect();
+        self.hide_in_changes(&mut changes);
+        let named = self.with_names(changes).await;
         for (dated, named) in dated.iter_mut().zip(named) {
             dated.change = named;
         }

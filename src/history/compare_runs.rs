@@ -70,6 +70,7 @@ impl Mirror {
         let logged = self.local()?.read("compare runs", read).await??;
         let active_column = &self.mapping().active_column;
         let mut difference = difference(logged, limit as usize, active_column, self.now());
+        self.hide_in_changes(&mut difference.changes);
         difference.changes = self.with_names(difference.changes).await;
         Ok(difference)
     }
@@ -222,6 +223,7 @@ fn net(changes: Vec<ChangeBetweenRuns>, active_column: &str) -> NetChange {
         && changes
             .iter()
             .any(|one| one.change.action == ChangeAction::Insert);
+    let gone_to = changes.last().and_then(|one| one.change.gone_to.clone());
     let Merged {
         mut before,
         mut after,
@@ -259,6 +261,7 @@ fn net(changes: Vec<ChangeBetweenRuns>, active_column: &str) -> NetChange {
             name: None,
             before,
             after,
+            gone_to: gone_to.filter(|_| action == ChangeAction::Deactivate),
         }),
         was_deleted_here,
         has_cut_values,
@@ -315,6 +318,7 @@ mod tests {
             name: None,
             before: fields(before),
             after: fields(after),
+            gone_to: None,
         }
     }
 

@@ -80,7 +80,11 @@ impl Mirror {
                 false => error.into(),
             })
         };
-        self.local()?.read("meter", read).await
+        let mut found = self.local()?.read("meter", read).await?;
+        if let FoundMeters::One(report) = &mut found {
+            self.hide_in_meter(&mut report.changes);
+        }
+        Ok(found)
     }
 
     async fn look(

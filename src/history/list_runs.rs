@@ -2,9 +2,10 @@
 
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{RunId, RunRecord, RunsQuery};
+use crate::model::{Change, RunId, RunRecord, RunsQuery};
 
 use crate::mirrors::Mirror;
+use crate::mirrors::hide_other_tenants::tell_where_gone;
 use crate::mirrors::open_run_fate::{self, OpenRunFate};
 use crate::reports::run_and_change_pages::{ChangesPage, RunsPage};
 use crate::reports::run_detail::RunDetail;
@@ -54,7 +55,11 @@ impl Mirror {
     /// nor the last run of this process.
     pub async fn run(&self, id: RunId) -> Result<Option<RunDetail>, Failure> {
         let read = async |tx: &Tx<'_, Local>| Ok::<_, Failure>(self.read_run(tx, id).await?);
-        let logged = self.local()?.read(HISTORY, read).await?;
+        let mut logged = self.local()?.read(HISTORY, read).await?;
+        if let Some(detail) = &mut logged {
+            self.hide_in_held(detail.held_back.as_mut());
+            tell_where_gone(&mut detail.summary, detail.held_back.as_ref());
+        }
         // The log may lack the last run that ended in this process.
         let last_here = || self.last_run_here().filter(|last| last.run_id == id);
         Ok(logged.or_else(|| last_here().map(RunDetail::of)))
@@ -100,7 +105,9 @@ impl Mirror {
         let has_more = numbered.len() > limit as usize;
         numbered.truncate(limit as usize);
         let last = numbered.last().map(|(n, _)| *n);
-        let changes = numbered.into_iter().map(|(_, change)| change).collect();
+        let changes = numbered.into_iter().map(|(_, change)| change);
+        let mut changes: Vec<Change> = changes.collect();
+        self.hide_in_changes(&mut changes);
         Ok(ChangesPage {
             changes: self.with_names(changes).await,
             next_after: last.filter(|_| has_more),

@@ -45,9 +45,13 @@ impl Mirror {
     ) -> Result<Option<MeterReport>, Failure> {
         let read = async |tx: &Tx<'_, Local>| {
             let meters = self.meters(tx).await?;
-            Ok(meters.find(tx, key, self.report_options(at)).await?)
+            Ok::<_, Failure>(meters.find(tx, key, self.report_options(at)).await?)
         };
-        self.local()?.read("meter", read).await
+        let mut found = self.local()?.read("meter", read).await?;
+        if let Some(report) = &mut found {
+            self.hide_in_meter(&mut report.changes);
+        }
+        Ok(found)
     }
 
     pub(super) fn report_options(&self, at: Option<DateTime<Utc>>) -> MeterReportOptions<'_> {

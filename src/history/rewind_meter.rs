@@ -194,6 +194,7 @@ mod tests {
             action,
             before: fields(before),
             after: fields(after),
+            gone_to: None,
         }
     }
 

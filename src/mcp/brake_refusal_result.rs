@@ -38,15 +38,15 @@ pub(super) fn undecided(
     tool_result::failure(&failure, Some(run))
 }
 
-/// Returns the result of a refused sync about which the user was not asked. It names the first meters that would be
-/// deactivated, and the address of the web page on which a person decides.
+/// Returns the result of a refused sync about which the user was not asked. It says where missing meters went, and
+/// names the first meters that would be deactivated and the address of the web page on which a person decides.
 pub(super) fn held_back(
     failure: &Failure,
     held: &HeldDeactivations,
     run: RunId,
     page: &PageAddress,
 ) -> CallToolResult {
-    let which = make_printable::lines(&held.first_in_words());
+    let which = make_printable::lines(&held.details_in_words());
     let message = format!("{}{which}", failure.message);
     let remedy = format!("{} {} {TELL}", failure.remedy, page.decision_sentence(run));
     let failure = Failure::new(failure.code, message).with_remedy(remedy);

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, watch};
 use crate::config::Mapping;
 use crate::db::{DbError, Local, Tx};
 use crate::error::Failure;
-use crate::model::{RunRecord, TenantId};
+use crate::model::{RunRecord, TenantId, VisibleTenants};
 
 use super::in_process_state::InProcessState;
 use super::meter_count_cache::MeterCountCache;
@@ -25,10 +25,12 @@ use crate::tenants::run_scope::LogScope;
 use crate::tenants::{self, Tenant};
 
 /// One tenant's meters in one local table, with methods that start runs and report their results. Clones refer to the
-/// same mirror.
+/// same mirror, and belong to the same caller.
 #[derive(Clone, Debug)]
 pub struct Mirror {
     pub(super) shared: Arc<MirrorInner>,
+    /// The tenants that the caller may see. Reports through this handle name no others.
+    pub(crate) visible: VisibleTenants,
 }
 
 /// What the clones of a [`Mirror`] share.
@@ -94,6 +96,15 @@ impl Mirror {
                 meter_count_cache: MeterCountCache::default(),
                 verifying: Mutex::default(),
             }),
+            visible: VisibleTenants::default(),
+        }
+    }
+
+    /// Returns a handle to the same mirror for a caller who may see only these tenants; `None` stands for all.
+    pub(super) fn for_caller(&self, visible: Option<&[String]>) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            visible: VisibleTenants::new(visible.map(<[String]>::to_vec)),
         }
     }
 

@@ -38,6 +38,7 @@ use crate::reports::run_report::{RunReport, RunState};
 
 mod add_meter_names;
 mod claim_slots;
+pub(crate) mod hide_other_tenants;
 mod in_process_state;
 mod meter_count_cache;
 mod mirror;
@@ -147,6 +148,8 @@ pub struct RunHandle {
     /// check of all rows by hashes) that may follow the run. The channel closes when no further report can follow.
     end: watch::Receiver<Option<Box<RunReport>>>,
     clock: ServerClock,
+    /// The mirror of the run, for the caller who requested it.
+    mirror: Mirror,
 }
 
 impl RunHandle {
@@ -172,7 +175,9 @@ impl RunHandle {
         let closed = async { while self.end.changed().await.is_ok() {} };
         let is_closed = tokio::time::timeout(limit, closed).await.is_ok();
         if let Some(report) = self.end.borrow().as_deref() {
-            return report.clone();
+            let mut report = report.clone();
+            self.mirror.fit_to_caller(&mut report);
+            return report;
         }
         // Only a bug ends a run's task without a report.
         if is_closed {

@@ -1,12 +1,19 @@
 //! Pauses and resumes a mirror. While a mirror is paused, the schedule only makes dry runs of it, and no other run that
 //! would change its meters starts, in whatever process.
 
+use std::time::{Duration, Instant};
+
 use super::Mirror;
-use crate::db::{Local, Tx};
+use crate::db::{DbError, Local, Tx};
 use crate::error::{ErrorCode, Failure};
 use crate::model::{Pause, PauseRequest};
-use crate::store::{migrations, pauses};
+use crate::store::{migrations, pauses, run_lock};
 use crate::tenants;
+
+/// How long to wait before the start lock is tried again, if a run is just being started.
+const WAIT: Duration = Duration::from_millis(25);
+/// How long to try. A run is started within some milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Mirror {
     /// Pauses the mirror, or replaces the pause that it has. A run in progress goes on to its end.
@@ -16,11 +23,24 @@ impl Mirror {
     pub async fn pause(&self, request: &PauseRequest) -> Result<Pause, Failure> {
         self.prepare_to_pause().await?;
         let begin = async |tx: &Tx<'_, Local>| {
+            // While the start lock is held, no run starts that has not seen the pause.
+            if !run_lock::try_to_start(tx).await? {
+                return Ok(None);
+            }
             let scope = tenants::scope(tx, self.mapping()).await?;
             let pause = pauses::begin(tx, &scope.tenant.id, &scope.table.name, request).await?;
-            Ok::<_, Failure>((scope.tenant.id, pause))
+            Ok::<_, Failure>(Some((scope.tenant.id, pause)))
         };
-        let (tenant, pause) = self.local()?.write("pause", begin).await?;
+        let given_up = Instant::now() + PATIENCE;
+        let (tenant, pause) = loop {
+            if let Some(paused) = self.local()?.write("pause", begin).await? {
+                break paused;
+            }
+            if Instant::now() > given_up {
+                return Err(DbError::silence::<Local>("pause", PATIENCE).failure());
+            }
+            tokio::time::sleep(WAIT).await;
+        };
         self.note_activity();
         tracing::warn!(tenant.id = %tenant, by = pause.by, until = pause.until.map(tracing::field::display), "syncs are paused: {}", pause.reason);
         Ok(pause)

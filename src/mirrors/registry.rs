@@ -93,8 +93,8 @@ impl Mirrors {
     }
 
     /// Finds the mirror of a tenant, as [`Self::find`] does, for a caller who has this token. A tenant for which the
-    /// token is not valid counts as unknown, and errors name only tenants for which it is valid. If `token` is `None`,
-    /// all tenants can be found.
+    /// token is not valid counts as unknown, and errors name only tenants for which it is valid, as do all reports
+    /// through the mirror. If `token` is `None`, all tenants can be found.
     pub async fn find_for(
         &self,
         tenant: Option<&str>,
@@ -106,21 +106,22 @@ impl Mirrors {
             return match self.only() {
                 None => Err(self.required(visible).await),
                 Some(mirror) if visible.is_none_or(|ids| self.is_set_to_one_of(ids)) => {
-                    Ok(mirror.clone())
+                    Ok(mirror.for_caller(visible))
                 }
                 Some(mirror) => match seen(&self.all().await?, visible).is_empty() {
                     true => Err(not_of_the_token()),
-                    false => Ok(mirror.clone()),
+                    false => Ok(mirror.for_caller(visible)),
                 },
             };
         };
         if let Some(found) = pick(&seen(&self.last_known(), visible), asked) {
-            return Ok(found);
+            return Ok(found.for_caller(visible));
         }
         match (self.all().await, self.only()) {
             (Ok(all), _) => {
                 let seen = seen(&all, visible);
-                pick(&seen, asked).ok_or_else(|| unknown(asked, &seen))
+                let found = pick(&seen, asked).ok_or_else(|| unknown(asked, &seen))?;
+                Ok(found.for_caller(visible))
             }
             // The local database cannot be asked for the tenant of this mirror. The mirror's status says why, and no
             // run can begin.

@@ -63,8 +63,10 @@ impl Mirror {
         let _alone = self.shared.verifying.try_lock().map_err(|_held| busy())?;
         let begun = Instant::now();
         let scope = self.scope_of_verification().await?;
+        // What it proves is true of the time before it reads.
+        let at = self.now();
         let limit = self.config().limits.run_timeout;
-        let compared = {
+        let mut compared = {
             let _permit = execute::permit_soon(self).await?;
             let comparing = tokio::time::timeout(limit, self.compare_undisturbed(&scope)).await;
             comparing.unwrap_or_else(|_elapsed| Err(overtime(limit)))?
@@ -74,16 +76,27 @@ impl Mirror {
         if request.every_value {
             let run = self.compare_every_value(request).await?;
             let differences = run.counts.changes() + run.counts.rejected;
+            // The dry run reads later than the digests. If they disagree, something has changed between them.
+            if proof.are_equal != (differences == 0) {
+                compared.was_disturbed = true;
+                proof.is_unexplained = false;
+            }
             proof.method = ProofMethod::EveryValue;
             proof.are_equal &= differences == 0;
-            differing = (!proof.are_equal).then_some(differences);
+            differing = Some(differences).filter(|differences| *differences > 0);
             run_id = Some(run.run_id);
         }
         let RunScope { tenant, table } = &scope;
         let store = async |tx: &Tx<'_, Local>| {
-            proofs::keep(tx, &tenant.id, &table.name, None, &proof).await
+            let is_unexplained =
+                proofs::keep(tx, &tenant.id, &table.name, Some(at), &proof).await?;
+            if is_unexplained {
+                proofs::disprove(tx, scope.log()).await?;
+            }
+            Ok::<_, Failure>(is_unexplained)
         };
-        let at = self.local()?.write("store a comparison", store).await?;
+        let stored = self.local()?.write("store a comparison", store).await?;
+        proof.is_unexplained = stored;
         self.note_activity();
         if proof.is_unexplained {
             tracing::error!(tenant.id = %tenant.id, "{UNEXPLAINED}");

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MeterFields, RunId, saturating_i64};
+use super::{GoneMeters, MeterFields, RunId, saturating_i64};
 
 /// How many characters of a meter's name or key a sentence contains at most.
 const NAME_CHARS: usize = 60;
@@ -25,6 +25,9 @@ pub struct HeldDeactivations {
     pub switched_off: i64,
     /// How many local meters of the tenant are active, these included.
     pub active: i64,
+    /// Where the meters went that are gone, as far as the remote was asked about them and it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone_to: Vec<GoneMeters>,
     /// The first meters that are gone, at most 5: the key columns, and `name` if the table has it.
     pub first: Vec<MeterFields>,
     /// The first meters that were switched off, at most 5, in the same form.
@@ -43,23 +46,31 @@ impl HeldDeactivations {
         self
     }
 
-    /// Returns a sentence for people: how many of the active meters would become inactive, why, and the names of the
-    /// first ones. `remote` is what the sentence calls the remote. Long names are cut, and line breaks are removed.
+    /// Returns a sentence for people: how many of the active meters would become inactive, why, where the missing ones
+    /// went, and the names of the first ones. `remote` is what the sentence calls the remote. Long names are cut, and line breaks are removed.
     pub fn in_words(&self, remote: &str) -> String {
         format!(
             "{} of {} active meters would be deactivated: {}.{}",
             self.deactivated,
             self.active,
             self.reasons(remote),
-            self.first_in_words()
+            self.details_in_words()
         )
     }
 
-    /// Lists the names of the first meters that would become inactive. The text starts with a space, so that it can
-    /// follow another sentence. It is empty if no meter is listed.
-    pub fn first_in_words(&self) -> String {
+    /// Says where the meters went that are gone, as in `Of those gone: 57 moved to tenant 9, 1 deleted.` Returns `None`
+    /// if it is not known.
+    pub fn gone_to_in_words(&self) -> Option<String> {
+        GoneMeters::in_words(&self.gone_to, self.gone)
+    }
+
+    /// Says where the meters went that are gone, and lists the names of the first meters that would become inactive.
+    /// The text starts with a space, so that it can follow another sentence. It is empty if there is nothing to say.
+    pub fn details_in_words(&self) -> String {
+        let gone_to = self.gone_to_in_words();
+        let gone_to = gone_to.map_or_else(String::new, |words| format!(" {words}"));
         let gone = listed("Gone", self.gone, &self.first);
-        gone + &listed("Switched off", self.switched_off, &self.first_switched_off)
+        gone_to + &gone + &listed("Switched off", self.switched_off, &self.first_switched_off)
     }
 
     /// Says why meters would become inactive, as in `10 are gone from the remote, 30 were switched off there`. `remote`

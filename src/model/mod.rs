@@ -2,30 +2,34 @@
 //!
 //! This module depends on no other module of the crate except `error`, and on no database, protocol or clock.
 
-use std::time::{Duration, Instant};
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use change_cursor::ChangeCursor;
 pub use changes_since_query::ChangesSinceQuery;
+pub use gone_meters::{GoneMeters, GonePlace, MeterDestination};
 pub use health::{ActivityState, Health, HealthCounts, WORST_FIRST};
 pub use held_deactivations::{DeactivationApproval, HeldDeactivations};
 pub use pause::{Pause, PauseRequest};
+pub use progress::{PhaseTime, Progress};
 pub use proof_method::ProofMethod;
 pub use run_id::{InvalidRunId, RunId};
 pub use run_record::{LastRunSummary, RunRecord};
 pub use runs_query::{RunFilter, RunsQuery};
+pub use visible_tenants::VisibleTenants;
 
 mod change_cursor;
 mod changes_since_query;
+mod gone_meters;
 mod health;
 pub(crate) mod held_deactivations;
 mod pause;
+mod progress;
 mod proof_method;
 mod run_id;
 mod run_record;
 mod runs_query;
+mod visible_tenants;
 
 /// Converts a number that is not negative to `i64`, the type of counts in Postgres and JSON. A number that is too large
 /// becomes `i64::MAX`.
@@ -68,7 +72,9 @@ impl std::fmt::Display for TenantId {
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }
         $(else $(#[$other_doc:meta])* $other:ident = $other_text:literal)?) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+        )]
         #[serde(rename_all = "snake_case")]
         $(#[$doc])*
         pub enum $name { $($(#[$variant_doc])* $variant,)+ $($(#[$other_doc])* $other)? }
@@ -250,6 +256,9 @@ pub struct Change {
     pub before: MeterFields,
     /// The new values of the changed fields; for an insert, all that are not NULL.
     pub after: MeterFields,
+    /// Where a deactivated meter went on the remote; absent if it is not known, and for other actions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_to: Option<MeterDestination>,
 }
 
 /// A row whose changes could not be stored in the local table.
@@ -259,94 +268,6 @@ pub struct Rejection {
     pub key: MeterFields,
     /// Why the row was rejected, such as the local database's error message.
     pub reason: String,
-}
-
-/// How far a run has come, and how long each phase took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The current phase.
-    pub phase: Phase,
-    /// How many rows were read from the remote so far.
-    pub rows: i64,
-    /// How many bytes of row data were read from the remote so far.
-    pub remote_bytes: i64,
-    /// When the run entered the current phase.
-    entered: Instant,
-    /// The time spent in each phase before the current one, in the order of [`Phase::ALL`]; `None` for a phase that the
-    /// run has not left yet.
-    spent: [Option<Duration>; Phase::ALL.len()],
-}
-
-impl Progress {
-    /// Creates the progress of a run that starts at `now`, in its first phase.
-    pub fn start(now: Instant) -> Self {
-        Self {
-            phase: Phase::Prepare,
-            rows: 0,
-            remote_bytes: 0,
-            entered: now,
-            spent: [None; Phase::ALL.len()],
-        }
-    }
-
-    /// Ends the current phase and begins `phase`. A run may enter the same phase more than once.
-    pub fn enter(&mut self, phase: Phase, now: Instant) {
-        self.leave(now);
-        self.phase = phase;
-    }
-
-    /// Returns the time spent in each phase until `now`, in the order of the phases. Phases that the run never entered
-    /// are left out.
-    pub fn times(mut self, now: Instant) -> Vec<PhaseTime> {
-        self.leave(now);
-        let times = Phase::ALL.iter().zip(self.spent);
-        let time = |(phase, spent): (&Phase, Option<Duration>)| {
-            let milliseconds = spent?.as_millis();
-            Some(PhaseTime {
-                phase: *phase,
-                duration_ms: saturating_i64(milliseconds),
-            })
-        };
-        times.filter_map(time).collect()
-    }
-
-    fn leave(&mut self, now: Instant) {
-        let places = Phase::ALL.iter().zip(&mut self.spent);
-        for (_, spent) in places.filter(|(phase, _)| **phase == self.phase) {
-            let more = now.saturating_duration_since(self.entered);
-            *spent = Some(spent.unwrap_or_default() + more);
-        }
-        self.entered = now;
-    }
-}
-
-/// How long a run was in one phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PhaseTime {
-    /// What the run was doing in this time.
-    pub phase: Phase,
-    /// The length of this time in milliseconds.
-    pub duration_ms: i64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_in_a_phase_adds_up_however_often_it_is_entered() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let mut progress = Progress::start(start);
-        progress.enter(Phase::Prepare, at(5));
-        progress.enter(Phase::Read, at(10));
-        progress.enter(Phase::Plan, at(30));
-        progress.enter(Phase::Read, at(31));
-        let times = progress.times(at(40));
-        let told: Vec<_> = times.iter().map(|t| (t.phase, t.duration_ms)).collect();
-        let expected = [(Phase::Prepare, 10), (Phase::Read, 29), (Phase::Plan, 1)];
-        assert_eq!(told, expected);
-    }
 }
 
 text_enum! {

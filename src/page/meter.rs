@@ -132,6 +132,7 @@ fn history(report: &MeterReport, base: &MirrorBasePath) -> Markup {
                         name: None,
                         before: change.before.clone(),
                         after: change.after.clone(),
+                        gone_to: change.gone_to.clone(),
                     }))
                 }
             } }

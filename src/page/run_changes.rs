@@ -64,7 +64,8 @@ pub(super) fn list(changes: &[Change], planned: bool, base: &MirrorBasePath) -> 
     }
 }
 
-/// Renders the old and new values of a meter's changed columns, except those of its key.
+/// Renders the old and new values of a meter's changed columns, except those of its key, and where the meter went if it
+/// is gone.
 pub(super) fn fields(change: &Change) -> Markup {
     let is_new = change.action == ChangeAction::Insert;
     let names: BTreeSet<&String> = change.before.keys().chain(change.after.keys()).collect();
@@ -82,6 +83,9 @@ pub(super) fn fields(change: &Change) -> Markup {
                         ins { @if let Some(new) = change.after.get(*name) { (value(new)) } }
                     }
                 }
+            }
+            @if let Some(gone_to) = &change.gone_to {
+                div { dt { "On the central database" } dd { bdi { (shortened(&gone_to.in_words())) } } }
             }
         }
     }
@@ -139,11 +143,13 @@ pub(super) fn rejected(rows: &[Rejection], base: &MirrorBasePath) -> Markup {
     }
 }
 
-/// Renders what a person needs to know to approve deactivations that a run held back: how many meters, why, and which.
+/// Renders what a person needs to know to approve deactivations that a run held back: how many meters, why, where the
+/// missing ones went, and which meters.
 pub(super) fn question(held: &HeldDeactivations, base: &MirrorBasePath) -> Markup {
     html! {
         p { strong { (number(held.deactivated)) " of " (number(held.active)) " active meters would be deactivated" }
             ": " (held.reasons("the central database")) "." }
+        @if let Some(gone_to) = held.gone_to_in_words() { p { bdi { (gone_to) } } }
         (listed("Gone:", held.gone, &held.first, base))
         (listed("Switched off:", held.switched_off, &held.first_switched_off, base))
         p { "They keep their rows and readings, and become active again when the central database has them active." }

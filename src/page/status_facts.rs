@@ -63,7 +63,7 @@ pub(super) fn show(
                     None if status.health == Health::NotConfigured => "none before it is configured",
                     None => "none scheduled",
                 }
-                @if status.paused.is_some() { " " span.soft { "(a dry run)" } }
+                @if is_dry_run(status) { " " span.soft { "(a dry run)" } }
                 " " span.soft { @match status.activity {
                     ActivityState::Waiting => "(the retry)",
                     ActivityState::Idle | ActivityState::Running if status.health == Health::NotConfigured => "",
@@ -81,6 +81,12 @@ pub(super) fn show(
             } }
         }
     }
+}
+
+/// Whether the next run is a dry run, because the syncs are still paused then.
+fn is_dry_run(status: &Status) -> bool {
+    let next_run = status.next_run_at.zip(status.paused.as_ref());
+    next_run.is_some_and(|(at, pause)| pause.holds_at(at))
 }
 
 fn in_words(schedule: Option<&Schedule>) -> String {

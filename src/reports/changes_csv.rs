@@ -3,11 +3,13 @@
 use csv::QuoteStyle;
 
 use crate::make_printable;
-use crate::model::MeterFields;
+use crate::model::{MeterDestination, MeterFields};
 use crate::store::changes::DatedChange;
 
-/// The names of the columns. The cells of the last two, and those of `key`, are JSON objects.
-const COLUMNS: [&str; 7] = ["at", "run_id", "action", "name", "key", "before", "after"];
+/// The names of the columns. The cells of `key`, `before` and `after` are JSON objects.
+const COLUMNS: [&str; 8] = [
+    "at", "run_id", "action", "name", "key", "before", "after", "gone_to",
+];
 
 /// A spreadsheet takes a cell that begins with one of these for a formula.
 const BEGINS_A_FORMULA: [char; 8] = [
@@ -31,6 +33,12 @@ pub(crate) fn rows(changes: &[DatedChange]) -> Vec<u8> {
             json(&change.key),
             json(&change.before),
             json(&change.after),
+            name(
+                &change
+                    .gone_to
+                    .as_ref()
+                    .map_or_else(String::new, MeterDestination::in_words),
+            ),
         ]
     }))
 }
@@ -85,14 +93,16 @@ mod tests {
                 name: Some(name.to_owned()),
                 before: fields(json!({"port": null})),
                 after: fields(json!({"port": "a,\"b\"\r\n"})),
+                gone_to: MeterDestination::parse("another_tenant 9"),
             },
         };
         let text = |bytes| String::from_utf8(bytes).expect("text");
         assert_eq!(
             text(header()),
-            "\"at\",\"run_id\",\"action\",\"name\",\"key\",\"before\",\"after\"\n"
+            "\"at\",\"run_id\",\"action\",\"name\",\"key\",\"before\",\"after\",\"gone_to\"\n"
         );
-        let cells = r#""{""id"":1}","{""port"":null}","{""port"":""a,\""b\""\r\n""}""#;
+        let cells =
+            r#""{""id"":1}","{""port"":null}","{""port"":""a,\""b\""\r\n""}","moved to tenant 9""#;
         for (name, shown) in [
             ("Main", "Main"),
             ("=1+1", "'=1+1"),

@@ -112,7 +112,11 @@ pub(crate) fn next_step(
         }
         (Health::Failing, Some(remedy)) => remedy.clone(),
         (Health::Paused, _) if found.status.paused.is_some() => {
-            "Leave it to a person to end the pause: on the page, or with `meter-sync resume`.".to_owned()
+            let check = found.last_check.as_ref().and_then(|check| check.error.as_ref());
+            let remedy = check.map_or_else(String::new, |error| format!("{} ", error.remedy));
+            format!(
+                "{remedy}Leave it to a person to end the pause: on the page, or with `meter-sync resume`."
+            )
         }
         (Health::Paused, _) => {
             "If the remote has changed since, ask the user whether to sync; or set METER_SYNC_SCHEDULE.".to_owned()

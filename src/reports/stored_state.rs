@@ -20,7 +20,8 @@ pub(crate) struct StoredState {
     pub(crate) running: Option<RunRecord>,
     /// The newest run without an end in the log, if its process has died; `None` otherwise.
     pub(crate) interrupted: Option<RunRecord>,
-    /// The last dry run that has ended since the pause began; `None` if there is none, or if the mirror is not paused.
+    /// The last dry run that has ended since the pause began, however it ended, unless it was interrupted; `None` if there is
+    /// none, or if the mirror is not paused.
     pub(crate) last_check: Option<RunRecord>,
     /// Whether the number of meters is not known because they are still being counted.
     pub(crate) is_being_counted: bool,
@@ -42,12 +43,13 @@ impl StoredState {
         self.interrupted.take_if(has_ended);
     }
 
-    /// Sets the last check to the newest dry run in the history that has ended since the pause began.
+    /// Sets the last check from the history.
     pub(crate) fn note_last_check(&mut self) {
         let history = self.status.history.iter();
         self.last_check = self.status.paused.as_ref().and_then(|pause| {
+            let has_ended = |outcome| outcome != RunOutcome::Interrupted;
             let is_check = |run: &&RunRecord| {
-                run.outcome == Some(RunOutcome::DryRun) && run.started_at >= pause.since
+                run.dry_run && run.outcome.is_some_and(has_ended) && run.started_at >= pause.since
             };
             history.clone().find(is_check).cloned()
         });

@@ -22,10 +22,10 @@ use crate::arguments::bounds::{IDEMPOTENCY_KEY_CHARS, REASON_CHARS, WAIT_SECONDS
 use crate::arguments::parse_json::{is_json, parse};
 use crate::arguments::read_body_bytes;
 use crate::config::Token;
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, Failure};
 use crate::http::problem_details::{ProblemDetails, http_status};
 use crate::mirrors::{RunRequest, RunRequestOutcome};
-use crate::model::{RunOutcome, RunTrigger};
+use crate::model::{HeldDeactivations, RunOutcome, RunTrigger};
 use crate::reports::run_report::{RunReport, RunState};
 use crate::trace_id::TraceId;
 
@@ -178,7 +178,7 @@ fn answer(report: RunReport, prefix: &MirrorPathPrefix) -> Result<Response, Prob
             // conflict.
             RunOutcome::Refused => Err(ProblemDetails::failure(
                 StatusCode::CONFLICT,
-                failure_of(report),
+                refusal(report),
             )
             .about(id, location)),
             RunOutcome::Failed | RunOutcome::Interrupted | RunOutcome::Unknown => {
@@ -186,6 +186,17 @@ fn answer(report: RunReport, prefix: &MirrorPathPrefix) -> Result<Response, Prob
             }
         },
     }
+}
+
+/// Returns the error of a run that was refused, with where the meters went that are gone.
+fn refusal(report: RunReport) -> Failure {
+    let held = report.held_back.as_ref();
+    let gone_to = held.and_then(HeldDeactivations::gone_to_in_words);
+    let mut failure = failure_of(report);
+    if let Some(gone_to) = gone_to {
+        failure.message += &format!(" {gone_to}");
+    }
+    failure
 }
 
 #[cfg(test)]

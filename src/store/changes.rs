@@ -9,7 +9,8 @@ use tokio_postgres::Row;
 use super::log::LogFilter;
 use crate::db::{DbError, Local, Tx, param, read_lossless_json};
 use crate::model::{
-    Change, ChangeAction, ChangeCursor, ChangesSinceQuery, MeterFields, RunId, RunTrigger,
+    Change, ChangeAction, ChangeCursor, ChangesSinceQuery, MeterDestination, MeterFields, RunId,
+    RunTrigger,
 };
 
 /// What runs changed since a time.
@@ -89,14 +90,24 @@ pub struct MeterChange {
     pub before: MeterFields,
     /// The new values of the changed fields; for an insert, all that are not NULL.
     pub after: MeterFields,
+    /// Where the meter went on the remote, if it was deactivated; absent if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_to: Option<MeterDestination>,
 }
 
 /// Returns the list of columns that a query selects for a change (the row `c`), in the order in which [`change`] reads
-/// them. `text` turns an SQL expression for a JSON value into one for its text.
+/// them: [`CHANGED`] in number. `text` turns an SQL expression for a JSON value into one for its text.
 pub(super) fn changed(text: fn(&str) -> String) -> String {
     let [key, before, after] = ["c.key", "c.before", "c.after"].map(text);
-    format!("c.action, {key}, {before}, {after}")
+    format!("c.action, {key}, {before}, {after}, {GONE_TO}")
 }
+
+/// How many columns [`changed`] selects.
+pub(super) const CHANGED: usize = 5;
+
+/// SQL: where the meter of a change `c` went. It is read through JSON, because the table of an earlier version does not
+/// have that column. Only deactivations have a value, and they have few other values.
+const GONE_TO: &str = "case when c.action = 'deactivate' then to_jsonb(c.*)->>'gone_to' end";
 
 /// Returns the first changes of a run in the order of their numbers, at most `limit`.
 pub async fn changes(tx: &Tx<'_, Local>, id: RunId, limit: u32) -> Result<Vec<Change>, DbError> {
@@ -120,7 +131,13 @@ pub(super) fn change(row: &Row) -> Change {
         name: None,
         before: read_lossless_json::fields(row.get(2)),
         after: read_lossless_json::fields(row.get(3)),
+        gone_to: gone_to(row, CHANGED - 1),
     }
+}
+
+fn gone_to(row: &Row, place: usize) -> Option<MeterDestination> {
+    let stored: Option<&str> = row.get(place);
+    stored.and_then(MeterDestination::parse)
 }
 
 /// Returns the first changes of a run whose numbers are above `after`, at most `limit`, each with its number.
@@ -143,7 +160,10 @@ select {}, c.n from meter_sync.meter_sync_change c where c.run_id = $1 and c.n >
         )
     };
     let rows = tx.query_json(sql, &params).await?;
-    Ok(rows.iter().map(|row| (row.get(4), change(row))).collect())
+    Ok(rows
+        .iter()
+        .map(|row| (row.get(CHANGED), change(row)))
+        .collect())
 }
 
 /// SQL condition that selects the runs `g` that changed meters of the tenant `$2` in the table `$1` and ended at `$3`
@@ -254,10 +274,10 @@ order by {order} desc, c.n limit $4",
 
 fn dated(row: &Row) -> DatedChange {
     DatedChange {
-        run_id: RunId::from(row.get::<_, uuid::Uuid>(4)),
-        at: row.get(5),
+        run_id: RunId::from(row.get::<_, uuid::Uuid>(CHANGED)),
+        at: row.get(CHANGED + 1),
         change: change(row),
-        n: row.get(6),
+        n: row.get(CHANGED + 2),
     }
 }
 
@@ -293,7 +313,7 @@ pub async fn of_meter(
     let (order, is_before) = (order(log), is_before(log, "$5", "$6"));
     let sql = format!(
         "-- list a meter's changes
-select c.run_id, g.finished_at, c.action, c.before::text, c.after::text, c.n, g.trigger, g.actor
+select c.run_id, g.finished_at, c.action, c.before::text, c.after::text, c.n, g.trigger, g.actor, {GONE_TO}
 from meter_sync.meter_sync_change c
 join meter_sync.meter_sync_log g on g.id = c.run_id
 where c.key = $1::jsonb and g.local_table = $2 and g.tenant = $3
@@ -309,6 +329,7 @@ order by {order} desc, c.n limit $4"
         n: row.get(5),
         trigger: RunTrigger::read(row.get(6)),
         actor: row.get(7),
+        gone_to: gone_to(row, 8),
     };
     let rows = tx.query(&sql, &params).await?;
     Ok(rows.iter().map(change).collect())

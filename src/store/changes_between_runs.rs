@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use super::changes::{change, changed, order, order_of};
+use super::changes::{CHANGED, change, changed, order, order_of};
 use super::log::LogFilter;
 use crate::db::{DbError, Local, Tx, param};
 use crate::model::{Change, RunId};
@@ -92,7 +92,7 @@ order by c.key, {}, c.n limit $5",
     let rows = tx.query_json(sql, &params).await?;
     let read = |row: &Row| ChangeBetweenRuns {
         change: change(row),
-        was_deleted_here: row.get(4),
+        was_deleted_here: row.get(CHANGED),
     };
     Ok(rows.iter().map(read).collect())
 }

@@ -30,6 +30,7 @@ const STEPS: &[&str] = &[
     include_str!("migrations/0016_remote_identities.sql"),
     include_str!("migrations/0017_remote_writes.sql"),
     include_str!("migrations/0018_proofs.sql"),
+    include_str!("migrations/0019_where_meters_went.sql"),
     include_str!("migrations/0020_pauses.sql"),
 ];
 

@@ -22,12 +22,14 @@ pub async fn begin(
     local_table: &str,
     request: &PauseRequest,
 ) -> Result<Pause, DbError> {
+    let by = tx.storable_if_any(request.by.as_deref()).await?;
+    let reason = tx.storable(&request.reason).await?;
     let [tenant, local_table] = mirror_params(tenant.as_str(), local_table);
     let params = [
         tenant,
         local_table,
-        param::text(request.by.as_deref()),
-        param::text(request.reason.as_str()),
+        param::text(by.as_deref()),
+        param::text(&*reason),
         param::timestamptz(request.until),
     ];
     Ok(pause(&tx.query_one(PAUSE, &params).await?, 0))

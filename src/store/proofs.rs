@@ -52,27 +52,34 @@ pub struct LatestProofs {
 
 const KEEP: &str = "\
 -- store a comparison
-insert into meter_sync.meter_sync_proof
+insert into meter_sync.meter_sync_proof as p
     (tenant, local_table, compared_at, method, are_equal, is_unexplained,
      remote_meters, remote_digest, local_meters, local_digest, seeds, is_portable, casts)
 values ($1, $2, coalesce($13, pg_catalog.clock_timestamp()), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 on conflict (tenant, local_table) do update set
     compared_at = excluded.compared_at, method = excluded.method, are_equal = excluded.are_equal,
-    is_unexplained = excluded.is_unexplained, remote_meters = excluded.remote_meters,
+    is_unexplained = excluded.is_unexplained or not excluded.are_equal and p.is_unexplained and not exists (
+        select from meter_sync.meter_sync_log l
+        where l.tenant = $1 and l.local_table = $2 and l.outcome in ('succeeded', 'no_change') and l.finished_at > p.compared_at
+    ),
+    remote_meters = excluded.remote_meters,
     remote_digest = excluded.remote_digest, local_meters = excluded.local_meters,
     local_digest = excluded.local_digest, seeds = excluded.seeds, is_portable = excluded.is_portable,
     casts = excluded.casts
-returning compared_at";
+where p.compared_at <= excluded.compared_at or p.compared_at > pg_catalog.clock_timestamp()
+returning is_unexplained";
 
-/// Stores a comparison, and replaces the mirror's last one. `at` is the end of the run that it followed; if it is `None`,
-/// it is dated by the clock of the database. Returns the date.
+/// Stores a comparison, and replaces the mirror's last one, unless that is newer. `at` is the end of the run that it
+/// followed, or when it began; if it is `None`, it is dated by the clock of the database.
+///
+/// A difference that was unexplained stays so until a run succeeds. Returns whether the stored one is unexplained.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
     local_table: &str,
     at: Option<DateTime<Utc>>,
     comparison: &StoredComparison,
-) -> Result<DateTime<Utc>, DbError> {
+) -> Result<bool, DbError> {
     let [tenant, table] = mirror_params(tenant.as_str(), local_table);
     let seeds = comparison.seeds.map(u64::cast_signed);
     let params = [
@@ -90,7 +97,22 @@ pub async fn keep(
         param::boolean(comparison.casts),
         param::timestamptz(at),
     ];
-    Ok(tx.query_one(KEEP, &params).await?.get(0))
+    let kept = tx.query_opt(KEEP, &params).await?;
+    Ok(kept.map_or(comparison.is_unexplained, |row| row.get(0)))
+}
+
+const DISPROVE: &str = "\
+-- take back what the last run proved
+update meter_sync.meter_sync_log set proved = null
+where id = (
+    select l.id from meter_sync.meter_sync_log l
+    where l.local_table = $1 and l.tenant = $2 and l.outcome in ('succeeded', 'no_change')
+    order by l.seq desc limit 1
+)";
+
+/// Takes back what the last run that succeeded proved, because the sides differed after it although nothing had changed.
+pub async fn disprove(tx: &Tx<'_, Local>, log: LogFilter<'_>) -> Result<(), DbError> {
+    tx.execute(DISPROVE, &log.params()).await.map(drop)
 }
 
 const LATEST: &str = "\

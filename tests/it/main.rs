@@ -30,6 +30,8 @@ mod faults;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod gone_meters;
+#[cfg(test)]
 mod grants;
 #[cfg(test)]
 mod heartbeat;

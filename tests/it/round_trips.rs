@@ -21,8 +21,9 @@ const FIRST_LOAD: usize = UNCHANGED + 3;
 /// Also two to read the rows that changed.
 const CHANGED: usize = UNCHANGED + 2;
 
-/// Also two to find out in which buckets of keys some are missing, and two to ask for those that may be.
-const MISSING: usize = CHANGED + 4;
+/// Also two to find out in which buckets of keys some are missing, two to ask for those that may be, and one to ask where
+/// the missing meters went, however many these are.
+const MISSING: usize = CHANGED + 5;
 
 const METERS: &str = "
     insert into meter (id, tenant_id, name, port)
@@ -52,6 +53,11 @@ async fn a_run_waits_for_a_distant_remote_a_few_times_only() {
             MISSING,
         ),
         ("select", RunOutcome::NoChange, UNCHANGED),
+        (
+            "update meter set tenant_id = 9 where id % 2 = 0",
+            RunOutcome::Refused,
+            MISSING,
+        ),
     ];
     for (sql, outcome, most) in edits {
         site.on_remote(sql).await;

@@ -18,9 +18,11 @@ use super::transaction_limits::{RoleLimits, TransactionLimits};
 use super::{DbError, Local, Remote, Side, Timeouts};
 use crate::model::saturating_i64;
 
+pub use ended_transaction::EndedTx;
 use open_transaction::OpenTransaction;
 pub(super) use opening::Opening;
 
+mod ended_transaction;
 mod open_transaction;
 mod opening;
 mod savepoints;
@@ -278,13 +280,17 @@ impl<'c, S: Side> Tx<'c, S> {
 /// The name of the commit in error messages.
 const COMMIT: &str = "commit";
 
-impl Tx<'_, Remote> {
-    /// Runs queries without parameters and commits the transaction, in one message. Returns the rows of the queries.
-    /// The transaction has only read, so nothing is lost by a commit if the caller does not like these rows.
-    pub async fn simple_and_commit(mut self, sql: &str) -> Result<Vec<SimpleQueryRow>, DbError> {
+impl<'c> Tx<'c, Remote> {
+    /// Runs queries without parameters and commits the transaction, in one message. Returns the rows of the queries,
+    /// and what is left of the transaction. The transaction has only read, so nothing is lost by a commit if the caller
+    /// does not like these rows.
+    pub async fn simple_and_commit(
+        mut self,
+        sql: &str,
+    ) -> Result<(Vec<SimpleQueryRow>, EndedTx<'c>), DbError> {
         let rows = self.simple(&format!("{sql};\nCOMMIT")).await?;
         self.inner.has_ended();
-        Ok(rows)
+        Ok((rows, EndedTx(self)))
     }
 }
 

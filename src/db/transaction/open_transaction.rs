@@ -24,6 +24,11 @@ impl<'c> OpenTransaction<'c> {
         }
     }
 
+    /// Notes that another transaction is about to begin on the connection.
+    pub(super) fn begins_again(&mut self) {
+        self.has_ended = false;
+    }
+
     /// Notes that the transaction has ended or is about to, so that a drop does not roll it back.
     pub(super) fn has_ended(&mut self) {
         self.has_ended = true;

@@ -20,7 +20,7 @@ const PIN: &str = "pin the path";
 /// SQL: pins the search path, so that names without a schema find only built-in objects and temporary tables. With the
 /// role's own search path, anyone who may create functions or operators in one of its schemas could have them run with
 /// the privileges of our role (<https://www.postgresql.org/docs/current/ddl-schemas.html#DDL-SCHEMAS-PATTERNS>).
-const PINNED_PATH: &str = "set local search_path = pg_catalog, pg_temp";
+pub(super) const PINNED_PATH: &str = "set local search_path = pg_catalog, pg_temp";
 
 /// The name of the savepoint that is set before relations are locked.
 const LOCKS: &str = "meter_sync_locks";

@@ -7,11 +7,12 @@
 
 use crate::db::{DbError, PAGES_ARE_CACHED, PLANNING, quote};
 use crate::engine::digest::{WrittenVersions, version_change};
+use crate::engine::find_gone_meters::MissingMeters;
 use crate::engine::plan::{Plan, PlanStep};
 use crate::engine::write_by_halving::{self, CHECK, WriteAttemptOutcome};
 use crate::engine::{RunContext, record_changes};
 
-/// Records the changes of the plan and writes them, or does neither. Returns the row versions that were written, whose
+/// Records the changes of the plan and writes them, or does neither. `gone` says where missing meters went. Returns the row versions that were written, whose
 /// sum is 0 unless `sums_versions`. Returns `None` if nothing was written, because a row was refused, or was changed by
 /// another session since it was planned.
 ///
@@ -20,6 +21,7 @@ use crate::engine::{RunContext, record_changes};
 pub(in crate::engine) async fn write(
     run: &RunContext<'_>,
     plan: &Plan,
+    gone: &MissingMeters,
     sums_versions: bool,
 ) -> Result<Option<WrittenVersions>, DbError> {
     let (mut inserted, mut change) = (0, 0);
@@ -28,7 +30,7 @@ pub(in crate::engine) async fn write(
         run.local.batch(&prepare).await?;
         if plan.counts.changes() > 0 {
             let kept = i64::from(run.job.limits.change_limit);
-            record_changes::planned(run, kept).await?;
+            record_changes::planned(run, kept, gone).await?;
         }
         for (step, rows) in &plan.steps {
             let row = run

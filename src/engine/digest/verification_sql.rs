@@ -3,7 +3,7 @@
 //! one and the same.
 //!
 //! A statement does not depend on the session that runs it: it sets the settings that decide how values are written as
-//! text, and they are as before when it ends.
+//! text, and they are as before when it ends, or at the end of the transaction block in which it is run.
 
 use crate::db::{DbError, Remote, Side, Tx, both};
 use crate::engine::{Relations, RunContext};

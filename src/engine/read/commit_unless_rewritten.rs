@@ -9,7 +9,7 @@
 //! foreign table has no file, so the run waits before its snapshot until nobody rewrites it (see
 //! `relations::lock_relations`).
 
-use crate::db::{Remote, Tx};
+use crate::db::{EndedTx, Remote, Tx};
 
 use crate::engine::SyncError;
 
@@ -27,11 +27,11 @@ limit 1";
 /// [`SyncError::Rewritten`] instead.
 pub(in crate::engine) async fn commit_unless_rewritten(
     remote: Tx<'_, Remote>,
-) -> Result<(), SyncError> {
-    let found = remote.simple_and_commit(LOOK).await?;
+) -> Result<EndedTx<'_>, SyncError> {
+    let (found, ended) = remote.simple_and_commit(LOOK).await?;
     if let Some(row) = found.first() {
         let table = row.get(0).unwrap_or_default().to_owned();
         return Err(SyncError::Rewritten(table));
     }
-    Ok(())
+    Ok(ended)
 }

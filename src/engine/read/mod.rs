@@ -5,7 +5,7 @@
 
 use tokio_postgres::Row;
 
-use crate::db::{DbError, Remote, Tx, both, quote, read_lossless_json};
+use crate::db::{DbError, EndedTx, Remote, Tx, both, quote, read_lossless_json};
 use crate::model::{Rejection, TenantId, saturating_i64};
 
 use super::relations::detect_row_security::may_hide_rows;
@@ -52,22 +52,25 @@ pub(crate) struct StagedRows {
 const MANY: i64 = 4;
 
 /// Creates the staging table and reads the remote rows of the selection into it, see [`read_selected`].
-pub(crate) async fn stage(
-    remote: Tx<'_, Remote>,
+pub(crate) async fn stage<'r>(
+    remote: Tx<'r, Remote>,
     run: &RunContext<'_>,
     selection: RowSelection,
-) -> Result<(RowSelection, StagedRows), SyncError> {
+) -> Result<StagedSelection<'r>, SyncError> {
     create_tables(run).await?;
     read_selected(remote, run, selection).await
 }
 
+/// A selection of rows, these rows as they were staged, and the remote transaction, which has ended.
+pub(crate) type StagedSelection<'r> = (RowSelection, StagedRows, EndedTx<'r>);
+
 /// Reads the remote rows of the selection into the staging table, and ends the remote transaction, so that the remote
 /// keeps no snapshot while the run plans and writes.
-pub(super) async fn read_selected(
-    remote: Tx<'_, Remote>,
+pub(super) async fn read_selected<'r>(
+    remote: Tx<'r, Remote>,
     run: &RunContext<'_>,
     selection: RowSelection,
-) -> Result<(RowSelection, StagedRows), SyncError> {
+) -> Result<StagedSelection<'r>, SyncError> {
     let format = CopyFormat::quickest(&remote, run);
     let reading = relay_rows::start(&remote, run, &selection, CopyTarget::Stage, format);
     // If all rows are read, all local rows are candidates, so selecting them into a table would only cost time.
@@ -80,22 +83,22 @@ pub(super) async fn read_selected(
     };
     let (reading, ()) = both(reading, selecting).await?;
     let relayed = relay_rows::relay(&remote, run, &selection, reading).await?;
-    let staged = finish(remote, run, &selection, relayed, has_candidates).await?;
-    Ok((selection, staged))
+    let (staged, ended) = finish(remote, run, &selection, relayed, has_candidates).await?;
+    Ok((selection, staged, ended))
 }
 
 /// Ends the remote transaction after the rows of the selection were staged, and prepares these for the plan or for
 /// being overwritten. `has_candidates` is whether [`stage_local_rows::select`] has listed the local rows.
-pub(super) async fn finish(
-    remote: Tx<'_, Remote>,
+pub(super) async fn finish<'r>(
+    remote: Tx<'r, Remote>,
     run: &RunContext<'_>,
     selection: &RowSelection,
     relayed: RelayReport,
     has_candidates: bool,
-) -> Result<StagedRows, SyncError> {
+) -> Result<(StagedRows, EndedTx<'r>), SyncError> {
     let rows = selection.remote_rows.unwrap_or(relayed.rows);
     let may_be_hidden = rows == 0 && may_hide_rows(&remote, &run.job.mapping.source).await?;
-    commit_unless_rewritten::commit_unless_rewritten(remote).await?;
+    let ended = commit_unless_rewritten::commit_unless_rewritten(remote).await?;
     let converted = relayed.left.converted();
     let mut staged = StagedRows {
         rows,
@@ -112,7 +115,7 @@ pub(super) async fn finish(
         true => refuse_other_spelling(run).await?,
         false => prepare_to_plan(run, &mut staged).await?,
     }
-    Ok(staged)
+    Ok((staged, ended))
 }
 
 /// Prepares the staged rows for the plan: rejects rows without a key. Returns an error if two rows have the same key,

@@ -15,6 +15,7 @@ use super::explain_missing_names::{lacks, remote_source};
 pub(in crate::engine) struct RemoteSource {
     pub(in crate::engine) from: String,
     pub(in crate::engine) is_plain: bool,
+    pub(super) is_table: bool,
     pub(super) may_be_foreign: bool,
     pub(super) columns: Vec<Column>,
     pub(in crate::engine) oid: Option<u32>,
@@ -41,6 +42,7 @@ impl RemoteSource {
                 Ok(Self {
                     from: relation.quoted(),
                     is_plain: relation.is_plain,
+                    is_table: relation.is_table,
                     may_be_foreign: relation.may_be_foreign,
                     oid: Some(relation.oid),
                     file: relation.file,
@@ -54,6 +56,7 @@ impl RemoteSource {
                 Ok(Self {
                     from: format!("({query}\n)"),
                     is_plain: false,
+                    is_table: false,
                     may_be_foreign: false,
                     columns: catalog::of_query(remote, query).await?,
                     oid: None,

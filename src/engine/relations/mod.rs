@@ -65,6 +65,8 @@ pub struct Relations {
     /// Whether an update of a local row may, through foreign keys, do more than copy its new values to the rows that
     /// refer to it (see [`Relation::has_foreign_keys_acting_on_update`]).
     pub has_foreign_keys_acting_on_update: bool,
+    /// Whether the remote source is a table, and not a view, a foreign table or a query.
+    pub is_remote_table: bool,
     /// Whether the remote source is a plain table without row security, so that reading it runs no user-defined code.
     pub is_remote_plain: bool,
     /// A hash of the table files and settings that must stay the same while row versions are compared between runs.
@@ -281,6 +283,7 @@ fn of_both(
         stores_rows_unchanged: here.is_plain && !here.has_foreign_keys_acting_on_update,
         keeps_places: here.file.is_some(),
         has_foreign_keys_acting_on_update: here.has_foreign_keys_acting_on_update,
+        is_remote_table: there.is_table,
         is_remote_plain: there.is_plain,
         may_be_foreign: there.may_be_foreign,
         takes_copies: here.is_plain && !here.columns.iter().any(may_lack_key),

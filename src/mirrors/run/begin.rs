@@ -25,11 +25,9 @@ use crate::tenants::run_scope::RunScope;
 /// The result of an attempt to start a run.
 pub(crate) enum StartResult<'c> {
     StartedRun(Box<StartedRun<'c>>),
-    /// The run did not start, and its request was answered. The table is given if the tenant cannot be determined: the
-    /// log of this table then has the failed run.
-    Answered(RunRequestOutcome, Option<Box<LocalTable>>),
-    /// The run did not start, because the mirror is paused. The log has no run.
-    Paused(Failure),
+    /// The run did not start, and its request was answered, with an error if the mirror is paused. The table is given if
+    /// the tenant cannot be determined: the log of this table then has the failed run.
+    Answered(Result<RunRequestOutcome, Failure>, Option<Box<LocalTable>>),
 }
 
 /// A run that has started: it holds the run lock of its tenant and table, and the log has its row.
@@ -116,7 +114,7 @@ impl RunTask<'_> {
                 Ok(tenant) => RunScope { tenant, table },
                 Err(failure) => {
                     let requested = self.fail_without_tenant(tx, &table, failure).await?;
-                    return Ok(StartResult::Answered(requested, Some(Box::new(table))));
+                    return Ok(StartResult::Answered(Ok(requested), Some(Box::new(table))));
                 }
             };
             match self.attempt(&tx, &scope).await? {
@@ -126,10 +124,11 @@ impl RunTask<'_> {
                     return Ok(self.take_run_lock_and_log(tx, scope, slot).await?);
                 }
                 StartAttemptOutcome::Answered(requested) => {
-                    return Ok(StartResult::Answered(requested, None));
+                    return Ok(StartResult::Answered(Ok(requested), None));
                 }
                 StartAttemptOutcome::Paused(pause) => {
-                    return Ok(StartResult::Paused(pause_text::refusal(&pause)));
+                    let refusal = Err(pause_text::refusal(&pause));
+                    return Ok(StartResult::Answered(refusal, None));
                 }
             }
             drop(tx);

@@ -119,15 +119,11 @@ impl<'a> RunTask<'a> {
         let starting = Box::pin(self.start(&mut connection, &may_connect));
         let started = while_driving(connecting.as_mut(), starting).await;
         let run = match started
-            .unwrap_or_else(|failure| StartResult::Answered(self.never_began(failure), None))
+            .unwrap_or_else(|failure| StartResult::Answered(Ok(self.never_began(failure)), None))
         {
             StartResult::StartedRun(run) => *run,
-            StartResult::Paused(refusal) => {
-                answer(begun, Err(refusal));
-                return None;
-            }
             StartResult::Answered(requested, table) => {
-                answer(begun, Ok(requested));
+                answer(begun, requested);
                 if let Some(table) = table {
                     self.prune(table.log(None)).await;
                 }
@@ -141,6 +137,7 @@ impl<'a> RunTask<'a> {
             progress: observer.subscribe(),
             end: told.subscribe(),
             clock: self.mirror.clock.clone(),
+            mirror: self.mirror.clone(),
         };
         let cancel = CancellationToken::new();
         self.publish_begun(&run, &ticket, &cancel);

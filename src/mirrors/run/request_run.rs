@@ -58,9 +58,14 @@ impl Mirror {
         let mirror = self.clone();
         self.tasks
             .spawn(async move { execute::run(&mirror, &request, begun).await });
-        answer.await.unwrap_or_else(|_closed| {
+        let answered = answer.await.unwrap_or_else(|_closed| {
             let message = "The run ended without an answer.";
             Err(Failure::new(ErrorCode::Internal, message))
-        })
+        });
+        let mut answered = answered?;
+        if let RunRequestOutcome::Finished(report) = &mut answered {
+            self.fit_to_caller(report);
+        }
+        Ok(answered)
     }
 }

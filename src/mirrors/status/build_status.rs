@@ -74,7 +74,10 @@ impl Mirror {
             remote: in_process_state.remote.clone(),
             local,
         };
-        Ok(self.compose(found, connections, &in_process_state, now))
+        let mut status = self.compose(found, connections, &in_process_state, now);
+        self.hide_in_held(status.held_back.as_mut());
+        self.hide_in_changes(status.changes.as_deref_mut().unwrap_or_default());
+        Ok(status)
     }
 
     /// Reads the state of the mirror, with the runs and changes that the query asks for. The history is empty if the

@@ -17,9 +17,10 @@ pub struct SweepReport {
 pub type FailedMirrors = Vec<(TenantAndMirror, ErrorCode)>;
 
 impl SweepReport {
-    /// Whether all mirrors are in sync.
+    /// Whether all mirrors are in sync, apart from those that a person has paused.
     pub(super) fn is_success(&self) -> bool {
-        self.record.error.is_none() && self.failed.is_empty()
+        let mut failed = self.failed.iter();
+        self.record.error.is_none() && failed.all(|(_, code)| *code == ErrorCode::Paused)
     }
 
     /// Says in one sentence how the sweep ended.
@@ -34,7 +35,7 @@ impl SweepReport {
         match &self.record.error {
             Some(error) => format!("The sweep failed: {}", error.message),
             None => format!(
-                "{mirrors} tenants: {unchanged} unchanged, {succeeded} synced, {failed} not in sync."
+                "{mirrors} tenants: {unchanged} unchanged, {succeeded} with a run that succeeded, {failed} without."
             ),
         }
     }

@@ -199,7 +199,7 @@ async fn a_question_tells_meters_gone_from_those_switched_off() {
             asked,
             [
                 "12 of 20 active meters would be deactivated: 10 are gone from the central database, 2 were switched off there. \
-              Gone: Meter 11 (id 11); Meter 12 (id 12); Meter 13 (id 13); Meter 14 (id 14); Meter 15 (id 15) and 5 more. \
+              Of those gone: 10 deleted. Gone: Meter 11 (id 11); Meter 12 (id 12); Meter 13 (id 13); Meter 14 (id 14); Meter 15 (id 15) and 5 more. \
               Switched off: Meter 1 (id 1); Meter 2 (id 2). Go on?"
             ]
         );

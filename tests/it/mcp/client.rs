@@ -26,7 +26,7 @@ use crate::support::site::{Site, mirrors};
 
 /// How an assistant reaches the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     /// In one process, over a pipe in memory.
     Memory,
     /// The real program on its standard input and output.
@@ -55,13 +55,13 @@ pub(crate) struct Assistant {
 }
 
 /// What a user answers to a question.
-pub(super) type Answers = Arc<dyn Fn(String) -> BoxFuture<'static, ElicitResult> + Send + Sync>;
+pub(crate) type Answers = Arc<dyn Fn(String) -> BoxFuture<'static, ElicitResult> + Send + Sync>;
 
 /// What a client can do beyond asking.
 #[derive(Clone, Default)]
-pub(super) struct Abilities {
-    pub(super) answers: Option<Answers>,
-    pub(super) tasks: bool,
+pub(crate) struct Abilities {
+    pub(crate) answers: Option<Answers>,
+    pub(crate) tasks: bool,
 }
 
 impl Abilities {
@@ -140,9 +140,9 @@ impl ClientHandler for Listener {
 
 /// How a client begins.
 #[derive(Clone)]
-pub(super) struct ClientStart {
-    pub(super) lifecycle: ClientLifecycleMode,
-    pub(super) abilities: Abilities,
+pub(crate) struct ClientStart {
+    pub(crate) lifecycle: ClientLifecycleMode,
+    pub(crate) abilities: Abilities,
 }
 
 impl Default for ClientStart {
@@ -169,7 +169,7 @@ pub(super) fn modern() -> ClientLifecycleMode {
 
 impl Assistant {
     /// A server over the site, reached over this transport by a client that says `initialize`.
-    pub(super) async fn new(transport: Transport, site: &Site, more: MoreSettings<'_>) -> Self {
+    pub(crate) async fn new(transport: Transport, site: &Site, more: MoreSettings<'_>) -> Self {
         Self::with_lifecycle(transport, site, more, ClientLifecycleMode::Initialize).await
     }
 
@@ -185,7 +185,7 @@ impl Assistant {
     }
 
     /// The same with a client that can do more.
-    pub(super) async fn with_abilities(
+    pub(crate) async fn with_abilities(
         transport: Transport,
         site: &Site,
         more: MoreSettings<'_>,
@@ -348,7 +348,7 @@ impl Assistant {
     }
 
     /// What the user was asked.
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.heard().asked.clone()
     }
 

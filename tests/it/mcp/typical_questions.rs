@@ -138,7 +138,7 @@ async fn bring_about(
 #[tokio::test]
 async fn each_question_is_answered_by_its_calls_and_by_no_fewer() {
     let questions = questions();
-    assert_eq!(questions.len(), 20);
+    assert_eq!(questions.len(), 22);
     for question in questions {
         let site = Site::new().await;
         let hourly = [(Setting::Schedule, "0 * * * *")];

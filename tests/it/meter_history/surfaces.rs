@@ -170,7 +170,7 @@ async fn changes_are_paged_and_csv_has_all() {
     assert_eq!(by_command.code, 0, "{}", by_command.stderr);
     assert_eq!(by_rest, by_command.stdout);
     let mut lines = csv::Reader::from_reader(by_rest.as_bytes());
-    let header = "at,run_id,action,name,key,before,after";
+    let header = "at,run_id,action,name,key,before,after,gone_to";
     assert_eq!(
         lines.headers().expect("a header"),
         header.split(',').collect::<Vec<_>>()

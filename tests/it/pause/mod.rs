@@ -4,11 +4,15 @@ mod many;
 mod schedule;
 mod surfaces;
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use meter_sync::error::ErrorCode;
 use meter_sync::mirrors::{Mirror, RunRequest};
 use meter_sync::model::{Health, Pause, PauseRequest, RunOutcome, RunTrigger};
+use serde_json::json;
 
+use crate::support::postgres::connect;
 use crate::support::run_hold::{self, RunHold};
 use crate::support::site::{Site, rows};
 use crate::support::wait;
@@ -126,4 +130,46 @@ async fn a_status_needs_no_table_of_pauses() {
         .await;
     let status = site.status().await;
     assert_eq!((status.paused, status.warnings), (None, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_check_that_failed_is_told_with_what_to_do() {
+    let site = with_a_change().await;
+    pause(&site.mirror, None).await;
+    site.dry_run().await;
+    site.on_remote("alter table meter rename to meter_then")
+        .await;
+    site.dry_run().await;
+    let status = site.status().await;
+    assert_eq!(status.health, Health::Paused);
+    assert!(
+        status.summary.contains("The sync failed: "),
+        "{}",
+        status.summary
+    );
+    assert!(
+        status.next_step.contains("METER_SYNC_REMOTE_TABLE"),
+        "{}",
+        status.next_step
+    );
+}
+
+#[tokio::test]
+async fn no_run_starts_unseen_while_a_mirror_is_being_paused() {
+    let site = with_a_change().await;
+    // A run that is being started holds this lock until its row is in the log.
+    let starting = connect(&site.pair.local_url).await;
+    let lock = "begin; lock table meter_sync.meter_sync_log in share mode";
+    starting.batch_execute(lock).await.expect("a lock");
+    let blocked = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    let is_blocked = async || rows(&site.local, blocked).await != json!([]);
+    let (run, paused) = tokio::join!(site.sync(), async {
+        wait::until("a run is being started", is_blocked).await;
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            starting.batch_execute("commit").await.expect("unlock");
+        };
+        tokio::join!(pause(&site.mirror, None), release).0
+    });
+    assert!(run.started_at < paused.since, "{run:?} {paused:?}");
 }

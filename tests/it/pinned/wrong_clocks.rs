@@ -110,6 +110,7 @@ async fn a_log_that_an_earlier_version_made_is_read_before_a_run_brings_it_up_to
         "alter table meter_sync.meter_sync_log drop column seq, drop column is_pruned, drop column cancel_asked_at, drop column proved;
          alter table meter_sync.meter_sync_seen drop column remote_writes, drop column remote_deletes;
          drop table meter_sync.meter_sync_pause, meter_sync.meter_sync_proof, meter_sync.meter_sync_remote, meter_sync.meter_sync_due, meter_sync.meter_sync_held, meter_sync.meter_sync_sweep, meter_sync.meter_sync_mirror;
+         alter table meter_sync.meter_sync_change drop column gone_to;
          drop index if exists meter_sync.meter_sync_log_compared;
          delete from meter_sync.meter_sync_migration where version >= 9;
          create index meter_sync_log_by_table on meter_sync.meter_sync_log (local_table);
