@@ -73,12 +73,21 @@ impl Arguments {
         name: &'static str,
         max_chars: usize,
     ) -> Result<Option<String>, BadArgument> {
+        let text = self.text_or_blank(name, max_chars)?;
+        Ok(text.filter(|text| !text.is_empty()))
+    }
+
+    /// Reads the argument `name` as [`Self::text`] does, but returns an empty text if it is blank.
+    pub(super) fn text_or_blank(
+        &mut self,
+        name: &'static str,
+        max_chars: usize,
+    ) -> Result<Option<String>, BadArgument> {
         let expected = format!("text of at most {max_chars} characters");
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) if text.chars().count() <= max_chars => {
-                let text = one_line(&text);
-                Ok((!text.is_empty()).then_some(text))
+                Ok(Some(one_line(&text)))
             }
             Some(Value::String(text)) => Err(BadArgument(format!(
                 "`{name}` must be {expected}, not {}.",

@@ -10,13 +10,14 @@ use super::past_time::{LENGTH, TIME_CHARS, no_time, not_in, time};
 /// dates lie in the future.
 pub(crate) const FUTURE_TIME: &str = LENGTH;
 
-/// Reads the argument `name`, which must be a time in the future (see [`parse`]). Returns `None` if it is absent.
+/// Reads the argument `name`, which must be a time in the future (see [`parse`]). Returns `None` if it is absent. A blank
+/// text is an error: taken for an absent one, it would make what was to end last for ever.
 pub(crate) fn read(
     given: &mut Arguments,
     name: &'static str,
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>, BadArgument> {
-    let text = given.text(name, TIME_CHARS)?;
+    let text = given.text_or_blank(name, TIME_CHARS)?;
     text.map(|text| parse(&format!("`{name}`"), &text, now))
         .transpose()
 }

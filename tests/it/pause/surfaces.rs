@@ -67,6 +67,7 @@ async fn a_pause_without_a_reason_or_with_an_end_in_the_past_is_refused() {
         json!({"reason": "x".repeat(201)}),
         json!({"reason": "x", "until": "2020-01-01"}),
         json!({"reason": "x", "until": "soon"}),
+        json!({"reason": "x", "until": ""}),
         json!({"reason": "x", "for": "2h"}),
     ] {
         let (status, refused) = post(&served, "/api/v1/pause", body).await;
