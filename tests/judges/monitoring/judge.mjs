@@ -37,7 +37,7 @@ function queries() {
   const shown = panels.flatMap(({ title, targets }) => targets.map(({ expr }) => [`panel ${title}`, expr]));
   const chosen = templating.list.map(({ name, query }) => [`variable ${name}`, query.query ?? ""]);
   const alerts = read("alerts.yml").split("\n").filter((line) => /^ *expr:/.test(line));
-  assert.equal(alerts.length, 4);
+  assert.equal(alerts.length, 6);
   return [...shown, ...chosen, ...alerts.map((line) => ["alert", line])];
 }
 
