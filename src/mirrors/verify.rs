@@ -88,8 +88,7 @@ impl Mirror {
         }
         let RunScope { tenant, table } = &scope;
         let store = async |tx: &Tx<'_, Local>| {
-            let is_unexplained =
-                proofs::keep(tx, &tenant.id, &table.name, Some(at), &proof).await?;
+            let is_unexplained = proofs::keep(tx, &tenant.id, &table.name, at, &proof).await?;
             if is_unexplained {
                 proofs::disprove(tx, scope.log()).await?;
             }

@@ -11,7 +11,7 @@ use crate::store::proofs::LatestProofs;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerifiedStatus {
-    /// When the run, sweep or comparison ended.
+    /// When the run or sweep ended, or the comparison began.
     pub at: DateTime<Utc>,
     /// What was compared.
     pub by: ProofMethod,

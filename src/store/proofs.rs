@@ -46,7 +46,7 @@ pub struct RunProof {
 pub struct LatestProofs {
     /// The last run that succeeded, if both sides were surely equal after it; `None` otherwise.
     pub run: Option<RunProof>,
-    /// The last comparison of all meters, and when it or the run before it ended; `None` before the first.
+    /// The last comparison of all meters, and when it began or the run before it ended; `None` before the first.
     pub comparison: Option<(DateTime<Utc>, StoredComparison)>,
 }
 
@@ -55,7 +55,7 @@ const KEEP: &str = "\
 insert into meter_sync.meter_sync_proof as p
     (tenant, local_table, compared_at, method, are_equal, is_unexplained,
      remote_meters, remote_digest, local_meters, local_digest, seeds, is_portable, casts)
-values ($1, $2, coalesce($13, pg_catalog.clock_timestamp()), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+values ($1, $2, $13, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 on conflict (tenant, local_table) do update set
     compared_at = excluded.compared_at, method = excluded.method, are_equal = excluded.are_equal,
     is_unexplained = excluded.is_unexplained or not excluded.are_equal and p.is_unexplained and not exists (
@@ -70,14 +70,14 @@ where p.compared_at <= excluded.compared_at or p.compared_at > pg_catalog.clock_
 returning is_unexplained";
 
 /// Stores a comparison, and replaces the mirror's last one, unless that is newer. `at` is the end of the run that it
-/// followed, or when it began; if it is `None`, it is dated by the clock of the database.
+/// followed, or when it began.
 ///
 /// A difference that was unexplained stays so until a run succeeds. Returns whether the stored one is unexplained.
 pub async fn keep(
     tx: &Tx<'_, Local>,
     tenant: &TenantId,
     local_table: &str,
-    at: Option<DateTime<Utc>>,
+    at: DateTime<Utc>,
     comparison: &StoredComparison,
 ) -> Result<bool, DbError> {
     let [tenant, table] = mirror_params(tenant.as_str(), local_table);

@@ -123,7 +123,8 @@ impl RunToCompare<'_> {
         }
         run_metrics::read(result.remote_bytes);
         let RunScope { tenant, table } = &self.scope;
-        let ended = self.end.record.finished_at;
+        let record = &self.end.record;
+        let ended = record.finished_at.unwrap_or(record.started_at);
         let log = async |tx: &Tx<'_, Local>| {
             if let Some(proof) = &proof {
                 proofs::keep(tx, &tenant.id, &table.name, ended, proof).await?;
