@@ -2,25 +2,25 @@
 //! a meter has moved. The messages of errors are stored for all callers, so they name no such tenant.
 
 use crate::mirrors::Mirror;
-use crate::model::{Change, GoneMeters, HeldDeactivations};
+use crate::model::{Change, GoneMeters, HeldDeactivations, MeterDestination};
 use crate::reports::run_report::RunReport;
 use crate::store::changes::MeterChange;
 
 impl Mirror {
     /// Removes the ids of tenants that the caller may not see from changes of meters.
     pub(crate) fn hide_in_changes(&self, changes: &mut [Change]) {
-        let destinations = changes
-            .iter_mut()
-            .filter_map(|change| change.gone_to.as_mut());
-        destinations.for_each(|destination| destination.hide_others(&self.visible));
+        self.hide_in(changes.iter_mut().map(|change| &mut change.gone_to));
     }
 
     /// Removes the ids of tenants that the caller may not see from changes of one meter.
     pub(crate) fn hide_in_meter(&self, changes: &mut [MeterChange]) {
-        let destinations = changes
-            .iter_mut()
-            .filter_map(|change| change.gone_to.as_mut());
-        destinations.for_each(|destination| destination.hide_others(&self.visible));
+        self.hide_in(changes.iter_mut().map(|change| &mut change.gone_to));
+    }
+
+    fn hide_in<'c>(&self, gone_to: impl Iterator<Item = &'c mut Option<MeterDestination>>) {
+        for destination in gone_to.flatten() {
+            destination.hide_others(&self.visible);
+        }
     }
 
     /// Removes the ids of tenants that the caller may not see from deactivations that were held back.

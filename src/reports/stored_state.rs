@@ -45,14 +45,17 @@ impl StoredState {
 
     /// Sets the last check from the history.
     pub(crate) fn note_last_check(&mut self) {
-        let history = self.status.history.iter();
-        self.last_check = self.status.paused.as_ref().and_then(|pause| {
-            let has_ended = |outcome| outcome != RunOutcome::Interrupted;
-            let is_check = |run: &&RunRecord| {
-                run.dry_run && run.outcome.is_some_and(has_ended) && run.started_at >= pause.since
-            };
-            history.clone().find(is_check).cloned()
-        });
+        let Status {
+            history, paused, ..
+        } = &self.status;
+        let Some(pause) = paused else {
+            return;
+        };
+        let has_ended = |outcome| outcome != RunOutcome::Interrupted;
+        let is_check = |run: &&RunRecord| {
+            run.dry_run && run.outcome.is_some_and(has_ended) && run.started_at >= pause.since
+        };
+        self.last_check = history.iter().find(is_check).cloned();
     }
 
     /// Forgets a pause that has ended by itself at `now`.
