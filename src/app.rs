@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::mirrors::Mirrors;
-use crate::schedule::StartAndRetryDelays;
+use crate::schedule::SlotTiming;
 use crate::shutdown::{DRAIN, Shutdown};
 use crate::{http, mcp, page, rest, schedule, telemetry};
 
@@ -113,7 +113,7 @@ impl App {
             }
             let slots = schedule::run(
                 line,
-                StartAndRetryDelays::new(config.jitter, config.catch_up),
+                SlotTiming::new(config.jitter, config.catch_up),
                 self.mirrors.clone(),
                 self.shutdown.token(),
             );

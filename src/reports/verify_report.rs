@@ -19,7 +19,7 @@ pub struct VerifyReport {
     pub are_equal: bool,
     /// What was compared.
     pub verified_by: ProofMethod,
-    /// When the comparison ended, by the local database's clock.
+    /// When the comparison began, by the local database's clock.
     pub verified_at: DateTime<Utc>,
     /// The remote meters.
     pub remote: SideReport,

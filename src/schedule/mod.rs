@@ -49,9 +49,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// expires after 25 s, so its work is taken over within 30 s.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// How long a run waits after its slot (scheduled time), and how long before each retry.
+/// How long a run waits after its slot (scheduled time) and before each retry, and how late a missed slot is made up.
 #[derive(Clone, Copy, Debug)]
-pub struct StartAndRetryDelays {
+pub struct SlotTiming {
     /// The longest random delay between a scheduled time and its run. The delays keep many installations from reading
     /// the remote at the same time.
     pub jitter: Duration,
@@ -63,8 +63,8 @@ pub struct StartAndRetryDelays {
     pub catch_up: Option<Duration>,
 }
 
-impl StartAndRetryDelays {
-    /// Returns the delays of a server process, with these settings. The first retry comes after 30 s to 60 s, because a
+impl SlotTiming {
+    /// Returns the timing of a server process, with these settings. The first retry comes after 30 s to 60 s, because a
     /// database may need that long to restart.
     pub fn new(jitter: Duration, catch_up: Option<Duration>) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl StartAndRetryDelays {
 /// process was sweeping, its claim on the slot is given up as soon as its runs have ended.
 pub async fn run(
     schedule: Schedule,
-    slot_delays: StartAndRetryDelays,
+    timing: SlotTiming,
     mirrors: Mirrors,
     shutdown: CancellationToken,
 ) {
@@ -96,7 +96,7 @@ pub async fn run(
         "the schedule is on"
     );
     let mut target = SlotTarget::of(&mirrors);
-    let slots = Box::pin(follow(&schedule, slot_delays, &mut target));
+    let slots = Box::pin(follow(&schedule, timing, &mut target));
     if shutdown.run_until_cancelled(slots).await.is_none() {
         target.set_waiting(None);
         target.give_up_claims().await;
@@ -104,7 +104,7 @@ pub async fn run(
 }
 
 /// Waits for each slot (scheduled time) and runs it, one after the other, without end.
-async fn follow(schedule: &Schedule, slot_delays: StartAndRetryDelays, target: &mut SlotTarget) {
+async fn follow(schedule: &Schedule, timing: SlotTiming, target: &mut SlotTarget) {
     let seed = RandomState::new();
     let mut trigger = RunTrigger::Startup;
     let mut handled = None;
@@ -114,15 +114,13 @@ async fn follow(schedule: &Schedule, slot_delays: StartAndRetryDelays, target: &
             let start = if trigger == RunTrigger::Startup {
                 slot.starts
             } else {
-                slot.delayed_start(slot_delays.jitter, &seed)
+                slot.delayed_start(timing.jitter, &seed)
             };
-            let limit = slot_delays
-                .catch_up
-                .filter(|_| trigger == RunTrigger::Startup);
+            let limit = timing.catch_up.filter(|_| trigger == RunTrigger::Startup);
             if slot.is_later_than(limit, now) {
                 info!(slot = %slot.starts, "the slot passed too long ago to be made up (METER_SYNC_CATCH_UP)");
             } else {
-                serve(&slot, start, trigger, slot_delays, target).await;
+                serve(&slot, start, trigger, timing, target).await;
                 target.end_slot();
             }
             handled = Some(slot.starts);
@@ -140,19 +138,19 @@ async fn serve(
     slot: &DueSlot,
     start: DateTime<Utc>,
     trigger: RunTrigger,
-    slot_delays: StartAndRetryDelays,
+    timing: SlotTiming,
     target: &mut SlotTarget,
 ) {
     let is_ours =
-        sleep_within(slot, start, target).await && claim(slot, true, slot_delays, target).await;
+        sleep_within(slot, start, target).await && claim(slot, true, timing, target).await;
     if !is_ours {
         return;
     }
-    let mut delays = due_slot::retry_delays(slot_delays.first_retry);
+    let mut delays = due_slot::retry_delays(timing.first_retry);
     while let Some(code) = target.attempt(slot.starts, trigger).await {
         let again = code.is_transient() && wait_for_retry(slot, code, &mut delays, target).await;
         // Another process may have taken over the slot while we waited.
-        if !again || !claim(slot, false, slot_delays, target).await {
+        if !again || !claim(slot, false, timing, target).await {
             return;
         }
     }
@@ -164,10 +162,10 @@ async fn serve(
 async fn claim(
     slot: &DueSlot,
     mut is_first: bool,
-    slot_delays: StartAndRetryDelays,
+    timing: SlotTiming,
     target: &SlotTarget,
 ) -> bool {
-    let mut delays = due_slot::retry_delays(slot_delays.first_retry);
+    let mut delays = due_slot::retry_delays(timing.first_retry);
     loop {
         match target.claim(slot.starts, !is_first).await {
             Ok(SlotClaimOutcome::Ours) => return true,

@@ -8,7 +8,7 @@ use meter_sync::embedded::Server;
 use meter_sync::mirrors::{Mirror, RunRequest, RunRequestOutcome, SlotClaimOutcome};
 use meter_sync::model::{ActivityState, RunTrigger};
 use meter_sync::reports::status::{Status, StatusQuery};
-use meter_sync::schedule::{self, StartAndRetryDelays};
+use meter_sync::schedule::{self, SlotTiming};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -22,7 +22,7 @@ const YEARLY: &str = "0 0 1 1 *";
 const EACH_SECOND: &str = "* * * * * *";
 
 /// Retries that a test can wait for.
-const QUICK: StartAndRetryDelays = StartAndRetryDelays {
+const QUICK: SlotTiming = SlotTiming {
     jitter: Duration::ZERO,
     first_retry: Duration::from_millis(50),
     catch_up: None,

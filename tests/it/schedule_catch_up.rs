@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use meter_sync::config::Schedule;
-use meter_sync::schedule::{self, StartAndRetryDelays};
+use meter_sync::schedule::{self, SlotTiming};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -18,9 +18,9 @@ async fn a_slot_that_passed_too_long_ago_is_not_made_up() {
     let mirrors = mirrors(&site.settings());
     let stop = CancellationToken::new();
     let line = Schedule::parse("0 0 1 1 *", Tz::UTC).expect("a schedule");
-    let delays = StartAndRetryDelays {
+    let delays = SlotTiming {
         catch_up: Some(Duration::ZERO),
-        ..StartAndRetryDelays::new(Duration::ZERO, None)
+        ..SlotTiming::new(Duration::ZERO, None)
     };
     let slots = schedule::run(line, delays, mirrors, stop.clone());
     let _ended = tokio::time::timeout(Duration::from_secs(1), slots).await;

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use meter_sync::config::{Schedule, Setting};
 use meter_sync::model::ActivityState;
 use meter_sync::reports::tenant_list::TenantsQuery;
-use meter_sync::schedule::{self, StartAndRetryDelays};
+use meter_sync::schedule::{self, SlotTiming};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{of_all, three_tenants};
@@ -16,7 +16,7 @@ use crate::support::wait;
 
 const YEARLY: &str = "0 0 0 1 1 *";
 const EACH_SECOND: &str = "* * * * * *";
-const QUICK: StartAndRetryDelays = StartAndRetryDelays {
+const QUICK: SlotTiming = SlotTiming {
     jitter: Duration::ZERO,
     first_retry: Duration::from_millis(200),
     catch_up: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use meter_sync::config::Schedule;
 use meter_sync::model::{Health, RunOutcome};
-use meter_sync::schedule::{self, StartAndRetryDelays};
+use meter_sync::schedule::{self, SlotTiming};
 use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -14,7 +14,7 @@ use crate::support::run_hold;
 use crate::support::site::{Site, mirrors, rows};
 use crate::support::wait;
 
-const QUICK: StartAndRetryDelays = StartAndRetryDelays {
+const QUICK: SlotTiming = SlotTiming {
     jitter: Duration::ZERO,
     first_retry: Duration::from_millis(50),
     catch_up: None,
